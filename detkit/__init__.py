@@ -1,0 +1,3 @@
+"""detkit: object detection and segmentation on PyTorch."""
+
+__version__ = "0.1.0"

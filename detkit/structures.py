@@ -1,0 +1,152 @@
+"""What travels between the rooms of detkit: a `Target` goes in, `Detections` come out.
+
+Symbols used in every docstring of the package:
+    B images in a batch      N objects of an image     R regions of a batch
+    K classes                J keypoints of an object  L feature levels
+    H, W height and width    C channels                A anchors per location
+
+Boxes are float32 ``(N, 4)`` as ``x1 y1 x2 y2`` in absolute, continuous pixels (width is ``x2 - x1``).
+Labels are int64 in ``0..K-1``; background is never a label here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Category:
+    """A class as its data set names it; the position in a list of categories is the label."""
+
+    id: int
+    name: str
+
+
+class _Fields:
+    """Moving and indexing, shared by `Target` and `Detections`: every tensor field has one row per object."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same objects with every tensor on `device`."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def __getitem__(self, index: Tensor | slice) -> Self:
+        """The objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""
+        if not isinstance(index, (Tensor, slice)):
+            raise TypeError(f"index {type(self).__name__} with a mask, an index tensor or a slice, got {index!r}")
+        return self._map(lambda tensor: tensor[index])
+
+    def _map(self, function) -> Self:
+        return replace(self, **{name: function(value) for name, value in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def _check(self, name: str, shape: tuple[int | None, ...], dtype: torch.dtype) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        owner = f"{type(self).__name__}.{name}"
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{owner} must be a tensor, got {type(value).__name__}")
+        if value.dtype != dtype:
+            raise TypeError(f"{owner} must be {dtype}, got {value.dtype}")
+        fits = value.ndim == len(shape) and all(
+            want is None or want == have for want, have in zip(shape, value.shape, strict=True)
+        )
+        if not fits:
+            wanted = tuple("any" if size is None else size for size in shape)
+            raise ValueError(f"{owner} must have shape {wanted} for {len(self.boxes)} boxes, got {tuple(value.shape)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Target(_Fields):
+    """The ground truth of one image.
+
+    Args:
+        boxes: ``(N, 4)`` float32, ``x1 y1 x2 y2`` in pixels.
+        labels: ``(N,)`` int64 in ``0..K-1``.
+        masks: ``(N, H, W)`` bool at the size of the image.
+        keypoints: ``(N, J, 3)`` float32, ``x y visibility`` as COCO: 0 absent, 1 hidden, 2 visible.
+        iscrowd: ``(N,)`` bool. A crowd or ignore region: never learned from, neither as object nor as background.
+        area: ``(N,)`` float32 in square pixels, as annotated.
+        difficult: ``(N,)`` bool (PASCAL VOC).
+        image_id: the image's id in its data set.
+
+    Raises:
+        TypeError, ValueError: a field has the wrong dtype or shape; the message names it.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+    keypoints: Tensor | None = None
+    iscrowd: Tensor | None = None
+    area: Tensor | None = None
+    difficult: Tensor | None = None
+    image_id: Any = None
+
+    def __post_init__(self) -> None:
+        self._check("boxes", (None, 4), torch.float32)
+        count = len(self.boxes)
+        self._check("labels", (count,), torch.int64)
+        self._check("masks", (count, None, None), torch.bool)
+        self._check("keypoints", (count, None, 3), torch.float32)
+        self._check("iscrowd", (count,), torch.bool)
+        self._check("area", (count,), torch.float32)
+        self._check("difficult", (count,), torch.bool)
+
+    @classmethod
+    def empty(cls, image_id: Any = None) -> Target:
+        """An image without objects."""
+        return cls(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), image_id=image_id)
+
+    def objects(self) -> Target:
+        """Without the crowd and ignore regions."""
+        return self if self.iscrowd is None else self[~self.iscrowd]
+
+    def ignored_boxes(self) -> Tensor:
+        """The boxes ``(M, 4)`` of crowd and ignore regions."""
+        return self.boxes[:0] if self.iscrowd is None else self.boxes[self.iscrowd]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections(_Fields):
+    """What a detector says of one image, in the pixels of the image as it was given.
+
+    Args:
+        boxes: ``(N, 4)`` float32, ``x1 y1 x2 y2`` in pixels.
+        scores: ``(N,)`` float32 in [0, 1], best first.
+        labels: ``(N,)`` int64 in ``0..K-1``.
+        masks: ``(N, H, W)`` bool at the size of the image.
+        keypoints: ``(N, J, 3)`` float32, ``x y score``.
+
+    Raises:
+        TypeError, ValueError: a field has the wrong dtype or shape; the message names it.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+    keypoints: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self._check("boxes", (None, 4), torch.float32)
+        count = len(self.boxes)
+        self._check("scores", (count,), torch.float32)
+        self._check("labels", (count,), torch.int64)
+        self._check("masks", (count, None, None), torch.bool)
+        self._check("keypoints", (count, None, 3), torch.float32)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No detections."""
+        return cls(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
