@@ -1,0 +1,41 @@
+"""What every op demands of its tensors, said in the argument's own name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detkit.errors import InputError
+
+
+def check_shape(name: str, tensor: Tensor, shape: tuple[int | str, ...]) -> None:
+    """`tensor` must have `shape`, in which a string names a size that may be anything."""
+    if not isinstance(tensor, Tensor):
+        raise InputError(f"{name} must be a tensor of shape {_written(shape)}, got {type(tensor).__name__}")
+    fits = tensor.ndim == len(shape) and all(
+        isinstance(want, str) or want == have for want, have in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits:
+        raise InputError(f"{name} must have shape {_written(shape)}, got {tuple(tensor.shape)}")
+
+
+def check_floating(name: str, tensor: Tensor) -> None:
+    """`tensor` must hold floating-point numbers."""
+    if not tensor.is_floating_point():
+        raise InputError(f"{name} must be floating point, got {tensor.dtype}: convert it with {name}.float()")
+
+
+def check_same_device(**tensors: Tensor) -> None:
+    """All tensors must be on one device."""
+    if len({tensor.device for tensor in tensors.values()}) > 1:
+        listed = ", ".join(f"{name} on {tensor.device}" for name, tensor in tensors.items())
+        raise InputError(f"tensors must be on one device, got {listed}")
+
+
+def geometry_dtype(*tensors: Tensor) -> torch.dtype:
+    """Boxes are computed in float32, also when given in half precision; float64 stays float64."""
+    return torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+
+
+def _written(shape: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

@@ -1,0 +1,74 @@
+"""Intersection over union of boxes, and its generalisations."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
+from detkit.ops.library import is_native
+
+IoUMode = Literal["iou", "giou", "diou", "ciou"]
+
+
+def box_iou(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
+    """How much every box of one set overlaps every box of another. Differentiable in both.
+
+    Args:
+        boxes1: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. Computed in float32, float64 when given so.
+        boxes2: ``(M, 4)``, likewise.
+        mode: "iou"; "giou" (Rezatofighi et al. 2019, algorithm 1); "diou" (Zheng et al. 2020, eq. 7) or
+            "ciou" (eq. 10; its trade-off factor is a constant to the gradient).
+
+    Returns:
+        ``(N, M)`` in [0, 1] for "iou", else at most 1. Where a union, a hull or a diagonal is empty, the term
+        that divides by it is 0.
+
+    Raises:
+        InputError: a shape, dtype or device does not fit, or the mode is unknown.
+    """
+    check_shape("boxes1", boxes1, ("N", 4))
+    check_shape("boxes2", boxes2, ("M", 4))
+    check_floating("boxes1", boxes1)
+    check_floating("boxes2", boxes2)
+    check_same_device(boxes1=boxes1, boxes2=boxes2)
+    if mode not in get_args(IoUMode):
+        raise InputError(f"mode must be one of {', '.join(get_args(IoUMode))}, got {mode!r}")
+    dtype = geometry_dtype(boxes1, boxes2)
+    boxes1, boxes2 = boxes1.to(dtype), boxes2.to(dtype)
+    if is_native(boxes1.device):
+        return torch.ops.detkit.box_iou(boxes1, boxes2, mode)
+    return box_iou_reference(boxes1, boxes2, mode)
+
+
+def box_iou_reference(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
+    """`box_iou` in plain torch."""
+    left, right = boxes1[:, None], boxes2[None]  # (N, 1, 4), (1, M, 4)
+    size1, size2 = left[..., 2:] - left[..., :2], right[..., 2:] - right[..., :2]
+    overlap = (torch.minimum(left[..., 2:], right[..., 2:]) - torch.maximum(left[..., :2], right[..., :2])).clamp(min=0)
+    intersection = overlap.prod(-1)
+    union = size1.prod(-1) + size2.prod(-1) - intersection
+    iou = _ratio(intersection, union)
+    if mode == "iou":
+        return iou
+    hull = torch.maximum(left[..., 2:], right[..., 2:]) - torch.minimum(left[..., :2], right[..., :2])
+    if mode == "giou":
+        return iou - _ratio(hull.prod(-1) - union, hull.prod(-1))
+    centres = (left[..., :2] + left[..., 2:] - right[..., :2] - right[..., 2:]) / 2
+    diou = iou - _ratio(centres.square().sum(-1), hull.square().sum(-1))
+    if mode == "diou":
+        return diou
+    slant = torch.atan2(size1[..., 0], size1[..., 1]) - torch.atan2(size2[..., 0], size2[..., 1])
+    disparity = 4 / math.pi**2 * slant.square()
+    trade_off = _ratio(disparity, 1 - iou + disparity).detach()
+    return diou - trade_off * disparity
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The quotient, and 0 (with gradient 0) where the denominator is not positive."""
+    valid = denominator > 0
+    return torch.where(valid, numerator / torch.where(valid, denominator, 1), 0)

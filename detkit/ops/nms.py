@@ -1,0 +1,92 @@
+"""Non-maximum suppression: of boxes that overlap, keep the best scored."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
+from detkit.ops.iou import box_iou_reference
+from detkit.ops.library import is_native
+
+
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Greedy non-maximum suppression: a box goes when it overlaps a better one that stays.
+
+    Args:
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. Computed in float32, float64 when given so.
+        scores: ``(N,)`` floating point, no NaN. Of equal scores the lower index counts as the better one.
+        iou_threshold: boxes overlap when their IoU is greater than this, not equal.
+
+    Returns:
+        int64 ``(M,)`` indices of the boxes that stay, best first.
+
+    Raises:
+        InputError: a shape, dtype or device does not fit, or a score is NaN.
+    """
+    check_shape("boxes", boxes, ("N", 4))
+    _check_scores(boxes, scores)
+    check_same_device(boxes=boxes, scores=scores)
+    boxes = boxes.to(geometry_dtype(boxes))
+    if is_native(boxes.device):
+        return torch.ops.detkit.nms(boxes, scores.to(geometry_dtype(scores)), None, iou_threshold)
+    return nms_reference(boxes, scores, iou_threshold)
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
+    """`nms` within each class: boxes of different labels never suppress each other.
+
+    Args:
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels.
+        scores: ``(N,)`` floating point, no NaN.
+        labels: ``(N,)`` integers of any sign; an image index serves as well as a class.
+        iou_threshold: boxes overlap when their IoU is greater than this, not equal.
+
+    Returns:
+        int64 ``(M,)`` indices of the boxes that stay, best first over all classes.
+
+    Raises:
+        InputError: a shape, dtype or device does not fit, or a score is NaN.
+    """
+    check_shape("boxes", boxes, ("N", 4))
+    _check_scores(boxes, scores)
+    check_shape("labels", labels, (boxes.shape[0],))
+    if labels.is_floating_point() or labels.is_complex():
+        raise InputError(f"labels must be integers, got {labels.dtype}")
+    check_same_device(boxes=boxes, scores=scores, labels=labels)
+    boxes = boxes.to(geometry_dtype(boxes))
+    if is_native(boxes.device):
+        return torch.ops.detkit.nms(boxes, scores.to(geometry_dtype(scores)), labels.long(), iou_threshold)
+    return batched_nms_reference(boxes, scores, labels, iou_threshold)
+
+
+def nms_reference(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """`nms` in plain torch, one step per box that stays."""
+    order = torch.argsort(scores, descending=True, stable=True)
+    kept = []
+    while len(order):
+        best, order = order[:1], order[1:]
+        kept.append(best)
+        iou = box_iou_reference(boxes[best], boxes[order])[0]
+        order = order[iou <= iou_threshold]
+    return torch.cat(kept) if kept else order
+
+
+def batched_nms_reference(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
+    """`batched_nms` in plain torch, one `nms_reference` per class."""
+    stays = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    for label in labels.unique():
+        members = torch.where(labels == label)[0]
+        stays[members[nms_reference(boxes[members], scores[members], iou_threshold)]] = True
+    kept = torch.where(stays)[0]
+    return kept[torch.argsort(scores[kept], descending=True, stable=True)]
+
+
+def _check_scores(boxes: Tensor, scores: Tensor) -> None:
+    check_shape("scores", scores, (boxes.shape[0],))
+    check_floating("boxes", boxes)
+    check_floating("scores", scores)
+    # A traced graph has no values to look at; the kernels then rank NaN somewhere, without harm.
+    if not torch.compiler.is_compiling() and bool(torch.isnan(scores).any()):
+        raise InputError("scores must not be NaN: the model that made them has diverged, or they were never set")

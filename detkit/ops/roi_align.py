@@ -1,0 +1,201 @@
+"""RoIAlign: a feature map, or a pyramid of them, sampled bilinearly on a grid inside each region."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.ops.checks import check_floating, check_same_device, check_shape
+from detkit.ops.library import is_native
+
+
+def roi_align(
+    features: Tensor,
+    rois: Tensor,
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Tensor:
+    """Crop every region from a feature map by averaged bilinear samples (He et al. 2017, section 3).
+
+    Args:
+        features: ``(B, C, H, W)`` float16, bfloat16, float32 or float64, contiguous or channels-last.
+        rois: ``(K, 5)`` floating point: image index in ``0..B-1``, then ``x1 y1 x2 y2`` in pixels of the image.
+        output_size: height and width of a crop in bins, or one number for both.
+        spatial_scale: size of the feature map over size of the image, 1/16 for stride 16.
+        sampling_ratio: samples per bin and axis; 0 or -1: as many as the bin has cells, rounded up.
+        aligned: shift by half a cell, so that a region's continuous coordinates meet the cells' centres. False is
+            the published behaviour, which also makes regions at least one cell wide.
+
+    Returns:
+        ``(K, C, height, width)`` in the dtype and memory format of `features`; summed in float32.
+        Differentiable in `features`.
+
+    Raises:
+        InputError: a shape, dtype, device or size does not fit.
+        RuntimeError: an image index is outside ``0..B-1``.
+    """
+    size = _checked_size(output_size)
+    _check_features("features", features)
+    rois = _checked_rois(rois, features)
+    if is_native(features.device):
+        return torch.ops.detkit.roi_align(
+            [features], rois, None, [spatial_scale], size[0], size[1], sampling_ratio, aligned
+        )
+    return roi_align_reference(features, rois, size, spatial_scale, sampling_ratio, aligned)
+
+
+def multilevel_roi_align(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    output_size: int | tuple[int, int],
+    spatial_scales: Sequence[float],
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+    canonical_size: int = 224,
+    canonical_level: int = 4,
+) -> Tensor:
+    """`roi_align` from a feature pyramid, each region from the level that suits its size (Lin et al. 2017, eq. 1).
+
+    Args:
+        features: L maps ``(B, C, Hl, Wl)`` of the same batch, channels, dtype and device, finest first.
+        rois: ``(K, 5)``: image index, then ``x1 y1 x2 y2`` in pixels of the image.
+        output_size: height and width of a crop in bins, or one number for both.
+        spatial_scales: L powers of two, each half of the one before: (1/4, 1/8, 1/16, 1/32).
+        sampling_ratio: as in `roi_align`.
+        aligned: as in `roi_align`.
+        canonical_size: side in pixels of the square region that belongs to `canonical_level`.
+        canonical_level: log2 of the stride of that region's level.
+
+    Returns:
+        ``(K, C, height, width)`` in the order of `rois`.
+
+    Raises:
+        InputError: a shape, dtype, device or size does not fit.
+        RuntimeError: an image index is outside ``0..B-1``.
+    """
+    size = _checked_size(output_size)
+    features = list(features)
+    _check_pyramid(features, spatial_scales)
+    rois = _checked_rois(rois, features[0])
+    levels = roi_levels(rois, spatial_scales, canonical_size, canonical_level)
+    if is_native(rois.device):
+        scales = [float(scale) for scale in spatial_scales]
+        return torch.ops.detkit.roi_align(features, rois, levels, scales, size[0], size[1], sampling_ratio, aligned)
+    return multilevel_roi_align_reference(features, rois, levels, size, spatial_scales, sampling_ratio, aligned)
+
+
+def roi_levels(rois: Tensor, spatial_scales: Sequence[float], canonical_size: int, canonical_level: int) -> Tensor:
+    """The position in the pyramid ``0..L-1`` of the level that each region ``(K, 5)`` belongs to: int64 ``(K,)``."""
+    finest, coarsest = (int(-math.log2(scale)) for scale in (spatial_scales[0], spatial_scales[-1]))
+    sides = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
+    # The small constant keeps a side of exactly canonical_size on its own level in float arithmetic.
+    levels = torch.floor(canonical_level + torch.log2(sides / canonical_size) + 1e-6)
+    return levels.nan_to_num(finest).clamp(finest, coarsest).long() - finest
+
+
+def roi_align_reference(
+    features: Tensor,
+    rois: Tensor,
+    output_size: tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Tensor:
+    """`roi_align` in plain torch: sampling and averaging are separable, so a crop is ``rows @ map @ columns``."""
+    x1, y1, x2, y2 = (rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)).unbind(1)
+    rows = _axis_weights(y1, y2, output_size[0], features.shape[2], sampling_ratio, aligned)  # (K, height, H)
+    columns = _axis_weights(x1, x2, output_size[1], features.shape[3], sampling_ratio, aligned)  # (K, width, W)
+    images = rois[:, 0].long()
+    if len(images) and (images.min() < 0 or images.max() >= len(features)):
+        raise RuntimeError(f"rois name an image outside 0..{len(features) - 1}")
+    crops = [
+        row @ features[image].to(row.dtype) @ column.T for image, row, column in zip(images, rows, columns, strict=True)
+    ]
+    if not crops:
+        return features.new_zeros(0, features.shape[1], *output_size) + 0 * features.sum()
+    return torch.stack(crops).to(features.dtype)
+
+
+def multilevel_roi_align_reference(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    output_size: tuple[int, int],
+    spatial_scales: Sequence[float],
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Tensor:
+    """`multilevel_roi_align` in plain torch, one `roi_align_reference` per level."""
+    members = [torch.where(levels == level)[0] for level in range(len(features))]
+    crops = [
+        roi_align_reference(feature, rois[member], output_size, scale, sampling_ratio, aligned)
+        for feature, member, scale in zip(features, members, spatial_scales, strict=True)
+    ]
+    return torch.cat(crops)[torch.argsort(torch.cat(members))]
+
+
+def _axis_weights(start: Tensor, end: Tensor, bins: int, cells: int, sampling_ratio: int, aligned: bool) -> Tensor:
+    """Weights ``(K, bins, cells)`` of the cells in each bin's average, along one axis of the map."""
+    length = (end - start) if aligned else (end - start).clamp(min=1)
+    bin_length = length / bins
+    counts = torch.full_like(length, sampling_ratio) if sampling_ratio > 0 else bin_length.ceil().clamp(min=0)
+    most = int(counts.max()) if len(counts) else 0
+    step = torch.arange(most, dtype=length.dtype, device=length.device)
+    offset = (step + 0.5) * (bin_length / counts.clamp(min=1))[:, None]  # (K, most)
+    first = start[:, None] + torch.arange(bins, dtype=length.dtype, device=length.device) * bin_length[:, None]
+    position = first[:, :, None] + offset[:, None, :]  # (K, bins, most)
+    sampled = (step < counts[:, None])[:, None, :] & (position >= -1) & (position <= cells)
+    position = position.nan_to_num(0).clamp(0, cells - 1)
+    low = position.floor()
+    fraction = position - low
+    share = sampled / counts.clamp(min=1)[:, None, None]
+    weights = torch.zeros(len(start), bins, cells, dtype=length.dtype, device=length.device)
+    weights.scatter_add_(2, low.long(), share * (1 - fraction))
+    return weights.scatter_add_(2, (low.long() + 1).clamp(max=cells - 1), share * fraction)
+
+
+def _checked_size(output_size: int | tuple[int, int]) -> tuple[int, int]:
+    size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+    if len(size) != 2 or min(size) < 1:
+        raise InputError(f"output_size must be a positive number or a pair of them, got {output_size}")
+    return size
+
+
+def _check_features(name: str, features: Tensor) -> None:
+    check_shape(name, features, ("B", "C", "H", "W"))
+    check_floating(name, features)
+    if features.shape[2] == 0 or features.shape[3] == 0:
+        raise InputError(f"{name} must have height and width, got {tuple(features.shape)}")
+
+
+def _check_pyramid(features: list[Tensor], spatial_scales: Sequence[float]) -> None:
+    if not features or len(features) != len(spatial_scales):
+        raise InputError(
+            f"features and spatial_scales must match, got {len(features)} maps, {len(spatial_scales)} scales"
+        )
+    for level, feature in enumerate(features):
+        _check_features(f"features[{level}]", feature)
+        if feature.shape[:2] != features[0].shape[:2] or feature.dtype != features[0].dtype:
+            raise InputError(
+                f"features must share batch, channels and dtype, got {tuple(feature.shape)} {feature.dtype} at level "
+                f"{level}, {tuple(features[0].shape)} {features[0].dtype} at level 0"
+            )
+    exponents = [-math.log2(scale) if scale > 0 else math.nan for scale in spatial_scales]
+    if any(exponent != round(exponents[0]) + level for level, exponent in enumerate(exponents)):
+        raise InputError(
+            f"spatial_scales must be powers of two, each half of the one before, got {list(spatial_scales)}"
+        )
+
+
+def _checked_rois(rois: Tensor, features: Tensor) -> Tensor:
+    """`rois` in the dtype of the arithmetic: float64 for float64 features, else float32."""
+    check_shape("rois", rois, ("K", 5))
+    check_floating("rois", rois)
+    check_same_device(features=features, rois=rois)
+    return rois.to(torch.float64 if features.dtype == torch.float64 else torch.float32)
