@@ -1,0 +1,250 @@
+"""The ground truth of a COCO annotation file, checked and completed for evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+from typing import Any, Literal
+
+from pycocotools import mask as rle_masks
+from pycocotools.coco import COCO
+
+from detkit.errors import InputError
+from detkit.structures import Category
+
+IouType = Literal["bbox", "segm", "keypoints"]
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What is evaluated against.
+
+    Args:
+        source: how messages name it: the path of the file, or ``annotations``.
+        categories: the categories, sorted by id.
+        image_ids: the images that count, in the order in which COCO's evaluation visits them.
+        coco: pycocotools' index of the same. Its images are numbered by their position in `image_ids`, so that ids of
+            any type work.
+        image_sizes: ``(height, width)`` of an image id, where the file tells.
+    """
+
+    source: str
+    categories: list[Category]
+    image_ids: list[Any]
+    coco: COCO
+    image_sizes: dict[Any, tuple[int, int]]
+    image_numbers: dict[Any, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_numbers", {key: number for number, key in enumerate(self.image_ids)})
+
+    def number_of(self, image_id: Any, place: str) -> int:
+        """The position of `image_id`, which was met at `place`.
+
+        Raises:
+            InputError: the image is not in the ground truth.
+        """
+        with contextlib.suppress(TypeError):  # an id that cannot be hashed is unknown too
+            if image_id in self.image_numbers:
+                return self.image_numbers[image_id]
+        known = ", ".join(repr(key) for key in self.image_ids[:3])
+        raise InputError(
+            f"{place}: image id {image_id!r} is not among the {len(self.image_ids)} images of {self.source} "
+            f"({known} …); evaluate against the annotations that the detections were made for"
+        )
+
+
+def read_ground_truth(
+    annotations: str | Path | dict, iou_type: IouType, image_ids: Iterable[Any] | None = None
+) -> GroundTruth:
+    """Read the ground truth from a COCO annotation file, or from its content.
+
+    The content is copied, never changed. What the file leaves out is filled in: ``iscrowd`` is 0, ``area`` that of the
+    segmentation or else of the box, ``num_keypoints`` the keypoints with a visibility above 0. Annotations are numbered
+    anew from 1, since pycocotools takes an annotation of id 0 for "not matched". Annotations of images or categories
+    that the file does not list are left out, as pycocotools does.
+
+    Args:
+        annotations: path of the JSON file, or the dict that it holds.
+        iou_type: what will be compared; the annotations must hold it.
+        image_ids: the images to evaluate; all of the file by default.
+
+    Raises:
+        InputError: the file is missing, is not COCO, or an annotation lacks what `iou_type` compares.
+    """
+    source, content = ("annotations", annotations) if isinstance(annotations, dict) else _read(Path(annotations))
+    images = _images(content, source)
+    if image_ids is not None:
+        images = _restricted(images, [plain_id(key) for key in image_ids], source)
+    categories = _categories(content, source)
+    ordered = sorted(images, key=_visiting_order)
+    numbers = {key: number for number, key in enumerate(ordered)}
+    sizes = {
+        key: (int(image["height"]), int(image["width"]))
+        for key, image in images.items()
+        if image.get("height") and image.get("width")
+    }
+    coco = COCO()
+    coco.dataset = {
+        "info": {},
+        "images": [_numbered_image(numbers[key], sizes.get(key)) for key in ordered],
+        "categories": [{"id": category.id, "name": category.name} for category in categories],
+        "annotations": list(_annotations(content, source, iou_type, numbers, {c.id for c in categories}, sizes)),
+    }
+    with silence():
+        coco.createIndex()
+    return GroundTruth(source, categories, ordered, coco, sizes)
+
+
+def plain_id(image_id: Any) -> Any:
+    """An image id as Python's own type: a tensor's or an array's element becomes the number that it holds."""
+    return image_id.item() if hasattr(image_id, "item") else image_id
+
+
+def silence() -> contextlib.AbstractContextManager:
+    """Where pycocotools may print what it likes."""
+    return contextlib.redirect_stdout(io.StringIO())
+
+
+def to_rle(segmentation: Any, size: tuple[int, int] | None) -> dict:
+    """Any of COCO's three forms of a mask (polygons, run lengths, compressed run lengths) as the last of them.
+
+    Raises:
+        ValueError: it is none of them, or holds polygons while the `size` ``(height, width)`` of the image is unknown.
+    """
+    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), (str, bytes)):
+        return segmentation
+    if isinstance(segmentation, dict) and {"size", "counts"} <= segmentation.keys():
+        return rle_masks.frPyObjects(segmentation, *segmentation["size"])
+    if not isinstance(segmentation, list) or not segmentation:
+        raise ValueError("it is neither a list of polygons nor a run-length encoding with size and counts")
+    if size is None:
+        raise ValueError("its polygons need the height and width of the image, which the file does not tell")
+    return rle_masks.merge(rle_masks.frPyObjects(segmentation, *size))
+
+
+def are_finite_numbers(values: Any, count: int) -> bool:
+    """Whether `values` is a list of `count` finite numbers."""
+    return (
+        isinstance(values, Sequence)
+        and len(values) == count
+        and all(isinstance(value, Real) and math.isfinite(value) for value in values)
+    )
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        InputError: it is not there, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; give the path of a COCO JSON file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; give the path of a COCO JSON file in it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON ({error}); give a file in COCO's format") from None
+
+
+def _read(path: Path) -> tuple[str, dict]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} holds a JSON {type(content).__name__}, not COCO annotations; "
+            "give the file with the keys images, annotations and categories"
+        )
+    return str(path), content
+
+
+def _entries(content: dict, key: str, source: str, needed: tuple[str, ...]) -> list[dict]:
+    """The list under `key`, each entry of which has the `needed` keys."""
+    entries = content.get(key)
+    if not isinstance(entries, list):
+        raise InputError(f"{source} has no list {key!r}, which COCO annotations must have to be evaluated against")
+    for index, entry in enumerate(entries):
+        missing = [name for name in needed if not isinstance(entry, dict) or entry.get(name) is None]
+        if missing:
+            raise InputError(f"{source}: {key}[{index}] has no {missing[0]!r}; add it to the file")
+    return entries
+
+
+def _images(content: dict, source: str) -> dict[Any, dict]:
+    return {image["id"]: image for image in _entries(content, "images", source, ("id",))}
+
+
+def _restricted(images: dict[Any, dict], image_ids: list[Any], source: str) -> dict[Any, dict]:
+    unknown = [key for key in image_ids if key not in images]
+    if unknown:
+        raise InputError(f"image_ids: {unknown[0]!r} is not an image of {source}; leave it out or correct it")
+    return {key: images[key] for key in image_ids}
+
+
+def _categories(content: dict, source: str) -> list[Category]:
+    entries = {entry["id"]: entry for entry in _entries(content, "categories", source, ("id",))}
+    return [Category(key, str(entry.get("name", key))) for key, entry in sorted(entries.items())]
+
+
+def _visiting_order(image_id: Any) -> tuple[bool, Any]:
+    """Numbers by value, then strings by letters: the order decides between equal scores of different images."""
+    return isinstance(image_id, str), image_id
+
+
+def _numbered_image(number: int, size: tuple[int, int] | None) -> dict:
+    return {"id": number} if size is None else {"id": number, "height": size[0], "width": size[1]}
+
+
+def _annotations(
+    content: dict, source: str, iou_type: IouType, numbers: dict, category_ids: set, sizes: dict
+) -> Iterator[dict]:
+    """The annotations to evaluate against, complete and numbered from 1."""
+    listed = _entries(content, "annotations", source, ("image_id", "category_id"))
+    kept = [entry for entry in listed if entry["image_id"] in numbers and entry["category_id"] in category_ids]
+    for number, entry in enumerate(kept, start=1):
+        place = f"{source}: annotation {entry.get('id', number)} of image {entry['image_id']!r}"
+        complete = _completed(entry, iou_type, sizes.get(entry["image_id"]), place)
+        yield {
+            "id": number,
+            "image_id": numbers[entry["image_id"]],
+            "category_id": entry["category_id"],
+            "iscrowd": int(bool(entry.get("iscrowd", 0))),
+            **complete,
+        }
+
+
+def _completed(entry: dict, iou_type: IouType, size: tuple[int, int] | None, place: str) -> dict:
+    """The geometry of one annotation: box, area, and what `iou_type` compares."""
+    complete = {}
+    box, area, segmentation = entry.get("bbox"), entry.get("area"), entry.get("segmentation")
+    if iou_type == "segm" or (segmentation and (not box or (area is None and size is not None))):
+        try:
+            segmentation = to_rle(segmentation, size)
+        except Exception as error:  # pycocotools raises bare exceptions
+            raise InputError(f"{place} has no usable segmentation: {error}; correct it") from None
+        box = box or rle_masks.toBbox(segmentation).tolist()
+        area = float(rle_masks.area(segmentation)) if area is None else area
+        complete["segmentation"] = segmentation
+    if iou_type == "keypoints":
+        complete |= _keypoints(entry, place)
+    if not are_finite_numbers(box, 4):
+        raise InputError(f"{place} has the bbox {box!r}; COCO's is [x, y, width, height] in pixels")
+    area = float(box[2] * box[3]) if area is None else area
+    if not are_finite_numbers([area], 1):
+        raise InputError(f"{place} has the area {area!r}; give a number of square pixels or leave it out")
+    return complete | {"bbox": box, "area": area}
+
+
+def _keypoints(entry: dict, place: str) -> dict:
+    """Keypoints and their number; an annotation without any is one that evaluation ignores."""
+    keypoints = entry.get("keypoints") or []
+    if not are_finite_numbers(keypoints, len(keypoints)) or len(keypoints) % 3:
+        raise InputError(f"{place} has keypoints that are not a flat list of x, y, visibility; correct them")
+    visible = sum(visibility > 0 for visibility in keypoints[2::3])
+    return {"keypoints": keypoints, "num_keypoints": entry.get("num_keypoints", visible)}
