@@ -1,0 +1,56 @@
+"""Anchors: the reference boxes that a dense head starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class AnchorGenerator(nn.Module):
+    """Boxes of given sizes and shapes at every location of every feature level (Faster R-CNN, section 3.1.1).
+
+    An anchor of size ``s`` and aspect ratio ``r = height / width`` has area ``s^2``. Its corners are rounded to whole
+    pixels around the origin, as in the authors' code, then shifted to ``(x, y) * stride`` of each cell.
+
+    Args:
+        sizes: one sequence of sizes in pixels for each level.
+        aspect_ratios: height / width, the same at every level.
+    """
+
+    def __init__(self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)) -> None:
+        super().__init__()
+        for level, level_sizes in enumerate(sizes):
+            self.register_buffer(f"base{level}", _base_anchors(level_sizes, aspect_ratios), persistent=False)
+        self.levels = len(sizes)
+        self.per_location = [len(level_sizes) * len(aspect_ratios) for level_sizes in sizes]
+
+    def forward(self, grid_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int]) -> list[Tensor]:
+        """Anchors ``(Hi * Wi * A, 4)`` of each level, in the order (y, x, anchor).
+
+        Args:
+            grid_sizes: (height, width) of each feature level.
+            image_size: (height, width) in pixels of the padded batch. The step between cells is its whole-number
+                ratio to the grid, so that a level made by rounding up (P6) still spans the image.
+        """
+        return [
+            _shifted(getattr(self, f"base{level}"), grid_size, image_size) for level, grid_size in enumerate(grid_sizes)
+        ]
+
+
+def _base_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
+    sizes = torch.tensor(sizes, dtype=torch.float32)
+    height_ratios = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
+    heights = (height_ratios[:, None] * sizes).flatten()
+    widths = ((1 / height_ratios)[:, None] * sizes).flatten()
+    return (torch.stack((-widths, -heights, widths, heights), dim=1) / 2).round()
+
+
+def _shifted(base: Tensor, grid_size: tuple[int, int], image_size: tuple[int, int]) -> Tensor:
+    stride_y, stride_x = (pixels // cells for pixels, cells in zip(image_size, grid_size, strict=True))
+    y = torch.arange(grid_size[0], device=base.device, dtype=base.dtype) * stride_y
+    x = torch.arange(grid_size[1], device=base.device, dtype=base.dtype) * stride_x
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    shifts = torch.stack((x, y, x, y), dim=-1)
+    return (shifts[:, :, None] + base).reshape(-1, 4)

@@ -1,0 +1,111 @@
+"""Reading weight files into a module, with an exact report of what fitted."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from detkit.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every tensor of a weight file and of every tensor of the module.
+
+    Args:
+        source: where the weights came from.
+        matched: names loaded.
+        missing: names in the module that the file lacks; they keep their initial values.
+        unexpected: names in the file that the module has no place for, such as a classifier's.
+        mismatched: names in both, with the shape in the file and the shape in the module; not loaded.
+    """
+
+    source: str
+    matched: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]]
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: loaded {len(self.matched)} of {len(self.matched) + self._not_loaded()} tensors"]
+        lines += _listed("not in the file, left as initialised", self.missing)
+        lines += _listed("in the file, not used", self.unexpected)
+        shapes = [f"{name} (file {in_file}, model {in_model})" for name, in_file, in_model in self.mismatched]
+        lines += _listed("of another shape, left as initialised", shapes)
+        return "\n".join(lines)
+
+    def _not_loaded(self) -> int:
+        return len(self.missing) + len(self.mismatched)
+
+
+def _listed(title: str, names: list[str]) -> list[str]:
+    return [f"  {len(names)} {title}: {', '.join(names)}"] if names else []
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file, without running any code from it.
+
+    A file that wraps its tensors under ``state_dict`` or ``model`` is unwrapped.
+
+    Raises:
+        InputError: the file is missing, truncated, holds something else, or tries to run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"weights file {path} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"weights file {path} holds more than tensors and was refused: save a state dict") from error
+    except Exception as error:
+        raise InputError(f"weights file {path} cannot be read, it is truncated or no weights file: {error}") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"weights file {path} does not hold a state dict (names to tensors)")
+    return dict(content)
+
+
+def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> LoadReport:
+    """Load what fits of `state_dict` into `module`, log the report and return it.
+
+    Batch norm's ``num_batches_tracked`` counters, which older files lack, are not reported.
+
+    Raises:
+        InputError: nothing fitted.
+    """
+    own = module.state_dict()
+    in_both = own.keys() & state_dict.keys()
+    matched = [name for name in own if name in in_both and own[name].shape == state_dict[name].shape]
+    report = LoadReport(
+        source=source,
+        matched=matched,
+        missing=[name for name in own if name not in in_both and not name.endswith("num_batches_tracked")],
+        unexpected=[name for name in state_dict if name not in in_both],
+        mismatched=[
+            (name, tuple(state_dict[name].shape), tuple(own[name].shape))
+            for name in own
+            if name in in_both and own[name].shape != state_dict[name].shape
+        ],
+    )
+    if not matched:
+        raise InputError(
+            f"{source}: none of its {len(state_dict)} tensors fits; it begins with {next(iter(state_dict), None)!r}, "
+            f"the model with {next(iter(own), None)!r}"
+        )
+    module.load_state_dict({name: state_dict[name] for name in matched}, strict=False)
+    logger.info("%s", report)
+    return report

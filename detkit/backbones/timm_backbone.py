@@ -1,0 +1,98 @@
+"""Any timm model with features as a trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import timm
+from timm.layers import freeze_batch_norm_2d
+from torch import Tensor, nn
+
+from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.pretrained import LoadReport, load_matching, read_state_dict
+from detkit.errors import InputError
+
+
+class TimmBackbone(Backbone):
+    """A timm model seen at the end of chosen stages.
+
+    Stage ``n`` is timm's last feature map of stride ``2^n``. Parameters keep the names of timm's feature extractor below ``trunk.``.
+
+    Args:
+        name: any name of ``timm.list_models()`` that can return features.
+        weights: nothing for random weights, ``DEFAULT`` for timm's download, or the path of a weights file with timm's
+            names.
+        stages: the stages to return, finest first; nothing returns all from 2 (stride 4) on.
+        frozen_stages: parts with stride up to ``2^frozen_stages`` are not trained; 0 trains all.
+        frozen_batch_norm: use batch norm with its stored statistics, not trained.
+
+    Attributes:
+        load_report: what was loaded from a weights file, or None.
+
+    Raises:
+        InputError: unknown name or stage, a model without features, or a weights file that does not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | None = None,
+        stages: Sequence[int] | None = None,
+        frozen_stages: int = 0,
+        frozen_batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        every = {reduction: index for index, reduction in enumerate(_create(name).feature_info.reduction())}
+        ends = {reduction.bit_length() - 1: index for reduction, index in every.items()}
+        stages = sorted(stages) if stages is not None else [stage for stage in ends if stage >= 2]
+        unknown = [stage for stage in stages if stage not in ends]
+        if unknown or not stages:
+            raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")
+
+        indices = [ends[stage] for stage in stages]
+        self.trunk = _create(name, pretrained=weights == "DEFAULT", out_indices=indices)
+        self.channels = self.trunk.feature_info.channels()
+        self.strides = self.trunk.feature_info.reduction()
+        self._channels_last = str(getattr(self.trunk, "output_fmt", "")).endswith("NHWC")
+        self.load_report: LoadReport | None = None
+        if weights is not None and weights != "DEFAULT":
+            self.load_report = load_matching(self.trunk, _renamed(read_state_dict(weights), self.trunk), str(weights))
+        if frozen_batch_norm:
+            self.trunk = freeze_batch_norm_2d(self.trunk)
+        if frozen_stages:
+            freeze(_parameters_through(self.trunk, frozen_stages))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of the chosen stages of `images` ``(B, 3, H, W)``, finest first."""
+        features = self.trunk(images)
+        return [x.permute(0, 3, 1, 2) for x in features] if self._channels_last else features
+
+
+def _create(name: str, **options) -> nn.Module:
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name.split('_')[0]}*")[:3]
+        raise InputError(f"timm has no model {name!r}; close to it: {', '.join(close) or 'none'}")
+    try:
+        return timm.create_model(name, features_only=True, **options)
+    except (RuntimeError, AttributeError) as error:
+        raise InputError(f"timm's {name} cannot return feature maps: {error}") from error
+
+
+def _flat(name: str) -> str:
+    """timm's extractors rename ``stages.0.x`` to ``stages_0.x`` or ``model.stages.0.x``; this form is common to all."""
+    return name.removeprefix("model.").replace(".", "_")
+
+
+def _renamed(state_dict: dict[str, Tensor], trunk: nn.Module) -> dict[str, Tensor]:
+    """`state_dict` of the whole timm model with the names of its feature extractor."""
+    own = {_flat(name): name for name in trunk.state_dict()}
+    return {own.get(_flat(name), name): value for name, value in state_dict.items()}
+
+
+def _parameters_through(trunk: nn.Module, stage: int) -> list[nn.Parameter]:
+    """The parameters up to the last one that the feature map of `stage` depends on, in the order of definition."""
+    names = zip(trunk.feature_info.module_name(), trunk.feature_info.reduction(), strict=True)
+    ends = [_flat(name) + "_" for name, reduction in names if reduction <= 2**stage]
+    parameters = list(trunk.named_parameters())
+    inside = [i for i, (name, _) in enumerate(parameters) if any(_flat(name).startswith(end) for end in ends)]
+    return [parameter for _, parameter in parameters[: max(inside, default=-1) + 1]]

@@ -1,0 +1,171 @@
+"""Any torchvision classification net as a trunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import torch
+import torchvision
+from timm.layers import freeze_batch_norm_2d
+from torch import Tensor, nn
+
+from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.pretrained import LoadReport, load_matching, read_state_dict
+from detkit.errors import InputError
+
+# Everything after the features, by torchvision's names.
+CLASSIFIER = {"avgpool", "classifier", "fc", "head", "heads", "dropout", "flatten", "AuxLogits", "aux1", "aux2"}
+
+
+class TorchvisionBackbone(Backbone):
+    """A torchvision classification net without its classifier, seen at the end of chosen stages.
+
+    Stage ``n`` is the last block whose output has stride ``2^n``: for ResNets, stages 2 to 5 are the papers' C2 to C5.
+    Parameters keep torchvision's names below ``trunk.``.
+
+    Args:
+        name: any name of ``torchvision.models.list_models(module=torchvision.models)`` that is a chain of blocks
+            and takes images of any size.
+        weights: nothing for random weights, ``DEFAULT`` for torchvision's best, or the path of a weights file with
+            torchvision's names.
+        stages: the stages to return, finest first; nothing returns all from 2 (stride 4) on.
+        frozen_stages: blocks with stride up to ``2^frozen_stages`` are not trained; 0 trains all.
+        frozen_batch_norm: use batch norm with its stored statistics, not trained.
+
+    Attributes:
+        load_report: what was loaded from a weights file, or None.
+
+    Raises:
+        InputError: unknown name or stage, a net that is not a chain of blocks, or a weights file that does not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | None = None,
+        stages: Sequence[int] | None = None,
+        frozen_stages: int = 0,
+        frozen_batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        blocks = _feature_blocks(name)
+        ends = {block.stage: position for position, block in enumerate(blocks)}
+        stages = sorted(stages) if stages is not None else [stage for stage in ends if stage >= 2]
+        unknown = [stage for stage in stages if stage not in ends]
+        if unknown or not stages:
+            raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")
+
+        self._block_names = [block.name for block in blocks[: ends[stages[-1]] + 1]]
+        self._returned = {blocks[ends[stage]].name: blocks[ends[stage]].channels_last for stage in stages}
+        self.channels = [blocks[ends[stage]].channels for stage in stages]
+        self.strides = [2**stage for stage in stages]
+        self.load_report: LoadReport | None = None
+        self.trunk = self._build(name, weights)
+        # GoogLeNet's and Inception's published weights were trained on pixels in [-1, 1].
+        self._transform_input = weights is not None and hasattr(self.trunk, "_transform_input")
+        if self._transform_input:
+            self.trunk.transform_input = True
+        if frozen_batch_norm:
+            self.trunk = freeze_batch_norm_2d(self.trunk)
+        for block in blocks[: ends[stages[-1]] + 1]:
+            if frozen_stages and block.stage <= frozen_stages:
+                freeze(self.trunk.get_submodule(block.name).parameters())
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of the chosen stages of `images` ``(B, 3, H, W)``, finest first."""
+        x = self.trunk._transform_input(images) if self._transform_input else images
+        features = []
+        for name in self._block_names:
+            x = self.trunk.get_submodule(name)(x)
+            if name in self._returned:
+                features.append(x.permute(0, 3, 1, 2) if self._returned[name] else x)
+        return features
+
+    def _build(self, name: str, weights: str | None) -> nn.Module:
+        published = "DEFAULT" if weights == "DEFAULT" else None
+        trunk = torchvision.models.get_model(name, weights=published)
+        _keep_only(trunk, self._block_names)
+        if weights is not None and published is None:
+            self.load_report = load_matching(trunk, read_state_dict(weights), source=str(weights))
+        return trunk
+
+
+class _Block:
+    """A link of the chain: its name in the net, and what comes out of it."""
+
+    def __init__(self, name: str, output: Tensor) -> None:
+        self.name = name
+        # Swin passes (B, H, W, C) between its stages. No (B, C, H, W) map looks so: H is never three times a power of 2.
+        self.channels_last = all(
+            probe % cells == 0 for probe, cells in zip(_PROBE_SIZE, output.shape[1:3], strict=True)
+        )
+        self.channels_last &= _stage(output.shape[1:3]) is not None
+        self.stage = _stage(output.shape[1:3] if self.channels_last else output.shape[2:])
+        self.channels = output.shape[3 if self.channels_last else 1]
+
+
+_PROBE_SIZE = (512, 1536)
+
+
+def _stage(size: Sequence[int]) -> int | None:
+    """The n for which `size` is the probe's size at stride 2^n, or None. Nets without padding come out a bit small."""
+    stages = {round(math.log2(probe / max(cells, 1))) for probe, cells in zip(_PROBE_SIZE, size, strict=True)}
+    return stages.pop() if len(stages) == 1 and max(stages) <= 6 else None
+
+
+def _feature_blocks(name: str) -> list[_Block]:
+    """The chain of blocks of torchvision's net `name`, found by watching one forward pass without data."""
+    net = _skeleton(name)
+    outputs: list[tuple[str, Tensor, Tensor]] = []
+
+    def watch(block_name: str):
+        return lambda module, inputs, output: outputs.append((block_name, inputs[0], output))
+
+    for block_name in _block_names(net):
+        net.get_submodule(block_name).register_forward_hook(watch(block_name))
+    try:
+        net(torch.empty(1, 3, *_PROBE_SIZE, device="meta"))
+    except Exception as error:
+        raise InputError(f"{name} does not take images of any size, choose another backbone: {error}") from error
+    links = zip(outputs, outputs[1:], strict=False)
+    is_chain = bool(outputs) and all(before is after_input for (_, _, before), (_, after_input, _) in links)
+    if not is_chain or any(output.ndim != 4 for _, _, output in outputs):
+        raise InputError(f"{name} is not a chain of blocks with feature maps: choose another backbone, or timm's")
+    blocks = [_Block(block_name, output) for block_name, _, output in outputs]
+    return [block for block in blocks if block.stage is not None]
+
+
+def _skeleton(name: str) -> nn.Module:
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        close = get_close_matches(name, names, n=3, cutoff=0.4)
+        raise InputError(f"torchvision has no classification net {name!r}; close to it: {', '.join(close) or 'none'}")
+    try:
+        with torch.device("meta"):
+            return torchvision.models.get_model(name, weights=None).eval()
+    except NotImplementedError:  # RegNets compute their widths with tensors, which meta cannot.
+        return torchvision.models.get_model(name, weights=None).eval().to("meta")
+
+
+def _block_names(net: nn.Module) -> list[str]:
+    """The net's children, those that are plain sequences opened once, up to the classifier."""
+    names = []
+    for child_name, child in net.named_children():
+        if child_name in CLASSIFIER:
+            continue
+        opened = isinstance(child, nn.Sequential) and len(child) > 1 and type(child).forward is nn.Sequential.forward
+        names += [f"{child_name}.{inner}" for inner, _ in child.named_children()] if opened else [child_name]
+    return names
+
+
+def _keep_only(net: nn.Module, block_names: Sequence[str]) -> None:
+    """Delete the children of `net` that are not among `block_names` or on the way to one."""
+    kept = set(block_names) | {name.split(".")[0] for name in block_names}
+    for child_name, child in list(net.named_children()):
+        if child_name not in kept:
+            delattr(net, child_name)
+        elif child_name not in block_names:
+            for inner in [inner for inner, _ in child.named_children() if f"{child_name}.{inner}" not in kept]:
+                del child._modules[inner]

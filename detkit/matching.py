@@ -1,0 +1,122 @@
+"""Which prediction is responsible for which object, and which predictions a loss sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detkit.boxes import coverage
+from detkit.ops import box_iou
+from detkit.structures import Target
+
+FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """Assigns each candidate box to at most one object by IoU (Faster R-CNN, section 3.1.2).
+
+    A candidate is foreground at IoU >= `foreground_iou` with its best object, background below `background_iou`,
+    ignored in between. A background candidate that lies mostly in a crowd or ignore region is ignored.
+
+    Args:
+        foreground_iou: least IoU of a foreground candidate.
+        background_iou: IoU from which on a candidate is no longer background.
+        keep_best: also make each object's best candidates foreground (all that tie), however low their IoU; each of
+            them still stands for its own best object, which may be another one.
+        ignore_coverage: share of a candidate inside an ignore region from which on it is not background.
+    """
+
+    foreground_iou: float
+    background_iou: float
+    keep_best: bool = False
+    ignore_coverage: float = 0.5
+
+    def __call__(self, candidates: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Match `candidates` ``(R, 4)`` to the objects of `target`.
+
+        Returns:
+            The object index of each candidate within ``target.objects()``, int64 ``(R,)`` (0 where there is no
+            object), and its state, int64 ``(R,)``: `FOREGROUND`, `BACKGROUND` or `IGNORED`.
+        """
+        boxes = target.objects().boxes
+        indices = candidates.new_zeros(len(candidates), dtype=torch.int64)
+        states = torch.full_like(indices, BACKGROUND)
+        if len(boxes) and len(candidates):
+            iou = box_iou(boxes, candidates)
+            best_iou, indices = iou.max(dim=0)
+            states[best_iou >= self.background_iou] = IGNORED
+            states[best_iou >= self.foreground_iou] = FOREGROUND
+            if self.keep_best:
+                best_of_object = iou.amax(dim=1, keepdim=True)
+                states[((iou == best_of_object) & (iou > 0)).any(dim=0)] = FOREGROUND
+        ignored = target.ignored_boxes()
+        if len(ignored):
+            in_ignored = coverage(candidates, ignored).amax(dim=1) >= self.ignore_coverage
+            states[in_ignored & (states == BACKGROUND)] = IGNORED
+        return indices, states
+
+
+def sample_balanced(states: Tensor, count: int, foreground_fraction: float) -> tuple[Tensor, Tensor]:
+    """Draw at most `count` candidates at random, at most `foreground_fraction` of them foreground.
+
+    Where foreground is short, background fills up (Faster R-CNN, section 3.1.3).
+
+    Returns:
+        The drawn foreground and background indices into `states`, int64.
+    """
+    foreground = torch.where(states == FOREGROUND)[0]
+    background = torch.where(states == BACKGROUND)[0]
+    foreground_count = min(len(foreground), int(count * foreground_fraction))
+    background_count = min(len(background), count - foreground_count)
+    foreground = foreground[torch.randperm(len(foreground), device=states.device)[:foreground_count]]
+    background = background[torch.randperm(len(background), device=states.device)[:background_count]]
+    return foreground, background
+
+
+@dataclass(frozen=True)
+class SampledRegions:
+    """The regions of one image that the region branches learn from.
+
+    Args:
+        boxes: ``(R, 4)`` in pixels of the network's input.
+        labels: ``(R,)`` int64, the label of the matched object, -1 for background.
+        matched_boxes: ``(R, 4)``, the matched object's box (the region itself for background).
+        object_indices: ``(R,)`` int64 into ``target.objects()``, meaningless for background.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    matched_boxes: Tensor
+    object_indices: Tensor
+
+
+@dataclass(frozen=True)
+class RegionSampler:
+    """Draws the regions on which the branches of a two-stage detector are trained (Fast R-CNN, section 2.3).
+
+    The objects' own boxes join the proposals, so that there is foreground from the first step on.
+
+    Args:
+        matcher: tells foreground from background.
+        count: regions per image.
+        foreground_fraction: largest share of foreground.
+    """
+
+    matcher: Matcher = Matcher(foreground_iou=0.5, background_iou=0.5)
+    count: int = 512
+    foreground_fraction: float = 0.25
+
+    def __call__(self, proposals: Tensor, target: Target) -> SampledRegions:
+        """Sample from `proposals` ``(P, 4)`` of an image with ground truth `target`."""
+        objects = target.objects()
+        candidates = torch.cat((proposals, objects.boxes))
+        indices, states = self.matcher(candidates, target)
+        foreground, background = sample_balanced(states, self.count, self.foreground_fraction)
+        chosen = torch.cat((foreground, background))
+        matched = indices[foreground]
+        labels = torch.cat((objects.labels[matched], torch.full_like(background, -1)))
+        matched_boxes = torch.cat((objects.boxes[matched], candidates[background]))
+        return SampledRegions(candidates[chosen], labels, matched_boxes, indices[chosen])

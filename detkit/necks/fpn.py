@@ -1,0 +1,48 @@
+"""Feature pyramid network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.necks.neck import Neck
+
+
+class FPN(Neck):
+    """Merges coarse, meaningful maps into the fine ones (Lin 2017, section 3).
+
+        C5 --1x1--> M5 ----3x3--> P5 --every other cell--> P6
+                    | x2
+        C4 --1x1--> + = M4 --3x3--> P4      ... and so on to the finest
+
+    Args:
+        in_channels: channels of each incoming map, finest first.
+        strides: strides of the incoming maps.
+        out_channels: channels of every outgoing map.
+        extra_level: add one coarser map, P6, for large anchors (footnote 1 of the paper).
+    """
+
+    def __init__(
+        self, in_channels: Sequence[int], strides: Sequence[int], out_channels: int = 256, extra_level: bool = True
+    ) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, out_channels, 1) for channels in in_channels)
+        self.output = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in in_channels)
+        for conv in (*self.lateral, *self.output):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+            nn.init.zeros_(conv.bias)
+        self.extra_level = extra_level
+        self.strides = [*strides, *([strides[-1] * 2] if extra_level else [])]
+        self.channels = [out_channels] * len(self.strides)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Maps ``(B, out_channels, Hi, Wi)`` of the sizes of `features`, finest first, and P6."""
+        merged = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
+        for level in range(len(merged) - 2, -1, -1):
+            merged[level] = merged[level] + F.interpolate(merged[level + 1], size=merged[level].shape[-2:])
+        pyramid = [output(feature) for output, feature in zip(self.output, merged, strict=True)]
+        if self.extra_level:
+            pyramid.append(F.max_pool2d(pyramid[-1], kernel_size=1, stride=2))
+        return pyramid
