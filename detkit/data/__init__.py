@@ -1,0 +1,21 @@
+"""Images and annotations: data sets, augmentation, batches."""
+
+from detkit.data.coco import CocoDataset, find_split
+from detkit.data.datamodule import DataModule
+from detkit.data.images import find_inputs, image_size, read_image, read_video
+from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
+from detkit.data.shapes import ShapesOptions, draw_shapes
+
+__all__ = [
+    "CocoDataset",
+    "DataModule",
+    "EvaluationSampler",
+    "ShapesOptions",
+    "TrainingBatchSampler",
+    "draw_shapes",
+    "find_inputs",
+    "find_split",
+    "image_size",
+    "read_image",
+    "read_video",
+]

@@ -1,0 +1,342 @@
+"""A COCO annotation file, checked and packed into a few numpy arrays.
+
+Millions of small Python objects would be copied into every worker process as their reference counts change; a
+handful of arrays stays shared. Format: Lin et al., "Microsoft COCO", 2014, https://cocodataset.org/#format-data.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from detkit.errors import InputError
+from detkit.structures import Category
+
+logger = logging.getLogger(__name__)
+
+OnBad = Literal["error", "skip"]
+
+
+@dataclass(frozen=True)
+class PackedJson:
+    """Any list of JSON values in two arrays: the text of value i is ``text[offsets[i]:offsets[i + 1]]``."""
+
+    text: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def pack(cls, values: Sequence[Any]) -> PackedJson:
+        """Pack the values; ``None`` is a value too."""
+        texts = [json.dumps(value, separators=(",", ":")).encode() for value in values]
+        offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts], dtype=np.int64)])
+        return cls(np.frombuffer(b"".join(texts), np.uint8), offsets.astype(np.int64))
+
+    def __getitem__(self, index: int) -> Any:
+        return json.loads(self.text[self.offsets[index] : self.offsets[index + 1]].tobytes())
+
+    def select(self, keep: np.ndarray) -> PackedJson:
+        """The values at the indices `keep`."""
+        return PackedJson.pack([self[index] for index in keep])
+
+
+@dataclass(frozen=True)
+class PackedAnnotations:
+    """What `read_annotations` returns: n images, m annotations ordered by image.
+
+    Args:
+        categories: sorted by id; an annotation's label is the position in this list.
+        keypoint_names: the J names of the first category that has keypoints.
+        image_ids: ``(n,)`` int64 or str.
+        file_names: ``(n,)`` str, relative to the images folder.
+        image_sizes: ``(n, 2)`` int64 height and width in pixels.
+        offsets: ``(n + 1,)``; the annotations of image i are ``offsets[i]:offsets[i + 1]``.
+        boxes: ``(m, 4)`` float32 ``x1 y1 x2 y2`` in pixels, clipped to the image.
+        labels: ``(m,)`` int64.
+        areas: ``(m,)`` float32 in square pixels.
+        iscrowd: ``(m,)`` bool, crowd or ignore.
+        segmentations: m polygons or RLEs as in the file, or None where not asked for.
+        keypoints: ``(m, J, 3)`` float32, or None where not asked for.
+        dropped: ids of the annotations that were left out because of a bad box.
+    """
+
+    categories: list[Category]
+    keypoint_names: list[str]
+    image_ids: np.ndarray
+    file_names: np.ndarray
+    image_sizes: np.ndarray
+    offsets: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    areas: np.ndarray
+    iscrowd: np.ndarray
+    segmentations: PackedJson | None
+    keypoints: np.ndarray | None
+    dropped: list[Any]
+
+    def select_images(self, keep: np.ndarray) -> PackedAnnotations:
+        """The same with only the images at the indices `keep`."""
+        spans = [np.arange(self.offsets[index], self.offsets[index + 1]) for index in keep]
+        rows = np.concatenate([np.zeros(0, np.int64), *spans])
+        return replace(
+            self,
+            image_ids=self.image_ids[keep],
+            file_names=self.file_names[keep],
+            image_sizes=self.image_sizes[keep],
+            offsets=np.concatenate([[0], np.cumsum([len(span) for span in spans])]).astype(np.int64),
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            areas=self.areas[rows],
+            iscrowd=self.iscrowd[rows],
+            segmentations=None if self.segmentations is None else self.segmentations.select(rows),
+            keypoints=None if self.keypoints is None else self.keypoints[rows],
+        )
+
+
+def read_annotations(
+    path: str | Path,
+    size_of: Callable[[str], tuple[int, int]],
+    with_masks: bool = False,
+    with_keypoints: bool = False,
+    on_bad_box: OnBad = "error",
+) -> PackedAnnotations:
+    """Read, check and pack a COCO annotation file.
+
+    Args:
+        path: the JSON file.
+        size_of: gives ``(height, width)`` of a file name, called for images whose size the JSON does not state.
+        with_masks: keep the segmentations.
+        with_keypoints: keep the keypoints.
+        on_bad_box: whether a box of no area or outside its image is an error, or left out with a warning.
+
+    Raises:
+        InputError: the file is no COCO annotation file, or contradicts itself; the message names the ids.
+    """
+    path = Path(path)
+    content = read_json(path)
+    categories = _categories(content["categories"], path)
+    images = _images(content["images"], path, size_of)
+    annotations = content["annotations"]
+    image_of = _lookup([image["id"] for image in content["images"]], "image", path)
+    label_of = _lookup([category.id for category in categories], "category", path)
+    _lookup([annotation["id"] for annotation in annotations if "id" in annotation], "annotation", path)
+    rows = _references(annotations, "image_id", image_of, path)
+    labels = _references(annotations, "category_id", label_of, path)
+    boxes, bad = _boxes(annotations, images[2][rows], path)
+    kept = _settle_bad_boxes(annotations, bad, path, on_bad_box)
+    order = kept[np.argsort(rows[kept], kind="stable")]
+    boxes = boxes[order]
+    chosen = [annotations[index] for index in order]
+    return PackedAnnotations(
+        categories=categories,
+        keypoint_names=_keypoint_names(content["categories"]),
+        image_ids=images[0],
+        file_names=images[1],
+        image_sizes=images[2],
+        offsets=np.searchsorted(rows[order], np.arange(len(images[0]) + 1)).astype(np.int64),
+        boxes=boxes.astype(np.float32),
+        labels=labels[order],
+        areas=_areas(chosen, boxes),
+        iscrowd=np.array([bool(a.get("iscrowd")) or bool(a.get("ignore")) for a in chosen], dtype=bool),
+        segmentations=PackedJson.pack([_segmentation(a, path) for a in chosen]) if with_masks else None,
+        keypoints=_keypoints(chosen, content["categories"], path) if with_keypoints else None,
+        dropped=[annotations[index].get("id", index) for index in np.flatnonzero(bad)],
+    )
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The content of a COCO file, checked to be an object with the lists `images`, `annotations` and `categories`.
+
+    Raises:
+        InputError: not readable, not JSON, or a list is missing.
+    """
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this annotation file ({error.strerror})") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this is not a whole JSON file ({error}); copy or export it again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a COCO file is a JSON object, this one holds a {type(content).__name__}")
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            raise InputError(f"{path}: the list '{key}' is missing; a COCO file has images, annotations and categories")
+        for position, entry in enumerate(content[key]):
+            if not isinstance(entry, dict):
+                raise InputError(f"{path}: {key}[{position}] is a {type(entry).__name__}, not an object")
+    return content
+
+
+def _categories(entries: list[dict], path: Path) -> list[Category]:
+    if not entries:
+        raise InputError(f"{path}: the list 'categories' is empty, so there is nothing to detect")
+    for position, entry in enumerate(entries):
+        if not isinstance(entry.get("id"), int) or not isinstance(entry.get("name"), str):
+            raise InputError(f"{path}: categories[{position}] needs an integer 'id' and a 'name'")
+    return sorted((Category(entry["id"], entry["name"]) for entry in entries), key=lambda category: category.id)
+
+
+def _images(
+    entries: list[dict], path: Path, size_of: Callable[[str], tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, file names and sizes."""
+    if not entries:
+        raise InputError(f"{path}: the list 'images' is empty, so there is nothing to learn from or to evaluate")
+    for position, entry in enumerate(entries):
+        for key in ("id", "file_name"):
+            if key not in entry:
+                raise InputError(f"{path}: images[{position}] has no '{key}'")
+    ids = [entry["id"] for entry in entries]
+    kinds = {type(value) for value in ids}
+    if kinds not in ({int}, {str}):
+        raise InputError(
+            f"{path}: image ids must be all integers or all strings, found {sorted(kind.__name__ for kind in kinds)}"
+        )
+    sizes = [_stated_size(entry, path) or size_of(entry["file_name"]) for entry in entries]
+    return np.array(ids), np.array([entry["file_name"] for entry in entries]), np.array(sizes, dtype=np.int64)
+
+
+def _stated_size(entry: dict, path: Path) -> tuple[int, int] | None:
+    height, width = entry.get("height"), entry.get("width")
+    if not height or not width:
+        return None
+    if not all(isinstance(side, (int, float)) and side > 0 and side == int(side) for side in (height, width)):
+        raise InputError(f"{path}: image {entry['id']!r} has width {width!r} and height {height!r}, not whole pixels")
+    return int(height), int(width)
+
+
+def _lookup(ids: Sequence[Any], kind: str, path: Path) -> dict[Any, int]:
+    positions: dict[Any, int] = {}
+    for position, value in enumerate(ids):
+        if not isinstance(value, (int, str)):
+            raise InputError(f"{path}: {kind} id {value!r} is a {type(value).__name__}, not an integer or a string")
+        if positions.setdefault(value, position) != position:
+            raise InputError(f"{path}: {kind} id {value!r} is used twice; give every {kind} its own id")
+    return positions
+
+
+def _references(annotations: list[dict], key: str, positions: dict[Any, int], path: Path) -> np.ndarray:
+    """The position that each annotation's `key` refers to."""
+    found = np.empty(len(annotations), dtype=np.int64)
+    for row, annotation in enumerate(annotations):
+        if key not in annotation:
+            raise InputError(f"{path}: {_name(annotation, row)} has no '{key}'")
+        value = annotation[key]
+        if not isinstance(value, (int, str)) or value not in positions:
+            raise InputError(f"{path}: {_name(annotation, row)} refers to {key} {value!r}, which the file does not have")
+        found[row] = positions[value]
+    return found
+
+
+def _name(annotation: dict, row: int) -> str:
+    return f"annotation {annotation['id']!r}" if "id" in annotation else f"annotations[{row}]"
+
+
+def _boxes(annotations: list[dict], sizes: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Clipped corners ``(m, 4)`` float64, and which of them are bad ``(m,)``: of no area, or outside the image."""
+    raw = np.empty((len(annotations), 4))
+    for row, annotation in enumerate(annotations):
+        box = annotation.get("bbox")
+        if not _is_numbers(box, 4):
+            raise InputError(
+                f"{path}: {_name(annotation, row)} of image {annotation['image_id']!r} has bbox {box!r}; "
+                "it must be four finite numbers: x, y, width, height"
+            )
+        raw[row] = box
+    corners = np.concatenate([raw[:, :2], raw[:, :2] + raw[:, 2:]], axis=1)
+    limits = np.tile(sizes[:, ::-1], 2)
+    clipped = np.clip(corners, 0, limits)
+    bad = ~((raw[:, 2:] > 0).all(axis=1) & _has_area(clipped))
+    moved = (np.abs(clipped - corners).max(axis=1, initial=0) > 1) & ~bad
+    if moved.any():
+        first = annotations[np.flatnonzero(moved)[0]]
+        logger.warning(
+            "%s: %d of %d boxes reach more than a pixel out of their image (first: annotation %r of image %r); "
+            "they were clipped to it",
+            path, moved.sum(), len(moved), first.get("id"), first["image_id"],
+        )  # fmt: skip
+    return clipped, bad
+
+
+def _has_area(corners: np.ndarray) -> np.ndarray:
+    corners = corners.astype(np.float32)
+    return (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
+
+
+def _is_numbers(values: Any, count: int | None = None) -> bool:
+    return (
+        isinstance(values, list)
+        and (count is None or len(values) == count)
+        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    )
+
+
+def _settle_bad_boxes(annotations: list[dict], bad: np.ndarray, path: Path, on_bad_box: OnBad) -> np.ndarray:
+    """The rows to keep."""
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        first = annotations[row]
+        what = (
+            f"{path}: {bad.sum()} of {len(bad)} boxes have no area or lie outside their image "
+            f"(first: {_name(first, row)} of image {first['image_id']!r}, bbox {first['bbox']})"
+        )
+        if on_bad_box == "error":
+            raise InputError(f"{what}; correct them, or leave them out with --data.on_bad_box skip")
+        logger.warning("%s; they were left out", what)
+    return np.flatnonzero(~bad)
+
+
+def _areas(annotations: list[dict], boxes: np.ndarray) -> np.ndarray:
+    """As annotated; the box's area where the file does not say."""
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    for row, annotation in enumerate(annotations):
+        if _is_numbers([annotation.get("area")]):
+            areas[row] = annotation["area"]
+    return areas.astype(np.float32)
+
+
+def _segmentation(annotation: dict, path: Path) -> list | dict | None:
+    """Polygons, an RLE object, or None for an annotation without a mask."""
+    segmentation = annotation.get("segmentation")
+    if not segmentation:
+        return None
+    if isinstance(segmentation, dict):
+        fits = isinstance(segmentation.get("counts"), (str, list)) and _is_numbers(segmentation.get("size"), 2)
+    else:
+        fits = isinstance(segmentation, list) and all(
+            _is_numbers(ring) and len(ring) >= 6 and len(ring) % 2 == 0 for ring in segmentation
+        )
+    if not fits:
+        raise InputError(
+            f"{path}: the segmentation of annotation {annotation.get('id')!r} of image {annotation['image_id']!r} is "
+            "neither a list of polygons of at least three points nor an RLE with 'counts' and 'size'"
+        )
+    return segmentation
+
+
+def _keypoint_names(categories: list[dict]) -> list[str]:
+    return next((list(category["keypoints"]) for category in categories if category.get("keypoints")), [])
+
+
+def _keypoints(annotations: list[dict], categories: list[dict], path: Path) -> np.ndarray:
+    count = len(_keypoint_names(categories))
+    if count == 0:
+        raise InputError(f"{path}: no category names its 'keypoints', so keypoints cannot be read from this file")
+    keypoints = np.zeros((len(annotations), count, 3), dtype=np.float32)
+    for row, annotation in enumerate(annotations):
+        values = annotation.get("keypoints")
+        if not values:
+            continue
+        if not _is_numbers(values, 3 * count):
+            raise InputError(
+                f"{path}: annotation {annotation.get('id')!r} of image {annotation['image_id']!r} must have "
+                f"{3 * count} finite numbers as keypoints, {count} times x, y, visibility"
+            )
+        keypoints[row] = np.reshape(values, (count, 3))
+    return keypoints

@@ -1,0 +1,153 @@
+"""Reading pictures and videos: whatever the file holds becomes uint8 RGB ``(H, W, 3)``."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from detkit.errors import InputError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
+
+_EXIF_ORIENTATION = 0x0112
+_QUARTER_TURNS = frozenset({5, 6, 7, 8})  # the EXIF orientations that swap height and width
+
+
+def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode an image file.
+
+    Grey images are repeated over the channels, alpha is dropped, 16 bits are scaled to 8.
+
+    EXIF orientation: without `size` it is applied, as every viewer does. With `size`, the height and width that an
+    annotation file states, the orientation in which the picture has that size is taken, the stored one if both fit.
+
+    Args:
+        path: a file in a format that OpenCV reads.
+        size: the expected ``(height, width)`` in pixels.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        InputError: the file is missing, empty, cut short, no image, or has another size than `size`.
+    """
+    data = _read_bytes(path)
+    if size is None:
+        return _decode(data, path, cv2.IMREAD_COLOR_RGB)
+    stored = _decode(data, path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if stored.shape[:2] == tuple(size):
+        return stored
+    if stored.shape[1::-1] == tuple(size):
+        turned = _decode(data, path, cv2.IMREAD_COLOR_RGB)
+        if turned.shape[:2] == tuple(size):
+            return turned
+    raise InputError(
+        f"{path}: the image is {stored.shape[1]}x{stored.shape[0]} pixels (width x height), but its annotation file "
+        f"says {size[1]}x{size[0]}, so the boxes would be wrong; correct the file or the annotation"
+    )
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """The ``(height, width)`` that `read_image` gives for a file, from its header alone.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot read the size of this image ({error})") from error
+    return (width, height) if turned else (height, width)
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this image file ({error.strerror})") from error
+    if not data:
+        raise InputError(f"{path}: this image file is empty (0 bytes)")
+    if _is_cut_short(data):
+        raise InputError(f"{path}: this image file is cut short; copy or download it again")
+    return data
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end: some decoders fill the missing part with grey and say nothing."""
+    if data.startswith(b"\xff\xd8"):
+        # The end-of-image marker must follow the last start of scan: an embedded thumbnail has both of its own.
+        return data.rfind(b"\xff\xd9") < max(data.rfind(b"\xff\xda"), 0)
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-4096:] and b"IEND" not in data
+    return False
+
+
+def _decode(data: bytes, path: str | Path, flags: int) -> np.ndarray:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise InputError(f"{path}: OpenCV cannot decode this image ({error.err})") from error
+    if image is None:
+        raise InputError(f"{path}: this file is not an image that OpenCV can decode")
+    return image
+
+
+def read_video(path: str | Path) -> Iterator[np.ndarray]:
+    """The frames of a video in order, each ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        InputError: the file is missing, no video, or holds no frame.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such video file")
+    capture = cv2.VideoCapture(str(path))
+    try:
+        found, frame = capture.read()
+        if not found:
+            raise InputError(f"{path}: OpenCV finds no video frame in this file")
+        while found:
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            found, frame = capture.read()
+    finally:
+        capture.release()
+
+
+def find_inputs(paths: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The image and video files that the arguments name, each once, in the order given and sorted within one argument.
+
+    Args:
+        paths: files, folders (the images and videos directly inside) and glob patterns (``**`` descends).
+
+    Raises:
+        InputError: an argument names nothing, or a folder or pattern holds no image and no video.
+    """
+    if isinstance(paths, (str, Path)):
+        paths = [paths]
+    found = [file for path in paths for file in _expand(path)]
+    if not found:
+        raise InputError("no input was given: name an image, a video, a folder or a glob pattern")
+    return list(dict.fromkeys(found))
+
+
+def _expand(path: str | Path) -> list[Path]:
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        candidates, what = list(path.iterdir()), "this folder holds"
+    elif glob.has_magic(str(path)):
+        candidates, what = [Path(match) for match in glob.glob(str(path), recursive=True)], "this pattern matches"
+    else:
+        raise InputError(f"{path}: there is no such file or folder")
+    files = [file for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and file.is_file()]
+    if not files:
+        raise InputError(f"{path}: {what} no image and no video (looked for {', '.join(sorted(IMAGE_SUFFIXES))} …)")
+    return sorted(files)

@@ -1,0 +1,97 @@
+"""The order in which images are visited: pure functions of (seed, epoch), split over ranks.
+
+Lightning's own replacement of samplers must be off (``Trainer(use_distributed_sampler=False)``): rank and world size
+are read here from `torch.distributed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch.distributed
+from torch.utils.data import Sampler
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """This process's rank and the number of processes; ``(0, 1)`` without `torch.distributed`."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of ``(index, epoch)`` pairs in random order, the same number on every rank.
+
+    Global batches of ``batch_size * world_size`` images are formed first and then cut into the ranks' parts, so that
+    the k-th batches of all ranks together are the k-th batch of one process with the whole batch size. The images
+    that do not fill the last global batch are left out of this epoch; a data set smaller than one global batch
+    repeats its images.
+
+    Args:
+        image_sizes: ``(n, 2)`` height and width in pixels.
+        batch_size: images per rank and batch.
+        seed: with the epoch, decides the order.
+        aspect_ratio_grouping: batches hold only upright or only wide images (as far as the numbers allow), which
+            saves padding.
+    """
+
+    def __init__(
+        self, image_sizes: np.ndarray, batch_size: int, seed: int = 0, aspect_ratio_grouping: bool = True
+    ) -> None:
+        self.upright = image_sizes[:, 0] > image_sizes[:, 1]
+        self.batch_size = batch_size
+        self.seed = seed
+        self.aspect_ratio_grouping = aspect_ratio_grouping
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> TrainingBatchSampler:
+        """Itself: Lightning looks under this name of a batch sampler for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        _, world_size = rank_and_world_size()
+        return max(1, len(self.upright) // (self.batch_size * world_size))
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rank, world_size = rank_and_world_size()
+        own = slice(rank * self.batch_size, (rank + 1) * self.batch_size)
+        for batch in self._global_batches(self.batch_size * world_size):
+            yield [(int(index), self.epoch) for index in batch[own]]
+
+    def _global_batches(self, size: int) -> np.ndarray:
+        """``(batches, size)`` indices."""
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(len(self.upright))
+        if len(order) < size:
+            return np.resize(order, (1, size))
+        if not self.aspect_ratio_grouping:
+            return order[: len(order) // size * size].reshape(-1, size)
+        groups = [order[self.upright[order]], order[~self.upright[order]]]
+        rest = np.concatenate([group[len(group) // size * size :] for group in groups])
+        whole = [group[: len(group) // size * size].reshape(-1, size) for group in groups]
+        mixed = rest[: len(rest) // size * size].reshape(-1, size)
+        batches = np.concatenate([*whole, mixed])
+        return random.permutation(batches, axis=0)
+
+
+class EvaluationSampler(Sampler[int]):
+    """Every image exactly once over all ranks, in order: none padded, none twice."""
+
+    def __init__(self, num_images: int) -> None:
+        self.num_images = num_images
+
+    def __len__(self) -> int:
+        return len(self._own())
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._own())
+
+    def _own(self) -> range:
+        rank, world_size = rank_and_world_size()
+        return range(rank, self.num_images, world_size)
