@@ -32,8 +32,6 @@ METRICS: dict[str, tuple[str, ...]] = {
 NOTHING_TO_MEASURE = -1.0
 """The value of a number that no object can decide, as in COCO's table: never NaN, and not 0, a bad detector."""
 
-_PER_CLASS = {"bbox": ("AP", "AP50", "AR100"), "segm": ("AP", "AP50", "AR100"), "keypoints": ("AP", "AP50", "AR")}
-
 
 @dataclass(frozen=True, eq=False)
 class CocoEvaluation:
@@ -61,13 +59,17 @@ class CocoEvaluation:
     objects: np.ndarray
     images: np.ndarray
 
+    @property
+    def class_metrics(self) -> tuple[str, ...]:
+        """The names of the numbers that `per_class` gives."""
+        return ("AP", "AP50", "AR" if self.iou_type == "keypoints" else "AR100")
+
     def per_class(self) -> dict[str, dict[str, float]]:
         """By class name: AP, AP50, AR100 (keypoints: AR), and the numbers of ``objects`` and ``images``."""
-        names = _PER_CLASS[self.iou_type]
         table = {}
         for k, category in enumerate(self.categories):
             scores = (self.precision[:, :, k], self.precision[0, :, k], self.recall[:, k])
-            table[category.name] = dict(zip(names, map(_mean_of_measured, scores), strict=True))
+            table[category.name] = dict(zip(self.class_metrics, map(_mean_of_measured, scores), strict=True))
             table[category.name] |= {"objects": int(self.objects[k]), "images": int(self.images[k])}
         return table
 

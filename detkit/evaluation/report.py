@@ -1,0 +1,137 @@
+"""What people read of an evaluation: COCO's table, the table of classes, ``metrics.json``, precision-recall curves."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from detkit.evaluation.coco import METRICS, NOTHING_TO_MEASURE, CocoEvaluation
+from detkit.evaluation.ground_truth import IouType
+
+_AREAS = {"s": "small", "m": "medium", "l": "large"}
+_CURVES_NAMED = 12
+
+
+def coco_table(metrics: Mapping[str, float], iou_type: IouType = "bbox") -> str:
+    """The numbers as COCO prints them, one line each; -1 stands where there is nothing to measure."""
+    return "\n".join(
+        f" {title:<18} {sign} @[ IoU={iou:<9} | area={area:>6s} | maxDets={limit:>3d} ] = {metrics[name]:0.3f}"
+        for name in METRICS[iou_type]
+        for title, sign, iou, area, limit in [_conditions(name, iou_type)]
+    )
+
+
+def rich_table(metrics: Mapping[str, float], iou_type: IouType = "bbox") -> Table:
+    """The numbers as a table for the terminal, in percent."""
+    table = Table(title=f"COCO {iou_type}", title_justify="left")
+    table.add_column("")
+    for column in ("IoU", "area", "detections", "%"):
+        table.add_column(column, justify="right")
+    for name in METRICS[iou_type]:
+        _, _, iou, area, limit = _conditions(name, iou_type)
+        table.add_row(name, iou, area, str(limit), _percent(metrics[name]), style="bold" if name == "AP" else None)
+    return table
+
+
+def per_class_table(evaluation: CocoEvaluation) -> Table:
+    """One row a class: AP, AP50 and AR100 (keypoints: AR) in percent, and how many objects in how many images."""
+    table = Table(title=f"COCO {evaluation.iou_type} by class", title_justify="left")
+    table.add_column("class")
+    for column in (*evaluation.class_metrics, "objects", "images"):
+        table.add_column(column, justify="right")
+    for name, row in evaluation.per_class().items():
+        numbers = [_percent(row[metric]) for metric in evaluation.class_metrics]
+        table.add_row(name, *numbers, str(row["objects"]), str(row["images"]))
+    return table
+
+
+def write_metrics(path: str | Path, evaluations: Mapping[str, CocoEvaluation], per_class: bool = False) -> None:
+    """Write ``{"bbox": {"AP": …, …}, …}``, each number in 0..1 or -1 where there is nothing to measure.
+
+    Args:
+        path: the JSON file; it appears whole or not at all.
+        evaluations: by what was compared, ``bbox``, ``segm`` or ``keypoints``.
+        per_class: add ``per_class``, the numbers of each class by its name.
+    """
+    content = {
+        name: evaluation.metrics | ({"per_class": evaluation.per_class()} if per_class else {})
+        for name, evaluation in evaluations.items()
+    }
+    _write(Path(path), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def plot_precision_recall(evaluation: CocoEvaluation, path: str | Path) -> None:
+    """Draw precision over recall at IoU 0.50 and 0.75 as a PNG: each class thin, their mean bold.
+
+    With more than 12 classes only the mean is named in the legend.
+    """
+    figure = Figure(figsize=(11, 5), dpi=120, layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, threshold in zip(axes, (0.5, 0.75), strict=True):
+        _draw_curves(axis, evaluation, threshold)
+    axes[0].set_ylabel("precision")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    _write(Path(path), picture.getvalue())
+
+
+def _conditions(name: str, iou_type: IouType) -> tuple[str, str, str, str, int]:
+    """What COCO prints before a number: title, sign, IoU, area and the most detections per image."""
+    sign, condition = name[:2], name[2:]
+    limits_detections = sign == "AR" and iou_type != "keypoints" and condition.isdigit()
+    limit = int(condition) if limits_detections else 20 if iou_type == "keypoints" else 100
+    iou = f"0.{condition}" if condition.isdigit() and not limits_detections else "0.50:0.95"
+    title = "Average Precision" if sign == "AP" else "Average Recall"
+    return title, f"({sign})", iou, _AREAS.get(condition, "all"), limit
+
+
+def _percent(value: float) -> str:
+    return "–" if value == NOTHING_TO_MEASURE else f"{100 * value:.1f}"
+
+
+def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> None:
+    """Precision over recall of each class with objects, and their mean."""
+    curves = evaluation.precision[np.isclose(evaluation.iou_thresholds, threshold)][0]
+    measured = [k for k in range(len(evaluation.categories)) if curves[0, k] != NOTHING_TO_MEASURE]
+    named = len(measured) <= _CURVES_NAMED
+    colours = colormaps["tab20" if len(measured) > 10 else "tab10"]
+    for position, k in enumerate(measured):
+        label = f"{evaluation.categories[k].name} {100 * curves[:, k].mean():.1f}" if named else None
+        axis.plot(
+            evaluation.recall_thresholds,
+            curves[:, k],
+            color=colours(position % colours.N),
+            linewidth=1.4 if named else 0.7,
+            alpha=0.9 if named else 0.4,
+            label=label,
+        )
+    if measured:
+        mean = curves[:, measured].mean(axis=1)
+        label = f"mean of {len(measured)} {100 * mean.mean():.1f}"
+        axis.plot(evaluation.recall_thresholds, mean, color="black", linewidth=2.6, label=label)
+        axis.legend(title="class, AP in %", fontsize=8, title_fontsize=8, loc="lower left", framealpha=0.9)
+    else:
+        axis.text(0.5, 0.5, "no objects to measure", ha="center", va="center", color="grey")
+    axis.set(title=f"IoU {threshold:.2f}", xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
