@@ -1,0 +1,9 @@
+"""Detectors: each file wires trunk, neck and heads, and reads like its paper's figure."""
+
+from detkit.models.detector import Detector
+from detkit.models.faster_rcnn import FasterRCNN
+from detkit.models.preprocess import ShortestEdge
+from detkit.models.region_pool import RegionAlign
+from detkit.models.two_stage import TwoStageDetector
+
+__all__ = ["Detector", "FasterRCNN", "RegionAlign", "ShortestEdge", "TwoStageDetector"]

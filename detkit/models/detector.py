@@ -1,0 +1,133 @@
+"""What every detector is, whatever stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detkit.data.images import read_image
+from detkit.errors import InputError
+from detkit.structures import Category, Detections, Target
+
+ImageInput = str | Path | np.ndarray | Tensor
+
+
+class Detector(nn.Module):
+    """Images in; losses out where targets are given, detections where not.
+
+    A subclass gives `compute_losses` and `detect`. What a call returns depends on its arguments alone, never on
+    ``training``, so that a validation loss is a call like any other.
+
+    Args:
+        num_classes: classes without background.
+
+    Attributes:
+        categories: the class of each label as its data set names it; None until known.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise InputError(f"num_classes must be at least 1, got {num_classes}")
+        self.num_classes = num_classes
+        self.categories: list[Category] | None = None
+
+    def forward(
+        self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
+    ) -> dict[str, Tensor] | list[Detections]:
+        """Losses of `images` against `targets`, or without `targets` the detections in `images`.
+
+        Args:
+            images: ``(3, H, W)`` each, RGB, uint8 or float in [0, 1], of any sizes.
+            targets: ground truth of each image, in its pixels.
+
+        Returns:
+            Named scalar losses, weighted, to be summed; or the detections of each image in its own pixels.
+
+        Raises:
+            InputError: an image or a target is not as it must be; the message says which and how.
+        """
+        check_images(images)
+        if targets is None:
+            return self.detect(images)
+        check_targets(images, targets, self.num_classes)
+        return self.compute_losses(images, targets)
+
+    def compute_losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Named scalar losses; the same names at every step."""
+        raise NotImplementedError
+
+    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+        """The detections of each image, in its own pixels."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def predict(self, inputs: ImageInput | Sequence[ImageInput], batch_size: int = 8) -> Detections | list[Detections]:
+        """Detect in evaluation mode, on the device of the model, in batches.
+
+        Args:
+            inputs: an image or a sequence of images, each the path of a file, a ``(H, W, 3)`` uint8 RGB array, or a
+                ``(3, H, W)`` RGB tensor, uint8 or float in [0, 1].
+            batch_size: images that pass through the network at once.
+
+        Returns:
+            Detections on the CPU for one image, a list of them for a sequence.
+
+        Raises:
+            InputError: a file cannot be read, or an array is no image.
+        """
+        if isinstance(inputs, (str, Path, np.ndarray, Tensor)) and getattr(inputs, "ndim", 3) == 3:
+            return self.predict([inputs], batch_size)[0]
+        was_training = self.training
+        self.eval()
+        try:
+            found = []
+            for start in range(0, len(inputs), batch_size):
+                images = [_as_tensor(image) for image in inputs[start : start + batch_size]]
+                found += [detections.to("cpu") for detections in self(images)]
+            return found
+        finally:
+            self.train(was_training)
+
+
+def _as_tensor(image: ImageInput) -> Tensor:
+    if isinstance(image, Tensor):
+        return image
+    pixels = read_image(image) if isinstance(image, (str, Path)) else image
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise InputError(f"an image array must be (H, W, 3) uint8 RGB, got {pixels.shape} {pixels.dtype}")
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+def check_images(images: Sequence[Tensor]) -> None:
+    """Raise InputError unless `images` is a non-empty sequence of ``(3, H, W)`` uint8 or floating tensors."""
+    if len(images) == 0:
+        raise InputError("a detector needs at least one image, got none")
+    for index, image in enumerate(images):
+        is_image = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0
+        if not is_image or not (image.dtype == torch.uint8 or image.is_floating_point()):
+            got = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
+            raise InputError(f"images[{index}] must be a (3, H, W) tensor, uint8 or float in [0, 1], got {got}")
+
+
+def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int) -> None:
+    """Raise InputError unless there is one target per image, with boxes of positive size and labels the model has."""
+    if len(targets) != len(images):
+        raise InputError(f"got {len(images)} images but {len(targets)} targets")
+    boxes = torch.cat([target.boxes for target in targets])
+    labels = torch.cat([target.labels for target in targets])
+    # One comparison for the whole batch: the device is waited for once.
+    good = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
+    good &= (labels >= 0) & (labels < num_classes)
+    if bool(good.all()):
+        return
+    row = int((~good).nonzero()[0, 0])
+    image = int(np.searchsorted(np.cumsum([len(target) for target in targets]), row, side="right"))
+    raise InputError(
+        f"image id {targets[image].image_id}: box {boxes[row].tolist()} with label {int(labels[row])} is not "
+        f"x1 < x2, y1 < y2, finite, with a label in 0..{num_classes - 1}"
+    )

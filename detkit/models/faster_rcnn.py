@@ -1,0 +1,59 @@
+"""Faster R-CNN with a feature pyramid (Ren 2015; Lin 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from detkit.backbones import Backbone
+from detkit.heads import RPN, BoxHead, RegionBranch
+from detkit.matching import RegionSampler
+from detkit.models.preprocess import ShortestEdge
+from detkit.models.region_pool import RegionAlign
+from detkit.models.two_stage import TwoStageDetector
+from detkit.necks import FPN, Neck
+
+
+class FasterRCNN(TwoStageDetector):
+    """Regions from a region proposal network, RoIAlign on a pyramid, one box branch.
+
+    Parts that build on others are given as callables, which get the sizes of what they stand on: a class, or
+    ``functools.partial(BoxHead, hidden=256)``. In a config they are a ``class_path`` with the other ``init_args``.
+
+    Args:
+        backbone: the trunk.
+        num_classes: classes without background.
+        neck: called with the trunk's channels and strides.
+        rpn: called with the neck's channels and strides.
+        box_head: called with a crop's channels, its resolution and the number of classes.
+        region_pool: crops regions from the pyramid.
+        regions_per_image: regions sampled for training, a quarter of them foreground at most.
+        preprocess: resizes, normalises and pads.
+        loss_weights: factor of each of ``rpn_cls``, ``rpn_box``, ``box_cls``, ``box_reg``; 1 where not named.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        neck: Callable[[list[int], list[int]], Neck] = FPN,
+        rpn: Callable[[list[int], list[int]], RPN] = RPN,
+        box_head: Callable[[int, int, int], RegionBranch] = BoxHead,
+        region_pool: RegionAlign | None = None,
+        regions_per_image: int = 512,
+        preprocess: ShortestEdge | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        pyramid = neck(backbone.channels, backbone.strides)
+        region_pool = region_pool or RegionAlign()
+        super().__init__(
+            num_classes=num_classes,
+            preprocess=preprocess or ShortestEdge(),
+            backbone=backbone,
+            neck=pyramid,
+            rpn=rpn(pyramid.channels, pyramid.strides),
+            region_sampler=replace(RegionSampler(), count=regions_per_image),
+            region_pool=region_pool,
+            box_head=box_head(pyramid.channels[0], region_pool.resolution, num_classes),
+            loss_weights=loss_weights,
+        )
