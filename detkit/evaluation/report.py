@@ -74,7 +74,7 @@ def plot_precision_recall(evaluation: CocoEvaluation, path: str | Path) -> None:
 
     With more than 12 classes only the mean is named in the legend.
     """
-    figure = Figure(figsize=(11, 5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(11, 5.5), dpi=120, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, threshold in zip(axes, (0.5, 0.75), strict=True):
         _draw_curves(axis, evaluation, threshold)
@@ -105,7 +105,7 @@ def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> No
     named = len(measured) <= _CURVES_NAMED
     colours = colormaps["tab20" if len(measured) > 10 else "tab10"]
     for position, k in enumerate(measured):
-        label = f"{evaluation.categories[k].name} {100 * curves[:, k].mean():.1f}" if named else None
+        label = f"{evaluation.categories[k].name}: {100 * curves[:, k].mean():.1f}" if named else None
         axis.plot(
             evaluation.recall_thresholds,
             curves[:, k],
@@ -116,12 +116,12 @@ def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> No
         )
     if measured:
         mean = curves[:, measured].mean(axis=1)
-        label = f"mean of {len(measured)} {100 * mean.mean():.1f}"
+        label = f"mean of {len(measured)} classes: {100 * mean.mean():.1f}"
         axis.plot(evaluation.recall_thresholds, mean, color="black", linewidth=2.6, label=label)
-        axis.legend(title="class, AP in %", fontsize=8, title_fontsize=8, loc="lower left", framealpha=0.9)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=9, frameon=False)
     else:
         axis.text(0.5, 0.5, "no objects to measure", ha="center", va="center", color="grey")
-    axis.set(title=f"IoU {threshold:.2f}", xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
+    axis.set(title=f"IoU {threshold:.2f}, AP in %", xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
 
