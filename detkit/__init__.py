@@ -1,3 +1,20 @@
 """detkit: object detection and segmentation on PyTorch."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from detkit.engine.checkpoint import load as load
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`load` on first use, so that ``import detkit`` does not wait for torch."""
+    if name == "load":
+        from detkit.engine.checkpoint import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

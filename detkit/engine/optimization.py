@@ -1,0 +1,112 @@
+"""Which parameters the optimizer sees, and the learning rate at each of its steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from detkit.errors import InputError
+
+OptimizerFactory = Callable[[Iterable], Optimizer]
+
+
+def parameter_groups(model: nn.Module, decay_norm_and_bias: bool) -> list[dict]:
+    """The trainable parameters as an optimizer takes them, each parameter in exactly one group.
+
+    Args:
+        model: the detector; parameters with ``requires_grad=False`` (frozen stages) are left out.
+        decay_norm_and_bias: whether weight decay holds for normalisation layers and biases too; if not, these
+            one-dimensional parameters form a second group with ``weight_decay=0``.
+
+    Raises:
+        InputError: nothing in the model can be trained.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise InputError(f"{type(model).__name__} has no parameter to train: every one of them is frozen.")
+    if decay_norm_and_bias:
+        return [{"params": trainable}]
+    decayed = [parameter for parameter in trainable if parameter.ndim > 1]
+    plain = [parameter for parameter in trainable if parameter.ndim <= 1]
+    groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+class Schedule:
+    """The learning rate as a factor of the optimizer's own, a closed formula of the step: resuming needs no history.
+
+    Args:
+        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the whole run.
+        warmup_factor: where the warm-up starts, as a factor of the learning rate.
+    """
+
+    def __init__(self, warmup_steps: float = 500, warmup_factor: float = 0.001) -> None:
+        if warmup_steps < 0 or not 0 <= warmup_factor <= 1:
+            raise InputError(
+                f"schedule: warmup_steps must not be negative and warmup_factor must lie in [0, 1], "
+                f"got {warmup_steps} and {warmup_factor}."
+            )
+        self.warmup_steps = warmup_steps
+        self.warmup_factor = warmup_factor
+
+    def attach(self, optimizer: Optimizer, total_steps: int, steps_per_epoch: float) -> LambdaLR:
+        """torch's scheduler for `optimizer`, to be stepped after each optimizer step."""
+        warmup = self.warmup_steps if self.warmup_steps >= 1 else self.warmup_steps * total_steps
+
+        def factor(step: int) -> float:
+            ramp = self.warmup_factor + (1 - self.warmup_factor) * step / warmup if step < warmup else 1.0
+            return ramp * self.factor(step, warmup, total_steps, steps_per_epoch)
+
+        return LambdaLR(optimizer, factor)
+
+    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: float) -> float:
+        """The factor at `step` apart from the warm-up: constant here."""
+        return 1.0
+
+
+class WarmupMultiStep(Schedule):
+    """Linear warm-up, then a drop by `gamma` at each milestone: the "1x" schedule of the R-CNN family.
+
+    Args:
+        milestones: epochs at whose end the learning rate drops; fractions of an epoch are fine.
+        gamma: the factor of each drop.
+        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the whole run.
+        warmup_factor: where the warm-up starts, as a factor of the learning rate.
+    """
+
+    def __init__(
+        self,
+        milestones: list[float],
+        gamma: float = 0.1,
+        warmup_steps: float = 500,
+        warmup_factor: float = 0.001,
+    ) -> None:
+        super().__init__(warmup_steps, warmup_factor)
+        self.milestones = sorted(milestones)
+        self.gamma = gamma
+
+    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: float) -> float:
+        return self.gamma ** sum(step >= round(epoch * steps_per_epoch) for epoch in self.milestones)
+
+
+class WarmupCosine(Schedule):
+    """Linear warm-up, then half a cosine down to `final_factor` (SGDR, Loshchilov and Hutter, eq. 5, without restarts).
+
+    Args:
+        final_factor: the learning rate of the last step, as a factor of the first.
+        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the whole run.
+        warmup_factor: where the warm-up starts, as a factor of the learning rate.
+    """
+
+    def __init__(self, final_factor: float = 0.01, warmup_steps: float = 500, warmup_factor: float = 0.001) -> None:
+        super().__init__(warmup_steps, warmup_factor)
+        self.final_factor = final_factor
+
+    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: float) -> float:
+        progress = (step - warmup) / max(1.0, total_steps - warmup)
+        progress = min(1.0, max(0.0, progress))
+        return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,93 @@
+"""What a run shows on the console: a line per epoch, a bar where there is a terminal, and none of Lightning's tips."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from rich.console import Console
+
+NOISE = (
+    ".*does not have many workers.*",
+    ".*number of training batches.*smaller than the logging interval.*",
+    ".*recommended to use.*sync_dist.*",
+    ".*in eval mode at the start of training.*",
+    ".*dataloader is not resumable.*",
+    ".*Trying to infer the `batch_size`.*",
+    ".*isinstance.*LeafSpec.*",
+    ".*lr_scheduler.step.*before.*optimizer.step.*",
+    ".*Checkpoint directory.*exists and is not empty.*",
+    ".*tensorboardX.*",
+    ".*TreeSpec.*",
+    ".*barrier.*using the device under current context.*",
+)
+SECONDS_BETWEEN_LINES = 30
+
+
+def quiet_lightning() -> None:
+    """Silence the messages of Lightning that a user of detkit cannot act on."""
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message)
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class ProgressLines(Callback):
+    """Prints the losses now and then where there is no terminal for a bar, and a line after each epoch.
+
+    Args:
+        console: where to print.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.last_line = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self.epoch_start = time.monotonic()
+        self.first_batch = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A line every half minute."""
+        now = time.monotonic()
+        if self.console.is_terminal or now - self.last_line < SECONDS_BETWEEN_LINES or not trainer.is_global_zero:
+            return
+        self.last_line = now
+        self.console.print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {batch_idx + 1}/"
+            f"{trainer.num_training_batches}  {_losses(trainer)}",
+            soft_wrap=True,
+        )
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """The epoch in one line: losses, validation, learning rate, time."""
+        if not trainer.is_global_zero:
+            return
+        metrics = trainer.callback_metrics
+        accuracy = [
+            f"{name} {float(metrics['val/' + name]):.3f}" for name in ("AP", "AP50") if "val/" + name in metrics
+        ]
+        accuracy += [f"val loss {float(metrics['val/loss']):.4f}"] if "val/loss" in metrics else []
+        seconds = time.monotonic() - self.epoch_start
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", _losses(trainer), *accuracy]
+        parts += [f"lr {float(metrics['lr']):.2g}", f"{seconds:.0f} s"]
+        self.console.print("  ".join(parts), soft_wrap=True, highlight=False)
+
+
+def progress_bar(console: Console) -> RichProgressBar | None:
+    """Lightning's bar where there is a terminal."""
+    return RichProgressBar(leave=False) if console.is_terminal else None
+
+
+def _losses(trainer: Trainer) -> str:
+    losses = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+    total = losses.pop("train/loss", float("nan"))
+    terms = ", ".join(f"{name.removeprefix('train/')} {float(value):.3f}" for name, value in losses.items())
+    return f"loss {float(total):.4f} ({terms})"

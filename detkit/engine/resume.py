@@ -1,0 +1,75 @@
+"""What Lightning does not carry over when a run goes on: random states, and the place within an epoch."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from detkit.engine.module import gather
+
+
+class ExactResume(Callback):
+    """Makes a resumed run go on as the unbroken one would have.
+
+    Checkpoints hold the random state of Python, NumPy and torch on every process. Validation leaves it as it found it.
+    A run that stopped within an epoch goes on with that epoch's next batch.
+    """
+
+    def __init__(self) -> None:
+        self.resumed: list[dict[str, Any]] | None = None
+        self.before_validation: dict[str, Any] | None = None
+
+    def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Tell the data where to go on."""
+        self.resumed = checkpoint.get("random_states")
+        progress = checkpoint["loops"]["fit_loop"]
+        epoch, batches = progress["epoch_progress"]["current"], progress["epoch_loop.batch_progress"]["current"]
+        unfinished = epoch["processed"] < epoch["ready"]
+        trainer.datamodule.skip_batches = batches["processed"] if unfinished else 0
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Go on with the random state of the checkpoint; with another number of processes there is none to go on with."""
+        if self.resumed is not None and len(self.resumed) == trainer.world_size:
+            set_random_state(self.resumed[trainer.global_rank], module.device)
+        self.resumed = None
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Remember the random state."""
+        self.before_validation = random_state(module.device)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Bring it back."""
+        set_random_state(self.before_validation, module.device)
+        self.before_validation = None
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the random states of all processes."""
+        checkpoint["random_states"] = gather(self.before_validation or random_state(module.device))
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of all random numbers of this process, in plain values and tensors."""
+    _, keys, *place = np.random.get_state()
+    state = {
+        "python": random.getstate(),
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), *place],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Go back to `state`."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    keys, *place = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *place))
+    torch.set_rng_state(state["torch"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
