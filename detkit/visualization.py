@@ -290,7 +290,7 @@ def _draw_labels(picture: np.ndarray, corners: np.ndarray, texts: list[str], col
 def _free_place(
     box: list[int], size: tuple[int, int], image_size: tuple[int, int], taken: list[tuple[int, int, int, int]]
 ) -> tuple[int, int, int, int]:
-    """Where a label of `size` ``(width, height)`` goes: above its box, within, below or beside it, where no other is."""
+    """Where a label of `size` ``(width, height)`` goes: above, within, below or beside its box, where no other is."""
     left, top, right, bottom = box
     width, height = size
     corners = [
