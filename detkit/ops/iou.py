@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
-from detkit.ops.library import is_native
+from detkit.ops.library import NATIVE_DEVICES, is_native
 
 IoUMode = Literal["iou", "giou", "diou", "ciou"]
 
@@ -72,3 +72,34 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """The quotient, and 0 (with gradient 0) where the denominator is not positive."""
     valid = denominator > 0
     return torch.where(valid, numerator / torch.where(valid, denominator, 1), 0)
+
+
+def _fake_box_iou(boxes1, boxes2, mode) -> Tensor:
+    return boxes1.new_empty(boxes1.shape[0], boxes2.shape[0])
+
+
+def _fake_box_iou_backward(gradient, boxes1, boxes2, mode) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(boxes1, memory_format=torch.contiguous_format), torch.empty_like(
+        boxes2, memory_format=torch.contiguous_format
+    )
+
+
+def _keep_for_box_iou(ctx, inputs, output) -> None:
+    boxes1, boxes2, ctx.mode = inputs
+    ctx.save_for_backward(boxes1, boxes2)
+
+
+def _differentiate_box_iou(ctx, gradient: Tensor):
+    boxes1, boxes2 = ctx.saved_tensors
+    return *torch.ops.detkit.box_iou_backward(gradient, boxes1, boxes2, ctx.mode), None
+
+
+def _refuse_second_derivative(ctx, *gradients: Tensor):
+    raise NotImplementedError("box_iou has no second derivative; detkit.ops.iou.box_iou_reference has one")
+
+
+if NATIVE_DEVICES:
+    torch.library.register_fake("detkit::box_iou", _fake_box_iou)
+    torch.library.register_fake("detkit::box_iou_backward", _fake_box_iou_backward)
+    torch.library.register_autograd("detkit::box_iou", _differentiate_box_iou, setup_context=_keep_for_box_iou)
+    torch.library.register_autograd("detkit::box_iou_backward", _refuse_second_derivative)

@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
 from pathlib import Path
 
 import torch
 
 logger = logging.getLogger(__name__)
 
-_FOLDER = Path(__file__).resolve().parent.parent
-
-
-@cache
-def loaded() -> frozenset[str]:
-    """The device types ("cpu", "cuda") that have native kernels; the first call loads the library."""
-    if not _load("_C"):
-        logger.warning(
-            "detkit's native kernels were not built, so its ops run as plain torch, correct but slower. To build them, "
-            "install a C++ compiler and run `python -m pip install --no-build-isolation .` in detkit's folder."
-        )
-        return frozenset()
-    if torch.cuda.is_available() and _load("_C_cuda"):
-        return frozenset({"cpu", "cuda"})
-    return frozenset({"cpu"})
-
-
-def is_native(device: torch.device) -> bool:
-    """Whether the ops have a native kernel for `device`."""
-    return device.type in loaded()
-
-
-def backend() -> str:
-    """What the ops run on: "native+cuda", "native" (CPU kernels) or "reference" (plain torch)."""
-    if not loaded():
-        return "reference"
-    return "native+cuda" if "cuda" in loaded() else "native"
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def _load(name: str) -> bool:
-    path = _FOLDER / f"{name}.so"
+    path = _PACKAGE / name
     if not path.exists():
         return False
     try:
@@ -49,3 +22,32 @@ def _load(name: str) -> bool:
         logger.warning("detkit's native library %s does not load: %s", path, error)
         return False
     return True
+
+
+def _load_all() -> frozenset[str]:
+    if not _load("_C.so"):
+        logger.warning(
+            "detkit's native kernels are not in use, so its ops run as plain torch: correct, but slower. To build "
+            "them, install a C++ compiler and run `python -m pip install .` in detkit's source folder."
+        )
+        return frozenset()
+    # A torch without CUDA lacks what the CUDA kernels link to.
+    if torch.version.cuda is not None and _load("_C_cuda.so"):
+        return frozenset({"cpu", "cuda"})
+    return frozenset({"cpu"})
+
+
+NATIVE_DEVICES = _load_all()
+"""The device types that have native kernels. Where empty, the ops of `torch.ops.detkit` do not exist."""
+
+
+def is_native(device: torch.device) -> bool:
+    """Whether the ops have a native kernel for `device`."""
+    return device.type in NATIVE_DEVICES
+
+
+def backend() -> str:
+    """What the ops run on: "native+cuda", "native" (CPU kernels only) or "reference" (plain torch)."""
+    if not NATIVE_DEVICES:
+        return "reference"
+    return "native+cuda" if "cuda" in NATIVE_DEVICES else "native"

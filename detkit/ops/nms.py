@@ -8,7 +8,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
 from detkit.ops.iou import box_iou_reference
-from detkit.ops.library import is_native
+from detkit.ops.library import NATIVE_DEVICES, is_native
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -69,7 +69,7 @@ def nms_reference(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor
         best, order = order[:1], order[1:]
         kept.append(best)
         iou = box_iou_reference(boxes[best], boxes[order])[0]
-        order = order[iou <= iou_threshold]
+        order = order[~(iou.double() > iou_threshold)]
     return torch.cat(kept) if kept else order
 
 
@@ -90,3 +90,11 @@ def _check_scores(boxes: Tensor, scores: Tensor) -> None:
     # A traced graph has no values to look at; the kernels then rank NaN somewhere, without harm.
     if not torch.compiler.is_compiling() and bool(torch.isnan(scores).any()):
         raise InputError("scores must not be NaN: the model that made them has diverged, or they were never set")
+
+
+def _fake_nms(boxes, scores, labels, iou_threshold) -> Tensor:
+    return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
+
+
+if NATIVE_DEVICES:
+    torch.library.register_fake("detkit::nms", _fake_nms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops.checks import check_floating, check_same_device, check_shape
-from detkit.ops.library import is_native
+from detkit.ops.library import NATIVE_DEVICES, is_native
 
 
 def roi_align(
@@ -44,9 +45,8 @@ def roi_align(
     _check_features("features", features)
     rois = _checked_rois(rois, features)
     if is_native(features.device):
-        return torch.ops.detkit.roi_align(
-            [features], rois, None, [spatial_scale], size[0], size[1], sampling_ratio, aligned
-        )
+        levels = rois.new_zeros(len(rois), dtype=torch.int64)
+        return _native_roi_align([features], rois, levels, size, [spatial_scale], sampling_ratio, aligned)
     return roi_align_reference(features, rois, size, spatial_scale, sampling_ratio, aligned)
 
 
@@ -85,8 +85,7 @@ def multilevel_roi_align(
     rois = _checked_rois(rois, features[0])
     levels = roi_levels(rois, spatial_scales, canonical_size, canonical_level)
     if is_native(rois.device):
-        scales = [float(scale) for scale in spatial_scales]
-        return torch.ops.detkit.roi_align(features, rois, levels, scales, size[0], size[1], sampling_ratio, aligned)
+        return _native_roi_align(features, rois, levels, size, spatial_scales, sampling_ratio, aligned)
     return multilevel_roi_align_reference(features, rois, levels, size, spatial_scales, sampling_ratio, aligned)
 
 
@@ -144,10 +143,14 @@ def _axis_weights(start: Tensor, end: Tensor, bins: int, cells: int, sampling_ra
     """Weights ``(K, bins, cells)`` of the cells in each bin's average, along one axis of the map."""
     length = (end - start) if aligned else (end - start).clamp(min=1)
     bin_length = length / bins
-    counts = torch.full_like(length, sampling_ratio) if sampling_ratio > 0 else bin_length.ceil().clamp(min=0)
+    counts = (
+        torch.full_like(length, sampling_ratio)
+        if sampling_ratio > 0
+        else torch.where(bin_length < 1e6, bin_length.ceil().clamp(min=0), 0)
+    )
     most = int(counts.max()) if len(counts) else 0
     step = torch.arange(most, dtype=length.dtype, device=length.device)
-    offset = (step + 0.5) * (bin_length / counts.clamp(min=1))[:, None]  # (K, most)
+    offset = (step + 0.5) * bin_length[:, None] / counts.clamp(min=1)[:, None]  # (K, most)
     first = start[:, None] + torch.arange(bins, dtype=length.dtype, device=length.device) * bin_length[:, None]
     position = first[:, :, None] + offset[:, None, :]  # (K, bins, most)
     sampled = (step < counts[:, None])[:, None, :] & (position >= -1) & (position <= cells)
@@ -158,6 +161,31 @@ def _axis_weights(start: Tensor, end: Tensor, bins: int, cells: int, sampling_ra
     weights = torch.zeros(len(start), bins, cells, dtype=length.dtype, device=length.device)
     weights.scatter_add_(2, low.long(), share * (1 - fraction))
     return weights.scatter_add_(2, (low.long() + 1).clamp(max=cells - 1), share * fraction)
+
+
+def _native_roi_align(
+    features: list[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    output_size: tuple[int, int],
+    spatial_scales: Sequence[float],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """The native op, with all maps in the memory format of the first."""
+    channels_last = _is_channels_last(features[0])
+    memory_format = _memory_format(channels_last)
+    maps = [feature.contiguous(memory_format=memory_format) for feature in features]
+    scales = [float(scale) for scale in spatial_scales]
+    return torch.ops.detkit.roi_align(maps, rois, levels, scales, *output_size, sampling_ratio, aligned, channels_last)
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+
+
+def _memory_format(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _checked_size(output_size: int | tuple[int, int]) -> tuple[int, int]:
@@ -199,3 +227,85 @@ def _checked_rois(rois: Tensor, features: Tensor) -> Tensor:
     check_floating("rois", rois)
     check_same_device(features=features, rois=rois)
     return rois.to(torch.float64 if features.dtype == torch.float64 else torch.float32)
+
+
+def _fake_roi_align(
+    features, rois, levels, spatial_scales, height, width, sampling_ratio, aligned, channels_last
+) -> Tensor:
+    shape = (rois.shape[0], features[0].shape[1], height, width)
+    return torch.empty(
+        shape, dtype=features[0].dtype, device=features[0].device, memory_format=_memory_format(channels_last)
+    )
+
+
+def _fake_roi_align_backward(
+    gradient, rois, levels, spatial_scales, batch, heights, widths, sampling_ratio, aligned, channels_last
+) -> list[Tensor]:
+    shapes = [(batch, gradient.shape[1], height, width) for height, width in zip(heights, widths, strict=True)]
+    kind = {"dtype": gradient.dtype, "device": gradient.device, "memory_format": _memory_format(channels_last)}
+    return [torch.empty(shape, **kind) for shape in shapes]
+
+
+def _keep_for_roi_align(ctx, inputs, output) -> None:
+    features, rois, levels, ctx.scales, _, _, *ctx.sampling, ctx.channels_last = inputs
+    ctx.save_for_backward(rois, levels)
+    ctx.batch = features[0].shape[0]
+    ctx.heights = [feature.shape[2] for feature in features]
+    ctx.widths = [feature.shape[3] for feature in features]
+
+
+def _differentiate_roi_align(ctx, gradient: Tensor):
+    _refuse_if_deterministic(gradient.device)
+    rois, levels = ctx.saved_tensors
+    gradient = gradient.contiguous(memory_format=_memory_format(ctx.channels_last))
+    gradients = torch.ops.detkit.roi_align_backward(
+        gradient,
+        rois,
+        levels,
+        ctx.scales,
+        ctx.batch,
+        ctx.heights,
+        ctx.widths,
+        *ctx.sampling,
+        ctx.channels_last,
+    )
+    return gradients, *[None] * 8
+
+
+def _keep_for_roi_align_backward(ctx, inputs, output) -> None:
+    gradient, rois, levels, ctx.scales, _, _, _, *ctx.sampling, ctx.channels_last = inputs
+    ctx.save_for_backward(rois, levels)
+    ctx.output_size = gradient.shape[2:]
+
+
+def _differentiate_roi_align_backward(ctx, gradients: list[Tensor]):
+    """RoIAlign is linear in the features, so the derivative of its backward is its forward."""
+    rois, levels = ctx.saved_tensors
+    memory_format = _memory_format(ctx.channels_last)
+    maps = [gradient.contiguous(memory_format=memory_format) for gradient in gradients]
+    gradient = torch.ops.detkit.roi_align(
+        maps, rois, levels, ctx.scales, *ctx.output_size, *ctx.sampling, ctx.channels_last
+    )
+    return gradient, *[None] * 9
+
+
+def _refuse_if_deterministic(device: torch.device) -> None:
+    """The CUDA kernel adds up gradients in no fixed order."""
+    if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+        message = "the backward of roi_align has no deterministic CUDA kernel"
+        if not torch.is_deterministic_algorithms_warn_only_enabled():
+            raise RuntimeError(
+                f"{message}; run it on the CPU, or allow it by torch.use_deterministic_algorithms(False)"
+            )
+        warnings.warn(message, stacklevel=2)
+
+
+if NATIVE_DEVICES:
+    torch.library.register_fake("detkit::roi_align", _fake_roi_align)
+    torch.library.register_fake("detkit::roi_align_backward", _fake_roi_align_backward)
+    torch.library.register_autograd("detkit::roi_align", _differentiate_roi_align, setup_context=_keep_for_roi_align)
+    torch.library.register_autograd(
+        "detkit::roi_align_backward",
+        _differentiate_roi_align_backward,
+        setup_context=_keep_for_roi_align_backward,
+    )

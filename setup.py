@@ -1,0 +1,138 @@
+"""Builds the native kernels in csrc/ into plain shared libraries that torch loads, without Python headers.
+
+``detkit/_C.so`` holds the operations and their CPU kernels, ``detkit/_C_cuda.so`` the CUDA kernels. Both use torch's
+stable ABI, so they run on any torch from 2.11 on, and on any Python. Without a C++ compiler detkit installs without
+them and its operations run as plain torch.
+
+Environment variables:
+    DETKIT_CUDA           auto (default): build the CUDA kernels where nvcc and a CUDA torch are found; 0: never;
+                          1: fail where they cannot be built.
+    DETKIT_CUDA_ARCHS     compute capabilities to compile for (default "75 80 90 100"); PTX of the last is added.
+    CXX, NVCC             the compilers (default c++ and nvcc).
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+from build_backend import OLDEST_TORCH, find_torch, torch_cuda_version
+
+CXX = os.environ.get("CXX", "c++")
+NVCC = os.environ.get("NVCC", "nvcc")
+CUDA = os.environ.get("DETKIT_CUDA", "auto")
+CUDA_ARCHS = os.environ.get("DETKIT_CUDA_ARCHS", "75 80 90 100").split()
+
+CXX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
+# Kernels must round as torch does, so no multiplication is fused with an addition behind our back.
+CXX_FLAGS += ["-ffp-contract=off"]
+NVCC_FLAGS = ["-std=c++20", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "-fmad=false", "-DUSE_CUDA"]
+NVCC_FLAGS += ["--expt-relaxed-constexpr"]
+
+
+class BuildFailed(Exception):
+    """A compiler is missing or has refused; the message says which."""
+
+
+class BuildKernels(build_ext):
+    """Compiles with plain compiler calls: there is no Python module here for setuptools to know about."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return fullname.replace(".", os.sep) + ".so"
+
+    def build_extension(self, extension: Extension) -> None:
+        target = Path(self.get_ext_fullpath(extension.name))
+        inputs = [Path(path) for path in (*extension.sources, *extension.depends)]
+        if target.exists() and all(path.stat().st_mtime < target.stat().st_mtime for path in inputs):
+            return
+        must_build = extension.name.endswith("_cuda") and CUDA == "1"
+        try:
+            self._build(extension, target)
+        except BuildFailed as reason:
+            if must_build:
+                raise SystemExit(f"detkit: DETKIT_CUDA=1, but {reason}") from None
+            print(f"detkit: {extension.name} is not built, since {reason}")
+
+    def _build(self, extension: Extension, target: Path) -> None:
+        torch = find_torch()
+        if torch is None:
+            raise BuildFailed(f"there is no torch >= {'.'.join(map(str, OLDEST_TORCH))} to compile against")
+        compiler, flags = (NVCC, nvcc_flags(torch)) if extension.name.endswith("_cuda") else (CXX, CXX_FLAGS)
+        if shutil.which(compiler) is None:
+            raise BuildFailed(f"there is no compiler {compiler!r} (on Debian and Ubuntu: apt install g++)")
+        version = f"-DTORCH_TARGET_VERSION=0x{OLDEST_TORCH[0]:02x}{OLDEST_TORCH[1]:02x}000000000000"
+        objects = [Path(self.build_temp) / (source + ".o") for source in extension.sources]
+        commands = [
+            [compiler, "-c", source, "-o", str(out), *flags, version, "-isystem", str(torch / "include")]
+            for source, out in zip(extension.sources, objects, strict=True)
+        ]
+        for path in (*objects, target):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(run, commands))
+        libraries = ["-ltorch_cpu"] + (["-ltorch_cuda"] if extension.name.endswith("_cuda") else [])
+        # Written beside and moved, so that a process that has the old library loaded keeps it whole.
+        linked = target.with_suffix(".linking")
+        run([compiler, "-shared", *map(str, objects), "-o", str(linked), f"-L{torch / 'lib'}", *libraries])
+        linked.replace(target)
+
+    def get_outputs(self) -> list[str]:
+        return [path for path in super().get_outputs() if Path(path).exists()]
+
+    def copy_extensions_to_source(self) -> None:
+        """An editable install has its libraries in the source tree."""
+        for extension in self.extensions:
+            built = Path(self.build_lib) / self.get_ext_filename(extension.name)
+            if built.exists():
+                self.copy_file(str(built), self.get_ext_filename(extension.name), level=self.verbose)
+
+
+class Wheel(bdist_wheel):
+    """The libraries depend on the platform but not on Python's version."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
+def nvcc_flags(torch: Path) -> list[str]:
+    """The flags for this machine's nvcc; fails where its CUDA is not that of torch."""
+    cuda = torch_cuda_version(torch)
+    if cuda is None:
+        raise BuildFailed("torch has no CUDA")
+    if shutil.which(NVCC) is None:
+        raise BuildFailed("there is no nvcc")
+    banner = subprocess.run([NVCC, "--version"], capture_output=True, text=True, check=True).stdout
+    if f"release {cuda.split('.')[0]}." not in banner:
+        raise BuildFailed(f"nvcc is of another CUDA than torch's {cuda}")
+    archs = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in CUDA_ARCHS]
+    newest = CUDA_ARCHS[-1]
+    return [*NVCC_FLAGS, *archs, f"-gencode=arch=compute_{newest},code=compute_{newest}"]
+
+
+def run(command: list[str]) -> None:
+    """Runs a compiler; what it says is shown whenever it says something."""
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.stdout or result.stderr:
+        print(result.stdout + result.stderr)
+    if result.returncode != 0:
+        raise BuildFailed(f"this failed: {' '.join(command)}")
+
+
+def extensions() -> list[Extension]:
+    """The libraries to build, as far as this machine could."""
+    headers = [str(path) for path in sorted(Path("csrc").glob("**/*.h"))]
+    cpu = ["csrc/library.cpp", *(str(path) for path in sorted(Path("csrc/cpu").glob("*.cpp")))]
+    cuda = [str(path) for path in sorted(Path("csrc/cuda").glob("*.cu"))]
+    found = [Extension("detkit._C", cpu, depends=headers)]
+    if CUDA != "0" and platform.system() == "Linux":
+        found.append(Extension("detkit._C_cuda", cuda, depends=headers))
+    return found
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel})
