@@ -229,7 +229,9 @@ def _references(annotations: list[dict], key: str, positions: dict[Any, int], pa
             raise InputError(f"{path}: {_name(annotation, row)} has no '{key}'")
         value = annotation[key]
         if not isinstance(value, (int, str)) or value not in positions:
-            raise InputError(f"{path}: {_name(annotation, row)} refers to {key} {value!r}, which the file does not have")
+            raise InputError(
+                f"{path}: {_name(annotation, row)} refers to {key} {value!r}, which the file does not have"
+            )
         found[row] = positions[value]
     return found
 

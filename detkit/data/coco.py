@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detkit.data.annotations import OnBad, PackedAnnotations, read_annotations, read_json
-from detkit.data.images import image_size, read_image
+from detkit.data.images import image_size, read_image, to_tensor
 from detkit.errors import InputError
 from detkit.structures import Category, Target
 
@@ -80,7 +80,7 @@ class CocoDataset(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         image, target = self.read(index)
-        return torch.from_numpy(image).permute(2, 0, 1).contiguous(), target
+        return to_tensor(image), target
 
     @property
     def categories(self) -> list[Category]:
@@ -91,6 +91,17 @@ class CocoDataset(Dataset):
     def keypoint_names(self) -> list[str]:
         """The names of the J keypoints; empty where the file has none."""
         return self._packed.keypoint_names
+
+    @property
+    def keypoint_pairs(self) -> list[tuple[int, int]]:
+        """The keypoints that a mirror exchanges: those whose names differ in "left" and "right" alone."""
+        names = self.keypoint_names
+        mirrored = [name.replace("left", "right") for name in names]
+        return [
+            (left, names.index(other))
+            for left, (name, other) in enumerate(zip(names, mirrored, strict=True))
+            if other != name and other in names
+        ]
 
     @property
     def image_ids(self) -> list[int] | list[str]:

@@ -8,30 +8,59 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import lightning
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.annotations import OnBad
+from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
+from detkit.data.loading import Loader, TrainingDataset
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
 from detkit.errors import InputError
-from detkit.structures import Category, Target
+from detkit.structures import Category
 
-Sample = tuple[Tensor, Target]
-Batch = tuple[list[Tensor], list[Target]]
+Split = Literal["train", "val", "test"]
+
+SHAPES_FOLDER = Path("runs/data")
 
 
 class DataModule(lightning.LightningDataModule):
-    """thin"""
+    """Training and evaluation batches of a COCO folder, or of the drawn `Shapes` where no folder is given.
+
+    A batch is ``(images, targets)``: a list of uint8 RGB ``(3, H, W)`` of any size and a list of `Target`. Give the
+    trainer ``use_distributed_sampler=False``: the samplers here know the ranks.
+
+    Args:
+        root: folder with ``images/`` and ``annotations/`` (see `find_split` for the names). None: draw `shapes` under
+            ``runs/data``.
+        shapes: what is drawn where `root` is None.
+        train_images: images folder of the training split, instead of the one found under `root`.
+        train_annotations: annotation file of the training split, instead of the one found under `root`.
+        val_images: as `train_images`, for the validation split.
+        val_annotations: as `train_annotations`, for the validation split.
+        test_images: as `train_images`, for the test split.
+        test_annotations: as `train_annotations`, for the test split.
+        eval_split: the split that an evaluation after training scores.
+        batch_size: images per process and training step.
+        eval_batch_size: images per process and evaluation step; None: as `batch_size`.
+        num_workers: worker processes per loader; 0 loads in the main process.
+        augmentation: how training images are varied; null: not at all.
+        aspect_ratio_grouping: put upright images with upright ones, and wide with wide, which saves padding.
+        with_masks: read the masks.
+        with_keypoints: read the keypoints.
+        on_bad_image: "error" stops at an unreadable image; "skip" decodes every file once at the start and leaves
+            unreadable images out of training and evaluation, with a warning each.
+        on_bad_box: "error" stops at boxes without area or outside their image; "skip" leaves them out with a warning.
+        seed: decides order and variation, together with the epoch.
+
+    Raises:
+        InputError: a value is out of range; later, a split or file is missing or wrong.
+    """
 
     def __init__(
         self,
         root: Path | None = None,
-        shapes: ShapesOptions = ShapesOptions(),
+        shapes: ShapesOptions = ShapesOptions(),  # noqa: B008 (frozen)
         train_images: Path | None = None,
         train_annotations: Path | None = None,
         val_images: Path | None = None,
@@ -42,6 +71,7 @@ class DataModule(lightning.LightningDataModule):
         batch_size: int = 2,
         eval_batch_size: int | None = None,
         num_workers: int = 2,
+        augmentation: Augmentation | None = Augmentation(),  # noqa: B008 (holds no state between calls)
         aspect_ratio_grouping: bool = True,
         with_masks: bool = False,
         with_keypoints: bool = False,
@@ -50,9 +80,15 @@ class DataModule(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.root = root
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size or batch_size}
+        for name, value in sizes.items():
+            if value < 1:
+                raise InputError(f"data.{name} must be at least 1, got {value}")
+        if num_workers < 0:
+            raise InputError(f"data.num_workers must be at least 0, got {num_workers}")
+        self.root = None if root is None else Path(root)
         self.shapes = shapes
-        self.explicit = {
+        self.given_paths: dict[Split, tuple[Path | None, Path | None]] = {
             "train": (train_images, train_annotations),
             "val": (val_images, val_annotations),
             "test": (test_images, test_annotations),
@@ -61,85 +97,121 @@ class DataModule(lightning.LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size or batch_size
         self.num_workers = num_workers
+        self.augmentation = augmentation
         self.aspect_ratio_grouping = aspect_ratio_grouping
         self.with_masks = with_masks
         self.with_keypoints = with_keypoints
         self.on_bad_image = on_bad_image
         self.on_bad_box = on_bad_box
         self.seed = seed
-        self._datasets: dict[str, CocoDataset] = {}
+        self._datasets: dict[Split, CocoDataset] = {}
 
     @property
     def categories(self) -> list[Category]:
-        return self.dataset("train").categories
+        """The classes of the training split, sorted by id; the position is the label. Reads the annotation file."""
+        return self.train_dataset.categories
 
     @property
     def num_classes(self) -> int:
+        """How many classes the training split has."""
         return len(self.categories)
 
     @property
     def train_dataset(self) -> CocoDataset:
+        """The training split, not varied."""
         return self.dataset("train")
 
     @property
+    def val_dataset(self) -> CocoDataset:
+        """What `val_dataloader` runs over."""
+        return self.dataset("val")
+
+    @property
     def eval_dataset(self) -> CocoDataset:
+        """What `test_dataloader` runs over: the split `eval_split`."""
         return self.dataset(self.eval_split)
 
-    def dataset(self, split: str) -> CocoDataset:
+    def dataset(self, split: Split) -> CocoDataset:
+        """A split, read at the first call.
+
+        Raises:
+            InputError: the split is missing or wrong.
+        """
         if split not in self._datasets:
             images, annotations = self._paths(split)
             self._datasets[split] = CocoDataset(
-                images, annotations, self.with_masks, self.with_keypoints, self.on_bad_image, self.on_bad_box
+                images,
+                annotations,
+                with_masks=self.with_masks,
+                with_keypoints=self.with_keypoints,
+                on_bad_image=self.on_bad_image,
+                on_bad_box=self.on_bad_box,
             )
         return self._datasets[split]
 
-    def _paths(self, split: str) -> tuple[Path, Path]:
-        images, annotations = self.explicit[split]
-        if images and annotations:
-            return images, annotations
-        root = self.root
-        if root is None:
-            key = hashlib.sha256(json.dumps(asdict(self.shapes)).encode()).hexdigest()[:12]
-            root = draw_shapes(Path("runs/data") / f"shapes-{key}", self.shapes)
-        found_images, found_annotations = find_split(root, split)
-        return images or found_images, annotations or found_annotations
+    def prepare_data(self) -> None:
+        """Draw the `Shapes`, if they are asked for. Lightning calls it on one process of each machine."""
+        if self._draws():
+            self._drawn()
 
-    def train_dataloader(self) -> DataLoader:
-        dataset = self.dataset("train")
+    def setup(self, stage: str) -> None:
+        """Read and check the splits of a stage: "fit", "validate", "test" or "predict".
+
+        Raises:
+            InputError: a split is missing or wrong, or training and validation have different classes.
+        """
+        if stage == "fit":
+            _check_same_categories(self.train_dataset, self.val_dataset)
+        elif stage == "validate":
+            self.dataset("val")
+        elif stage == "test":
+            self.dataset(self.eval_split)
+
+    def train_dataloader(self) -> Loader:
+        """Varied batches in random order; the order and the variation depend on `seed` and the epoch alone."""
+        dataset = self.train_dataset
         sampler = TrainingBatchSampler(dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping)
-        return DataLoader(TrainingSet(dataset), batch_sampler=sampler, **self._options())
+        return Loader(TrainingDataset(dataset, self.augmentation, self.seed), self.num_workers, batch_sampler=sampler)
 
-    def val_dataloader(self) -> DataLoader:
-        dataset = self.eval_dataset
-        return DataLoader(
-            dataset, batch_size=self.eval_batch_size, sampler=EvaluationSampler(len(dataset)), **self._options()
+    def val_dataloader(self) -> Loader:
+        """The validation split as it is, every image once over all processes."""
+        return self._evaluation_loader(self.val_dataset)
+
+    def test_dataloader(self) -> Loader:
+        """The split `eval_split` as it is, every image once over all processes."""
+        return self._evaluation_loader(self.eval_dataset)
+
+    def _evaluation_loader(self, dataset: CocoDataset) -> Loader:
+        return Loader(
+            dataset, self.num_workers, batch_size=self.eval_batch_size, sampler=EvaluationSampler(len(dataset))
         )
 
-    test_dataloader = val_dataloader
+    def _draws(self) -> bool:
+        return self.root is None and not any(path for paths in self.given_paths.values() for path in paths)
 
-    def _options(self) -> dict:
-        return {
-            "num_workers": self.num_workers,
-            "collate_fn": collate,
-            "persistent_workers": self.num_workers > 0,
-            "pin_memory": torch.cuda.is_available(),
-        }
+    def _drawn(self) -> Path:
+        key = hashlib.sha256(json.dumps(asdict(self.shapes), sort_keys=True).encode()).hexdigest()[:12]
+        return draw_shapes(SHAPES_FOLDER / f"shapes-{key}", self.shapes)
 
-
-class TrainingSet(Dataset):
-    """thin"""
-
-    def __init__(self, dataset: CocoDataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        index, _ = key
-        return self.dataset[index]
+    def _paths(self, split: Split) -> tuple[Path, Path]:
+        images, annotations = self.given_paths[split]
+        if images and annotations:
+            return Path(images), Path(annotations)
+        if self._draws():
+            return find_split(self._drawn(), split)
+        if self.root is None:
+            missing = [
+                f"data.{split}_{kind}" for kind, path in (("images", images), ("annotations", annotations)) if not path
+            ]
+            raise InputError(f"give {' and '.join(missing)}, or data.root to find the {split} split there")
+        found_images, found_annotations = find_split(self.root, split)
+        return Path(images or found_images), Path(annotations or found_annotations)
 
 
-def collate(samples: list[Sample]) -> Batch:
-    images, targets = zip(*samples, strict=True)
-    return list(images), list(targets)
+def _check_same_categories(first: CocoDataset, second: CocoDataset) -> None:
+    names, others = ([category.name for category in dataset.categories] for dataset in (first, second))
+    if names != others:
+        raise InputError(
+            f"{second.annotations_path} has the classes {others}, but {first.annotations_path} has {names}; "
+            "both must list the same names in the same order of ids"
+        )

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from detkit.errors import InputError
 
@@ -51,6 +53,11 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
         f"{path}: the image is {stored.shape[1]}x{stored.shape[0]} pixels (width x height), but its annotation file "
         f"says {size[1]}x{size[0]}, so the boxes would be wrong; correct the file or the annotation"
     )
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """``(H, W, 3)`` uint8 to ``(3, H, W)`` uint8."""
+    return torch.from_numpy(np.stack(cv2.split(image)))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -62,7 +62,7 @@ class ShapesOptions:
     def __post_init__(self) -> None:
         low, high = self.image_size
         if not 16 <= low <= high:
-            raise InputError(f"shapes.image_size must be (smallest, largest) with 16 <= smallest, got {self.image_size}")
+            raise InputError(f"shapes.image_size must be (low, high) with 16 <= low <= high, got {self.image_size}")
         if not self.counts or min(self.counts.values()) < 1:
             raise InputError(f"shapes.counts must give each split at least one picture, got {self.counts}")
         if self.max_objects < 1:

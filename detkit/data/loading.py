@@ -1,0 +1,129 @@
+"""From a data set to batches: per-sample seeds, collation, workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from detkit.data.augmentation import Augmentation
+from detkit.data.coco import CocoDataset
+from detkit.data.images import to_tensor
+from detkit.errors import InputError
+from detkit.structures import Target
+
+Sample = tuple[Tensor, Target]
+Batch = tuple[list[Tensor], list[Target]]
+
+
+class TrainingDataset(Dataset):
+    """A data set varied by an augmentation, indexed by ``(index, epoch)``.
+
+    A sample is a pure function of (seed, epoch, index): the number of workers, the order of visits and an
+    interrupted run change nothing.
+
+    Args:
+        dataset: the pictures and targets as they are.
+        augmentation: how they are varied; None leaves them as they are.
+        seed: of the variation.
+    """
+
+    def __init__(self, dataset: CocoDataset, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+        self.dataset = dataset
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        index, epoch = key
+        image, target = self.dataset.read(index)
+        if self.augmentation is not None:
+            random = np.random.default_rng([self.seed, epoch, index])
+            image, target = self.augmentation(image, target, random, self.dataset.keypoint_pairs)
+        return to_tensor(image), target
+
+
+class Loader(DataLoader):
+    """A `DataLoader` whose worker processes pass an `InputError` on as it is, without the traceback around it."""
+
+    def __init__(self, dataset: Dataset, num_workers: int = 0, **options: Any) -> None:
+        super().__init__(
+            _Careful(dataset),
+            num_workers=num_workers,
+            collate_fn=collate,
+            worker_init_fn=_start_worker,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in super().__iter__():
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
+class _Careful(Dataset):
+    """Gives an `InputError` as the sample instead of raising it."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Any) -> Sample | InputError:
+        try:
+            return self.dataset[key]
+        except InputError as error:
+            return error
+
+
+def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
+    """A list of images and a list of targets: images of any sizes, the model pads. The first error wins."""
+    for sample in samples:
+        if isinstance(sample, InputError):
+            return sample
+    images, targets = zip(*samples, strict=True)
+    return list(images), list(targets)
+
+
+def _start_worker(worker: int) -> None:
+    cv2.setNumThreads(0)  # one worker, one core
+
+
+class HasTrainLoader(Protocol):
+    """What `measure_loader` needs of a data module."""
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches to train on."""
+
+
+def measure_loader(datamodule: HasTrainLoader, seconds: float = 10.0) -> float:
+    """How many training images a second the loader gives, its workers being warm.
+
+    Args:
+        datamodule: its `train_dataloader` is run, over and over if need be.
+        seconds: how long to measure at least.
+    """
+    loader = datamodule.train_dataloader()
+    batches = _endless(loader)
+    next(batches)
+    images, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        images += len(next(batches)[0])
+    return images / elapsed
+
+
+def _endless(loader: DataLoader) -> Iterator[Batch]:
+    while True:
+        yield from loader
