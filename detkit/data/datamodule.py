@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +12,7 @@ from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
 from detkit.data.loading import Loader, TrainingDataset
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
-from detkit.data.shapes import ShapesOptions, draw_shapes
+from detkit.data.shapes import ShapesOptions, draw_shapes, folder_name
 from detkit.errors import InputError
 from detkit.structures import Category
 
@@ -190,8 +187,7 @@ class DataModule(lightning.LightningDataModule):
         return self.root is None and not any(path for paths in self.given_paths.values() for path in paths)
 
     def _drawn(self) -> Path:
-        key = hashlib.sha256(json.dumps(asdict(self.shapes), sort_keys=True).encode()).hexdigest()[:12]
-        return draw_shapes(SHAPES_FOLDER / f"shapes-{key}", self.shapes)
+        return draw_shapes(SHAPES_FOLDER / folder_name(self.shapes), self.shapes)
 
     def _paths(self, split: Split) -> tuple[Path, Path]:
         images, annotations = self.given_paths[split]

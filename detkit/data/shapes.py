@@ -8,6 +8,7 @@ as one crowd region.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -43,7 +44,8 @@ class ShapesOptions:
         seed: the same seed gives the same bytes.
         max_objects: a picture holds 1 to this many shapes.
         min_object_size: diameter of the smallest shape in pixels; the largest is half the picture's shorter side.
-        contrast: least distance of a shape's colour from the background's mean, in grey levels (0..255).
+        contrast: least distance of a shape's colour from the background's mean in RGB space (0 to 441), and twice the
+            least distance from another shape's.
         noise: largest standard deviation of the Gaussian noise in grey levels; each picture draws its own.
         crowd_probability: how often a picture has a crowd region.
         png_fraction: the share of pictures stored as PNG; the others are JPEG.
@@ -107,6 +109,12 @@ def draw_shapes(root: str | Path, options: ShapesOptions | None = None) -> Path:
     return root
 
 
+def folder_name(options: ShapesOptions) -> str:
+    """A folder name that differs whenever the pictures do."""
+    text = json.dumps(_description(options), sort_keys=True)
+    return f"shapes-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
 def _description(options: ShapesOptions) -> dict:
     return json.loads(json.dumps({"version": _VERSION, **asdict(options)}))
 
@@ -119,12 +127,13 @@ def _is_drawn(root: Path, options: ShapesOptions) -> bool:
 
 
 def _move_into_place(work: Path, root: Path, options: ShapesOptions) -> None:
+    if _is_drawn(root, options):
+        return  # another process was faster: two ranks of one training draw the same pictures
     if root.exists():
         shutil.rmtree(root)
     try:
         os.rename(work, root)
     except OSError:
-        # Another process was faster: two ranks of one training draw the same pictures.
         if not _is_drawn(root, options):
             raise
 
@@ -161,18 +170,21 @@ def _draw_split(work: Path, split: str, number: int, count: int, options: Shapes
 def draw_picture(random: np.random.Generator, options: ShapesOptions) -> tuple[np.ndarray, list[dict]]:
     """One picture, uint8 RGB ``(H, W, 3)``, and its annotations in COCO's form without ids."""
     height, width = (int(side) for side in random.integers(options.image_size[0], options.image_size[1] + 1, 2))
-    background, base = _background(random, height, width)
+    picture, base = _background(random, height, width)
     stack = _arrange(random, height, width, options)
-    picture = background
+    colours: list[np.ndarray] = []
     for shape in stack:
-        colour = _contrasting_colour(random, base, options.contrast)
+        colours.append(_contrasting_colour(random, base, colours, options.contrast))
         shade = 1 + random.uniform(-0.15, 0.15) * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
-        alpha = shape.alpha[..., None]
-        picture = picture * (1 - alpha) + colour * shade * alpha
+        x, y, w, h = cv2.boundingRect((shape.alpha > 0).view(np.uint8))
+        alpha = shape.alpha[y : y + h, x : x + w, None]
+        covered = picture[y : y + h, x : x + w]
+        covered += (colours[-1] * shade[:, x : x + w] - covered) * alpha
     if random.random() < 0.5:
         picture = cv2.GaussianBlur(picture, (0, 0), random.uniform(0.3, 0.8))
-    picture = picture + random.normal(0, 1, picture.shape).astype(np.float32) * random.uniform(0, options.noise)
-    return np.clip(picture, 0, 255).round().astype(np.uint8), [_annotation(shape) for shape in stack]
+    picture += random.standard_normal(picture.shape, dtype=np.float32) * random.uniform(0, options.noise)
+    picture = np.clip(picture, 0, 255).round().astype(np.uint8)
+    return picture, [_annotation(shape) for shape in stack]
 
 
 @dataclass
@@ -327,13 +339,16 @@ def _clouds(random: np.random.Generator, height: int, width: int) -> np.ndarray:
     return noise
 
 
-def _contrasting_colour(random: np.random.Generator, base: np.ndarray, contrast: float) -> np.ndarray:
-    colour = random.uniform(0, 255, 3)
-    for _ in range(20):
-        if np.linalg.norm(colour - base) >= contrast:
-            break
-        colour = random.uniform(0, 255, 3)
-    return colour.astype(np.float32)
+def _contrasting_colour(
+    random: np.random.Generator, base: np.ndarray, others: list[np.ndarray], contrast: float
+) -> np.ndarray:
+    """A colour far from the background's, and half as far from the other shapes'; the best of twenty otherwise."""
+    candidates = random.uniform(0, 255, (20, 3))
+    distances = np.linalg.norm(candidates - base, axis=1)
+    for other in others:
+        distances = np.minimum(distances, 2 * np.linalg.norm(candidates - other, axis=1))
+    good = np.flatnonzero(distances >= contrast)
+    return candidates[good[0] if len(good) else distances.argmax()].astype(np.float32)
 
 
 def _annotation(shape: _Shape) -> dict:
