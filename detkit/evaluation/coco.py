@@ -113,6 +113,7 @@ class CocoEvaluator:
         self.ground_truth = read_ground_truth(annotations, iou_type, image_ids)
         self.categories = list(self.ground_truth.categories if categories is None else categories)
         self.keypoint_sigmas = keypoint_sigmas
+        check_sigmas(self.ground_truth, iou_type, keypoint_sigmas)
         self._category_ids = _category_ids(self.categories, self.ground_truth)
         self._detections: dict[Any, _ImageDetections] = {}
 
@@ -222,8 +223,6 @@ def evaluate_results(
     keypoint_sigmas: Sequence[float] | None = None,
 ) -> CocoEvaluation:
     """Let pycocotools judge results whose images are numbered as in `ground_truth`; the results are changed."""
-    if iou_type == "keypoints":
-        _check_sigmas(ground_truth, len(sigmas_of(keypoint_sigmas)))
     judge = COCOeval(ground_truth.coco, _index_results(ground_truth, results), iou_type)
     if iou_type == "keypoints":
         judge.params.kpt_oks_sigmas = sigmas_of(keypoint_sigmas)
@@ -254,6 +253,20 @@ def sigmas_of(keypoint_sigmas: Sequence[float] | None) -> np.ndarray:
     if keypoint_sigmas is None:
         return COCOeval(iouType="keypoints").params.kpt_oks_sigmas
     return np.asarray(keypoint_sigmas, dtype=float)
+
+
+def check_sigmas(ground_truth: GroundTruth, iou_type: IouType, keypoint_sigmas: Sequence[float] | None) -> None:
+    """Raise an `InputError` where the annotated keypoints are not as many as the sigmas."""
+    if iou_type != "keypoints":
+        return
+    wanted = len(sigmas_of(keypoint_sigmas))
+    for annotation in ground_truth.coco.dataset["annotations"]:
+        found = len(annotation["keypoints"]) // 3
+        if found not in (0, wanted):
+            raise InputError(
+                f"{ground_truth.source}: an annotation of image {ground_truth.image_ids[annotation['image_id']]!r} has "
+                f"{found} keypoints, but there are {wanted} keypoint_sigmas; give one for each keypoint"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,16 +351,6 @@ def _index_results(ground_truth: GroundTruth, results: list[dict[str, Any]]) -> 
         empty.dataset = ground_truth.coco.dataset | {"annotations": []}
         empty.createIndex()
         return empty
-
-
-def _check_sigmas(ground_truth: GroundTruth, wanted: int) -> None:
-    for annotation in ground_truth.coco.dataset["annotations"]:
-        if annotation["keypoints"] and len(annotation["keypoints"]) != 3 * wanted:
-            raise InputError(
-                f"{ground_truth.source}: an annotation of image {ground_truth.image_ids[annotation['image_id']]!r} has "
-                f"{len(annotation['keypoints']) // 3} keypoints, but there are {wanted} keypoint_sigmas; "
-                "give one for each keypoint"
-            )
 
 
 def _nothing(judge: COCOeval, numbers: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

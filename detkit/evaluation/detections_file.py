@@ -6,10 +6,8 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as rle_masks
-
 from detkit.errors import InputError
-from detkit.evaluation.coco import CocoEvaluation, evaluate_results, sigmas_of
+from detkit.evaluation.coco import CocoEvaluation, check_sigmas, evaluate_results, sigmas_of
 from detkit.evaluation.ground_truth import (
     GroundTruth,
     IouType,
@@ -53,6 +51,7 @@ def evaluate_detections_file(
         InputError: a file is missing or not in COCO's format; the message names file and entry.
     """
     ground_truth = read_ground_truth(annotations, iou_type)
+    check_sigmas(ground_truth, iou_type, keypoint_sigmas)
     results = read_detections(detections, ground_truth, iou_type, keypoint_sigmas)
     return evaluate_results(ground_truth, results, iou_type, keypoint_sigmas)
 
@@ -133,16 +132,11 @@ def _box(box: Any, _size: tuple[int, int] | None, _joints: int | None, place: st
 
 def _mask(segmentation: Any, size: tuple[int, int] | None, _joints: int | None, place: str) -> dict:
     try:
-        mask = to_rle(segmentation, size)
-        rle_masks.area(mask)
-    except Exception as error:  # pycocotools raises bare exceptions
-        raise InputError(f"{place} has no usable segmentation: {error}; write COCO's polygons or run lengths") from None
-    if size is not None and tuple(mask["size"]) != size:
+        return to_rle(segmentation, size)
+    except ValueError as error:
         raise InputError(
-            f"{place} has a segmentation of size {list(mask['size'])} for an image of {list(size)} (height, width); "
-            "write masks at the size of the image"
-        )
-    return mask
+            f"{place} has no usable segmentation: {error}; write a mask of the image in COCO's form"
+        ) from None
 
 
 def _keypoints(keypoints: Any, _size: tuple[int, int] | None, joints: int | None, place: str) -> list[float]:

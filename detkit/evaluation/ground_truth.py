@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from pycocotools.coco import COCO
 
 from detkit.errors import InputError
 from detkit.structures import Category
+
+logger = logging.getLogger(__name__)
 
 IouType = Literal["bbox", "segm", "keypoints"]
 
@@ -66,9 +69,10 @@ def read_ground_truth(
     """Read the ground truth from a COCO annotation file, or from its content.
 
     The content is copied, never changed. What the file leaves out is filled in: ``iscrowd`` is 0, ``area`` that of the
-    segmentation or else of the box, ``num_keypoints`` the keypoints with a visibility above 0. Annotations are numbered
-    anew from 1, since pycocotools takes an annotation of id 0 for "not matched". Annotations of images or categories
-    that the file does not list are left out, as pycocotools does.
+    segmentation or else of the box, ``num_keypoints`` the keypoints with a visibility above 0, and a mask that some
+    objects lack is their box (with a warning). Annotations are numbered anew from 1, since pycocotools takes an
+    annotation of id 0 for "not matched". Annotations of images or categories that the file does not list are left out,
+    as pycocotools does.
 
     Args:
         annotations: path of the JSON file, or the dict that it holds.
@@ -115,15 +119,31 @@ def silence() -> contextlib.AbstractContextManager:
 def to_rle(segmentation: Any, size: tuple[int, int] | None) -> dict:
     """Any of COCO's three forms of a mask (polygons, run lengths, compressed run lengths) as the last of them.
 
+    Args:
+        segmentation: the mask as the file has it.
+        size: ``(height, width)`` of its image, where known.
+
     Raises:
-        ValueError: it is none of them, or holds polygons while the `size` ``(height, width)`` of the image is unknown.
+        ValueError: it is none of them, is not of the size of the image, or holds polygons while that is unknown.
     """
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), (str, bytes)):
-        return segmentation
-    if isinstance(segmentation, dict) and {"size", "counts"} <= segmentation.keys():
-        return rle_masks.frPyObjects(segmentation, *segmentation["size"])
+    try:
+        mask = _encoded(segmentation, size)
+        rle_masks.area(mask)  # reads it
+    except (KeyError, TypeError, IndexError, OverflowError) as error:
+        raise ValueError(f"it is none of COCO's forms of a mask ({type(error).__name__}: {error})") from None
+    except Exception as error:  # pycocotools raises bare exceptions
+        raise ValueError(str(error)) from None
+    if size is not None and list(mask["size"]) != list(size):
+        raise ValueError(f"its size {list(mask['size'])} is not the image's {list(size)} (height, width)")
+    return mask
+
+
+def _encoded(segmentation: Any, size: tuple[int, int] | None) -> dict:
+    if isinstance(segmentation, dict):
+        is_compressed = isinstance(segmentation["counts"], (str, bytes))
+        return segmentation if is_compressed else rle_masks.frPyObjects(segmentation, *segmentation["size"])
     if not isinstance(segmentation, list) or not segmentation:
-        raise ValueError("it is neither a list of polygons nor a run-length encoding with size and counts")
+        raise TypeError("neither polygons nor run lengths")
     if size is None:
         raise ValueError("its polygons need the height and width of the image, which the file does not tell")
     return rle_masks.merge(rle_masks.frPyObjects(segmentation, *size))
@@ -207,6 +227,8 @@ def _annotations(
     """The annotations to evaluate against, complete and numbered from 1."""
     listed = _entries(content, "annotations", source, ("image_id", "category_id"))
     kept = [entry for entry in listed if entry["image_id"] in numbers and entry["category_id"] in category_ids]
+    if iou_type == "segm":
+        _warn_of_boxes_for_masks(kept, source)
     for number, entry in enumerate(kept, start=1):
         place = f"{source}: annotation {entry.get('id', number)} of image {entry['image_id']!r}"
         complete = _completed(entry, iou_type, sizes.get(entry["image_id"]), place)
@@ -219,14 +241,26 @@ def _annotations(
         }
 
 
+def _warn_of_boxes_for_masks(entries: list[dict], source: str) -> None:
+    without = sum(not entry.get("segmentation") for entry in entries)
+    if without and without == len(entries):
+        raise InputError(f"{source} has no segmentations, so masks cannot be evaluated; evaluate boxes (iou_type bbox)")
+    if without:
+        logger.warning(
+            "%s: %d of %d objects have no segmentation; the box is their mask", source, without, len(entries)
+        )
+
+
 def _completed(entry: dict, iou_type: IouType, size: tuple[int, int] | None, place: str) -> dict:
     """The geometry of one annotation: box, area, and what `iou_type` compares."""
     complete = {}
     box, area, segmentation = entry.get("bbox"), entry.get("area"), entry.get("segmentation")
+    if iou_type == "segm" and not segmentation and are_finite_numbers(box, 4):
+        segmentation = _filled(*box)
     if iou_type == "segm" or (segmentation and (not box or (area is None and size is not None))):
         try:
             segmentation = to_rle(segmentation, size)
-        except Exception as error:  # pycocotools raises bare exceptions
+        except ValueError as error:
             raise InputError(f"{place} has no usable segmentation: {error}; correct it") from None
         box = box or rle_masks.toBbox(segmentation).tolist()
         area = float(rle_masks.area(segmentation)) if area is None else area
@@ -248,3 +282,8 @@ def _keypoints(entry: dict, place: str) -> dict:
         raise InputError(f"{place} has keypoints that are not a flat list of x, y, visibility; correct them")
     visible = sum(visibility > 0 for visibility in keypoints[2::3])
     return {"keypoints": keypoints, "num_keypoints": entry.get("num_keypoints", visible)}
+
+
+def _filled(x: float, y: float, width: float, height: float) -> list[list[float]]:
+    """A box as polygons."""
+    return [[x, y, x + width, y, x + width, y + height, x, y + height]]

@@ -1,0 +1,187 @@
+"""Drawing: what must be seen is seen, and no size of image or object breaks it."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detkit.errors import InputError
+from detkit.structures import Category, Detections, Target
+from detkit.visualization import (
+    class_colour,
+    draw_detections,
+    plot_curves,
+    save_comparison,
+    to_picture,
+    write_image,
+)
+
+CATEGORIES = [Category(i + 1, name) for i, name in enumerate(["cat", "dog", "Ähre"])]
+
+
+def black(height=200, width=300):
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def detections(*boxes, scores=None, labels=None, **fields):
+    return Detections(
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        scores=torch.full((len(boxes),), 0.9) if scores is None else torch.tensor(scores),
+        labels=torch.zeros(len(boxes), dtype=torch.int64) if labels is None else torch.tensor(labels),
+        **fields,
+    )
+
+
+def test_box_is_outlined_in_the_colour_of_its_class():
+    picture = draw_detections(black(), detections([50, 60, 150, 120], labels=[1]), CATEGORIES)
+    for row, column in ((90, 50), (90, 149), (119, 100)):
+        assert tuple(picture[row, column]) == class_colour(1)
+    assert picture[90, 100].sum() == 0  # nothing within
+    assert tuple(picture[50, 52]) == class_colour(1)  # the label, above
+
+
+def test_image_is_not_changed():
+    image = black()
+    draw_detections(image, detections([50, 60, 150, 120]), CATEGORIES)
+    assert image.sum() == 0
+
+
+def test_score_threshold():
+    found = detections([50, 60, 90, 120], [150, 60, 200, 120], scores=[0.3, 0.5])
+    picture = draw_detections(black(), found, CATEGORIES)
+    assert picture[:, :120].sum() == 0
+    assert picture[:, 140:].sum() > 0
+    assert draw_detections(black(), found, CATEGORIES, score_threshold=0.2)[:, :120].sum() > 0
+
+
+def test_masks_are_translucent():
+    mask = torch.zeros(1, 200, 300, dtype=torch.bool)
+    mask[0, 60:120, 50:150] = True
+    white = np.full((200, 300, 3), 255, np.uint8)
+    picture = draw_detections(white, detections([50, 60, 150, 120], masks=mask), CATEGORIES)
+    inside = picture[90, 100].astype(int)
+    assert 0 < np.abs(inside - 255).max() < np.abs(np.array(class_colour(0)) - 255).max()
+    assert (picture[150, 100] == 255).all()
+
+
+def test_crowds_are_dashed_and_grey():
+    target = Target(torch.tensor([[50.0, 60, 250, 180]]), torch.tensor([0]), iscrowd=torch.tensor([True]))
+    line = draw_detections(black(), target, CATEGORIES)[100:179, 50]
+    assert (line.max(axis=1) == line.min(axis=1)).all()  # grey
+    assert 0 < (line.sum(axis=1) > 0).mean() < 1  # dashed
+
+
+def test_absent_keypoints_of_ground_truth_are_not_drawn():
+    points = torch.tensor([[[100.0, 90, 2], [100, 150, 0]]])
+    target = Target(torch.tensor([[50.0, 60, 150, 180]]), torch.tensor([0]), keypoints=points)
+    picture = draw_detections(black(), target, CATEGORIES)
+    assert tuple(picture[90, 100]) == class_colour(0)
+    assert picture[150, 100].sum() == 0
+
+
+def test_tensors_are_pictures_too():
+    image = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
+    assert (to_picture(image) == image.permute(1, 2, 0).numpy()).all()
+    assert (to_picture(image / 255) == image.permute(1, 2, 0).numpy()).all()
+
+
+def test_colours_are_distinct():
+    colours = np.array([class_colour(label) for label in range(24)])
+    distances = np.abs(colours[:, None] - colours[None]).sum(axis=2) + 999 * np.eye(24)
+    assert distances.min() >= 40
+    assert class_colour(3) == class_colour(3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(1, 150),
+    width=st.integers(1, 150),
+    boxes=st.lists(st.tuples(*[st.floats(-1e6, 1e6, width=32)] * 4), max_size=4),
+)
+def test_any_size_and_any_box(height, width, boxes):
+    masks = torch.ones(len(boxes), height, width, dtype=torch.bool)
+    keypoints = torch.tensor([[[box[0], box[1], 1.0]] for box in boxes]).reshape(-1, 1, 3)
+    found = detections(*boxes, masks=masks, keypoints=keypoints)
+    picture = draw_detections(black(height, width), found, CATEGORIES, score_threshold=0)
+    assert picture.shape == (height, width, 3)
+    assert picture.dtype == np.uint8
+
+
+def test_one_pixel_and_a_large_image():
+    assert draw_detections(black(1, 1), detections([0, 0, 1, 1]), CATEGORIES).shape == (1, 1, 3)
+    picture = draw_detections(black(3000, 4000), detections([500, 500, 3000, 2000]), CATEGORIES)
+    assert (picture[1200, 500:506].sum(axis=1) > 0).all()  # lines are as wide as the image asks for
+
+
+def test_nothing_to_draw():
+    assert draw_detections(black(), Detections.empty(), CATEGORIES).sum() == 0
+    assert draw_detections(black(), Target.empty(), CATEGORIES).sum() == 0
+
+
+def test_wrong_input():
+    with pytest.raises(InputError, match=r"got float64 \(4, 4, 3\)"):
+        draw_detections(np.zeros((4, 4, 3)), Detections.empty(), CATEGORIES)
+    with pytest.raises(InputError, match=r"got uint8 \(4, 4\)"):
+        to_picture(np.zeros((4, 4), np.uint8))
+    with pytest.raises(InputError, match="label 3 has no name among 3 categories"):
+        draw_detections(black(), detections([0, 0, 9, 9], labels=[3]), CATEGORIES)
+
+
+def test_write_image_is_rgb_and_leaves_nothing_behind(tmp_path):
+    image = black(4, 4)
+    image[..., 0] = 255
+    write_image(tmp_path / "new" / "red.png", image)
+    assert (cv2.imread(str(tmp_path / "new" / "red.png"))[..., 2] == 255).all()  # OpenCV reads BGR
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["red.png"]
+    with pytest.raises(InputError, match=r"red\.txt: no picture can be written as '\.txt'"):
+        write_image(tmp_path / "red.txt", image)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_save_comparison(tmp_path, count):
+    sizes = [(100, 150), (300, 80), (1, 1), (900, 1200), (64, 64)][:count]
+    images = [torch.zeros(3, *size, dtype=torch.uint8) for size in sizes]
+    targets = [
+        Target(
+            torch.tensor([[1.0, 1, 60, 50]]),
+            torch.tensor([0]),
+            masks=torch.ones(1, *size, dtype=torch.bool),
+            keypoints=torch.ones(1, 2, 3),
+        )
+        for size in sizes
+    ]
+    found = [detections([5, 5, 60, 50], labels=[1]) for _ in sizes]
+    save_comparison(tmp_path / "comparison.png", images, targets, found, CATEGORIES)
+    picture = cv2.imread(str(tmp_path / "comparison.png"))
+    assert picture.shape[1] == (996 if count <= 3 else 1980)
+    if count == 1:
+        bgr = class_colour(1)[::-1]
+        assert (picture[:, 500:] == bgr).all(axis=2).any()  # detections at the right
+        assert not (picture[:, :490] == bgr).all(axis=2).any()
+
+
+CURVES = """epoch,step,lr,train/loss,train/rpn_cls,val/AP,val/AP50,val/loss
+0,9,0.1,3.0,1.0,,,
+0,19,0.1,2.0,,,,
+0,19,,,,0.1,0.3,2.5
+1,29,0.1,nan,0.5,,,
+1,39,,,,0.2,-1,1.5
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [CURVES, "", "epoch,step\n", "epoch,step\n0,1\n", "val/AP\n0.5\n", "step,val/AP\n5,-1\n", "train/loss\nabc\n"],
+    ids=["sparse", "empty", "header", "no curves", "no steps", "nothing measured", "words"],
+)
+def test_plot_curves(tmp_path, text):
+    (tmp_path / "metrics.csv").write_text(text)
+    plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert cv2.imread(str(tmp_path / "curves.png")) is not None
+
+
+def test_plot_curves_of_nothing(tmp_path):
+    with pytest.raises(InputError, match=r"metrics\.csv does not exist"):
+        plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
