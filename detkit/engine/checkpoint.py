@@ -91,13 +91,13 @@ def categories_of(content: Mapping[str, Any]) -> list[Category]:
 
 
 def check_categories(model: Sequence[Category], data: Sequence[Category], checkpoint: str | Path, source: str) -> None:
-    """Refuse data whose class names are not the model's.
+    """Refuse data whose class names are not the model's, in whatever order.
 
     Raises:
         InputError: the names differ; both lists are in the message.
     """
     theirs, ours = [category.name for category in data], [category.name for category in model]
-    if theirs != ours:
+    if sorted(theirs) != sorted(ours):
         raise InputError(
             f"{checkpoint} was trained on {len(ours)} classes {_listed(ours)}, but {source} has {len(theirs)} "
             f"{_listed(theirs)}: give it data with the same classes, or train a model for these."
@@ -187,7 +187,7 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
         return parser.instantiate(config).model
     except ArgumentError as error:
         raise InputError(
-            f"{path} describes a model that this detkit {detkit.__version__} cannot build: {' '.join(str(error).split())}"
+            f"{path} describes a model that detkit {detkit.__version__} cannot build: {' '.join(str(error).split())}"
         ) from error
 
 

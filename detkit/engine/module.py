@@ -44,7 +44,8 @@ class DetectionModule(LightningModule):
         model: the detector; ``model(images, targets)`` are its losses, ``model(images)`` its detections.
         optimizer: makes the optimizer from the groups of parameters.
         schedule: the learning rate over the steps; constant if not given.
-        evaluator: judges the detections of a validation; without it only losses are validated.
+        evaluators: judge the detections of a validation, by what they compare: the numbers of ``bbox`` are logged as
+            ``val/AP`` …, those of any other as ``val/segm/AP`` …
         decay_norm_and_bias: whether weight decay holds for normalisation layers and biases too.
         validation_loss: whether to compute the losses on the validation images as well.
         record: what checkpoints say about the model, see `detkit.engine.checkpoint.model_record`.
@@ -55,7 +56,7 @@ class DetectionModule(LightningModule):
         model: Detector,
         optimizer: OptimizerFactory,
         schedule: Schedule | None = None,
-        evaluator: Evaluator | None = None,
+        evaluators: Mapping[str, Evaluator] | None = None,
         decay_norm_and_bias: bool = True,
         validation_loss: bool = False,
         record: Mapping[str, Any] | None = None,
@@ -64,7 +65,7 @@ class DetectionModule(LightningModule):
         self.model = model
         self.optimizer_factory = optimizer
         self.schedule = schedule
-        self.evaluator = evaluator
+        self.evaluators = dict(evaluators or {})
         self.decay_norm_and_bias = decay_norm_and_bias
         self.validation_loss = validation_loss
         self.record = record
@@ -81,7 +82,7 @@ class DetectionModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move the images alone: the model checks the targets on the CPU, without waiting for the GPU, and moves them."""
+        """Move the images alone: on the CPU the model checks targets without waiting for the GPU, then moves them."""
         images, targets = batch
         return [image.to(device, non_blocking=True) for image in images], targets
 
@@ -100,34 +101,32 @@ class DetectionModule(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin with nothing seen."""
         self.validation_losses = LossMeans()
-        if self.evaluator is not None:
-            self.evaluator.reset()
+        for evaluator in self.evaluators.values():
+            evaluator.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[Detections]:
         """Detect in one batch and hand the result to the evaluator."""
         images, targets = batch
         detections = self.model(images)
-        if self.evaluator is not None:
-            self.evaluator.update([target.image_id for target in targets], detections)
+        for evaluator in self.evaluators.values():
+            evaluator.update([target.image_id for target in targets], detections)
         if self.validation_loss:
             self.validation_losses.update(self.model(images, targets), len(images))
         return detections
 
     def on_validation_epoch_end(self) -> None:
         """Bring together what all processes saw, each image once, and log the numbers."""
-        seen = (self.evaluator.state() if self.evaluator is not None else None, self.validation_losses)
-        gathered = gather(seen)
-        numbers = self._numbers(gathered) if self.global_rank == 0 else None
-        self.log_dict(broadcast(numbers))
-        if self.evaluator is not None:
-            self.evaluator.reset()
+        states = {name: evaluator.state() for name, evaluator in self.evaluators.items()}
+        gathered = gather((states, self.validation_losses))
+        self.log_dict(broadcast(self._numbers(gathered) if self.global_rank == 0 else None))
 
-    def _numbers(self, gathered: list[tuple[Any, LossMeans]]) -> dict[str, float]:
-        numbers = LossMeans.of([losses for _, losses in gathered])
-        if self.evaluator is not None:
-            self.evaluator.merge([state for state, _ in gathered[1:]])
-            numbers |= self.evaluator.compute()
-        return {f"val/{name}": float(value) for name, value in numbers.items()}
+    def _numbers(self, gathered: list[tuple[dict[str, Any], LossMeans]]) -> dict[str, float]:
+        numbers = {f"val/{name}": value for name, value in LossMeans.of([losses for _, losses in gathered]).items()}
+        for kind, evaluator in self.evaluators.items():
+            evaluator.merge([states[kind] for states, _ in gathered[1:]])
+            prefix = "val/" if kind == "bbox" else f"val/{kind}/"
+            numbers |= {prefix + name: float(value) for name, value in evaluator.compute().items()}
+        return numbers
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what describes the model; refuse to save what a non-finite loss has spoilt."""

@@ -5,13 +5,53 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
-from detkit.structures import Category
+from detkit.engine.module import Batch
+from detkit.structures import Category, Detections, Target
+from detkit.visualization import save_comparison
 
 
 class Pictures(Callback):
-    """stub"""
+    """After each validation one picture: its first images, ground truth at the left, detections at the right.
+
+    Args:
+        folder: gets ``epoch_003.png`` …
+        count: how many images.
+        categories: the names of the classes.
+    """
 
     def __init__(self, folder: Path, count: int, categories: Sequence[Category]) -> None:
         self.folder = folder
+        self.count = count
+        self.categories = categories
+        self.shown: list[tuple[Tensor, Target, Detections]] = []
+
+    def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Begin a new picture."""
+        self.shown = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: list[Detections],
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first images."""
+        wanted = self.count - len(self.shown)
+        if trainer.is_global_zero and not trainer.sanity_checking and wanted > 0:
+            images, targets = batch
+            triples = list(zip(images, targets, outputs, strict=True))[:wanted]
+            self.shown += [(image.cpu(), target.to("cpu"), found.to("cpu")) for image, target, found in triples]
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the picture."""
+        if self.shown:
+            images, targets, detections = zip(*self.shown, strict=True)
+            path = self.folder / f"epoch_{trainer.current_epoch + 1:03d}.png"
+            save_comparison(path, images, targets, detections, self.categories)
+        self.shown = []

@@ -22,6 +22,7 @@ NOISE = (
     ".*lr_scheduler.step.*before.*optimizer.step.*",
     ".*Checkpoint directory.*exists and is not empty.*",
     ".*tensorboardX.*",
+    ".*overridden `transfer_batch_to_device`.*",
     ".*TreeSpec.*",
     ".*barrier.*using the device under current context.*",
 )

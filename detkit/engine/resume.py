@@ -32,7 +32,7 @@ class ExactResume(Callback):
         trainer.datamodule.skip_batches = batches["processed"] if unfinished else 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Go on with the random state of the checkpoint; with another number of processes there is none to go on with."""
+        """Go on with the checkpoint's random state, unless the number of processes is another."""
         if self.resumed is not None and len(self.resumed) == trainer.world_size:
             set_random_state(self.resumed[trainer.global_rank], module.device)
         self.resumed = None

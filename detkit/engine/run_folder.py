@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import os
 import signal
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +19,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from detkit.engine.checkpoint import read_checkpoint, write_checkpoint
 from detkit.engine.ema import MovingAverage
-
-logger = logging.getLogger(__name__)
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(BaseException):
-    """A signal stopped the run after `last.ckpt` was written; not an error, so no ``except Exception`` catches it."""
-
-    def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}")
-        self.signum = signum
+from detkit.engine.signals import Interrupted, SignalListener
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -64,9 +51,8 @@ class RunCheckpoints(Checkpoint):
         self.every_n_steps = every_n_steps
         self.monitor = monitor
         self.best: float | None = None
-        self.signum: int | None = None
+        self.signals = SignalListener()
         self.within_validation = False
-        self.handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far."""
@@ -78,16 +64,15 @@ class RunCheckpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Listen to signals."""
-        if threading.current_thread() is threading.main_thread():
-            self.handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self.signals.start()
 
     def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         """Listen no more."""
-        self._stop_listening()
+        self.signals.stop()
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
         """Listen no more."""
-        self._stop_listening()
+        self.signals.stop()
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -96,26 +81,31 @@ class RunCheckpoints(Checkpoint):
         last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if last_of_epoch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # the end of an epoch saves when validation is over
-        stop = trainer.strategy.reduce_boolean_decision(self.signum is not None, all=False)
+        stop = self._stop_wanted(trainer)
         due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
         if stop or due:
             self._save(trainer, "last.ckpt")
         if stop:
-            raise Interrupted(self.signum or signal.SIGTERM, trainer.global_step)
+            self._stop(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
         """Stop within a validation at a signal; resuming starts this validation anew.
 
         With several processes the validation is finished first: they have different numbers of batches.
         """
-        if self.signum is None or trainer.world_size > 1 or trainer.sanity_checking or trainer.state.fn != "fit":
+        if (
+            self.signals.signum is None
+            or trainer.world_size > 1
+            or trainer.sanity_checking
+            or trainer.state.fn != "fit"
+        ):
             return
         for callback in trainer.callbacks:
             if isinstance(callback, MovingAverage):
                 callback.restore(module)
         self.within_validation = True
         self._save(trainer, "last.ckpt")
-        raise Interrupted(self.signum, trainer.global_step)
+        self._stop(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Within a validation: say that it has only begun."""
@@ -136,23 +126,20 @@ class RunCheckpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save, and stop if a signal came while nothing could be saved."""
         self._save(trainer, "last.ckpt")
-        if trainer.strategy.reduce_boolean_decision(self.signum is not None, all=False):
-            raise Interrupted(self.signum or signal.SIGTERM, trainer.global_step)
+        if self._stop_wanted(trainer):
+            self._stop(trainer)
+
+    def _stop_wanted(self, trainer: Trainer) -> bool:
+        """Whether any process was told to stop: all of them stop at the same step."""
+        wanted = self.signals.signum is not None
+        return trainer.strategy.reduce_boolean_decision(wanted, all=False) if trainer.world_size > 1 else wanted
+
+    def _stop(self, trainer: Trainer) -> None:
+        saved = f"{self.folder / 'last.ckpt'} holds step {trainer.global_step}; go on with --resume {self.folder}"
+        raise Interrupted(self.signals.signum or signal.SIGTERM, saved)
 
     def _save(self, trainer: Trainer, name: str) -> None:
         trainer.save_checkpoint(self.folder / name)
-
-    def _note(self, signum: int, frame: Any) -> None:
-        if self.signum is not None:
-            self._stop_listening()
-            raise KeyboardInterrupt
-        self.signum = signum
-        logger.warning("%s: stopping after this step; once more to stop at once", signal.Signals(signum).name)
-
-    def _stop_listening(self) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-        self.handlers = {}
 
 
 class MetricsFile(Logger):

@@ -27,6 +27,7 @@ from detkit.engine.checkpoint import (
     model_record,
     read_checkpoint,
 )
+from detkit.engine.command import command_parser, parse
 from detkit.engine.ema import MovingAverage
 from detkit.engine.module import DetectionModule
 from detkit.engine.optimization import OptimizerFactory, Schedule
@@ -36,7 +37,9 @@ from detkit.engine.resume import ExactResume
 from detkit.engine.run_folder import AtomicCheckpointIO, Events, MetricsFile, RunCheckpoints
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator
+from detkit.evaluation.ground_truth import IouType
 from detkit.models import Detector
+from detkit.structures import Category
 
 logger = logging.getLogger(__name__)
 
@@ -69,20 +72,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--config", action="config", help="the recipe, a YAML file; later arguments change it")
     parser.add_argument("--resume", type=str | None, help="a run's folder or checkpoint: go on where it stopped")
     parser.add_argument("--overwrite", type=bool, default=False, help="replace the run of the same name")
-    parser.add_argument("--name", type=str | None, help="the run's name; default: that of the config file")
+    parser.add_argument("--name", type=str | None, help="the run's name; default: the config's")
     parser.add_argument("--runs", type=str, default="runs", help="the folder that holds the runs' folders")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order of images, augmentation and sampling")
     parser.add_argument(
         "--start_from", type=str | None, help="a checkpoint whose weights to begin with, where they fit"
     )
     parser.add_subclass_arguments(Detector, "model", required=True, help="the detector")
-    parser.add_class_arguments(DataModule, "data", skip={"seed"})
+    parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
     parser.add_argument("--optimizer", type=OptimizerFactory, default=SGD, help="a torch optimizer, without `params`")
     parser.add_argument(
         "--schedule", type=Schedule | None, help="the learning rate over the run; constant if not given"
     )
     parser.add_argument("--decay_norm_and_bias", type=bool, default=True, help="weight decay on these as well")
     parser.add_argument("--ema", type=float | None, help="decay of a moving average of the weights, such as 0.9998")
+    parser.add_argument("--evaluate", type=list[IouType], default=["bbox"], help="what validation compares")
     parser.add_argument("--validation_loss", type=bool, default=False, help="log losses on the validation images too")
     parser.add_argument("--pictures", type=int, default=4, help="validation images drawn after each validation")
     parser.add_argument("--save_every_n_steps", type=int | None, help="write last.ckpt also within epochs")
@@ -105,6 +109,14 @@ def with_resumed_config(argv: Sequence[str]) -> list[str]:
     return ["--config", str(config), *argv]
 
 
+def train_command(argv: Sequence[str]) -> None:
+    """Parse the command line `argv` and train."""
+    parser = command_parser("train", DESCRIPTION)
+    add_arguments(parser)
+    config = parse(parser, with_resumed_config(argv))
+    train(parser, config)
+
+
 def train(parser: ArgumentParser, config: Namespace) -> None:
     """Train what `config` describes; see ``detkit train --help``.
 
@@ -124,16 +136,17 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     data.seed = config.seed
     model.categories = data.categories
     if resumed is not None:
-        check_categories(categories_of(resumed), data.categories, checkpoint, str(data.train_dataset.annotations_path))
+        _check_labels(categories_of(resumed), data, checkpoint)
         check_weights(model, inference_weights(resumed), checkpoint)
     elif config.start_from:
         _start_from(model, config.start_from)
 
+    truth = data.val_dataset.ground_truth()
     module = DetectionModule(
         model,
         built.optimizer,
         built.schedule,
-        CocoEvaluator(data.eval_dataset.ground_truth(), categories=data.categories),
+        {kind: CocoEvaluator(truth, kind, categories=data.categories) for kind in config.evaluate},
         config.decay_norm_and_bias,
         config.validation_loss,
         _record(parser, config, data),
@@ -212,6 +225,14 @@ def _claim(folder: Path, overwrite: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"The run's folder {folder} cannot be made: {error.strerror}.") from error
+
+
+def _check_labels(categories: list[Category], data: DataModule, checkpoint: Path) -> None:
+    """Going on needs each label to mean the same class."""
+    source = str(data.train_dataset.annotations_path)
+    check_categories(categories, data.categories, checkpoint, source)
+    if [category.name for category in categories] != [category.name for category in data.categories]:
+        raise InputError(f"{source} has the classes of {checkpoint} in another order: sort their ids as before.")
 
 
 def _start_from(model: Detector, checkpoint: str) -> None:

@@ -1,0 +1,89 @@
+"""The command line: ``detkit train``, ``detkit eval``, ``detkit predict``, and the same as ``tools/*.py``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from detkit.engine.signals import Interrupted
+from detkit.errors import InputError
+
+USAGE = """usage: detkit train|eval|predict [--help] ...
+
+  train     train a detector on images with COCO annotations
+  eval      compute COCO's numbers of a checkpoint or of a file of detections
+  predict   detect in images, folders and videos
+
+`detkit COMMAND --help` tells more. Set DETKIT_DEBUG=1 to see where an error comes from."""
+
+Command = Callable[[Sequence[str]], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``detkit``; returns the exit status."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    commands = {"train": train, "eval": evaluate, "predict": predict}
+    if argv and argv[0] in commands:
+        return run(commands[argv[0]], argv[1:])
+    asked_for_help = bool(argv) and argv[0] in ("-h", "--help")
+    print(USAGE, file=sys.stdout if asked_for_help else sys.stderr)
+    return 0 if asked_for_help else 2
+
+
+def train(argv: Sequence[str]) -> None:
+    """``detkit train``."""
+    from detkit.engine.training import train_command
+
+    train_command(argv)
+
+
+def evaluate(argv: Sequence[str]) -> None:
+    """``detkit eval``."""
+    from detkit.engine.evaluating import evaluate_command
+
+    evaluate_command(argv)
+
+
+def predict(argv: Sequence[str]) -> None:
+    """``detkit predict``."""
+    from detkit.engine.predicting import predict_command
+
+    predict_command(argv)
+
+
+def run(command: Command, argv: Sequence[str] | None = None) -> int:
+    """Run one command with the arguments of the process, or with `argv`.
+
+    Returns:
+        The exit status: 0 if all went well, 2 if something that the user gave is wrong, which one sentence on stderr
+        tells, 128 and the number of the signal if one stopped the run.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        command(list(sys.argv[1:] if argv is None else argv))
+    except InputError as error:
+        return _report(input_sentence(error), 2)
+    except Interrupted as error:
+        return _report(str(error), 128 + error.signum)
+    except KeyboardInterrupt:
+        return _report("stopped", 128 + signal.SIGINT)
+    return 0
+
+
+def input_sentence(error: InputError) -> str:
+    """The sentence of an error, also where a worker process of a data loader has wrapped it in its traceback."""
+    text = str(error)
+    if text.startswith("Caught InputError in"):
+        return text.rpartition("InputError: ")[2].strip()
+    return text
+
+
+def _report(sentence: str, status: int) -> int:
+    if os.environ.get("DETKIT_DEBUG"):
+        traceback.print_exc()
+    print(f"detkit: {sentence}", file=sys.stderr)
+    return status

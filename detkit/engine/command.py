@@ -1,0 +1,65 @@
+"""What the commands' parsers have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
+
+from detkit.engine.explain import explain
+from detkit.errors import InputError
+
+
+class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Descriptions as they were written, each argument with its type and default."""
+
+
+def command_parser(name: str, description: str) -> ArgumentParser:
+    """A parser for ``detkit name``, which raises its errors."""
+    return ArgumentParser(
+        prog=f"detkit {name}",
+        description=description,
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=HelpFormatter,
+    )
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    """The command line `argv`, parsed.
+
+    Raises:
+        InputError: one sentence that names the wrong key, where it stands and what is near to it.
+    """
+    try:
+        return parser.parse_args(list(argv))
+    except ArgumentError as error:
+        raise InputError(explain(error, parser, argv)) from error
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file that appears whole or not at all.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    unfinished = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            unfinished = file.name
+            json.dump(content, file)
+        os.chmod(unfinished, 0o644)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(f"{path} could not be written ({error.strerror}).") from error
+    finally:
+        if unfinished and os.path.exists(unfinished):
+            os.unlink(unfinished)

@@ -1,0 +1,158 @@
+"""``detkit eval``: COCO's numbers of a checkpoint, or of a file of detections."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch import Trainer
+from rich.console import Console
+from torch.optim import SGD
+
+from detkit.data import DataModule
+from detkit.engine.checkpoint import check_categories, checkpoint_path, load, read_checkpoint
+from detkit.engine.command import command_parser, parse, write_json
+from detkit.engine.module import DetectionModule
+from detkit.engine.progress import progress_bar, quiet_lightning
+from detkit.errors import InputError
+from detkit.evaluation import CocoEvaluation, CocoEvaluator
+from detkit.evaluation.detections_file import evaluate_detections_file
+from detkit.evaluation.ground_truth import IouType
+from detkit.evaluation.report import coco_table, per_class_table, plot_precision_recall, write_metrics
+
+DESCRIPTION = """Compute COCO's numbers.
+
+Of a checkpoint, on the data that it was trained with or on another folder with the same classes; or, without a model,
+of a file of detections in COCO's results format.
+
+examples:
+  tools/eval.py --checkpoint runs/shapes/best.ckpt --out metrics.json
+  tools/eval.py --checkpoint runs/shapes/best.ckpt --data.root my/folder --split test --per_class true
+  tools/eval.py --annotations ground_truth.json --detections detections.json --iou_type segm"""
+
+EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "annotations")]
+
+
+def evaluate_command(argv: Sequence[str]) -> None:
+    """Parse the command line `argv`, evaluate, and print the tables."""
+    parser = command_parser("eval", DESCRIPTION)
+    add_arguments(parser)
+    _default_to_training_data(parser, argv)
+    config = parse(parser, argv)
+    if (config.checkpoint is None) == (config.detections is None):
+        raise InputError("Give either --checkpoint, or --annotations and --detections; see --help.")
+    evaluations = _evaluate_file(config) if config.checkpoint is None else _evaluate_checkpoint(parser, config)
+    if evaluations is not None:
+        _report(evaluations, config)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--checkpoint", type=str | None, help="a checkpoint, or a run's folder")
+    parser.add_argument("--annotations", type=str | None, help="without a checkpoint: the ground truth")
+    parser.add_argument("--detections", type=str | None, help="without a checkpoint: detections in COCO's format")
+    parser.add_argument("--split", type=Literal["val", "test"], default="val", help="the part of the data to use")
+    parser.add_argument("--iou_type", type=IouType, nargs="+", default=["bbox"], help="what to compare")
+    parser.add_argument("--out", type=str | None, help="write the numbers to this JSON file")
+    parser.add_argument("--save_detections", type=str | None, help="write the detections to this JSON file")
+    parser.add_argument("--per_class", type=bool, default=False, help="print the numbers of each class too")
+    parser.add_argument("--curves", type=str | None, help="draw precision and recall to this PNG file")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", type=str, default="32-true", help="as Lightning's, such as bf16-mixed")
+    parser.add_argument("--trust", type=list[str], default=[], help="packages whose classes a checkpoint may name")
+    parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
+
+
+def _default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> None:
+    """Let the data be what the checkpoint was trained with, as far as the command line does not say otherwise."""
+    options = dict(argument.split("=", 1) if "=" in argument else (argument, None) for argument in argv)
+    if "--checkpoint" not in options:
+        return
+    checkpoint = options["--checkpoint"] or argv[list(argv).index("--checkpoint") + 1 :][:1]
+    if not checkpoint:
+        return
+    path = checkpoint_path(checkpoint if isinstance(checkpoint, str) else checkpoint[0])
+    data = dict(read_checkpoint(path)["detkit"].get("config", {}).get("data", {}))
+    if "--data.root" in options:
+        data.update(dict.fromkeys(EXPLICIT_PATHS))
+    known = {action.dest for action in parser._actions}
+    parser.set_defaults({key: value for key, value in _flat("data", data, known) if key in known})
+
+
+def _flat(key: str, value: Any, known: set[str]) -> list[tuple[str, Any]]:
+    """Nested values by dotted keys, down to those that the parser has."""
+    if isinstance(value, Mapping) and not (key in known and key != "data"):
+        return [pair for name, inner in value.items() for pair in _flat(f"{key}.{name}", inner, known)]
+    return [(key, value)]
+
+
+def _evaluate_file(config: Namespace) -> dict[str, CocoEvaluation]:
+    if config.annotations is None:
+        raise InputError("--detections needs --annotations, the ground truth to compare them with.")
+    return {kind: evaluate_detections_file(config.annotations, config.detections, kind) for kind in config.iou_type}
+
+
+def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str, CocoEvaluation] | None:
+    quiet_lightning()
+    path = checkpoint_path(config.checkpoint)
+    model = load(path, trust=config.trust)
+    data = parser.instantiate(config).data
+    data.eval_split = config.split
+    dataset = data.eval_dataset
+    check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
+    truth = dataset.ground_truth()
+    evaluators = {kind: FullEvaluator(truth, kind, categories=model.categories) for kind in config.iou_type}
+    trainer = _trainer(config)
+    trainer.validate(DetectionModule(model, SGD, evaluators=evaluators), data.test_dataloader(), verbose=False)
+    if not trainer.is_global_zero:
+        return None
+    if config.save_detections:
+        write_json(config.save_detections, next(iter(evaluators.values())).results())
+    return {kind: evaluator.evaluation for kind, evaluator in evaluators.items()}
+
+
+class FullEvaluator(CocoEvaluator):
+    """Remembers the whole evaluation, from which tables and curves are made."""
+
+    evaluation: CocoEvaluation
+
+    def compute(self) -> dict[str, float]:
+        """COCO's numbers by name."""
+        self.evaluation = self.evaluate()
+        return self.evaluation.metrics
+
+
+def _trainer(config: Namespace) -> Trainer:
+    kind, _, number = config.device.partition(":")
+    bar = progress_bar(Console())
+    return Trainer(
+        accelerator={"cuda": "gpu"}.get(kind, kind),
+        devices=[int(number)] if number else 1,
+        precision=config.precision,
+        logger=False,
+        callbacks=[bar] if bar else [],
+        enable_progress_bar=bar is not None,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _report(evaluations: Mapping[str, CocoEvaluation], config: Namespace) -> None:
+    console = Console()
+    for kind, evaluation in evaluations.items():
+        console.print(f"COCO {kind}", highlight=False)
+        console.print(coco_table(evaluation.metrics, kind), highlight=False, soft_wrap=True)
+        if config.per_class:
+            console.print(per_class_table(evaluation))
+        if config.curves:
+            plot_precision_recall(evaluation, _named(config.curves, kind, len(evaluations) > 1))
+    if config.out:
+        write_metrics(config.out, evaluations, config.per_class)
+
+
+def _named(path: str, kind: str, several: bool) -> Path:
+    """`path`, with what is compared in its name where there are several."""
+    return Path(path).with_stem(f"{Path(path).stem}_{kind}") if several else Path(path)

@@ -1,0 +1,245 @@
+"""``detkit predict``: annotated copies of images and videos, and one file of detections."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from pycocotools import mask as rle
+from rich.progress import track
+
+from detkit.data.images import VIDEO_SUFFIXES, find_inputs, read_image, read_video
+from detkit.engine.checkpoint import checkpoint_path, load
+from detkit.engine.command import command_parser, parse, write_json
+from detkit.engine.signals import Interrupted, SignalListener
+from detkit.errors import InputError
+from detkit.models import Detector
+from detkit.structures import Category, Detections
+from detkit.visualization import draw_detections, write_image
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """Detect in images, folders, glob patterns and videos.
+
+Writes an annotated copy of each input and detections.json, in COCO's results format with the name of each file.
+An input that cannot be read is named and left out; the others are done, and the exit status is 2.
+
+examples:
+  tools/predict.py --checkpoint runs/shapes/best.ckpt street.jpg --out found
+  tools/predict.py --checkpoint runs/shapes/best.ckpt photos/ 'more/*.png' walk.mp4 --out found"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, or one frame of a video.
+
+    Args:
+        source: the file it comes from.
+        image_id: its number among all pictures of the command, from 1.
+        frame: its number in the video, from 0; None for an image.
+        pixels: ``(H, W, 3)`` uint8 RGB.
+    """
+
+    source: Path
+    image_id: int
+    frame: int | None
+    pixels: np.ndarray
+
+
+def predict_command(argv: Sequence[str]) -> None:
+    """Parse the command line `argv` and predict."""
+    parser = command_parser("predict", DESCRIPTION)
+    add_arguments(parser)
+    config = parse(parser, argv)
+    inputs = find_inputs(config.inputs)
+    copies = _copies(inputs, Path(config.out))
+    model = load(checkpoint_path(config.checkpoint), _device(config.device), config.trust)
+    _predict(model, copies, config)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("inputs", type=str, nargs="+", help="images, videos, folders, glob patterns")
+    parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint, or a run's folder")
+    parser.add_argument("--out", type=str, required=True, help="the folder to write to")
+    parser.add_argument("--score_threshold", type=float, default=0.5, help="leave out what scores less")
+    parser.add_argument("--batch_size", type=int, default=8, help="images that pass through the network at once")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--trust", type=list[str], default=[], help="packages whose classes the checkpoint may name")
+
+
+class Output:
+    """Where results go: annotated copies as they come, and ``detections.json`` at the end, however the end comes.
+
+    Args:
+        copies: the annotated copy of each input.
+        folder: gets ``detections.json``.
+        categories: of the labels.
+    """
+
+    def __init__(self, copies: dict[Path, Path], folder: Path, categories: Sequence[Category]) -> None:
+        self.copies = copies
+        self.folder = folder
+        self.categories = categories
+        self.results: list[dict[str, Any]] = []
+        self.pictures = 0
+        self._video: tuple[Path, Path, cv2.VideoWriter] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finish_video()
+        write_json(self.folder / "detections.json", self.results)
+
+    def add(self, picture: Picture, found: Detections) -> None:
+        """Write the annotated copy of a picture, and note its detections."""
+        drawn = draw_detections(picture.pixels, found, self.categories, score_threshold=0.0)
+        if picture.frame is None:
+            write_image(self.copies[picture.source], drawn)
+        else:
+            self._write_frame(picture, drawn)
+        self.results += _results(picture, found, self.categories)
+        self.pictures += 1
+
+    def _write_frame(self, picture: Picture, drawn: np.ndarray) -> None:
+        if self._video is None or self._video[0] != picture.source:
+            self._finish_video()
+            copy = self.copies[picture.source]
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = copy.with_name(f".{copy.name}")
+            height, width = drawn.shape[:2]
+            writer = cv2.VideoWriter(
+                str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), _frame_rate(picture.source), (width, height)
+            )
+            if not writer.isOpened():
+                raise InputError(f"{copy} cannot be written: OpenCV opens no MP4 file there.")
+            self._video = picture.source, unfinished, writer
+        self._video[2].write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+
+    def _finish_video(self) -> None:
+        if self._video is not None:
+            source, unfinished, writer = self._video
+            writer.release()
+            os.replace(unfinished, self.copies[source])
+            self._video = None
+
+
+def _predict(model: Detector, copies: dict[Path, Path], config: Namespace) -> None:
+    """Detect in batches; signals and unreadable inputs leave what is done on the disk."""
+    unreadable: list[str] = []
+    listener = SignalListener()
+    listener.start()
+    try:
+        with Output(copies, Path(config.out), model.categories) as output:
+            for batch in _batches(_pictures(list(copies), unreadable), config.batch_size):
+                found = model.predict([picture.pixels for picture in batch], config.batch_size)
+                for picture, detections in zip(batch, found, strict=True):
+                    output.add(picture, detections[detections.scores >= config.score_threshold])
+                if listener.signum is not None:
+                    raise Interrupted(listener.signum, f"{output.pictures} pictures are in {config.out}")
+    finally:
+        listener.stop()
+    if unreadable:
+        raise InputError(
+            f"{len(unreadable)} of {len(copies)} inputs could not be read and were left out; "
+            f"{output.pictures} pictures are in {config.out}."
+        )
+
+
+def _pictures(inputs: Sequence[Path], unreadable: list[str]) -> Iterator[Picture]:
+    """The images and frames of all inputs in order; the sentence of an unreadable one is logged and noted."""
+    count = 0
+    for source in track(inputs, "detecting"):
+        is_video = source.suffix.lower() in VIDEO_SUFFIXES
+        try:
+            for frame, pixels in enumerate(read_video(source) if is_video else [read_image(source)]):
+                count += 1
+                yield Picture(source, count, frame if is_video else None, pixels)
+        except InputError as error:
+            unreadable.append(str(error))
+            logger.warning("%s", error)
+
+
+def _batches(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:
+    batch: list[Picture] = []
+    for picture in pictures:
+        batch.append(picture)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _results(picture: Picture, found: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
+    """The detections of one picture as entries of COCO's results format."""
+    place = {"file_name": str(picture.source), "image_id": picture.image_id}
+    if picture.frame is not None:
+        place["frame"] = picture.frame
+    boxes = found.boxes.clone()
+    boxes[:, 2:] -= boxes[:, :2]
+    entries = []
+    for index, (box, score, label) in enumerate(
+        zip(boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+    ):
+        category = categories[label]
+        entry = {**place, "category_id": category.id, "category": category.name, "bbox": box, "score": score}
+        if found.masks is not None:
+            mask = rle.encode(np.asfortranarray(found.masks[index].numpy().astype(np.uint8)))
+            entry["segmentation"] = {"size": mask["size"], "counts": mask["counts"].decode("ascii")}
+        if found.keypoints is not None:
+            entry["keypoints"] = found.keypoints[index].flatten().tolist()
+        entries.append(entry)
+    return entries
+
+
+def _copies(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """Where the annotated copy of each input goes: below `out` as the inputs lie below their common folder.
+
+    Raises:
+        InputError: a copy would replace an input.
+    """
+    absolute = {source: Path(os.path.abspath(source)) for source in inputs}
+    common = Path(os.path.commonpath([path.parent for path in absolute.values()]))
+    copies = {source: out / _copied_name(path.relative_to(common)) for source, path in absolute.items()}
+    originals = {path.resolve() for path in absolute.values()}
+    for source, copy in copies.items():
+        if copy.resolve() in originals:
+            raise InputError(f"--out {out} would replace {source} by its annotated copy: name another folder.")
+    return copies
+
+
+def _copied_name(path: Path) -> Path:
+    """The name of a copy: a format that OpenCV writes is kept, another one gets .png or .mp4 behind its name."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return path if path.suffix.lower() == ".mp4" else path.with_name(path.name + ".mp4")
+    return path if cv2.haveImageWriter(path.name) else path.with_name(path.name + ".png")
+
+
+def _frame_rate(source: Path) -> float:
+    capture = cv2.VideoCapture(str(source))
+    try:
+        return capture.get(cv2.CAP_PROP_FPS) or 25.0
+    finally:
+        capture.release()
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
