@@ -50,6 +50,9 @@ class DataModule(lightning.LightningDataModule):
         on_bad_box: "error" stops at boxes without area or outside their image; "skip" leaves them out with a warning.
         seed: decides order and variation, together with the epoch.
 
+    Attributes:
+        first_batch: where the first epoch of `train_dataloader` begins, for a run that goes on within an epoch.
+
     Raises:
         InputError: a value is out of range; later, a split or file is missing or wrong.
     """
@@ -101,6 +104,7 @@ class DataModule(lightning.LightningDataModule):
         self.on_bad_image = on_bad_image
         self.on_bad_box = on_bad_box
         self.seed = seed
+        self.first_batch = 0
         self._datasets: dict[Split, CocoDataset] = {}
 
     @property
@@ -167,7 +171,9 @@ class DataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Varied batches in random order; the order and the variation depend on `seed` and the epoch alone."""
         dataset = self.train_dataset
-        sampler = TrainingBatchSampler(dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping)
+        sampler = TrainingBatchSampler(
+            dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping, self.first_batch
+        )
         return Loader(TrainingDataset(dataset, self.augmentation, self.seed), self.num_workers, batch_sampler=sampler)
 
     def val_dataloader(self) -> Loader:

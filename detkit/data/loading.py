@@ -52,7 +52,10 @@ class TrainingDataset(Dataset):
 
 
 class Loader(DataLoader):
-    """A `DataLoader` whose worker processes pass an `InputError` on as it is, without the traceback around it."""
+    """A `DataLoader` whose worker processes pass an `InputError` on as it is, without the traceback around it.
+
+    It draws no random number of the process's own, so that how often data is looked at changes nothing else.
+    """
 
     def __init__(self, dataset: Dataset, num_workers: int = 0, **options: Any) -> None:
         super().__init__(
@@ -62,6 +65,7 @@ class Loader(DataLoader):
             worker_init_fn=_start_worker,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),
             **options,
         )
 
