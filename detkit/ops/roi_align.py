@@ -113,9 +113,11 @@ def roi_align_reference(
     images = rois[:, 0].long()
     if len(images) and (images.min() < 0 or images.max() >= len(features)):
         raise RuntimeError(f"rois name an image outside 0..{len(features) - 1}")
-    crops = [
-        row @ features[image].to(row.dtype) @ column.T for image, row, column in zip(images, rows, columns, strict=True)
-    ]
+    with torch.autocast(features.device.type, enabled=False):  # which would multiply in half precision
+        crops = [
+            row @ features[image].to(row.dtype) @ column.T
+            for image, row, column in zip(images, rows, columns, strict=True)
+        ]
     if not crops:
         return features.new_zeros(0, features.shape[1], *output_size) + 0 * features.sum()
     return torch.stack(crops).to(features.dtype)
