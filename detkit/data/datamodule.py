@@ -37,7 +37,7 @@ class DataModule(lightning.LightningDataModule):
         val_annotations: as `train_annotations`, for the validation split.
         test_images: as `train_images`, for the test split.
         test_annotations: as `train_annotations`, for the test split.
-        eval_split: the split that an evaluation after training scores.
+        eval_split: the split that is evaluated, during training and after.
         batch_size: images per process and training step.
         eval_batch_size: images per process and evaluation step; None: as `batch_size`.
         num_workers: worker processes per loader; 0 loads in the main process.
@@ -49,6 +49,10 @@ class DataModule(lightning.LightningDataModule):
             unreadable images out of training and evaluation, with a warning each.
         on_bad_box: "error" stops at boxes without area or outside their image; "skip" leaves them out with a warning.
         seed: decides order and variation, together with the epoch.
+
+    Attributes:
+        skip_batches: how many batches the next `train_dataloader` leaves out of its first epoch: those that a run that
+            goes on within an epoch has had already.
 
     Attributes:
         first_batch: where the first epoch of `train_dataloader` begins, for a run that goes on within an epoch.
@@ -123,13 +127,8 @@ class DataModule(lightning.LightningDataModule):
         return self.dataset("train")
 
     @property
-    def val_dataset(self) -> CocoDataset:
-        """What `val_dataloader` runs over."""
-        return self.dataset("val")
-
-    @property
     def eval_dataset(self) -> CocoDataset:
-        """What `test_dataloader` runs over: the split `eval_split`."""
+        """The split that is evaluated: what `val_dataloader` runs over."""
         return self.dataset(self.eval_split)
 
     def dataset(self, split: Split) -> CocoDataset:
@@ -162,32 +161,23 @@ class DataModule(lightning.LightningDataModule):
             InputError: a split is missing or wrong, or training and validation have different classes.
         """
         if stage == "fit":
-            _check_same_categories(self.train_dataset, self.val_dataset)
-        elif stage == "validate":
-            self.dataset("val")
-        elif stage == "test":
+            _check_same_categories(self.train_dataset, self.eval_dataset)
+        elif stage != "predict":
             self.dataset(self.eval_split)
 
     def train_dataloader(self) -> Loader:
         """Varied batches in random order; the order and the variation depend on `seed` and the epoch alone."""
-        dataset = self.train_dataset
+        dataset = TrainingDataset(self.train_dataset, self.augmentation, self.seed)
         sampler = TrainingBatchSampler(
-            dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping, self.first_batch
+            self.train_dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping, self.skip_batches
         )
-        return Loader(TrainingDataset(dataset, self.augmentation, self.seed), self.num_workers, batch_sampler=sampler)
+        return Loader(dataset, self.num_workers, batch_sampler=sampler)
 
     def val_dataloader(self) -> Loader:
-        """The validation split as it is, every image once over all processes."""
-        return self._evaluation_loader(self.val_dataset)
-
-    def test_dataloader(self) -> Loader:
-        """The split `eval_split` as it is, every image once over all processes."""
-        return self._evaluation_loader(self.eval_dataset)
-
-    def _evaluation_loader(self, dataset: CocoDataset) -> Loader:
-        return Loader(
-            dataset, self.num_workers, batch_size=self.eval_batch_size, sampler=EvaluationSampler(len(dataset))
-        )
+        """The evaluated split as it is, every image once over all processes."""
+        dataset = self.eval_dataset
+        sampler = EvaluationSampler(len(dataset))
+        return Loader(dataset, self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
 
     def _draws(self) -> bool:
         return self.root is None and not any(path for paths in self.given_paths.values() for path in paths)

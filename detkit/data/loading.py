@@ -66,6 +66,7 @@ class Loader(DataLoader):
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
+            generator=torch.Generator(),
             **options,
         )
 

@@ -50,6 +50,7 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
         self.seed = seed
         self.aspect_ratio_grouping = aspect_ratio_grouping
         self.first_batch = first_batch
+        self.skip_batches = skip_batches
         self.epoch = 0
 
     @property
