@@ -16,7 +16,8 @@ from detkit.errors import InputError
 class TimmBackbone(Backbone):
     """A timm model seen at the end of chosen stages.
 
-    Stage ``n`` is timm's last feature map of stride ``2^n``. Parameters keep the names of timm's feature extractor below ``trunk.``.
+    Stage ``n`` is timm's last feature map of stride ``2^n``. Parameters keep the names of
+    timm's feature extractor below ``trunk.``.
 
     Args:
         name: any name of ``timm.list_models()`` that can return features.

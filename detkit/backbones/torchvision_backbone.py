@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 
 import torch
 import torchvision
@@ -52,7 +53,7 @@ class TorchvisionBackbone(Backbone):
         super().__init__()
         blocks = _feature_blocks(name)
         ends = {block.stage: position for position, block in enumerate(blocks)}
-        stages = sorted(stages) if stages is not None else [stage for stage in ends if stage >= 2]
+        stages = sorted(stages) if stages is not None else sorted(stage for stage in ends if stage >= 2)
         unknown = [stage for stage in stages if stage not in ends]
         if unknown or not stages:
             raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")
@@ -97,16 +98,15 @@ class _Block:
 
     def __init__(self, name: str, output: Tensor) -> None:
         self.name = name
-        # Swin passes (B, H, W, C) between its stages. No (B, C, H, W) map looks so: H is never three times a power of 2.
-        self.channels_last = all(
-            probe % cells == 0 for probe, cells in zip(_PROBE_SIZE, output.shape[1:3], strict=True)
-        )
-        self.channels_last &= _stage(output.shape[1:3]) is not None
+        # Swin passes (B, H, W, C) between its stages.
+        self.channels_last = output.shape[1:3] in _EXACT_SIZES
         self.stage = _stage(output.shape[1:3] if self.channels_last else output.shape[2:])
         self.channels = output.shape[3 if self.channels_last else 1]
 
 
+# Three times as wide as high, so that no (B, C, H, W) with H a power of two can pass for (B, H, W, C).
 _PROBE_SIZE = (512, 1536)
+_EXACT_SIZES = [(512 >> stage, 1536 >> stage) for stage in range(7)]
 
 
 def _stage(size: Sequence[int]) -> int | None:
@@ -129,7 +129,7 @@ def _feature_blocks(name: str) -> list[_Block]:
         net(torch.empty(1, 3, *_PROBE_SIZE, device="meta"))
     except Exception as error:
         raise InputError(f"{name} does not take images of any size, choose another backbone: {error}") from error
-    links = zip(outputs, outputs[1:], strict=False)
+    links = pairwise(outputs)
     is_chain = bool(outputs) and all(before is after_input for (_, _, before), (_, after_input, _) in links)
     if not is_chain or any(output.ndim != 4 for _, _, output in outputs):
         raise InputError(f"{name} is not a chain of blocks with feature maps: choose another backbone, or timm's")
