@@ -54,9 +54,6 @@ class DataModule(lightning.LightningDataModule):
         skip_batches: how many batches the next `train_dataloader` leaves out of its first epoch: those that a run that
             goes on within an epoch has had already.
 
-    Attributes:
-        first_batch: where the first epoch of `train_dataloader` begins, for a run that goes on within an epoch.
-
     Raises:
         InputError: a value is out of range; later, a split or file is missing or wrong.
     """
@@ -108,7 +105,7 @@ class DataModule(lightning.LightningDataModule):
         self.on_bad_image = on_bad_image
         self.on_bad_box = on_bad_box
         self.seed = seed
-        self.first_batch = 0
+        self.skip_batches = 0
         self._datasets: dict[Split, CocoDataset] = {}
 
     @property

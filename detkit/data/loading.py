@@ -66,7 +66,6 @@ class Loader(DataLoader):
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
-            generator=torch.Generator(),
             **options,
         )
 

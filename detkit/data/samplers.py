@@ -34,7 +34,7 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
         seed: with the epoch, decides the order.
         aspect_ratio_grouping: batches hold only upright or only wide images (as far as the numbers allow), which
             saves padding.
-        first_batch: where the first iteration begins, for a run that goes on within an epoch.
+        skip_batches: how many batches the first iteration leaves out, for a run that goes on within an epoch.
     """
 
     def __init__(
@@ -43,13 +43,12 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
         batch_size: int,
         seed: int = 0,
         aspect_ratio_grouping: bool = True,
-        first_batch: int = 0,
+        skip_batches: int = 0,
     ) -> None:
         self.upright = image_sizes[:, 0] > image_sizes[:, 1]
         self.batch_size = batch_size
         self.seed = seed
         self.aspect_ratio_grouping = aspect_ratio_grouping
-        self.first_batch = first_batch
         self.skip_batches = skip_batches
         self.epoch = 0
 
@@ -69,8 +68,8 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rank, world_size = rank_and_world_size()
         own = slice(rank * self.batch_size, (rank + 1) * self.batch_size)
-        first, self.first_batch = self.first_batch, 0
-        for batch in self._global_batches(self.batch_size * world_size)[first:]:
+        skipped, self.skip_batches = self.skip_batches, 0
+        for batch in self._global_batches(self.batch_size * world_size)[skipped:]:
             yield [(int(index), self.epoch) for index in batch[own]]
 
     def _global_batches(self, size: int) -> np.ndarray:

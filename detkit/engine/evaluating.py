@@ -105,7 +105,7 @@ def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str,
     truth = dataset.ground_truth()
     evaluators = {kind: FullEvaluator(truth, kind, categories=model.categories) for kind in config.iou_type}
     trainer = _trainer(config)
-    trainer.validate(DetectionModule(model, SGD, evaluators=evaluators), data.test_dataloader(), verbose=False)
+    trainer.validate(DetectionModule(model, SGD, evaluators=evaluators), data.val_dataloader(), verbose=False)
     if not trainer.is_global_zero:
         return None
     if config.save_detections:

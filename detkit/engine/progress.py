@@ -48,10 +48,13 @@ class ProgressLines(Callback):
         self.console = console
         self.last_line = time.monotonic()
 
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start the clock, also of an epoch that goes on in its middle."""
+        self.epoch_start = time.monotonic()
+
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the epoch's clock."""
         self.epoch_start = time.monotonic()
-        self.first_batch = trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -78,7 +81,7 @@ class ProgressLines(Callback):
         accuracy += [f"val loss {float(metrics['val/loss']):.4f}"] if "val/loss" in metrics else []
         seconds = time.monotonic() - self.epoch_start
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", _losses(trainer), *accuracy]
-        parts += [f"lr {float(metrics['lr']):.2g}", f"{seconds:.0f} s"]
+        parts += [f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2g}", f"{seconds:.0f} s"]
         self.console.print("  ".join(parts), soft_wrap=True, highlight=False)
 
 
@@ -89,6 +92,8 @@ def progress_bar(console: Console) -> RichProgressBar | None:
 
 def _losses(trainer: Trainer) -> str:
     losses = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
-    total = losses.pop("train/loss", float("nan"))
+    if not losses:
+        return "no training step"
+    total = losses.pop("train/loss")
     terms = ", ".join(f"{name.removeprefix('train/')} {float(value):.3f}" for name, value in losses.items())
     return f"loss {float(total):.4f} ({terms})"

@@ -29,7 +29,8 @@ class ExactResume(Callback):
         progress = checkpoint["loops"]["fit_loop"]
         epoch, batches = progress["epoch_progress"]["current"], progress["epoch_loop.batch_progress"]["current"]
         unfinished = epoch["processed"] < epoch["ready"]
-        trainer.datamodule.first_batch = batches["processed"] if unfinished else 0
+        if trainer.datamodule is not None:
+            trainer.datamodule.skip_batches = batches["processed"] if unfinished else 0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Go on with the checkpoint's random state, unless the number of processes is another."""

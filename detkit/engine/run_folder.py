@@ -52,6 +52,7 @@ class RunCheckpoints(Checkpoint):
         self.monitor = monitor
         self.best: float | None = None
         self.signals = SignalListener()
+        self.stopping = False
         self.within_validation = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,11 +82,14 @@ class RunCheckpoints(Checkpoint):
         last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if last_of_epoch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # the end of an epoch saves when validation is over
-        stop = self._stop_wanted(trainer)
+        self.stopping = self._stop_wanted(trainer)
         due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        if stop or due:
+        if self.stopping or due:
             self._save(trainer, "last.ckpt")
-        if stop:
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Stop after a signal: only now has the step that was saved been logged too."""
+        if self.stopping:
             self._stop(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:

@@ -141,7 +141,7 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     elif config.start_from:
         _start_from(model, config.start_from)
 
-    truth = data.val_dataset.ground_truth()
+    truth = data.eval_dataset.ground_truth()
     module = DetectionModule(
         model,
         built.optimizer,
