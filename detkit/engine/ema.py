@@ -32,6 +32,9 @@ class MovingAverage(Callback):
         own = module.state_dict()
         start = self.average or own
         self.average = {name: _held(start[name], value.device) for name, value in own.items()}
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Wait for the next optimizer step; only now is the step of a resumed run known."""
         self.last_step = trainer.global_step
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -76,9 +77,12 @@ class DetectionModule(LightningModule):
         optimizer = self.optimizer_factory(parameter_groups(self.model, self.decay_norm_and_bias))
         if self.schedule is None:
             return optimizer
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        steps_per_epoch = max(1.0, self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        scheduler = self.schedule.attach(optimizer, total_steps, steps_per_epoch)
+        total_steps = self.trainer.estimated_stepping_batches
+        if math.isinf(total_steps):
+            raise InputError("A schedule needs the length of the run: give trainer.max_epochs or trainer.max_steps.")
+        self.trainer.fit_loop.setup_data()  # which counts the batches
+        steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
+        scheduler = self.schedule.attach(optimizer, int(total_steps), steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

@@ -53,7 +53,7 @@ class Schedule:
         self.warmup_steps = warmup_steps
         self.warmup_factor = warmup_factor
 
-    def attach(self, optimizer: Optimizer, total_steps: int, steps_per_epoch: float) -> LambdaLR:
+    def attach(self, optimizer: Optimizer, total_steps: int, steps_per_epoch: int) -> LambdaLR:
         """torch's scheduler for `optimizer`, to be stepped after each optimizer step."""
         warmup = self.warmup_steps if self.warmup_steps >= 1 else self.warmup_steps * total_steps
 
@@ -63,7 +63,7 @@ class Schedule:
 
         return LambdaLR(optimizer, factor)
 
-    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: float) -> float:
+    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: int) -> float:
         """The factor at `step` apart from the warm-up: constant here."""
         return 1.0
 
@@ -89,7 +89,7 @@ class WarmupMultiStep(Schedule):
         self.milestones = sorted(milestones)
         self.gamma = gamma
 
-    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: float) -> float:
+    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: int) -> float:
         return self.gamma ** sum(step >= round(epoch * steps_per_epoch) for epoch in self.milestones)
 
 
@@ -106,7 +106,7 @@ class WarmupCosine(Schedule):
         super().__init__(warmup_steps, warmup_factor)
         self.final_factor = final_factor
 
-    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: float) -> float:
+    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: int) -> float:
         progress = (step - warmup) / max(1.0, total_steps - warmup)
         progress = min(1.0, max(0.0, progress))
         return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2

@@ -27,13 +27,19 @@ class ExactResume(Callback):
         """Tell the data where to go on."""
         self.resumed = checkpoint.get("random_states")
         progress = checkpoint["loops"]["fit_loop"]
-        epoch, batches = progress["epoch_progress"]["current"], progress["epoch_loop.batch_progress"]["current"]
-        unfinished = epoch["processed"] < epoch["ready"]
+        epoch, batches = progress["epoch_progress"]["current"], progress["epoch_loop.batch_progress"]
+        unfinished = epoch["processed"] < epoch["ready"] and not batches["is_last_batch"]
         if trainer.datamodule is not None:
-            trainer.datamodule.skip_batches = batches["processed"] if unfinished else 0
+            trainer.datamodule.skip_batches = batches["current"]["processed"] if unfinished else 0
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Hide ``max_steps`` while Lightning restores its loops: with it, it would count a finished epoch twice."""
+        self.max_steps = trainer.fit_loop.epoch_loop.max_steps
+        trainer.fit_loop.epoch_loop.max_steps = -1
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Go on with the checkpoint's random state, unless the number of processes is another."""
+        trainer.fit_loop.epoch_loop.max_steps = self.max_steps
         if self.resumed is not None and len(self.resumed) == trainer.world_size:
             set_random_state(self.resumed[trainer.global_rank], module.device)
         self.resumed = None
