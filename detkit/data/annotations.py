@@ -144,7 +144,7 @@ def read_annotations(
         labels=labels[order],
         areas=_areas(chosen, boxes),
         iscrowd=np.array([bool(a.get("iscrowd")) or bool(a.get("ignore")) for a in chosen], dtype=bool),
-        segmentations=PackedJson.pack([_segmentation(a, path) for a in chosen]) if with_masks else None,
+        segmentations=_segmentations(chosen, path) if with_masks else None,
         keypoints=_keypoints(chosen, content["categories"], path) if with_keypoints else None,
         dropped=[annotations[index].get("id", index) for index in np.flatnonzero(bad)],
     )
@@ -192,6 +192,8 @@ def _images(
         for key in ("id", "file_name"):
             if key not in entry:
                 raise InputError(f"{path}: images[{position}] has no '{key}'")
+        if not isinstance(entry["file_name"], str):
+            raise InputError(f"{path}: images[{position}] has file_name {entry['file_name']!r}, which is not a string")
     ids = [entry["id"] for entry in entries]
     kinds = {type(value) for value in ids}
     if kinds not in ({int}, {str}):
@@ -303,23 +305,32 @@ def _areas(annotations: list[dict], boxes: np.ndarray) -> np.ndarray:
     return areas.astype(np.float32)
 
 
+def _segmentations(annotations: list[dict], path: Path) -> PackedJson:
+    values = [_segmentation(annotation, path) for annotation in annotations]
+    absent = [annotation for annotation, value in zip(annotations, values, strict=True) if value is None]
+    if absent:
+        logger.warning(
+            "%s: %d of %d objects have no mask (first: annotation %r of image %r); their boxes, filled, are used",
+            path, len(absent), len(annotations), absent[0].get("id"), absent[0]["image_id"],
+        )  # fmt: skip
+    return PackedJson.pack(values)
+
+
 def _segmentation(annotation: dict, path: Path) -> list | dict | None:
-    """Polygons, an RLE object, or None for an annotation without a mask."""
+    """An RLE object, polygons of at least three points, or None for an annotation that has neither."""
     segmentation = annotation.get("segmentation")
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
         fits = isinstance(segmentation.get("counts"), (str, list)) and _is_numbers(segmentation.get("size"), 2)
     else:
-        fits = isinstance(segmentation, list) and all(
-            _is_numbers(ring) and len(ring) >= 6 and len(ring) % 2 == 0 for ring in segmentation
-        )
+        fits = isinstance(segmentation, list) and all(_is_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation)
     if not fits:
         raise InputError(
             f"{path}: the segmentation of annotation {annotation.get('id')!r} of image {annotation['image_id']!r} is "
-            "neither a list of polygons of at least three points nor an RLE with 'counts' and 'size'"
+            "neither a list of polygons (x1, y1, x2, y2, …) nor an RLE with 'counts' and 'size'"
         )
-    return segmentation
+    return segmentation if isinstance(segmentation, dict) else [ring for ring in segmentation if len(ring) >= 6] or None
 
 
 def _keypoint_names(categories: list[dict]) -> list[str]:

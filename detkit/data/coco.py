@@ -161,16 +161,24 @@ class CocoDataset(Dataset):
         return masks
 
     def _decode(self, segmentation: list | dict, index: int, height: int, width: int) -> np.ndarray:
+        """Polygons, run lengths or compressed run lengths to a mask ``(H, W)`` bool."""
+        where = f"{self.annotations_path}: a mask of image {self._packed.image_ids[index].item()!r}"
         if isinstance(segmentation, list):
             return rle.decode(rle.merge(rle.frPyObjects(segmentation, height, width))).astype(bool)
         if list(segmentation["size"]) != [height, width]:
             raise InputError(
-                f"{self.annotations_path}: an RLE mask of image {self._packed.image_ids[index].item()!r} has size "
-                f"{segmentation['size']}, the image {[height, width]} (height, width); export the masks again"
+                f"{where} has size {segmentation['size']}, the image {[height, width]} (height, width); "
+                "export the masks again"
             )
-        if isinstance(segmentation["counts"], list):
-            segmentation = rle.frPyObjects(segmentation, height, width)
-        return rle.decode(segmentation).astype(bool)
+        try:
+            if isinstance(segmentation["counts"], list):
+                segmentation = rle.frPyObjects(segmentation, height, width)
+            mask = rle.decode(segmentation)
+        except (ValueError, OverflowError, TypeError) as error:
+            raise InputError(f"{where} has run lengths that do not fit it ({error}); export the masks again") from error
+        if mask.max(initial=0) > 1:  # too few run lengths: the rest was never written
+            raise InputError(f"{where} has too few run lengths; export the masks again")
+        return mask.astype(bool)
 
     def _check_files_exist(self) -> None:
         present: dict[Path, set[str]] = {}
