@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import timm
+import torch
 from timm.layers import freeze_batch_norm_2d
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze
 from detkit.backbones.pretrained import LoadReport, load_matching, read_state_dict
 from detkit.errors import InputError
+
+# Transformers take the one size they were trained at, unless they are told; families differ in how.
+_ANY_SIZE = ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
+_PROBE_SIZE = (256, 384)
 
 
 class TimmBackbone(Backbone):
@@ -20,7 +26,8 @@ class TimmBackbone(Backbone):
     timm's feature extractor below ``trunk.``.
 
     Args:
-        name: any name of ``timm.list_models()`` that can return features.
+        name: any name of ``timm.list_models()`` that can return features of images of any size. Most transformers
+            want height and width to be multiples of their patch size.
         weights: nothing for random weights, ``DEFAULT`` for timm's download, or the path of a weights file with timm's
             names.
         stages: the stages to return, finest first; nothing returns all from 2 (stride 4) on.
@@ -31,7 +38,8 @@ class TimmBackbone(Backbone):
         load_report: what was loaded from a weights file, or None.
 
     Raises:
-        InputError: unknown name or stage, a model without features, or a weights file that does not fit.
+        InputError: unknown name or stage, a model without features or for images of one size alone, or a weights file
+            that does not fit.
     """
 
     def __init__(
@@ -43,15 +51,21 @@ class TimmBackbone(Backbone):
         frozen_batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        every = {reduction: index for index, reduction in enumerate(_create(name).feature_info.reduction())}
-        ends = {reduction.bit_length() - 1: index for reduction, index in every.items()}
+        info, options = _inspected(name)
+        ends = {
+            reduction.bit_length() - 1: index
+            for index, reduction in zip(info.out_indices, info.reduction(), strict=True)
+            if reduction.bit_count() == 1
+        }
         stages = sorted(stages) if stages is not None else [stage for stage in ends if stage >= 2]
         unknown = [stage for stage in stages if stage not in ends]
         if unknown or not stages:
             raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")
 
         indices = [ends[stage] for stage in stages]
-        self.trunk = _create(name, pretrained=weights == "DEFAULT", out_indices=indices)
+        self.trunk = timm.create_model(
+            name, features_only=True, pretrained=weights == "DEFAULT", out_indices=indices, **options
+        )
         self.channels = self.trunk.feature_info.channels()
         self.strides = self.trunk.feature_info.reduction()
         self._channels_last = str(getattr(self.trunk, "output_fmt", "")).endswith("NHWC")
@@ -69,14 +83,21 @@ class TimmBackbone(Backbone):
         return [x.permute(0, 3, 1, 2) for x in features] if self._channels_last else features
 
 
-def _create(name: str, **options) -> nn.Module:
+def _inspected(name: str) -> tuple[FeatureInfo, dict[str, bool]]:
+    """What timm knows of the features of its model `name`, and the options with which it takes images of any size."""
     if not timm.is_model(name):
         close = timm.list_models(f"*{name.split('_')[0]}*")[:3]
         raise InputError(f"timm has no model {name!r}; close to it: {', '.join(close) or 'none'}")
-    try:
-        return timm.create_model(name, features_only=True, **options)
-    except (RuntimeError, AttributeError) as error:
-        raise InputError(f"timm's {name} cannot return feature maps: {error}") from error
+    failures = []
+    for options in _ANY_SIZE:
+        try:
+            with torch.device("meta"):
+                net = timm.create_model(name, features_only=True, **options).eval()
+                net(torch.empty(1, 3, *_PROBE_SIZE))
+            return net.feature_info, options
+        except Exception as error:  # models say in many ways that they cannot
+            failures.append(error)
+    raise InputError(f"timm's {name} cannot return feature maps of images of any size: {failures[0]}")
 
 
 def _flat(name: str) -> str:
@@ -92,8 +113,7 @@ def _renamed(state_dict: dict[str, Tensor], trunk: nn.Module) -> dict[str, Tenso
 
 def _parameters_through(trunk: nn.Module, stage: int) -> list[nn.Parameter]:
     """The parameters up to the last one that the feature map of `stage` depends on, in the order of definition."""
-    names = zip(trunk.feature_info.module_name(), trunk.feature_info.reduction(), strict=True)
-    ends = [_flat(name) + "_" for name, reduction in names if reduction <= 2**stage]
+    ends = [_flat(part["module"]) + "_" for part in trunk.feature_info.info if part["reduction"] <= 2**stage]
     parameters = list(trunk.named_parameters())
     inside = [i for i, (name, _) in enumerate(parameters) if any(_flat(name).startswith(end) for end in ends)]
     return [parameter for _, parameter in parameters[: max(inside, default=-1) + 1]]
