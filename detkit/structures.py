@@ -49,9 +49,10 @@ class _Fields:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
-    def _check(self, name: str, shape: tuple[int | None, ...], dtype: torch.dtype) -> None:
+    def _check(self, name: str, shape: tuple[int | str, ...], dtype: torch.dtype) -> None:
+        """Field `name` must fit `shape`, in which a string names a size that may be anything, or be absent if it may."""
         value = getattr(self, name)
-        if value is None:
+        if value is None and self.__dataclass_fields__[name].default is None:
             return
         owner = f"{type(self).__name__}.{name}"
         if not isinstance(value, Tensor):
@@ -59,11 +60,12 @@ class _Fields:
         if value.dtype != dtype:
             raise TypeError(f"{owner} must be {dtype}, got {value.dtype}")
         fits = value.ndim == len(shape) and all(
-            want is None or want == have for want, have in zip(shape, value.shape, strict=True)
+            isinstance(want, str) or want == have for want, have in zip(shape, value.shape, strict=True)
         )
         if not fits:
-            wanted = tuple("any" if size is None else size for size in shape)
-            raise ValueError(f"{owner} must have shape {wanted} for {len(self.boxes)} boxes, got {tuple(value.shape)}")
+            wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+            for_boxes = "" if name == "boxes" else f" for {len(self.boxes)} boxes"
+            raise ValueError(f"{owner} must have shape {wanted}{for_boxes}, got {tuple(value.shape)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +96,11 @@ class Target(_Fields):
     image_id: Any = None
 
     def __post_init__(self) -> None:
-        self._check("boxes", (None, 4), torch.float32)
+        self._check("boxes", ("N", 4), torch.float32)
         count = len(self.boxes)
         self._check("labels", (count,), torch.int64)
-        self._check("masks", (count, None, None), torch.bool)
-        self._check("keypoints", (count, None, 3), torch.float32)
+        self._check("masks", (count, "H", "W"), torch.bool)
+        self._check("keypoints", (count, "J", 3), torch.float32)
         self._check("iscrowd", (count,), torch.bool)
         self._check("area", (count,), torch.float32)
         self._check("difficult", (count,), torch.bool)
@@ -139,12 +141,12 @@ class Detections(_Fields):
     keypoints: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self._check("boxes", (None, 4), torch.float32)
+        self._check("boxes", ("N", 4), torch.float32)
         count = len(self.boxes)
         self._check("scores", (count,), torch.float32)
         self._check("labels", (count,), torch.int64)
-        self._check("masks", (count, None, None), torch.bool)
-        self._check("keypoints", (count, None, 3), torch.float32)
+        self._check("masks", (count, "H", "W"), torch.bool)
+        self._check("keypoints", (count, "J", 3), torch.float32)
 
     @classmethod
     def empty(cls) -> Detections:
