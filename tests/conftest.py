@@ -1,0 +1,22 @@
+"""What tests of several rooms share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples on every run; the first call of a torch op takes longer than Hypothesis allows an example.
+settings.register_profile("detkit", deadline=None, derandomize=True)
+settings.load_profile("detkit")
+
+_BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data and weights that are too large for the repository."""
+    folder = Path(os.environ.get("DETKIT_SHARED", _BESIDE_THE_REPOSITORY))
+    if not folder.is_dir():
+        pytest.skip(f"no shared files at {folder}: set DETKIT_SHARED")
+    return folder
