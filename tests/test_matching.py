@@ -1,0 +1,221 @@
+"""Matching against torchvision's, ignore regions, and the samples that losses see."""
+
+import pytest
+import torch
+from torchvision.models.detection._utils import Matcher as TorchvisionMatcher
+
+from detkit.matching import BACKGROUND, FOREGROUND, IGNORED, Matcher, RegionSampler, sample_balanced
+from detkit.ops import box_iou
+from detkit.structures import Target
+
+SEEDS = [0, 1, 2, 3]
+RULES = [(0.7, 0.3, True), (0.5, 0.5, False), (0.5, 0.4, True), (0.6, 0.1, False)]
+
+
+def _boxes(count, seed, side=60):
+    """Boxes with corners at whole pixels of a small image, so that many overlaps tie."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.randint(0, side, (count, 2, 2), generator=generator).sort(dim=1).values
+    corners[:, 1] += 4
+    return corners.flatten(1).float()
+
+
+def _target(boxes, iscrowd=None, labels=None):
+    labels = torch.arange(len(boxes)) if labels is None else labels
+    return Target(boxes, labels, iscrowd=iscrowd)
+
+
+class TestMatcher:
+    @pytest.mark.parametrize("seed", SEEDS)
+    @pytest.mark.parametrize(("foreground_iou", "background_iou", "keep_best"), RULES)
+    def test_equals_torchvision(self, foreground_iou, background_iou, keep_best, seed):
+        objects, candidates = _boxes(6, seed), _boxes(400, seed + 50)
+        indices, states = Matcher(foreground_iou, background_iou, keep_best)(candidates, _target(objects))
+        iou = box_iou(objects, candidates)
+        assert (iou.amax(dim=1) > 0).all()
+        expected = TorchvisionMatcher(foreground_iou, background_iou, keep_best)(iou)
+        assert torch.equal(states == FOREGROUND, expected >= 0)
+        assert torch.equal(states == BACKGROUND, expected == TorchvisionMatcher.BELOW_LOW_THRESHOLD)
+        assert torch.equal(states == IGNORED, expected == TorchvisionMatcher.BETWEEN_THRESHOLDS)
+        assert torch.equal(indices[states == FOREGROUND], expected[expected >= 0])
+        assert len(set(states.tolist())) >= 2
+
+    def test_thresholds_are_inclusive(self):
+        object_ = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+        # IoU 0.5, 0.4 and just below them.
+        candidates = torch.tensor([[0, 0, 10, 5], [0, 0, 10, 4.99], [0, 0, 10, 4], [0, 0, 10, 3.99]])
+        _, states = Matcher(0.5, 0.4)(candidates, _target(object_))
+        assert states.tolist() == [FOREGROUND, IGNORED, IGNORED, BACKGROUND]
+
+    def test_keep_best_takes_all_that_tie_and_each_stands_for_its_own_best_object(self):
+        objects = torch.tensor([[0.0, 0.0, 40.0, 40.0], [0.0, 0.0, 8.0, 8.0]])
+        # The first two overlap the large object alike and best; the third is the best of the small one, and is
+        # exactly that; the fourth is worse for both.
+        candidates = torch.tensor([[20, 0, 40, 10], [20, 10, 40, 20], [0, 0, 8, 8], [30, 30, 40, 38]]).float()
+        indices, states = Matcher(0.7, 0.3, keep_best=True)(candidates, _target(objects))
+        assert states.tolist() == [FOREGROUND, FOREGROUND, FOREGROUND, BACKGROUND]
+        assert indices[:3].tolist() == [0, 0, 1]
+
+    def test_keep_best_may_give_a_candidate_to_another_object(self):
+        objects = torch.tensor([[0.0, 0.0, 10.0, 10.0], [8.0, 0.0, 30.0, 30.0]])
+        candidates = torch.tensor([[0.0, 0.0, 11.0, 10.0]])  # best for both objects, but much better for the first
+        indices, states = Matcher(0.7, 0.3, keep_best=True)(candidates, _target(objects))
+        assert (indices.tolist(), states.tolist()) == ([0], [FOREGROUND])
+
+    def test_an_object_that_touches_no_candidate_makes_none_foreground(self):
+        objects = torch.tensor([[100.0, 100.0, 110.0, 110.0]])
+        _, states = Matcher(0.7, 0.3, keep_best=True)(_boxes(20, 0), _target(objects))
+        assert (states == BACKGROUND).all()
+
+    def test_without_objects_everything_is_background(self):
+        indices, states = Matcher(0.7, 0.3, keep_best=True)(_boxes(9, 0), Target.empty())
+        assert states.tolist() == [BACKGROUND] * 9
+        assert indices.tolist() == [0] * 9
+
+    @pytest.mark.parametrize("objects", [0, 3])
+    @pytest.mark.parametrize("crowds", [0, 2])
+    def test_without_candidates_nothing_is_matched(self, objects, crowds):
+        iscrowd = torch.arange(objects + crowds) >= objects
+        target = _target(_boxes(objects + crowds, 0), iscrowd)
+        indices, states = Matcher(0.7, 0.3, keep_best=True)(torch.zeros(0, 4), target)
+        assert indices.shape == states.shape == (0,)
+        assert indices.dtype == states.dtype == torch.int64
+
+
+class TestIgnoreRegions:
+    CROWD = torch.tensor([[0.0, 0.0, 40.0, 40.0]])
+
+    def test_background_inside_is_ignored(self):
+        candidates = torch.tensor([[5, 5, 15, 15], [30, 0, 50, 10], [31, 0, 51, 10], [50, 50, 60, 60]]).float()
+        target = _target(self.CROWD, torch.tensor([True]))
+        _, states = Matcher(0.5, 0.5)(candidates, target)
+        # Inside; half inside; less than half; outside.
+        assert states.tolist() == [IGNORED, IGNORED, BACKGROUND, BACKGROUND]
+
+    def test_the_share_is_an_argument(self):
+        candidates = torch.tensor([[30.0, 0.0, 50.0, 10.0]])
+        target = _target(self.CROWD, torch.tensor([True]))
+        assert Matcher(0.5, 0.5, ignore_coverage=0.6)(candidates, target)[1].tolist() == [BACKGROUND]
+
+    def test_a_crowd_is_no_object(self):
+        target = _target(self.CROWD, torch.tensor([True]))
+        for keep_best in (False, True):
+            _, states = Matcher(0.5, 0.3, keep_best)(self.CROWD, target)
+            assert states.tolist() == [IGNORED]
+
+    def test_foreground_inside_stays(self):
+        boxes = torch.cat((self.CROWD, torch.tensor([[5.0, 5.0, 15.0, 15.0]])))
+        target = _target(boxes, torch.tensor([True, False]))
+        candidates = torch.tensor([[5.0, 5.0, 15.0, 14.0], [20.0, 20.0, 30.0, 30.0]])
+        indices, states = Matcher(0.5, 0.5)(candidates, target)
+        assert states.tolist() == [FOREGROUND, IGNORED]
+        assert indices[0] == 0  # the position among the objects, of which the crowd is none
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_changes_background_alone(self, seed):
+        boxes, candidates = _boxes(8, seed), _boxes(300, seed + 9)
+        iscrowd = torch.arange(8) % 3 == 0
+        matcher = Matcher(0.5, 0.3, keep_best=True)
+        indices, states = matcher(candidates, _target(boxes, iscrowd))
+        indices_without, without = matcher(candidates, _target(boxes[~iscrowd]))
+        changed = states != without
+        assert changed.any()
+        assert (without[changed] == BACKGROUND).all()
+        assert (states[changed] == IGNORED).all()
+        assert torch.equal(indices, indices_without)
+
+
+class TestSampleBalanced:
+    @staticmethod
+    def _states(foreground, background, ignored, seed=0):
+        states = torch.tensor([FOREGROUND] * foreground + [BACKGROUND] * background + [IGNORED] * ignored)
+        return states[torch.randperm(len(states), generator=torch.Generator().manual_seed(seed))]
+
+    @pytest.mark.parametrize(
+        ("foreground", "background", "expected"),
+        [
+            (100, 100, (32, 32)),
+            (5, 100, (5, 59)),  # background fills up
+            (100, 5, (32, 5)),  # foreground never exceeds its share
+            (0, 100, (0, 64)),
+            (100, 0, (32, 0)),
+            (3, 4, (3, 4)),
+            (0, 0, (0, 0)),
+        ],
+    )
+    def test_counts(self, foreground, background, expected):
+        states = self._states(foreground, background, ignored=30)
+        chosen = sample_balanced(states, 64, 0.5)
+        assert tuple(map(len, chosen)) == expected
+        assert (states[chosen[0]] == FOREGROUND).all()
+        assert (states[chosen[1]] == BACKGROUND).all()
+        assert len(torch.cat(chosen).unique()) == sum(expected)
+
+    def test_a_share_of_a_quarter(self):
+        assert tuple(map(len, sample_balanced(self._states(500, 500, 0), 100, 0.25))) == (25, 75)
+
+    def test_every_candidate_is_drawn_equally_often(self):
+        torch.manual_seed(0)
+        states = self._states(20, 40, ignored=5)
+        times, rounds = torch.zeros(len(states)), 2000
+        for _ in range(rounds):
+            times[torch.cat(sample_balanced(states, 20, 0.5))] += 1
+        # 10 of 20 and 10 of 40; five standard deviations of a binomial count.
+        for state, share in ((FOREGROUND, 0.5), (BACKGROUND, 0.25)):
+            deviation = (rounds * share * (1 - share)) ** 0.5
+            assert (times[states == state] - rounds * share).abs().max() < 5 * deviation
+        assert times[states == IGNORED].sum() == 0
+
+    def test_a_seed_repeats_the_sample(self):
+        states = self._states(100, 100, 0)
+        samples = []
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            samples.append(torch.cat(sample_balanced(states, 64, 0.5)))
+        assert torch.equal(samples[0], samples[1])
+        assert not torch.equal(samples[0], samples[2])
+
+
+class TestRegionSampler:
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_fields_fit_together(self, seed):
+        torch.manual_seed(seed)
+        objects = _boxes(5, seed)
+        target = _target(objects, torch.arange(5) == 3, labels=torch.arange(5) + 10)
+        sampled = RegionSampler(count=64)(_boxes(200, seed + 7), target)
+        foreground = sampled.labels >= 0
+        assert len(sampled.boxes) == len(sampled.labels) == len(sampled.matched_boxes) == 64
+        assert 4 <= foreground.sum() <= 16
+        found = target.objects()[sampled.object_indices[foreground]]
+        assert torch.equal(sampled.labels[foreground], found.labels)
+        assert torch.equal(sampled.matched_boxes[foreground], found.boxes)
+        best = box_iou(sampled.boxes, target.objects().boxes).max(dim=1).values
+        assert (best[foreground] >= 0.5).all()
+        assert (best[~foreground] < 0.5).all()
+        assert torch.equal(sampled.matched_boxes[~foreground], sampled.boxes[~foreground])
+        assert 13 not in sampled.labels  # the crowd's
+
+    def test_objects_are_regions_themselves(self):
+        objects = torch.tensor([[0.0, 0.0, 9.0, 9.0], [30.0, 30.0, 50.0, 60.0]])
+        sampled = RegionSampler()(torch.zeros(0, 4), _target(objects))
+        assert sorted(sampled.boxes.tolist()) == objects.tolist()
+        assert sorted(sampled.labels.tolist()) == [0, 1]
+
+    def test_without_objects_all_regions_are_background(self):
+        proposals = _boxes(10, 1)
+        sampled = RegionSampler()(proposals, Target.empty())
+        assert sampled.labels.tolist() == [-1] * 10
+        assert sorted(sampled.boxes.tolist()) == sorted(proposals.tolist())
+
+    def test_without_objects_and_proposals_there_are_no_regions(self):
+        sampled = RegionSampler()(torch.zeros(0, 4), Target.empty())
+        assert sampled.boxes.shape == sampled.matched_boxes.shape == (0, 4)
+        assert sampled.labels.shape == sampled.object_indices.shape == (0,)
+        assert sampled.labels.dtype == torch.int64
+
+    def test_of_crowds_alone_nothing_inside_is_learned(self):
+        crowd = _target(torch.tensor([[0.0, 0.0, 64.0, 64.0]]), torch.tensor([True]))
+        proposals = torch.cat((_boxes(20, 0), torch.tensor([[100.0, 100.0, 130.0, 130.0]])))
+        sampled = RegionSampler()(proposals, crowd)
+        assert sampled.boxes.tolist() == [[100, 100, 130, 130]]
+        assert sampled.labels.tolist() == [-1]
