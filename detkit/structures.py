@@ -50,7 +50,7 @@ class _Fields:
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def _check(self, name: str, shape: tuple[int | str, ...], dtype: torch.dtype) -> None:
-        """Field `name` must fit `shape`, in which a string names a size that may be anything, or be absent if it may."""
+        """Field `name` must fit `shape`, in which a string names a size of any value, or be None where it may."""
         value = getattr(self, name)
         if value is None and self.__dataclass_fields__[name].default is None:
             return
