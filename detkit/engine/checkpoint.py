@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 import detkit
+from detkit.engine.building import build
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import Category
@@ -184,7 +185,7 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     try:
         config = parser.parse_object({"model": copy.deepcopy(dict(model_config))})
         _check_trusted(config.as_dict()["model"], trust, path)
-        return parser.instantiate(config).model
+        return build(parser, config).model
     except ArgumentError as error:
         raise InputError(
             f"{path} describes a model that detkit {detkit.__version__} cannot build: {' '.join(str(error).split())}"

@@ -68,7 +68,8 @@ def run(command: Command, argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _report(input_sentence(error), 2)
     except Interrupted as error:
-        return _report(str(error), 128 + error.signum)
+        first_process = os.environ.get("LOCAL_RANK", "0") == "0"
+        return _report(str(error), 128 + error.signum) if first_process else 128 + error.signum
     except KeyboardInterrupt:
         return _report("stopped", 128 + signal.SIGINT)
     return 0

@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from detkit.errors import InputError
+
 
 class MovingAverage(Callback):
     """Keeps an exponential moving average of the model's weights.
@@ -22,6 +24,8 @@ class MovingAverage(Callback):
     """
 
     def __init__(self, decay: float = 0.9998) -> None:
+        if not 0 < decay < 1:
+            raise InputError(f"The decay of the moving average (ema) must lie between 0 and 1, got {decay}.")
         self.decay = decay
         self.average: dict[str, Tensor] | None = None
         self.swapped = False

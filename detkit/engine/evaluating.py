@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from torch.optim import SGD
 
 from detkit.data import DataModule
+from detkit.engine.building import build
 from detkit.engine.checkpoint import check_categories, checkpoint_path, load, read_checkpoint
 from detkit.engine.command import command_parser, parse, write_json
 from detkit.engine.module import DetectionModule
@@ -98,7 +100,7 @@ def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str,
     quiet_lightning()
     path = checkpoint_path(config.checkpoint)
     model = load(path, trust=config.trust)
-    data = parser.instantiate(config).data
+    data = build(parser, config).data
     data.eval_split = config.split
     dataset = data.eval_dataset
     check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
@@ -127,17 +129,20 @@ class FullEvaluator(CocoEvaluator):
 def _trainer(config: Namespace) -> Trainer:
     kind, _, number = config.device.partition(":")
     bar = progress_bar(Console())
-    return Trainer(
-        accelerator={"cuda": "gpu"}.get(kind, kind),
-        devices=[int(number)] if number else 1,
-        precision=config.precision,
-        logger=False,
-        callbacks=[bar] if bar else [],
-        enable_progress_bar=bar is not None,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    try:
+        return Trainer(
+            accelerator={"cuda": "gpu"}.get(kind, kind),
+            devices=[int(number)] if number else 1,
+            precision=config.precision,
+            logger=False,
+            callbacks=[bar] if bar else [],
+            enable_progress_bar=bar is not None,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"--device {config.device}, --precision {config.precision}: {error}") from error
 
 
 def _report(evaluations: Mapping[str, CocoEvaluation], config: Namespace) -> None:

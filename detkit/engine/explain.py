@@ -8,7 +8,10 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+import torch
 from jsonargparse import ArgumentParser
+
+from detkit.engine.optimization import Schedule
 
 KEY = r'Parser key "(?P<key>[^"]+)"'
 CLASS = r"Problem with given class_path '(?P<cls>[^']+)'"
@@ -20,7 +23,16 @@ MODULE = r"No module named '(?P<module>[^']+)'"
 TYPE = r"Expected an? (?P<type>(?!path|dot import).+?)(?:\. Got value: (?P<value>.*?))?(?:\. Got value: Namespace.*)?$"
 STEP = re.compile("|".join((KEY, CLASS, UNKNOWN, GROUP, REQUIRED, NAME, MODULE, TYPE)), re.MULTILINE)
 
-OWN_PARTS = ("detkit.models", "detkit.backbones", "detkit.necks", "detkit.heads", "detkit.engine.optimization")
+PACKAGES = {
+    "model": "detkit.models",
+    "backbone": "detkit.backbones",
+    "neck": "detkit.necks",
+    "preprocess": "detkit.models",
+    "region_pool": "detkit.models",
+    "optimizer": "torch.optim",
+    "schedule": "detkit.engine.optimization",
+}
+HEADS = "detkit.heads"
 
 
 def explain(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> str:
@@ -29,9 +41,15 @@ def explain(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> st
     if match := re.match(r"unrecognized arguments: (\S+)", text):
         option = match[1].split("=")[0]
         if not option.startswith("-"):
-            return f"{option} stands alone on the command line: an option goes before each value, as in --name value."
+            return f"{option} on the command line has no option before it, as in --name {option}."
         key = option.lstrip("-")
         return f"The command line has no option {option}{_near(key, _options(parser))}."
+    if text.startswith("Unexpected config"):
+        return f"{_place('', argv)}: this file holds no settings, which are lines such as `data: {{root: my/folder}}`."
+    if match := re.search(r"File does not exist: '([^']+)'", text):
+        return f"The file {match[1]} does not exist."
+    if text.startswith("Problems parsing config:"):
+        return f"{_place('', argv)}: {' '.join(text.removeprefix('Problems parsing config:').split())}."
     return _explain_config(text, parser, argv) or " ".join(text.split())
 
 
@@ -58,17 +76,22 @@ def _sentence(
         path, owner = found["unknown"] and keys[0], None
     if "unknown" in found:
         full = ".".join([*keys, found["unknown"]])
+        if full.endswith("num_classes"):
+            return f"{_place(full, argv)}: leave {full} out, the number of classes is that of the data."
         if owner is None:
             return f"{_place(full, argv)}: there is no option {full}{_near(full, _options(parser))}."
         name, accepted = owner.rpartition(".")[2], _parameters(owner)
         key = found["unknown"].split(".")[0]
-        return f"{_place(full, argv)}: {path} is a {name}, which has no option {key}{_near(key, accepted)}."
+        return f"{_place(full, argv)}: {path} ({name}) has no option {key}{_near(key, accepted)}."
     if "required" in found:
         missing = ", ".join(".".join([*keys, name.strip()]) for name in found["required"].split(","))
         of = f" of {owner.rpartition('.')[2]}" if owner else ""
         return f"{_place(path, argv)}: {missing}{of} must be given."
     if "name" in found:
-        return f"{_place(path, argv)}: {path} names no class {found['name']}{_near(found['name'], _class_names())}."
+        name = found["name"]
+        return (
+            f"{_place(path, argv)}: {path} cannot be {name}, no such class fits{_near(name, _class_names(keys[-1]))}."
+        )
     if "module" in found:
         return (
             f"{_place(path, argv)}: {path} is {owner}, but there is no module {found['module']}: "
@@ -84,7 +107,7 @@ def _sentence(
 def _place(key: str, argv: Sequence[str]) -> str:
     """Where `key` was given: on the command line, or else in the config file."""
     options = [argument.split("=")[0].lstrip("-") for argument in argv if argument.startswith("--")]
-    parts = key.split(".")
+    parts = key.split(".") if key else []
     if any(".".join(parts[:count]) in options for count in range(1, len(parts) + 1)):
         return "command line"
     files = [argv[at + 1] for at, argument in enumerate(argv[:-1]) if argument == "--config"]
@@ -102,7 +125,7 @@ def _near(word: str, known: Sequence[str]) -> str:
 
 
 def _options(parser: ArgumentParser) -> list[str]:
-    return [action.dest for action in parser._actions if action.dest not in ("help", "==SUPPRESS==")]
+    return [action.dest for action in parser._actions if action.dest.rpartition(".")[2] not in ("help", "==SUPPRESS==")]
 
 
 def _parameters(class_path: str) -> list[str]:
@@ -111,9 +134,12 @@ def _parameters(class_path: str) -> list[str]:
     return [*parameters, "class_path", "init_args"]
 
 
-def _class_names() -> list[str]:
-    modules = [importlib.import_module(name) for name in (*OWN_PARTS, "torch.optim")]
-    return [name for module in modules for name, value in vars(module).items() if isinstance(value, type)]
+def _class_names(key: str) -> list[str]:
+    """The classes of detkit, or of torch's optimizers, that stand under a key of this name."""
+    package = PACKAGES.get(key, HEADS)
+    classes = [value for value in vars(importlib.import_module(package)).values() if isinstance(value, type)]
+    kinds = (torch.nn.Module, torch.optim.Optimizer, Schedule)
+    return [value.__name__ for value in classes if issubclass(value, kinds) and value.__module__.startswith(package)]
 
 
 def _owner_after(text: str, end: int) -> str | None:

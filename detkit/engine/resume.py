@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from detkit.engine.module import gather
 
@@ -42,6 +42,8 @@ class ExactResume(Callback):
         trainer.fit_loop.epoch_loop.max_steps = self.max_steps
         if self.resumed is not None and len(self.resumed) == trainer.world_size:
             set_random_state(self.resumed[trainer.global_rank], module.device)
+        elif trainer.global_rank > 0:  # each process samples on its own
+            seed_everything(torch.initial_seed() % 2**32 + trainer.global_rank, verbose=False)
         self.resumed = None
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
+from detkit.engine.building import build
 from detkit.engine.checkpoint import (
     categories_of,
     check_categories,
@@ -104,8 +105,9 @@ def with_resumed_config(argv: Sequence[str]) -> list[str]:
     at = names.index("--resume")
     resumed = argv[at].split("=", 1)[1] if "=" in argv[at] else (argv[at + 1 : at + 2] or [""])[0]
     config = _run_folder(resumed) / "config.yaml"
-    if not config.is_file():
-        raise InputError(f"There is no run to resume at {resumed}: {config} does not exist.")
+    if not Path(resumed).exists() or not config.is_file():
+        missing = config if Path(resumed).exists() else resumed
+        raise InputError(f"There is no run to resume: {missing} does not exist.")
     return ["--config", str(config), *argv]
 
 
@@ -127,13 +129,14 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     checkpoint = checkpoint_path(config.resume, ("last.ckpt", "best.ckpt")) if config.resume else None
     folder = _run_folder(config.resume) if config.resume else Path(config.runs) / _name(config)
     resumed = read_checkpoint(checkpoint) if checkpoint else None
-    if resumed is None:
-        _claim(folder, config.overwrite)
+    if resumed is None and not config.overwrite:
+        _check_free(folder)
 
     seed_everything(config.seed, workers=True, verbose=False)
-    built = parser.instantiate(config)
+    built = build(parser, config)
     model, data = built.model, built.data
     data.seed = config.seed
+    _check_num_classes(config, data)
     model.categories = data.categories
     if resumed is not None:
         _check_labels(categories_of(resumed), data, checkpoint)
@@ -151,6 +154,8 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
         config.validation_loss,
         _record(parser, config, data),
     )
+    if resumed is None:
+        _clear(folder)
     trainer = _trainer(config, folder, resumed, data)
     _write_config(parser, config, folder)
     _fit(trainer, module, data, checkpoint)
@@ -192,7 +197,7 @@ def _trainer(config: Namespace, folder: Path, resumed: dict[str, Any] | None, da
             enable_model_summary=False,
             enable_progress_bar=console.is_terminal,
         )
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
@@ -209,30 +214,38 @@ def _run_folder(resume: str) -> Path:
     return path if path.is_dir() else path.parent
 
 
-@rank_zero_only
-def _claim(folder: Path, overwrite: bool) -> None:
-    """Make the run's folder; what an earlier run left in it is removed only if that was asked for."""
+def _earlier_files(folder: Path) -> list[Path]:
     owned = ("best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "events.out.tfevents.*", "pictures/*.png")
-    present = [path for pattern in owned for path in folder.glob(pattern)]
-    if present and not overwrite:
+    return [path for pattern in owned for path in folder.glob(pattern)]
+
+
+@rank_zero_only
+def _check_free(folder: Path) -> None:
+    if _earlier_files(folder):
         raise InputError(
             f"{folder} already holds a run: continue it with --resume {folder}, choose another --name, "
             f"or replace it with --overwrite true."
         )
-    for path in present:
-        path.unlink()
+
+
+@rank_zero_only
+def _clear(folder: Path) -> None:
+    """Make the run's folder, without the files of an earlier run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for path in _earlier_files(folder):
+            path.unlink()
     except OSError as error:
         raise InputError(f"The run's folder {folder} cannot be made: {error.strerror}.") from error
 
 
-def _check_labels(categories: list[Category], data: DataModule, checkpoint: Path) -> None:
-    """Going on needs each label to mean the same class."""
-    source = str(data.train_dataset.annotations_path)
-    check_categories(categories, data.categories, checkpoint, source)
-    if [category.name for category in categories] != [category.name for category in data.categories]:
-        raise InputError(f"{source} has the classes of {checkpoint} in another order: sort their ids as before.")
+def _check_num_classes(config: Namespace, data: DataModule) -> None:
+    given = config.get("model.init_args.num_classes")
+    if given not in (None, data.num_classes):
+        raise InputError(
+            f"model.init_args.num_classes is {given}, but {data.train_dataset.annotations_path} has {data.num_classes} "
+            f"classes: leave it out, it is taken from the data."
+        )
 
 
 def _start_from(model: Detector, checkpoint: str) -> None:
