@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -103,6 +104,8 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # one worker, one core
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # sent to all processes alike: the main one ends its workers when it can
 
 
 class HasTrainLoader(Protocol):
