@@ -1,5 +1,6 @@
-// RoIAlign on the CPU. Maps are brought to channels-last, so that all channels of a cell lie side by side; the samples
-// of a bin then become one short list of cells and weights, the same for every channel.
+// RoIAlign on the CPU. The samples of a bin are a short list of rows and columns of the map with their weights, the
+// same for every channel. So maps are rearranged to have the channels of a cell side by side, in blocks that fit the
+// vector registers, and each block is worked through by itself: its part of the map stays in the cache.
 #include "../roi_align.h"
 
 #include <torch/csrc/stable/library.h>
@@ -10,8 +11,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
+#include "memory.h"
 #include "vector.h"
 
 namespace detkit {
@@ -27,46 +30,51 @@ using torch::stable::Tensor;
 struct Cropping {
   std::vector<double> scales;
   int64_t height, width, sampling_ratio;
-  bool aligned;
+  bool aligned, channels_last;
+
+  int64_t bins() const { return height * width; }
 };
 
-// A cell of the map and its weight in a bin.
+struct MapSize {
+  int64_t height, width;
+
+  int64_t cells() const { return height * width; }
+};
+
+// A row or a column of the map and its weight in a bin.
 template <typename T>
 struct Tap {
-  int64_t cell;
+  int64_t at;
   T weight;
 };
 
-// The taps of all bins, one after the other.
+// The taps of all bins along one axis.
 template <typename T>
 struct Taps {
-  std::vector<Tap<T>> taps;
+  std::vector<Tap<T>> taps;     // bin by bin
   std::vector<int64_t> begins;  // of each bin, and the end of the last
-
-  void clear() {
-    taps.clear();
-    begins.assign(1, 0);
-  }
-  void end_bin() { begins.push_back(static_cast<int64_t>(taps.size())); }
 };
 
-// One axis: neighbouring samples share cells, which are counted once with their weights' sum.
+// Neighbouring samples share rows, which are counted once with their weights' sum.
 template <typename T>
-void collect_axis(const Axis<T>& axis, int64_t bins, int64_t cells, Taps<T>& result) {
-  result.clear();
+Taps<T> collect_taps(const Axis<T>& axis, int64_t bins, int64_t cells) {
+  Taps<T> result;
+  result.taps.reserve(bins * std::min<int64_t>(2 * axis.samples, 16));
+  result.begins.reserve(bins + 1);
+  result.begins.push_back(0);
   T share = T(1) / T(std::max<int64_t>(axis.samples, 1));
   for (int64_t bin = 0; bin < bins; ++bin) {
-    size_t begin = result.taps.size();
-    auto add = [&](int64_t cell, T weight) {
+    auto add = [&](int64_t at, T weight) {
       if (weight == T(0)) return;
-      // Positions increase, so a cell that was seen is one of the last two.
-      for (size_t i = result.taps.size(); i > begin && i + 2 > result.taps.size(); --i) {
-        if (result.taps[i - 1].cell == cell) {
-          result.taps[i - 1].weight += weight;
+      // Samples move upwards, so what was seen before is one of the last two.
+      int64_t seen = result.taps.size(), begin = std::max(result.begins.back(), seen - 2);
+      for (int64_t i = begin; i < seen; ++i) {
+        if (result.taps[i].at == at) {
+          result.taps[i].weight += weight;
           return;
         }
       }
-      result.taps.push_back({cell, weight});
+      result.taps.push_back({at, weight});
     };
     for (int64_t i = 0; i < axis.samples; ++i) {
       Sample<T> sample;
@@ -74,223 +82,364 @@ void collect_axis(const Axis<T>& axis, int64_t bins, int64_t cells, Taps<T>& res
       add(sample.low, sample.low_weight * share);
       add(sample.high, sample.high_weight * share);
     }
-    result.end_bin();
+    result.begins.push_back(result.taps.size());
+  }
+  return result;
+}
+
+template <typename T>
+struct Region {
+  int64_t level, image;
+  Taps<T> rows, columns;
+};
+
+template <typename T>
+std::vector<Region<T>> collect_regions(
+    const Tensor& rois, const Tensor& levels, const Cropping& cropping, const std::vector<MapSize>& sizes,
+    int64_t batch) {
+  const T* data = rois.const_data_ptr<T>();
+  const int64_t* level_data = levels.const_data_ptr<int64_t>();
+  std::vector<Region<T>> regions(rois.size(0));
+  for (size_t k = 0; k < regions.size(); ++k) {
+    T image = data[5 * k];
+    STD_TORCH_CHECK(
+        image >= 0 && image < T(batch), "rois[", k, ", 0] names image ", image, ", but there are ", batch, " images");
+    STD_TORCH_CHECK(
+        level_data[k] >= 0 && level_data[k] < static_cast<int64_t>(sizes.size()), "levels[", k, "] is no level");
+    regions[k].level = level_data[k];
+    regions[k].image = static_cast<int64_t>(image);
+  }
+  torch::stable::parallel_for(0, regions.size(), 64, [&](int64_t first, int64_t last) {
+    for (int64_t k = first; k < last; ++k) {
+      const T* roi = data + 5 * k;
+      T scale = static_cast<T>(cropping.scales[regions[k].level]);
+      MapSize size = sizes[regions[k].level];
+      int64_t sampling = cropping.sampling_ratio;
+      Axis<T> down = region_axis(roi[2], roi[4], scale, cropping.height, sampling, cropping.aligned);
+      Axis<T> across = region_axis(roi[1], roi[3], scale, cropping.width, sampling, cropping.aligned);
+      regions[k].rows = collect_taps(down, cropping.height, size.height);
+      regions[k].columns = collect_taps(across, cropping.width, size.width);
+    }
+  });
+  return regions;
+}
+
+// One block of channels of a map, with the channels of a cell side by side.
+template <typename T>
+struct Plane {
+  T* data;
+  int64_t row_stride, cell_stride;  // in numbers
+
+  DETKIT_INLINE T* cell(int64_t row, int64_t column) const { return data + row * row_stride + column * cell_stride; }
+};
+
+// The average over one bin, of `count` vectors of channels.
+template <int count, typename T>
+DETKIT_INLINE void gather_bin(
+    const Plane<const T>& plane, const Region<T>& region, int64_t y, int64_t x, int64_t channel, T* out) {
+  Vector<T> sum[count] = {};
+  for (int64_t i = region.rows.begins[y]; i < region.rows.begins[y + 1]; ++i) {
+    for (int64_t j = region.columns.begins[x]; j < region.columns.begins[x + 1]; ++j) {
+      const Tap<T>&row = region.rows.taps[i], &column = region.columns.taps[j];
+      const T* cell = plane.cell(row.at, column.at) + channel;
+      T weight = row.weight * column.weight;
+      for (int v = 0; v < count; ++v) sum[v] += weight * load<Vector<T>>(cell + v * lanes<T>);
+    }
+  }
+  for (int v = 0; v < count; ++v) store(out + channel + v * lanes<T>, sum[v]);
+}
+
+// All bins of a region, of `channels` channels; `out_stride` is the distance from bin to bin.
+template <typename T>
+DETKIT_INLINE void gather_inline(
+    const Plane<const T>& plane, const Region<T>& region, int64_t channels, T* out, int64_t out_stride) {
+  int64_t height = region.rows.begins.size() - 1, width = region.columns.begins.size() - 1;
+  for (int64_t y = 0; y < height; ++y) {
+    for (int64_t x = 0; x < width; ++x, out += out_stride) {
+      int64_t channel = 0;
+      for (; channel + 4 * lanes<T> <= channels; channel += 4 * lanes<T>) {
+        gather_bin<4>(plane, region, y, x, channel, out);
+      }
+      for (; channel + lanes<T> <= channels; channel += lanes<T>) gather_bin<1>(plane, region, y, x, channel, out);
+      for (; channel < channels; ++channel) {
+        T sum = 0;
+        for (int64_t i = region.rows.begins[y]; i < region.rows.begins[y + 1]; ++i) {
+          for (int64_t j = region.columns.begins[x]; j < region.columns.begins[x + 1]; ++j) {
+            const Tap<T>&row = region.rows.taps[i], &column = region.columns.taps[j];
+            sum += row.weight * column.weight * plane.cell(row.at, column.at)[channel];
+          }
+        }
+        out[channel] = sum;
+      }
+    }
   }
 }
 
-// The taps of every bin of one region, row of bins by row of bins. Keeps its memory from region to region.
+DETKIT_EVERY_MACHINE void gather(
+    const Plane<const float>& plane, const Region<float>& region, int64_t channels, float* out, int64_t out_stride) {
+  gather_inline(plane, region, channels, out, out_stride);
+}
+DETKIT_EVERY_MACHINE void gather(
+    const Plane<const double>& plane, const Region<double>& region, int64_t channels, double* out, int64_t out_stride) {
+  gather_inline(plane, region, channels, out, out_stride);
+}
+
+// The reverse: the gradients of a region's bins added to the cells that they were taken from.
 template <typename T>
-class RegionTaps {
- public:
-  const Taps<T>& collect(const T* roi, T scale, const Cropping& cropping, int64_t map_height, int64_t map_width) {
-    collect_axis(
-        region_axis(roi[2], roi[4], scale, cropping.height, cropping.sampling_ratio, cropping.aligned),
-        cropping.height, map_height, rows_);
-    collect_axis(
-        region_axis(roi[1], roi[3], scale, cropping.width, cropping.sampling_ratio, cropping.aligned), cropping.width,
-        map_width, columns_);
-    both_.clear();
-    for (int64_t y = 0; y < cropping.height; ++y) {
-      for (int64_t x = 0; x < cropping.width; ++x) {
-        for (int64_t i = rows_.begins[y]; i < rows_.begins[y + 1]; ++i) {
-          for (int64_t j = columns_.begins[x]; j < columns_.begins[x + 1]; ++j) {
-            const Tap<T>&row = rows_.taps[i], &column = columns_.taps[j];
-            both_.taps.push_back({row.cell * map_width + column.cell, row.weight * column.weight});
+DETKIT_INLINE void scatter_inline(
+    const Plane<T>& plane, const Region<T>& region, int64_t channels, const T* gradient, int64_t gradient_stride) {
+  int64_t height = region.rows.begins.size() - 1, width = region.columns.begins.size() - 1;
+  for (int64_t y = 0; y < height; ++y) {
+    for (int64_t x = 0; x < width; ++x, gradient += gradient_stride) {
+      for (int64_t i = region.rows.begins[y]; i < region.rows.begins[y + 1]; ++i) {
+        for (int64_t j = region.columns.begins[x]; j < region.columns.begins[x + 1]; ++j) {
+          const Tap<T>&row = region.rows.taps[i], &column = region.columns.taps[j];
+          T* cell = plane.cell(row.at, column.at);
+          T weight = row.weight * column.weight;
+          int64_t channel = 0;
+          for (; channel + lanes<T> <= channels; channel += lanes<T>) {
+            Vector<T> sum = load<Vector<T>>(cell + channel) + weight * load<Vector<T>>(gradient + channel);
+            store(cell + channel, sum);
           }
+          for (; channel < channels; ++channel) cell[channel] += weight * gradient[channel];
         }
-        both_.end_bin();
       }
     }
-    return both_;
+  }
+}
+
+DETKIT_EVERY_MACHINE void scatter(
+    const Plane<float>& plane, const Region<float>& region, int64_t channels, const float* gradient, int64_t stride) {
+  scatter_inline(plane, region, channels, gradient, stride);
+}
+DETKIT_EVERY_MACHINE void scatter(
+    const Plane<double>& plane, const Region<double>& region, int64_t channels, const double* gradient,
+    int64_t stride) {
+  scatter_inline(plane, region, channels, gradient, stride);
+}
+
+template <typename From, typename To>
+void convert(const From* from, int64_t rows, int64_t columns, int64_t from_stride, To* to, int64_t to_stride) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const From* own = from + row * from_stride;
+    std::transform(own, own + columns, to + row * to_stride, [](From value) { return static_cast<To>(value); });
+  }
+}
+
+// Rows of channels, as the kernels want them, from a tensor that is channels-last or has a plane for each channel.
+template <typename From, typename To>
+void read_block(
+    const From* tensor, bool channels_last, int64_t cells, int64_t channels, int64_t channel, int64_t count, To* to) {
+  if (channels_last) {
+    convert(tensor + channel, cells, count, channels, to, count);
+  } else {
+    transpose(tensor + channel * cells, count, cells, cells, to, count);
+  }
+}
+
+// The reverse of `read_block`.
+template <typename From, typename To>
+void write_block(
+    const From* from, bool channels_last, int64_t cells, int64_t channels, int64_t channel, int64_t count, To* tensor) {
+  if (channels_last) {
+    convert(from, cells, count, count, tensor + channel, channels);
+  } else {
+    transpose(from, cells, count, count, tensor + channel * cells, cells);
+  }
+}
+
+// The channels in blocks of four vectors, or narrower ones where that leaves threads without work.
+struct Blocks {
+  int64_t channels, width;
+
+  int64_t count() const { return (channels + width - 1) / width; }
+  int64_t begin(int64_t block) const { return block * width; }
+  int64_t size(int64_t block) const { return std::min(width, channels - begin(block)); }
+};
+
+template <typename T>
+Blocks split_channels(int64_t channels, int64_t tasks_per_block) {
+  Blocks blocks{channels, 4 * lanes<T>};
+  int64_t threads = torch::stable::get_num_threads();
+  while (blocks.width > lanes<T> && blocks.count() * tasks_per_block < threads) blocks.width /= 2;
+  return blocks;
+}
+
+template <typename T>
+Tensor new_scratch(const Tensor& like, int64_t count) {
+  Tensor scratch = torch::stable::new_empty(
+      like, {count}, std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float);
+  prefer_large_pages(scratch.mutable_data_ptr<T>(), count * sizeof(T));
+  return scratch;
+}
+
+Tensor new_result(const Tensor& like, std::initializer_list<int64_t> shape, bool channels_last) {
+  Tensor result = torch::stable::empty(
+      shape, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
+      channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
+  prefer_large_pages(result.mutable_data_ptr(), result.numel() * result.element_size());
+  return result;
+}
+
+// One level's maps of all images, block by block.
+template <typename From, typename T>
+class LevelBlocks {
+ public:
+  LevelBlocks(const Tensor& maps, const Blocks& blocks, bool channels_last)
+      : size_{maps.size(2), maps.size(3)}, blocks_(blocks), in_place_(channels_last && std::is_same_v<From, T>) {
+    if constexpr (std::is_same_v<From, T>) {
+      if (in_place_) data_ = maps.const_data_ptr<T>();
+    }
+    if (!in_place_) rearrange(maps, channels_last);
+  }
+
+  Plane<const T> plane(int64_t image, int64_t block) const {
+    const T* map = data_ + image * blocks_.channels * size_.cells();
+    if (in_place_) return {map + blocks_.begin(block), size_.width * blocks_.channels, blocks_.channels};
+    int64_t width = blocks_.size(block);
+    return {map + blocks_.begin(block) * size_.cells(), size_.width * width, width};
   }
 
  private:
-  Taps<T> rows_, columns_, both_;
+  void rearrange(const Tensor& maps, bool channels_last) {
+    int64_t map_numel = blocks_.channels * size_.cells();
+    scratch_ = new_scratch<T>(maps, maps.numel());
+    T* to = scratch_.mutable_data_ptr<T>();
+    const From* from = maps.const_data_ptr<From>();
+    torch::stable::parallel_for(0, maps.size(0) * blocks_.count(), 1, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        int64_t image = i / blocks_.count(), block = i % blocks_.count(), channel = blocks_.begin(block);
+        read_block(
+            from + image * map_numel, channels_last, size_.cells(), blocks_.channels, channel, blocks_.size(block),
+            to + image * map_numel + channel * size_.cells());
+      }
+    });
+    data_ = to;
+  }
+
+  MapSize size_;
+  Blocks blocks_;
+  bool in_place_;
+  Tensor scratch_;
+  const T* data_ = nullptr;
 };
 
-// (rows, columns) to (columns, rows); strides are the distances from row to row.
-template <typename From, typename To>
-void transpose(const From* from, int64_t rows, int64_t columns, int64_t from_stride, To* to, int64_t to_stride) {
-  constexpr int64_t tile = 16;
-  for (int64_t row = 0; row < rows; row += tile) {
-    for (int64_t column = 0; column < columns; column += tile) {
-      for (int64_t j = column; j < std::min(column + tile, columns); ++j) {
-        for (int64_t i = row; i < std::min(row + tile, rows); ++i) {
-          to[j * to_stride + i] = static_cast<To>(from[i * from_stride + j]);
-        }
-      }
-    }
-  }
-}
-
-// The weighted sum of cells, over `channels` channels that lie side by side.
-template <typename T>
-void gather(const T* map, const Tap<T>* tap, const Tap<T>* end, int64_t channels, T* out) {
-  std::fill(out, out + channels, T(0));
-  for (; tap != end; ++tap) {
-    const T* cell = map + tap->cell * channels;
-    for (int64_t c = 0; c < channels; ++c) out[c] += tap->weight * cell[c];
-  }
-}
+// The regions of each map, a map being a level of an image.
+struct RegionsByMap {
+  std::vector<int64_t> members;  // region by region, map by map
+  std::vector<int64_t> begins;   // of each map, and the end of the last
+};
 
 template <typename T>
-void scatter(T* map, const Tap<T>* tap, const Tap<T>* end, int64_t channels, const T* gradient) {
-  for (; tap != end; ++tap) {
-    T* cell = map + tap->cell * channels;
-    for (int64_t c = 0; c < channels; ++c) cell[c] += tap->weight * gradient[c];
+RegionsByMap group_by_map(const std::vector<Region<T>>& regions, int64_t levels, int64_t batch) {
+  RegionsByMap groups{std::vector<int64_t>(regions.size()), std::vector<int64_t>(levels * batch + 1)};
+  for (const Region<T>& region : regions) ++groups.begins[region.level * batch + region.image + 1];
+  for (size_t map = 1; map < groups.begins.size(); ++map) groups.begins[map] += groups.begins[map - 1];
+  std::vector<int64_t> next = groups.begins;
+  for (size_t k = 0; k < regions.size(); ++k) {
+    groups.members[next[regions[k].level * batch + regions[k].image]++] = k;
   }
-}
-
-// A map (B, C, H, W) as (B, H, W, C) in the type of the arithmetic; the map itself when it is so already.
-template <typename From, typename T>
-Tensor cells_first(const Tensor& map, bool channels_last) {
-  int64_t batch = map.size(0), channels = map.size(1), cells = map.size(2) * map.size(3);
-  if constexpr (std::is_same_v<From, T>) {
-    if (channels_last) return map;
-  }
-  constexpr ScalarType type = std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
-  Tensor result = torch::stable::new_empty(map, {batch, cells, channels}, type);
-  const From* from = map.const_data_ptr<From>();
-  T* to = result.mutable_data_ptr<T>();
-  if (channels_last) {
-    torch::stable::parallel_for(0, map.numel(), 32768, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) to[i] = static_cast<T>(from[i]);
-    });
-    return result;
-  }
-  constexpr int64_t strip = 64;  // cells
-  int64_t strips = (cells + strip - 1) / strip;
-  torch::stable::parallel_for(0, batch * strips, 1, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      int64_t start = i / strips * channels * cells, cell = i % strips * strip;
-      transpose(
-          from + start + cell, channels, std::min(strip, cells - cell), cells, to + start + cell * channels, channels);
-    }
-  });
-  return result;
-}
-
-void check_rois(const int64_t* levels, int64_t level_count, int64_t region_count, int64_t batch, const auto* rois) {
-  for (int64_t k = 0; k < region_count; ++k) {
-    auto image = rois[5 * k];
-    STD_TORCH_CHECK(
-        image >= 0 && image < batch, "rois[", k, ", 0] names image ", image, ", but the features hold ", batch,
-        " images");
-    STD_TORCH_CHECK(levels[k] >= 0 && levels[k] < level_count, "levels[", k, "] is not a level of the features");
-  }
+  return groups;
 }
 
 template <typename From, typename T>
-Tensor crop(
-    const std::vector<Tensor>& features, const Tensor& rois, const Tensor& levels, const Cropping& cropping,
-    bool channels_last) {
+Tensor crop(const std::vector<Tensor>& features, const Tensor& rois, const Tensor& levels, const Cropping& cropping) {
   int64_t region_count = rois.size(0), batch = features[0].size(0), channels = features[0].size(1);
-  int64_t bins = cropping.height * cropping.width;
-  const T* roi_data = rois.const_data_ptr<T>();
-  const int64_t* level_data = levels.const_data_ptr<int64_t>();
-  check_rois(level_data, features.size(), region_count, batch, roi_data);
-
-  std::vector<Tensor> maps;
-  std::vector<const T*> map_data;
-  for (const Tensor& feature : features) {
-    maps.push_back(cells_first<From, T>(feature, channels_last));
-    map_data.push_back(maps.back().const_data_ptr<T>());
-  }
-  Tensor result = torch::stable::empty(
-      {region_count, channels, cropping.height, cropping.width}, features[0].scalar_type(), std::nullopt,
-      features[0].device(), std::nullopt, channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
+  int64_t bins = cropping.bins();
+  std::vector<MapSize> sizes;
+  for (const Tensor& maps : features) sizes.push_back({maps.size(2), maps.size(3)});
+  std::vector<Region<T>> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
+  RegionsByMap groups = group_by_map(regions, features.size(), batch);
+  Tensor result =
+      new_result(features[0], {region_count, channels, cropping.height, cropping.width}, cropping.channels_last);
+  if (result.numel() == 0) return result;
   From* out = result.mutable_data_ptr<From>();
 
-  torch::stable::parallel_for(0, region_count, 1, [&](int64_t first, int64_t last) {
-    RegionTaps<T> region_taps;
-    std::vector<T> scratch(bins * channels);
-    for (int64_t k = first; k < last; ++k) {
-      const T* roi = roi_data + 5 * k;
-      int64_t level = level_data[k], map_height = features[level].size(2), map_width = features[level].size(3);
-      const Taps<T>& taps = region_taps.collect(roi, T(cropping.scales[level]), cropping, map_height, map_width);
-      const T* map = map_data[level] + static_cast<int64_t>(roi[0]) * map_height * map_width * channels;
-      for (int64_t bin = 0; bin < bins; ++bin) {
-        const Tap<T>* begin = taps.taps.data();
-        gather(map, begin + taps.begins[bin], begin + taps.begins[bin + 1], channels, &scratch[bin * channels]);
-      }
-      From* own = out + k * bins * channels;
-      if (channels_last) {
-        std::transform(scratch.begin(), scratch.end(), own, [](T value) { return static_cast<From>(value); });
-      } else {
-        transpose(scratch.data(), bins, channels, channels, own, bins);
-      }
+  Blocks blocks = split_channels<T>(channels, region_count);
+  std::vector<LevelBlocks<From, T>> maps;
+  for (const Tensor& level : features) maps.emplace_back(level, blocks, cropping.channels_last);
+
+  torch::stable::parallel_for(0, blocks.count() * region_count, 16, [&](int64_t first, int64_t last) {
+    std::vector<T> crop_of_block(bins * blocks.width);
+    for (int64_t i = first; i < last; ++i) {
+      int64_t block = i / region_count, k = groups.members[i % region_count];
+      const Region<T>& region = regions[k];
+      Plane<const T> plane = maps[region.level].plane(region.image, block);
+      int64_t size = blocks.size(block);
+      gather(plane, region, size, crop_of_block.data(), size);
+      write_block(
+          crop_of_block.data(), cropping.channels_last, bins, channels, blocks.begin(block), size,
+          out + k * bins * channels);
     }
   });
   return result;
+}
+
+// The gradient of one block of channels of one map.
+template <typename From, typename T>
+void spread_over_map(
+    const From* gradient, const std::vector<Region<T>>& regions, const int64_t* member, const int64_t* last_member,
+    const Cropping& cropping, const Blocks& blocks, int64_t block, const Plane<T>& plane, std::vector<T>& scratch) {
+  int64_t bins = cropping.bins(), size = blocks.size(block);
+  scratch.resize(bins * size);
+  for (; member != last_member; ++member) {
+    read_block(
+        gradient + *member * bins * blocks.channels, cropping.channels_last, bins, blocks.channels,
+        blocks.begin(block), size, scratch.data());
+    scatter(plane, regions[*member], size, scratch.data(), size);
+  }
 }
 
 template <typename From, typename T>
 std::vector<Tensor> spread(
     const Tensor& gradient, const Tensor& rois, const Tensor& levels, const Cropping& cropping, int64_t batch,
-    const std::vector<int64_t>& heights, const std::vector<int64_t>& widths, bool channels_last) {
-  int64_t region_count = rois.size(0), channels = gradient.size(1), bins = cropping.height * cropping.width;
-  const T* roi_data = rois.const_data_ptr<T>();
-  const int64_t* level_data = levels.const_data_ptr<int64_t>();
+    const std::vector<MapSize>& sizes) {
+  int64_t channels = gradient.size(1), level_count = sizes.size(), map_count = level_count * batch;
+  std::vector<Region<T>> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
+  RegionsByMap groups = group_by_map(regions, level_count, batch);
   const From* gradient_data = gradient.const_data_ptr<From>();
-  constexpr ScalarType type = std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
 
   std::vector<Tensor> results;
-  for (size_t level = 0; level < heights.size(); ++level) {
-    int64_t height = heights[level], width = widths[level], cells = height * width;
-    Tensor map = torch::stable::new_zeros(gradient, {batch, cells, channels}, type);
-    T* map_data = map.mutable_data_ptr<T>();
-    torch::stable::parallel_for(0, batch, 1, [&](int64_t first, int64_t last) {
-      RegionTaps<T> region_taps;
-      std::vector<T> scratch(bins * channels);
-      for (int64_t k = 0; k < region_count; ++k) {
-        const T* roi = roi_data + 5 * k;
-        int64_t image = static_cast<int64_t>(roi[0]);
-        if (level_data[k] != static_cast<int64_t>(level) || image < first || image >= last) continue;
-        const Taps<T>& taps = region_taps.collect(roi, T(cropping.scales[level]), cropping, height, width);
-        const From* own = gradient_data + k * bins * channels;
-        if (channels_last) {
-          std::copy(own, own + bins * channels, scratch.begin());
-        } else {
-          transpose(own, channels, bins, bins, scratch.data(), channels);
-        }
-        for (int64_t bin = 0; bin < bins; ++bin) {
-          const Tap<T>* begin = taps.taps.data();
-          scatter(
-              map_data + image * cells * channels, begin + taps.begins[bin], begin + taps.begins[bin + 1], channels,
-              &scratch[bin * channels]);
-        }
-      }
-    });
-    Tensor result = torch::stable::empty(
-        {batch, channels, height, width}, gradient.scalar_type(), std::nullopt, gradient.device(), std::nullopt,
-        channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
-    From* out = result.mutable_data_ptr<From>();
-    for (int64_t image = 0; image < batch; ++image) {
-      int64_t start = image * cells * channels;
-      if (channels_last) {
-        std::copy(map_data + start, map_data + start + cells * channels, out + start);
-      } else {
-        transpose(map_data + start, cells, channels, channels, out + start, cells);
-      }
-    }
-    results.push_back(result);
+  std::vector<From*> result_data;
+  for (MapSize size : sizes) {
+    results.push_back(new_result(gradient, {batch, channels, size.height, size.width}, cropping.channels_last));
+    result_data.push_back(results.back().mutable_data_ptr<From>());
   }
+
+  // A task is a block of channels of one map, so that no two write to one place, and sums have a fixed order.
+  Blocks blocks = split_channels<T>(channels, map_count);
+  torch::stable::parallel_for(0, blocks.count() * map_count, 1, [&](int64_t first, int64_t last) {
+    std::vector<T> sums, scratch;
+    for (int64_t i = first; i < last; ++i) {
+      int64_t block = i / map_count, map = i % map_count, level = map / batch, image = map % batch;
+      int64_t cells = sizes[level].cells(), size = blocks.size(block);
+      sums.assign(cells * size, T(0));
+      spread_over_map(
+          gradient_data, regions, &groups.members[groups.begins[map]], &groups.members[groups.begins[map + 1]],
+          cropping, blocks, block, Plane<T>{sums.data(), sizes[level].width * size, size}, scratch);
+      write_block(
+          sums.data(), cropping.channels_last, cells, channels, blocks.begin(block), size,
+          result_data[level] + image * cells * channels);
+    }
+  });
   return results;
 }
 
 Tensor roi_align(
     std::vector<Tensor> features, Tensor rois, Tensor levels, std::vector<double> spatial_scales, int64_t height,
     int64_t width, int64_t sampling_ratio, bool aligned, bool channels_last) {
-  Cropping cropping{spatial_scales, height, width, sampling_ratio, aligned};
+  rois = torch::stable::contiguous(rois);
+  levels = torch::stable::contiguous(levels);
+  Cropping cropping{spatial_scales, height, width, sampling_ratio, aligned, channels_last};
   switch (features[0].scalar_type()) {
     case ScalarType::Half:
-      return crop<Half, float>(features, rois, levels, cropping, channels_last);
+      return crop<Half, float>(features, rois, levels, cropping);
     case ScalarType::BFloat16:
-      return crop<BFloat16, float>(features, rois, levels, cropping, channels_last);
+      return crop<BFloat16, float>(features, rois, levels, cropping);
     case ScalarType::Double:
-      return crop<double, double>(features, rois, levels, cropping, channels_last);
+      return crop<double, double>(features, rois, levels, cropping);
     default:
-      return crop<float, float>(features, rois, levels, cropping, channels_last);
+      return crop<float, float>(features, rois, levels, cropping);
   }
 }
 
@@ -298,16 +447,20 @@ std::vector<Tensor> roi_align_backward(
     Tensor gradient, Tensor rois, Tensor levels, std::vector<double> spatial_scales, int64_t batch,
     std::vector<int64_t> heights, std::vector<int64_t> widths, int64_t sampling_ratio, bool aligned,
     bool channels_last) {
-  Cropping cropping{spatial_scales, gradient.size(2), gradient.size(3), sampling_ratio, aligned};
+  rois = torch::stable::contiguous(rois);
+  levels = torch::stable::contiguous(levels);
+  Cropping cropping{spatial_scales, gradient.size(2), gradient.size(3), sampling_ratio, aligned, channels_last};
+  std::vector<MapSize> sizes;
+  for (size_t level = 0; level < heights.size(); ++level) sizes.push_back({heights[level], widths[level]});
   switch (gradient.scalar_type()) {
     case ScalarType::Half:
-      return spread<Half, float>(gradient, rois, levels, cropping, batch, heights, widths, channels_last);
+      return spread<Half, float>(gradient, rois, levels, cropping, batch, sizes);
     case ScalarType::BFloat16:
-      return spread<BFloat16, float>(gradient, rois, levels, cropping, batch, heights, widths, channels_last);
+      return spread<BFloat16, float>(gradient, rois, levels, cropping, batch, sizes);
     case ScalarType::Double:
-      return spread<double, double>(gradient, rois, levels, cropping, batch, heights, widths, channels_last);
+      return spread<double, double>(gradient, rois, levels, cropping, batch, sizes);
     default:
-      return spread<float, float>(gradient, rois, levels, cropping, batch, heights, widths, channels_last);
+      return spread<float, float>(gradient, rois, levels, cropping, batch, sizes);
   }
 }
 

@@ -1,0 +1,240 @@
+"""Measures detkit against torchvision in the same process, with the same number of threads.
+
+    python tools/benchmark.py ops --threads 1 --out ops.json
+
+Every case is run by both in turns, so that what else the machine does falls on both alike. The numbers are medians
+over the repetitions, the spread is the range that the middle half of them covers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from detkit import ops
+
+SHORTEST_SAMPLE = 0.005  # seconds; shorter calls are repeated within a sample
+PYRAMID_SCALES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of work, as detkit and as torchvision do it."""
+
+    name: str
+    ours: Callable[[], object]
+    theirs: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Times in seconds; a ratio of 2 means that detkit takes half of torchvision's time."""
+
+    name: str
+    ours: float
+    theirs: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("ops", help="the operations of detkit.ops")
+    command.add_argument("--threads", type=int, default=1, help="threads of either side (default: 1)")
+    command.add_argument("--repetitions", type=int, default=11, help="samples per case, at least 10 (default: 11)")
+    command.add_argument("--only", default="", help="run the cases whose name contains this")
+    command.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
+    arguments = parser.parse_args()
+    if arguments.repetitions < 10:
+        parser.error("--repetitions must be at least 10")
+
+    torch.set_num_threads(arguments.threads)
+    cases = [case for case in op_cases() if arguments.only in case.name]
+    measurements = [measure(case, arguments.repetitions) for case in track(cases, transient=True)]
+    Console().print(table(measurements, arguments.threads))
+    if arguments.out:
+        write_json(arguments.out, measurements, arguments.threads)
+
+
+def measure(case: Case, repetitions: int) -> Measurement:
+    """Both sides in turns, after one run of each that is not counted."""
+    calls = [1 + int(SHORTEST_SAMPLE / seconds(run, 1)) for run in (case.ours, case.theirs)]
+    times = [(seconds(case.ours, calls[0]), seconds(case.theirs, calls[1])) for _ in range(repetitions)]
+    ratios = [theirs / ours for ours, theirs in times]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    ours, theirs = (statistics.median(side) for side in zip(*times, strict=True))
+    return Measurement(case.name, ours, theirs, theirs / ours, low, high)
+
+
+def seconds(run: Callable[[], object], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def table(measurements: list[Measurement], threads: int) -> Table:
+    result = Table(title=f"detkit ({ops.backend()}) and torchvision {torchvision.__version__}, {threads} threads")
+    for column in ("operation", "detkit ms", "torchvision ms", "times faster", "spread"):
+        result.add_column(column, justify="left" if column == "operation" else "right")
+    for one in measurements:
+        spread = f"{one.ratio_low:.1f} - {one.ratio_high:.1f}"
+        result.add_row(one.name, f"{one.ours * 1e3:.3f}", f"{one.theirs * 1e3:.3f}", f"{one.ratio:.1f}", spread)
+    return result
+
+
+def write_json(path: Path, measurements: list[Measurement], threads: int) -> None:
+    record = {
+        "device": processor(),
+        "threads": threads,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "backend": ops.backend(),
+        "measurements": [asdict(one) for one in measurements],
+    }
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def op_cases() -> list[Case]:
+    return [*nms_cases(), *iou_cases(), *roi_align_cases()]
+
+
+def nms_cases() -> list[Case]:
+    cases = []
+    for layout in (spread_boxes, clustered_boxes):
+        for count in (1_000, 10_000, 100_000):
+            boxes, scores = layout(count), torch.rand(count)
+            kept = len(ops.nms(boxes, scores, 0.5))
+            cases.append(
+                Case(
+                    f"nms, {count} {layout.__name__.split('_')[0]} boxes ({kept} stay)",
+                    lambda boxes=boxes, scores=scores: ops.nms(boxes, scores, 0.5),
+                    lambda boxes=boxes, scores=scores: torchvision.ops.nms(boxes, scores, 0.5),
+                )
+            )
+    for count in (1_000, 10_000):
+        boxes, scores, labels = spread_boxes(count), torch.rand(count), torch.randint(0, 80, (count,))
+        cases.append(
+            Case(
+                f"batched_nms, {count} boxes of 80 classes",
+                lambda boxes=boxes, scores=scores, labels=labels: ops.batched_nms(boxes, scores, labels, 0.5),
+                lambda boxes=boxes, scores=scores, labels=labels: torchvision.ops.batched_nms(
+                    boxes, scores, labels, 0.5
+                ),
+            )
+        )
+    return cases
+
+
+def iou_cases() -> list[Case]:
+    cases = []
+    for count1, count2 in ((1_000, 1_000), (10_000, 1_000)):
+        boxes1, boxes2 = spread_boxes(count1), spread_boxes(count2)
+        cases.append(
+            Case(
+                f"box_iou, {count1} x {count2}",
+                lambda boxes1=boxes1, boxes2=boxes2: ops.box_iou(boxes1, boxes2),
+                lambda boxes1=boxes1, boxes2=boxes2: torchvision.ops.box_iou(boxes1, boxes2),
+            )
+        )
+    return cases
+
+
+def roi_align_cases() -> list[Case]:
+    cases = []
+    rois = regions(512, 800, 1088)
+    for memory_format, name in ((torch.contiguous_format, ""), (torch.channels_last, ", channels-last")):
+        features = torch.randn(1, 256, 50, 68).to(memory_format=memory_format)
+        for size in (7, 14):
+            label = f"roi_align {size} x {size}, 256 x 50 x 68, 512 regions{name}"
+            arguments = (rois, size, 1 / 16, 2)
+            cases.append(
+                Case(
+                    label,
+                    lambda features=features, arguments=arguments: ops.roi_align(features, *arguments),
+                    lambda features=features, arguments=arguments: torchvision.ops.roi_align(features, *arguments),
+                )
+            )
+            learned = features.clone(memory_format=memory_format).requires_grad_()
+            cases.append(
+                Case(
+                    label + ", with backward",
+                    lambda maps=learned, arguments=arguments: backward(ops.roi_align(maps, *arguments), maps),
+                    lambda maps=learned, arguments=arguments: backward(
+                        torchvision.ops.roi_align(maps, *arguments), maps
+                    ),
+                )
+            )
+    return cases + pyramid_cases()
+
+
+def pyramid_cases() -> list[Case]:
+    maps = [torch.randn(1, 256, int(800 * scale), int(1088 * scale)).requires_grad_() for scale in PYRAMID_SCALES]
+    rois = regions(512, 800, 1088)
+    pooler = torchvision.ops.MultiScaleRoIAlign([str(level) for level in range(4)], 7, 2)
+
+    def ours() -> Tensor:
+        return ops.multilevel_roi_align(maps, rois, 7, PYRAMID_SCALES, 2)
+
+    def theirs() -> Tensor:
+        return pooler({str(level): one for level, one in enumerate(maps)}, [rois[:, 1:]], [(800, 1088)])
+
+    label = "multilevel_roi_align 7 x 7, 4 levels of 800 x 1088 pixels, 512 regions"
+    return [
+        Case(label, torch.no_grad()(ours), torch.no_grad()(theirs)),
+        Case(label + ", with backward", lambda: backward(ours(), *maps), lambda: backward(theirs(), *maps)),
+    ]
+
+
+def backward(output: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(output, inputs, torch.ones_like(output))
+
+
+def spread_boxes(count: int) -> Tensor:
+    """Small boxes all over an image of 1000 x 1000 pixels, of which most stay."""
+    corner = torch.rand(count, 2) * 1000
+    return torch.cat([corner, corner + 1 + torch.rand(count, 2) * 9], 1)
+
+
+def clustered_boxes(count: int) -> Tensor:
+    """Jittered boxes around 50 objects of 30 to 200 pixels, of which few stay."""
+    corner = torch.rand(50, 2) * 800
+    objects = torch.cat([corner, corner + 30 + torch.rand(50, 2) * 170], 1)
+    return objects[torch.randint(0, 50, (count,))] + torch.randn(count, 4) * 6
+
+
+def regions(count: int, height: int, width: int) -> Tensor:
+    """Regions of one image with sides from 16 to 512 pixels, evenly over the octaves."""
+    sides = 16 * 2 ** (torch.rand(count, 2) * 5)
+    corner = torch.rand(count, 2) * (torch.tensor([width, height]) - sides).clamp(min=0)
+    return torch.cat([torch.zeros(count, 1), corner, corner + sides], 1)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
