@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.errors import InputError
 from detkit.necks.neck import Neck
 
 
@@ -22,12 +23,17 @@ class FPN(Neck):
         strides: strides of the incoming maps.
         out_channels: channels of every outgoing map.
         extra_level: add one coarser map, P6, for large anchors (footnote 1 of the paper).
+
+    Raises:
+        InputError: the numbers of channels and of strides differ.
     """
 
     def __init__(
         self, in_channels: Sequence[int], strides: Sequence[int], out_channels: int = 256, extra_level: bool = True
     ) -> None:
         super().__init__()
+        if len(in_channels) != len(strides):
+            raise InputError(f"FPN got maps with channels {list(in_channels)} but with strides {list(strides)}")
         self.lateral = nn.ModuleList(nn.Conv2d(channels, out_channels, 1) for channels in in_channels)
         self.output = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in in_channels)
         for conv in (*self.lateral, *self.output):
