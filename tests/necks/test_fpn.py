@@ -1,0 +1,82 @@
+"""The feature pyramid against torchvision's with the same weights."""
+
+import pytest
+import torch
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+
+from detkit.errors import InputError
+from detkit.necks import FPN
+
+CHANNELS, STRIDES = [8, 16, 24, 32], [4, 8, 16, 32]
+
+
+def _features(height, width, seed, batch=2):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
+    return [torch.randn(batch, c, *size, generator=generator) for c, size in zip(CHANNELS, sizes, strict=True)]
+
+
+def _twins(out_channels=12):
+    theirs = FeaturePyramidNetwork(CHANNELS, out_channels, extra_blocks=LastLevelMaxPool())
+    ours = FPN(CHANNELS, STRIDES, out_channels)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.normal_()
+        for level in range(len(CHANNELS)):
+            ours.lateral[level].load_state_dict(theirs.inner_blocks[level][0].state_dict())
+            ours.output[level].load_state_dict(theirs.layer_blocks[level][0].state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("size", [(128, 192), (100, 132), (37, 211), (33, 33), (32, 32)])
+def test_equals_torchvision(size, seed):
+    torch.manual_seed(seed)
+    ours, theirs = _twins()
+    features = _features(*size, seed)
+    expected = theirs({str(level): feature for level, feature in enumerate(features)})
+    found = ours(features)
+    assert len(found) == len(expected) == 5
+    for map_, wanted in zip(found, expected.values(), strict=True):
+        torch.testing.assert_close(map_, wanted)
+
+
+@pytest.mark.parametrize("extra_level", [True, False])
+def test_channels_and_strides_are_those_of_the_maps(extra_level):
+    pyramid = FPN(CHANNELS, STRIDES, out_channels=12, extra_level=extra_level)
+    assert pyramid.strides == ([4, 8, 16, 32, 64] if extra_level else [4, 8, 16, 32])
+    maps = pyramid(_features(128, 192, 0))
+    assert [map_.shape[1] for map_ in maps] == pyramid.channels == [12] * len(pyramid.strides)
+    assert [(128 // map_.shape[2], 192 // map_.shape[3]) for map_ in maps] == [(s, s) for s in pyramid.strides]
+
+
+def test_the_extra_level_takes_every_other_cell():
+    maps = FPN(CHANNELS, STRIDES, out_channels=6)(_features(160, 224, 0))
+    assert torch.equal(maps[-1], maps[-2][:, :, ::2, ::2])
+
+
+def test_one_level_is_a_pyramid_too():
+    pyramid = FPN([16], [8], out_channels=4)
+    maps = pyramid([torch.randn(1, 16, 5, 7)])
+    assert [tuple(map_.shape) for map_ in maps] == [(1, 4, 5, 7), (1, 4, 3, 4)]
+    assert pyramid.strides == [8, 16]
+
+
+def test_coarse_maps_reach_the_finest_and_not_the_other_way():
+    features = [feature.requires_grad_() for feature in _features(64, 64, 0)]
+    pyramid = FPN(CHANNELS, STRIDES, out_channels=6)
+    gradients = torch.autograd.grad(pyramid(features)[0].sum(), features)
+    assert all(gradient.abs().sum() > 0 for gradient in gradients)
+    gradients = torch.autograd.grad(pyramid(features)[3].sum(), features, allow_unused=True)
+    assert gradients[:3] == (None, None, None)
+
+
+def test_every_parameter_is_trained():
+    pyramid = FPN(CHANNELS, STRIDES, out_channels=6)
+    sum(map_.square().sum() for map_ in pyramid(_features(64, 96, 0))).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in pyramid.parameters())
+
+
+def test_channels_and_strides_of_different_lengths_are_refused():
+    with pytest.raises(InputError, match=r"\[8, 16\].*\[4, 8, 16\]"):
+        FPN([8, 16], [4, 8, 16])
