@@ -125,7 +125,7 @@ def _from_albumentations(
     height, width = result["image"].shape[:2]
     rows = result["bboxes"][:, 4].astype(int) if len(result["bboxes"]) else np.zeros(0, dtype=int)
     old = target.boxes.numpy()[rows]
-    boxes = np.array(result["bboxes"], dtype=np.float64).reshape(len(rows), -1)[:, :4]
+    boxes = np.array(result["bboxes"], dtype=np.float64)[:, :4]
     reference, corners, keypoints = _split_points(result["keypoints"], target)
     corners = corners[rows]
     scale = float(np.nan_to_num(_signed_area(reference) / _signed_area(_reference_points(old_size)), nan=1.0))
