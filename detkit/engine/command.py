@@ -20,10 +20,11 @@ class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Descriptions as they were written, each argument with its type and default."""
 
 
-def command_parser(name: str, description: str) -> ArgumentParser:
+def command_parser(name: str, usage: str, description: str) -> ArgumentParser:
     """A parser for ``detkit name``, which raises its errors."""
     return ArgumentParser(
         prog=f"detkit {name}",
+        usage=f"detkit {name} {usage}",
         description=description,
         exit_on_error=False,
         allow_abbrev=False,

@@ -31,7 +31,7 @@ of a file of detections in COCO's results format.
 
 examples:
   tools/eval.py --checkpoint runs/shapes/best.ckpt --out metrics.json
-  tools/eval.py --checkpoint runs/shapes/best.ckpt --data.root my/folder --split test --per_class true
+  tools/eval.py --checkpoint runs/shapes/best.ckpt --data.root my/folder --split test --per_class
   tools/eval.py --annotations ground_truth.json --detections detections.json --iou_type segm"""
 
 EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "annotations")]
@@ -39,7 +39,7 @@ EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for wh
 
 def evaluate_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, evaluate, and print the tables."""
-    parser = command_parser("eval", DESCRIPTION)
+    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
     _default_to_training_data(parser, argv)
     config = parse(parser, argv)
@@ -59,7 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--iou_type", type=IouType, nargs="+", default=["bbox"], help="what to compare")
     parser.add_argument("--out", type=str | None, help="write the numbers to this JSON file")
     parser.add_argument("--save_detections", type=str | None, help="write the detections to this JSON file")
-    parser.add_argument("--per_class", type=bool, default=False, help="print the numbers of each class too")
+    parser.add_argument("--per_class", action="store_true", help="print the numbers of each class too")
     parser.add_argument("--curves", type=str | None, help="draw precision and recall to this PNG file")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", type=str, default="32-true", help="as Lightning's, such as bf16-mixed")

@@ -57,7 +57,7 @@ class Picture:
 
 def predict_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv` and predict."""
-    parser = command_parser("predict", DESCRIPTION)
+    parser = command_parser("predict", "--checkpoint CHECKPOINT --out OUT INPUT ... [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
     config = parse(parser, argv)
     inputs = find_inputs(config.inputs)

@@ -1,223 +1,59 @@
-"""The files of a run: ``best.ckpt``, ``last.ckpt``, ``metrics.csv`` and TensorBoard's events."""
+"""The folder of a run: whose it is, and that no run overwrites another unasked."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import signal
-import tempfile
 from pathlib import Path
-from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from detkit.engine.checkpoint import read_checkpoint, write_checkpoint
-from detkit.engine.ema import MovingAverage
-from detkit.engine.signals import Interrupted, SignalListener
+from detkit.errors import InputError
+
+OWNED = ("best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "events.out.tfevents.*", "pictures/*.png")
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's way to the disk, over `detkit.engine.checkpoint`: whole files or none, and no code in them."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write in one step."""
-        write_checkpoint(checkpoint, path)
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        """Read onto the CPU."""
-        return read_checkpoint(path)
+def folder_of(resume: str | Path) -> Path:
+    """The folder of the run that a checkpoint, or the folder itself, names."""
+    path = Path(resume)
+    return path if path.is_dir() else path.parent
 
 
-class RunCheckpoints(Checkpoint):
-    """Writes ``last.ckpt`` after each epoch and ``best.ckpt`` after each validation that is better than those before.
+@rank_zero_only
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds a run.
 
-    SIGTERM and Ctrl-C write ``last.ckpt`` too, at the end of the step that they meet, and end the run with
-    `Interrupted`; a second signal ends it at once, with the ``last.ckpt`` from before.
-
-    Args:
-        folder: the run's folder.
-        every_n_steps: write ``last.ckpt`` also each time that so many optimizer steps are done.
-        monitor: the number whose maximum is the best.
+    Raises:
+        InputError: it does.
     """
-
-    def __init__(self, folder: str | Path, every_n_steps: int | None = None, monitor: str = "val/AP") -> None:
-        self.folder = Path(folder)
-        self.every_n_steps = every_n_steps
-        self.monitor = monitor
-        self.best: float | None = None
-        self.signals = SignalListener()
-        self.stopping = False
-        self.within_validation = False
-
-    def state_dict(self) -> dict[str, Any]:
-        """The best value so far."""
-        return {"best": self.best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the best value of the checkpoint."""
-        self.best = state_dict["best"]
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Listen to signals."""
-        self.signals.start()
-
-    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        """Listen no more."""
-        self.signals.stop()
-
-    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        """Listen no more."""
-        self.signals.stop()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save every so many steps, and at a signal; never between the parts of one optimizer step."""
-        last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if last_of_epoch or (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return  # the end of an epoch saves when validation is over
-        self.stopping = self._stop_wanted(trainer)
-        due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        if self.stopping or due:
-            self._save(trainer, "last.ckpt")
-
-    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop after a signal: only now has the step that was saved been logged too."""
-        if self.stopping:
-            self._stop(trainer)
-
-    def on_validation_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
-        """Stop within a validation at a signal; resuming starts this validation anew.
-
-        With several processes the validation is finished first: they have different numbers of batches.
-        """
-        if (
-            self.signals.signum is None
-            or trainer.world_size > 1
-            or trainer.sanity_checking
-            or trainer.state.fn != "fit"
-        ):
-            return
-        for callback in trainer.callbacks:
-            if isinstance(callback, MovingAverage):
-                callback.restore(module)
-        self.within_validation = True
-        self._save(trainer, "last.ckpt")
-        self._stop(trainer)
-
-    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Within a validation: say that it has only begun."""
-        if self.within_validation:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
-            for counts in (progress["total"], progress["current"]):
-                counts.update(ready=1, started=1, processed=0, completed=0)
-
-    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Save the best so far."""
-        value = trainer.callback_metrics.get(self.monitor)
-        if trainer.sanity_checking or trainer.state.fn != "fit" or value is None:
-            return
-        if self.best is None or float(value) > self.best:
-            self.best = float(value)
-            self._save(trainer, "best.ckpt")
-
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Save, and stop if a signal came while nothing could be saved."""
-        self._save(trainer, "last.ckpt")
-        if self._stop_wanted(trainer):
-            self._stop(trainer)
-
-    def _stop_wanted(self, trainer: Trainer) -> bool:
-        """Whether any process was told to stop: all of them stop at the same step."""
-        wanted = self.signals.signum is not None
-        return trainer.strategy.reduce_boolean_decision(wanted, all=False) if trainer.world_size > 1 else wanted
-
-    def _stop(self, trainer: Trainer) -> None:
-        saved = f"{self.folder / 'last.ckpt'} holds step {trainer.global_step}; go on with --resume {self.folder}"
-        raise Interrupted(self.signals.signum or signal.SIGTERM, saved)
-
-    def _save(self, trainer: Trainer, name: str) -> None:
-        trainer.save_checkpoint(self.folder / name)
+    if _files(folder):
+        raise InputError(
+            f"{folder} already holds a run: continue it with --resume {folder}, choose another --name, "
+            f"or replace it with --overwrite."
+        )
 
 
-class MetricsFile(Logger):
-    """``metrics.csv``: a row for each time that something was logged, a column for each number.
+@rank_zero_only
+def clear(folder: Path) -> None:
+    """Make the folder, without the files of an earlier run; other files in it stay.
 
-    A resumed run drops the rows after the step it goes on from.
-
-    Args:
-        path: the file.
+    Raises:
+        InputError: it cannot be made.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        super().__init__()
-        self.path = Path(path)
-        self.columns: list[str] = []
-        self.rows: list[dict[str, Any]] = []
-
-    @property
-    def name(self) -> str:
-        """Its file's name."""
-        return self.path.name
-
-    @property
-    def version(self) -> str:
-        """There is one per run."""
-        return ""
-
-    @rank_zero_only
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: ``config.yaml`` holds them."""
-
-    @rank_zero_only
-    def resume(self, step: int) -> None:
-        """Keep what an earlier part of this run has logged before `step`."""
-        if self.path.is_file():
-            with open(self.path, newline="") as file:
-                reader = csv.DictReader(file)
-                self.rows = [row for row in reader if int(row["step"]) < step]
-                self.columns = list(reader.fieldnames or [])
-            self._write(self.rows, whole=True)
-
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add a row."""
-        row = {"step": step, **metrics}
-        new = [name for name in row if name not in self.columns]
-        self.columns += new
-        self.rows.append(row)
-        self._write(self.rows if new else [row], whole=bool(new))
-
-    def _write(self, rows: list[dict[str, Any]], whole: bool) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.columns)
-        if whole:
-            writer.writeheader()
-        writer.writerows(rows)
-        if not whole:
-            with open(self.path, "a", newline="") as file:
-                file.write(text.getvalue())
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, newline="", delete=False) as file:
-            file.write(text.getvalue())
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, self.path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in _files(folder):
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"The run's folder {folder} cannot be made: {error.strerror}.") from error
 
 
-class Events(TensorBoardLogger):
-    """TensorBoard's events in the run's folder itself, without the empty ``hparams.yaml`` that Lightning adds."""
+@rank_zero_only
+def write_config(folder: Path, config: str) -> None:
+    """Write ``config.yaml``."""
+    unfinished = folder / ".config.yaml"
+    unfinished.write_text(config)
+    os.replace(unfinished, folder / "config.yaml")
 
-    def __init__(self, folder: str | Path) -> None:
-        super().__init__(folder, name="", version="", default_hp_metric=False)
 
-    @rank_zero_only
-    def save(self) -> None:
-        """Bring the events to the disk."""
-        self.experiment.flush()
+def _files(folder: Path) -> list[Path]:
+    return [path for pattern in OWNED for path in folder.glob(pattern)]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 
 from detkit.backbones.pretrained import load_matching
@@ -28,21 +26,21 @@ from detkit.engine.checkpoint import (
     model_record,
     read_checkpoint,
 )
+from detkit.engine.checkpointing import AtomicCheckpointIO, RunCheckpoints
 from detkit.engine.command import command_parser, parse
 from detkit.engine.ema import MovingAverage
+from detkit.engine.loggers import Events, MetricsFile
 from detkit.engine.module import DetectionModule
 from detkit.engine.optimization import OptimizerFactory, Schedule
 from detkit.engine.pictures import Pictures
 from detkit.engine.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.resume import ExactResume
-from detkit.engine.run_folder import AtomicCheckpointIO, Events, MetricsFile, RunCheckpoints
+from detkit.engine.run_folder import check_free, clear, folder_of, write_config
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator
 from detkit.evaluation.ground_truth import IouType
 from detkit.models import Detector
 from detkit.structures import Category
-
-logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Train a detector on images with COCO annotations.
 
@@ -72,7 +70,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the config: the typed constructors of model, data, optimizer, schedule and trainer are its schema."""
     parser.add_argument("--config", action="config", help="the recipe, a YAML file; later arguments change it")
     parser.add_argument("--resume", type=str | None, help="a run's folder or checkpoint: go on where it stopped")
-    parser.add_argument("--overwrite", type=bool, default=False, help="replace the run of the same name")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run of the same name")
     parser.add_argument("--name", type=str | None, help="the run's name; default: the config's")
     parser.add_argument("--runs", type=str, default="runs", help="the folder that holds the runs' folders")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order of images, augmentation and sampling")
@@ -80,7 +78,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--start_from", type=str | None, help="a checkpoint whose weights to begin with, where they fit"
     )
     parser.add_subclass_arguments(Detector, "model", required=True, help="the detector")
-    parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
+    parser.add_class_arguments(DataModule, "data", skip={"eval_split"})
     parser.add_argument("--optimizer", type=OptimizerFactory, default=SGD, help="a torch optimizer, without `params`")
     parser.add_argument(
         "--schedule", type=Schedule | None, help="the learning rate over the run; constant if not given"
@@ -93,6 +91,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--save_every_n_steps", type=int | None, help="write last.ckpt also within epochs")
     parser.add_class_arguments(Trainer, "trainer", skip=OWN_TRAINER_ARGUMENTS, instantiate=False)
     parser.set_defaults({"trainer.max_epochs": 12, "trainer.log_every_n_steps": 10})
+    parser.link_arguments("seed", "data.seed")
     parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
 
 
@@ -104,7 +103,7 @@ def with_resumed_config(argv: Sequence[str]) -> list[str]:
         return argv
     at = names.index("--resume")
     resumed = argv[at].split("=", 1)[1] if "=" in argv[at] else (argv[at + 1 : at + 2] or [""])[0]
-    config = _run_folder(resumed) / "config.yaml"
+    config = folder_of(resumed) / "config.yaml"
     if not Path(resumed).exists() or not config.is_file():
         missing = config if Path(resumed).exists() else resumed
         raise InputError(f"There is no run to resume: {missing} does not exist.")
@@ -113,7 +112,7 @@ def with_resumed_config(argv: Sequence[str]) -> list[str]:
 
 def train_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv` and train."""
-    parser = command_parser("train", DESCRIPTION)
+    parser = command_parser("train", "--config CONFIG [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
     config = parse(parser, with_resumed_config(argv))
     train(parser, config)
@@ -127,68 +126,58 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     """
     quiet_lightning()
     checkpoint = checkpoint_path(config.resume, ("last.ckpt", "best.ckpt")) if config.resume else None
-    folder = _run_folder(config.resume) if config.resume else Path(config.runs) / _name(config)
+    folder = folder_of(config.resume) if config.resume else Path(config.runs) / _name(config)
     resumed = read_checkpoint(checkpoint) if checkpoint else None
     if resumed is None and not config.overwrite:
-        _check_free(folder)
+        check_free(folder)
 
     seed_everything(config.seed, workers=True, verbose=False)
     built = build(parser, config)
-    model, data = built.model, built.data
-    data.seed = config.seed
-    _check_num_classes(config, data)
-    model.categories = data.categories
+    _check_num_classes(config, built.data)
+    built.model.categories = built.data.categories
     if resumed is not None:
-        _check_labels(categories_of(resumed), data, checkpoint)
-        check_weights(model, inference_weights(resumed), checkpoint)
+        _check_labels(categories_of(resumed), built.data, checkpoint)
+        check_weights(built.model, inference_weights(resumed), checkpoint)
     elif config.start_from:
-        _start_from(model, config.start_from)
+        _start_from(built.model, config.start_from)
+    module = _module(config, built, _record(parser, config, built.data))
+    trainer = _trainer(config, built, folder)
 
-    truth = data.eval_dataset.ground_truth()
-    module = DetectionModule(
-        model,
+    if resumed is None:
+        clear(folder)
+    else:
+        trainer.loggers[0].resume(resumed["global_step"])
+    write_config(folder, _dump(parser, config, "yaml"))
+    _fit(trainer, module, built.data, checkpoint)
+
+
+def _module(config: Namespace, built: Namespace, record: dict[str, Any]) -> DetectionModule:
+    truth = built.data.eval_dataset.ground_truth()
+    return DetectionModule(
+        built.model,
         built.optimizer,
         built.schedule,
-        {kind: CocoEvaluator(truth, kind, categories=data.categories) for kind in config.evaluate},
+        {kind: CocoEvaluator(truth, kind, categories=built.data.categories) for kind in config.evaluate},
         config.decay_norm_and_bias,
         config.validation_loss,
-        _record(parser, config, data),
+        record,
     )
-    if resumed is None:
-        _clear(folder)
-    trainer = _trainer(config, folder, resumed, data)
-    _write_config(parser, config, folder)
-    _fit(trainer, module, data, checkpoint)
 
 
-def _fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint: Path | None) -> None:
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except MisconfigurationException as error:
-        raise InputError(" ".join(str(error).split())) from error
-    finally:
-        launcher = trainer.strategy.launcher
-        if getattr(launcher, "procs", None) and trainer.interrupted:
-            launcher.kill(15)
-
-
-def _trainer(config: Namespace, folder: Path, resumed: dict[str, Any] | None, data: DataModule) -> Trainer:
+def _trainer(config: Namespace, built: Namespace, folder: Path) -> Trainer:
     console = Console()
-    metrics = MetricsFile(folder / "metrics.csv")
-    if resumed is not None:
-        metrics.resume(resumed["global_step"])
     callbacks: list[Callback | None] = [
         ProgressLines(console),
         progress_bar(console),
         ExactResume(),
         MovingAverage(config.ema) if config.ema is not None else None,
-        Pictures(folder / "pictures", config.pictures, data.categories) if config.pictures else None,
+        Pictures(folder / "pictures", config.pictures, built.data.categories) if config.pictures else None,
         RunCheckpoints(folder, config.save_every_n_steps),
     ]
-    arguments = config.trainer.as_dict()
-    arguments["callbacks"] = [callback for callback in callbacks if callback] + _many(arguments.pop("callbacks"))
-    arguments["logger"] = [metrics, Events(folder), *_many(arguments.pop("logger"))]
-    arguments["plugins"] = [AtomicCheckpointIO(), *_many(arguments.pop("plugins"))]
+    arguments = dict(vars(built.trainer))
+    arguments["callbacks"] = [callback for callback in callbacks if callback] + _many(arguments["callbacks"])
+    arguments["logger"] = [MetricsFile(folder / "metrics.csv"), Events(folder), *_many(arguments["logger"])]
+    arguments["plugins"] = [AtomicCheckpointIO(), *_many(arguments["plugins"])]
     try:
         return Trainer(
             **arguments,
@@ -201,42 +190,23 @@ def _trainer(config: Namespace, folder: Path, resumed: dict[str, Any] | None, da
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
+def _fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint: Path | None) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except MisconfigurationException as error:
+        raise InputError(" ".join(str(error).split())) from error
+    finally:
+        launcher = trainer.strategy.launcher
+        if getattr(launcher, "procs", None) and trainer.interrupted:
+            launcher.kill(signal.SIGTERM)  # the other processes may wait for this one for ever
+
+
 def _name(config: Namespace) -> str:
     if config.name:
         return config.name
     if config.config:
         return Path(str(config.config[-1])).stem
     raise InputError("The run has no name: give --name, or a config file whose name it takes.")
-
-
-def _run_folder(resume: str) -> Path:
-    path = Path(resume)
-    return path if path.is_dir() else path.parent
-
-
-def _earlier_files(folder: Path) -> list[Path]:
-    owned = ("best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "events.out.tfevents.*", "pictures/*.png")
-    return [path for pattern in owned for path in folder.glob(pattern)]
-
-
-@rank_zero_only
-def _check_free(folder: Path) -> None:
-    if _earlier_files(folder):
-        raise InputError(
-            f"{folder} already holds a run: continue it with --resume {folder}, choose another --name, "
-            f"or replace it with --overwrite true."
-        )
-
-
-@rank_zero_only
-def _clear(folder: Path) -> None:
-    """Make the run's folder, without the files of an earlier run."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in _earlier_files(folder):
-            path.unlink()
-    except OSError as error:
-        raise InputError(f"The run's folder {folder} cannot be made: {error.strerror}.") from error
 
 
 def _check_num_classes(config: Namespace, data: DataModule) -> None:
@@ -246,6 +216,14 @@ def _check_num_classes(config: Namespace, data: DataModule) -> None:
             f"model.init_args.num_classes is {given}, but {data.train_dataset.annotations_path} has {data.num_classes} "
             f"classes: leave it out, it is taken from the data."
         )
+
+
+def _check_labels(categories: list[Category], data: DataModule, checkpoint: Path) -> None:
+    """Going on needs each label to mean the same class."""
+    source = str(data.train_dataset.annotations_path)
+    check_categories(categories, data.categories, checkpoint, source)
+    if [category.name for category in categories] != [category.name for category in data.categories]:
+        raise InputError(f"{source} has the classes of {checkpoint} in another order: sort their ids as before.")
 
 
 def _start_from(model: Detector, checkpoint: str) -> None:
@@ -258,13 +236,6 @@ def _record(parser: ArgumentParser, config: Namespace, data: DataModule) -> dict
     model = resolved["model"]
     model.setdefault("init_args", {})["num_classes"] = data.num_classes
     return model_record(model, data.categories, resolved)
-
-
-@rank_zero_only
-def _write_config(parser: ArgumentParser, config: Namespace, folder: Path) -> None:
-    temporary = folder / ".config.yaml"
-    temporary.write_text(_dump(parser, config, "yaml"))
-    os.replace(temporary, folder / "config.yaml")
 
 
 def _dump(parser: ArgumentParser, config: Namespace, style: str) -> str:
