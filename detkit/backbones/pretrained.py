@@ -106,6 +106,8 @@ def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
             f"{source}: none of its {len(state_dict)} tensors fits; it begins with {next(iter(state_dict), None)!r}, "
             f"the model with {next(iter(own), None)!r}"
         )
-    module.load_state_dict({name: state_dict[name] for name in matched}, strict=False)
+    # The module's own dictionary, updated: it knows the version of its layout, which MNASNet wants to be told.
+    own.update({name: state_dict[name] for name in matched})
+    module.load_state_dict(own)
     logger.info("%s", report)
     return report

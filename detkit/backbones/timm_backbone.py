@@ -57,7 +57,7 @@ class TimmBackbone(Backbone):
             for index, reduction in zip(info.out_indices, info.reduction(), strict=True)
             if reduction.bit_count() == 1
         }
-        stages = sorted(stages) if stages is not None else [stage for stage in ends if stage >= 2]
+        stages = sorted(set(stages)) if stages is not None else [stage for stage in ends if stage >= 2]
         unknown = [stage for stage in stages if stage not in ends]
         if unknown or not stages:
             raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import pairwise
@@ -53,7 +54,7 @@ class TorchvisionBackbone(Backbone):
         super().__init__()
         blocks = _feature_blocks(name)
         ends = {block.stage: position for position, block in enumerate(blocks)}
-        stages = sorted(stages) if stages is not None else sorted(stage for stage in ends if stage >= 2)
+        stages = sorted(set(stages)) if stages is not None else sorted(stage for stage in ends if stage >= 2)
         unknown = [stage for stage in stages if stage not in ends]
         if unknown or not stages:
             raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")
@@ -86,7 +87,7 @@ class TorchvisionBackbone(Backbone):
 
     def _build(self, name: str, weights: str | None) -> nn.Module:
         published = "DEFAULT" if weights == "DEFAULT" else None
-        trunk = torchvision.models.get_model(name, weights=published)
+        trunk = _create(name, published)
         _keep_only(trunk, self._block_names)
         if weights is not None and published is None:
             self.load_report = load_matching(trunk, read_state_dict(weights), source=str(weights))
@@ -144,9 +145,16 @@ def _skeleton(name: str) -> nn.Module:
         raise InputError(f"torchvision has no classification net {name!r}; close to it: {', '.join(close) or 'none'}")
     try:
         with torch.device("meta"):
-            return torchvision.models.get_model(name, weights=None).eval()
+            return _create(name).eval()
     except NotImplementedError:  # RegNets compute their widths with tensors, which meta cannot.
-        return torchvision.models.get_model(name, weights=None).eval().to("meta")
+        return _create(name).eval().to("meta")
+
+
+def _create(name: str, weights: str | None = None) -> nn.Module:
+    with warnings.catch_warnings():
+        # GoogLeNet and Inception announce that a later release may initialise them otherwise.
+        warnings.filterwarnings("ignore", message="The default weight initialization", category=FutureWarning)
+        return torchvision.models.get_model(name, weights=weights)
 
 
 def _block_names(net: nn.Module) -> list[str]:
