@@ -68,19 +68,24 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(f"weights file {path} holds more than tensors and was refused: save a state dict") from error
+        raise InputError(
+            f"weights file {path} is refused: it is no weights file or holds more than tensors, save a state dict"
+        ) from error
     except Exception as error:
-        raise InputError(f"weights file {path} cannot be read, it is truncated or no weights file: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise InputError(f"weights file {path} cannot be read, it is truncated or no weights file: {reason}") from error
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise InputError(f"weights file {path} does not hold a state dict (names to tensors)")
     return dict(content)
 
 
 def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> LoadReport:
-    """Load what fits of `state_dict` into `module`, log the report and return it.
+    """Load what fits of `state_dict` into `module`, log the report, as a warning if parts are left out, and return it.
 
     Batch norm's ``num_batches_tracked`` counters, which older files lack, are not reported.
 
@@ -109,5 +114,5 @@ def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
     # The module's own dictionary, updated: it knows the version of its layout, which MNASNet wants to be told.
     own.update({name: state_dict[name] for name in matched})
     module.load_state_dict(own)
-    logger.info("%s", report)
+    logger.log(logging.WARNING if report.missing or report.mismatched else logging.INFO, "%s", report)
     return report
