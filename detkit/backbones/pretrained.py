@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +48,20 @@ class LoadReport:
 
 def _listed(title: str, names: list[str]) -> list[str]:
     return [f"  {len(names)} {title}: {', '.join(names)}"] if names else []
+
+
+def downloaded(name: str, create: Callable[[], nn.Module]) -> nn.Module:
+    """What `create` makes of the published weights of the net `name`.
+
+    Raises:
+        InputError: there are none, or they cannot be downloaded here.
+    """
+    try:
+        return create()
+    except Exception as error:  # each library that downloads has errors of its own
+        raise InputError(
+            f"the published weights of {name} cannot be had ({error}): give the path of a weights file, or none"
+        ) from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import timm
 import torch
@@ -11,7 +12,7 @@ from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze
-from detkit.backbones.pretrained import LoadReport, load_matching, read_state_dict
+from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
 from detkit.errors import InputError
 
 # Transformers take the one size they were trained at, unless they are told; families differ in how.
@@ -63,9 +64,8 @@ class TimmBackbone(Backbone):
             raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")
 
         indices = [ends[stage] for stage in stages]
-        self.trunk = timm.create_model(
-            name, features_only=True, pretrained=weights == "DEFAULT", out_indices=indices, **options
-        )
+        create = partial(timm.create_model, name, features_only=True, out_indices=indices, **options)
+        self.trunk = downloaded(name, partial(create, pretrained=True)) if weights == "DEFAULT" else create()
         self.channels = self.trunk.feature_info.channels()
         self.strides = self.trunk.feature_info.reduction()
         self._channels_last = str(getattr(self.trunk, "output_fmt", "")).endswith("NHWC")

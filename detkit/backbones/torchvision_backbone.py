@@ -14,7 +14,7 @@ from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze
-from detkit.backbones.pretrained import LoadReport, load_matching, read_state_dict
+from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
 from detkit.errors import InputError
 
 # Everything after the features, by torchvision's names.
@@ -86,10 +86,10 @@ class TorchvisionBackbone(Backbone):
         return features
 
     def _build(self, name: str, weights: str | None) -> nn.Module:
-        published = "DEFAULT" if weights == "DEFAULT" else None
-        trunk = _create(name, published)
+        published = weights == "DEFAULT"
+        trunk = downloaded(name, lambda: _create(name, "DEFAULT")) if published else _create(name)
         _keep_only(trunk, self._block_names)
-        if weights is not None and published is None:
+        if weights is not None and not published:
             self.load_report = load_matching(trunk, read_state_dict(weights), source=str(weights))
         return trunk
 
