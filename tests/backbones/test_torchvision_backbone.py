@@ -3,6 +3,7 @@
 import copy
 import warnings
 from dataclasses import dataclass
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -208,6 +209,15 @@ def test_default_weights_are_torchvision_s_best(monkeypatch):
     assert urls == [torchvision.models.get_model_weights("shufflenet_v2_x0_5").DEFAULT.url]
     for name, value in trunk.trunk.state_dict().items():
         assert torch.equal(value, published[name]), name
+
+
+def test_default_weights_without_a_network_say_what_to_do(monkeypatch):
+    def fail(*arguments, **options):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(InputError, match=r"weights of resnet18 cannot be had \(.*no route to host.*path of a weights"):
+        TorchvisionBackbone("resnet18", weights="DEFAULT")
 
 
 @pytest.mark.filterwarnings("error::FutureWarning")
