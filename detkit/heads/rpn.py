@@ -50,7 +50,7 @@ class RPN(nn.Module):
         proposals: the same for detection.
 
     Raises:
-        InputError: the levels differ in channels, or `anchor_sizes` has another number of levels.
+        InputError: the levels differ in channels, or `strides` or `anchor_sizes` has another number of levels.
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class RPN(nn.Module):
         super().__init__()
         if len(set(in_channels)) != 1:
             raise InputError(f"RPN shares one head over all levels, but they have channels {list(in_channels)}")
+        if len(in_channels) != len(strides):
+            raise InputError(f"RPN got levels with channels {list(in_channels)} but with strides {list(strides)}")
         anchor_sizes = anchor_sizes if anchor_sizes is not None else [[8 * stride] for stride in strides]
         if len(anchor_sizes) != len(strides):
             raise InputError(f"RPN has anchor sizes {anchor_sizes} for levels with strides {list(strides)}")
