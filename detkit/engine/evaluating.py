@@ -63,7 +63,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--curves", type=str | None, help="draw precision and recall to this PNG file")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", type=str, default="32-true", help="as Lightning's, such as bf16-mixed")
-    parser.add_argument("--trust", type=list[str], default=[], help="packages whose classes a checkpoint may name")
+    parser.add_argument(
+        "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
+    )
     parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
 
 

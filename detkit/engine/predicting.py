@@ -74,7 +74,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--score_threshold", type=float, default=0.5, help="leave out what scores less")
     parser.add_argument("--batch_size", type=int, default=8, help="images that pass through the network at once")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--trust", type=list[str], default=[], help="packages whose classes the checkpoint may name")
+    parser.add_argument(
+        "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
+    )
 
 
 class Output:

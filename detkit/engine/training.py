@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
+import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from detkit.engine.pictures import Pictures
 from detkit.engine.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.resume import ExactResume
 from detkit.engine.run_folder import check_free, clear, folder_of, write_config
+from detkit.engine.signals import Interrupted
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator
 from detkit.evaluation.ground_truth import IouType
@@ -63,6 +65,7 @@ OWN_TRAINER_ARGUMENTS = {
     "reload_dataloaders_every_n_epochs",
     "use_distributed_sampler",
 }
+WRONG_INPUT = 2  # the exit status of `detkit.engine.cli.run`
 COMMAND_ONLY = ("config", "resume", "overwrite", "print_config")
 
 
@@ -195,10 +198,24 @@ def _fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except MisconfigurationException as error:
         raise InputError(" ".join(str(error).split())) from error
-    finally:
-        launcher = trainer.strategy.launcher
-        if getattr(launcher, "procs", None) and trainer.interrupted:
-            launcher.kill(signal.SIGTERM)  # the other processes may wait for this one for ever
+    except Interrupted:
+        raise  # as every process does
+    except BaseException as error:
+        others = getattr(trainer.strategy.launcher, "procs", [])
+        if _end(others) and not isinstance(error, InputError):
+            raise InputError("Another process of this run has stopped; its own message says why.") from error
+        raise
+
+
+def _end(processes: Sequence[subprocess.Popen]) -> bool:
+    """End the other processes, which may wait for this one for ever; whether one had stopped at wrong input."""
+    end = time.monotonic() + 2
+    while time.monotonic() < end and any(process.poll() is None for process in processes):
+        time.sleep(0.1)
+    stopped = any(process.poll() == WRONG_INPUT for process in processes)
+    for process in processes:
+        process.kill()
+    return stopped
 
 
 def _name(config: Namespace) -> str:
