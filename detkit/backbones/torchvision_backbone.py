@@ -65,8 +65,9 @@ class TorchvisionBackbone(Backbone):
         self.strides = [2**stage for stage in stages]
         self.load_report: LoadReport | None = None
         self.trunk = self._build(name, weights)
-        # GoogLeNet's and Inception's published weights were trained on pixels in [-1, 1].
-        self._transform_input = weights is not None and hasattr(self.trunk, "_transform_input")
+        # GoogLeNet's and Inception's published weights were trained on pixels in [-1, 1]. Without weights too, so that
+        # a checkpoint, which is rebuilt without them, sees the pixels that it was trained on.
+        self._transform_input = hasattr(self.trunk, "_transform_input")
         if self._transform_input:
             self.trunk.transform_input = True
         if frozen_batch_norm:

@@ -58,7 +58,7 @@ def _torchvision_net(name):
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.5, 1.5)
-    # The published weights of the two that can are for pixels in [-1, 1], so the trunk takes every file as such.
+    # The published weights of the two that can are for pixels in [-1, 1], so the trunk takes them all as such.
     if hasattr(net, "transform_input"):
         net.transform_input = True
     return net.eval()
@@ -221,12 +221,14 @@ def test_default_weights_without_a_network_say_what_to_do(monkeypatch):
 
 
 @pytest.mark.filterwarnings("error::FutureWarning")
-def test_random_weights_take_normalised_pixels_as_they_are():
-    trunk = TorchvisionBackbone("googlenet", stages=[2]).eval()
-    images = torch.rand(1, 3, 32, 32)
-    net = trunk.trunk
-    expected = net.conv3(net.conv2(net.maxpool1(net.conv1(images))))
-    assert torch.equal(trunk(images)[0], expected)
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_a_trunk_rebuilt_without_its_file_sees_the_same_pixels(name, tmp_path):
+    torch.save(TorchvisionBackbone(name, stages=[2]).trunk.state_dict(), tmp_path / "net.pth")
+    loaded = TorchvisionBackbone(name, str(tmp_path / "net.pth"), stages=[2]).eval()
+    rebuilt = TorchvisionBackbone(name, stages=[2]).eval()
+    rebuilt.load_state_dict(loaded.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(rebuilt(images)[0], loaded(images)[0])
 
 
 @pytest.mark.parametrize(("name", "close"), [("resnet-18", "resnet18"), ("Swin_T", "swin_t"), ("vgg_16", "vgg16")])
