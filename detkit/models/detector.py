@@ -80,44 +80,62 @@ class Detector(nn.Module):
         Raises:
             InputError: a file cannot be read, or an array is no image.
         """
-        if isinstance(inputs, (str, Path, np.ndarray, Tensor)) and getattr(inputs, "ndim", 3) == 3:
+        if not _is_sequence(inputs):
             return self.predict([inputs], batch_size)[0]
-        was_training = self.training
+        in_training = [module for module in self.modules() if module.training]
         self.eval()
         try:
             found = []
             for start in range(0, len(inputs), batch_size):
-                images = [_as_tensor(image) for image in inputs[start : start + batch_size]]
+                batch = enumerate(inputs[start : start + batch_size], start)
+                images = [_as_tensor(image, f"inputs[{index}]") for index, image in batch]
                 found += [detections.to("cpu") for detections in self(images)]
             return found
         finally:
-            self.train(was_training)
+            for module in in_training:
+                module.training = True
 
 
-def _as_tensor(image: ImageInput) -> Tensor:
+def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> bool:
+    """Whether `inputs` are several images, also as one array or tensor ``(B, …)``."""
+    return getattr(inputs, "ndim", 0) == 4 or (isinstance(inputs, Sequence) and not isinstance(inputs, str))
+
+
+def _as_tensor(image: ImageInput, name: str) -> Tensor:
     if isinstance(image, Tensor):
+        check_image(image, name)
         return image
     pixels = read_image(image) if isinstance(image, (str, Path)) else image
+    if not isinstance(pixels, np.ndarray):
+        raise InputError(f"{name} must be a path, an array or a tensor, got {type(image).__name__}")
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise InputError(f"an image array must be (H, W, 3) uint8 RGB, got {pixels.shape} {pixels.dtype}")
+        raise InputError(f"{name} must be (H, W, 3) uint8 RGB for an array, got {pixels.shape} {pixels.dtype}")
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
 
 def check_images(images: Sequence[Tensor]) -> None:
-    """Raise InputError unless `images` is a non-empty sequence of ``(3, H, W)`` uint8 or floating tensors."""
+    """Raise InputError unless `images` is a non-empty sequence of images."""
     if len(images) == 0:
         raise InputError("a detector needs at least one image, got none")
     for index, image in enumerate(images):
-        is_image = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0
-        if not is_image or not (image.dtype == torch.uint8 or image.is_floating_point()):
-            got = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-            raise InputError(f"images[{index}] must be a (3, H, W) tensor, uint8 or float in [0, 1], got {got}")
+        check_image(image, f"images[{index}]")
+
+
+def check_image(image: Tensor, name: str) -> None:
+    """Raise InputError unless `image` is a ``(3, H, W)`` uint8 or floating tensor."""
+    is_image = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0
+    if not is_image or not (image.dtype == torch.uint8 or image.is_floating_point()):
+        got = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
+        raise InputError(f"{name} must be a (3, H, W) tensor, uint8 or float in [0, 1], got {got}")
 
 
 def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int) -> None:
     """Raise InputError unless there is one target per image, with boxes of positive size and labels the model has."""
     if len(targets) != len(images):
         raise InputError(f"got {len(images)} images but {len(targets)} targets")
+    for index, target in enumerate(targets):
+        if not isinstance(target, Target):
+            raise InputError(f"targets[{index}] must be a detkit.structures.Target, got {type(target).__name__}")
     boxes = torch.cat([target.boxes for target in targets])
     labels = torch.cat([target.labels for target in targets])
     # One comparison for the whole batch: the device is waited for once.
@@ -128,6 +146,6 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
     row = int((~good).nonzero()[0, 0])
     image = int(np.searchsorted(np.cumsum([len(target) for target in targets]), row, side="right"))
     raise InputError(
-        f"image id {targets[image].image_id}: box {boxes[row].tolist()} with label {int(labels[row])} is not "
-        f"x1 < x2, y1 < y2, finite, with a label in 0..{num_classes - 1}"
+        f"targets[{image}], image id {targets[image].image_id}: box {boxes[row].tolist()} with label "
+        f"{int(labels[row])} is not x1 < x2, y1 < y2, finite, with a label in 0..{num_classes - 1}"
     )

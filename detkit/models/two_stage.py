@@ -35,6 +35,9 @@ class TwoStageDetector(Detector):
         region_pool: crops regions from the pyramid.
         box_head: classifies and refines them.
         loss_weights: factor of each named loss; those not named count once.
+
+    Raises:
+        InputError: the pyramid has no level of the trunk's strides to crop from.
     """
 
     def __init__(
@@ -59,7 +62,11 @@ class TwoStageDetector(Detector):
         self.box_head = box_head
         self.loss_weights = dict(loss_weights or {})
         # Coarser levels that the neck invents (P6) are for large anchors; crops come from levels the trunk has.
-        self._pooled_strides = [stride for stride in neck.strides if stride in backbone.strides]
+        self._pooled = [level for level, stride in enumerate(neck.strides) if stride in backbone.strides]
+        if not self._pooled:
+            raise InputError(
+                f"no level to crop from: the neck has strides {neck.strides}, the trunk {backbone.strides}"
+            )
 
     def raw(self, images: Tensor) -> tuple[list[Tensor], RPNOutput]:
         """Trunk, neck and region proposal head alone: tensors in, tensors out, no NMS.
@@ -95,7 +102,8 @@ class TwoStageDetector(Detector):
         return self.preprocess.restore(detections, batch)
 
     def _crop(self, features: list[Tensor], regions: Sequence[Tensor]) -> Tensor:
-        return self.region_pool(features[: len(self._pooled_strides)], self._pooled_strides, regions)
+        strides = [self.neck.strides[level] for level in self._pooled]
+        return self.region_pool([features[level] for level in self._pooled], strides, regions)
 
     def _weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         unknown = self.loss_weights.keys() - losses.keys()
