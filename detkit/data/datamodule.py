@@ -81,7 +81,8 @@ class DataModule(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size or batch_size}
+        self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
+        sizes = {"batch_size": batch_size, "eval_batch_size": self.eval_batch_size}
         for name, value in sizes.items():
             if value < 1:
                 raise InputError(f"data.{name} must be at least 1, got {value}")
@@ -96,7 +97,6 @@ class DataModule(lightning.LightningDataModule):
         }
         self.eval_split = eval_split
         self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size or batch_size
         self.num_workers = num_workers
         self.augmentation = augmentation
         self.aspect_ratio_grouping = aspect_ratio_grouping

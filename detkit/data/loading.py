@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -53,9 +55,16 @@ class TrainingDataset(Dataset):
 
 
 class Loader(DataLoader):
-    """A `DataLoader` whose worker processes pass an `InputError` on as it is, without the traceback around it.
+    """A `DataLoader` for detection.
 
-    It draws no random number of the process's own, so that how often data is looked at changes nothing else.
+    Worker processes pass an `InputError` on as it is, without a traceback around it. Nothing is fetched before the
+    first batch is asked for: Lightning makes the iterator of a resumed run before it tells the sampler the epoch. No
+    random number of the process's own is drawn, so that how often data is looked at changes nothing else.
+
+    Args:
+        dataset: of ``(image, target)``.
+        num_workers: worker processes, which live on from epoch to epoch; 0 loads in this process.
+        options: the sampler, or batch size and sampler, of `torch.utils.data.DataLoader`.
     """
 
     def __init__(self, dataset: Dataset, num_workers: int = 0, **options: Any) -> None:
@@ -69,6 +78,8 @@ class Loader(DataLoader):
             generator=torch.Generator(),
             **options,
         )
+        if num_workers:
+            atexit.register(_stop_workers, weakref.ref(self))
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in super().__iter__():
@@ -100,6 +111,13 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
             return sample
     images, targets = zip(*samples, strict=True)
     return list(images), list(targets)
+
+
+def _stop_workers(reference: weakref.ref[Loader]) -> None:
+    """Tell workers that a loader still holds at the end of the program to go: they leave SIGTERM to others."""
+    loader = reference()
+    if loader is not None and loader._iterator is not None:
+        loader._iterator._shutdown_workers()
 
 
 def _start_worker(worker: int) -> None:

@@ -30,8 +30,9 @@ KEYPOINT_NAMES = ("centre", "top", "right", "bottom", "left")
 SKELETON = ((1, 2), (1, 3), (1, 4), (1, 5))
 
 _MARKER = "shapes.json"
-_VERSION = 1  # raise it whenever the same parameters give other pictures
-_SHIFT = 4  # OpenCV draws at 1/16 pixel
+_VERSION = 2  # raise it whenever the same parameters give other pictures
+_FINENESS = 8  # shapes are drawn this much larger and averaged
+_SHIFT = 4  # OpenCV takes coordinates in 1/16 pixel
 
 
 @dataclass(frozen=True)
@@ -285,11 +286,20 @@ def _polygon(corners: int, phase: float = 0.0) -> np.ndarray:
 
 
 def _fill(outline: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Antialiased coverage ``(H, W)`` float32 of a polygon in continuous pixels (OpenCV counts from pixel centres)."""
-    canvas = np.zeros((height, width), dtype=np.uint8)
-    points = np.round((outline - 0.5) * 2**_SHIFT).astype(np.int32)
-    cv2.fillPoly(canvas, [points], 255, cv2.LINE_AA, _SHIFT)
-    return canvas.astype(np.float32) / 255
+    """Coverage ``(H, W)`` float32 in 0..1 of a polygon in continuous pixels.
+
+    Drawn finer and averaged: OpenCV's own antialiasing adds half a pixel all around.
+    """
+    coverage = np.zeros((height, width), dtype=np.float32)
+    x1, y1 = np.clip(np.floor(outline.min(axis=0)), 0, (width, height)).astype(int).tolist()
+    x2, y2 = np.clip(np.ceil(outline.max(axis=0)), 0, (width, height)).astype(int).tolist()
+    if x2 > x1 and y2 > y1:
+        fine = np.zeros(((y2 - y1) * _FINENESS, (x2 - x1) * _FINENESS), dtype=np.uint8)
+        points = (outline - (x1, y1)) * _FINENESS - 0.5  # OpenCV counts from pixel centres
+        cv2.fillPoly(fine, [np.round(points * 2**_SHIFT).astype(np.int32)], 255, cv2.LINE_8, _SHIFT)
+        part = cv2.resize(fine, (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA)
+        coverage[y1:y2, x1:x2] = part.astype(np.float32) / 255
+    return coverage
 
 
 def _keypoints(outline: np.ndarray, centre: np.ndarray, height: int, width: int) -> np.ndarray:
