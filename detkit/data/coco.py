@@ -234,9 +234,10 @@ class CocoDataset(Dataset):
 def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     """The images folder and the annotation file of one split of a COCO folder.
 
-    Annotation files, in ``root/annotations`` or ``root`` itself: ``{split}.json``, ``instances_{split}.json``,
-    ``instances_{split}20XX.json``, ``*_{split}.json``, ``*_{split}20XX.json``. Images: ``images/{split}``,
-    ``images/{split}20XX``, ``{split}``, ``{split}20XX``, ``images``, the first in which the JSON's first file lies.
+    Annotation files: ``{split}.json``, ``instances_{split}.json``, ``instances_{split}20XX.json``, ``*_{split}.json``
+    or ``*_{split}20XX.json``, in ``annotations/`` or the folder itself, or ``{split}/_annotations.coco.json``. Images:
+    in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX`` or ``images``, the first of these that
+    holds the first file of the annotations. The split ``val`` may be called ``valid``.
 
     Returns:
         The images folder and the annotation file.
@@ -251,20 +252,24 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     return _find_images(root, split, annotations), annotations
 
 
+def _names(split: str) -> tuple[str, ...]:
+    return ("val", "valid") if split == "val" else (split,)
+
+
 def _find_annotations(root: Path, split: str) -> Path:
-    patterns = [f"{split}.json", f"instances_{split}.json", f"instances_{split}20??.json"]
-    patterns += [f"*_{split}.json", f"*_{split}20??.json"]
-    for pattern in patterns:
-        for folder in (root / "annotations", root):
-            matches = sorted(folder.glob(pattern))
-            if len(matches) > 1:
-                raise InputError(
-                    f"{folder}: {', '.join(match.name for match in matches)} all fit the split '{split}'; "
-                    f"choose one with --data.{split}_annotations"
-                )
-            if matches:
-                return matches[0]
-    present = sorted(str(file.relative_to(root)) for file in (*root.glob("*.json"), *root.glob("annotations/*.json")))
+    forms = ("{}.json", "instances_{}.json", "instances_{}20??.json", "*_{}.json", "*_{}20??.json")
+    patterns = [form.format(name) for form in forms for name in _names(split)]
+    places = [f"{folder}{pattern}" for pattern in patterns for folder in ("annotations/", "")]
+    for place in (*places, *(f"{name}/_annotations.coco.json" for name in _names(split))):
+        matches = sorted(root.glob(place))
+        if len(matches) > 1:
+            raise InputError(
+                f"{root}: {', '.join(match.name for match in matches)} all fit the split '{split}'; "
+                f"choose one with --data.{split}_annotations"
+            )
+        if matches:
+            return matches[0]
+    present = sorted(str(file.relative_to(root)) for file in (*root.glob("*.json"), *root.glob("*/*.json")))
     raise InputError(
         f"{root}: no annotation file for the split '{split}': looked for {', '.join(patterns)} in annotations/ and the "
         f"folder itself, found {', '.join(present) or 'no JSON file'}"
@@ -273,13 +278,14 @@ def _find_annotations(root: Path, split: str) -> Path:
 
 def _find_images(root: Path, split: str, annotations: Path) -> Path:
     first = _first_file_name(annotations)
-    patterns = [f"images/{split}", f"images/{split}20??", split, f"{split}20??", "images"]
+    forms = ("images/{}", "images/{}20??", "{}", "{}20??")
+    patterns = [form.format(name) for form in forms for name in _names(split)] + ["images"]
     folders = [folder for pattern in patterns for folder in sorted(root.glob(pattern)) if folder.is_dir()]
     for folder in folders:
         if (folder / first).is_file():
             return folder
     if folders:
-        return folders[0]
+        return folders[0]  # where the data set then misses its files, by name
     present = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
     raise InputError(
         f"{root}: no images folder for the split '{split}': looked for {', '.join(patterns)}, "

@@ -402,6 +402,12 @@ def test_layouts(tmp_path: Path, annotations: str, images: str):
     assert len(CocoDataset(*found)) == 1
 
 
+@pytest.mark.parametrize("name", ["val", "valid"])
+def test_annotations_beside_their_images(tmp_path: Path, name: str):
+    layout(tmp_path, f"{name}/_annotations.coco.json", name)
+    assert find_split(tmp_path, "val") == (tmp_path / name, tmp_path / name / "_annotations.coco.json")
+
+
 def test_images_folder_is_where_the_files_are(tmp_path: Path):
     layout(tmp_path, "annotations/val.json", "images", "val/a.png")  # the JSON says val/a.png
     assert find_split(tmp_path, "val") == (tmp_path / "images", tmp_path / "annotations" / "val.json")
