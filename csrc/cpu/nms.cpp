@@ -7,10 +7,16 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <numeric>
 #include <optional>
 #include <vector>
+
+#include "box_grid.h"
+#include "vector.h"
 
 namespace detkit {
 namespace {
@@ -71,10 +77,100 @@ void suppress_plainly(const std::vector<Box<T>>& boxes, T threshold, uint8_t* st
   }
 }
 
+// The boxes that stay, coordinate by coordinate, so that one box is compared with many at once.
+template <typename T>
+struct BoxColumns {
+  static constexpr int64_t group = 4 * lanes<T>;
+  std::vector<T> x1, y1, x2, y2, areas;
+  int64_t count = 0;
+
+  void add(const Box<T>& box) {
+    if (count % group == 0) {
+      for (auto* column : {&x1, &y1, &x2, &y2, &areas}) column->resize(count + group);  // zeros overlap nothing
+    }
+    x1[count] = box.x1;
+    y1[count] = box.y1;
+    x2[count] = box.x2;
+    y2[count] = box.y2;
+    areas[count++] = area(box);
+  }
+};
+
+template <typename T>
+DETKIT_INLINE auto where_overlapping(
+    const BoxColumns<T>& kept, int64_t begin, const Box<T>& box, T own_area, T threshold, bool exactly) {
+  using V = Vector<T>;
+  decltype(V{} < V{}) found = {};
+  for (int64_t i = begin; i < begin + BoxColumns<T>::group; i += lanes<T>) {
+    V right = load<V>(&kept.x2[i]), left = load<V>(&kept.x1[i]);
+    V bottom = load<V>(&kept.y2[i]), top = load<V>(&kept.y1[i]);
+    V width = (right < box.x2 ? right : V{} + box.x2) - (left > box.x1 ? left : V{} + box.x1);
+    V height = (bottom < box.y2 ? bottom : V{} + box.y2) - (top > box.y1 ? top : V{} + box.y1);
+    V common = (width > T(0) ? width : V{}) * (height > T(0) ? height : V{});
+    V joint = load<V>(&kept.areas[i]) + own_area - common;
+    found |= exactly ? common / joint > threshold : common > threshold * joint;
+  }
+  return found;
+}
+
+// An exact IoU takes a division, which is made only where a product finds that it may be large enough.
+template <typename T>
+DETKIT_INLINE bool overlaps_any_inline(const BoxColumns<T>& kept, const Box<T>& box, T own_area, T threshold) {
+  const T nearly = threshold * (1 - 8 * std::numeric_limits<T>::epsilon());
+  for (int64_t begin = 0; begin < kept.count; begin += BoxColumns<T>::group) {
+    if (any(where_overlapping(kept, begin, box, own_area, nearly, false)) &&
+        any(where_overlapping(kept, begin, box, own_area, threshold, true))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+DETKIT_EVERY_MACHINE bool overlaps_any(
+    const BoxColumns<float>& kept, const Box<float>& box, float own_area, float threshold) {
+  return overlaps_any_inline(kept, box, own_area, threshold);
+}
+DETKIT_EVERY_MACHINE bool overlaps_any(
+    const BoxColumns<double>& kept, const Box<double>& box, double own_area, double threshold) {
+  return overlaps_any_inline(kept, box, own_area, threshold);
+}
+
+// Each box against all that stay, many at once, while they are few; then against those near it.
+template <typename T>
+void suppress_ordinary(const std::vector<Box<T>>& boxes, T threshold, uint8_t* stays) {
+  constexpr int64_t few = 256;
+  BoxColumns<T> kept;
+  size_t i = 0;
+  for (; i < boxes.size() && kept.count < few; ++i) {
+    stays[i] = !overlaps_any(kept, boxes[i], area(boxes[i]), threshold);
+    if (stays[i]) kept.add(boxes[i]);
+  }
+  if (i == boxes.size()) return;
+
+  BoxGrid<T> grid(boxes, threshold);
+  for (size_t before = 0; before < i; ++before) {
+    if (stays[before]) grid.add(before);
+  }
+  for (; i < boxes.size(); ++i) {
+    stays[i] = !grid.overlaps_any(i);
+    if (stays[i]) grid.add(i);
+  }
+}
+
+// Whether a box has a size, and one that arithmetic neither loses nor overflows.
+template <typename T>
+bool is_ordinary(const Box<T>& box) {
+  constexpr T smallest = T(1e-15), largest = T(1e15);
+  T width = box.x2 - box.x1, height = box.y2 - box.y1;
+  return width >= smallest && height >= smallest && width * height >= smallest && std::abs(box.x1) <= largest &&
+         std::abs(box.y1) <= largest && std::abs(box.x2) <= largest && std::abs(box.y2) <= largest;
+}
+
 // The boxes of one class, best first; `stays` gets 1 for each that stays, 0 for the others.
 template <typename T>
 void suppress(const std::vector<Box<T>>& boxes, T threshold, uint8_t* stays) {
-  suppress_plainly(boxes, threshold, stays);
+  bool ordinary = threshold >= 0 && std::all_of(boxes.begin(), boxes.end(), is_ordinary<T>);
+  (ordinary ? suppress_ordinary<T> : suppress_plainly<T>)(boxes, threshold, stays);
 }
 
 // The ranks of the boxes grouped by label, best first in each group, and where the groups begin and end.
@@ -85,17 +181,17 @@ struct Groups {
 
 Groups group_by_label(const std::vector<int32_t>& order, const int64_t* labels) {
   int64_t count = order.size();
-  Groups groups;
-  groups.ranks.resize(count);
-  for (int64_t rank = 0; rank < count; ++rank) groups.ranks[rank] = static_cast<int32_t>(rank);
-  if (labels) {
-    std::stable_sort(groups.ranks.begin(), groups.ranks.end(), [&](int32_t a, int32_t b) {
-      return labels[order[a]] < labels[order[b]];
-    });
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    bool begins = i == 0 || (labels && labels[order[groups.ranks[i]]] != labels[order[groups.ranks[i - 1]]]);
-    if (begins) groups.bounds.push_back(i);
+  Groups groups{std::vector<int32_t>(count), {0, count}};
+  std::iota(groups.ranks.begin(), groups.ranks.end(), 0);
+  if (!labels || count == 0) return groups;
+
+  std::vector<int64_t> ranked(count);
+  for (int64_t rank = 0; rank < count; ++rank) ranked[rank] = labels[order[rank]];
+  std::stable_sort(
+      groups.ranks.begin(), groups.ranks.end(), [&](int32_t a, int32_t b) { return ranked[a] < ranked[b]; });
+  groups.bounds = {0};
+  for (int64_t i = 1; i < count; ++i) {
+    if (ranked[groups.ranks[i]] != ranked[groups.ranks[i - 1]]) groups.bounds.push_back(i);
   }
   groups.bounds.push_back(count);
   return groups;
@@ -107,7 +203,9 @@ std::vector<uint8_t> survivors(
   Groups groups = group_by_label(order, labels);
   std::vector<uint8_t> stays(order.size());
   int64_t group_count = static_cast<int64_t>(groups.bounds.size()) - 1;
-  torch::stable::parallel_for(0, group_count, 1, [&](int64_t first, int64_t last) {
+  constexpr int64_t boxes_per_task = 2000;
+  int64_t groups_per_task = 1 + group_count * boxes_per_task / std::max<int64_t>(1, order.size());
+  torch::stable::parallel_for(0, group_count, groups_per_task, [&](int64_t first, int64_t last) {
     std::vector<Box<T>> members;
     std::vector<uint8_t> member_stays;
     for (int64_t group = first; group < last; ++group) {

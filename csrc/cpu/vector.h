@@ -41,6 +41,16 @@ DETKIT_INLINE void store(T* to, const V& vector) {
   std::memcpy(to, &vector, sizeof vector);
 }
 
+// Whether a comparison holds for any of the vector's numbers.
+template <typename V>
+DETKIT_INLINE bool any(const V& comparison) {
+  typedef int64_t Words __attribute__((vector_size(64)));
+  Words words = load<Words>(&comparison);
+  int64_t together = 0;
+  for (int i = 0; i < 8; ++i) together |= words[i];
+  return together != 0;
+}
+
 // A matrix (rows, columns) to (columns, rows). Strides are the distances from row to row, in elements.
 template <typename From, typename To>
 DETKIT_INLINE void transpose_plainly(
@@ -81,7 +91,7 @@ DETKIT_INLINE void transpose_eight(const float* from, int64_t from_stride, float
   }
 }
 
-DETKIT_EVERY_MACHINE static void transpose_floats(
+[[maybe_unused]] DETKIT_EVERY_MACHINE static void transpose_floats(
     const float* from, int64_t rows, int64_t columns, int64_t from_stride, float* to, int64_t to_stride) {
   constexpr int64_t line = 16;  // numbers in a line of the cache, which is best read once and whole
   int64_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
