@@ -60,7 +60,7 @@ class RunCheckpoints(Checkpoint):
         """Listen to signals."""
         self.signals.start()
 
-    def teardown(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Listen no more."""
         self.signals.stop()
 

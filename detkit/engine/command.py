@@ -44,6 +44,17 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         raise InputError(explain(error, parser, argv)) from error
 
 
+def check_precision(key: str, precision: str | int | None) -> None:
+    """Refuse a precision in which boxes would not be float32, as they always are.
+
+    Raises:
+        InputError: it names `key` and what there is.
+    """
+    known = ("32-true", "bf16-mixed", "16-mixed")
+    if precision not in (None, "32", 32, *known):
+        raise InputError(f"{key} is {precision}: choose one of {', '.join(known)}.")
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write a JSON file that appears whole or not at all.
 

@@ -15,7 +15,7 @@ from torch.optim import SGD
 from detkit.data import DataModule
 from detkit.engine.building import build
 from detkit.engine.checkpoint import check_categories, checkpoint_path, load, read_checkpoint
-from detkit.engine.command import command_parser, parse, write_json
+from detkit.engine.command import check_precision, command_parser, parse, write_json
 from detkit.engine.module import DetectionModule
 from detkit.engine.progress import progress_bar, quiet_lightning
 from detkit.errors import InputError
@@ -130,6 +130,7 @@ class FullEvaluator(CocoEvaluator):
 
 def _trainer(config: Namespace) -> Trainer:
     kind, _, number = config.device.partition(":")
+    check_precision("--precision", config.precision)
     bar = progress_bar(Console())
     try:
         return Trainer(

@@ -28,7 +28,7 @@ from detkit.engine.checkpoint import (
     read_checkpoint,
 )
 from detkit.engine.checkpointing import AtomicCheckpointIO, RunCheckpoints
-from detkit.engine.command import command_parser, parse
+from detkit.engine.command import check_precision, command_parser, parse
 from detkit.engine.ema import MovingAverage
 from detkit.engine.loggers import Events, MetricsFile
 from detkit.engine.module import DetectionModule
@@ -178,6 +178,7 @@ def _trainer(config: Namespace, built: Namespace, folder: Path) -> Trainer:
         RunCheckpoints(folder, config.save_every_n_steps),
     ]
     arguments = dict(vars(built.trainer))
+    check_precision("trainer.precision", arguments["precision"])
     arguments["callbacks"] = [callback for callback in callbacks if callback] + _many(arguments["callbacks"])
     arguments["logger"] = [MetricsFile(folder / "metrics.csv"), Events(folder), *_many(arguments["logger"])]
     arguments["plugins"] = [AtomicCheckpointIO(), *_many(arguments["plugins"])]
@@ -259,7 +260,7 @@ def _dump(parser: ArgumentParser, config: Namespace, style: str) -> str:
     config = config.clone()
     for name in COMMAND_ONLY:
         config.pop(name, None)
-    return parser.dump(config, format=style, skip_none=False, skip_validation=True)
+    return parser.dump(config, format=style, skip_unset=False, skip_validation=True)
 
 
 def _many(value: Any) -> list[Any]:

@@ -1,0 +1,20 @@
+"""Small recipes: a detector of our own that is fast, and a real one with random sampling and batch norm."""
+
+TINY = {
+    "model": {"class_path": "tiny_detector.TinyDetector"},
+    "data": {"num_workers": 0, "batch_size": 2, "aspect_ratio_grouping": False},
+    "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05, "momentum": 0.9}},
+    "pictures": 0,
+    "trainer": {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1, "num_sanity_val_steps": 0},
+}
+
+FASTER_RCNN = {
+    "class_path": "FasterRCNN",
+    "init_args": {
+        "backbone": {"class_path": "TimmBackbone", "init_args": {"name": "test_resnet"}},
+        "neck": {"class_path": "FPN", "init_args": {"out_channels": 8}},
+        "box_head": {"class_path": "BoxHead", "init_args": {"hidden": 16}},
+        "regions_per_image": 16,
+        "preprocess": {"class_path": "ShortestEdge", "init_args": {"min_size": 64, "max_size": 96}},
+    },
+}

@@ -1,0 +1,89 @@
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from detkit.engine.optimization import Schedule, WarmupCosine, WarmupMultiStep, parameter_groups
+from detkit.errors import InputError
+
+
+def rates(schedule: Schedule, steps: int, steps_per_epoch: int) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    scheduler = schedule.attach(optimizer, steps, steps_per_epoch)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_warmup_is_linear_and_milestones_are_ends_of_epochs():
+    seen = rates(WarmupMultiStep([2, 3], gamma=0.1, warmup_steps=4, warmup_factor=0.5), steps=40, steps_per_epoch=10)
+    assert seen[:5] == pytest.approx([1.0, 1.25, 1.5, 1.75, 2.0])
+    assert seen[5:20] == pytest.approx([2.0] * 15)
+    assert seen[20:30] == pytest.approx([0.2] * 10)
+    assert seen[30:] == pytest.approx([0.02] * 10)
+
+
+def test_a_milestone_within_an_epoch():
+    seen = rates(WarmupMultiStep([0.5], warmup_steps=0), steps=10, steps_per_epoch=10)
+    assert seen == pytest.approx([2.0] * 5 + [0.2] * 5)
+
+
+def test_cosine_ends_near_its_final_factor():
+    seen = rates(WarmupCosine(final_factor=0.1, warmup_steps=10, warmup_factor=0.0), steps=110, steps_per_epoch=10)
+    assert seen[0] == 0
+    assert seen[10] == pytest.approx(2.0)
+    assert seen[60] == pytest.approx(2.0 * 0.55)
+    expected = 0.1 + 0.9 * (1 + math.cos(math.pi * 0.99)) / 2
+    assert seen[-1] == pytest.approx(2.0 * expected)
+    assert all(later < earlier for earlier, later in pairwise(seen[10:]))
+
+
+def test_warmup_as_a_fraction_of_the_run():
+    assert rates(Schedule(warmup_steps=0.1, warmup_factor=0.0), 100, 10)[:11] == pytest.approx(
+        [0.2 * step for step in range(11)]
+    )
+
+
+def test_a_resumed_schedule_goes_on():
+    def made():
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        return optimizer, WarmupCosine(warmup_steps=3).attach(optimizer, 20, 5)
+
+    optimizer, scheduler = made()
+    for _ in range(7):
+        optimizer.step()
+        scheduler.step()
+    resumed_optimizer, resumed = made()
+    resumed_optimizer.load_state_dict(optimizer.state_dict())
+    resumed.load_state_dict(scheduler.state_dict())
+    for one, other in ((optimizer, scheduler), (resumed_optimizer, resumed)):
+        one.step()
+        other.step()
+    assert resumed.get_last_lr() == scheduler.get_last_lr()
+
+
+@pytest.mark.parametrize("arguments", [{"warmup_steps": -1}, {"warmup_factor": 2}])
+def test_wrong_warmup(arguments):
+    with pytest.raises(InputError, match="warmup"):
+        Schedule(**arguments)
+
+
+def test_no_decay_on_norms_and_biases():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    model[2].weight.requires_grad_(False)
+    decayed, plain = parameter_groups(model, decay_norm_and_bias=False)
+    assert decayed["params"] == [model[0].weight]
+    assert plain["params"] == [model[0].bias, model[1].weight, model[1].bias, model[2].bias]
+    assert plain["weight_decay"] == 0.0
+    (everything,) = parameter_groups(model, decay_norm_and_bias=True)
+    assert len(everything["params"]) == 5
+
+
+def test_nothing_to_train():
+    with pytest.raises(InputError, match="frozen"):
+        parameter_groups(nn.Conv2d(1, 1, 1).requires_grad_(False), True)
