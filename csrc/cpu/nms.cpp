@@ -96,11 +96,13 @@ struct BoxColumns {
   }
 };
 
+// By how much the overlap of the box with each of a group is above the threshold; 0 where it is not. Each of the
+// result's numbers is the most of four boxes. The overlap is the IoU, or, not exactly, a multiple of it.
 template <typename T>
-DETKIT_INLINE auto where_overlapping(
+DETKIT_INLINE Vector<T> excess(
     const BoxColumns<T>& kept, int64_t begin, const Box<T>& box, T own_area, T threshold, bool exactly) {
   using V = Vector<T>;
-  decltype(V{} < V{}) found = {};
+  V most = {};
   for (int64_t i = begin; i < begin + BoxColumns<T>::group; i += lanes<T>) {
     V right = load<V>(&kept.x2[i]), left = load<V>(&kept.x1[i]);
     V bottom = load<V>(&kept.y2[i]), top = load<V>(&kept.y1[i]);
@@ -108,9 +110,10 @@ DETKIT_INLINE auto where_overlapping(
     V height = (bottom < box.y2 ? bottom : V{} + box.y2) - (top > box.y1 ? top : V{} + box.y1);
     V common = (width > T(0) ? width : V{}) * (height > T(0) ? height : V{});
     V joint = load<V>(&kept.areas[i]) + own_area - common;
-    found |= exactly ? common / joint > threshold : common > threshold * joint;
+    V above = exactly ? common / joint - threshold : common - threshold * joint;
+    most = above > most ? above : most;
   }
-  return found;
+  return most;
 }
 
 // An exact IoU takes a division, which is made only where a product finds that it may be large enough.
@@ -118,8 +121,8 @@ template <typename T>
 DETKIT_INLINE bool overlaps_any_inline(const BoxColumns<T>& kept, const Box<T>& box, T own_area, T threshold) {
   const T nearly = threshold * (1 - 8 * std::numeric_limits<T>::epsilon());
   for (int64_t begin = 0; begin < kept.count; begin += BoxColumns<T>::group) {
-    if (any(where_overlapping(kept, begin, box, own_area, nearly, false)) &&
-        any(where_overlapping(kept, begin, box, own_area, threshold, true))) {
+    if (any_bit(excess(kept, begin, box, own_area, nearly, false)) &&
+        any_bit(excess(kept, begin, box, own_area, threshold, true))) {
       return true;
     }
   }
@@ -210,9 +213,9 @@ std::vector<uint8_t> survivors(
     std::vector<uint8_t> member_stays;
     for (int64_t group = first; group < last; ++group) {
       int64_t begin = groups.bounds[group], end = groups.bounds[group + 1];
-      members.clear();
-      for (int64_t i = begin; i < end; ++i) members.push_back(boxes[order[groups.ranks[i]]]);
+      members.resize(end - begin);
       member_stays.resize(end - begin);
+      for (int64_t i = begin; i < end; ++i) members[i - begin] = boxes[order[groups.ranks[i]]];
       suppress(members, threshold_as<T>(iou_threshold), member_stays.data());
       for (int64_t i = begin; i < end; ++i) stays[groups.ranks[i]] = member_stays[i - begin];
     }
