@@ -37,6 +37,8 @@ examples:
   tools/predict.py --checkpoint runs/shapes/best.ckpt street.jpg --out found
   tools/predict.py --checkpoint runs/shapes/best.ckpt photos/ 'more/*.png' walk.mp4 --out found"""
 
+WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -60,6 +62,8 @@ def predict_command(argv: Sequence[str]) -> None:
     parser = command_parser("predict", "--checkpoint CHECKPOINT --out OUT INPUT ... [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
     config = parse(parser, argv)
+    if config.batch_size < 1:
+        raise InputError(f"--batch_size must be at least 1, got {config.batch_size}.")
     inputs = find_inputs(config.inputs)
     copies = _copies(inputs, Path(config.out))
     model = load(checkpoint_path(config.checkpoint), _device(config.device), config.trust)
@@ -155,8 +159,8 @@ def _predict(model: Detector, copies: dict[Path, Path], config: Namespace) -> No
         listener.stop()
     if unreadable:
         raise InputError(
-            f"{len(unreadable)} of {len(copies)} inputs could not be read and were left out; "
-            f"{output.pictures} pictures are in {config.out}."
+            f"{len(unreadable)} of {len(copies)} inputs could not be read, {output.pictures} pictures are in "
+            f"{config.out}; the first that was left out: {unreadable[0]}"
         )
 
 
@@ -224,10 +228,10 @@ def _copies(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 
 def _copied_name(path: Path) -> Path:
-    """The name of a copy: a format that OpenCV writes is kept, another one gets .png or .mp4 behind its name."""
+    """The name of a copy: a common format is kept, another one gets .png or .mp4 behind its name."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return path if path.suffix.lower() == ".mp4" else path.with_name(path.name + ".mp4")
-    return path if cv2.haveImageWriter(path.name) else path.with_name(path.name + ".png")
+    return path if path.suffix.lower() in WRITTEN else path.with_name(path.name + ".png")
 
 
 def _frame_rate(source: Path) -> float:

@@ -1,0 +1,82 @@
+import json
+import shutil
+
+import pytest
+
+import detkit
+from detkit.data import CocoDataset, find_split
+from detkit.evaluation import CocoEvaluator
+
+TRUST = ("--trust", "tiny_detector")
+
+
+def test_a_checkpoint_on_its_own_data(run_folder, shapes_root, detkit_command, tmp_path):
+    out, detections, curves = (tmp_path / name for name in ("metrics.json", "detections.json", "pr.png"))
+    status, said = detkit_command(
+        "eval", "--checkpoint", run_folder, *TRUST, "--out", out, "--per_class", "--curves", curves,
+        "--save_detections", detections,
+    )  # fmt: skip
+    assert status == 0, said
+    metrics = json.loads(out.read_text())["bbox"]
+    assert metrics["per_class"].keys() == {"disc", "box", "triangle", "ring", "star", "cross", "crescent"}
+    assert curves.stat().st_size > 1000
+
+    model, dataset = detkit.load(run_folder, trust=["tiny_detector"]), CocoDataset(*find_split(shapes_root, "val"))
+    evaluator = CocoEvaluator(dataset.annotations_path)
+    evaluator.update(dataset.image_ids, model.predict([dataset[index][0] for index in range(len(dataset))]))
+    for name, value in evaluator.compute().items():
+        assert metrics[name] == pytest.approx(value, abs=1e-6)
+
+    again = tmp_path / "again.json"
+    annotations = dataset.annotations_path
+    status, said = detkit_command("eval", "--annotations", annotations, "--detections", detections, "--out", again)
+    assert status == 0, said
+    assert json.loads(again.read_text())["bbox"]["AP"] == pytest.approx(metrics["AP"], abs=1e-6)
+
+
+def test_another_folder_and_split(run_folder, shapes_root, detkit_command, tmp_path):
+    only_test = tmp_path / "only_test"
+    shutil.copytree(shapes_root / "images" / "test", only_test / "images" / "test")
+    (only_test / "annotations").mkdir()
+    shutil.copy(shapes_root / "annotations" / "instances_test.json", only_test / "annotations")
+    out = tmp_path / "metrics.json"
+    command = ["eval", "--checkpoint", run_folder, *TRUST, "--data.root", only_test, "--out", out]
+    status, said = detkit_command(*command, "--split", "test")
+    assert status == 0, said
+    assert "AP" in json.loads(out.read_text())["bbox"]
+    status, said = detkit_command(*command, "--split", "val")
+    assert status == 2
+    assert "val" in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ["--checkpoint"]),
+        (["--detections", "d.json"], ["--annotations"]),
+        (["--checkpoint", "none.ckpt"], ["none.ckpt does not exist"]),
+        (["--checkpoint", "RUN"], ["tiny_detector", "--trust tiny_detector"]),
+        (["--checkpoint", "RUN", *TRUST, "--device", "cuda:99"], ["cuda:99"]),
+        (["--checkpoint", "RUN", *TRUST, "--split", "train"], ["split", "val"]),
+        (["--checkpoint", "RUN", *TRUST, "--iou_type", "segm"], ["masks"]),
+        (["--checkpoint", "RUN", *TRUST, "--data.batch", "3"], ["--data.batch", "data.batch_size"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_wrong_input(run_folder, detkit_command, argv, words):
+    argv = [str(run_folder) if argument == "RUN" else argument for argument in argv]
+    status, said = detkit_command("eval", *argv)
+    assert status == 2
+    assert not [word for word in words if word not in said], said
+    assert said.count("\n") == 1
+
+
+def test_other_classes_are_refused(run_folder, shapes_root, detkit_command, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(shapes_root, other)
+    for path in other.glob("annotations/*.json"):
+        path.write_text(path.read_text().replace('"ring"', '"wheel"'))
+    status, said = detkit_command("eval", "--checkpoint", run_folder, *TRUST, "--data.root", other)
+    assert status == 2
+    assert "ring" in said
+    assert "wheel" in said

@@ -1,0 +1,66 @@
+"""Runs that need processes of their own: two that share the work, and the scripts in tools/."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from detkit.engine.checkpoint import read_checkpoint
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def start(script: str, *argv: str) -> subprocess.Popen:
+    paths = [str(REPOSITORY), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(REPOSITORY / "tools" / script), *argv]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_two_processes_learn_what_one_learns_with_their_batches(recipe, detkit_command):
+    path = recipe(trainer={"num_sanity_val_steps": 2})
+    two = start("train.py", "--config", path, "--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp")
+    status, said = detkit_command("train", "--config", path, "--name", "one", "--data.batch_size", "4")
+    assert status == 0, said
+    said = two.communicate(timeout=100)[1]
+    assert two.returncode == 0, said
+    one, both = read_checkpoint("runs/one/last.ckpt"), read_checkpoint("runs/two/last.ckpt")
+    assert one["global_step"] == both["global_step"] == 6
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(both["state_dict"][name], value, rtol=1e-4, atol=1e-6)
+    # Five validation images over two processes: each counts once, or AP would differ.
+    best = [content["callbacks"]["RunCheckpoints"]["best"] for content in (one, both)]
+    assert best[0] == pytest.approx(best[1], abs=1e-6)
+    assert len(both["random_states"]) == 2
+
+
+def test_a_killed_run_leaves_a_readable_checkpoint(recipe, tmp_path):
+    last = tmp_path / "runs" / "tiny" / "last.ckpt"
+    process = start("train.py", "--config", recipe(save_every_n_steps=1), "--trainer.max_epochs", "100000")
+    try:
+        end = time.monotonic() + 100
+        while not last.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.3)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert read_checkpoint(last)["global_step"] >= 1
+
+
+def test_evaluation_without_a_model(shapes_root, tmp_path):
+    truth = shapes_root / "annotations" / "instances_val.json"
+    objects = [found for found in json.loads(truth.read_text())["annotations"] if not found["iscrowd"]]
+    found = [{key: entry[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for entry in objects]
+    detections, out = tmp_path / "detections.json", tmp_path / "metrics.json"
+    detections.write_text(json.dumps(found))
+    process = start("eval.py", "--annotations", str(truth), "--detections", str(detections), "--out", str(out))
+    said = process.communicate(timeout=100)[1]
+    assert process.returncode == 0, said
+    assert json.loads(out.read_text())["bbox"]["AP"] == pytest.approx(1.0)
