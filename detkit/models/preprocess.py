@@ -100,9 +100,8 @@ class ShortestEdge(nn.Module):
         return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
 
     def _resized(self, size: Sequence[int]) -> Size:
-        # The scale in float32, as torchvision has it: where it rounds down, so do published results.
-        shortest, longest = np.float32(min(size)), np.float32(max(size))
-        scale = float(min(np.float32(self.min_size) / shortest, np.float32(self.max_size) / longest))
+        # Rounded down, as torchvision does, so that its published weights see the same pixels.
+        scale = min(self.min_size / min(size), self.max_size / max(size))
         return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
 
     def _pad(self, images: Sequence[Tensor]) -> Tensor:
