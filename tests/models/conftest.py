@@ -1,0 +1,98 @@
+"""A detector small enough to train within a test, on two drawn pictures."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from detkit.backbones import Backbone
+from detkit.heads import RPN, BoxHead
+from detkit.models import FasterRCNN, RegionAlign, ShortestEdge
+from detkit.necks import FPN
+from detkit.structures import Target
+
+CLASSES = 3
+
+
+class TinyBackbone(Backbone):
+    """Strides 4, 8 and 16; group norm, so that an image's features depend on it alone in training mode too."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.channels, self.strides = [width] * 3, [4, 8, 16]
+        self.stem = nn.Sequential(*self._halving(3, width), *self._halving(width, width))
+        self.stages = nn.ModuleList(self._halving(width, width) for _ in range(2))
+
+    def forward(self, images):
+        features = [self.stem(images)]
+        for stage in self.stages:
+            features.append(stage(features[-1]))
+        return features
+
+    @staticmethod
+    def _halving(in_channels, out_channels):
+        conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        return nn.Sequential(conv, nn.GroupNorm(4, out_channels), nn.ReLU())
+
+
+@pytest.fixture(scope="package")
+def make_model():
+    """Builds the detector, with other options where a test needs them."""
+
+    def make(seed=0, score_threshold=0.05, **options):
+        torch.manual_seed(seed)
+        parts = {
+            "backbone": TinyBackbone(),
+            "num_classes": CLASSES,
+            "neck": partial(FPN, out_channels=32, extra_level=False),
+            "rpn": partial(
+                RPN,
+                anchor_sizes=[[16], [32], [64]],
+                samples_per_image=64,
+                candidates_for_training=200,
+                candidates=200,
+                proposals_for_training=100,
+                proposals=50,
+            ),
+            "box_head": partial(BoxHead, hidden=64, score_threshold=score_threshold),
+            "region_pool": RegionAlign(canonical_size=64),
+            "regions_per_image": 64,
+            "preprocess": ShortestEdge(min_size=96, max_size=160),
+        }
+        return FasterRCNN(**(parts | options))
+
+    return make
+
+
+@pytest.fixture(scope="package")
+def pictures():
+    """Two pictures of bright rectangles of three colours on dark noise, and their ground truth."""
+    generator = torch.Generator().manual_seed(0)
+    first = (torch.rand(3, 96, 128, generator=generator) * 60).to(torch.uint8)
+    second = (torch.rand(3, 120, 90, generator=generator) * 60).to(torch.uint8)
+    first[0, 10:50, 12:40] = 220
+    first[1, 30:80, 60:110] = 200
+    second[2, 20:100, 10:60] = 210
+    second[0, 60:90, 60:85] = 220
+    targets = [
+        Target(torch.tensor([[12.0, 10, 40, 50], [60, 30, 110, 80]]), torch.tensor([0, 1]), image_id="first"),
+        Target(torch.tensor([[10.0, 20, 60, 100], [60, 60, 85, 90]]), torch.tensor([2, 0]), image_id="second"),
+    ]
+    return [first, second], targets
+
+
+@pytest.fixture(scope="package")
+def trained(make_model, pictures):
+    """The detector after some seconds on the two pictures, in evaluation mode."""
+    torch.manual_seed(0)
+    model, steps = make_model().train(), 220
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        sum(model(*pictures).values()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+    return model.eval()
