@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -160,20 +161,39 @@ void suppress_ordinary(const std::vector<Box<T>>& boxes, T threshold, uint8_t* s
   }
 }
 
-// Whether a box has a size, and one that arithmetic neither loses nor overflows.
+// A box without a size overlaps nothing by more than any threshold that is not negative.
+template <typename T>
+bool is_empty(const Box<T>& box) {
+  return !(box.x2 > box.x1 && box.y2 > box.y1);
+}
+
+// Whether arithmetic neither loses nor overflows a box.
 template <typename T>
 bool is_ordinary(const Box<T>& box) {
   constexpr T smallest = T(1e-15), largest = T(1e15);
   T width = box.x2 - box.x1, height = box.y2 - box.y1;
-  return width >= smallest && height >= smallest && width * height >= smallest && std::abs(box.x1) <= largest &&
-         std::abs(box.y1) <= largest && std::abs(box.x2) <= largest && std::abs(box.y2) <= largest;
+  bool is_large = width >= smallest && height >= smallest && width * height >= smallest;
+  return (is_large || is_empty(box)) && std::abs(box.x1) <= largest && std::abs(box.y1) <= largest &&
+         std::abs(box.x2) <= largest && std::abs(box.y2) <= largest;
 }
 
 // The boxes of one class, best first; `stays` gets 1 for each that stays, 0 for the others.
 template <typename T>
 void suppress(const std::vector<Box<T>>& boxes, T threshold, uint8_t* stays) {
-  bool ordinary = threshold >= 0 && std::all_of(boxes.begin(), boxes.end(), is_ordinary<T>);
-  (ordinary ? suppress_ordinary<T> : suppress_plainly<T>)(boxes, threshold, stays);
+  if (threshold < 0 || !std::all_of(boxes.begin(), boxes.end(), is_ordinary<T>)) {
+    suppress_plainly(boxes, threshold, stays);
+    return;
+  }
+  if (std::none_of(boxes.begin(), boxes.end(), is_empty<T>)) {
+    suppress_ordinary(boxes, threshold, stays);
+    return;
+  }
+  std::vector<Box<T>> sized;
+  std::copy_if(boxes.begin(), boxes.end(), std::back_inserter(sized), [](const Box<T>& box) { return !is_empty(box); });
+  std::vector<uint8_t> sized_stays(sized.size());
+  suppress_ordinary(sized, threshold, sized_stays.data());
+  auto next = sized_stays.begin();
+  for (size_t i = 0; i < boxes.size(); ++i) stays[i] = is_empty(boxes[i]) ? 1 : *next++;
 }
 
 // The ranks of the boxes grouped by label, best first in each group, and where the groups begin and end.
