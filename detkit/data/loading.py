@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
+import os
 import signal
+import threading
 import time
-import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any, Protocol
 
 import cv2
@@ -71,21 +72,20 @@ class Loader(DataLoader):
         super().__init__(
             _Careful(dataset),
             num_workers=num_workers,
-            collate_fn=collate,
+            collate_fn=_collate_to_send,
             worker_init_fn=_start_worker,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),
             **options,
         )
-        if num_workers:
-            atexit.register(_stop_workers, weakref.ref(self))
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in super().__iter__():
             if isinstance(batch, InputError):
                 raise batch
-            yield batch
+            images, parcels = batch
+            yield images, [_unpack(parcel) for parcel in parcels]
 
 
 class _Careful(Dataset):
@@ -113,17 +113,41 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
     return list(images), list(targets)
 
 
-def _stop_workers(reference: weakref.ref[Loader]) -> None:
-    """Tell workers that a loader still holds at the end of the program to go: they leave SIGTERM to others."""
-    loader = reference()
-    if loader is not None and loader._iterator is not None:
-        loader._iterator._shutdown_workers()
+def _collate_to_send(samples: Sequence[Sample | InputError]) -> tuple[list[Tensor], list[dict[str, Any]]] | InputError:
+    """A batch with its targets as `_pack` gives them."""
+    batch = collate(samples)
+    return batch if isinstance(batch, InputError) else (batch[0], [_pack(target) for target in batch[1]])
+
+
+def _pack(target: Target) -> dict[str, Any]:
+    """The fields of a target, arrays in place of tensors but for the masks.
+
+    A tensor that is sent from a worker takes a file descriptor and some system calls, however small it is; with five
+    of them per image the descriptors that a process may have run out.
+    """
+    values = {field.name: getattr(target, field.name) for field in fields(target)}
+    small = {name: value.numpy() for name, value in values.items() if isinstance(value, Tensor) and name != "masks"}
+    return values | small
+
+
+def _unpack(values: dict[str, Any]) -> Target:
+    tensors = {name: torch.from_numpy(value) for name, value in values.items() if isinstance(value, np.ndarray)}
+    return Target(**(values | tensors))
 
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # one worker, one core
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # sent to all processes alike: the main one ends its workers when it can
+    # A signal that is sent to all processes alike is the main one's affair, which ends its workers when it can.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_parent_says_so, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_the_parent_says_so(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 class HasTrainLoader(Protocol):

@@ -355,13 +355,28 @@ def test_measure_loader(root: Path):
     assert rate > 10
 
 
+def test_few_file_descriptors(root: Path):
+    """Not one for every tensor of every target under way."""
+    resource = pytest.importorskip("resource")
+    data = DataModule(root, batch_size=20, num_workers=2)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 100
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 180, limits[1]))
+    try:
+        loader = data.train_dataloader()
+        kept = [batch for _ in range(6) for batch in loader]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(kept) == 6
+
+
 def test_opencv_does_not_start_threads_in_workers(root: Path):
     class Threads(torch.utils.data.Dataset):
         def __len__(self):
             return 2
 
         def __getitem__(self, index):
-            return torch.tensor(cv2.getNumThreads()), torch.tensor(0)
+            return torch.tensor(cv2.getNumThreads()), Target.empty()
 
     assert [int(count) for counts, _ in Loader(Threads(), num_workers=1, batch_size=1) for count in counts] == [1, 1]
 
