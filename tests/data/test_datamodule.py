@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -379,6 +380,22 @@ def test_opencv_does_not_start_threads_in_workers(root: Path):
             return torch.tensor(cv2.getNumThreads()), Target.empty()
 
     assert [int(count) for counts, _ in Loader(Threads(), num_workers=1, batch_size=1) for count in counts] == [1, 1]
+
+
+def test_worker_leaves_signals_to_the_main_process(root: Path):
+    if not hasattr(signal, "sigwaitinfo"):
+        pytest.skip("this system does not tell who sent a signal")
+    loader = DataModule(root, num_workers=1, augmentation=None).train_dataloader()
+    batches = iter(loader)
+    next(batches)
+    (worker,) = loader._iterator._workers
+    subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
+    subprocess.run(["kill", "-INT", str(worker.pid)], check=True)
+    assert len(list(batches)) == len(loader) - 1
+    assert worker.is_alive()
+    worker.terminate()  # by its parent
+    worker.join(10)
+    assert not worker.is_alive()
 
 
 def test_program_ends_though_a_loader_holds_workers(root: Path):
