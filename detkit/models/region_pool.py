@@ -18,8 +18,8 @@ class RegionAlign(nn.Module):
         sampling_ratio: bilinear samples per cell and axis; 0 takes as many as the region has pixels.
         aligned: shift by half a pixel, so that the crop of a region is where the region is. Weights published by
             torchvision were trained without.
-        canonical_size: side in pixels of a region that belongs on level 4 (stride 16), 224 as in ImageNet training.
-            Networks for small images do better with less, so that their regions spread over the levels.
+        canonical_size: side in pixels of a region that belongs on level 4 (stride 16): 224 as in ImageNet training,
+            14 cells of that level.
     """
 
     def __init__(
