@@ -31,7 +31,7 @@ CUDA_ARCHS = os.environ.get("DETKIT_CUDA_ARCHS", "75 80 90 100").split()
 
 CXX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
 # Kernels must round as torch does, so no multiplication is fused with an addition behind our back.
-CXX_FLAGS += ["-ffp-contract=off"]
+CXX_FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 NVCC_FLAGS = ["-std=c++20", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "-fmad=false", "-DUSE_CUDA"]
 NVCC_FLAGS += ["--expt-relaxed-constexpr"]
 

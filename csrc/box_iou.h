@@ -20,19 +20,12 @@ namespace detkit {
 
 enum class OverlapMode { iou, giou, diou, ciou };
 
-inline OverlapMode overlap_mode(const std::string& name) {
-  if (name == "giou") return OverlapMode::giou;
-  if (name == "diou") return OverlapMode::diou;
-  if (name == "ciou") return OverlapMode::ciou;
-  return OverlapMode::iou;
-}
-
-// A number with its derivatives by the eight coordinates of a pair of boxes: the overlap below, computed in duals,
-// gives its own gradient.
+// A number with its derivatives by the four coordinates of a box: the overlap below, computed in duals, gives its own
+// gradient.
 template <typename T>
 struct Dual {
   T value;
-  T partial[8];
+  T partial[4];
 
   DETKIT_HOST_DEVICE Dual() : Dual(T(0)) {}
   DETKIT_HOST_DEVICE explicit Dual(T constant) : value(constant), partial{} {}
@@ -44,7 +37,7 @@ struct Dual {
   // value(a, b) whose derivatives by a and b are as given.
   DETKIT_HOST_DEVICE static Dual chain(T value, const Dual& a, T by_a, const Dual& b, T by_b) {
     Dual dual(value);
-    for (int i = 0; i < 8; ++i) dual.partial[i] = by_a * a.partial[i] + by_b * b.partial[i];
+    for (int i = 0; i < 4; ++i) dual.partial[i] = by_a * a.partial[i] + by_b * b.partial[i];
     return dual;
   }
 };
@@ -90,39 +83,61 @@ DETKIT_HOST_DEVICE Dual<T> angle(const Dual<T>& y, const Dual<T>& x) {
 // The quotient, and 0 where the denominator is not positive.
 template <typename N>
 DETKIT_HOST_DEVICE N ratio(const N& numerator, const N& denominator) {
-  return N(0) < denominator ? numerator / denominator : N(0);
+  bool valid = N(0) < denominator;
+  N quotient = numerator / (valid ? denominator : N(1));  // always divided, so that loops over it can be vectorised
+  return valid ? quotient : N(0);
 }
 
-// GIoU: Rezatofighi et al. 2019, algorithm 1. DIoU and CIoU: Zheng et al. 2020, equations 7 and 10.
+// The angle of a box's diagonal, of which CIoU takes the difference.
 template <typename N>
-DETKIT_HOST_DEVICE N overlap(const Box<N>& a, const Box<N>& b, OverlapMode mode) {
+DETKIT_HOST_DEVICE N slant(const Box<N>& box) {
+  return angle(box.x2 - box.x1, box.y2 - box.y1);
+}
+
+// GIoU: Rezatofighi et al. 2019, algorithm 1. DIoU and CIoU: Zheng et al. 2020, equations 7 and 10. The slants are
+// used by CIoU alone.
+template <OverlapMode mode, typename N>
+DETKIT_HOST_DEVICE N overlap(const Box<N>& a, const N& slant_a, const Box<N>& b, const N& slant_b) {
   N common = intersection(a, b);
   N joint = area(a) + area(b) - common;
   N iou = ratio(common, joint);
-  if (mode == OverlapMode::iou) return iou;
+  if constexpr (mode == OverlapMode::iou) return iou;
 
   N hull_width = larger(a.x2, b.x2) - smaller(a.x1, b.x1);
   N hull_height = larger(a.y2, b.y2) - smaller(a.y1, b.y1);
-  if (mode == OverlapMode::giou) return iou - ratio(hull_width * hull_height - joint, hull_width * hull_height);
+  if constexpr (mode == OverlapMode::giou) {
+    N hull = hull_width * hull_height;
+    return iou - ratio(hull - joint, hull);
+  }
 
   N across = (a.x1 + a.x2 - b.x1 - b.x2) / N(2), down = (a.y1 + a.y2 - b.y1 - b.y2) / N(2);
   N diou = iou - ratio(across * across + down * down, hull_width * hull_width + hull_height * hull_height);
-  if (mode == OverlapMode::diou) return diou;
+  if constexpr (mode == OverlapMode::diou) return diou;
 
-  N slant = angle(a.x2 - a.x1, a.y2 - a.y1) - angle(b.x2 - b.x1, b.y2 - b.y1);
-  N disparity = N(0.405284734569351) * (slant * slant);  // 4 / pi^2
+  N turn = slant_a - slant_b;
+  N disparity = N(0.405284734569351) * (turn * turn);  // 4 / pi^2
   auto excess = value_of(disparity);
   auto trade_off = ratio(excess, 1 - value_of(iou) + excess);  // a constant to the gradient
   return diou - N(trade_off) * disparity;
 }
 
-// The derivatives of the overlap of a and b: by the coordinates of a, then of b.
-template <typename T>
-DETKIT_HOST_DEVICE Dual<T> overlap_with_gradient(const Box<T>& a, const Box<T>& b, OverlapMode mode) {
+// The overlap of a and b with its derivatives by the coordinates of a.
+template <OverlapMode mode, typename T>
+DETKIT_HOST_DEVICE Dual<T> overlap_with_gradient(const Box<T>& a, const Box<T>& b) {
   using D = Dual<T>;
-  Box<D> first{D::variable(a.x1, 0), D::variable(a.y1, 1), D::variable(a.x2, 2), D::variable(a.y2, 3)};
-  Box<D> second{D::variable(b.x1, 4), D::variable(b.y1, 5), D::variable(b.x2, 6), D::variable(b.y2, 7)};
-  return overlap(first, second, mode);
+  Box<D> variable{D::variable(a.x1, 0), D::variable(a.y1, 1), D::variable(a.x2, 2), D::variable(a.y2, 3)};
+  Box<D> constant{D(b.x1), D(b.y1), D(b.x2), D(b.y2)};
+  if constexpr (mode != OverlapMode::ciou) return overlap<mode>(variable, D(), constant, D());
+  return overlap<mode>(variable, slant(variable), constant, D(slant(b)));
+}
+
+// Calls `function` with the mode as a constant: `function.template operator()<mode>()`.
+template <typename Function>
+void with_mode(const std::string& name, const Function& function) {
+  if (name == "giou") return function.template operator()<OverlapMode::giou>();
+  if (name == "diou") return function.template operator()<OverlapMode::diou>();
+  if (name == "ciou") return function.template operator()<OverlapMode::ciou>();
+  return function.template operator()<OverlapMode::iou>();
 }
 
 }  // namespace detkit

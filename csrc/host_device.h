@@ -4,5 +4,5 @@
 #if defined(__CUDACC__)
 #define DETKIT_HOST_DEVICE __host__ __device__ __forceinline__
 #else
-#define DETKIT_HOST_DEVICE inline
+#define DETKIT_HOST_DEVICE inline __attribute__((always_inline))
 #endif

@@ -8,6 +8,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <tuple>
+#include <vector>
+
+#include "memory.h"
+#include "vector.h"
 
 namespace detkit {
 namespace {
@@ -25,39 +29,84 @@ const Box<T>* boxes_of(const Tensor& tensor) {
   return reinterpret_cast<const Box<T>*>(tensor.const_data_ptr<T>());
 }
 
+// Boxes coordinate by coordinate, with their slants.
 template <typename T>
-void fill(const Tensor& boxes1, const Tensor& boxes2, OverlapMode mode, Tensor& result) {
-  const Box<T>*rows = boxes_of<T>(boxes1), *columns = boxes_of<T>(boxes2);
+struct Columns {
+  std::vector<T> x1, y1, x2, y2, slants;
+};
+
+template <typename T>
+Columns<T> columns_of(const Tensor& boxes) {
+  int64_t count = boxes.size(0);
+  const Box<T>* data = boxes_of<T>(boxes);
+  Columns<T> columns;
+  for (auto* column : {&columns.x1, &columns.y1, &columns.x2, &columns.y2, &columns.slants}) column->resize(count);
+  for (int64_t i = 0; i < count; ++i) {
+    columns.x1[i] = data[i].x1;
+    columns.y1[i] = data[i].y1;
+    columns.x2[i] = data[i].x2;
+    columns.y2[i] = data[i].y2;
+    columns.slants[i] = slant(data[i]);
+  }
+  return columns;
+}
+
+template <OverlapMode mode, typename T>
+DETKIT_EVERY_MACHINE void fill_row(const Box<T>& box, const Columns<T>& columns, T* __restrict out) {
+  const T *x1 = columns.x1.data(), *y1 = columns.y1.data(), *x2 = columns.x2.data(), *y2 = columns.y2.data();
+  const T* slants = columns.slants.data();
+  T own_slant = mode == OverlapMode::ciou ? slant(box) : T(0);
+  int64_t count = columns.x1.size();
+  for (int64_t i = 0; i < count; ++i) {
+    out[i] = overlap<mode>(box, own_slant, Box<T>{x1[i], y1[i], x2[i], y2[i]}, slants[i]);
+  }
+}
+
+template <typename T>
+void fill(const Tensor& boxes1, const Tensor& boxes2, const std::string& mode, Tensor& result) {
+  const Box<T>* rows = boxes_of<T>(boxes1);
+  Columns<T> columns = columns_of<T>(boxes2);
   int64_t row_count = boxes1.size(0), column_count = boxes2.size(0);
   T* out = result.mutable_data_ptr<T>();
-  torch::stable::parallel_for(0, row_count, rows_per_task(column_count), [&](int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row) {
-      for (int64_t column = 0; column < column_count; ++column) {
-        out[row * column_count + column] = overlap(rows[row], columns[column], mode);
-      }
-    }
+  prefer_large_pages(out, result.numel() * sizeof(T));
+  with_mode(mode, [&]<OverlapMode constant>() {
+    torch::stable::parallel_for(0, row_count, rows_per_task(column_count), [&](int64_t first, int64_t last) {
+      for (int64_t row = first; row < last; ++row) fill_row<constant>(rows[row], columns, out + row * column_count);
+    });
   });
 }
 
-// The gradient of the rows' boxes; `swapped` when the gradient is given the other way round, (columns, rows).
+// The gradient of one box, which `weights` holds with respect to its overlaps, at this stride.
+template <OverlapMode mode, typename T>
+DETKIT_EVERY_MACHINE void gradient_of_box(
+    const Box<T>& box, const Box<T>* others, int64_t count, const T* weights, int64_t stride, T* out) {
+  T sum[4] = {};
+  for (int64_t i = 0; i < count; ++i) {
+    T weight = weights[i * stride];
+    if (weight == T(0)) continue;
+    Dual<T> dual = overlap_with_gradient<mode>(box, others[i]);
+    for (int j = 0; j < 4; ++j) sum[j] += weight * dual.partial[j];
+  }
+  std::copy(sum, sum + 4, out);
+}
+
+// The gradient of `boxes`; `swapped` when the weights are given the other way round, (others, boxes).
 template <typename T>
 void fill_gradient(
-    const Tensor& gradient, const Tensor& boxes1, const Tensor& boxes2, OverlapMode mode, bool swapped, Tensor& result) {
-  const Box<T>*rows = boxes_of<T>(boxes1), *columns = boxes_of<T>(boxes2);
-  int64_t row_count = boxes1.size(0), column_count = boxes2.size(0);
+    const Tensor& gradient, const Tensor& boxes, const Tensor& others, const std::string& mode, bool swapped,
+    Tensor& result) {
+  int64_t count = boxes.size(0), other_count = others.size(0);
+  int64_t box_stride = swapped ? 1 : other_count, other_stride = swapped ? count : 1;
   const T* weights = gradient.const_data_ptr<T>();
   T* out = result.mutable_data_ptr<T>();
-  torch::stable::parallel_for(0, row_count, rows_per_task(column_count), [&](int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row) {
-      T sum[4] = {};
-      for (int64_t column = 0; column < column_count; ++column) {
-        T weight = weights[swapped ? column * row_count + row : row * column_count + column];
-        if (weight == T(0)) continue;
-        Dual<T> dual = overlap_with_gradient(rows[row], columns[column], mode);
-        for (int i = 0; i < 4; ++i) sum[i] += weight * dual.partial[i];
+  with_mode(mode, [&]<OverlapMode constant>() {
+    torch::stable::parallel_for(0, count, rows_per_task(other_count), [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        gradient_of_box<constant>(
+            boxes_of<T>(boxes)[i], boxes_of<T>(others), other_count, weights + i * box_stride, other_stride,
+            out + 4 * i);
       }
-      std::copy(sum, sum + 4, out + 4 * row);
-    }
+    });
   });
 }
 
@@ -66,7 +115,7 @@ Tensor box_iou(Tensor boxes1, Tensor boxes2, std::string mode) {
   boxes2 = torch::stable::contiguous(boxes2);
   Tensor result = torch::stable::new_empty(boxes1, {boxes1.size(0), boxes2.size(0)});
   bool is_double = boxes1.scalar_type() == ScalarType::Double;
-  (is_double ? fill<double> : fill<float>)(boxes1, boxes2, overlap_mode(mode), result);
+  (is_double ? fill<double> : fill<float>)(boxes1, boxes2, mode, result);
   return result;
 }
 
@@ -76,8 +125,8 @@ std::tuple<Tensor, Tensor> box_iou_backward(Tensor gradient, Tensor boxes1, Tens
   boxes2 = torch::stable::contiguous(boxes2);
   Tensor gradient1 = torch::stable::empty_like(boxes1), gradient2 = torch::stable::empty_like(boxes2);
   auto fill = boxes1.scalar_type() == ScalarType::Double ? fill_gradient<double> : fill_gradient<float>;
-  fill(gradient, boxes1, boxes2, overlap_mode(mode), false, gradient1);
-  fill(gradient, boxes2, boxes1, overlap_mode(mode), true, gradient2);
+  fill(gradient, boxes1, boxes2, mode, false, gradient1);
+  fill(gradient, boxes2, boxes1, mode, true, gradient2);
   return {gradient1, gradient2};
 }
 

@@ -119,7 +119,7 @@ DETKIT_INLINE Vector<T> excess(
 
 // An exact IoU takes a division, which is made only where a product finds that it may be large enough.
 template <typename T>
-DETKIT_INLINE bool overlaps_any_inline(const BoxColumns<T>& kept, const Box<T>& box, T own_area, T threshold) {
+DETKIT_EVERY_MACHINE bool overlaps_any(const BoxColumns<T>& kept, const Box<T>& box, T own_area, T threshold) {
   const T nearly = threshold * (1 - 8 * std::numeric_limits<T>::epsilon());
   for (int64_t begin = 0; begin < kept.count; begin += BoxColumns<T>::group) {
     if (any_bit(excess(kept, begin, box, own_area, nearly, false)) &&
@@ -128,15 +128,6 @@ DETKIT_INLINE bool overlaps_any_inline(const BoxColumns<T>& kept, const Box<T>& 
     }
   }
   return false;
-}
-
-DETKIT_EVERY_MACHINE bool overlaps_any(
-    const BoxColumns<float>& kept, const Box<float>& box, float own_area, float threshold) {
-  return overlaps_any_inline(kept, box, own_area, threshold);
-}
-DETKIT_EVERY_MACHINE bool overlaps_any(
-    const BoxColumns<double>& kept, const Box<double>& box, double own_area, double threshold) {
-  return overlaps_any_inline(kept, box, own_area, threshold);
 }
 
 // Each box against all that stay, many at once, while they are few; then against those near it.

@@ -151,7 +151,7 @@ DETKIT_INLINE void gather_bin(
 
 // All bins of a region, of `channels` channels; `out_stride` is the distance from bin to bin.
 template <typename T>
-DETKIT_INLINE void gather_inline(
+DETKIT_EVERY_MACHINE void gather(
     const Plane<const T>& plane, const Region<T>& region, int64_t channels, T* out, int64_t out_stride) {
   int64_t height = region.rows.begins.size() - 1, width = region.columns.begins.size() - 1;
   for (int64_t y = 0; y < height; ++y) {
@@ -175,18 +175,10 @@ DETKIT_INLINE void gather_inline(
   }
 }
 
-DETKIT_EVERY_MACHINE void gather(
-    const Plane<const float>& plane, const Region<float>& region, int64_t channels, float* out, int64_t out_stride) {
-  gather_inline(plane, region, channels, out, out_stride);
-}
-DETKIT_EVERY_MACHINE void gather(
-    const Plane<const double>& plane, const Region<double>& region, int64_t channels, double* out, int64_t out_stride) {
-  gather_inline(plane, region, channels, out, out_stride);
-}
 
 // The reverse: the gradients of a region's bins added to the cells that they were taken from.
 template <typename T>
-DETKIT_INLINE void scatter_inline(
+DETKIT_EVERY_MACHINE void scatter(
     const Plane<T>& plane, const Region<T>& region, int64_t channels, const T* gradient, int64_t gradient_stride) {
   int64_t height = region.rows.begins.size() - 1, width = region.columns.begins.size() - 1;
   for (int64_t y = 0; y < height; ++y) {
@@ -208,15 +200,6 @@ DETKIT_INLINE void scatter_inline(
   }
 }
 
-DETKIT_EVERY_MACHINE void scatter(
-    const Plane<float>& plane, const Region<float>& region, int64_t channels, const float* gradient, int64_t stride) {
-  scatter_inline(plane, region, channels, gradient, stride);
-}
-DETKIT_EVERY_MACHINE void scatter(
-    const Plane<double>& plane, const Region<double>& region, int64_t channels, const double* gradient,
-    int64_t stride) {
-  scatter_inline(plane, region, channels, gradient, stride);
-}
 
 template <typename From, typename To>
 void convert(const From* from, int64_t rows, int64_t columns, int64_t from_stride, To* to, int64_t to_stride) {
