@@ -222,9 +222,12 @@ def _of_model(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _without_pretrained(config: Any) -> Any:
-    """`config` with every pretrained `weights` taken out, at any depth."""
+    """`config` without the file or the download that any `weights` names, at any depth."""
     if isinstance(config, Mapping):
-        return {key: None if key == "weights" else _without_pretrained(value) for key, value in config.items()}
+        return {
+            key: None if key == "weights" and isinstance(value, str) else _without_pretrained(value)
+            for key, value in config.items()
+        }
     if isinstance(config, (list, tuple)):
         return [_without_pretrained(value) for value in config]
     return config

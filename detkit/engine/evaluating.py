@@ -9,7 +9,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from rich.console import Console
+from rich import get_console
 from torch.optim import SGD
 
 from detkit.data import DataModule
@@ -131,7 +131,7 @@ class FullEvaluator(CocoEvaluator):
 def _trainer(config: Namespace) -> Trainer:
     kind, _, number = config.device.partition(":")
     check_precision("--precision", config.precision)
-    bar = progress_bar(Console())
+    bar = progress_bar(get_console())
     try:
         return Trainer(
             accelerator={"cuda": "gpu"}.get(kind, kind),
@@ -149,7 +149,7 @@ def _trainer(config: Namespace) -> Trainer:
 
 
 def _report(evaluations: Mapping[str, CocoEvaluation], config: Namespace) -> None:
-    console = Console()
+    console = get_console()
     for kind, evaluation in evaluations.items():
         console.print(f"COCO {kind}", highlight=False)
         console.print(coco_table(evaluation.metrics, kind), highlight=False, soft_wrap=True)

@@ -65,8 +65,7 @@ class ProgressLines(Callback):
             return
         self.last_line = now
         self.console.print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {batch_idx + 1}/"
-            f"{trainer.num_training_batches}  {_losses(trainer)}",
+            f"{_epoch(trainer)}  step {batch_idx + 1}/{trainer.num_training_batches}  {_losses(trainer)}",
             soft_wrap=True,
         )
 
@@ -80,14 +79,26 @@ class ProgressLines(Callback):
         ]
         accuracy += [f"val loss {float(metrics['val/loss']):.4f}"] if "val/loss" in metrics else []
         seconds = time.monotonic() - self.epoch_start
-        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", _losses(trainer), *accuracy]
+        parts = [_epoch(trainer), _losses(trainer), *accuracy]
         parts += [f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2g}", f"{seconds:.0f} s"]
         self.console.print("  ".join(parts), soft_wrap=True, highlight=False)
 
 
+class EpochBar(RichProgressBar):
+    """Lightning's bar, which counts epochs from 1."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return _epoch(self.trainer)
+
+
 def progress_bar(console: Console) -> RichProgressBar | None:
-    """Lightning's bar where there is a terminal."""
-    return RichProgressBar(leave=False) if console.is_terminal else None
+    """A bar where there is a terminal."""
+    return EpochBar(leave=False) if console.is_terminal else None
+
+
+def _epoch(trainer: Trainer) -> str:
+    last = trainer.max_epochs or -1  # -1: max_steps ends the run
+    return f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last > 0 else "")
 
 
 def _losses(trainer: Trainer) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from rich.console import Console
+from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
@@ -43,6 +44,8 @@ from detkit.evaluation import CocoEvaluator
 from detkit.evaluation.ground_truth import IouType
 from detkit.models import Detector
 from detkit.structures import Category
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Train a detector on images with COCO annotations.
 
@@ -88,7 +91,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--decay_norm_and_bias", type=bool, default=True, help="weight decay on these as well")
     parser.add_argument("--ema", type=float | None, help="decay of a moving average of the weights, such as 0.9998")
-    parser.add_argument("--evaluate", type=list[IouType], default=["bbox"], help="what validation compares")
+    parser.add_argument(
+        "--evaluate",
+        type=list[IouType],
+        default=["bbox"],
+        help="what validation compares; the first decides which is best",
+    )
     parser.add_argument("--validation_loss", type=bool, default=False, help="log losses on the validation images too")
     parser.add_argument("--pictures", type=int, default=4, help="validation images drawn after each validation")
     parser.add_argument("--save_every_n_steps", type=int | None, help="write last.ckpt also within epochs")
@@ -130,28 +138,37 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     quiet_lightning()
     checkpoint = checkpoint_path(config.resume, ("last.ckpt", "best.ckpt")) if config.resume else None
     folder = folder_of(config.resume) if config.resume else Path(config.runs) / _name(config)
-    resumed = read_checkpoint(checkpoint) if checkpoint else None
-    if resumed is None and not config.overwrite:
+    if checkpoint is None and not config.overwrite:
         check_free(folder)
 
     seed_everything(config.seed, workers=True, verbose=False)
     built = build(parser, config)
     _check_num_classes(config, built.data)
     built.model.categories = built.data.categories
-    if resumed is not None:
-        _check_labels(categories_of(resumed), built.data, checkpoint)
-        check_weights(built.model, inference_weights(resumed), checkpoint)
-    elif config.start_from:
+    done = _steps_done(built, checkpoint) if checkpoint else None
+    if checkpoint is None and config.start_from:
         _start_from(built.model, config.start_from)
     module = _module(config, built, _record(parser, config, built.data))
     trainer = _trainer(config, built, folder)
 
-    if resumed is None:
+    if done is None:
         clear(folder)
     else:
-        trainer.loggers[0].resume(resumed["global_step"])
+        trainer.loggers[0].resume(done)
     write_config(folder, _dump(parser, config, "yaml"))
     _fit(trainer, module, built.data, checkpoint)
+    if trainer.global_step == done:
+        logger.warning("%s is a finished run: raise --trainer.max_epochs to train on", folder)
+
+
+def _steps_done(built: Namespace, checkpoint: Path) -> int:
+    """How many steps a checkpoint holds, whose labels and weights must be those of the model."""
+    content = read_checkpoint(checkpoint)
+    _check_labels(categories_of(content), built.data, checkpoint)
+    check_weights(built.model, inference_weights(content), checkpoint)
+    if "loops" not in content:
+        raise InputError(f"{checkpoint} holds a model but no state of a run: begin a new one with --start_from.")
+    return content["global_step"]
 
 
 def _module(config: Namespace, built: Namespace, record: dict[str, Any]) -> DetectionModule:
@@ -168,14 +185,14 @@ def _module(config: Namespace, built: Namespace, record: dict[str, Any]) -> Dete
 
 
 def _trainer(config: Namespace, built: Namespace, folder: Path) -> Trainer:
-    console = Console()
+    console = get_console()
     callbacks: list[Callback | None] = [
         ProgressLines(console),
         progress_bar(console),
         ExactResume(),
         MovingAverage(config.ema) if config.ema is not None else None,
         Pictures(folder / "pictures", config.pictures, built.data.categories) if config.pictures else None,
-        RunCheckpoints(folder, config.save_every_n_steps),
+        RunCheckpoints(folder, config.save_every_n_steps, _monitored(config.evaluate)),
     ]
     arguments = dict(vars(built.trainer))
     check_precision("trainer.precision", arguments["precision"])
@@ -192,6 +209,11 @@ def _trainer(config: Namespace, built: Namespace, folder: Path) -> Trainer:
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _monitored(kinds: Sequence[str]) -> str:
+    """The number that decides which checkpoint is the best: AP of the first thing that is evaluated."""
+    return "val/AP" if not kinds or kinds[0] == "bbox" else f"val/{kinds[0]}/AP"
 
 
 def _fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint: Path | None) -> None:

@@ -62,6 +62,13 @@ def test_pretrained_weights_are_not_needed_again(saved):
     assert read_checkpoint(saved[0])["detkit"]["model"]["init_args"]["weights"] is None
 
 
+def test_only_names_of_pretrained_weights_are_dropped(tmp_path):
+    model = {"class_path": "a.B", "init_args": {"weights": [1.0, 2.0], "trunk": {"init_args": {"weights": "DEFAULT"}}}}
+    save_model(TinyDetector(2), model, tmp_path / "a.ckpt")
+    init_args = read_checkpoint(tmp_path / "a.ckpt")["detkit"]["model"]["init_args"]
+    assert init_args == {"weights": [1.0, 2.0], "trunk": {"init_args": {"weights": None}}}
+
+
 def test_a_foreign_class_needs_trust(saved):
     with pytest.raises(InputError, match=r"tiny.ckpt asks for tiny_detector.TinyDetector.*trust=\[\"tiny_detector\"\]"):
         detkit.load(saved[0])

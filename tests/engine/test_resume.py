@@ -10,6 +10,7 @@ import torch
 from recipes import FASTER_RCNN
 
 from detkit.data import ShapesOptions, draw_shapes
+from detkit.engine.checkpoint import read_checkpoint, write_checkpoint
 from detkit.engine.module import DetectionModule
 
 EPOCHS, STEPS = 3, 4  # steps of an epoch
@@ -176,6 +177,11 @@ def test_wrong_resumes(run_folder, detkit_command, tmp_path):
     status, said = detkit_command("train", "--resume", run_folder, "--model.width", "4")
     assert status == 2
     assert "do not fit the TinyDetector" in said
+    content = read_checkpoint(run_folder / "last.ckpt")
+    write_checkpoint({key: content[key] for key in ("detkit", "state_dict")}, run_folder / "last.ckpt")
+    status, said = detkit_command("train", "--resume", run_folder)
+    assert status == 2
+    assert "--start_from" in said
     (run_folder / "last.ckpt").write_bytes(b"PK")
     status, said = detkit_command("train", "--resume", run_folder)
     assert status == 2
