@@ -1,0 +1,34 @@
+// What every CUDA kernel's launch needs.
+#pragma once
+
+#include <cuda_runtime.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/macros.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace detkit {
+
+constexpr int threads_per_block = 256;
+
+// The stream that torch's own kernels of this device run on at present.
+inline cudaStream_t stream_of(const torch::stable::Tensor& tensor) {
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+
+// Blocks for this many items, whose kernel takes one item per thread and loops over what is left.
+inline unsigned blocks_for(int64_t items) {
+  constexpr int64_t most = 65536;
+  return static_cast<unsigned>(std::min<int64_t>((items + threads_per_block - 1) / threads_per_block, most));
+}
+
+// The first item of a thread and the distance to its next.
+__device__ __forceinline__ int64_t first_item() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ int64_t item_stride() { return int64_t(gridDim.x) * blockDim.x; }
+
+}  // namespace detkit
