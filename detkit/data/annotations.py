@@ -277,7 +277,8 @@ def _is_numbers(values: Any, count: int | None = None) -> bool:
     return (
         isinstance(values, list)
         and (count is None or len(values) == count)
-        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+        and set(map(type, values)) <= {int, float}
+        and all(map(math.isfinite, values))
     )
 
 
