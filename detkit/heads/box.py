@@ -37,6 +37,8 @@ class BoxHead(RegionBranch):
         resolution: height and width of a crop in cells.
         num_classes: classes without background.
         hidden: width of the fully connected layers.
+        layer_norm: normalise after each fully connected layer; training from random weights wants it. It is by region,
+            so that it does not mind a batch with few or no regions.
         delta_weights: weights of the box deltas.
         score_threshold: least score of a detection.
         nms_threshold: IoU above which the less likely of two detections of a class is dropped.
@@ -49,6 +51,7 @@ class BoxHead(RegionBranch):
         resolution: int,
         num_classes: int,
         hidden: int = 1024,
+        layer_norm: bool = False,
         delta_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
         score_threshold: float = 0.05,
         nms_threshold: float = 0.5,
@@ -58,6 +61,8 @@ class BoxHead(RegionBranch):
         self.num_classes = num_classes
         self.fc6 = nn.Linear(in_channels * resolution**2, hidden)
         self.fc7 = nn.Linear(hidden, hidden)
+        self.norm6 = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
+        self.norm7 = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
         self.classes = nn.Linear(hidden, num_classes + 1)
         self.deltas = nn.Linear(hidden, num_classes * 4)
         # Fast R-CNN, section 2.3: Gaussians of standard deviation 0.01 and 0.001.
@@ -72,7 +77,8 @@ class BoxHead(RegionBranch):
 
     def forward(self, region_features: Tensor) -> BoxOutput:
         """Classify and regress the crops ``(R, C, resolution, resolution)``."""
-        hidden = F.relu(self.fc7(F.relu(self.fc6(region_features.flatten(1)))))
+        hidden = F.relu(self.norm6(self.fc6(region_features.flatten(1))))
+        hidden = F.relu(self.norm7(self.fc7(hidden)))
         return BoxOutput(self.classes(hidden), self.deltas(hidden).unflatten(1, (self.num_classes, 4)))
 
     def losses(self, raw: BoxOutput, regions: list[SampledRegions]) -> dict[str, Tensor]:

@@ -23,22 +23,25 @@ class FPN(Neck):
         strides: strides of the incoming maps.
         out_channels: channels of every outgoing map.
         extra_level: add one coarser map, P6, for large anchors (footnote 1 of the paper).
+        batch_norm: normalise after each convolution; training from random weights wants it (He 2018, section 3.1).
 
     Raises:
         InputError: the numbers of channels and of strides differ.
     """
 
     def __init__(
-        self, in_channels: Sequence[int], strides: Sequence[int], out_channels: int = 256, extra_level: bool = True
+        self,
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        out_channels: int = 256,
+        extra_level: bool = True,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         if len(in_channels) != len(strides):
             raise InputError(f"FPN got maps with channels {list(in_channels)} but with strides {list(strides)}")
-        self.lateral = nn.ModuleList(nn.Conv2d(channels, out_channels, 1) for channels in in_channels)
-        self.output = nn.ModuleList(nn.Conv2d(out_channels, out_channels, 3, padding=1) for _ in in_channels)
-        for conv in (*self.lateral, *self.output):
-            nn.init.kaiming_uniform_(conv.weight, a=1)
-            nn.init.zeros_(conv.bias)
+        self.lateral = nn.ModuleList(_convolution(channels, out_channels, 1, batch_norm) for channels in in_channels)
+        self.output = nn.ModuleList(_convolution(out_channels, out_channels, 3, batch_norm) for _ in in_channels)
         self.extra_level = extra_level
         self.strides = [*strides, *([strides[-1] * 2] if extra_level else [])]
         self.channels = [out_channels] * len(self.strides)
@@ -52,3 +55,12 @@ class FPN(Neck):
         if self.extra_level:
             pyramid.append(F.max_pool2d(pyramid[-1], kernel_size=1, stride=2))
         return pyramid
+
+
+def _convolution(in_channels: int, out_channels: int, size: int, batch_norm: bool) -> nn.Module:
+    conv = nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=not batch_norm)
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    if batch_norm:
+        return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
+    nn.init.zeros_(conv.bias)
+    return conv
