@@ -6,7 +6,7 @@ from pathlib import Path
 
 from detkit.engine.cli import evaluate, run, train
 
-CONFIG = "configs/faster_rcnn_shapes.yaml"
+CONFIG = str(Path(__file__).parent.parent / "configs" / "faster_rcnn_shapes.yaml")
 RUN = Path("runs/demo")
 PICTURES = 6
 

@@ -1,0 +1,66 @@
+"""What the README shows works as it is written there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+TINY = [
+    "--data.shapes.counts={train: 8, val: 4, test: 4}",
+    "--data.num_workers=0",
+    "--trainer.max_epochs=1",
+    "--trainer.check_val_every_n_epoch=1",
+    "--trainer.accelerator=cpu",
+]
+
+
+def block(language: str, first_words: str) -> str:
+    """The README's code block of `language` that contains `first_words`."""
+    blocks = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if first_words in text]
+    assert len(blocks) == 1, f"README.md has {len(blocks)} {language} blocks with {first_words!r}"
+    return blocks[0]
+
+
+def run(folder: Path, *command: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_detector_put_together_from_parts():
+    names: dict = {}
+    exec(block("python", "FasterRCNN(backbone="), names)
+    assert set(names["losses"]) == {"rpn_cls", "rpn_box", "box_cls", "box_reg"}
+    assert len(names["detections"]) == 1
+
+
+def test_a_head_in_a_package_of_its_own_is_trained_and_evaluated(tmp_path):
+    package = tmp_path / "my_heads"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "agnostic.py").write_text(block("python", "class AgnosticBoxHead"))
+    (tmp_path / "my_recipe.yaml").write_text(block("yaml", "my_heads.agnostic"))
+
+    run(tmp_path, str(ROOT / "tools/train.py"), "--config", "my_recipe.yaml", *TINY)
+    metrics = (tmp_path / "runs/my_recipe/metrics.csv").read_text()
+    assert "train/box_giou" in metrics.splitlines()[0]
+
+    evaluate = [str(ROOT / "tools/eval.py"), "--checkpoint", "runs/my_recipe/best.ckpt", "--device", "cpu"]
+    assert "Average Precision" in run(tmp_path, *evaluate, "--trust", "my_heads")
+    with pytest.raises(AssertionError, match="my_heads"):
+        run(tmp_path, *evaluate)
+
+
+def test_the_demo_leaves_its_pictures(tmp_path):
+    shown = run(tmp_path, str(ROOT / "tools/demo.py"), *TINY)
+    assert "Average Precision" in shown
+    for name in ("best.ckpt", "metrics.json", "predictions.png", "curves.png"):
+        assert (tmp_path / "runs/demo" / name).stat().st_size > 0
