@@ -22,6 +22,10 @@ USAGE = """usage: detkit train|eval|predict [--help] ...
 
 Command = Callable[[Sequence[str]], None]
 
+# Before torch is loaded, which reads it then: threads that wait for each other soon sleep. Left to spin, they take the
+# cores from the loader's workers, and a training step on two busy cores lasts several times as long.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``detkit``; returns the exit status."""
