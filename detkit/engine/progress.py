@@ -47,6 +47,7 @@ class ProgressLines(Callback):
     def __init__(self, console: Console) -> None:
         self.console = console
         self.last_line = time.monotonic()
+        self.validated = False
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start the clock, also of an epoch that goes on in its middle."""
@@ -69,15 +70,18 @@ class ProgressLines(Callback):
             soft_wrap=True,
         )
 
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """This epoch has numbers of its own."""
+        self.validated = True
+
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """The epoch in one line: losses, validation, learning rate, time."""
         if not trainer.is_global_zero:
             return
-        metrics = trainer.callback_metrics
-        accuracy = [
-            f"{name} {float(metrics['val/' + name]):.3f}" for name in ("AP", "AP50") if "val/" + name in metrics
-        ]
-        accuracy += [f"val loss {float(metrics['val/loss']):.4f}"] if "val/loss" in metrics else []
+        metrics = trainer.callback_metrics if self.validated else {}
+        self.validated = False
+        shown = {"AP": "val/AP", "AP50": "val/AP50", "val loss": "val/loss"}
+        accuracy = [f"{title} {float(metrics[name]):.3f}" for title, name in shown.items() if name in metrics]
         seconds = time.monotonic() - self.epoch_start
         parts = [_epoch(trainer), _losses(trainer), *accuracy]
         parts += [f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2g}", f"{seconds:.0f} s"]

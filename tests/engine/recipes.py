@@ -13,6 +13,15 @@ FASTER_RCNN = {
     "init_args": {
         "backbone": {"class_path": "TimmBackbone", "init_args": {"name": "test_resnet"}},
         "neck": {"class_path": "FPN", "init_args": {"out_channels": 8}},
+        "rpn": {
+            "class_path": "RPN",
+            "init_args": {
+                "candidates": 20,
+                "proposals": 20,
+                "candidates_for_training": 40,
+                "proposals_for_training": 40,
+            },
+        },
         "box_head": {"class_path": "BoxHead", "init_args": {"hidden": 16}},
         "regions_per_image": 16,
         "preprocess": {"class_path": "ShortestEdge", "init_args": {"min_size": 64, "max_size": 96}},

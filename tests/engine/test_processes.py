@@ -28,7 +28,7 @@ def test_two_processes_learn_what_one_learns_with_their_batches(recipe, detkit_c
     two = start("train.py", "--config", path, "--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp")
     status, said = detkit_command("train", "--config", path, "--name", "one", "--data.batch_size", "4")
     assert status == 0, said
-    said = two.communicate(timeout=100)[1]
+    said = two.communicate(timeout=400)[1]
     assert two.returncode == 0, said
     one, both = read_checkpoint("runs/one/last.ckpt"), read_checkpoint("runs/two/last.ckpt")
     assert one["global_step"] == both["global_step"] == 6
@@ -44,7 +44,7 @@ def test_a_killed_run_leaves_a_readable_checkpoint(recipe, tmp_path):
     last = tmp_path / "runs" / "tiny" / "last.ckpt"
     process = start("train.py", "--config", recipe(save_every_n_steps=1), "--trainer.max_epochs", "100000")
     try:
-        end = time.monotonic() + 100
+        end = time.monotonic() + 400
         while not last.exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
         time.sleep(0.3)
@@ -61,6 +61,6 @@ def test_evaluation_without_a_model(shapes_root, tmp_path):
     detections, out = tmp_path / "detections.json", tmp_path / "metrics.json"
     detections.write_text(json.dumps(found))
     process = start("eval.py", "--annotations", str(truth), "--detections", str(detections), "--out", str(out))
-    said = process.communicate(timeout=100)[1]
+    said = process.communicate(timeout=400)[1]
     assert process.returncode == 0, said
     assert json.loads(out.read_text())["bbox"]["AP"] == pytest.approx(1.0)

@@ -13,7 +13,7 @@ from detkit.data import ShapesOptions, draw_shapes
 from detkit.engine.checkpoint import read_checkpoint, write_checkpoint
 from detkit.engine.module import DetectionModule
 
-EPOCHS, STEPS = 3, 4  # steps of an epoch
+EPOCHS, STEPS = 3, 3  # steps of an epoch
 
 
 class Crash(Exception):
@@ -114,7 +114,7 @@ def assert_same(folder: Path, expected: Path) -> None:
         (in_step(1, interrupt), 128 + signal.SIGINT),
         (in_step(2 * STEPS - 1, terminate), 128 + signal.SIGTERM),
         (in_validation(1, terminate), 128 + signal.SIGTERM),
-        (in_step(STEPS + 2, crash), None),
+        (in_step(STEPS + 1, crash), None),
         (in_validation(1, crash), None),
     ],
     ids=["within an epoch", "interrupted", "last step of an epoch", "in validation", "crash", "crash in validation"],
@@ -131,14 +131,14 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(monkeypatch, rcnn, unbroken
     [
         ("--save_every_n_steps", "1", "--data.num_workers", "1"),
         ("--trainer.accumulate_grad_batches", "2"),
-        ("--trainer.max_steps", "10", "--trainer.max_epochs", "-1"),
+        ("--trainer.max_steps", "8", "--trainer.max_epochs", "-1"),
         ("--trainer.val_check_interval", "0.5"),
     ],
     ids=["steps and workers", "accumulation", "max_steps", "validation within epochs"],
 )
 def test_whatever_the_options(monkeypatch, rcnn, unbroken, detkit_command, options):
     expected = unbroken(*options)
-    last = 5 if "--trainer.accumulate_grad_batches" in options else STEPS + 3
+    last = 3 if "--trainer.accumulate_grad_batches" in options else STEPS + 2
     stopped(monkeypatch, detkit_command, in_step(last, crash), "train", "--config", rcnn, *options)
     assert detkit_command("train", "--resume", "runs/rcnn") == (0, "")
     assert_same(Path("runs/rcnn"), expected)
@@ -146,7 +146,7 @@ def test_whatever_the_options(monkeypatch, rcnn, unbroken, detkit_command, optio
 
 def test_the_best_checkpoint_can_be_resumed_too(monkeypatch, rcnn, unbroken, detkit_command):
     expected = unbroken()
-    stopped(monkeypatch, detkit_command, in_step(STEPS + 2, crash), "train", "--config", rcnn)
+    stopped(monkeypatch, detkit_command, in_step(STEPS + 1, crash), "train", "--config", rcnn)
     os.remove("runs/rcnn/last.ckpt")
     assert detkit_command("train", "--resume", "runs/rcnn/best.ckpt") == (0, "")
     assert_same(Path("runs/rcnn"), expected)
