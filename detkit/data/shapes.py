@@ -43,6 +43,7 @@ class ShapesOptions:
         counts: how many pictures each split has.
         image_size: smallest and largest side of a picture in pixels; height and width are drawn independently.
         seed: the same seed gives the same bytes.
+        names: the shapes to draw, which are the classes.
         max_objects: a picture holds 1 to this many shapes.
         min_object_size: diameter of the smallest shape in pixels; the largest is half the picture's shorter side.
         contrast: least distance of a shape's colour from the background's mean in RGB space (0 to 441), and twice the
@@ -55,6 +56,7 @@ class ShapesOptions:
     counts: dict[str, int] = field(default_factory=lambda: {"train": 1000, "val": 200, "test": 200})
     image_size: tuple[int, int] = (128, 192)
     seed: int = 0
+    names: tuple[str, ...] = SHAPE_NAMES
     max_objects: int = 8
     min_object_size: float = 8.0
     contrast: float = 70.0
@@ -68,6 +70,8 @@ class ShapesOptions:
             raise InputError(f"shapes.image_size must be (low, high) with 16 <= low <= high, got {self.image_size}")
         if not self.counts or min(self.counts.values()) < 1:
             raise InputError(f"shapes.counts must give each split at least one picture, got {self.counts}")
+        if not self.names or not set(self.names) <= set(SHAPE_NAMES):
+            raise InputError(f"shapes.names must be some of {', '.join(SHAPE_NAMES)}, got {self.names}")
         if self.max_objects < 1:
             raise InputError(f"shapes.max_objects must be at least 1, got {self.max_objects}")
         if not 4 <= self.min_object_size <= low / 2:
@@ -158,6 +162,7 @@ def _draw_split(work: Path, split: str, number: int, count: int, options: Shapes
     categories = [
         {"id": label + 1, "name": shape, "supercategory": "shape", "keypoints": KEYPOINT_NAMES, "skeleton": SKELETON}
         for label, shape in enumerate(SHAPE_NAMES)
+        if shape in options.names
     ]
     content = {
         "info": {"description": f"Shapes, {split}, seed {options.seed}"},
@@ -209,11 +214,11 @@ def _arrange(random: np.random.Generator, height: int, width: int, options: Shap
     stack: list[_Shape] = []
     for _ in range(int(random.integers(1, options.max_objects + 1))):
         for _ in range(8):
-            shape = _random_shape(random, height, width, options.min_object_size)
+            shape = _random_shape(random, height, width, options)
             if _put_on_top(stack, shape):
                 break
     if random.random() < options.crowd_probability:
-        _put_on_top(stack, _swarm(random, height, width))
+        _put_on_top(stack, _swarm(random, height, width, options))
     return stack
 
 
@@ -228,13 +233,18 @@ def _put_on_top(stack: list[_Shape], shape: _Shape) -> bool:
     return True
 
 
-def _random_shape(random: np.random.Generator, height: int, width: int, smallest: float) -> _Shape:
+def _random_shape(random: np.random.Generator, height: int, width: int, options: ShapesOptions) -> _Shape:
+    smallest = options.min_object_size
     largest = min(height, width) / 2
     radius = smallest * (largest / smallest) ** (random.random() ** 0.7) / 2
     centre = random.uniform(0, 1, 2) * (width, height)
     centre = np.clip(centre, 0.4 * radius, np.array([width, height]) - 0.4 * radius)
-    label = int(random.integers(len(SHAPE_NAMES)))
+    label = _random_label(random, options)
     return _shape(random, label, centre, radius, height, width)
+
+
+def _random_label(random: np.random.Generator, options: ShapesOptions) -> int:
+    return SHAPE_NAMES.index(options.names[int(random.integers(len(options.names)))])
 
 
 def _shape(
@@ -309,9 +319,9 @@ def _keypoints(outline: np.ndarray, centre: np.ndarray, height: int, width: int)
     return np.concatenate([points, np.where(inside, 2.0, 0.0)[:, None]], axis=1) * inside[:, None]
 
 
-def _swarm(random: np.random.Generator, height: int, width: int) -> _Shape:
+def _swarm(random: np.random.Generator, height: int, width: int, options: ShapesOptions) -> _Shape:
     """Many tiny shapes of one kind, annotated as one crowd region."""
-    label = int(random.integers(len(SHAPE_NAMES)))
+    label = _random_label(random, options)
     spread = min(height, width) * random.uniform(0.08, 0.15)
     centre = random.uniform(0.2, 0.8, 2) * (width, height)
     alpha = np.zeros((height, width), dtype=np.float32)
