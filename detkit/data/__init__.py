@@ -3,7 +3,6 @@
 from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
 from detkit.data.datamodule import DataModule
-from detkit.data.images import find_inputs, image_size, read_image, read_video
 from detkit.data.loading import Loader, TrainingDataset, collate, measure_loader
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
@@ -19,10 +18,6 @@ __all__ = [
     "TrainingDataset",
     "collate",
     "draw_shapes",
-    "find_inputs",
     "find_split",
-    "image_size",
     "measure_loader",
-    "read_image",
-    "read_video",
 ]

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detkit.data.annotations import OnBad, PackedAnnotations, read_annotations, read_json
-from detkit.data.images import image_size, read_image, to_tensor
 from detkit.errors import InputError
+from detkit.images import image_size, read_image, to_tensor
 from detkit.structures import Category, Target
 
 logger = logging.getLogger(__name__)

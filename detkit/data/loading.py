@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset
-from detkit.data.images import to_tensor
 from detkit.errors import InputError
+from detkit.images import to_tensor
 from detkit.structures import Target
 
 Sample = tuple[Tensor, Target]

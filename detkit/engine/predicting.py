@@ -17,11 +17,11 @@ from jsonargparse import ArgumentParser, Namespace
 from pycocotools import mask as rle
 from rich.progress import track
 
-from detkit.data.images import VIDEO_SUFFIXES, find_inputs, read_image, read_video
 from detkit.engine.checkpoint import checkpoint_path, load
 from detkit.engine.command import command_parser, parse, write_json
 from detkit.engine.signals import Interrupted, SignalListener
 from detkit.errors import InputError
+from detkit.images import VIDEO_SUFFIXES, find_inputs, read_image, read_video
 from detkit.models import Detector
 from detkit.structures import Category, Detections
 from detkit.visualization import draw_detections, write_image

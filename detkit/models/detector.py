@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detkit.data.images import read_image
 from detkit.errors import InputError
+from detkit.images import read_image
 from detkit.structures import Category, Detections, Target
 
 ImageInput = str | Path | np.ndarray | Tensor

@@ -12,8 +12,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from detkit.data import CocoDataset, find_split
-from detkit.data.images import read_image
 from detkit.errors import InputError
+from detkit.images import read_image
 from detkit.structures import Category
 
 

@@ -12,8 +12,9 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 import detkit.data.shapes as shapes
-from detkit.data import CocoDataset, ShapesOptions, draw_shapes, find_split, read_image
+from detkit.data import CocoDataset, ShapesOptions, draw_shapes, find_split
 from detkit.errors import InputError
+from detkit.images import read_image
 
 OPTIONS = ShapesOptions(counts={"train": 60, "val": 10}, image_size=(96, 140), crowd_probability=0.3, png_fraction=0.3)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_detector import TinyDetector
 
-from detkit.data.images import read_video
+from detkit.images import read_video
 
 TRUST = ("--trust", "tiny_detector")
 

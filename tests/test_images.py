@@ -8,9 +8,8 @@ import torch
 from picture_files import noise, write_image
 from PIL import Image
 
-from detkit.data import find_inputs, image_size, read_image, read_video
-from detkit.data.images import to_tensor
 from detkit.errors import InputError
+from detkit.images import find_inputs, image_size, read_image, read_video, to_tensor
 
 SUFFIXES = ["png", "bmp", "webp", "tif"]
 
