@@ -38,9 +38,9 @@ $(VENV)/.installed: $(SOURCES) $(VENV)/.torch
 	$(BIN)/python -m pip install --editable .
 	@touch $@
 
-$(VENV)/.test-installed: $(VENV)/.installed
+$(VENV)/.test-installed: $(SOURCES) $(VENV)/.torch
 	$(BIN)/python -m pip install --editable ".[test]"
-	@touch $@
+	@touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info detkit/*.so runs
