@@ -210,7 +210,7 @@ class _Shape:
 
 
 def _arrange(random: np.random.Generator, height: int, width: int, options: ShapesOptions) -> list[_Shape]:
-    """Shapes from back to front; one that would hide more than three quarters of another is moved or given up."""
+    """Shapes from back to front; one that would hide more than half of another is moved or given up."""
     stack: list[_Shape] = []
     for _ in range(int(random.integers(1, options.max_objects + 1))):
         for _ in range(8):
@@ -224,7 +224,7 @@ def _arrange(random: np.random.Generator, height: int, width: int, options: Shap
 
 def _put_on_top(stack: list[_Shape], shape: _Shape) -> bool:
     remains = [below.visible & ~shape.solid for below in stack]
-    enough = (left.sum() >= max(0.25 * below.full, 12) for left, below in zip(remains, stack, strict=True))
+    enough = (left.sum() >= max(0.5 * below.full, 12) for left, below in zip(remains, stack, strict=True))
     if shape.full < 12 or not all(enough):
         return False
     for below, left in zip(stack, remains, strict=True):
@@ -236,7 +236,7 @@ def _put_on_top(stack: list[_Shape], shape: _Shape) -> bool:
 def _random_shape(random: np.random.Generator, height: int, width: int, options: ShapesOptions) -> _Shape:
     smallest = options.min_object_size
     largest = min(height, width) / 2
-    radius = smallest * (largest / smallest) ** (random.random() ** 0.7) / 2
+    radius = smallest * (largest / smallest) ** (random.random() ** 0.5) / 2
     centre = random.uniform(0, 1, 2) * (width, height)
     centre = np.clip(centre, 0.4 * radius, np.array([width, height]) - 0.4 * radius)
     label = _random_label(random, options)
