@@ -5,9 +5,11 @@ stable ABI, so they run on any torch from 2.11 on, and on any Python. Without a 
 them and its operations run as plain torch.
 
 Environment variables:
-    DETKIT_CUDA           auto (default): build the CUDA kernels where nvcc and a CUDA torch are found; 0: never;
-                          1: fail where they cannot be built.
-    DETKIT_CUDA_ARCHS     compute capabilities to compile for (default "75 80 90 100"); PTX of the last is added.
+    DETKIT_CUDA           auto (default): build the CUDA kernels where nvcc and a CUDA torch of one version are found;
+                          0: never; 1: fail where they cannot be built.
+    DETKIT_CUDA_ARCHS     compute capabilities to compile for, as "75 80 90 100", which is what a wheel that travels
+                          should have. Default: those of this machine's GPUs; without one, code for 75 that the driver
+                          of any newer GPU translates when it is first used, which is quick to build.
     CXX, NVCC             the compilers (default c++ and nvcc).
 """
 
@@ -27,7 +29,6 @@ from build_backend import OLDEST_TORCH, find_torch, torch_cuda_version
 CXX = os.environ.get("CXX", "c++")
 NVCC = os.environ.get("NVCC", "nvcc")
 CUDA = os.environ.get("DETKIT_CUDA", "auto")
-CUDA_ARCHS = os.environ.get("DETKIT_CUDA_ARCHS", "75 80 90 100").split()
 
 CXX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
 # Kernels must round as torch does, so no multiplication is fused with an addition behind our back.
@@ -48,8 +49,12 @@ class BuildKernels(build_ext):
 
     def build_extension(self, extension: Extension) -> None:
         target = Path(self.get_ext_fullpath(extension.name))
-        inputs = [Path(path) for path in (*extension.sources, *extension.depends)]
-        if target.exists() and all(path.stat().st_mtime < target.stat().st_mtime for path in inputs):
+        in_source = Path(self.get_ext_filename(extension.name))
+        inputs = [Path(path) for path in (*extension.sources, *extension.depends, "setup.py")]
+        if self.editable_mode and is_newer(in_source, inputs):  # an editable install builds in an empty folder
+            self.mkpath(str(target.parent))
+            self.copy_file(str(in_source), str(target))
+        if is_newer(target, inputs):
             return
         must_build = extension.name.endswith("_cuda") and CUDA == "1"
         try:
@@ -110,9 +115,24 @@ def nvcc_flags(torch: Path) -> list[str]:
     banner = subprocess.run([NVCC, "--version"], capture_output=True, text=True, check=True).stdout
     if f"release {cuda.split('.')[0]}." not in banner:
         raise BuildFailed(f"nvcc is of another CUDA than torch's {cuda}")
-    archs = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in CUDA_ARCHS]
-    newest = CUDA_ARCHS[-1]
-    return [*NVCC_FLAGS, *archs, f"-gencode=arch=compute_{newest},code=compute_{newest}"]
+    archs = os.environ.get("DETKIT_CUDA_ARCHS", "").split() or archs_of_this_machine()
+    native = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+    newest = archs[-1] if archs else "75"
+    return [*NVCC_FLAGS, *native, f"-gencode=arch=compute_{newest},code=compute_{newest}"]
+
+
+def archs_of_this_machine() -> list[str]:
+    """The compute capabilities of the GPUs that are here, such as ["80", "90"]; none where there is no GPU."""
+    query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return sorted({line.replace(".", "") for line in answer.split()}, key=int)
+
+
+def is_newer(output: Path, inputs: list[Path]) -> bool:
+    return output.exists() and all(path.stat().st_mtime < output.stat().st_mtime for path in inputs)
 
 
 def run(command: list[str]) -> None:
