@@ -53,7 +53,7 @@ def make_model():
                 candidates_for_training=200,
                 candidates=200,
                 proposals_for_training=100,
-                proposals=50,
+                proposals=20,
             ),
             "box_head": partial(BoxHead, hidden=64, score_threshold=score_threshold),
             "region_pool": RegionAlign(canonical_size=64),
@@ -73,11 +73,11 @@ def pictures():
     second = (torch.rand(3, 120, 90, generator=generator) * 60).to(torch.uint8)
     first[0, 10:50, 12:40] = 220
     first[1, 30:80, 60:110] = 200
-    second[2, 20:100, 10:60] = 210
-    second[0, 60:90, 60:85] = 220
+    second[2, 40:110, 6:50] = 210
+    second[0, 15:50, 66:86] = 220
     targets = [
         Target(torch.tensor([[12.0, 10, 40, 50], [60, 30, 110, 80]]), torch.tensor([0, 1]), image_id="first"),
-        Target(torch.tensor([[10.0, 20, 60, 100], [60, 60, 85, 90]]), torch.tensor([2, 0]), image_id="second"),
+        Target(torch.tensor([[6.0, 40, 50, 110], [66, 15, 86, 50]]), torch.tensor([2, 0]), image_id="second"),
     ]
     return [first, second], targets
 
