@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import cv2
@@ -263,7 +264,9 @@ def test_resumed_run_sees_what_the_unbroken_one_sees(root: Path, tmp_path: Path,
 
 def seen_by(rank: int, world_size: int, root: Path, meeting: Path) -> tuple[list[list[int]], list[int]]:
     """The images of each training batch of epoch 1, and those evaluated, on one of several processes."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size, timeout=timedelta(minutes=2)
+    )
     try:
         data = DataModule(root, batch_size=4 // world_size, eval_batch_size=2, num_workers=0, augmentation=ALL)
         train = [[target.image_id for target in targets] for _, targets in epoch_of(data, 1)]
@@ -275,7 +278,8 @@ def seen_by(rank: int, world_size: int, root: Path, meeting: Path) -> tuple[list
 def test_two_processes_see_what_one_sees(root: Path, tmp_path: Path):
     meeting = tmp_path / "meeting"
     code = (
-        f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path\n"
+        f"import sys, json; sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]}\n"
+        "from pathlib import Path\n"
         "from test_datamodule import seen_by\n"
         f"print(json.dumps(seen_by(1, 2, Path({str(root)!r}), Path({str(meeting)!r}))))"
     )
