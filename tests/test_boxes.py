@@ -81,7 +81,9 @@ class TestDeltaCoder:
             encoded = coder.encode(references, decoded)
         assert decoded.dtype == encoded.dtype == torch.float32
         assert torch.equal(decoded, coder.decode(references, deltas.float()))
-        assert coder.encode(references.to(dtype), references.to(dtype)).dtype == torch.float32
+        half, objects = references.to(dtype), _boxes(20, 4).to(dtype)
+        assert torch.equal(coder.encode(half, objects), coder.encode(half.float(), objects.float()))
+        assert torch.equal(coder.decode(half, deltas), coder.decode(half.float(), deltas.float()))
 
     def test_shapes_broadcast_and_may_be_empty(self):
         coder = DeltaCoder()
