@@ -14,6 +14,7 @@ TINY = [
     "--data.shapes.counts={train: 8, val: 4, test: 4}",
     "--data.num_workers=0",
     "--trainer.max_epochs=1",
+    "--trainer.log_every_n_steps=1",
     "--trainer.check_val_every_n_epoch=1",
     "--trainer.accelerator=cpu",
 ]

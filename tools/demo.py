@@ -30,7 +30,7 @@ def draw(checkpoint: str) -> None:
     model = detkit.load(checkpoint)
     drawn = read_checkpoint(checkpoint)["detkit"]["config"]["data"]["shapes"]
     dataset = DataModule(shapes=ShapesOptions(**drawn), eval_split="test").eval_dataset
-    images, targets = zip(*(dataset[index] for index in range(PICTURES)), strict=True)
+    images, targets = zip(*(dataset[index] for index in range(min(PICTURES, len(dataset)))), strict=True)
     save_comparison(RUN / "predictions.png", images, targets, model.predict(list(images)), model.categories)
     plot_curves(RUN / "metrics.csv", RUN / "curves.png")
 
