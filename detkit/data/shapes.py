@@ -30,7 +30,7 @@ KEYPOINT_NAMES = ("centre", "top", "right", "bottom", "left")
 SKELETON = ((1, 2), (1, 3), (1, 4), (1, 5))
 
 _MARKER = "shapes.json"
-_VERSION = 2  # raise it whenever the same parameters give other pictures
+_VERSION = 3  # raise it whenever the same parameters give other pictures
 _FINENESS = 8  # shapes are drawn this much larger and averaged
 _SHIFT = 4  # OpenCV takes coordinates in 1/16 pixel
 

@@ -285,7 +285,7 @@ def test_two_processes_see_what_one_sees(root: Path, tmp_path: Path):
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     train, evaluated = seen_by(0, 2, root, meeting)
-    other_train, other_evaluated = json.loads(other.communicate(timeout=60)[0])
+    other_train, other_evaluated = json.loads(other.communicate(timeout=300)[0])
     data = DataModule(root, batch_size=4, num_workers=0, augmentation=ALL)
     whole = [[target.image_id for target in targets] for _, targets in epoch_of(data, 1)]
     assert [a + b for a, b in zip(train, other_train, strict=True)] == whole
@@ -410,5 +410,5 @@ def test_program_ends_though_a_loader_holds_workers(root: Path):
         "loader = data.train_dataloader(); batches = iter(loader); next(batches)\n"
         "sys.stored = loader, batches; print('seen')"
     )
-    ended = subprocess.run([sys.executable, "-c", code], timeout=60, capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], timeout=300, capture_output=True, text=True, check=True)
     assert ended.stdout == "seen\n"

@@ -220,6 +220,8 @@ def test_foreign_folder_is_left_alone(tmp_path: Path):
         {"counts": {"train": 0}},
         {"image_size": (8, 100)},
         {"image_size": (100, 50)},
+        {"names": ()},
+        {"names": ("disc", "blob")},
         {"max_objects": 0},
         {"min_object_size": 200.0},
     ],
@@ -229,7 +231,15 @@ def test_options_out_of_range(options):
         ShapesOptions(**options)
 
 
-def test_noise_and_contrast_are_arguments(tmp_path: Path):
+def test_some_shapes_only(tmp_path: Path):
+    options = ShapesOptions(counts={"train": 20}, names=("star", "box"), crowd_probability=0.5)
+    dataset = CocoDataset(*find_split(draw_shapes(tmp_path / "a", options), "train"))
+    assert [category.name for category in dataset.categories] == ["box", "star"]
+    labels = {label for index in range(20) for label in dataset.target(index).labels.tolist()}
+    assert labels == {0, 1}
+
+
+def test_noise_is_an_argument(tmp_path: Path):
     def graininess(noise: float) -> float:
         options = ShapesOptions(counts={"train": 20}, noise=noise, png_fraction=1.0, seed=3)
         root = draw_shapes(tmp_path / str(noise), options)
