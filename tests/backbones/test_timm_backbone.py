@@ -131,6 +131,12 @@ def test_frozen_stages_are_what_their_map_depends_on(name, frozen_stages):
     assert {name for name, parameter in trunk.named_parameters() if not parameter.requires_grad} == needed
 
 
+def test_compiles_as_one_graph():
+    trunk, images = TimmBackbone("resnet10t").eval(), torch.rand(1, 3, 64, 64)
+    compiled = torch.compile(trunk, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(images), trunk(images))
+
+
 def test_frozen_stages_below_the_returned_ones():
     frozen, free = TimmBackbone("resnet10t", stages=[4, 5], frozen_stages=2), TimmBackbone("resnet10t", stages=[4, 5])
     names = {name.split(".")[1] for name, parameter in frozen.named_parameters() if not parameter.requires_grad}

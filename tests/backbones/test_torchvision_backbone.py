@@ -147,6 +147,12 @@ def test_chosen_stages(stages):
         assert torch.equal(map_, maps[stage - 1])
 
 
+def test_compiles_as_one_graph():
+    trunk, images = TorchvisionBackbone("resnet18").eval(), torch.rand(1, 3, 64, 64)
+    compiled = torch.compile(trunk, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(images), trunk(images))
+
+
 def test_blocks_after_the_last_stage_are_not_kept():
     names = {name.split(".")[1] for name in TorchvisionBackbone("resnet18", stages=[2, 3]).state_dict()}
     assert names == {"conv1", "bn1", "layer1", "layer2"}
