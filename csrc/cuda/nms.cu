@@ -102,7 +102,7 @@ Tensor ranking(const Tensor& scores) {
   std::array<StableIValue, 4> stack{
       torch::stable::detail::from(scores), torch::stable::detail::from(std::optional<bool>(true)),
       torch::stable::detail::from(int64_t(0)), torch::stable::detail::from(true)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
   torch::stable::detail::to<Tensor>(stack[0]);  // the sorted scores, which are ours to release
   return torch::stable::detail::to<Tensor>(stack[1]);
 }
