@@ -168,7 +168,7 @@ class RPN(nn.Module):
         self, boxes: Tensor, scores: Tensor, levels: Tensor, image_size: tuple[int, int], count: int
     ) -> Tensor:
         boxes = clip_boxes(boxes, image_size)
-        usable = at_least(boxes, 1e-3) & boxes.isfinite().all(dim=1) & scores.isfinite()
+        usable = at_least(boxes, 1e-3) & scores.isfinite()
         boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
         return boxes[batched_nms(boxes, scores, levels, self.nms_threshold)[:count]]
 

@@ -30,7 +30,7 @@ def select_detections(
     """
     boxes = clip_boxes(boxes.float(), image_size)
     scores = scores.float()
-    likely = (scores > score_threshold) & at_least(boxes, 1e-2) & boxes.isfinite().all(dim=-1)
+    likely = (scores > score_threshold) & at_least(boxes, 1e-2)
     region, label = torch.where(likely)
     boxes, scores = boxes[region, label], scores[region, label]
     kept = batched_nms(boxes, scores, label, nms_threshold)[:count]
