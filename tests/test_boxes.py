@@ -158,3 +158,7 @@ def test_area_and_least_size():
     assert at_least(measured, 2).tolist() == [True, False, True]
     assert at_least(measured, 3).tolist() == [False, False, True]
     assert at_least(measured[:0], 3).shape == (0,)
+    for coordinate in range(4):
+        broken = torch.tensor([[0.0, 0.0, 9.0, 9.0]])
+        broken[0, coordinate] = torch.nan
+        assert not at_least(broken, 0)

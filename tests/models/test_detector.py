@@ -83,7 +83,7 @@ class TestTargets:
     )
     def test_with_bad_boxes_are_refused_by_the_image_s_id(self, model, box):
         good = Target(BOX.repeat(3, 1), LABEL.repeat(3), image_id=4)
-        bad = Target(torch.cat((BOX, torch.tensor([box]).float())), LABEL.repeat(2), image_id="street.jpg")
+        bad = Target(torch.cat((torch.tensor([box]).float(), BOX)), LABEL.repeat(2), image_id="street.jpg")
         with pytest.raises(
             InputError, match=r"targets\[2\], image id street\.jpg: box \[.*\] with label 0 is not x1 < x2"
         ):
