@@ -25,7 +25,7 @@ def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
 
 
 def at_least(boxes: Tensor, size: float) -> Tensor:
-    """Which of `boxes` ``(..., 4)`` are at least `size` pixels wide and high; bool ``(...,)``. One with a NaN is not."""
+    """Which of `boxes` ``(..., 4)`` are at least `size` pixels wide and high, NaN is not; bool ``(...,)``."""
     return (boxes[..., 2:] - boxes[..., :2] >= size).all(dim=-1)
 
 
