@@ -54,7 +54,7 @@ class BuildKernels(build_ext):
         if self.editable_mode and is_newer(in_source, inputs):  # an editable install builds in an empty folder
             self.mkpath(str(target.parent))
             self.copy_file(str(in_source), str(target))
-        if is_newer(target, inputs):
+        if is_newer(target, inputs) and not self.force:
             return
         must_build = extension.name.endswith("_cuda") and CUDA == "1"
         try:
