@@ -31,6 +31,7 @@ Colour = tuple[int, int, int]
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, both ``(N,)``."""
 
+_COLOURLESS = {".pgm", ".pbm"}
 _CROWD: Colour = (150, 150, 150)
 _MASK_OPACITY = 0.4
 _CELL = 480
@@ -145,7 +146,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
         InputError: OpenCV writes no such format.
     """
     path = Path(path)
-    if not cv2.haveImageWriter(f"image{path.suffix}"):
+    if not cv2.haveImageWriter(f"image{path.suffix}") or path.suffix.lower() in _COLOURLESS:
         raise InputError(f"{path}: no picture can be written as {path.suffix!r}; name it .png or .jpg")
     _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(to_picture(image), cv2.COLOR_RGB2BGR))
     _write(path, encoded.tobytes())

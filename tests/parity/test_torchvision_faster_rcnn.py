@@ -12,6 +12,20 @@ from detkit.weights import from_torchvision
 
 CLASSES = 7
 SEEDS = [0, 1]
+LOSSES = {
+    "rpn_cls": "loss_objectness",
+    "rpn_box": "loss_rpn_box_reg",
+    "box_cls": "loss_classifier",
+    "box_reg": "loss_box_reg",
+}
+PARAMETERS = {  # one of every part, by our and by torchvision's name
+    "backbone.trunk.conv1.weight": "backbone.body.conv1.weight",
+    "neck.output.0.weight": "backbone.fpn.layer_blocks.0.0.weight",
+    "neck.lateral.3.bias": "backbone.fpn.inner_blocks.3.0.bias",
+    "rpn.conv.weight": "rpn.head.conv.0.0.weight",
+    "rpn.deltas.bias": "rpn.head.bbox_pred.bias",
+    "box_head.fc6.weight": "roi_heads.box_head.fc6.weight",
+}
 
 
 @pytest.fixture(scope="module", params=SEEDS)
@@ -93,7 +107,7 @@ def _nearest(detections, result):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_losses_are_equal_with_the_same_sampling(twins, training, monkeypatch):
+def test_losses_and_gradients_are_equal_with_the_same_sampling(twins, training, monkeypatch):
     theirs, ours = twins
     images = _images(5)
     targets = _targets(images, 6)
@@ -103,14 +117,14 @@ def test_losses_are_equal_with_the_same_sampling(twins, training, monkeypatch):
     theirs, ours = copy.deepcopy(theirs).train(), copy.deepcopy(ours).train(training)
     theirs.backbone.train(training)
     expected, losses = theirs(images, theirs_targets), ours(images, targets)
-    for name, theirs_name in {
-        "rpn_cls": "loss_objectness",
-        "rpn_box": "loss_rpn_box_reg",
-        "box_cls": "loss_classifier",
-        "box_reg": "loss_box_reg",
-    }.items():
+    for name, theirs_name in LOSSES.items():
         assert expected[theirs_name] > 0
         torch.testing.assert_close(losses[name], expected[theirs_name], rtol=1e-4, atol=1e-5)
+    sum(expected.values()).backward()
+    sum(losses.values()).backward()
+    for name, theirs_name in PARAMETERS.items():
+        wanted, gradient = theirs.get_parameter(theirs_name).grad, ours.get_parameter(name).grad
+        assert (gradient - wanted).norm() < 1e-3 * wanted.norm(), name
 
 
 def test_names_of_older_releases_load(twins):
