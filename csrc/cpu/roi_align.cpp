@@ -14,7 +14,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "memory.h"
+#include "channel_blocks.h"
 #include "vector.h"
 
 namespace detkit {
@@ -22,7 +22,6 @@ namespace {
 
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
-using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
@@ -33,12 +32,6 @@ struct Cropping {
   bool aligned, channels_last;
 
   int64_t bins() const { return height * width; }
-};
-
-struct MapSize {
-  int64_t height, width;
-
-  int64_t cells() const { return height * width; }
 };
 
 // A row or a column of the map and its weight in a bin.
@@ -124,15 +117,6 @@ std::vector<Region<T>> collect_regions(
   return regions;
 }
 
-// One block of channels of a map, with the channels of a cell side by side.
-template <typename T>
-struct Plane {
-  T* data;
-  int64_t row_stride, cell_stride;  // in numbers
-
-  DETKIT_INLINE T* cell(int64_t row, int64_t column) const { return data + row * row_stride + column * cell_stride; }
-};
-
 // The average over one bin, of `count` vectors of channels.
 template <int count, typename T>
 DETKIT_INLINE void gather_bin(
@@ -175,7 +159,6 @@ DETKIT_EVERY_MACHINE void gather(
   }
 }
 
-
 // The reverse: the gradients of a region's bins added to the cells that they were taken from.
 template <typename T>
 DETKIT_EVERY_MACHINE void scatter(
@@ -200,129 +183,12 @@ DETKIT_EVERY_MACHINE void scatter(
   }
 }
 
-
-template <typename From, typename To>
-void convert(const From* from, int64_t rows, int64_t columns, int64_t from_stride, To* to, int64_t to_stride) {
-  for (int64_t row = 0; row < rows; ++row) {
-    const From* own = from + row * from_stride;
-    std::transform(own, own + columns, to + row * to_stride, [](From value) { return static_cast<To>(value); });
-  }
-}
-
-// Rows of channels, as the kernels want them, from a tensor that is channels-last or has a plane for each channel.
-template <typename From, typename To>
-void read_block(
-    const From* tensor, bool channels_last, int64_t cells, int64_t channels, int64_t channel, int64_t count, To* to) {
-  if (channels_last) {
-    convert(tensor + channel, cells, count, channels, to, count);
-  } else {
-    transpose(tensor + channel * cells, count, cells, cells, to, count);
-  }
-}
-
-// The reverse of `read_block`.
-template <typename From, typename To>
-void write_block(
-    const From* from, bool channels_last, int64_t cells, int64_t channels, int64_t channel, int64_t count, To* tensor) {
-  if (channels_last) {
-    convert(from, cells, count, count, tensor + channel, channels);
-  } else {
-    transpose(from, cells, count, count, tensor + channel * cells, cells);
-  }
-}
-
-// The channels in blocks of four vectors, or narrower ones where that leaves threads without work.
-struct Blocks {
-  int64_t channels, width;
-
-  int64_t count() const { return (channels + width - 1) / width; }
-  int64_t begin(int64_t block) const { return block * width; }
-  int64_t size(int64_t block) const { return std::min(width, channels - begin(block)); }
-};
-
 template <typename T>
-Blocks split_channels(int64_t channels, int64_t tasks_per_block) {
-  Blocks blocks{channels, 4 * lanes<T>};
-  int64_t threads = torch::stable::get_num_threads();
-  while (blocks.width > lanes<T> && blocks.count() * tasks_per_block < threads) blocks.width /= 2;
-  return blocks;
-}
-
-template <typename T>
-Tensor new_scratch(const Tensor& like, int64_t count) {
-  Tensor scratch = torch::stable::new_empty(
-      like, {count}, std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float);
-  prefer_large_pages(scratch.mutable_data_ptr<T>(), count * sizeof(T));
-  return scratch;
-}
-
-Tensor new_result(const Tensor& like, std::initializer_list<int64_t> shape, bool channels_last) {
-  Tensor result = torch::stable::empty(
-      shape, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
-      channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
-  prefer_large_pages(result.mutable_data_ptr(), result.numel() * result.element_size());
-  return result;
-}
-
-// One level's maps of all images, block by block.
-template <typename From, typename T>
-class LevelBlocks {
- public:
-  LevelBlocks(const Tensor& maps, const Blocks& blocks, bool channels_last)
-      : size_{maps.size(2), maps.size(3)}, blocks_(blocks), in_place_(channels_last && std::is_same_v<From, T>) {
-    if constexpr (std::is_same_v<From, T>) {
-      if (in_place_) data_ = maps.const_data_ptr<T>();
-    }
-    if (!in_place_) rearrange(maps, channels_last);
-  }
-
-  Plane<const T> plane(int64_t image, int64_t block) const {
-    const T* map = data_ + image * blocks_.channels * size_.cells();
-    if (in_place_) return {map + blocks_.begin(block), size_.width * blocks_.channels, blocks_.channels};
-    int64_t width = blocks_.size(block);
-    return {map + blocks_.begin(block) * size_.cells(), size_.width * width, width};
-  }
-
- private:
-  void rearrange(const Tensor& maps, bool channels_last) {
-    int64_t map_numel = blocks_.channels * size_.cells();
-    scratch_ = new_scratch<T>(maps, maps.numel());
-    T* to = scratch_.mutable_data_ptr<T>();
-    const From* from = maps.const_data_ptr<From>();
-    torch::stable::parallel_for(0, maps.size(0) * blocks_.count(), 1, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) {
-        int64_t image = i / blocks_.count(), block = i % blocks_.count(), channel = blocks_.begin(block);
-        read_block(
-            from + image * map_numel, channels_last, size_.cells(), blocks_.channels, channel, blocks_.size(block),
-            to + image * map_numel + channel * size_.cells());
-      }
-    });
-    data_ = to;
-  }
-
-  MapSize size_;
-  Blocks blocks_;
-  bool in_place_;
-  Tensor scratch_;
-  const T* data_ = nullptr;
-};
-
-// The regions of each map, a map being a level of an image.
-struct RegionsByMap {
-  std::vector<int64_t> members;  // region by region, map by map
-  std::vector<int64_t> begins;   // of each map, and the end of the last
-};
-
-template <typename T>
-RegionsByMap group_by_map(const std::vector<Region<T>>& regions, int64_t levels, int64_t batch) {
-  RegionsByMap groups{std::vector<int64_t>(regions.size()), std::vector<int64_t>(levels * batch + 1)};
-  for (const Region<T>& region : regions) ++groups.begins[region.level * batch + region.image + 1];
-  for (size_t map = 1; map < groups.begins.size(); ++map) groups.begins[map] += groups.begins[map - 1];
-  std::vector<int64_t> next = groups.begins;
-  for (size_t k = 0; k < regions.size(); ++k) {
-    groups.members[next[regions[k].level * batch + regions[k].image]++] = k;
-  }
-  return groups;
+RegionsByMap group_regions(const std::vector<Region<T>>& regions, int64_t levels, int64_t batch) {
+  std::vector<int64_t> maps;
+  maps.reserve(regions.size());
+  for (const Region<T>& region : regions) maps.push_back(region.level * batch + region.image);
+  return group_by_map(maps, levels * batch);
 }
 
 template <typename From, typename T>
@@ -332,7 +198,7 @@ Tensor crop(const std::vector<Tensor>& features, const Tensor& rois, const Tenso
   std::vector<MapSize> sizes;
   for (const Tensor& maps : features) sizes.push_back({maps.size(2), maps.size(3)});
   std::vector<Region<T>> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
-  RegionsByMap groups = group_by_map(regions, features.size(), batch);
+  RegionsByMap groups = group_regions(regions, features.size(), batch);
   Tensor result =
       new_result(features[0], {region_count, channels, cropping.height, cropping.width}, cropping.channels_last);
   if (result.numel() == 0) return result;
@@ -379,7 +245,7 @@ std::vector<Tensor> spread(
     const std::vector<MapSize>& sizes) {
   int64_t channels = gradient.size(1), level_count = sizes.size(), map_count = level_count * batch;
   std::vector<Region<T>> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
-  RegionsByMap groups = group_by_map(regions, level_count, batch);
+  RegionsByMap groups = group_regions(regions, level_count, batch);
   const From* gradient_data = gradient.const_data_ptr<From>();
 
   std::vector<Tensor> results;
