@@ -3,7 +3,8 @@
     python tools/benchmark.py ops --threads 1 --out ops.json
 
 Every case is run by both in turns, so that what else the machine does falls on both alike. The numbers are medians
-over the repetitions, the spread is the range that the middle half of them covers.
+over the repetitions, the spread is the range that the middle half of the ratios covers. With one thread the time is
+the processor's, which other programs don't lengthen; with more it is the time that passes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from torch import Tensor
 from detkit import ops
 
 SHORTEST_SAMPLE = 0.005  # seconds; shorter calls are repeated within a sample
+FEWEST_REPETITIONS = 3  # of a case that takes too long for more
 PYRAMID_SCALES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
 
 
@@ -50,6 +52,7 @@ class Measurement:
     ratio: float
     ratio_low: float
     ratio_high: float
+    repetitions: int
 
 
 def main() -> None:
@@ -58,6 +61,12 @@ def main() -> None:
     command = commands.add_parser("ops", help="the operations of detkit.ops")
     command.add_argument("--threads", type=int, default=1, help="threads of either side (default: 1)")
     command.add_argument("--repetitions", type=int, default=11, help="samples per case, at least 10 (default: 11)")
+    command.add_argument(
+        "--longest-case",
+        type=float,
+        default=120,
+        help=f"seconds after which a case gets no more samples, once it has {FEWEST_REPETITIONS} (default: 120)",
+    )
     command.add_argument("--only", default="", help="run the cases whose name contains this")
     command.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     arguments = parser.parse_args()
@@ -66,36 +75,43 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     cases = [case for case in op_cases() if arguments.only in case.name]
-    measurements = [measure(case, arguments.repetitions) for case in track(cases, transient=True)]
+    clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    measurements = [
+        measure(case, arguments.repetitions, arguments.longest_case, clock) for case in track(cases, transient=True)
+    ]
     Console().print(table(measurements, arguments.threads))
     if arguments.out:
         write_json(arguments.out, measurements, arguments.threads)
 
 
-def measure(case: Case, repetitions: int) -> Measurement:
+def measure(case: Case, repetitions: int, longest: float, clock: Callable[[], float]) -> Measurement:
     """Both sides in turns, after one run of each that is not counted."""
-    calls = [1 + int(SHORTEST_SAMPLE / seconds(run, 1)) for run in (case.ours, case.theirs)]
-    times = [(seconds(case.ours, calls[0]), seconds(case.theirs, calls[1])) for _ in range(repetitions)]
+    calls = [1 + int(SHORTEST_SAMPLE / seconds(run, 1, clock)) for run in (case.ours, case.theirs)]
+    times = []
+    end = time.perf_counter() + longest
+    while len(times) < FEWEST_REPETITIONS or (len(times) < repetitions and time.perf_counter() < end):
+        times.append((seconds(case.ours, calls[0], clock), seconds(case.theirs, calls[1], clock)))
     ratios = [theirs / ours for ours, theirs in times]
     low, _, high = statistics.quantiles(ratios, n=4)
     ours, theirs = (statistics.median(side) for side in zip(*times, strict=True))
-    return Measurement(case.name, ours, theirs, theirs / ours, low, high)
+    return Measurement(case.name, ours, theirs, theirs / ours, low, high, len(times))
 
 
-def seconds(run: Callable[[], object], calls: int) -> float:
-    start = time.perf_counter()
+def seconds(run: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(calls):
         run()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
 def table(measurements: list[Measurement], threads: int) -> Table:
     result = Table(title=f"detkit ({ops.backend()}) and torchvision {torchvision.__version__}, {threads} threads")
-    for column in ("operation", "detkit ms", "torchvision ms", "times faster", "spread"):
+    for column in ("operation", "detkit ms", "torchvision ms", "times faster", "spread", "runs"):
         result.add_column(column, justify="left" if column == "operation" else "right")
     for one in measurements:
         spread = f"{one.ratio_low:.1f} - {one.ratio_high:.1f}"
-        result.add_row(one.name, f"{one.ours * 1e3:.3f}", f"{one.theirs * 1e3:.3f}", f"{one.ratio:.1f}", spread)
+        times = (f"{one.ours * 1e3:.3f}", f"{one.theirs * 1e3:.3f}", f"{one.ratio:.1f}")
+        result.add_row(one.name, *times, spread, str(one.repetitions))
     return result
 
 
@@ -137,7 +153,7 @@ def nms_cases() -> list[Case]:
                     lambda boxes=boxes, scores=scores: torchvision.ops.nms(boxes, scores, 0.5),
                 )
             )
-    for count in (1_000, 10_000):
+    for count in (1_000, 10_000, 100_000):
         boxes, scores, labels = spread_boxes(count), torch.rand(count), torch.randint(0, 80, (count,))
         cases.append(
             Case(
