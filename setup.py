@@ -10,6 +10,8 @@ Environment variables:
     DETKIT_CUDA_ARCHS     compute capabilities to compile for, as "75 80 90 100", which is what a wheel that travels
                           should have. Default: those of this machine's GPUs; without one, code for 75 that the driver
                           of any newer GPU translates when it is first used, which is quick to build.
+    DETKIT_SANITIZE       1: the CPU kernels stop the process at the first access outside of memory and the first
+                          undefined result (AddressSanitizer and UndefinedBehaviourSanitizer), for tests/ops.
     CXX, NVCC             the compilers (default c++ and nvcc).
 """
 
@@ -33,6 +35,9 @@ CUDA = os.environ.get("DETKIT_CUDA", "auto")
 CXX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
 # Kernels must round as torch does, so no multiplication is fused with an addition behind our back.
 CXX_FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+if os.environ.get("DETKIT_SANITIZE") == "1":
+    CXX_FLAGS += ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
+    CXX_FLAGS += ["-O1", "-fno-omit-frame-pointer", "-g1", "-DDETKIT_SANITIZE"]
 NVCC_FLAGS = ["-std=c++20", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "-fmad=false", "-DUSE_CUDA"]
 NVCC_FLAGS += ["--expt-relaxed-constexpr"]
 
@@ -84,7 +89,8 @@ class BuildKernels(build_ext):
         libraries = ["-ltorch_cpu"] + (["-ltorch_cuda"] if extension.name.endswith("_cuda") else [])
         # Written beside and moved, so that a process that has the old library loaded keeps it whole.
         linked = target.with_suffix(".linking")
-        run([compiler, "-shared", *map(str, objects), "-o", str(linked), f"-L{torch / 'lib'}", *libraries])
+        sanitizers = [flag for flag in flags if flag.startswith("-fsanitize=")]
+        run([compiler, "-shared", *sanitizers, *map(str, objects), "-o", str(linked), f"-L{torch / 'lib'}", *libraries])
         linked.replace(target)
 
     def get_outputs(self) -> list[str]:

@@ -264,7 +264,8 @@ std::vector<Tensor> spread(
       int64_t cells = sizes[level].cells(), size = blocks.size(block);
       sums.assign(cells * size, T(0));
       spread_over_map(
-          gradient_data, regions, &groups.members[groups.begins[map]], &groups.members[groups.begins[map + 1]],
+          gradient_data, regions, groups.members.data() + groups.begins[map],
+          groups.members.data() + groups.begins[map + 1],
           cropping, blocks, block, Plane<T>{sums.data(), sizes[level].width * size, size}, scratch);
       write_block(
           sums.data(), cropping.channels_last, cells, channels, blocks.begin(block), size,

@@ -7,8 +7,9 @@
 #include <type_traits>
 
 // A function marked so is compiled several times, and the machine's best version is chosen when the library loads.
-// The library can so be built on one machine and run on another.
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+// The library can so be built on one machine and run on another. (The choice is made before sanitizers are ready.)
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(DETKIT_SANITIZE)
 #define DETKIT_EVERY_MACHINE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define DETKIT_EVERY_MACHINE

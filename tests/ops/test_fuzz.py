@@ -1,0 +1,202 @@
+"""Whatever tensors an op of detkit.ops is given, it computes or refuses; it never crashes.
+
+`test_sanitizers.py` runs these tests once more, with kernels that stop at the first access outside of memory.
+"""
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from detkit import ops
+
+SEEDS, CALLS = 5, 150
+REFUSALS = (ValueError, RuntimeError)  # InputError is a ValueError
+ODD_NUMBERS = [
+    math.nan,
+    math.inf,
+    -math.inf,
+    3e38,
+    -3e38,
+    1e19,
+    -1e9,
+    65504.0,
+    1e-45,
+    0.0,
+    -0.0,
+    -1.0,
+    2.0**31,
+    2.0**63,
+]
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+ODD_DTYPES = [*DTYPES, torch.int64, torch.uint8, torch.bool, torch.complex64]
+THRESHOLDS = [0.5, 0.0, 1.0, 0.3, -1.0, 2.0, 1e-30, math.nan, math.inf, -math.inf]
+
+
+class Draw:
+    """Random arguments, most of them of the kind that an op expects."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def rarely(self) -> bool:
+        return self.random.random() < 0.05
+
+    def count(self) -> int:
+        return self.random.choice([0, 1, 2, 3, 15, 16, 17, 70, 400])
+
+    def many(self) -> int:
+        return 5000 if self.rarely() else self.count()
+
+    def either(self, *choices):
+        return self.random.choice(choices)
+
+    def tensor(self, numbers: Tensor) -> Tensor:
+        """The numbers, some of them made odd, in a tensor whose dtype, shape or strides may be unexpected."""
+        if self.rarely() and numbers.is_floating_point():
+            share = self.either(0.01, 0.5)
+            odd = torch.tensor(ODD_NUMBERS)[torch.randint(len(ODD_NUMBERS), numbers.shape, generator=self.generator)]
+            numbers = torch.where(torch.rand(numbers.shape, generator=self.generator) < share, odd, numbers)
+        if self.rarely():
+            numbers = numbers.to(self.random.choice(ODD_DTYPES))
+        if self.rarely():
+            numbers = self._with_other_shape(numbers)
+        return self._with_other_strides(numbers)
+
+    def _with_other_shape(self, tensor: Tensor) -> Tensor:
+        change = self.either("shorter", "longer", "flat", "deeper")
+        if change == "flat":
+            return tensor.flatten()
+        if change == "deeper" or tensor.ndim == 0:
+            return tensor[None]
+        axis = self.random.randrange(tensor.ndim)
+        return tensor.narrow(axis, 0, tensor.shape[axis] // 2) if change == "shorter" else torch.cat([tensor] * 2, axis)
+
+    def _with_other_strides(self, tensor: Tensor) -> Tensor:
+        layout = self.either("contiguous", "contiguous", "reversed axes", "every other", "expanded", "shifted")
+        if layout == "reversed axes":
+            return tensor.permute(*reversed(range(tensor.ndim))).contiguous().permute(*reversed(range(tensor.ndim)))
+        if layout == "every other" and tensor.ndim:
+            return torch.stack([tensor, tensor], -1)[..., 0]
+        if layout == "expanded" and tensor.ndim and tensor.shape[0]:
+            return tensor[:1].expand_as(tensor)
+        if layout == "shifted":  # memory that is not aligned to a vector
+            return torch.cat([tensor.flatten()[:1], tensor.flatten()])[min(1, tensor.numel()) :].view(tensor.shape)
+        return tensor
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator)
+
+    def scores(self, count: int) -> Tensor:
+        return self.tensor((self.uniform(count) * 8).round() / 8 if self.rarely() else self.uniform(count))
+
+    def corners(self, count: int) -> Tensor:
+        """Boxes within, around and far from an image of 100 pixels; some without a size, some inside out."""
+        size = self.either(1.0, 10.0, 10.0, 100.0, 1e4, 1e12)
+        corner = self.uniform(count, 2) * 120 - 10
+        sides = self.uniform(count, 2) * size - (size / 4 if self.rarely() else 0)
+        boxes = torch.cat([corner, corner + sides], 1)
+        return boxes.round() if self.rarely() else boxes
+
+    def boxes(self, count: int) -> Tensor:
+        return self.tensor(self.corners(count))
+
+    def rois(self, count: int, batch: int) -> Tensor:
+        images = torch.randint(0, max(1, batch), (count, 1), generator=self.generator).float()
+        if self.rarely():
+            images += self.either(-1, 0.5, 1e10)
+        return self.tensor(torch.cat([images, self.corners(count)], 1))
+
+    def maps(self, dtype: torch.dtype, *shape: int) -> Tensor:
+        maps = self.tensor(torch.randn(shape, generator=self.generator).to(dtype))
+        if maps.ndim == 4 and self.rarely():
+            maps = maps.contiguous(memory_format=torch.channels_last)
+        return maps.requires_grad_(maps.is_floating_point() and self.either(True, False))
+
+
+def nms(draw: Draw) -> Tensor:
+    count = draw.many()
+    return ops.nms(draw.boxes(count), draw.scores(count), draw.either(*THRESHOLDS))
+
+
+def batched_nms(draw: Draw) -> Tensor:
+    count = draw.many()
+    labels = torch.randint(-3, draw.either(-2, 5, 2**62), (count,), generator=draw.generator)
+    return ops.batched_nms(draw.boxes(count), draw.scores(count), draw.tensor(labels), draw.either(*THRESHOLDS))
+
+
+def box_iou(draw: Draw) -> Tensor:
+    boxes1, boxes2 = draw.boxes(draw.count()), draw.boxes(draw.count())
+    return ops.box_iou(
+        boxes1.requires_grad_(boxes1.is_floating_point() and draw.either(True, False)),
+        boxes2,
+        draw.either("iou", "giou", "diou", "ciou", "none"),
+    )
+
+
+def crop_sizes(draw: Draw) -> dict:
+    return {
+        "output_size": draw.either(0, -1) if draw.rarely() else draw.either(1, 2, 7, (3, 5), (1, 9)),
+        "sampling_ratio": draw.either(-1, 0, 1, 2, 5),
+        "aligned": draw.either(True, False),
+    }
+
+
+def roi_align(draw: Draw) -> Tensor:
+    batch = draw.either(0, 1, 1, 2, 3)
+    features = draw.maps(
+        draw.either(*DTYPES), batch, draw.either(0, 1, 3, 16, 17, 70), draw.either(1, 2, 9, 30), draw.either(1, 2, 25)
+    )
+    scale = draw.either(0.0, -1.0, 1e30, math.nan, math.inf) if draw.rarely() else draw.either(1.0, 1 / 4, 0.3)
+    return ops.roi_align(features, draw.rois(draw.either(0, 1, 2, 20), batch), spatial_scale=scale, **crop_sizes(draw))
+
+
+def multilevel_roi_align(draw: Draw) -> Tensor:
+    batch, channels, levels = draw.either(0, 1, 1, 2, 3), draw.either(1, 3, 16, 20), draw.either(1, 2, 3)
+    dtype = draw.either(*DTYPES)
+    maps = [draw.maps(dtype, batch, channels, 24 >> level, 32 >> level) for level in range(levels)]
+    scales = [2.0 ** -(level + (3 if draw.rarely() else 2)) for level in range(levels)]
+    rois = draw.rois(draw.either(0, 1, 2, 20), batch)
+    sizes = {"canonical_size": draw.either(224, 8, 1), "canonical_level": draw.either(4, 2, -4)}
+    return ops.multilevel_roi_align(maps, rois, spatial_scales=scales, **crop_sizes(draw), **sizes)
+
+
+OPS: dict[str, Callable[[Draw], Tensor]] = {
+    "nms": nms,
+    "batched_nms": batched_nms,
+    "box_iou": box_iou,
+    "roi_align": roi_align,
+    "multilevel_roi_align": multilevel_roi_align,
+}
+
+
+def test_every_op_is_listed():
+    assert set(OPS) == set(ops.__all__) - {"backend"}
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("name", OPS)
+def test_any_tensors_are_computed_or_refused(native, threads, name, seed):
+    computed = 0
+    for call in range(CALLS):
+        draw = Draw(CALLS * seed + call)
+        try:
+            result = OPS[name](draw)
+            if result.requires_grad:
+                result.backward(draw.tensor(torch.randn(result.shape, generator=draw.generator)))
+        except REFUSALS:
+            continue
+        computed += 1
+    assert computed > CALLS / 4
