@@ -2,6 +2,8 @@
 // shapes are documented in the header of the same name as the operation.
 #include <torch/csrc/stable/library.h>
 
+#include <string>
+
 STABLE_TORCH_LIBRARY(detkit, m) {
   m.def("nms(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold) -> Tensor");
 
@@ -14,4 +16,24 @@ STABLE_TORCH_LIBRARY(detkit, m) {
   m.def(
       "roi_align_backward(Tensor gradient, Tensor rois, Tensor levels, float[] spatial_scales, SymInt batch, "
       "SymInt[] heights, SymInt[] widths, int sampling_ratio, bool aligned, bool channels_last) -> Tensor[]");
+
+  const std::string match =
+      "(Tensor scores, Tensor images, Tensor categories, Tensor areas, Tensor object_images, "
+      "Tensor object_categories, Tensor object_areas, Tensor object_crowd, Tensor object_ignored, Tensor thresholds, "
+      "Tensor area_ranges, int max_detections, ";
+  const std::string matches = ") -> (Tensor, Tensor, Tensor)";
+  m.def(("coco_match_boxes" + match + "Tensor boxes, Tensor object_boxes" + matches).c_str());
+  m.def(("coco_match_masks" + match +
+         "Tensor strings, Tensor offsets, Tensor sizes, Tensor object_strings, Tensor object_offsets, "
+         "Tensor object_sizes" +
+         matches)
+            .c_str());
+  m.def("coco_measure_masks(Tensor strings, Tensor offsets, Tensor sizes) -> (Tensor, Tensor)");
+  m.def(("coco_match_keypoints" + match +
+         "Tensor keypoints, Tensor object_keypoints, Tensor object_boxes, Tensor sigmas" + matches)
+            .c_str());
+  m.def(
+      "coco_accumulate(Tensor scores, Tensor images, Tensor categories, Tensor order, Tensor matched, "
+      "Tensor ignored, Tensor objects, Tensor recall_thresholds, int[] max_detections, int threshold_count, "
+      "Tensor? image_weights) -> (Tensor, Tensor, Tensor)");
 }

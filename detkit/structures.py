@@ -26,6 +26,10 @@ class Category:
     name: str
 
 
+UNUSED_LABEL = "N/A"
+"""The name of labels that no class has, as torchvision's COCO models count them: evaluation leaves them out."""
+
+
 class _Fields:
     """Moving and indexing, shared by `Target` and `Detections`: every tensor field has one row per object."""
 

@@ -26,7 +26,7 @@ import detkit
 from detkit.engine.building import build
 from detkit.errors import InputError
 from detkit.models import Detector
-from detkit.structures import Category
+from detkit.structures import UNUSED_LABEL, Category
 
 PREFIX = "model."  # the detector's place in the training module
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -97,7 +97,8 @@ def check_categories(model: Sequence[Category], data: Sequence[Category], checkp
     Raises:
         InputError: the names differ; both lists are in the message.
     """
-    theirs, ours = [category.name for category in data], [category.name for category in model]
+    theirs = [category.name for category in data]
+    ours = [category.name for category in model if category.name != UNUSED_LABEL]
     if sorted(theirs) != sorted(ours):
         raise InputError(
             f"{checkpoint} was trained on {len(ours)} classes {_listed(ours)}, but {source} has {len(theirs)} "

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
@@ -174,7 +175,7 @@ def _steps_done(built: Namespace, checkpoint: Path) -> int:
 def _module(config: Namespace, built: Namespace, record: dict[str, Any]) -> DetectionModule:
     truth = built.data.eval_dataset.ground_truth()
     return DetectionModule(
-        built.model,
+        built.model.to(memory_format=torch.channels_last),  # in which convolutions are fastest, on CPU and GPU alike
         built.optimizer,
         built.schedule,
         {kind: CocoEvaluator(truth, kind, categories=built.data.categories) for kind in config.evaluate},

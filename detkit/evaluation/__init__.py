@@ -1,7 +1,8 @@
 """Evaluation: detections and ground truth become numbers."""
 
-from detkit.evaluation.coco import METRICS, CocoEvaluation, CocoEvaluator
+from detkit.evaluation.coco import CocoEvaluator
 from detkit.evaluation.detections_file import evaluate_detections_file, evaluate_files
+from detkit.evaluation.evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.report import coco_table, per_class_table, plot_precision_recall, rich_table, write_metrics
 
 __all__ = [

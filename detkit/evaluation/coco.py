@@ -1,77 +1,26 @@
-"""COCO's evaluation: detections and ground truth become the twelve numbers of its table.
+"""COCO's evaluation of detections that come image by image, while a model runs.
 
-The definition is that of https://cocodataset.org/#detection-eval, and pycocotools computes it: AP here is what COCO
-calls AP, the mean over ten IoU thresholds, 101 recalls and all classes that have objects.
+The definition is that of https://cocodataset.org/#detection-eval: AP here is what COCO calls AP, the mean over ten IoU
+thresholds, 101 recalls and all classes that have objects.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle_masks
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.evaluation.ground_truth import GroundTruth, IouType, plain_id, read_ground_truth, silence
-from detkit.structures import Category, Detections
-
-METRICS: dict[str, tuple[str, ...]] = {
-    "bbox": ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-    "segm": ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-    "keypoints": ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"),
-}
-"""The names of COCO's numbers, in the order of its table."""
-
-NOTHING_TO_MEASURE = -1.0
-"""The value of a number that no object can decide, as in COCO's table: never NaN, and not 0, a bad detector."""
-
-
-@dataclass(frozen=True, eq=False)
-class CocoEvaluation:
-    """The outcome of an evaluation, from which tables and plots are made.
-
-    Args:
-        iou_type: what was compared: ``bbox``, ``segm`` or ``keypoints``.
-        metrics: COCO's numbers in 0..1 by their names in `METRICS`, -1 where there is nothing to measure.
-        categories: the K classes, sorted by id.
-        precision: ``(T, R, K)`` over all areas at the largest number of detections, -1 for a class without objects.
-        recall: ``(T, K)`` as reached with all these detections.
-        iou_thresholds: ``(T,)``, 0.50 to 0.95.
-        recall_thresholds: ``(R,)``, 0 to 1.
-        objects: ``(K,)`` number of objects of each class, crowds left out.
-        images: ``(K,)`` number of images with such an object.
-    """
-
-    iou_type: IouType
-    metrics: dict[str, float]
-    categories: list[Category]
-    precision: np.ndarray
-    recall: np.ndarray
-    iou_thresholds: np.ndarray
-    recall_thresholds: np.ndarray
-    objects: np.ndarray
-    images: np.ndarray
-
-    @property
-    def class_metrics(self) -> tuple[str, ...]:
-        """The names of the numbers that `per_class` gives."""
-        return ("AP", "AP50", "AR" if self.iou_type == "keypoints" else "AR100")
-
-    def per_class(self) -> dict[str, dict[str, float]]:
-        """By class name: AP, AP50, AR100 (keypoints: AR), and the numbers of ``objects`` and ``images``."""
-        table = {}
-        for k, category in enumerate(self.categories):
-            scores = (self.precision[:, :, k], self.precision[0, :, k], self.recall[:, k])
-            table[category.name] = dict(zip(self.class_metrics, map(_mean_of_measured, scores), strict=True))
-            table[category.name] |= {"objects": int(self.objects[k]), "images": int(self.images[k])}
-        return table
+from detkit.evaluation.evaluation import Backend, CocoEvaluation, check_choices, check_sigmas, evaluate, sigmas_of
+from detkit.evaluation.ground_truth import GroundTruth, IouType, plain_id, read_ground_truth
+from detkit.evaluation.packed import Found, Masks
+from detkit.evaluation.protocol import protocol_of
+from detkit.structures import UNUSED_LABEL, Category, Detections
 
 
 class CocoEvaluator:
@@ -85,9 +34,10 @@ class CocoEvaluator:
         annotations: path of a COCO annotation file, or the dict that it holds; read once and never changed. Missing
             ``area``, ``iscrowd`` and ``info`` are filled in (see `read_ground_truth`).
         iou_type: compare boxes, masks or keypoints.
-        backend: who computes the numbers.
+        backend: who computes the numbers: detkit's native kernels, or pycocotools, the reference.
         categories: ``categories[k]`` is the category of label ``k``; they are found among those of the annotations by
-            name, so that ids may differ. Default: the annotations' own, sorted by id.
+            name, so that ids may differ; detections of labels that are called "N/A" are left out. Default: the
+            annotations' own, sorted by id.
         image_ids: evaluate on these images alone; all of the annotations by default.
         keypoint_sigmas: the spread of each of the J keypoints in COCO's keypoint similarity; default: COCO's 17 of a
             person.
@@ -100,21 +50,18 @@ class CocoEvaluator:
         self,
         annotations: str | Path | dict,
         iou_type: IouType = "bbox",
-        backend: Literal["pycocotools"] = "pycocotools",
+        backend: Backend = "native",
         categories: Sequence[Category] | None = None,
         image_ids: Iterable[Any] | None = None,
         keypoint_sigmas: Sequence[float] | None = None,
     ) -> None:
-        if iou_type not in METRICS:
-            raise InputError(f"iou_type is {iou_type!r}; choose one of {', '.join(METRICS)}")
-        if backend != "pycocotools":
-            raise InputError(f"backend is {backend!r}; choose pycocotools")
-        self.iou_type = iou_type
+        check_choices(iou_type, backend)
+        self.iou_type, self.backend = iou_type, backend
         self.ground_truth = read_ground_truth(annotations, iou_type, image_ids)
         self.categories = list(self.ground_truth.categories if categories is None else categories)
-        self.keypoint_sigmas = keypoint_sigmas
         check_sigmas(self.ground_truth, iou_type, keypoint_sigmas)
-        self._category_ids = _category_ids(self.categories, self.ground_truth)
+        self.keypoint_sigmas = sigmas_of(keypoint_sigmas)
+        self._positions = _positions(self.categories, self.ground_truth)
         self._detections: dict[Any, _ImageDetections] = {}
 
     def update(self, image_ids: Sequence[Any] | Tensor, detections: Sequence[Detections]) -> None:
@@ -128,8 +75,7 @@ class CocoEvaluator:
             raise InputError(f"update() got {len(image_ids)} image ids for the detections of {len(detections)} images")
         for image_id, found in zip(map(plain_id, image_ids), detections, strict=True):
             self.ground_truth.number_of(image_id, "detections")
-            self._check(image_id, found)
-            self._detections[image_id] = _ImageDetections.of(found, self.iou_type)
+            self._detections[image_id] = self._checked(image_id, found)
 
     def reset(self) -> None:
         """Forget all detections; the ground truth stays."""
@@ -153,7 +99,27 @@ class CocoEvaluator:
 
     def evaluate(self) -> CocoEvaluation:
         """As `compute`, with the curves and the numbers of each class."""
-        return evaluate_results(self.ground_truth, self._numbered_results(), self.iou_type, self.keypoint_sigmas)
+        return evaluate(self.ground_truth, self.found(), self.iou_type, self.keypoint_sigmas, self.backend)
+
+    def found(self) -> Found:
+        """The detections so far, in the order of the images of the ground truth."""
+        numbers = self.ground_truth.image_numbers
+        ordered = sorted((numbers[image_id], found) for image_id, found in self._detections.items())
+        several = [found for _, found in ordered]
+        counts = [len(found.labels) for found in several]
+        boxes = np.concatenate([np.zeros((0, 4)), *(found.boxes for found in several)])  # of float64
+        boxes[:, 2:] -= boxes[:, :2]
+        masks = Masks.concatenated([found.masks for found in several]) if self.iou_type == "segm" else None
+        no_keypoints = np.zeros((0, len(self.keypoint_sigmas), 3))
+        keypoints = [found.keypoints for found in several if found.keypoints is not None]
+        return Found.measured(
+            images=np.repeat(np.array([number for number, _ in ordered], dtype=np.int64), counts),
+            categories=self._positions[np.concatenate([np.zeros(0, dtype=np.int64), *(f.labels for f in several)])],
+            scores=np.concatenate([np.zeros(0), *(found.scores for found in several)]),
+            boxes=boxes if self.iou_type == "bbox" else None,
+            masks=masks,
+            keypoints=np.concatenate([no_keypoints, *keypoints]) if self.iou_type == "keypoints" else None,
+        )
 
     def results(self) -> list[dict[str, Any]]:
         """The detections in COCO's results format, with image and category ids of the annotations.
@@ -161,39 +127,41 @@ class CocoEvaluator:
         With boxes ``bbox`` is ``[x, y, width, height]``. Results with masks or keypoints have no ``bbox``, as COCO
         wants them: pycocotools would take the object's area from it instead of from the mask or the keypoints.
         """
-        names = self.ground_truth.image_ids
-        return [result | {"image_id": names[result["image_id"]]} for result in self._numbered_results()]
-
-    def _numbered_results(self) -> list[dict[str, Any]]:
-        """The results with images by number, in the order of the images."""
-        numbers = self.ground_truth.image_numbers
-        ordered = sorted(self._detections.items(), key=lambda item: numbers[item[0]])
+        found = self.found()
         return [
-            {"image_id": numbers[image_id], "category_id": self._category_ids[label], **result}
-            for image_id, found in ordered
-            for label, result in found.results(self.iou_type)
+            {
+                "image_id": self.ground_truth.image_ids[found.images[index]],
+                "category_id": self.ground_truth.categories[found.categories[index]].id,
+                **_result_shape(found, index, self.iou_type),
+                "score": float(found.scores[index]),
+            }
+            for index in range(len(found))
         ]
 
-    def _check(self, image_id: Any, found: Detections) -> None:
+    def _checked(self, image_id: Any, found: Detections) -> _ImageDetections:
+        """The detections that evaluation can need: of each class the best."""
         place = f"detections of image {image_id!r}"
-        if len(found) == 0:
-            return
-        for name in ("boxes", "scores", "keypoints") if self.iou_type == "keypoints" else ("boxes", "scores"):
-            values = getattr(found, name)
-            if values is not None and not bool(values.isfinite().all()):
-                raise InputError(f"{place}: {name} holds a value that is not finite; look for a diverged model")
-        low, high = int(found.labels.min()), int(found.labels.max())
+        scores, labels, boxes = _array(found.scores), _array(found.labels), _array(found.boxes)
+        if len(labels) == 0:
+            return _ImageDetections.none()
+        _check_finite(place, boxes=boxes, scores=scores)
+        low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= len(self.categories):
             raise InputError(
                 f"{place}: label {low if low < 0 else high} is outside 0..{len(self.categories) - 1}, "
                 f"the labels of the {len(self.categories)} categories; give the evaluator the model's categories"
             )
-        if self.iou_type == "segm":
-            self._check_masks(image_id, found, place)
-        if self.iou_type == "keypoints":
-            self._check_keypoints(found, place)
+        kept = _best_of_each_class(scores, labels, limit=max(protocol_of(self.iou_type).max_detections))
+        kept = kept[self._positions[labels[kept]] >= 0]
+        return _ImageDetections(
+            boxes=boxes[kept],
+            scores=scores[kept],
+            labels=labels[kept],
+            masks=self._masks(image_id, found, place, kept) if self.iou_type == "segm" else None,
+            keypoints=self._keypoints(found, place)[kept] if self.iou_type == "keypoints" else None,
+        )
 
-    def _check_masks(self, image_id: Any, found: Detections, place: str) -> None:
+    def _masks(self, image_id: Any, found: Detections, place: str, kept: np.ndarray) -> Masks:
         if found.masks is None:
             raise InputError(f"{place} have no masks; evaluate boxes (iou_type bbox) or a model with a mask head")
         size = self.ground_truth.image_sizes.get(image_id)
@@ -202,71 +170,21 @@ class CocoEvaluator:
                 f"{place}: masks are {tuple(found.masks.shape[1:])} while {self.ground_truth.source} "
                 f"says that the image is {size} (height, width); give masks at the size of the image"
             )
+        return Masks.of([_encode(found.masks[index]) for index in kept.tolist()])
 
-    def _check_keypoints(self, found: Detections, place: str) -> None:
+    def _keypoints(self, found: Detections, place: str) -> np.ndarray:
         if found.keypoints is None:
             raise InputError(
                 f"{place} have no keypoints; evaluate boxes (iou_type bbox) or a model with a keypoint head"
             )
-        wanted = len(sigmas_of(self.keypoint_sigmas))
-        if found.keypoints.shape[1] != wanted:
+        keypoints, wanted = _array(found.keypoints), len(self.keypoint_sigmas)
+        _check_finite(place, keypoints=keypoints)
+        if keypoints.shape[1] != wanted:
             raise InputError(
-                f"{place} have {found.keypoints.shape[1]} keypoints each, but there are {wanted} keypoint_sigmas; "
+                f"{place} have {keypoints.shape[1]} keypoints each, but there are {wanted} keypoint_sigmas; "
                 "give one for each keypoint"
             )
-
-
-def evaluate_results(
-    ground_truth: GroundTruth,
-    results: list[dict[str, Any]],
-    iou_type: IouType,
-    keypoint_sigmas: Sequence[float] | None = None,
-) -> CocoEvaluation:
-    """Let pycocotools judge results whose images are numbered as in `ground_truth`; the results are changed."""
-    judge = COCOeval(ground_truth.coco, _index_results(ground_truth, results), iou_type)
-    if iou_type == "keypoints":
-        judge.params.kpt_oks_sigmas = sigmas_of(keypoint_sigmas)
-    if ground_truth.image_ids and ground_truth.categories:
-        with silence():
-            judge.evaluate()
-            judge.accumulate()
-            judge.summarize()
-        stats, precision, recall = judge.stats, judge.eval["precision"][..., 0, -1], judge.eval["recall"][..., 0, -1]
-    else:
-        stats, precision, recall = _nothing(judge, len(METRICS[iou_type]), len(ground_truth.categories))
-    objects, images = _count_objects(ground_truth)
-    return CocoEvaluation(
-        iou_type=iou_type,
-        metrics={name: float(value) for name, value in zip(METRICS[iou_type], stats, strict=True)},
-        categories=ground_truth.categories,
-        precision=precision,
-        recall=recall,
-        iou_thresholds=judge.params.iouThrs,
-        recall_thresholds=judge.params.recThrs,
-        objects=objects,
-        images=images,
-    )
-
-
-def sigmas_of(keypoint_sigmas: Sequence[float] | None) -> np.ndarray:
-    """``(J,)`` the given sigmas, or COCO's of the 17 keypoints of a person."""
-    if keypoint_sigmas is None:
-        return COCOeval(iouType="keypoints").params.kpt_oks_sigmas
-    return np.asarray(keypoint_sigmas, dtype=float)
-
-
-def check_sigmas(ground_truth: GroundTruth, iou_type: IouType, keypoint_sigmas: Sequence[float] | None) -> None:
-    """Raise an `InputError` where the annotated keypoints are not as many as the sigmas."""
-    if iou_type != "keypoints":
-        return
-    wanted = len(sigmas_of(keypoint_sigmas))
-    for annotation in ground_truth.coco.dataset["annotations"]:
-        found = len(annotation["keypoints"]) // 3
-        if found not in (0, wanted):
-            raise InputError(
-                f"{ground_truth.source}: an annotation of image {ground_truth.image_ids[annotation['image_id']]!r} has "
-                f"{found} keypoints, but there are {wanted} keypoint_sigmas; give one for each keypoint"
-            )
+        return keypoints
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,35 +194,29 @@ class _ImageDetections:
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
-    masks: list[dict] | None = None
+    masks: Masks | None = None
     keypoints: np.ndarray | None = None
 
     @classmethod
-    def of(cls, found: Detections, iou_type: IouType) -> _ImageDetections:
-        kept = _best_of_each_class(
-            _array(found.scores), _array(found.labels), limit=20 if iou_type == "keypoints" else 100
-        )
-        return cls(
-            boxes=_array(found.boxes)[kept],
-            scores=_array(found.scores)[kept],
-            labels=_array(found.labels)[kept],
-            masks=[_encode(found.masks[index]) for index in kept.tolist()] if iou_type == "segm" else None,
-            keypoints=_array(found.keypoints)[kept] if iou_type == "keypoints" and len(kept) else None,
-        )
+    def none(cls) -> _ImageDetections:
+        """An image without detections."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), Masks.of([]))
 
-    def results(self, iou_type: IouType) -> Iterable[tuple[int, dict[str, Any]]]:
-        """``(label, result)`` of each detection; the result in COCO's format without its ids."""
-        boxes = self.boxes.astype(float)
-        boxes[:, 2:] -= boxes[:, :2]
-        for index, (label, score) in enumerate(zip(self.labels.tolist(), self.scores.tolist(), strict=True)):
-            if iou_type == "bbox":
-                shape = {"bbox": boxes[index].tolist()}
-            elif iou_type == "segm":
-                mask = self.masks[index]
-                shape = {"segmentation": {"size": list(mask["size"]), "counts": mask["counts"].decode("ascii")}}
-            else:
-                shape = {"keypoints": self.keypoints[index].ravel().tolist()}
-            yield label, shape | {"score": score}
+
+def _check_finite(place: str, **named: np.ndarray) -> None:
+    for name, values in named.items():
+        if not np.isfinite(values).all():
+            raise InputError(f"{place}: {name} holds a value that is not finite; look for a diverged model")
+
+
+def _result_shape(found: Found, index: int, iou_type: IouType) -> dict[str, Any]:
+    """What is compared of one detection, in COCO's results format."""
+    if iou_type == "bbox":
+        return {"bbox": found.boxes[index].tolist()}
+    if iou_type == "keypoints":
+        return {"keypoints": found.keypoints[index].ravel().tolist()}
+    mask = found.masks.encoded(index)
+    return {"segmentation": {"size": mask["size"], "counts": mask["counts"].decode("ascii")}}
 
 
 def _best_of_each_class(scores: np.ndarray, labels: np.ndarray, limit: int) -> np.ndarray:
@@ -325,50 +237,15 @@ def _encode(mask: Tensor) -> dict:
     return rle_masks.encode(np.asfortranarray(_array(mask).astype(np.uint8)))
 
 
-def _category_ids(categories: Sequence[Category], ground_truth: GroundTruth) -> list[int]:
-    """The annotations' category id of each label, found by name."""
-    known = {category.name: category.id for category in ground_truth.categories}
-    unknown = [category.name for category in categories if category.name not in known]
+def _positions(categories: Sequence[Category], ground_truth: GroundTruth) -> np.ndarray:
+    """int64 ``(K,)`` of each label the position of its category in the ground truth, found by name; -1 for none."""
+    names = {category.name: position for position, category in enumerate(ground_truth.categories)}
+    exact = {category: position for position, category in enumerate(ground_truth.categories)}
+    unknown = [category.name for category in categories if category.name not in {*names, UNUSED_LABEL}]
     if unknown:
         raise InputError(
             f"the model's category {unknown[0]!r} is not in {ground_truth.source}: the model has "
-            f"{[category.name for category in categories]}, the annotations have {list(known)}; "
+            f"{[category.name for category in categories]}, the annotations have {list(names)}; "
             "rename the categories or take the annotations that the model was trained for"
         )
-    same = {(category.id, category.name) for category in ground_truth.categories}
-    return [c.id if (c.id, c.name) in same else known[c.name] for c in categories]
-
-
-def _index_results(ground_truth: GroundTruth, results: list[dict[str, Any]]) -> COCO:
-    """pycocotools' index of the results."""
-    if results and "bbox" in results[0]:
-        for result in results:
-            result.setdefault("segmentation", [])  # else pycocotools makes a polygon of every box
-    with silence():
-        if results:
-            return ground_truth.coco.loadRes(results)
-        empty = COCO()
-        empty.dataset = ground_truth.coco.dataset | {"annotations": []}
-        empty.createIndex()
-        return empty
-
-
-def _nothing(judge: COCOeval, numbers: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers, precision and recall where there are no images or no categories."""
-    thresholds, recalls = len(judge.params.iouThrs), len(judge.params.recThrs)
-    shapes = ((numbers,), (thresholds, recalls, classes), (thresholds, classes))
-    return tuple(np.full(shape, NOTHING_TO_MEASURE) for shape in shapes)
-
-
-def _count_objects(ground_truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
-    """``(K,)`` objects that are no crowd, and images that have one, of each class."""
-    found = [(a["category_id"], a["image_id"]) for a in ground_truth.coco.dataset["annotations"] if not a["iscrowd"]]
-    objects = Counter(category_id for category_id, _ in found)
-    images = Counter(category_id for category_id, _ in set(found))
-    ids = [category.id for category in ground_truth.categories]
-    return np.array([objects[key] for key in ids], dtype=int), np.array([images[key] for key in ids], dtype=int)
-
-
-def _mean_of_measured(values: np.ndarray) -> float:
-    measured = values[values > NOTHING_TO_MEASURE]
-    return float(measured.mean()) if measured.size else NOTHING_TO_MEASURE
+    return np.array([exact.get(one, names.get(one.name, -1)) for one in categories], dtype=np.int64)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from detkit.errors import InputError
-from detkit.evaluation.coco import CocoEvaluation, check_sigmas, evaluate_results, sigmas_of
+from detkit.evaluation import well_formed
+from detkit.evaluation.evaluation import Backend, CocoEvaluation, check_choices, check_sigmas, evaluate, sigmas_of
 from detkit.evaluation.ground_truth import (
     GroundTruth,
     IouType,
@@ -16,6 +20,7 @@ from detkit.evaluation.ground_truth import (
     read_json,
     to_rle,
 )
+from detkit.evaluation.packed import Found, Masks
 
 
 def evaluate_files(
@@ -23,9 +28,10 @@ def evaluate_files(
     detections: str | Path | list[dict],
     iou_type: IouType = "bbox",
     keypoint_sigmas: Sequence[float] | None = None,
+    backend: Backend = "native",
 ) -> dict[str, float]:
     """COCO's numbers, in 0..1 by name, of the detections in a file; see `evaluate_detections_file`."""
-    return evaluate_detections_file(annotations, detections, iou_type, keypoint_sigmas).metrics
+    return evaluate_detections_file(annotations, detections, iou_type, keypoint_sigmas, backend).metrics
 
 
 def evaluate_detections_file(
@@ -33,6 +39,7 @@ def evaluate_detections_file(
     detections: str | Path | list[dict],
     iou_type: IouType = "bbox",
     keypoint_sigmas: Sequence[float] | None = None,
+    backend: Backend = "native",
 ) -> CocoEvaluation:
     """Evaluate detections in COCO's results format, whoever wrote them.
 
@@ -43,17 +50,19 @@ def evaluate_detections_file(
         annotations: path of a COCO annotation file, or its content.
         detections: path of the file, a JSON list of entries with ``image_id``, ``category_id``, ``score`` and what is
             compared: ``bbox`` as ``[x, y, width, height]``, ``segmentation`` or ``keypoints``; or that list. Boxes are
-            taken from the segmentations where there are no others.
+            taken from the segmentations where the first entry has no box.
         iou_type: compare boxes, masks or keypoints.
         keypoint_sigmas: see `CocoEvaluator`.
+        backend: who computes the numbers.
 
     Raises:
         InputError: a file is missing or not in COCO's format; the message names file and entry.
     """
+    check_choices(iou_type, backend)
     ground_truth = read_ground_truth(annotations, iou_type)
     check_sigmas(ground_truth, iou_type, keypoint_sigmas)
-    results = read_detections(detections, ground_truth, iou_type, keypoint_sigmas)
-    return evaluate_results(ground_truth, results, iou_type, keypoint_sigmas)
+    found = read_detections(detections, ground_truth, iou_type, keypoint_sigmas)
+    return evaluate(ground_truth, found, iou_type, sigmas_of(keypoint_sigmas), backend)
 
 
 def read_detections(
@@ -61,20 +70,82 @@ def read_detections(
     ground_truth: GroundTruth,
     iou_type: IouType,
     keypoint_sigmas: Sequence[float] | None = None,
-) -> list[dict[str, Any]]:
-    """The entries of a results file, checked, with images by their number in `ground_truth`.
+) -> Found:
+    """The entries of a results file.
 
     Raises:
         InputError: the file is not in COCO's results format, or an entry cannot be evaluated; the message names it.
     """
-    source, entries = ("detections", detections) if isinstance(detections, list) else _read(Path(detections))
-    if not entries:
-        return []
-    shapes = _needed_shapes(entries[0], iou_type)
     joints = len(sigmas_of(keypoint_sigmas)) if iou_type == "keypoints" else None
-    return [
+    if not isinstance(detections, list):
+        results = well_formed.read_results(Path(detections), iou_type)
+        fast = _of_well_formed(results, ground_truth, iou_type, joints) if results else None
+        if fast is not None:
+            return fast
+    source, entries = ("detections", detections) if isinstance(detections, list) else _read(Path(detections))
+    shapes = _needed_shapes(entries[0] if entries else None, iou_type)
+    checked = [
         _checked(entry, shapes, ground_truth, joints, f"{source}: entry {index}") for index, entry in enumerate(entries)
     ]
+    return _packed(checked, shapes, joints)
+
+
+def _of_well_formed(results: list, ground_truth: GroundTruth, iou_type: IouType, joints: int | None) -> Found | None:
+    """The entries of a file in which each has the same shapes; None if they have not, or something is unknown."""
+    numbers = ground_truth.image_numbers
+    positions = {category.id: position for position, category in enumerate(ground_truth.categories)}
+    with_boxes = results[0].bbox is not None
+    try:
+        images = well_formed.column(results, lambda one: numbers[one.image_id], np.int64)
+        categories = well_formed.column(results, lambda one: positions[one.category_id], np.int64)
+        boxes = well_formed.table(results, attrgetter("bbox"), 4) if with_boxes else None
+        masks = _well_formed_masks(results, ground_truth) if iou_type == "segm" else None
+        keypoints = None
+        if iou_type == "keypoints":
+            if any(len(one.keypoints) != 3 * joints for one in results):
+                return None
+            keypoints = well_formed.table(results, attrgetter("keypoints"), 3 * joints).reshape(-1, joints, 3)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not with_boxes and any(one.bbox is not None for one in results):
+        return None
+    scores = well_formed.column(results, attrgetter("score"), np.float64)
+    return Found.measured(images, categories, scores, boxes, masks, keypoints)
+
+
+def _well_formed_masks(results: list[well_formed.MaskResult], ground_truth: GroundTruth) -> Masks:
+    sizes = ground_truth.image_sizes
+    return Masks.of(
+        [
+            to_rle({"size": list(one.segmentation.size), "counts": one.segmentation.counts}, sizes.get(one.image_id))
+            for one in results
+        ]
+    )
+
+
+def _packed(checked: list[dict[str, Any]], shapes: tuple[str, ...], joints: int | None) -> Found:
+    """Checked entries as arrays."""
+
+    def numbers(name: str, dtype: type, *shape: int) -> np.ndarray:
+        return np.array([one[name] for one in checked], dtype=dtype).reshape(len(checked), *shape)
+
+    boxes = numbers("bbox", np.float64, 4) if "bbox" in shapes else None
+    if "keypoints" in shapes and joints is None:  # boxes are compared, those around the keypoints
+        boxes = np.array([_extent(one["keypoints"]) for one in checked]).reshape(-1, 4)
+    return Found.measured(
+        images=numbers("image", np.int64),
+        categories=numbers("category", np.int64),
+        scores=numbers("score", np.float64),
+        boxes=boxes,
+        masks=Masks.of([one["segmentation"] for one in checked]) if "segmentation" in shapes else None,
+        keypoints=numbers("keypoints", np.float64, joints, 3) if "keypoints" in shapes and joints else None,
+    )
+
+
+def _extent(keypoints: list[float]) -> list[float]:
+    """The box ``x y width height`` around keypoints."""
+    x, y = keypoints[0::3], keypoints[1::3]
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
 
 
 def _checked(
@@ -83,17 +154,17 @@ def _checked(
     """What evaluation needs of one entry."""
     _check_keys(entry, ("image_id", "category_id", "score", *shapes), place)
     number = ground_truth.number_of(entry["image_id"], place)
-    category_ids = ground_truth.coco.cats
-    if not isinstance(entry["category_id"], Hashable) or entry["category_id"] not in category_ids:
+    category_ids = [category.id for category in ground_truth.categories]
+    if entry["category_id"] not in category_ids:
         raise InputError(
             f"{place}: category id {entry['category_id']!r} is not among those of {ground_truth.source} "
-            f"({list(category_ids)}); write the ids of the annotations"
+            f"({category_ids}); write the ids of the annotations"
         )
     if not are_finite_numbers([entry["score"]], 1):
         raise InputError(f"{place} has the score {entry['score']!r}; write a finite number")
-    result = {"image_id": number, "category_id": entry["category_id"], "score": entry["score"]}
+    result = {"image": number, "category": category_ids.index(entry["category_id"]), "score": entry["score"]}
     size = ground_truth.image_sizes.get(entry["image_id"])
-    for shape in {*shapes, "bbox"} if entry.get("bbox") else shapes:
+    for shape in shapes:
         result[shape] = _CHECKED_SHAPE[shape](entry[shape], size, joints, place)
     return result
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pycocotools import mask as rle_masks
-from pycocotools.coco import COCO
 
 from detkit.errors import InputError
+from detkit.evaluation import well_formed
+from detkit.evaluation.packed import Masks, Objects
 from detkit.structures import Category
 
 logger = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 IouType = Literal["bbox", "segm", "keypoints"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroundTruth:
     """What is evaluated against.
 
@@ -32,16 +34,15 @@ class GroundTruth:
         source: how messages name it: the path of the file, or ``annotations``.
         categories: the categories, sorted by id.
         image_ids: the images that count, in the order in which COCO's evaluation visits them.
-        coco: pycocotools' index of the same. Its images are numbered by their position in `image_ids`, so that ids of
-            any type work.
         image_sizes: ``(height, width)`` of an image id, where the file tells.
+        objects: the objects, with images by their position in `image_ids` and categories by theirs in `categories`.
     """
 
     source: str
     categories: list[Category]
     image_ids: list[Any]
-    coco: COCO
     image_sizes: dict[Any, tuple[int, int]]
+    objects: Objects
     image_numbers: dict[Any, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,9 +71,8 @@ def read_ground_truth(
 
     The content is copied, never changed. What the file leaves out is filled in: ``iscrowd`` is 0, ``area`` that of the
     segmentation or else of the box, ``num_keypoints`` the keypoints with a visibility above 0, and a mask that some
-    objects lack is their box (with a warning). Annotations are numbered anew from 1, since pycocotools takes an
-    annotation of id 0 for "not matched". Annotations of images or categories that the file does not list are left out,
-    as pycocotools does.
+    objects lack is their box (with a warning). Annotations of images or categories that the file does not list are left
+    out, as pycocotools does; ids of annotations do not matter.
 
     Args:
         annotations: path of the JSON file, or the dict that it holds.
@@ -82,38 +82,118 @@ def read_ground_truth(
     Raises:
         InputError: the file is missing, is not COCO, or an annotation lacks what `iou_type` compares.
     """
+    wanted = None if image_ids is None else [plain_id(key) for key in image_ids]
+    if not isinstance(annotations, dict):
+        file = well_formed.read_annotations(Path(annotations), iou_type)
+        fast = None if file is None else _of_well_formed(file, str(annotations), iou_type, wanted)
+        if fast is not None:
+            return fast
     source, content = ("annotations", annotations) if isinstance(annotations, dict) else _read(Path(annotations))
-    images = _images(content, source)
-    if image_ids is not None:
-        images = _restricted(images, [plain_id(key) for key in image_ids], source)
+    images = _restricted(_images(content, source), wanted, source)
     categories = _categories(content, source)
     ordered = sorted(images, key=_visiting_order)
-    numbers = {key: number for number, key in enumerate(ordered)}
     sizes = {
         key: (int(image["height"]), int(image["width"]))
         for key, image in images.items()
         if image.get("height") and image.get("width")
     }
-    coco = COCO()
-    coco.dataset = {
-        "info": {},
-        "images": [_numbered_image(numbers[key], sizes.get(key)) for key in ordered],
-        "categories": [{"id": category.id, "name": category.name} for category in categories],
-        "annotations": list(_annotations(content, source, iou_type, numbers, {c.id for c in categories}, sizes)),
-    }
-    with silence():
-        coco.createIndex()
-    return GroundTruth(source, categories, ordered, coco, sizes)
+    complete = list(_annotations(content, source, iou_type, _positions(ordered), _by_id(categories), sizes))
+    return GroundTruth(source, categories, ordered, sizes, _packed(complete, iou_type, source))
+
+
+def _of_well_formed(
+    file: well_formed.AnnotationFile, source: str, iou_type: IouType, wanted: list | None
+) -> GroundTruth | None:
+    """The ground truth of a file in which every annotation is complete; None if that is not so after all."""
+    images = _restricted({image.id: image for image in file.images}, wanted, source)
+    ordered = sorted(images, key=_visiting_order)
+    sizes = {key: (image.height, image.width) for key, image in images.items() if image.height and image.width}
+    names = {category.id: category.name for category in file.categories}
+    categories = [Category(key, name) for key, name in sorted(names.items())]
+    numbers, positions = _positions(ordered), _by_id(categories)
+    kept = [one for one in file.annotations if one.image_id in numbers and one.category_id in positions]
+    masks = _well_formed_masks(kept, sizes) if iou_type == "segm" else None
+    keypoints = _well_formed_keypoints(kept) if iou_type == "keypoints" else None
+    if (iou_type == "segm" and masks is None) or (iou_type == "keypoints" and keypoints is None):
+        return None
+    objects = Objects(
+        images=well_formed.column(kept, lambda one: numbers[one.image_id], np.int64),
+        categories=well_formed.column(kept, lambda one: positions[one.category_id], np.int64),
+        boxes=well_formed.table(kept, attrgetter("bbox"), 4),
+        areas=well_formed.column(kept, attrgetter("area"), np.float64),
+        iscrowd=well_formed.column(kept, attrgetter("iscrowd"), np.bool_),
+        masks=masks,
+        keypoints=keypoints,
+        num_keypoints=None if keypoints is None else well_formed.column(kept, attrgetter("num_keypoints"), np.int64),
+    )
+    return GroundTruth(source, categories, ordered, sizes, objects)
+
+
+def _well_formed_masks(kept: list[well_formed.MaskAnnotation], sizes: dict) -> Masks | None:
+    try:
+        return Masks.of([_whole_mask(one.segmentation, sizes[one.image_id]) for one in kept])
+    except (KeyError, ValueError):
+        return None
+
+
+def _whole_mask(segmentation: well_formed.Segmentation, size: tuple[int, int]) -> dict:
+    """The mask of a segmentation that is there and fits its image, else a ValueError."""
+    if not segmentation:
+        raise ValueError
+    if isinstance(segmentation, well_formed.RunLengths):
+        segmentation = {"size": list(segmentation.size), "counts": segmentation.counts}
+    return to_rle(segmentation, size)
+
+
+def _well_formed_keypoints(kept: list[well_formed.KeypointAnnotation]) -> np.ndarray | None:
+    lengths = {len(one.keypoints) for one in kept}
+    if len(lengths) != 1 or any(one.num_keypoints < 0 for one in kept):
+        return None
+    (length,) = lengths
+    return None if length % 3 else well_formed.table(kept, attrgetter("keypoints"), length).reshape(len(kept), -1, 3)
+
+
+def _positions(keys: Sequence[Any]) -> dict[Any, int]:
+    return {key: position for position, key in enumerate(keys)}
+
+
+def _by_id(categories: Sequence[Category]) -> dict[int, int]:
+    return _positions([category.id for category in categories])
+
+
+def _packed(complete: list[dict], iou_type: IouType, source: str) -> Objects:
+    """Annotations, each of them complete, as arrays."""
+    keypoints = _packed_keypoints(complete, source) if iou_type == "keypoints" else None
+    return Objects(
+        images=np.array([one["image"] for one in complete], dtype=np.int64),
+        categories=np.array([one["category"] for one in complete], dtype=np.int64),
+        boxes=np.array([one["bbox"] for one in complete], dtype=np.float64).reshape(-1, 4),
+        areas=np.array([one["area"] for one in complete], dtype=np.float64),
+        iscrowd=np.array([one["iscrowd"] for one in complete], dtype=np.bool_),
+        masks=Masks.of([one["segmentation"] for one in complete]) if iou_type == "segm" else None,
+        keypoints=keypoints,
+        num_keypoints=None
+        if keypoints is None
+        else np.array([one["num_keypoints"] for one in complete], dtype=np.int64),
+    )
+
+
+def _packed_keypoints(complete: list[dict], source: str) -> np.ndarray:
+    """``(N, J, 3)``, zeros for an object without keypoints."""
+    lengths = sorted({len(one["keypoints"]) for one in complete} - {0})
+    if len(lengths) > 1:
+        raise InputError(
+            f"{source}: some objects have {lengths[0] // 3} keypoints and some {lengths[-1] // 3}; "
+            "evaluate categories with different keypoints by themselves"
+        )
+    width = lengths[0] if lengths else 0
+    rows = [one["keypoints"] or [0] * width for one in complete]
+    return np.array(rows, dtype=np.float64).reshape(len(complete), width // 3, 3)
 
 
 def plain_id(image_id: Any) -> Any:
     """An image id as Python's own type: a tensor's or an array's element becomes the number that it holds."""
     return image_id.item() if hasattr(image_id, "item") else image_id
-
-
-def silence() -> contextlib.AbstractContextManager:
-    """Where pycocotools may print what it likes."""
-    return contextlib.redirect_stdout(io.StringIO())
 
 
 def to_rle(segmentation: Any, size: tuple[int, int] | None) -> dict:
@@ -200,7 +280,9 @@ def _images(content: dict, source: str) -> dict[Any, dict]:
     return {image["id"]: image for image in _entries(content, "images", source, ("id",))}
 
 
-def _restricted(images: dict[Any, dict], image_ids: list[Any], source: str) -> dict[Any, dict]:
+def _restricted(images: dict[Any, Any], image_ids: list[Any] | None, source: str) -> dict[Any, Any]:
+    if image_ids is None:
+        return images
     unknown = [key for key in image_ids if key not in images]
     if unknown:
         raise InputError(f"image_ids: {unknown[0]!r} is not an image of {source}; leave it out or correct it")
@@ -217,26 +299,21 @@ def _visiting_order(image_id: Any) -> tuple[bool, Any]:
     return isinstance(image_id, str), image_id
 
 
-def _numbered_image(number: int, size: tuple[int, int] | None) -> dict:
-    return {"id": number} if size is None else {"id": number, "height": size[0], "width": size[1]}
-
-
 def _annotations(
-    content: dict, source: str, iou_type: IouType, numbers: dict, category_ids: set, sizes: dict
+    content: dict, source: str, iou_type: IouType, numbers: dict, positions: dict, sizes: dict
 ) -> Iterator[dict]:
-    """The annotations to evaluate against, complete and numbered from 1."""
+    """The annotations to evaluate against, complete."""
     listed = _entries(content, "annotations", source, ("image_id", "category_id"))
-    kept = [entry for entry in listed if entry["image_id"] in numbers and entry["category_id"] in category_ids]
+    kept = [entry for entry in listed if entry["image_id"] in numbers and entry["category_id"] in positions]
     if iou_type == "segm":
         _warn_of_boxes_for_masks(kept, source)
     for number, entry in enumerate(kept, start=1):
         place = f"{source}: annotation {entry.get('id', number)} of image {entry['image_id']!r}"
         complete = _completed(entry, iou_type, sizes.get(entry["image_id"]), place)
         yield {
-            "id": number,
-            "image_id": numbers[entry["image_id"]],
-            "category_id": entry["category_id"],
-            "iscrowd": int(bool(entry.get("iscrowd", 0))),
+            "image": numbers[entry["image_id"]],
+            "category": positions[entry["category_id"]],
+            "iscrowd": bool(entry.get("iscrowd", 0)),
             **complete,
         }
 

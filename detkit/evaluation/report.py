@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from detkit.evaluation.coco import METRICS, NOTHING_TO_MEASURE, CocoEvaluation
+from detkit.evaluation.evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.ground_truth import IouType
+from detkit.evaluation.protocol import NOTHING_TO_MEASURE
 
 _AREAS = {"s": "small", "m": "medium", "l": "large"}
 _CURVES_NAMED = 12
@@ -43,7 +44,7 @@ def rich_table(metrics: Mapping[str, float], iou_type: IouType = "bbox") -> Tabl
 
 
 def per_class_table(evaluation: CocoEvaluation) -> Table:
-    """One row a class: AP, AP50 and AR100 (keypoints: AR) in percent, and how many objects in how many images."""
+    """One row a class: AP, AP50, AP by size, AR100 (keypoints: AR) in percent; objects, and images with such."""
     table = Table(title=f"COCO {evaluation.iou_type} by class", title_justify="left")
     table.add_column("class")
     for column in (*evaluation.class_metrics, "objects", "images"):
@@ -100,14 +101,15 @@ def _percent(value: float) -> str:
 
 def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> None:
     """Precision over recall of each class with objects, and their mean."""
-    curves = evaluation.precision[np.isclose(evaluation.iou_thresholds, threshold)][0]
+    protocol = evaluation.protocol
+    curves = evaluation.curves.precision[np.isclose(protocol.iou_thresholds, threshold)][0][..., 0, -1]
     measured = [k for k in range(len(evaluation.categories)) if curves[0, k] != NOTHING_TO_MEASURE]
     named = len(measured) <= _CURVES_NAMED
     colours = colormaps["tab20" if len(measured) > 10 else "tab10"]
     for position, k in enumerate(measured):
         label = f"{evaluation.categories[k].name}: {100 * curves[:, k].mean():.1f}" if named else None
         axis.plot(
-            evaluation.recall_thresholds,
+            protocol.recall_thresholds,
             curves[:, k],
             color=colours(position % colours.N),
             linewidth=1.4 if named else 0.7,
@@ -117,7 +119,7 @@ def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> No
     if measured:
         mean = curves[:, measured].mean(axis=1)
         label = f"mean of {len(measured)} classes: {100 * mean.mean():.1f}"
-        axis.plot(evaluation.recall_thresholds, mean, color="black", linewidth=2.6, label=label)
+        axis.plot(protocol.recall_thresholds, mean, color="black", linewidth=2.6, label=label)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=9, frameon=False)
     else:
         axis.text(0.5, 0.5, "no objects to measure", ha="center", va="center", color="grey")

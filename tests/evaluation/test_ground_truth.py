@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from detkit.errors import InputError
@@ -63,9 +64,15 @@ def test_wrong_files(tmp_path):
 
 def test_file_and_its_content_are_the_same(tmp_path):
     path = tmp_path / "annotations.json"
-    path.write_text(json.dumps(content()))
-    from_file, from_content = read_ground_truth(path, "segm"), read_ground_truth(content(), "segm")
-    assert from_file.coco.dataset == from_content.coco.dataset
+    path.write_text(json.dumps(content(area=20.5, iscrowd=1)))
+    from_file, from_content = read_ground_truth(path, "segm"), read_ground_truth(content(area=20.5, iscrowd=1), "segm")
+    for name, expected in vars(from_content.objects).items():
+        found = getattr(from_file.objects, name)
+        if name == "masks":
+            assert [found.encoded(0)] == [expected.encoded(0)]
+        else:
+            assert np.array_equal(found, expected), name
+    assert from_file.image_sizes == from_content.image_sizes
     assert from_file.source == str(path)
 
 
@@ -75,16 +82,16 @@ def test_unknown_restriction():
 
 
 def test_annotations_of_unlisted_images_and_categories_are_left_out():
-    assert read_ground_truth(content(image_id=99), "bbox").coco.anns == {}
-    assert read_ground_truth(content(category_id=99), "bbox").coco.anns == {}
+    assert len(read_ground_truth(content(image_id=99), "bbox").objects) == 0
+    assert len(read_ground_truth(content(category_id=99), "bbox").objects) == 0
 
 
 def test_box_of_segmentation():
     truth = read_ground_truth(content(bbox=None), "bbox")
-    x, y, width, height = truth.coco.anns[1]["bbox"]
+    x, y, width, height = truth.objects.boxes[0]
     assert (x, y, x + width, y + height) == pytest.approx((1, 1, 9, 9), abs=1)
 
 
 def test_keypoints_are_counted():
     truth = read_ground_truth(content(keypoints=[1, 1, 2, 3, 3, 1, 0, 0, 0]), "keypoints")
-    assert truth.coco.anns[1]["num_keypoints"] == 2
+    assert truth.objects.num_keypoints.tolist() == [2]

@@ -1,0 +1,183 @@
+// Precision, recall and scores from what the detections found; see ../coco.h. Of the precision only its value at the
+// detections that find an object is needed: it falls in between.
+#include "../coco.h"
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <limits>
+#include <optional>
+#include <tuple>
+
+namespace detkit::coco {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// A detection, with its bits for one area range.
+struct Entry {
+  double score, weight;
+  int32_t matched, ignored;
+};
+
+// A detection of a category: its place in the order, and its rank among those of its image.
+struct Ranked {
+  int64_t place, rank;
+};
+
+// What is read at the detections that find an object.
+struct Curve {
+  std::vector<double> precision, recall, score;
+
+  void clear() {
+    for (auto* column : {&precision, &recall, &score}) column->clear();
+  }
+
+  // The detections at one threshold; returns the recall that all of them reach.
+  double draw(const std::vector<Entry>& entries, int64_t threshold, double objects) {
+    clear();
+    double right = 0, wrong = 0;
+    for (const Entry& entry : entries) {
+      if (entry.ignored >> threshold & 1) continue;
+      if (entry.matched >> threshold & 1) {
+        right += entry.weight;
+        precision.push_back(right / (wrong + right + std::numeric_limits<double>::epsilon()));
+        recall.push_back(right / objects);
+        score.push_back(entry.score);
+      } else {
+        wrong += entry.weight;
+      }
+    }
+    for (int64_t i = static_cast<int64_t>(precision.size()) - 2; i >= 0; --i) {
+      precision[i] = std::max(precision[i], precision[i + 1]);
+    }
+    return right / objects;
+  }
+};
+
+struct Accumulator {
+  Tensor scores, images, categories, order, matched, ignored, objects, recall_thresholds;
+  std::vector<int64_t> max_detections;
+  int64_t threshold_count;
+  std::optional<Tensor> image_weights;
+  Tensor precision, recall, score;
+
+  int64_t category_count() const { return objects.size(1); }
+  int64_t area_count() const { return objects.size(0); }
+  int64_t limit_count() const { return max_detections.size(); }
+
+  // A category from order[begin .. end - 1]: its detections of all images, best first.
+  std::vector<Ranked> ranked(int64_t begin, int64_t end) const {
+    const int64_t *detection = order.const_data_ptr<int64_t>(), *image = images.const_data_ptr<int64_t>();
+    const double* score_data = scores.const_data_ptr<double>();
+    std::vector<Ranked> result;
+    for (int64_t place = begin, first = begin; place < end; ++place) {
+      if (image[detection[place]] != image[detection[first]]) first = place;
+      result.push_back({place, place - first});
+    }
+    std::stable_sort(result.begin(), result.end(), [&](const Ranked& a, const Ranked& b) {
+      return score_data[detection[a.place]] > score_data[detection[b.place]];
+    });
+    return result;
+  }
+
+  void gather(const std::vector<Ranked>& detections, int64_t area, int64_t limit, std::vector<Entry>& entries) const {
+    const int64_t *detection = order.const_data_ptr<int64_t>(), *image = images.const_data_ptr<int64_t>();
+    const double* score_data = scores.const_data_ptr<double>();
+    const double* weights = image_weights ? image_weights->const_data_ptr<double>() : nullptr;
+    const int32_t* matched_data = matched.const_data_ptr<int32_t>() + area * order.size(0);
+    const int32_t* ignored_data = ignored.const_data_ptr<int32_t>() + area * order.size(0);
+    entries.clear();
+    for (const Ranked& one : detections) {
+      int64_t index = detection[one.place];
+      double weight = weights ? weights[image[index]] : 1.0;
+      if (one.rank >= limit || weight == 0) continue;
+      entries.push_back({score_data[index], weight, matched_data[one.place], ignored_data[one.place]});
+    }
+  }
+
+  void fill(int64_t category, int64_t area, int64_t limit, const std::vector<Entry>& entries, Curve& curve) {
+    double count = objects.const_data_ptr<double>()[area * category_count() + category];
+    if (count == 0) return;
+    const double* wanted = recall_thresholds.const_data_ptr<double>();
+    int64_t recalls = recall_thresholds.size(0), columns = category_count() * area_count() * limit_count();
+    int64_t column = (category * area_count() + area) * limit_count() + limit;
+    for (int64_t t = 0; t < threshold_count; ++t) {
+      recall.mutable_data_ptr<double>()[t * columns + column] = curve.draw(entries, t, count);
+      size_t at = 0;
+      for (int64_t r = 0; r < recalls; ++r) {
+        while (at < curve.recall.size() && curve.recall[at] < wanted[r]) ++at;
+        bool is_reached = at < curve.recall.size();
+        int64_t place = (t * recalls + r) * columns + column;
+        precision.mutable_data_ptr<double>()[place] = is_reached ? curve.precision[at] : 0;
+        // No recall at all is reached by the very first detection, whatever it found.
+        bool is_first = wanted[r] <= 0 && !entries.empty();
+        score.mutable_data_ptr<double>()[place] = is_first ? entries[0].score : is_reached ? curve.score[at] : 0;
+      }
+    }
+  }
+};
+
+// Where each category begins in the order; one more number for the end.
+std::vector<int64_t> category_bounds(const Tensor& categories, const Tensor& order, int64_t category_count) {
+  std::vector<int64_t> bounds(category_count + 1);
+  const int64_t *category = categories.const_data_ptr<int64_t>(), *detection = order.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < order.size(0); ++i) ++bounds[category[detection[i]] + 1];
+  std::partial_sum(bounds.begin(), bounds.end(), bounds.begin());
+  return bounds;
+}
+
+Tensor filled(const Tensor& like, std::vector<int64_t> shape) {
+  Tensor result = torch::stable::new_empty(like, shape);
+  std::fill_n(result.mutable_data_ptr<double>(), result.numel(), -1.0);
+  return result;
+}
+
+std::tuple<Tensor, Tensor, Tensor> accumulate(
+    Tensor scores, Tensor images, Tensor categories, Tensor order, Tensor matched, Tensor ignored, Tensor objects,
+    Tensor recall_thresholds, std::vector<int64_t> max_detections, int64_t threshold_count,
+    std::optional<Tensor> image_weights) {
+  int64_t recalls = recall_thresholds.size(0), category_count = objects.size(1), area_count = objects.size(0);
+  int64_t limits = max_detections.size();
+  if (image_weights) image_weights = torch::stable::contiguous(*image_weights);
+  Accumulator accumulator{
+      torch::stable::contiguous(scores),
+      torch::stable::contiguous(images),
+      torch::stable::contiguous(categories),
+      torch::stable::contiguous(order),
+      torch::stable::contiguous(matched),
+      torch::stable::contiguous(ignored),
+      torch::stable::contiguous(objects),
+      torch::stable::contiguous(recall_thresholds),
+      max_detections,
+      threshold_count,
+      image_weights,
+      filled(objects, {threshold_count, recalls, category_count, area_count, limits}),
+      filled(objects, {threshold_count, category_count, area_count, limits}),
+      filled(objects, {threshold_count, recalls, category_count, area_count, limits})};
+  std::vector<int64_t> bounds = category_bounds(accumulator.categories, accumulator.order, category_count);
+  torch::stable::parallel_for(0, category_count, 1, [&](int64_t first, int64_t last) {
+    std::vector<Entry> entries;
+    Curve curve;
+    for (int64_t category = first; category < last; ++category) {
+      std::vector<Ranked> detections = accumulator.ranked(bounds[category], bounds[category + 1]);
+      for (int64_t area = 0; area < area_count; ++area) {
+        for (int64_t limit = 0; limit < limits; ++limit) {
+          accumulator.gather(detections, area, max_detections[limit], entries);
+          accumulator.fill(category, area, limit, entries, curve);
+        }
+      }
+    }
+  });
+  return {accumulator.precision, accumulator.recall, accumulator.score};
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(detkit, CPU, m) {
+  m.impl("coco_accumulate", TORCH_BOX(&accumulate));
+}
+
+}  // namespace detkit::coco
