@@ -17,6 +17,19 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "roi_align_backward(Tensor gradient, Tensor rois, Tensor levels, float[] spatial_scales, SymInt batch, "
       "SymInt[] heights, SymInt[] widths, int sampling_ratio, bool aligned, bool channels_last) -> Tensor[]");
 
+  m.def("masks_to_runs(Tensor masks) -> (Tensor, Tensor)");
+  m.def("runs_to_masks(Tensor counts, Tensor offsets, SymInt height, SymInt width) -> Tensor");
+  m.def("runs_to_strings(Tensor counts, Tensor offsets) -> (Tensor, Tensor)");
+  m.def("strings_to_runs(Tensor characters, Tensor offsets, int height, int width) -> (Tensor, Tensor)");
+  m.def(
+      "polygons_to_runs(Tensor coordinates, Tensor polygon_offsets, Tensor object_offsets, Tensor sizes) "
+      "-> (Tensor, Tensor)");
+  m.def("run_areas(Tensor counts, Tensor offsets) -> Tensor");
+  m.def("run_boxes(Tensor counts, Tensor offsets, int height, int width) -> Tensor");
+  m.def(
+      "run_iou(Tensor counts1, Tensor offsets1, Tensor counts2, Tensor offsets2, int height, int width, "
+      "Tensor iscrowd) -> Tensor");
+
   const std::string match =
       "(Tensor scores, Tensor images, Tensor categories, Tensor areas, Tensor object_images, "
       "Tensor object_categories, Tensor object_areas, Tensor object_crowd, Tensor object_ignored, Tensor thresholds, "

@@ -5,7 +5,20 @@ The native kernels (`csrc/`) are built when detkit is installed; `backend()` tel
 
 from detkit.ops.iou import box_iou
 from detkit.ops.library import backend
+from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
 from detkit.ops.nms import batched_nms, nms
 from detkit.ops.roi_align import multilevel_roi_align, roi_align
 
-__all__ = ["backend", "batched_nms", "box_iou", "multilevel_roi_align", "nms", "roi_align"]
+__all__ = [
+    "RunLengths",
+    "backend",
+    "batched_nms",
+    "box_iou",
+    "mask_iou",
+    "masks_to_rle",
+    "multilevel_roi_align",
+    "nms",
+    "polygons_to_rle",
+    "rle_to_masks",
+    "roi_align",
+]

@@ -165,17 +165,59 @@ def multilevel_roi_align(draw: Draw) -> Tensor:
     return ops.multilevel_roi_align(maps, rois, spatial_scales=scales, **crop_sizes(draw), **sizes)
 
 
+def pixels(draw: Draw, count: int, height: int, width: int) -> Tensor:
+    return draw.uniform(count, height, width) < draw.either(0.0, 0.1, 0.5, 1.0)
+
+
+def run_lengths(draw: Draw, height: int, width: int) -> ops.RunLengths:
+    """The runs of masks, some of them of other masks than their offsets and size say."""
+    runs = ops.masks_to_rle(pixels(draw, draw.either(0, 1, 2, 20), height, width))
+    if draw.rarely():
+        width += 1
+    counts = draw.tensor(runs.counts * (-1 if draw.rarely() else 1))
+    return ops.RunLengths(counts, draw.tensor(runs.offsets), height, width)
+
+
+def masks_to_rle(draw: Draw) -> Tensor:
+    masks = pixels(draw, draw.count(), draw.either(0, 1, 9, 30), draw.either(0, 1, 9, 65))
+    masks = draw.tensor(masks if draw.either(True, False) else masks.byte() * 200)
+    return ops.masks_to_rle(masks).counts
+
+
+def rle_to_masks(draw: Draw) -> Tensor:
+    return ops.rle_to_masks(run_lengths(draw, draw.either(0, 1, 9, 30), draw.either(0, 1, 9, 65)))
+
+
+def mask_iou(draw: Draw) -> Tensor:
+    size = draw.either(0, 1, 9, 30), draw.either(0, 1, 9, 65)
+    masks1, masks2 = run_lengths(draw, *size), run_lengths(draw, *size)
+    iscrowd = draw.tensor(draw.uniform(len(masks2)) < 0.5) if draw.either(True, False) else None
+    return ops.mask_iou(masks1, masks2, iscrowd)
+
+
+def polygons_to_rle(draw: Draw) -> Tensor:
+    objects = [
+        [draw.tensor(draw.corners(draw.either(1, 2, 10)).double().flatten()) for _ in range(draw.either(1, 1, 3))]
+        for _ in range(draw.either(0, 1, 20))
+    ]
+    return ops.polygons_to_rle(objects, draw.either(0, 1, 50), draw.either(0, 1, 80)).boxes()
+
+
 OPS: dict[str, Callable[[Draw], Tensor]] = {
     "nms": nms,
     "batched_nms": batched_nms,
     "box_iou": box_iou,
     "roi_align": roi_align,
     "multilevel_roi_align": multilevel_roi_align,
+    "masks_to_rle": masks_to_rle,
+    "rle_to_masks": rle_to_masks,
+    "mask_iou": mask_iou,
+    "polygons_to_rle": polygons_to_rle,
 }
 
 
 def test_every_op_is_listed():
-    assert set(OPS) == set(ops.__all__) - {"backend"}
+    assert set(OPS) == set(ops.__all__) - {"backend", "RunLengths"}
 
 
 @pytest.fixture(params=[1, 2])
