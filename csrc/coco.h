@@ -32,7 +32,7 @@
 //   max_detections        L numbers: the results are computed with so many of each image and category
 //   threshold_count       T
 //   image_weights         (I,)    double, or absent: how often each image counts
-//   results               precision (T, R, K, A, L), recall (T, K, A, L), score (T, R, K, A, L), double; -1 where there
+//   results               precision (K, A, L, T, R), recall (K, A, L, T), score (K, A, L, T, R), double; -1 where there
 //                         is no object to find
 #pragma once
 

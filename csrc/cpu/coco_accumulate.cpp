@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 namespace detkit::coco {
 namespace {
@@ -20,6 +21,12 @@ using torch::stable::Tensor;
 struct Entry {
   double score, weight;
   int32_t matched, ignored;
+};
+
+// The detections of a category, best first, that count at one threshold at least.
+struct Entries {
+  std::vector<Entry> counting;
+  double best_score;  // of all detections, those that never count too; 0 without any
 };
 
 // A detection of a category: its place in the order, and its rank among those of its image.
@@ -83,38 +90,43 @@ struct Accumulator {
     return result;
   }
 
-  void gather(const std::vector<Ranked>& detections, int64_t area, int64_t limit, std::vector<Entry>& entries) const {
+  void gather(const std::vector<Ranked>& detections, int64_t area, int64_t limit, Entries& entries) const {
     const int64_t *detection = order.const_data_ptr<int64_t>(), *image = images.const_data_ptr<int64_t>();
     const double* score_data = scores.const_data_ptr<double>();
     const double* weights = image_weights ? image_weights->const_data_ptr<double>() : nullptr;
     const int32_t* matched_data = matched.const_data_ptr<int32_t>() + area * order.size(0);
     const int32_t* ignored_data = ignored.const_data_ptr<int32_t>() + area * order.size(0);
-    entries.clear();
+    const int32_t always = static_cast<int32_t>((int64_t(1) << threshold_count) - 1);
+    entries.counting.clear();
+    entries.best_score = 0;
+    bool is_first = true;
     for (const Ranked& one : detections) {
       int64_t index = detection[one.place];
       double weight = weights ? weights[image[index]] : 1.0;
       if (one.rank >= limit || weight == 0) continue;
-      entries.push_back({score_data[index], weight, matched_data[one.place], ignored_data[one.place]});
+      if (std::exchange(is_first, false)) entries.best_score = score_data[index];
+      if (ignored_data[one.place] == always) continue;
+      entries.counting.push_back({score_data[index], weight, matched_data[one.place], ignored_data[one.place]});
     }
   }
 
-  void fill(int64_t category, int64_t area, int64_t limit, const std::vector<Entry>& entries, Curve& curve) {
+  void fill(int64_t category, int64_t area, int64_t limit, const Entries& entries, Curve& curve) {
     double count = objects.const_data_ptr<double>()[area * category_count() + category];
     if (count == 0) return;
     const double* wanted = recall_thresholds.const_data_ptr<double>();
-    int64_t recalls = recall_thresholds.size(0), columns = category_count() * area_count() * limit_count();
-    int64_t column = (category * area_count() + area) * limit_count() + limit;
-    for (int64_t t = 0; t < threshold_count; ++t) {
-      recall.mutable_data_ptr<double>()[t * columns + column] = curve.draw(entries, t, count);
+    int64_t recalls = recall_thresholds.size(0);
+    int64_t row = ((category * area_count() + area) * limit_count() + limit) * threshold_count;
+    for (int64_t t = 0; t < threshold_count; ++t, ++row) {
+      double* precision_row = precision.mutable_data_ptr<double>() + row * recalls;
+      double* score_row = score.mutable_data_ptr<double>() + row * recalls;
+      recall.mutable_data_ptr<double>()[row] = curve.draw(entries.counting, t, count);
       size_t at = 0;
       for (int64_t r = 0; r < recalls; ++r) {
         while (at < curve.recall.size() && curve.recall[at] < wanted[r]) ++at;
         bool is_reached = at < curve.recall.size();
-        int64_t place = (t * recalls + r) * columns + column;
-        precision.mutable_data_ptr<double>()[place] = is_reached ? curve.precision[at] : 0;
+        precision_row[r] = is_reached ? curve.precision[at] : 0;
         // No recall at all is reached by the very first detection, whatever it found.
-        bool is_first = wanted[r] <= 0 && !entries.empty();
-        score.mutable_data_ptr<double>()[place] = is_first ? entries[0].score : is_reached ? curve.score[at] : 0;
+        score_row[r] = wanted[r] <= 0 ? entries.best_score : is_reached ? curve.score[at] : 0;
       }
     }
   }
@@ -154,12 +166,12 @@ std::tuple<Tensor, Tensor, Tensor> accumulate(
       max_detections,
       threshold_count,
       image_weights,
-      filled(objects, {threshold_count, recalls, category_count, area_count, limits}),
-      filled(objects, {threshold_count, category_count, area_count, limits}),
-      filled(objects, {threshold_count, recalls, category_count, area_count, limits})};
+      filled(objects, {category_count, area_count, limits, threshold_count, recalls}),
+      filled(objects, {category_count, area_count, limits, threshold_count}),
+      filled(objects, {category_count, area_count, limits, threshold_count, recalls})};
   std::vector<int64_t> bounds = category_bounds(accumulator.categories, accumulator.order, category_count);
   torch::stable::parallel_for(0, category_count, 1, [&](int64_t first, int64_t last) {
-    std::vector<Entry> entries;
+    Entries entries;
     Curve curve;
     for (int64_t category = first; category < last; ++category) {
       std::vector<Ranked> detections = accumulator.ranked(bounds[category], bounds[category + 1]);

@@ -64,7 +64,7 @@ def accumulate(
     image_weights: np.ndarray | None = None,
 ) -> Curves:
     """Draw the curves; `image_weights`, float64 ``(I,)``, says how often each image counts."""
-    result = torch.ops.detkit.coco_accumulate(
+    precision, recall, scores = torch.ops.detkit.coco_accumulate(
         *map(_tensor, (found.scores, found.images, found.categories, matches.order, matches.matched, matches.ignored)),
         _tensor(objects_to_find(ground_truth, protocol, image_weights)),
         _tensor(protocol.recall_thresholds),
@@ -72,7 +72,11 @@ def accumulate(
         len(protocol.iou_thresholds),
         None if image_weights is None else _tensor(image_weights),
     )
-    return Curves(*(tensor.numpy() for tensor in result))
+    return Curves(
+        precision.permute(3, 4, 0, 1, 2).numpy(),
+        recall.permute(3, 0, 1, 2).numpy(),
+        scores.permute(3, 4, 0, 1, 2).numpy(),
+    )
 
 
 def objects_to_find(
