@@ -49,4 +49,11 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "coco_accumulate(Tensor scores, Tensor images, Tensor categories, Tensor order, Tensor matched, "
       "Tensor ignored, Tensor objects, Tensor recall_thresholds, int[] max_detections, int threshold_count, "
       "Tensor? image_weights) -> (Tensor, Tensor, Tensor)");
+
+  m.def(
+      "roi_pool(Tensor features, Tensor rois, float spatial_scale, int height, int width, bool channels_last) "
+      "-> (Tensor, Tensor)");
+  m.def(
+      "roi_pool_backward(Tensor gradient, Tensor cells, Tensor rois, SymInt batch, SymInt map_height, "
+      "SymInt map_width, bool channels_last) -> Tensor");
 }

@@ -64,7 +64,10 @@ DETKIT_INLINE void transpose_plainly(
   }
 }
 
-typedef float Eight __attribute__((vector_size(32)));
+template <typename T>
+struct EightOf {
+  typedef T type __attribute__((vector_size(8 * sizeof(T))));
+};
 typedef int32_t EightIndices __attribute__((vector_size(32)));
 
 #if defined(__clang__)
@@ -74,7 +77,9 @@ typedef int32_t EightIndices __attribute__((vector_size(32)));
 #endif
 
 // Eight rows of eight: pairs of rows are interleaved by one element, then by two, then by four.
-DETKIT_INLINE void transpose_eight(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+template <typename T>
+DETKIT_INLINE void transpose_eight(const T* from, int64_t from_stride, T* to, int64_t to_stride) {
+  using Eight = typename EightOf<T>::type;
   Eight row[8], by_one[8], by_two[8];
   for (int i = 0; i < 8; ++i) row[i] = load<Eight>(from + i * from_stride);
   for (int i = 0; i < 8; i += 2) {
@@ -93,8 +98,10 @@ DETKIT_INLINE void transpose_eight(const float* from, int64_t from_stride, float
   }
 }
 
-[[maybe_unused]] DETKIT_EVERY_MACHINE static void transpose_floats(
-    const float* from, int64_t rows, int64_t columns, int64_t from_stride, float* to, int64_t to_stride) {
+// Of numbers of four bytes.
+template <typename T>
+DETKIT_EVERY_MACHINE static void transpose_words(
+    const T* from, int64_t rows, int64_t columns, int64_t from_stride, T* to, int64_t to_stride) {
   constexpr int64_t line = 16;  // numbers in a line of the cache, which is best read once and whole
   int64_t whole_rows = rows / 8 * 8, whole_columns = columns / 8 * 8;
   for (int64_t strip = 0; strip < whole_columns; strip += line) {
@@ -104,8 +111,8 @@ DETKIT_INLINE void transpose_eight(const float* from, int64_t from_stride, float
       }
     }
   }
-  const float* last_columns = from + whole_columns;
-  const float* last_rows = from + whole_rows * from_stride;
+  const T* last_columns = from + whole_columns;
+  const T* last_rows = from + whole_rows * from_stride;
   transpose_plainly(
       last_columns, rows, columns - whole_columns, from_stride, to + whole_columns * to_stride, to_stride);
   transpose_plainly(last_rows, rows - whole_rows, whole_columns, from_stride, to + whole_rows, to_stride);
@@ -113,8 +120,8 @@ DETKIT_INLINE void transpose_eight(const float* from, int64_t from_stride, float
 
 template <typename From, typename To>
 void transpose(const From* from, int64_t rows, int64_t columns, int64_t from_stride, To* to, int64_t to_stride) {
-  if constexpr (std::is_same_v<From, float> && std::is_same_v<To, float>) {
-    transpose_floats(from, rows, columns, from_stride, to, to_stride);
+  if constexpr (std::is_same_v<From, To> && sizeof(From) == 4) {
+    transpose_words(from, rows, columns, from_stride, to, to_stride);
   } else {
     constexpr int64_t tile = 32;
     for (int64_t row = 0; row < rows; row += tile) {

@@ -8,6 +8,7 @@ from detkit.ops.library import backend
 from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
 from detkit.ops.nms import batched_nms, nms
 from detkit.ops.roi_align import multilevel_roi_align, roi_align
+from detkit.ops.roi_pool import roi_pool
 
 __all__ = [
     "RunLengths",
@@ -21,4 +22,5 @@ __all__ = [
     "polygons_to_rle",
     "rle_to_masks",
     "roi_align",
+    "roi_pool",
 ]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.checks import check_floating, check_same_device, check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
+from detkit.ops.regions import (
+    check_features,
+    checked_rois,
+    checked_size,
+    is_channels_last,
+    memory_format_of,
+    refuse_if_deterministic,
+)
 
 
 def roi_align(
@@ -41,9 +47,9 @@ def roi_align(
         InputError: a shape, dtype, device or size does not fit.
         RuntimeError: an image index is outside ``0..B-1``.
     """
-    size = _checked_size(output_size)
-    _check_features("features", features)
-    rois = _checked_rois(rois, features)
+    size = checked_size(output_size)
+    check_features("features", features)
+    rois = checked_rois(rois, features)
     if is_native(features.device):
         levels = rois.new_zeros(len(rois), dtype=torch.int64)
         return _native_roi_align([features], rois, levels, size, [spatial_scale], sampling_ratio, aligned)
@@ -79,10 +85,10 @@ def multilevel_roi_align(
         InputError: a shape, dtype, device or size does not fit.
         RuntimeError: an image index is outside ``0..B-1``.
     """
-    size = _checked_size(output_size)
+    size = checked_size(output_size)
     features = list(features)
     _check_pyramid(features, spatial_scales)
-    rois = _checked_rois(rois, features[0])
+    rois = checked_rois(rois, features[0])
     levels = roi_levels(rois, spatial_scales, canonical_size, canonical_level)
     if is_native(rois.device):
         return _native_roi_align(features, rois, levels, size, spatial_scales, sampling_ratio, aligned)
@@ -175,33 +181,11 @@ def _native_roi_align(
     aligned: bool,
 ) -> Tensor:
     """The native op, with all maps in the memory format of the first."""
-    channels_last = _is_channels_last(features[0])
-    memory_format = _memory_format(channels_last)
+    channels_last = is_channels_last(features[0])
+    memory_format = memory_format_of(channels_last)
     maps = [feature.contiguous(memory_format=memory_format) for feature in features]
     scales = [float(scale) for scale in spatial_scales]
     return torch.ops.detkit.roi_align(maps, rois, levels, scales, *output_size, sampling_ratio, aligned, channels_last)
-
-
-def _is_channels_last(tensor: Tensor) -> bool:
-    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
-
-
-def _memory_format(channels_last: bool) -> torch.memory_format:
-    return torch.channels_last if channels_last else torch.contiguous_format
-
-
-def _checked_size(output_size: int | tuple[int, int]) -> tuple[int, int]:
-    size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
-    if len(size) != 2 or min(size) < 1:
-        raise InputError(f"output_size must be a positive number or a pair of them, got {output_size}")
-    return size
-
-
-def _check_features(name: str, features: Tensor) -> None:
-    check_shape(name, features, ("B", "C", "H", "W"))
-    check_floating(name, features)
-    if features.shape[2] == 0 or features.shape[3] == 0:
-        raise InputError(f"{name} must have height and width, got {tuple(features.shape)}")
 
 
 def _check_pyramid(features: list[Tensor], spatial_scales: Sequence[float]) -> None:
@@ -210,7 +194,7 @@ def _check_pyramid(features: list[Tensor], spatial_scales: Sequence[float]) -> N
             f"features and spatial_scales must match, got {len(features)} maps, {len(spatial_scales)} scales"
         )
     for level, feature in enumerate(features):
-        _check_features(f"features[{level}]", feature)
+        check_features(f"features[{level}]", feature)
         if feature.shape[:2] != features[0].shape[:2] or feature.dtype != features[0].dtype:
             raise InputError(
                 f"features must share batch, channels and dtype, got {tuple(feature.shape)} {feature.dtype} at level "
@@ -223,20 +207,12 @@ def _check_pyramid(features: list[Tensor], spatial_scales: Sequence[float]) -> N
         )
 
 
-def _checked_rois(rois: Tensor, features: Tensor) -> Tensor:
-    """`rois` in the dtype of the arithmetic: float64 for float64 features, else float32."""
-    check_shape("rois", rois, ("K", 5))
-    check_floating("rois", rois)
-    check_same_device(features=features, rois=rois)
-    return rois.to(torch.float64 if features.dtype == torch.float64 else torch.float32)
-
-
 def _fake_roi_align(
     features, rois, levels, spatial_scales, height, width, sampling_ratio, aligned, channels_last
 ) -> Tensor:
     shape = (rois.shape[0], features[0].shape[1], height, width)
     return torch.empty(
-        shape, dtype=features[0].dtype, device=features[0].device, memory_format=_memory_format(channels_last)
+        shape, dtype=features[0].dtype, device=features[0].device, memory_format=memory_format_of(channels_last)
     )
 
 
@@ -244,7 +220,7 @@ def _fake_roi_align_backward(
     gradient, rois, levels, spatial_scales, batch, heights, widths, sampling_ratio, aligned, channels_last
 ) -> list[Tensor]:
     shapes = [(batch, gradient.shape[1], height, width) for height, width in zip(heights, widths, strict=True)]
-    kind = {"dtype": gradient.dtype, "device": gradient.device, "memory_format": _memory_format(channels_last)}
+    kind = {"dtype": gradient.dtype, "device": gradient.device, "memory_format": memory_format_of(channels_last)}
     return [torch.empty(shape, **kind) for shape in shapes]
 
 
@@ -257,9 +233,9 @@ def _keep_for_roi_align(ctx, inputs, output) -> None:
 
 
 def _differentiate_roi_align(ctx, gradient: Tensor):
-    _refuse_if_deterministic(gradient.device)
+    refuse_if_deterministic("roi_align", gradient.device)
     rois, levels = ctx.saved_tensors
-    gradient = gradient.contiguous(memory_format=_memory_format(ctx.channels_last))
+    gradient = gradient.contiguous(memory_format=memory_format_of(ctx.channels_last))
     gradients = torch.ops.detkit.roi_align_backward(
         gradient,
         rois,
@@ -283,23 +259,12 @@ def _keep_for_roi_align_backward(ctx, inputs, output) -> None:
 def _differentiate_roi_align_backward(ctx, gradients: list[Tensor]):
     """RoIAlign is linear in the features, so the derivative of its backward is its forward."""
     rois, levels = ctx.saved_tensors
-    memory_format = _memory_format(ctx.channels_last)
+    memory_format = memory_format_of(ctx.channels_last)
     maps = [gradient.contiguous(memory_format=memory_format) for gradient in gradients]
     gradient = torch.ops.detkit.roi_align(
         maps, rois, levels, ctx.scales, *ctx.output_size, *ctx.sampling, ctx.channels_last
     )
     return gradient, *[None] * 9
-
-
-def _refuse_if_deterministic(device: torch.device) -> None:
-    """The CUDA kernel adds up gradients in no fixed order."""
-    if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
-        message = "the backward of roi_align has no deterministic CUDA kernel"
-        if not torch.is_deterministic_algorithms_warn_only_enabled():
-            raise RuntimeError(
-                f"{message}; run it on the CPU, or allow it by torch.use_deterministic_algorithms(False)"
-            )
-        warnings.warn(message, stacklevel=2)
 
 
 if NATIVE_DEVICES:

@@ -155,6 +155,16 @@ def roi_align(draw: Draw) -> Tensor:
     return ops.roi_align(features, draw.rois(draw.either(0, 1, 2, 20), batch), spatial_scale=scale, **crop_sizes(draw))
 
 
+def roi_pool(draw: Draw) -> Tensor:
+    batch = draw.either(0, 1, 1, 2, 3)
+    features = draw.maps(
+        draw.either(*DTYPES), batch, draw.either(0, 1, 3, 16, 17, 70), draw.either(1, 2, 9, 30), draw.either(1, 2, 25)
+    )
+    scale = draw.either(0.0, -1.0, 1e30, math.nan, math.inf) if draw.rarely() else draw.either(1.0, 1 / 4, 0.3)
+    rois = draw.rois(draw.either(0, 1, 2, 20), batch)
+    return ops.roi_pool(features, rois, crop_sizes(draw)["output_size"], scale)
+
+
 def multilevel_roi_align(draw: Draw) -> Tensor:
     batch, channels, levels = draw.either(0, 1, 1, 2, 3), draw.either(1, 3, 16, 20), draw.either(1, 2, 3)
     dtype = draw.either(*DTYPES)
@@ -213,6 +223,7 @@ OPS: dict[str, Callable[[Draw], Tensor]] = {
     "rle_to_masks": rle_to_masks,
     "mask_iou": mask_iou,
     "polygons_to_rle": polygons_to_rle,
+    "roi_pool": roi_pool,
 }
 
 
