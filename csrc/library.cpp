@@ -6,6 +6,9 @@
 
 STABLE_TORCH_LIBRARY(detkit, m) {
   m.def("nms(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold) -> Tensor");
+  m.def(
+      "soft_nms(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold, float sigma, str method, "
+      "float score_threshold) -> (Tensor, Tensor)");
 
   m.def("box_iou(Tensor boxes1, Tensor boxes2, str mode) -> Tensor");
   m.def("box_iou_backward(Tensor gradient, Tensor boxes1, Tensor boxes2, str mode) -> (Tensor, Tensor)");

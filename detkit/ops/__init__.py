@@ -9,6 +9,7 @@ from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle
 from detkit.ops.nms import batched_nms, nms
 from detkit.ops.roi_align import multilevel_roi_align, roi_align
 from detkit.ops.roi_pool import roi_pool
+from detkit.ops.soft_nms import soft_nms
 
 __all__ = [
     "RunLengths",
@@ -23,4 +24,5 @@ __all__ = [
     "rle_to_masks",
     "roi_align",
     "roi_pool",
+    "soft_nms",
 ]

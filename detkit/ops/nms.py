@@ -26,7 +26,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         InputError: a shape, dtype or device does not fit, or a score is NaN.
     """
     check_shape("boxes", boxes, ("N", 4))
-    _check_scores(boxes, scores)
+    check_scores(boxes, scores)
     check_same_device(boxes=boxes, scores=scores)
     boxes = boxes.to(geometry_dtype(boxes))
     if is_native(boxes.device):
@@ -50,11 +50,9 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
         InputError: a shape, dtype or device does not fit, or a score is NaN.
     """
     check_shape("boxes", boxes, ("N", 4))
-    _check_scores(boxes, scores)
-    check_shape("labels", labels, (boxes.shape[0],))
-    if labels.is_floating_point() or labels.is_complex():
-        raise InputError(f"labels must be integers, got {labels.dtype}")
-    check_same_device(boxes=boxes, scores=scores, labels=labels)
+    check_scores(boxes, scores)
+    check_labels(boxes, labels)
+    check_same_device(boxes=boxes, scores=scores)
     boxes = boxes.to(geometry_dtype(boxes))
     if is_native(boxes.device):
         return torch.ops.detkit.nms(boxes, scores.to(geometry_dtype(scores)), labels.long(), iou_threshold)
@@ -83,13 +81,22 @@ def batched_nms_reference(boxes: Tensor, scores: Tensor, labels: Tensor, iou_thr
     return kept[torch.argsort(scores[kept], descending=True, stable=True)]
 
 
-def _check_scores(boxes: Tensor, scores: Tensor) -> None:
+def check_scores(boxes: Tensor, scores: Tensor) -> None:
+    """`scores` must be floating-point numbers, one for each box."""
     check_shape("scores", scores, (boxes.shape[0],))
     check_floating("boxes", boxes)
     check_floating("scores", scores)
     # A traced graph has no values to look at; the kernels then rank NaN somewhere, without harm.
     if not torch.compiler.is_compiling() and bool(torch.isnan(scores).any()):
         raise InputError("scores must not be NaN: the model that made them has diverged, or they were never set")
+
+
+def check_labels(boxes: Tensor, labels: Tensor) -> None:
+    """`labels` must be integers, one for each box, on the device of the boxes."""
+    check_shape("labels", labels, (boxes.shape[0],))
+    if labels.is_floating_point() or labels.is_complex():
+        raise InputError(f"labels must be integers, got {labels.dtype}")
+    check_same_device(boxes=boxes, labels=labels)
 
 
 def _fake_nms(boxes, scores, labels, iou_threshold) -> Tensor:

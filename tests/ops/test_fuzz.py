@@ -129,6 +129,21 @@ def batched_nms(draw: Draw) -> Tensor:
     return ops.batched_nms(draw.boxes(count), draw.scores(count), draw.tensor(labels), draw.either(*THRESHOLDS))
 
 
+def soft_nms(draw: Draw) -> Tensor:
+    count = draw.count()
+    labels = torch.randint(-3, draw.either(-2, 5, 2**62), (count,), generator=draw.generator)
+    _, scores = ops.soft_nms(
+        draw.boxes(count),
+        draw.scores(count),
+        draw.either(*THRESHOLDS) if draw.rarely() else draw.either(0.0, 0.3, 0.7),
+        draw.either(*THRESHOLDS) if draw.rarely() else draw.either(0.1, 0.5),
+        "none" if draw.rarely() else draw.either("linear", "gaussian", "hard"),
+        draw.either(*THRESHOLDS) if draw.rarely() else draw.either(0.0, 0.001, 0.3),
+        draw.tensor(labels) if draw.either(True, False) else None,
+    )
+    return scores
+
+
 def box_iou(draw: Draw) -> Tensor:
     boxes1, boxes2 = draw.boxes(draw.count()), draw.boxes(draw.count())
     return ops.box_iou(
@@ -224,6 +239,7 @@ OPS: dict[str, Callable[[Draw], Tensor]] = {
     "mask_iou": mask_iou,
     "polygons_to_rle": polygons_to_rle,
     "roi_pool": roi_pool,
+    "soft_nms": soft_nms,
 }
 
 

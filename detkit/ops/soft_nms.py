@@ -1,0 +1,115 @@
+"""Soft-NMS: of boxes that overlap a better one, lower the scores."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.ops.checks import check_same_device, check_shape, geometry_dtype
+from detkit.ops.iou import box_iou_reference
+from detkit.ops.library import NATIVE_DEVICES, is_native
+from detkit.ops.nms import check_labels, check_scores
+
+Decay = Literal["linear", "gaussian", "hard"]
+
+
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float = 0.3,
+    sigma: float = 0.5,
+    method: Decay = "linear",
+    score_threshold: float = 0.001,
+    labels: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Greedy suppression by decay (Bodla et al. 2017, section 3): the best box is taken, and the scores of the others
+    are lowered by how much they overlap it, until no score is above the threshold. Not differentiable.
+
+    Args:
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. Computed in float32, float64 when given so.
+        scores: ``(N,)`` floating point, no NaN. Of equal scores the lower index counts as the better one.
+        iou_threshold: of "linear" and "hard": overlaps count when their IoU is greater than this, not equal.
+        sigma: of "gaussian".
+        method: "linear": a score is multiplied by ``1 - iou`` where the IoU counts; "gaussian": by
+            ``exp(-iou² / sigma)``; "hard": the box goes where the IoU counts, which is `nms`.
+        score_threshold: a box goes when its score is lower, at the start or by decay. Not negative, unless the method
+            is "hard".
+        labels: ``(N,)`` integers: boxes of different labels leave each other alone. None: all are of one class.
+
+    Returns:
+        int64 ``(M,)`` indices of the boxes that stay, best first over all classes, and their scores ``(M,)`` when they
+        were taken, in the dtype of the arithmetic.
+
+    Raises:
+        InputError: a shape, dtype, device or parameter does not fit, or a score is NaN.
+    """
+    check_shape("boxes", boxes, ("N", 4))
+    check_scores(boxes, scores)
+    check_same_device(boxes=boxes, scores=scores)
+    if labels is not None:
+        check_labels(boxes, labels)
+        labels = labels.long()
+    _check_rule(iou_threshold, sigma, method, score_threshold)
+    dtype = geometry_dtype(boxes, scores)
+    boxes, scores = boxes.detach().to(dtype), scores.detach().to(dtype)
+    rule = (float(iou_threshold), float(sigma), method, float(score_threshold))
+    if is_native(boxes.device):
+        return torch.ops.detkit.soft_nms(boxes, scores, labels, *rule)
+    return soft_nms_reference(boxes, scores, labels, *rule)
+
+
+@torch.no_grad()
+def soft_nms_reference(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor | None,
+    iou_threshold: float,
+    sigma: float,
+    method: Decay,
+    score_threshold: float,
+) -> tuple[Tensor, Tensor]:
+    """`soft_nms` in plain torch, one step per box that stays."""
+    left = torch.where(scores.double() >= score_threshold, scores, -torch.inf)
+    kept, kept_scores = [], []
+    while len(left) and (best := left.argmax()) is not None and left[best] > -torch.inf:
+        best = torch.where(left == left[best])[0][0]  # argmax may name any of equal ones
+        kept.append(best)
+        kept_scores.append(left[best].clone())
+        iou = box_iou_reference(boxes[best, None], boxes)[0]
+        if labels is not None:
+            iou = torch.where(labels == labels[best], iou, 0)
+        counts = iou.double() > iou_threshold
+        if method == "hard":
+            left = left.masked_fill(counts, -torch.inf)
+        elif method == "linear":
+            left = torch.where(counts, left * (1 - iou).clamp(min=0), left)
+        else:
+            left = left * torch.exp(-iou.square() / sigma)
+        left = left.masked_fill(~(left.double() >= score_threshold), -torch.inf)
+        left[best] = -torch.inf
+    if not kept:
+        return torch.zeros(0, dtype=torch.int64, device=boxes.device), scores[:0]
+    return torch.stack(kept), torch.stack(kept_scores)
+
+
+def _check_rule(iou_threshold: float, sigma: float, method: str, score_threshold: float) -> None:
+    if method not in get_args(Decay):
+        raise InputError(f"method must be one of {', '.join(get_args(Decay))}, got {method!r}")
+    if not iou_threshold >= 0:
+        raise InputError(f"iou_threshold must not be negative, got {iou_threshold}")
+    if not sigma > 0:
+        raise InputError(f"sigma must be positive, got {sigma}")
+    if not (score_threshold >= 0 or (method == "hard" and score_threshold < 0)):
+        raise InputError(f"score_threshold must not be negative, since decay raises negative scores: {score_threshold}")
+
+
+def _fake_soft_nms(boxes, scores, labels, iou_threshold, sigma, method, score_threshold) -> tuple[Tensor, Tensor]:
+    count = torch.library.get_ctx().new_dynamic_size()
+    return boxes.new_empty(count, dtype=torch.int64), boxes.new_empty(count)
+
+
+if NATIVE_DEVICES:
+    torch.library.register_fake("detkit::soft_nms", _fake_soft_nms)
