@@ -7,6 +7,9 @@
 STABLE_TORCH_LIBRARY(detkit, m) {
   m.def("nms(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold) -> Tensor");
   m.def(
+      "nms_padded(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold, SymInt count) "
+      "-> (Tensor, Tensor)");
+  m.def(
       "soft_nms(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold, float sigma, str method, "
       "float score_threshold) -> (Tensor, Tensor)");
 

@@ -5,6 +5,11 @@
 //   labels         (N,)   int64, or absent: then all boxes are of one class
 //   iou_threshold  a box goes when its IoU with a better one that stays is greater
 //   result         (M,)   int64, the indices of the boxes that stay, best first; of equal scores the lower index first
+//
+// nms_padded: the same in a result of fixed size.
+//
+//   count          the most indices to give
+//   result         (count,) int64, the best of those that stay, then -1; and () int64, how many are not -1
 #pragma once
 
 #include <cmath>

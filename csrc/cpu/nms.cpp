@@ -14,6 +14,7 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <tuple>
 #include <vector>
 
 #include "box_grid.h"
@@ -261,10 +262,23 @@ Tensor nms(Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou
   return kept;
 }
 
+std::tuple<Tensor, Tensor> nms_padded(
+    Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou_threshold, int64_t count) {
+  Tensor kept = nms(boxes, scores, labels, iou_threshold);
+  int64_t number = std::min(count, kept.size(0));
+  Tensor padded = torch::stable::new_empty(kept, {count}), padded_number = torch::stable::new_empty(kept, {});
+  int64_t* out = padded.mutable_data_ptr<int64_t>();
+  std::copy_n(kept.const_data_ptr<int64_t>(), number, out);
+  std::fill(out + number, out + count, -1);
+  *padded_number.mutable_data_ptr<int64_t>() = number;
+  return {padded, padded_number};
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(detkit, CPU, m) {
   m.impl("nms", TORCH_BOX(&nms));
+  m.impl("nms_padded", TORCH_BOX(&nms_padded));
 }
 
 }  // namespace detkit

@@ -24,6 +24,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
     Raises:
         InputError: a shape, dtype or device does not fit, or a score is NaN.
+        RuntimeError: a score is NaN, on CUDA.
     """
     check_shape("boxes", boxes, ("N", 4))
     check_scores(boxes, scores)
@@ -48,6 +49,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
 
     Raises:
         InputError: a shape, dtype or device does not fit, or a score is NaN.
+        RuntimeError: a score is NaN, on CUDA.
     """
     check_shape("boxes", boxes, ("N", 4))
     check_scores(boxes, scores)
@@ -57,6 +59,40 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
     if is_native(boxes.device):
         return torch.ops.detkit.nms(boxes, scores.to(geometry_dtype(scores)), labels.long(), iou_threshold)
     return batched_nms_reference(boxes, scores, labels, iou_threshold)
+
+
+def nms_padded(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, count: int, labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`nms`, or `batched_nms`, into a result of fixed size: nothing waits for the device, and shapes are static.
+
+    Args:
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels.
+        scores: ``(N,)`` floating point, no NaN: where it can be seen without waiting for the device it is refused, on
+            CUDA such boxes are left out.
+        iou_threshold: boxes overlap when their IoU is greater than this, not equal.
+        count: the most indices to give.
+        labels: ``(N,)`` integers: boxes of different labels never suppress each other. None: all are of one class.
+
+    Returns:
+        int64 ``(count,)`` indices of the boxes that stay, best first over all classes, then -1; and int64 ``()``, how
+        many of them are not -1.
+
+    Raises:
+        InputError: a shape, dtype, device or the count does not fit, or a score is NaN.
+    """
+    check_shape("boxes", boxes, ("N", 4))
+    check_scores(boxes, scores)
+    check_same_device(boxes=boxes, scores=scores)
+    if labels is not None:
+        check_labels(boxes, labels)
+        labels = labels.long()
+    if count < 0:
+        raise InputError(f"count must not be negative, got {count}")
+    boxes = boxes.to(geometry_dtype(boxes))
+    if is_native(boxes.device):
+        return torch.ops.detkit.nms_padded(boxes, scores.to(geometry_dtype(scores)), labels, iou_threshold, count)
+    return nms_padded_reference(boxes, scores, iou_threshold, count, labels)
 
 
 def nms_reference(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -81,13 +117,24 @@ def batched_nms_reference(boxes: Tensor, scores: Tensor, labels: Tensor, iou_thr
     return kept[torch.argsort(scores[kept], descending=True, stable=True)]
 
 
+def nms_padded_reference(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, count: int, labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`nms_padded` in plain torch, by the other references."""
+    labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device) if labels is None else labels
+    kept = batched_nms_reference(boxes, scores, labels, iou_threshold)[:count]
+    return torch.nn.functional.pad(kept, (0, count - len(kept)), value=-1), torch.tensor(len(kept), device=boxes.device)
+
+
 def check_scores(boxes: Tensor, scores: Tensor) -> None:
     """`scores` must be floating-point numbers, one for each box."""
     check_shape("scores", scores, (boxes.shape[0],))
     check_floating("boxes", boxes)
     check_floating("scores", scores)
-    # A traced graph has no values to look at; the kernels then rank NaN somewhere, without harm.
-    if not torch.compiler.is_compiling() and bool(torch.isnan(scores).any()):
+    # A traced graph has no values to look at; the kernels then rank NaN somewhere, without harm. On CUDA a look would
+    # wait for the device: there the kernel of nms looks, when it waits anyway.
+    looks = not torch.compiler.is_compiling() and not (scores.is_cuda and is_native(scores.device))
+    if looks and bool(torch.isnan(scores).any()):
         raise InputError("scores must not be NaN: the model that made them has diverged, or they were never set")
 
 
@@ -103,5 +150,10 @@ def _fake_nms(boxes, scores, labels, iou_threshold) -> Tensor:
     return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
 
 
+def _fake_nms_padded(boxes, scores, labels, iou_threshold, count) -> tuple[Tensor, Tensor]:
+    return boxes.new_empty(count, dtype=torch.int64), boxes.new_empty((), dtype=torch.int64)
+
+
 if NATIVE_DEVICES:
     torch.library.register_fake("detkit::nms", _fake_nms)
+    torch.library.register_fake("detkit::nms_padded", _fake_nms_padded)

@@ -129,6 +129,19 @@ def batched_nms(draw: Draw) -> Tensor:
     return ops.batched_nms(draw.boxes(count), draw.scores(count), draw.tensor(labels), draw.either(*THRESHOLDS))
 
 
+def nms_padded(draw: Draw) -> Tensor:
+    count = draw.many()
+    labels = torch.randint(-3, draw.either(-2, 5, 2**62), (count,), generator=draw.generator)
+    kept, _ = ops.nms_padded(
+        draw.boxes(count),
+        draw.scores(count),
+        draw.either(*THRESHOLDS),
+        -1 if draw.rarely() else draw.either(0, 1, 7, 100, 5000),
+        draw.tensor(labels) if draw.either(True, False) else None,
+    )
+    return kept
+
+
 def soft_nms(draw: Draw) -> Tensor:
     count = draw.count()
     labels = torch.randint(-3, draw.either(-2, 5, 2**62), (count,), generator=draw.generator)
@@ -231,6 +244,7 @@ def polygons_to_rle(draw: Draw) -> Tensor:
 OPS: dict[str, Callable[[Draw], Tensor]] = {
     "nms": nms,
     "batched_nms": batched_nms,
+    "nms_padded": nms_padded,
     "box_iou": box_iou,
     "roi_align": roi_align,
     "multilevel_roi_align": multilevel_roi_align,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops import batched_nms, nms
+from detkit.ops import batched_nms, nms, nms_padded
 from detkit.ops.nms import batched_nms_reference, nms_reference
 
 THRESHOLDS = [0.0, 0.05, 0.3, 0.5, 0.7, 0.95, 1.0]
@@ -36,6 +36,14 @@ def gridded_boxes(count: int, generator: torch.Generator) -> Tensor:
     """Boxes on whole numbers: many equal ones, and many IoUs that are exactly a threshold."""
     corner = torch.randint(0, 12, (count, 2), generator=generator)
     return torch.cat([corner, corner + torch.randint(0, 8, (count, 2), generator=generator)], 1).float()
+
+
+class Module(torch.nn.Module):
+    """A function as torch.export takes it."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.forward = function
 
 
 LAYOUTS = [spread_boxes, clustered_boxes, mixed_boxes, gridded_boxes]
@@ -132,6 +140,22 @@ def test_batched_nms_needs_no_offsets_and_so_keeps_precision(implementation):
     assert kept.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("count", [0, 1, 10, 5000])
+@pytest.mark.parametrize("size", [0, 1, 600])
+def test_padded_nms_is_nms_in_a_fixed_size(implementation, size, count):
+    generator = torch.Generator().manual_seed(0)
+    boxes, scores = spread_boxes(size, generator), torch.rand(size, generator=generator)
+    labels = torch.randint(0, 5, (size,), generator=generator)
+    for classes, expected in ((None, nms(boxes, scores, 0.3)), (labels, batched_nms(boxes, scores, labels, 0.3))):
+        kept, number = nms_padded(boxes, scores, 0.3, count, classes)
+        assert kept.shape == (count,)
+        assert number.shape == ()
+        assert number.dtype == kept.dtype == torch.int64
+        assert number == min(count, len(expected))
+        assert torch.equal(kept[:number], expected[:count])
+        assert (kept[number:] == -1).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(implementation, dtype):
     generator = torch.Generator().manual_seed(0)
@@ -159,6 +183,10 @@ def test_input_errors_name_the_tensor(implementation):
         nms(boxes.long(), scores, 0.5)
     with pytest.raises(InputError, match="scores must not be NaN"):
         nms(boxes, scores * float("nan"), 0.5)
+    with pytest.raises(InputError, match="count must not be negative, got -1"):
+        nms_padded(boxes, scores, 0.5, -1)
+    with pytest.raises(InputError, match=r"labels must have shape \(3,\)"):
+        nms_padded(boxes, scores, 0.5, 2, labels[:1])
     with pytest.raises(InputError, match=r"labels must have shape \(3,\)"):
         batched_nms(boxes, scores, labels[:1], 0.5)
     with pytest.raises(InputError, match=r"labels must be integers, got torch\.float32"):
@@ -169,6 +197,7 @@ def test_operator_registration(native):
     boxes, scores = spread_boxes(20, torch.Generator().manual_seed(0)), torch.rand(20)
     for labels in (None, torch.arange(20) % 2):
         torch.library.opcheck(torch.ops.detkit.nms.default, (boxes, scores, labels, 0.5))
+        torch.library.opcheck(torch.ops.detkit.nms_padded.default, (boxes, scores, labels, 0.5, 15))
 
 
 def test_compiles_as_one_graph(native):
@@ -183,6 +212,21 @@ def test_compiles_as_one_graph(native):
     assert torch.equal(compiled(boxes, scores, labels), best(boxes, scores, labels))
 
 
+def test_padded_nms_compiles_with_static_shapes(native):
+    generator = torch.Generator().manual_seed(0)
+    boxes, scores = clustered_boxes(100, generator), torch.rand(100, generator=generator)
+
+    def best(boxes, scores):
+        kept, number = nms_padded(boxes, scores, 0.5, 20)
+        return boxes[kept.clamp(min=0)] * (torch.arange(20) < number)[:, None]
+
+    compiled = torch.compile(best, fullgraph=True, backend="aot_eager", dynamic=False)
+    assert torch.equal(compiled(boxes, scores), best(boxes, scores))
+    graph = torch.export.export(Module(best), (boxes, scores))
+    (result,) = graph.graph.output_node().args[0]
+    assert result.meta["val"].shape == (20, 4)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000, 9000])
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -195,6 +239,36 @@ def test_cuda_picks_what_the_cpu_picks(cuda, layout, count):
         assert torch.equal(kept.cpu(), nms(boxes, scores, threshold))
         kept = batched_nms(boxes.to(cuda), scores.to(cuda), labels.to(cuda), threshold)
         assert torch.equal(kept.cpu(), batched_nms(boxes, scores, labels, threshold))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [0, 1, 9000])
+@pytest.mark.parametrize("count", [0, 1, 100, 9001])
+def test_cuda_padded_nms_waits_for_nothing(cuda, size, count):
+    generator = torch.Generator().manual_seed(1)
+    boxes, scores = spread_boxes(size, generator), torch.rand(size, generator=generator)
+    labels = torch.randint(0, 5, (size,), generator=generator)
+    for classes in (None, labels):
+        arguments = [boxes.to(cuda), scores.to(cuda), 0.5, count, None if classes is None else classes.to(cuda)]
+        torch.cuda.set_sync_debug_mode("error")
+        kept, number = nms_padded(*arguments)
+        torch.cuda.set_sync_debug_mode("default")
+        expected, expected_number = nms_padded(boxes, scores, 0.5, count, classes)
+        assert torch.equal(kept.cpu(), expected)
+        assert number.item() == expected_number.item()
+
+
+@pytest.mark.gpu
+def test_cuda_refuses_nan_or_leaves_it_out(cuda):
+    generator = torch.Generator().manual_seed(1)
+    boxes, scores = spread_boxes(300, generator).to(cuda), torch.rand(300, generator=generator).to(cuda)
+    bad = scores.clone()
+    bad[::7] = float("nan")
+    with pytest.raises(RuntimeError, match="scores must not be NaN"):
+        nms(boxes, bad, 0.5)
+    kept, number = nms_padded(boxes, bad, 0.5, 300)
+    good = torch.where(~bad.isnan())[0]
+    assert torch.equal(kept[:number], good[nms(boxes[good], scores[good], 0.5)])
 
 
 def test_the_references_are_what_the_text_says():
