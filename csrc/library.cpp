@@ -36,6 +36,12 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "run_iou(Tensor counts1, Tensor offsets1, Tensor counts2, Tensor offsets2, int height, int width, "
       "Tensor iscrowd) -> Tensor");
 
+  m.def(
+      "paste_masks(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold, bool fused) -> Tensor");
+  m.def(
+      "paste_masks_to_runs(Tensor masks, Tensor boxes, int height, int width, float threshold, bool fused) "
+      "-> (Tensor, Tensor)");
+
   const std::string match =
       "(Tensor scores, Tensor images, Tensor categories, Tensor areas, Tensor object_images, "
       "Tensor object_categories, Tensor object_areas, Tensor object_crowd, Tensor object_ignored, Tensor thresholds, "

@@ -32,6 +32,8 @@
 #include <utility>
 #include <vector>
 
+#include "window.h"
+
 namespace detkit {
 
 struct RunLengths {
@@ -59,31 +61,47 @@ class MaskEncoder {
  public:
   // `mask` is (height, width) row by row, not zero is inside. The runs are added at the end of `runs`.
   void encode(const uint8_t* mask, uint32_t height, uint32_t width, std::vector<uint32_t>& runs) {
-    if (height == 0 || width == 0) return runs.push_back(0);
-    find_changes(mask, height, width);
-    sort_changes(height);
-    uint32_t before = 0;
-    for (uint32_t position : positions_) runs.push_back(position - std::exchange(before, position));
-    runs.push_back(height * width - before);
+    encode_window(mask, {0, 0, width, height}, height, width, runs);
+  }
+
+  // The same of an image of which the mask is only a window; all else is outside.
+  void encode_window(
+      const uint8_t* mask, const Window& window, uint32_t height, uint32_t width, std::vector<uint32_t>& runs) {
+    changes_.clear();
+    begins_.assign(window.is_empty() ? 1 : window.width() + 1, 0);
+    if (!window.is_empty()) find_changes(mask, window, height, width);
+    sort_changes(window, height);
+    uint32_t pixels = height * width, before = 0;
+    for (uint32_t position : positions_) {
+      if (position < pixels) runs.push_back(position - std::exchange(before, position));
+    }
+    runs.push_back(pixels - before);
   }
 
  private:
-  // A pixel that differs from the one above, or, in the first row, from the last one of the column before.
+  // A pixel that differs from the one above, or, in the first row, from the last one of the column before. One below
+  // the last row is that of the next column's first row. In pixels of the window.
   struct Change {
     uint32_t column, row;
   };
 
-  void find_changes(const uint8_t* mask, uint32_t height, uint32_t width) {
-    changes_.clear();
-    begins_.assign(width + 1, 0);
-    above_.resize(width);
-    above_[0] = 0;
-    std::copy_n(mask + size_t(height - 1) * width, width - 1, above_.data() + 1);
-    const uint8_t* above = above_.data();
-    for (uint32_t row = 0; row < height; ++row) {
-      const uint8_t* own = mask + size_t(row) * width;
-      compare_rows(above, own, row, width);
+  void find_changes(const uint8_t* mask, const Window& window, uint32_t height, uint32_t width) {
+    uint32_t columns = static_cast<uint32_t>(window.width()), rows = static_cast<uint32_t>(window.height());
+    const uint8_t* last_row = mask + size_t(rows - 1) * columns;
+    bool has_whole_columns = rows == height;
+    border_.assign(columns, 0);
+    if (has_whole_columns) std::copy_n(last_row, columns - 1, border_.data() + 1);
+    const uint8_t* above = border_.data();
+    for (uint32_t row = 0; row < rows; ++row) {
+      const uint8_t* own = mask + size_t(row) * columns;
+      compare_rows(above, own, row, columns);
       above = own;
+    }
+    if (!has_whole_columns) {
+      border_.assign(columns, 0);
+      compare_rows(last_row, border_.data(), rows, columns);
+    } else if (window.right < width && last_row[columns - 1] != 0) {
+      note(rows, columns - 1);
     }
   }
 
@@ -124,16 +142,17 @@ class MaskEncoder {
   }
 
   // By column; within one they are in order already.
-  void sort_changes(uint32_t height) {
+  void sort_changes(const Window& window, uint32_t height) {
     for (size_t column = 1; column < begins_.size(); ++column) begins_[column] += begins_[column - 1];
     positions_.resize(changes_.size());
-    for (Change change : changes_) positions_[begins_[change.column]++] = change.column * height + change.row;
+    uint32_t first = static_cast<uint32_t>(window.left) * height + static_cast<uint32_t>(window.top);
+    for (Change change : changes_) positions_[begins_[change.column]++] = first + change.column * height + change.row;
   }
 
   std::vector<Change> changes_;
   std::vector<uint32_t> begins_;     // of each column's changes among the sorted ones
   std::vector<uint32_t> positions_;  // of the changes, column after column
-  std::vector<uint8_t> above_;       // what the first row is compared with
+  std::vector<uint8_t> border_;      // what the first and last row are compared with
 };
 
 inline RunLengths encode(const uint8_t* mask, uint32_t height, uint32_t width) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "memory.h"
+#include "run_lists.h"
 
 namespace detkit {
 namespace {
@@ -21,16 +22,8 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-constexpr int64_t most_pixels = INT32_MAX;
-
-// So many bytes of masks, or so many runs, are worth a thread.
-constexpr int64_t pixels_per_task = 1 << 18, runs_per_task = 1 << 14;
-
-void check_size(int64_t height, int64_t width) {
-  STD_TORCH_CHECK(
-      height >= 0 && width >= 0 && (height == 0 || width <= most_pixels / height), "masks of ", height, " x ", width,
-      " pixels: must not be negative, nor 2^31 or more together");
-}
+// So many runs are worth a thread.
+constexpr int64_t runs_per_task = 1 << 14;
 
 // Where each of the items begins among `size` others, and where the last ends.
 const int64_t* checked_offsets(const char* name, const Tensor& offsets, int64_t size) {
@@ -40,10 +33,6 @@ const int64_t* checked_offsets(const char* name, const Tensor& offsets, int64_t 
       count > 0 && data[0] == 0 && data[count - 1] == size && std::is_sorted(data, data + count), name,
       " must begin with 0, not fall, and end with ", size);
   return data;
-}
-
-int64_t masks_per_task(int64_t masks, int64_t size, int64_t size_per_task) {
-  return std::max<int64_t>(1, masks * size_per_task / std::max<int64_t>(1, size));
 }
 
 // Masks whose runs are checked to be runs; those that are of a size also to fill it.
@@ -94,22 +83,6 @@ class PackedMasks {
   const int64_t* begins_;
   uint32_t height_ = 0, width_ = 0;
 };
-
-// Items of several numbers each, which threads have made, one after another in one tensor; and where each begins.
-template <typename Items>
-std::tuple<Tensor, Tensor> pack(const Tensor& like, const std::vector<Items>& items, ScalarType type) {
-  Tensor offsets = torch::stable::new_empty(like, {static_cast<int64_t>(items.size()) + 1}, ScalarType::Long);
-  int64_t* begins = offsets.mutable_data_ptr<int64_t>();
-  begins[0] = 0;
-  for (size_t i = 0; i < items.size(); ++i) begins[i + 1] = begins[i] + items[i].size();
-  Tensor packed = torch::stable::new_empty(like, {begins[items.size()]}, type);
-  using Number = typename Items::value_type;
-  Number* out = static_cast<Number*>(packed.mutable_data_ptr());
-  for (size_t i = 0; i < items.size(); ++i) std::copy(items[i].begin(), items[i].end(), out + begins[i]);
-  return {packed, offsets};
-}
-
-using RunLists = std::vector<std::vector<uint32_t>>;
 
 // Calls `make(i, runs)` for each mask in threads, and packs what it makes. What it throws is raised with the index.
 template <typename Make>

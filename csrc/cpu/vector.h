@@ -11,8 +11,11 @@
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(DETKIT_SANITIZE)
 #define DETKIT_EVERY_MACHINE __attribute__((target_clones("avx512f", "avx2", "default")))
+// The same for functions that add products without rounding them before, which AVX2 alone does not include.
+#define DETKIT_FUSING_MACHINE __attribute__((target_clones("avx512f", "fma", "default")))
 #else
 #define DETKIT_EVERY_MACHINE
+#define DETKIT_FUSING_MACHINE
 #endif
 
 // What such a function calls must become part of it.

@@ -241,6 +241,21 @@ def polygons_to_rle(draw: Draw) -> Tensor:
     return ops.polygons_to_rle(objects, draw.either(0, 1, 50), draw.either(0, 1, 80)).boxes()
 
 
+def pasting(draw: Draw) -> tuple:
+    count, side = draw.either(0, 1, 2, 20), draw.either(1, 2, 7, 28)
+    masks = draw.tensor(draw.uniform(count, side, side).to(draw.either(*DTYPES)))
+    size = draw.either(0, 1, 50), draw.either(0, 1, 80)
+    return masks, draw.boxes(count), size, draw.either(*THRESHOLDS) if draw.rarely() else 0.5
+
+
+def paste_masks(draw: Draw) -> Tensor:
+    return ops.paste_masks(*pasting(draw))
+
+
+def paste_masks_to_rle(draw: Draw) -> Tensor:
+    return ops.paste_masks_to_rle(*pasting(draw)).areas()
+
+
 OPS: dict[str, Callable[[Draw], Tensor]] = {
     "nms": nms,
     "batched_nms": batched_nms,
@@ -254,6 +269,8 @@ OPS: dict[str, Callable[[Draw], Tensor]] = {
     "polygons_to_rle": polygons_to_rle,
     "roi_pool": roi_pool,
     "soft_nms": soft_nms,
+    "paste_masks": paste_masks,
+    "paste_masks_to_rle": paste_masks_to_rle,
 }
 
 

@@ -1,0 +1,114 @@
+"""Masks as a mask head gives them, a small square per box, put where they belong in the image."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
+from detkit.ops.library import NATIVE_DEVICES, is_native
+from detkit.ops.masks import RunLengths, masks_to_rle
+
+# Whether torch's own interpolation rounds once where it adds a product, which ours must do likewise.
+_TORCH_FUSES = torch.backends.cpu.get_cpu_capability() != "DEFAULT"
+
+
+def paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5) -> Tensor:
+    """Stretch every mask over its box and threshold it (He et al. 2017, section 3.1).
+
+    The pixels are those of torchvision's ``paste_masks_in_image(...) > threshold`` on the CPU: a mask gets a border of
+    one zero, the box grows by as much, its corners are cut to whole pixels, and the mask is interpolated bilinearly.
+
+    Args:
+        masks: ``(N, M, M)`` floating point, probabilities. Computed in float32, float64 when given so.
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. What is outside of the image is cut off; a box that
+            is not finite holds no pixel.
+        image_size: height and width of the image in pixels.
+        threshold: a pixel is inside where its probability is greater than this, which must not be negative.
+
+    Returns:
+        bool ``(N, H, W)``.
+
+    Raises:
+        InputError: a shape, dtype, device or the threshold does not fit.
+    """
+    masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
+    if is_native(masks.device):
+        return torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, _TORCH_FUSES)
+    return paste_masks_reference(masks, pixel_boxes, height, width, threshold)
+
+
+def paste_masks_to_rle(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5) -> RunLengths:
+    """`paste_masks`, run-length encoded, without making an image: only what the boxes cover is computed.
+
+    Arguments and errors are those of `paste_masks`. Masks on another device are moved to the CPU, which takes less than
+    computing the images there would.
+    """
+    masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
+    masks, pixel_boxes = masks.cpu(), pixel_boxes.cpu()
+    if is_native(masks.device):
+        runs = torch.ops.detkit.paste_masks_to_runs(masks, pixel_boxes, height, width, threshold, _TORCH_FUSES)
+        return RunLengths(*runs, height, width)
+    return masks_to_rle(paste_masks_reference(masks, pixel_boxes, height, width, threshold))
+
+
+def paste_masks_reference(masks: Tensor, pixel_boxes: Tensor, height: int, width: int, threshold: float) -> Tensor:
+    """`paste_masks` in plain torch, over the boxes ``(N, 4)`` int64 of the masks with their border."""
+    images = torch.zeros(len(masks), height, width, dtype=torch.bool, device=masks.device)
+    for image, mask, (x1, y1, x2, y2) in zip(images, F.pad(masks, (1,) * 4), pixel_boxes.tolist(), strict=True):
+        left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2 + 1, width), min(y2 + 1, height)
+        if left >= right or top >= bottom:
+            continue
+        size = (y2 - y1 + 1, x2 - x1 + 1)
+        stretched = F.interpolate(mask[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+        image[top:bottom, left:right] = stretched[top - y1 : bottom - y1, left - x1 : right - x1] > threshold
+    return images
+
+
+def _checked(
+    masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float
+) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """The masks in the dtype of the arithmetic, the boxes in whole pixels, and the size."""
+    check_shape("masks", masks, ("N", "M", "M"))
+    check_floating("masks", masks)
+    if masks.shape[1] == 0 or masks.shape[1] != masks.shape[2]:
+        raise InputError(f"masks must be square and not empty, got {tuple(masks.shape)}")
+    check_shape("boxes", boxes, (masks.shape[0], 4))
+    check_floating("boxes", boxes)
+    check_same_device(masks=masks, boxes=boxes)
+    if len(image_size) != 2 or min(image_size) < 0:
+        raise InputError(f"image_size must be height and width, got {tuple(image_size)}")
+    if math.isnan(threshold) or threshold < 0:
+        raise InputError(f"threshold must not be negative, got {threshold}")
+    pixel_boxes = _pixel_boxes(boxes.to(geometry_dtype(boxes)), masks.shape[1])
+    return masks.to(geometry_dtype(masks)), pixel_boxes, tuple(image_size)
+
+
+def _pixel_boxes(boxes: Tensor, side: int) -> Tensor:
+    """The first and last pixels ``(N, 4)`` that masks of `side` cells cover when they get a border of one more."""
+    x1, y1, x2, y2 = boxes.unbind(1)
+    scale = (side + 2) / side
+    half_width, half_height = (x2 - x1) * 0.5 * scale, (y2 - y1) * 0.5 * scale
+    x, y = (x2 + x1) * 0.5, (y2 + y1) * 0.5
+    grown = torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], 1)
+    nowhere = grown.new_tensor([0, 0, -1, -1])
+    grown = torch.where(grown.isfinite().all(1, keepdim=True), grown, nowhere)
+    return grown.clamp(-(2**31), 2**31).to(torch.int64)
+
+
+def _fake_paste_masks(masks, boxes, height, width, threshold, fused) -> Tensor:
+    return masks.new_empty(masks.shape[0], height, width, dtype=torch.bool)
+
+
+def _fake_paste_masks_to_runs(masks, boxes, height, width, threshold, fused) -> tuple[Tensor, Tensor]:
+    size = torch.library.get_ctx().new_dynamic_size()
+    return masks.new_empty(size, dtype=torch.int32), masks.new_empty(masks.shape[0] + 1, dtype=torch.int64)
+
+
+if NATIVE_DEVICES:
+    torch.library.register_fake("detkit::paste_masks", _fake_paste_masks)
+    torch.library.register_fake("detkit::paste_masks_to_runs", _fake_paste_masks_to_runs)
