@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 namespace detkit {
 
@@ -20,6 +21,16 @@ inline cudaStream_t stream_of(const torch::stable::Tensor& tensor) {
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
   return static_cast<cudaStream_t>(stream);
+}
+
+// Starts a kernel, which must be named with all its template arguments, unless there is no block to start.
+template <typename... Parameters>
+void launch(
+    void (*kernel)(Parameters...), dim3 blocks, int threads, cudaStream_t stream,
+    std::type_identity_t<Parameters>... parameters) {
+  if (blocks.x == 0) return;
+  void* pointers[] = {const_cast<void*>(static_cast<const void*>(&parameters))...};
+  STD_CUDA_CHECK(cudaLaunchKernel(kernel, blocks, dim3(static_cast<unsigned>(threads)), pointers, 0, stream));
 }
 
 // Blocks for this many items, whose kernel takes one item per thread and loops over what is left.
