@@ -1,4 +1,4 @@
-// Pairwise overlap of boxes on CUDA: a thread for each pair, and for the gradient a block for each box.
+// Pairwise overlap of boxes on CUDA: a block for each tile of the result, and for the gradient one for each box.
 #include "../box_iou.h"
 
 #include <torch/csrc/stable/library.h>
@@ -14,12 +14,40 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+constexpr int columns_per_thread = 4;
+constexpr int tile_columns = columns_per_thread * threads_per_block, tile_rows = 16;
+
 template <OverlapMode mode, typename T>
-__global__ void fill_kernel(const Box<T>* rows, const Box<T>* columns, int64_t pairs, int64_t column_count, T* out) {
-  for (int64_t i = first_item(); i < pairs; i += item_stride()) {
-    Box<T> row = rows[i / column_count], column = columns[i % column_count];
-    constexpr bool needs_slant = mode == OverlapMode::ciou;
-    out[i] = overlap<mode>(row, needs_slant ? slant(row) : T(0), column, needs_slant ? slant(column) : T(0));
+__device__ T slant_for(const Box<T>& box) {
+  if constexpr (mode == OverlapMode::ciou) return slant(box);
+  return T(0);
+}
+
+// A block fills tiles of the result. A thread holds a few columns, and goes through the rows with them.
+template <OverlapMode mode, typename T>
+__global__ void fill_kernel(
+    const Box<T>* rows, const Box<T>* columns, int64_t row_count, int64_t column_count, T* out) {
+  Box<T> own[columns_per_thread];
+  T slants[columns_per_thread];
+  int64_t first_column = int64_t(blockIdx.x) * tile_columns + threadIdx.x;
+#pragma unroll
+  for (int i = 0; i < columns_per_thread; ++i) {
+    int64_t column = first_column + i * threads_per_block;
+    own[i] = columns[column < column_count ? column : column_count - 1];
+    slants[i] = slant_for<mode>(own[i]);
+  }
+  int64_t row_stride = int64_t(gridDim.y) * tile_rows;
+  for (int64_t first_row = int64_t(blockIdx.y) * tile_rows; first_row < row_count; first_row += row_stride) {
+    int64_t end = first_row + tile_rows < row_count ? first_row + tile_rows : row_count;
+    for (int64_t r = first_row; r < end; ++r) {
+      Box<T> row = rows[r];
+      T row_slant = slant_for<mode>(row);
+#pragma unroll
+      for (int i = 0; i < columns_per_thread; ++i) {
+        int64_t column = first_column + i * threads_per_block;
+        if (column < column_count) out[r * column_count + column] = overlap<mode>(row, row_slant, own[i], slants[i]);
+      }
+    }
   }
 }
 
@@ -55,12 +83,16 @@ const Box<T>* boxes_of(const Tensor& tensor) {
 
 template <typename T>
 void fill(const Tensor& boxes1, const Tensor& boxes2, const std::string& mode, Tensor& result) {
-  int64_t pairs = result.numel();
-  if (pairs == 0) return;
+  int64_t row_count = boxes1.size(0), column_count = boxes2.size(0);
+  if (result.numel() == 0) return;
+  constexpr int64_t most_rows = 65535;  // of blocks
+  dim3 tiles(
+      static_cast<unsigned>((column_count + tile_columns - 1) / tile_columns),
+      static_cast<unsigned>(std::min((row_count + tile_rows - 1) / tile_rows, most_rows)));
   with_mode(mode, [&]<OverlapMode constant>() {
-    fill_kernel<constant><<<blocks_for(pairs), threads_per_block, 0, stream_of(result)>>>(
-        boxes_of<T>(boxes1), boxes_of<T>(boxes2), pairs, boxes2.size(0), result.mutable_data_ptr<T>());
-    STD_CUDA_KERNEL_LAUNCH_CHECK();
+    launch(
+        fill_kernel<constant, T>, tiles, threads_per_block, stream_of(result), boxes_of<T>(boxes1),
+        boxes_of<T>(boxes2), row_count, column_count, result.mutable_data_ptr<T>());
   });
 }
 
@@ -70,12 +102,12 @@ void fill_gradient(
     const Tensor& gradient, const Tensor& boxes, const Tensor& others, const std::string& mode, bool swapped,
     Tensor& result) {
   int64_t count = boxes.size(0), other_count = others.size(0);
-  if (count == 0) return;
+  STD_TORCH_CHECK(count <= INT32_MAX, "box_iou: more than 2^31 boxes");
   with_mode(mode, [&]<OverlapMode constant>() {
-    gradient_kernel<constant><<<static_cast<unsigned>(count), threads_per_block, 0, stream_of(result)>>>(
+    launch(
+        gradient_kernel<constant, T>, static_cast<unsigned>(count), threads_per_block, stream_of(result),
         boxes_of<T>(boxes), boxes_of<T>(others), other_count, gradient.const_data_ptr<T>(), swapped ? 1 : other_count,
         swapped ? count : 1, result.mutable_data_ptr<T>());
-    STD_CUDA_KERNEL_LAUNCH_CHECK();
   });
 }
 

@@ -1,4 +1,5 @@
-// RoIAlign on CUDA: a thread for each number of the result, and of the gradient that is spread back.
+// RoIAlign on CUDA: a thread for each number of the result, and of the gradient that is spread back. Where a region's
+// samples lie is found once for a block, as far as there is room.
 #include "../roi_align.h"
 
 #include <torch/csrc/stable/library.h>
@@ -10,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "crop.h"
 #include "launch.h"
 
 namespace detkit {
@@ -17,11 +19,11 @@ namespace {
 
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
-using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 constexpr int most_levels = 8;
+constexpr int most_samples = 64;  // of all bins of an axis together, that a block keeps
 
 template <typename T>
 struct Level {
@@ -35,65 +37,94 @@ template <typename T>
 struct Pyramid {
   Level<T> levels[most_levels];
   int level_count;
-  int64_t batch, channels;
-  int64_t height, width, sampling_ratio;
-  bool aligned, channels_last;
-
-  // Where a channel of an image lies in a map, and the distance from cell to cell.
-  __device__ T* map_of(const Level<T>& level, int64_t image, int64_t channel) const {
-    int64_t cells = level.height * level.width;
-    return level.data + image * channels * cells + (channels_last ? channel : channel * cells);
-  }
-  __device__ int64_t cell_stride() const { return channels_last ? channels : 1; }
+  int64_t batch, sampling_ratio;
+  bool aligned;
+  CropShape shape;
 };
 
-// A number of the result: its region, channel and bin.
-struct Item {
-  int64_t region, channel, y, x;
-};
-
+// Where the samples of one axis of a region lie: in shared memory, as far as there are few.
 template <typename T>
-__device__ Item item_at(int64_t i, const Pyramid<T>& pyramid) {
-  Item item;
-  if (pyramid.channels_last) {
-    item.channel = i % pyramid.channels;
-    i /= pyramid.channels;
+struct SampledAxis {
+  Axis<T> axis;
+  int64_t cells;
+  bool is_kept;
+  bool is_inside[most_samples];
+  Sample<T> samples[most_samples];
+
+  // The axis to begin with, then by all threads the samples.
+  __device__ void set(const Axis<T>& of_region, int64_t of_map, int bins) {
+    axis = of_region;
+    cells = of_map;
+    is_kept = of_region.samples * bins <= most_samples;
   }
-  item.x = i % pyramid.width;
-  i /= pyramid.width;
-  item.y = i % pyramid.height;
-  i /= pyramid.height;
-  if (!pyramid.channels_last) {
-    item.channel = i % pyramid.channels;
-    i /= pyramid.channels;
+  __device__ void keep_samples(int bins) {
+    if (!is_kept) return;
+    int count = int(axis.samples);
+    for (int i = threadIdx.x; i < count * bins; i += blockDim.x) {
+      is_inside[i] = sample_at(axis.position(i / count, i % count), cells, samples[i]);
+    }
   }
-  item.region = i;
-  return item;
+
+  __device__ bool find(int bin, int64_t i, Sample<T>& sample) const {
+    if (!is_kept) return sample_at(axis.position(bin, i), cells, sample);
+    int kept = bin * int(axis.samples) + int(i);
+    sample = samples[kept];
+    return is_inside[kept];
+  }
+};
+
+// A region on its map.
+template <typename S, typename T>
+struct SampledRegion {
+  SampledAxis<T> rows, columns;
+  S* map;  // of the region's image
+  int64_t width;
+};
+
+template <typename S, typename T>
+__device__ void sample_region(
+    const T* rois, const int64_t* region_levels, const Pyramid<S>& pyramid, int64_t region,
+    SampledRegion<S, T>& sampled) {
+  __syncthreads();  // until all are done with the region before
+  if (threadIdx.x == 0) {
+    const T* roi = rois + 5 * region;
+    int64_t image = int64_t(roi[0]), level_index = region_levels[region];
+    assert(roi[0] >= T(0) && image < pyramid.batch && "rois names an image that is not there");
+    assert(level_index >= 0 && level_index < pyramid.level_count && "levels names a level that is not there");
+    const Level<S>& level = pyramid.levels[level_index];
+    const CropShape& shape = pyramid.shape;
+    T scale = T(level.scale);
+    sampled.rows.set(
+        region_axis(roi[2], roi[4], scale, shape.height, pyramid.sampling_ratio, pyramid.aligned), level.height,
+        shape.height);
+    sampled.columns.set(
+        region_axis(roi[1], roi[3], scale, shape.width, pyramid.sampling_ratio, pyramid.aligned), level.width,
+        shape.width);
+    sampled.map = level.data + image * shape.channels * level.height * level.width;
+    sampled.width = level.width;
+  }
+  __syncthreads();
+  sampled.rows.keep_samples(pyramid.shape.height);
+  sampled.columns.keep_samples(pyramid.shape.width);
+  __syncthreads();
 }
 
-// Calls `visit(number, weight)` for every number of the map that a number of the result takes part of.
+// Calls `visit(number, weight)` for every number of the map that a number of the crop takes part of.
 template <typename S, typename T, typename Visit>
 __device__ void for_each_tap(
-    const Item& item, const T* rois, const int64_t* region_levels, const Pyramid<S>& pyramid, const Visit& visit) {
-  const T* roi = rois + 5 * item.region;
-  int64_t image = int64_t(roi[0]), level_index = region_levels[item.region];
-  assert(roi[0] >= T(0) && image < pyramid.batch && "rois names an image that is not there");
-  assert(level_index >= 0 && level_index < pyramid.level_count && "levels names a level that is not there");
-  const Level<S>& level = pyramid.levels[level_index];
-  T scale = T(level.scale);
-  Axis<T> down = region_axis(roi[2], roi[4], scale, pyramid.height, pyramid.sampling_ratio, pyramid.aligned);
-  Axis<T> across = region_axis(roi[1], roi[3], scale, pyramid.width, pyramid.sampling_ratio, pyramid.aligned);
-  S* map = pyramid.map_of(level, image, item.channel);
-  int64_t stride = pyramid.cell_stride();
-  T share = T(1) / T(down.samples * across.samples);
-  for (int64_t i = 0; i < down.samples; ++i) {
+    const SampledRegion<S, T>& region, const CropShape& shape, const CropNumber& at, const Visit& visit) {
+  int64_t row_samples = region.rows.axis.samples, column_samples = region.columns.axis.samples;
+  int64_t stride = shape.channels_last ? shape.channels : 1;  // from cell to cell
+  S* map = region.map + (shape.channels_last ? at.channel : at.channel * region.rows.cells * region.width);
+  T share = T(1) / T(row_samples * column_samples);
+  for (int64_t i = 0; i < row_samples; ++i) {
     Sample<T> row;
-    if (!sample_at(down.position(item.y, i), level.height, row)) continue;
-    for (int64_t j = 0; j < across.samples; ++j) {
+    if (!region.rows.find(at.y, i, row)) continue;
+    S* low = map + row.low * region.width * stride;
+    S* high = map + row.high * region.width * stride;
+    for (int64_t j = 0; j < column_samples; ++j) {
       Sample<T> column;
-      if (!sample_at(across.position(item.x, j), level.width, column)) continue;
-      S* low = map + row.low * level.width * stride;
-      S* high = map + row.high * level.width * stride;
+      if (!region.columns.find(at.x, j, column)) continue;
       visit(low + column.low * stride, row.low_weight * column.low_weight * share);
       visit(low + column.high * stride, row.low_weight * column.high_weight * share);
       visit(high + column.low * stride, row.high_weight * column.low_weight * share);
@@ -103,32 +134,32 @@ __device__ void for_each_tap(
 }
 
 template <typename S, typename T>
-__global__ void crop_kernel(
-    const T* rois, const int64_t* region_levels, Pyramid<const S> pyramid, int64_t count, S* out) {
-  for (int64_t i = first_item(); i < count; i += item_stride()) {
-    T sum = 0;
-    for_each_tap(item_at(i, pyramid), rois, region_levels, pyramid, [&](const S* number, T weight) {
-      sum += weight * static_cast<T>(*number);
-    });
-    out[i] = static_cast<S>(sum);
-  }
+__global__ void crop_kernel(const T* rois, const int64_t* region_levels, Pyramid<const S> pyramid, S* out) {
+  __shared__ SampledRegion<const S, T> sampled;
+  const CropShape& shape = pyramid.shape;
+  for_each_number(
+      shape, [&](int64_t region) { sample_region(rois, region_levels, pyramid, region, sampled); },
+      [&](int64_t region, int number) {
+        T sum = 0;
+        for_each_tap(sampled, shape, shape.at(number), [&](const S* feature, T weight) {
+          sum += weight * static_cast<T>(*feature);
+        });
+        out[region * shape.numbers() + number] = static_cast<S>(sum);
+      });
 }
 
 template <typename S, typename T>
-__global__ void spread_kernel(
-    const T* rois, const int64_t* region_levels, Pyramid<T> pyramid, int64_t count, const S* gradient) {
-  for (int64_t i = first_item(); i < count; i += item_stride()) {
-    T value = static_cast<T>(gradient[i]);
-    for_each_tap(item_at(i, pyramid), rois, region_levels, pyramid, [&](T* number, T weight) {
-      if (weight != T(0)) atomicAdd(number, weight * value);
-    });
-  }
-}
-
-Tensor new_tensor(const Tensor& like, std::initializer_list<int64_t> shape, ScalarType type, bool channels_last) {
-  return torch::stable::empty(
-      shape, type, std::nullopt, like.device(), std::nullopt,
-      channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous);
+__global__ void spread_kernel(const T* rois, const int64_t* region_levels, Pyramid<T> pyramid, const S* gradient) {
+  __shared__ SampledRegion<T, T> sampled;
+  const CropShape& shape = pyramid.shape;
+  for_each_number(
+      shape, [&](int64_t region) { sample_region(rois, region_levels, pyramid, region, sampled); },
+      [&](int64_t region, int number) {
+        T value = static_cast<T>(gradient[region * shape.numbers() + number]);
+        for_each_tap(sampled, shape, shape.at(number), [&](T* sum, T weight) {
+          if (weight != T(0)) atomicAdd(sum, weight * value);
+        });
+      });
 }
 
 template <typename S, typename T>
@@ -139,14 +170,13 @@ Tensor crop(const std::vector<Tensor>& features, const Tensor& rois, const Tenso
     pyramid.levels[level].height = maps.size(2);
     pyramid.levels[level].width = maps.size(3);
   }
+  const CropShape& shape = pyramid.shape;
   Tensor result = new_tensor(
-      features[0], {rois.size(0), pyramid.channels, pyramid.height, pyramid.width}, features[0].scalar_type(),
-      pyramid.channels_last);
-  int64_t count = result.numel();
-  if (count == 0) return result;
-  crop_kernel<S, T><<<blocks_for(count), threads_per_block, 0, stream_of(result)>>>(
-      rois.const_data_ptr<T>(), levels.const_data_ptr<int64_t>(), pyramid, count, result.mutable_data_ptr<S>());
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+      features[0], {shape.regions, shape.channels, shape.height, shape.width}, features[0].scalar_type(),
+      shape.channels_last);
+  launch(
+      crop_kernel<S, T>, blocks_for(shape), threads_per_block, stream_of(result), rois.const_data_ptr<T>(),
+      levels.const_data_ptr<int64_t>(), pyramid, result.mutable_data_ptr<S>());
   return result;
 }
 
@@ -160,18 +190,15 @@ std::vector<Tensor> spread(
   for (size_t level = 0; level < heights.size(); ++level) {
     int64_t height = heights[level], width = widths[level];
     results.push_back(
-        new_tensor(gradient, {pyramid.batch, pyramid.channels, height, width}, type, pyramid.channels_last));
+        new_tensor(gradient, {pyramid.batch, pyramid.shape.channels, height, width}, type, pyramid.shape.channels_last));
     torch::stable::zero_(results.back());
     pyramid.levels[level].data = results.back().template mutable_data_ptr<T>();
     pyramid.levels[level].height = height;
     pyramid.levels[level].width = width;
   }
-  int64_t count = gradient.numel();
-  if (count > 0) {
-    spread_kernel<S, T><<<blocks_for(count), threads_per_block, 0, stream_of(gradient)>>>(
-        rois.const_data_ptr<T>(), levels.const_data_ptr<int64_t>(), pyramid, count, gradient.const_data_ptr<S>());
-    STD_CUDA_KERNEL_LAUNCH_CHECK();
-  }
+  launch(
+      spread_kernel<S, T>, blocks_for(pyramid.shape), threads_per_block, stream_of(gradient), rois.const_data_ptr<T>(),
+      levels.const_data_ptr<int64_t>(), pyramid, gradient.const_data_ptr<S>());
   if constexpr (!std::is_same_v<S, T>) {
     for (Tensor& result : results) result = torch::stable::to(result, gradient.scalar_type());
   }
@@ -180,11 +207,10 @@ std::vector<Tensor> spread(
 
 template <typename T>
 Pyramid<T> pyramid_of(
-    const std::vector<double>& scales, int64_t batch, int64_t channels, int64_t height, int64_t width,
-    int64_t sampling_ratio, bool aligned, bool channels_last) {
+    const std::vector<double>& scales, int64_t batch, int64_t sampling_ratio, bool aligned, const CropShape& shape) {
   int level_count = static_cast<int>(scales.size());
   STD_TORCH_CHECK(level_count <= most_levels, "features has ", level_count, " levels, more than ", most_levels);
-  Pyramid<T> pyramid{{}, level_count, batch, channels, height, width, sampling_ratio, aligned, channels_last};
+  Pyramid<T> pyramid{{}, level_count, batch, sampling_ratio, aligned, shape};
   for (int level = 0; level < level_count; ++level) pyramid.levels[level].scale = scales[level];
   return pyramid;
 }
@@ -195,12 +221,11 @@ Tensor roi_align(
   torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
   rois = torch::stable::contiguous(rois);
   levels = torch::stable::contiguous(levels);
+  CropShape shape = CropShape::of(rois.size(0), features[0].size(1), height, width, channels_last);
   auto run = [&]<typename S, typename T>() {
     return crop<S, T>(
         features, rois, levels,
-        pyramid_of<const S>(
-            spatial_scales, features[0].size(0), features[0].size(1), height, width, sampling_ratio, aligned,
-            channels_last));
+        pyramid_of<const S>(spatial_scales, features[0].size(0), sampling_ratio, aligned, shape));
   };
   switch (features[0].scalar_type()) {
     case ScalarType::Half:
@@ -221,12 +246,12 @@ std::vector<Tensor> roi_align_backward(
   torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
   rois = torch::stable::contiguous(rois);
   levels = torch::stable::contiguous(levels);
+  CropShape shape =
+      CropShape::of(rois.size(0), gradient.size(1), gradient.size(2), gradient.size(3), channels_last);
   auto run = [&]<typename S, typename T>() {
     return spread<S, T>(
         gradient, rois, levels, heights, widths,
-        pyramid_of<T>(
-            spatial_scales, batch, gradient.size(1), gradient.size(2), gradient.size(3), sampling_ratio, aligned,
-            channels_last));
+        pyramid_of<T>(spatial_scales, batch, sampling_ratio, aligned, shape));
   };
   switch (gradient.scalar_type()) {
     case ScalarType::Half:
