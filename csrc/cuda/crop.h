@@ -22,7 +22,8 @@ struct CropShape {
 
   static CropShape of(int64_t regions, int64_t channels, int64_t height, int64_t width, bool channels_last) {
     STD_TORCH_CHECK(
-        channels * height * width <= INT32_MAX / 2, "a crop of ", channels, " x ", height, " x ", width, " is too large");
+        channels * height * width <= INT32_MAX / 2, "a crop of ", channels, " x ", height, " x ", width,
+        " is too large");
     return {regions, int(channels), int(height), int(width), channels_last};
   }
 

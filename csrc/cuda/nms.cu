@@ -19,10 +19,10 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using Bits = unsigned long long;
 
-constexpr int bits = 64;                           // boxes to a word
-constexpr int band_words = 64;                     // words to a band
+constexpr int bits = 64;        // boxes to a word
+constexpr int band_words = 64;  // words to a band
 constexpr int band_boxes = band_words * bits;
-constexpr int sweep_boxes = 512;                   // boxes that stay to a block of the sweep
+constexpr int sweep_boxes = 512;  // boxes that stay to a block of the sweep
 
 // The boxes, best first.
 template <typename T>
@@ -35,12 +35,12 @@ struct Ranked {
 
 // What is known of them so far. Words are kept in tensors of int64, which have the same size.
 struct Progress {
-  Bits* gone;            // a bit for each box
-  int64_t* kept;         // the ranks of the boxes that stay, in order
+  Bits* gone;     // a bit for each box
+  int64_t* kept;  // the ranks of the boxes that stay, in order
   int64_t* kept_count;
-  int64_t* band_begin;   // what kept_count was before this band
-  int64_t* has_nan;      // whether a score is NaN
-  int64_t most;          // no more need be found
+  int64_t* band_begin;  // what kept_count was before this band
+  int64_t* has_nan;     // whether a score is NaN
+  int64_t most;         // no more need be found
 };
 
 // Boxes whose score is NaN, which come first, are gone from the start.
@@ -57,8 +57,8 @@ __global__ void rank_kernel(
   }
 }
 
-// A block compares the 64 boxes of the band's word blockIdx.y with those of its word blockIdx.x. `rows` gets the bits of
-// the later boxes that each suppresses.
+// A block compares the 64 boxes of the band's word blockIdx.y with those of its word blockIdx.x. `rows` gets the bits
+// of the later boxes that each suppresses.
 template <typename T>
 __global__ void compare_kernel(Ranked<T> ranked, Progress progress, int64_t first_word, Bits* rows) {
   __shared__ Box<T> column_boxes[bits];

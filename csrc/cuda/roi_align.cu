@@ -42,49 +42,59 @@ struct Pyramid {
   CropShape shape;
 };
 
-// Where the samples of one axis of a region lie: in shared memory, as far as there are few.
+// A sample that a block keeps, in 16 bytes where T is float; low is -1 when it counts as zero.
 template <typename T>
+struct alignas(4 * sizeof(T)) KeptSample {
+  int low, high;
+  T low_weight, high_weight;
+};
+
+template <typename T>
+__device__ KeptSample<T> kept_sample(const Axis<T>& axis, int64_t bin, int64_t i, int64_t cells) {
+  Sample<T> sample;
+  if (!sample_at(axis.position(bin, i), cells, sample)) return {-1, -1, T(0), T(0)};
+  return {int(sample.low), int(sample.high), sample.low_weight, sample.high_weight};
+}
+
+// Where the samples of one axis of a region lie: in shared memory, as far as there are few. A kernel that knows that
+// there are needs no code, and no registers, for the others.
+template <typename T, bool always_few>
 struct SampledAxis {
+  KeptSample<T> samples[most_samples];
   Axis<T> axis;
   int64_t cells;
   bool is_kept;
-  bool is_inside[most_samples];
-  Sample<T> samples[most_samples];
 
   // The axis to begin with, then by all threads the samples.
   __device__ void set(const Axis<T>& of_region, int64_t of_map, int bins) {
     axis = of_region;
     cells = of_map;
-    is_kept = of_region.samples * bins <= most_samples;
+    is_kept = always_few || of_region.samples * bins <= most_samples;
   }
   __device__ void keep_samples(int bins) {
     if (!is_kept) return;
     int count = int(axis.samples);
     for (int i = threadIdx.x; i < count * bins; i += blockDim.x) {
-      is_inside[i] = sample_at(axis.position(i / count, i % count), cells, samples[i]);
+      samples[i] = kept_sample(axis, i / count, i % count, cells);
     }
   }
-
-  __device__ bool find(int bin, int64_t i, Sample<T>& sample) const {
-    if (!is_kept) return sample_at(axis.position(bin, i), cells, sample);
-    int kept = bin * int(axis.samples) + int(i);
-    sample = samples[kept];
-    return is_inside[kept];
+  __device__ KeptSample<T> find(int bin, int i) const {
+    return always_few || is_kept ? samples[bin * int(axis.samples) + i] : kept_sample(axis, bin, i, cells);
   }
 };
 
 // A region on its map.
-template <typename S, typename T>
+template <typename S, typename T, bool always_few>
 struct SampledRegion {
-  SampledAxis<T> rows, columns;
+  SampledAxis<T, always_few> rows, columns;
   S* map;  // of the region's image
   int64_t width;
 };
 
-template <typename S, typename T>
+template <typename S, typename T, bool always_few>
 __device__ void sample_region(
     const T* rois, const int64_t* region_levels, const Pyramid<S>& pyramid, int64_t region,
-    SampledRegion<S, T>& sampled) {
+    SampledRegion<S, T, always_few>& sampled) {
   __syncthreads();  // until all are done with the region before
   if (threadIdx.x == 0) {
     const T* roi = rois + 5 * region;
@@ -109,33 +119,42 @@ __device__ void sample_region(
   __syncthreads();
 }
 
-// Calls `visit(number, weight)` for every number of the map that a number of the crop takes part of.
-template <typename S, typename T, typename Visit>
+// Calls `visit(number, weight)` for every number of the map that a number of the crop takes part of, which is the
+// weights' average over the samples.
+template <typename S, typename T, bool always_few, typename Visit>
 __device__ void for_each_tap(
-    const SampledRegion<S, T>& region, const CropShape& shape, const CropNumber& at, const Visit& visit) {
-  int64_t row_samples = region.rows.axis.samples, column_samples = region.columns.axis.samples;
+    const SampledRegion<S, T, always_few>& region, const CropShape& shape, const CropNumber& at, const Visit& visit) {
+  int row_samples = int(region.rows.axis.samples), column_samples = int(region.columns.axis.samples);
   int64_t stride = shape.channels_last ? shape.channels : 1;  // from cell to cell
+  int64_t row_stride = region.width * stride;
   S* map = region.map + (shape.channels_last ? at.channel : at.channel * region.rows.cells * region.width);
-  T share = T(1) / T(row_samples * column_samples);
-  for (int64_t i = 0; i < row_samples; ++i) {
-    Sample<T> row;
-    if (!region.rows.find(at.y, i, row)) continue;
-    S* low = map + row.low * region.width * stride;
-    S* high = map + row.high * region.width * stride;
-    for (int64_t j = 0; j < column_samples; ++j) {
-      Sample<T> column;
-      if (!region.columns.find(at.x, j, column)) continue;
-      visit(low + column.low * stride, row.low_weight * column.low_weight * share);
-      visit(low + column.high * stride, row.low_weight * column.high_weight * share);
-      visit(high + column.low * stride, row.high_weight * column.low_weight * share);
-      visit(high + column.high * stride, row.high_weight * column.high_weight * share);
+  for (int i = 0; i < row_samples; ++i) {
+    KeptSample<T> row = region.rows.find(at.y, i);
+    if (row.low < 0) continue;
+    S* low = map + row.low * row_stride;
+    S* high = map + row.high * row_stride;
+    for (int j = 0; j < column_samples; ++j) {
+      KeptSample<T> column = region.columns.find(at.x, j);
+      if (column.low < 0) continue;
+      int64_t left = column.low * stride, right = column.high * stride;
+      visit(low + left, row.low_weight * column.low_weight);
+      visit(low + right, row.low_weight * column.high_weight);
+      visit(high + left, row.high_weight * column.low_weight);
+      visit(high + right, row.high_weight * column.high_weight);
     }
   }
 }
 
-template <typename S, typename T>
+// What a sample counts in the average over a bin. Without samples there is nothing to count.
+template <typename S, typename T, bool always_few>
+__device__ T share_of_sample(const SampledRegion<S, T, always_few>& region) {
+  int64_t samples = region.rows.axis.samples * region.columns.axis.samples;
+  return samples > 0 ? T(1) / T(samples) : T(0);
+}
+
+template <typename S, typename T, bool always_few>
 __global__ void crop_kernel(const T* rois, const int64_t* region_levels, Pyramid<const S> pyramid, S* out) {
-  __shared__ SampledRegion<const S, T> sampled;
+  __shared__ SampledRegion<const S, T, always_few> sampled;
   const CropShape& shape = pyramid.shape;
   for_each_number(
       shape, [&](int64_t region) { sample_region(rois, region_levels, pyramid, region, sampled); },
@@ -144,22 +163,29 @@ __global__ void crop_kernel(const T* rois, const int64_t* region_levels, Pyramid
         for_each_tap(sampled, shape, shape.at(number), [&](const S* feature, T weight) {
           sum += weight * static_cast<T>(*feature);
         });
-        out[region * shape.numbers() + number] = static_cast<S>(sum);
+        out[region * shape.numbers() + number] = static_cast<S>(sum * share_of_sample(sampled));
       });
 }
 
-template <typename S, typename T>
+template <typename S, typename T, bool always_few>
 __global__ void spread_kernel(const T* rois, const int64_t* region_levels, Pyramid<T> pyramid, const S* gradient) {
-  __shared__ SampledRegion<T, T> sampled;
+  __shared__ SampledRegion<T, T, always_few> sampled;
   const CropShape& shape = pyramid.shape;
   for_each_number(
       shape, [&](int64_t region) { sample_region(rois, region_levels, pyramid, region, sampled); },
       [&](int64_t region, int number) {
-        T value = static_cast<T>(gradient[region * shape.numbers() + number]);
+        T value = static_cast<T>(gradient[region * shape.numbers() + number]) * share_of_sample(sampled);
         for_each_tap(sampled, shape, shape.at(number), [&](T* sum, T weight) {
           if (weight != T(0)) atomicAdd(sum, weight * value);
         });
       });
+}
+
+// Whether a block has room for the samples of any region.
+template <typename T>
+bool are_few(const Pyramid<T>& pyramid) {
+  int64_t bins = std::max(pyramid.shape.height, pyramid.shape.width);
+  return pyramid.sampling_ratio > 0 && pyramid.sampling_ratio * bins <= most_samples;
 }
 
 template <typename S, typename T>
@@ -174,8 +200,9 @@ Tensor crop(const std::vector<Tensor>& features, const Tensor& rois, const Tenso
   Tensor result = new_tensor(
       features[0], {shape.regions, shape.channels, shape.height, shape.width}, features[0].scalar_type(),
       shape.channels_last);
+  auto kernel = are_few(pyramid) ? crop_kernel<S, T, true> : crop_kernel<S, T, false>;
   launch(
-      crop_kernel<S, T>, blocks_for(shape), threads_per_block, stream_of(result), rois.const_data_ptr<T>(),
+      kernel, blocks_for(shape), threads_per_block, stream_of(result), rois.const_data_ptr<T>(),
       levels.const_data_ptr<int64_t>(), pyramid, result.mutable_data_ptr<S>());
   return result;
 }
@@ -190,14 +217,15 @@ std::vector<Tensor> spread(
   for (size_t level = 0; level < heights.size(); ++level) {
     int64_t height = heights[level], width = widths[level];
     results.push_back(
-        new_tensor(gradient, {pyramid.batch, pyramid.shape.channels, height, width}, type, pyramid.shape.channels_last));
+        new_tensor(gradient, {pyramid.batch, gradient.size(1), height, width}, type, pyramid.shape.channels_last));
     torch::stable::zero_(results.back());
     pyramid.levels[level].data = results.back().template mutable_data_ptr<T>();
     pyramid.levels[level].height = height;
     pyramid.levels[level].width = width;
   }
+  auto kernel = are_few(pyramid) ? spread_kernel<S, T, true> : spread_kernel<S, T, false>;
   launch(
-      spread_kernel<S, T>, blocks_for(pyramid.shape), threads_per_block, stream_of(gradient), rois.const_data_ptr<T>(),
+      kernel, blocks_for(pyramid.shape), threads_per_block, stream_of(gradient), rois.const_data_ptr<T>(),
       levels.const_data_ptr<int64_t>(), pyramid, gradient.const_data_ptr<S>());
   if constexpr (!std::is_same_v<S, T>) {
     for (Tensor& result : results) result = torch::stable::to(result, gradient.scalar_type());
@@ -208,6 +236,8 @@ std::vector<Tensor> spread(
 template <typename T>
 Pyramid<T> pyramid_of(
     const std::vector<double>& scales, int64_t batch, int64_t sampling_ratio, bool aligned, const CropShape& shape) {
+  constexpr int64_t most = 1 << 20;
+  STD_TORCH_CHECK(sampling_ratio <= most, "sampling_ratio must be at most ", most, ", got ", sampling_ratio);
   int level_count = static_cast<int>(scales.size());
   STD_TORCH_CHECK(level_count <= most_levels, "features has ", level_count, " levels, more than ", most_levels);
   Pyramid<T> pyramid{{}, level_count, batch, sampling_ratio, aligned, shape};

@@ -159,10 +159,10 @@ def test_box_iou(kernels, dtype, mode, shape):
 
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("sampling_ratio", "aligned"), [(-1, False), (0, True), (2, False), (3, True)])
+@pytest.mark.parametrize(("sampling_ratio", "aligned"), [(-1, False), (0, True), (2, True), (10, False)])
 @pytest.mark.parametrize(("channels", "output_size"), [(3, (2, 5)), (70, (7, 6))])
 def test_roi_align(kernels, channels, output_size, sampling_ratio, aligned, dtype, channels_last):
-    """Adaptive sampling makes more samples than a block keeps; 70 channels are more than one run."""
+    """Ten samples to a bin, and some adaptive samplings, are more than a block keeps; 70 channels more than a run."""
     generator = torch.Generator().manual_seed(0)
     memory_format = memory_format_of(channels_last)
     sizes, scales = [(24, 32), (12, 16)], [1 / 4, 1 / 8]
@@ -174,7 +174,7 @@ def test_roi_align(kernels, channels, output_size, sampling_ratio, aligned, dtyp
     levels = roi_levels(rois, scales, 40, 3)
     assert set(levels.tolist()) == {0, 1}
     crop = (maps, rois, levels, scales, *output_size, sampling_ratio, aligned, channels_last)
-    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 2e-2)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-4}.get(dtype, 2e-2)
     tolerance = {"rtol": tolerance, "atol": tolerance}
     crops = kernels.roi_align(*crop)
     assert crops.is_contiguous(memory_format=memory_format)
