@@ -1,15 +1,19 @@
 """Measures detkit against torchvision in the same process, with the same number of threads.
 
     python tools/benchmark.py ops --threads 1 --out ops.json
+    python tools/benchmark.py ops --device cuda
 
 Every case is run by both in turns, so that what else the machine does falls on both alike. The numbers are medians
 over the repetitions, the spread is the range that the middle half of the ratios covers. With one thread the time is
-the processor's, which other programs don't lengthen; with more it is the time that passes.
+the processor's, which other programs don't lengthen; with more it is the time that passes. On CUDA it is the time
+until the device is done, launches included; beside it stand the device's own time (the same kernels in a CUDA graph),
+the time that its memory's bandwidth sets for what must be read and written, and the peak of memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -27,6 +31,7 @@ from rich.table import Table
 from torch import Tensor
 
 from detkit import ops
+from detkit.ops.soft_nms import soft_nms_reference
 
 SHORTEST_SAMPLE = 0.005  # seconds; shorter calls are repeated within a sample
 FEWEST_REPETITIONS = 3  # of a case that takes too long for more
@@ -40,6 +45,7 @@ class Case:
     name: str
     ours: Callable[[], object]
     theirs: Callable[[], object]
+    bytes_moved: int | None = None  # what must be read and written at least, where a bound is of interest
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,24 @@ class Measurement:
     ratio_low: float
     ratio_high: float
     repetitions: int
+    device: DeviceMeasurement | None = None
+
+
+@dataclass(frozen=True)
+class DeviceMeasurement:
+    """What only a GPU tells: peaks of memory in bytes and, where a bound is of interest, times in seconds."""
+
+    our_memory: int
+    their_memory: int
+    kernels: float | None = None
+    bound: float | None = None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("ops", help="the operations of detkit.ops")
+    command.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
     command.add_argument("--threads", type=int, default=1, help="threads of either side (default: 1)")
     command.add_argument("--repetitions", type=int, default=11, help="samples per case, at least 10 (default: 11)")
     command.add_argument(
@@ -74,8 +92,11 @@ def main() -> None:
         parser.error("--repetitions must be at least 10")
 
     torch.set_num_threads(arguments.threads)
+    torch.set_default_device(arguments.device)
     cases = [case for case in op_cases() if arguments.only in case.name]
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    if arguments.device == "cuda":
+        clock = device_clock
     measurements = [
         measure(case, arguments.repetitions, arguments.longest_case, clock) for case in track(cases, transient=True)
     ]
@@ -94,7 +115,41 @@ def measure(case: Case, repetitions: int, longest: float, clock: Callable[[], fl
     ratios = [theirs / ours for ours, theirs in times]
     low, _, high = statistics.quantiles(ratios, n=4)
     ours, theirs = (statistics.median(side) for side in zip(*times, strict=True))
-    return Measurement(case.name, ours, theirs, theirs / ours, low, high, len(times))
+    on_device = measure_device(case) if clock is device_clock else None
+    return Measurement(case.name, ours, theirs, theirs / ours, low, high, len(times), on_device)
+
+
+def measure_device(case: Case) -> DeviceMeasurement:
+    memory = peak_memory(case.ours), peak_memory(case.theirs)
+    if case.bytes_moved is None:
+        return DeviceMeasurement(*memory)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        case.ours()
+    return DeviceMeasurement(*memory, seconds(graph.replay, 100, device_clock), case.bytes_moved / bandwidth())
+
+
+def device_clock() -> float:
+    """The time when the device has done all that it was given."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak_memory(run: Callable[[], object]) -> int:
+    """The bytes that a call allocates at most beside what is there already."""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    return torch.cuda.max_memory_allocated() - before
+
+
+@functools.cache
+def bandwidth() -> float:
+    """The bytes per second that the device reads and writes when it copies."""
+    source = torch.empty(2**30, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    return 2 * source.numel() / seconds(lambda: target.copy_(source), 20, device_clock)
 
 
 def seconds(run: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
@@ -108,16 +163,29 @@ def table(measurements: list[Measurement], threads: int) -> Table:
     result = Table(title=f"detkit ({ops.backend()}) and torchvision {torchvision.__version__}, {threads} threads")
     for column in ("operation", "detkit ms", "torchvision ms", "times faster", "spread", "runs"):
         result.add_column(column, justify="left" if column == "operation" else "right")
+    if any(one.device for one in measurements):
+        for column in ("kernels ms", "bound ms", "of bound", "detkit MiB", "torchvision MiB"):
+            result.add_column(column, justify="right")
     for one in measurements:
         spread = f"{one.ratio_low:.1f} - {one.ratio_high:.1f}"
         times = (f"{one.ours * 1e3:.3f}", f"{one.theirs * 1e3:.3f}", f"{one.ratio:.1f}")
-        result.add_row(one.name, *times, spread, str(one.repetitions))
+        result.add_row(one.name, *times, spread, str(one.repetitions), *device_cells(one.device))
     return result
+
+
+def device_cells(device: DeviceMeasurement | None) -> list[str]:
+    if device is None:
+        return []
+    memory = [f"{size / 2**20:.1f}" for size in (device.our_memory, device.their_memory)]
+    if device.kernels is None or device.bound is None:
+        return ["", "", "", *memory]
+    times = [f"{device.kernels * 1e3:.4f}", f"{device.bound * 1e3:.4f}", f"{device.bound / device.kernels:.0%}"]
+    return [*times, *memory]
 
 
 def write_json(path: Path, measurements: list[Measurement], threads: int) -> None:
     record = {
-        "device": processor(),
+        "device": torch.cuda.get_device_name() if torch.get_default_device().type == "cuda" else processor(),
         "threads": threads,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
@@ -137,7 +205,7 @@ def processor() -> str:
 
 
 def op_cases() -> list[Case]:
-    return [*nms_cases(), *iou_cases(), *roi_align_cases()]
+    return [*nms_cases(), *soft_nms_cases(), *iou_cases(), *roi_align_cases(), *roi_pool_cases()]
 
 
 def nms_cases() -> list[Case]:
@@ -167,46 +235,71 @@ def nms_cases() -> list[Case]:
     return cases
 
 
+def soft_nms_cases() -> list[Case]:
+    """torchvision has no soft-NMS: the other side is the reference in plain torch."""
+    boxes, scores = clustered_boxes(1_000), torch.rand(1_000)
+    rule = (0.3, 0.5, "gaussian", 0.001)
+    return [
+        Case(
+            "soft_nms, 1000 clustered boxes (against plain torch)",
+            lambda: ops.soft_nms(boxes, scores, *rule),
+            lambda: soft_nms_reference(boxes, scores, None, *rule),
+        )
+    ]
+
+
 def iou_cases() -> list[Case]:
     cases = []
-    for count1, count2 in ((1_000, 1_000), (10_000, 1_000)):
+    on_cuda = torch.get_default_device().type == "cuda"
+    for count1, count2 in ((1_000, 1_000), (10_000, 1_000), *([(10_000, 10_000)] if on_cuda else [])):
         boxes1, boxes2 = spread_boxes(count1), spread_boxes(count2)
         cases.append(
             Case(
                 f"box_iou, {count1} x {count2}",
                 lambda boxes1=boxes1, boxes2=boxes2: ops.box_iou(boxes1, boxes2),
                 lambda boxes1=boxes1, boxes2=boxes2: torchvision.ops.box_iou(boxes1, boxes2),
+                bytes_moved=16 * (count1 + count2) + 4 * count1 * count2,
             )
         )
     return cases
 
 
 def roi_align_cases() -> list[Case]:
+    return [*region_cases("roi_align", (1 / 16, 2), regions(512, 800, 1088)), *pyramid_cases()]
+
+
+def roi_pool_cases() -> list[Case]:
+    return region_cases("roi_pool", (1 / 16,), regions(512, 800, 1088))
+
+
+def region_cases(name: str, sampling: tuple, rois: Tensor) -> list[Case]:
+    """An op that crops regions from one map, without and with its backward."""
     cases = []
-    rois = regions(512, 800, 1088)
-    for memory_format, name in ((torch.contiguous_format, ""), (torch.channels_last, ", channels-last")):
+    ours, theirs = getattr(ops, name), getattr(torchvision.ops, name)
+    for memory_format, label in ((torch.contiguous_format, ""), (torch.channels_last, ", channels-last")):
         features = torch.randn(1, 256, 50, 68).to(memory_format=memory_format)
+        learned = features.clone(memory_format=memory_format).requires_grad_()
         for size in (7, 14):
-            label = f"roi_align {size} x {size}, 256 x 50 x 68, 512 regions{name}"
-            arguments = (rois, size, 1 / 16, 2)
+            arguments = (rois, size, *sampling)
+            title = f"{name} {size} x {size}, 256 x 50 x 68, {len(rois)} regions{label}"
+            map_bytes, crop_bytes = 4 * features.numel(), 4 * len(rois) * features.shape[1] * size**2
             cases.append(
                 Case(
-                    label,
-                    lambda features=features, arguments=arguments: ops.roi_align(features, *arguments),
-                    lambda features=features, arguments=arguments: torchvision.ops.roi_align(features, *arguments),
+                    title,
+                    lambda maps=features, arguments=arguments: ours(maps, *arguments),
+                    lambda maps=features, arguments=arguments: theirs(maps, *arguments),
+                    bytes_moved=map_bytes + crop_bytes,
                 )
             )
-            learned = features.clone(memory_format=memory_format).requires_grad_()
             cases.append(
                 Case(
-                    label + ", with backward",
-                    lambda maps=learned, arguments=arguments: backward(ops.roi_align(maps, *arguments), maps),
-                    lambda maps=learned, arguments=arguments: backward(
-                        torchvision.ops.roi_align(maps, *arguments), maps
-                    ),
+                    title + ", with backward",
+                    lambda maps=learned, arguments=arguments: backward(ours(maps, *arguments), maps),
+                    lambda maps=learned, arguments=arguments: backward(theirs(maps, *arguments), maps),
+                    bytes_moved=3 * map_bytes + 2 * crop_bytes,  # the gradient of the map is set to zero, and written
                 )
             )
-    return cases + pyramid_cases()
+    return cases
 
 
 def pyramid_cases() -> list[Case]:

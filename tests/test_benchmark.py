@@ -1,0 +1,62 @@
+"""tools/benchmark.py: what it measures and writes, on work that takes no time."""
+
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    path = Path(__file__).parent.parent / "tools" / "benchmark.py"
+    spec = importlib.util.spec_from_file_location("benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["benchmark"] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["benchmark"]
+
+
+def test_the_ratio_is_their_time_over_ours(benchmark):
+    case = benchmark.Case("sleep", lambda: time.sleep(0.001), lambda: time.sleep(0.003))
+    measured = benchmark.measure(case, 10, 60, time.perf_counter)
+    assert measured.repetitions == 10
+    assert 2 < measured.ratio < 4
+    assert measured.device is None
+
+
+def test_what_a_gpu_tells_is_shown_where_there_is_one(benchmark, tmp_path):
+    device = benchmark.DeviceMeasurement(2**20, 3 * 2**20, kernels=2e-3, bound=1e-3)
+    measurements = [
+        benchmark.Measurement("a", 1e-3, 4e-3, 4, 3, 5, 11, device),
+        benchmark.Measurement("b", 1e-3, 4e-3, 4, 3, 5, 11, benchmark.DeviceMeasurement(0, 2**21)),
+    ]
+    with (console := Console(width=300)).capture() as capture:
+        console.print(benchmark.table(measurements, 1))
+    rows = [line.split() for line in capture.get().splitlines() if " a " in line or " b " in line]
+    assert [cell for cell in rows[0] if cell != "│"][-5:] == ["2.0000", "1.0000", "50%", "1.0", "3.0"]
+    assert [cell for cell in rows[1] if cell != "│"][-2:] == ["0.0", "2.0"]
+    benchmark.write_json(tmp_path / "out.json", measurements, 1)
+    assert json.loads((tmp_path / "out.json").read_text())["measurements"][0]["device"]["bound"] == 1e-3
+
+
+@pytest.mark.gpu
+def test_memory_and_bounds_are_measured_on_a_gpu(benchmark):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    numbers = torch.ones(2**22, device="cuda")
+    case = benchmark.Case("add", lambda: numbers + 1, lambda: numbers + numbers + 1, bytes_moved=2 * 2**24)
+    torch.set_default_device("cuda")
+    try:
+        device = benchmark.measure(case, 10, 60, benchmark.device_clock).device
+    finally:
+        torch.set_default_device("cpu")
+    assert device.our_memory == 2**24
+    assert device.their_memory == 2 * 2**24
+    assert 0.3 < device.bound / device.kernels < 2
