@@ -244,8 +244,9 @@ Tensor spread(
   From* out = result.mutable_data_ptr<From>();
 
   // A task is a block of channels of one image, so that no two write to one place, and sums have a fixed order. Crops
-  // are read in longer runs where channels lie side by side.
-  Blocks blocks{channels, channels_last ? 4 * lanes<T> : lanes<T>};
+  // are best read in long runs, so there are no more tasks than threads need.
+  int64_t threads = torch::stable::get_num_threads();
+  Blocks blocks{channels, std::max<int64_t>(1, (channels + threads - 1) / threads)};
   torch::stable::parallel_for(0, blocks.count() * batch, 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       int64_t block = i / batch, image = i % batch, begin = blocks.begin(block);
