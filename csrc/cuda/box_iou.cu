@@ -1,4 +1,4 @@
-// Pairwise overlap of boxes on CUDA: a block for each tile of the result, and for the gradient one for each box.
+// Pairwise overlap of boxes on CUDA: a block for some columns of some rows, and for the gradient one for each box.
 #include "../box_iou.h"
 
 #include <torch/csrc/stable/library.h>
@@ -15,7 +15,8 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 constexpr int columns_per_thread = 4;
-constexpr int tile_columns = columns_per_thread * threads_per_block, tile_rows = 16;
+constexpr int columns_per_block = columns_per_thread * threads_per_block;
+constexpr int64_t enough_blocks = 8192;  // to occupy a device
 
 template <OverlapMode mode, typename T>
 __device__ T slant_for(const Box<T>& box) {
@@ -23,44 +24,39 @@ __device__ T slant_for(const Box<T>& box) {
   return T(0);
 }
 
-// A block fills tiles of the result. A thread holds a few columns, and goes through the rows with them.
+// A thread holds a few columns, and goes with them through the rows that are its block's.
 template <OverlapMode mode, typename T>
 __global__ void fill_kernel(
     const Box<T>* rows, const Box<T>* columns, int64_t row_count, int64_t column_count, T* out) {
   Box<T> own[columns_per_thread];
   T slants[columns_per_thread];
-  int64_t first_column = int64_t(blockIdx.x) * tile_columns + threadIdx.x;
+  int64_t first_column = int64_t(blockIdx.x) * columns_per_block + threadIdx.x;
 #pragma unroll
   for (int i = 0; i < columns_per_thread; ++i) {
     int64_t column = first_column + i * threads_per_block;
     own[i] = columns[column < column_count ? column : column_count - 1];
     slants[i] = slant_for<mode>(own[i]);
   }
-  int64_t row_stride = int64_t(gridDim.y) * tile_rows;
-  for (int64_t first_row = int64_t(blockIdx.y) * tile_rows; first_row < row_count; first_row += row_stride) {
-    int64_t end = first_row + tile_rows < row_count ? first_row + tile_rows : row_count;
-    for (int64_t r = first_row; r < end; ++r) {
-      Box<T> row = rows[r];
-      T row_slant = slant_for<mode>(row);
+  for (int64_t r = blockIdx.y; r < row_count; r += gridDim.y) {
+    Box<T> row = rows[r];
+    T row_slant = slant_for<mode>(row);
 #pragma unroll
-      for (int i = 0; i < columns_per_thread; ++i) {
-        int64_t column = first_column + i * threads_per_block;
-        if (column < column_count) out[r * column_count + column] = overlap<mode>(row, row_slant, own[i], slants[i]);
-      }
+    for (int i = 0; i < columns_per_thread; ++i) {
+      int64_t column = first_column + i * threads_per_block;
+      if (column < column_count) out[r * column_count + column] = overlap<mode>(row, row_slant, own[i], slants[i]);
     }
   }
 }
 
-// The strides are those of the weights: from box to box, and from other to other.
+// A block sums the gradient of its box over the others; `weights` is (boxes, others).
 template <OverlapMode mode, typename T>
 __global__ void gradient_kernel(
-    const Box<T>* boxes, const Box<T>* others, int64_t other_count, const T* weights, int64_t box_stride,
-    int64_t other_stride, T* out) {
+    const Box<T>* boxes, const Box<T>* others, int64_t other_count, const T* weights, T* out) {
   __shared__ T sums[4][threads_per_block];
   Box<T> box = boxes[blockIdx.x];
   T sum[4] = {};
   for (int64_t i = threadIdx.x; i < other_count; i += blockDim.x) {
-    T weight = weights[blockIdx.x * box_stride + i * other_stride];
+    T weight = weights[blockIdx.x * other_count + i];
     if (weight == T(0)) continue;
     Dual<T> dual = overlap_with_gradient<mode>(box, others[i]);
     for (int j = 0; j < 4; ++j) sum[j] += weight * dual.partial[j];
@@ -85,29 +81,27 @@ template <typename T>
 void fill(const Tensor& boxes1, const Tensor& boxes2, const std::string& mode, Tensor& result) {
   int64_t row_count = boxes1.size(0), column_count = boxes2.size(0);
   if (result.numel() == 0) return;
-  constexpr int64_t most_rows = 65535;  // of blocks
-  dim3 tiles(
-      static_cast<unsigned>((column_count + tile_columns - 1) / tile_columns),
-      static_cast<unsigned>(std::min((row_count + tile_rows - 1) / tile_rows, most_rows)));
+  int64_t across = (column_count + columns_per_block - 1) / columns_per_block;
+  int64_t down = std::min(row_count, std::max<int64_t>(1, enough_blocks / across));
+  dim3 blocks(static_cast<unsigned>(across), static_cast<unsigned>(down));
   with_mode(mode, [&]<OverlapMode constant>() {
     launch(
-        fill_kernel<constant, T>, tiles, threads_per_block, stream_of(result), boxes_of<T>(boxes1),
+        fill_kernel<constant, T>, blocks, threads_per_block, stream_of(result), boxes_of<T>(boxes1),
         boxes_of<T>(boxes2), row_count, column_count, result.mutable_data_ptr<T>());
   });
 }
 
-// The gradient of `boxes`; `swapped` when the weights are given the other way round, (others, boxes).
+// The gradient of `boxes`, which `weights` holds with respect to their overlaps with the others.
 template <typename T>
 void fill_gradient(
-    const Tensor& gradient, const Tensor& boxes, const Tensor& others, const std::string& mode, bool swapped,
-    Tensor& result) {
+    const Tensor& weights, const Tensor& boxes, const Tensor& others, const std::string& mode, Tensor& result) {
   int64_t count = boxes.size(0), other_count = others.size(0);
   STD_TORCH_CHECK(count <= INT32_MAX, "box_iou: more than 2^31 boxes");
   with_mode(mode, [&]<OverlapMode constant>() {
     launch(
         gradient_kernel<constant, T>, static_cast<unsigned>(count), threads_per_block, stream_of(result),
-        boxes_of<T>(boxes), boxes_of<T>(others), other_count, gradient.const_data_ptr<T>(), swapped ? 1 : other_count,
-        swapped ? count : 1, result.mutable_data_ptr<T>());
+        boxes_of<T>(boxes), boxes_of<T>(others), other_count, weights.const_data_ptr<T>(),
+        result.mutable_data_ptr<T>());
   });
 }
 
@@ -128,8 +122,10 @@ std::tuple<Tensor, Tensor> box_iou_backward(Tensor gradient, Tensor boxes1, Tens
   boxes2 = torch::stable::contiguous(boxes2);
   Tensor gradient1 = torch::stable::empty_like(boxes1), gradient2 = torch::stable::empty_like(boxes2);
   auto fill = boxes1.scalar_type() == ScalarType::Double ? fill_gradient<double> : fill_gradient<float>;
-  fill(gradient, boxes1, boxes2, mode, false, gradient1);
-  fill(gradient, boxes2, boxes1, mode, true, gradient2);
+  fill(gradient, boxes1, boxes2, mode, gradient1);
+  // A copy is quicker than reading across the rows.
+  Tensor transposed = torch::stable::contiguous(torch::stable::transpose(gradient, 0, 1));
+  fill(transposed, boxes2, boxes1, mode, gradient2);
   return {gradient1, gradient2};
 }
 

@@ -23,6 +23,7 @@ constexpr int bits = 64;        // boxes to a word
 constexpr int band_words = 64;  // words to a band
 constexpr int band_boxes = band_words * bits;
 constexpr int sweep_boxes = 512;  // boxes that stay to a block of the sweep
+static_assert(band_words <= bits, "the threads that resolve a band are as many as a word has bits");
 
 // The boxes, best first.
 template <typename T>

@@ -157,6 +157,11 @@ def test_box_iou(kernels, dtype, mode, shape):
     torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_box_iou_of_more_rows_than_blocks(kernels):
+    boxes1, boxes2 = random_boxes(8500, 0), random_boxes(2, 1)
+    torch.testing.assert_close(kernels.box_iou(boxes1, boxes2, "iou"), torch.ops.detkit.box_iou(boxes1, boxes2, "iou"))
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("sampling_ratio", "aligned"), [(-1, False), (0, True), (2, True), (10, False)])
