@@ -23,7 +23,8 @@ inline cudaStream_t stream_of(const torch::stable::Tensor& tensor) {
   return static_cast<cudaStream_t>(stream);
 }
 
-// Starts a kernel, which must be named with all its template arguments, unless there is no block to start.
+// Starts a kernel, which must be named with all its template arguments, unless there is no block to start. (The tests
+// compile kernels for the CPU as well, where nothing reads the signs <<< and >>>.)
 template <typename... Parameters>
 void launch(
     void (*kernel)(Parameters...), dim3 blocks, int threads, cudaStream_t stream,

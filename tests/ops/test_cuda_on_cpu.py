@@ -101,6 +101,13 @@ def test_nms(kernels, with_labels, dtype, count):
                 assert torch.equal(number, expected_number)
 
 
+@pytest.mark.parametrize(("box_dtype", "score_dtype"), [DTYPES[:2], DTYPES[1::-1]])
+def test_nms_of_boxes_and_scores_in_different_precision(kernels, box_dtype, score_dtype):
+    scores = 1 + torch.rand(300, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1e-7
+    boxes, scores = random_boxes(300, 0).to(box_dtype), scores.to(score_dtype)
+    assert torch.equal(kernels.nms(boxes, scores, None, 0.3), torch.ops.detkit.nms(boxes, scores, None, 0.3))
+
+
 @pytest.mark.parametrize("unit", [1e-22, 1e-3, 1e18, 1e30])
 def test_nms_of_boxes_that_underflow_or_overflow(kernels, unit):
     boxes = torch.cat([gridded_boxes(300, 0, torch.float32), gridded_boxes(30, 1, torch.float32).flip(1)]) * unit

@@ -259,6 +259,30 @@ def test_cuda_padded_nms_waits_for_nothing(cuda, size, count):
 
 
 @pytest.mark.gpu
+def test_cuda_memory_grows_with_the_boxes(cuda):
+    generator = torch.Generator().manual_seed(1)
+    boxes, scores = spread_boxes(100_000, generator).to(cuda), torch.rand(100_000, generator=generator).to(cuda)
+    nms(boxes, scores, 0.5)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    nms(boxes, scores, 0.5)
+    assert torch.cuda.max_memory_allocated() - before < 64 * 2**20  # a bit for every pair would be 1.25e9 bytes
+
+
+@pytest.mark.gpu
+def test_cuda_runs_on_the_current_stream(cuda):
+    generator = torch.Generator().manual_seed(1)
+    boxes, scores = clustered_boxes(9000, generator), torch.rand(9000, generator=generator)
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)  # so that a kernel on another stream would see boxes that are not there yet
+        there = boxes.to(cuda, non_blocking=True) + 0
+        kept, number = nms_padded(there, scores.to(cuda), 0.5, 9000)
+    stream.synchronize()
+    assert torch.equal(kept[:number].cpu(), nms(boxes, scores, 0.5))
+
+
+@pytest.mark.gpu
 def test_cuda_refuses_nan_or_leaves_it_out(cuda):
     generator = torch.Generator().manual_seed(1)
     boxes, scores = spread_boxes(300, generator).to(cuda), torch.rand(300, generator=generator).to(cuda)
