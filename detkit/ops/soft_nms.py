@@ -74,8 +74,8 @@ def soft_nms_reference(
     """`soft_nms` in plain torch, one step per box that stays."""
     left = torch.where(scores.double() >= score_threshold, scores, -torch.inf)
     kept, kept_scores = [], []
-    while len(left) and (best := left.argmax()) is not None and left[best] > -torch.inf:
-        best = torch.where(left == left[best])[0][0]  # argmax may name any of equal ones
+    while len(left) and left.max() > -torch.inf:
+        best = torch.where(left == left.max())[0][0]  # argmax may name any of equal ones
         kept.append(best)
         kept_scores.append(left[best].clone())
         iou = box_iou_reference(boxes[best, None], boxes)[0]
