@@ -51,7 +51,7 @@ class RunLengths:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int | slice | Tensor) -> RunLengths:
-        chosen = torch.arange(len(self))[index].reshape(-1)
+        chosen = torch.arange(len(self), device="cpu")[index].reshape(-1)
         runs = [self.counts[self.offsets[i] : self.offsets[i + 1]] for i in chosen.tolist()]
         return RunLengths(*_packed(runs), self.height, self.width)
 
@@ -142,17 +142,19 @@ def polygons_to_rle(objects: Sequence[Sequence[Sequence[float]]], height: int, w
     Raises:
         InputError: an object has no polygon, or a polygon has an odd number of coordinates or none that is finite.
     """
-    polygons = [torch.as_tensor(polygon, dtype=torch.float64).reshape(-1) for one in objects for polygon in one]
+    polygons = [
+        torch.as_tensor(polygon, dtype=torch.float64, device="cpu").reshape(-1) for one in objects for polygon in one
+    ]
     for i, one in enumerate(objects):
         if len(one) == 0:
             raise InputError(f"objects[{i}] has no polygon")
         for j, polygon in enumerate(one):
             if len(polygon) % 2:
                 raise InputError(f"objects[{i}][{j}] must be x y of each corner, got {len(polygon)} numbers")
-    coordinates = torch.cat([torch.zeros(0, dtype=torch.float64), *polygons])
+    coordinates = torch.cat([torch.zeros(0, dtype=torch.float64, device="cpu"), *polygons])
     polygon_offsets = _offsets([len(polygon) // 2 for polygon in polygons])
     object_offsets = _offsets([len(one) for one in objects])
-    sizes = torch.tensor([[height, width]], dtype=torch.int64).repeat(len(objects), 1)
+    sizes = torch.tensor([[height, width]], dtype=torch.int64, device="cpu").repeat(len(objects), 1)
     run = torch.ops.detkit.polygons_to_runs if is_native(coordinates.device) else polygons_to_runs_reference
     try:
         return RunLengths(*run(coordinates, polygon_offsets, object_offsets, sizes), height, width)
@@ -179,7 +181,7 @@ def mask_iou(masks1: RunLengths, masks2: RunLengths, iscrowd: Tensor | None = No
             f"masks1 and masks2 must be of one size, got {masks1.height} x {masks1.width} and "
             f"{masks2.height} x {masks2.width}"
         )
-    iscrowd = torch.zeros(len(masks2), dtype=torch.bool) if iscrowd is None else iscrowd
+    iscrowd = torch.zeros(len(masks2), dtype=torch.bool, device="cpu") if iscrowd is None else iscrowd
     check_shape("iscrowd", iscrowd, (len(masks2),))
     if iscrowd.dtype != torch.bool:
         raise InputError(f"iscrowd must be bool, got {iscrowd.dtype}")
@@ -331,11 +333,11 @@ def _at_least_three(corners: list[list[float]]) -> list[float]:
 
 def _offsets(sizes: list[int]) -> Tensor:
     """Where each item begins when items of these sizes follow one another, and where the last ends."""
-    return torch.tensor([0, *sizes], dtype=torch.int64).cumsum(0)
+    return torch.tensor([0, *sizes], dtype=torch.int64, device="cpu").cumsum(0)
 
 
 def _packed(runs: list[Tensor]) -> tuple[Tensor, Tensor]:
-    counts = torch.cat([torch.zeros(0, dtype=torch.int32), *runs])
+    counts = torch.cat([torch.zeros(0, dtype=torch.int32, device="cpu"), *runs])
     return counts, _offsets([len(one) for one in runs])
 
 

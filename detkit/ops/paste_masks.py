@@ -31,22 +31,22 @@ def paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], thres
         threshold: a pixel is inside where its probability is greater than this, which must not be negative.
 
     Returns:
-        bool ``(N, H, W)``.
+        bool ``(N, H, W)`` on the device of `masks`. It is computed on the CPU in any case.
 
     Raises:
         InputError: a shape, dtype, device or the threshold does not fit.
     """
     masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
-    if is_native(masks.device):
-        return torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, _TORCH_FUSES)
+    if is_native(torch.device("cpu")):
+        device, masks, pixel_boxes = masks.device, masks.cpu(), pixel_boxes.cpu()
+        return torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, _TORCH_FUSES).to(device)
     return paste_masks_reference(masks, pixel_boxes, height, width, threshold)
 
 
 def paste_masks_to_rle(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5) -> RunLengths:
     """`paste_masks`, run-length encoded, without making an image: only what the boxes cover is computed.
 
-    Arguments and errors are those of `paste_masks`. Masks on another device are moved to the CPU, which takes less than
-    computing the images there would.
+    Arguments and errors are those of `paste_masks`. Masks on another device are moved to the CPU.
     """
     masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
     masks, pixel_boxes = masks.cpu(), pixel_boxes.cpu()
