@@ -23,12 +23,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
+from pycocotools import mask as coco_masks
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
+from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from detkit import ops
 from detkit.ops.soft_nms import soft_nms_reference
@@ -205,7 +208,8 @@ def processor() -> str:
 
 
 def op_cases() -> list[Case]:
-    return [*nms_cases(), *soft_nms_cases(), *iou_cases(), *roi_align_cases(), *roi_pool_cases()]
+    cases = [*nms_cases(), *soft_nms_cases(), *iou_cases(), *roi_align_cases(), *roi_pool_cases()]
+    return cases + mask_cases() if torch.get_default_device().type == "cpu" else cases
 
 
 def nms_cases() -> list[Case]:
@@ -318,6 +322,54 @@ def pyramid_cases() -> list[Case]:
         Case(label, torch.no_grad()(ours), torch.no_grad()(theirs)),
         Case(label + ", with backward", lambda: backward(ours(), *maps), lambda: backward(theirs(), *maps)),
     ]
+
+
+def mask_cases() -> list[Case]:
+    """Masks of objects of 50 to 400 pixels in images of 800 x 1200, on the CPU alone."""
+    masks, boxes, size = disc_masks(100, 28), objects(100, 800, 1200), (800, 1200)
+    images = ops.paste_masks(masks, boxes, size)
+    runs = ops.masks_to_rle(images)
+    encoded = runs.to_coco()
+
+    def pasted_by_torchvision() -> list[dict]:
+        return encoded_by_pycocotools((paste_masks_in_image(masks[:, None], boxes, size) > 0.5)[:, 0])
+
+    label = "100 masks of 800 x 1200"
+    return [
+        Case(
+            "paste_masks_to_rle, 100 masks of 28 x 28 in 800 x 1200",
+            lambda: ops.paste_masks_to_rle(masks, boxes, size).to_coco(),
+            pasted_by_torchvision,
+        ),
+        Case(
+            f"masks_to_rle, {label} (pycocotools)",
+            lambda: ops.masks_to_rle(images).to_coco(),
+            lambda: encoded_by_pycocotools(images),
+        ),
+        Case(
+            f"rle_to_masks, {label} (pycocotools)",
+            lambda: ops.rle_to_masks(ops.RunLengths.from_coco(encoded)),
+            lambda: coco_masks.decode(encoded),
+        ),
+    ]
+
+
+def encoded_by_pycocotools(images: Tensor) -> list[dict]:
+    return [coco_masks.encode(np.asfortranarray(image)) for image in images.numpy().view(np.uint8)]
+
+
+def disc_masks(count: int, side: int) -> Tensor:
+    """Probabilities of discs, a little noisy."""
+    distance = torch.linspace(-1, 1, side).square()
+    disc = (distance[:, None] + distance < 0.8).float()
+    return disc * 0.8 + torch.rand(count, side, side) * 0.2
+
+
+def objects(count: int, height: int, width: int) -> Tensor:
+    """Boxes with sides from 50 to 400 pixels, anywhere in the image."""
+    sides = 50 + torch.rand(count, 2) * 350
+    corner = torch.rand(count, 2) * (torch.tensor([width, height]) - sides)
+    return torch.cat([corner, corner + sides], 1)
 
 
 def backward(output: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
