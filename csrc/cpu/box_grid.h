@@ -1,10 +1,13 @@
-// The boxes that stay, found by place and size. Two boxes whose IoU is above a threshold t are alike: their areas
-// differ by a factor of less than 1 / t, and their centres are less than (1 - t) / 2t of a side apart. So boxes are
-// kept by the octave of their size, each octave in a uniform grid of cells, by their centre; and a box need only be
-// compared with those in a few cells of a few octaves.
+// Boxes by place and size. Two boxes whose IoU is above a threshold t are alike: their areas differ by a factor of
+// less than 1 / t, and their centres are less than (1 - t) / 2t of a side apart. So boxes are sorted by the octave of
+// their size, each octave into a uniform grid of cells, by their centre; and a box need only be compared with those
+// in a few cells of a few octaves.
 #pragma once
 
+#include <torch/csrc/stable/ops.h>
+
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -15,17 +18,16 @@
 
 namespace detkit {
 
+// Which cell each box lies in, and which cells are near it.
 template <typename T>
 class BoxGrid {
  public:
   // The boxes must have finite coordinates and positive sizes, and outlive the grid; the threshold must not be negative.
   BoxGrid(const std::vector<Box<T>>& boxes, T threshold)
-      : boxes_(boxes), threshold_(threshold), places_(boxes.size()), kept_(boxes.size()) {
+      : boxes_(boxes), threshold_(threshold), octaves_(octave_count), cells_(boxes.size()) {
     T farthest = 0;
-    for (size_t i = 0; i < boxes.size(); ++i) {
-      const Box<T>& box = boxes[i];
-      places_[i].octave = octave_of(area(box));
-      octaves_[places_[i].octave].include(box);
+    for (const Box<T>& box : boxes) {
+      octaves_[octave_of(area(box))].include(box);
       farthest = std::max({farthest, std::abs(box.x1), std::abs(box.y1), std::abs(box.x2), std::abs(box.y2)});
     }
     slack_ = 4 * farthest * std::numeric_limits<T>::epsilon();
@@ -33,50 +35,59 @@ class BoxGrid {
     for (Octave& octave : octaves_) {
       if (octave.count > 0) cell_count = octave.lay_out(relative_reach(), cell_count);
     }
-    lay_out_cells(cell_count);
+    torch::stable::parallel_for(0, boxes.size(), 4096, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) cells_[i] = octaves_[octave_of(area(boxes[i]))].cell_of(boxes[i]);
+    });
+    begins_.resize(cell_count + 1);
+    for (int32_t cell : cells_) ++begins_[cell + 1];
+    for (int32_t cell = 0; cell < cell_count; ++cell) begins_[cell + 1] += begins_[cell];
   }
 
-  // Whether box i overlaps one that was added by more than the threshold.
-  bool overlaps_any(size_t i) const {
-    // One of its own size is the most likely.
-    int own = places_[i].octave;
-    if (overlaps_any_of(octaves_[own], boxes_[i])) return true;
-    T own_area = area(boxes_[i]);
+  const std::vector<Box<T>>& boxes() const { return boxes_; }
+  T threshold() const { return threshold_; }
+  int32_t cell_count() const { return begins_.size() - 1; }
+  int32_t cell_of(size_t i) const { return cells_[i]; }
+
+  // How many boxes lie in the cells before this one.
+  int32_t begin(int32_t cell) const { return begins_[cell]; }
+
+  // How many boxes share a cell, as the average box sees it.
+  double crowding() const {
+    double pairs = 0;
+    for (int32_t cell = 0; cell < cell_count(); ++cell) {
+      double count = begins_[cell + 1] - begins_[cell];
+      pairs += count * count;
+    }
+    return pairs / boxes_.size();
+  }
+
+  // Calls function(first, last) with cells that are side by side until all have been that a box which overlaps this
+  // one may be in, or the function has returned true, which is then returned.
+  template <typename Function>
+  bool any_near(const Box<T>& box, const Function& function) const {
+    // A box of its own size is the most likely.
+    T own_area = area(box);
+    int own = octave_of(own_area);
+    if (any_in_octave(octaves_[own], box, function)) return true;
     int smallest = octave_of(own_area * threshold_ * (1 - epsilon));
     int largest = threshold_ > 0 ? octave_of(own_area / threshold_ * (1 + epsilon)) : octave_count - 1;
     for (int octave = smallest; octave <= largest; ++octave) {
-      if (octave != own && octaves_[octave].count > 0 && overlaps_any_of(octaves_[octave], boxes_[i])) return true;
+      if (octave != own && octaves_[octave].count > 0 && any_in_octave(octaves_[octave], box, function)) return true;
     }
     return false;
   }
 
-  void add(size_t i) { kept_[cells_[places_[i].cell].end++] = {boxes_[i], area(boxes_[i])}; }
-
  private:
   // More than what rounding can add up to.
   static constexpr T epsilon = std::is_same_v<T, double> ? T(1e-12) : T(1e-5);
-  // Areas from 2^-128 to 2^128, by factors of four.
+  // Areas from 2^-127 to 2^128, by factors of four.
   static constexpr int octave_count = 128;
 
   static int octave_of(T area) {
     if (!(area > 0)) return 0;
-    int exponent;
-    std::frexp(std::min(area, std::numeric_limits<T>::max()), &exponent);
-    return std::clamp((exponent + 128) >> 1, 0, octave_count - 1);
+    float single = static_cast<float>(std::min(area, T(std::numeric_limits<float>::max())));
+    return std::bit_cast<uint32_t>(single) >> 24;  // half of the exponent
   }
-
-  struct Place {
-    int32_t octave, cell;
-  };
-
-  struct Kept {
-    Box<T> box;
-    T area;
-  };
-
-  struct Cell {
-    int32_t begin, end;  // of the kept boxes in it
-  };
 
   struct Octave {
     int64_t count = 0;
@@ -126,21 +137,6 @@ class BoxGrid {
     }
   };
 
-  // Room in every cell for all the boxes whose centre is in it.
-  void lay_out_cells(int32_t cell_count) {
-    std::vector<int32_t> counts(cell_count);
-    for (size_t i = 0; i < boxes_.size(); ++i) {
-      places_[i].cell = octaves_[places_[i].octave].cell_of(boxes_[i]);
-      ++counts[places_[i].cell];
-    }
-    cells_.reserve(cell_count);
-    int32_t begin = 0;
-    for (int32_t count : counts) {
-      cells_.push_back({begin, begin});
-      begin += count;
-    }
-  }
-
   static T centre_x(const Box<T>& box) { return box.x1 / 2 + box.x2 / 2; }
   static T centre_y(const Box<T>& box) { return box.y1 / 2 + box.y2 / 2; }
 
@@ -149,30 +145,72 @@ class BoxGrid {
     return threshold_ > 0 ? std::max(T(0), (1 - threshold_) / (2 * threshold_)) + epsilon : T(INFINITY);
   }
 
-  bool overlaps_any_of(const Octave& octave, const Box<T>& box) const {
-    T own_area = area(box);
+  template <typename Function>
+  bool any_in_octave(const Octave& octave, const Box<T>& box, const Function& function) const {
     T width = box.x2 - box.x1, height = box.y2 - box.y1, x = centre_x(box), y = centre_y(box);
     T reach_x = std::min(width * relative_reach(), (width + octave.widest) / 2) * (1 + epsilon) + slack_;
     T reach_y = std::min(height * relative_reach(), (height + octave.tallest) / 2) * (1 + epsilon) + slack_;
     int32_t left = octave.column_at(x - reach_x), right = octave.column_at(x + reach_x);
     int32_t top = octave.row_at(y - reach_y), bottom = octave.row_at(y + reach_y);
     for (int32_t row = top; row <= bottom; ++row) {
-      for (int32_t column = left; column <= right; ++column) {
-        const Cell& cell = cells_[octave.first_cell + row * octave.columns + column];
-        for (int32_t i = cell.begin; i < cell.end; ++i) {
-          if (overlaps(kept_[i].box, kept_[i].area, box, own_area, threshold_)) return true;
-        }
-      }
+      int32_t row_begin = octave.first_cell + row * octave.columns;
+      if (function(row_begin + left, row_begin + right)) return true;
     }
     return false;
   }
 
   const std::vector<Box<T>>& boxes_;
   T threshold_, slack_;
-  Octave octaves_[octave_count];
-  std::vector<Place> places_;  // of each box
-  std::vector<Cell> cells_;    // octave by octave
-  std::vector<Kept> kept_;     // cell by cell
+  std::vector<Octave> octaves_;
+  std::vector<int32_t> cells_;   // of each box
+  std::vector<int32_t> begins_;  // of each cell among the boxes, cell by cell
+};
+
+// The boxes that stay, cell by cell: the fastest way where many boxes crowd around each that stays.
+template <typename T>
+class KeptInGrid {
+ public:
+  explicit KeptInGrid(const BoxGrid<T>& grid) : grid_(grid), kept_(grid.boxes().size()) {
+    for (int32_t cell = 0; cell < grid.cell_count(); ++cell) ends_.push_back(grid.begin(cell));
+  }
+
+  int64_t count() const { return count_; }
+
+  void add(size_t i) {
+    const Box<T>& box = grid_.boxes()[i];
+    kept_[ends_[grid_.cell_of(i)]++] = {box, area(box)};
+    ++count_;
+  }
+
+  // Sets stays[i] to whether box i overlaps none of those that were added, for i from `first` to `last`.
+  void compare(int64_t first, int64_t last, uint8_t* stays) const {
+    for (int64_t i = first; i < last; ++i) stays[i] = !overlaps_any(i, 0);
+  }
+
+  // Whether a box overlaps one of those added. To know how many it does not overlap is of no use here.
+  bool overlaps_any(size_t i, int64_t) const {
+    const Box<T>& box = grid_.boxes()[i];
+    T own_area = area(box);
+    return grid_.any_near(box, [&](int32_t first, int32_t last) {
+      for (int32_t cell = first; cell <= last; ++cell) {
+        for (int32_t k = grid_.begin(cell); k < ends_[cell]; ++k) {
+          if (overlaps(kept_[k].box, kept_[k].area, box, own_area, grid_.threshold())) return true;
+        }
+      }
+      return false;
+    });
+  }
+
+ private:
+  struct Kept {
+    Box<T> box;
+    T area;
+  };
+
+  const BoxGrid<T>& grid_;
+  std::vector<Kept> kept_;     // with room in every cell for all of its boxes
+  std::vector<int32_t> ends_;  // of the kept boxes of each cell
+  int64_t count_ = 0;
 };
 
 }  // namespace detkit

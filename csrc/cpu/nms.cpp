@@ -1,5 +1,5 @@
 // Non-maximum suppression on the CPU. Boxes are taken best first, and each is compared with those that stayed before
-// it: with all of them while they are few, else with those of the cells around it in a grid over the image.
+// it while these are few. Else only boxes near each other in a grid are compared: where few overlap, all pairs at once.
 #include "../nms.h"
 
 #include <torch/csrc/stable/library.h>
@@ -7,18 +7,19 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
-#include <limits>
-#include <numeric>
 #include <optional>
 #include <tuple>
 #include <vector>
 
+#include "box_columns.h"
 #include "box_grid.h"
-#include "vector.h"
+#include "overlapping_pairs.h"
+#include "sort.h"
 
 namespace detkit {
 namespace {
@@ -40,29 +41,15 @@ uint64_t descending_key(double score) {
   return bits >> 63 ? bits : ~(bits | 0x8000000000000000u);
 }
 
-// The indices of the scores, best first, equal ones in their order: a radix sort by 11 bits at a time.
+// The indices of the scores, best first, equal ones in their order.
 template <typename T>
 std::vector<int32_t> ranking(const T* scores, int64_t count) {
-  constexpr int digit_bits = 11, digits = 1 << digit_bits, key_bits = 8 * sizeof(T);
   using Key = decltype(descending_key(T(0)));
-  std::vector<Key> keys(count), sorted_keys(count);
-  std::vector<int32_t> order(count), sorted_order(count);
-  for (int64_t i = 0; i < count; ++i) {
-    keys[i] = descending_key(scores[i]);
-    order[i] = static_cast<int32_t>(i);
-  }
-  for (int shift = 0; shift < key_bits; shift += digit_bits) {
-    int32_t place[digits + 1] = {};
-    for (Key key : keys) ++place[((key >> shift) & (digits - 1)) + 1];
-    for (int digit = 0; digit < digits; ++digit) place[digit + 1] += place[digit];
-    for (int64_t i = 0; i < count; ++i) {
-      int32_t to = place[(keys[i] >> shift) & (digits - 1)]++;
-      sorted_keys[to] = keys[i];
-      sorted_order[to] = order[i];
-    }
-    keys.swap(sorted_keys);
-    order.swap(sorted_order);
-  }
+  std::vector<Keyed<Key>> items(count);
+  for (int64_t i = 0; i < count; ++i) items[i] = {descending_key(scores[i]), static_cast<int32_t>(i)};
+  sort_by_key(items, 8 * sizeof(Key));
+  std::vector<int32_t> order(count);
+  for (int64_t i = 0; i < count; ++i) order[i] = items[i].value;
   return order;
 }
 
@@ -79,78 +66,49 @@ void suppress_plainly(const std::vector<Box<T>>& boxes, T threshold, uint8_t* st
   }
 }
 
-// The boxes that stay, coordinate by coordinate, so that one box is compared with many at once.
-template <typename T>
-struct BoxColumns {
-  static constexpr int64_t group = 4 * lanes<T>;
-  std::vector<T> x1, y1, x2, y2, areas;
-  int64_t count = 0;
+// While so few boxes stay, each of the others is compared with all of them.
+constexpr int64_t few = 256;
+// With so many boxes in a cell of the grid, comparing all of them is more work than comparing with those that stay.
+constexpr double crowded = 8;
 
-  void add(const Box<T>& box) {
-    if (count % group == 0) {
-      for (auto* column : {&x1, &y1, &x2, &y2, &areas}) column->resize(count + group);  // zeros overlap nothing
-    }
-    x1[count] = box.x1;
-    y1[count] = box.y1;
-    x2[count] = box.x2;
-    y2[count] = box.y2;
-    areas[count++] = area(box);
-  }
-};
-
-// By how much the overlap of the box with each of a group is above the threshold; 0 where it is not. Each of the
-// result's numbers is the most of four boxes. The overlap is the IoU, or, not exactly, a multiple of it.
-template <typename T>
-DETKIT_INLINE Vector<T> excess(
-    const BoxColumns<T>& kept, int64_t begin, const Box<T>& box, T own_area, T threshold, bool exactly) {
-  using V = Vector<T>;
-  V most = {};
-  for (int64_t i = begin; i < begin + BoxColumns<T>::group; i += lanes<T>) {
-    V right = load<V>(&kept.x2[i]), left = load<V>(&kept.x1[i]);
-    V bottom = load<V>(&kept.y2[i]), top = load<V>(&kept.y1[i]);
-    V width = (right < box.x2 ? right : V{} + box.x2) - (left > box.x1 ? left : V{} + box.x1);
-    V height = (bottom < box.y2 ? bottom : V{} + box.y2) - (top > box.y1 ? top : V{} + box.y1);
-    V common = (width > T(0) ? width : V{}) * (height > T(0) ? height : V{});
-    V joint = load<V>(&kept.areas[i]) + own_area - common;
-    V above = exactly ? common / joint - threshold : common - threshold * joint;
-    most = above > most ? above : most;
-  }
-  return most;
-}
-
-// An exact IoU takes a division, which is made only where a product finds that it may be large enough.
-template <typename T>
-DETKIT_EVERY_MACHINE bool overlaps_any(const BoxColumns<T>& kept, const Box<T>& box, T own_area, T threshold) {
-  const T nearly = threshold * (1 - 8 * std::numeric_limits<T>::epsilon());
-  for (int64_t begin = 0; begin < kept.count; begin += BoxColumns<T>::group) {
-    if (any_bit(excess(kept, begin, box, own_area, nearly, false)) &&
-        any_bit(excess(kept, begin, box, own_area, threshold, true))) {
-      return true;
+// Decides from box `begin` on, until `most` boxes have stayed, block by block: a block is first compared with what
+// stayed before it, side by side, and then within itself, one after the other, which is little where few stay.
+// Returns the number of the first box that is not decided.
+template <typename T, typename Kept>
+int64_t suppress_by_blocks(const std::vector<Box<T>>& boxes, int64_t begin, int64_t most, Kept& kept, uint8_t* stays) {
+  int64_t count = boxes.size();
+  while (begin < count && kept.count() < most) {
+    int64_t end = std::min(count, begin + std::max<int64_t>(64, begin)), known = kept.count();
+    torch::stable::parallel_for(
+        begin, end, 512, [&](int64_t first, int64_t last) { kept.compare(first, last, stays); });
+    for (; begin < end && kept.count() < most; ++begin) {
+      if (stays[begin]) stays[begin] = !kept.overlaps_any(begin, known);
+      if (stays[begin]) kept.add(begin);
     }
   }
-  return false;
+  return begin;
 }
 
-// Each box against all that stay, many at once, while they are few; then against those near it.
+template <typename T>
+void suppress_by_pairs(const BoxGrid<T>& grid, uint8_t* stays) {
+  std::fill(stays, stays + grid.boxes().size(), 1);
+  for (const Keyed<uint32_t>& pair : overlapping_pairs(grid)) {
+    if (stays[pair.value]) stays[pair.key] = 0;
+  }
+}
+
 template <typename T>
 void suppress_ordinary(const std::vector<Box<T>>& boxes, T threshold, uint8_t* stays) {
-  constexpr int64_t few = 256;
-  BoxColumns<T> kept;
-  size_t i = 0;
-  for (; i < boxes.size() && kept.count < few; ++i) {
-    stays[i] = !overlaps_any(kept, boxes[i], area(boxes[i]), threshold);
-    if (stays[i]) kept.add(boxes[i]);
-  }
-  if (i == boxes.size()) return;
-
+  BoxColumns<T> first_kept(boxes, threshold);
+  int64_t count = boxes.size(), decided = suppress_by_blocks(boxes, 0, few, first_kept, stays);
+  if (decided == count) return;
   BoxGrid<T> grid(boxes, threshold);
-  for (size_t before = 0; before < i; ++before) {
-    if (stays[before]) grid.add(before);
+  if (grid.crowding() < crowded) return suppress_by_pairs(grid, stays);
+  KeptInGrid<T> kept(grid);
+  for (int64_t i = 0; i < decided; ++i) {
+    if (stays[i]) kept.add(i);
   }
-  for (; i < boxes.size(); ++i) {
-    stays[i] = !grid.overlaps_any(i);
-    if (stays[i]) grid.add(i);
-  }
+  suppress_by_blocks(boxes, decided, count, kept, stays);
 }
 
 // A box without a size overlaps nothing by more than any threshold that is not negative.
@@ -172,14 +130,13 @@ bool is_ordinary(const Box<T>& box) {
 // The boxes of one class, best first; `stays` gets 1 for each that stays, 0 for the others.
 template <typename T>
 void suppress(const std::vector<Box<T>>& boxes, T threshold, uint8_t* stays) {
-  if (threshold < 0 || !std::all_of(boxes.begin(), boxes.end(), is_ordinary<T>)) {
-    suppress_plainly(boxes, threshold, stays);
-    return;
+  bool all_ordinary = true, none_empty = true;
+  for (const Box<T>& box : boxes) {
+    all_ordinary &= is_ordinary(box);
+    none_empty &= !is_empty(box);
   }
-  if (std::none_of(boxes.begin(), boxes.end(), is_empty<T>)) {
-    suppress_ordinary(boxes, threshold, stays);
-    return;
-  }
+  if (threshold < 0 || !all_ordinary) return suppress_plainly(boxes, threshold, stays);
+  if (none_empty) return suppress_ordinary(boxes, threshold, stays);
   std::vector<Box<T>> sized;
   std::copy_if(boxes.begin(), boxes.end(), std::back_inserter(sized), [](const Box<T>& box) { return !is_empty(box); });
   std::vector<uint8_t> sized_stays(sized.size());
@@ -190,48 +147,70 @@ void suppress(const std::vector<Box<T>>& boxes, T threshold, uint8_t* stays) {
 
 // The ranks of the boxes grouped by label, best first in each group, and where the groups begin and end.
 struct Groups {
-  std::vector<int32_t> ranks;
+  std::vector<Keyed<uint64_t>> members;  // label and rank
   std::vector<int64_t> bounds;
 };
 
 Groups group_by_label(const std::vector<int32_t>& order, const int64_t* labels) {
   int64_t count = order.size();
-  Groups groups{std::vector<int32_t>(count), {0, count}};
-  std::iota(groups.ranks.begin(), groups.ranks.end(), 0);
-  if (!labels || count == 0) return groups;
-
-  std::vector<int64_t> ranked(count);
-  for (int64_t rank = 0; rank < count; ++rank) ranked[rank] = labels[order[rank]];
-  std::stable_sort(
-      groups.ranks.begin(), groups.ranks.end(), [&](int32_t a, int32_t b) { return ranked[a] < ranked[b]; });
-  groups.bounds = {0};
+  auto [least, most] = std::minmax_element(labels, labels + count);
+  Groups groups{std::vector<Keyed<uint64_t>>(count), {0}};
+  for (int64_t rank = 0; rank < count; ++rank) {
+    uint64_t label = static_cast<uint64_t>(labels[order[rank]]) - static_cast<uint64_t>(*least);
+    groups.members[rank] = {label, static_cast<int32_t>(rank)};
+  }
+  sort_by_key(groups.members, std::bit_width(static_cast<uint64_t>(*most) - static_cast<uint64_t>(*least)));
   for (int64_t i = 1; i < count; ++i) {
-    if (ranked[groups.ranks[i]] != ranked[groups.ranks[i - 1]]) groups.bounds.push_back(i);
+    if (groups.members[i].key != groups.members[i - 1].key) groups.bounds.push_back(i);
   }
   groups.bounds.push_back(count);
   return groups;
 }
 
+// Each class by itself: large ones one after the other, the others side by side.
 template <typename T>
-std::vector<uint8_t> survivors(
-    const Box<T>* boxes, const std::vector<int32_t>& order, const int64_t* labels, double iou_threshold) {
-  Groups groups = group_by_label(order, labels);
-  std::vector<uint8_t> stays(order.size());
+void suppress_groups(
+    const Box<T>* boxes, const std::vector<int32_t>& order, const Groups& groups, T threshold, uint8_t* stays) {
   int64_t group_count = static_cast<int64_t>(groups.bounds.size()) - 1;
-  constexpr int64_t boxes_per_task = 2000;
-  int64_t groups_per_task = 1 + group_count * boxes_per_task / std::max<int64_t>(1, order.size());
+  int64_t large = std::max<int64_t>(4096, order.size() / torch::stable::get_num_threads());
+  auto suppress_group = [&](int64_t group) {
+    int64_t begin = groups.bounds[group], size = groups.bounds[group + 1] - begin;
+    const Keyed<uint64_t>* members = &groups.members[begin];
+    std::vector<Box<T>> group_boxes(size);
+    std::vector<uint8_t> group_stays(size);
+    for (int64_t i = 0; i < size; ++i) group_boxes[i] = boxes[order[members[i].value]];
+    suppress(group_boxes, threshold, group_stays.data());
+    for (int64_t i = 0; i < size; ++i) stays[members[i].value] = group_stays[i];
+  };
+  auto is_large = [&](int64_t group) { return groups.bounds[group + 1] - groups.bounds[group] > large; };
+  for (int64_t group = 0; group < group_count; ++group) {
+    if (is_large(group)) suppress_group(group);
+  }
+  constexpr int64_t boxes_per_task = 1000;
+  int64_t groups_per_task = 1 + group_count * boxes_per_task / order.size();
   torch::stable::parallel_for(0, group_count, groups_per_task, [&](int64_t first, int64_t last) {
-    std::vector<Box<T>> members;
-    std::vector<uint8_t> member_stays;
     for (int64_t group = first; group < last; ++group) {
-      int64_t begin = groups.bounds[group], end = groups.bounds[group + 1];
-      members.resize(end - begin);
-      member_stays.resize(end - begin);
-      for (int64_t i = begin; i < end; ++i) members[i - begin] = boxes[order[groups.ranks[i]]];
-      suppress(members, threshold_as<T>(iou_threshold), member_stays.data());
-      for (int64_t i = begin; i < end; ++i) stays[groups.ranks[i]] = member_stays[i - begin];
+      if (!is_large(group)) suppress_group(group);
     }
   });
+}
+
+template <typename T>
+std::vector<uint8_t> survivors(
+    const Tensor& tensor, const std::vector<int32_t>& order, const int64_t* labels, double iou_threshold) {
+  const Box<T>* boxes = reinterpret_cast<const Box<T>*>(tensor.const_data_ptr<T>());
+  std::vector<uint8_t> stays(order.size());
+  if (order.empty()) return stays;
+  T threshold = threshold_as<T>(iou_threshold);
+  if (labels) {
+    suppress_groups(boxes, order, group_by_label(order, labels), threshold, stays.data());
+    return stays;
+  }
+  std::vector<Box<T>> ranked(order.size());
+  torch::stable::parallel_for(0, order.size(), 4096, [&](int64_t first, int64_t last) {
+    for (int64_t rank = first; rank < last; ++rank) ranked[rank] = boxes[order[rank]];
+  });
+  suppress(ranked, threshold, stays.data());
   return stays;
 }
 
@@ -246,12 +225,8 @@ Tensor nms(Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou
   std::vector<int32_t> order = scores.scalar_type() == ScalarType::Double
                                    ? ranking(scores.const_data_ptr<double>(), count)
                                    : ranking(scores.const_data_ptr<float>(), count);
-  std::vector<uint8_t> stays =
-      boxes.scalar_type() == ScalarType::Double
-          ? survivors(reinterpret_cast<const Box<double>*>(boxes.const_data_ptr<double>()), order, label_data,
-                      iou_threshold)
-          : survivors(reinterpret_cast<const Box<float>*>(boxes.const_data_ptr<float>()), order, label_data,
-                      iou_threshold);
+  bool is_double = boxes.scalar_type() == ScalarType::Double;
+  std::vector<uint8_t> stays = (is_double ? survivors<double> : survivors<float>)(boxes, order, label_data, iou_threshold);
 
   int64_t kept_count = std::count(stays.begin(), stays.end(), 1);
   Tensor kept = torch::stable::new_empty(boxes, {kept_count}, ScalarType::Long);

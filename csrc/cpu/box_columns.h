@@ -1,0 +1,94 @@
+// Boxes that stay, coordinate by coordinate, so that one box is compared with many at once: the fastest way while
+// they are few.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "../nms.h"
+#include "vector.h"
+
+namespace detkit {
+
+// The overlap is tested without a division: intersection / (a + b - intersection) is more than the threshold where
+// the intersection is more than the sum of the boxes' shares, a share being area * threshold / (1 + threshold). What
+// rounding leaves open is then decided exactly.
+template <typename T>
+class BoxColumns {
+ public:
+  // The boxes to compare, which outlive this.
+  BoxColumns(const std::vector<Box<T>>& boxes, T threshold)
+      : boxes_(boxes), threshold_(threshold), share_(threshold / (1 + threshold)) {}
+
+  int64_t count() const { return count_; }
+
+  void add(size_t i) {
+    const Box<T>& box = boxes_[i];
+    if (count_ % group == 0) {
+      for (auto* column : {&x1_, &y1_, &x2_, &y2_, &shares_}) column->resize(count_ + group);
+      // What fills the group up overlaps nothing.
+      std::fill(shares_.begin() + count_, shares_.end(), std::numeric_limits<T>::infinity());
+    }
+    x1_[count_] = box.x1;
+    y1_[count_] = box.y1;
+    x2_[count_] = box.x2;
+    y2_[count_] = box.y2;
+    shares_[count_++] = area(box) * share_;
+    kept_.push_back(box);
+  }
+
+  // Sets stays[i] to whether box i overlaps none of those that were added, for i from `first` to `last`.
+  DETKIT_EVERY_MACHINE void compare(int64_t first, int64_t last, uint8_t* stays) const {
+    for (int64_t i = first; i < last; ++i) stays[i] = !overlaps_one(boxes_[i], 0);
+  }
+
+  // Whether a box overlaps one of those added, of which the first `known` are known not to.
+  DETKIT_EVERY_MACHINE bool overlaps_any(size_t i, int64_t known) const { return overlaps_one(boxes_[i], known); }
+
+ private:
+  static constexpr int64_t group = 4 * lanes<T>;
+  static constexpr T rounding = 16 * std::numeric_limits<T>::epsilon();
+
+  DETKIT_INLINE bool overlaps_one(const Box<T>& box, int64_t known) const {
+    using V = Vector<T>;
+    T own_share = area(box) * share_;
+    for (int64_t begin = known / group * group; begin < count_; begin += group) {
+      // By how much the intersections are above what may be enough, and above what is certainly enough.
+      V most_open = {}, most_certain = {};
+      for (int64_t i = begin; i < begin + group; i += lanes<T>) {
+        V right = load<V>(&x2_[i]), left = load<V>(&x1_[i]), bottom = load<V>(&y2_[i]), top = load<V>(&y1_[i]);
+        V width = (right < box.x2 ? right : V{} + box.x2) - (left > box.x1 ? left : V{} + box.x1);
+        V height = (bottom < box.y2 ? bottom : V{} + box.y2) - (top > box.y1 ? top : V{} + box.y1);
+        V common = (width > T(0) ? width : V{}) * height;
+        V enough = load<V>(&shares_[i]) + own_share;
+        V open = common - enough * (1 - rounding), certain = common - enough * certainty();
+        most_open = open > most_open ? open : most_open;
+        most_certain = certain > most_certain ? certain : most_certain;
+      }
+      if (!any_bit(most_open)) continue;
+      if (any_bit(most_certain) || overlaps_exactly(box, begin)) return true;
+    }
+    return false;
+  }
+
+  // A quotient near zero may vanish, which only the division tells.
+  T certainty() const { return threshold_ > T(1e-6) ? 1 + rounding : std::numeric_limits<T>::infinity(); }
+
+  bool overlaps_exactly(const Box<T>& box, int64_t begin) const {
+    T own_area = area(box);
+    for (int64_t i = begin; i < std::min(begin + group, count_); ++i) {
+      if (overlaps(kept_[i], area(kept_[i]), box, own_area, threshold_)) return true;
+    }
+    return false;
+  }
+
+  const std::vector<Box<T>>& boxes_;
+  T threshold_, share_;
+  std::vector<Box<T>> kept_;
+  std::vector<T> x1_, y1_, x2_, y2_, shares_;
+  int64_t count_ = 0;
+};
+
+}  // namespace detkit
