@@ -226,7 +226,8 @@ Tensor nms(Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou
                                    ? ranking(scores.const_data_ptr<double>(), count)
                                    : ranking(scores.const_data_ptr<float>(), count);
   bool is_double = boxes.scalar_type() == ScalarType::Double;
-  std::vector<uint8_t> stays = (is_double ? survivors<double> : survivors<float>)(boxes, order, label_data, iou_threshold);
+  auto decide = is_double ? survivors<double> : survivors<float>;
+  std::vector<uint8_t> stays = decide(boxes, order, label_data, iou_threshold);
 
   int64_t kept_count = std::count(stays.begin(), stays.end(), 1);
   Tensor kept = torch::stable::new_empty(boxes, {kept_count}, ScalarType::Long);
