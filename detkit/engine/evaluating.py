@@ -21,6 +21,7 @@ from detkit.engine.progress import progress_bar, quiet_lightning
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluation, CocoEvaluator
 from detkit.evaluation.detections_file import evaluate_detections_file
+from detkit.evaluation.evaluation import Backend
 from detkit.evaluation.ground_truth import IouType
 from detkit.evaluation.report import coco_table, per_class_table, plot_precision_recall, write_metrics
 
@@ -57,6 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--detections", type=str | None, help="without a checkpoint: detections in COCO's format")
     parser.add_argument("--split", type=Literal["val", "test"], default="val", help="the part of the data to use")
     parser.add_argument("--iou_type", type=IouType, nargs="+", default=["bbox"], help="what to compare")
+    parser.add_argument("--backend", type=Backend, default="native", help="who computes the numbers")
     parser.add_argument("--out", type=str | None, help="write the numbers to this JSON file")
     parser.add_argument("--save_detections", type=str | None, help="write the detections to this JSON file")
     parser.add_argument("--per_class", action="store_true", help="print the numbers of each class too")
@@ -95,7 +97,10 @@ def _flat(key: str, value: Any, known: set[str]) -> list[tuple[str, Any]]:
 def _evaluate_file(config: Namespace) -> dict[str, CocoEvaluation]:
     if config.annotations is None:
         raise InputError("--detections needs --annotations, the ground truth to compare them with.")
-    return {kind: evaluate_detections_file(config.annotations, config.detections, kind) for kind in config.iou_type}
+    return {
+        kind: evaluate_detections_file(config.annotations, config.detections, kind, backend=config.backend)
+        for kind in config.iou_type
+    }
 
 
 def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str, CocoEvaluation] | None:
@@ -107,7 +112,9 @@ def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str,
     dataset = data.eval_dataset
     check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
     truth = dataset.ground_truth()
-    evaluators = {kind: FullEvaluator(truth, kind, categories=model.categories) for kind in config.iou_type}
+    evaluators = {
+        kind: FullEvaluator(truth, kind, config.backend, categories=model.categories) for kind in config.iou_type
+    }
     trainer = _trainer(config)
     trainer.validate(DetectionModule(model, SGD, evaluators=evaluators), data.val_dataloader(), verbose=False)
     if not trainer.is_global_zero:

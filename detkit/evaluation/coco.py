@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_masks
 from torch import Tensor
 
 from detkit.errors import InputError
@@ -20,6 +19,7 @@ from detkit.evaluation.evaluation import Backend, CocoEvaluation, check_choices,
 from detkit.evaluation.ground_truth import GroundTruth, IouType, plain_id, read_ground_truth
 from detkit.evaluation.packed import Found, Masks
 from detkit.evaluation.protocol import protocol_of
+from detkit.ops import masks_to_rle
 from detkit.structures import UNUSED_LABEL, Category, Detections
 
 
@@ -170,7 +170,7 @@ class CocoEvaluator:
                 f"{place}: masks are {tuple(found.masks.shape[1:])} while {self.ground_truth.source} "
                 f"says that the image is {size} (height, width); give masks at the size of the image"
             )
-        return Masks.of([_encode(found.masks[index]) for index in kept.tolist()])
+        return Masks.of(masks_to_rle(found.masks[kept].detach()).to_coco())
 
     def _keypoints(self, found: Detections, place: str) -> np.ndarray:
         if found.keypoints is None:
@@ -231,10 +231,6 @@ def _best_of_each_class(scores: np.ndarray, labels: np.ndarray, limit: int) -> n
 
 def _array(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
-
-
-def _encode(mask: Tensor) -> dict:
-    return rle_masks.encode(np.asfortranarray(_array(mask).astype(np.uint8)))
 
 
 def _positions(categories: Sequence[Category], ground_truth: GroundTruth) -> np.ndarray:

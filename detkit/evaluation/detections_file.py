@@ -91,7 +91,7 @@ def read_detections(
 
 
 def _of_well_formed(results: list, ground_truth: GroundTruth, iou_type: IouType, joints: int | None) -> Found | None:
-    """The entries of a file in which each has the same shapes; None if they have not, or something is unknown."""
+    """The entries of a file in which each has the same shapes; None where the slow reader may find something wrong."""
     numbers = ground_truth.image_numbers
     positions = {category.id: position for position, category in enumerate(ground_truth.categories)}
     with_boxes = results[0].bbox is not None
@@ -110,17 +110,21 @@ def _of_well_formed(results: list, ground_truth: GroundTruth, iou_type: IouType,
     if not with_boxes and any(one.bbox is not None for one in results):
         return None
     scores = well_formed.column(results, attrgetter("score"), np.float64)
-    return Found.measured(images, categories, scores, boxes, masks, keypoints)
+    try:
+        if with_boxes and masks is not None:
+            masks.measures()  # reads them
+        return Found.measured(images, categories, scores, boxes, masks, keypoints)
+    except RuntimeError:
+        return None
 
 
 def _well_formed_masks(results: list[well_formed.MaskResult], ground_truth: GroundTruth) -> Masks:
+    """The masks, if all are compressed and of the size of their images; else a ValueError or KeyError."""
+    masks = Masks.of([{"size": one.segmentation.size, "counts": one.segmentation.counts} for one in results])
     sizes = ground_truth.image_sizes
-    return Masks.of(
-        [
-            to_rle({"size": list(one.segmentation.size), "counts": one.segmentation.counts}, sizes.get(one.image_id))
-            for one in results
-        ]
-    )
+    if masks.sizes.tolist() != [list(sizes[one.image_id]) for one in results]:
+        raise ValueError
+    return masks
 
 
 def _packed(checked: list[dict[str, Any]], shapes: tuple[str, ...], joints: int | None) -> Found:

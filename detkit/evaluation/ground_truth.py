@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import math
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from pycocotools import mask as rle_masks
 
 from detkit.errors import InputError
 from detkit.evaluation import well_formed
 from detkit.evaluation.packed import Masks, Objects
+from detkit.ops import RunLengths
+from detkit.ops import backend as ops_backend
 from detkit.structures import Category
 
 logger = logging.getLogger(__name__)
@@ -131,18 +135,49 @@ def _of_well_formed(
 
 def _well_formed_masks(kept: list[well_formed.MaskAnnotation], sizes: dict) -> Masks | None:
     try:
-        return Masks.of([_whole_mask(one.segmentation, sizes[one.image_id]) for one in kept])
-    except (KeyError, ValueError):
+        image_sizes = [sizes[one.image_id] for one in kept]
+        is_polygon = [isinstance(one.segmentation, list) for one in kept]
+        fill = _filled_polygons if ops_backend() != "reference" else _filled_one_by_one
+        of_polygons = iter(
+            fill(
+                [one.segmentation for one, polygon in zip(kept, is_polygon, strict=True) if polygon],
+                [size for size, polygon in zip(image_sizes, is_polygon, strict=True) if polygon],
+            )
+        )
+        return Masks.of(
+            [
+                next(of_polygons)
+                if polygon
+                else to_rle({"size": list(one.segmentation.size), "counts": one.segmentation.counts}, size)
+                for one, size, polygon in zip(kept, image_sizes, is_polygon, strict=True)
+            ]
+        )
+    except (KeyError, ValueError, RuntimeError):  # which the slow reader explains
         return None
 
 
-def _whole_mask(segmentation: well_formed.Segmentation, size: tuple[int, int]) -> dict:
-    """The mask of a segmentation that is there and fits its image, else a ValueError."""
-    if not segmentation:
+def _filled_polygons(objects: list[list[list[float]]], sizes: list[tuple[int, int]]) -> list[dict]:
+    """The masks of objects, each of one or more polygons; a ValueError if one is none."""
+    polygons = list(itertools.chain.from_iterable(objects))
+    lengths = np.array([len(polygon) for polygon in polygons], dtype=np.int64)
+    if not all(objects) or (lengths < 6).any() or (lengths % 2).any():
         raise ValueError
-    if isinstance(segmentation, well_formed.RunLengths):
-        segmentation = {"size": list(segmentation.size), "counts": segmentation.counts}
-    return to_rle(segmentation, size)
+    coordinates = np.fromiter(itertools.chain.from_iterable(polygons), np.float64, lengths.sum())
+    image_sizes = np.array(sizes, dtype=np.int64).reshape(-1, 2)
+    arrays = (coordinates, _offsets(lengths // 2), _offsets([len(one) for one in objects]), image_sizes)
+    runs = torch.ops.detkit.polygons_to_runs(*map(torch.from_numpy, arrays))
+    characters, offsets = torch.ops.detkit.runs_to_strings(*runs)
+    text = characters.numpy().tobytes()
+    begins = itertools.pairwise(offsets.tolist())
+    return [{"size": size, "counts": text[begin:end]} for size, (begin, end) in zip(sizes, begins, strict=True)]
+
+
+def _filled_one_by_one(objects: list[list[list[float]]], sizes: list[tuple[int, int]]) -> list[dict]:
+    return [to_rle(one, size) for one, size in zip(objects, sizes, strict=True)]
+
+
+def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 def _well_formed_keypoints(kept: list[well_formed.KeypointAnnotation]) -> np.ndarray | None:
@@ -208,13 +243,13 @@ def to_rle(segmentation: Any, size: tuple[int, int] | None) -> dict:
     """
     try:
         mask = _encoded(segmentation, size)
-        rle_masks.area(mask)  # reads it
+        if size is not None and list(mask["size"]) != list(size):
+            raise ValueError(f"its size {list(mask['size'])} is not the image's {list(size)} (height, width)")
+        RunLengths.from_coco([mask])  # reads it
     except (KeyError, TypeError, IndexError, OverflowError) as error:
         raise ValueError(f"it is none of COCO's forms of a mask ({type(error).__name__}: {error})") from None
     except Exception as error:  # pycocotools raises bare exceptions
         raise ValueError(str(error)) from None
-    if size is not None and list(mask["size"]) != list(size):
-        raise ValueError(f"its size {list(mask['size'])} is not the image's {list(size)} (height, width)")
     return mask
 
 
