@@ -2,6 +2,7 @@
 
     python tools/benchmark.py ops --threads 1 --out ops.json
     python tools/benchmark.py ops --device cuda
+    python tools/benchmark.py coco --iou_type segm
 
 Every case is run by both in turns, so that what else the machine does falls on both alike. The numbers are medians
 over the repetitions, the spread is the range that the middle half of the ratios covers. With one thread the time is
@@ -90,7 +91,16 @@ def main() -> None:
     )
     command.add_argument("--only", default="", help="run the cases whose name contains this")
     command.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
+    coco = commands.add_parser("coco", help="COCO evaluation, from files to numbers, beside what else is installed")
+    coco.add_argument("--iou_type", choices=["bbox", "segm"], default="bbox", help="what to compare (default: bbox)")
+    coco.add_argument("--repetitions", type=int, default=3, help="processes per program (default: 3)")
+    coco.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     arguments = parser.parse_args()
+    if arguments.command == "coco":
+        import benchmark_coco  # beside this file, which is where a script's modules are found
+
+        benchmark_coco.benchmark(arguments.iou_type, arguments.repetitions, arguments.out)
+        return
     if arguments.repetitions < 10:
         parser.error("--repetitions must be at least 10")
 
