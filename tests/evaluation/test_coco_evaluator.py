@@ -345,3 +345,19 @@ def test_unknown_choices():
         CocoEvaluator(one_image(), iou_type="box")
     with pytest.raises(InputError, match="backend is 'fast'"):
         CocoEvaluator(one_image(), backend="fast")
+
+
+def test_labels_without_a_class_are_left_out():
+    categories = [Category(1, "N/A"), Category(2, "cell"), Category(3, "N/A")]
+    evaluator = CocoEvaluator(one_image(), categories=categories)
+    boxes = torch.tensor([[10.0, 10, 30, 30]] * 3)
+    evaluator.update([5], [Detections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.tensor([0, 1, 2]))])
+    assert [result["category_id"] for result in evaluator.results()] == [1]
+    assert evaluator.compute()["AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+def test_both_backends_agree(make_problem, iou_type):
+    problem = make_problem(8)
+    native, reference = (evaluated(problem, iou_type, backend=name) for name in ("native", "pycocotools"))
+    assert native.compute() == pytest.approx(reference.compute(), abs=1e-12)
