@@ -26,9 +26,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         InputError: a shape, dtype or device does not fit, or a score is NaN.
         RuntimeError: a score is NaN, on CUDA.
     """
-    check_shape("boxes", boxes, ("N", 4))
-    check_scores(boxes, scores)
-    check_same_device(boxes=boxes, scores=scores)
+    check_boxes(boxes, scores)
     boxes = boxes.to(geometry_dtype(boxes))
     if is_native(boxes.device):
         return torch.ops.detkit.nms(boxes, scores.to(geometry_dtype(scores)), None, iou_threshold)
@@ -51,10 +49,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
         InputError: a shape, dtype or device does not fit, or a score is NaN.
         RuntimeError: a score is NaN, on CUDA.
     """
-    check_shape("boxes", boxes, ("N", 4))
-    check_scores(boxes, scores)
-    check_labels(boxes, labels)
-    check_same_device(boxes=boxes, scores=scores)
+    check_boxes(boxes, scores, labels)
     boxes = boxes.to(geometry_dtype(boxes))
     if is_native(boxes.device):
         return torch.ops.detkit.nms(boxes, scores.to(geometry_dtype(scores)), labels.long(), iou_threshold)
@@ -81,12 +76,8 @@ def nms_padded(
     Raises:
         InputError: a shape, dtype, device or the count does not fit, or a score is NaN.
     """
-    check_shape("boxes", boxes, ("N", 4))
-    check_scores(boxes, scores)
-    check_same_device(boxes=boxes, scores=scores)
-    if labels is not None:
-        check_labels(boxes, labels)
-        labels = labels.long()
+    check_boxes(boxes, scores, labels)
+    labels = None if labels is None else labels.long()
     if count < 0:
         raise InputError(f"count must not be negative, got {count}")
     boxes = boxes.to(geometry_dtype(boxes))
@@ -126,7 +117,16 @@ def nms_padded_reference(
     return torch.nn.functional.pad(kept, (0, count - len(kept)), value=-1), torch.tensor(len(kept), device=boxes.device)
 
 
-def check_scores(boxes: Tensor, scores: Tensor) -> None:
+def check_boxes(boxes: Tensor, scores: Tensor, labels: Tensor | None = None) -> None:
+    """What every suppression demands: boxes, a score and perhaps a label for each, on one device."""
+    check_shape("boxes", boxes, ("N", 4))
+    _check_scores(boxes, scores)
+    check_same_device(boxes=boxes, scores=scores)
+    if labels is not None:
+        _check_labels(boxes, labels)
+
+
+def _check_scores(boxes: Tensor, scores: Tensor) -> None:
     """`scores` must be floating-point numbers, one for each box."""
     check_shape("scores", scores, (boxes.shape[0],))
     check_floating("boxes", boxes)
@@ -138,7 +138,7 @@ def check_scores(boxes: Tensor, scores: Tensor) -> None:
         raise InputError("scores must not be NaN: the model that made them has diverged, or they were never set")
 
 
-def check_labels(boxes: Tensor, labels: Tensor) -> None:
+def _check_labels(boxes: Tensor, labels: Tensor) -> None:
     """`labels` must be integers, one for each box, on the device of the boxes."""
     check_shape("labels", labels, (boxes.shape[0],))
     if labels.is_floating_point() or labels.is_complex():

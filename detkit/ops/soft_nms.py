@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.checks import check_same_device, check_shape, geometry_dtype
+from detkit.ops.checks import geometry_dtype
 from detkit.ops.iou import box_iou_reference
 from detkit.ops.library import NATIVE_DEVICES, is_native
-from detkit.ops.nms import check_labels, check_scores
+from detkit.ops.nms import check_boxes
 
 Decay = Literal["linear", "gaussian", "hard"]
 
@@ -46,12 +46,8 @@ def soft_nms(
     Raises:
         InputError: a shape, dtype, device or parameter does not fit, or a score is NaN.
     """
-    check_shape("boxes", boxes, ("N", 4))
-    check_scores(boxes, scores)
-    check_same_device(boxes=boxes, scores=scores)
-    if labels is not None:
-        check_labels(boxes, labels)
-        labels = labels.long()
+    check_boxes(boxes, scores, labels)
+    labels = None if labels is None else labels.long()
     _check_rule(iou_threshold, sigma, method, score_threshold)
     dtype = geometry_dtype(boxes, scores)
     boxes, scores = boxes.detach().to(dtype), scores.detach().to(dtype)
