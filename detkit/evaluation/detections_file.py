@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,7 @@ def read_detections(
 
 def _of_well_formed(results: list, ground_truth: GroundTruth, iou_type: IouType, joints: int | None) -> Found | None:
     """The entries of a file in which each has the same shapes; None where the slow reader may find something wrong."""
-    numbers = ground_truth.image_numbers
-    positions = {category.id: position for position, category in enumerate(ground_truth.categories)}
+    numbers, positions = ground_truth.image_numbers, ground_truth.category_positions
     with_boxes = results[0].bbox is not None
     try:
         images = well_formed.column(results, lambda one: numbers[one.image_id], np.int64)
@@ -158,15 +157,15 @@ def _checked(
     """What evaluation needs of one entry."""
     _check_keys(entry, ("image_id", "category_id", "score", *shapes), place)
     number = ground_truth.number_of(entry["image_id"], place)
-    category_ids = [category.id for category in ground_truth.categories]
-    if entry["category_id"] not in category_ids:
+    positions = ground_truth.category_positions
+    if not isinstance(entry["category_id"], Hashable) or entry["category_id"] not in positions:
         raise InputError(
             f"{place}: category id {entry['category_id']!r} is not among those of {ground_truth.source} "
-            f"({category_ids}); write the ids of the annotations"
+            f"({list(positions)}); write the ids of the annotations"
         )
     if not are_finite_numbers([entry["score"]], 1):
         raise InputError(f"{place} has the score {entry['score']!r}; write a finite number")
-    result = {"image": number, "category": category_ids.index(entry["category_id"]), "score": entry["score"]}
+    result = {"image": number, "category": positions[entry["category_id"]], "score": entry["score"]}
     size = ground_truth.image_sizes.get(entry["image_id"])
     for shape in shapes:
         result[shape] = _CHECKED_SHAPE[shape](entry[shape], size, joints, place)

@@ -48,9 +48,11 @@ class GroundTruth:
     image_sizes: dict[Any, tuple[int, int]]
     objects: Objects
     image_numbers: dict[Any, int] = field(init=False)
+    category_positions: dict[Any, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "image_numbers", {key: number for number, key in enumerate(self.image_ids)})
+        object.__setattr__(self, "image_numbers", _positions(self.image_ids))
+        object.__setattr__(self, "category_positions", _by_id(self.categories))
 
     def number_of(self, image_id: Any, place: str) -> int:
         """The position of `image_id`, which was met at `place`.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from detkit.evaluation.ground_truth import GroundTruth
 from detkit.evaluation.packed import Found, Masks
@@ -34,24 +34,24 @@ def match(
     """Let the detections find their objects."""
     objects = ground_truth.objects
     common = (
-        *map(_tensor, (found.scores, found.images, found.categories, found.areas)),
-        *map(_tensor, (objects.images, objects.categories, objects.areas, objects.iscrowd, objects.ignored)),
-        _tensor(protocol.iou_thresholds),
+        *map(from_numpy, (found.scores, found.images, found.categories, found.areas)),
+        *map(from_numpy, (objects.images, objects.categories, objects.areas, objects.iscrowd, objects.ignored)),
+        from_numpy(protocol.iou_thresholds),
         torch.tensor(list(protocol.areas.values()), dtype=torch.float64),
         max(protocol.max_detections),
     )
     if iou_type == "bbox":
-        result = torch.ops.detkit.coco_match_boxes(*common, _tensor(found.boxes), _tensor(objects.boxes))
+        result = torch.ops.detkit.coco_match_boxes(*common, from_numpy(found.boxes), from_numpy(objects.boxes))
     elif iou_type == "segm":
         result = torch.ops.detkit.coco_match_masks(*common, *_mask_tensors(found.masks), *_mask_tensors(objects.masks))
     else:
         joints = len(keypoint_sigmas)
         result = torch.ops.detkit.coco_match_keypoints(
             *common,
-            _tensor(found.keypoints),
-            _tensor(objects.keypoints if objects.keypoints.shape[1] else np.zeros((len(objects), joints, 3))),
-            _tensor(objects.boxes),
-            _tensor(keypoint_sigmas),
+            from_numpy(found.keypoints),
+            from_numpy(objects.keypoints if objects.keypoints.shape[1] else np.zeros((len(objects), joints, 3))),
+            from_numpy(objects.boxes),
+            from_numpy(keypoint_sigmas),
         )
     return Matches(*(tensor.numpy() for tensor in result))
 
@@ -65,12 +65,15 @@ def accumulate(
 ) -> Curves:
     """Draw the curves; `image_weights`, float64 ``(I,)``, says how often each image counts."""
     precision, recall, scores = torch.ops.detkit.coco_accumulate(
-        *map(_tensor, (found.scores, found.images, found.categories, matches.order, matches.matched, matches.ignored)),
-        _tensor(objects_to_find(ground_truth, protocol, image_weights)),
-        _tensor(protocol.recall_thresholds),
+        *map(
+            from_numpy,
+            (found.scores, found.images, found.categories, matches.order, matches.matched, matches.ignored),
+        ),
+        from_numpy(objects_to_find(ground_truth, protocol, image_weights)),
+        from_numpy(protocol.recall_thresholds),
         list(protocol.max_detections),
         len(protocol.iou_thresholds),
-        None if image_weights is None else _tensor(image_weights),
+        None if image_weights is None else from_numpy(image_weights),
     )
     return Curves(
         precision.permute(3, 4, 0, 1, 2).numpy(),
@@ -94,9 +97,4 @@ def objects_to_find(
 
 
 def _mask_tensors(masks: Masks) -> tuple[Tensor, Tensor, Tensor]:
-    return _tensor(masks.strings), _tensor(masks.offsets), _tensor(masks.sizes)
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    # A copy where the array is read-only, which a tensor cannot be.
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    return from_numpy(masks.strings), from_numpy(masks.offsets), from_numpy(masks.sizes)

@@ -35,7 +35,7 @@ class Masks:
         offsets = np.zeros(len(counts) + 1, dtype=np.int64)
         np.cumsum([len(one) for one in counts], out=offsets[1:])
         sizes = np.array([one["size"] for one in encoded], dtype=np.int64).reshape(-1, 2)
-        return cls(np.frombuffer(b"".join(counts), dtype=np.uint8), offsets, sizes)
+        return cls(np.frombuffer(bytearray().join(counts), dtype=np.uint8), offsets, sizes)
 
     @classmethod
     def concatenated(cls, several: Sequence[Masks]) -> Masks:
@@ -57,7 +57,7 @@ class Masks:
     def measures(self) -> tuple[np.ndarray, np.ndarray]:
         """float64 ``(N,)`` the pixels of each mask, and ``(N, 4)`` the box ``x y width height`` around them."""
         if ops_backend() != "reference":
-            arrays = (self.strings.copy(), self.offsets, self.sizes)
+            arrays = (self.strings, self.offsets, self.sizes)
             areas, boxes = torch.ops.detkit.coco_measure_masks(*map(torch.from_numpy, arrays))
             return areas.numpy(), boxes.numpy()
         encoded = [self.encoded(index) for index in range(len(self))]
