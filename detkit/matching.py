@@ -92,6 +92,13 @@ class SampledRegions:
     matched_boxes: Tensor
     object_indices: Tensor
 
+    def foreground(self) -> SampledRegions:
+        """The regions that stand for an object."""
+        chosen = torch.where(self.labels >= 0)[0]
+        return SampledRegions(
+            self.boxes[chosen], self.labels[chosen], self.matched_boxes[chosen], self.object_indices[chosen]
+        )
+
 
 @dataclass(frozen=True)
 class RegionSampler:

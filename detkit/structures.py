@@ -12,10 +12,13 @@ Labels are int64 in ``0..K-1``; background is never a label here.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from detkit.ops import RunLengths
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ UNUSED_LABEL = "N/A"
 
 
 class _Fields:
-    """Moving and indexing, shared by `Target` and `Detections`: every tensor field has one row per object."""
+    """Moving and indexing, shared by `Target` and `Detections`: every tensor field has one row per object, and so have
+    run-length encoded masks, which stay on the CPU."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -44,7 +48,13 @@ class _Fields:
         """The objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""
         if not isinstance(index, (Tensor, slice)):
             raise TypeError(f"index {type(self).__name__} with a mask, an index tensor or a slice, got {index!r}")
-        return self._map(lambda tensor: tensor[index])
+        selected = self._map(lambda tensor: tensor[index])
+        return selected if not self.has_run_lengths else replace(selected, masks=self.masks[index])
+
+    @property
+    def has_run_lengths(self) -> bool:
+        """Whether the masks are run-length encoded."""
+        return self.masks is not None and not isinstance(self.masks, Tensor)
 
     def _map(self, function) -> Self:
         return replace(self, **{name: function(value) for name, value in self._tensors().items()})
@@ -52,6 +62,16 @@ class _Fields:
     def _tensors(self) -> dict[str, Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def _check_masks(self) -> None:
+        if not self.has_run_lengths:
+            self._check("masks", (len(self.boxes), "H", "W"), torch.bool)
+        elif not hasattr(self.masks, "counts"):
+            name = f"{type(self).__name__}.masks"
+            raise TypeError(f"{name} must be a bool tensor or RunLengths, got {type(self.masks).__name__}")
+        elif len(self.masks) != len(self.boxes):
+            owner = type(self).__name__
+            raise ValueError(f"{owner}.masks must be {len(self.boxes)}, one for each box, got {len(self.masks)}")
 
     def _check(self, name: str, shape: tuple[int | str, ...], dtype: torch.dtype) -> None:
         """Field `name` must fit `shape`, in which a string names a size of any value, or be None where it may."""
@@ -79,7 +99,7 @@ class Target(_Fields):
     Args:
         boxes: ``(N, 4)`` float32, ``x1 y1 x2 y2`` in pixels.
         labels: ``(N,)`` int64 in ``0..K-1``.
-        masks: ``(N, H, W)`` bool at the size of the image.
+        masks: ``(N, H, W)`` bool at the size of the image, or the same as `detkit.ops.RunLengths`.
         keypoints: ``(N, J, 3)`` float32, ``x y visibility`` as COCO: 0 absent, 1 hidden, 2 visible.
         iscrowd: ``(N,)`` bool. A crowd or ignore region: never learned from, neither as object nor as background.
         area: ``(N,)`` float32 in square pixels, as annotated.
@@ -92,7 +112,7 @@ class Target(_Fields):
 
     boxes: Tensor
     labels: Tensor
-    masks: Tensor | None = None
+    masks: Tensor | RunLengths | None = None
     keypoints: Tensor | None = None
     iscrowd: Tensor | None = None
     area: Tensor | None = None
@@ -103,7 +123,7 @@ class Target(_Fields):
         self._check("boxes", ("N", 4), torch.float32)
         count = len(self.boxes)
         self._check("labels", (count,), torch.int64)
-        self._check("masks", (count, "H", "W"), torch.bool)
+        self._check_masks()
         self._check("keypoints", (count, "J", 3), torch.float32)
         self._check("iscrowd", (count,), torch.bool)
         self._check("area", (count,), torch.float32)
@@ -131,7 +151,7 @@ class Detections(_Fields):
         boxes: ``(N, 4)`` float32, ``x1 y1 x2 y2`` in pixels.
         scores: ``(N,)`` float32 in [0, 1], best first.
         labels: ``(N,)`` int64 in ``0..K-1``.
-        masks: ``(N, H, W)`` bool at the size of the image.
+        masks: ``(N, H, W)`` bool at the size of the image, or the same as `detkit.ops.RunLengths`.
         keypoints: ``(N, J, 3)`` float32, ``x y score``.
 
     Raises:
@@ -141,7 +161,7 @@ class Detections(_Fields):
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    masks: Tensor | None = None
+    masks: Tensor | RunLengths | None = None
     keypoints: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -149,7 +169,7 @@ class Detections(_Fields):
         count = len(self.boxes)
         self._check("scores", (count,), torch.float32)
         self._check("labels", (count,), torch.int64)
-        self._check("masks", (count, "H", "W"), torch.bool)
+        self._check_masks()
         self._check("keypoints", (count, "J", 3), torch.float32)
 
     @classmethod

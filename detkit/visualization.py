@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.ops import rle_to_masks
 from detkit.structures import Category, Detections, Target
 
 Colour = tuple[int, int, int]
@@ -70,7 +71,7 @@ def draw_detections(
     colours = [_CROWD if crowd else class_colour(label) for crowd, label in zip(crowds, labels, strict=True)]
     thickness = _thickness(picture)
     if objects.masks is not None:
-        for mask, colour in zip(objects.masks.numpy(), colours, strict=True):
+        for mask, colour in zip(rle_to_masks(objects.masks).numpy(), colours, strict=True):
             _draw_mask(picture, mask, colour, thickness)
     corners = _corners(objects.boxes, picture)
     for box, colour, crowd in zip(corners, colours, crowds, strict=True):
@@ -337,7 +338,8 @@ def _scaled(objects: Detections | Target, scale: float, picture: np.ndarray) -> 
     masks, keypoints = objects.masks, objects.keypoints
     if masks is not None:
         size = picture.shape[:2]
-        masks = torch.nn.functional.interpolate(masks[None].float(), size=size)[0] > 0.5 if len(masks) else None
+        pixels = rle_to_masks(masks)[None].float()
+        masks = torch.nn.functional.interpolate(pixels, size=size)[0] > 0.5 if len(masks) else None
     if keypoints is not None:
         keypoints = keypoints * torch.tensor([scale, scale, 1.0])
     return replace(objects, boxes=objects.boxes * scale, masks=masks, keypoints=keypoints)

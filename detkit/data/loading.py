@@ -20,6 +20,7 @@ from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset
 from detkit.errors import InputError
 from detkit.images import to_tensor
+from detkit.ops import RunLengths, masks_to_rle
 from detkit.structures import Target
 
 Sample = tuple[Tensor, Target]
@@ -120,18 +121,25 @@ def _collate_to_send(samples: Sequence[Sample | InputError]) -> tuple[list[Tenso
 
 
 def _pack(target: Target) -> dict[str, Any]:
-    """The fields of a target, arrays in place of tensors but for the masks.
+    """The fields of a target, arrays in place of tensors, masks run-length encoded.
 
     A tensor that is sent from a worker takes a file descriptor and some system calls, however small it is; with five
-    of them per image the descriptors that a process may have run out.
+    of them per image the descriptors that a process may have run out. Hundreds of masks as pixels would fill the
+    memory that processes share.
     """
     values = {field.name: getattr(target, field.name) for field in fields(target)}
-    small = {name: value.numpy() for name, value in values.items() if isinstance(value, Tensor) and name != "masks"}
-    return values | small
+    packed = {name: value.numpy() for name, value in values.items() if isinstance(value, Tensor) and name != "masks"}
+    if target.masks is not None:
+        runs = masks_to_rle(target.masks)
+        packed["masks"] = runs.counts.numpy(), runs.offsets.numpy(), runs.height, runs.width
+    return values | packed
 
 
 def _unpack(values: dict[str, Any]) -> Target:
     tensors = {name: torch.from_numpy(value) for name, value in values.items() if isinstance(value, np.ndarray)}
+    if values["masks"] is not None:
+        counts, offsets, height, width = values["masks"]
+        tensors["masks"] = RunLengths(torch.from_numpy(counts), torch.from_numpy(offsets), height, width)
     return Target(**(values | tensors))
 
 

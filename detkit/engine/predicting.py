@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import torch
 from jsonargparse import ArgumentParser, Namespace
-from pycocotools import mask as rle
 from rich.progress import track
 
 from detkit.engine.checkpoint import checkpoint_path, load
@@ -23,6 +22,7 @@ from detkit.engine.signals import Interrupted, SignalListener
 from detkit.errors import InputError
 from detkit.images import VIDEO_SUFFIXES, find_inputs, read_image, read_video
 from detkit.models import Detector
+from detkit.ops import masks_to_rle
 from detkit.structures import Category, Detections
 from detkit.visualization import draw_detections, write_image
 
@@ -196,15 +196,15 @@ def _results(picture: Picture, found: Detections, categories: Sequence[Category]
         place["frame"] = picture.frame
     boxes = found.boxes.clone()
     boxes[:, 2:] -= boxes[:, :2]
+    masks = None if found.masks is None else masks_to_rle(found.masks).to_coco()
     entries = []
     for index, (box, score, label) in enumerate(
         zip(boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
     ):
         category = categories[label]
         entry = {**place, "category_id": category.id, "category": category.name, "bbox": box, "score": score}
-        if found.masks is not None:
-            mask = rle.encode(np.asfortranarray(found.masks[index].numpy().astype(np.uint8)))
-            entry["segmentation"] = {"size": mask["size"], "counts": mask["counts"].decode("ascii")}
+        if masks is not None:
+            entry["segmentation"] = {"size": masks[index]["size"], "counts": masks[index]["counts"].decode("ascii")}
         if found.keypoints is not None:
             entry["keypoints"] = found.keypoints[index].flatten().tolist()
         entries.append(entry)

@@ -170,7 +170,7 @@ class CocoEvaluator:
                 f"{place}: masks are {tuple(found.masks.shape[1:])} while {self.ground_truth.source} "
                 f"says that the image is {size} (height, width); give masks at the size of the image"
             )
-        return Masks.of(masks_to_rle(found.masks[kept].detach()).to_coco())
+        return Masks.of(masks_to_rle(found.masks[kept]).to_coco())
 
     def _keypoints(self, found: Detections, place: str) -> np.ndarray:
         if found.keypoints is None:

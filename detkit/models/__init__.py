@@ -2,8 +2,10 @@
 
 from detkit.models.detector import Detector
 from detkit.models.faster_rcnn import FasterRCNN
+from detkit.models.keypoint_rcnn import KeypointRCNN
+from detkit.models.mask_rcnn import MaskRCNN
 from detkit.models.preprocess import ShortestEdge
 from detkit.models.region_pool import RegionAlign
 from detkit.models.two_stage import TwoStageDetector
 
-__all__ = ["Detector", "FasterRCNN", "RegionAlign", "ShortestEdge", "TwoStageDetector"]
+__all__ = ["Detector", "FasterRCNN", "KeypointRCNN", "MaskRCNN", "RegionAlign", "ShortestEdge", "TwoStageDetector"]

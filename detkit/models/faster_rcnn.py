@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from detkit.backbones import Backbone
-from detkit.heads import RPN, BoxHead, RegionBranch
+from detkit.heads import RPN, BoxHead, InstanceBranch, RegionBranch
 from detkit.matching import RegionSampler
 from detkit.models.preprocess import ShortestEdge
 from detkit.models.region_pool import RegionAlign
@@ -26,6 +26,8 @@ class FasterRCNN(TwoStageDetector):
         neck: called with the trunk's channels and strides.
         rpn: called with the neck's channels and strides.
         box_head: called with a crop's channels, its resolution and the number of classes.
+        branches: by name, further questions about what was found, such as its mask; each called with a crop's channels
+            and the number of classes.
         region_pool: crops regions from the pyramid.
         regions_per_image: regions sampled for training, a quarter of them foreground at most.
         preprocess: resizes, normalises and pads.
@@ -39,6 +41,7 @@ class FasterRCNN(TwoStageDetector):
         neck: Callable[[list[int], list[int]], Neck] = FPN,
         rpn: Callable[[list[int], list[int]], RPN] = RPN,
         box_head: Callable[[int, int, int], RegionBranch] = BoxHead,
+        branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
         region_pool: RegionAlign | None = None,
         regions_per_image: int = 512,
         preprocess: ShortestEdge | None = None,
@@ -46,6 +49,7 @@ class FasterRCNN(TwoStageDetector):
     ) -> None:
         pyramid = neck(backbone.channels, backbone.strides)
         region_pool = region_pool or RegionAlign()
+        channels = pyramid.channels[0]
         super().__init__(
             num_classes=num_classes,
             preprocess=preprocess or ShortestEdge(),
@@ -54,6 +58,7 @@ class FasterRCNN(TwoStageDetector):
             rpn=rpn(pyramid.channels, pyramid.strides),
             region_sampler=replace(RegionSampler(), count=regions_per_image),
             region_pool=region_pool,
-            box_head=box_head(pyramid.channels[0], region_pool.resolution, num_classes),
+            box_head=box_head(channels, region_pool.resolution, num_classes),
+            branches={name: branch(channels, num_classes) for name, branch in (branches or {}).items()},
             loss_weights=loss_weights,
         )

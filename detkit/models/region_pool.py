@@ -31,15 +31,28 @@ class RegionAlign(nn.Module):
         self.aligned = aligned
         self.canonical_size = canonical_size
 
-    def forward(self, features: Sequence[Tensor], strides: Sequence[int], regions: Sequence[Tensor]) -> Tensor:
-        """Crops ``(R, C, resolution, resolution)`` of the `regions` ``(Ri, 4)`` of each image, in turn."""
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        strides: Sequence[int],
+        regions: Sequence[Tensor],
+        resolution: int | None = None,
+    ) -> Tensor:
+        """Crops ``(R, C, resolution, resolution)`` of the `regions` ``(Ri, 4)`` of each image, in turn.
+
+        Args:
+            features: maps ``(B, C, Hi, Wi)``, finest first.
+            strides: of the maps.
+            regions: in pixels of the network's input.
+            resolution: instead of the pool's own.
+        """
         rois = torch.cat(
             [torch.cat((boxes.new_full((len(boxes), 1), image), boxes), dim=1) for image, boxes in enumerate(regions)]
         )
         return multilevel_roi_align(
             list(features),
             rois,
-            self.resolution,
+            resolution or self.resolution,
             [1 / stride for stride in strides],
             self.sampling_ratio,
             aligned=self.aligned,

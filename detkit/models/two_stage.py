@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from detkit.backbones import Backbone
 from detkit.errors import InputError
-from detkit.heads import RPN, RegionBranch
+from detkit.heads import RPN, InstanceBranch, RegionBranch
 from detkit.heads.rpn import RPNOutput
 from detkit.matching import RegionSampler
 from detkit.models.detector import Detector
@@ -24,6 +24,8 @@ class TwoStageDetector(Detector):
         images -> backbone -> neck -+-> rpn -> regions
                                     |             |
                                     +----> region_pool -> box_head -> detections
+                                    |                                     |
+                                    +----> region_pool -> branches -> masks, keypoints, ...
 
     Args:
         num_classes: classes without background.
@@ -34,6 +36,7 @@ class TwoStageDetector(Detector):
         region_sampler: draws the regions that are trained on.
         region_pool: crops regions from the pyramid.
         box_head: classifies and refines them.
+        branches: by name, what else is asked of an object that was found.
         loss_weights: factor of each named loss; those not named count once.
 
     Raises:
@@ -50,6 +53,7 @@ class TwoStageDetector(Detector):
         region_sampler: RegionSampler,
         region_pool: RegionAlign,
         box_head: RegionBranch,
+        branches: Mapping[str, InstanceBranch] | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(num_classes)
@@ -60,6 +64,7 @@ class TwoStageDetector(Detector):
         self.region_sampler = region_sampler
         self.region_pool = region_pool
         self.box_head = box_head
+        self.branches = nn.ModuleDict(branches or {})
         self.loss_weights = dict(loss_weights or {})
         # Coarser levels that the neck invents (P6) are for large anchors; crops come from levels the trunk has.
         self._pooled = [level for level, stride in enumerate(neck.strides) if stride in backbone.strides]
@@ -90,6 +95,10 @@ class TwoStageDetector(Detector):
         regions = [self.region_sampler(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
         crops = self._crop(features, [sampled.boxes for sampled in regions])
         losses |= self.box_head.losses(self.box_head(crops), regions)
+        foreground = [sampled.foreground() for sampled in regions]
+        for branch in self.branches.values():
+            crops = self._crop(features, [sampled.boxes for sampled in foreground], branch.resolution)
+            losses |= branch.losses(branch(crops), foreground, targets, batch.sizes)
         return self._weighted(losses)
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
@@ -98,12 +107,17 @@ class TwoStageDetector(Detector):
         features, proposed = self.raw(batch.images)
         proposals = self.rpn.decode(proposed, batch.sizes)
         crops = self._crop(features, proposals)
-        detections = self.box_head.decode(self.box_head(crops), proposals, batch.sizes)
-        return self.preprocess.restore(detections, batch)
+        found = self.box_head.decode(self.box_head(crops), proposals, batch.sizes)
+        boxes = [of_image.boxes for of_image in found]
+        detections = self.preprocess.restore(found, batch)
+        for branch in self.branches.values():
+            crops = self._crop(features, boxes, branch.resolution)
+            detections = branch.decode(branch(crops), boxes, detections, batch.given_sizes)
+        return detections
 
-    def _crop(self, features: list[Tensor], regions: Sequence[Tensor]) -> Tensor:
+    def _crop(self, features: list[Tensor], regions: Sequence[Tensor], resolution: int | None = None) -> Tensor:
         strides = [self.neck.strides[level] for level in self._pooled]
-        return self.region_pool([features[level] for level in self._pooled], strides, regions)
+        return self.region_pool([features[level] for level in self._pooled], strides, regions, resolution)
 
     def _weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         unknown = self.loss_weights.keys() - losses.keys()

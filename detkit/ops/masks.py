@@ -50,6 +50,11 @@ class RunLengths:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(N, H, W)``, that of the masks as pixels."""
+        return len(self), self.height, self.width
+
     def __getitem__(self, index: int | slice | Tensor) -> RunLengths:
         chosen = torch.arange(len(self), device="cpu")[index].reshape(-1)
         runs = [self.counts[self.offsets[i] : self.offsets[i + 1]] for i in chosen.tolist()]
@@ -102,8 +107,8 @@ class RunLengths:
         return [text[begin:end] for begin, end in pairwise(begins)]
 
 
-def masks_to_rle(masks: Tensor) -> RunLengths:
-    """Run-length encode masks; the runs are those of pycocotools.
+def masks_to_rle(masks: Tensor | RunLengths) -> RunLengths:
+    """Run-length encode masks; the runs are those of pycocotools. Masks that are encoded come back as they are.
 
     Args:
         masks: ``(N, H, W)`` bool or uint8, where what is not zero is inside. Those on another device are encoded on
@@ -112,6 +117,8 @@ def masks_to_rle(masks: Tensor) -> RunLengths:
     Raises:
         InputError: the shape or dtype does not fit.
     """
+    if isinstance(masks, RunLengths):
+        return masks
     check_shape("masks", masks, ("N", "H", "W"))
     if masks.dtype not in (torch.bool, torch.uint8):
         raise InputError(f"masks must be bool or uint8, got {masks.dtype}: threshold them first")
@@ -122,8 +129,10 @@ def masks_to_rle(masks: Tensor) -> RunLengths:
     return RunLengths(*masks_to_runs_reference(masks), height, width)
 
 
-def rle_to_masks(masks: RunLengths) -> Tensor:
-    """The reverse of `masks_to_rle`: bool ``(N, H, W)``."""
+def rle_to_masks(masks: RunLengths | Tensor) -> Tensor:
+    """The reverse of `masks_to_rle`: bool ``(N, H, W)``. Masks that are pixels come back as they are."""
+    if isinstance(masks, Tensor):
+        return masks
     if is_native(masks.counts.device):
         return torch.ops.detkit.runs_to_masks(masks.counts, masks.offsets, masks.height, masks.width)
     return runs_to_masks_reference(masks.counts, masks.offsets, masks.height, masks.width)

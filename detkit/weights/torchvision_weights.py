@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 import torchvision
@@ -12,7 +13,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
-from detkit.models import Detector, FasterRCNN, RegionAlign
+from detkit.heads import KeypointHead
+from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
 from detkit.structures import Category
 
 
@@ -24,7 +26,7 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
     weights, and frozen otherwise.
 
     Args:
-        name: ``fasterrcnn_resnet50_fpn``.
+        name: ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn`` or ``keypointrcnn_resnet50_fpn``.
         state_dict: weights with torchvision's names, also with those of its older releases.
         weights: the name of published weights, which torchvision downloads: ``DEFAULT`` or ``COCO_V1``.
 
@@ -49,13 +51,34 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
     return model
 
 
+def _resnet50(state_dict: Mapping[str, Tensor]) -> TorchvisionBackbone:
+    return TorchvisionBackbone("resnet50", frozen_batch_norm=not _counts_batches(state_dict))
+
+
 def _faster_rcnn_resnet50_fpn(state_dict: Mapping[str, Tensor]) -> FasterRCNN:
-    backbone = TorchvisionBackbone("resnet50", frozen_batch_norm=not _counts_batches(state_dict))
-    return FasterRCNN(backbone, num_classes=_num_classes(state_dict), region_pool=RegionAlign(aligned=False))
+    return FasterRCNN(_resnet50(state_dict), _num_classes(state_dict), region_pool=RegionAlign(aligned=False))
+
+
+def _mask_rcnn_resnet50_fpn(state_dict: Mapping[str, Tensor]) -> MaskRCNN:
+    return MaskRCNN(_resnet50(state_dict), _num_classes(state_dict), region_pool=RegionAlign(aligned=False))
+
+
+def _keypoint_rcnn_resnet50_fpn(state_dict: Mapping[str, Tensor]) -> KeypointRCNN:
+    name = "branches.keypoint.deconvolution.bias"
+    if name not in state_dict:
+        raise InputError("no roi_heads.keypoint_predictor in the state dict: it is no Keypoint R-CNN")
+    return KeypointRCNN(
+        _resnet50(state_dict),
+        _num_classes(state_dict),
+        partial(KeypointHead, num_keypoints=len(state_dict[name])),
+        region_pool=RegionAlign(aligned=False),
+    )
 
 
 _BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
     "fasterrcnn_resnet50_fpn": _faster_rcnn_resnet50_fpn,
+    "maskrcnn_resnet50_fpn": _mask_rcnn_resnet50_fpn,
+    "keypointrcnn_resnet50_fpn": _keypoint_rcnn_resnet50_fpn,
 }
 
 # torchvision 0.13 wrapped single convolutions in one-element sequences; older files have no such ".0".
@@ -69,6 +92,13 @@ _RENAMES = [
     (r"roi_heads\.box_head\.", "box_head."),
     (r"roi_heads\.box_predictor\.cls_score\.", "box_head.classes."),
     (r"roi_heads\.box_predictor\.bbox_pred\.", "box_head.deltas."),
+    (r"roi_heads\.mask_head\.(\d+)\.", r"branches.mask.convolutions.\1."),
+    (r"roi_heads\.mask_head\.mask_fcn(\d+)\.", lambda found: f"branches.mask.convolutions.{int(found[1]) - 1}.0."),
+    (r"roi_heads\.mask_predictor\.conv5_mask\.", "branches.mask.deconvolution."),
+    (r"roi_heads\.mask_predictor\.mask_fcn_logits\.", "branches.mask.logits."),
+    # Every other module of that sequence is a ReLU.
+    (r"roi_heads\.keypoint_head\.(\d+)\.", lambda found: f"branches.keypoint.convolutions.{int(found[1]) // 2}."),
+    (r"roi_heads\.keypoint_predictor\.kps_score_lowres\.", "branches.keypoint.deconvolution."),
 ]
 
 
@@ -84,11 +114,13 @@ def _renamed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _reordered(name: str, tensor: Tensor) -> Tensor:
-    """Background last among the logits, and no box regression for it."""
+    """Background last among the logits, and neither box regression nor mask for it."""
     if name.startswith("box_head.classes."):
         return torch.cat((tensor[1:], tensor[:1]))
     if name.startswith("box_head.deltas."):
         return tensor[4:]
+    if name.startswith("branches.mask.logits."):
+        return tensor[1:]
     return tensor
 
 

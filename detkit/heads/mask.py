@@ -1,0 +1,160 @@
+"""The mask branch: which pixels of a box are the object's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.heads.region_branch import InstanceBranch
+from detkit.matching import SampledRegions
+from detkit.ops import RunLengths, paste_masks, paste_masks_to_rle, rle_to_masks, roi_align
+from detkit.structures import Detections, Target
+
+# So many pixels of ground truth are unpacked at once.
+_PIXELS_AT_ONCE = 2**24
+
+
+class MaskHead(InstanceBranch):
+    """Convolutions on a crop, a deconvolution, and a mask for each class (Mask R-CNN, figure 4, right).
+
+        (R, C, 14, 14) -> 4 x [3x3 conv, ReLU] -> 2x2 deconv, ReLU -> (R, 256, 28, 28) -> 1x1 conv -> (R, K, 28, 28)
+
+    The classes do not compete: each has a sigmoid of its own, and only that of the object's class is learned.
+
+    Args:
+        in_channels: channels of a crop.
+        num_classes: classes without background.
+        channels: of the hidden layers.
+        convolutions: 3x3 convolutions before the deconvolution.
+        batch_norm: normalise after each of these.
+        resolution: height and width of a crop in cells; a mask has twice as many.
+        threshold: a pixel belongs to the object where its probability is greater.
+        run_lengths: give ``Detections.masks`` as `RunLengths`, a small part of their size as pixels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        channels: int = 256,
+        convolutions: int = 4,
+        batch_norm: bool = False,
+        resolution: int = 14,
+        threshold: float = 0.5,
+        run_lengths: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = [in_channels] + [channels] * convolutions
+        self.convolutions = nn.Sequential(
+            *(_convolution(before, after, batch_norm) for before, after in pairwise(widths))
+        )
+        self.deconvolution = nn.ConvTranspose2d(widths[-1], channels, kernel_size=2, stride=2)
+        self.logits = nn.Conv2d(channels, num_classes, 1)
+        for layer in (self.deconvolution, self.logits):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        self.resolution = resolution
+        self.threshold = threshold
+        self.run_lengths = run_lengths
+
+    def forward(self, region_features: Tensor) -> Tensor:
+        """Mask logits ``(R, K, 2 resolution, 2 resolution)`` of the crops ``(R, C, resolution, resolution)``."""
+        return self.logits(F.relu(self.deconvolution(self.convolutions(region_features))))
+
+    def losses(
+        self,
+        raw: Tensor,
+        regions: list[SampledRegions],
+        targets: list[Target],
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> dict[str, Tensor]:
+        """``mask``, the mean binary cross-entropy of the object's class over the cells of all regions with a mask."""
+        logits = raw.split([len(sampled.boxes) for sampled in regions])
+        chosen, wanted = [raw.flatten()[:0]], [raw.flatten()[:0].float()]
+        for of_image, sampled, target, size in zip(logits, regions, targets, image_sizes, strict=True):
+            if target.masks is None or not len(sampled.boxes):
+                continue
+            rows = torch.arange(len(of_image), device=raw.device)
+            chosen.append(of_image[rows, sampled.labels].flatten())
+            wanted.append(crop_masks(target, sampled, size, raw.shape[-1]).flatten())
+        logits = torch.cat(chosen).float()
+        loss = F.binary_cross_entropy_with_logits(logits, torch.cat(wanted), reduction="sum")
+        return {"mask": loss / max(logits.numel(), 1) + 0 * raw.float().sum()}
+
+    def decode(
+        self,
+        raw: Tensor,
+        regions: list[Tensor],
+        detections: list[Detections],
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[Detections]:
+        """The mask of each object's class, put into the image (Mask R-CNN, section 3.1, "Inference")."""
+        logits = raw.split([len(boxes) for boxes in regions])
+        paste = paste_masks_to_rle if self.run_lengths else paste_masks
+        return [
+            replace(found, masks=paste(_of_label(of_image, found.labels), found.boxes, size, self.threshold))
+            for of_image, found, size in zip(logits, detections, image_sizes, strict=True)
+        ]
+
+
+def crop_masks(target: Target, regions: SampledRegions, image_size: tuple[int, int], resolution: int) -> Tensor:
+    """The part of each region that its object's mask covers, in cells: 1 where the mask covers at least half a cell.
+
+    Args:
+        target: with masks, at any resolution.
+        regions: foreground regions in pixels of the network's input.
+        image_size: (height, width) of the image in the network's input.
+        resolution: cells along each side of a region.
+
+    Returns:
+        float32 ``(R, resolution, resolution)``, 0 or 1, on the device of the regions.
+    """
+    crops = regions.boxes.new_zeros(len(regions.boxes), resolution, resolution)
+    objects, index_of_region = regions.object_indices.unique(return_inverse=True)
+    for start, masks in _unpacked(target.objects().masks, objects):
+        height, width = masks.shape[1:]
+        scale = crops.new_tensor([width / image_size[1], height / image_size[0]]).repeat(2)
+        rows = torch.where((index_of_region >= start) & (index_of_region < start + len(masks)))[0]
+        indices = (index_of_region[rows] - start)[:, None].to(crops.dtype)
+        rois = torch.cat((indices, regions.boxes[rows] * scale), dim=1)
+        pixels = masks.to(device=crops.device, dtype=crops.dtype)[:, None]
+        crops[rows] = (roi_align(pixels, rois, resolution, 1.0, 0, aligned=True)[:, 0] >= 0.5).to(crops.dtype)
+    return crops
+
+
+def _unpacked(masks: Tensor | RunLengths, objects: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The masks of `objects` as pixels, some at a time, and the position in `objects` of the first of them."""
+    height, width = masks.shape[1:]
+    count = max(1, _PIXELS_AT_ONCE // max(height * width, 1))
+    for start in range(0, len(objects), count):
+        some = objects[start : start + count]
+        yield start, rle_to_masks(masks[some if isinstance(masks, Tensor) else some.cpu()])
+
+
+def _of_label(logits: Tensor, labels: Tensor) -> Tensor:
+    """Probabilities ``(N, M, M)`` of the masks ``(N, K, M, M)`` of `labels`."""
+    return logits[torch.arange(len(labels), device=labels.device), labels].float().sigmoid()
+
+
+class RegionBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that lets a batch without regions pass, which has no statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the crops ``(R, C, H, W)``."""
+        if len(x):
+            return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Module:
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=not batch_norm)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    if batch_norm:
+        return nn.Sequential(conv, RegionBatchNorm2d(out_channels), nn.ReLU())
+    nn.init.zeros_(conv.bias)
+    return nn.Sequential(conv, nn.ReLU())
