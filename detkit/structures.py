@@ -48,16 +48,16 @@ class _Fields:
         """The objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""
         if not isinstance(index, (Tensor, slice)):
             raise TypeError(f"index {type(self).__name__} with a mask, an index tensor or a slice, got {index!r}")
-        selected = self._map(lambda tensor: tensor[index])
-        return selected if not self.has_run_lengths else replace(selected, masks=self.masks[index])
+        others = {"masks": self.masks[index]} if self.has_run_lengths else {}
+        return self._map(lambda tensor: tensor[index], **others)
 
     @property
     def has_run_lengths(self) -> bool:
         """Whether the masks are run-length encoded."""
         return self.masks is not None and not isinstance(self.masks, Tensor)
 
-    def _map(self, function) -> Self:
-        return replace(self, **{name: function(value) for name, value in self._tensors().items()})
+    def _map(self, function, **others: Any) -> Self:
+        return replace(self, **{name: function(value) for name, value in self._tensors().items()}, **others)
 
     def _tensors(self) -> dict[str, Tensor]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}

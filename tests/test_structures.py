@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from detkit.ops import masks_to_rle, rle_to_masks
 from detkit.structures import Category, Detections, Target
 
 COUNT = 5
@@ -162,3 +163,16 @@ def test_without_crowds_every_box_is_an_object():
 def test_categories_compare_by_value():
     assert Category(3, "cat") == Category(3, "cat")
     assert Category(3, "cat") != Category(4, "cat")
+
+
+def test_run_length_masks_are_indexed_and_moved_with_their_boxes():
+    masks = torch.zeros(3, 4, 5, dtype=torch.bool)
+    masks[1, 2], masks[2, :, 3] = True, True
+    target = Target(torch.zeros(3, 4), torch.arange(3), masks=masks_to_rle(masks))
+    chosen = target[torch.tensor([False, True, True])].to("cpu")
+    assert torch.equal(rle_to_masks(chosen.masks), masks[1:])
+    assert torch.equal(rle_to_masks(target[torch.tensor([2, 0])].masks), masks[[2, 0]])
+    with pytest.raises(ValueError, match=r"Target.masks must be 2, one for each box, got 3"):
+        Target(torch.zeros(2, 4), torch.arange(2), masks=masks_to_rle(masks))
+    with pytest.raises(TypeError, match="masks must be a bool tensor or RunLengths, got list"):
+        Target(torch.zeros(2, 4), torch.arange(2), masks=[])

@@ -58,6 +58,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--detections", type=str | None, help="without a checkpoint: detections in COCO's format")
     parser.add_argument("--split", type=Literal["val", "test"], default="val", help="the part of the data to use")
     parser.add_argument("--iou_type", type=IouType, nargs="+", default=["bbox"], help="what to compare")
+    parser.add_argument(
+        "--keypoint_sigmas", type=list[float] | None, help="of each keypoint; null: COCO's, of a person"
+    )
     parser.add_argument("--backend", type=Backend, default="native", help="who computes the numbers")
     parser.add_argument("--out", type=str | None, help="write the numbers to this JSON file")
     parser.add_argument("--save_detections", type=str | None, help="write the detections to this JSON file")
@@ -98,7 +101,9 @@ def _evaluate_file(config: Namespace) -> dict[str, CocoEvaluation]:
     if config.annotations is None:
         raise InputError("--detections needs --annotations, the ground truth to compare them with.")
     return {
-        kind: evaluate_detections_file(config.annotations, config.detections, kind, backend=config.backend)
+        kind: evaluate_detections_file(
+            config.annotations, config.detections, kind, config.keypoint_sigmas, backend=config.backend
+        )
         for kind in config.iou_type
     }
 
@@ -113,7 +118,10 @@ def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str,
     check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
     truth = dataset.ground_truth()
     evaluators = {
-        kind: FullEvaluator(truth, kind, config.backend, categories=model.categories) for kind in config.iou_type
+        kind: FullEvaluator(
+            truth, kind, config.backend, keypoint_sigmas=config.keypoint_sigmas, categories=model.categories
+        )
+        for kind in config.iou_type
     }
     trainer = _trainer(config)
     trainer.validate(DetectionModule(model, SGD, evaluators=evaluators), data.val_dataloader(), verbose=False)

@@ -98,6 +98,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=["bbox"],
         help="what validation compares; the first decides which is best",
     )
+    parser.add_argument(
+        "--keypoint_sigmas", type=list[float] | None, help="of each keypoint; null: COCO's, of a person"
+    )
     parser.add_argument("--validation_loss", type=bool, default=False, help="log losses on the validation images too")
     parser.add_argument("--pictures", type=int, default=4, help="validation images drawn after each validation")
     parser.add_argument("--save_every_n_steps", type=int | None, help="write last.ckpt also within epochs")
@@ -145,6 +148,7 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     seed_everything(config.seed, workers=True, verbose=False)
     built = build(parser, config)
     _check_num_classes(config, built.data)
+    _check_annotations(built.model, built.data)
     built.model.categories = built.data.categories
     done = _steps_done(built, checkpoint) if checkpoint else None
     if checkpoint is None and config.start_from:
@@ -178,7 +182,10 @@ def _module(config: Namespace, built: Namespace, record: dict[str, Any]) -> Dete
         built.model.to(memory_format=torch.channels_last),  # in which convolutions are fastest, on CPU and GPU alike
         built.optimizer,
         built.schedule,
-        {kind: CocoEvaluator(truth, kind, categories=built.data.categories) for kind in config.evaluate},
+        {
+            kind: CocoEvaluator(truth, kind, keypoint_sigmas=config.keypoint_sigmas, categories=built.data.categories)
+            for kind in config.evaluate
+        },
         config.decay_norm_and_bias,
         config.validation_loss,
         record,
@@ -257,6 +264,13 @@ def _check_num_classes(config: Namespace, data: DataModule) -> None:
             f"model.init_args.num_classes is {given}, but {data.train_dataset.annotations_path} has {data.num_classes} "
             f"classes: leave it out, it is taken from the data."
         )
+
+
+def _check_annotations(model: Detector, data: DataModule) -> None:
+    reads = {"masks": data.with_masks, "keypoints": data.with_keypoints}
+    for name in sorted(model.learns_from & reads.keys()):
+        if not reads[name]:
+            raise InputError(f"The model learns {name}, but the data is read without: set data.with_{name} to true.")
 
 
 def _check_labels(categories: list[Category], data: DataModule, checkpoint: Path) -> None:

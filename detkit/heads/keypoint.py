@@ -33,6 +33,8 @@ class KeypointHead(InstanceBranch):
         resolution: height and width of a crop in cells; a heat map has four times as many.
     """
 
+    learns_from = "keypoints"
+
     def __init__(
         self,
         in_channels: int,

@@ -37,6 +37,8 @@ class MaskHead(InstanceBranch):
         run_lengths: give ``Detections.masks`` as `RunLengths`, a small part of their size as pixels.
     """
 
+    learns_from = "masks"
+
     def __init__(
         self,
         in_channels: int,

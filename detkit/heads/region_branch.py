@@ -39,9 +39,11 @@ class InstanceBranch(nn.Module):
 
     Attributes:
         resolution: height and width in cells of the crops that it wants.
+        learns_from: the field of `Target` that it learns from.
     """
 
     resolution: int
+    learns_from: str
 
     def forward(self, region_features: Tensor) -> Any:
         """Raw outputs for the crops ``(R, C, resolution, resolution)`` of all images of the batch; no thresholds."""

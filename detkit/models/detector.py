@@ -27,6 +27,7 @@ class Detector(nn.Module):
 
     Attributes:
         categories: the class of each label as its data set names it; None until known.
+        learns_from: the fields of `Target` beside boxes and labels without which something is not learned.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -35,6 +36,7 @@ class Detector(nn.Module):
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
         self.num_classes = num_classes
         self.categories: list[Category] | None = None
+        self.learns_from: frozenset[str] = frozenset()
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Target] | None = None

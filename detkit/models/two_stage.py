@@ -65,6 +65,7 @@ class TwoStageDetector(Detector):
         self.region_pool = region_pool
         self.box_head = box_head
         self.branches = nn.ModuleDict(branches or {})
+        self.learns_from = frozenset(branch.learns_from for branch in self.branches.values())
         self.loss_weights = dict(loss_weights or {})
         # Coarser levels that the neck invents (P6) are for large anchors; crops come from levels the trunk has.
         self._pooled = [level for level, stride in enumerate(neck.strides) if stride in backbone.strides]

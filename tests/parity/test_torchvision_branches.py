@@ -41,6 +41,8 @@ def _spread_outputs(model):
             module.weight.data.uniform_(0.4, 0.8)
     torch.nn.init.normal_(model.rpn.head.cls_logits.weight, std=0.1)
     torch.nn.init.normal_(model.rpn.head.bbox_pred.weight, std=0.01)
+    if model.roi_heads.has_mask():
+        torch.nn.init.normal_(model.roi_heads.mask_predictor.mask_fcn_logits.weight, std=0.2)
     predictor = model.roi_heads.box_predictor
     seen = []
     watch = predictor.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
