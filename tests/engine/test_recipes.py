@@ -1,0 +1,73 @@
+"""Each small recipe, from its file, learns eight pictures by heart."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from detkit.data import ShapesOptions, draw_shapes
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+RECIPES = [("mask_rcnn_shapes", "segm"), ("keypoint_rcnn_shapes", "keypoints")]
+
+
+@pytest.fixture(scope="module")
+def eight_pictures(tmp_path_factory) -> Path:
+    options = ShapesOptions(
+        counts={"train": 8},
+        image_size=(96, 112),
+        names=("disc", "box", "triangle", "ring", "star"),
+        max_objects=3,
+        min_object_size=16,
+        contrast=150,
+        crowd_probability=0.0,
+    )
+    return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
+
+
+@pytest.mark.parametrize(("name", "kind"), RECIPES)
+def test_a_recipe_learns_eight_pictures_by_heart(name, kind, eight_pictures, tmp_path, monkeypatch, detkit_command):
+    monkeypatch.chdir(tmp_path)
+    annotations = eight_pictures / "annotations" / "instances_train.json"
+    same_pictures = {
+        "data.root": eight_pictures,
+        "data.val_images": eight_pictures / "images" / "train",
+        "data.val_annotations": annotations,
+        "data.augmentation": "null",
+        "data.num_workers": 0,
+        "pictures": 0,
+    }
+    # Many small steps instead of few large ones, and no average over so short a time.
+    short_run = {
+        "data.batch_size": 2,
+        "optimizer.init_args.lr": 2e-3,
+        "schedule.init_args.warmup_steps": 10,
+        "ema": "null",
+        "trainer.max_epochs": 60,
+        "trainer.check_val_every_n_epoch": 60,
+        "trainer.accelerator": "cpu",
+    }
+    options = [f"--{key}={value}" for key, value in (same_pictures | short_run).items()]
+    status, said = detkit_command("train", "--config", CONFIGS / f"{name}.yaml", "--name", name, *options)
+    assert status == 0, said
+    checkpoint = tmp_path / "runs" / name / "last.ckpt"
+    sigmas = ["--keypoint_sigmas=[0.1, 0.1, 0.1, 0.1, 0.1]"] if kind == "keypoints" else []
+    status, said = detkit_command(
+        "eval", "--checkpoint", checkpoint, "--iou_type", "bbox", kind, "--out", "metrics.json", *sigmas
+    )
+    assert status == 0, said
+    metrics = json.loads(Path("metrics.json").read_text())
+    assert metrics["bbox"]["AP50"] >= 0.9
+    assert metrics[kind]["AP50"] >= 0.9
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mask_rcnn_shapes", "masks"), ("keypoint_rcnn_shapes", "keypoints")])
+def test_data_without_what_the_model_learns_is_an_error(
+    name, kind, eight_pictures, tmp_path, monkeypatch, detkit_command
+):
+    monkeypatch.chdir(tmp_path)
+    options = [f"--data.root={eight_pictures}", f"--data.with_{kind}=false"]
+    status, said = detkit_command("train", "--config", CONFIGS / f"{name}.yaml", *options)
+    assert status == 2
+    assert f"learns {kind}" in said
+    assert f"data.with_{kind}" in said
