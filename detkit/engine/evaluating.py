@@ -19,11 +19,18 @@ from detkit.engine.command import check_precision, command_parser, parse, write_
 from detkit.engine.module import DetectionModule
 from detkit.engine.progress import progress_bar, quiet_lightning
 from detkit.errors import InputError
-from detkit.evaluation import CocoEvaluation, CocoEvaluator
+from detkit.evaluation import CocoEvaluation, CocoEvaluator, analyse_errors, bootstrap
 from detkit.evaluation.detections_file import evaluate_detections_file
 from detkit.evaluation.evaluation import Backend
 from detkit.evaluation.ground_truth import IouType
-from detkit.evaluation.report import coco_table, per_class_table, plot_precision_recall, write_metrics
+from detkit.evaluation.report import (
+    coco_table,
+    error_table,
+    interval_table,
+    per_class_table,
+    plot_precision_recall,
+    write_metrics,
+)
 
 DESCRIPTION = """Compute COCO's numbers.
 
@@ -33,7 +40,8 @@ of a file of detections in COCO's results format.
 examples:
   tools/eval.py --checkpoint runs/shapes/best.ckpt --out metrics.json
   tools/eval.py --checkpoint runs/shapes/best.ckpt --data.root my/folder --split test --per_class
-  tools/eval.py --annotations ground_truth.json --detections detections.json --iou_type segm"""
+  tools/eval.py --annotations ground_truth.json --detections detections.json --iou_type segm
+  tools/eval.py --checkpoint runs/shapes/best.ckpt --bootstrap 1000 --errors --curves curves.png"""
 
 EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "annotations")]
 
@@ -44,6 +52,8 @@ def evaluate_command(argv: Sequence[str]) -> None:
     add_arguments(parser)
     _default_to_training_data(parser, argv)
     config = parse(parser, argv)
+    if config.errors and config.iou_type == ["keypoints"]:
+        raise InputError("--errors is of boxes and masks; choose --iou_type bbox or segm.")
     if (config.checkpoint is None) == (config.detections is None):
         raise InputError("Give either --checkpoint, or --annotations and --detections; see --help.")
     evaluations = _evaluate_file(config) if config.checkpoint is None else _evaluate_checkpoint(parser, config)
@@ -65,6 +75,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str | None, help="write the numbers to this JSON file")
     parser.add_argument("--save_detections", type=str | None, help="write the detections to this JSON file")
     parser.add_argument("--per_class", action="store_true", help="print the numbers of each class too")
+    parser.add_argument("--bootstrap", type=int, default=0, help="confidence intervals, from so many samples: 1000")
+    parser.add_argument("--errors", action="store_true", help="print what kinds of errors cost how much AP (TIDE)")
     parser.add_argument("--curves", type=str | None, help="draw precision and recall to this PNG file")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", type=str, default="32-true", help="as Lightning's, such as bf16-mixed")
@@ -165,15 +177,22 @@ def _trainer(config: Namespace) -> Trainer:
 
 def _report(evaluations: Mapping[str, CocoEvaluation], config: Namespace) -> None:
     console = get_console()
+    intervals, errors = {}, {}
     for kind, evaluation in evaluations.items():
         console.print(f"COCO {kind}", highlight=False)
         console.print(coco_table(evaluation.metrics, kind), highlight=False, soft_wrap=True)
         if config.per_class:
             console.print(per_class_table(evaluation))
+        if config.bootstrap:
+            intervals[kind] = bootstrap(evaluation, config.bootstrap)
+            console.print(interval_table(evaluation, intervals[kind]))
+        if config.errors and kind != "keypoints":
+            errors[kind] = analyse_errors(evaluation)
+            console.print(error_table(evaluation, errors[kind]))
         if config.curves:
             plot_precision_recall(evaluation, _named(config.curves, kind, len(evaluations) > 1))
     if config.out:
-        write_metrics(config.out, evaluations, config.per_class)
+        write_metrics(config.out, evaluations, config.per_class, intervals, errors)
 
 
 def _named(path: str, kind: str, several: bool) -> Path:

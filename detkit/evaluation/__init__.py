@@ -1,17 +1,33 @@
 """Evaluation: detections and ground truth become numbers."""
 
+from detkit.evaluation.bootstrap import Interval, bootstrap
 from detkit.evaluation.coco import CocoEvaluator
 from detkit.evaluation.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.evaluation import METRICS, CocoEvaluation
-from detkit.evaluation.report import coco_table, per_class_table, plot_precision_recall, rich_table, write_metrics
+from detkit.evaluation.report import (
+    coco_table,
+    error_table,
+    interval_table,
+    per_class_table,
+    plot_precision_recall,
+    rich_table,
+    write_metrics,
+)
+from detkit.evaluation.tide import ErrorAnalysis, analyse_errors
 
 __all__ = [
     "METRICS",
     "CocoEvaluation",
     "CocoEvaluator",
+    "ErrorAnalysis",
+    "Interval",
+    "analyse_errors",
+    "bootstrap",
     "coco_table",
+    "error_table",
     "evaluate_detections_file",
     "evaluate_files",
+    "interval_table",
     "per_class_table",
     "plot_precision_recall",
     "rich_table",

@@ -38,6 +38,9 @@ class CocoEvaluation:
         protocol: the thresholds, sizes and numbers of detections along the axes of the curves.
         objects: ``(K,)`` number of objects of each class, crowds left out.
         images: ``(K,)`` number of images with such an object.
+        ground_truth: what the detections were compared with.
+        found: the detections.
+        keypoint_sigmas: ``(J,)`` the spread of each keypoint.
     """
 
     iou_type: IouType
@@ -47,6 +50,9 @@ class CocoEvaluation:
     protocol: Protocol
     objects: np.ndarray
     images: np.ndarray
+    ground_truth: GroundTruth
+    found: Found
+    keypoint_sigmas: np.ndarray
 
     @property
     def class_metrics(self) -> tuple[str, ...]:
@@ -83,7 +89,16 @@ def evaluate(
         curves = pycocotools_backend.evaluate(ground_truth, found, iou_type, keypoint_sigmas)
     objects, images = _count_objects(ground_truth)
     return CocoEvaluation(
-        iou_type, protocol.summarize(curves), ground_truth.categories, curves, protocol, objects, images
+        iou_type=iou_type,
+        metrics=protocol.summarize(curves),
+        categories=ground_truth.categories,
+        curves=curves,
+        protocol=protocol,
+        objects=objects,
+        images=images,
+        ground_truth=ground_truth,
+        found=found,
+        keypoint_sigmas=keypoint_sigmas,
     )
 
 
@@ -93,6 +108,12 @@ def check_choices(iou_type: str, backend: str) -> None:
         raise InputError(f"iou_type is {iou_type!r}; choose one of {', '.join(METRICS)}")
     if backend not in get_args(Backend):
         raise InputError(f"backend is {backend!r}; choose one of {', '.join(get_args(Backend))}")
+
+
+def check_native(what: str) -> None:
+    """Raise an `InputError` where the native kernels were not built, which `what` needs."""
+    if ops_backend() == "reference":
+        raise InputError(f"{what} needs detkit's native kernels: install it where there is a C++ compiler")
 
 
 def sigmas_of(keypoint_sigmas: Sequence[float] | None) -> np.ndarray:

@@ -49,6 +49,13 @@ class Masks:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    def select(self, index: np.ndarray) -> Masks:
+        """The masks at the positions `index`, int64."""
+        lengths = np.diff(self.offsets)[index]
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[index] - offsets[:-1], lengths)
+        return Masks(self.strings[places], offsets, self.sizes[index])
+
     def encoded(self, index: int) -> dict:
         """One mask, in pycocotools' form."""
         counts = self.strings[self.offsets[index] : self.offsets[index + 1]].tobytes()

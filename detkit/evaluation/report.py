@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from detkit.evaluation.bootstrap import Interval
 from detkit.evaluation.evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.ground_truth import IouType
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE
+from detkit.evaluation.tide import ErrorAnalysis
 
 _AREAS = {"s": "small", "m": "medium", "l": "large"}
 _CURVES_NAMED = 12
@@ -55,18 +58,56 @@ def per_class_table(evaluation: CocoEvaluation) -> Table:
     return table
 
 
-def write_metrics(path: str | Path, evaluations: Mapping[str, CocoEvaluation], per_class: bool = False) -> None:
+def interval_table(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Table:
+    """One row a number: its value, and where it lies with the confidence of the intervals, in percent."""
+    table = Table(title=f"COCO {evaluation.iou_type} with confidence intervals", title_justify="left")
+    table.add_column("")
+    for column in ("%", "from", "to"):
+        table.add_column(column, justify="right")
+    for name, (low, high) in intervals.items():
+        table.add_row(name, *map(_percent, (evaluation.metrics[name], low, high)))
+    return table
+
+
+def error_table(evaluation: CocoEvaluation, errors: ErrorAnalysis) -> Table:
+    """One row a kind of error: how much AP50 it costs, in percent, and how often it occurs."""
+    title = f"COCO {evaluation.iou_type} errors at IoU 0.5, where AP is {_percent(errors.ap)} %"
+    table = Table(title=title, title_justify="left")
+    table.add_column("error")
+    for column in ("costs AP", "errors"):
+        table.add_column(column, justify="right")
+    for name, cost in errors.cost.items():
+        table.add_row(name.replace("_", " "), f"{100 * cost:.2f}", str(errors.count[name]))
+        if name == "missed":
+            table.add_section()
+    return table
+
+
+def write_metrics(
+    path: str | Path,
+    evaluations: Mapping[str, CocoEvaluation],
+    per_class: bool = False,
+    intervals: Mapping[str, Mapping[str, Interval]] | None = None,
+    errors: Mapping[str, ErrorAnalysis] | None = None,
+) -> None:
     """Write ``{"bbox": {"AP": …, …}, …}``, each number in 0..1 or -1 where there is nothing to measure.
 
     Args:
         path: the JSON file; it appears whole or not at all.
         evaluations: by what was compared, ``bbox``, ``segm`` or ``keypoints``.
         per_class: add ``per_class``, the numbers of each class by its name.
+        intervals: likewise, add ``intervals``, for each number where it lies: ``[low, high]``.
+        errors: likewise, add ``errors``: the ``ap`` at IoU 0.5, and the ``cost`` and ``count`` of each kind of error.
     """
-    content = {
-        name: evaluation.metrics | ({"per_class": evaluation.per_class()} if per_class else {})
-        for name, evaluation in evaluations.items()
-    }
+    content = {}
+    for name, evaluation in evaluations.items():
+        content[name] = dict(evaluation.metrics)
+        if per_class:
+            content[name]["per_class"] = evaluation.per_class()
+        if intervals:
+            content[name]["intervals"] = intervals[name]
+        if errors and name in errors:
+            content[name]["errors"] = asdict(errors[name])
     _write(Path(path), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 

@@ -14,12 +14,17 @@ def test_a_checkpoint_on_its_own_data(run_folder, shapes_root, detkit_command, t
     out, detections, curves = (tmp_path / name for name in ("metrics.json", "detections.json", "pr.png"))
     status, said = detkit_command(
         "eval", "--checkpoint", run_folder, *TRUST, "--out", out, "--per_class", "--curves", curves,
-        "--save_detections", detections,
+        "--save_detections", detections, "--bootstrap", "20", "--errors",
     )  # fmt: skip
     assert status == 0, said
     metrics = json.loads(out.read_text())["bbox"]
     assert metrics["per_class"].keys() == {"disc", "box", "triangle", "ring", "star", "cross", "crescent"}
     assert curves.stat().st_size > 1000
+    assert (
+        metrics["intervals"].keys()
+        == CocoEvaluator(shapes_root / "annotations" / "instances_val.json").compute().keys()
+    )
+    assert metrics["errors"]["count"]["false_positives"] >= metrics["errors"]["count"]["background"]
 
     model, dataset = detkit.load(run_folder, trust=["tiny_detector"]), CocoDataset(*find_split(shapes_root, "val"))
     evaluator = CocoEvaluator(dataset.annotations_path)
@@ -54,6 +59,7 @@ def test_another_folder_and_split(run_folder, shapes_root, detkit_command, tmp_p
     [
         ([], ["--checkpoint"]),
         (["--detections", "d.json"], ["--annotations"]),
+        (["--checkpoint", "RUN", "--iou_type", "keypoints", "--errors"], ["--errors", "bbox or segm"]),
         (["--checkpoint", "none.ckpt"], ["none.ckpt does not exist"]),
         (["--checkpoint", "RUN"], ["tiny_detector", "--trust tiny_detector"]),
         (["--checkpoint", "RUN", *TRUST, "--device", "cuda:99"], ["cuda:99"]),
