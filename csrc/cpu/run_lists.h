@@ -9,6 +9,8 @@
 #include <tuple>
 #include <vector>
 
+#include "../mask_size.h"
+
 namespace detkit {
 
 using RunLists = std::vector<std::vector<uint32_t>>;
@@ -19,12 +21,6 @@ constexpr int64_t pixels_per_task = 1 << 18;
 // How many of `masks` that are of `size` together are worth a thread.
 inline int64_t masks_per_task(int64_t masks, int64_t size, int64_t size_per_task) {
   return std::max<int64_t>(1, masks * size_per_task / std::max<int64_t>(1, size));
-}
-
-inline void check_size(int64_t height, int64_t width) {
-  STD_TORCH_CHECK(
-      height >= 0 && width >= 0 && (height == 0 || width <= INT32_MAX / height), "masks of ", height, " x ", width,
-      " pixels: must not be negative, nor 2^31 or more together");
 }
 
 // Items of several numbers each, which threads have made, one after another in one tensor; and where each begins.

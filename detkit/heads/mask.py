@@ -118,24 +118,24 @@ def crop_masks(target: Target, regions: SampledRegions, image_size: tuple[int, i
     """
     crops = regions.boxes.new_zeros(len(regions.boxes), resolution, resolution)
     objects, index_of_region = regions.object_indices.unique(return_inverse=True)
-    for start, masks in _unpacked(target.objects().masks, objects):
+    for start, masks in _unpacked(target.objects().masks, objects, crops.device):
         height, width = masks.shape[1:]
         scale = crops.new_tensor([width / image_size[1], height / image_size[0]]).repeat(2)
         rows = torch.where((index_of_region >= start) & (index_of_region < start + len(masks)))[0]
         indices = (index_of_region[rows] - start)[:, None].to(crops.dtype)
         rois = torch.cat((indices, regions.boxes[rows] * scale), dim=1)
-        pixels = masks.to(device=crops.device, dtype=crops.dtype)[:, None]
+        pixels = masks.to(crops.dtype)[:, None]
         crops[rows] = (roi_align(pixels, rois, resolution, 1.0, 0, aligned=True)[:, 0] >= 0.5).to(crops.dtype)
     return crops
 
 
-def _unpacked(masks: Tensor | RunLengths, objects: Tensor) -> Iterator[tuple[int, Tensor]]:
+def _unpacked(masks: Tensor | RunLengths, objects: Tensor, device: torch.device) -> Iterator[tuple[int, Tensor]]:
     """The masks of `objects` as pixels, some at a time, and the position in `objects` of the first of them."""
     height, width = masks.shape[1:]
     count = max(1, _PIXELS_AT_ONCE // max(height * width, 1))
     for start in range(0, len(objects), count):
         some = objects[start : start + count]
-        yield start, rle_to_masks(masks[some if isinstance(masks, Tensor) else some.cpu()])
+        yield start, rle_to_masks(masks[some if isinstance(masks, Tensor) else some.cpu()], device)
 
 
 def _of_label(logits: Tensor, labels: Tensor) -> Tensor:

@@ -50,6 +50,13 @@ class RunLengths:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @classmethod
+    def concatenated(cls, several: Sequence[RunLengths], height: int, width: int) -> RunLengths:
+        """All the masks of `several`, of images of that size."""
+        counts = [torch.zeros(0, dtype=torch.int32, device="cpu"), *(masks.counts for masks in several)]
+        lengths = [torch.zeros(1, dtype=torch.int64, device="cpu"), *(masks.offsets.diff() for masks in several)]
+        return cls(torch.cat(counts), torch.cat(lengths).cumsum(0), height, width)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """``(N, H, W)``, that of the masks as pixels."""
@@ -111,8 +118,8 @@ def masks_to_rle(masks: Tensor | RunLengths) -> RunLengths:
     """Run-length encode masks; the runs are those of pycocotools. Masks that are encoded come back as they are.
 
     Args:
-        masks: ``(N, H, W)`` bool or uint8, where what is not zero is inside. Those on another device are encoded on
-            the CPU.
+        masks: ``(N, H, W)`` bool or uint8, where what is not zero is inside. They are encoded where they are, and
+            the runs come to the CPU.
 
     Raises:
         InputError: the shape or dtype does not fit.
@@ -123,16 +130,33 @@ def masks_to_rle(masks: Tensor | RunLengths) -> RunLengths:
     if masks.dtype not in (torch.bool, torch.uint8):
         raise InputError(f"masks must be bool or uint8, got {masks.dtype}: threshold them first")
     height, width = masks.shape[1:]
-    masks = masks.cpu()
     if is_native(masks.device):
-        return RunLengths(*torch.ops.detkit.masks_to_runs(masks), height, width)
+        return RunLengths(*(part.cpu() for part in torch.ops.detkit.masks_to_runs(masks)), height, width)
+    masks = masks.cpu()
     return RunLengths(*masks_to_runs_reference(masks), height, width)
 
 
-def rle_to_masks(masks: RunLengths | Tensor) -> Tensor:
-    """The reverse of `masks_to_rle`: bool ``(N, H, W)``. Masks that are pixels come back as they are."""
+def rle_to_masks(masks: RunLengths | Tensor, device: torch.device | str | None = None) -> Tensor:
+    """The reverse of `masks_to_rle`: bool ``(N, H, W)``. Masks that are pixels come back as they are.
+
+    Args:
+        masks: of an image.
+        device: where the pixels are to be; by default the CPU, or where they are.
+
+    Raises:
+        RuntimeError: the runs of a mask are negative, or do not fill it.
+    """
     if isinstance(masks, Tensor):
-        return masks
+        return masks if device is None else masks.to(device)
+    device = torch.device("cpu" if device is None else device)
+    if device.type != "cpu" and is_native(device):
+        _check_full(masks)
+        arrays = masks.counts.to(device), masks.offsets.to(device)
+        return torch.ops.detkit.runs_to_masks(*arrays, masks.height, masks.width)
+    return _unpacked_on_cpu(masks).to(device)
+
+
+def _unpacked_on_cpu(masks: RunLengths) -> Tensor:
     if is_native(masks.counts.device):
         return torch.ops.detkit.runs_to_masks(masks.counts, masks.offsets, masks.height, masks.width)
     return runs_to_masks_reference(masks.counts, masks.offsets, masks.height, masks.width)
@@ -303,6 +327,15 @@ def _read_string(string: bytes) -> list[int]:
     if shift:
         raise ValueError("it ends within a number")
     return runs
+
+
+def _check_full(masks: RunLengths) -> None:
+    """Raise RuntimeError unless the runs of each mask fill it; the kernels of a GPU rely on that."""
+    ends = torch.cat([masks.offsets.new_zeros(1), masks.counts.long().cumsum(0)])
+    wrong = torch.where(ends[masks.offsets].diff() != masks.height * masks.width)[0]
+    if len(wrong) or bool((masks.counts < 0).any()):
+        which = f"mask {int(wrong[0])}: its runs" if len(wrong) else "runs"
+        raise RuntimeError(f"{which} must not be negative, and sum to {masks.height} x {masks.width} pixels")
 
 
 def _compressed(counts: bytes | str | Sequence[int]) -> bytes:

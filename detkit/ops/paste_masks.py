@@ -13,6 +13,9 @@ from detkit.ops.checks import check_floating, check_same_device, check_shape, ge
 from detkit.ops.library import NATIVE_DEVICES, is_native
 from detkit.ops.masks import RunLengths, masks_to_rle
 
+# Images of a GPU that are encoded hold so many pixels together.
+_PIXELS_AT_ONCE = 2**27
+
 # Whether torch's own interpolation rounds once where it adds a product, which ours must do likewise.
 _TORCH_FUSES = torch.backends.cpu.get_cpu_capability() != "DEFAULT"
 
@@ -31,25 +34,30 @@ def paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], thres
         threshold: a pixel is inside where its probability is greater than this, which must not be negative.
 
     Returns:
-        bool ``(N, H, W)`` on the device of `masks`. It is computed on the CPU in any case.
+        bool ``(N, H, W)`` on the device of `masks`.
 
     Raises:
         InputError: a shape, dtype, device or the threshold does not fit.
     """
     masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
-    if is_native(torch.device("cpu")):
-        device, masks, pixel_boxes = masks.device, masks.cpu(), pixel_boxes.cpu()
-        return torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, _TORCH_FUSES).to(device)
+    if is_native(masks.device):
+        return torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, _TORCH_FUSES)
     return paste_masks_reference(masks, pixel_boxes, height, width, threshold)
 
 
 def paste_masks_to_rle(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5) -> RunLengths:
     """`paste_masks`, run-length encoded, without making an image: only what the boxes cover is computed.
 
-    Arguments and errors are those of `paste_masks`. Masks on another device are moved to the CPU.
+    Arguments and errors are those of `paste_masks`. Those of a GPU are made as images there, some at a time, and
+    encoded there.
     """
     masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
-    masks, pixel_boxes = masks.cpu(), pixel_boxes.cpu()
+    if masks.device.type != "cpu":
+        count = max(1, _PIXELS_AT_ONCE // max(1, height * width))
+        parts = zip(masks.split(count), boxes.split(count), strict=True)
+        return RunLengths.concatenated(
+            [masks_to_rle(paste_masks(part, of_part, image_size, threshold)) for part, of_part in parts], height, width
+        )
     if is_native(masks.device):
         runs = torch.ops.detkit.paste_masks_to_runs(masks, pixel_boxes, height, width, threshold, _TORCH_FUSES)
         return RunLengths(*runs, height, width)

@@ -234,3 +234,41 @@ def test_no_regions(kernels):
     assert crops.shape == (0, 3, 7, 7)
     (gradient,) = kernels.roi_align_backward(crops, rois, levels, [1.0], 2, [8], [8], 2, False, False)
     assert torch.equal(gradient, maps)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(0, 5, 7), (3, 1, 1), (4, 13, 1), (2, 1, 9), (5, 31, 47), (3, 0, 4), (2, 4, 0)])
+def test_masks_to_runs_and_back(kernels, shape, share):
+    masks = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < share
+    counts, offsets = kernels.masks_to_runs(masks)
+    expected_counts, expected_offsets = torch.ops.detkit.masks_to_runs(masks)
+    assert torch.equal(counts, expected_counts)
+    assert torch.equal(offsets, expected_offsets)
+    assert torch.equal(kernels.runs_to_masks(counts, offsets, *shape[1:]), masks)
+
+
+def test_runs_of_bytes_that_are_not_one(kernels):
+    masks = torch.randint(0, 3, (2, 6, 5), generator=torch.Generator().manual_seed(1), dtype=torch.uint8) * 100
+    assert torch.equal(kernels.masks_to_runs(masks)[0], torch.ops.detkit.masks_to_runs(masks)[0])
+
+
+def test_runs_that_are_empty_within_a_mask(kernels):
+    counts, offsets = torch.tensor([0, 3, 0, 0, 2, 1], dtype=torch.int32), torch.tensor([0, 6])
+    expected = torch.ops.detkit.runs_to_masks(counts, offsets, 2, 3)
+    assert torch.equal(kernels.runs_to_masks(counts, offsets, 2, 3), expected)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES[:2])
+@pytest.mark.parametrize("size", [(40, 50), (150, 90)])
+def test_paste_masks(kernels, size, dtype, fused):
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(12, 14, 14, generator=generator, dtype=dtype)
+    corners = torch.randint(-30, max(size) + 30, (12, 2, 2), generator=generator).sort(dim=1).values
+    boxes = torch.cat([corners.flatten(1)[:-1], torch.tensor([[0, 0, -1, -1]])])
+    arguments = (masks, boxes, *size, 0.5, fused)
+    pasted = kernels.paste_masks(*arguments)
+    assert torch.equal(pasted, torch.ops.detkit.paste_masks(*arguments))
+    assert pasted.any()
+    assert not pasted[-1].any()
+    assert kernels.paste_masks(masks[:0], boxes[:0], *size, 0.5, fused).shape == (0, *size)

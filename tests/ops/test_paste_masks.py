@@ -214,3 +214,17 @@ def test_compiles_as_one_graph(native):
     masks, boxes = random_masks(12, 28, generator), random_boxes(12, "mixed", 90, 80, generator)
     compiled = torch.compile(lambda masks, boxes: paste_masks(masks, boxes, (90, 80)), fullgraph=True, backend="eager")
     assert torch.equal(compiled(masks, boxes), paste_masks(masks, boxes, (90, 80)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_cuda_equals_cpu(cuda, count, dtype, monkeypatch):
+    monkeypatch.setattr("detkit.ops.paste_masks._PIXELS_AT_ONCE", 3 * 200 * 300)
+    generator = torch.Generator().manual_seed(count)
+    masks = torch.rand(count, 28, 28, generator=generator).to(dtype)
+    boxes = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values.flatten(1) * 320 - 10
+    expected = paste_masks(masks, boxes, (200, 300))
+    assert torch.equal(paste_masks(masks.to(cuda), boxes.to(cuda), (200, 300)).cpu(), expected)
+    encoded = paste_masks_to_rle(masks.to(cuda), boxes.to(cuda), (200, 300))
+    assert torch.equal(rle_to_masks(encoded), expected)

@@ -298,3 +298,32 @@ def test_operator_registration(native):
     torch.library.opcheck(ops.run_areas.default, runs)
     torch.library.opcheck(ops.run_boxes.default, (*runs, 9, 8))
     torch.library.opcheck(ops.run_iou.default, (*runs, *runs, 9, 8, torch.zeros(5, dtype=torch.bool)))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shape", [(0, 7, 9), (1, 1, 1), (12, 130, 77)])
+def test_cuda_equals_cpu(cuda, shape):
+    masks = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.4
+    encoded, expected = masks_to_rle(masks.to(cuda)), masks_to_rle(masks)
+    assert torch.equal(encoded.counts, expected.counts)
+    assert torch.equal(encoded.offsets, expected.offsets)
+    assert torch.equal(rle_to_masks(encoded, cuda).cpu(), masks)
+    too_few = RunLengths(torch.ones(1, dtype=torch.int32), torch.tensor([0, 1]), 3, 3)
+    with pytest.raises(RuntimeError, match="3 x 3"):
+        rle_to_masks(too_few, cuda)
+
+
+@pytest.mark.parametrize("counts", [[0, 1], [2, 3], [4, 0]])
+def test_concatenated_masks_are_those_of_all(counts):
+    masks = [torch.rand(count, 5, 6, generator=torch.Generator().manual_seed(1)) < 0.5 for count in counts]
+    together = RunLengths.concatenated([masks_to_rle(part) for part in masks], 5, 6)
+    assert torch.equal(rle_to_masks(together), torch.cat(masks))
+    assert torch.equal(rle_to_masks(RunLengths.concatenated([], 5, 6)), torch.zeros(0, 5, 6, dtype=torch.bool))
+
+
+def test_masks_in_the_wanted_form_come_back_as_they_are():
+    masks = torch.rand(3, 5, 6, generator=torch.Generator().manual_seed(2)) < 0.5
+    encoded = masks_to_rle(masks)
+    assert masks_to_rle(encoded) is encoded
+    assert rle_to_masks(masks) is masks
+    assert encoded.shape == (3, 5, 6)
