@@ -374,6 +374,7 @@ inline void decompress(std::string_view text, uint32_t height, uint32_t width, s
 
 inline RunLengths decompress(std::string_view text, uint32_t height, uint32_t width) {
   RunLengths result{height, width, {}};
+  result.runs.reserve(text.size());  // a run takes a character at least
   decompress(text, height, width, result.runs);
   return result;
 }

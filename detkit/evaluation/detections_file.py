@@ -98,7 +98,7 @@ def _of_well_formed(results: list, ground_truth: GroundTruth, iou_type: IouType,
         images = well_formed.column(results, lambda one: numbers[one.image_id], np.int64)
         categories = well_formed.column(results, lambda one: positions[one.category_id], np.int64)
         boxes = well_formed.table(results, attrgetter("bbox"), 4) if with_boxes else None
-        masks = _well_formed_masks(results, ground_truth) if iou_type == "segm" else None
+        masks = _well_formed_masks(results, images, ground_truth) if iou_type == "segm" else None
         keypoints = None
         if iou_type == "keypoints":
             if any(len(one.keypoints) != 3 * joints for one in results):
@@ -117,13 +117,13 @@ def _of_well_formed(results: list, ground_truth: GroundTruth, iou_type: IouType,
         return None
 
 
-def _well_formed_masks(results: list[well_formed.MaskResult], ground_truth: GroundTruth) -> Masks:
-    """The masks, if all are compressed and of the size of their images; else a ValueError or KeyError."""
-    masks = Masks.of([{"size": one.segmentation.size, "counts": one.segmentation.counts} for one in results])
-    sizes = ground_truth.image_sizes
-    if masks.sizes.tolist() != [list(sizes[one.image_id]) for one in results]:
+def _well_formed_masks(results: list[well_formed.MaskResult], images: np.ndarray, ground_truth: GroundTruth) -> Masks:
+    """The masks, if all are compressed and of the size of their `images`; else a ValueError or TypeError."""
+    sizes = well_formed.table(results, attrgetter("segmentation.size"), 2, np.int64)
+    of_images = np.array([ground_truth.image_sizes.get(one, (-1, -1)) for one in ground_truth.image_ids])
+    if not np.array_equal(sizes, of_images[images]):
         raise ValueError
-    return masks
+    return Masks.of_strings([one.segmentation.counts for one in results], sizes)
 
 
 def _packed(checked: list[dict[str, Any]], shapes: tuple[str, ...], joints: int | None) -> Found:

@@ -140,15 +140,16 @@ def _well_formed_masks(kept: list[well_formed.MaskAnnotation], sizes: dict) -> M
         image_sizes = [sizes[one.image_id] for one in kept]
         is_polygon = [isinstance(one.segmentation, list) for one in kept]
         fill = _filled_polygons if ops_backend() != "reference" else _filled_one_by_one
-        of_polygons = iter(
-            fill(
-                [one.segmentation for one, polygon in zip(kept, is_polygon, strict=True) if polygon],
-                [size for size, polygon in zip(image_sizes, is_polygon, strict=True) if polygon],
-            )
+        polygons = fill(
+            [one.segmentation for one, polygon in zip(kept, is_polygon, strict=True) if polygon],
+            [size for size, polygon in zip(image_sizes, is_polygon, strict=True) if polygon],
         )
+        if all(is_polygon):
+            return polygons
+        next_polygon = iter(range(len(polygons)))
         return Masks.of(
             [
-                next(of_polygons)
+                polygons.encoded(next(next_polygon))
                 if polygon
                 else to_rle({"size": list(one.segmentation.size), "counts": one.segmentation.counts}, size)
                 for one, size, polygon in zip(kept, image_sizes, is_polygon, strict=True)
@@ -158,7 +159,7 @@ def _well_formed_masks(kept: list[well_formed.MaskAnnotation], sizes: dict) -> M
         return None
 
 
-def _filled_polygons(objects: list[list[list[float]]], sizes: list[tuple[int, int]]) -> list[dict]:
+def _filled_polygons(objects: list[list[list[float]]], sizes: list[tuple[int, int]]) -> Masks:
     """The masks of objects, each of one or more polygons; a ValueError if one is none."""
     polygons = list(itertools.chain.from_iterable(objects))
     lengths = np.array([len(polygon) for polygon in polygons], dtype=np.int64)
@@ -169,13 +170,11 @@ def _filled_polygons(objects: list[list[list[float]]], sizes: list[tuple[int, in
     arrays = (coordinates, _offsets(lengths // 2), _offsets([len(one) for one in objects]), image_sizes)
     runs = torch.ops.detkit.polygons_to_runs(*map(torch.from_numpy, arrays))
     characters, offsets = torch.ops.detkit.runs_to_strings(*runs)
-    text = characters.numpy().tobytes()
-    begins = itertools.pairwise(offsets.tolist())
-    return [{"size": size, "counts": text[begin:end]} for size, (begin, end) in zip(sizes, begins, strict=True)]
+    return Masks(characters.numpy(), offsets.numpy(), image_sizes)
 
 
-def _filled_one_by_one(objects: list[list[list[float]]], sizes: list[tuple[int, int]]) -> list[dict]:
-    return [to_rle(one, size) for one, size in zip(objects, sizes, strict=True)]
+def _filled_one_by_one(objects: list[list[list[float]]], sizes: list[tuple[int, int]]) -> Masks:
+    return Masks.of([to_rle(one, size) for one, size in zip(objects, sizes, strict=True)])
 
 
 def _offsets(lengths: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -38,6 +38,13 @@ class Masks:
         return cls(np.frombuffer(bytearray().join(counts), dtype=np.uint8), offsets, sizes)
 
     @classmethod
+    def of_strings(cls, strings: Sequence[str], sizes: np.ndarray) -> Masks:
+        """The masks of `sizes`, int64 ``(N, 2)``, that are so encoded."""
+        offsets = np.zeros(len(strings) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, strings), np.int64, len(strings)), out=offsets[1:])
+        return cls(np.frombuffer(bytearray("".join(strings), "ascii"), dtype=np.uint8), offsets, sizes)
+
+    @classmethod
     def concatenated(cls, several: Sequence[Masks]) -> Masks:
         """All the masks of `several`, in order."""
         lengths = [np.diff(masks.offsets) for masks in several]

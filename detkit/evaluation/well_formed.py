@@ -142,7 +142,9 @@ def column(entries: Sequence[Struct], value: Callable[[Struct], object], dtype: 
     return np.fromiter(map(value, entries), dtype, len(entries))
 
 
-def table(entries: Sequence[Struct], values: Callable[[Struct], Sequence[float]], width: int) -> np.ndarray:
-    """float64 ``(N, width)`` as many values of each entry."""
-    flat = np.fromiter(itertools.chain.from_iterable(map(values, entries)), np.float64, width * len(entries))
+def table(
+    entries: Sequence[Struct], values: Callable[[Struct], Sequence[float]], width: int, dtype: type = np.float64
+) -> np.ndarray:
+    """``(N, width)`` as many values of each entry."""
+    flat = np.fromiter(itertools.chain.from_iterable(map(values, entries)), dtype, width * len(entries))
     return flat.reshape(-1, width)
