@@ -117,7 +117,7 @@ def test_keypoints_are_equal(keypoint_twins):
         assert (distance > 1e-3).float().mean() < 0.01
 
 
-@pytest.mark.parametrize("seed", [5, 6])
+@pytest.mark.parametrize("seed", [5])
 def test_keypoint_loss_and_gradient_are_equal(keypoint_twins, seed, monkeypatch):
     theirs, ours = (copy.deepcopy(model) for model in keypoint_twins)
     images, targets = _images(seed), []
