@@ -136,7 +136,7 @@ def _check_scores(boxes: Tensor, scores: Tensor) -> None:
     # A traced graph has no values to look at; the kernels then rank NaN somewhere, without harm. On CUDA a look would
     # wait for the device: there the kernel of nms looks, when it waits anyway.
     looks = not torch.compiler.is_compiling() and not (scores.is_cuda and is_native(scores.device))
-    if looks and len(scores) and math.isnan(scores.max()):  # NaN is the greatest of all, and one pass finds it
+    if looks and len(scores) and math.isnan(scores.detach().max()):  # NaN is the greatest of all, and one pass finds it
         raise InputError("scores must not be NaN: the model that made them has diverged, or they were never set")
 
 

@@ -301,3 +301,9 @@ def test_the_references_are_what_the_text_says():
     scores = torch.tensor([0.6, 0.9, 0.7, 0.8])
     assert nms_reference(boxes, scores, 0.5).tolist() == [1, 3]
     assert batched_nms_reference(boxes, scores, torch.tensor([0, 0, 1, 1]), 0.5).tolist() == [1, 3, 2]
+
+
+def test_scores_that_require_a_gradient_give_no_warning(recwarn):
+    boxes = torch.tensor([[0.0, 0, 9, 9], [20, 20, 30, 30]])
+    assert nms(boxes, torch.tensor([0.2, 0.9], requires_grad=True), 0.5).tolist() == [1, 0]
+    assert not recwarn.list
