@@ -12,6 +12,7 @@ from detkit.heads import RPN, InstanceBranch, RegionBranch
 from detkit.heads.rpn import RPNOutput
 from detkit.matching import RegionSampler
 from detkit.models.detector import Detector
+from detkit.models.loss_weights import weighted
 from detkit.models.preprocess import ShortestEdge
 from detkit.models.region_pool import RegionAlign
 from detkit.necks import Neck
@@ -100,7 +101,7 @@ class TwoStageDetector(Detector):
         for branch in self.branches.values():
             crops = self._crop(features, [sampled.boxes for sampled in foreground], branch.resolution)
             losses |= branch.losses(branch(crops), foreground, targets, batch.sizes)
-        return self._weighted(losses)
+        return weighted(losses, self.loss_weights)
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Propose, crop, answer; in pixels of the images as given."""
@@ -119,9 +120,3 @@ class TwoStageDetector(Detector):
     def _crop(self, features: list[Tensor], regions: Sequence[Tensor], resolution: int | None = None) -> Tensor:
         strides = [self.neck.strides[level] for level in self._pooled]
         return self.region_pool([features[level] for level in self._pooled], strides, regions, resolution)
-
-    def _weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        unknown = self.loss_weights.keys() - losses.keys()
-        if unknown:
-            raise InputError(f"loss_weights names {sorted(unknown)}, but the losses are {sorted(losses)}")
-        return {name: self.loss_weights.get(name, 1.0) * loss for name, loss in losses.items()}
