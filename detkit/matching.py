@@ -27,12 +27,15 @@ class Matcher:
         keep_best: also make each object's best candidates foreground (all that tie), however low their IoU; each of
             them still stands for its own best object, which may be another one.
         ignore_coverage: share of a candidate inside an ignore region from which on it is not background.
+        least_background_iou: a candidate less close than this to every object is ignored, as too easy a background
+            (Fast R-CNN, section 2.3: 0.1).
     """
 
     foreground_iou: float
     background_iou: float
     keep_best: bool = False
     ignore_coverage: float = 0.5
+    least_background_iou: float = 0.0
 
     def __call__(self, candidates: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Match `candidates` ``(R, 4)`` to the objects of `target`.
@@ -47,7 +50,7 @@ class Matcher:
         if len(boxes) and len(candidates):
             iou = box_iou(boxes, candidates)
             best_iou, indices = iou.max(dim=0)
-            states[best_iou >= self.background_iou] = IGNORED
+            states[(best_iou >= self.background_iou) | (best_iou < self.least_background_iou)] = IGNORED
             states[best_iou >= self.foreground_iou] = FOREGROUND
             if self.keep_best:
                 best_of_object = iou.amax(dim=1, keepdim=True)

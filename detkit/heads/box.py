@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from detkit.boxes import DeltaCoder
 from detkit.heads.region_branch import RegionBranch
+from detkit.heads.region_trunk import RegionTrunk, TwoFullyConnected
 from detkit.heads.rpn import smooth_l1
 from detkit.heads.selection import select_detections
 from detkit.matching import SampledRegions
@@ -22,7 +23,7 @@ class BoxOutput(NamedTuple):
 
     Args:
         logits: class logits ``(R, K + 1)``, background last.
-        deltas: box regressions from the region ``(R, K, 4)``, one for each class.
+        deltas: box regressions from the region ``(R, K, 4)``, one for each class, or ``(R, 1, 4)``, one for all.
     """
 
     logits: Tensor
@@ -30,15 +31,14 @@ class BoxOutput(NamedTuple):
 
 
 class BoxHead(RegionBranch):
-    """Two fully connected layers, then softmax classes and per-class boxes (Fast R-CNN, section 2; FPN, section 4.2).
+    """A trunk on each crop, then softmax classes and per-class boxes (Fast R-CNN, section 2; FPN, section 4.2).
 
     Args:
         in_channels: channels of a region's crop.
         resolution: height and width of a crop in cells.
         num_classes: classes without background.
-        hidden: width of the fully connected layers.
-        layer_norm: normalise after each fully connected layer; training from random weights wants it. It is by region,
-            so that it does not mind a batch with few or no regions.
+        trunk: called with a crop's channels and its resolution.
+        class_agnostic: regress one box for all classes (R-FCN, section 3; Cascade R-CNN, section 5.1).
         delta_weights: weights of the box deltas.
         score_threshold: least score of a detection.
         nms_threshold: IoU above which the less likely of two detections of a class is dropped.
@@ -50,8 +50,8 @@ class BoxHead(RegionBranch):
         in_channels: int,
         resolution: int,
         num_classes: int,
-        hidden: int = 1024,
-        layer_norm: bool = False,
+        trunk: Callable[[int, int], RegionTrunk] = TwoFullyConnected,
+        class_agnostic: bool = False,
         delta_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
         score_threshold: float = 0.05,
         nms_threshold: float = 0.5,
@@ -59,12 +59,10 @@ class BoxHead(RegionBranch):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.fc6 = nn.Linear(in_channels * resolution**2, hidden)
-        self.fc7 = nn.Linear(hidden, hidden)
-        self.norm6 = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
-        self.norm7 = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
-        self.classes = nn.Linear(hidden, num_classes + 1)
-        self.deltas = nn.Linear(hidden, num_classes * 4)
+        self.class_agnostic = class_agnostic
+        self.trunk = trunk(in_channels, resolution)
+        self.classes = nn.Linear(self.trunk.out_channels, num_classes + 1)
+        self.deltas = nn.Linear(self.trunk.out_channels, 4 if class_agnostic else num_classes * 4)
         # Fast R-CNN, section 2.3: Gaussians of standard deviation 0.01 and 0.001.
         nn.init.normal_(self.classes.weight, std=0.01)
         nn.init.normal_(self.deltas.weight, std=0.001)
@@ -77,9 +75,8 @@ class BoxHead(RegionBranch):
 
     def forward(self, region_features: Tensor) -> BoxOutput:
         """Classify and regress the crops ``(R, C, resolution, resolution)``."""
-        hidden = F.relu(self.norm6(self.fc6(region_features.flatten(1))))
-        hidden = F.relu(self.norm7(self.fc7(hidden)))
-        return BoxOutput(self.classes(hidden), self.deltas(hidden).unflatten(1, (self.num_classes, 4)))
+        vectors = self.trunk(region_features)
+        return BoxOutput(self.classes(vectors), self.deltas(vectors).unflatten(1, (-1, 4)))
 
     def losses(self, raw: BoxOutput, regions: list[SampledRegions]) -> dict[str, Tensor]:
         """``box_cls``, softmax cross-entropy, and ``box_reg``, smooth L1 of the foreground; each over all regions."""
@@ -93,15 +90,28 @@ class BoxHead(RegionBranch):
         wanted = self.coder.encode(boxes, matched_boxes)
         return {
             "box_cls": F.cross_entropy(raw.logits.float(), classes, reduction="sum") / count,
-            "box_reg": smooth_l1(raw.deltas[foreground, labels[foreground]], wanted) / count,
+            "box_reg": smooth_l1(self._of_label(raw.deltas[foreground], labels[foreground]), wanted) / count,
         }
 
     def decode(
         self, raw: BoxOutput, proposals: list[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
         """Softmax scores and decoded boxes of every class, after per-class NMS."""
-        scores = raw.logits.float().softmax(dim=1)[:, : self.num_classes]
-        boxes = self.coder.decode(torch.cat(proposals)[:, None], raw.deltas)
+        return self.select(self.scores(raw), self.boxes(raw, proposals), proposals, image_sizes)
+
+    def scores(self, raw: BoxOutput) -> Tensor:
+        """The probability of each class but background ``(R, K)``."""
+        return raw.logits.float().softmax(dim=1)[:, : self.num_classes]
+
+    def boxes(self, raw: BoxOutput, proposals: list[Tensor]) -> Tensor:
+        """The regressed boxes ``(R, K, 4)``, or ``(R, 1, 4)`` if they are for all classes."""
+        return self.coder.decode(torch.cat(proposals)[:, None], raw.deltas)
+
+    def select(
+        self, scores: Tensor, boxes: Tensor, proposals: list[Tensor], image_sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """The detections of each image from `scores` and `boxes` of all `proposals`, after per-class NMS."""
+        boxes = boxes.expand(-1, self.num_classes, -1)
         counts = [len(of_image) for of_image in proposals]
         return [
             select_detections(
@@ -109,3 +119,9 @@ class BoxHead(RegionBranch):
             )
             for of_image, score, size in zip(boxes.split(counts), scores.split(counts), image_sizes, strict=True)
         ]
+
+    def _of_label(self, deltas: Tensor, labels: Tensor) -> Tensor:
+        """The regressions ``(R, 4)`` for `labels` ``(R,)`` out of those of every class."""
+        if self.class_agnostic:
+            return deltas[:, 0]
+        return deltas[torch.arange(len(deltas), device=deltas.device), labels]

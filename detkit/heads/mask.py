@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.heads.region_branch import InstanceBranch
+from detkit.heads.region_trunk import RegionBatchNorm2d
 from detkit.matching import SampledRegions
 from detkit.ops import RunLengths, paste_masks, paste_masks_to_rle, rle_to_masks, roi_align
 from detkit.structures import Detections, Target
@@ -141,16 +142,6 @@ def _unpacked(masks: Tensor | RunLengths, objects: Tensor, device: torch.device)
 def _of_label(logits: Tensor, labels: Tensor) -> Tensor:
     """Probabilities ``(N, M, M)`` of the masks ``(N, K, M, M)`` of `labels`."""
     return logits[torch.arange(len(labels), device=labels.device), labels].float().sigmoid()
-
-
-class RegionBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that lets a batch without regions pass, which has no statistics."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise the crops ``(R, C, H, W)``."""
-        if len(x):
-            return super().forward(x)
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
 def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Module:

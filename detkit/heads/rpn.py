@@ -48,6 +48,8 @@ class RPN(nn.Module):
         candidates: the same for detection.
         proposals_for_training: proposals per image after NMS, in training.
         proposals: the same for detection.
+        score_threshold: least objectness of a proposal.
+        convolutions: 3x3 convolutions before the two outputs.
 
     Raises:
         InputError: the levels differ in channels, or `strides` or `anchor_sizes` has another number of levels.
@@ -68,6 +70,8 @@ class RPN(nn.Module):
         candidates: int = 1000,
         proposals_for_training: int = 2000,
         proposals: int = 1000,
+        score_threshold: float = 0.0,
+        convolutions: int = 1,
     ) -> None:
         super().__init__()
         if len(set(in_channels)) != 1:
@@ -81,10 +85,10 @@ class RPN(nn.Module):
         if len(set(self.anchor_generator.per_location)) != 1:
             raise InputError(f"RPN needs as many anchor sizes on every level, got {anchor_sizes}")
         channels, anchors = in_channels[0], self.anchor_generator.per_location[0]
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.convolutions = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(convolutions))
         self.objectness = nn.Conv2d(channels, anchors, 1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 1)
-        for layer in (self.conv, self.objectness, self.deltas):
+        for layer in (*self.convolutions, self.objectness, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
@@ -97,6 +101,7 @@ class RPN(nn.Module):
         self.candidates = candidates
         self.proposals_for_training = proposals_for_training
         self.proposals = proposals
+        self.score_threshold = score_threshold
 
     def forward(self, features: list[Tensor], padded_size: tuple[int, int]) -> RPNOutput:
         """Score and regress the anchors of every level.
@@ -105,7 +110,9 @@ class RPN(nn.Module):
             features: maps ``(B, C, Hi, Wi)``, finest first.
             padded_size: (height, width) of the image batch in pixels.
         """
-        hidden = [F.relu(self.conv(feature)) for feature in features]
+        hidden = features
+        for convolution in self.convolutions:
+            hidden = [F.relu(convolution(x)) for x in hidden]
         objectness = [_per_anchor(self.objectness(x), 1).squeeze(-1) for x in hidden]
         deltas = [_per_anchor(self.deltas(x), 4) for x in hidden]
         anchors = self.anchor_generator([feature.shape[-2:] for feature in features], padded_size)
@@ -168,7 +175,7 @@ class RPN(nn.Module):
         self, boxes: Tensor, scores: Tensor, levels: Tensor, image_size: tuple[int, int], count: int
     ) -> Tensor:
         boxes = clip_boxes(boxes, image_size)
-        usable = at_least(boxes, 1e-3) & scores.isfinite()
+        usable = at_least(boxes, 1e-3) & scores.isfinite() & (scores >= self.score_threshold)
         boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
         return boxes[batched_nms(boxes, scores, levels, self.nms_threshold)[:count]]
 

@@ -1,20 +1,28 @@
 """Detectors: each file wires trunk, neck and heads, and reads like its paper's figure."""
 
+from detkit.models.cascade_rcnn import CascadeRCNN
 from detkit.models.detector import Detector
+from detkit.models.fast_rcnn import FastRCNN
 from detkit.models.faster_rcnn import FasterRCNN
 from detkit.models.keypoint_rcnn import KeypointRCNN
 from detkit.models.mask_rcnn import MaskRCNN
-from detkit.models.preprocess import ShortestEdge
-from detkit.models.region_pool import RegionAlign
+from detkit.models.preprocess import OriginalSize, ShortestEdge
+from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.single_stage import SingleStageDetector
 from detkit.models.two_stage import TwoStageDetector
 
 __all__ = [
+    "CascadeRCNN",
     "Detector",
+    "FastRCNN",
     "FasterRCNN",
     "KeypointRCNN",
     "MaskRCNN",
+    "OriginalSize",
     "RegionAlign",
+    "RegionMaxPool",
+    "RegionStage",
+    "RegionWarp",
     "ShortestEdge",
     "SingleStageDetector",
     "TwoStageDetector",

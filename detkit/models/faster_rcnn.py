@@ -9,7 +9,7 @@ from detkit.backbones import Backbone
 from detkit.heads import RPN, BoxHead, InstanceBranch, RegionBranch
 from detkit.matching import RegionSampler
 from detkit.models.preprocess import ShortestEdge
-from detkit.models.region_pool import RegionAlign
+from detkit.models.region_pool import RegionAlign, RegionPool
 from detkit.models.two_stage import TwoStageDetector
 from detkit.necks import FPN, Neck
 
@@ -18,12 +18,13 @@ class FasterRCNN(TwoStageDetector):
     """Regions from a region proposal network, RoIAlign on a pyramid, one box branch.
 
     Parts that build on others are given as callables, which get the sizes of what they stand on: a class, or
-    ``functools.partial(BoxHead, hidden=256)``. In a config they are a ``class_path`` with the other ``init_args``.
+    ``functools.partial(BoxHead, class_agnostic=True)``. In a config they are a ``class_path`` with the other
+    ``init_args``.
 
     Args:
         backbone: the trunk.
         num_classes: classes without background.
-        neck: called with the trunk's channels and strides.
+        neck: called with the trunk's channels and strides; null stands on the trunk's own maps, as C4 models do.
         rpn: called with the neck's channels and strides.
         box_head: called with a crop's channels, its resolution and the number of classes.
         branches: by name, further questions about what was found, such as its mask; each called with a crop's channels
@@ -38,24 +39,25 @@ class FasterRCNN(TwoStageDetector):
         self,
         backbone: Backbone,
         num_classes: int,
-        neck: Callable[[list[int], list[int]], Neck] = FPN,
+        neck: Callable[[list[int], list[int]], Neck] | None = FPN,
         rpn: Callable[[list[int], list[int]], RPN] = RPN,
         box_head: Callable[[int, int, int], RegionBranch] = BoxHead,
         branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
-        region_pool: RegionAlign | None = None,
+        region_pool: RegionPool | None = None,
         regions_per_image: int = 512,
         preprocess: ShortestEdge | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
-        pyramid = neck(backbone.channels, backbone.strides)
+        pyramid = neck(backbone.channels, backbone.strides) if neck is not None else None
+        levels = pyramid or backbone
         region_pool = region_pool or RegionAlign()
-        channels = pyramid.channels[0]
+        channels = region_pool.out_channels(levels.channels[0])
         super().__init__(
             num_classes=num_classes,
             preprocess=preprocess or ShortestEdge(),
             backbone=backbone,
             neck=pyramid,
-            rpn=rpn(pyramid.channels, pyramid.strides),
+            rpn=rpn(levels.channels, levels.strides),
             region_sampler=replace(RegionSampler(), count=regions_per_image),
             region_pool=region_pool,
             box_head=box_head(channels, region_pool.resolution, num_classes),

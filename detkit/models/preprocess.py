@@ -114,6 +114,24 @@ class ShortestEdge(nn.Module):
         return batch
 
 
+class OriginalSize(ShortestEdge):
+    """Leaves images at their size; normalises them and pads the batch to a common size.
+
+    Args:
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+        divisor: the padded height and width are multiples of this.
+    """
+
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD, divisor: int = 1
+    ) -> None:
+        super().__init__(mean=mean, std=std, divisor=divisor)
+
+    def _resized(self, size: Sequence[int]) -> Size:
+        return size[0], size[1]
+
+
 def scaled(objects: Objects, size: Size, new_size: Size) -> Objects:
     """Boxes and keypoints of `objects` in an image of `size`, for the same image resized to `new_size`.
 
@@ -121,9 +139,18 @@ def scaled(objects: Objects, size: Size, new_size: Size) -> Objects:
     """
     if tuple(size) == tuple(new_size):
         return objects
-    ratios = [np.float32(new) / np.float32(old) for new, old in zip(new_size, size, strict=True)]
-    scale = objects.boxes.new_tensor([ratios[1], ratios[0]])
+    scale = _ratios(objects.boxes, size, new_size)
     keypoints = objects.keypoints
     if keypoints is not None:
         keypoints = torch.cat((keypoints[..., :2] * scale, keypoints[..., 2:]), dim=-1)
     return replace(objects, boxes=objects.boxes * scale.repeat(2), keypoints=keypoints)
+
+
+def scaled_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
+    """`boxes` ``(N, 4)`` in an image of `size`, for the same image resized to `new_size`."""
+    return boxes if tuple(size) == tuple(new_size) else boxes * _ratios(boxes, size, new_size).repeat(2)
+
+
+def _ratios(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
+    height, width = (np.float32(new) / np.float32(old) for new, old in zip(new_size, size, strict=True))
+    return boxes.new_tensor([width, height])

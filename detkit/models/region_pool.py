@@ -1,16 +1,51 @@
-"""Cropping regions from a feature pyramid."""
+"""What is cropped for a region: cells of a pyramid, of one map, of one map and then a trunk's last stage, or pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+import torchvision
+from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
-from detkit.ops import multilevel_roi_align
+from detkit.backbones.pretrained import load_matching, read_state_dict
+from detkit.errors import InputError
+from detkit.ops import multilevel_roi_align, roi_align, roi_pool
 
 
-class RegionAlign(nn.Module):
+class RegionPool(nn.Module):
+    """Crops of all regions of a batch, each of the same size.
+
+    Attributes:
+        resolution: height and width of a crop in cells.
+    """
+
+    resolution: int
+
+    def out_channels(self, in_channels: int) -> int:
+        """Channels of a crop from maps of `in_channels`."""
+        return in_channels
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        strides: Sequence[int],
+        regions: Sequence[Tensor],
+        resolution: int | None = None,
+    ) -> Tensor:
+        """Crops ``(R, C, resolution, resolution)`` of the `regions` ``(Ri, 4)`` of each image, in turn.
+
+        Args:
+            features: maps ``(B, C, Hi, Wi)``, finest first.
+            strides: of the maps.
+            regions: in pixels of the network's input.
+            resolution: instead of the pool's own.
+        """
+        raise NotImplementedError
+
+
+class RegionAlign(RegionPool):
     """RoIAlign on the pyramid level that suits each region's size (Mask R-CNN, section 3; FPN, eq. 1).
 
     Args:
@@ -38,23 +73,127 @@ class RegionAlign(nn.Module):
         regions: Sequence[Tensor],
         resolution: int | None = None,
     ) -> Tensor:
-        """Crops ``(R, C, resolution, resolution)`` of the `regions` ``(Ri, 4)`` of each image, in turn.
-
-        Args:
-            features: maps ``(B, C, Hi, Wi)``, finest first.
-            strides: of the maps.
-            regions: in pixels of the network's input.
-            resolution: instead of the pool's own.
-        """
-        rois = torch.cat(
-            [torch.cat((boxes.new_full((len(boxes), 1), image), boxes), dim=1) for image, boxes in enumerate(regions)]
-        )
+        """Crops from the level of each region."""
         return multilevel_roi_align(
             list(features),
-            rois,
+            _rois(regions),
             resolution or self.resolution,
             [1 / stride for stride in strides],
             self.sampling_ratio,
             aligned=self.aligned,
             canonical_size=self.canonical_size,
         )
+
+
+class RegionMaxPool(RegionPool):
+    """RoIPool on one map: the greatest feature in each cell (Fast R-CNN, section 2.1).
+
+    Args:
+        resolution: height and width of a crop in cells.
+    """
+
+    def __init__(self, resolution: int = 7) -> None:
+        super().__init__()
+        self.resolution = resolution
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        strides: Sequence[int],
+        regions: Sequence[Tensor],
+        resolution: int | None = None,
+    ) -> Tensor:
+        """Crops from the only map."""
+        return roi_pool(_only_map(features, strides), _rois(regions), resolution or self.resolution, 1 / strides[0])
+
+
+class RegionStage(RegionPool):
+    """Crops that go through the last stage of a ResNet, as all branches of a C4 model share it (He 2015, appendix A).
+
+    The stage has stride 2: crops of twice the resolution go in.
+
+    Args:
+        pool: cuts out what goes into the stage.
+        name: the ResNet of torchvision whose ``layer4`` it is.
+        weights: ``DEFAULT`` for torchvision's best, the path of a weights file of the whole net, or nothing.
+        frozen_batch_norm: use batch norm with its stored statistics, not trained.
+    """
+
+    def __init__(
+        self, pool: RegionPool, name: str = "resnet50", weights: str | None = None, frozen_batch_norm: bool = True
+    ) -> None:
+        super().__init__()
+        net = torchvision.models.get_model(name, weights="DEFAULT" if weights == "DEFAULT" else None)
+        if not isinstance(net, torchvision.models.ResNet):
+            raise InputError(f"RegionStage takes the last stage of a ResNet, not of {name!r}")
+        if weights not in (None, "DEFAULT"):
+            load_matching(net, read_state_dict(weights), source=str(weights))
+        self.pool = pool
+        self.stage = freeze_batch_norm_2d(net.layer4) if frozen_batch_norm else net.layer4
+        self.resolution = pool.resolution // 2
+        self._channels = net.fc.in_features
+
+    def out_channels(self, in_channels: int) -> int:
+        """Channels of the stage."""
+        return self._channels
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        strides: Sequence[int],
+        regions: Sequence[Tensor],
+        resolution: int | None = None,
+    ) -> Tensor:
+        """Crops of the only map, after the stage."""
+        return self.stage(self.pool(features, strides, regions, 2 * (resolution or self.resolution)))
+
+
+class RegionWarp(RegionPool):
+    """The pixels of a region, warped to a square whatever its shape (R-CNN, section 2.1 and appendix A).
+
+    The region is widened so that in the warped square there are `context` pixels of surroundings on each side; what
+    lies outside the image is the mean colour.
+
+    Args:
+        resolution: height and width of the square in pixels; 227 for AlexNet.
+        context: pixels of surroundings.
+    """
+
+    def __init__(self, resolution: int = 227, context: int = 16) -> None:
+        super().__init__()
+        if not 0 <= 2 * context < resolution:
+            raise InputError(f"RegionWarp: {context} pixels of context on each side leave nothing of {resolution}")
+        self.resolution = resolution
+        self.context = context
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        strides: Sequence[int],
+        regions: Sequence[Tensor],
+        resolution: int | None = None,
+    ) -> Tensor:
+        """Crops of the normalised images, which are the only map."""
+        size = resolution or self.resolution
+        widened = [_widened(boxes, size / (size - 2 * self.context)) for boxes in regions]
+        # One sample at the middle of each cell is bilinear resizing; normalised, the mean colour is 0.
+        return roi_align(_only_map(features, strides), _rois(widened), size, 1 / strides[0], 1, aligned=True)
+
+
+def _rois(regions: Sequence[Tensor]) -> Tensor:
+    """``(R, 5)``: the image of each region before its box."""
+    return torch.cat(
+        [torch.cat((boxes.new_full((len(boxes), 1), image), boxes), dim=1) for image, boxes in enumerate(regions)]
+    )
+
+
+def _only_map(features: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
+    if len(features) != 1:
+        raise InputError(f"crops are cut from one map here, but there are maps with strides {list(strides)}")
+    return features[0]
+
+
+def _widened(boxes: Tensor, factor: float) -> Tensor:
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    halves = (boxes[:, 2:] - boxes[:, :2]) * (factor / 2)
+    return torch.cat((centres - halves, centres + halves), dim=1)

@@ -22,7 +22,10 @@ FASTER_RCNN = {
                 "proposals_for_training": 40,
             },
         },
-        "box_head": {"class_path": "BoxHead", "init_args": {"hidden": 16}},
+        "box_head": {
+            "class_path": "BoxHead",
+            "init_args": {"trunk": {"class_path": "TwoFullyConnected", "init_args": {"hidden": 16}}},
+        },
         "regions_per_image": 16,
         "preprocess": {"class_path": "ShortestEdge", "init_args": {"min_size": 64, "max_size": 96}},
     },

@@ -1,11 +1,12 @@
 """The box branch on raw outputs made by hand."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from detkit.heads import BoxHead
+from detkit.heads import BoxHead, TwoFullyConnected
 from detkit.heads.box import BoxOutput
 from detkit.matching import SampledRegions
 from detkit.ops import box_iou
@@ -13,12 +14,13 @@ from detkit.structures import Detections
 
 SEEDS = [0, 1, 2]
 CLASSES = 5
+SMALL = partial(TwoFullyConnected, hidden=16)
 SIZE = (200, 300)
 
 
 def _head(**options):
     torch.manual_seed(0)
-    return BoxHead(in_channels=3, resolution=4, num_classes=CLASSES, hidden=16, **options)
+    return BoxHead(in_channels=3, resolution=4, num_classes=CLASSES, trunk=SMALL, **options)
 
 
 def _boxes(count, seed):

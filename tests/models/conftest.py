@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from detkit.backbones import Backbone
-from detkit.heads import RPN, BoxHead
+from detkit.heads import RPN, BoxHead, TwoFullyConnected
 from detkit.models import FasterRCNN, RegionAlign, ShortestEdge
 from detkit.necks import FPN
 from detkit.structures import Target
@@ -55,7 +55,7 @@ def make_model():
                 proposals_for_training=100,
                 proposals=20,
             ),
-            "box_head": partial(BoxHead, hidden=64, score_threshold=score_threshold),
+            "box_head": partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=64), score_threshold=score_threshold),
             "region_pool": RegionAlign(canonical_size=64),
             "regions_per_image": 64,
             "preprocess": ShortestEdge(min_size=96, max_size=160),

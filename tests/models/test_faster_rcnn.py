@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from detkit.errors import InputError
-from detkit.heads import RPN, BoxHead
+from detkit.heads import RPN, BoxHead, TwoFullyConnected
 from detkit.models import FasterRCNN, ShortestEdge
 from detkit.necks import FPN
 from detkit.ops import box_iou
@@ -262,7 +262,10 @@ class TestParts:
             return build
 
         neck = partial(FPN, out_channels=8, extra_level=False)
-        make_model(neck=spy("neck", neck), box_head=spy("box_head", partial(BoxHead, hidden=8)))
+        make_model(
+            neck=spy("neck", neck),
+            box_head=spy("box_head", partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=8))),
+        )
         assert asked == {"neck": ([32, 32, 32], [4, 8, 16]), "box_head": (8, 7, 3)}
 
     def test_the_extra_level_proposes_but_is_not_cropped(self, make_model, pictures):

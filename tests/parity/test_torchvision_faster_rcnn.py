@@ -22,9 +22,9 @@ PARAMETERS = {  # one of every part, by our and by torchvision's name
     "backbone.trunk.conv1.weight": "backbone.body.conv1.weight",
     "neck.output.0.weight": "backbone.fpn.layer_blocks.0.0.weight",
     "neck.lateral.3.bias": "backbone.fpn.inner_blocks.3.0.bias",
-    "rpn.conv.weight": "rpn.head.conv.0.0.weight",
+    "rpn.convolutions.0.weight": "rpn.head.conv.0.0.weight",
     "rpn.deltas.bias": "rpn.head.bbox_pred.bias",
-    "box_head.fc6.weight": "roi_heads.box_head.fc6.weight",
+    "box_head.trunk.fc6.weight": "roi_heads.box_head.fc6.weight",
 }
 
 
