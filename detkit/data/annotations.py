@@ -1,7 +1,6 @@
 """A COCO annotation file, checked and packed into a few numpy arrays.
 
-Millions of small Python objects would be copied into every worker process as their reference counts change; a
-handful of arrays stays shared. Format: Lin et al., "Microsoft COCO", 2014, https://cocodataset.org/#format-data.
+Format: Lin et al., "Microsoft COCO", 2014, https://cocodataset.org/#format-data.
 """
 
 from __future__ import annotations
@@ -10,93 +9,18 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from detkit.data.packed import PackedAnnotations, PackedJson
 from detkit.errors import InputError
 from detkit.structures import Category
 
 logger = logging.getLogger(__name__)
 
 OnBad = Literal["error", "skip"]
-
-
-@dataclass(frozen=True)
-class PackedJson:
-    """Any list of JSON values in two arrays: the text of value i is ``text[offsets[i]:offsets[i + 1]]``."""
-
-    text: np.ndarray
-    offsets: np.ndarray
-
-    @classmethod
-    def pack(cls, values: Sequence[Any]) -> PackedJson:
-        """Pack the values; ``None`` is a value too."""
-        texts = [json.dumps(value, separators=(",", ":")).encode() for value in values]
-        offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts], dtype=np.int64)])
-        return cls(np.frombuffer(b"".join(texts), np.uint8), offsets.astype(np.int64))
-
-    def __getitem__(self, index: int) -> Any:
-        return json.loads(self.text[self.offsets[index] : self.offsets[index + 1]].tobytes())
-
-    def select(self, keep: np.ndarray) -> PackedJson:
-        """The values at the indices `keep`."""
-        return PackedJson.pack([self[index] for index in keep])
-
-
-@dataclass(frozen=True)
-class PackedAnnotations:
-    """What `read_annotations` returns: n images, m annotations ordered by image.
-
-    Args:
-        categories: sorted by id; an annotation's label is the position in this list.
-        keypoint_names: the J names of the first category that has keypoints.
-        image_ids: ``(n,)`` int64 or str.
-        file_names: ``(n,)`` str, relative to the images folder.
-        image_sizes: ``(n, 2)`` int64 height and width in pixels.
-        offsets: ``(n + 1,)``; the annotations of image i are ``offsets[i]:offsets[i + 1]``.
-        boxes: ``(m, 4)`` float32 ``x1 y1 x2 y2`` in pixels, clipped to the image.
-        labels: ``(m,)`` int64.
-        areas: ``(m,)`` float32 in square pixels.
-        iscrowd: ``(m,)`` bool, crowd or ignore.
-        segmentations: m polygons or RLEs as in the file, or None where not asked for.
-        keypoints: ``(m, J, 3)`` float32, or None where not asked for.
-        dropped: ids of the annotations that were left out because of a bad box.
-    """
-
-    categories: list[Category]
-    keypoint_names: list[str]
-    image_ids: np.ndarray
-    file_names: np.ndarray
-    image_sizes: np.ndarray
-    offsets: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    areas: np.ndarray
-    iscrowd: np.ndarray
-    segmentations: PackedJson | None
-    keypoints: np.ndarray | None
-    dropped: list[Any]
-
-    def select_images(self, keep: np.ndarray) -> PackedAnnotations:
-        """The same with only the images at the indices `keep`."""
-        spans = [np.arange(self.offsets[index], self.offsets[index + 1]) for index in keep]
-        rows = np.concatenate([np.zeros(0, np.int64), *spans])
-        return replace(
-            self,
-            image_ids=self.image_ids[keep],
-            file_names=self.file_names[keep],
-            image_sizes=self.image_sizes[keep],
-            offsets=np.concatenate([[0], np.cumsum([len(span) for span in spans])]).astype(np.int64),
-            boxes=self.boxes[rows],
-            labels=self.labels[rows],
-            areas=self.areas[rows],
-            iscrowd=self.iscrowd[rows],
-            segmentations=None if self.segmentations is None else self.segmentations.select(rows),
-            keypoints=None if self.keypoints is None else self.keypoints[rows],
-        )
 
 
 def read_annotations(
@@ -118,8 +42,18 @@ def read_annotations(
     Raises:
         InputError: the file is no COCO annotation file, or contradicts itself; the message names the ids.
     """
-    path = Path(path)
-    content = read_json(path)
+    return pack_annotations(read_json(path), Path(path), size_of, with_masks, with_keypoints, on_bad_box)
+
+
+def pack_annotations(
+    content: dict[str, Any],
+    path: Path,
+    size_of: Callable[[str], tuple[int, int]],
+    with_masks: bool = False,
+    with_keypoints: bool = False,
+    on_bad_box: OnBad = "error",
+) -> PackedAnnotations:
+    """As `read_annotations`, of the content of a COCO file; `path` is what messages name."""
     categories = _categories(content["categories"], path)
     images = _images(content["images"], path, size_of)
     annotations = content["annotations"]
@@ -146,6 +80,7 @@ def read_annotations(
         iscrowd=np.array([bool(a.get("iscrowd")) or bool(a.get("ignore")) for a in chosen], dtype=bool),
         segmentations=_segmentations(chosen, path) if with_masks else None,
         keypoints=_keypoints(chosen, content["categories"], path) if with_keypoints else None,
+        difficult=_difficult(chosen),
         dropped=[annotations[index].get("id", index) for index in np.flatnonzero(bad)],
     )
 
@@ -295,6 +230,12 @@ def _settle_bad_boxes(annotations: list[dict], bad: np.ndarray, path: Path, on_b
             raise InputError(f"{what}; correct them, or leave them out with --data.on_bad_box skip")
         logger.warning("%s; they were left out", what)
     return np.flatnonzero(~bad)
+
+
+def _difficult(annotations: list[dict]) -> np.ndarray | None:
+    if not any("difficult" in annotation for annotation in annotations):
+        return None
+    return np.array([bool(annotation.get("difficult")) for annotation in annotations], dtype=bool)
 
 
 def _areas(annotations: list[dict], boxes: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.augmentation import Augmentation
-from detkit.data.coco import CocoDataset
+from detkit.data.dataset import DetectionDataset
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.ops import RunLengths, masks_to_rle
@@ -39,7 +39,7 @@ class TrainingDataset(Dataset):
         seed: of the variation.
     """
 
-    def __init__(self, dataset: CocoDataset, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+    def __init__(self, dataset: DetectionDataset, augmentation: Augmentation | None = None, seed: int = 0) -> None:
         self.dataset = dataset
         self.augmentation = augmentation
         self.seed = seed
