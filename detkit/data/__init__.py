@@ -3,21 +3,30 @@
 from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
 from detkit.data.datamodule import DataModule
+from detkit.data.dataset import DetectionDataset
+from detkit.data.formats import format_of, open_split
 from detkit.data.loading import Loader, TrainingDataset, collate, measure_loader
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
+from detkit.data.voc import VocDataset
+from detkit.data.yolo_txt import YoloDataset
 
 __all__ = [
     "Augmentation",
     "CocoDataset",
     "DataModule",
+    "DetectionDataset",
     "EvaluationSampler",
     "Loader",
     "ShapesOptions",
     "TrainingBatchSampler",
     "TrainingDataset",
+    "VocDataset",
+    "YoloDataset",
     "collate",
     "draw_shapes",
     "find_split",
+    "format_of",
     "measure_loader",
+    "open_split",
 ]

@@ -10,6 +10,8 @@ import lightning
 from detkit.data.annotations import OnBad
 from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
+from detkit.data.dataset import DetectionDataset
+from detkit.data.formats import Format, open_split
 from detkit.data.loading import Loader, TrainingDataset
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes, folder_name
@@ -22,14 +24,16 @@ SHAPES_FOLDER = Path("runs/data")
 
 
 class DataModule(lightning.LightningDataModule):
-    """Training and evaluation batches of a COCO folder, or of the drawn `Shapes` where no folder is given.
+    """Training and evaluation batches of a folder with COCO, VOC or YOLO annotations, or, without one, of the drawn
+    `Shapes`.
 
     A batch is ``(images, targets)``: a list of uint8 RGB ``(3, H, W)`` of any size and a list of `Target`. Give the
     trainer ``use_distributed_sampler=False``: the samplers here know the ranks.
 
     Args:
-        root: folder with ``images/`` and ``annotations/`` (see `find_split` for the names). None: draw `shapes` under
-            ``runs/data``.
+        root: folder with ``images/`` and ``annotations/`` (see `find_split` for the names), VOC folder, or YOLO folder
+            or its ``data.yaml``. None: draw `shapes` under ``runs/data``.
+        format: what `root` holds: coco, voc or yolo; null: found out.
         shapes: what is drawn where `root` is None.
         train_images: images folder of the training split, instead of the one found under `root`.
         train_annotations: annotation file of the training split, instead of the one found under `root`.
@@ -37,6 +41,9 @@ class DataModule(lightning.LightningDataModule):
         val_annotations: as `train_annotations`, for the validation split.
         test_images: as `train_images`, for the test split.
         test_annotations: as `train_annotations`, for the test split.
+        train_split: what `root` calls the split to train on; VOC's papers take ``trainval``.
+        val_split: what `root` calls the split ``val``.
+        class_names: of VOC, the classes in the order of their labels; null: see `VocDataset`.
         eval_split: the split that is evaluated, during training and after.
         batch_size: images per process and training step.
         eval_batch_size: images per process and evaluation step; None: as `batch_size`.
@@ -61,6 +68,7 @@ class DataModule(lightning.LightningDataModule):
     def __init__(
         self,
         root: Path | None = None,
+        format: Format | None = None,
         shapes: ShapesOptions = ShapesOptions(),  # noqa: B008 (frozen)
         train_images: Path | None = None,
         train_annotations: Path | None = None,
@@ -68,6 +76,9 @@ class DataModule(lightning.LightningDataModule):
         val_annotations: Path | None = None,
         test_images: Path | None = None,
         test_annotations: Path | None = None,
+        train_split: str = "train",
+        val_split: str = "val",
+        class_names: list[str] | None = None,
         eval_split: Literal["val", "test"] = "val",
         batch_size: int = 2,
         eval_batch_size: int | None = None,
@@ -89,6 +100,9 @@ class DataModule(lightning.LightningDataModule):
         if num_workers < 0:
             raise InputError(f"data.num_workers must be at least 0, got {num_workers}")
         self.root = None if root is None else Path(root)
+        self.format = format
+        self.split_names: dict[Split, str] = {"train": train_split, "val": val_split, "test": "test"}
+        self.class_names = class_names
         self.shapes = shapes
         self.given_paths: dict[Split, tuple[Path | None, Path | None]] = {
             "train": (train_images, train_annotations),
@@ -106,11 +120,11 @@ class DataModule(lightning.LightningDataModule):
         self.on_bad_box = on_bad_box
         self.seed = seed
         self.skip_batches = 0
-        self._datasets: dict[Split, CocoDataset] = {}
+        self._datasets: dict[Split, DetectionDataset] = {}
 
     @property
     def categories(self) -> list[Category]:
-        """The classes of the training split, sorted by id; the position is the label. Reads the annotation file."""
+        """The classes of the training split, sorted by id; the position is the label. Reads the annotations."""
         return self.train_dataset.categories
 
     @property
@@ -119,31 +133,23 @@ class DataModule(lightning.LightningDataModule):
         return len(self.categories)
 
     @property
-    def train_dataset(self) -> CocoDataset:
+    def train_dataset(self) -> DetectionDataset:
         """The training split, not varied."""
         return self.dataset("train")
 
     @property
-    def eval_dataset(self) -> CocoDataset:
+    def eval_dataset(self) -> DetectionDataset:
         """The split that is evaluated: what `val_dataloader` runs over."""
         return self.dataset(self.eval_split)
 
-    def dataset(self, split: Split) -> CocoDataset:
+    def dataset(self, split: Split) -> DetectionDataset:
         """A split, read at the first call.
 
         Raises:
             InputError: the split is missing or wrong.
         """
         if split not in self._datasets:
-            images, annotations = self._paths(split)
-            self._datasets[split] = CocoDataset(
-                images,
-                annotations,
-                with_masks=self.with_masks,
-                with_keypoints=self.with_keypoints,
-                on_bad_image=self.on_bad_image,
-                on_bad_box=self.on_bad_box,
-            )
+            self._datasets[split] = self._open(split)
         return self._datasets[split]
 
     def prepare_data(self) -> None:
@@ -182,22 +188,29 @@ class DataModule(lightning.LightningDataModule):
     def _drawn(self) -> Path:
         return draw_shapes(SHAPES_FOLDER / folder_name(self.shapes), self.shapes)
 
-    def _paths(self, split: Split) -> tuple[Path, Path]:
+    def _open(self, split: Split) -> DetectionDataset:
         images, annotations = self.given_paths[split]
+        reading = {
+            "with_masks": self.with_masks,
+            "with_keypoints": self.with_keypoints,
+            "on_bad_image": self.on_bad_image,
+            "on_bad_box": self.on_bad_box,
+        }
         if images and annotations:
-            return Path(images), Path(annotations)
-        if self._draws():
-            return find_split(self._drawn(), split)
-        if self.root is None:
+            return CocoDataset(images, annotations, **reading)
+        if self.root is None and not self._draws():
             missing = [
                 f"data.{split}_{kind}" for kind, path in (("images", images), ("annotations", annotations)) if not path
             ]
             raise InputError(f"give {' and '.join(missing)}, or data.root to find the {split} split there")
-        found_images, found_annotations = find_split(self.root, split)
-        return Path(images or found_images), Path(annotations or found_annotations)
+        root, name = self.root or self._drawn(), self.split_names[split]
+        if images or annotations:
+            found_images, found_annotations = find_split(root, name)
+            return CocoDataset(images or found_images, annotations or found_annotations, **reading)
+        return open_split(root, name, self.format, self.class_names, **reading)
 
 
-def _check_same_categories(first: CocoDataset, second: CocoDataset) -> None:
+def _check_same_categories(first: DetectionDataset, second: DetectionDataset) -> None:
     names, others = ([category.name for category in dataset.categories] for dataset in (first, second))
     if names != others:
         raise InputError(

@@ -97,7 +97,7 @@ def _default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> No
     path = checkpoint_path(checkpoint if isinstance(checkpoint, str) else checkpoint[0])
     data = dict(read_checkpoint(path)["detkit"].get("config", {}).get("data", {}))
     if "--data.root" in options:
-        data.update(dict.fromkeys(EXPLICIT_PATHS))
+        data.update(dict.fromkeys((*EXPLICIT_PATHS, "format")))
     known = {action.dest for action in parser._actions}
     parser.set_defaults({key: value for key, value in _flat("data", data, known) if key in known})
 

@@ -1,0 +1,64 @@
+"""Which format a folder of annotated images has, and the data set of one of its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from detkit.data.annotations import OnBad
+from detkit.data.coco import CocoDataset, find_split
+from detkit.data.dataset import DetectionDataset
+from detkit.data.voc import VocDataset, is_voc
+from detkit.data.yolo_txt import YoloDataset, is_yolo
+from detkit.errors import InputError
+
+Format = Literal["coco", "voc", "yolo"]
+
+
+def format_of(root: Path) -> Format:
+    """The format of a folder, by what is in it; ``coco`` where it is neither VOC nor YOLO.
+
+    A folder with a ``data.yaml`` is YOLO's, one with ``Annotations/*.xml`` VOC's, also where these are one level down.
+    """
+    if is_yolo(root):
+        return "yolo"
+    return "voc" if is_voc(root) else "coco"
+
+
+def open_split(
+    root: Path,
+    split: str,
+    format: Format | None = None,
+    class_names: Sequence[str] | None = None,
+    with_masks: bool = False,
+    with_keypoints: bool = False,
+    on_bad_image: OnBad = "error",
+    on_bad_box: OnBad = "error",
+) -> DetectionDataset:
+    """A split of a folder in any of the formats; see `CocoDataset`, `VocDataset` and `YoloDataset`.
+
+    Args:
+        root: the folder; of YOLO, its ``data.yaml`` too.
+        split: such as ``train``.
+        format: None: what `format_of` says.
+        class_names: of VOC, see `VocDataset`.
+        with_masks: see `CocoDataset`.
+        with_keypoints: see `CocoDataset`; the other formats have none.
+        on_bad_image: see `CocoDataset`.
+        on_bad_box: see `CocoDataset`.
+
+    Raises:
+        InputError: the split is missing or wrong, or the format does not have what is asked for.
+    """
+    format = format or format_of(root)
+    if format == "coco":
+        images, annotations = find_split(root, split)
+        return CocoDataset(images, annotations, with_masks, with_keypoints, on_bad_image, on_bad_box)
+    if with_keypoints:
+        raise InputError(
+            f"{root}: this is a {format.upper()} folder, from which no keypoints are read; give COCO's JSON"
+        )
+    if format == "voc":
+        return VocDataset(root, split, class_names, with_masks, on_bad_image, on_bad_box)
+    return YoloDataset(root, split, with_masks, on_bad_image, on_bad_box)
