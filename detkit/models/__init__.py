@@ -6,7 +6,7 @@ from detkit.models.fast_rcnn import FastRCNN
 from detkit.models.faster_rcnn import FasterRCNN
 from detkit.models.keypoint_rcnn import KeypointRCNN
 from detkit.models.mask_rcnn import MaskRCNN
-from detkit.models.preprocess import OriginalSize, ShortestEdge
+from detkit.models.preprocess import Letterbox, OriginalSize, ShortestEdge, Stretch
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.single_stage import SingleStageDetector
 from detkit.models.two_stage import TwoStageDetector
@@ -17,6 +17,7 @@ __all__ = [
     "FastRCNN",
     "FasterRCNN",
     "KeypointRCNN",
+    "Letterbox",
     "MaskRCNN",
     "OriginalSize",
     "RegionAlign",
@@ -25,5 +26,6 @@ __all__ = [
     "RegionWarp",
     "ShortestEdge",
     "SingleStageDetector",
+    "Stretch",
     "TwoStageDetector",
 ]

@@ -132,6 +132,118 @@ class OriginalSize(ShortestEdge):
         return size[0], size[1]
 
 
+class Letterbox(ShortestEdge):
+    """Resizes images until they touch two sides of a fixed size, and centres them on gray, as darknet does.
+
+    Boxes count the border as half of what is free on each side, also where an odd pixel lies on one of them: so does
+    darknet.
+
+    Args:
+        size: (height, width) of the network's input.
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (416, 416),
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> None:
+        super().__init__(mean=mean, std=std)
+        self.size = size
+
+    def forward(self, images: Sequence[Tensor]) -> Batch:
+        """The batch of `images`, each ``(3, H, W)`` uint8 or float in [0, 1]; the border counts as part of them."""
+        batch = torch.full((len(images), 3, *self.size), 0.5, device=self.mean.device)
+        for row, image in zip(batch, images, strict=True):
+            image = image.to(batch.device, non_blocking=True)
+            image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+            height, width = self._resized(image.shape[-2:])
+            top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
+            row[:, top : top + height, left : left + width] = corner_resize(image, (height, width))
+        given_sizes = [tuple(image.shape[-2:]) for image in images]
+        return Batch((batch - self.mean) / self.std, [self.size] * len(images), given_sizes)
+
+    def targets(self, targets: Sequence[Target], batch: Batch) -> list[Target]:
+        """`targets`, in pixels of the images as given, in pixels of `batch`."""
+        moved = []
+        for target, given in zip(targets, batch.given_sizes, strict=True):
+            fitted = self._resized(given)
+            moved.append(shifted(scaled(target.to(batch.images.device), given, fitted), self._border(fitted)))
+        return moved
+
+    def restore(self, detections: Sequence[Detections], batch: Batch) -> list[Detections]:
+        """`detections` in pixels of `batch`, in pixels of the images as given."""
+        restored = []
+        for found, given in zip(detections, batch.given_sizes, strict=True):
+            fitted = self._resized(given)
+            left, top = self._border(fitted)
+            restored.append(scaled(shifted(found, (-left, -top)), fitted, given))
+        return restored
+
+    def _resized(self, size: Sequence[int]) -> Size:
+        # Compared in float32 and rounded down, as darknet does.
+        height, width = self.size
+        if np.float32(width) / np.float32(size[1]) < np.float32(height) / np.float32(size[0]):
+            return max(1, size[0] * width // size[1]), width
+        return height, max(1, size[1] * height // size[0])
+
+    def _border(self, fitted: Size) -> tuple[float, float]:
+        """Width of the border at the left and at the top."""
+        return (self.size[1] - fitted[1]) / 2, (self.size[0] - fitted[0]) / 2
+
+
+class Stretch(Letterbox):
+    """Resizes images to a fixed size whatever their aspect, as the first YOLO does.
+
+    Args:
+        size: (height, width) of the network's input.
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+    """
+
+    def _resized(self, size: Sequence[int]) -> Size:
+        return self.size
+
+
+def corner_resize(image: Tensor, size: Size) -> Tensor:
+    """`image` ``(C, H, W)`` in `size`, bilinear with corner pixels on corner pixels: darknet's ``resize_image``.
+
+    Darknet adds nothing to the last row from below, so where rounding puts that row a hair above the image's last one
+    it is dark; networks of the world were trained so, and this does the same.
+    """
+    height, width = image.shape[-2:]
+    first, share = _positions(width, size[1], image)
+    # The last column alone is taken as it is.
+    first[-1], share[-1] = width - 1, 0
+    image = (1 - share) * image[:, :, first] + share * image[:, :, (first + 1).clamp(max=width - 1)]
+    first, share = _positions(height, size[0], image)
+    below = share[:, None].clone()
+    below[-1] = 0
+    return (1 - share[:, None]) * image[:, first] + below * image[:, (first + 1).clamp(max=height - 1)]
+
+
+def _positions(length: int, new_length: int, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each new pixel the old one before it, and its distance from that one."""
+    step = np.float32(length - 1) / np.float32(max(new_length - 1, 1))
+    positions = np.arange(new_length, dtype=np.float32) * step
+    first = positions.astype(np.int64)
+    share = torch.from_numpy(positions - first.astype(np.float32)).to(image.device, non_blocking=True)
+    return torch.from_numpy(first).to(image.device, non_blocking=True), share
+
+
+def shifted(objects: Objects, offset: tuple[float, float]) -> Objects:
+    """Boxes and keypoints of `objects`, moved by `offset` (x, y)."""
+    if offset == (0, 0):
+        return objects
+    offset = objects.boxes.new_tensor(offset)
+    keypoints = objects.keypoints
+    if keypoints is not None:
+        keypoints = torch.cat((keypoints[..., :2] + offset, keypoints[..., 2:]), dim=-1)
+    return replace(objects, boxes=objects.boxes + offset.repeat(2), keypoints=keypoints)
+
+
 def scaled(objects: Objects, size: Size, new_size: Size) -> Objects:
     """Boxes and keypoints of `objects` in an image of `size`, for the same image resized to `new_size`.
 
