@@ -15,7 +15,7 @@ from detkit.errors import InputError
 USAGE = """usage: detkit train|eval|predict [--help] ...
 
   train     train a detector on images with COCO annotations
-  eval      compute COCO's numbers of a checkpoint or of a file of detections
+  eval      compute COCO's or VOC's numbers of a checkpoint or of a file of detections
   predict   detect in images, folders and videos
 
 `detkit COMMAND --help` tells more. Set DETKIT_DEBUG=1 to see where an error comes from."""

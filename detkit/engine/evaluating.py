@@ -1,4 +1,4 @@
-"""``detkit eval``: COCO's numbers of a checkpoint, or of a file of detections."""
+"""``detkit eval``: COCO's or VOC's numbers of a checkpoint, or of a file of detections."""
 
 from __future__ import annotations
 
@@ -19,20 +19,30 @@ from detkit.engine.command import check_precision, command_parser, parse, write_
 from detkit.engine.module import DetectionModule
 from detkit.engine.progress import progress_bar, quiet_lightning
 from detkit.errors import InputError
-from detkit.evaluation import CocoEvaluation, CocoEvaluator, analyse_errors, bootstrap
-from detkit.evaluation.detections_file import evaluate_detections_file
+from detkit.evaluation import (
+    CocoEvaluation,
+    CocoEvaluator,
+    VocEvaluation,
+    VocEvaluator,
+    analyse_errors,
+    bootstrap,
+)
+from detkit.evaluation.detections_file import evaluate_detections_file, read_detections
 from detkit.evaluation.evaluation import Backend
-from detkit.evaluation.ground_truth import IouType
+from detkit.evaluation.ground_truth import IouType, read_ground_truth
 from detkit.evaluation.report import (
     coco_table,
     error_table,
     interval_table,
     per_class_table,
     plot_precision_recall,
+    voc_table,
     write_metrics,
 )
+from detkit.evaluation.voc import VocProtocol, evaluate_voc
+from detkit.structures import Category
 
-DESCRIPTION = """Compute COCO's numbers.
+DESCRIPTION = """Compute COCO's numbers, or PASCAL VOC's.
 
 Of a checkpoint, on the data that it was trained with or on another folder with the same classes; or, without a model,
 of a file of detections in COCO's results format.
@@ -41,7 +51,10 @@ examples:
   tools/eval.py --checkpoint runs/shapes/best.ckpt --out metrics.json
   tools/eval.py --checkpoint runs/shapes/best.ckpt --data.root my/folder --split test --per_class
   tools/eval.py --annotations ground_truth.json --detections detections.json --iou_type segm
+  tools/eval.py --checkpoint runs/voc/best.ckpt --data.root VOCdevkit/VOC2007 --split test --protocol voc2007
   tools/eval.py --checkpoint runs/shapes/best.ckpt --bootstrap 1000 --errors --curves curves.png"""
+
+Evaluation = CocoEvaluation | VocEvaluation
 
 EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "annotations")]
 
@@ -52,6 +65,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
     add_arguments(parser)
     _default_to_training_data(parser, argv)
     config = parse(parser, argv)
+    _check_protocol(config)
     if config.errors and config.iou_type == ["keypoints"]:
         raise InputError("--errors is of boxes and masks; choose --iou_type bbox or segm.")
     if (config.checkpoint is None) == (config.detections is None):
@@ -61,12 +75,30 @@ def evaluate_command(argv: Sequence[str]) -> None:
         _report(evaluations, config)
 
 
+def _check_protocol(config: Namespace) -> None:
+    """VOC judges boxes, and what else is computed is of COCO's evaluation."""
+    if config.protocol == "coco":
+        return
+    given = {
+        "--iou_type": config.iou_type != ["bbox"],
+        "--bootstrap": config.bootstrap,
+        "--errors": config.errors,
+        "--curves": config.curves,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise InputError(f"{option} is of COCO's evaluation: leave it out, or --protocol {config.protocol}.")
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--checkpoint", type=str | None, help="a checkpoint, or a run's folder")
     parser.add_argument("--annotations", type=str | None, help="without a checkpoint: the ground truth")
     parser.add_argument("--detections", type=str | None, help="without a checkpoint: detections in COCO's format")
     parser.add_argument("--split", type=Literal["val", "test"], default="val", help="the part of the data to use")
+    parser.add_argument(
+        "--protocol", type=Literal["coco", VocProtocol], default="coco", help="COCO's numbers, or PASCAL VOC's of boxes"
+    )
     parser.add_argument("--iou_type", type=IouType, nargs="+", default=["bbox"], help="what to compare")
     parser.add_argument(
         "--keypoint_sigmas", type=list[float] | None, help="of each keypoint; null: COCO's, of a person"
@@ -109,9 +141,13 @@ def _flat(key: str, value: Any, known: set[str]) -> list[tuple[str, Any]]:
     return [(key, value)]
 
 
-def _evaluate_file(config: Namespace) -> dict[str, CocoEvaluation]:
+def _evaluate_file(config: Namespace) -> dict[str, Evaluation]:
     if config.annotations is None:
         raise InputError("--detections needs --annotations, the ground truth to compare them with.")
+    if config.protocol != "coco":
+        truth = read_ground_truth(config.annotations, "bbox")
+        found = read_detections(config.detections, truth, "bbox")
+        return {config.protocol: evaluate_voc(truth, found, config.protocol)}
     return {
         kind: evaluate_detections_file(
             config.annotations, config.detections, kind, config.keypoint_sigmas, backend=config.backend
@@ -120,7 +156,7 @@ def _evaluate_file(config: Namespace) -> dict[str, CocoEvaluation]:
     }
 
 
-def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str, CocoEvaluation] | None:
+def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str, Evaluation] | None:
     quiet_lightning()
     path = checkpoint_path(config.checkpoint)
     model = load(path, trust=config.trust)
@@ -128,13 +164,7 @@ def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str,
     data.eval_split = config.split
     dataset = data.eval_dataset
     check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
-    truth = dataset.ground_truth()
-    evaluators = {
-        kind: FullEvaluator(
-            truth, kind, config.backend, keypoint_sigmas=config.keypoint_sigmas, categories=model.categories
-        )
-        for kind in config.iou_type
-    }
+    evaluators = _evaluators(config, dataset.ground_truth(), model.categories)
     trainer = _trainer(config)
     trainer.validate(DetectionModule(model, SGD, evaluators=evaluators), data.val_dataloader(), verbose=False)
     if not trainer.is_global_zero:
@@ -144,15 +174,36 @@ def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str,
     return {kind: evaluator.evaluation for kind, evaluator in evaluators.items()}
 
 
-class FullEvaluator(CocoEvaluator):
-    """Remembers the whole evaluation, from which tables and curves are made."""
+class Remembers:
+    """Keeps the whole evaluation, from which tables and curves are made."""
 
-    evaluation: CocoEvaluation
+    evaluation: Evaluation
 
     def compute(self) -> dict[str, float]:
-        """COCO's numbers by name."""
+        """The numbers by name."""
         self.evaluation = self.evaluate()
         return self.evaluation.metrics
+
+
+class FullCocoEvaluator(Remembers, CocoEvaluator):
+    """As COCO evaluates."""
+
+
+class FullVocEvaluator(Remembers, VocEvaluator):
+    """As PASCAL VOC evaluates."""
+
+
+def _evaluators(
+    config: Namespace, truth: Path | dict, categories: Sequence[Category]
+) -> dict[str, FullCocoEvaluator | FullVocEvaluator]:
+    if config.protocol != "coco":
+        return {config.protocol: FullVocEvaluator(truth, config.protocol, categories=categories)}
+    return {
+        kind: FullCocoEvaluator(
+            truth, kind, config.backend, keypoint_sigmas=config.keypoint_sigmas, categories=categories
+        )
+        for kind in config.iou_type
+    }
 
 
 def _trainer(config: Namespace) -> Trainer:
@@ -175,10 +226,13 @@ def _trainer(config: Namespace) -> Trainer:
         raise InputError(f"--device {config.device}, --precision {config.precision}: {error}") from error
 
 
-def _report(evaluations: Mapping[str, CocoEvaluation], config: Namespace) -> None:
+def _report(evaluations: Mapping[str, Evaluation], config: Namespace) -> None:
     console = get_console()
     intervals, errors = {}, {}
     for kind, evaluation in evaluations.items():
+        if isinstance(evaluation, VocEvaluation):
+            console.print(voc_table(evaluation))
+            continue
         console.print(f"COCO {kind}", highlight=False)
         console.print(coco_table(evaluation.metrics, kind), highlight=False, soft_wrap=True)
         if config.per_class:

@@ -11,9 +11,11 @@ from detkit.evaluation.report import (
     per_class_table,
     plot_precision_recall,
     rich_table,
+    voc_table,
     write_metrics,
 )
 from detkit.evaluation.tide import ErrorAnalysis, analyse_errors
+from detkit.evaluation.voc import VocEvaluation, VocEvaluator
 
 __all__ = [
     "METRICS",
@@ -21,6 +23,8 @@ __all__ = [
     "CocoEvaluator",
     "ErrorAnalysis",
     "Interval",
+    "VocEvaluation",
+    "VocEvaluator",
     "analyse_errors",
     "bootstrap",
     "coco_table",
@@ -31,5 +35,6 @@ __all__ = [
     "per_class_table",
     "plot_precision_recall",
     "rich_table",
+    "voc_table",
     "write_metrics",
 ]

@@ -128,6 +128,7 @@ def _of_well_formed(
         boxes=well_formed.table(kept, attrgetter("bbox"), 4),
         areas=well_formed.column(kept, attrgetter("area"), np.float64),
         iscrowd=well_formed.column(kept, attrgetter("iscrowd"), np.bool_),
+        difficult=well_formed.column(kept, attrgetter("difficult"), np.bool_),
         masks=masks,
         keypoints=keypoints,
         num_keypoints=None if keypoints is None else well_formed.column(kept, attrgetter("num_keypoints"), np.int64),
@@ -206,6 +207,7 @@ def _packed(complete: list[dict], iou_type: IouType, source: str) -> Objects:
         boxes=np.array([one["bbox"] for one in complete], dtype=np.float64).reshape(-1, 4),
         areas=np.array([one["area"] for one in complete], dtype=np.float64),
         iscrowd=np.array([one["iscrowd"] for one in complete], dtype=np.bool_),
+        difficult=np.array([one["difficult"] for one in complete], dtype=np.bool_),
         masks=Masks.of([one["segmentation"] for one in complete]) if iou_type == "segm" else None,
         keypoints=keypoints,
         num_keypoints=None
@@ -350,6 +352,7 @@ def _annotations(
             "image": numbers[entry["image_id"]],
             "category": positions[entry["category_id"]],
             "iscrowd": bool(entry.get("iscrowd", 0)),
+            "difficult": bool(entry.get("difficult", 0)),
             **complete,
         }
 

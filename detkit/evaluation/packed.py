@@ -92,6 +92,7 @@ class Objects:
         masks: N masks, where masks are compared.
         keypoints: float64 ``(N, J, 3)`` ``x y visibility``, where keypoints are compared.
         num_keypoints: int64 ``(N,)`` how many of them are labelled.
+        difficult: bool ``(N,)`` (PASCAL VOC); COCO's evaluation does not look at it.
     """
 
     images: np.ndarray
@@ -102,6 +103,7 @@ class Objects:
     masks: Masks | None = None
     keypoints: np.ndarray | None = None
     num_keypoints: np.ndarray | None = None
+    difficult: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.images)

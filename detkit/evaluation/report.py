@@ -20,6 +20,7 @@ from detkit.evaluation.evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.ground_truth import IouType
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.tide import ErrorAnalysis
+from detkit.evaluation.voc import VocEvaluation
 
 _AREAS = {"s": "small", "m": "medium", "l": "large"}
 _CURVES_NAMED = 12
@@ -58,6 +59,21 @@ def per_class_table(evaluation: CocoEvaluation) -> Table:
     return table
 
 
+def voc_table(evaluation: VocEvaluation) -> Table:
+    """One row a class: VOC's AP in percent; objects, difficult ones, and images; then the mean over the classes."""
+    year = evaluation.protocol.removeprefix("voc")
+    points = "11 points" if year == "2007" else "all points"
+    table = Table(title=f"PASCAL VOC {year}, {points}", title_justify="left")
+    table.add_column("class")
+    for column in ("AP", "objects", "difficult", "images"):
+        table.add_column(column, justify="right")
+    for name, row in evaluation.per_class().items():
+        table.add_row(name, _percent(row["AP"]), *(str(row[key]) for key in ("objects", "difficult", "images")))
+    table.add_section()
+    table.add_row("mean", _percent(evaluation.metrics["mAP"]), style="bold")
+    return table
+
+
 def interval_table(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Table:
     """One row a number: its value, and where it lies with the confidence of the intervals, in percent."""
     table = Table(title=f"COCO {evaluation.iou_type} with confidence intervals", title_justify="left")
@@ -85,7 +101,7 @@ def error_table(evaluation: CocoEvaluation, errors: ErrorAnalysis) -> Table:
 
 def write_metrics(
     path: str | Path,
-    evaluations: Mapping[str, CocoEvaluation],
+    evaluations: Mapping[str, CocoEvaluation | VocEvaluation],
     per_class: bool = False,
     intervals: Mapping[str, Mapping[str, Interval]] | None = None,
     errors: Mapping[str, ErrorAnalysis] | None = None,
@@ -94,7 +110,7 @@ def write_metrics(
 
     Args:
         path: the JSON file; it appears whole or not at all.
-        evaluations: by what was compared, ``bbox``, ``segm`` or ``keypoints``.
+        evaluations: by what was compared, ``bbox``, ``segm`` or ``keypoints``, or how, ``voc2007`` or ``voc2010``.
         per_class: add ``per_class``, the numbers of each class by its name.
         intervals: likewise, add ``intervals``, for each number where it lies: ``[low, high]``.
         errors: likewise, add ``errors``: the ``ap`` at IoU 0.5, and the ``cost`` and ``count`` of each kind of error.

@@ -52,6 +52,7 @@ class Annotation(Struct, gc=False):
     bbox: Box
     area: float
     iscrowd: int | bool = 0
+    difficult: int | bool = 0
 
 
 class MaskAnnotation(Annotation, gc=False):

@@ -62,6 +62,8 @@ def test_another_folder_and_split(run_folder, shapes_root, detkit_command, tmp_p
         (["--checkpoint", "RUN", "--iou_type", "keypoints", "--errors"], ["--errors", "bbox or segm"]),
         (["--checkpoint", "none.ckpt"], ["none.ckpt does not exist"]),
         (["--checkpoint", "RUN"], ["tiny_detector", "--trust tiny_detector"]),
+        (["--checkpoint", "RUN", *TRUST, "--protocol", "voc"], ["protocol", "voc2007"]),
+        (["--checkpoint", "RUN", *TRUST, "--protocol", "voc2010", "--errors"], ["--errors", "--protocol voc2010"]),
         (["--checkpoint", "RUN", *TRUST, "--device", "cuda:99"], ["cuda:99"]),
         (["--checkpoint", "RUN", *TRUST, "--split", "train"], ["split", "val"]),
         (["--checkpoint", "RUN", *TRUST, "--iou_type", "segm"], ["masks"]),
