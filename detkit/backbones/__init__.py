@@ -1,8 +1,24 @@
 """Trunks: an image batch in, feature maps out."""
 
+from detkit.backbones.alexnet import AlexNet
 from detkit.backbones.backbone import Backbone
+from detkit.backbones.chain import ChainBackbone
+from detkit.backbones.classifiers import classifier
+from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pretrained import LoadReport
 from detkit.backbones.timm_backbone import TimmBackbone
 from detkit.backbones.torchvision_backbone import TorchvisionBackbone
+from detkit.backbones.zfnet import ZFNet
 
-__all__ = ["Backbone", "LoadReport", "TimmBackbone", "TorchvisionBackbone"]
+__all__ = [
+    "AlexNet",
+    "Backbone",
+    "ChainBackbone",
+    "LoadReport",
+    "OverFeatAccurate",
+    "OverFeatFast",
+    "TimmBackbone",
+    "TorchvisionBackbone",
+    "ZFNet",
+    "classifier",
+]

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torchvision
@@ -88,7 +89,7 @@ class TorchvisionBackbone(Backbone):
 
     def _build(self, name: str, weights: str | None) -> nn.Module:
         published = weights == "DEFAULT"
-        trunk = downloaded(name, lambda: _create(name, "DEFAULT")) if published else _create(name)
+        trunk = downloaded(name, lambda: create_net(name, weights="DEFAULT")) if published else create_net(name)
         _keep_only(trunk, self._block_names)
         if weights is not None and not published:
             self.load_report = load_matching(trunk, read_state_dict(weights), source=str(weights))
@@ -146,16 +147,17 @@ def _skeleton(name: str) -> nn.Module:
         raise InputError(f"torchvision has no classification net {name!r}; close to it: {', '.join(close) or 'none'}")
     try:
         with torch.device("meta"):
-            return _create(name).eval()
+            return create_net(name).eval()
     except NotImplementedError:  # RegNets compute their widths with tensors, which meta cannot.
-        return _create(name).eval().to("meta")
+        return create_net(name).eval().to("meta")
 
 
-def _create(name: str, weights: str | None = None) -> nn.Module:
+def create_net(name: str, **options: Any) -> nn.Module:
+    """torchvision's classification net `name`, made with `options`, without GoogLeNet's and Inception's warning."""
     with warnings.catch_warnings():
-        # GoogLeNet and Inception announce that a later release may initialise them otherwise.
+        # They announce that a later release may initialise them otherwise.
         warnings.filterwarnings("ignore", message="The default weight initialization", category=FutureWarning)
-        return torchvision.models.get_model(name, weights=weights)
+        return torchvision.models.get_model(name, **options)
 
 
 def _block_names(net: nn.Module) -> list[str]:
