@@ -4,6 +4,7 @@ from detkit.backbones.alexnet import AlexNet
 from detkit.backbones.backbone import Backbone
 from detkit.backbones.chain import ChainBackbone
 from detkit.backbones.classifiers import classifier
+from detkit.backbones.fully_convolutional import dense_logits, fully_convolutional
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pretrained import LoadReport
 from detkit.backbones.timm_backbone import TimmBackbone
@@ -21,4 +22,6 @@ __all__ = [
     "TorchvisionBackbone",
     "ZFNet",
     "classifier",
+    "dense_logits",
+    "fully_convolutional",
 ]
