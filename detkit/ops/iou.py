@@ -36,8 +36,7 @@ def box_iou(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
     check_floating("boxes1", boxes1)
     check_floating("boxes2", boxes2)
     check_same_device(boxes1=boxes1, boxes2=boxes2)
-    if mode not in get_args(IoUMode):
-        raise InputError(f"mode must be one of {', '.join(get_args(IoUMode))}, got {mode!r}")
+    _check_mode(mode)
     dtype = geometry_dtype(boxes1, boxes2)
     boxes1, boxes2 = boxes1.to(dtype), boxes2.to(dtype)
     if is_native(boxes1.device):
@@ -47,7 +46,26 @@ def box_iou(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
 
 def box_iou_reference(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
     """`box_iou` in plain torch."""
-    left, right = boxes1[:, None], boxes2[None]  # (N, 1, 4), (1, M, 4)
+    return _broadcast_iou(boxes1[:, None], boxes2[None], mode)
+
+
+def paired_iou(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
+    """How much each box overlaps the one in the same row: ``(N, 4), (N, 4) -> (N,)``, otherwise as `box_iou`.
+
+    Raises:
+        InputError: a shape or dtype does not fit, or the mode is unknown.
+    """
+    check_shape("boxes1", boxes1, ("N", 4))
+    check_shape("boxes2", boxes2, (boxes1.shape[0], 4))
+    check_floating("boxes1", boxes1)
+    check_floating("boxes2", boxes2)
+    _check_mode(mode)
+    dtype = geometry_dtype(boxes1, boxes2)
+    return _broadcast_iou(boxes1.to(dtype), boxes2.to(dtype), mode)
+
+
+def _broadcast_iou(left: Tensor, right: Tensor, mode: IoUMode) -> Tensor:
+    """IoU ``(...,)`` of boxes ``(..., 4)``."""
     size1, size2 = left[..., 2:] - left[..., :2], right[..., 2:] - right[..., :2]
     overlap = (torch.minimum(left[..., 2:], right[..., 2:]) - torch.maximum(left[..., :2], right[..., :2])).clamp(min=0)
     intersection = overlap.prod(-1)
@@ -66,6 +84,11 @@ def box_iou_reference(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> 
     disparity = 4 / math.pi**2 * slant.square()
     trade_off = _ratio(disparity, 1 - iou + disparity).detach()
     return diou - trade_off * disparity
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in get_args(IoUMode):
+        raise InputError(f"mode must be one of {', '.join(get_args(IoUMode))}, got {mode!r}")
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

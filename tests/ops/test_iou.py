@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops import box_iou
-from detkit.ops.iou import box_iou_reference
+from detkit.ops.iou import box_iou_reference, paired_iou
 
 MODES = ["iou", "giou", "diou", "ciou"]
 TORCHVISION = {
@@ -159,3 +159,12 @@ def test_cuda_equals_cpu(cuda, mode, shape):
         gradients = torch.autograd.grad(result.sum(), (boxes1, boxes2))
         results.append([tensor.detach().cpu() for tensor in (result, *gradients)])
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["iou", "giou", "diou", "ciou"])
+def test_paired_iou_is_the_diagonal(mode):
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(2, 20, 2, generator=generator) * 50
+    first, second = torch.cat((corners, corners + torch.rand(2, 20, 2, generator=generator) * 50), dim=2)
+    torch.testing.assert_close(paired_iou(first, second, mode), box_iou(first, second, mode).diagonal())
+    assert paired_iou(first[:0], second[:0], mode).shape == (0,)
