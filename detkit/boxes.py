@@ -10,6 +10,8 @@ from torch import Tensor
 
 # exp() of a larger size delta would make boxes no image holds: 16 px (one stride) to 1000 px, as published code has it.
 MAX_SIZE_DELTA = math.log(1000 / 16)
+# Far beyond any box, yet its square is finite in float32.
+MAX_CELL_STRETCH = 20.0
 
 
 def box_area(boxes: Tensor) -> Tensor:
@@ -72,6 +74,47 @@ class DeltaCoder:
         centers = deltas[..., :2] * reference_sizes + reference_centers
         half_sizes = 0.5 * torch.exp(deltas[..., 2:].clamp(max=MAX_SIZE_DELTA)) * reference_sizes
         return torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
+
+
+class CellCoder:
+    """Boxes as a place within a grid cell and a factor of an anchor's size (YOLOv2, section 2; YOLOv3, section 2.1).
+
+    In the cell with the corner ``(cx, cy)`` and with an anchor of size ``(aw, ah)``, the outputs ``(x, y, w, h)`` say
+    the centre ``stride * (cx + s sigmoid(x) - (s - 1) / 2)`` and the width ``aw exp(w)``, likewise y and height.
+
+    Args:
+        scale_x_y: ``s``; above 1 a centre can reach the cell's edge (YOLOv4, section 3.4, "grid sensitivity").
+        new_coords: the width is ``aw (2 sigmoid(w))^2``, at most four times the anchor's, as in darknet's cfg of that
+            name (Scaled-YOLOv4).
+    """
+
+    def __init__(self, scale_x_y: float = 1.0, new_coords: bool = False) -> None:
+        self.scale_x_y, self.new_coords = scale_x_y, new_coords
+
+    def decode(self, outputs: Tensor, anchors: Tensor, stride: int) -> Tensor:
+        """Boxes ``(B, A, H, W, 4)`` of `outputs` ``(B, A, H, W, 4)``, float32 under autocast too.
+
+        Args:
+            outputs: what the network says in each cell for each anchor.
+            anchors: width and height in pixels ``(A, 2)``.
+            stride: pixels per cell.
+        """
+        outputs = outputs.float()
+        places = self.scale_x_y * outputs[..., :2].sigmoid() - (self.scale_x_y - 1) / 2
+        centers = (places + cell_corners(outputs.shape[2:4], outputs)) * stride
+        if self.new_coords:
+            factors = (2 * outputs[..., 2:].sigmoid()).square()
+        else:
+            factors = outputs[..., 2:].clamp(max=MAX_CELL_STRETCH).exp()
+        half_sizes = 0.5 * factors * anchors[:, None, None].to(outputs)
+        return torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
+
+
+def cell_corners(grid_size: Sequence[int], like: Tensor) -> Tensor:
+    """``x y`` of the upper left corner of each cell in cells ``(H, W, 2)``, of the dtype and device of `like`."""
+    y, x = (torch.arange(cells, device=like.device, dtype=like.dtype) for cells in grid_size)
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack((x, y), dim=-1)
 
 
 def _centers_and_sizes(boxes: Tensor) -> tuple[Tensor, Tensor]:

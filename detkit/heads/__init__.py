@@ -7,6 +7,11 @@ from detkit.heads.mask import MaskHead
 from detkit.heads.region_branch import InstanceBranch, RegionBranch
 from detkit.heads.region_trunk import AveragePool, ConvolutionsThenFullyConnected, RegionTrunk, TwoFullyConnected
 from detkit.heads.rpn import RPN
+from detkit.heads.yolo import YOLOHead
+from detkit.heads.yolo_v1 import YOLOv1Head
+from detkit.heads.yolo_v2 import YOLOv2Head
+from detkit.heads.yolo_v3 import YOLOv3Head
+from detkit.heads.yolo_v4 import YOLOv4Head
 
 __all__ = [
     "RPN",
@@ -20,4 +25,9 @@ __all__ = [
     "RegionBranch",
     "RegionTrunk",
     "TwoFullyConnected",
+    "YOLOHead",
+    "YOLOv1Head",
+    "YOLOv2Head",
+    "YOLOv3Head",
+    "YOLOv4Head",
 ]
