@@ -1,0 +1,128 @@
+"""Darknet's ``.cfg``: a network read from top to bottom, a section for each layer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Section:
+    """One ``[kind]`` and the ``key=value`` lines below it.
+
+    Args:
+        file: where it stands, for messages.
+        kind: what stands in the brackets.
+        line: of the brackets, from 1.
+        index: number of the layer as darknet counts them, from 0; -1 for ``[net]``.
+        options: the value of each key and its line. Of a key given twice the first counts, as in darknet.
+    """
+
+    file: str
+    kind: str
+    line: int
+    index: int
+    options: dict[str, tuple[str, int]]
+
+    def error(self, message: str, key: str | None = None) -> InputError:
+        """The error that names file, line and layer, of `key` where it is given."""
+        line = self.options[key][1] if key in self.options else self.line
+        layer = f"layer {self.index} [{self.kind}]" if self.index >= 0 else f"[{self.kind}]"
+        return InputError(f"{self.file}, line {line}, {layer}: {message}")
+
+    def text(self, key: str, default: str = "") -> str:
+        """The value of `key` as it stands there."""
+        return self.options[key][0] if key in self.options else default
+
+    def number(self, key: str, default: float) -> float:
+        """The value of `key`, or `default` where it is not given."""
+        return self._parsed(key, self.text(key)) if key in self.options else default
+
+    def integer(self, key: str, default: int) -> int:
+        """The whole number that `key` has, or `default` where it is not given."""
+        return self._whole(key, self.number(key, default))
+
+    def numbers(self, key: str) -> list[float]:
+        """The values of `key` between commas; none where it is not given."""
+        return [self._parsed(key, value) for value in self.text(key).split(",") if value]
+
+    def integers(self, key: str) -> list[int]:
+        """The whole numbers of `key` between commas; none where it is not given."""
+        return [self._whole(key, value) for value in self.numbers(key)]
+
+    def positive(self, key: str, default: int) -> int:
+        """A whole number of at least 1."""
+        value = self.integer(key, default)
+        if value < 1:
+            raise self.error(f"{key} must be at least 1, got {value}", key)
+        return value
+
+    def layers(self, key: str) -> list[int]:
+        """Numbers of earlier layers, given as such or, when negative, counted back from this one."""
+        given = self.integers(key)
+        if not given:
+            raise self.error(f"{key} must name the layers to take from, e.g. {key}=-2")
+        absolute = [index if index >= 0 else self.index + index for index in given]
+        for index, wanted in zip(absolute, given, strict=True):
+            if not 0 <= index < self.index:
+                raise self.error(f"{key}={wanted} is no earlier layer", key)
+        return absolute
+
+    def refuse(self, *keys: str) -> None:
+        """Raise InputError where one of `keys` asks for what is not read."""
+        for key in keys:
+            if self.number(key, 0) != 0:
+                raise self.error(f"{key}={self.text(key)} is not supported", key)
+
+    def _parsed(self, key: str, value: str) -> float:
+        try:
+            return float(value)
+        except ValueError:
+            raise self.error(f"{key}={self.text(key)}: {value!r} is not a number", key) from None
+
+    def _whole(self, key: str, value: float) -> int:
+        if value != int(value):
+            raise self.error(f"{key}={self.text(key)} must be whole", key)
+        return int(value)
+
+
+def parse_cfg(text: str, file: str) -> list[Section]:
+    """The sections of a cfg, ``[net]`` first.
+
+    Lines that start with ``#`` or ``;`` are comments, and so is what follows either in a value; white space counts
+    nowhere.
+
+    Raises:
+        InputError: a line is neither a section nor ``key=value``, or the file does not start with ``[net]``.
+    """
+    sections: list[Section] = []
+    for number, written in enumerate(text.splitlines(), start=1):
+        line = re.split("[#;]", re.sub(r"\s|\0|\ufeff", "", written))[0]
+        if line.startswith("["):
+            if not line.endswith("]"):
+                raise InputError(f"{file}, line {number}: {written.strip()!r} must end in ]")
+            sections.append(Section(file, line[1:-1], number, len(sections) - 1, {}))
+        elif line:
+            key, equals, value = line.partition("=")
+            if not equals or not key or not sections:
+                raise InputError(f"{file}, line {number}: {written.strip()!r} must be key=value below a [section]")
+            sections[-1].options.setdefault(key, (value, number))
+    if len(sections) < 2 or sections[0].kind not in ("net", "network"):
+        raise InputError(f"{file} must start with [net], followed by a section for each layer")
+    return sections
+
+
+def read_text(path: str | Path) -> str:
+    """The text of the cfg file `path`, whatever its line ends and encoding; InputError where there is none."""
+    try:
+        return Path(path).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InputError(f"cannot read the cfg {path}: {error.strerror}") from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write what `read_text` gave, byte for byte."""
+    Path(path).write_bytes(text.encode("utf-8", "surrogateescape"))

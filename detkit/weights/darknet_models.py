@@ -1,0 +1,133 @@
+"""Darknet's files as models, and models as darknet's files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from detkit.errors import InputError
+from detkit.models import Detector, Letterbox, Stretch
+from detkit.ops import batched_nms
+from detkit.structures import Detections
+from detkit.weights.darknet_cfg import read_text, write_text
+from detkit.weights.darknet_network import Darknet
+from detkit.weights.darknet_outputs import Grid, OutputLayer
+from detkit.weights.darknet_weights import read_weights, write_weights
+
+
+class DarknetClassifier(nn.Module):
+    """A darknet net that answers with numbers, mostly class probabilities.
+
+    Args:
+        network: the layers.
+    """
+
+    def __init__(self, network: Darknet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the last layer says ``(B, K)`` of `images` ``(B, 3, H, W)``, RGB in [0, 1], of the size of ``[net]``."""
+        return self.network(images)[0].flatten(1)
+
+
+class DarknetDetector(Detector):
+    """A darknet net that answers with boxes, as darknet runs it: each class of a box that scores enough is a detection.
+
+    It detects; `YOLOv1` to `YOLOv4` are there to be trained.
+
+    Args:
+        network: the layers, with ``[yolo]``, ``[Gaussian_yolo]``, ``[region]`` or ``[detection]`` among them.
+        score_threshold: detections with no greater score are dropped. Darknet evaluates with 0.005 and draws with 0.5,
+            the fork with 0.25.
+        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
+
+    Raises:
+        InputError: the output layers differ in classes, or the input is not RGB.
+    """
+
+    def __init__(self, network: Darknet, score_threshold: float = 0.005, nms_threshold: float = 0.45) -> None:
+        answers = [network.layers[index] for index in network.answers]
+        channels, *size = network.input_shape
+        classes = {layer.classes for layer in answers}
+        if len(classes) > 1 or channels != 3:
+            raise InputError(
+                f"the output layers of a detector have the same classes and its input 3 channels; these have "
+                f"{sorted(classes)} and {channels}"
+            )
+        super().__init__(*classes)
+        self.network = network
+        # YOLOv1's own program does not keep the aspect.
+        stretches = any(isinstance(layer, Grid) for layer in answers)
+        self.preprocess = (Stretch if stretches else Letterbox)(tuple(size))
+        self.score_threshold = score_threshold
+        self.nms_threshold = nms_threshold
+
+    def raw(self, images: Tensor) -> list[Tensor]:
+        """Darknet's outputs of the output layers, activated, ``(B, C, H, W)`` each.
+
+        Args:
+            images: ``(B, 3, H, W)`` RGB in [0, 1].
+        """
+        return self.network(images)
+
+    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+        """The detections of each image, in its own pixels, best first. Boxes may reach beyond the image."""
+        batch = self.preprocess(images)
+        found = [
+            layer.candidates(output, batch.padded_size)
+            for layer, output in zip(self._answers(), self.raw(batch.images), strict=True)
+        ]
+        boxes = torch.cat([boxes for boxes, _ in found], dim=1)
+        scores = torch.cat([scores for _, scores in found], dim=1)
+        detections = [self._suppressed(*image) for image in zip(boxes, scores, strict=True)]
+        return self.preprocess.restore(detections, batch)
+
+    def _answers(self) -> list[OutputLayer]:
+        return [self.network.layers[index] for index in self.network.answers]
+
+    def _suppressed(self, boxes: Tensor, scores: Tensor) -> Detections:
+        """Non-maximum suppression within each class, as darknet's ``do_nms_sort``."""
+        rows, labels = torch.where(scores > self.score_threshold)
+        boxes, scores = boxes[rows], scores[rows, labels]
+        kept = batched_nms(boxes, scores, labels, self.nms_threshold)
+        return Detections(boxes[kept], scores[kept], labels[kept])
+
+
+def from_darknet(cfg: str | Path, weights: str | Path | None = None) -> DarknetDetector | DarknetClassifier:
+    """The network of a ``.cfg`` with the numbers of a ``.weights``, giving what darknet gives.
+
+    Args:
+        cfg: the file that describes the network.
+        weights: the file with its numbers, of any version; None leaves random ones.
+
+    Returns:
+        A detector where the cfg has ``[yolo]``, ``[Gaussian_yolo]``, ``[region]`` or ``[detection]`` layers, else a
+        classifier. Either is in evaluation mode.
+
+    Raises:
+        InputError: a file cannot be read, a layer or a value of the cfg is not known, or the weights are too
+            many or too few; the message says in which line and layer.
+    """
+    network = Darknet(read_text(cfg), str(cfg))
+    if weights is not None:
+        network.header = read_weights(weights, network.stored())
+    detects = isinstance(network.layers[network.answers[0]], OutputLayer)
+    return (DarknetDetector if detects else DarknetClassifier)(network).eval()
+
+
+def to_darknet(model: DarknetDetector | DarknetClassifier, path: str | Path) -> None:
+    """Write `path` as ``.cfg`` and as ``.weights``, the latter with the bits and the header that were read.
+
+    Where the cfg keeps layers from being loaded (``dontload``, ``dontloadscales``), the weights written have them and
+    the cfg written does not say so any more.
+    """
+    path = Path(path)
+    stem = path.with_suffix("") if path.suffix in (".cfg", ".weights") else path
+    cfg = re.sub(r"(?m)^\s*dontload(scales)?\s*=.*\n?", "", model.network.cfg)
+    write_text(f"{stem}.cfg", cfg)
+    write_weights(f"{stem}.weights", model.network.header, model.network.stored())
