@@ -182,7 +182,7 @@ def _boxes(annotations: list[dict], sizes: np.ndarray, path: Path) -> tuple[np.n
     raw = np.empty((len(annotations), 4))
     for row, annotation in enumerate(annotations):
         box = annotation.get("bbox")
-        if not _is_numbers(box, 4):
+        if not is_numbers(box, 4):
             raise InputError(
                 f"{path}: {_name(annotation, row)} of image {annotation['image_id']!r} has bbox {box!r}; "
                 "it must be four finite numbers: x, y, width, height"
@@ -208,7 +208,8 @@ def _has_area(corners: np.ndarray) -> np.ndarray:
     return (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
 
 
-def _is_numbers(values: Any, count: int | None = None) -> bool:
+def is_numbers(values: Any, count: int | None = None) -> bool:
+    """Whether `values` is a list of finite numbers, of `count` if given."""
     return (
         isinstance(values, list)
         and (count is None or len(values) == count)
@@ -242,7 +243,7 @@ def _areas(annotations: list[dict], boxes: np.ndarray) -> np.ndarray:
     """As annotated; the box's area where the file does not say."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for row, annotation in enumerate(annotations):
-        if _is_numbers([annotation.get("area")]):
+        if is_numbers([annotation.get("area")]):
             areas[row] = annotation["area"]
     return areas.astype(np.float32)
 
@@ -264,9 +265,9 @@ def _segmentation(annotation: dict, path: Path) -> list | dict | None:
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        fits = isinstance(segmentation.get("counts"), (str, list)) and _is_numbers(segmentation.get("size"), 2)
+        fits = isinstance(segmentation.get("counts"), (str, list)) and is_numbers(segmentation.get("size"), 2)
     else:
-        fits = isinstance(segmentation, list) and all(_is_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation)
+        fits = isinstance(segmentation, list) and all(is_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation)
     if not fits:
         raise InputError(
             f"{path}: the segmentation of annotation {annotation.get('id')!r} of image {annotation['image_id']!r} is "
@@ -288,7 +289,7 @@ def _keypoints(annotations: list[dict], categories: list[dict], path: Path) -> n
         values = annotation.get("keypoints")
         if not values:
             continue
-        if not _is_numbers(values, 3 * count):
+        if not is_numbers(values, 3 * count):
             raise InputError(
                 f"{path}: annotation {annotation.get('id')!r} of image {annotation['image_id']!r} must have "
                 f"{3 * count} finite numbers as keypoints, {count} times x, y, visibility"

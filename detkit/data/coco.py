@@ -89,22 +89,39 @@ def _names(split: str) -> tuple[str, ...]:
     return ("val", "valid") if split == "val" else (split,)
 
 
-def _find_annotations(root: Path, split: str) -> Path:
+def has_split(root: Path, split: str) -> bool:
+    """Whether a COCO folder has an annotation file for a split, or several."""
+    return bool(_matches(root, split))
+
+
+def _annotation_patterns(split: str) -> list[str]:
     forms = ("{}.json", "instances_{}.json", "instances_{}20??.json", "*_{}.json", "*_{}20??.json")
-    patterns = [form.format(name) for form in forms for name in _names(split)]
-    places = [f"{folder}{pattern}" for pattern in patterns for folder in ("annotations/", "")]
+    return [form.format(name) for form in forms for name in _names(split)]
+
+
+def _matches(root: Path, split: str) -> list[Path]:
+    """The annotation files that fit the first of the patterns that any fits."""
+    places = [f"{folder}{pattern}" for pattern in _annotation_patterns(split) for folder in ("annotations/", "")]
     for place in (*places, *(f"{name}/_annotations.coco.json" for name in _names(split))):
         matches = sorted(root.glob(place))
-        if len(matches) > 1:
-            raise InputError(
-                f"{root}: {', '.join(match.name for match in matches)} all fit the split '{split}'; "
-                f"choose one with --data.{split}_annotations"
-            )
         if matches:
-            return matches[0]
+            return matches
+    return []
+
+
+def _find_annotations(root: Path, split: str) -> Path:
+    matches = _matches(root, split)
+    if len(matches) > 1:
+        raise InputError(
+            f"{root}: {', '.join(match.name for match in matches)} all fit the split '{split}'; "
+            f"choose one with --data.{split}_annotations"
+        )
+    if matches:
+        return matches[0]
     present = sorted(str(file.relative_to(root)) for file in (*root.glob("*.json"), *root.glob("*/*.json")))
+    patterns = ", ".join(_annotation_patterns(split))
     raise InputError(
-        f"{root}: no annotation file for the split '{split}': looked for {', '.join(patterns)} in annotations/ and the "
+        f"{root}: no annotation file for the split '{split}': looked for {patterns} in annotations/ and the "
         f"folder itself, found {', '.join(present) or 'no JSON file'}"
     )
 

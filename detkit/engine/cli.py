@@ -1,4 +1,4 @@
-"""The command line: ``detkit train``, ``detkit eval``, ``detkit predict``, and the same as ``tools/*.py``."""
+"""The command line: ``detkit train``, ``eval``, ``predict`` and ``convert``; the first three as ``tools/*.py`` too."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from detkit.engine.signals import Interrupted
 from detkit.errors import InputError
 
-USAGE = """usage: detkit train|eval|predict [--help] ...
+USAGE = """usage: detkit train|eval|predict|convert [--help] ...
 
-  train     train a detector on images with COCO annotations
+  train     train a detector on images with COCO, VOC or YOLO annotations
   eval      compute COCO's or VOC's numbers of a checkpoint or of a file of detections
   predict   detect in images, folders and videos
+  convert   turn COCO, VOC or YOLO annotations into another of these
 
 `detkit COMMAND --help` tells more. Set DETKIT_DEBUG=1 to see where an error comes from."""
 
@@ -30,7 +31,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``detkit``; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = {"train": train, "eval": evaluate, "predict": predict}
+    commands = {"train": train, "eval": evaluate, "predict": predict, "convert": convert}
     if argv and argv[0] in commands:
         return run(commands[argv[0]], argv[1:])
     asked_for_help = bool(argv) and argv[0] in ("-h", "--help")
@@ -57,6 +58,13 @@ def predict(argv: Sequence[str]) -> None:
     from detkit.engine.predicting import predict_command
 
     predict_command(argv)
+
+
+def convert(argv: Sequence[str]) -> None:
+    """``detkit convert``."""
+    from detkit.engine.converting import convert_command
+
+    convert_command(argv)
 
 
 def run(command: Command, argv: Sequence[str] | None = None) -> int:

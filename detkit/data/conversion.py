@@ -1,0 +1,281 @@
+"""From one format of annotated images to another: COCO, PASCAL VOC and YOLO's text files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from detkit.data.annotations import is_numbers, read_json
+from detkit.data.coco import find_split, has_split
+from detkit.data.formats import Format, format_of
+from detkit.data.voc import find_image_sets, read_voc
+from detkit.data.writing import LAYOUTS, WRITERS, AnnotatedSplit
+from detkit.data.yolo_txt import find_description, read_description, read_yolo
+from detkit.errors import InputError
+from detkit.images import image_size
+
+logger = logging.getLogger(__name__)
+
+_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert` has done.
+
+    Args:
+        problems: what was wrong and left out, each with its file, and where there is one its line.
+        losses: what the new format cannot hold.
+        images: the number of images of each split.
+        boxes: the number of boxes of each split.
+    """
+
+    problems: list[str]
+    losses: list[str]
+    images: dict[str, int]
+    boxes: dict[str, int]
+
+
+def convert(
+    root: str | Path,
+    out: str | Path,
+    to: Format,
+    source_format: Format | None = None,
+    splits: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    with_masks: bool = False,
+    images: Literal["copy", "link"] = "copy",
+    on_bad: Literal["error", "skip"] = "error",
+    overwrite: bool = False,
+) -> Conversion:
+    """Write a data set in another format. The new folder appears whole or not at all.
+
+    Boxes come back the same to 1e-6 pixels; those that reach out of their image are clipped to it. docs/data.md tells
+    what each format holds.
+
+    Args:
+        root: the folder; of YOLO, its ``data.yaml`` too.
+        out: the folder to write.
+        to: its format.
+        source_format: the format of `root`; None: found out.
+        splits: those to convert; None: those of train, val and test that there are.
+        class_names: of VOC, the classes in the order of their labels, see `VocDataset`.
+        with_masks: to YOLO: write objects with one outline as that instead of its box.
+        images: copy the image files, or make symbolic links to them.
+        on_bad: "error" writes nothing where anything is wrong; "skip" leaves out what is wrong.
+        overwrite: replace `out`, if it holds a data set in this format and nothing else.
+
+    Raises:
+        InputError: there is nothing to convert, `out` is in the way, or something is wrong: then the message has a line
+            for every fault of every file.
+    """
+    root, out = Path(root), Path(out)
+    source_format = source_format or format_of(root)
+    if source_format == to:
+        raise InputError(f"{root} is in the format {to} already; name another one to convert it to")
+    _check_free(root, out, to, overwrite)
+    problems: list[str] = []
+    found = [_checked(split, problems) for split in _read(root, source_format, splits, class_names, problems)]
+    _check_categories(found)
+    if problems and on_bad == "error":
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise InputError(
+            f"{root}: nothing was written, for {len(problems)} faults; correct them, or leave out what is wrong with "
+            f"--on_bad skip\n{lines}"
+        )
+    _write(found, out, to, with_masks, images == "link")
+    return Conversion(
+        problems,
+        _losses(found, to, with_masks),
+        {split.name: len(split.content["images"]) for split in found},
+        {split.name: len(split.content["annotations"]) for split in found},
+    )
+
+
+def _read(
+    root: Path, format: Format, names: Sequence[str] | None, class_names: Sequence[str] | None, problems: list[str]
+) -> list[AnnotatedSplit]:
+    """The splits, as the format's reader gives them."""
+    if format == "coco":
+        names = names or [name for name in _SPLITS if has_split(root, name)] or _SPLITS[:1]
+        return [_read_coco(root, name, problems) for name in names]
+    if format == "voc":
+        names = names or _voc_splits(root)
+        sets = {name: find_image_sets(root, name) for name in names}
+        return [AnnotatedSplit(name, read_voc(root, sets[name], class_names, problems), root) for name in names]
+    description = read_description(find_description(root))
+    names = names or description.splits or _SPLITS[:1]
+    return [AnnotatedSplit(name, read_yolo(description, name, problems), description.root) for name in names]
+
+
+def _voc_splits(root: Path) -> Sequence[str]:
+    """Those of train, val and test; trainval in place of a missing train."""
+    found = [name for name in _SPLITS if _has_image_set(root, name)]
+    if "train" not in found and _has_image_set(root, "trainval"):
+        found.insert(0, "trainval")
+    return found or _SPLITS[:1]
+
+
+def _has_image_set(root: Path, name: str) -> bool:
+    try:
+        return bool(find_image_sets(root, name))
+    except InputError:
+        return False
+
+
+def _read_coco(root: Path, name: str, problems: list[str]) -> AnnotatedSplit:
+    """A COCO file without the images and annotations that contradict themselves."""
+    images_path, path = find_split(root, name)
+    content = read_json(path)
+    images: dict[Any, dict] = {}
+    for position, image in enumerate(content["images"]):
+        if not isinstance(image.get("id"), (int, str)) or not isinstance(image.get("file_name"), str):
+            problems.append(f"{path}: images[{position}] needs an 'id' and a 'file_name'")
+        elif images.setdefault(image["id"], image) is not image:
+            problems.append(f"{path}: image id {image['id']!r} is used twice")
+    entries = content["categories"]
+    for position, entry in enumerate(entries):
+        if not isinstance(entry.get("id"), int) or not isinstance(entry.get("name"), str):
+            raise InputError(f"{path}: categories[{position}] needs an integer 'id' and a 'name'")
+    categories = sorted(entries, key=lambda entry: entry["id"])
+    known = {entry["id"] for entry in categories}
+    annotations = []
+    for position, annotation in enumerate(content["annotations"]):
+        place = f"{path}: annotation {annotation.get('id', f'[{position}]')} of image {annotation.get('image_id')!r}"
+        if not isinstance(annotation.get("image_id"), (int, str)) or annotation["image_id"] not in images:
+            problems.append(f"{place}: the file has no such image")
+        elif annotation.get("category_id") not in known:
+            problems.append(f"{place}: the file has no category {annotation.get('category_id')!r}")
+        elif not is_numbers(annotation.get("bbox"), 4):
+            problems.append(f"{place}: bbox is {annotation.get('bbox')!r:.60}, not x, y, width, height")
+        else:
+            annotations.append({**annotation, "id": place})
+    content = {"images": list(images.values()), "annotations": annotations, "categories": categories}
+    return AnnotatedSplit(name, content, images_path)
+
+
+def _checked(split: AnnotatedSplit, problems: list[str]) -> AnnotatedSplit:
+    """The split with the size of every image, boxes inside their images, and without what is wrong."""
+    sizes: dict[Any, tuple[int, int]] = {}
+    images = []
+    for image in split.content["images"]:
+        path = split.images_path / image["file_name"]
+        try:
+            size = image_size(path)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        stated = image.get("height") or size[0], image.get("width") or size[1]
+        if sorted(stated) != sorted(size):  # a camera's orientation may turn it
+            problems.append(f"{path}: is {size[1]}x{size[0]} pixels, but its annotations say {stated[1]}x{stated[0]}")
+            continue
+        sizes[image["id"]] = stated
+        images.append({**image, "height": stated[0], "width": stated[1]})
+    annotations = []
+    for annotation in split.content["annotations"]:
+        if annotation["image_id"] not in sizes:
+            continue
+        box = _clipped(annotation["bbox"], sizes[annotation["image_id"]])
+        if min(box[2:]) <= 0 or min(annotation["bbox"][2:]) <= 0:
+            problems.append(f"{annotation['id']}: the box {annotation['bbox']} has no area in its image")
+        else:
+            annotations.append({**annotation, "bbox": box})
+    content = {"images": images, "annotations": annotations, "categories": split.content["categories"]}
+    return AnnotatedSplit(split.name, content, split.images_path)
+
+
+def _clipped(box: list[float], size: tuple[int, int]) -> list[float]:
+    """A box ``x y width height`` inside its image; as it was where it lies in it."""
+    limits = np.array([*size[::-1], *size[::-1]])
+    corners = np.array([*box[:2], box[0] + box[2], box[1] + box[3]])
+    inside = corners.clip(0, limits)
+    if np.array_equal(inside, corners):
+        return box
+    return [round(value, 6) for value in [*inside[:2].tolist(), *(inside[2:] - inside[:2]).tolist()]]
+
+
+def _check_categories(splits: Sequence[AnnotatedSplit]) -> None:
+    for split in splits:
+        if len(set(split.names)) != len(split.names):
+            raise InputError(f"the split '{split.name}' has classes of the same name: {split.names}; rename one")
+        if split.names != splits[0].names:
+            raise InputError(
+                f"the split '{split.name}' has the classes {split.names}, but '{splits[0].name}' has "
+                f"{splits[0].names}; all must list the same names in the same order"
+            )
+
+
+def _losses(splits: Sequence[AnnotatedSplit], to: Format, with_masks: bool) -> list[str]:
+    """What the new format cannot hold."""
+    objects = [annotation for split in splits for annotation in split.content["annotations"]]
+    outlined = [one for one in objects if one.get("segmentation")]
+    unwritten = [one for one in outlined if not (with_masks and _is_one_outline(one["segmentation"]))]
+    crowds = sum(bool(one.get("iscrowd") or one.get("ignore")) for one in objects)
+    difficult = sum(bool(one.get("difficult")) for one in objects)
+    lost = {
+        "masks are left out, their boxes are kept": len(unwritten) if to != "coco" else 0,
+        "objects lose their keypoints": sum(bool(one.get("keypoints")) for one in objects),
+        "crowd or ignore regions become difficult objects": crowds if to == "voc" else 0,
+        "crowd or ignore regions become objects like any other": crowds if to == "yolo" else 0,
+        "difficult objects become objects like any other": difficult if to == "yolo" else 0,
+    }
+    return [f"{count} {what}" for what, count in lost.items() if count]
+
+
+def _is_one_outline(segmentation: list | dict) -> bool:
+    return isinstance(segmentation, list) and len(segmentation) == 1
+
+
+def _check_free(root: Path, out: Path, to: Format, overwrite: bool) -> None:
+    folder = root.resolve() if root.is_dir() else root.resolve().parent
+    if out.resolve() == folder or out.resolve() in folder.parents:
+        raise InputError(f"{out} holds {root}, the data to convert; name another folder")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{out} exists; name another folder, or replace it with --overwrite")
+    others = [out.name] if not out.is_dir() else sorted({path.name for path in out.iterdir()} - set(LAYOUTS[to]))
+    if others:
+        raise InputError(f"{out} holds {others[0]}, which is no part of the format {to}; name another folder")
+
+
+def _write(splits: Sequence[AnnotatedSplit], out: Path, to: Format, with_masks: bool, links: bool) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror}); name another folder") from error
+    try:
+        WRITERS[to](splits, work, with_masks, _link if links else shutil.copyfile)
+        work.chmod(0o755)
+        _move(work, out)
+    except OSError as error:
+        raise InputError(f"{out} could not be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _move(work: Path, out: Path) -> None:
+    """Rename `work` to `out`; what is there goes, but not before."""
+    if not out.exists():
+        os.rename(work, out)
+        return
+    os.rename(out, work / ".replaced")
+    try:
+        os.rename(work, out)
+    except OSError:
+        os.rename(work / ".replaced", out)
+        raise
+    shutil.rmtree(out / ".replaced")
+
+
+def _link(source: Path, target: Path) -> None:
+    target.symlink_to(source.resolve())
