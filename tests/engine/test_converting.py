@@ -41,7 +41,7 @@ def test_every_command_on_a_converted_folder(recipe, plain_root, detkit_command,
     assert classes["disc"].keys() == {"AP", "objects", "difficult", "images"}
 
     picture = next((out / "images" / "val" if to == "yolo" else out / "JPEGImages").iterdir())
-    status, said = detkit_command("predict", "--checkpoint", f"runs/{to}", *TRUST, picture)
+    status, said = detkit_command("predict", "--checkpoint", f"runs/{to}", *TRUST, picture, "--out", tmp_path)
     assert status == 0, said
 
 
