@@ -4,6 +4,15 @@ from detkit.backbones.alexnet import AlexNet
 from detkit.backbones.backbone import Backbone
 from detkit.backbones.chain import ChainBackbone
 from detkit.backbones.classifiers import classifier
+from detkit.backbones.darknet import (
+    CSPDarknet53,
+    CSPDarknetTiny,
+    Darknet19,
+    Darknet53,
+    DarknetTiny,
+    StagedBackbone,
+    YOLOv1Trunk,
+)
 from detkit.backbones.fully_convolutional import dense_logits, fully_convolutional
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pretrained import LoadReport
@@ -14,12 +23,19 @@ from detkit.backbones.zfnet import ZFNet
 __all__ = [
     "AlexNet",
     "Backbone",
+    "CSPDarknet53",
+    "CSPDarknetTiny",
     "ChainBackbone",
+    "Darknet19",
+    "Darknet53",
+    "DarknetTiny",
     "LoadReport",
     "OverFeatAccurate",
     "OverFeatFast",
+    "StagedBackbone",
     "TimmBackbone",
     "TorchvisionBackbone",
+    "YOLOv1Trunk",
     "ZFNet",
     "classifier",
     "dense_logits",

@@ -1,6 +1,11 @@
 """Necks: feature maps in, feature maps out."""
 
+from detkit.necks.drop_block import DropBlock
 from detkit.necks.fpn import FPN
 from detkit.necks.neck import Neck
+from detkit.necks.pan import PAN
+from detkit.necks.passthrough import Passthrough
+from detkit.necks.spp import SPP
+from detkit.necks.yolo_v3 import YOLOv3Neck
 
-__all__ = ["FPN", "Neck"]
+__all__ = ["FPN", "PAN", "SPP", "DropBlock", "Neck", "Passthrough", "YOLOv3Neck"]

@@ -1,0 +1,28 @@
+"""Spatial pyramid pooling as the YOLOs use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SPP(nn.Module):
+    """A map beside its maxima over windows of several sizes: ``C`` channels become ``C (1 + len(sizes))``.
+
+    He 2014, without the grid: the resolution stays (YOLOv3-SPP's and YOLOv4's cfg).
+
+    Args:
+        sizes: sides of the windows in cells, odd.
+    """
+
+    def __init__(self, sizes: Sequence[int] = (5, 9, 13)) -> None:
+        super().__init__()
+        self.sizes = sorted(sizes, reverse=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The widest window's maxima first, the map itself last."""
+        pooled = [F.max_pool2d(x, size, stride=1, padding=size // 2) for size in self.sizes]
+        return torch.cat([*pooled, x], dim=1)
