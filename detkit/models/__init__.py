@@ -10,6 +10,10 @@ from detkit.models.preprocess import Letterbox, OriginalSize, ShortestEdge, Stre
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.single_stage import SingleStageDetector
 from detkit.models.two_stage import TwoStageDetector
+from detkit.models.yolo_v1 import YOLOv1
+from detkit.models.yolo_v2 import YOLOv2
+from detkit.models.yolo_v3 import YOLOv3
+from detkit.models.yolo_v4 import YOLOv4
 
 __all__ = [
     "CascadeRCNN",
@@ -28,4 +32,8 @@ __all__ = [
     "SingleStageDetector",
     "Stretch",
     "TwoStageDetector",
+    "YOLOv1",
+    "YOLOv2",
+    "YOLOv3",
+    "YOLOv4",
 ]

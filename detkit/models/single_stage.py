@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from detkit.backbones import Backbone
+from detkit.boxes import at_least, clip_boxes
 from detkit.heads import DenseHead
 from detkit.models.detector import Detector
 from detkit.models.loss_weights import weighted
@@ -63,4 +65,11 @@ class SingleStageDetector(Detector):
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """What the head finds, in pixels of the images as given."""
         batch = self.preprocess(images)
-        return self.preprocess.restore(self.head.decode(self.raw(batch.images), batch.sizes), batch)
+        found = self.preprocess.restore(self.head.decode(self.raw(batch.images), batch.sizes), batch)
+        return [inside(of_image, size) for of_image, size in zip(found, batch.given_sizes, strict=True)]
+
+
+def inside(found: Detections, size: tuple[int, int]) -> Detections:
+    """`found` cut to an image of `size` (height, width), without what lies beside it, as in a letterbox's border."""
+    boxes = clip_boxes(found.boxes, size)
+    return replace(found, boxes=boxes)[at_least(boxes, 1e-2)]

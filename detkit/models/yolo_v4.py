@@ -1,0 +1,47 @@
+"""YOLOv4 (Bochkovskiy et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from detkit.backbones import Backbone
+from detkit.heads import DenseHead, YOLOv4Head
+from detkit.models.preprocess import Letterbox
+from detkit.models.single_stage import SingleStageDetector
+from detkit.necks import PAN, Neck
+
+
+class YOLOv4(SingleStageDetector):
+    """CSPDarknet-53, pooling and path aggregation under YOLOv3's anchors (section 3.4).
+
+        image -> Letterbox -> trunk -> PAN with SPP -> YOLOv4Head
+
+    Parts that build on others are given as callables, as for `YOLOv1`.
+
+    Args:
+        backbone: the trunk, such as `detkit.backbones.CSPDarknet53`.
+        num_classes: classes without background.
+        neck: called with the trunk's channels and strides.
+        head: called with the neck's channels and strides and the number of classes.
+        preprocess: fits images into the canvas.
+        loss_weights: factor of each of ``yolo_box``, ``yolo_obj``, ``yolo_cls``; 1 where not named.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        neck: Callable[[list[int], list[int]], Neck] = PAN,
+        head: Callable[[list[int], list[int], int], DenseHead] = YOLOv4Head,
+        preprocess: Letterbox | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        maps = neck(backbone.channels, backbone.strides)
+        super().__init__(
+            num_classes=num_classes,
+            preprocess=preprocess or Letterbox((608, 608)),
+            backbone=backbone,
+            neck=maps,
+            head=head(maps.channels, maps.strides, num_classes),
+            loss_weights=loss_weights,
+        )
