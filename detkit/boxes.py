@@ -117,6 +117,34 @@ def cell_corners(grid_size: Sequence[int], like: Tensor) -> Tensor:
     return torch.stack((x, y), dim=-1)
 
 
+class EdgeCoder:
+    """Boxes as the distances of their edges from those of a window, in tenths of its sides (OverFeat, section 4.1).
+
+    Tenths, because the edges of objects that a window is made to learn are as far away as that.
+    """
+
+    unit = 0.1
+
+    def encode(self, windows: Tensor, boxes: Tensor) -> Tensor:
+        """Encoded edges ``(..., 4)`` of `boxes` seen from `windows`, both ``(..., 4)``, windows of positive size."""
+        windows, boxes = windows.float(), boxes.float()
+        return (boxes - windows) / (self.unit * _sides_twice(windows))
+
+    def decode(self, windows: Tensor, edges: Tensor) -> Tensor:
+        """Boxes ``(..., 4)`` with `edges` seen from `windows`: the inverse of `encode`, float32 under autocast too.
+
+        Nothing keeps the edges in order: a box may have no area.
+        """
+        windows = windows.float()
+        return windows + edges.float() * (self.unit * _sides_twice(windows))
+
+
+def _sides_twice(boxes: Tensor) -> Tensor:
+    """(width, height, width, height)."""
+    sides = boxes[..., 2:] - boxes[..., :2]
+    return torch.cat((sides, sides), dim=-1)
+
+
 def _centers_and_sizes(boxes: Tensor) -> tuple[Tensor, Tensor]:
     sizes = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * sizes, sizes

@@ -14,6 +14,7 @@ from detkit.backbones.darknet import (
     YOLOv1Trunk,
 )
 from detkit.backbones.fully_convolutional import dense_logits, fully_convolutional
+from detkit.backbones.image_pyramid import ImagePyramid
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pretrained import LoadReport
 from detkit.backbones.timm_backbone import TimmBackbone
@@ -29,6 +30,7 @@ __all__ = [
     "Darknet19",
     "Darknet53",
     "DarknetTiny",
+    "ImagePyramid",
     "LoadReport",
     "OverFeatAccurate",
     "OverFeatFast",

@@ -4,6 +4,7 @@ from detkit.heads.box import BoxHead
 from detkit.heads.dense_head import DenseHead
 from detkit.heads.keypoint import KeypointHead
 from detkit.heads.mask import MaskHead
+from detkit.heads.overfeat import OverFeatHead
 from detkit.heads.region_branch import InstanceBranch, RegionBranch
 from detkit.heads.region_trunk import AveragePool, ConvolutionsThenFullyConnected, RegionTrunk, TwoFullyConnected
 from detkit.heads.rpn import RPN
@@ -22,6 +23,7 @@ __all__ = [
     "InstanceBranch",
     "KeypointHead",
     "MaskHead",
+    "OverFeatHead",
     "RegionBranch",
     "RegionTrunk",
     "TwoFullyConnected",

@@ -6,6 +6,7 @@ from detkit.models.fast_rcnn import FastRCNN
 from detkit.models.faster_rcnn import FasterRCNN
 from detkit.models.keypoint_rcnn import KeypointRCNN
 from detkit.models.mask_rcnn import MaskRCNN
+from detkit.models.overfeat import OverFeat
 from detkit.models.preprocess import Letterbox, OriginalSize, ShortestEdge, Stretch
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.single_stage import SingleStageDetector
@@ -24,6 +25,7 @@ __all__ = [
     "Letterbox",
     "MaskRCNN",
     "OriginalSize",
+    "OverFeat",
     "RegionAlign",
     "RegionMaxPool",
     "RegionStage",

@@ -5,6 +5,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from detkit.backbones import ChainBackbone, classifier, dense_logits, fully_convolutional
 from detkit.errors import InputError
@@ -185,6 +186,28 @@ def test_whole_images_get_the_mean_over_scales_of_the_greatest_logits():
     torch.testing.assert_close(found, sum(wanted) / 4)
     with pytest.raises(InputError, match="no room for a window"):
         dense_logits(dense, images, scales=(0.4,))
+
+
+@torch.no_grad()
+def test_dense_evaluation_costs_one_pass_and_crops_cost_many_times_it():
+    """OverFeat's accurate net on 461 x 569 pixels: 21 x 30 windows, 12 pixels apart."""
+    with torch.device("meta"):
+        net = classifier("overfeat_accurate")
+        dense = fully_convolutional(net, offset_pooling=True)
+        costs = {}
+        for size in ((461, 569), (221, 221)):
+            with FlopCounterMode(display=False) as counter:
+                logits = dense(torch.empty(1, 3, *size))
+            costs[size] = counter.get_total_flops()
+            with FlopCounterMode(display=False) as counter:
+                net.features(torch.empty(1, 3, *size))
+            costs[size, "features"] = counter.get_total_flops()
+            costs[size, "positions"] = logits.shape[2] * logits.shape[3]
+    assert dense.stride == 12
+    assert costs[(461, 569), "positions"] == 21 * 30
+    last_layers = costs[221, 221] - costs[(221, 221), "features"]
+    assert costs[461, 569] == costs[(461, 569), "features"] + 21 * 30 * last_layers
+    assert 21 * 30 * costs[221, 221] > 25 * costs[461, 569]
 
 
 @pytest.mark.parametrize(

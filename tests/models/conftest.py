@@ -37,6 +37,12 @@ class TinyBackbone(Backbone):
 
 
 @pytest.fixture(scope="package")
+def tiny_backbone():
+    """The class of the small trunk."""
+    return TinyBackbone
+
+
+@pytest.fixture(scope="package")
 def make_model():
     """Builds the detector, with other options where a test needs them."""
 

@@ -1,0 +1,75 @@
+"""Merging boxes that agree, in place of suppressing all but one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from detkit.boxes import box_area
+
+
+def match_score(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """How badly two boxes match, 0 for equal ones (OverFeat, section 4.3); float32.
+
+    The paper adds the distance of the centres and the intersection area, without saying in which units or with which
+    sign. Here the distance is relative to the mean of the boxes' sides, and of the intersection counts what it lacks
+    of the mean area: the score does not depend on the image's size, and disjoint boxes have more than 1.
+
+    Args:
+        boxes1: ``(..., 4)``, of positive size.
+        boxes2: ``(..., 4)``, broadcast against `boxes1`.
+    """
+    boxes1, boxes2 = boxes1.float(), boxes2.float()
+    distance = torch.linalg.vector_norm(_centers(boxes1) - _centers(boxes2), dim=-1)
+    mean_side = (_sides(boxes1) + _sides(boxes2)).mean(dim=-1) / 2
+    overlap = torch.minimum(boxes1[..., 2:], boxes2[..., 2:]) - torch.maximum(boxes1[..., :2], boxes2[..., :2])
+    mean_area = (box_area(boxes1) + box_area(boxes2)) / 2
+    return distance / mean_side + 1 - overlap.clamp(min=0).prod(dim=-1) / mean_area
+
+
+@torch.no_grad()
+def merge_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Merge the two best matching boxes of a class until no two match (OverFeat, section 4.3).
+
+    The merged box has the mean of both boxes' coordinates, and the sum of their scores: confidence is how much of the
+    class was seen by all the windows that agree on a box. One pair is merged per step, all else is done at once;
+    of pairs that match equally well the first is taken, in the order of the boxes.
+
+    Args:
+        boxes: ``(N, 4)``, of positive size.
+        scores: ``(N,)``, not negative.
+        labels: ``(N,)``; boxes of different labels never match.
+        threshold: the `match_score` above which boxes are not merged.
+
+    Returns:
+        Boxes ``(M, 4)``, accumulated scores ``(M,)`` and labels ``(M,)``, greatest score first, in float32.
+    """
+    boxes, scores = boxes.float().clone(), scores.float().clone()
+    alive = torch.ones_like(labels, dtype=torch.bool)
+    mismatch = match_score(boxes[:, None], boxes[None])
+    same_class = labels[:, None] == labels
+    mismatch[~same_class.triu(diagonal=1)] = torch.inf
+    for _ in range(len(boxes) - 1):
+        pair = mismatch.argmin()
+        first, second = pair // len(boxes), pair % len(boxes)
+        if mismatch.flatten()[pair] > threshold:  # the one wait for the device in a step; it ends most runs early
+            break
+        boxes[first] = (boxes[first] + boxes[second]) / 2
+        scores[first] += scores[second]
+        alive[second] = False
+        mismatch[second], mismatch[:, second] = torch.inf, torch.inf
+        again = match_score(boxes[first], boxes).masked_fill(~(alive & same_class[first]), torch.inf)
+        order = torch.arange(len(boxes), device=boxes.device)
+        mismatch[first] = again.masked_fill(order <= first, torch.inf)
+        mismatch[:, first] = again.masked_fill(order >= first, torch.inf)
+    kept = torch.where(alive)[0]
+    kept = kept[scores[kept].argsort(descending=True, stable=True)]
+    return boxes[kept], scores[kept], labels[kept]
+
+
+def _centers(boxes: Tensor) -> Tensor:
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def _sides(boxes: Tensor) -> Tensor:
+    return boxes[..., 2:] - boxes[..., :2]
