@@ -6,6 +6,7 @@ from detkit.data.datamodule import DataModule
 from detkit.data.dataset import DetectionDataset
 from detkit.data.formats import format_of, open_split
 from detkit.data.loading import Loader, TrainingDataset, collate, measure_loader
+from detkit.data.mixing import CopyPaste, Mixing, MixUp, Mosaic
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
 from detkit.data.voc import VocDataset
@@ -14,10 +15,14 @@ from detkit.data.yolo_txt import YoloDataset
 __all__ = [
     "Augmentation",
     "CocoDataset",
+    "CopyPaste",
     "DataModule",
     "DetectionDataset",
     "EvaluationSampler",
     "Loader",
+    "MixUp",
+    "Mixing",
+    "Mosaic",
     "ShapesOptions",
     "TrainingBatchSampler",
     "TrainingDataset",

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from detkit.data.bridge import Bridge, Transform
-from detkit.data.moved import assemble, box_areas, settled_keypoints, tightened
+from detkit.data.moved import move_through
 from detkit.data.window import Window
 from detkit.errors import InputError
 from detkit.structures import Target
@@ -106,7 +106,7 @@ class Augmentation:
             InputError: one of `transforms` failed or gave no uint8 RGB picture.
         """
         window = self._draw_window(random, image.shape[:2], target)
-        image, target = _apply_window(window, image, target, keypoint_pairs, self.min_visibility)
+        image, target = move_through(window, image, target, keypoint_pairs, self.min_visibility)
         if any((self.brightness, self.contrast, self.saturation, self.hue)):
             image = cv2.transform(image, self._draw_colours(random))
         if self.transforms:
@@ -141,31 +141,3 @@ class Augmentation:
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise InputError(f"augmentation.{message}")
-
-
-def _apply_window(
-    window: Window,
-    image: np.ndarray,
-    target: Target,
-    keypoint_pairs: Sequence[tuple[int, int]],
-    min_visibility: float,
-) -> tuple[np.ndarray, Target]:
-    old = target.boxes.numpy().astype(np.float64)
-    low = np.array([window.x, window.y])
-    high = np.array([window.x + window.width, window.y + window.height])
-    clipped = np.clip(old, np.tile(low, 2), np.tile(high, 2))
-    visible = box_areas(clipped) / np.maximum(box_areas(old), 1e-9)
-    boxes, masks, keypoints = window.boxes(clipped), None, None
-    if target.masks is not None:
-        masks = window.masks(target.masks.numpy())
-        part = target.masks.numpy()[:, window.y : window.y + window.height, window.x : window.x + window.width]
-        full = target.masks.numpy().sum(axis=(1, 2))
-        visible = np.where(full > 0, part.sum(axis=(1, 2)) / np.maximum(full, 1), visible)
-        boxes = tightened(boxes, masks, (clipped != old).any(axis=1))
-    if target.keypoints is not None:
-        points = target.keypoints.numpy()
-        inside = ((points[..., :2] >= low) & (points[..., :2] <= high)).all(axis=-1)
-        keypoints = np.concatenate([window.points(points[..., :2]), points[..., 2:]], axis=-1)
-        keypoints = settled_keypoints(keypoints, inside, keypoint_pairs, window.mirror_x != window.mirror_y)
-    area = None if target.area is None else target.area.numpy() * visible * window.scale.prod()
-    return window.picture(image), assemble(target, boxes, visible, masks, keypoints, area, min_visibility)

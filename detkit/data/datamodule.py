@@ -13,6 +13,7 @@ from detkit.data.coco import CocoDataset, find_split
 from detkit.data.dataset import DetectionDataset
 from detkit.data.formats import Format, open_split
 from detkit.data.loading import Loader, TrainingDataset
+from detkit.data.mixing import Mixing
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes, folder_name
 from detkit.errors import InputError
@@ -48,6 +49,8 @@ class DataModule(lightning.LightningDataModule):
         batch_size: images per process and training step.
         eval_batch_size: images per process and evaluation step; None: as `batch_size`.
         num_workers: worker processes per loader; 0 loads in the main process.
+        mixing: how training images are made of several, one way after the other, before `augmentation`.
+        mixing_epochs: mix in so many epochs, the first ones, and not in the last; null: in all.
         augmentation: how training images are varied; null: not at all.
         aspect_ratio_grouping: put upright images with upright ones, and wide with wide, which saves padding.
         with_masks: read the masks.
@@ -83,6 +86,8 @@ class DataModule(lightning.LightningDataModule):
         batch_size: int = 2,
         eval_batch_size: int | None = None,
         num_workers: int = 2,
+        mixing: list[Mixing] | None = None,
+        mixing_epochs: int | None = None,
         augmentation: Augmentation | None = Augmentation(),  # noqa: B008 (holds no state between calls)
         aspect_ratio_grouping: bool = True,
         with_masks: bool = False,
@@ -112,6 +117,8 @@ class DataModule(lightning.LightningDataModule):
         self.eval_split = eval_split
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.mixing = mixing or []
+        self.mixing_epochs = mixing_epochs
         self.augmentation = augmentation
         self.aspect_ratio_grouping = aspect_ratio_grouping
         self.with_masks = with_masks
@@ -170,7 +177,7 @@ class DataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Varied batches in random order; the order and the variation depend on `seed` and the epoch alone."""
-        dataset = TrainingDataset(self.train_dataset, self.augmentation, self.seed)
+        dataset = TrainingDataset(self.train_dataset, self.augmentation, self.seed, self.mixing, self.mixing_epochs)
         sampler = TrainingBatchSampler(
             self.train_dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping, self.skip_batches
         )

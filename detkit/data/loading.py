@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.augmentation import Augmentation
 from detkit.data.dataset import DetectionDataset
+from detkit.data.mixing import Mixing, mixed
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.ops import RunLengths, masks_to_rle
@@ -28,7 +29,7 @@ Batch = tuple[list[Tensor], list[Target]]
 
 
 class TrainingDataset(Dataset):
-    """A data set varied by an augmentation, indexed by ``(index, epoch)``.
+    """A data set mixed and varied, indexed by ``(index, epoch)``.
 
     A sample is a pure function of (seed, epoch, index): the number of workers, the order of visits and an
     interrupted run change nothing.
@@ -37,21 +38,33 @@ class TrainingDataset(Dataset):
         dataset: the pictures and targets as they are.
         augmentation: how they are varied; None leaves them as they are.
         seed: of the variation.
+        mixing: how several pictures become one, before the augmentation.
+        mixing_epochs: mix in so many epochs, the first ones; None: in all.
     """
 
-    def __init__(self, dataset: DetectionDataset, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        mixing: Sequence[Mixing] = (),
+        mixing_epochs: int | None = None,
+    ) -> None:
         self.dataset = dataset
         self.augmentation = augmentation
         self.seed = seed
+        self.mixing = mixing
+        self.mixing_epochs = mixing_epochs
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         index, epoch = key
-        image, target = self.dataset.read(index)
+        random = np.random.default_rng([self.seed, epoch, index])
+        mixes = self.mixing_epochs is None or epoch < self.mixing_epochs
+        image, target = mixed(self.mixing if mixes else (), index, self.dataset.read, len(self), random)
         if self.augmentation is not None:
-            random = np.random.default_rng([self.seed, epoch, index])
             image, target = self.augmentation(image, target, random, self.dataset.keypoint_pairs)
         return to_tensor(image), target
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from detkit.data.window import Window
 from detkit.structures import Target
 
 _MIN_SIDE = 1.0  # pixels; what is left of an object must be larger to be learned from
@@ -37,6 +38,35 @@ def assemble(
     )
     kept = (visible > 0) & (sides > 0)
     return varied if kept.all() else varied[torch.from_numpy(kept)]
+
+
+def move_through(
+    window: Window,
+    image: np.ndarray,
+    target: Target,
+    keypoint_pairs: Sequence[tuple[int, int]],
+    min_visibility: float,
+) -> tuple[np.ndarray, Target]:
+    """A picture and its target as a window shows them; arguments as of `Augmentation`."""
+    old = target.boxes.numpy().astype(np.float64)
+    low = np.array([window.x, window.y])
+    high = np.array([window.x + window.width, window.y + window.height])
+    clipped = np.clip(old, np.tile(low, 2), np.tile(high, 2))
+    visible = box_areas(clipped) / np.maximum(box_areas(old), 1e-9)
+    boxes, masks, keypoints = window.boxes(clipped), None, None
+    if target.masks is not None:
+        masks = window.masks(target.masks.numpy())
+        part = target.masks.numpy()[:, window.y : window.y + window.height, window.x : window.x + window.width]
+        full = target.masks.numpy().sum(axis=(1, 2))
+        visible = np.where(full > 0, part.sum(axis=(1, 2)) / np.maximum(full, 1), visible)
+        boxes = tightened(boxes, masks, (clipped != old).any(axis=1))
+    if target.keypoints is not None:
+        points = target.keypoints.numpy()
+        inside = ((points[..., :2] >= low) & (points[..., :2] <= high)).all(axis=-1)
+        keypoints = np.concatenate([window.points(points[..., :2]), points[..., 2:]], axis=-1)
+        keypoints = settled_keypoints(keypoints, inside, keypoint_pairs, window.mirror_x != window.mirror_y)
+    area = None if target.area is None else target.area.numpy() * visible * window.scale.prod()
+    return window.picture(image), assemble(target, boxes, visible, masks, keypoints, area, min_visibility)
 
 
 def settled_keypoints(

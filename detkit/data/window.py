@@ -9,7 +9,7 @@ import numpy as np
 
 from detkit.structures import Target
 
-_PADDING = (124, 116, 104)  # the mean colour of ImageNet: about zero once normalised
+PADDING = (124, 116, 104)  # the mean colour of ImageNet: about zero once normalised
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Window:
         if self._is_padded():
             right, bottom = self.new_width - self.place_width, self.new_height - self.place_height
             margins = (self.place_y, bottom - self.place_y, self.place_x, right - self.place_x)
-            image = cv2.copyMakeBorder(image, *margins, cv2.BORDER_CONSTANT, value=_PADDING)
+            image = cv2.copyMakeBorder(image, *margins, cv2.BORDER_CONSTANT, value=PADDING)
         flip = {(True, False): 1, (False, True): 0, (True, True): -1}.get((self.mirror_x, self.mirror_y))
         return np.ascontiguousarray(image) if flip is None else cv2.flip(image, flip)
 
