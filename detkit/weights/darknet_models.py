@@ -92,7 +92,7 @@ class DarknetDetector(Detector):
 
     def _suppressed(self, boxes: Tensor, scores: Tensor) -> Detections:
         """Non-maximum suppression within each class, as darknet's ``do_nms_sort``."""
-        rows, labels = torch.where(scores > self.score_threshold)
+        rows, labels = torch.where((scores > self.score_threshold) & boxes.isfinite().all(dim=1, keepdim=True))
         boxes, scores = boxes[rows], scores[rows, labels]
         kept = batched_nms(boxes, scores, labels, self.nms_threshold)
         return Detections(boxes[kept], scores[kept], labels[kept])

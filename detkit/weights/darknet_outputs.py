@@ -2,6 +2,8 @@
 
 Each gives what darknet calls its output, activated and in darknet's order, and reads boxes and scores out of it.
 A score is the probability that a box holds an object of the class: objectness times the class's.
+
+`CellCoder` decodes what a head says before activation; here the numbers come activated, from some cfgs by the network.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from detkit.boxes import cell_corners
 from detkit.weights.darknet_cfg import Section
 from detkit.weights.darknet_layers import Layer, Shape
 
@@ -176,11 +179,9 @@ def _boxes(offsets: Tensor, sizes: Tensor, input_size: tuple[int, int]) -> Tenso
     Both are ``(B, A, 2, H, W)``, x and width first.
     """
     height, width = offsets.shape[-2:]
-    rows = torch.arange(height, device=offsets.device, dtype=offsets.dtype)
-    columns = torch.arange(width, device=offsets.device, dtype=offsets.dtype)
-    x = (offsets[:, :, 0] + columns) / width * input_size[1]
-    y = (offsets[:, :, 1] + rows[:, None]) / height * input_size[0]
-    centers, halves = torch.stack((x, y), dim=-1), sizes.movedim(2, -1) / 2
+    cell = offsets.new_tensor([input_size[1] / width, input_size[0] / height])
+    centers = (offsets.movedim(2, -1) + cell_corners((height, width), offsets)) * cell
+    halves = sizes.movedim(2, -1) / 2
     return torch.cat((centers - halves, centers + halves), dim=-1).flatten(1, 3)
 
 

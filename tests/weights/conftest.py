@@ -4,18 +4,20 @@ import pytest
 import torch
 
 from detkit.weights import from_darknet, to_darknet
+from detkit.weights.darknet_outputs import OutputLayer
 
 
 def randomize(network, seed):
-    """Numbers that keep every layer's output near 1, and batch norm far from the identity."""
+    """Numbers that keep every layer's output near 1, those of boxes nearer 0, and batch norm far from the identity."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for layer in network.layers:
+        for layer, following in zip(network.layers, [*network.layers[1:], None], strict=True):
+            scale = 0.2 if isinstance(following, OutputLayer) else 1.6
             for name, weights in [*layer.named_parameters(), *layer.named_buffers()]:
                 if not weights.is_floating_point() or name == "anchors":
                     continue
                 fan = weights[0].numel() if weights.ndim > 1 else 1
-                weights.copy_(torch.randn(weights.shape, generator=generator) * (1.6 / fan) ** 0.5)
+                weights.copy_(torch.randn(weights.shape, generator=generator) * (scale / fan) ** 0.5)
                 if name.endswith(("running_var", "batch_norm.weight")):
                     weights.abs_().add_(0.4)
 

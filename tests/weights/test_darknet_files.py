@@ -132,11 +132,16 @@ def _refused(saved, weights):
 
 def test_short_and_long_files_are_refused_with_layer_and_bytes(saved):
     message = _refused(saved, lambda content: content[:-4])
-    assert "layer 22 [convolutional]" in message and "34,704,992 bytes" in message and "34,704,996" in message
+    assert "layer 22 [convolutional]" in message
+    assert "34,704,992 bytes" in message
+    assert "34,704,996" in message
     message = _refused(saved, lambda content: content + b"\0")
-    assert "layer 23 [yolo]" in message and "34,704,997 bytes" in message and "34,704,996" in message
+    assert "layer 23 [yolo]" in message
+    assert "34,704,997 bytes" in message
+    assert "34,704,996" in message
     message = _refused(saved, lambda content: content[:1000])
-    assert "layer 0 [convolutional]" in message and "bytes 20 to 2,004" in message
+    assert "layer 0 [convolutional]" in message
+    assert "bytes 20 to 2,004" in message
     assert "header" in _refused(saved, lambda content: content[:17])
 
 
@@ -165,7 +170,8 @@ def test_wrong_cfgs_are_refused_with_file_line_and_layer(tmp_path, right, wrong,
     path.write_text(str(cfgs.yolov3_tiny(96, classes=1)).replace(right, wrong, 1))
     with pytest.raises(InputError) as error:
         from_darknet(path)
-    assert message in str(error.value) and str(path) in str(error.value)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
 
 
 def test_missing_files_are_refused(saved, tmp_path):
