@@ -195,7 +195,7 @@ def _squared_grid(cfg):
 @pytest.mark.parametrize(
     "build", [_yolo, _stretched, _new_coords, _gaussian, _region, _softmax_region, _grid, _squared_grid]
 )
-@pytest.mark.parametrize(("seed", "size"), [(0, (40, 61)), (1, (66, 73)), (2, (24, 32))])
+@pytest.mark.parametrize(("seed", "size"), [(0, (62, 80)), (1, (96, 119)), (2, (32, 40))])
 def test_detections_equal_their_definition(saved, build, seed, size):
     """The image letterboxed, the boxes after suppression and in its pixels.
 
@@ -227,7 +227,8 @@ def test_detections_equal_their_definition(saved, build, seed, size):
             if probability > 0
         ]
     )
-    assert before > len(expected) > 2
+    assert before >= len(expected) > 2
+    assert before > len(expected) or stretches
     centers, sizes = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2, found.boxes[:, 2:] - found.boxes[:, :2]
     ours = torch.cat((100 * found.labels[:, None], 1000 * found.scores[:, None], centers, sizes), dim=1).numpy()
     assert len(ours) == len(expected)
@@ -242,7 +243,7 @@ def test_an_empty_answer_and_a_batch(saved):
     cfg = cfgs.Cfg(40, 32)
     _yolo(cfg)
     model = from_darknet(saved(cfg).with_suffix(".cfg"))
-    images = [torch.rand(3, 31, 50), torch.rand(3, 60, 20)]
+    images = [torch.rand(3, 31, 40), torch.rand(3, 60, 74)]
     model.score_threshold = 1.0
     with torch.no_grad():
         assert [len(found) for found in model(images)] == [0, 0]
