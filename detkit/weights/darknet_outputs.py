@@ -8,6 +8,8 @@ A score is the probability that a box holds an object of the class: objectness t
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,8 @@ class Yolo(OutputLayer):
             raise section.error(f"mask {mask} asks for more than the {len(anchors) // 2} anchors given", "mask")
         self.register_buffer("anchors", torch.tensor(anchors).view(-1, 2)[mask], persistent=False)
         self.scale = section.number("scale_x_y", 1)
+        if section.text("nms_kind", "default") not in ("default", "greedynms"):
+            warnings.warn(f"{section.file}: nms_kind={section.text('nms_kind')} is read as greedynms", stacklevel=2)
         self.activated = bool(section.integer("new_coords", 0))
         _check_channels(section, shape, len(mask), self.coordinates + 1 + self.classes)
 
