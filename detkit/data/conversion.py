@@ -83,7 +83,7 @@ def convert(
         raise InputError(f"{root} is in the format {to} already; name another one to convert it to")
     _check_free(root, out, to, overwrite)
     problems: list[str] = []
-    found = [_checked(split, problems) for split in _read(root, source_format, splits, class_names, problems)]
+    found = [_checked(split, to, problems) for split in _read(root, source_format, splits, class_names, problems)]
     _check_categories(found)
     if problems and on_bad == "error":
         lines = "\n".join(f"  {problem}" for problem in problems)
@@ -162,7 +162,7 @@ def _read_coco(root: Path, name: str, problems: list[str]) -> AnnotatedSplit:
     return AnnotatedSplit(name, content, images_path)
 
 
-def _checked(split: AnnotatedSplit, problems: list[str]) -> AnnotatedSplit:
+def _checked(split: AnnotatedSplit, to: Format, problems: list[str]) -> AnnotatedSplit:
     """The split with the size of every image, boxes inside their images, and without what is wrong."""
     sizes: dict[Any, tuple[int, int]] = {}
     images = []
@@ -174,8 +174,11 @@ def _checked(split: AnnotatedSplit, problems: list[str]) -> AnnotatedSplit:
             problems.append(str(error))
             continue
         stated = image.get("height") or size[0], image.get("width") or size[1]
-        if sorted(stated) != sorted(size):  # a camera's orientation may turn it
-            problems.append(f"{path}: is {size[1]}x{size[0]} pixels, but its annotations say {stated[1]}x{stated[0]}")
+        if stated != size and (to == "yolo" or stated != size[::-1]):
+            problems.append(
+                f"{path}: is {size[1]}x{size[0]} pixels, with the orientation that a camera noted, but its annotations "
+                f"say {stated[1]}x{stated[0]}"
+            )
             continue
         sizes[image["id"]] = stated
         images.append({**image, "height": stated[0], "width": stated[1]})

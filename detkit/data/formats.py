@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from detkit.data.annotations import OnBad
-from detkit.data.coco import CocoDataset, find_split
+from detkit.data.coco import CocoDataset, find_split, has_split
 from detkit.data.dataset import DetectionDataset
 from detkit.data.voc import VocDataset, is_voc
 from detkit.data.yolo_txt import YoloDataset, is_yolo
@@ -17,10 +17,13 @@ Format = Literal["coco", "voc", "yolo"]
 
 
 def format_of(root: Path) -> Format:
-    """The format of a folder, by what is in it; ``coco`` where it is neither VOC nor YOLO.
+    """The format of a folder, by what is in it.
 
-    A folder with a ``data.yaml`` is YOLO's, one with ``Annotations/*.xml`` VOC's, also where these are one level down.
+    COCO's has a JSON file for the split ``train``, YOLO's a ``data.yaml``, VOC's ``Annotations/*.xml``, also one level
+    down, in this order; what is none of them is taken for COCO's.
     """
+    if root.is_dir() and has_split(root, "train"):
+        return "coco"
     if is_yolo(root):
         return "yolo"
     return "voc" if is_voc(root) else "coco"

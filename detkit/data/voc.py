@@ -142,7 +142,7 @@ def _listed_names(root: Path) -> list[str]:
     """The classes that a file in `root` lists, one a line."""
     for name in NAMES_FILES:
         if (root / name).is_file():
-            return [line.strip() for line in (root / name).read_text("utf-8").splitlines() if line.strip()]
+            return [line.strip() for line in (root / name).read_text("utf-8-sig").splitlines() if line.strip()]
     return []
 
 
@@ -164,7 +164,7 @@ def _stems(image_set: Path) -> list[str]:
     """The lines of an image set; lists of a single class have a second column, which is not read."""
     annotations = image_set.parents[2] / "Annotations"
     stems = []
-    for line in image_set.read_text("utf-8").splitlines():
+    for line in image_set.read_text("utf-8-sig").splitlines():
         stem, _, column = line.strip().rpartition(" ")
         has_column = column in ("1", "-1", "0") and not (annotations / f"{line.strip()}.xml").is_file()
         stems.append(stem.strip() if has_column else line.strip())

@@ -116,7 +116,7 @@ class Description:
             files = sorted(place.rglob("*"))
             yield from (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
         elif place.suffix == ".txt":
-            for line in place.read_text("utf-8").splitlines():
+            for line in place.read_text("utf-8-sig").splitlines():
                 if line.strip():
                     yield self._listed(line.strip(), place)
         else:
@@ -160,7 +160,7 @@ def is_yolo(data: Path) -> bool:
 
 def _looks_like_one(path: Path) -> bool:
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.safe_load(path.read_text("utf-8-sig"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return False
     return isinstance(content, dict) and {"names", "train"} <= content.keys()
@@ -173,7 +173,7 @@ def read_description(path: Path) -> Description:
         InputError: it is not YAML, or has no classes, or its ``path`` is no folder.
     """
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.safe_load(path.read_text("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot read this file ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -250,7 +250,7 @@ def _objects(
 ) -> Iterator[dict[str, Any]]:
     """The objects of a label file in COCO's form."""
     try:
-        lines = labels.read_text("utf-8").splitlines()
+        lines = labels.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{labels}: cannot read this label file ({error})")
         return

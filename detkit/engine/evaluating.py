@@ -162,6 +162,7 @@ def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str,
     model = load(path, trust=config.trust)
     data = build(parser, config).data
     data.eval_split = config.split
+    data.class_names = data.class_names or [category.name for category in model.categories]
     dataset = data.eval_dataset
     check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
     evaluators = _evaluators(config, dataset.ground_truth(), model.categories)

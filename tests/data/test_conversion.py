@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from picture_files import noise, write_image
+from PIL import Image
 
 from detkit.data import CocoDataset, ShapesOptions, VocDataset, YoloDataset, draw_shapes, find_split, open_split
 from detkit.data.conversion import convert
@@ -280,3 +281,37 @@ def test_different_classes_are_refused(tmp_path: Path):
     path.write_text(path.read_text().replace("never seen", "other"))
     with pytest.raises(InputError, match="'val' has the classes"):
         convert(tmp_path / "coco", tmp_path / "new", "voc")
+
+
+def test_several_years_of_voc(tmp_path: Path):
+    for number, year in enumerate(("VOC2007", "VOC2012")):
+        write_coco(tmp_path / f"coco{year}", np.random.default_rng(number), None)
+        convert(tmp_path / f"coco{year}", tmp_path / "devkit" / year, "voc")
+    done = convert(tmp_path / "devkit", tmp_path / "yolo", "yolo")
+    assert done.images == {"train": 6, "val": 2}
+    both, parts = YoloDataset(tmp_path / "yolo", "train"), VocDataset(tmp_path / "devkit", "train")
+    assert sum(len(both.target(index)) for index in range(6)) == sum(len(parts.target(index)) for index in range(6))
+
+
+def test_pictures_that_a_camera_turned(tmp_path: Path):
+    """YOLO has no image sizes, so readers apply the orientation; COCO and VOC state which one their boxes are in."""
+    path = tmp_path / "0" / "images" / "a.jpg"
+    path.parent.mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(20, 30)).save(path, exif=exif)
+    images = [{"id": 1, "file_name": "a.jpg", "height": 20, "width": 30}]
+    annotations = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [20, 1, 5, 5]}]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "0" / "train.json").write_text(json.dumps(content))
+    convert(tmp_path / "0", tmp_path / "voc", "voc")
+    assert VocDataset(tmp_path / "voc", "train")[0][0].shape == (3, 20, 30)
+    with pytest.raises(InputError, match=r"a.jpg: is 20x30 pixels.*say 30x20"):
+        convert(tmp_path / "0", tmp_path / "yolo", "yolo")
+    images[0] |= {"height": 30, "width": 20}
+    annotations[0]["bbox"] = [2, 20, 5, 5]
+    (tmp_path / "0" / "train.json").write_text(json.dumps(content))
+    convert(tmp_path / "0", tmp_path / "yolo", "yolo")
+    image, target = YoloDataset(tmp_path / "yolo", "train")[0]
+    assert image.shape == (3, 30, 20)
+    assert target.boxes.tolist() == [[2, 20, 7, 25]]
