@@ -251,6 +251,7 @@ def parse_xml(path: Path, problems: list[str]) -> Element | None:
         open_elements[-1].text += data
 
     parser = expat.ParserCreate()
+    parser.buffer_text = True
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
     try:
         parser.Parse(path.read_bytes(), True)
