@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from detkit.weights.darknet_cfg import Section
 from detkit.weights.darknet_layers import Activation, Layer, Shape
+from detkit.weights.darknet_tree import ClassTree
 
 
 class Route(Layer):
@@ -192,17 +193,22 @@ class ImplicitJoint(Layer):
 
 
 class Softmax(Layer):
-    """``[softmax]`` over everything, over each of `groups` parts, or with ``spatial`` over each place's channels."""
+    """``[softmax]`` over everything, over each of `groups` parts, or with ``spatial`` over each place's channels.
+
+    With a tree of classes (YOLO9000) over the children of each class.
+    """
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
-        section.refuse("tree")
+        self.tree = ClassTree(section, shape[0] * shape[1] * shape[2]) if section.text("tree") else None
         self.shape, self.groups = shape, section.positive("groups", 1)
         self.temperature, self.spatial = section.number("temperature", 1), bool(section.number("spatial", 0))
         if (shape[0] * shape[1] * shape[2]) % self.groups:
             raise section.error(f"groups={self.groups} do not divide its input {shape}", "groups")
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.tree is not None:
+            return self.tree.softmax(x.flatten(1)).view(x.shape)
         if self.spatial:
             return F.softmax(x / self.temperature, dim=1)
         return F.softmax(x.reshape(len(x), self.groups, -1) / self.temperature, dim=-1).reshape(x.shape)

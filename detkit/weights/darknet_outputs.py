@@ -12,10 +12,14 @@ import warnings
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from detkit.boxes import cell_corners
 from detkit.weights.darknet_cfg import Section
 from detkit.weights.darknet_layers import Layer, Shape
+from detkit.weights.darknet_tree import ClassTree
+
+HIERARCHY_THRESHOLD = 0.5  # how sure a class of a tree must be, as darknet has it
 
 
 class OutputLayer(Layer):
@@ -109,7 +113,11 @@ class GaussianYolo(Yolo):
 
 
 class Region(OutputLayer):
-    """``[region]`` of YOLOv2 (section 2): anchors in cells of the map, classes by softmax."""
+    """``[region]`` of YOLOv2 (section 2): anchors in cells of the map, classes by softmax.
+
+    With a tree of classes (section 4) a box has one of them, as deep in the tree as is sure enough, and its score is
+    the objectness.
+    """
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
@@ -122,20 +130,29 @@ class Region(OutputLayer):
             raise section.error(f"num={number} anchors need {2 * number} numbers, got {len(anchors)}", "anchors")
         self.register_buffer("anchors", torch.tensor(anchors[: 2 * number]).view(-1, 2), persistent=False)
         self.softmax = bool(section.integer("softmax", 0))
-        if section.text("tree"):
-            raise section.error("tree is not supported", "tree")
+        self.tree = ClassTree(section, self.classes) if section.text("tree") else None
         _check_channels(section, shape, number, 5 + self.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.unflatten(1, (len(self.anchors), -1))
-        classes = x[:, :, 5:].softmax(dim=2) if self.softmax else x[:, :, 5:].sigmoid()
+        classes = x[:, :, 5:]
+        if self.tree is not None:
+            classes = self.tree.softmax(classes.movedim(2, -1)).movedim(-1, 2)
+        else:
+            classes = classes.softmax(dim=2) if self.softmax else classes.sigmoid()
         return torch.cat((x[:, :, :2].sigmoid(), x[:, :, 2:4], x[:, :, 4:5].sigmoid(), classes), dim=2).flatten(1, 2)
 
     def candidates(self, output: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         output = output.float().unflatten(1, (len(self.anchors), -1))
         cell = output.new_tensor([input_size[1] / output.shape[4], input_size[0] / output.shape[3]])
         sizes = output[:, :, 2:4].exp() * (self.anchors * cell)[:, :, None, None]
-        return _boxes(output[:, :, :2], sizes, input_size), _scores(output[:, :, 4:5] * output[:, :, 5:])
+        boxes, classes = _boxes(output[:, :, :2], sizes, input_size), output[:, :, 5:]
+        if self.tree is not None:
+            probabilities = self.tree.absolute(classes.movedim(2, -1))
+            named = self.tree.descend(probabilities.flatten(0, -2), HIERARCHY_THRESHOLD)
+            named = F.one_hot(named, self.classes).view_as(probabilities)
+            classes = named.to(probabilities).movedim(-1, 2)
+        return boxes, _scores(output[:, :, 4:5] * classes)
 
 
 class Grid(OutputLayer):

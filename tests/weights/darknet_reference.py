@@ -182,9 +182,41 @@ class Reference:
         return x if int(options.get("noadjust", 0)) else 2 * x - 1
 
     def softmax(self, x, options):
+        if "tree" in options:
+            return self.tree_softmax(x.reshape(-1, 1, 1), options["tree"])
         x, groups = x.reshape(-1), int(options.get("groups", 1))
         rows = np.exp(x.reshape(groups, -1) / float(options.get("temperature", 1)))
         return (rows / rows.sum(axis=1, keepdims=True)).reshape(-1, 1, 1)
+
+    @staticmethod
+    def parents(path):
+        return [int(line.split()[1]) for line in open(path)]
+
+    def tree_softmax(self, x, path):
+        """Over each run of classes with the same parent."""
+        parents, out, first = self.parents(path), np.exp(x), 0
+        for row in range(1, len(parents) + 1):
+            if row == len(parents) or parents[row] != parents[first]:
+                out[first:row] /= out[first:row].sum(axis=0)
+                first = row
+        return out
+
+    def named_class(self, probabilities, path, threshold=0.5):
+        """``hierarchy_predictions`` and ``hierarchy_top_prediction``."""
+        parents, p, probabilities = self.parents(path), 1.0, probabilities.copy()
+        for row, parent in enumerate(parents):
+            if parent >= 0:
+                probabilities[row] *= probabilities[parent]
+        group = [row for row, parent in enumerate(parents) if parent == -1]
+        above = None
+        while True:
+            best = max(group, key=lambda row: probabilities[row])
+            if p * probabilities[best] <= threshold:
+                return best if above is None else above
+            p *= probabilities[best]
+            above, group = best, [row for row, parent in enumerate(parents) if parent == best]
+            if not group:
+                return best
 
     def upsample(self, x, options):
         stride = int(options.get("stride", 2))
@@ -311,7 +343,9 @@ class Reference:
             for entry in (0, 1, 4):
                 out[first + entry] = logistic(out[first + entry])
             classes = out[first + 5 : first + numbers]
-            if int(options.get("softmax", 0)):
+            if "tree" in options:
+                out[first + 5 : first + numbers] = self.tree_softmax(classes, options["tree"])
+            elif int(options.get("softmax", 0)):
                 classes = np.exp(classes - classes.max(axis=0))
                 out[first + 5 : first + numbers] = classes / classes.sum(axis=0)
             else:
@@ -402,6 +436,9 @@ class Reference:
                     w, h = np.exp(w) * width / output.shape[2], np.exp(h) * height / output.shape[1]
                     box = np.array([(i + x) / output.shape[2], (j + y) / output.shape[1], w, h])
                     objectness = objectness if objectness > threshold else 0
+                    if "tree" in options:
+                        named = self.named_class(np.array(classes), options["tree"])
+                        classes = [float(row == named) for row in range(len(classes))]
                     probabilities = objectness * np.array(classes)
                     found.append((box, objectness, np.where(probabilities > threshold, probabilities, 0)))
         return found

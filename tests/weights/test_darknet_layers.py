@@ -6,6 +6,7 @@ import pytest
 import torch
 from darknet_reference import ACTIVATIONS, Reference, do_nms_sort
 
+from detkit.errors import InputError
 from detkit.models import Letterbox, Stretch
 from detkit.ops import box_iou
 from detkit.weights import from_darknet
@@ -197,16 +198,50 @@ def _squared_grid(cfg):
 )
 @pytest.mark.parametrize(("seed", "size"), [(0, (62, 80)), (1, (96, 119)), (2, (32, 40))])
 def test_detections_equal_their_definition(saved, build, seed, size):
-    """The image letterboxed, the boxes after suppression and in its pixels.
-
-    The borders are narrow: cells that see nothing but gray say the same, and which of them suppresses is open.
-    """
+    """The borders are narrow: cells that see nothing but gray say the same, and which of them suppresses is open."""
     cfg = cfgs.Cfg(40, 32)
     build(cfg)
     stem = saved(cfg, seed)
     _compare(stem, seed, batch=1)
+    _compare_detections(stem, seed, size, stretches=build in (_grid, _squared_grid))
+
+
+TREE = "thing -1\nanimal -1\ncup 0\nbowl 0\nball 0\ncat 1\ndog 1\npug 6\nhusky 6\nblue 4\nred 4\n"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_trees_of_classes_equal_their_definition(saved, tmp_path, seed):
+    (tmp_path / "some.tree").write_text(TREE)
+    cfg = cfgs.Cfg(40, 32)
+    cfg.conv(16, 5, 4)
+    cfg.linear(3 * 16)
+    anchors = "0.5,0.7, 1,1, 2,1.5"
+    cfg.add("region", anchors=anchors, classes=11, coords=4, num=3, softmax=1, tree=tmp_path / "some.tree")
+    stem = saved(cfg, seed, spread=2.0)
+    _compare(stem, seed, batch=1)
+    labels = _compare_detections(stem, seed, (62, 80), stretches=False)
+    assert min(labels) < 2 < max(labels)  # some at the roots, some below
+    classifier = cfgs.Cfg(8)
+    classifier.conv(11, 8, 8, pad=0, activation="linear")
+    classifier.add("softmax", tree=tmp_path / "some.tree")
+    _compare(saved(classifier, seed), seed)
+
+
+def test_trees_that_do_not_fit_are_refused(saved, tmp_path):
+    cfg = cfgs.Cfg(8)
+    cfg.conv(11, 8, 8, pad=0, activation="linear")
+    cfg.add("softmax", tree="some.tree")
+    with pytest.raises(InputError, match=r"layer 1 \[softmax\]: there is no tree some\.tree"):
+        saved(cfg)
+    for tree, message in (("a -1\n", "has 1 classes, the layer 11"), ("a b\n", "a name and a parent")):
+        (tmp_path / "some.tree").write_text(tree)
+        with pytest.raises(InputError, match=message):
+            saved(cfg)
+
+
+def _compare_detections(stem, seed, size, stretches):
+    """The image letterboxed, the boxes after suppression and in its pixels; gives their labels."""
     model = from_darknet(stem.with_suffix(".cfg"), stem.with_suffix(".weights"))
-    stretches = build in (_grid, _squared_grid)
     assert type(model.preprocess) is (Stretch if stretches else Letterbox)
     model.score_threshold, model.nms_threshold = 0.05, 0.3
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(seed))
@@ -219,10 +254,11 @@ def test_detections_equal_their_definition(saved, build, seed, size):
     candidates = reference.boxes(size[1], size[0], 0.05, letterboxed=not stretches)
     before = sum(int((probabilities > 0).sum()) for _, _, probabilities in candidates)
     scale = np.array([size[1], size[0]] * 2)
+    classes = model.num_classes
     expected = np.array(
         [
             (100 * label, 1000 * probability, *(box * scale))
-            for box, _, probabilities in do_nms_sort(candidates, 3, 0.3)
+            for box, _, probabilities in do_nms_sort(candidates, classes, 0.3)
             for label, probability in enumerate(probabilities)
             if probability > 0
         ]
@@ -233,10 +269,11 @@ def test_detections_equal_their_definition(saved, build, seed, size):
     ours = torch.cat((100 * found.labels[:, None], 1000 * found.scores[:, None], centers, sizes), dim=1).numpy()
     assert len(ours) == len(expected)
     # The order of equals is free.
-    difference = np.abs(ours[:, None] - expected).max(axis=2)
+    difference = (np.abs(ours[:, None] - expected) / (1 + np.abs(expected) / 100)).max(axis=2)
     assert difference.min(axis=0).max() < 5e-3
     assert difference.min(axis=1).max() < 5e-3
     assert (np.diff(ours[:, 1]) <= 0).all()
+    return found.labels.tolist()
 
 
 def test_an_empty_answer_and_a_batch(saved):
