@@ -68,4 +68,9 @@ STABLE_TORCH_LIBRARY(detkit, m) {
   m.def(
       "roi_pool_backward(Tensor gradient, Tensor cells, Tensor rois, SymInt batch, SymInt map_height, "
       "SymInt map_width, bool channels_last) -> Tensor");
+
+  m.def("graph_segmentation(Tensor image, float scale, int min_size) -> Tensor");
+  m.def(
+      "hierarchical_grouping(Tensor labels, Tensor colour, Tensor texture, int colour_bins, int texture_bins, "
+      "int[] similarities) -> Tensor");
 }

@@ -16,6 +16,7 @@ from detkit.backbones.darknet import (
 from detkit.backbones.fully_convolutional import dense_logits, fully_convolutional
 from detkit.backbones.image_pyramid import ImagePyramid
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
+from detkit.backbones.pixels import Pixels
 from detkit.backbones.pretrained import LoadReport
 from detkit.backbones.timm_backbone import TimmBackbone
 from detkit.backbones.torchvision_backbone import TorchvisionBackbone
@@ -34,6 +35,7 @@ __all__ = [
     "LoadReport",
     "OverFeatAccurate",
     "OverFeatFast",
+    "Pixels",
     "StagedBackbone",
     "TimmBackbone",
     "TorchvisionBackbone",

@@ -57,7 +57,9 @@ def load(checkpoint: str | Path, device: torch.device | str | None = None, trust
     return model.to(device or "cpu").eval()
 
 
-def save_model(model: Detector, model_config: Mapping[str, Any], path: str | Path) -> None:
+def save_model(
+    model: Detector, model_config: Mapping[str, Any], path: str | Path, config: Mapping[str, Any] | None = None
+) -> None:
     """Write `model` as a checkpoint that `load` rebuilds.
 
     Args:
@@ -65,12 +67,13 @@ def save_model(model: Detector, model_config: Mapping[str, Any], path: str | Pat
         model_config: how to build it, as in a config file: ``{"class_path": "detkit.models.FasterRCNN",
             "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights.
         path: the file to write; replaced in one step.
+        config: the recipe of the run that it comes from, if any.
 
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
     weights = {PREFIX + name: value for name, value in model.state_dict().items()}
-    record = model_record(model_config, model.categories or [])
+    record = model_record(model_config, model.categories or [], config)
     write_checkpoint({"detkit": record, "state_dict": weights}, path)
 
 

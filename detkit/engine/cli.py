@@ -67,6 +67,20 @@ def convert(argv: Sequence[str]) -> None:
     convert_command(argv)
 
 
+def fit_svms(argv: Sequence[str]) -> None:
+    """``tools/fit_svms.py``."""
+    from detkit.engine.fitting_svms import fit_svms_command
+
+    fit_svms_command(argv)
+
+
+def proposals(argv: Sequence[str]) -> None:
+    """``tools/proposals.py``."""
+    from detkit.engine.proposing import proposals_command
+
+    proposals_command(argv)
+
+
 def run(command: Command, argv: Sequence[str] | None = None) -> int:
     """Run one command with the arguments of the process, or with `argv`.
 

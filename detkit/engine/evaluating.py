@@ -63,7 +63,7 @@ def evaluate_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, evaluate, and print the tables."""
     parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
-    _default_to_training_data(parser, argv)
+    default_to_training_data(parser, argv)
     config = parse(parser, argv)
     _check_protocol(config)
     if config.errors and config.iou_type == ["keypoints"]:
@@ -118,7 +118,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
 
 
-def _default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> None:
+def default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> None:
     """Let the data be what the checkpoint was trained with, as far as the command line does not say otherwise."""
     options = dict(argument.split("=", 1) if "=" in argument else (argument, None) for argument in argv)
     if "--checkpoint" not in options:

@@ -29,6 +29,7 @@ PACKAGES = {
     "neck": "detkit.necks",
     "preprocess": "detkit.models",
     "region_pool": "detkit.models",
+    "proposals": "detkit.proposals",
     "optimizer": "torch.optim",
     "schedule": "detkit.engine.optimization",
 }

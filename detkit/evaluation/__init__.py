@@ -4,6 +4,7 @@ from detkit.evaluation.bootstrap import Interval, bootstrap
 from detkit.evaluation.coco import CocoEvaluator
 from detkit.evaluation.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.evaluation import METRICS, CocoEvaluation
+from detkit.evaluation.proposal_recall import ProposalRecall
 from detkit.evaluation.report import (
     coco_table,
     error_table,
@@ -23,6 +24,7 @@ __all__ = [
     "CocoEvaluator",
     "ErrorAnalysis",
     "Interval",
+    "ProposalRecall",
     "VocEvaluation",
     "VocEvaluator",
     "analyse_errors",

@@ -6,8 +6,15 @@ from detkit.heads.keypoint import KeypointHead
 from detkit.heads.mask import MaskHead
 from detkit.heads.overfeat import OverFeatHead
 from detkit.heads.region_branch import InstanceBranch, RegionBranch
-from detkit.heads.region_trunk import AveragePool, ConvolutionsThenFullyConnected, RegionTrunk, TwoFullyConnected
+from detkit.heads.region_trunk import (
+    AveragePool,
+    ConvolutionsThenFullyConnected,
+    RegionNetwork,
+    RegionTrunk,
+    TwoFullyConnected,
+)
 from detkit.heads.rpn import RPN
+from detkit.heads.svm_box import SVMBoxHead
 from detkit.heads.yolo import YOLOHead
 from detkit.heads.yolo_v1 import YOLOv1Head
 from detkit.heads.yolo_v2 import YOLOv2Head
@@ -25,7 +32,9 @@ __all__ = [
     "MaskHead",
     "OverFeatHead",
     "RegionBranch",
+    "RegionNetwork",
     "RegionTrunk",
+    "SVMBoxHead",
     "TwoFullyConnected",
     "YOLOHead",
     "YOLOv1Head",

@@ -75,7 +75,10 @@ class BoxHead(RegionBranch):
 
     def forward(self, region_features: Tensor) -> BoxOutput:
         """Classify and regress the crops ``(R, C, resolution, resolution)``."""
-        vectors = self.trunk(region_features)
+        return self.answer(self.trunk(region_features))
+
+    def answer(self, vectors: Tensor) -> BoxOutput:
+        """Classify and regress regions by the trunk's `vectors` ``(R, D)``."""
         return BoxOutput(self.classes(vectors), self.deltas(vectors).unflatten(1, (-1, 4)))
 
     def losses(self, raw: BoxOutput, regions: list[SampledRegions]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -9,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.backbones import Backbone
 from detkit.backbones.pretrained import read_state_dict
 from detkit.errors import InputError
 
@@ -141,6 +143,33 @@ class AveragePool(RegionTrunk):
         return region_features.mean(dim=(2, 3))
 
 
+class RegionNetwork(RegionTrunk):
+    """A whole network on each crop of pixels (R-CNN, section 2.1).
+
+    Args:
+        in_channels: channels of a crop.
+        resolution: height and width of a crop in pixels.
+        backbone: its last map is used.
+        layers: called with the channels and the cells across of that map; makes a vector of it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        resolution: int,
+        backbone: Backbone,
+        layers: Callable[[int, int], RegionTrunk] = AveragePool,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = layers(backbone.channels[-1], _cells(backbone, in_channels, resolution))
+        self.out_channels = self.layers.out_channels
+
+    def forward(self, region_features: Tensor) -> Tensor:
+        """The vectors of the crops ``(R, in_channels, resolution, resolution)``."""
+        return self.layers(self.backbone(region_features)[-1])
+
+
 class RegionBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that lets a batch without regions pass, which has no statistics."""
 
@@ -149,6 +178,15 @@ class RegionBatchNorm2d(nn.BatchNorm2d):
         if len(x):
             return super().forward(x)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+@torch.no_grad()
+def _cells(backbone: Backbone, in_channels: int, resolution: int) -> int:
+    """The height and width of the last map for crops of `resolution`."""
+    training = backbone.training
+    cells = backbone.eval()(torch.zeros(1, in_channels, resolution, resolution))[-1].shape[-1]
+    backbone.train(training)
+    return cells
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -8,6 +8,7 @@ from detkit.models.keypoint_rcnn import KeypointRCNN
 from detkit.models.mask_rcnn import MaskRCNN
 from detkit.models.overfeat import OverFeat
 from detkit.models.preprocess import Letterbox, OriginalSize, ShortestEdge, Stretch
+from detkit.models.rcnn import RCNN
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.single_stage import SingleStageDetector
 from detkit.models.two_stage import TwoStageDetector
@@ -17,6 +18,7 @@ from detkit.models.yolo_v3 import YOLOv3
 from detkit.models.yolo_v4 import YOLOv4
 
 __all__ = [
+    "RCNN",
     "CascadeRCNN",
     "Detector",
     "FastRCNN",

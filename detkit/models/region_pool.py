@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torchvision
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from detkit.backbones.pretrained import load_matching, read_state_dict
 from detkit.errors import InputError
@@ -108,30 +110,37 @@ class RegionMaxPool(RegionPool):
 
 
 class RegionStage(RegionPool):
-    """Crops that go through the last stage of a ResNet, as all branches of a C4 model share it (He 2015, appendix A).
+    """Crops that go through a later stage of a ResNet, as all branches of a C4 model share it (He 2015, appendix A).
 
     The stage has stride 2: crops of twice the resolution go in.
 
     Args:
         pool: cuts out what goes into the stage.
-        name: the ResNet of torchvision whose ``layer4`` it is.
+        name: the ResNet of torchvision that it is of.
+        layer: which of its stages, torchvision's name: the one after the trunk's last.
         weights: ``DEFAULT`` for torchvision's best, the path of a weights file of the whole net, or nothing.
         frozen_batch_norm: use batch norm with its stored statistics, not trained.
     """
 
     def __init__(
-        self, pool: RegionPool, name: str = "resnet50", weights: str | None = None, frozen_batch_norm: bool = True
+        self,
+        pool: RegionPool,
+        name: str = "resnet50",
+        layer: Literal["layer3", "layer4"] = "layer4",
+        weights: str | None = None,
+        frozen_batch_norm: bool = True,
     ) -> None:
         super().__init__()
         net = torchvision.models.get_model(name, weights="DEFAULT" if weights == "DEFAULT" else None)
         if not isinstance(net, torchvision.models.ResNet):
-            raise InputError(f"RegionStage takes the last stage of a ResNet, not of {name!r}")
+            raise InputError(f"RegionStage takes a stage of a ResNet, not of {name!r}")
         if weights not in (None, "DEFAULT"):
             load_matching(net, read_state_dict(weights), source=str(weights))
         self.pool = pool
-        self.stage = freeze_batch_norm_2d(net.layer4) if frozen_batch_norm else net.layer4
+        stage = net.get_submodule(layer)
+        self._channels = net.fc.in_features // (1 if layer == "layer4" else 2)
+        self.stage = freeze_batch_norm_2d(stage) if frozen_batch_norm else stage
         self.resolution = pool.resolution // 2
-        self._channels = net.fc.in_features
 
     def out_channels(self, in_channels: int) -> int:
         """Channels of the stage."""
@@ -175,9 +184,11 @@ class RegionWarp(RegionPool):
     ) -> Tensor:
         """Crops of the normalised images, which are the only map."""
         size = resolution or self.resolution
-        widened = [_widened(boxes, size / (size - 2 * self.context)) for boxes in regions]
-        # One sample at the middle of each cell is bilinear resizing; normalised, the mean colour is 0.
-        return roi_align(_only_map(features, strides), _rois(widened), size, 1 / strides[0], 1, aligned=True)
+        # Normalised, the mean colour is 0. A border of it makes the image end alike on all sides, padded or not.
+        pixels = F.pad(_only_map(features, strides), (1, 1, 1, 1))
+        widened = [_widened(boxes, size / (size - 2 * self.context)) + strides[0] for boxes in regions]
+        # One sample at the middle of each cell is bilinear resizing.
+        return roi_align(pixels, _rois(widened), size, 1 / strides[0], 1, aligned=True)
 
 
 def _rois(regions: Sequence[Tensor]) -> Tensor:

@@ -6,7 +6,13 @@ from torch import Tensor
 
 
 class Proposals:
-    """Finds regions of an image that may be objects, the same ones each time."""
+    """Finds regions of an image that may be objects, the same ones each time.
+
+    Attributes:
+        identity: what the regions depend on beside the image, settings and version, in words.
+    """
+
+    identity: str
 
     def __call__(self, image: Tensor) -> Tensor:
         """The regions of `image` ``(3, H, W)``, RGB, uint8 or float in [0, 1].

@@ -1,0 +1,101 @@
+"""How many objects proposals reach, whatever their class: average recall as COCO measures it for proposals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.evaluation.evaluation import check_native
+from detkit.evaluation.ground_truth import plain_id, read_ground_truth
+from detkit.evaluation.native import accumulate, match
+from detkit.evaluation.packed import Found
+from detkit.evaluation.protocol import NOTHING_TO_MEASURE, Number, Protocol
+
+
+class ProposalRecall:
+    """Collects the proposals of images and measures their recall (Hosang 2015; COCO's AR, without classes).
+
+    Every image of the annotations counts; one that is never updated is an image without proposals. Crowd regions need
+    not be found.
+
+    Args:
+        annotations: path of a COCO annotation file, or the dict that it holds.
+        limits: numbers of proposals of an image, the best ones, to measure with.
+        image_ids: measure on these images alone; all of the annotations by default.
+
+    Raises:
+        InputError: the annotations cannot be evaluated against, or the native kernels were not built.
+    """
+
+    def __init__(
+        self,
+        annotations: str | Path | dict,
+        limits: Sequence[int] = (100, 1000),
+        image_ids: Iterable[Any] | None = None,
+    ) -> None:
+        check_native("the recall of proposals")
+        if not limits or min(limits) < 1:
+            raise InputError(f"limits must be numbers of proposals, got {list(limits)}")
+        self.limits = sorted(limits)
+        self.ground_truth = read_ground_truth(_without_classes(annotations), "bbox", image_ids)
+        self._proposals: dict[int, np.ndarray] = {}
+
+    def update(self, image_ids: Sequence[Any] | Tensor, proposals: Sequence[Tensor]) -> None:
+        """Add the proposals ``(P, 4)`` of some images, best first, in pixels of the images.
+
+        Raises:
+            InputError: an image id is not in the annotations, or a box is not finite.
+        """
+        if len(image_ids) != len(proposals):
+            raise InputError(f"update() got {len(image_ids)} image ids for the proposals of {len(proposals)} images")
+        for image_id, boxes in zip(map(plain_id, image_ids), proposals, strict=True):
+            number = self.ground_truth.number_of(image_id, "proposals")
+            if not boxes.isfinite().all():
+                raise InputError(f"proposals of image {image_id!r}: a box is not finite")
+            self._proposals[number] = boxes[: self.limits[-1]].detach().cpu().double().numpy()
+
+    def compute(self) -> dict[str, float]:
+        """By number of proposals ``n``: ``ARn``, the recall averaged over IoU 0.50 to 0.95, and ``recall50_n`` at 0.5;
+        0..1, or -1 where there is no object."""
+        numbers = {
+            name: Number(False, threshold, "all", limit)
+            for limit in self.limits
+            for name, threshold in ((f"AR{limit}", None), (f"recall50_{limit}", 0.5))
+        }
+        protocol = Protocol(
+            np.linspace(0.5, 0.95, 10), np.linspace(0.0, 1.0, 101), {"all": (0.0, 1e10)}, self.limits, numbers
+        )
+        if not self.ground_truth.image_ids or not self.ground_truth.categories:
+            return dict.fromkeys(numbers, NOTHING_TO_MEASURE)
+        found = self._found()
+        matches = match(self.ground_truth, found, "bbox", protocol, np.zeros(0))
+        return protocol.summarize(accumulate(self.ground_truth, found, matches, protocol))
+
+    def _found(self) -> Found:
+        """The proposals as detections of the only class, whose scores tell their order."""
+        numbers = sorted(self._proposals)
+        counts = [len(self._proposals[number]) for number in numbers]
+        boxes = np.concatenate([np.zeros((0, 4)), *(self._proposals[number] for number in numbers)])
+        boxes[:, 2:] -= boxes[:, :2]
+        return Found.measured(
+            images=np.repeat(np.array(numbers, dtype=np.int64), counts),
+            categories=np.zeros(len(boxes), dtype=np.int64),
+            scores=np.concatenate([np.zeros(0), *(-np.arange(count, dtype=np.float64) for count in counts)]),
+            boxes=boxes,
+        )
+
+
+def _without_classes(annotations: str | Path | dict) -> dict:
+    if not isinstance(annotations, dict):
+        try:
+            annotations = json.loads(Path(annotations).read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{annotations} cannot be read as JSON: {error}") from error
+    objects = [{**one, "category_id": 1} for one in annotations.get("annotations", [])]
+    return {**annotations, "annotations": objects, "categories": [{"id": 1, "name": "object"}]}

@@ -1,0 +1,75 @@
+"""Proposals that are computed once for each image and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detkit.proposals.proposals import Proposals
+
+
+class CachedProposals(Proposals):
+    """Other proposals, looked up by the content of the image before they are computed.
+
+    Several processes may share a folder: files appear whole or not at all, and of two that compute the same one wins.
+    A file that cannot be read is computed again, with a warning.
+
+    Args:
+        proposals: what to compute where there is no file.
+        folder: where to keep the files, some 32 kB for 2,000 boxes; it is made if need be.
+    """
+
+    def __init__(self, proposals: Proposals, folder: str | Path) -> None:
+        self.proposals = proposals
+        self.folder = Path(folder)
+
+    @property
+    def identity(self) -> str:
+        """That of the proposals."""
+        return self.proposals.identity
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The regions ``(P, 4)`` of `image` ``(3, H, W)``, from disk if they are there."""
+        path = self.folder / f"{self._key(image)}.npy"
+        found = _read(path) if path.exists() else None
+        if found is None:
+            found = self.proposals(image).numpy()
+            _write(path, found)
+        return torch.from_numpy(found)
+
+    def _key(self, image: Tensor) -> str:
+        pixels = np.ascontiguousarray(image.cpu().numpy())
+        digest = hashlib.sha256(f"{self.identity} {pixels.shape} {pixels.dtype}".encode())
+        digest.update(pixels)
+        return digest.hexdigest()
+
+
+def _read(path: Path) -> np.ndarray | None:
+    try:
+        boxes = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        warnings.warn(f"{path} cannot be read ({error}); its proposals are computed again", stacklevel=3)
+        return None
+    if boxes.dtype != np.float32 or boxes.ndim != 2 or boxes.shape[1] != 4:
+        warnings.warn(f"{path} holds no boxes; its proposals are computed again", stacklevel=3)
+        return None
+    return boxes
+
+
+def _write(path: Path, boxes: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, boxes)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

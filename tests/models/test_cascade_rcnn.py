@@ -1,0 +1,104 @@
+"""Cascade R-CNN beside what it is made of."""
+
+from functools import partial
+
+import pytest
+import torch
+from torchvision.ops import boxes as theirs
+
+from detkit.heads import RPN, BoxHead, TwoFullyConnected
+from detkit.models import CascadeRCNN, FasterRCNN, ShortestEdge
+from detkit.necks import FPN
+from detkit.structures import Target
+
+HEAD = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16), score_threshold=0.0, class_agnostic=True)
+
+
+def _make(tiny, kind=CascadeRCNN, **options):
+    torch.manual_seed(0)
+    parts = {
+        "backbone": tiny, "num_classes": 3, "neck": partial(FPN, out_channels=16, extra_level=False),
+        "rpn": partial(RPN, proposals=30, proposals_for_training=60), "box_head": HEAD, "regions_per_image": 32,
+        "preprocess": ShortestEdge(min_size=96, max_size=160),
+    }  # fmt: skip
+    model = kind(**(parts | options))
+    for module in model.box_head.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=0.1)
+    return model
+
+
+@pytest.fixture
+def tiny(make_model):
+    return make_model().backbone
+
+
+def test_losses_of_every_stage_reach_every_parameter(tiny, pictures):
+    model = _make(tiny).train()
+    losses = model(*pictures)
+    stages = {f"{name}_{stage}" for stage in (1, 2, 3) for name in ("box_cls", "box_reg")}
+    assert losses.keys() == {"rpn_cls", "rpn_box"} | stages
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_without_objects_losses_are_finite_and_attached(tiny, pictures):
+    losses = _make(tiny).train()(pictures[0], [Target.empty(), Target.empty()])
+    assert all(loss.isfinite() and loss.requires_grad for loss in losses.values())
+
+
+def test_stages_are_stricter_and_finer():
+    model = _make(torch.nn.ModuleList(), kind=_OnlyHeads)
+    assert [sampler.matcher.foreground_iou for sampler in model._samplers] == [0.5, 0.6, 0.7]
+    assert [head.coder.weights for head in model.box_head] == [(10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15)]
+    assert model.loss_weights == {
+        "box_cls_1": 1.0, "box_reg_1": 1.0, "box_cls_2": 0.5, "box_reg_2": 0.5, "box_cls_3": 0.25, "box_reg_3": 0.25
+    }  # fmt: skip
+
+
+class _OnlyHeads(CascadeRCNN):
+    def __init__(self, backbone, **options):
+        backbone.channels, backbone.strides = [8, 8], [8, 16]
+        super().__init__(backbone, **options)
+
+
+def test_one_stage_is_faster_rcnn(tiny, pictures):
+    cascade = _make(tiny, stage_ious=(0.5,), stage_weights=(1.0,)).eval()
+    faster = _make(tiny, kind=FasterRCNN).eval()
+    weights = cascade.state_dict()
+    faster.load_state_dict({name.replace("box_head.0.", "box_head."): tensor for name, tensor in weights.items()})
+    with torch.no_grad():
+        for found, expected in zip(cascade(pictures[0]), faster(pictures[0]), strict=True):
+            assert len(found) > 10
+            torch.testing.assert_close(found.boxes, expected.boxes)
+            torch.testing.assert_close(found.scores, expected.scores)
+    torch.manual_seed(5)
+    losses = cascade(*pictures)
+    torch.manual_seed(5)
+    expected = faster(*pictures)
+    for name in ("box_cls", "box_reg"):
+        torch.testing.assert_close(losses[f"{name}_1"], expected[name])
+
+
+@pytest.mark.parametrize("class_agnostic", [True, False])
+def test_detections_are_those_of_a_chain_written_out(tiny, pictures, class_agnostic):
+    model = _make(tiny, box_head=partial(HEAD, class_agnostic=class_agnostic)).eval()
+    with torch.no_grad():
+        batch = model.preprocess(pictures[0][:1])
+        features, proposed = model.raw(batch.images)
+        boxes = model.rpn.decode(proposed, batch.sizes)[0]
+        scores = []
+        for head in model.box_head:
+            raw = head(model._crop(features, [boxes]))
+            probabilities = raw.logits.softmax(dim=1)[:, :3]
+            scores.append(probabilities)
+            decoded = head.coder.decode(boxes[:, None], raw.deltas)
+            best = probabilities.argmax(dim=1) * (not class_agnostic)
+            boxes = theirs.clip_boxes_to_image(decoded[torch.arange(len(boxes)), best], batch.sizes[0])
+        mean = torch.stack(scores).mean(dim=0)
+        last = theirs.clip_boxes_to_image(decoded.expand(-1, 3, -1), batch.sizes[0])
+        kept = theirs.batched_nms(last.flatten(0, 1), mean.flatten(), torch.arange(3).repeat(len(boxes)), 0.5)[:100]
+        found = model(pictures[0][:1])[0]
+    torch.testing.assert_close(found.scores, mean.flatten()[kept])
+    scale = torch.tensor([pictures[0][0].shape[2] / batch.sizes[0][1], pictures[0][0].shape[1] / batch.sizes[0][0]])
+    torch.testing.assert_close(found.boxes, last.flatten(0, 1)[kept] * scale.repeat(2), atol=1e-3, rtol=1e-4)
