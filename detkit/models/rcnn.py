@@ -49,7 +49,7 @@ class RCNN(TwoStageDetector):
         num_classes: int,
         proposals: Proposals,
         layers: Callable[[int, int], RegionTrunk] = AlexNetLayers,
-        box_head: Callable[..., BoxHead] = SVMBoxHead,
+        box_head: Callable[[int, int, int], BoxHead] = SVMBoxHead,
         region_pool: RegionWarp | None = None,
         regions_per_image: int = 64,
         preprocess: ShortestEdge | None = None,
