@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from detkit.errors import InputError
@@ -19,6 +20,7 @@ class Section:
         line: of the brackets, from 1.
         index: number of the layer as darknet counts them, from 0; -1 for ``[net]``.
         options: the value of each key and its line. Of a key given twice the first counts, as in darknet.
+        asked: the keys that were looked for.
     """
 
     file: str
@@ -26,6 +28,7 @@ class Section:
     line: int
     index: int
     options: dict[str, tuple[str, int]]
+    asked: set[str] = field(default_factory=set)
 
     def error(self, message: str, key: str | None = None) -> InputError:
         """The error that names file, line and layer, of `key` where it is given."""
@@ -35,11 +38,13 @@ class Section:
 
     def text(self, key: str, default: str = "") -> str:
         """The value of `key` as it stands there."""
+        self.asked.add(key)
         return self.options[key][0] if key in self.options else default
 
     def number(self, key: str, default: float) -> float:
         """The value of `key`, or `default` where it is not given."""
-        return self._parsed(key, self.text(key)) if key in self.options else default
+        value = self.text(key)
+        return self._parsed(key, value) if key in self.options else default
 
     def integer(self, key: str, default: int) -> int:
         """The whole number that `key` has, or `default` where it is not given."""
@@ -76,6 +81,14 @@ class Section:
         for key in keys:
             if self.number(key, 0) != 0:
                 raise self.error(f"{key}={self.text(key)} is not supported", key)
+
+    def misspelled(self) -> str | None:
+        """What to say of a key that nothing looked for but that is almost one that something did."""
+        for key in self.options:
+            meant = get_close_matches(key, self.asked, n=1, cutoff=0.88) if key not in self.asked else []
+            if meant and meant[0] not in self.options:
+                return str(self.error(f"{key} is not read; is {meant[0]} meant?", key))
+        return None
 
     def _parsed(self, key: str, value: str) -> float:
         try:

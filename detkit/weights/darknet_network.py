@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from torch import Tensor, nn
 
 from detkit.weights import darknet_joints as joints
@@ -79,6 +81,8 @@ class Darknet(nn.Module):
             if section.kind not in _KINDS:
                 raise section.error(f"unknown kind of layer; known are {', '.join(_KINDS)}")
             layer = _KINDS[section.kind](section, shapes[-1] if shapes else self.input_shape, shapes)
+            if section.misspelled():
+                warnings.warn(section.misspelled(), stacklevel=2)
             self.layers.append(layer)
             shapes.append(layer.shape)
         answers = [index for index, layer in enumerate(self.layers) if isinstance(layer, outputs.OutputLayer)]

@@ -191,3 +191,27 @@ def test_cfg_is_read_as_darknet_does(tmp_path):
     network = from_darknet(path).network
     assert network.input_shape == (3, 32, 32)
     assert network.layers[0].shape == (4, 32, 32)
+
+
+def test_misspelled_keys_are_named(tmp_path):
+    """Darknet goes on without them, and so must this."""
+    cfg = cfgs.Cfg(32)
+    cfg.add("convolutional", filters=4, activaton="leaky", learning_rate=0.1, stopbackward=1)
+    (tmp_path / "odd.cfg").write_text(str(cfg))
+    with pytest.warns(
+        UserWarning, match=r"line 8, layer 0 \[convolutional\]: activaton is not read; is activation meant"
+    ):
+        from_darknet(tmp_path / "odd.cfg")
+
+
+def test_suppression_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "odd.cfg").write_text(str(cfgs.yolov4_tiny(96)).replace("[yolo]", "[yolo]\nnms_kind=diounms"))
+    with pytest.warns(UserWarning, match="nms_kind=diounms is read as greedynms"):
+        from_darknet(tmp_path / "odd.cfg")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["yolov1_tiny", "yolov2_tiny", "yolov3", "yolov4", "alexnet"])
+def test_published_cfgs_have_no_keys_that_look_misspelled(name):
+    with torch.device("meta"):
+        Darknet(str(getattr(cfgs, name)()))

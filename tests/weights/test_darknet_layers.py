@@ -292,6 +292,16 @@ def test_an_empty_answer_and_a_batch(saved):
     assert float(overlaps.fill_diagonal_(0).max()) <= 0.45 + 1e-5
 
 
+def test_raw_outputs_compile_as_one_graph(saved):
+    cfg = cfgs.Cfg(40, 32)
+    _stretched(cfg)
+    model = from_darknet(saved(cfg).with_suffix(".cfg"))
+    images = torch.rand(2, 3, 32, 40)
+    with torch.no_grad():
+        compiled = torch.compile(model.raw, fullgraph=True, backend="eager")(images)
+        torch.testing.assert_close(compiled, model.raw(images))
+
+
 def test_classifiers_are_plain_networks(saved):
     cfg = cfgs.Cfg(32)
     cfg.conv(8, 3, 2)
