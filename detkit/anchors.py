@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from detkit.errors import InputError
+
 
 class AnchorGenerator(nn.Module):
     """Boxes of given sizes and shapes at every location of every feature level (Faster R-CNN, section 3.1.1).
@@ -54,3 +56,46 @@ def _shifted(base: Tensor, grid_size: tuple[int, int], image_size: tuple[int, in
     y, x = torch.meshgrid(y, x, indexing="ij")
     shifts = torch.stack((x, y, x, y), dim=-1)
     return (shifts[:, :, None] + base).reshape(-1, 4)
+
+
+def kmeans_anchors(sizes: Tensor, count: int, seed: int = 0, max_rounds: int = 1000) -> Tensor:
+    """Anchors for boxes of given sizes: k-means whose distance is ``1 - IoU`` of shapes (YOLOv2, section 2).
+
+    Each box goes to the anchor most like it, each anchor becomes the mean size of its boxes, until no box changes its
+    anchor. An anchor that no box is like stays.
+
+    Args:
+        sizes: width and height ``(N, 2)`` in pixels, all positive.
+        count: how many anchors.
+        seed: decides which boxes the anchors begin with, each drawn by its distance from those before (k-means++).
+        max_rounds: after so many rounds the anchors are taken as they are.
+
+    Returns:
+        Width and height ``(count, 2)``, smallest area first.
+
+    Raises:
+        InputError: there are fewer boxes of different sizes than anchors.
+    """
+    sizes = sizes.double()
+    if len(sizes.unique(dim=0)) < count:
+        raise InputError(f"{count} anchors need as many boxes of different sizes, got {len(sizes.unique(dim=0))}")
+    generator = torch.Generator().manual_seed(seed)
+    anchors = sizes[torch.randint(len(sizes), (1,), generator=generator)]
+    while len(anchors) < count:
+        distances = (1 - shape_iou(sizes, anchors).amax(dim=1)).clamp(min=0)
+        anchors = torch.cat((anchors, sizes[torch.multinomial(distances, 1, generator=generator)]))
+    nearest = None
+    for _ in range(max_rounds):
+        before, nearest = nearest, shape_iou(sizes, anchors).argmax(dim=1)
+        if before is not None and torch.equal(nearest, before):
+            break
+        members = torch.bincount(nearest, minlength=count)[:, None]
+        sums = torch.zeros_like(anchors).index_add_(0, nearest, sizes)
+        anchors = torch.where(members > 0, sums / members.clamp(min=1), anchors)
+    return anchors[anchors.prod(dim=1).argsort()].float()
+
+
+def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
+    """IoU ``(N, A)`` of `sizes` ``(N, 2)`` and `anchors` ``(A, 2)`` laid upon each other's centre."""
+    intersection = torch.minimum(sizes[:, None], anchors).prod(dim=-1)
+    return intersection / (sizes.prod(dim=-1)[:, None] + anchors.prod(dim=-1) - intersection)

@@ -5,7 +5,8 @@ import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator as TorchvisionAnchors
 from torchvision.models.detection.image_list import ImageList
 
-from detkit.anchors import AnchorGenerator
+from detkit.anchors import AnchorGenerator, kmeans_anchors, shape_iou
+from detkit.errors import InputError
 
 
 def test_a_hand_written_example():
@@ -67,3 +68,52 @@ def test_move_with_their_module_and_stay_out_of_its_state():
     generator = AnchorGenerator([[8], [16]])
     assert not generator.state_dict()
     assert generator.to("meta")([(2, 2), (1, 1)], (16, 16))[1].device.type == "meta"
+
+
+class TestKMeans:
+    @staticmethod
+    def _sizes(seed, count):
+        generator = torch.Generator().manual_seed(seed)
+        return torch.rand(count, 2, generator=generator) * 100 + 5
+
+    @pytest.mark.parametrize("seed", [0, 1, 2])
+    @pytest.mark.parametrize("count", [1, 3, 5])
+    def test_ends_where_the_definition_does_not_move(self, seed, count):
+        """Of each box the most alike anchor by a loop; each anchor is the mean of its boxes."""
+        sizes = self._sizes(seed, 80)
+        anchors = kmeans_anchors(sizes, count, seed)
+        clusters = [[] for _ in range(count)]
+        for w, h in sizes.double().tolist():
+            overlaps = []
+            for a, b in anchors.double().tolist():
+                intersection = min(w, a) * min(h, b)
+                overlaps.append(intersection / (w * h + a * b - intersection))
+            clusters[overlaps.index(max(overlaps))].append((w, h))
+        means = torch.tensor(
+            [[sum(side) / len(cluster) for side in zip(*cluster, strict=True)] for cluster in clusters]
+        )
+        torch.testing.assert_close(anchors, means)
+        assert (anchors.prod(dim=1).diff() > 0).all()
+
+    @pytest.mark.parametrize("seed", [0, 1, 2])
+    def test_finds_the_best_of_all_partitions_that_stay(self, seed):
+        """Of the partitions of seven boxes into two, those stay whose boxes are most like their own cluster's mean."""
+        sizes, stable = self._sizes(seed, 7).double(), {}
+        for partition in range(1, 2**6):
+            members = torch.tensor([bool(partition >> index & 1) for index in range(7)])
+            means = torch.stack((sizes[members].mean(dim=0), sizes[~members].mean(dim=0)))
+            overlaps = shape_iou(sizes, means)
+            if torch.equal(overlaps[:, 0] > overlaps[:, 1], members):
+                stable[partition] = overlaps.amax(dim=1).mean().item()
+        found = [shape_iou(sizes, kmeans_anchors(sizes, 2, start)).amax(dim=1).mean().item() for start in range(20)]
+        assert max(found) == pytest.approx(max(stable.values()))
+        assert all(min(abs(quality - other) for other in stable.values()) < 1e-6 for quality in found)
+
+    def test_as_many_anchors_as_sizes_are_the_sizes(self):
+        sizes = self._sizes(0, 6)
+        expected = sizes[sizes.prod(dim=1).argsort()]
+        torch.testing.assert_close(kmeans_anchors(sizes.repeat(3, 1), 6), expected)
+
+    def test_more_anchors_than_sizes_are_refused(self):
+        with pytest.raises(InputError, match="3 anchors need as many boxes of different sizes, got 2"):
+            kmeans_anchors(torch.tensor([[1.0, 2.0], [1.0, 2.0], [3.0, 4.0]]), 3)

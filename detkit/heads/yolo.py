@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from detkit.anchors import shape_iou
 from detkit.boxes import CellCoder, clip_boxes, coverage
 from detkit.errors import InputError
 from detkit.heads.dense_head import DenseHead
@@ -258,12 +259,6 @@ def in_crowd(boxes: Tensor, target: Target) -> Tensor:
     if target.iscrowd is None or len(target) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     return ((coverage(boxes, target.boxes) >= IGNORE_COVERAGE) & target.iscrowd).any(dim=1)
-
-
-def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
-    """IoU ``(N, A)`` of `sizes` ``(N, 2)`` and `anchors` ``(A, 2)`` laid upon each other's centre."""
-    intersection = torch.minimum(sizes[:, None], anchors).prod(dim=-1)
-    return intersection / (sizes.prod(dim=-1)[:, None] + anchors.prod(dim=-1) - intersection)
 
 
 def select_uncut(
