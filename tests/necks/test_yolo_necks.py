@@ -13,7 +13,8 @@ CHANNELS, STRIDES = [8, 12, 20], [8, 16, 32]
 
 def _features(channels=CHANNELS, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(2, count, 128 // s, 96 // s, generator=generator) for count, s in zip(channels, STRIDES, strict=True)]
+    levels = zip(channels, STRIDES, strict=True)
+    return [torch.randn(2, count, 128 // stride, 96 // stride, generator=generator) for count, stride in levels]
 
 
 def _reorg(x, stride=2):
