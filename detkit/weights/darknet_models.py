@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from detkit.errors import InputError
 from detkit.models import Detector, Letterbox, Stretch
 from detkit.ops import batched_nms
-from detkit.structures import Detections
+from detkit.structures import Detections, Target
 from detkit.weights.darknet_cfg import read_text, write_text
 from detkit.weights.darknet_network import Darknet
 from detkit.weights.darknet_outputs import Grid, OutputLayer
@@ -75,20 +75,21 @@ class DarknetDetector(Detector):
         """
         return self.network(images)
 
+    def compute_losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """There are none: raises InputError."""
+        raise InputError("a network of darknet's files has no losses; to train take YOLOv1 to YOLOv4 of detkit.models")
+
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """The detections of each image, in its own pixels, best first. Boxes may reach beyond the image."""
         batch = self.preprocess(images)
         found = [
-            layer.candidates(output, batch.padded_size)
-            for layer, output in zip(self._answers(), self.raw(batch.images), strict=True)
+            self.network.layers[index].candidates(output, batch.padded_size)
+            for index, output in zip(self.network.answers, self.raw(batch.images), strict=True)
         ]
         boxes = torch.cat([boxes for boxes, _ in found], dim=1)
         scores = torch.cat([scores for _, scores in found], dim=1)
         detections = [self._suppressed(*image) for image in zip(boxes, scores, strict=True)]
         return self.preprocess.restore(detections, batch)
-
-    def _answers(self) -> list[OutputLayer]:
-        return [self.network.layers[index] for index in self.network.answers]
 
     def _suppressed(self, boxes: Tensor, scores: Tensor) -> Detections:
         """Non-maximum suppression within each class, as darknet's ``do_nms_sort``."""

@@ -9,6 +9,7 @@ from darknet_reference import ACTIVATIONS, Reference, do_nms_sort
 from detkit.errors import InputError
 from detkit.models import Letterbox, Stretch
 from detkit.ops import box_iou
+from detkit.structures import Target
 from detkit.weights import from_darknet
 
 ANCHORS = "3,5, 6,6, 9,14, 12,7, 20,22, 25,16"
@@ -290,6 +291,14 @@ def test_an_empty_answer_and_a_batch(saved):
     assert len(alone) > 0
     overlaps = box_iou(alone.boxes, alone.boxes) * (alone.labels[:, None] == alone.labels)
     assert float(overlaps.fill_diagonal_(0).max()) <= 0.45 + 1e-5
+
+
+def test_losses_are_refused(saved):
+    cfg = cfgs.Cfg(40, 32)
+    _yolo(cfg)
+    target = Target(torch.tensor([[2.0, 3.0, 9.0, 8.0]]), torch.tensor([1]))
+    with pytest.raises(InputError, match="to train take YOLOv1 to YOLOv4"):
+        from_darknet(saved(cfg).with_suffix(".cfg"))([torch.rand(3, 32, 40)], [target])
 
 
 def test_raw_outputs_compile_as_one_graph(saved):
