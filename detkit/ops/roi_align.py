@@ -72,7 +72,8 @@ def multilevel_roi_align(
         features: L maps ``(B, C, Hl, Wl)`` of the same batch, channels, dtype and device, finest first.
         rois: ``(K, 5)``: image index, then ``x1 y1 x2 y2`` in pixels of the image.
         output_size: height and width of a crop in bins, or one number for both.
-        spatial_scales: L powers of two, each half of the one before: (1/4, 1/8, 1/16, 1/32).
+        spatial_scales: L factors, each half of the one before: (1/4, 1/8, 1/16, 1/32). Of strides between two powers
+            of two, the lower one counts.
         sampling_ratio: as in `roi_align`.
         aligned: as in `roi_align`.
         canonical_size: side in pixels of the square region that belongs to `canonical_level`.
@@ -97,7 +98,7 @@ def multilevel_roi_align(
 
 def roi_levels(rois: Tensor, spatial_scales: Sequence[float], canonical_size: int, canonical_level: int) -> Tensor:
     """The position in the pyramid ``0..L-1`` of the level that each region ``(K, 5)`` belongs to: int64 ``(K,)``."""
-    finest, coarsest = (int(-math.log2(scale)) for scale in (spatial_scales[0], spatial_scales[-1]))
+    finest, coarsest = (math.floor(1e-6 - math.log2(scale)) for scale in (spatial_scales[0], spatial_scales[-1]))
     sides = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
     # The small constant keeps a side of exactly canonical_size on its own level in float arithmetic.
     levels = torch.floor(canonical_level + torch.log2(sides / canonical_size) + 1e-6)
@@ -201,10 +202,8 @@ def _check_pyramid(features: list[Tensor], spatial_scales: Sequence[float]) -> N
                 f"{level}, {tuple(features[0].shape)} {features[0].dtype} at level 0"
             )
     exponents = [-math.log2(scale) if scale > 0 else math.nan for scale in spatial_scales]
-    if any(exponent != round(exponents[0]) + level for level, exponent in enumerate(exponents)):
-        raise InputError(
-            f"spatial_scales must be powers of two, each half of the one before, got {list(spatial_scales)}"
-        )
+    if not all(abs(exponent - exponents[0] - level) < 1e-6 for level, exponent in enumerate(exponents)):
+        raise InputError(f"spatial_scales must be each half of the one before, got {list(spatial_scales)}")
 
 
 def _fake_roi_align(

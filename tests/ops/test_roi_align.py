@@ -184,8 +184,18 @@ def test_input_errors_name_the_tensor(implementation):
         multilevel_roi_align([features], rois, 7, [0.25, 0.125])
     with pytest.raises(InputError, match=r"features must share batch, channels and dtype.* at level 1"):
         multilevel_roi_align([features, features[:, :2]], rois, 7, [0.25, 0.125])
-    with pytest.raises(InputError, match=r"spatial_scales must be powers of two"):
+    with pytest.raises(InputError, match=r"spatial_scales must be each half of the one before"):
         multilevel_roi_align([features, features], rois, 7, [0.25, 0.2])
+
+
+def test_strides_between_powers_of_two(implementation):
+    """Strides 6 and 12, as OverFeat's net has: a side of 112 pixels and more belongs on the coarser level."""
+    maps = [random_map(2, 3, 40, 48, seed=1), random_map(2, 3, 20, 24, seed=2)]
+    rois = torch.tensor([[0.0, 10, 5, 60, 70], [1, 20, 30, 140, 150], [1, 3, 4, 30, 30], [0, 0, 0, 111, 111]])
+    crops = multilevel_roi_align(maps, rois, 5, [1 / 6, 1 / 12], 2, aligned=True)
+    for row, level in enumerate([0, 1, 0, 0]):
+        wanted = roi_align(maps[level], rois[row : row + 1], 5, [1 / 6, 1 / 12][level], 2, aligned=True)
+        torch.testing.assert_close(crops[row : row + 1], wanted)
 
 
 def pyramid(channels: int = 6, images: int = 2, dtype: torch.dtype = torch.float32) -> list[Tensor]:
