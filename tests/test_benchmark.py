@@ -77,3 +77,20 @@ def test_coco_evaluations_are_measured_in_processes_of_their_own(monkeypatch, tm
     assert 0 < ours["ap"] < 1
     assert ours["ap"] == pytest.approx(reference["ap"], abs=1e-12)
     assert min(ours["seconds"], reference["seconds"], reference["megabytes"]) > 0
+
+
+def test_dense_evaluation_is_measured_beside_crops(monkeypatch, tmp_path):
+    path = Path(__file__).parent.parent / "tools" / "benchmark_dense.py"
+    spec = importlib.util.spec_from_file_location("benchmark_dense", path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "benchmark_dense", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "CASES", [("alexnet", False, (256, 288))])
+    monkeypatch.setattr(module, "CROPS", 1)
+    module.benchmark(1, 2, tmp_path / "dense.json")
+    (measured,) = json.loads((tmp_path / "dense.json").read_text())["measurements"]
+    assert measured["positions"] == 2 * 3
+    assert measured["stride"] == 32
+    assert measured["dense_cost"] == measured["one_pass_cost"] > measured["features_cost"]
+    ratio = 6 * measured["crop_seconds"] / measured["dense_seconds"]
+    assert measured["times_faster"] == pytest.approx(ratio)

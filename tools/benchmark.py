@@ -3,6 +3,7 @@
     python tools/benchmark.py ops --threads 1 --out ops.json
     python tools/benchmark.py ops --device cuda
     python tools/benchmark.py coco --iou_type segm
+    python tools/benchmark.py dense
 
 Every case is run by both in turns, so that what else the machine does falls on both alike. The numbers are medians
 over the repetitions, the spread is the range that the middle half of the ratios covers. With one thread the time is
@@ -95,7 +96,16 @@ def main() -> None:
     coco.add_argument("--iou_type", choices=["bbox", "segm"], default="bbox", help="what to compare (default: bbox)")
     coco.add_argument("--repetitions", type=int, default=3, help="processes per program (default: 3)")
     coco.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
+    dense = commands.add_parser("dense", help="every window of an image in one pass, beside crops one by one")
+    dense.add_argument("--threads", type=int, default=2, help="threads of either side (default: 2)")
+    dense.add_argument("--repetitions", type=int, default=3, help="dense passes per net (default: 3)")
+    dense.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     arguments = parser.parse_args()
+    if arguments.command == "dense":
+        import benchmark_dense
+
+        benchmark_dense.benchmark(arguments.threads, arguments.repetitions, arguments.out)
+        return
     if arguments.command == "coco":
         import benchmark_coco  # beside this file, which is where a script's modules are found
 
