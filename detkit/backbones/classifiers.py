@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
 import timm
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from detkit.backbones.alexnet import AlexNet
+from detkit.backbones.backbone import Backbone
+from detkit.backbones.darknet import Darknet19
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pretrained import downloaded, load_matching, read_state_dict
 from detkit.backbones.torchvision_backbone import create_net
 from detkit.backbones.zfnet import ZFNet
 from detkit.errors import InputError
 
-OWN = {
-    "alexnet_two_towers": AlexNet,
-    "zfnet": ZFNet,
-    "overfeat_fast": OverFeatFast,
-    "overfeat_accurate": OverFeatAccurate,
-}
 IMAGENET_CLASSES = 1000
+
+
+class PooledClassifier(nn.Module):
+    """One linear layer on the mean over the cells of a trunk's coarsest map.
+
+    Args:
+        trunk: any trunk.
+        num_classes: outputs.
+    """
+
+    def __init__(self, trunk: Backbone, num_classes: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.classes = nn.Linear(trunk.channels[-1], num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits ``(B, num_classes)`` of `images` ``(B, 3, H, W)``."""
+        return self.classes(self.trunk(images)[-1].mean(dim=(2, 3)))
+
+
+OWN: dict[str, Callable[[int], nn.Module]] = {
+    "alexnet_two_towers": lambda num_classes: AlexNet(num_classes).as_classifier(),
+    "zfnet": lambda num_classes: ZFNet(num_classes).as_classifier(),
+    "overfeat_fast": lambda num_classes: OverFeatFast(num_classes).as_classifier(),
+    "overfeat_accurate": lambda num_classes: OverFeatAccurate(num_classes).as_classifier(),
+    "darknet19": lambda num_classes: PooledClassifier(Darknet19(stages=[5]), num_classes),
+}
+"""The nets that neither torchvision nor timm has, by name."""
 
 
 def classifier(name: str, num_classes: int = IMAGENET_CLASSES, weights: str | None = None) -> nn.Module:
@@ -50,7 +75,7 @@ def classifier(name: str, num_classes: int = IMAGENET_CLASSES, weights: str | No
 
 def _create(name: str, num_classes: int) -> nn.Module:
     if name in OWN:
-        return OWN[name](num_classes=num_classes).as_classifier()
+        return OWN[name](num_classes)
     if name in torchvision.models.list_models(module=torchvision.models):
         return _of_torchvision(name, num_classes=num_classes)
     if timm.is_model(name):

@@ -1,0 +1,87 @@
+"""Every trunk carries every kind of detector: small images, one step."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from detkit.backbones import CSPDarknet53, Darknet53
+from detkit.backbones.catalogue import FAMILIES, trunk
+from detkit.backbones.classifiers import OWN
+from detkit.errors import InputError
+from detkit.heads import RPN, BoxHead, OverFeatHead, TwoFullyConnected
+from detkit.models import FasterRCNN, Letterbox, OverFeat, ShortestEdge, YOLOv2
+from detkit.necks import FPN, Neck
+from detkit.structures import Target
+
+DARKNETS = {"Darknet53 of detkit": Darknet53, "CSPDarknet53 of detkit": CSPDarknet53}
+NAMES = [name for names in FAMILIES.values() for name in names] + list(DARKNETS)
+# The chains pad little: on an image of two cells of the others, nothing would be left.
+UNPADDED = {
+    "alexnet",
+    "alexnet_two_towers",
+    "zfnet",
+    "overfeat_fast",
+    "overfeat_accurate",
+    "squeezenet1_0",
+    "squeezenet1_1",
+}
+SIZES = dict.fromkeys(["alexnet", *OWN], 128)
+
+
+class Coarsest(Neck):
+    """The last map alone."""
+
+    def __init__(self, in_channels, strides):
+        super().__init__()
+        self.channels, self.strides = in_channels[-1:], strides[-1:]
+
+    def forward(self, features):
+        return features[-1:]
+
+
+def faster_rcnn(backbone, size):
+    rpn = partial(RPN, candidates_for_training=40, proposals_for_training=20)
+    return FasterRCNN(
+        backbone,
+        num_classes=2,
+        neck=partial(FPN, out_channels=16),
+        rpn=rpn,
+        box_head=partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16)),
+        regions_per_image=16,
+        preprocess=ShortestEdge(min_size=size, max_size=size),
+    )
+
+
+def overfeat(backbone, size):
+    head = partial(OverFeatHead, pool=2, window=1, class_hidden=(16,), box_hidden=(16,))
+    return OverFeat(
+        backbone, num_classes=2, scales=(1.0,), head=head, preprocess=ShortestEdge(min_size=size, max_size=size)
+    )
+
+
+def yolo(backbone, size):
+    return YOLOv2(backbone, num_classes=2, neck=Coarsest, preprocess=Letterbox((size, size)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trunk_carries_every_detector(name):
+    torch.manual_seed(0)
+    backbone = DARKNETS[name]() if name in DARKNETS else trunk(name)
+    size = SIZES.get(name, 64)
+    images = [torch.rand(3, size, size) for _ in range(2)]
+    targets = [Target(torch.tensor([[10.0, 16, 48, 60]]), torch.tensor([1])), Target.empty()]
+    for build in (faster_rcnn, overfeat, yolo):
+        model = build(backbone, size).train()
+        if build is yolo and name in UNPADDED:  # cells are not whole strides: a YOLO says so
+            with pytest.raises(InputError, match="multiples of"):
+                model(images, targets)
+            continue
+        losses = model(images, targets)
+        total = sum(losses.values())
+        assert total.isfinite(), (build, losses)
+        total.backward()
+        gradients = [parameter.grad for parameter in backbone.parameters() if parameter.grad is not None]
+        assert gradients
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        backbone.zero_grad()
