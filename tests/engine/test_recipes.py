@@ -55,8 +55,9 @@ def test_a_recipe_learns_eight_pictures_by_heart(name, kind, eight_pictures, tmp
     assert status == 0, said
     checkpoint = tmp_path / "runs" / name / "last.ckpt"
     sigmas = ["--keypoint_sigmas=[0.1, 0.1, 0.1, 0.1, 0.1]"] if kind == "keypoints" else []
+    kinds = dict.fromkeys(("bbox", kind))
     status, said = detkit_command(
-        "eval", "--checkpoint", checkpoint, "--iou_type", *dict.fromkeys(("bbox", kind)), "--out", "metrics.json", *sigmas
+        "eval", "--checkpoint", checkpoint, "--iou_type", *kinds, "--out", "metrics.json", *sigmas
     )
     assert status == 0, said
     metrics = json.loads(Path("metrics.json").read_text())
