@@ -7,9 +7,21 @@ import pytest
 import torch
 
 from detkit.data import ShapesOptions, draw_shapes
+from detkit.engine.command import command_parser, parse
+from detkit.engine.optimization import Schedule
+from detkit.engine.training import add_arguments
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-RECIPES = [("mask_rcnn_shapes", "segm"), ("keypoint_rcnn_shapes", "keypoints"), ("overfeat_shapes", "bbox")]
+SHORT_EDGE = {"model.preprocess.min_size": 96}
+CANVAS = {"model.preprocess.init_args.size": [112, 112]}
+RECIPES = [
+    ("mask_rcnn_shapes", "segm", SHORT_EDGE),
+    ("keypoint_rcnn_shapes", "keypoints", SHORT_EDGE),
+    ("overfeat_shapes", "bbox", SHORT_EDGE),
+    ("yolo_v2_shapes", "bbox", CANVAS),
+    ("yolo_v3_shapes", "bbox", CANVAS),
+    ("yolo_v4_shapes", "bbox", CANVAS),
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +38,10 @@ def eight_pictures(tmp_path_factory) -> Path:
     return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
 
 
-@pytest.mark.parametrize(("name", "kind"), RECIPES)
-def test_a_recipe_learns_eight_pictures_by_heart(name, kind, eight_pictures, tmp_path, monkeypatch, detkit_command):
+@pytest.mark.parametrize(("name", "kind", "smaller"), RECIPES)
+def test_a_recipe_learns_eight_pictures_by_heart(
+    name, kind, smaller, eight_pictures, tmp_path, monkeypatch, detkit_command
+):
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(2)  # all that there is to do is large enough here
     annotations = eight_pictures / "annotations" / "instances_train.json"
@@ -42,7 +56,6 @@ def test_a_recipe_learns_eight_pictures_by_heart(name, kind, eight_pictures, tmp
     # Many small steps instead of few large ones, and no average over so short a time.
     short_run = {
         "data.batch_size": 2,
-        "model.preprocess.min_size": 96,
         "optimizer.init_args.lr": 2e-3,
         "schedule.init_args.warmup_steps": 10,
         "ema": "null",
@@ -50,7 +63,7 @@ def test_a_recipe_learns_eight_pictures_by_heart(name, kind, eight_pictures, tmp
         "trainer.check_val_every_n_epoch": 75,
         "trainer.accelerator": "cpu",
     }
-    options = [f"--{key}={value}" for key, value in (same_pictures | short_run).items()]
+    options = [f"--{key}={value}" for key, value in (same_pictures | short_run | smaller).items()]
     status, said = detkit_command("train", "--config", CONFIGS / f"{name}.yaml", "--name", name, *options)
     assert status == 0, said
     checkpoint = tmp_path / "runs" / name / "last.ckpt"
@@ -63,6 +76,23 @@ def test_a_recipe_learns_eight_pictures_by_heart(name, kind, eight_pictures, tmp
     metrics = json.loads(Path("metrics.json").read_text())
     assert metrics["bbox"]["AP50"] >= 0.9
     assert metrics[kind]["AP50"] >= 0.9
+
+
+@pytest.mark.parametrize(
+    "name", ["yolo_v1_voc07", "yolo_v2_voc07", "yolo_v3_coco", "yolo_v3_tiny_coco", "yolo_v4_coco"]
+)
+def test_a_papers_recipe_can_be_built(name, eight_pictures):
+    """On the meta device, where large models cost nothing."""
+    parser = command_parser("train", "", "")
+    add_arguments(parser)
+    with torch.device("meta"):
+        built = parser.instantiate(
+            parse(parser, ["--config", str(CONFIGS / f"{name}.yaml"), f"--data.root={eight_pictures}"])
+        )
+    assert built.model.num_classes == 5
+    side = 448 if "v1" in name else 320
+    assert all(x.is_meta for x in built.model.raw(torch.empty(2, 3, side, side, device="meta")))
+    assert isinstance(built.schedule, Schedule)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("mask_rcnn_shapes", "masks"), ("keypoint_rcnn_shapes", "keypoints")])
