@@ -1,0 +1,147 @@
+"""The curves of a training."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from detkit.errors import InputError
+from detkit.visualization.pictures import write_file
+
+Curve = tuple[np.ndarray, np.ndarray]
+"""Steps and values, both ``(N,)``."""
+
+
+def plot_curves(metrics_csv: str | Path, path: str | Path) -> None:
+    """Draw a training's losses and AP over its steps as a PNG, from the ``metrics.csv`` of Lightning's logger.
+
+    Columns are told apart by the last part of their name: ``AP``, ``AP50`` … are metrics, ``epoch`` and ``step`` place
+    a row, ``lr…`` is left out, and every other column is a loss. Any may be missing, and cells may be empty.
+
+    Raises:
+        InputError: the file does not exist.
+    """
+    columns, epochs = _read_curves(Path(metrics_csv))
+    metrics = {name: curve for name, curve in columns.items() if _is_metric(name)}
+    losses = {name: curve for name, curve in columns.items() if name not in metrics}
+    figure = Figure(figsize=(12, 5), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True)
+    _plot_losses(left, losses)
+    _plot_metrics(right, metrics)
+    for axis in (left, right):
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        _add_epochs(axis, epochs)
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format="png")
+    write_file(Path(path), encoded.getvalue())
+
+
+def _read_curves(path: Path) -> tuple[dict[str, Curve], Curve]:
+    """The columns of ``metrics.csv`` that hold numbers, by name, and the epoch at each step."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; give the metrics.csv of a training run") from None
+    steps = [_number(row.get("step")) for row in rows]
+    steps = np.array([place if math.isnan(step) else step for place, step in enumerate(steps)])
+    curves = {name: _curve(rows, name, steps) for name in (rows[0] if rows else ())}
+    epochs = curves.pop("epoch", (steps[:0], steps[:0]))
+    drawn = {name: curve for name, curve in curves.items() if len(curve[0]) and not re.match(r"lr|step$", name)}
+    return drawn, epochs
+
+
+def _curve(rows: list[dict[str, str]], name: str, steps: np.ndarray) -> Curve:
+    values = np.array([_number(row.get(name)) for row in rows])
+    logged = np.isfinite(values)
+    return steps[logged], values[logged]
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):  # an empty cell, or a word
+        return math.nan
+
+
+def _is_metric(name: str) -> bool:
+    return re.fullmatch(r"A[PR]\d*[sml]?", name.rpartition("/")[2]) is not None
+
+
+def _plot_losses(axis: Axes, losses: dict[str, Curve]) -> None:
+    """Training losses faint as logged and firm as smoothed, validation losses dashed in the colour of the same term."""
+    terms = sorted({_term(name) for name in losses}, key=lambda term: (term != "loss", term))
+    colours = {term: matplotlib.colormaps["tab10"](place % 10) for place, term in enumerate(terms)}
+    colours["loss"] = "black"
+    for name, (steps, values) in sorted(losses.items(), key=lambda item: terms.index(_term(item[0]))):
+        colour, validation = colours[_term(name)], name.startswith("val")
+        smooth = _smoothed(values)
+        if len(values) > 20:
+            axis.plot(steps, values, color=colour, alpha=0.15, linewidth=0.8)
+        style = {"linestyle": "--", "marker": ".", "markersize": 5} if validation else {}
+        axis.plot(steps, smooth, color=colour, linewidth=2.2 if name.endswith("/loss") else 1.4, label=name, **style)
+    highest = [np.percentile(values, 98) for _, values in losses.values()]
+    axis.set(title="Losses", ylim=(0, 1.1 * max(highest, default=0) or 1))
+    _name_curves(axis, losses)
+
+
+def _plot_metrics(axis: Axes, metrics: dict[str, Curve]) -> None:
+    """AP and AR in percent; AP alone is bold."""
+    order = sorted(metrics, key=lambda name: (not name.endswith("/AP"), "AR" in name))
+    for place, name in enumerate(order):
+        steps, values = metrics[name]
+        measured = values >= 0  # -1 stands where there was nothing to measure
+        bold = {"color": "black", "linewidth": 2.6} if name.endswith("AP") else {"linewidth": 1.2, "alpha": 0.85}
+        colour = {} if name.endswith("AP") else {"color": matplotlib.colormaps["tab10"](place % 10)}
+        style = "--" if "/AR" in name else "-"
+        axis.plot(
+            steps[measured], 100 * values[measured], style, marker="o", markersize=3, label=name, **bold, **colour
+        )
+    axis.set(title="Average precision and recall, %", ylim=(0, None))
+    _name_curves(axis, metrics)
+
+
+def _name_curves(axis: Axes, curves: dict[str, Curve]) -> None:
+    if curves:
+        axis.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
+    else:
+        axis.text(0.5, 0.5, "nothing logged", ha="center", va="center", color="grey", transform=axis.transAxes)
+
+
+def _term(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """The mean of a window of a fortieth of the curve around each value."""
+    half = len(values) // 80
+    if half == 0:
+        return values
+    summed = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    first, last = np.maximum(place - half, 0), np.minimum(place + half + 1, len(values))
+    return (summed[last] - summed[first]) / (last - first)
+
+
+def _add_epochs(axis: Axes, epochs: Curve) -> None:
+    """Epochs as a second axis above."""
+    steps, numbers = epochs
+    if len(numbers) == 0 or numbers.max() == 0:
+        return
+    first = {number: steps[numbers == number].min() for number in np.unique(numbers)}
+    shown = list(first)[:: math.ceil(len(first) / 8)]
+    above = axis.secondary_xaxis("top")
+    above.set_xticks([first[number] for number in shown], [f"{number:g}" for number in shown], fontsize=8, color="grey")
+    above.set_xlabel("epoch", fontsize=8, color="grey")
+    above.spines["top"].set_visible(False)
+    above.tick_params(color="lightgrey")
