@@ -1,6 +1,7 @@
 """Necks: feature maps in, feature maps out."""
 
 from detkit.necks.drop_block import DropBlock
+from detkit.necks.extra_levels import EveryOtherCell, ExtraLevels, StridedConvolutions
 from detkit.necks.fpn import FPN
 from detkit.necks.neck import Neck
 from detkit.necks.pan import PAN
@@ -8,4 +9,15 @@ from detkit.necks.passthrough import Passthrough
 from detkit.necks.spp import SPP
 from detkit.necks.yolo_v3 import YOLOv3Neck
 
-__all__ = ["FPN", "PAN", "SPP", "DropBlock", "Neck", "Passthrough", "YOLOv3Neck"]
+__all__ = [
+    "FPN",
+    "PAN",
+    "SPP",
+    "DropBlock",
+    "EveryOtherCell",
+    "ExtraLevels",
+    "Neck",
+    "Passthrough",
+    "StridedConvolutions",
+    "YOLOv3Neck",
+]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.errors import InputError
+from detkit.necks.extra_levels import EveryOtherCell, ExtraLevels
 from detkit.necks.neck import Neck
 
 
 class FPN(Neck):
     """Merges coarse, meaningful maps into the fine ones (Lin 2017, section 3).
 
-        C5 --1x1--> M5 ----3x3--> P5 --every other cell--> P6
+        C5 --1x1--> M5 ----3x3--> P5 --extra levels--> P6 ...
                     | x2
         C4 --1x1--> + = M4 --3x3--> P4      ... and so on to the finest
 
@@ -22,7 +23,8 @@ class FPN(Neck):
         in_channels: channels of each incoming map, finest first.
         strides: strides of the incoming maps.
         out_channels: channels of every outgoing map.
-        extra_level: add one coarser map, P6, for large anchors (footnote 1 of the paper).
+        extra_levels: makes coarser maps for large objects, called with the channels of the coarsest incoming map and
+            `out_channels`; null makes none.
         batch_norm: normalise after each convolution; training from random weights wants it (He 2018, section 3.1).
 
     Raises:
@@ -34,7 +36,7 @@ class FPN(Neck):
         in_channels: Sequence[int],
         strides: Sequence[int],
         out_channels: int = 256,
-        extra_level: bool = True,
+        extra_levels: Callable[[int, int], ExtraLevels] | None = EveryOtherCell,
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
@@ -42,18 +44,19 @@ class FPN(Neck):
             raise InputError(f"FPN got maps with channels {list(in_channels)} but with strides {list(strides)}")
         self.lateral = nn.ModuleList(_convolution(channels, out_channels, 1, batch_norm) for channels in in_channels)
         self.output = nn.ModuleList(_convolution(out_channels, out_channels, 3, batch_norm) for _ in in_channels)
-        self.extra_level = extra_level
-        self.strides = [*strides, *([strides[-1] * 2] if extra_level else [])]
+        self.extra_levels = extra_levels(in_channels[-1], out_channels) if extra_levels is not None else None
+        count = self.extra_levels.count if self.extra_levels is not None else 0
+        self.strides = [*strides, *(strides[-1] * 2**level for level in range(1, count + 1))]
         self.channels = [out_channels] * len(self.strides)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Maps ``(B, out_channels, Hi, Wi)`` of the sizes of `features`, finest first, and P6."""
+        """Maps ``(B, out_channels, Hi, Wi)`` of the sizes of `features`, finest first, and the extra levels."""
         merged = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
         for level in range(len(merged) - 2, -1, -1):
             merged[level] = merged[level] + F.interpolate(merged[level + 1], size=merged[level].shape[-2:])
         pyramid = [output(feature) for output, feature in zip(self.output, merged, strict=True)]
-        if self.extra_level:
-            pyramid.append(F.max_pool2d(pyramid[-1], kernel_size=1, stride=2))
+        if self.extra_levels is not None:
+            pyramid += self.extra_levels(features[-1], pyramid[-1])
         return pyramid
 
 

@@ -51,7 +51,7 @@ def make_model():
         parts = {
             "backbone": TinyBackbone(),
             "num_classes": CLASSES,
-            "neck": partial(FPN, out_channels=32, extra_level=False),
+            "neck": partial(FPN, out_channels=32, extra_levels=None),
             "rpn": partial(
                 RPN,
                 anchor_sizes=[[16], [32], [64]],

@@ -17,7 +17,7 @@ HEAD = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16), score_thres
 def _make(tiny, kind=CascadeRCNN, **options):
     torch.manual_seed(0)
     parts = {
-        "backbone": tiny, "num_classes": 3, "neck": partial(FPN, out_channels=16, extra_level=False),
+        "backbone": tiny, "num_classes": 3, "neck": partial(FPN, out_channels=16, extra_levels=None),
         "rpn": partial(RPN, proposals=30, proposals_for_training=60), "box_head": HEAD, "regions_per_image": 32,
         "preprocess": ShortestEdge(min_size=96, max_size=160),
     }  # fmt: skip

@@ -261,7 +261,7 @@ class TestParts:
 
             return build
 
-        neck = partial(FPN, out_channels=8, extra_level=False)
+        neck = partial(FPN, out_channels=8, extra_levels=None)
         make_model(
             neck=spy("neck", neck),
             box_head=spy("box_head", partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=8))),
@@ -282,7 +282,7 @@ class TestParts:
 
         class Finer(FPN):
             def __init__(self, channels, strides):
-                super().__init__(channels, strides, out_channels=32, extra_level=False)
+                super().__init__(channels, strides, out_channels=32, extra_levels=None)
                 self.channels, self.strides = [32] * 4, [2, *strides]
 
             def forward(self, features):
