@@ -1,4 +1,4 @@
-"""What travels between the rooms of detkit: a `Target` goes in, `Detections` come out.
+"""What travels between the rooms of detkit: a `Target` goes in, `Detections` or a `Classification` come out.
 
 Symbols used in every docstring of the package:
     B images in a batch      N objects of an image     R regions of a batch
@@ -34,11 +34,15 @@ UNUSED_LABEL = "N/A"
 
 
 class _Fields:
-    """Moving and indexing, shared by `Target` and `Detections`: every tensor field has one row per object, and so have
-    run-length encoded masks, which stay on the CPU."""
+    """Moving and indexing, shared by `Target`, `Detections` and `Classification`: every tensor field has one row per
+    object, and so have run-length encoded masks, which stay on the CPU."""
 
     def __len__(self) -> int:
-        return len(self.boxes)
+        return len(getattr(self, self._first_field))
+
+    @property
+    def _first_field(self) -> str:
+        return fields(self)[0].name
 
     def to(self, device: torch.device | str) -> Self:
         """The same objects with every tensor on `device`."""
@@ -54,7 +58,7 @@ class _Fields:
     @property
     def has_run_lengths(self) -> bool:
         """Whether the masks are run-length encoded."""
-        return self.masks is not None and not isinstance(self.masks, Tensor)
+        return getattr(self, "masks", None) is not None and not isinstance(self.masks, Tensor)
 
     def _map(self, function, **others: Any) -> Self:
         return replace(self, **{name: function(value) for name, value in self._tensors().items()}, **others)
@@ -88,8 +92,9 @@ class _Fields:
         )
         if not fits:
             wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-            for_boxes = "" if name == "boxes" else f" for {len(self.boxes)} boxes"
-            raise ValueError(f"{owner} must have shape {wanted}{for_boxes}, got {tuple(value.shape)}")
+            first = self._first_field
+            for_rows = "" if name == first else f" for {len(self)} {first}"
+            raise ValueError(f"{owner} must have shape {wanted}{for_rows}, got {tuple(value.shape)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +110,7 @@ class Target(_Fields):
         area: ``(N,)`` float32 in square pixels, as annotated.
         difficult: ``(N,)`` bool (PASCAL VOC).
         image_id: the image's id in its data set.
+        image_label: the class of the image as a whole, in ``0..K-1``; None where it has none.
 
     Raises:
         TypeError, ValueError: a field has the wrong dtype or shape; the message names it.
@@ -118,6 +124,7 @@ class Target(_Fields):
     area: Tensor | None = None
     difficult: Tensor | None = None
     image_id: Any = None
+    image_label: int | None = None
 
     def __post_init__(self) -> None:
         self._check("boxes", ("N", 4), torch.float32)
@@ -128,11 +135,13 @@ class Target(_Fields):
         self._check("iscrowd", (count,), torch.bool)
         self._check("area", (count,), torch.float32)
         self._check("difficult", (count,), torch.bool)
+        if self.image_label is not None and type(self.image_label) is not int:
+            raise TypeError(f"Target.image_label must be an int, got {type(self.image_label).__name__}")
 
     @classmethod
-    def empty(cls, image_id: Any = None) -> Target:
+    def empty(cls, image_id: Any = None, image_label: int | None = None) -> Target:
         """An image without objects."""
-        return cls(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), image_id=image_id)
+        return cls(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), image_id=image_id, image_label=image_label)
 
     def objects(self) -> Target:
         """Without the crowd and ignore regions."""
@@ -176,3 +185,23 @@ class Detections(_Fields):
     def empty(cls) -> Detections:
         """No detections."""
         return cls(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Classification(_Fields):
+    """What a classifier says of one image as a whole.
+
+    Args:
+        scores: ``(N,)`` float32 in [0, 1], best first.
+        labels: ``(N,)`` int64 in ``0..K-1``, each class once.
+
+    Raises:
+        TypeError, ValueError: a field has the wrong dtype or shape; the message names it.
+    """
+
+    scores: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        self._check("scores", ("N",), torch.float32)
+        self._check("labels", (len(self.scores),), torch.int64)

@@ -5,6 +5,8 @@ from detkit.data.coco import CocoDataset, find_split
 from detkit.data.datamodule import DataModule
 from detkit.data.dataset import DetectionDataset
 from detkit.data.formats import format_of, open_split
+from detkit.data.image_class import label_images
+from detkit.data.image_folder import ImageFolderDataset
 from detkit.data.loading import Loader, TrainingDataset, collate, measure_loader
 from detkit.data.mixing import CopyPaste, Mixing, MixUp, Mosaic
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
@@ -19,6 +21,7 @@ __all__ = [
     "DataModule",
     "DetectionDataset",
     "EvaluationSampler",
+    "ImageFolderDataset",
     "Loader",
     "MixUp",
     "Mixing",
@@ -32,6 +35,7 @@ __all__ = [
     "draw_shapes",
     "find_split",
     "format_of",
+    "label_images",
     "measure_loader",
     "open_split",
 ]

@@ -51,6 +51,8 @@ class CocoDataset(DetectionDataset):
     def ground_truth(self) -> Path | dict:
         """What an evaluation compares with: the annotation file, or, where something was left out, its content
         without the images and annotations that were."""
+        if self.has_image_labels:
+            return super().ground_truth()
         if len(self) == self._num_annotated_images and not self._packed.dropped:
             return self.annotations_path
         content = read_json(self.annotations_path)

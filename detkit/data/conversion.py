@@ -15,7 +15,7 @@ import numpy as np
 
 from detkit.data.annotations import is_numbers, read_json
 from detkit.data.coco import find_split, has_split
-from detkit.data.formats import Format, format_of
+from detkit.data.formats import BoxFormat, format_of
 from detkit.data.voc import find_image_sets, read_voc
 from detkit.data.writing import LAYOUTS, WRITERS, AnnotatedSplit
 from detkit.data.yolo_txt import find_description, read_description, read_yolo
@@ -47,8 +47,8 @@ class Conversion:
 def convert(
     root: str | Path,
     out: str | Path,
-    to: Format,
-    source_format: Format | None = None,
+    to: BoxFormat,
+    source_format: BoxFormat | None = None,
     splits: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     with_masks: bool = False,
@@ -79,6 +79,8 @@ def convert(
     """
     root, out = Path(root), Path(out)
     source_format = source_format or format_of(root)
+    if source_format == "folders":
+        raise InputError(f"{root} has a folder for each class and no boxes, so there is nothing to convert")
     if source_format == to:
         raise InputError(f"{root} is in the format {to} already; name another one to convert it to")
     _check_free(root, out, to, overwrite)
@@ -101,7 +103,7 @@ def convert(
 
 
 def _read(
-    root: Path, format: Format, names: Sequence[str] | None, class_names: Sequence[str] | None, problems: list[str]
+    root: Path, format: BoxFormat, names: Sequence[str] | None, class_names: Sequence[str] | None, problems: list[str]
 ) -> list[AnnotatedSplit]:
     """The splits, as the format's reader gives them."""
     if format == "coco":
@@ -162,7 +164,7 @@ def _read_coco(root: Path, name: str, problems: list[str]) -> AnnotatedSplit:
     return AnnotatedSplit(name, content, images_path)
 
 
-def _checked(split: AnnotatedSplit, to: Format, problems: list[str]) -> AnnotatedSplit:
+def _checked(split: AnnotatedSplit, to: BoxFormat, problems: list[str]) -> AnnotatedSplit:
     """The split with the size of every image, boxes inside their images, and without what is wrong."""
     sizes: dict[Any, tuple[int, int]] = {}
     images = []
@@ -216,7 +218,7 @@ def _check_categories(splits: Sequence[AnnotatedSplit]) -> None:
             )
 
 
-def _losses(splits: Sequence[AnnotatedSplit], to: Format, with_masks: bool) -> list[str]:
+def _losses(splits: Sequence[AnnotatedSplit], to: BoxFormat, with_masks: bool) -> list[str]:
     """What the new format cannot hold."""
     objects = [annotation for split in splits for annotation in split.content["annotations"]]
     outlined = [one for one in objects if one.get("segmentation")]
@@ -237,7 +239,7 @@ def _is_one_outline(segmentation: list | dict) -> bool:
     return isinstance(segmentation, list) and len(segmentation) == 1
 
 
-def _check_free(root: Path, out: Path, to: Format, overwrite: bool) -> None:
+def _check_free(root: Path, out: Path, to: BoxFormat, overwrite: bool) -> None:
     folder = root.resolve() if root.is_dir() else root.resolve().parent
     if out.resolve() == folder or out.resolve() in folder.parents:
         raise InputError(f"{out} holds {root}, the data to convert; name another folder")
@@ -250,7 +252,7 @@ def _check_free(root: Path, out: Path, to: Format, overwrite: bool) -> None:
         raise InputError(f"{out} holds {others[0]}, which is no part of the format {to}; name another folder")
 
 
-def _write(splits: Sequence[AnnotatedSplit], out: Path, to: Format, with_masks: bool, links: bool) -> None:
+def _write(splits: Sequence[AnnotatedSplit], out: Path, to: BoxFormat, with_masks: bool, links: bool) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -12,6 +12,7 @@ from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
 from detkit.data.dataset import DetectionDataset
 from detkit.data.formats import Format, open_split
+from detkit.data.image_class import ImageClass
 from detkit.data.loading import Loader, TrainingDataset
 from detkit.data.mixing import Mixing
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
@@ -25,16 +26,16 @@ SHAPES_FOLDER = Path("runs/data")
 
 
 class DataModule(lightning.LightningDataModule):
-    """Training and evaluation batches of a folder with COCO, VOC or YOLO annotations, or, without one, of the drawn
-    `Shapes`.
+    """Training and evaluation batches of a folder with COCO, VOC or YOLO annotations or with a folder for each class,
+    or, without one, of the drawn `Shapes`.
 
     A batch is ``(images, targets)``: a list of uint8 RGB ``(3, H, W)`` of any size and a list of `Target`. Give the
     trainer ``use_distributed_sampler=False``: the samplers here know the ranks.
 
     Args:
-        root: folder with ``images/`` and ``annotations/`` (see `find_split` for the names), VOC folder, or YOLO folder
-            or its ``data.yaml``. None: draw `shapes` under ``runs/data``.
-        format: what `root` holds: coco, voc or yolo; null: found out.
+        root: folder with ``images/`` and ``annotations/`` (see `find_split` for the names), VOC folder, YOLO folder or
+            its ``data.yaml``, or ImageNet's folders. None: draw `shapes` under ``runs/data``.
+        format: what `root` holds: coco, voc, yolo or folders; null: found out.
         shapes: what is drawn where `root` is None.
         train_images: images folder of the training split, instead of the one found under `root`.
         train_annotations: annotation file of the training split, instead of the one found under `root`.
@@ -45,6 +46,7 @@ class DataModule(lightning.LightningDataModule):
         train_split: what `root` calls the split to train on; VOC's papers take ``trainval``.
         val_split: what `root` calls the split ``val``.
         class_names: of VOC, the classes in the order of their labels; null: see `VocDataset`.
+        image_class: how an image with objects gets a class as a whole, see `label_images`; null: not at all.
         eval_split: the split that is evaluated, during training and after.
         batch_size: images per process and training step.
         eval_batch_size: images per process and evaluation step; None: as `batch_size`.
@@ -82,6 +84,7 @@ class DataModule(lightning.LightningDataModule):
         train_split: str = "train",
         val_split: str = "val",
         class_names: list[str] | None = None,
+        image_class: ImageClass | None = None,
         eval_split: Literal["val", "test"] = "val",
         batch_size: int = 2,
         eval_batch_size: int | None = None,
@@ -108,6 +111,7 @@ class DataModule(lightning.LightningDataModule):
         self.format = format
         self.split_names: dict[Split, str] = {"train": train_split, "val": val_split, "test": "test"}
         self.class_names = class_names
+        self.image_class = image_class
         self.shapes = shapes
         self.given_paths: dict[Split, tuple[Path | None, Path | None]] = {
             "train": (train_images, train_annotations),
@@ -156,7 +160,8 @@ class DataModule(lightning.LightningDataModule):
             InputError: the split is missing or wrong.
         """
         if split not in self._datasets:
-            self._datasets[split] = self._open(split)
+            dataset = self._open(split)
+            self._datasets[split] = dataset.with_image_labels(self.image_class) if self.image_class else dataset
         return self._datasets[split]
 
     def prepare_data(self) -> None:

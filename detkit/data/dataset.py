@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from detkit.data.annotations import OnBad
+from detkit.data.image_class import ImageClass, label_images
 from detkit.data.packed import PackedAnnotations
 from detkit.errors import InputError
 from detkit.images import image_size, read_image, to_tensor
@@ -52,6 +55,28 @@ class DetectionDataset(Dataset):
     def ground_truth(self) -> Path | dict:
         """What an evaluation compares with: a COCO annotation file, or what it would hold."""
         return self._packed.to_coco()
+
+    @property
+    def has_image_labels(self) -> bool:
+        """Whether each image has a class as a whole."""
+        return self._packed.image_labels is not None
+
+    def with_image_labels(self, image_class: ImageClass) -> Self:
+        """The same data set with a class for each image as a whole, without the images that have none.
+
+        A data set whose images have a class already stays as it is.
+
+        Args:
+            image_class: see `label_images`.
+
+        Raises:
+            InputError: no image has a class.
+        """
+        if self.has_image_labels:
+            return self
+        labelled = copy.copy(self)
+        labelled._packed = label_images(self._packed, image_class, self.annotations_path)
+        return labelled
 
     def _size_in_file(self, on_bad_image: OnBad):
         def size(file_name: str) -> tuple[int, int]:
@@ -136,6 +161,7 @@ class DetectionDataset(Dataset):
             area=torch.from_numpy(packed.areas[span].copy()),
             difficult=None if packed.difficult is None else torch.from_numpy(packed.difficult[span].copy()),
             image_id=packed.image_ids[index].item(),
+            image_label=None if packed.image_labels is None else packed.image_labels[index].item(),
         )
 
     def _masks(self, index: int, span: slice) -> np.ndarray:

@@ -9,24 +9,31 @@ from typing import Literal
 from detkit.data.annotations import OnBad
 from detkit.data.coco import CocoDataset, find_split, has_split
 from detkit.data.dataset import DetectionDataset
+from detkit.data.image_folder import ImageFolderDataset, is_image_folder
 from detkit.data.voc import VocDataset, is_voc
 from detkit.data.yolo_txt import YoloDataset, is_yolo
 from detkit.errors import InputError
 
-Format = Literal["coco", "voc", "yolo"]
+BoxFormat = Literal["coco", "voc", "yolo"]
+"""The formats with boxes."""
+
+Format = Literal[BoxFormat, "folders"]
+"""Those, and ImageNet's folder for each class."""
 
 
 def format_of(root: Path) -> Format:
     """The format of a folder, by what is in it.
 
     COCO's has a JSON file for the split ``train``, YOLO's a ``data.yaml``, VOC's ``Annotations/*.xml``, also one level
-    down, in this order; what is none of them is taken for COCO's.
+    down, ImageNet's pictures in ``train/{class}/``, in this order; what is none of them is taken for COCO's.
     """
     if root.is_dir() and has_split(root, "train"):
         return "coco"
     if is_yolo(root):
         return "yolo"
-    return "voc" if is_voc(root) else "coco"
+    if is_voc(root):
+        return "voc"
+    return "folders" if root.is_dir() and is_image_folder(root) else "coco"
 
 
 def open_split(
@@ -39,7 +46,8 @@ def open_split(
     on_bad_image: OnBad = "error",
     on_bad_box: OnBad = "error",
 ) -> DetectionDataset:
-    """A split of a folder in any of the formats; see `CocoDataset`, `VocDataset` and `YoloDataset`.
+    """A split of a folder in any of the formats; see `CocoDataset`, `VocDataset`, `YoloDataset` and
+    `ImageFolderDataset`.
 
     Args:
         root: the folder; of YOLO, its ``data.yaml`` too.
@@ -58,6 +66,10 @@ def open_split(
     if format == "coco":
         images, annotations = find_split(root, split)
         return CocoDataset(images, annotations, with_masks, with_keypoints, on_bad_image, on_bad_box)
+    if format == "folders" and (with_masks or with_keypoints):
+        raise InputError(f"{root}: there is a folder for each class, but no masks or keypoints; give COCO's JSON")
+    if format == "folders":
+        return ImageFolderDataset(root, split, on_bad_image)
     if with_keypoints:
         raise InputError(
             f"{root}: this is a {format.upper()} folder, from which no keypoints are read; give COCO's JSON"

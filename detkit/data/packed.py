@@ -57,6 +57,7 @@ class PackedAnnotations:
         keypoints: ``(m, J, 3)`` float32, or None where not asked for.
         difficult: ``(m,)`` bool, or None where no annotation says whether it is.
         dropped: ids of the annotations that were left out because of a bad box.
+        image_labels: ``(n,)`` int64 class of each image as a whole, or None where they have none.
     """
 
     categories: list[Category]
@@ -73,6 +74,7 @@ class PackedAnnotations:
     keypoints: np.ndarray | None
     difficult: np.ndarray | None
     dropped: list[Any]
+    image_labels: np.ndarray | None = None
 
     def select_images(self, keep: np.ndarray) -> PackedAnnotations:
         """The same with only the images at the indices `keep`."""
@@ -91,10 +93,29 @@ class PackedAnnotations:
             segmentations=None if self.segmentations is None else self.segmentations.select(rows),
             keypoints=None if self.keypoints is None else self.keypoints[rows],
             difficult=None if self.difficult is None else self.difficult[rows],
+            image_labels=None if self.image_labels is None else self.image_labels[keep],
+        )
+
+    def select_objects(self, kept: np.ndarray) -> PackedAnnotations:
+        """The same with only the annotations of the mask `kept` ``(m,)``; all images stay."""
+        before = np.concatenate([[0], np.cumsum(kept)])
+        return replace(
+            self,
+            offsets=before[self.offsets].astype(np.int64),
+            boxes=self.boxes[kept],
+            labels=self.labels[kept],
+            areas=self.areas[kept],
+            iscrowd=self.iscrowd[kept],
+            segmentations=None if self.segmentations is None else self.segmentations.select(np.flatnonzero(kept)),
+            keypoints=None if self.keypoints is None else self.keypoints[kept],
+            difficult=None if self.difficult is None else self.difficult[kept],
         )
 
     def to_coco(self) -> dict[str, Any]:
-        """The content of a COCO file with the same images, boxes and masks; no keypoints."""
+        """The content of a COCO file with the same images, boxes and masks; no keypoints.
+
+        Where images have a class as a whole, it is the ``category_id`` of the image.
+        """
         images = zip(self.image_ids.tolist(), self.file_names.tolist(), self.image_sizes.tolist(), strict=True)
         corners = self.boxes.astype(np.float64)
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).tolist()
@@ -115,11 +136,14 @@ class PackedAnnotations:
                 annotation["difficult"] = int(self.difficult[row])
             if self.segmentations is not None and self.segmentations[row] is not None:
                 annotation["segmentation"] = self.segmentations[row]
+        entries = [
+            {"id": key, "file_name": name, "height": height, "width": width} for key, name, (height, width) in images
+        ]
+        if self.image_labels is not None:
+            for entry, label in zip(entries, self.image_labels.tolist(), strict=True):
+                entry["category_id"] = self.categories[label].id
         return {
-            "images": [
-                {"id": key, "file_name": name, "height": height, "width": width}
-                for key, name, (height, width) in images
-            ],
+            "images": entries,
             "annotations": annotations,
             "categories": [{"id": category.id, "name": category.name} for category in self.categories],
         }

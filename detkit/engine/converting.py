@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from detkit.data.conversion import convert
-from detkit.data.formats import Format
+from detkit.data.formats import BoxFormat
 from detkit.engine.command import command_parser, parse
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ def convert_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, convert, and say what was done."""
     parser = command_parser("convert", "ROOT --to FORMAT --out FOLDER [--KEY VALUE ...]", DESCRIPTION)
     parser.add_argument("root", type=str, help="the folder, or YOLO's data.yaml")
-    parser.add_argument("--from", dest="source_format", type=Format | None, help="its format; found out by default")
-    parser.add_argument("--to", type=Format, required=True, help="the format to write")
+    parser.add_argument("--from", dest="source_format", type=BoxFormat | None, help="its format; found out by default")
+    parser.add_argument("--to", type=BoxFormat, required=True, help="the format to write")
     parser.add_argument("--out", type=str, required=True, help="the folder to write")
     parser.add_argument("--splits", type=str, nargs="+", help="default: those of train, val and test that there are")
     parser.add_argument("--class_names", type=str, nargs="+", help="of VOC: the classes in the order of their labels")
