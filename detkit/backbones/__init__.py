@@ -3,7 +3,7 @@
 from detkit.backbones.alexnet import AlexNet
 from detkit.backbones.backbone import Backbone
 from detkit.backbones.chain import ChainBackbone
-from detkit.backbones.classifiers import classifier
+from detkit.backbones.classifiers import classifier, zero_last_gamma
 from detkit.backbones.darknet import (
     CSPDarknet53,
     CSPDarknetTiny,
@@ -44,4 +44,5 @@ __all__ = [
     "classifier",
     "dense_logits",
     "fully_convolutional",
+    "zero_last_gamma",
 ]

@@ -73,6 +73,23 @@ def classifier(name: str, num_classes: int = IMAGENET_CLASSES, weights: str | No
     return net
 
 
+def zero_last_gamma(net: nn.Module) -> None:
+    """Set the scale of the last normalisation of each residual block to zero: the block begins as the identity
+    (Goyal 2017, section 5.1).
+
+    Raises:
+        InputError: there is no residual block of torchvision or timm in `net`.
+    """
+    blocks = 0
+    for module in net.modules():
+        last = next((norm for name in ("bn3", "bn2") if (norm := getattr(module, name, None)) is not None), None)
+        if hasattr(module, "downsample") and getattr(last, "weight", None) is not None:
+            nn.init.zeros_(last.weight)
+            blocks += 1
+    if not blocks:
+        raise InputError(f"zero_gamma is for nets of residual blocks with batch norm, {type(net).__name__} has none")
+
+
 def _create(name: str, num_classes: int) -> nn.Module:
     if name in OWN:
         return OWN[name](num_classes)

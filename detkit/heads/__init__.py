@@ -1,8 +1,11 @@
 """Heads: each answers one question by the three verbs `forward`, `losses` and `decode`."""
 
 from detkit.heads.box import BoxHead
+from detkit.heads.classification import ClassificationHead
 from detkit.heads.dense_head import DenseHead
+from detkit.heads.image_head import ImageHead
 from detkit.heads.keypoint import KeypointHead
+from detkit.heads.localization import LocalizationHead
 from detkit.heads.mask import MaskHead
 from detkit.heads.overfeat import OverFeatHead
 from detkit.heads.region_branch import InstanceBranch, RegionBranch
@@ -25,10 +28,13 @@ __all__ = [
     "RPN",
     "AveragePool",
     "BoxHead",
+    "ClassificationHead",
     "ConvolutionsThenFullyConnected",
     "DenseHead",
+    "ImageHead",
     "InstanceBranch",
     "KeypointHead",
+    "LocalizationHead",
     "MaskHead",
     "OverFeatHead",
     "RegionBranch",

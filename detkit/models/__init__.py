@@ -1,13 +1,15 @@
-"""Detectors: each file wires trunk, neck and heads, and reads like its paper's figure."""
+"""Detectors and classifiers: each file wires trunk, neck and heads, and reads like its paper's figure."""
 
 from detkit.models.cascade_rcnn import CascadeRCNN
+from detkit.models.classifier import Classifier
 from detkit.models.detector import Detector
 from detkit.models.fast_rcnn import FastRCNN
 from detkit.models.faster_rcnn import FasterRCNN
 from detkit.models.keypoint_rcnn import KeypointRCNN
+from detkit.models.localizer import Localizer
 from detkit.models.mask_rcnn import MaskRCNN
 from detkit.models.overfeat import OverFeat
-from detkit.models.preprocess import Letterbox, OriginalSize, ShortestEdge, Stretch
+from detkit.models.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, Stretch
 from detkit.models.rcnn import RCNN
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.single_stage import SingleStageDetector
@@ -20,11 +22,14 @@ from detkit.models.yolo_v4 import YOLOv4
 __all__ = [
     "RCNN",
     "CascadeRCNN",
+    "CenterCrop",
+    "Classifier",
     "Detector",
     "FastRCNN",
     "FasterRCNN",
     "KeypointRCNN",
     "Letterbox",
+    "Localizer",
     "MaskRCNN",
     "OriginalSize",
     "OverFeat",

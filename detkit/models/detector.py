@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 from detkit.errors import InputError
 from detkit.images import read_image
-from detkit.structures import Category, Detections, Target
+from detkit.structures import Category, Classification, Detections, Target
 
 ImageInput = str | Path | np.ndarray | Tensor
+Answer = Detections | Classification
+Task = Literal["detection", "classification", "localization"]
 
 
 class Detector(nn.Module):
@@ -28,7 +31,11 @@ class Detector(nn.Module):
     Attributes:
         categories: the class of each label as its data set names it; None until known.
         learns_from: the fields of `Target` beside boxes and labels without which something is not learned.
+        task: what its answers are, and so how they are judged; of ``classification`` they are a `Classification` for
+            each image in place of `Detections`.
     """
+
+    task: Task = "detection"
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -40,7 +47,7 @@ class Detector(nn.Module):
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
-    ) -> dict[str, Tensor] | list[Detections]:
+    ) -> dict[str, Tensor] | list[Answer]:
         """Losses of `images` against `targets`, or without `targets` the detections in `images`.
 
         Args:
@@ -63,12 +70,12 @@ class Detector(nn.Module):
         """Named scalar losses; the same names at every step."""
         raise NotImplementedError
 
-    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+    def detect(self, images: Sequence[Tensor]) -> list[Answer]:
         """The detections of each image, in its own pixels."""
         raise NotImplementedError
 
     @torch.inference_mode()
-    def predict(self, inputs: ImageInput | Sequence[ImageInput], batch_size: int = 8) -> Detections | list[Detections]:
+    def predict(self, inputs: ImageInput | Sequence[ImageInput], batch_size: int = 8) -> Answer | list[Answer]:
         """Detect in evaluation mode, on the device of the model, in batches.
 
         Args:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.errors import InputError
 from detkit.structures import Detections, Target
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -205,6 +206,75 @@ class Stretch(Letterbox):
 
     def _resized(self, size: Sequence[int]) -> Size:
         return self.size
+
+
+class CenterCrop(ShortestEdge):
+    """Resizes the shorter side to a fixed length and cuts out the centre, as classifiers of ImageNet are evaluated.
+
+    An image that has the size of the crop already is taken as it is: what an augmentation has cropped is not cropped
+    once more.
+
+    Args:
+        size: (height, width) of the network's input.
+        shorter_side: length that the shorter side is resized to, at least the crop's longer side.
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+
+    Raises:
+        InputError: the crop is larger than what it is cut from.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (224, 224),
+        shorter_side: int = 256,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__(mean=mean, std=std)
+        if not 1 <= min(size) <= max(size) <= shorter_side:
+            raise InputError(f"CenterCrop: shorter_side is {shorter_side}, which must be at least the crop's {size}")
+        self.size, self.shorter_side = tuple(size), shorter_side
+
+    def forward(self, images: Sequence[Tensor]) -> Batch:
+        """The centres of `images`, each ``(3, H, W)`` uint8 or float in [0, 1], on the device of this module."""
+        cropped = torch.stack([self._crop(self._normalize(image)) for image in images])
+        return Batch(cropped, [self.size] * len(images), [tuple(image.shape[-2:]) for image in images])
+
+    def targets(self, targets: Sequence[Target], batch: Batch) -> list[Target]:
+        """`targets`, in pixels of the images as given, in pixels of `batch`; boxes may reach out of the crop."""
+        moved = []
+        for target, given in zip(targets, batch.given_sizes, strict=True):
+            left, top = self._corner(given)
+            resized = scaled(target.to(batch.images.device), given, self._resized(given))
+            moved.append(shifted(resized, (-left, -top)))
+        return moved
+
+    def restore(self, detections: Sequence[Detections], batch: Batch) -> list[Detections]:
+        """`detections` in pixels of `batch`, in pixels of the images as given."""
+        return [
+            scaled(shifted(found, self._corner(given)), self._resized(given), given)
+            for found, given in zip(detections, batch.given_sizes, strict=True)
+        ]
+
+    def _crop(self, image: Tensor) -> Tensor:
+        given = image.shape[-2:]
+        resized = self._resized(given)
+        if resized != tuple(given):
+            # Antialiased, as torchvision resizes for its published weights.
+            image = F.interpolate(image[None], size=resized, mode="bilinear", antialias=True)[0]
+        left, top = self._corner(given)
+        return image[:, top : top + self.size[0], left : left + self.size[1]]
+
+    def _resized(self, size: Sequence[int]) -> Size:
+        if tuple(size) == self.size:
+            return self.size
+        return tuple(self.shorter_side * side // min(size) for side in size)
+
+    def _corner(self, size: Sequence[int]) -> tuple[int, int]:
+        """``(left, top)`` of the crop in the resized image; halves are rounded to even, as torchvision does."""
+        height, width = self._resized(size)
+        return round((width - self.size[1]) / 2), round((height - self.size[0]) / 2)
 
 
 def corner_resize(image: Tensor, size: Size) -> Tensor:
