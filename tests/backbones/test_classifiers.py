@@ -1,14 +1,17 @@
 """Whole nets by name."""
 
 import logging
+from pathlib import Path
 
+import matplotlib
 import pytest
 import timm
 import torch
 import torchvision
 
-from detkit.backbones import classifier
+from detkit.backbones import TorchvisionBackbone, classifier
 from detkit.errors import InputError
+from detkit.images import read_image, to_tensor
 
 
 def test_published_weights_load_by_their_usual_names(shared):
@@ -24,6 +27,25 @@ def test_published_weights_load_by_their_usual_names(shared):
     images[1] = 2.0
     with torch.no_grad():
         assert len(set(net(images).argmax(dim=1).tolist())) == 2
+
+
+def test_published_weights_classify_a_photograph_as_torchvision_does(shared):
+    path = shared / "weights" / "squeezenet1_1_imagenet.pth"
+    photograph = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
+    for file in (path, photograph):
+        if not file.is_file():
+            pytest.skip(f"no {file}")
+    theirs = torchvision.models.squeezenet1_1(weights=None).eval()
+    theirs.load_state_dict(torch.load(path, weights_only=True))
+    published = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    images = published.transforms()(to_tensor(read_image(photograph)))[None]
+    trunk = TorchvisionBackbone("squeezenet1_1", str(path)).eval()
+    with torch.no_grad():
+        logits = classifier("squeezenet1_1", weights=str(path)).eval()(images)
+        assert torch.equal(logits, theirs(images))
+        assert torch.equal(trunk(images)[-1], theirs.features(images))
+    likely = {published.meta["categories"][label] for label in logits.topk(5).indices[0].tolist()}
+    assert "military uniform" in likely
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "googlenet", "legacy_seresnet18"])
