@@ -1,11 +1,27 @@
-"""Pictures: detections and ground truth drawn into images, and the curves of a training.
+"""Pictures: detections and ground truth, the curves of a training, and what a network sees.
 
 Images are RGB. A picture that comes out is a uint8 array ``(H, W, 3)``.
 """
 
 from detkit.visualization.comparison import save_comparison
 from detkit.visualization.curves import plot_curves
+from detkit.visualization.deconvolution import project, strongest_units
 from detkit.visualization.drawing import class_colour, draw_detections
+from detkit.visualization.grad_cam import grad_cam
+from detkit.visualization.layers import stage_layers
+from detkit.visualization.occlusion import occlusion_sensitivity
 from detkit.visualization.pictures import to_picture, write_image
 
-__all__ = ["class_colour", "draw_detections", "plot_curves", "save_comparison", "to_picture", "write_image"]
+__all__ = [
+    "class_colour",
+    "draw_detections",
+    "grad_cam",
+    "occlusion_sensitivity",
+    "plot_curves",
+    "project",
+    "save_comparison",
+    "stage_layers",
+    "strongest_units",
+    "to_picture",
+    "write_image",
+]

@@ -40,10 +40,20 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
         InputError: OpenCV writes no such format.
     """
     path = Path(path)
-    if not cv2.haveImageWriter(f"image{path.suffix}") or path.suffix.lower() in _COLOURLESS:
-        raise InputError(f"{path}: no picture can be written as {path.suffix!r}; name it .png or .jpg")
+    check_suffix(path)
     _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(to_picture(image), cv2.COLOR_RGB2BGR))
     write_file(path, encoded.tobytes())
+
+
+def check_suffix(path: str | Path) -> None:
+    """Refuse the name of a picture that `write_image` could not write.
+
+    Raises:
+        InputError: OpenCV writes no such format.
+    """
+    suffix = Path(path).suffix
+    if not cv2.haveImageWriter(f"image{suffix}") or suffix.lower() in _COLOURLESS:
+        raise InputError(f"{path}: no picture can be written as {suffix!r}; name it .png or .jpg")
 
 
 def resize(picture: np.ndarray, scale: float) -> np.ndarray:
