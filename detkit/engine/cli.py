@@ -1,4 +1,4 @@
-"""The command line: ``detkit train``, ``eval``, ``predict`` and ``convert``; the first three as ``tools/*.py`` too."""
+"""The command line: ``detkit train``, ``eval``, ``predict``, ``visualize`` and ``convert``; also as ``tools/*.py``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from detkit.engine.signals import Interrupted
 from detkit.errors import InputError
 
-USAGE = """usage: detkit train|eval|predict|convert [--help] ...
+USAGE = """usage: detkit train|eval|predict|visualize|convert [--help] ...
 
   train     train a detector on images with COCO, VOC or YOLO annotations
   eval      compute COCO's or VOC's numbers of a checkpoint or of a file of detections
   predict   detect in images, folders and videos
+  visualize show what a network sees in an image
   convert   turn COCO, VOC or YOLO annotations into another of these
 
 `detkit COMMAND --help` tells more. Set DETKIT_DEBUG=1 to see where an error comes from."""
@@ -31,7 +32,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``detkit``; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = {"train": train, "eval": evaluate, "predict": predict, "convert": convert}
+    commands = {"train": train, "eval": evaluate, "predict": predict, "visualize": visualize, "convert": convert}
     if argv and argv[0] in commands:
         return run(commands[argv[0]], argv[1:])
     asked_for_help = bool(argv) and argv[0] in ("-h", "--help")
@@ -58,6 +59,13 @@ def predict(argv: Sequence[str]) -> None:
     from detkit.engine.predicting import predict_command
 
     predict_command(argv)
+
+
+def visualize(argv: Sequence[str]) -> None:
+    """``detkit visualize``."""
+    from detkit.engine.visualizing import visualize_command
+
+    visualize_command(argv)
 
 
 def convert(argv: Sequence[str]) -> None:

@@ -66,7 +66,7 @@ def predict_command(argv: Sequence[str]) -> None:
         raise InputError(f"--batch_size must be at least 1, got {config.batch_size}.")
     inputs = find_inputs(config.inputs)
     copies = _copies(inputs, Path(config.out))
-    model = load(checkpoint_path(config.checkpoint), _device(config.device), config.trust)
+    model = load(checkpoint_path(config.checkpoint), named_device(config.device), config.trust)
     _predict(model, copies, config)
 
 
@@ -242,7 +242,12 @@ def _frame_rate(source: Path) -> float:
         capture.release()
 
 
-def _device(name: str) -> torch.device:
+def named_device(name: str) -> torch.device:
+    """The device of an option ``--device``.
+
+    Raises:
+        InputError: there is no such device.
+    """
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         torch.empty(0, device=device)
