@@ -14,9 +14,9 @@ from detkit.errors import InputError
 
 USAGE = """usage: detkit train|eval|predict|visualize|convert [--help] ...
 
-  train     train a detector on images with COCO, VOC or YOLO annotations
-  eval      compute COCO's or VOC's numbers of a checkpoint or of a file of detections
-  predict   detect in images, folders and videos
+  train     train a detector on images with COCO, VOC or YOLO annotations, or a classifier on folders of classes
+  eval      compute COCO's, VOC's or ILSVRC's numbers of a checkpoint, or of a file of detections
+  predict   detect in images, folders and videos, or classify them
   visualize show what a network sees in an image
   convert   turn COCO, VOC or YOLO annotations into another of these
 

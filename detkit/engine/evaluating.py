@@ -1,4 +1,4 @@
-"""``detkit eval``: COCO's or VOC's numbers of a checkpoint, or of a file of detections."""
+"""``detkit eval``: COCO's, VOC's or ILSVRC's numbers of a checkpoint, or of a file of detections."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ from detkit.engine.module import DetectionModule
 from detkit.engine.progress import progress_bar, quiet_lightning
 from detkit.errors import InputError
 from detkit.evaluation import (
+    ClassificationEvaluator,
     CocoEvaluation,
     CocoEvaluator,
+    ImageEvaluation,
+    LocalizationEvaluator,
     VocEvaluation,
     VocEvaluator,
     analyse_errors,
     bootstrap,
+    confusion_table,
+    image_class_table,
+    image_table,
+    write_confusion,
 )
 from detkit.evaluation.detections_file import evaluate_detections_file, read_detections
 from detkit.evaluation.evaluation import Backend
@@ -40,9 +47,9 @@ from detkit.evaluation.report import (
     write_metrics,
 )
 from detkit.evaluation.voc import VocProtocol, evaluate_voc
-from detkit.structures import Category
+from detkit.models import Detector
 
-DESCRIPTION = """Compute COCO's numbers, or PASCAL VOC's.
+DESCRIPTION = """Compute COCO's numbers, or PASCAL VOC's; of a classifier or localizer ILSVRC's.
 
 Of a checkpoint, on the data that it was trained with or on another folder with the same classes; or, without a model,
 of a file of detections in COCO's results format.
@@ -52,9 +59,10 @@ examples:
   tools/eval.py --checkpoint runs/shapes/best.ckpt --data.root my/folder --split test --per_class
   tools/eval.py --annotations ground_truth.json --detections detections.json --iou_type segm
   tools/eval.py --checkpoint runs/voc/best.ckpt --data.root VOCdevkit/VOC2007 --split test --protocol voc2007
-  tools/eval.py --checkpoint runs/shapes/best.ckpt --bootstrap 1000 --errors --curves curves.png"""
+  tools/eval.py --checkpoint runs/shapes/best.ckpt --bootstrap 1000 --errors --curves curves.png
+  tools/eval.py --checkpoint runs/imagenet/best.ckpt --data.root imagenet --confusion confusion.csv"""
 
-Evaluation = CocoEvaluation | VocEvaluation
+Evaluation = CocoEvaluation | VocEvaluation | ImageEvaluation
 
 EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "annotations")]
 
@@ -79,15 +87,32 @@ def _check_protocol(config: Namespace) -> None:
     """VOC judges boxes, and what else is computed is of COCO's evaluation."""
     if config.protocol == "coco":
         return
+    for option in _coco_options(config):
+        raise InputError(f"{option} is of COCO's evaluation: leave it out, or --protocol {config.protocol}.")
+
+
+def _check_task(config: Namespace, model: Detector) -> None:
+    """Whole images are judged in one way, and only they can be confused."""
+    if model.task == "detection":
+        if config.confusion:
+            raise InputError(f"--confusion is of whole images, but the {type(model).__name__} detects: leave it out.")
+        return
+    given = {"--protocol": config.protocol != "coco", "--save_detections": config.save_detections}
+    for option in [*_coco_options(config), *(option for option, is_given in given.items() if is_given)]:
+        raise InputError(
+            f"{option} is of detectors: leave it out, the {type(model).__name__} answers for whole images."
+        )
+
+
+def _coco_options(config: Namespace) -> list[str]:
+    """The options that are given and belong to COCO's evaluation alone."""
     given = {
         "--iou_type": config.iou_type != ["bbox"],
         "--bootstrap": config.bootstrap,
         "--errors": config.errors,
         "--curves": config.curves,
     }
-    for option, is_given in given.items():
-        if is_given:
-            raise InputError(f"{option} is of COCO's evaluation: leave it out, or --protocol {config.protocol}.")
+    return [option for option, is_given in given.items() if is_given]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -110,6 +135,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--bootstrap", type=int, default=0, help="confidence intervals, from so many samples: 1000")
     parser.add_argument("--errors", action="store_true", help="print what kinds of errors cost how much AP (TIDE)")
     parser.add_argument("--curves", type=str | None, help="draw precision and recall to this PNG file")
+    parser.add_argument("--confusion", type=str | None, help="write which class was taken for which: to a .png or .csv")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", type=str, default="32-true", help="as Lightning's, such as bf16-mixed")
     parser.add_argument(
@@ -160,12 +186,13 @@ def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str,
     quiet_lightning()
     path = checkpoint_path(config.checkpoint)
     model = load(path, trust=config.trust)
+    _check_task(config, model)
     data = build(parser, config).data
     data.eval_split = config.split
     data.class_names = data.class_names or [category.name for category in model.categories]
     dataset = data.eval_dataset
     check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
-    evaluators = _evaluators(config, dataset.ground_truth(), model.categories)
+    evaluators = _evaluators(config, dataset.ground_truth(), model)
     trainer = _trainer(config)
     trainer.validate(DetectionModule(model, SGD, evaluators=evaluators), data.val_dataloader(), verbose=False)
     if not trainer.is_global_zero:
@@ -194,9 +221,20 @@ class FullVocEvaluator(Remembers, VocEvaluator):
     """As PASCAL VOC evaluates."""
 
 
-def _evaluators(
-    config: Namespace, truth: Path | dict, categories: Sequence[Category]
-) -> dict[str, FullCocoEvaluator | FullVocEvaluator]:
+class FullClassificationEvaluator(Remembers, ClassificationEvaluator):
+    """As ILSVRC evaluates classification."""
+
+
+class FullLocalizationEvaluator(Remembers, LocalizationEvaluator):
+    """As ILSVRC evaluates localization."""
+
+
+def _evaluators(config: Namespace, truth: Path | dict, model: Detector) -> dict[str, Remembers]:
+    categories = model.categories
+    if model.task == "classification":
+        return {model.task: FullClassificationEvaluator(truth, categories)}
+    if model.task == "localization":
+        return {model.task: FullLocalizationEvaluator(truth, categories)}
     if config.protocol != "coco":
         return {config.protocol: FullVocEvaluator(truth, config.protocol, categories=categories)}
     return {
@@ -234,6 +272,9 @@ def _report(evaluations: Mapping[str, Evaluation], config: Namespace) -> None:
         if isinstance(evaluation, VocEvaluation):
             console.print(voc_table(evaluation))
             continue
+        if isinstance(evaluation, ImageEvaluation):
+            _report_images(evaluation, config)
+            continue
         console.print(f"COCO {kind}", highlight=False)
         console.print(coco_table(evaluation.metrics, kind), highlight=False, soft_wrap=True)
         if config.per_class:
@@ -248,6 +289,16 @@ def _report(evaluations: Mapping[str, Evaluation], config: Namespace) -> None:
             plot_precision_recall(evaluation, _named(config.curves, kind, len(evaluations) > 1))
     if config.out:
         write_metrics(config.out, evaluations, config.per_class, intervals, errors)
+
+
+def _report_images(evaluation: ImageEvaluation, config: Namespace) -> None:
+    console = get_console()
+    console.print(image_table(evaluation))
+    if config.per_class:
+        console.print(image_class_table(evaluation))
+    console.print(confusion_table(evaluation))
+    if config.confusion:
+        write_confusion(evaluation, config.confusion)
 
 
 def _named(path: str, kind: str, several: bool) -> Path:

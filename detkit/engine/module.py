@@ -16,17 +16,18 @@ from torch.optim import Optimizer
 from detkit.engine.optimization import OptimizerFactory, Schedule, parameter_groups
 from detkit.errors import InputError
 from detkit.models import Detector
-from detkit.structures import Detections, Target
+from detkit.models.detector import Answer
+from detkit.structures import Target
 
 Batch = tuple[list[Tensor], list[Target]]
 
 
 class Evaluator(Protocol):
-    """What validation asks of an evaluator; `detkit.evaluation.CocoEvaluator` is one."""
+    """What validation asks of an evaluator of some kind of answers; `detkit.evaluation.CocoEvaluator` is one."""
 
     def reset(self) -> None: ...
 
-    def update(self, image_ids: Sequence[Any], detections: Sequence[Detections]) -> None: ...
+    def update(self, image_ids: Sequence[Any], answers: Sequence[Any]) -> None: ...
 
     def state(self) -> Any: ...
 
@@ -46,7 +47,7 @@ class DetectionModule(LightningModule):
         optimizer: makes the optimizer from the groups of parameters.
         schedule: the learning rate over the steps; constant if not given.
         evaluators: judge the detections of a validation, by what they compare: the numbers of ``bbox`` are logged as
-            ``val/AP`` …, those of any other as ``val/segm/AP`` …
+            ``val/AP`` …, those of any other as ``val/segm/AP`` …, ``val/classification/top1`` …
         decay_norm_and_bias: whether weight decay holds for normalisation layers and biases too.
         validation_loss: whether to compute the losses on the validation images as well.
         record: what checkpoints say about the model, see `detkit.engine.checkpoint.model_record`.
@@ -108,7 +109,7 @@ class DetectionModule(LightningModule):
         for evaluator in self.evaluators.values():
             evaluator.reset()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> list[Detections]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> list[Answer]:
         """Detect in one batch and hand the result to the evaluator."""
         images, targets = batch
         detections = self.model(images)

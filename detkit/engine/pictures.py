@@ -9,12 +9,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from detkit.engine.module import Batch
-from detkit.structures import Category, Detections, Target
+from detkit.models.detector import Answer
+from detkit.structures import Category, Target
 from detkit.visualization import save_comparison
 
 
 class Pictures(Callback):
-    """After each validation one picture: its first images, ground truth at the left, detections at the right.
+    """After each validation one picture: its first images, ground truth at the left, answers at the right.
 
     Args:
         folder: gets ``epoch_003.png`` …
@@ -26,7 +27,7 @@ class Pictures(Callback):
         self.folder = folder
         self.count = count
         self.categories = categories
-        self.shown: list[tuple[Tensor, Target, Detections]] = []
+        self.shown: list[tuple[Tensor, Target, Answer]] = []
 
     def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin a new picture."""
@@ -36,7 +37,7 @@ class Pictures(Callback):
         self,
         trainer: Trainer,
         module: LightningModule,
-        outputs: list[Detections],
+        outputs: list[Answer],
         batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -51,7 +52,7 @@ class Pictures(Callback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the picture."""
         if self.shown:
-            images, targets, detections = zip(*self.shown, strict=True)
+            images, targets, answers = zip(*self.shown, strict=True)
             path = self.folder / f"epoch_{trainer.current_epoch + 1:03d}.png"
-            save_comparison(path, images, targets, detections, self.categories)
+            save_comparison(path, images, targets, answers, self.categories)
         self.shown = []

@@ -22,15 +22,17 @@ from detkit.engine.signals import Interrupted, SignalListener
 from detkit.errors import InputError
 from detkit.images import VIDEO_SUFFIXES, find_inputs, read_image, read_video
 from detkit.models import Detector
+from detkit.models.detector import Answer
 from detkit.ops import masks_to_rle
-from detkit.structures import Category, Detections
-from detkit.visualization import draw_detections, write_image
+from detkit.structures import Category, Classification
+from detkit.visualization import draw_answer, write_image
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Detect in images, folders, glob patterns and videos.
+DESCRIPTION = """Detect in images, folders, glob patterns and videos, or classify them.
 
-Writes an annotated copy of each input and detections.json, in COCO's results format with the name of each file.
+Writes an annotated copy of each input and detections.json, in COCO's results format with the name of each file; of a
+classifier classes.json, the same without boxes.
 An input that cannot be read is named and left out; the others are done, and the exit status is 2.
 
 examples:
@@ -75,7 +77,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("inputs", type=str, nargs="+", help="images, videos, folders, glob patterns")
     parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint, or a run's folder")
     parser.add_argument("--out", type=str, required=True, help="the folder to write to")
-    parser.add_argument("--score_threshold", type=float, default=0.5, help="leave out what scores less")
+    parser.add_argument(
+        "--score_threshold", type=float | None, help="leave out what scores less; default: 0.5, of a classifier 0"
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="images that pass through the network at once")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
@@ -84,17 +88,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 class Output:
-    """Where results go: annotated copies as they come, and ``detections.json`` at the end, however the end comes.
+    """Where results go: annotated copies as they come, and a JSON file of all at the end, however the end comes.
 
     Args:
         copies: the annotated copy of each input.
-        folder: gets ``detections.json``.
+        file: the JSON file.
         categories: of the labels.
     """
 
-    def __init__(self, copies: dict[Path, Path], folder: Path, categories: Sequence[Category]) -> None:
+    def __init__(self, copies: dict[Path, Path], file: Path, categories: Sequence[Category]) -> None:
         self.copies = copies
-        self.folder = folder
+        self.file = file
         self.categories = categories
         self.results: list[dict[str, Any]] = []
         self.pictures = 0
@@ -107,11 +111,11 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._finish_video()
-        write_json(self.folder / "detections.json", self.results)
+        write_json(self.file, self.results)
 
-    def add(self, picture: Picture, found: Detections) -> None:
-        """Write the annotated copy of a picture, and note its detections."""
-        drawn = draw_detections(picture.pixels, found, self.categories, score_threshold=0.0)
+    def add(self, picture: Picture, found: Answer) -> None:
+        """Write the annotated copy of a picture, and note what was found in it."""
+        drawn = draw_answer(picture.pixels, found, self.categories, score_threshold=0.0)
         if picture.frame is None:
             write_image(self.copies[picture.source], drawn)
         else:
@@ -145,14 +149,17 @@ class Output:
 def _predict(model: Detector, copies: dict[Path, Path], config: Namespace) -> None:
     """Detect in batches; signals and unreadable inputs leave what is done on the disk."""
     unreadable: list[str] = []
+    classifies = model.task == "classification"
+    least = (0.0 if classifies else 0.5) if config.score_threshold is None else config.score_threshold
+    file = Path(config.out) / ("classes.json" if classifies else "detections.json")
     listener = SignalListener()
     listener.start()
     try:
-        with Output(copies, Path(config.out), model.categories) as output:
+        with Output(copies, file, model.categories) as output:
             for batch in _batches(_pictures(list(copies), unreadable), config.batch_size):
                 found = model.predict([picture.pixels for picture in batch], config.batch_size)
-                for picture, detections in zip(batch, found, strict=True):
-                    output.add(picture, detections[detections.scores >= config.score_threshold])
+                for picture, answer in zip(batch, found, strict=True):
+                    output.add(picture, answer[answer.scores >= least])
                 if listener.signum is not None:
                     raise Interrupted(listener.signum, f"{output.pictures} pictures are in {config.out}")
     finally:
@@ -189,11 +196,16 @@ def _batches(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:
         yield batch
 
 
-def _results(picture: Picture, found: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
-    """The detections of one picture as entries of COCO's results format."""
+def _results(picture: Picture, found: Answer, categories: Sequence[Category]) -> list[dict[str, Any]]:
+    """The detections or classes of one picture as entries of COCO's results format, classes without boxes."""
     place = {"file_name": str(picture.source), "image_id": picture.image_id}
     if picture.frame is not None:
         place["frame"] = picture.frame
+    if isinstance(found, Classification):
+        return [
+            {**place, "category_id": categories[label].id, "category": categories[label].name, "score": score}
+            for score, label in zip(found.scores.tolist(), found.labels.tolist(), strict=True)
+        ]
     boxes = found.boxes.clone()
     boxes[:, 2:] -= boxes[:, :2]
     masks = None if found.masks is None else masks_to_rle(found.masks).to_coco()

@@ -80,7 +80,14 @@ class ProgressLines(Callback):
             return
         metrics = trainer.callback_metrics if self.validated else {}
         self.validated = False
-        shown = {"AP": "val/AP", "AP50": "val/AP50", "val loss": "val/loss"}
+        shown = {
+            "AP": "val/AP",
+            "AP50": "val/AP50",
+            "top-1": "val/classification/top1",
+            "top-5": "val/classification/top5",
+            "localized": "val/localization/top1_localization",
+            "val loss": "val/loss",
+        }
         accuracy = [f"{title} {float(metrics[name]):.3f}" for title, name in shown.items() if name in metrics]
         seconds = time.monotonic() - self.epoch_start
         parts = [_epoch(trainer), _losses(trainer), *accuracy]

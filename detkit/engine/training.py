@@ -40,15 +40,14 @@ from detkit.engine.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.resume import ExactResume
 from detkit.engine.run_folder import check_free, clear, folder_of, write_config
 from detkit.engine.signals import Interrupted
+from detkit.engine.tasks import Kind, kinds_of, make_evaluator, monitored
 from detkit.errors import InputError
-from detkit.evaluation import CocoEvaluator
-from detkit.evaluation.ground_truth import IouType
 from detkit.models import Detector
 from detkit.structures import Category
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Train a detector on images with COCO annotations.
+DESCRIPTION = """Train a detector or classifier on annotated images.
 
 The run's checkpoints, metrics, pictures and resolved config go to runs/NAME/.
 
@@ -84,7 +83,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--start_from", type=str | None, help="a checkpoint whose weights to begin with, where they fit"
     )
-    parser.add_subclass_arguments(Detector, "model", required=True, help="the detector")
+    parser.add_subclass_arguments(Detector, "model", required=True, help="the detector or classifier")
     parser.add_class_arguments(DataModule, "data", skip={"eval_split"})
     parser.add_argument("--optimizer", type=OptimizerFactory, default=SGD, help="a torch optimizer, without `params`")
     parser.add_argument(
@@ -94,9 +93,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--ema", type=float | None, help="decay of a moving average of the weights, such as 0.9998")
     parser.add_argument(
         "--evaluate",
-        type=list[IouType],
-        default=["bbox"],
-        help="what validation compares; the first decides which is best",
+        type=list[Kind] | None,
+        help="what validation compares; the first decides which is best; default: by the model's task",
     )
     parser.add_argument(
         "--keypoint_sigmas", type=list[float] | None, help="of each keypoint; null: COCO's, of a person"
@@ -149,12 +147,13 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     built = build(parser, config)
     _check_num_classes(config, built.data)
     _check_annotations(built.model, built.data)
+    kinds = kinds_of(built.model, config.evaluate)
     built.model.categories = built.data.categories
     done = _steps_done(built, checkpoint) if checkpoint else None
     if checkpoint is None and config.start_from:
         _start_from(built.model, config.start_from)
-    module = _module(config, built, _record(parser, config, built.data))
-    trainer = _trainer(config, built, folder)
+    module = _module(config, built, kinds, _record(parser, config, built.data))
+    trainer = _trainer(config, built, folder, monitored(kinds))
 
     if done is None:
         clear(folder)
@@ -176,23 +175,20 @@ def _steps_done(built: Namespace, checkpoint: Path) -> int:
     return content["global_step"]
 
 
-def _module(config: Namespace, built: Namespace, record: dict[str, Any]) -> DetectionModule:
+def _module(config: Namespace, built: Namespace, kinds: Sequence[Kind], record: dict[str, Any]) -> DetectionModule:
     truth = built.data.eval_dataset.ground_truth()
     return DetectionModule(
         built.model.to(memory_format=torch.channels_last),  # in which convolutions are fastest, on CPU and GPU alike
         built.optimizer,
         built.schedule,
-        {
-            kind: CocoEvaluator(truth, kind, keypoint_sigmas=config.keypoint_sigmas, categories=built.data.categories)
-            for kind in config.evaluate
-        },
+        {kind: make_evaluator(kind, truth, built.data.categories, config.keypoint_sigmas) for kind in kinds},
         config.decay_norm_and_bias,
         config.validation_loss,
         record,
     )
 
 
-def _trainer(config: Namespace, built: Namespace, folder: Path) -> Trainer:
+def _trainer(config: Namespace, built: Namespace, folder: Path, best_by: str) -> Trainer:
     console = get_console()
     callbacks: list[Callback | None] = [
         ProgressLines(console),
@@ -200,7 +196,7 @@ def _trainer(config: Namespace, built: Namespace, folder: Path) -> Trainer:
         ExactResume(),
         MovingAverage(config.ema) if config.ema is not None else None,
         Pictures(folder / "pictures", config.pictures, built.data.categories) if config.pictures else None,
-        RunCheckpoints(folder, config.save_every_n_steps, _monitored(config.evaluate)),
+        RunCheckpoints(folder, config.save_every_n_steps, best_by),
     ]
     arguments = dict(vars(built.trainer))
     check_precision("trainer.precision", arguments["precision"])
@@ -217,11 +213,6 @@ def _trainer(config: Namespace, built: Namespace, folder: Path) -> Trainer:
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
-
-
-def _monitored(kinds: Sequence[str]) -> str:
-    """The number that decides which checkpoint is the best: AP of the first thing that is evaluated."""
-    return "val/AP" if not kinds or kinds[0] == "bbox" else f"val/{kinds[0]}/AP"
 
 
 def _fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint: Path | None) -> None:
@@ -271,6 +262,17 @@ def _check_annotations(model: Detector, data: DataModule) -> None:
     for name in sorted(model.learns_from & reads.keys()):
         if not reads[name]:
             raise InputError(f"The model learns {name}, but the data is read without: set data.with_{name} to true.")
+    learns_images, has_images = "image_label" in model.learns_from, data.train_dataset.has_image_labels
+    if learns_images and not has_images:
+        raise InputError(
+            "The model learns a class for each image, but the data has objects: set data.image_class to largest "
+            "or only."
+        )
+    if has_images and not learns_images and data.image_class is None:
+        raise InputError(
+            f"{data.train_dataset.annotations_path} has a folder for each class and no boxes, but the model learns "
+            "boxes: train a Classifier, or give data with boxes."
+        )
 
 
 def _check_labels(categories: list[Category], data: DataModule, checkpoint: Path) -> None:

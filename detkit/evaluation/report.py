@@ -18,6 +18,7 @@ from rich.table import Table
 from detkit.evaluation.bootstrap import Interval
 from detkit.evaluation.evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.ground_truth import IouType
+from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.tide import ErrorAnalysis
 from detkit.evaluation.voc import VocEvaluation
@@ -43,7 +44,7 @@ def rich_table(metrics: Mapping[str, float], iou_type: IouType = "bbox") -> Tabl
         table.add_column(column, justify="right")
     for name in METRICS[iou_type]:
         _, _, iou, area, limit = _conditions(name, iou_type)
-        table.add_row(name, iou, area, str(limit), _percent(metrics[name]), style="bold" if name == "AP" else None)
+        table.add_row(name, iou, area, str(limit), percent(metrics[name]), style="bold" if name == "AP" else None)
     return table
 
 
@@ -54,7 +55,7 @@ def per_class_table(evaluation: CocoEvaluation) -> Table:
     for column in (*evaluation.class_metrics, "objects", "images"):
         table.add_column(column, justify="right")
     for name, row in evaluation.per_class().items():
-        numbers = [_percent(row[metric]) for metric in evaluation.class_metrics]
+        numbers = [percent(row[metric]) for metric in evaluation.class_metrics]
         table.add_row(name, *numbers, str(row["objects"]), str(row["images"]))
     return table
 
@@ -68,9 +69,9 @@ def voc_table(evaluation: VocEvaluation) -> Table:
     for column in ("AP", "objects", "difficult", "images"):
         table.add_column(column, justify="right")
     for name, row in evaluation.per_class().items():
-        table.add_row(name, _percent(row["AP"]), *(str(row[key]) for key in ("objects", "difficult", "images")))
+        table.add_row(name, percent(row["AP"]), *(str(row[key]) for key in ("objects", "difficult", "images")))
     table.add_section()
-    table.add_row("mean", _percent(evaluation.metrics["mAP"]), style="bold")
+    table.add_row("mean", percent(evaluation.metrics["mAP"]), style="bold")
     return table
 
 
@@ -81,13 +82,13 @@ def interval_table(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]
     for column in ("%", "from", "to"):
         table.add_column(column, justify="right")
     for name, (low, high) in intervals.items():
-        table.add_row(name, *map(_percent, (evaluation.metrics[name], low, high)))
+        table.add_row(name, *map(percent, (evaluation.metrics[name], low, high)))
     return table
 
 
 def error_table(evaluation: CocoEvaluation, errors: ErrorAnalysis) -> Table:
     """One row a kind of error: how much AP50 it costs, in percent, and how often it occurs."""
-    title = f"COCO {evaluation.iou_type} errors at IoU 0.5, where AP is {_percent(errors.ap)} %"
+    title = f"COCO {evaluation.iou_type} errors at IoU 0.5, where AP is {percent(errors.ap)} %"
     table = Table(title=title, title_justify="left")
     table.add_column("error")
     for column in ("costs AP", "errors"):
@@ -101,7 +102,7 @@ def error_table(evaluation: CocoEvaluation, errors: ErrorAnalysis) -> Table:
 
 def write_metrics(
     path: str | Path,
-    evaluations: Mapping[str, CocoEvaluation | VocEvaluation],
+    evaluations: Mapping[str, CocoEvaluation | VocEvaluation | ImageEvaluation],
     per_class: bool = False,
     intervals: Mapping[str, Mapping[str, Interval]] | None = None,
     errors: Mapping[str, ErrorAnalysis] | None = None,
@@ -110,7 +111,8 @@ def write_metrics(
 
     Args:
         path: the JSON file; it appears whole or not at all.
-        evaluations: by what was compared, ``bbox``, ``segm`` or ``keypoints``, or how, ``voc2007`` or ``voc2010``.
+        evaluations: by what was compared, ``bbox``, ``segm`` or ``keypoints``, or how, ``voc2007`` or ``voc2010``, or
+            by the task of whole images.
         per_class: add ``per_class``, the numbers of each class by its name.
         intervals: likewise, add ``intervals``, for each number where it lies: ``[low, high]``.
         errors: likewise, add ``errors``: the ``ap`` at IoU 0.5, and the ``cost`` and ``count`` of each kind of error.
@@ -124,7 +126,7 @@ def write_metrics(
             content[name]["intervals"] = intervals[name]
         if errors and name in errors:
             content[name]["errors"] = asdict(errors[name])
-    _write(Path(path), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(Path(path), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def plot_precision_recall(evaluation: CocoEvaluation, path: str | Path) -> None:
@@ -139,7 +141,7 @@ def plot_precision_recall(evaluation: CocoEvaluation, path: str | Path) -> None:
     axes[0].set_ylabel("precision")
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
-    _write(Path(path), picture.getvalue())
+    write_whole(Path(path), picture.getvalue())
 
 
 def _conditions(name: str, iou_type: IouType) -> tuple[str, str, str, str, int]:
@@ -152,7 +154,8 @@ def _conditions(name: str, iou_type: IouType) -> tuple[str, str, str, str, int]:
     return title, f"({sign})", iou, _AREAS.get(condition, "all"), limit
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A number in 0..1 in percent, a dash where there was nothing to measure."""
     return "–" if value == NOTHING_TO_MEASURE else f"{100 * value:.1f}"
 
 
@@ -185,7 +188,7 @@ def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> No
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")

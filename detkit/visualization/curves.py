@@ -23,8 +23,9 @@ Curve = tuple[np.ndarray, np.ndarray]
 def plot_curves(metrics_csv: str | Path, path: str | Path) -> None:
     """Draw a training's losses and AP over its steps as a PNG, from the ``metrics.csv`` of Lightning's logger.
 
-    Columns are told apart by the last part of their name: ``AP``, ``AP50`` … are metrics, ``epoch`` and ``step`` place
-    a row, ``lr…`` is left out, and every other column is a loss. Any may be missing, and cells may be empty.
+    Columns are told apart by the last part of their name: ``AP``, ``AP50``, ``top1`` … are metrics, ``epoch`` and
+    ``step`` place a row, ``lr…`` is left out, and every other column is a loss. Any may be missing, and cells may be
+    empty.
 
     Raises:
         InputError: the file does not exist.
@@ -75,7 +76,7 @@ def _number(text: str | None) -> float:
 
 
 def _is_metric(name: str) -> bool:
-    return re.fullmatch(r"A[PR]\d*[sml]?", name.rpartition("/")[2]) is not None
+    return re.fullmatch(r"A[PR]\d*[sml]?|top[15](_localization)?|localization_error", _term(name)) is not None
 
 
 def _plot_losses(axis: Axes, losses: dict[str, Curve]) -> None:
@@ -107,7 +108,8 @@ def _plot_metrics(axis: Axes, metrics: dict[str, Curve]) -> None:
         axis.plot(
             steps[measured], 100 * values[measured], style, marker="o", markersize=3, label=name, **bold, **colour
         )
-    axis.set(title="Average precision and recall, %", ylim=(0, None))
+    precise = not metrics or any(_term(name).startswith("A") for name in metrics)
+    axis.set(title="Average precision and recall, %" if precise else "Accuracy, %", ylim=(0, None))
     _name_curves(axis, metrics)
 
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
-from detkit.structures import Category, Detections, Target
+from detkit.structures import Category, Classification, Detections, Target
 from detkit.visualization.pictures import font_of_size, to_picture
 
 Colour = tuple[int, int, int]
@@ -47,9 +48,7 @@ def draw_detections(
     picture = to_picture(image)
     objects = _in_drawing_order(objects.to("cpu"), score_threshold)
     labels = objects.labels.tolist()
-    if labels and not 0 <= min(labels) <= max(labels) < len(categories):
-        wrong = next(label for label in labels if not 0 <= label < len(categories))
-        raise InputError(f"label {wrong} has no name among {len(categories)} categories; give the model's categories")
+    _check_labels(labels, categories)
     crowds = _crowds(objects)
     colours = [_CROWD if crowd else class_colour(label) for crowd, label in zip(crowds, labels, strict=True)]
     thickness = _thickness(picture)
@@ -63,6 +62,57 @@ def draw_detections(
         for points, colour in zip(objects.keypoints.numpy(), colours, strict=True):
             _draw_keypoints(picture, points, colour, thickness, visibilities=isinstance(objects, Target))
     return _draw_labels(picture, corners, _texts(objects, categories, crowds), colours)
+
+
+def draw_answer(
+    image: np.ndarray | Tensor,
+    answer: Detections | Classification | Target,
+    categories: Sequence[Category],
+    score_threshold: float = 0.5,
+) -> np.ndarray:
+    """Draw whatever a model answers, or the truth, into a copy of an image: boxes, or the classes of the image.
+
+    Args:
+        image: as of `draw_detections`.
+        answer: in pixels of that image; a `Target` without objects shows the class of the image, if it has one.
+        categories: ``categories[k]`` names label ``k``.
+        score_threshold: detections below it are not drawn; classes always are.
+
+    Raises:
+        InputError: `image` is not a picture, or a label has no category.
+    """
+    if isinstance(answer, Target) and not len(answer) and answer.image_label is not None:
+        answer = Classification(torch.ones(1), torch.tensor([answer.image_label]))
+    if isinstance(answer, Classification):
+        return draw_classes(image, answer, categories)
+    return draw_detections(image, answer, categories, score_threshold)
+
+
+def draw_classes(image: np.ndarray | Tensor, classes: Classification, categories: Sequence[Category]) -> np.ndarray:
+    """Write the classes of an image with their scores into a copy of it, best first, one below the other.
+
+    Args:
+        image: as of `draw_detections`.
+        classes: of that image.
+        categories: ``categories[k]`` names label ``k``; of several synonyms the first is written.
+
+    Raises:
+        InputError: `image` is not a picture, or a label has no category.
+    """
+    picture = to_picture(image)
+    labels = classes.labels.tolist()
+    _check_labels(labels, categories)
+    names = [categories[label].name.split(",")[0] for label in labels]
+    texts = [f"{name} {score:.2f}" for name, score in zip(names, classes.scores.tolist(), strict=True)]
+    line = sum(font_of_size(_text_size(picture)).getmetrics())
+    corners = np.array([[0, line * place, 0, line * place] for place in range(1, len(labels) + 1)]).reshape(-1, 4)
+    return _draw_labels(picture, corners, texts, [class_colour(label) for label in labels])
+
+
+def _check_labels(labels: list[int], categories: Sequence[Category]) -> None:
+    if labels and not 0 <= min(labels) <= max(labels) < len(categories):
+        wrong = next(label for label in labels if not 0 <= label < len(categories))
+        raise InputError(f"label {wrong} has no name among {len(categories)} categories; give the model's categories")
 
 
 def class_colour(label: int) -> Colour:
