@@ -4,6 +4,7 @@
     python tools/benchmark.py ops --device cuda
     python tools/benchmark.py coco --iou_type segm
     python tools/benchmark.py dense
+    python tools/benchmark.py models --only yolo
 
 Every case is run by both in turns, so that what else the machine does falls on both alike. The numbers are medians
 over the repetitions, the spread is the range that the middle half of the ratios covers. With one thread the time is
@@ -100,7 +101,23 @@ def main() -> None:
     dense.add_argument("--threads", type=int, default=2, help="threads of either side (default: 2)")
     dense.add_argument("--repetitions", type=int, default=3, help="dense passes per net (default: 3)")
     dense.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
+    models = commands.add_parser("models", help="whole detectors, their parts, and torchvision's twins")
+    models.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
+    models.add_argument("--threads", type=int, default=1, help="threads of either side (default: 1)")
+    models.add_argument("--batch_size", type=int, default=1, help="images at once (default: 1)")
+    models.add_argument("--repetitions", type=int, default=5, help="runs per detector (default: 5)")
+    models.add_argument("--longest-case", type=float, default=60, help="seconds after which fewer do (default: 60)")
+    models.add_argument("--only", default="", help="run the detectors whose name contains this")
+    models.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     arguments = parser.parse_args()
+    if arguments.command == "models":
+        import benchmark_models
+
+        options = vars(arguments)
+        options["longest"] = options.pop("longest_case")
+        del options["command"]
+        benchmark_models.benchmark(**options)
+        return
     if arguments.command == "dense":
         import benchmark_dense
 

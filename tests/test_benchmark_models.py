@@ -1,0 +1,132 @@
+"""tools/benchmark_models.py: that the parts of a detector's time are told apart, on one that takes none."""
+
+import importlib.util
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from detkit.backbones import Darknet53, TorchvisionBackbone
+from detkit.heads import BoxHead, TwoFullyConnected
+from detkit.models import RCNN, CascadeRCNN, Letterbox, RegionWarp, ShortestEdge, YOLOv3
+from detkit.proposals import Proposals
+
+
+@pytest.fixture(scope="module")
+def models():
+    path = Path(__file__).parent.parent / "tools" / "benchmark_models.py"
+    spec = importlib.util.spec_from_file_location("benchmark_models", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["benchmark_models"] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["benchmark_models"]
+
+
+class SlowGrid(Proposals):
+    """Boxes all over the image, after a while."""
+
+    identity = "slow grid"
+
+    def __call__(self, image):
+        time.sleep(0.02)
+        x, y = torch.meshgrid(torch.arange(10) * 60.0, torch.arange(8) * 60.0, indexing="xy")
+        return torch.stack((x, y, x + 50, y + 50), dim=-1).flatten(0, 1)
+
+
+class Twin(nn.Module):
+    """Answers as torchvision's do, after a while."""
+
+    score_thresh = 0.05
+
+    def forward(self, images):
+        time.sleep(0.05)
+        return [{"scores": torch.ones(3)} for _ in images]
+
+
+def yolo():
+    return YOLOv3(Darknet53(0.05, [1] * 5), 80, preprocess=Letterbox((64, 64)))
+
+
+def slowed(module, seconds):
+    forward = module.forward
+
+    def slow(*arguments):
+        time.sleep(seconds)
+        return forward(*arguments)
+
+    module.forward = slow
+
+
+def measured(models, model, theirs=None):
+    models.prepare(model.eval(), "cpu")
+    stopwatch = models.Stopwatch("cpu", threads=2)
+    return models.measure("small", model, theirs, stopwatch, batch_size=2, repetitions=3, longest=60)
+
+
+def test_each_part_of_the_time_and_the_twin(models):
+    torch.manual_seed(0)
+    model, twin = yolo(), Twin()
+    slowed(model.preprocess, 0.03)
+    slowed(model.head, 0.02)
+    one = measured(models, model, twin)
+    assert one.candidates == pytest.approx(models.CANDIDATES, abs=2)
+    assert 0.03 <= one.parts["preprocess"] < one.seconds
+    assert 0.02 <= one.parts["head"] < one.seconds
+    assert one.parts["trunk"] > 0
+    assert 0 < one.parts["decoding"] < one.seconds
+    assert one.parts["proposals"] == 0
+    assert twin.score_thresh == model.head.score_threshold
+    assert (one.torchvision_detections, one.repetitions) == (3, 3)
+    assert one.torchvision_seconds >= 0.05
+    assert 0.05 / one.seconds * 0.5 < one.ratio
+
+
+def test_class_scores_are_spread_and_boxes_stay(models):
+    torch.manual_seed(0)
+    model = yolo().eval()
+    before = [layer.weight.detach().unflatten(0, (-1, 85)).clone() for layer in model.head.predict]
+    models.prepare(model, "cpu")
+    with torch.no_grad():
+        raw = model.raw(model.preprocess([models.picture("cpu")]).images)
+    for level, layer, weight in zip(raw, model.head.predict, before, strict=True):
+        assert level[..., 5:].std() == pytest.approx(models.SPREAD, rel=0.1)
+        assert level[..., 4].mean() < -2  # objects are rare
+        assert torch.equal(layer.weight.unflatten(0, (-1, 85))[:, :4], weight[:, :4])
+
+
+def test_heads_in_a_chain_and_parts_called_one_by_one(models):
+    torch.manual_seed(0)
+    box_head = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16))
+    trunk = TorchvisionBackbone("mobilenet_v3_small", stages=[3, 4, 5])
+    cascade = CascadeRCNN(trunk, 3, partial(box_head, class_agnostic=True), preprocess=ShortestEdge(64, 128))
+    slowed(cascade.box_head[1], 0.02)
+    assert measured(models, cascade).parts["head"] >= 0.02
+
+    trunk = TorchvisionBackbone("squeezenet1_1", stages=[4])
+    layers = partial(TwoFullyConnected, hidden=8)
+    rcnn = RCNN(trunk, 3, SlowGrid(), layers, BoxHead, RegionWarp(64, 8))
+    slowed(rcnn.box_head.trunk, 0.02)
+    one = measured(models, rcnn)
+    assert one.parts["head"] >= 0.02
+    assert one.parts["proposals"] >= 0.04  # of two images
+
+
+def test_the_table_and_the_file(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "BUILDERS", {})
+    monkeypatch.setattr(models, "OWN", {"small yolo": yolo, "another": yolo})
+    threads = torch.get_num_threads()
+    with (console := Console(width=300)).capture() as capture:
+        monkeypatch.setattr(models, "Console", lambda: console)
+        models.benchmark("cpu", 1, 1, 3, 60, "yolo", tmp_path / "models.json")
+    torch.set_num_threads(threads)
+    assert "small yolo" in capture.get()
+    assert "another" not in capture.get()
+    (one,) = json.loads((tmp_path / "models.json").read_text())["measurements"]
+    assert one["decoding_share"] == pytest.approx(one["parts"]["decoding"] / one["seconds"])

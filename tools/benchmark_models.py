@@ -1,0 +1,406 @@
+"""How long whole detectors take, where the time goes, and what torchvision's twins take.
+
+    python tools/benchmark.py models --threads 1 --out models.json
+    python tools/benchmark.py models --only yolo --batch_size 8 --device cuda
+
+Each detector has the size that it usually has, random weights and a picture of 480 x 640 pixels. Where torchvision has
+the same detector, it gets the same weights, and both run by turns. Batch norm has the statistics of the picture, and
+class scores are spread out, as a trained network's are; score thresholds are set so that 300 scored boxes of a picture
+enter the last suppression, so that decoding has the work that a picture full of objects gives it.
+
+The parts of the time: `proposals` are those of selective search, `preprocess` is resizing, normalising and padding,
+`trunk` the backbone and its neck, `head` the layers of the heads and the crops of regions, and `decoding` all the rest:
+boxes and scores from their outputs, suppression, also of an RPN's proposals, masks pasted, pixels of the given image.
+On CUDA times are those between events on the stream; with one thread on the CPU they are the processor's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from detkit import ops
+from detkit.backbones import (
+    CSPDarknet53,
+    CSPDarknetTiny,
+    Darknet19,
+    Darknet53,
+    DarknetTiny,
+    OverFeatFast,
+    TorchvisionBackbone,
+    YOLOv1Trunk,
+)
+from detkit.heads import YOLOv3Head, YOLOv4Head
+from detkit.models import (
+    RCNN,
+    CascadeRCNN,
+    Detector,
+    FastRCNN,
+    Letterbox,
+    OverFeat,
+    YOLOv1,
+    YOLOv2,
+    YOLOv3,
+    YOLOv4,
+)
+from detkit.necks import YOLOv3Neck
+from detkit.proposals import SelectiveSearch
+from detkit.weights import from_torchvision
+from detkit.weights.torchvision_weights import BUILDERS
+
+CANDIDATES = 300  # scored boxes of a picture that enter the last suppression
+SPREAD = 3.0  # the standard deviation of class logits
+PICTURE = (480, 640)
+FEWEST_REPETITIONS = 3
+PARTS = ("proposals", "preprocess", "trunk", "head", "decoding")
+
+_TINY_NECK = partial(YOLOv3Neck, channels=[128, 256], convolutions=[0, 1])
+_TINY_ANCHORS = [[(10.0, 14.0), (23.0, 27.0), (37.0, 58.0)], [(81.0, 82.0), (135.0, 169.0), (344.0, 319.0)]]
+OWN: dict[str, Callable[[], Detector]] = {
+    "overfeat_fast": lambda: OverFeat(OverFeatFast(), 80),
+    "rcnn_alexnet": lambda: RCNN(TorchvisionBackbone("alexnet", stages=[5]), 20, SelectiveSearch()),
+    "fast_rcnn_vgg16": lambda: FastRCNN(TorchvisionBackbone("vgg16", stages=[4]), 20, SelectiveSearch()),
+    "cascade_rcnn_resnet50_fpn": lambda: CascadeRCNN(TorchvisionBackbone("resnet50"), 80),
+    "yolo_v1": lambda: YOLOv1(YOLOv1Trunk(), 20),
+    "yolo_v2": lambda: YOLOv2(Darknet19(), 80),
+    "yolo_v3": lambda: YOLOv3(Darknet53(), 80),
+    "yolo_v3_tiny": lambda: YOLOv3(DarknetTiny(), 80, _TINY_NECK, partial(YOLOv3Head, anchors=_TINY_ANCHORS)),
+    "yolo_v4": lambda: YOLOv4(CSPDarknet53(), 80, preprocess=Letterbox((608, 608))),
+    "yolo_v4_tiny": lambda: YOLOv4(
+        CSPDarknetTiny(), 80, _TINY_NECK, partial(YOLOv4Head, anchors=_TINY_ANCHORS, scale_x_y=[1.05, 1.05]),
+        Letterbox((416, 416)),
+    ),
+}  # fmt: skip
+"""Detectors that torchvision does not have, as large as in their papers."""
+
+# What gives class scores, torchvision's by name and detkit's: the last layer inside.
+_SCORES = re.compile(r"(cls_score|cls_logits|classification_head\.module_list\.\d+|\bclasses|\bhead\.predict\.\d+)$")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A detector's medians, in seconds for one batch; a ratio of 2 means half of torchvision's time."""
+
+    name: str
+    batch_size: int
+    seconds: float
+    parts: dict[str, float]
+    candidates: int | None
+    detections: int
+    repetitions: int
+    torchvision_seconds: float | None = None
+    torchvision_detections: int | None = None
+    ratio: float | None = None
+
+    @property
+    def decoding_share(self) -> float:
+        """The part of the time that decoding and suppression take."""
+        return self.parts["decoding"] / self.seconds
+
+
+def benchmark(
+    device: str, threads: int, batch_size: int, repetitions: int, longest: float, only: str, out: Path | None
+) -> None:
+    """Measure all detectors whose name contains `only`, print a table and write JSON to `out`."""
+    torch.set_num_threads(threads)
+    stopwatch = Stopwatch(device, threads)
+    names = [name for name in (*BUILDERS, *OWN) if only in name]
+    measurements = []
+    for name in track(names, "measuring", transient=True):
+        measurements.append(measure(name, *made(name, device), stopwatch, batch_size, repetitions, longest))
+    Console().print(table(measurements, device, threads))
+    if out is not None:
+        record = {
+            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            "threads": threads,
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "backend": ops.backend(),
+            "measurements": [asdict(one) | {"decoding_share": one.decoding_share} for one in measurements],
+        }
+        out.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def made(name: str, device: str) -> tuple[Detector, nn.Module | None]:
+    """The detector `name` and its twin, if it has one, ready to be measured."""
+    torch.manual_seed(0)
+    if name in OWN:
+        model = OWN[name]().to(device).eval()
+        prepare(model, device)
+        return model, None
+    theirs = torchvision.models.get_model(name, weights=None, weights_backbone=None).to(device).eval()
+    prepare(theirs, device)
+    return from_torchvision(name, theirs.state_dict()).to(device).eval(), theirs
+
+
+def picture(device: str) -> Tensor:
+    """Coloured clouds ``(3, 480, 640)``."""
+    generator = torch.Generator().manual_seed(0)
+    clouds = sum(
+        nn.functional.interpolate(torch.rand(1, 3, *size, generator=generator), PICTURE, mode="bicubic")[0]
+        for size in ((3, 4), (12, 16), (48, 64))
+    )
+    return (clouds / 3).clamp(0, 1).to(device)
+
+
+@torch.no_grad()
+def prepare(model: nn.Module, device: str) -> None:
+    """Give batch norm the statistics of the picture, then class logits a spread."""
+    images = [picture(device)]
+    norms = [(module, module.momentum) for module in model.modules() if isinstance(module, _BatchNorm)]
+    for norm, _ in norms:
+        norm.train().momentum = 1.0
+    if norms:
+        model(images * 2)  # two, for the statistics of maps of one cell
+    for norm, momentum in norms:
+        norm.eval().momentum = momentum
+
+    outputs: dict[nn.Module, Tensor] = {}
+    hooks = [
+        layer.register_forward_hook(lambda layer, inputs, output: outputs.update({layer: output}))
+        for layer in score_layers(model)
+    ]
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    for layer, output in outputs.items():
+        rows = score_rows(model, layer)
+        logits = output.movedim(1, 0).flatten(1) - (0 if layer.bias is None else layer.bias[:, None])
+        layer.weight[rows] *= SPREAD / logits[rows].std()
+
+
+def score_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers that class scores come from; YOLOv1's scores have no sigmoid and stay as they are."""
+    if isinstance(model, YOLOv1):
+        return []
+    named = [module for name, module in model.named_modules() if _SCORES.search(name) and "rpn" not in name]
+    return [[layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1] for module in named]
+
+
+def score_rows(model: nn.Module, layer: nn.Module) -> Tensor:
+    """Which outputs of a layer are scores, bool: in a YOLO's, boxes stand between them."""
+    numbers = torch.arange(layer.weight.shape[0], device=layer.weight.device)
+    return numbers % (5 + model.num_classes) >= 4 if isinstance(model, (YOLOv2, YOLOv3, YOLOv4)) else numbers >= 0
+
+
+class SuppressionCounter(TorchDispatchMode):
+    """Counts the boxes that enter suppression, detkit's or torchvision's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func in (torch.ops.detkit.nms.default, torch.ops.torchvision.nms.default):
+            self.boxes += len(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+@torch.inference_mode()
+def set_threshold(model: Detector, images: Sequence[Tensor]) -> int | None:
+    """Set the score threshold so that `CANDIDATES` boxes of each image enter the last suppression; returns how many do.
+
+    A head that does not suppress, as OverFeat's merging, keeps its threshold.
+    """
+    owner, decode = last_decoding(model, images)
+
+    def count(threshold: float) -> int:
+        owner.score_threshold = threshold
+        with SuppressionCounter() as counter:
+            decode()
+        return counter.boxes
+
+    default, low, high = owner.score_threshold, 0.0, 1.0
+    if count(low) == 0:
+        owner.score_threshold = default
+        return None
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if count(middle) > CANDIDATES * len(images) else (low, middle)
+    return count(high)
+
+
+def last_decoding(model: Detector, images: Sequence[Tensor]) -> tuple[nn.Module, Callable[[], object]]:
+    """The head that scores the final boxes, and its work on `images` alone, to be done again."""
+    owner = model.head if hasattr(model, "head") else model.box_head
+    name = "decode"
+    if isinstance(owner, nn.ModuleList):
+        owner, name = owner[-1], "select"
+    original, calls = getattr(owner, name), []
+
+    def noted(*arguments: Any) -> object:
+        calls.append(arguments)
+        return original(*arguments)
+
+    setattr(owner, name, noted)
+    model(images)
+    delattr(owner, name)
+    return owner, lambda: original(*calls[0])
+
+
+class Stopwatch:
+    """Moments and the seconds between them, on a GPU's stream or a CPU."""
+
+    def __init__(self, device: str, threads: int) -> None:
+        self.on_cuda = device == "cuda"
+        self.clock = time.process_time if threads == 1 else time.perf_counter
+
+    def now(self) -> Any:
+        """This moment."""
+        if not self.on_cuda:
+            return self.clock()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """From one moment to another, which on a GPU are both over."""
+        return start.elapsed_time(end) / 1e3 if self.on_cuda else end - start
+
+    def time(self, run: Callable[[], object]) -> float:
+        """The seconds of a call."""
+        start = self.now()
+        run()
+        end = self.now()
+        if self.on_cuda:
+            torch.cuda.synchronize()
+        return self.seconds(start, end)
+
+
+class PartTimer:
+    """Notes when each part of a detector runs. What runs inside another part counts as that."""
+
+    def __init__(self, model: Detector, stopwatch: Stopwatch) -> None:
+        self.stopwatch = stopwatch
+        self.spans: list[tuple[str, Any, Any]] = []
+        self.depth = 0
+        self.hooks = []
+        for part, names in {
+            "preprocess": ["preprocess"],
+            "trunk": ["backbone", "neck"],
+            "head": ["head", "rpn", "region_pool", "box_head", "branches"],
+        }.items():
+            modules = [module for name in names if (module := getattr(model, name, None)) is not None]
+            # An R-CNN calls the layers of its box head one by one, and lists of modules are not called at all.
+            for module in itertools.chain(modules, *(module.children() for module in modules if part == "head")):
+                self.watch(part, module)
+        if getattr(model, "proposals", None) is not None:
+            model.proposals = self.timed("proposals", model.proposals)
+
+    def watch(self, part: str, module: nn.Module) -> None:
+        """Note the calls of a module."""
+        self.hooks.append(module.register_forward_pre_hook(lambda *_: self.enter(part)))
+        self.hooks.append(module.register_forward_hook(lambda *_: self.leave()))
+
+    def timed(self, part: str, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A function whose calls are noted."""
+
+        def noted(argument: Any) -> Any:
+            self.enter(part)
+            result = run(argument)
+            self.leave()
+            return result
+
+        return noted
+
+    def enter(self, part: str) -> None:
+        """A part begins."""
+        if self.depth == 0:
+            self.spans.append((part, self.stopwatch.now(), None))
+        self.depth += 1
+
+    def leave(self) -> None:
+        """A part ends."""
+        self.depth -= 1
+        if self.depth == 0:
+            part, start, _ = self.spans[-1]
+            self.spans[-1] = part, start, self.stopwatch.now()
+
+    def take(self, total: float) -> dict[str, float]:
+        """The seconds of each part since the last time, of `total`; what is left is decoding."""
+        seconds = dict.fromkeys(PARTS, 0.0)
+        for part, start, end in self.spans:
+            seconds[part] += self.stopwatch.seconds(start, end)
+        self.spans = []
+        return seconds | {"decoding": total - sum(seconds.values())}
+
+
+@torch.inference_mode()
+def measure(
+    name: str,
+    model: Detector,
+    theirs: nn.Module | None,
+    stopwatch: Stopwatch,
+    batch_size: int,
+    repetitions: int,
+    longest: float,
+) -> Measurement:
+    """Both by turns, after one run of each that is not counted."""
+    images = [picture(next(model.parameters()).device)] * batch_size
+    candidates = set_threshold(model, images)
+    detections, their_detections = len(model(images)[0]), None
+    if theirs is not None:
+        owner = theirs.roi_heads if hasattr(theirs, "roi_heads") else theirs
+        owner.score_thresh = getattr(model, "head", getattr(model, "box_head", None)).score_threshold
+        their_detections = len(theirs(images)[0]["scores"])
+    timer = PartTimer(model, stopwatch)
+    ours, parts, twins = [], [], []
+    end = time.perf_counter() + longest
+    while len(ours) < FEWEST_REPETITIONS or (len(ours) < repetitions and time.perf_counter() < end):
+        ours.append(stopwatch.time(lambda: model(images)))
+        parts.append(timer.take(ours[-1]))
+        if theirs is not None:
+            twins.append(stopwatch.time(lambda: theirs(images)))
+    return Measurement(
+        name=name,
+        batch_size=batch_size,
+        seconds=statistics.median(ours),
+        parts={part: statistics.median(one[part] for one in parts) for part in PARTS},
+        candidates=candidates and candidates // batch_size,
+        detections=detections,
+        repetitions=len(ours),
+        torchvision_seconds=statistics.median(twins) if twins else None,
+        torchvision_detections=their_detections,
+        ratio=statistics.median(one / two for one, two in zip(twins, ours, strict=True)) if twins else None,
+    )
+
+
+def table(measurements: Sequence[Measurement], device: str, threads: int) -> Table:
+    result = Table(
+        title=f"detkit ({ops.backend()}) and torchvision {torchvision.__version__}, {device}, {threads} threads"
+    )
+    for column in ("detector", "images/s", "torchvision's", "times", *(f"{part} %" for part in PARTS)):
+        result.add_column(column, justify="left" if column == "detector" else "right", no_wrap=column == "detector")
+    for column in ("candidates", "detections", "batch", "runs"):
+        result.add_column(column, justify="right")
+    for one in measurements:
+        theirs = one.torchvision_seconds
+        result.add_row(
+            one.name,
+            f"{one.batch_size / one.seconds:.3g}",
+            f"{one.batch_size / theirs:.3g}" if theirs else "",
+            f"{one.ratio:.2f}" if one.ratio else "",
+            *(f"{100 * one.parts[part] / one.seconds:.1f}" if one.parts[part] else "" for part in PARTS),
+            "" if one.candidates is None else str(one.candidates),
+            str(one.detections),
+            str(one.batch_size),
+            str(one.repetitions),
+        )
+    return result
