@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from detkit.engine.optimization import OptimizerFactory, Schedule, parameter_groups
+from detkit.engine.optimization import OptimizerFactory, Schedule, parameter_groups, scale_learning_rates
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.models.detector import Answer
@@ -49,6 +49,8 @@ class DetectionModule(LightningModule):
         evaluators: judge the detections of a validation, by what they compare: the numbers of ``bbox`` are logged as
             ``val/AP`` …, those of any other as ``val/segm/AP`` …, ``val/classification/top1`` …
         decay_norm_and_bias: whether weight decay holds for normalisation layers and biases too.
+        lr_batch_size: how many images per optimizer step the optimizer's learning rate is for: with more or fewer it
+            changes in proportion (Goyal 2017, section 2.1, "linear scaling rule"); None: it does not.
         validation_loss: whether to compute the losses on the validation images as well.
         record: what checkpoints say about the model, see `detkit.engine.checkpoint.model_record`.
     """
@@ -60,6 +62,7 @@ class DetectionModule(LightningModule):
         schedule: Schedule | None = None,
         evaluators: Mapping[str, Evaluator] | None = None,
         decay_norm_and_bias: bool = True,
+        lr_batch_size: int | None = None,
         validation_loss: bool = False,
         record: Mapping[str, Any] | None = None,
     ) -> None:
@@ -69,6 +72,7 @@ class DetectionModule(LightningModule):
         self.schedule = schedule
         self.evaluators = dict(evaluators or {})
         self.decay_norm_and_bias = decay_norm_and_bias
+        self.lr_batch_size = lr_batch_size
         self.validation_loss = validation_loss
         self.record = record
         self.finite = FiniteCheck()
@@ -76,6 +80,8 @@ class DetectionModule(LightningModule):
     def configure_optimizers(self) -> Optimizer | dict[str, Any]:
         """The optimizer, and its schedule per optimizer step."""
         optimizer = self.optimizer_factory(parameter_groups(self.model, self.decay_norm_and_bias))
+        if self.lr_batch_size is not None:
+            scale_learning_rates(optimizer, self._images_per_step() / self.lr_batch_size)
         if self.schedule is None:
             return optimizer
         total_steps = self.trainer.estimated_stepping_batches
@@ -85,6 +91,11 @@ class DetectionModule(LightningModule):
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         scheduler = self.schedule.attach(optimizer, int(total_steps), steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _images_per_step(self) -> int:
+        """Of all processes and accumulated batches together."""
+        trainer = self.trainer
+        return trainer.datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the images alone: on the CPU the model checks targets without waiting for the GPU, then moves them."""

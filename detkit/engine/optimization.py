@@ -36,6 +36,12 @@ def parameter_groups(model: nn.Module, decay_norm_and_bias: bool) -> list[dict]:
     return [group for group in groups if group["params"]]
 
 
+def scale_learning_rates(optimizer: Optimizer, factor: float) -> None:
+    """Multiply the learning rate of every group, before a schedule takes it as the one to start from."""
+    for group in optimizer.param_groups:
+        group["lr"] *= factor
+
+
 class Schedule:
     """The learning rate as a factor of the optimizer's own, a closed formula of the step: resuming needs no history.
 
@@ -107,6 +113,27 @@ class WarmupCosine(Schedule):
         self.final_factor = final_factor
 
     def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: int) -> float:
-        progress = (step - warmup) / max(1.0, total_steps - warmup)
-        progress = min(1.0, max(0.0, progress))
+        progress = _progress(step, warmup, total_steps)
         return self.final_factor + (1 - self.final_factor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class WarmupPolynomial(Schedule):
+    """Linear warm-up, then ``(1 - progress)^power`` down to zero, as LARS is used with (You 2017, section 5).
+
+    Args:
+        power: of the decay.
+        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the whole run.
+        warmup_factor: where the warm-up starts, as a factor of the learning rate.
+    """
+
+    def __init__(self, power: float = 2.0, warmup_steps: float = 500, warmup_factor: float = 0.001) -> None:
+        super().__init__(warmup_steps, warmup_factor)
+        self.power = power
+
+    def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: int) -> float:
+        return (1 - _progress(step, warmup, total_steps)) ** self.power
+
+
+def _progress(step: int, warmup: float, total_steps: int) -> float:
+    """The share of the run behind the warm-up that is done at `step`."""
+    return min(1.0, max(0.0, (step - warmup) / max(1.0, total_steps - warmup)))

@@ -9,7 +9,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from detkit.errors import InputError
 
-OWNED = ("best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "events.out.tfevents.*", "pictures/*.png")
+TIME_FILE = "time_to_accuracy.csv"
+OWNED = ("best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "events.out.tfevents.*", "pictures/*.png", TIME_FILE)
 
 
 def folder_of(resume: str | Path) -> Path:

@@ -90,6 +90,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--schedule", type=Schedule | None, help="the learning rate over the run; constant if not given"
     )
     parser.add_argument("--decay_norm_and_bias", type=bool, default=True, help="weight decay on these as well")
+    parser.add_argument(
+        "--lr_batch_size",
+        type=int | None,
+        help="how many images per step the learning rate is for: with more or fewer it changes in proportion",
+    )
     parser.add_argument("--ema", type=float | None, help="decay of a moving average of the weights, such as 0.9998")
     parser.add_argument(
         "--evaluate",
@@ -183,6 +188,7 @@ def _module(config: Namespace, built: Namespace, kinds: Sequence[Kind], record: 
         built.schedule,
         {kind: make_evaluator(kind, truth, built.data.categories, config.keypoint_sigmas) for kind in kinds},
         config.decay_norm_and_bias,
+        config.lr_batch_size,
         config.validation_loss,
         record,
     )

@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from detkit.engine.optimization import Schedule, WarmupCosine, WarmupMultiStep, parameter_groups
+from detkit.engine.optimization import (
+    Schedule,
+    WarmupCosine,
+    WarmupMultiStep,
+    WarmupPolynomial,
+    parameter_groups,
+    scale_learning_rates,
+)
 from detkit.errors import InputError
 
 
@@ -87,3 +94,19 @@ def test_no_decay_on_norms_and_biases():
 def test_nothing_to_train():
     with pytest.raises(InputError, match="frozen"):
         parameter_groups(nn.Conv2d(1, 1, 1).requires_grad_(False), True)
+
+
+def test_polynomial_decay_ends_at_zero():
+    seen = rates(WarmupPolynomial(power=2.0, warmup_steps=10, warmup_factor=0.0), steps=110, steps_per_epoch=10)
+    assert seen[:11] == pytest.approx([0.2 * step for step in range(11)])
+    assert seen[60] == pytest.approx(2.0 * 0.25)
+    assert seen[109] == pytest.approx(2.0 * 0.01**2)
+
+
+def test_rates_are_scaled_before_a_schedule_begins():
+    parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.5}]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    scale_learning_rates(optimizer, 4.0)
+    Schedule(warmup_steps=2, warmup_factor=0.5).attach(optimizer, 10, 5)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.2, 1.0])
