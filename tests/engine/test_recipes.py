@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from picture_files import noise, write_image
 
 from detkit.data import ShapesOptions, draw_shapes
 from detkit.engine.command import command_parser, parse
@@ -21,6 +23,13 @@ RECIPES = [
     ("yolo_v2_shapes", "bbox", CANVAS),
     ("yolo_v3_shapes", "bbox", CANVAS),
     ("yolo_v4_shapes", "bbox", CANVAS),
+]
+
+
+# Of whole images: what is judged, its least value, and how a short run learns it.
+IMAGE_RECIPES = [
+    ("classification_shapes", "top1", 1.0, {"optimizer.init_args.lr": 0.02, "lr_batch_size": "null"}),
+    ("localization_shapes", "top1_localization", 0.9, {"optimizer.init_args.lr": 2e-3}),
 ]
 
 
@@ -76,6 +85,56 @@ def test_a_recipe_learns_eight_pictures_by_heart(
     metrics = json.loads(Path("metrics.json").read_text())
     assert metrics["bbox"]["AP50"] >= 0.9
     assert metrics[kind]["AP50"] >= 0.9
+
+
+@pytest.mark.parametrize(("name", "metric", "least", "rate"), IMAGE_RECIPES)
+def test_a_recipe_of_whole_images_learns_eight_pictures_by_heart(
+    name, metric, least, rate, eight_pictures, tmp_path, monkeypatch, detkit_command
+):
+    monkeypatch.chdir(tmp_path)
+    short_run = rate | {
+        "data.root": eight_pictures,
+        "data.image_class": "largest",
+        "data.val_images": eight_pictures / "images" / "train",
+        "data.val_annotations": eight_pictures / "annotations" / "instances_train.json",
+        "data.augmentation": "null",
+        "data.num_workers": 0,
+        "data.batch_size": 4,
+        "model.preprocess.init_args.size": [48, 48],
+        "pictures": 0,
+        "schedule.init_args.warmup_steps": 10,
+        "trainer.max_epochs": 60,
+        "trainer.check_val_every_n_epoch": 60,
+        "trainer.accelerator": "cpu",
+        "trainer.callbacks": "null",
+    }
+    options = [f"--{key}={value}" for key, value in short_run.items()]
+    status, said = detkit_command("train", "--config", CONFIGS / f"{name}.yaml", "--name", name, *options)
+    assert status == 0, said
+    status, said = detkit_command("eval", "--checkpoint", tmp_path / "runs" / name, "--out", "metrics.json")
+    assert status == 0, said
+    (numbers,) = json.loads(Path("metrics.json").read_text()).values()
+    assert numbers[metric] >= least
+
+
+@pytest.mark.parametrize("name", ["resnet50_imagenet", "resnet50_imagenet_large_batch"])
+def test_imagenets_recipes_can_be_built(name, tmp_path):
+    for split in ("train", "val"):
+        for folder in ("n01440764", "n01443537"):
+            write_image(tmp_path / split / folder / "a.jpg", noise(8, 8))
+    parser = command_parser("train", "", "")
+    add_arguments(parser)
+    argv = ["--config", str(CONFIGS / f"{name}.yaml"), f"--data.root={tmp_path}"]
+    with torch.device("meta"):
+        built = parser.instantiate(parse(parser, argv))
+    assert built.model.raw(torch.empty(2, 3, 224, 224, device="meta")).logits.shape == (2, 2)
+    optimizer = built.optimizer(built.model.parameters())
+    assert built.lr_batch_size % 256 == 0
+    assert isinstance(built.schedule, Schedule)
+    assert (type(optimizer).__name__ == "LARS") == ("large_batch" in name)
+    image, target = built.data.train_dataset[0]
+    varied, _ = built.data.augmentation(image.permute(1, 2, 0).numpy(), target, np.random.default_rng(0))
+    assert varied.shape == (224, 224, 3)
 
 
 @pytest.mark.parametrize(
