@@ -36,12 +36,15 @@ class TorchvisionBackbone(Backbone):
         stages: the stages to return, finest first; nothing returns all from 2 (stride 4) on.
         frozen_stages: blocks with stride up to ``2^frozen_stages`` are not trained; 0 trains all.
         frozen_batch_norm: use batch norm with its stored statistics, not trained.
+        blocks: instead of `stages`, torchvision's names of the blocks to return, in their order, such as
+            ``features.13``; several may have the same stride.
 
     Attributes:
         load_report: what was loaded from a weights file, or None.
 
     Raises:
-        InputError: unknown name or stage, a net that is not a chain of blocks, or a weights file that does not fit.
+        InputError: unknown name, stage or block, a net that is not a chain of blocks, or a weights file that does not
+            fit.
     """
 
     def __init__(
@@ -51,19 +54,16 @@ class TorchvisionBackbone(Backbone):
         stages: Sequence[int] | None = None,
         frozen_stages: int = 0,
         frozen_batch_norm: bool = False,
+        blocks: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        blocks = _feature_blocks(name)
-        ends = {block.stage: position for position, block in enumerate(blocks)}
-        stages = sorted(set(stages)) if stages is not None else sorted(stage for stage in ends if stage >= 2)
-        unknown = [stage for stage in stages if stage not in ends]
-        if unknown or not stages:
-            raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")
-
-        self._block_names = [block.name for block in blocks[: ends[stages[-1]] + 1]]
-        self._returned = {blocks[ends[stage]].name: blocks[ends[stage]].channels_last for stage in stages}
-        self.channels = [blocks[ends[stage]].channels for stage in stages]
-        self.strides = [2**stage for stage in stages]
+        chain = _feature_blocks(name)
+        returned = _at_end_of_stages(name, chain, stages) if blocks is None else _named(name, chain, blocks)
+        chain = chain[: chain.index(returned[-1]) + 1]
+        self._block_names = [block.name for block in chain]
+        self._returned = {block.name: block.channels_last for block in returned}
+        self.channels = [block.channels for block in returned]
+        self.strides = [2**block.stage for block in returned]
         self.load_report: LoadReport | None = None
         self.trunk = self._build(name, weights)
         # GoogLeNet's and Inception's published weights were trained on pixels in [-1, 1]. Without weights too, so that
@@ -73,7 +73,7 @@ class TorchvisionBackbone(Backbone):
             self.trunk.transform_input = True
         if frozen_batch_norm:
             self.trunk = freeze_batch_norm_2d(self.trunk)
-        for block in blocks[: ends[stages[-1]] + 1]:
+        for block in chain:
             if frozen_stages and block.stage <= frozen_stages:
                 freeze(self.trunk.get_submodule(block.name).parameters())
 
@@ -105,6 +105,25 @@ class _Block:
         self.channels_last = output.shape[1:3] in _EXACT_SIZES
         self.stage = _stage(output.shape[1:3] if self.channels_last else output.shape[2:])
         self.channels = output.shape[3 if self.channels_last else 1]
+
+
+def _at_end_of_stages(name: str, chain: list[_Block], stages: Sequence[int] | None) -> list[_Block]:
+    """The last block of each of `stages`, finest first."""
+    ends = {block.stage: block for block in chain}
+    stages = sorted(set(stages)) if stages is not None else sorted(stage for stage in ends if stage >= 2)
+    unknown = [stage for stage in stages if stage not in ends]
+    if unknown or not stages:
+        raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")
+    return [ends[stage] for stage in stages]
+
+
+def _named(name: str, chain: list[_Block], names: Sequence[str]) -> list[_Block]:
+    """The blocks called `names`, in the order of the chain."""
+    known = [block.name for block in chain]
+    unknown = [block_name for block_name in names if block_name not in known]
+    if unknown or not names:
+        raise InputError(f"{name} has no blocks {unknown}: it has {', '.join(known)}")
+    return [block for block in chain if block.name in names]
 
 
 # Three times as wide as high, so that no (B, C, H, W) with H a power of two can pass for (B, H, W, C).

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
-from detkit.heads import KeypointHead
-from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
-from detkit.weights.loading import counts_batches, load_all
+from detkit.heads import RPN, BoxHead, ConvolutionsThenFullyConnected, KeypointHead, MaskHead
+from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign, ShortestEdge
+from detkit.necks import FPN
+from detkit.weights.loading import counts_batches, load_all, set_batch_norm_epsilon
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 
@@ -42,6 +43,61 @@ def _keypoint_rcnn_resnet50_fpn(state_dict: Mapping[str, Tensor]) -> KeypointRCN
     )
 
 
+# The second versions normalise everywhere and have deeper heads (Li 2021, appendix A.1).
+_SECOND_VERSION = {
+    "neck": partial(FPN, batch_norm=True),
+    "rpn": partial(RPN, convolutions=2),
+    "box_head": partial(BoxHead, trunk=ConvolutionsThenFullyConnected),
+}
+
+
+def _faster_rcnn_resnet50_fpn_v2(state_dict: Mapping[str, Tensor]) -> FasterRCNN:
+    pool = RegionAlign(aligned=False)
+    return FasterRCNN(_resnet50(state_dict), _num_classes(state_dict), region_pool=pool, **_SECOND_VERSION)
+
+
+def _mask_rcnn_resnet50_fpn_v2(state_dict: Mapping[str, Tensor]) -> MaskRCNN:
+    return MaskRCNN(
+        _resnet50(state_dict),
+        _num_classes(state_dict),
+        mask_head=partial(MaskHead, batch_norm=True),
+        region_pool=RegionAlign(aligned=False),
+        **_SECOND_VERSION,
+    )
+
+
+# Five sizes at each of C4's expansion, C5 and P6, all with strides of 32 and more.
+_MobileRPN = partial(RPN, anchor_sizes=[[32, 64, 128, 256, 512]] * 3)
+
+
+def _faster_rcnn_mobilenet_v3_large_fpn(
+    state_dict: Mapping[str, Tensor],
+    rpn: Callable[[list[int], list[int]], RPN] = _MobileRPN,
+    preprocess: ShortestEdge | None = None,
+) -> FasterRCNN:
+    backbone = TorchvisionBackbone(
+        "mobilenet_v3_large",
+        frozen_batch_norm=not counts_batches(state_dict),
+        blocks=["features.13", "features.16"],
+    )
+    set_batch_norm_epsilon(backbone, 1e-5)  # the classification net has 1e-3
+    return FasterRCNN(
+        backbone,
+        _num_classes(state_dict),
+        rpn=rpn,
+        region_pool=RegionAlign(aligned=False),
+        preprocess=preprocess,
+    )
+
+
+def _faster_rcnn_mobilenet_v3_large_320_fpn(state_dict: Mapping[str, Tensor]) -> FasterRCNN:
+    return _faster_rcnn_mobilenet_v3_large_fpn(
+        state_dict,
+        rpn=partial(_MobileRPN, candidates=150, proposals=150, score_threshold=0.05),
+        preprocess=ShortestEdge(320, 640),
+    )
+
+
 def _builder(name: str, build: Builder) -> Builder:
     """From a state dict with torchvision's names to the detector that `build` makes for it, loaded."""
 
@@ -60,19 +116,30 @@ BUILDERS: dict[str, Builder] = {
         "fasterrcnn_resnet50_fpn": _faster_rcnn_resnet50_fpn,
         "maskrcnn_resnet50_fpn": _mask_rcnn_resnet50_fpn,
         "keypointrcnn_resnet50_fpn": _keypoint_rcnn_resnet50_fpn,
+        "fasterrcnn_resnet50_fpn_v2": _faster_rcnn_resnet50_fpn_v2,
+        "maskrcnn_resnet50_fpn_v2": _mask_rcnn_resnet50_fpn_v2,
+        "fasterrcnn_mobilenet_v3_large_fpn": _faster_rcnn_mobilenet_v3_large_fpn,
+        "fasterrcnn_mobilenet_v3_large_320_fpn": _faster_rcnn_mobilenet_v3_large_320_fpn,
     }.items()
 }
 """By torchvision's name: from a state dict of torchvision to the detkit detector with these weights."""
 
 # torchvision 0.13 wrapped single convolutions in one-element sequences; older files have no such ".0".
+_UNWRAPPED = [
+    (r"backbone\.fpn\.inner_blocks\.(\d+)\.0\.", r"neck.lateral.\1."),
+    (r"backbone\.fpn\.layer_blocks\.(\d+)\.0\.", r"neck.output.\1."),
+]
 _RENAMES = [
+    (r"backbone\.body\.(\d)", r"backbone.trunk.features.\1"),  # of MobileNet its features alone
     (r"backbone\.body\.", "backbone.trunk."),
-    (r"backbone\.fpn\.inner_blocks\.(\d+)(?:\.0)?\.", r"neck.lateral.\1."),
-    (r"backbone\.fpn\.layer_blocks\.(\d+)(?:\.0)?\.", r"neck.output.\1."),
+    (r"backbone\.fpn\.inner_blocks\.", "neck.lateral."),
+    (r"backbone\.fpn\.layer_blocks\.", "neck.output."),
     (r"rpn\.head\.conv\.(?:(\d+)\.0\.)?", lambda found: f"rpn.convolutions.{found[1] or 0}."),
     (r"rpn\.head\.cls_logits\.", "rpn.objectness."),
     (r"rpn\.head\.bbox_pred\.", "rpn.deltas."),
-    (r"roi_heads\.box_head\.", "box_head.trunk."),
+    (r"roi_heads\.box_head\.fc", "box_head.trunk.fc"),
+    (r"roi_heads\.box_head\.(\d)\.(\d)\.", r"box_head.trunk.convolutions.\1.\2."),
+    (r"roi_heads\.box_head\.5\.", "box_head.trunk.fc."),
     (r"roi_heads\.box_predictor\.cls_score\.", "box_head.classes."),
     (r"roi_heads\.box_predictor\.bbox_pred\.", "box_head.deltas."),
     (r"roi_heads\.mask_head\.(\d+)\.", r"branches.mask.convolutions.\1."),
@@ -86,9 +153,11 @@ _RENAMES = [
 
 
 def _renamed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    normalised = "backbone.fpn.inner_blocks.0.1.weight" in state_dict
+    renames = _RENAMES if normalised else _UNWRAPPED + _RENAMES
     renamed = {}
     for name, tensor in state_dict.items():
-        for pattern, replacement in _RENAMES:
+        for pattern, replacement in renames:
             name, found = re.subn(f"^{pattern}", replacement, name)
             if found:
                 break

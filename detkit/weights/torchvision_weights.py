@@ -12,6 +12,7 @@ from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import Category
 from detkit.weights import torchvision_two_stage
+from detkit.weights.loading import set_batch_norm_epsilon
 
 BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {**torchvision_two_stage.BUILDERS}
 """Every detector of torchvision that can be had: from its state dict to the detkit detector with these weights."""
@@ -42,21 +43,14 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
         state_dict, epsilon = published.state_dict(), _batch_norm_epsilon(published)
         categories = _categories(torchvision.models.get_model_weights(name)[weights].meta["categories"])
     model = BUILDERS[name](state_dict)
-    if epsilon is not None:
-        _set_batch_norm_epsilon(model, epsilon)
+    if epsilon is not None:  # some were trained with 0, which torchvision restores after loading
+        set_batch_norm_epsilon(model, epsilon)
     model.categories = categories
     return model
 
 
 def _batch_norm_epsilon(model: nn.Module) -> float | None:
     return next((module.eps for module in model.modules() if isinstance(module, FrozenBatchNorm2d)), None)
-
-
-def _set_batch_norm_epsilon(model: nn.Module, epsilon: float) -> None:
-    """Some published weights were trained without the small constant that keeps batch norm from dividing by zero."""
-    for module in model.modules():
-        if isinstance(module, FrozenBatchNorm2d):
-            module.eps = epsilon
 
 
 def _categories(names: list[str]) -> list[Category]:

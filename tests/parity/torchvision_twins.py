@@ -1,0 +1,96 @@
+"""torchvision's detectors with random weights that detect something, and their detkit twins."""
+
+from dataclasses import replace
+
+import torch
+import torchvision
+
+from detkit.weights import from_torchvision
+
+
+def make_twins(name, seed, classes, deltas=0.5, **arguments):
+    """torchvision's model `name` with random weights, and ours with the same; both in evaluation mode."""
+    torch.manual_seed(seed)
+    theirs = getattr(torchvision.models.detection, name)(
+        weights=None, weights_backbone=None, num_classes=classes + 1, **arguments
+    )
+    spread_outputs(theirs, deltas)
+    ours = from_torchvision(name, theirs.state_dict())
+    return theirs.eval(), ours.eval()
+
+
+def make_small_twins(name, seed, classes, detections, proposals, samples=512, size=(128, 192), **arguments):
+    """Twins that see small images and few regions, for the test's speed."""
+    theirs, ours = make_twins(
+        name,
+        seed,
+        classes,
+        min_size=size[0],
+        max_size=size[1],
+        box_detections_per_img=detections,
+        box_batch_size_per_image=samples,
+        rpn_post_nms_top_n_test=proposals,
+        **arguments,
+    )
+    ours.preprocess.min_size, ours.preprocess.max_size = size
+    ours.box_head.detections_per_image = detections
+    ours.rpn.proposals = proposals
+    ours.region_sampler = replace(ours.region_sampler, count=samples)
+    return theirs, ours
+
+
+@torch.no_grad()
+def spread_outputs(model, deltas):
+    """Random batch-norm statistics, and outputs that differ widely between regions and cells."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.8, 1.25)
+            module.weight.data.uniform_(0.4, 0.8)
+    torch.nn.init.normal_(model.rpn.head.cls_logits.weight, std=0.1)
+    torch.nn.init.normal_(model.rpn.head.bbox_pred.weight, std=0.01)
+    if model.roi_heads.has_mask():
+        torch.nn.init.normal_(model.roi_heads.mask_predictor.mask_fcn_logits.weight, std=0.2)
+    predictor = model.roi_heads.box_predictor
+    seen = []
+    watch = predictor.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model.eval()(random_images(99))
+    watch.remove()
+    for layer, std in ((predictor.cls_score, 1.5), (predictor.bbox_pred, deltas)):
+        torch.nn.init.normal_(layer.weight)
+        outputs = seen[0] @ layer.weight.T
+        layer.weight.data *= std / outputs.std(dim=0)[:, None]
+        layer.bias.data = -(seen[0] @ layer.weight.T).mean(dim=0)
+
+
+def random_images(seed):
+    """Three images of noise, of different sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.rand(3, height, width, generator=generator) for height, width in ((180, 260), (150, 110), (64, 300))]
+
+
+def random_boxes(image, count, generator):
+    """`count` boxes in `image` or a little beyond it."""
+    size = torch.tensor([image.shape[2], image.shape[1]])
+    corners = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values * size
+    return corners.flatten(1) + torch.tensor([0.0, 0.0, 4.0, 4.0])
+
+
+def paired(theirs, ours, images, at_least=1):
+    """torchvision's detections of each image, and ours in the same order, which are the same boxes and scores.
+
+    Scores may be so close that their order is chance: the nearest box of the same label is the twin.
+    """
+    with torch.inference_mode():
+        expected, found = theirs(images), ours(images)
+    for detections, result in zip(expected, found, strict=True):
+        assert len(detections["boxes"]) >= at_least
+        assert (result.scores.diff() <= 0).all()
+        distance = (detections["boxes"][:, None] - result.boxes).abs().amax(dim=2)
+        distance[(detections["labels"] - 1)[:, None] != result.labels] = torch.inf
+        order = distance.argmin(dim=1)
+        assert sorted(order.tolist()) == list(range(len(result)))
+        result = result[order]
+        torch.testing.assert_close(result.boxes, detections["boxes"], atol=1e-3, rtol=0)
+        torch.testing.assert_close(result.scores, detections["scores"], atol=1e-4, rtol=0)
+        yield detections, result
