@@ -19,12 +19,21 @@ class AnchorGenerator(nn.Module):
     Args:
         sizes: one sequence of sizes in pixels for each level.
         aspect_ratios: height / width, the same at every level.
+        strides: pixels between the cells of each level; corners are not rounded then. Nothing takes the whole-number
+            ratio of the image to the grid.
     """
 
-    def __init__(self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[Sequence[float]],
+        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        strides: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         for level, level_sizes in enumerate(sizes):
-            self.register_buffer(f"base{level}", _base_anchors(level_sizes, aspect_ratios), persistent=False)
+            base = _base_anchors(level_sizes, aspect_ratios)
+            self.register_buffer(f"base{level}", base.round() if strides is None else base, persistent=False)
+        self.strides = strides
         self.levels = len(sizes)
         self.per_location = [len(level_sizes) * len(aspect_ratios) for level_sizes in sizes]
 
@@ -33,12 +42,19 @@ class AnchorGenerator(nn.Module):
 
         Args:
             grid_sizes: (height, width) of each feature level.
-            image_size: (height, width) in pixels of the padded batch. The step between cells is its whole-number
-                ratio to the grid, so that a level made by rounding up (P6) still spans the image.
+            image_size: (height, width) in pixels of the padded batch. Without strides the step between cells is its
+                whole-number ratio to the grid, so that a level made by rounding up (P6) still spans the image.
         """
         return [
-            _shifted(getattr(self, f"base{level}"), grid_size, image_size) for level, grid_size in enumerate(grid_sizes)
+            _shifted(getattr(self, f"base{level}"), grid_size, self._steps(level, grid_size, image_size))
+            for level, grid_size in enumerate(grid_sizes)
         ]
+
+    def _steps(self, level: int, grid_size: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
+        """Pixels between the cells of a level, downwards and across."""
+        if self.strides is not None:
+            return self.strides[level], self.strides[level]
+        return image_size[0] // grid_size[0], image_size[1] // grid_size[1]
 
 
 def _base_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
@@ -46,13 +62,14 @@ def _base_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Ten
     height_ratios = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
     heights = (height_ratios[:, None] * sizes).flatten()
     widths = ((1 / height_ratios)[:, None] * sizes).flatten()
-    return (torch.stack((-widths, -heights, widths, heights), dim=1) / 2).round()
+    return torch.stack((-widths, -heights, widths, heights), dim=1) / 2
 
 
-def _shifted(base: Tensor, grid_size: tuple[int, int], image_size: tuple[int, int]) -> Tensor:
-    stride_y, stride_x = (pixels // cells for pixels, cells in zip(image_size, grid_size, strict=True))
-    y = torch.arange(grid_size[0], device=base.device, dtype=base.dtype) * stride_y
-    x = torch.arange(grid_size[1], device=base.device, dtype=base.dtype) * stride_x
+def _shifted(base: Tensor, grid_size: tuple[int, int], steps: tuple[int, int]) -> Tensor:
+    y, x = (
+        torch.arange(cells, device=base.device, dtype=base.dtype) * step
+        for cells, step in zip(grid_size, steps, strict=True)
+    )
     y, x = torch.meshgrid(y, x, indexing="ij")
     shifts = torch.stack((x, y, x, y), dim=-1)
     return (shifts[:, :, None] + base).reshape(-1, 4)

@@ -51,6 +51,14 @@ def test_several_sizes_at_a_location_equal_torchvision():
     assert ours.per_location == theirs.num_anchors_per_location()
 
 
+def test_with_strides_nothing_is_rounded():
+    (anchors,) = AnchorGenerator([[32]], [0.5, 2.0], strides=[64])([(2, 2)], (100, 100))
+    side, half = 16 * 2**0.5, 8 * 2**0.5
+    at_origin = torch.tensor([[-side, -half, side, half], [-half, -side, half, side]])
+    shifts = [torch.tensor([x, y, x, y]) for y in (0.0, 64.0) for x in (0.0, 64.0)]
+    torch.testing.assert_close(anchors, torch.cat([at_origin + shift for shift in shifts]))
+
+
 def test_sizes_and_shapes_are_what_they_are_called():
     (anchors,) = AnchorGenerator([[100]], [0.25, 1.0, 4.0])([(1, 1)], (8, 8))
     width, height = (anchors[:, 2:] - anchors[:, :2]).unbind(1)

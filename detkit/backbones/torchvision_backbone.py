@@ -38,6 +38,8 @@ class TorchvisionBackbone(Backbone):
         frozen_batch_norm: use batch norm with its stored statistics, not trained.
         blocks: instead of `stages`, torchvision's names of the blocks to return, in their order, such as
             ``features.13``; several may have the same stride.
+        stride_in_1x1: let the blocks of a deep ResNet halve their maps in the first 1x1 convolution, as in the paper's
+            own weights (He 2015), instead of in the 3x3.
 
     Attributes:
         load_report: what was loaded from a weights file, or None.
@@ -55,6 +57,7 @@ class TorchvisionBackbone(Backbone):
         frozen_stages: int = 0,
         frozen_batch_norm: bool = False,
         blocks: Sequence[str] | None = None,
+        stride_in_1x1: bool = False,
     ) -> None:
         super().__init__()
         chain = _feature_blocks(name)
@@ -71,6 +74,8 @@ class TorchvisionBackbone(Backbone):
         self._transform_input = hasattr(self.trunk, "_transform_input")
         if self._transform_input:
             self.trunk.transform_input = True
+        if stride_in_1x1:
+            move_strides_to_1x1(self.trunk)
         if frozen_batch_norm:
             self.trunk = freeze_batch_norm_2d(self.trunk)
         for block in chain:
@@ -177,6 +182,21 @@ def create_net(name: str, **options: Any) -> nn.Module:
         # They announce that a later release may initialise them otherwise.
         warnings.filterwarnings("ignore", message="The default weight initialization", category=FutureWarning)
         return torchvision.models.get_model(name, **options)
+
+
+def move_strides_to_1x1(net: nn.Module) -> None:
+    """Let every bottleneck of `net` halve its map in the first 1x1 convolution instead of in the 3x3.
+
+    Raises:
+        InputError: there is no bottleneck.
+    """
+    bottlenecks = [block for block in net.modules() if isinstance(block, torchvision.models.resnet.Bottleneck)]
+    if not bottlenecks:
+        raise InputError(
+            "stride_in_1x1 is for ResNets of 50 layers and more: only they have 1x1 convolutions to halve in"
+        )
+    for block in bottlenecks:
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _block_names(net: nn.Module) -> list[str]:

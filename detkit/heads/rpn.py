@@ -50,6 +50,8 @@ class RPN(nn.Module):
         proposals: the same for detection.
         score_threshold: least objectness of a proposal.
         convolutions: 3x3 convolutions before the two outputs.
+        exact_anchors: leave anchors where they are; else their corners, and the step from cell to cell of levels that
+            do not divide the image, are rounded to whole pixels, as torchvision's published weights expect.
 
     Raises:
         InputError: the levels differ in channels, or `strides` or `anchor_sizes` has another number of levels.
@@ -72,6 +74,7 @@ class RPN(nn.Module):
         proposals: int = 1000,
         score_threshold: float = 0.0,
         convolutions: int = 1,
+        exact_anchors: bool = False,
     ) -> None:
         super().__init__()
         if len(set(in_channels)) != 1:
@@ -81,7 +84,7 @@ class RPN(nn.Module):
         anchor_sizes = anchor_sizes if anchor_sizes is not None else [[8 * stride] for stride in strides]
         if len(anchor_sizes) != len(strides):
             raise InputError(f"RPN has anchor sizes {anchor_sizes} for levels with strides {list(strides)}")
-        self.anchor_generator = AnchorGenerator(anchor_sizes, aspect_ratios)
+        self.anchor_generator = AnchorGenerator(anchor_sizes, aspect_ratios, strides if exact_anchors else None)
         if len(set(self.anchor_generator.per_location)) != 1:
             raise InputError(f"RPN needs as many anchor sizes on every level, got {anchor_sizes}")
         channels, anchors = in_channels[0], self.anchor_generator.per_location[0]

@@ -9,7 +9,7 @@ from detkit.models.keypoint_rcnn import KeypointRCNN
 from detkit.models.localizer import Localizer
 from detkit.models.mask_rcnn import MaskRCNN
 from detkit.models.overfeat import OverFeat
-from detkit.models.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, Stretch
+from detkit.models.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, SmoothShortestEdge, Stretch
 from detkit.models.rcnn import RCNN
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.single_stage import SingleStageDetector
@@ -39,6 +39,7 @@ __all__ = [
     "RegionWarp",
     "ShortestEdge",
     "SingleStageDetector",
+    "SmoothShortestEdge",
     "Stretch",
     "TwoStageDetector",
     "YOLOv1",

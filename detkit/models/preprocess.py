@@ -115,6 +115,21 @@ class ShortestEdge(nn.Module):
         return batch
 
 
+class SmoothShortestEdge(ShortestEdge):
+    """Resizes the shorter side as Pillow does, and so detectron2: fine detail is averaged where an image shrinks.
+
+    Sizes are rounded to the nearest pixel. Arguments as of `ShortestEdge`.
+    """
+
+    def _resize(self, image: Tensor) -> Tensor:
+        size = self._resized(image.shape[-2:])
+        return F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
+
+    def _resized(self, size: Sequence[int]) -> Size:
+        scale = min(self.min_size / min(size), self.max_size / max(size))
+        return max(1, math.floor(size[0] * scale + 0.5)), max(1, math.floor(size[1] * scale + 0.5))
+
+
 class OriginalSize(ShortestEdge):
     """Leaves images at their size; normalises them and pads the batch to a common size.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.backbones.pretrained import load_matching, read_state_dict
+from detkit.backbones.torchvision_backbone import move_strides_to_1x1
 from detkit.errors import InputError
 from detkit.ops import multilevel_roi_align, roi_align, roi_pool
 
@@ -120,6 +121,7 @@ class RegionStage(RegionPool):
         layer: which of its stages, torchvision's name: the one after the trunk's last.
         weights: ``DEFAULT`` for torchvision's best, the path of a weights file of the whole net, or nothing.
         frozen_batch_norm: use batch norm with its stored statistics, not trained.
+        stride_in_1x1: halve in the first 1x1 convolution instead of in the 3x3, as of `TorchvisionBackbone`.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class RegionStage(RegionPool):
         layer: Literal["layer3", "layer4"] = "layer4",
         weights: str | None = None,
         frozen_batch_norm: bool = True,
+        stride_in_1x1: bool = False,
     ) -> None:
         super().__init__()
         net = torchvision.models.get_model(name, weights="DEFAULT" if weights == "DEFAULT" else None)
@@ -138,6 +141,8 @@ class RegionStage(RegionPool):
             load_matching(net, read_state_dict(weights), source=str(weights))
         self.pool = pool
         stage = net.get_submodule(layer)
+        if stride_in_1x1:
+            move_strides_to_1x1(stage)
         self._channels = net.fc.in_features // (1 if layer == "layer4" else 2)
         self.stage = freeze_batch_norm_2d(stage) if frozen_batch_norm else stage
         self.resolution = pool.resolution // 2

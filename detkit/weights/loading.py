@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
@@ -10,29 +10,38 @@ from torchvision.ops import FrozenBatchNorm2d
 from detkit.errors import InputError
 
 
-def load_all(model: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+def load_all(
+    model: nn.Module, state_dict: Mapping[str, Tensor], source: str, name_in_source: Callable[[str], str] = str
+) -> None:
     """Load `state_dict` into `model`, every tensor of which must be there and nothing else.
 
+    Args:
+        model: what is filled.
+        state_dict: the tensors.
+        source: what they are of, for messages.
+        name_in_source: from a name in the model to that in `state_dict`.
+
     Raises:
-        InputError: tensors are missing, unknown or of another shape; the message begins with `source` and names them.
+        InputError: tensors are missing, unknown or of another shape; the message names them as `state_dict` does.
     """
     own = model.state_dict()
-    reshaped = [
-        f"{name} {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
-        for name, tensor in state_dict.items()
-        if name in own and tensor.shape != own[name].shape
-    ]
+    names = {name: name_in_source(name) for name in own}
     # Counters that older files lack, and that only a running average without momentum reads.
-    missing = [name for name in own if name not in state_dict and not name.endswith("num_batches_tracked")]
+    missing = [name for name in names.values() if name not in state_dict and not name.endswith("num_batches_tracked")]
+    known = {name: tensor for name, tensor in own.items() if names[name] in state_dict}
     problems = {
         "lacks": missing,
-        "has in excess": [name for name in state_dict if name not in own],
-        "has in another shape": reshaped,
+        "has in excess": sorted(state_dict.keys() - names.values()),
+        "has in another shape": [
+            f"{names[name]} {tuple(state_dict[names[name]].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in known.items()
+            if state_dict[names[name]].shape != tensor.shape
+        ],
     }
     found = [f"it {verb} {_listed(names)}" for verb, names in problems.items() if names]
     if found:
         raise InputError(f"the state dict does not fit {source}: {'; '.join(found)}")
-    model.load_state_dict(state_dict, strict=False)
+    model.load_state_dict({name: state_dict[names[name]] for name in known}, strict=False)
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

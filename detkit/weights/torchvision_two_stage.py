@@ -67,7 +67,7 @@ def _mask_rcnn_resnet50_fpn_v2(state_dict: Mapping[str, Tensor]) -> MaskRCNN:
 
 
 # Five sizes at each of C4's expansion, C5 and P6, all with strides of 32 and more.
-_MobileRPN = partial(RPN, anchor_sizes=[[32, 64, 128, 256, 512]] * 3)
+_MobileRPN = partial(RPN, anchor_sizes=[[32, 64, 128, 256, 512]] * 3, score_threshold=0.05)
 
 
 def _faster_rcnn_mobilenet_v3_large_fpn(
@@ -93,7 +93,7 @@ def _faster_rcnn_mobilenet_v3_large_fpn(
 def _faster_rcnn_mobilenet_v3_large_320_fpn(state_dict: Mapping[str, Tensor]) -> FasterRCNN:
     return _faster_rcnn_mobilenet_v3_large_fpn(
         state_dict,
-        rpn=partial(_MobileRPN, candidates=150, proposals=150, score_threshold=0.05),
+        rpn=partial(_MobileRPN, candidates=150, proposals=150),
         preprocess=ShortestEdge(320, 640),
     )
 

@@ -147,6 +147,39 @@ def test_chosen_stages(stages):
         assert torch.equal(map_, maps[stage - 1])
 
 
+def test_chosen_blocks_may_have_the_same_stride():
+    torch.manual_seed(0)
+    every = TorchvisionBackbone("mobilenet_v3_small").eval()
+    names = ["features.9", "features.12"]
+    chosen = TorchvisionBackbone("mobilenet_v3_small", blocks=names).eval()
+    chosen.load_state_dict(every.state_dict())
+    assert chosen.strides == [32, 32]
+    images = torch.rand(1, 3, 64, 96)
+    first, last = chosen(images)
+    assert first.shape[1:] == (chosen.channels[0], 2, 3)
+    assert torch.equal(first, every.trunk.features[:10](images))
+    assert torch.equal(last, every(images)[-1])
+    with pytest.raises(InputError, match=r"no blocks \['features\.99'\]: it has features\.0, features\.1"):
+        TorchvisionBackbone("mobilenet_v3_small", blocks=["features.99"])
+
+
+def test_strides_in_the_1x1_convolutions_see_every_other_cell_alone():
+    usual, moved = (TorchvisionBackbone("resnet50", stages=[3], stride_in_1x1=moved).eval() for moved in (False, True))
+    moved.load_state_dict(usual.state_dict())
+    with torch.no_grad():
+        stem = nn.Sequential(
+            *(usual.trunk.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool", "layer1"))
+        )
+        fine = stem(torch.rand(1, 3, 64, 64))
+        block = moved.trunk.layer2[0]
+        sparse = torch.zeros_like(fine)
+        sparse[..., ::2, ::2] = fine[..., ::2, ::2]
+        torch.testing.assert_close(block(fine), block(sparse))
+        assert not torch.allclose(usual.trunk.layer2[0](fine), usual.trunk.layer2[0](sparse), atol=1e-3)
+    with pytest.raises(InputError, match="50 layers"):
+        TorchvisionBackbone("resnet18", stride_in_1x1=True)
+
+
 def test_compiles_as_one_graph():
     trunk, images = TorchvisionBackbone("resnet18").eval(), torch.rand(1, 3, 64, 64)
     compiled = torch.compile(trunk, fullgraph=True, backend="eager")

@@ -84,9 +84,18 @@ def test_detections_are_equal(twins, image_seed):
         assert len(set(result.labels.tolist())) > 1
 
 
-def test_the_mobile_net_for_small_images_has_limits_of_its_own():
-    twins = make_twins("fasterrcnn_mobilenet_v3_large_320_fpn", 0, CLASSES, deltas=1.0)
-    assert len(list(paired(*twins, random_images(3)))) == 3
+def test_the_mobile_net_for_small_images_has_sizes_and_limits_of_its_own():
+    theirs, ours = make_twins("fasterrcnn_mobilenet_v3_large_320_fpn", 0, CLASSES, objectness=2.5)
+    images = random_images(3)
+    with torch.inference_mode():
+        batch, _ = theirs.transform(images)
+        expected, _ = theirs.rpn(batch, theirs.backbone(batch.tensors))
+        seen = ours.preprocess(images)
+        found = ours.rpn.decode(ours.raw(seen.images)[1], seen.sizes)
+    assert seen.sizes == batch.image_sizes
+    assert len(set(map(len, expected))) > 1  # of one image the number is the limit, of another the score
+    for theirs_boxes, boxes in zip(expected, found, strict=True):
+        torch.testing.assert_close(boxes, theirs_boxes, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("training", [True, False])

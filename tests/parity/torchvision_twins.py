@@ -8,13 +8,13 @@ import torchvision
 from detkit.weights import from_torchvision
 
 
-def make_twins(name, seed, classes, deltas=0.5, **arguments):
+def make_twins(name, seed, classes, deltas=0.5, objectness=0.05, **arguments):
     """torchvision's model `name` with random weights, and ours with the same; both in evaluation mode."""
     torch.manual_seed(seed)
     theirs = getattr(torchvision.models.detection, name)(
         weights=None, weights_backbone=None, num_classes=classes + 1, **arguments
     )
-    spread_outputs(theirs, deltas)
+    spread_outputs(theirs, deltas, objectness)
     ours = from_torchvision(name, theirs.state_dict())
     return theirs.eval(), ours.eval()
 
@@ -40,33 +40,49 @@ def make_small_twins(name, seed, classes, detections, proposals, samples=512, si
 
 
 @torch.no_grad()
-def spread_outputs(model, deltas):
+def spread_outputs(model, deltas, objectness):
     """Random batch-norm statistics, and outputs that differ widely between regions and cells."""
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.8, 1.25)
             module.weight.data.uniform_(0.4, 0.8)
-    torch.nn.init.normal_(model.rpn.head.cls_logits.weight, std=0.1)
-    torch.nn.init.normal_(model.rpn.head.bbox_pred.weight, std=0.01)
     if model.roi_heads.has_mask():
         torch.nn.init.normal_(model.roi_heads.mask_predictor.mask_fcn_logits.weight, std=0.2)
-    predictor = model.roi_heads.box_predictor
+    rpn, predictor = model.rpn.head, model.roi_heads.box_predictor
+    layers = (
+        (rpn.cls_logits, objectness),
+        (rpn.bbox_pred, 0.2),
+        (predictor.cls_score, 1.5),
+        (predictor.bbox_pred, deltas),
+    )
+    for layer, std in layers:
+        _spread(model, layer, std)
+
+
+def _spread(model, layer, std):
+    """Let what `layer` says have zero mean and a standard deviation of `std` in each channel."""
+    torch.nn.init.normal_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
     seen = []
-    watch = predictor.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    watch = layer.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs.transpose(0, 1).flatten(1)))
     model.eval()(random_images(99))
     watch.remove()
-    for layer, std in ((predictor.cls_score, 1.5), (predictor.bbox_pred, deltas)):
-        torch.nn.init.normal_(layer.weight)
-        outputs = seen[0] @ layer.weight.T
-        layer.weight.data *= std / outputs.std(dim=0)[:, None]
-        layer.bias.data = -(seen[0] @ layer.weight.T).mean(dim=0)
+    outputs = torch.cat(seen, dim=1)
+    factor = std / outputs.std(dim=1)
+    layer.weight *= factor.view(-1, *[1] * (layer.weight.ndim - 1))
+    layer.bias.copy_(-outputs.mean(dim=1) * factor)
 
 
 def random_images(seed):
-    """Three images of noise, of different sizes."""
+    """Three images of different sizes: noise in patches, as each cell of a map is to see something of its own."""
     generator = torch.Generator().manual_seed(seed)
-    return [torch.rand(3, height, width, generator=generator) for height, width in ((180, 260), (150, 110), (64, 300))]
+    images = []
+    for height, width in ((180, 260), (150, 110), (64, 300)):
+        patches = torch.rand(1, 3, height // 10, width // 10, generator=generator)
+        patches = torch.nn.functional.interpolate(patches, size=(height, width), mode="bilinear")[0]
+        images.append(0.8 * patches + 0.2 * torch.rand(3, height, width, generator=generator))
+    return images
 
 
 def random_boxes(image, count, generator):

@@ -1,0 +1,182 @@
+"""detectron2's two-stage detectors as detkit's, weight for weight."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from detkit.backbones import TorchvisionBackbone
+from detkit.errors import InputError
+from detkit.heads import RPN, AveragePool, BoxHead, MaskHead
+from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage, SmoothShortestEdge
+from detkit.structures import Category
+from detkit.weights.loading import load_all
+
+NAMES = [
+    f"{kind}_rcnn_R_{net}"
+    for kind in ("faster", "mask")
+    for net in ("50_C4_1x", "50_C4_3x", "50_FPN_1x", "50_FPN_3x", "101_C4_3x", "101_FPN_3x")
+]
+"""The model zoo's detectors that can be had."""
+
+# Of blue, green and red, as its models see images.
+_PIXEL_MEAN, _PIXEL_STD = (103.53, 116.28, 123.675), (1.0, 1.0, 1.0)
+_ANCHOR_SIZES = [32, 64, 128, 256, 512]
+# What some files hold beside weights.
+_ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
+
+
+def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
+    """A detkit model that detects what detectron2's model of the zoo does with the same weights.
+
+    It takes RGB images in [0, 1] as all of detkit's: the first convolution's channels, the mean and the deviation are
+    turned around. Resizing, anchors, crops and thresholds are detectron2's.
+
+    Args:
+        name: one of `NAMES`, such as ``mask_rcnn_R_50_FPN_3x``; its folder and ``.yaml`` may be there too.
+        state_dict: the content of the zoo's file, unpickled; arrays or tensors with detectron2's names, or a dictionary
+            with these under ``model``.
+
+    Raises:
+        InputError: unknown name, or tensors that are missing, unknown or of another shape.
+    """
+    name = name.rpartition("/")[2].removesuffix(".yaml")
+    if name not in NAMES:
+        raise InputError(f"cannot import detectron2's {name!r}, only {', '.join(NAMES)}")
+    tensors = _tensors(state_dict)
+    mean, std = tensors.pop("pixel_mean", torch.tensor(_PIXEL_MEAN)), tensors.pop("pixel_std", torch.tensor(_PIXEL_STD))
+    anchors = {key: tensors.pop(key) for key in sorted(tensors) if key.startswith(_ANCHORS)}
+    model = _model(name, _num_classes(tensors), _rgb_fractions(mean), _rgb_fractions(std))
+    load_all(model, tensors, f"detectron2's {name}", partial(_name_in_detectron2, has_pyramid="FPN" in name))
+    _see_rgb(model)
+    _count_ratios_first(model.rpn)
+    _check_anchors(model.rpn, list(anchors.values()))
+    model.categories = _coco_categories() if model.num_classes == 80 else None
+    return model
+
+
+def _model(name: str, num_classes: int, mean: list[float], std: list[float]) -> FasterRCNN:
+    net = f"resnet{re.search('_R_([0-9]+)_', name)[1]}"
+    has_pyramid = "FPN" in name
+    parts = _on_a_pyramid(net) if has_pyramid else _on_c4(net)
+    parts |= {
+        "num_classes": num_classes,
+        "preprocess": SmoothShortestEdge(mean=mean, std=std, divisor=32 if has_pyramid else 1),
+    }
+    if name.startswith("faster"):
+        return FasterRCNN(**parts)
+    return MaskRCNN(mask_head=MaskHead if has_pyramid else partial(MaskHead, convolutions=0, resolution=7), **parts)
+
+
+def _on_a_pyramid(net: str) -> dict[str, Any]:
+    rpn = partial(RPN, anchor_sizes=[[size] for size in _ANCHOR_SIZES], exact_anchors=True, proposals_for_training=1000)
+    return {"backbone": _trunk(net), "rpn": rpn, "region_pool": RegionAlign(sampling_ratio=0)}
+
+
+def _on_c4(net: str) -> dict[str, Any]:
+    candidates = {"candidates_for_training": 12000, "candidates": 6000}
+    return {
+        "backbone": _trunk(net, stages=[4]),
+        "neck": None,
+        "rpn": partial(RPN, anchor_sizes=[_ANCHOR_SIZES], exact_anchors=True, **candidates),
+        "region_pool": RegionStage(RegionAlign(14, sampling_ratio=0), net, stride_in_1x1=True),
+        "box_head": partial(BoxHead, trunk=AveragePool),
+    }
+
+
+_trunk = partial(TorchvisionBackbone, frozen_stages=2, frozen_batch_norm=True, stride_in_1x1=True)
+
+
+def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    if isinstance(state_dict.get("model"), Mapping):
+        state_dict = state_dict["model"]
+    return {name: torch.as_tensor(value) for name, value in state_dict.items()}
+
+
+def _num_classes(tensors: Mapping[str, Tensor]) -> int:
+    name = "roi_heads.box_predictor.cls_score.bias"
+    if name not in tensors:
+        raise InputError(f"no {name} in the state dict: it is no two-stage detector of detectron2")
+    return len(tensors[name]) - 1
+
+
+def _rgb_fractions(values: Tensor) -> list[float]:
+    """Of blue, green and red in 0..255 to red, green and blue in 0..1."""
+    return (values.double().flatten().flip(0) / 255).tolist()
+
+
+# From detkit's names. Within a ResNet each batch norm belongs to a convolution there.
+_RENAMES = [
+    (r"\.bn(\d)\.", r".conv\1.norm."),
+    (r"\.downsample\.0\.", ".shortcut."),
+    (r"\.downsample\.1\.", ".shortcut.norm."),
+    (r"^backbone\.trunk\.conv1\.", "backbone.stem.conv1."),
+    (r"^backbone\.trunk\.layer(\d)\.", lambda found: f"backbone.res{int(found[1]) + 1}."),
+    (r"^region_pool\.stage\.", "roi_heads.res5."),
+    (r"^neck\.lateral\.(\d)\.", lambda found: f"backbone.fpn_lateral{int(found[1]) + 2}."),
+    (r"^neck\.output\.(\d)\.", lambda found: f"backbone.fpn_output{int(found[1]) + 2}."),
+    (r"^rpn\.convolutions\.0\.", "proposal_generator.rpn_head.conv."),
+    (r"^rpn\.objectness\.", "proposal_generator.rpn_head.objectness_logits."),
+    (r"^rpn\.deltas\.", "proposal_generator.rpn_head.anchor_deltas."),
+    (r"^box_head\.trunk\.fc(\d)\.", lambda found: f"roi_heads.box_head.fc{int(found[1]) - 5}."),
+    (r"^box_head\.classes\.", "roi_heads.box_predictor.cls_score."),
+    (r"^box_head\.deltas\.", "roi_heads.box_predictor.bbox_pred."),
+    (r"^branches\.mask\.convolutions\.(\d)\.0\.", lambda found: f"roi_heads.mask_head.mask_fcn{int(found[1]) + 1}."),
+    (r"^branches\.mask\.deconvolution\.", "roi_heads.mask_head.deconv."),
+    (r"^branches\.mask\.logits\.", "roi_heads.mask_head.predictor."),
+]
+
+
+def _name_in_detectron2(name: str, has_pyramid: bool) -> str:
+    for pattern, replacement in _RENAMES:
+        name = re.sub(pattern, replacement, name)
+    return re.sub(r"^backbone\.(stem|res)", r"backbone.bottom_up.\1", name) if has_pyramid else name
+
+
+@torch.no_grad()
+def _see_rgb(model: FasterRCNN) -> None:
+    """Turn the first convolution's blue, green and red around."""
+    weight = model.backbone.trunk.conv1.weight
+    weight.copy_(weight.flip(1))
+
+
+def _order(rpn: RPN) -> Tensor:
+    """Where in detectron2 each of our anchors of a cell is: it counts sizes first, we ratios."""
+    count = rpn.anchor_generator.per_location[0]
+    return torch.arange(count).view(-1, 3).T.flatten()
+
+
+@torch.no_grad()
+def _count_ratios_first(rpn: RPN) -> None:
+    order = _order(rpn)
+    for layer, values in ((rpn.objectness, 1), (rpn.deltas, 4)):
+        _reorder(layer, order, values)
+
+
+def _reorder(layer: nn.Conv2d, order: Tensor, values: int) -> None:
+    for parameter in (layer.weight, layer.bias):
+        of_anchors = parameter.unflatten(0, (len(order), values))
+        parameter.copy_(of_anchors[order].flatten(0, 1))
+
+
+def _check_anchors(rpn: RPN, anchors: list[Tensor]) -> None:
+    """Refuse weights that were trained for other anchors than the zoo's, where the file tells them."""
+    own = [getattr(rpn.anchor_generator, f"base{level}") for level in range(rpn.anchor_generator.levels)]
+    order = _order(rpn)
+    for level, (ours, theirs) in enumerate(zip(own, anchors, strict=False)):
+        if theirs.shape != ours.shape or not torch.allclose(theirs[order].float(), ours, atol=1e-2):
+            raise InputError(
+                f"{_ANCHORS}{level} are not the anchors of detectron2's model zoo, of {_ANCHOR_SIZES} pixels"
+            )
+
+
+def _coco_categories() -> list[Category]:
+    weights = torchvision.models.detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1
+    names = enumerate(weights.meta["categories"])
+    return [Category(number, name) for number, name in names if name not in ("__background__", "N/A")]
