@@ -1,6 +1,7 @@
 """Heads: each answers one question by the three verbs `forward`, `losses` and `decode`."""
 
 from detkit.heads.box import BoxHead
+from detkit.heads.box_cascade import BoxCascade
 from detkit.heads.classification import ClassificationHead
 from detkit.heads.dense_head import DenseHead
 from detkit.heads.image_head import ImageHead
@@ -27,6 +28,7 @@ from detkit.heads.yolo_v4 import YOLOv4Head
 __all__ = [
     "RPN",
     "AveragePool",
+    "BoxCascade",
     "BoxHead",
     "ClassificationHead",
     "ConvolutionsThenFullyConnected",

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detkit.backbones import Backbone
-from detkit.boxes import clip_boxes
-from detkit.heads import BoxHead
-from detkit.matching import Matcher, SampledRegions
+from detkit.heads import BoxCascade, BoxHead
+from detkit.matching import SampledRegions
 from detkit.models.faster_rcnn import FasterRCNN
 from detkit.structures import Detections, Target
 
@@ -45,63 +42,22 @@ class CascadeRCNN(FasterRCNN):
         loss_weights: Mapping[str, float] | None = None,
         **arguments: Any,
     ) -> None:
-        heads: list[BoxHead] = []
-
-        def all_heads(channels: int, resolution: int, classes: int) -> nn.ModuleList:
-            heads.extend(box_head(channels, resolution, classes) for _ in stage_ious)
-            return nn.ModuleList(heads)
-
-        of_stages = {
-            f"{name}_{stage}": weight
-            for stage, weight in enumerate(stage_weights, 1)
-            for name in ("box_cls", "box_reg")
-        }
+        names = ("box_cls", "box_reg")
+        of_stages = {f"{name}_{stage}": weight for stage, weight in enumerate(stage_weights, 1) for name in names}
         super().__init__(
-            backbone, num_classes, box_head=all_heads, loss_weights=of_stages | dict(loss_weights or {}), **arguments
+            backbone,
+            num_classes,
+            box_head=partial(BoxCascade, box_head=box_head, ious=stage_ious),
+            loss_weights=of_stages | dict(loss_weights or {}),
+            **arguments,
         )
-        # The later a stage, the smaller its corrections: they are scaled to the same spread.
-        for stage, head in enumerate(heads, 1):
-            head.coder.weights = tuple(stage * weight for weight in head.coder.weights)
-        self._samplers = [replace(self.region_sampler, matcher=Matcher(iou, iou)) for iou in stage_ious]
 
     def _box_losses(
         self, features: list[Tensor], proposals: list[Tensor], targets: Sequence[Target]
     ) -> tuple[dict[str, Tensor], list[SampledRegions]]:
-        losses, first = {}, None
-        for stage, (head, sampler) in enumerate(zip(self.box_head, self._samplers, strict=True), 1):
-            # After the first stage all its boxes go on: resampled by the next, stricter IoU (section 4.2).
-            regions = [sampler(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
-            first = first or regions
-            boxes = [sampled.boxes for sampled in regions]
-            raw = head(self._crop(features, boxes))
-            losses |= {f"{name}_{stage}": loss for name, loss in head.losses(raw, regions).items()}
-            proposals = self._refined(head, raw, boxes, None)
-        return losses, first
+        return self.box_head.losses(partial(self._crop, features), proposals, targets, self.region_sampler)
 
     def _detected(
         self, features: list[Tensor], proposals: list[Tensor], image_sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        scores = []
-        for head in self.box_head:
-            raw = head(self._crop(features, proposals))
-            scores.append(head.scores(raw))
-            before, proposals = proposals, self._refined(head, raw, proposals, image_sizes)
-        # The boxes are the last stage's, the scores the mean of all (section 4.2; the authors' code).
-        return head.select(torch.stack(scores).mean(dim=0), head.boxes(raw, before), before, image_sizes)
-
-    @torch.no_grad()
-    def _refined(
-        self,
-        head: BoxHead,
-        raw: Any,
-        proposals: list[Tensor],
-        image_sizes: Sequence[tuple[int, int]] | None,
-    ) -> list[Tensor]:
-        """The boxes of one stage as the regions of the next: of the likeliest class, if each has its own."""
-        boxes = head.boxes(raw, proposals)
-        likeliest = head.scores(raw).argmax(dim=1) if boxes.shape[1] > 1 else boxes.new_zeros(len(boxes)).long()
-        chosen = boxes[torch.arange(len(boxes), device=boxes.device), likeliest]
-        split = chosen.split([len(of_image) for of_image in proposals])
-        if image_sizes is None:
-            return [of_image[(of_image[:, 2:] > of_image[:, :2]).all(dim=1)] for of_image in split]
-        return [clip_boxes(of_image, size) for of_image, size in zip(split, image_sizes, strict=True)]
+        return self.box_head.decode(partial(self._crop, features), proposals, image_sizes)

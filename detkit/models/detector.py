@@ -139,12 +139,20 @@ def check_image(image: Tensor, name: str) -> None:
 
 
 def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int) -> None:
-    """Raise InputError unless there is one target per image, with boxes of positive size and labels the model has."""
+    """Raise InputError unless there is one target per image that fits it.
+
+    Its boxes must have positive size and labels that the model has, its masks the size of the image.
+    """
     if len(targets) != len(images):
         raise InputError(f"got {len(images)} images but {len(targets)} targets")
     for index, target in enumerate(targets):
         if not isinstance(target, Target):
             raise InputError(f"targets[{index}] must be a detkit.structures.Target, got {type(target).__name__}")
+        if target.masks is not None and tuple(target.masks.shape[1:]) != tuple(images[index].shape[1:]):
+            raise InputError(
+                f"targets[{index}], image id {target.image_id}: its masks have {tuple(target.masks.shape[1:])} pixels "
+                f"(height, width), but the image has {tuple(images[index].shape[1:])}"
+            )
     boxes = torch.cat([target.boxes for target in targets])
     labels = torch.cat([target.labels for target in targets])
     # One comparison for the whole batch: the device is waited for once.

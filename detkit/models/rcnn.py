@@ -20,6 +20,7 @@ from detkit.structures import Detections
 
 # AlexNet's own layers.
 AlexNetLayers = partial(TwoFullyConnected, hidden=4096, dropout=0.5)
+SVMs = partial(SVMBoxHead, nms_threshold=0.3)
 
 # Two thousand warped regions of each image are too much at once.
 _REGIONS_AT_ONCE = 256
@@ -49,7 +50,7 @@ class RCNN(TwoStageDetector):
         num_classes: int,
         proposals: Proposals,
         layers: Callable[[int, int], RegionTrunk] = AlexNetLayers,
-        box_head: Callable[[int, int, int], BoxHead] = SVMBoxHead,
+        box_head: Callable[[int, int, int], BoxHead] = SVMs,
         region_pool: RegionWarp | None = None,
         regions_per_image: int = 64,
         preprocess: ShortestEdge | None = None,

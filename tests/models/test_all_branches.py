@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from detkit.errors import InputError
 from detkit.heads import KeypointHead, MaskHead
 from detkit.ops import masks_to_rle
 
@@ -86,6 +87,39 @@ def test_detections_have_masks_and_keypoints(make_model, annotated):
             assert len(found) > 0
             assert found.masks.shape == (len(found), *image.shape[1:])
             assert found.keypoints.shape == (len(found), JOINTS, 3)
+
+
+def test_an_image_in_which_nothing_is_found_has_no_masks_and_no_keypoints(make_model, annotated):
+    model = make_model(branches=BRANCHES, score_threshold=2.0).eval()
+    with torch.no_grad():
+        for image, found in zip(annotated[0], model(annotated[0]), strict=True):
+            assert found.masks.shape == (0, *image.shape[1:])
+            assert found.keypoints.shape == (0, JOINTS, 3)
+        model.rpn.score_threshold = 2.0  # and without any proposal
+        for found in model(annotated[0]):
+            assert len(found) == len(found.masks) == len(found.keypoints) == 0
+
+
+def test_without_any_proposal_or_positive_region_the_losses_are_finite(model, annotated):
+    images, targets = annotated
+    model.rpn.score_threshold = 2.0
+    nothing = [target[torch.zeros(len(target), dtype=torch.bool)] for target in targets]
+    losses = _losses(model, images, nothing)
+    assert losses.keys() == ALL
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(losses[name] == 0 for name in ALL - {"rpn_cls"})
+    sum(losses.values()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_what_does_not_fit_the_image_or_the_model_is_named(model, annotated):
+    images, targets = annotated
+    wrong = replace(targets[1], masks=targets[1].masks[:, 1:], image_id=7)
+    with pytest.raises(InputError, match=r"targets\[1\], image id 7: its masks have .* but the image has"):
+        model(images, [targets[0], wrong])
+    wrong = replace(targets[1], keypoints=targets[1].keypoints[:, 1:], image_id=7)
+    with pytest.raises(InputError, match=r"image id 7: its objects have 3 keypoints, but the model has 4"):
+        model(images, [targets[0], wrong])
 
 
 def test_what_it_learns_from_is_known(model):

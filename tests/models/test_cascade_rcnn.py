@@ -6,7 +6,8 @@ import pytest
 import torch
 from torchvision.ops import boxes as theirs
 
-from detkit.heads import RPN, BoxHead, TwoFullyConnected
+from detkit.heads import RPN, AveragePool, BoxCascade, BoxHead, TwoFullyConnected
+from detkit.matching import RegionSampler
 from detkit.models import CascadeRCNN, FasterRCNN, ShortestEdge
 from detkit.necks import FPN
 from detkit.structures import Target
@@ -49,8 +50,12 @@ def test_without_objects_losses_are_finite_and_attached(tiny, pictures):
 
 def test_stages_are_stricter_and_finer():
     model = _make(torch.nn.ModuleList(), kind=_OnlyHeads)
-    assert [sampler.matcher.foreground_iou for sampler in model._samplers] == [0.5, 0.6, 0.7]
-    assert [head.coder.weights for head in model.box_head] == [(10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15)]
+    assert model.box_head.ious == (0.5, 0.6, 0.7)
+    assert [head.coder.weights for head in model.box_head.stages] == [
+        (10, 10, 5, 5),
+        (20, 20, 10, 10),
+        (30, 30, 15, 15),
+    ]
     assert model.loss_weights == {
         "box_cls_1": 1.0, "box_reg_1": 1.0, "box_cls_2": 0.5, "box_reg_2": 0.5, "box_cls_3": 0.25, "box_reg_3": 0.25
     }  # fmt: skip
@@ -66,7 +71,9 @@ def test_one_stage_is_faster_rcnn(tiny, pictures):
     cascade = _make(tiny, stage_ious=(0.5,), stage_weights=(1.0,)).eval()
     faster = _make(tiny, kind=FasterRCNN).eval()
     weights = cascade.state_dict()
-    faster.load_state_dict({name.replace("box_head.0.", "box_head."): tensor for name, tensor in weights.items()})
+    faster.load_state_dict(
+        {name.replace("box_head.stages.0.", "box_head."): tensor for name, tensor in weights.items()}
+    )
     with torch.no_grad():
         for found, expected in zip(cascade(pictures[0]), faster(pictures[0]), strict=True):
             assert len(found) > 10
@@ -88,7 +95,7 @@ def test_detections_are_those_of_a_chain_written_out(tiny, pictures, class_agnos
         features, proposed = model.raw(batch.images)
         boxes = model.rpn.decode(proposed, batch.sizes)[0]
         scores = []
-        for head in model.box_head:
+        for head in model.box_head.stages:
             raw = head(model._crop(features, [boxes]))
             probabilities = raw.logits.softmax(dim=1)[:, :3]
             scores.append(probabilities)
@@ -102,3 +109,21 @@ def test_detections_are_those_of_a_chain_written_out(tiny, pictures, class_agnos
     torch.testing.assert_close(found.scores, mean.flatten()[kept])
     scale = torch.tensor([pictures[0][0].shape[2] / batch.sizes[0][1], pictures[0][0].shape[1] / batch.sizes[0][0]])
     torch.testing.assert_close(found.boxes, last.flatten(0, 1)[kept] * scale.repeat(2), atol=1e-3, rtol=1e-4)
+
+
+def test_a_region_that_is_an_object_in_one_stage_is_background_in_the_next():
+    cascade = BoxCascade(1, 1, 2, partial(HEAD, trunk=AveragePool), ious=(0.5, 0.6))
+    for parameter in cascade.parameters():
+        torch.nn.init.zeros_(parameter)
+    for head in cascade.stages:
+        head.classes.bias.data[0] = 20.0  # sure of the first class, and leaves boxes where they are
+    target = Target(torch.tensor([[0.0, 0, 100, 100]]), torch.tensor([0]))
+    proposals = [torch.tensor([[0.0, 0, 100, 55]])]
+    losses, regions = cascade.losses(_ones, proposals, [target], RegionSampler(count=8))
+    assert regions[0].labels.tolist() == [0, 0]  # the object itself is among the regions
+    assert losses["box_cls_1"] < 1e-6
+    torch.testing.assert_close(losses["box_cls_2"], torch.tensor(20 / 3))  # one of three regions is wrong by 20
+
+
+def _ones(regions):
+    return torch.ones(sum(map(len, regions)), 1, 1, 1)

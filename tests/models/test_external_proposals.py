@@ -93,7 +93,7 @@ class TestBoth:
         with torch.no_grad():
             found = model(pictures[0])
         for image, detections in zip(pictures[0], found, strict=True):
-            assert len(detections) == 100
+            assert 50 < len(detections) <= 100
             assert (detections.boxes >= 0).all()
             size = torch.tensor([image.shape[2], image.shape[1]]) + 1e-3
             assert (detections.boxes[:, 2:] <= size).all()
