@@ -11,6 +11,7 @@ from detkit.data.loading import Loader, TrainingDataset, collate, measure_loader
 from detkit.data.mixing import CopyPaste, Mixing, MixUp, Mosaic
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
+from detkit.data.ssd_augmentation import Expand, MinIoUCrop
 from detkit.data.voc import VocDataset
 from detkit.data.yolo_txt import YoloDataset
 
@@ -21,8 +22,10 @@ __all__ = [
     "DataModule",
     "DetectionDataset",
     "EvaluationSampler",
+    "Expand",
     "ImageFolderDataset",
     "Loader",
+    "MinIoUCrop",
     "MixUp",
     "Mixing",
     "Mosaic",

@@ -97,17 +97,19 @@ def _reference_points(size: tuple[int, int]) -> np.ndarray:
 
 
 def _to_albumentations(image: np.ndarray, target: Target) -> dict[str, np.ndarray]:
-    """Boxes and points carry their row in a last column: albumentations drops and keeps rows as it likes.
+    """Boxes and points carry their row in a further column: albumentations drops and keeps rows as it likes. Boxes have
+    another column, 1 for crowd regions, for transforms that treat these apart.
 
     The points are the reference points, the corners of each box, and the keypoints. albumentations counts points from
     pixel centres, hence the half pixel.
     """
     boxes = target.boxes.numpy().astype(np.float64)
+    crowds = np.zeros(len(boxes)) if target.iscrowd is None else target.iscrowd.numpy()
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
     keypoints = np.zeros((0, 2)) if target.keypoints is None else target.keypoints.numpy()[..., :2].reshape(-1, 2)
     points = np.concatenate([_reference_points(image.shape[:2]), corners.reshape(-1, 2), keypoints]) - 0.5
     data = {
-        "bboxes": np.column_stack([boxes, np.arange(len(boxes))]),
+        "bboxes": np.column_stack([boxes, np.arange(len(boxes)), crowds]),
         "keypoints": np.column_stack([points, np.arange(len(points))]),
     }
     if target.masks is not None and len(target):
