@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -73,6 +74,107 @@ def _shifted(base: Tensor, grid_size: tuple[int, int], steps: tuple[int, int]) -
     y, x = torch.meshgrid(y, x, indexing="ij")
     shifts = torch.stack((x, y, x, y), dim=-1)
     return (shifts[:, :, None] + base).reshape(-1, 4)
+
+
+class DefaultBoxes(nn.Module):
+    """SSD's default boxes: of several shapes at the centre of every cell of every level (Liu 2016, section 2.2).
+
+    Of the sizes ``s_k`` of its level and ``s_{k+1}`` of the next one, a cell has a square of side ``s_k``, a square of
+    side ``sqrt(s_k s_{k+1})``, and for each further aspect ratio ``r`` two boxes of ``s_k sqrt(r)`` by
+    ``s_k / sqrt(r)``, one lying and one standing.
+
+    Args:
+        sizes: one for each level and one more, in pixels or `relative`.
+        aspect_ratios: for each level those beside 1, each above 1.
+        steps: pixels between cells of each level; nothing spreads them evenly over the image, as the paper does.
+        relative: `sizes` are shares of the image's width, for widths, and of its height, for heights.
+        clip: make no box wider or higher than the image, as torchvision does.
+
+    Raises:
+        InputError: `sizes`, `aspect_ratios` and `steps` are not for as many levels.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[float],
+        aspect_ratios: Sequence[Sequence[float]],
+        steps: Sequence[float] | None = None,
+        relative: bool = False,
+        clip: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(sizes) != len(aspect_ratios) + 1 or (steps is not None and len(steps) != len(aspect_ratios)):
+            raise InputError(
+                f"default boxes of {len(aspect_ratios)} levels, by their aspect ratios {_listed(aspect_ratios)}, need "
+                f"a size for each and one more, and a step for each or none, got sizes {list(sizes)} and steps "
+                f"{steps if steps is None else list(steps)}"
+            )
+        for level, ratios in enumerate(aspect_ratios):
+            shapes = _default_shapes(sizes[level], sizes[level + 1], ratios)
+            self.register_buffer(f"shapes{level}", shapes, persistent=False)
+        self.per_location = [2 + 2 * len(ratios) for ratios in aspect_ratios]
+        self.steps = list(steps) if steps is not None else [None] * len(aspect_ratios)
+        self.relative = relative
+        self.clip = clip
+
+    def forward(self, grid_sizes: Sequence[tuple[int, int]], image_size: tuple[int, int]) -> list[Tensor]:
+        """Default boxes ``(Hi * Wi * A, 4)`` of each level, in the order (y, x, box).
+
+        Args:
+            grid_sizes: (height, width) of each feature level.
+            image_size: (height, width) of the image batch in pixels.
+        """
+        return [
+            self._of_level(getattr(self, f"shapes{level}"), step, grid_size, image_size)
+            for level, (step, grid_size) in enumerate(zip(self.steps, grid_sizes, strict=True))
+        ]
+
+    def _of_level(
+        self, shapes: Tensor, step: float | None, grid_size: tuple[int, int], image_size: tuple[int, int]
+    ) -> Tensor:
+        # In shares of the image, as torchvision computes them: boxes that tie there tie here.
+        places = []
+        for cells, pixels in zip(grid_size, image_size, strict=True):
+            fitting = cells if step is None else pixels / step
+            places.append((torch.arange(cells, device=shapes.device, dtype=shapes.dtype) + 0.5) / fitting)
+        y, x = torch.meshgrid(*places, indexing="ij")
+        centers = torch.stack((x, y), dim=-1)[:, :, None]
+        whole = shapes.new_tensor([image_size[1], image_size[0]])
+        shares = shapes if self.relative else shapes / whole
+        half = 0.5 * (shares.clamp(max=1) if self.clip else shares)
+        return torch.cat(((centers - half) * whole, (centers + half) * whole), dim=-1).reshape(-1, 4)
+
+
+def default_scales(
+    levels: int, smallest: float = 0.2, largest: float = 0.9, finest: float | None = None
+) -> list[float]:
+    """The scale of the default boxes of each level, equally far apart, and the one that would follow (SSD, eq. 4).
+
+    Args:
+        levels: number of feature levels.
+        smallest: scale of the finest level, as a share of the image.
+        largest: scale of the coarsest level.
+        finest: scale of a level below those of the equation, as SSD300's conv4_3 is (section 3.1); it is one of
+            `levels`. Nothing leaves all levels to the equation.
+    """
+    spaced = levels if finest is None else levels - 1
+    distance = (largest - smallest) / max(spaced - 1, 1)
+    scales = [smallest + distance * k for k in range(spaced + 1)]
+    return scales if finest is None else [finest, *scales]
+
+
+def _default_shapes(size: float, next_size: float, aspect_ratios: Sequence[float]) -> Tensor:
+    """Width and height ``(2 + 2 * len(aspect_ratios), 2)`` of the default boxes of a level."""
+    between = math.sqrt(size * next_size)
+    shapes = [(size, size), (between, between)]
+    for ratio in aspect_ratios:
+        long, short = size * math.sqrt(ratio), size / math.sqrt(ratio)
+        shapes += [(long, short), (short, long)]
+    return torch.tensor(shapes, dtype=torch.float32)
+
+
+def _listed(aspect_ratios: Sequence[Sequence[float]]) -> list[list[float]]:
+    return [list(ratios) for ratios in aspect_ratios]
 
 
 def kmeans_anchors(sizes: Tensor, count: int, seed: int = 0, max_rounds: int = 1000) -> Tensor:

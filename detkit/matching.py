@@ -62,6 +62,30 @@ class Matcher:
         return indices, states
 
 
+@dataclass(frozen=True)
+class BestForEachMatcher(Matcher):
+    """As `Matcher`, but each object gets the candidate closest to it, though that may be closer to another object.
+
+    SSD, section 2.2, "Matching strategy": first each object takes its best default box, then default boxes take any
+    object with enough IoU. Of several objects with the same best box the last one gets it.
+    """
+
+    def __call__(self, candidates: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """Match `candidates` ``(R, 4)`` to the objects of `target`; returns as of `Matcher`."""
+        indices, states = super().__call__(candidates, target)
+        boxes = target.objects().boxes
+        if len(boxes) and len(candidates):
+            best_iou, best = box_iou(boxes, candidates).max(dim=1)
+            # One place more, for objects that no candidate overlaps.
+            best = torch.where(best_iou > 0, best, len(candidates))
+            order = torch.arange(len(boxes), device=boxes.device)
+            owners = torch.full((len(candidates) + 1,), -1, device=boxes.device)
+            owners = owners.scatter_reduce(0, best, order, "amax")[:-1]
+            indices = torch.where(owners >= 0, owners, indices)
+            states = torch.where(owners >= 0, FOREGROUND, states)
+        return indices, states
+
+
 def sample_balanced(states: Tensor, count: int, foreground_fraction: float) -> tuple[Tensor, Tensor]:
     """Draw at most `count` candidates at random, at most `foreground_fraction` of them foreground.
 

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from torchvision.models.detection.anchor_utils import AnchorGenerator as TorchvisionAnchors
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from detkit.anchors import AnchorGenerator, kmeans_anchors, shape_iou
+from detkit.anchors import AnchorGenerator, DefaultBoxes, default_scales, kmeans_anchors, shape_iou
 from detkit.errors import InputError
 
 
@@ -125,3 +126,63 @@ class TestKMeans:
     def test_more_anchors_than_sizes_are_refused(self):
         with pytest.raises(InputError, match="3 anchors need as many boxes of different sizes, got 2"):
             kmeans_anchors(torch.tensor([[1.0, 2.0], [1.0, 2.0], [3.0, 4.0]]), 3)
+
+
+# ---- SSD's default boxes ----
+
+SSD300_GRIDS = [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]
+SSD512_GRIDS = [(64, 64), (32, 32), (16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
+RATIOS = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
+
+
+def test_default_boxes_are_as_many_as_the_papers():
+    boxes = DefaultBoxes(default_scales(6, finest=0.1), RATIOS, relative=True)
+    assert len(torch.cat(boxes(SSD300_GRIDS, (300, 300)))) == 8732
+    boxes = DefaultBoxes(default_scales(7, 0.15, 0.9, 0.07), [[2], *[[2, 3]] * 4, [2], [2]], relative=True)
+    assert len(torch.cat(boxes(SSD512_GRIDS, (512, 512)))) == 24564
+    assert boxes.per_location == [4, 6, 6, 6, 6, 4, 4]
+
+
+def test_default_boxes_of_a_cell_by_hand():
+    # Of equation 4: fc7's scale is 0.2 and the next one's 0.375, in an image of 300 pixels.
+    boxes = DefaultBoxes(default_scales(6, finest=0.1), RATIOS, relative=True)(SSD300_GRIDS, (300, 300))[1]
+    x, y = 300 * 2.5 / 19, 300 * 0.5 / 19  # the cell in the first row and third column
+    sides = [(60, 60), (82.1584, 82.1584), (84.8528, 42.4264), (42.4264, 84.8528), (103.923, 34.641), (34.641, 103.923)]
+    expected = torch.tensor([[x - w / 2, y - h / 2, x + w / 2, y + h / 2] for w, h in sides])
+    torch.testing.assert_close(boxes[2 * 6 : 3 * 6], expected, atol=1e-3, rtol=0)
+
+
+def test_default_scales_are_equation_4():
+    assert default_scales(6) == pytest.approx([0.2, 0.34, 0.48, 0.62, 0.76, 0.9, 1.04])
+    assert default_scales(6, finest=0.1) == pytest.approx([0.1, 0.2, 0.375, 0.55, 0.725, 0.9, 1.075])
+    # The authors' sizes of SSD512 on VOC.
+    sizes = [512 * scale for scale in default_scales(7, 0.15, 0.9, 0.07)]
+    assert sizes == pytest.approx([35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6])
+
+
+@pytest.mark.parametrize("steps", [None, [8, 16, 32, 64, 100, 300]])
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("size", [(300, 300), (240, 360)])
+def test_default_boxes_equal_torchvisions(steps, clip, size):
+    scales = [0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05]
+    theirs = DefaultBoxGenerator(RATIOS, scales=scales, steps=steps, clip=clip)
+    features = [torch.zeros(1, 1, *grid) for grid in SSD300_GRIDS]
+    expected = theirs(ImageList(torch.zeros(1, 3, *size), [size]), features)[0]
+    found = torch.cat(DefaultBoxes(scales, RATIOS, steps, relative=True, clip=clip)(SSD300_GRIDS, size))
+    assert torch.equal(found, expected)
+    if size[0] == size[1]:
+        in_pixels = DefaultBoxes([300 * scale for scale in scales], RATIOS, steps, clip=clip)
+        torch.testing.assert_close(torch.cat(in_pixels(SSD300_GRIDS, size)), expected, atol=1e-3, rtol=0)
+
+
+def test_default_boxes_in_pixels_do_not_depend_on_the_image():
+    boxes = DefaultBoxes([20, 30], [[2]], steps=[16])
+    small, large = boxes([(2, 2)], (32, 32))[0], boxes([(3, 4)], (48, 64))[0]
+    torch.testing.assert_close(small[:4], large[:4])
+    torch.testing.assert_close(small[0], torch.tensor([-2.0, -2.0, 18.0, 18.0]))
+
+
+@pytest.mark.parametrize(("sizes", "steps"), [([20], None), ([20, 30, 40], None), ([20, 30], [8, 16])])
+def test_default_boxes_of_unequal_levels_are_refused(sizes, steps):
+    with pytest.raises(InputError, match=r"aspect ratios \[\[2\]\], need a size for each and one more"):
+        DefaultBoxes(sizes, [[2]], steps)

@@ -3,8 +3,17 @@
 import pytest
 import torch
 from torchvision.models.detection._utils import Matcher as TorchvisionMatcher
+from torchvision.models.detection._utils import SSDMatcher
 
-from detkit.matching import BACKGROUND, FOREGROUND, IGNORED, Matcher, RegionSampler, sample_balanced
+from detkit.matching import (
+    BACKGROUND,
+    FOREGROUND,
+    IGNORED,
+    BestForEachMatcher,
+    Matcher,
+    RegionSampler,
+    sample_balanced,
+)
 from detkit.ops import box_iou
 from detkit.structures import Target
 
@@ -80,6 +89,54 @@ class TestMatcher:
         indices, states = Matcher(0.7, 0.3, keep_best=True)(torch.zeros(0, 4), target)
         assert indices.shape == states.shape == (0,)
         assert indices.dtype == states.dtype == torch.int64
+
+
+class TestBestForEachMatcher:
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_equals_torchvision(self, seed):
+        generator = torch.Generator().manual_seed(seed)
+        objects, candidates = _boxes(6, seed), _boxes(400, seed + 50)
+        candidates = candidates + torch.rand(400, 4, generator=generator)  # no two are equally good
+        indices, states = BestForEachMatcher(0.5, 0.5)(candidates, _target(objects))
+        expected = SSDMatcher(0.5)(box_iou(objects, candidates).float())
+        assert torch.equal(states == FOREGROUND, expected >= 0)
+        assert torch.equal(states == BACKGROUND, expected < 0)
+        assert torch.equal(indices[states == FOREGROUND], expected[expected >= 0])
+
+    def test_an_object_takes_its_best_candidate_from_another_that_is_closer(self):
+        objects = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 4.0]])
+        # The first candidate is the large object's at IoU 0.8, and at 0.5 still the best that the small one has.
+        candidates = torch.tensor([[0.0, 0.0, 10.0, 8.0], [0.0, 1.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]])
+        indices, states = BestForEachMatcher(0.5, 0.5)(candidates, _target(objects))
+        assert indices[:2].tolist() == [1, 0]
+        assert states.tolist() == [FOREGROUND, FOREGROUND, BACKGROUND]
+        assert Matcher(0.5, 0.5, keep_best=True)(candidates, _target(objects))[0][:2].tolist() == [0, 0]
+
+    def test_every_object_is_found_however_low_its_iou(self):
+        objects = torch.tensor([[0.0, 0.0, 2.0, 2.0], [90.0, 90.0, 93.0, 99.0]])
+        candidates = torch.tensor([[0.0, 0.0, 40.0, 40.0], [60.0, 60.0, 100.0, 100.0]])
+        indices, states = BestForEachMatcher(0.5, 0.5)(candidates, _target(objects))
+        assert indices.tolist() == [0, 1]
+        assert states.tolist() == [FOREGROUND, FOREGROUND]
+
+    def test_of_objects_with_one_best_candidate_the_last_gets_it(self):
+        objects = torch.tensor([[0.0, 0.0, 10.0, 10.0]] * 3)
+        indices, states = BestForEachMatcher(0.5, 0.5)(objects[:1], _target(objects))
+        assert indices.tolist() == [2]
+        assert states.tolist() == [FOREGROUND]
+
+    def test_an_object_that_nothing_overlaps_gets_nothing(self):
+        candidates = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 30.0, 10.0]])
+        _, states = BestForEachMatcher(0.5, 0.5)(candidates, _target(torch.tensor([[50.0, 50.0, 60.0, 60.0]])))
+        assert states.tolist() == [BACKGROUND, BACKGROUND]
+
+    def test_crowds_are_ignored_and_nothing_is_legal(self):
+        crowd = _target(torch.tensor([[0.0, 0.0, 20.0, 20.0]]), torch.tensor([True]))
+        candidates = torch.tensor([[0.0, 0.0, 10.0, 10.0], [40.0, 0.0, 50.0, 10.0]])
+        matcher = BestForEachMatcher(0.5, 0.5)
+        assert matcher(candidates, crowd)[1].tolist() == [IGNORED, BACKGROUND]
+        assert matcher(candidates, Target.empty())[1].tolist() == [BACKGROUND, BACKGROUND]
+        assert len(matcher(candidates[:0], crowd)[1]) == 0
 
 
 class TestIgnoreRegions:

@@ -13,11 +13,13 @@ from detkit.backbones.darknet import (
     StagedBackbone,
     YOLOv1Trunk,
 )
+from detkit.backbones.dilated_vgg16 import DilatedVGG16
 from detkit.backbones.fully_convolutional import dense_logits, fully_convolutional
 from detkit.backbones.image_pyramid import ImagePyramid
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pixels import Pixels
 from detkit.backbones.pretrained import LoadReport
+from detkit.backbones.tapped_mobilenet import TappedMobileNet
 from detkit.backbones.timm_backbone import TimmBackbone
 from detkit.backbones.torchvision_backbone import TorchvisionBackbone
 from detkit.backbones.zfnet import ZFNet
@@ -31,12 +33,14 @@ __all__ = [
     "Darknet19",
     "Darknet53",
     "DarknetTiny",
+    "DilatedVGG16",
     "ImagePyramid",
     "LoadReport",
     "OverFeatAccurate",
     "OverFeatFast",
     "Pixels",
     "StagedBackbone",
+    "TappedMobileNet",
     "TimmBackbone",
     "TorchvisionBackbone",
     "YOLOv1Trunk",

@@ -7,11 +7,14 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
+
+Made = TypeVar("Made")
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ def _listed(title: str, names: list[str]) -> list[str]:
     return [f"  {len(names)} {title}: {', '.join(names)}"] if names else []
 
 
-def downloaded(name: str, create: Callable[[], nn.Module]) -> nn.Module:
+def downloaded(name: str, create: Callable[[], Made]) -> Made:
     """What `create` makes of the published weights of the net `name`.
 
     Raises:

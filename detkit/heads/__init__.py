@@ -18,6 +18,7 @@ from detkit.heads.region_trunk import (
     TwoFullyConnected,
 )
 from detkit.heads.rpn import RPN
+from detkit.heads.ssd import SSDHead, SSDliteHead
 from detkit.heads.svm_box import SVMBoxHead
 from detkit.heads.yolo import YOLOHead
 from detkit.heads.yolo_v1 import YOLOv1Head
@@ -42,6 +43,8 @@ __all__ = [
     "RegionBranch",
     "RegionNetwork",
     "RegionTrunk",
+    "SSDHead",
+    "SSDliteHead",
     "SVMBoxHead",
     "TwoFullyConnected",
     "YOLOHead",

@@ -9,10 +9,19 @@ from detkit.models.keypoint_rcnn import KeypointRCNN
 from detkit.models.localizer import Localizer
 from detkit.models.mask_rcnn import MaskRCNN
 from detkit.models.overfeat import OverFeat
-from detkit.models.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, SmoothShortestEdge, Stretch
+from detkit.models.preprocess import (
+    CenterCrop,
+    Letterbox,
+    OriginalSize,
+    ShortestEdge,
+    SmoothShortestEdge,
+    Square,
+    Stretch,
+)
 from detkit.models.rcnn import RCNN
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.single_stage import SingleStageDetector
+from detkit.models.ssd import SSD, SSDlite
 from detkit.models.two_stage import TwoStageDetector
 from detkit.models.yolo_v1 import YOLOv1
 from detkit.models.yolo_v2 import YOLOv2
@@ -21,6 +30,7 @@ from detkit.models.yolo_v4 import YOLOv4
 
 __all__ = [
     "RCNN",
+    "SSD",
     "CascadeRCNN",
     "CenterCrop",
     "Classifier",
@@ -37,9 +47,11 @@ __all__ = [
     "RegionMaxPool",
     "RegionStage",
     "RegionWarp",
+    "SSDlite",
     "ShortestEdge",
     "SingleStageDetector",
     "SmoothShortestEdge",
+    "Square",
     "Stretch",
     "TwoStageDetector",
     "YOLOv1",

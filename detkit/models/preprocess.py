@@ -148,6 +148,27 @@ class OriginalSize(ShortestEdge):
         return size[0], size[1]
 
 
+class Square(ShortestEdge):
+    """Resizes images to a square whatever their aspect, as SSD does.
+
+    `Stretch` does the same by darknet's interpolation, this by torch's and torchvision's.
+
+    Args:
+        size: side of the network's input in pixels.
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+    """
+
+    def __init__(
+        self, size: int = 300, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
+        super().__init__(mean=mean, std=std, divisor=1)
+        self.size = size
+
+    def _resized(self, size: Sequence[int]) -> Size:
+        return self.size, self.size
+
+
 class Letterbox(ShortestEdge):
     """Resizes images until they touch two sides of a fixed size, and centres them on gray, as darknet does.
 

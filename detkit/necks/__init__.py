@@ -1,6 +1,7 @@
 """Necks: feature maps in, feature maps out."""
 
 from detkit.necks.drop_block import DropBlock
+from detkit.necks.extra_layers import SSD300_LAYERS, SSD512_LAYERS, ExtraLayers, L2Norm, SeparableExtraLayers
 from detkit.necks.extra_levels import EveryOtherCell, ExtraLevels, StridedConvolutions
 from detkit.necks.fpn import FPN
 from detkit.necks.neck import Neck
@@ -13,11 +14,16 @@ __all__ = [
     "FPN",
     "PAN",
     "SPP",
+    "SSD300_LAYERS",
+    "SSD512_LAYERS",
     "DropBlock",
     "EveryOtherCell",
+    "ExtraLayers",
     "ExtraLevels",
+    "L2Norm",
     "Neck",
     "Passthrough",
+    "SeparableExtraLayers",
     "StridedConvolutions",
     "YOLOv3Neck",
 ]

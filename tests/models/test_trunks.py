@@ -10,8 +10,8 @@ from detkit.backbones.catalogue import FAMILIES, trunk
 from detkit.backbones.classifiers import OWN
 from detkit.errors import InputError
 from detkit.heads import RPN, BoxHead, OverFeatHead, TwoFullyConnected
-from detkit.models import FasterRCNN, Letterbox, OverFeat, ShortestEdge, YOLOv2
-from detkit.necks import FPN, Neck
+from detkit.models import SSD, FasterRCNN, Letterbox, OverFeat, ShortestEdge, Square, YOLOv2
+from detkit.necks import FPN, ExtraLayers, Neck
 from detkit.structures import Target
 
 DARKNETS = {"Darknet53 of detkit": Darknet53, "CSPDarknet53 of detkit": CSPDarknet53}
@@ -64,6 +64,11 @@ def yolo(backbone, size):
     return YOLOv2(backbone, num_classes=2, neck=Coarsest, preprocess=Letterbox((size, size)))
 
 
+def ssd(backbone, size):
+    neck = partial(ExtraLayers, layers=[(16, 24, 3, 2, 1)])
+    return SSD(backbone, num_classes=2, neck=neck, preprocess=Square(size))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_trunk_carries_every_detector(name):
     torch.manual_seed(0)
@@ -71,7 +76,7 @@ def test_a_trunk_carries_every_detector(name):
     size = SIZES.get(name, 64)
     images = [torch.rand(3, size, size) for _ in range(2)]
     targets = [Target(torch.tensor([[10.0, 16, 48, 60]]), torch.tensor([1])), Target.empty()]
-    for build in (faster_rcnn, overfeat, yolo):
+    for build in (faster_rcnn, overfeat, yolo, ssd):
         model = build(backbone, size).train()
         if build is yolo and name in UNPADDED:  # cells are not whole strides: a YOLO says so
             with pytest.raises(InputError, match="multiples of"):

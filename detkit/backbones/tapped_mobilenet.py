@@ -1,0 +1,96 @@
+"""torchvision's MobileNets, seen where SSDlite looks at them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+from timm.layers import freeze_batch_norm_2d
+from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
+
+from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
+from detkit.backbones.torchvision_backbone import create_net
+from detkit.errors import InputError
+
+BatchNorm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+"""Batch norm with the numbers of TensorFlow's SSDlite, which torchvision's has too."""
+
+NormalizedConvolution = partial(Conv2dNormActivation, norm_layer=BatchNorm, activation_layer=nn.ReLU6)
+"""A convolution as SSDlite's own layers have it: with batch norm, then ReLU6."""
+
+
+def initialized(layers: nn.Module) -> nn.Module:
+    """`layers` with the initial weights of TensorFlow's SSDlite: normal, of standard deviation 0.03."""
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=0.03)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return layers
+
+
+class TappedMobileNet(Backbone):
+    """The expanded map of stride 16 and the last map (Sandler 2018, section 6.2; Howard 2019, section 6.3).
+
+        images -> blocks -> expansion of the last block with a stride -+-> its depthwise convolution … end -> map
+                                                                       +-> map
+
+    The block that goes from stride 16 to 32 begins with a 1x1 convolution to several times as many channels. SSDlite's
+    finest map is what comes out of that one; the strides of whole blocks, as of `TorchvisionBackbone`, do not show it.
+
+    Args:
+        name: which of torchvision's MobileNets.
+        weights: nothing for random weights, ``DEFAULT`` for torchvision's best, or the path of a weights file with
+            torchvision's names.
+        reduced_tail: half as many channels in the blocks of stride 32 (Howard 2019, section 6.3), which needs weights
+            trained so; MobileNetV3 only.
+        frozen_stages: blocks with stride up to ``2^frozen_stages`` are not trained; 0 trains all.
+        frozen_batch_norm: use batch norm with its stored statistics, not trained.
+
+    Attributes:
+        load_report: what was loaded from a weights file, or None.
+
+    Raises:
+        InputError: a weights file that does not fit, or a net without a reduced tail.
+    """
+
+    def __init__(
+        self,
+        name: Literal["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"] = "mobilenet_v3_large",
+        weights: str | None = None,
+        reduced_tail: bool = False,
+        frozen_stages: int = 0,
+        frozen_batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        options = {"norm_layer": BatchNorm, "reduced_tail": reduced_tail} if name.startswith("mobilenet_v3") else {}
+        if reduced_tail and not options:
+            raise InputError(f"{name} has no reduced tail: leave reduced_tail out, or choose a MobileNetV3")
+        published = weights == "DEFAULT"
+        create = partial(create_net, name, **options)
+        net = downloaded(name, partial(create, weights="DEFAULT")) if published else create()
+        self.load_report: LoadReport | None = None
+        if weights is not None and not published:
+            self.load_report = load_matching(net, read_state_dict(weights), source=str(weights))
+        blocks = list(net.features)
+        strided = [index for index, block in enumerate(blocks) if index == 0 or getattr(block, "_is_cn", False)]
+        if frozen_stages:
+            end = strided[frozen_stages] if frozen_stages < len(strided) else len(blocks)
+            freeze(parameter for block in blocks[:end] for parameter in block.parameters())
+        tapped = next(blocks[strided[-1]].children())
+        self.stages = nn.ModuleList(
+            [
+                nn.Sequential(*blocks[: strided[-1]], tapped[0]),
+                nn.Sequential(tapped[1:], *blocks[strided[-1] + 1 :]),
+            ]
+        )
+        self.channels, self.strides = [tapped[0].out_channels, blocks[-1].out_channels], [16, 32]
+        if frozen_batch_norm:
+            self.stages = freeze_batch_norm_2d(self.stages)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The maps of strides 16 and 32 of `images` ``(B, 3, H, W)``."""
+        fine = self.stages[0](images)
+        return [fine, self.stages[1](fine)]

@@ -1,0 +1,70 @@
+"""SSD and SSDlite (Liu 2016; Sandler 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from detkit.backbones import Backbone
+from detkit.heads import DenseHead, SSDHead, SSDliteHead
+from detkit.models.preprocess import ShortestEdge, Square
+from detkit.models.single_stage import SingleStageDetector
+from detkit.necks import ExtraLayers, Neck, SeparableExtraLayers
+
+
+class SSD(SingleStageDetector):
+    """Default boxes on maps of many scales, and nothing else (figure 2).
+
+        image -> Square -> trunk -> ExtraLayers -> SSDHead
+
+    ``SSD(DilatedVGG16(), num_classes)`` is SSD300, of 8732 default boxes. SSD512 has another extra map and 24564:
+    ``SSD(DilatedVGG16(), num_classes, partial(ExtraLayers, layers=SSD512_LAYERS), preprocess=Square(512))``. Any other
+    trunk does as well. Parts that build on others are given as callables.
+
+    Args:
+        backbone: the trunk; the paper's is `detkit.backbones.DilatedVGG16`.
+        num_classes: classes without background.
+        neck: called with the trunk's channels and strides.
+        head: called with the neck's channels and strides and the number of classes.
+        preprocess: resizes and normalises; weights of VGG's authors want ``Square(300, mean=(0.48235, 0.45882,
+            0.40784), std=[1 / 255] * 3)``.
+        loss_weights: factor of ``ssd_cls`` and ``ssd_box``; 1 where not named.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        neck: Callable[[list[int], list[int]], Neck] = ExtraLayers,
+        head: Callable[[list[int], list[int], int], DenseHead] = SSDHead,
+        preprocess: ShortestEdge | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        maps = neck(backbone.channels, backbone.strides)
+        super().__init__(
+            num_classes=num_classes,
+            preprocess=preprocess or Square(300),
+            backbone=backbone,
+            neck=maps,
+            head=head(maps.channels, maps.strides, num_classes),
+            loss_weights=loss_weights,
+        )
+
+
+class SSDlite(SSD):
+    """SSD for small devices: its own layers are separable (Sandler 2018, section 6.2).
+
+        image -> Square -> trunk -> SeparableExtraLayers -> SSDliteHead
+
+    Arguments as of `SSD`; the paper's trunk is `detkit.backbones.TappedMobileNet`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        neck: Callable[[list[int], list[int]], Neck] = SeparableExtraLayers,
+        head: Callable[[list[int], list[int], int], DenseHead] = SSDliteHead,
+        preprocess: ShortestEdge | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(backbone, num_classes, neck, head, preprocess or Square(320), loss_weights)

@@ -1,0 +1,104 @@
+"""SSD and SSDlite as detectors: as large as published, on any trunk, as one graph, and what they return."""
+
+from functools import partial
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from detkit.backbones import DilatedVGG16, TappedMobileNet, TimmBackbone, TorchvisionBackbone
+from detkit.models import SSD, Square, SSDlite
+from detkit.necks import SSD512_LAYERS, ExtraLayers
+from detkit.structures import Target
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "boxes"),
+    [
+        (lambda: SSD(DilatedVGG16(), 20), 300, 8732),
+        (lambda: SSD(DilatedVGG16(), 20, partial(ExtraLayers, layers=SSD512_LAYERS)), 512, 24564),
+        (lambda: SSDlite(TappedMobileNet(), 20), 320, 3234),
+    ],
+    ids=["SSD300", "SSD512", "SSDlite320"],
+)
+def test_has_as_many_default_boxes_as_the_papers(make, size, boxes):
+    with torch.device("meta"):
+        raw = make().eval().raw(torch.empty(1, 3, size, size))
+    assert raw.logits.shape == (1, boxes, 21)
+    assert raw.deltas.shape == (1, boxes, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("ssd300_vgg16", lambda: SSD(DilatedVGG16(), 90)),
+        ("ssdlite320_mobilenet_v3_large", lambda: SSDlite(TappedMobileNet(reduced_tail=True), 90)),
+    ],
+)
+def test_has_as_many_parameters_as_the_published_weights(name, make):
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in make().parameters())
+    (weights,) = torchvision.models.get_model_weights(name)
+    assert count == weights.meta["num_params"]
+
+
+SMALL = {
+    "SSD on ResNet": lambda: SSD(TimmBackbone("resnet10t", stages=[3, 4, 5]), 3, preprocess=Square(96)),
+    "SSD on one map": lambda: SSD(TorchvisionBackbone("mobilenet_v3_small", stages=[4]), 3, preprocess=Square(96)),
+    "SSDlite": lambda: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(128)),
+    "SSDlite on ResNet": lambda: SSDlite(TorchvisionBackbone("resnet18", stages=[4, 5]), 3, preprocess=Square(96)),
+}
+
+
+def _images():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(3, 60, 90, generator=generator), torch.rand(3, 50, 40, generator=generator)]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_learns_and_detects_on_any_trunk(name):
+    torch.manual_seed(0)
+    model, images = SMALL[name](), _images()
+    targets = [Target(torch.tensor([[5.0, 6, 40, 50], [50, 20, 88, 60]]), torch.tensor([0, 2])), Target.empty()]
+    losses = model(images, targets)
+    sum(losses.values()).backward()
+    assert losses.keys() == {"ssd_cls", "ssd_box"}
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+    for image, found in zip(images, model.eval()(images), strict=True):
+        assert len(found)
+        assert (found.boxes >= 0).all()
+        assert (found.boxes <= torch.tensor([image.shape[2], image.shape[1]] * 2)).all()
+        assert ((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["SSD on ResNet", "SSDlite"])
+def test_raw_is_one_graph(name):
+    model = SMALL[name]().eval()
+    images = torch.rand(1, 3, model.preprocess.size, model.preprocess.size)
+    expected = model.raw(images)
+    traced = torch.export.export(_Raw(model), (images,)).module()(images)
+    compiled = torch.compile(model.raw, fullgraph=True, backend="eager")(images)
+    for ours, other, again in zip(expected, traced, compiled, strict=True):
+        torch.testing.assert_close(other, ours)
+        torch.testing.assert_close(again, ours)
+
+
+class _Raw(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        return list(self.model.raw(images))
+
+
+def test_loss_weights_count():
+    torch.manual_seed(0)
+    model = SMALL["SSDlite"]().eval()
+    targets = [Target(torch.tensor([[5.0, 6, 40, 50]]), torch.tensor([0])), Target.empty()]
+    before = {name: loss.detach() for name, loss in model(_images(), targets).items()}
+    model.loss_weights = {"ssd_box": 2.0}
+    after = model(_images(), targets)
+    torch.testing.assert_close(after["ssd_box"].detach(), 2 * before["ssd_box"])
+    assert after["ssd_cls"] == before["ssd_cls"]
