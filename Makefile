@@ -12,8 +12,9 @@ install: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
 
+# A file of tests stays in one process, for what its tests share.
 test: $(VENV)/.test-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

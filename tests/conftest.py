@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# Before torch is loaded: each of several processes has one core.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 
