@@ -21,6 +21,7 @@ Colour = tuple[int, int, int]
 
 _CROWD: Colour = (150, 150, 150)
 _MASK_OPACITY = 0.4
+_MOST_TEXT = 1 / 8  # of a picture, in area
 
 
 def draw_detections(
@@ -31,7 +32,8 @@ def draw_detections(
 ) -> np.ndarray:
     """Draw boxes with their class and score, masks and keypoints into a copy of an image.
 
-    A class has the same colour in every picture. Crowd and ignore regions of a `Target` are dashed and grey.
+    A class has the same colour in every picture. Crowd and ignore regions of a `Target` are dashed and grey. Texts that
+    together would hide more than an eighth of the picture are left out.
 
     Args:
         image: uint8 ``(H, W, 3)`` array, or ``(3, H, W)`` tensor, uint8 or float in [0, 1]; RGB.
@@ -221,10 +223,13 @@ def _draw_labels(picture: np.ndarray, corners: np.ndarray, texts: list[str], col
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     pad = max(1, round(font.size / 6))
-    ascent, descent = font.getmetrics()
+    height = sum(font.getmetrics())
+    widths = [math.ceil(draw.textlength(text, font=font)) + 2 * pad for text in texts]
+    if len(texts) > 1 and height * sum(widths) > _MOST_TEXT * canvas.width * canvas.height:
+        return picture
     labels = []
-    for box, text, colour in reversed(list(zip(corners.tolist(), texts, colours, strict=True))):
-        size = math.ceil(draw.textlength(text, font=font)) + 2 * pad, ascent + descent
+    for box, width, text, colour in reversed(list(zip(corners.tolist(), widths, texts, colours, strict=True))):
+        size = width, height
         if size[0] <= canvas.width and 2 * size[1] <= canvas.height:  # else the text would hide the image
             place = _free_place(box, size, canvas.size, [taken for taken, _, _ in labels])
             labels.append((place, text, colour))

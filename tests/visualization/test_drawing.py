@@ -159,3 +159,12 @@ def test_save_comparison(tmp_path, count):
         bgr = class_colour(1)[::-1]
         assert (picture[:, 500:] == bgr).all(axis=2).any()  # detections at the right
         assert not (picture[:, :490] == bgr).all(axis=2).any()
+
+
+def test_of_many_objects_only_the_boxes_are_drawn():
+    boxes = [[x, y, x + 20, y + 20] for x in range(10, 290, 30) for y in range(20, 180, 40)]
+    few, many = (draw_detections(black(), detections(*some), CATEGORIES) for some in (boxes[:1], boxes))
+    text = slice(5, 19), slice(10, 40)
+    assert few[text].any()
+    assert not many[text].any()
+    assert many[20:40, 10].any(axis=1).all()
