@@ -139,6 +139,23 @@ class EdgeCoder:
         return windows + edges.float() * (self.unit * _sides_twice(windows))
 
 
+class DistanceCoder:
+    """Boxes as the distances of a location from their left, top, right and bottom edge (FCOS, eq. 1)."""
+
+    def encode(self, locations: Tensor, boxes: Tensor) -> Tensor:
+        """Distances ``(..., 4)`` of the edges of `boxes` ``(..., 4)`` from `locations` ``(..., 2)``, all in pixels.
+
+        They are positive where the location lies within the box.
+        """
+        locations, boxes = locations.float(), boxes.float()
+        return torch.cat((locations - boxes[..., :2], boxes[..., 2:] - locations), dim=-1)
+
+    def decode(self, locations: Tensor, distances: Tensor) -> Tensor:
+        """Boxes ``(..., 4)`` with edges in `distances` from `locations`: the inverse of `encode`."""
+        locations, distances = locations.float(), distances.float()
+        return torch.cat((locations - distances[..., :2], locations + distances[..., 2:]), dim=-1)
+
+
 def _sides_twice(boxes: Tensor) -> Tensor:
     """(width, height, width, height)."""
     sides = boxes[..., 2:] - boxes[..., :2]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
-from detkit.boxes import MAX_SIZE_DELTA, DeltaCoder, at_least, box_area, clip_boxes, coverage
+from detkit.boxes import MAX_SIZE_DELTA, DeltaCoder, DistanceCoder, at_least, box_area, clip_boxes, coverage
 
 WEIGHTS = [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0), (1.0, 2.0, 3.0, 4.0)]
 SEEDS = [0, 1, 2]
@@ -162,3 +162,20 @@ def test_area_and_least_size():
         broken = torch.tensor([[0.0, 0.0, 9.0, 9.0]])
         broken[0, coordinate] = torch.nan
         assert not at_least(broken, 0)
+
+
+class TestDistanceCoder:
+    def test_distances_are_left_top_right_bottom(self):
+        distances = DistanceCoder().encode(torch.tensor([[10.0, 20.0]]), torch.tensor([[7.0, 15.0, 30.0, 21.0]]))
+        assert distances.tolist() == [[3, 5, 20, 1]]
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_decoding_undoes_encoding(self, seed):
+        boxes = _boxes(50, seed)
+        locations = 500 * torch.rand(50, 2, generator=torch.Generator().manual_seed(seed))
+        coder = DistanceCoder()
+        torch.testing.assert_close(coder.decode(locations, coder.encode(locations, boxes)), boxes)
+
+    def test_is_float32_for_half_precision(self):
+        decoded = DistanceCoder().decode(torch.tensor([[801.0, 3.0]]), torch.full((1, 4), 0.5, dtype=torch.bfloat16))
+        assert decoded.tolist() == [[800.5, 2.5, 801.5, 3.5]]

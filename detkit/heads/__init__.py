@@ -4,6 +4,7 @@ from detkit.heads.box import BoxHead
 from detkit.heads.box_cascade import BoxCascade
 from detkit.heads.classification import ClassificationHead
 from detkit.heads.dense_head import DenseHead
+from detkit.heads.fcos import FCOSHead
 from detkit.heads.image_head import ImageHead
 from detkit.heads.keypoint import KeypointHead
 from detkit.heads.localization import LocalizationHead
@@ -17,6 +18,7 @@ from detkit.heads.region_trunk import (
     RegionTrunk,
     TwoFullyConnected,
 )
+from detkit.heads.retinanet import RetinaNetHead
 from detkit.heads.rpn import RPN
 from detkit.heads.ssd import SSDHead, SSDliteHead
 from detkit.heads.svm_box import SVMBoxHead
@@ -34,6 +36,7 @@ __all__ = [
     "ClassificationHead",
     "ConvolutionsThenFullyConnected",
     "DenseHead",
+    "FCOSHead",
     "ImageHead",
     "InstanceBranch",
     "KeypointHead",
@@ -43,6 +46,7 @@ __all__ = [
     "RegionBranch",
     "RegionNetwork",
     "RegionTrunk",
+    "RetinaNetHead",
     "SSDHead",
     "SSDliteHead",
     "SVMBoxHead",

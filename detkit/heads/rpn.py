@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder, at_least, clip_boxes
 from detkit.errors import InputError
+from detkit.heads.levels import per_place, shared_channels
 from detkit.matching import Matcher, sample_balanced
 from detkit.ops import batched_nms
 from detkit.structures import Target
@@ -77,17 +78,14 @@ class RPN(nn.Module):
         exact_anchors: bool = False,
     ) -> None:
         super().__init__()
-        if len(set(in_channels)) != 1:
-            raise InputError(f"RPN shares one head over all levels, but they have channels {list(in_channels)}")
-        if len(in_channels) != len(strides):
-            raise InputError(f"RPN got levels with channels {list(in_channels)} but with strides {list(strides)}")
+        channels = shared_channels("RPN", in_channels, strides)
         anchor_sizes = anchor_sizes if anchor_sizes is not None else [[8 * stride] for stride in strides]
         if len(anchor_sizes) != len(strides):
             raise InputError(f"RPN has anchor sizes {anchor_sizes} for levels with strides {list(strides)}")
         self.anchor_generator = AnchorGenerator(anchor_sizes, aspect_ratios, strides if exact_anchors else None)
         if len(set(self.anchor_generator.per_location)) != 1:
             raise InputError(f"RPN needs as many anchor sizes on every level, got {anchor_sizes}")
-        channels, anchors = in_channels[0], self.anchor_generator.per_location[0]
+        anchors = self.anchor_generator.per_location[0]
         self.convolutions = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(convolutions))
         self.objectness = nn.Conv2d(channels, anchors, 1)
         self.deltas = nn.Conv2d(channels, anchors * 4, 1)
@@ -116,8 +114,8 @@ class RPN(nn.Module):
         hidden = features
         for convolution in self.convolutions:
             hidden = [F.relu(convolution(x)) for x in hidden]
-        objectness = [_per_anchor(self.objectness(x), 1).squeeze(-1) for x in hidden]
-        deltas = [_per_anchor(self.deltas(x), 4) for x in hidden]
+        objectness = [per_place(self.objectness(x), 1).squeeze(-1) for x in hidden]
+        deltas = [per_place(self.deltas(x), 4) for x in hidden]
         anchors = self.anchor_generator([feature.shape[-2:] for feature in features], padded_size)
         return RPNOutput(objectness, deltas, anchors)
 
@@ -181,13 +179,6 @@ class RPN(nn.Module):
         usable = at_least(boxes, 1e-3) & scores.isfinite() & (scores >= self.score_threshold)
         boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
         return boxes[batched_nms(boxes, scores, levels, self.nms_threshold)[:count]]
-
-
-def _per_anchor(x: Tensor, values: int) -> Tensor:
-    """``(B, A * values, H, W)`` as ``(B, H * W * A, values)``."""
-    batch, channels, height, width = x.shape
-    x = x.view(batch, channels // values, values, height, width)
-    return x.permute(0, 3, 4, 1, 2).reshape(batch, -1, values)
 
 
 def _objectness_loss(logits: Tensor, states: Tensor) -> Tensor:

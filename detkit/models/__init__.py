@@ -5,6 +5,7 @@ from detkit.models.classifier import Classifier
 from detkit.models.detector import Detector
 from detkit.models.fast_rcnn import FastRCNN
 from detkit.models.faster_rcnn import FasterRCNN
+from detkit.models.fcos import FCOS
 from detkit.models.keypoint_rcnn import KeypointRCNN
 from detkit.models.localizer import Localizer
 from detkit.models.mask_rcnn import MaskRCNN
@@ -20,6 +21,7 @@ from detkit.models.preprocess import (
 )
 from detkit.models.rcnn import RCNN
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
+from detkit.models.retinanet import RetinaNet
 from detkit.models.single_stage import SingleStageDetector
 from detkit.models.ssd import SSD, SSDlite
 from detkit.models.two_stage import TwoStageDetector
@@ -29,6 +31,7 @@ from detkit.models.yolo_v3 import YOLOv3
 from detkit.models.yolo_v4 import YOLOv4
 
 __all__ = [
+    "FCOS",
     "RCNN",
     "SSD",
     "CascadeRCNN",
@@ -47,6 +50,7 @@ __all__ = [
     "RegionMaxPool",
     "RegionStage",
     "RegionWarp",
+    "RetinaNet",
     "SSDlite",
     "ShortestEdge",
     "SingleStageDetector",
