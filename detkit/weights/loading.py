@@ -1,13 +1,25 @@
-"""Filling a model with all the tensors of a state dict."""
+"""Filling a model with all the tensors of a state dict that has other names for them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from detkit.errors import InputError
+
+Renames = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
+
+
+def renamed(name: str, renames: Renames) -> str:
+    """`name` with its beginning replaced as the first of `renames`, pairs of a pattern and a replacement, that fits."""
+    for pattern, replacement in renames:
+        name, found = re.subn(f"^{pattern}", replacement, name)
+        if found:
+            break
+    return name
 
 
 def load_all(

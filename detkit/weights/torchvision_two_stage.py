@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -14,7 +13,7 @@ from detkit.errors import InputError
 from detkit.heads import RPN, BoxHead, ConvolutionsThenFullyConnected, KeypointHead, MaskHead
 from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign, ShortestEdge
 from detkit.necks import FPN
-from detkit.weights.loading import counts_batches, load_all, set_batch_norm_epsilon
+from detkit.weights.loading import Renames, counts_batches, load_all, renamed, set_batch_norm_epsilon
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 
@@ -102,9 +101,9 @@ def _builder(name: str, build: Builder) -> Builder:
     """From a state dict with torchvision's names to the detector that `build` makes for it, loaded."""
 
     def loaded(state_dict: Mapping[str, Tensor]) -> Detector:
-        renamed = _renamed(state_dict)
-        model = build(renamed)
-        load_all(model, renamed, f"torchvision's {name}")
+        ours = _renamed(state_dict)
+        model = build(ours)
+        load_all(model, ours, f"torchvision's {name}")
         return model
 
     return loaded
@@ -125,11 +124,11 @@ BUILDERS: dict[str, Builder] = {
 """By torchvision's name: from a state dict of torchvision to the detkit detector with these weights."""
 
 # torchvision 0.13 wrapped single convolutions in one-element sequences; older files have no such ".0".
-_UNWRAPPED = [
+_UNWRAPPED: Renames = [
     (r"backbone\.fpn\.inner_blocks\.(\d+)\.0\.", r"neck.lateral.\1."),
     (r"backbone\.fpn\.layer_blocks\.(\d+)\.0\.", r"neck.output.\1."),
 ]
-_RENAMES = [
+_RENAMES: Renames = [
     (r"backbone\.body\.(\d)", r"backbone.trunk.features.\1"),  # of MobileNet its features alone
     (r"backbone\.body\.", "backbone.trunk."),
     (r"backbone\.fpn\.inner_blocks\.", "neck.lateral."),
@@ -154,15 +153,9 @@ _RENAMES = [
 
 def _renamed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     normalised = "backbone.fpn.inner_blocks.0.1.weight" in state_dict
-    renames = _RENAMES if normalised else _UNWRAPPED + _RENAMES
-    renamed = {}
-    for name, tensor in state_dict.items():
-        for pattern, replacement in renames:
-            name, found = re.subn(f"^{pattern}", replacement, name)
-            if found:
-                break
-        renamed[name] = _reordered(name, tensor)
-    return renamed
+    renames = _RENAMES if normalised else [*_UNWRAPPED, *_RENAMES]
+    ours = {renamed(name, renames): tensor for name, tensor in state_dict.items()}
+    return {name: _reordered(name, tensor) for name, tensor in ours.items()}
 
 
 def _reordered(name: str, tensor: Tensor) -> Tensor:

@@ -11,12 +11,13 @@ from torchvision.ops import FrozenBatchNorm2d
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import Category
-from detkit.weights import torchvision_ssd, torchvision_two_stage
+from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
 from detkit.weights.loading import set_batch_norm_epsilon
 
 BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
     **torchvision_two_stage.BUILDERS,
     **torchvision_ssd.BUILDERS,
+    **torchvision_dense.BUILDERS,
 }
 """Every detector of torchvision that can be had: from its state dict to the detkit detector with these weights."""
 

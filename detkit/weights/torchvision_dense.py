@@ -1,0 +1,124 @@
+"""torchvision's RetinaNet and FCOS as detkit's, weight for weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import Tensor
+
+from detkit.backbones import TorchvisionBackbone
+from detkit.errors import InputError
+from detkit.heads import FCOSHead, RetinaNetHead
+from detkit.models import FCOS, Detector, RetinaNet
+from detkit.necks import FPN, StridedConvolutions
+from detkit.weights.loading import Renames, counts_batches, load_all, renamed
+
+Builder = Callable[[Mapping[str, Tensor]], Detector]
+
+# torchvision cuts 32 * 2^(1/3) and the like to whole numbers.
+_ANCHOR_SIZES = [[int(size * 2 ** (third / 3)) for third in range(3)] for size in (32, 64, 128, 256, 512)]
+_ANCHORS = 9  # of three sizes and three shapes
+_PYRAMID = partial(FPN, extra_levels=StridedConvolutions)
+_PYRAMID_ON_C5 = partial(FPN, extra_levels=partial(StridedConvolutions, from_trunk=True))
+_RETINANET_HEAD = partial(RetinaNetHead, anchor_sizes=_ANCHOR_SIZES, detections=300, background_logit=True)
+
+
+def _retinanet_resnet50_fpn(state_dict: Mapping[str, Tensor]) -> RetinaNet:
+    head = partial(_RETINANET_HEAD, box_loss="l1")
+    return RetinaNet(_resnet50(state_dict), _num_classes(state_dict, _ANCHORS), _PYRAMID, head)
+
+
+def _retinanet_resnet50_fpn_v2(state_dict: Mapping[str, Tensor]) -> RetinaNet:
+    head = partial(_RETINANET_HEAD, box_loss="giou", group_norm=True)
+    return RetinaNet(_resnet50(state_dict), _num_classes(state_dict, _ANCHORS), _PYRAMID_ON_C5, head)
+
+
+def _fcos_resnet50_fpn(state_dict: Mapping[str, Tensor]) -> FCOS:
+    head = partial(FCOSHead, location_offset=0.0, background_logit=True)
+    return FCOS(_resnet50(state_dict), _num_classes(state_dict, 1), _PYRAMID, head)
+
+
+def _resnet50(state_dict: Mapping[str, Tensor]) -> TorchvisionBackbone:
+    return TorchvisionBackbone("resnet50", stages=[3, 4, 5], frozen_batch_norm=not counts_batches(state_dict))
+
+
+def _num_classes(state_dict: Mapping[str, Tensor], anchors: int) -> int:
+    if "head.classes.bias" not in state_dict:
+        raise InputError("no head.classification_head.cls_logits.bias in the state dict: no RetinaNet, no FCOS")
+    return len(state_dict["head.classes.bias"]) // anchors - 1
+
+
+def _builder(name: str, build: Builder, renames: Renames, anchors: int) -> Builder:
+    """From a state dict with torchvision's names to the detector that `build` makes for it, loaded."""
+
+    def loaded(state_dict: Mapping[str, Tensor]) -> Detector:
+        ours = {renamed(theirs, renames): tensor for theirs, tensor in state_dict.items()}
+        for ending in ("weight", "bias"):
+            if (logits := ours.get(f"head.classes.{ending}")) is not None:
+                ours[f"head.classes.{ending}"] = _background_last(logits, anchors)
+        model = build(ours)
+        load_all(model, _with_biases(ours), f"torchvision's {name}")
+        return model
+
+    return loaded
+
+
+def _background_last(logits: Tensor, anchors: int) -> Tensor:
+    if len(logits) % anchors:
+        raise InputError(
+            f"head.classification_head.cls_logits has {len(logits)} outputs for {anchors} anchors in a cell"
+        )
+    return logits.unflatten(0, (anchors, -1)).roll(-1, dims=1).flatten(0, 1)
+
+
+def _with_biases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """With zeros for biases where torchvision has none before a normalisation."""
+    zeros = {
+        name.replace(".0.weight", ".0.bias"): tensor.new_zeros(len(tensor))
+        for name, tensor in state_dict.items()
+        if "_tower." in name and name.endswith(".0.weight")
+    }
+    return {**zeros, **state_dict}
+
+
+# torchvision 0.13 wrapped single convolutions in one-element sequences; older files have no such ".0".
+_OF_BOTH: Renames = (
+    (r"backbone\.body\.", "backbone.trunk."),
+    (r"backbone\.fpn\.inner_blocks\.(\d+)(?:\.0)?\.", r"neck.lateral.\1."),
+    (r"backbone\.fpn\.layer_blocks\.(\d+)(?:\.0)?\.", r"neck.output.\1."),
+    (r"backbone\.fpn\.extra_blocks\.", "neck.extra_levels."),
+    (r"head\.classification_head\.cls_logits\.", "head.classes."),
+)
+_OF_RETINANET: Renames = (
+    *_OF_BOTH,
+    (r"head\.regression_head\.bbox_reg\.", "head.deltas."),
+    (r"head\.classification_head\.conv\.(\d+\.\d+\.)", r"head.class_tower.\1"),
+    (r"head\.regression_head\.conv\.(\d+\.\d+\.)", r"head.box_tower.\1"),
+    # Until 0.12 every other module was a ReLU.
+    (r"head\.classification_head\.conv\.(\d+)\.", lambda found: f"head.class_tower.{int(found[1]) // 2}.0."),
+    (r"head\.regression_head\.conv\.(\d+)\.", lambda found: f"head.box_tower.{int(found[1]) // 2}.0."),
+)
+_OF_FCOS: Renames = (
+    *_OF_BOTH,
+    (r"head\.regression_head\.bbox_reg\.", "head.distances."),
+    (r"head\.regression_head\.bbox_ctrness\.", "head.centerness."),
+    # Convolution, normalisation and ReLU in turn.
+    (r"head\.classification_head\.conv\.(\d+)\.", lambda found: f"head.class_tower.{_of_three(int(found[1]))}."),
+    (r"head\.regression_head\.conv\.(\d+)\.", lambda found: f"head.box_tower.{_of_three(int(found[1]))}."),
+)
+
+
+def _of_three(position: int) -> str:
+    return f"{position // 3}.{position % 3}"
+
+
+BUILDERS: dict[str, Builder] = {
+    name: _builder(name, build, renames, anchors)
+    for name, build, renames, anchors in (
+        ("retinanet_resnet50_fpn", _retinanet_resnet50_fpn, _OF_RETINANET, _ANCHORS),
+        ("retinanet_resnet50_fpn_v2", _retinanet_resnet50_fpn_v2, _OF_RETINANET, _ANCHORS),
+        ("fcos_resnet50_fpn", _fcos_resnet50_fpn, _OF_FCOS, 1),
+    )
+}
+"""By torchvision's name: from a state dict of torchvision to the detkit detector with these weights."""
