@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 from picture_files import noise, write_image
+from torch.utils._pytree import tree_leaves
+from torchvision.models import resnet50
+from torchvision.models._api import WeightsEnum
 
 from detkit.data import ShapesOptions, draw_shapes
 from detkit.engine.command import command_parser, parse
@@ -20,6 +23,8 @@ RECIPES = [
     ("mask_rcnn_shapes", "segm", SHORT_EDGE),
     ("keypoint_rcnn_shapes", "keypoints", SHORT_EDGE),
     ("overfeat_shapes", "bbox", SHORT_EDGE),
+    ("retinanet_shapes", "bbox", SHORT_EDGE),
+    ("fcos_shapes", "bbox", SHORT_EDGE),
     ("yolo_v2_shapes", "bbox", CANVAS),
     ("yolo_v3_shapes", "bbox", CANVAS),
     ("yolo_v4_shapes", "bbox", CANVAS),
@@ -138,10 +143,20 @@ def test_imagenets_recipes_can_be_built(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["yolo_v1_voc07", "yolo_v2_voc07", "yolo_v3_coco", "yolo_v3_tiny_coco", "yolo_v4_coco"]
+    "name",
+    [
+        "yolo_v1_voc07",
+        "yolo_v2_voc07",
+        "yolo_v3_coco",
+        "yolo_v3_tiny_coco",
+        "yolo_v4_coco",
+        "retinanet_resnet50_fpn_coco",
+        "fcos_resnet50_fpn_coco",
+    ],
 )
-def test_a_papers_recipe_can_be_built(name, eight_pictures):
-    """On the meta device, where large models cost nothing."""
+def test_a_papers_recipe_can_be_built(name, eight_pictures, monkeypatch):
+    """On the meta device, where large models cost nothing, and without a download."""
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **options: resnet50().state_dict())
     parser = command_parser("train", "", "")
     add_arguments(parser)
     with torch.device("meta"):
@@ -150,7 +165,8 @@ def test_a_papers_recipe_can_be_built(name, eight_pictures):
         )
     assert built.model.num_classes == 5
     side = 448 if "v1" in name else 320
-    assert all(x.is_meta for x in built.model.raw(torch.empty(2, 3, side, side, device="meta")))
+    raw = built.model.raw(torch.empty(2, 3, side, side, device="meta"))
+    assert all(x.is_meta for x in tree_leaves(raw))
     assert isinstance(built.schedule, Schedule)
 
 
