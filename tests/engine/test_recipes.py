@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from picture_files import noise, write_image
 from torch.utils._pytree import tree_leaves
 from torchvision.models import resnet50
@@ -28,6 +29,7 @@ RECIPES = [
     ("yolo_v2_shapes", "bbox", CANVAS),
     ("yolo_v3_shapes", "bbox", CANVAS),
     ("yolo_v4_shapes", "bbox", CANVAS),
+    ("ssd_shapes", "bbox", {"model.preprocess.init_args.size": 112}),
 ]
 
 
@@ -180,3 +182,35 @@ def test_data_without_what_the_model_learns_is_an_error(
     assert status == 2
     assert f"learns {kind}" in said
     assert f"data.with_{kind}" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "boxes"),
+    [
+        ("ssd300_voc07", 300, 8732),
+        ("ssd300_coco", 300, 8732),
+        ("ssd512_coco", 512, 24564),
+        ("ssdlite_mobilenet_v3_coco", 320, 3234),
+    ],
+)
+def test_ssds_papers_recipes_can_be_built(name, side, boxes, eight_pictures, tmp_path):
+    """Without the weights that they download; and their augmentation gives pictures of all sizes, and objects."""
+    recipe = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    recipe["model"]["init_args"]["backbone"]["init_args"]["weights"] = None
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    parser = command_parser("train", "", "")
+    add_arguments(parser)
+    argv = ["--config", str(tmp_path / "recipe.yaml"), f"--data.root={eight_pictures}"]
+    with torch.device("meta"):
+        built = parser.instantiate(parse(parser, argv))
+    assert built.model.raw(torch.empty(2, 3, side, side, device="meta")).logits.shape == (2, boxes, 6)
+    assert built.model.preprocess.size == side
+    assert isinstance(built.schedule, Schedule)
+    sizes, objects = set(), 0
+    for seed, (image, target) in enumerate(built.data.train_dataset):
+        pixels = image.permute(1, 2, 0).numpy()
+        varied, moved = built.data.augmentation(pixels, target, np.random.default_rng(seed))
+        sizes.add(varied.shape)
+        objects += len(moved)
+    assert len(sizes) > 2
+    assert objects
