@@ -24,6 +24,7 @@ from torch import Tensor
 
 import detkit
 from detkit.engine.building import build
+from detkit.engine.explain import explain
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import UNUSED_LABEL, Category
@@ -191,9 +192,8 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
         _check_trusted(config.as_dict()["model"], trust, path)
         return build(parser, config).model
     except ArgumentError as error:
-        raise InputError(
-            f"{path} describes a model that detkit {detkit.__version__} cannot build: {' '.join(str(error).split())}"
-        ) from error
+        reason = explain(error, parser, ["--config", str(path)])
+        raise InputError(f"detkit {detkit.__version__} cannot build the model of {reason}") from error
 
 
 def inference_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -146,7 +146,9 @@ def test_an_option_that_its_class_does_not_have(saved):
     content = read_checkpoint(path)
     content["detkit"]["model"]["init_args"]["depth"] = 3
     write_checkpoint(content, path)
-    with pytest.raises(InputError, match=r"cannot build.*depth"):
+    with pytest.raises(
+        InputError, match=rf"cannot build the model of {path}: model \(TinyDetector\) has no option depth"
+    ):
         detkit.load(path, trust=["tiny_detector"])
 
 
