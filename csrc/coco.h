@@ -15,14 +15,23 @@
 //   and what is compared:
 //     boxes, object_boxes            (D, 4), (G, 4) double, x y width height
 //     strings, offsets, sizes        (bytes,) uint8, (D + 1,) int64, (D, 2) int64 height, width: compressed run lengths
+//     pixels, boxes                  (D,), (D, 4) double, as measured below; pixels NaN for a mask with empty runs
 //     object_strings …               the same for the objects
 //     keypoints, object_keypoints    (D, J, 3), (G, J, 3) double; sigmas (J,) double; object_boxes as above
 //   results
 //     order               (M,)    int64, the detections that are looked at, by category, by image, best first
 //     matched, ignored    (A, M)  int32; bit t: whether it found an object at threshold t, whether it counts for nothing
 //
-// coco_measure_masks: the pixels (N,) of masks given by strings, offsets and sizes, and the boxes (N, 4) x y width height
-// around them; double.
+// coco_measure_masks: the pixels (N,) of masks given by strings, offsets and sizes, the boxes (N, 4) x y width height
+// around them, double, and whether a run after the first is of length 0, bool (N,), as no encoder writes it.
+//
+// coco_fill_masks: masks as files have them, polygons or strings, all as strings and offsets.
+//
+//   corners               (2P,)    double, x y of each corner of all polygons
+//   polygons              (Q + 1,) int64, where each polygon begins among the corners
+//   objects               (N + 1,) int64, where the polygons of each object begin
+//   characters, strings   (bytes,) uint8, (N + 1,) int64: the strings of all objects, empty for those with polygons
+//   sizes                 (N, 2)   int64, height and width
 //
 // coco_accumulate: precision, recall and score where a recall is reached.
 //

@@ -49,11 +49,14 @@ STABLE_TORCH_LIBRARY(detkit, m) {
   const std::string matches = ") -> (Tensor, Tensor, Tensor)";
   m.def(("coco_match_boxes" + match + "Tensor boxes, Tensor object_boxes" + matches).c_str());
   m.def(("coco_match_masks" + match +
-         "Tensor strings, Tensor offsets, Tensor sizes, Tensor object_strings, Tensor object_offsets, "
-         "Tensor object_sizes" +
+         "Tensor strings, Tensor offsets, Tensor sizes, Tensor pixels, Tensor boxes, Tensor object_strings, "
+         "Tensor object_offsets, Tensor object_sizes, Tensor object_pixels, Tensor object_boxes" +
          matches)
             .c_str());
-  m.def("coco_measure_masks(Tensor strings, Tensor offsets, Tensor sizes) -> (Tensor, Tensor)");
+  m.def("coco_measure_masks(Tensor strings, Tensor offsets, Tensor sizes) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "coco_fill_masks(Tensor corners, Tensor polygons, Tensor objects, Tensor characters, Tensor strings, "
+      "Tensor sizes) -> (Tensor, Tensor)");
   m.def(("coco_match_keypoints" + match +
          "Tensor keypoints, Tensor object_keypoints, Tensor object_boxes, Tensor sigmas" + matches)
             .c_str());
@@ -61,6 +64,8 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "coco_accumulate(Tensor scores, Tensor images, Tensor categories, Tensor order, Tensor matched, "
       "Tensor ignored, Tensor objects, Tensor recall_thresholds, int[] max_detections, int threshold_count, "
       "Tensor? image_weights) -> (Tensor, Tensor, Tensor)");
+
+  m.def("read_json_columns(Tensor text, str[] lists, str[] keys, str[] kinds) -> Tensor[]");
 
   m.def(
       "roi_pool(Tensor features, Tensor rois, float spatial_scale, int height, int width, bool channels_last) "

@@ -9,7 +9,7 @@
 #include <limits>
 #include <optional>
 #include <tuple>
-#include <utility>
+#include <vector>
 
 namespace detkit::coco {
 namespace {
@@ -17,52 +17,66 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// A detection, with its bits for one area range.
+// A detection of a category: its place in the order, and its rank among those of its image.
+struct Ranked {
+  int64_t place, rank;
+  double score, weight;
+};
+
+// A detection that counts at one threshold at least, with its bits for one area range.
 struct Entry {
+  int64_t rank;
   double score, weight;
   int32_t matched, ignored;
 };
 
-// The detections of a category, best first, that count at one threshold at least.
-struct Entries {
-  std::vector<Entry> counting;
-  double best_score;  // of all detections, those that never count too; 0 without any
-};
-
-// A detection of a category: its place in the order, and its rank among those of its image.
-struct Ranked {
-  int64_t place, rank;
-};
-
-// What is read at the detections that find an object.
+// What is read at the detections that find an object, at one threshold.
 struct Curve {
   std::vector<double> precision, recall, score;
+  double right, wrong;  // so far; of the wrong ones only those that are not wrong at every threshold
 
   void clear() {
     for (auto* column : {&precision, &recall, &score}) column->clear();
+    right = wrong = 0;
   }
 
-  // The detections at one threshold; returns the recall that all of them reach.
-  double draw(const std::vector<Entry>& entries, int64_t threshold, double objects) {
-    clear();
-    double right = 0, wrong = 0;
-    for (const Entry& entry : entries) {
-      if (entry.ignored >> threshold & 1) continue;
-      if (entry.matched >> threshold & 1) {
-        right += entry.weight;
-        precision.push_back(right / (wrong + right + std::numeric_limits<double>::epsilon()));
-        recall.push_back(right / objects);
-        score.push_back(entry.score);
-      } else {
-        wrong += entry.weight;
-      }
-    }
+  void add_right(const Entry& entry, double always_wrong, double objects) {
+    right += entry.weight;
+    precision.push_back(right / ((always_wrong + wrong) + right + std::numeric_limits<double>::epsilon()));
+    recall.push_back(right / objects);
+    score.push_back(entry.score);
+  }
+
+  // The best precision at a recall or a greater one.
+  void smooth() {
     for (int64_t i = static_cast<int64_t>(precision.size()) - 2; i >= 0; --i) {
       precision[i] = std::max(precision[i], precision[i + 1]);
     }
-    return right / objects;
   }
 };
+
+// The curves at all thresholds, in one pass over the best `limit` detections of each image: most of them are wrong
+// everywhere.
+void draw(const std::vector<Entry>& entries, int64_t limit, double objects, std::vector<Curve>& curves) {
+  for (Curve& curve : curves) curve.clear();
+  double always_wrong = 0;
+  for (const Entry& entry : entries) {
+    if (entry.rank >= limit) continue;
+    if ((entry.matched | entry.ignored) == 0) {
+      always_wrong += entry.weight;
+      continue;
+    }
+    for (size_t t = 0; t < curves.size(); ++t) {
+      if (entry.ignored >> t & 1) continue;
+      if (entry.matched >> t & 1) {
+        curves[t].add_right(entry, always_wrong, objects);
+      } else {
+        curves[t].wrong += entry.weight;
+      }
+    }
+  }
+  for (Curve& curve : curves) curve.smooth();
+}
 
 struct Accumulator {
   Tensor scores, images, categories, order, matched, ignored, objects, recall_thresholds;
@@ -75,58 +89,58 @@ struct Accumulator {
   int64_t area_count() const { return objects.size(0); }
   int64_t limit_count() const { return max_detections.size(); }
 
-  // A category from order[begin .. end - 1]: its detections of all images, best first.
+  // A category from order[begin .. end - 1]: its detections of all images, best first. Images that count for nothing
+  // are not there.
   std::vector<Ranked> ranked(int64_t begin, int64_t end) const {
     const int64_t *detection = order.const_data_ptr<int64_t>(), *image = images.const_data_ptr<int64_t>();
     const double* score_data = scores.const_data_ptr<double>();
+    const double* weights = image_weights ? image_weights->const_data_ptr<double>() : nullptr;
     std::vector<Ranked> result;
     for (int64_t place = begin, first = begin; place < end; ++place) {
-      if (image[detection[place]] != image[detection[first]]) first = place;
-      result.push_back({place, place - first});
+      int64_t own_image = image[detection[place]];
+      if (own_image != image[detection[first]]) first = place;
+      double weight = weights ? weights[own_image] : 1.0;
+      if (weight != 0) result.push_back({place, place - first, score_data[detection[place]], weight});
     }
-    std::stable_sort(result.begin(), result.end(), [&](const Ranked& a, const Ranked& b) {
-      return score_data[detection[a.place]] > score_data[detection[b.place]];
-    });
+    std::stable_sort(
+        result.begin(), result.end(), [](const Ranked& a, const Ranked& b) { return a.score > b.score; });
     return result;
   }
 
-  void gather(const std::vector<Ranked>& detections, int64_t area, int64_t limit, Entries& entries) const {
-    const int64_t *detection = order.const_data_ptr<int64_t>(), *image = images.const_data_ptr<int64_t>();
-    const double* score_data = scores.const_data_ptr<double>();
-    const double* weights = image_weights ? image_weights->const_data_ptr<double>() : nullptr;
+  void gather(const std::vector<Ranked>& detections, int64_t area, std::vector<Entry>& entries) const {
     const int32_t* matched_data = matched.const_data_ptr<int32_t>() + area * order.size(0);
     const int32_t* ignored_data = ignored.const_data_ptr<int32_t>() + area * order.size(0);
     const int32_t always = static_cast<int32_t>((int64_t(1) << threshold_count) - 1);
-    entries.counting.clear();
-    entries.best_score = 0;
-    bool is_first = true;
+    entries.clear();
     for (const Ranked& one : detections) {
-      int64_t index = detection[one.place];
-      double weight = weights ? weights[image[index]] : 1.0;
-      if (one.rank >= limit || weight == 0) continue;
-      if (std::exchange(is_first, false)) entries.best_score = score_data[index];
-      if (ignored_data[one.place] == always) continue;
-      entries.counting.push_back({score_data[index], weight, matched_data[one.place], ignored_data[one.place]});
+      int32_t own_ignored = ignored_data[one.place];
+      if (own_ignored != always) {
+        entries.push_back({one.rank, one.score, one.weight, matched_data[one.place], own_ignored});
+      }
     }
   }
 
-  void fill(int64_t category, int64_t area, int64_t limit, const Entries& entries, Curve& curve) {
+  // `best_score` is that of all detections, those that never count too.
+  void fill(
+      int64_t category, int64_t area, int64_t limit, const std::vector<Entry>& entries, double best_score,
+      std::vector<Curve>& curves) {
     double count = objects.const_data_ptr<double>()[area * category_count() + category];
     if (count == 0) return;
+    draw(entries, max_detections[limit], count, curves);
     const double* wanted = recall_thresholds.const_data_ptr<double>();
     int64_t recalls = recall_thresholds.size(0);
     int64_t row = ((category * area_count() + area) * limit_count() + limit) * threshold_count;
-    for (int64_t t = 0; t < threshold_count; ++t, ++row) {
+    for (const Curve& curve : curves) {
       double* precision_row = precision.mutable_data_ptr<double>() + row * recalls;
       double* score_row = score.mutable_data_ptr<double>() + row * recalls;
-      recall.mutable_data_ptr<double>()[row] = curve.draw(entries.counting, t, count);
+      recall.mutable_data_ptr<double>()[row++] = curve.right / count;
       size_t at = 0;
       for (int64_t r = 0; r < recalls; ++r) {
         while (at < curve.recall.size() && curve.recall[at] < wanted[r]) ++at;
         bool is_reached = at < curve.recall.size();
         precision_row[r] = is_reached ? curve.precision[at] : 0;
         // No recall at all is reached by the very first detection, whatever it found.
-        score_row[r] = wanted[r] <= 0 ? entries.best_score : is_reached ? curve.score[at] : 0;
+        score_row[r] = wanted[r] <= 0 ? best_score : is_reached ? curve.score[at] : 0;
       }
     }
   }
@@ -171,14 +185,16 @@ std::tuple<Tensor, Tensor, Tensor> accumulate(
       filled(objects, {category_count, area_count, limits, threshold_count, recalls})};
   std::vector<int64_t> bounds = category_bounds(accumulator.categories, accumulator.order, category_count);
   torch::stable::parallel_for(0, category_count, 1, [&](int64_t first, int64_t last) {
-    Entries entries;
-    Curve curve;
+    std::vector<Entry> entries;
+    std::vector<Curve> curves(threshold_count);
     for (int64_t category = first; category < last; ++category) {
       std::vector<Ranked> detections = accumulator.ranked(bounds[category], bounds[category + 1]);
+      // The best of all is the best of its image, and so there whatever the limit.
+      double best_score = detections.empty() ? 0 : detections[0].score;
       for (int64_t area = 0; area < area_count; ++area) {
+        accumulator.gather(detections, area, entries);
         for (int64_t limit = 0; limit < limits; ++limit) {
-          accumulator.gather(detections, area, max_detections[limit], entries);
-          accumulator.fill(category, area, limit, entries, curve);
+          accumulator.fill(category, area, limit, entries, best_score, curves);
         }
       }
     }

@@ -13,6 +13,9 @@
 #include <tuple>
 #include <vector>
 
+#include "../mask_overlap.h"
+#include "../polygon.h"
+#include "../rle_string.h"
 #include "memory.h"
 #include "run_lists.h"
 
@@ -24,16 +27,6 @@ using torch::stable::Tensor;
 
 // So many runs are worth a thread.
 constexpr int64_t runs_per_task = 1 << 14;
-
-// Where each of the items begins among `size` others, and where the last ends.
-const int64_t* checked_offsets(const char* name, const Tensor& offsets, int64_t size) {
-  const int64_t* data = offsets.const_data_ptr<int64_t>();
-  int64_t count = offsets.numel();
-  STD_TORCH_CHECK(
-      count > 0 && data[0] == 0 && data[count - 1] == size && std::is_sorted(data, data + count), name,
-      " must begin with 0, not fall, and end with ", size);
-  return data;
-}
 
 // Masks whose runs are checked to be runs; those that are of a size also to fill it.
 class PackedMasks {
@@ -145,7 +138,7 @@ std::tuple<Tensor, Tensor> runs_to_strings(Tensor counts, Tensor offsets) {
   torch::stable::parallel_for(
       0, masks.size(), masks_per_task(masks.size(), masks.run_count(), runs_per_task),
       [&](int64_t first, int64_t last) {
-        for (int64_t i = first; i < last; ++i) compress(masks[i], strings[i]);
+        for (int64_t i = first; i < last; ++i) compress(masks[i].runs, masks[i].count, strings[i]);
       });
   return pack(counts, strings, ScalarType::Byte);
 }
@@ -179,13 +172,8 @@ std::tuple<Tensor, Tensor> polygons_to_runs(
   int64_t per_task = masks_per_task(object_count, corner_count, runs_per_task);
   return make_runs(coordinates, "object", object_count, per_task, [&](int64_t i, std::vector<uint32_t>& runs) {
     uint32_t height = static_cast<uint32_t>(size_data[2 * i]), width = static_cast<uint32_t>(size_data[2 * i + 1]);
-    std::vector<RunLengths> parts;
-    for (int64_t polygon = polygon_begins[i]; polygon < polygon_begins[i + 1]; ++polygon) {
-      int64_t begin = corner_begins[polygon], end = corner_begins[polygon + 1];
-      parts.push_back(fill_polygon(corners + 2 * begin, end - begin, height, width));
-    }
-    if (parts.empty()) throw std::invalid_argument("it has no polygon");
-    runs = unite(parts).runs;
+    int64_t first = polygon_begins[i], polygon_count = polygon_begins[i + 1] - first;
+    runs = ObjectFiller().fill(corners, corner_begins + first, polygon_count, height, width);
   });
 }
 

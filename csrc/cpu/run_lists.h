@@ -23,6 +23,16 @@ inline int64_t masks_per_task(int64_t masks, int64_t size, int64_t size_per_task
   return std::max<int64_t>(1, masks * size_per_task / std::max<int64_t>(1, size));
 }
 
+// Where each of the items begins among `size` others, and where the last ends.
+inline const int64_t* checked_offsets(const char* name, const torch::stable::Tensor& offsets, int64_t size) {
+  const int64_t* data = offsets.const_data_ptr<int64_t>();
+  int64_t count = offsets.numel();
+  STD_TORCH_CHECK(
+      count > 0 && data[0] == 0 && data[count - 1] == size && std::is_sorted(data, data + count), name,
+      " must begin with 0, not fall, and end with ", size);
+  return data;
+}
+
 // Items of several numbers each, which threads have made, one after another in one tensor; and where each begins.
 template <typename Items>
 std::tuple<torch::stable::Tensor, torch::stable::Tensor> pack(

@@ -34,9 +34,10 @@ from detkit.evaluation import (
     image_table,
     write_confusion,
 )
+from detkit.evaluation.annotations_file import read_ground_truth
 from detkit.evaluation.detections_file import evaluate_detections_file, read_detections
 from detkit.evaluation.evaluation import Backend
-from detkit.evaluation.ground_truth import IouType, read_ground_truth
+from detkit.evaluation.ground_truth import IouType
 from detkit.evaluation.report import (
     coco_table,
     error_table,

@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.evaluation.annotations_file import read_ground_truth
 from detkit.evaluation.evaluation import check_sigmas, sigmas_of
-from detkit.evaluation.ground_truth import GroundTruth, IouType, plain_id, read_ground_truth
+from detkit.evaluation.ground_truth import GroundTruth, IouType, plain_id
 from detkit.evaluation.packed import Found, Masks
 from detkit.ops import masks_to_rle
 from detkit.structures import UNUSED_LABEL, Category, Detections

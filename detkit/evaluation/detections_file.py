@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,10 @@ import numpy as np
 
 from detkit.errors import InputError
 from detkit.evaluation import well_formed
+from detkit.evaluation.annotations_file import read_ground_truth
+from detkit.evaluation.coco_json import are_finite_numbers, read_json, to_rle
 from detkit.evaluation.evaluation import Backend, CocoEvaluation, check_choices, check_sigmas, evaluate, sigmas_of
-from detkit.evaluation.ground_truth import (
-    GroundTruth,
-    IouType,
-    are_finite_numbers,
-    read_ground_truth,
-    read_json,
-    to_rle,
-)
+from detkit.evaluation.ground_truth import GroundTruth, IouType
 from detkit.evaluation.packed import Found, Masks
 
 
@@ -78,52 +72,15 @@ def read_detections(
     """
     joints = len(sigmas_of(keypoint_sigmas)) if iou_type == "keypoints" else None
     if not isinstance(detections, list):
-        results = well_formed.read_results(Path(detections), iou_type)
-        fast = _of_well_formed(results, ground_truth, iou_type, joints) if results else None
-        if fast is not None:
-            return fast
+        quickly = well_formed.read_results(Path(detections), ground_truth, iou_type, joints)
+        if quickly is not None:
+            return quickly
     source, entries = ("detections", detections) if isinstance(detections, list) else _read(Path(detections))
     shapes = _needed_shapes(entries[0] if entries else None, iou_type)
     checked = [
         _checked(entry, shapes, ground_truth, joints, f"{source}: entry {index}") for index, entry in enumerate(entries)
     ]
     return _packed(checked, shapes, joints)
-
-
-def _of_well_formed(results: list, ground_truth: GroundTruth, iou_type: IouType, joints: int | None) -> Found | None:
-    """The entries of a file in which each has the same shapes; None where the slow reader may find something wrong."""
-    numbers, positions = ground_truth.image_numbers, ground_truth.category_positions
-    with_boxes = results[0].bbox is not None
-    try:
-        images = well_formed.column(results, lambda one: numbers[one.image_id], np.int64)
-        categories = well_formed.column(results, lambda one: positions[one.category_id], np.int64)
-        boxes = well_formed.table(results, attrgetter("bbox"), 4) if with_boxes else None
-        masks = _well_formed_masks(results, images, ground_truth) if iou_type == "segm" else None
-        keypoints = None
-        if iou_type == "keypoints":
-            if any(len(one.keypoints) != 3 * joints for one in results):
-                return None
-            keypoints = well_formed.table(results, attrgetter("keypoints"), 3 * joints).reshape(-1, joints, 3)
-    except (KeyError, TypeError, ValueError):
-        return None
-    if not with_boxes and any(one.bbox is not None for one in results):
-        return None
-    scores = well_formed.column(results, attrgetter("score"), np.float64)
-    try:
-        if with_boxes and masks is not None:
-            masks.measures()  # reads them
-        return Found.measured(images, categories, scores, boxes, masks, keypoints)
-    except RuntimeError:
-        return None
-
-
-def _well_formed_masks(results: list[well_formed.MaskResult], images: np.ndarray, ground_truth: GroundTruth) -> Masks:
-    """The masks, if all are compressed and of the size of their `images`; else a ValueError or TypeError."""
-    sizes = well_formed.table(results, attrgetter("segmentation.size"), 2, np.int64)
-    of_images = np.array([ground_truth.image_sizes.get(one, (-1, -1)) for one in ground_truth.image_ids])
-    if not np.array_equal(sizes, of_images[images]):
-        raise ValueError
-    return Masks.of_strings([one.segmentation.counts for one in results], sizes)
 
 
 def _packed(checked: list[dict[str, Any]], shapes: tuple[str, ...], joints: int | None) -> Found:

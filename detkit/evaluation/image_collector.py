@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.evaluation.ground_truth import plain_id, read_json
+from detkit.evaluation.coco_json import read_json
+from detkit.evaluation.ground_truth import plain_id
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE
 from detkit.structures import UNUSED_LABEL, Category, Classification, Detections
 

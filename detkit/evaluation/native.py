@@ -96,5 +96,8 @@ def objects_to_find(
     return counts
 
 
-def _mask_tensors(masks: Masks) -> tuple[Tensor, Tensor, Tensor]:
-    return from_numpy(masks.strings), from_numpy(masks.offsets), from_numpy(masks.sizes)
+def _mask_tensors(masks: Masks) -> tuple[Tensor, ...]:
+    measures = masks.measures
+    # Of a mask with empty runs, the pixels do not tell how much it overlaps at most.
+    pixels = np.where(measures.have_empty_runs, np.nan, measures.areas)
+    return tuple(map(from_numpy, (masks.strings, masks.offsets, masks.sizes, pixels, measures.boxes)))

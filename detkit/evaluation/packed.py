@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,44 @@ import torch
 from pycocotools import mask as rle_masks
 
 from detkit.ops import backend as ops_backend
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """N rows of different lengths, end to end.
+
+    Args:
+        values: ``(V,)`` of all rows.
+        offsets: int64 ``(N + 1,)`` where each row begins in `values`.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 ``(N,)``."""
+        return np.diff(self.offsets)
+
+    def table(self, width: int) -> np.ndarray:
+        """``(N, width)`` of rows that are all so long.
+
+        Raises:
+            ValueError: a row is of another length.
+        """
+        if (self.lengths != width).any():
+            raise ValueError(f"a row is not of length {width}")
+        return self.values.reshape(-1, width)
+
+    def table_or_zeros(self, width: int) -> np.ndarray:
+        """As `table`, where rows of no length become zeros."""
+        is_filled = self.lengths > 0
+        rows = np.zeros((len(self), width), self.values.dtype)
+        rows[is_filled] = Ragged(self.values, self.offsets[np.append(True, is_filled)]).table(width)
+        return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +77,6 @@ class Masks:
         return cls(np.frombuffer(bytearray().join(counts), dtype=np.uint8), offsets, sizes)
 
     @classmethod
-    def of_strings(cls, strings: Sequence[str], sizes: np.ndarray) -> Masks:
-        """The masks of `sizes`, int64 ``(N, 2)``, that are so encoded."""
-        offsets = np.zeros(len(strings) + 1, dtype=np.int64)
-        np.cumsum(np.fromiter(map(len, strings), np.int64, len(strings)), out=offsets[1:])
-        return cls(np.frombuffer(bytearray("".join(strings), "ascii"), dtype=np.uint8), offsets, sizes)
-
-    @classmethod
     def concatenated(cls, several: Sequence[Masks]) -> Masks:
         """All the masks of `several`, in order."""
         lengths = [np.diff(masks.offsets) for masks in several]
@@ -58,25 +90,51 @@ class Masks:
 
     def select(self, index: np.ndarray) -> Masks:
         """The masks at the positions `index`, int64."""
-        lengths = np.diff(self.offsets)[index]
-        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-        places = np.arange(offsets[-1]) + np.repeat(self.offsets[index] - offsets[:-1], lengths)
-        return Masks(self.strings[places], offsets, self.sizes[index])
+        begins, ends = self.offsets[index].tolist(), self.offsets[index + 1].tolist()
+        offsets = np.concatenate(
+            [np.zeros(1, dtype=np.int64), np.cumsum(self.offsets[index + 1] - self.offsets[index])]
+        )
+        view = memoryview(self.strings)
+        strings = bytearray().join([view[begin:end] for begin, end in zip(begins, ends, strict=True)])
+        return Masks(np.frombuffer(strings, dtype=np.uint8), offsets, self.sizes[index])
 
     def encoded(self, index: int) -> dict:
         """One mask, in pycocotools' form."""
         counts = self.strings[self.offsets[index] : self.offsets[index + 1]].tobytes()
         return {"size": self.sizes[index].tolist(), "counts": counts}
 
-    def measures(self) -> tuple[np.ndarray, np.ndarray]:
-        """float64 ``(N,)`` the pixels of each mask, and ``(N, 4)`` the box ``x y width height`` around them."""
+    @cached_property
+    def measures(self) -> MaskMeasures:
+        """What is measured of each mask.
+
+        Raises:
+            RuntimeError: a string is no mask of its size.
+        """
         if ops_backend() != "reference":
             arrays = (self.strings, self.offsets, self.sizes)
-            areas, boxes = torch.ops.detkit.coco_measure_masks(*map(torch.from_numpy, arrays))
-            return areas.numpy(), boxes.numpy()
+            return MaskMeasures(
+                *(part.numpy() for part in torch.ops.detkit.coco_measure_masks(*map(torch.from_numpy, arrays)))
+            )
         encoded = [self.encoded(index) for index in range(len(self))]
         areas = np.array([rle_masks.area(one) for one in encoded], dtype=np.float64)
-        return areas, np.array([rle_masks.toBbox(one) for one in encoded], dtype=np.float64).reshape(-1, 4)
+        boxes = np.array([rle_masks.toBbox(one) for one in encoded], dtype=np.float64).reshape(-1, 4)
+        return MaskMeasures(areas, boxes, np.zeros(len(self), dtype=bool))
+
+
+@dataclass(frozen=True, eq=False)
+class MaskMeasures:
+    """What is measured of N masks.
+
+    Args:
+        areas: float64 ``(N,)`` the pixels of each.
+        boxes: float64 ``(N, 4)`` the box ``x y width height`` around them.
+        have_empty_runs: bool ``(N,)`` whether a run after the first is of length 0, as no encoder writes it, which the
+            native kernels have to know; pycocotools is not asked.
+    """
+
+    areas: np.ndarray
+    boxes: np.ndarray
+    have_empty_runs: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +208,7 @@ class Found:
         if boxes is not None:
             areas, areas_of = boxes[:, 2] * boxes[:, 3], "boxes"
         elif masks is not None:
-            (areas, boxes), areas_of = masks.measures(), "masks"
+            areas, boxes, areas_of = masks.measures.areas, masks.measures.boxes, "masks"
         else:
             boxes = _extents(keypoints)
             areas, areas_of = boxes[:, 2] * boxes[:, 3], "keypoints"

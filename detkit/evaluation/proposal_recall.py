@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.evaluation.annotations_file import read_ground_truth
 from detkit.evaluation.evaluation import check_native
-from detkit.evaluation.ground_truth import plain_id, read_ground_truth
+from detkit.evaluation.ground_truth import plain_id
 from detkit.evaluation.native import accumulate, match
 from detkit.evaluation.packed import Found
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE, Number, Protocol

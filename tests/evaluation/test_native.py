@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as rle_masks
 
 from detkit.evaluation import native, pycocotools_backend
 from detkit.evaluation.ground_truth import GroundTruth
 from detkit.evaluation.packed import Found, Masks, Objects
 from detkit.evaluation.protocol import PERSON_SIGMAS, protocol_of
+from detkit.ops import RunLengths, mask_iou
 from detkit.ops import backend as ops_backend
+from detkit.ops.masks import strings_to_runs_reference
 from detkit.structures import Category
 
 pytestmark = pytest.mark.skipif(ops_backend() == "reference", reason="the native kernels were not built")
@@ -126,12 +129,84 @@ def repeated(truth, found, times):
     return GroundTruth("repeated", truth.categories, list(range(len(copies))), {}, objects), found
 
 
-def test_a_broken_mask_is_refused():
-    truth, found = random_problem(3, "segm")
-    seed = 3
-    while not (len(found) and len(truth.objects)):
-        seed += 1
-        truth, found = random_problem(seed, "segm")
-    found.masks.sizes[:] += 1
-    with pytest.raises(RuntimeError, match="sum"):
-        native.match(truth, found, "segm", protocol_of("segm"), PERSON_SIGMAS)
+def masks_of(*counts, size=(4, 5)):
+    return Masks.of([{"size": size, "counts": one} for one in counts])
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (b"T1", "mask 1: its runs sum to 36 or more, but 4 x 5 pixels are 20"),
+        (b"", "mask 1: its runs sum to 0, but 4 x 5 pixels are 20"),
+        (b"d", "mask 1: it ends within a number"),
+        (b"\x7f", "mask 1: its character 0 is none of"),
+        (b"P" * 8 + b"0", "too many digits"),
+        (b"5N", "its run 1 is negative"),
+        (b"oooooo0oooooo0", "sum to .* or more"),
+    ],
+)
+def test_a_broken_mask_is_refused(counts, message):
+    good = rle_masks.encode(np.ones((4, 5), np.uint8, order="F"))["counts"]
+    with pytest.raises(RuntimeError, match=message):
+        masks_of(good, counts).measures  # noqa: B018
+    with pytest.raises(RuntimeError, match="must not be negative"):
+        masks_of(good, size=(-4, -5)).measures  # noqa: B018
+
+
+def test_any_string_is_a_mask_or_refused_as_by_the_reference():
+    """Strings that pycocotools writes, and such with characters changed, dropped or added."""
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        height, width = random.integers(1, 40, 2)
+        picture = random.random((height, width)) < random.choice([0.01, 0.5, 0.99])
+        string = bytearray(rle_masks.encode(np.asfortranarray(picture.astype(np.uint8)))["counts"])
+        for _ in range(random.integers(0, 3)):
+            at = random.integers(0, len(string))
+            string[at : at + random.integers(0, 3)] = (
+                random.integers(40, 120, random.integers(0, 3)).astype(np.uint8).tobytes()
+            )
+            string = string or bytearray(b"0")
+        masks = masks_of(bytes(string), size=(height, width))
+        arrays = torch.from_numpy(masks.strings), torch.from_numpy(masks.offsets), int(height), int(width)
+        try:
+            runs, _ = strings_to_runs_reference(*arrays)
+        except RuntimeError:
+            refused += 1
+            with pytest.raises(RuntimeError, match="mask 0: "):
+                masks.measures  # noqa: B018
+            continue
+        assert masks.measures.areas.tolist() == [int(runs[1::2].sum())]
+        assert masks.measures.boxes.tolist() == [rle_masks.toBbox(masks.encoded(0)).tolist()]
+        assert torch.equal(torch.ops.detkit.strings_to_runs(*arrays)[0], runs)
+    assert 80 < refused < 320
+
+
+def test_masks_with_empty_runs_are_compared_as_by_pycocotools():
+    """No encoder writes runs of no length, but files may hold them; two of them at one place end pycocotools' walk."""
+    random = np.random.default_rng(1)
+    size = (6, 7)
+    for _ in range(150):
+        masks = [with_empty_runs(random, size) for _ in range(5)]
+        crowd = random.random(3) < 0.3
+        expected = rle_masks.iou(masks[:2], masks[2:], crowd.tolist())
+        found, objects = Masks.of(masks[:2]), Masks.of(masks[2:])
+        truth = GroundTruth(
+            "random", [Category(1, "1")], [0], {0: size},
+            Objects(np.zeros(3, int), np.zeros(3, int), objects.measures.boxes, np.full(3, 9.0), crowd, objects),
+        )  # fmt: skip
+        detections = Found.measured(np.zeros(2, int), np.zeros(2, int), random.random(2), None, found)
+        curves = assert_equal_curves(truth, detections, "segm")
+        assert curves.precision.shape[0] == 10
+        runs = [RunLengths.from_coco(some) for some in (masks[:2], masks[2:])]
+        np.testing.assert_array_equal(mask_iou(*runs, torch.from_numpy(crowd)).numpy(), expected)
+
+
+def with_empty_runs(random, size):
+    picture = np.asfortranarray(random.random(size) < 0.5, dtype=np.uint8)
+    runs = RunLengths.from_coco([rle_masks.encode(picture)]).counts.tolist()
+    for _ in range(random.integers(0, 3)):
+        at = random.integers(1, len(runs) + 1)
+        runs[at:at] = [0, 0] if random.random() < 0.8 else [0]
+    runs = runs if sum(runs) == size[0] * size[1] else [*runs, 0]
+    return RunLengths.from_coco([{"size": list(size), "counts": runs}]).to_coco()[0]

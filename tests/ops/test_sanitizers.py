@@ -1,5 +1,5 @@
-"""The tests of the ops, run once more on kernels that stop the process at the first access outside of memory and the
-first undefined result: AddressSanitizer and UndefinedBehaviourSanitizer."""
+"""The tests of the ops and of COCO's evaluation, run once more on kernels that stop the process at the first access
+outside of memory and the first undefined result: AddressSanitizer and UndefinedBehaviourSanitizer."""
 
 import os
 import platform
@@ -75,5 +75,14 @@ def test_the_ops_pass_their_tests_with_sanitizers(sanitized):
     ]
     choice = ["-m", "not gpu", "-k", "not reference and not compiles"]
     result = run(sanitized, "-m", "pytest", "-xqs", "-p", "no:cacheprovider", str(folder), *without_kernels, *choice)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert " passed" in result.stdout
+
+
+def test_evaluation_passes_its_tests_with_sanitizers(sanitized):
+    """The reader of JSON on damaged files among them."""
+    folder = ROOT / "tests" / "evaluation"
+    tests = [str(folder / name) for name in ("test_json_columns.py", "test_native.py", "test_detections_file.py")]
+    result = run(sanitized, "-m", "pytest", "-xqs", "-p", "no:cacheprovider", *tests)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert " passed" in result.stdout

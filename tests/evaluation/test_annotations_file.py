@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detkit.errors import InputError
-from detkit.evaluation.ground_truth import read_ground_truth
+from detkit.evaluation.annotations_file import read_ground_truth
 
 
 def content(**annotation):
