@@ -62,17 +62,17 @@ def test_memory_and_bounds_are_measured_on_a_gpu(benchmark):
     assert 0.3 < device.bound / device.kernels < 2
 
 
-def test_coco_evaluations_are_measured_in_processes_of_their_own(monkeypatch, tmp_path):
+@pytest.mark.parametrize("iou_type", ["segm", "keypoints"])
+def test_coco_evaluations_are_measured_in_processes_of_their_own(monkeypatch, tmp_path, iou_type):
     path = Path(__file__).parent.parent / "tools" / "benchmark_coco.py"
     spec = importlib.util.spec_from_file_location("benchmark_coco", path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "benchmark_coco", module)
     spec.loader.exec_module(module)
-    for name, number in {"IMAGES": 20, "OBJECTS": 60, "DETECTIONS": 200, "CLASSES": 3}.items():
-        monkeypatch.setattr(module, name, number)
+    monkeypatch.setitem(module.SIZES, iou_type, module.Size(images=20, objects=60, detections=200, classes=3))
     wanted = {name: program for name, program in module.PROGRAMS.items() if name in ("detkit", "pycocotools")}
     monkeypatch.setattr(module, "PROGRAMS", wanted)
-    module.benchmark("segm", 1, tmp_path / "coco.json")
+    module.benchmark(iou_type, 1, tmp_path / "coco.json")
     ours, reference = json.loads((tmp_path / "coco.json").read_text())
     assert 0 < ours["ap"] < 1
     assert ours["ap"] == pytest.approx(reference["ap"], abs=1e-12)

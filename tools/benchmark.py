@@ -94,7 +94,9 @@ def main() -> None:
     command.add_argument("--only", default="", help="run the cases whose name contains this")
     command.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     coco = commands.add_parser("coco", help="COCO evaluation, from files to numbers, beside what else is installed")
-    coco.add_argument("--iou_type", choices=["bbox", "segm"], default="bbox", help="what to compare (default: bbox)")
+    coco.add_argument(
+        "--iou_type", choices=["bbox", "segm", "keypoints"], default="bbox", help="what to compare (default: bbox)"
+    )
     coco.add_argument("--repetitions", type=int, default=3, help="processes per program (default: 3)")
     coco.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     dense = commands.add_parser("dense", help="every window of an image in one pass, beside crops one by one")
