@@ -29,6 +29,9 @@ Result match_boxes(
       thresholds, area_ranges, max_detections);
   boxes = torch::stable::contiguous(boxes);
   object_boxes = torch::stable::contiguous(object_boxes);
+  STD_TORCH_CHECK(
+      boxes.numel() == 4 * problem.detection_count() && object_boxes.numel() == 4 * problem.object_count(),
+      "coco_match: each detection and object must have a box");
   const double *data = boxes.const_data_ptr<double>(), *object_data = object_boxes.const_data_ptr<double>();
   const bool* is_crowd = problem.object_crowd.const_data_ptr<bool>();
   return match(problem, [=] {

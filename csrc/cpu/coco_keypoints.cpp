@@ -33,11 +33,17 @@ double sum_as_numpy(const std::vector<double>& values) {
 // labelled, the distance is that of each keypoint from the object's box, enlarged by its own size to every side.
 class KeypointSimilarity {
  public:
-  KeypointSimilarity(const double* sigmas, int64_t count) : sigmas_(sigmas), count_(count) {}
+  // Similarities below `lowest` need not be told apart, and are 0.
+  KeypointSimilarity(const double* sigmas, int64_t count, double lowest)
+      : sigmas_(sigmas), count_(count), lowest_(lowest) {}
 
   double operator()(const double* keypoints, const double* object, const double* box, double area) {
     int64_t labelled = 0;
     for (int64_t j = 0; j < count_; ++j) labelled += object[3 * j + 2] > 0;
+    const int64_t term_count = labelled > 0 ? labelled : count_;
+    constexpr double rounding = 1e-6;
+    double most = static_cast<double>(term_count);  // that the sum can be
+    const double enough = lowest_ * most - rounding;
     terms_.clear();
     for (int64_t j = 0; j < count_; ++j) {
       const double *point = keypoints + 3 * j, *other = object + 3 * j;
@@ -53,6 +59,8 @@ class KeypointSimilarity {
       double variance = (sigmas_[j] * 2) * (sigmas_[j] * 2);
       double exponent = (dx * dx + dy * dy) / variance / (area + std::numeric_limits<double>::epsilon()) / 2;
       terms_.push_back(std::exp(-exponent));
+      most -= 1 - terms_.back();
+      if (most < enough) return 0;
     }
     return sum_as_numpy(terms_) / static_cast<double>(terms_.size());
   }
@@ -64,6 +72,7 @@ class KeypointSimilarity {
 
   const double* sigmas_;
   int64_t count_;
+  double lowest_;
   std::vector<double> terms_;
 };
 
@@ -82,8 +91,14 @@ Result match_keypoints(
   const double *boxes = object_boxes.const_data_ptr<double>(), *spread = sigmas.const_data_ptr<double>();
   const double* object_area = problem.object_areas.const_data_ptr<double>();
   int64_t joints = sigmas.size(0);
+  STD_TORCH_CHECK(
+      keypoints.numel() == 3 * joints * problem.detection_count() &&
+          object_keypoints.numel() == 3 * joints * problem.object_count() &&
+          object_boxes.numel() == 4 * problem.object_count(),
+      "coco_match: each detection and object must have ", joints, " keypoints, and each object a box");
+  double lowest = problem.lowest_threshold();
   return match(problem, [=] {
-    return [=, similarity = KeypointSimilarity(spread, joints)](
+    return [=, similarity = KeypointSimilarity(spread, joints, lowest)](
                const Scene& scene, std::vector<double>& similarities) mutable {
       double* next = similarities.data();
       for (int64_t d = 0; d < scene.detection_count; ++d) {

@@ -5,13 +5,18 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <limits>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "../json.h"
@@ -25,14 +30,53 @@ using json::Reader;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+// Numbers added one by one. Their memory grows where it is if the system can do that, and becomes that of a tensor.
 template <typename T>
-Tensor to_tensor(const Tensor& like, const std::vector<T>& values, ScalarType type, int64_t width = 0) {
-  int64_t count = values.size();
-  std::vector<int64_t> shape = width > 0 ? std::vector<int64_t>{count / width, width} : std::vector<int64_t>{count};
-  Tensor result = torch::stable::new_empty(like, shape, type);
-  std::copy(values.begin(), values.end(), result.mutable_data_ptr<T>());
-  return result;
-}
+class Array {
+ public:
+  Array() = default;
+  explicit Array(T first) { add(first); }
+  Array(const Array&) = delete;
+  Array& operator=(const Array&) = delete;
+  ~Array() { std::free(data_); }
+
+  int64_t size() const { return size_; }
+
+  void add(T value) {
+    if (size_ == capacity_) grow();
+    data_[size_++] = value;
+  }
+
+  // A tensor (size,), or (size / width, width); there are no numbers left here.
+  Tensor release(int64_t width = 0) {
+    if (data_ == nullptr) grow();
+    std::vector<int64_t> shape{size_}, strides{1};
+    if (width > 0) {
+      shape = {size_ / width, width};
+      strides = {width, 1};
+    }
+    constexpr ScalarType type = std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Long;
+    torch::stable::Device cpu(torch::headeronly::DeviceType::CPU);
+    Tensor result = torch::stable::from_blob(data_, shape, strides, cpu, type, &std::free);
+    data_ = nullptr;
+    size_ = capacity_ = 0;
+    return result;
+  }
+
+ private:
+  static_assert(std::is_same_v<T, double> || std::is_same_v<T, int64_t>);
+
+  void grow() {
+    int64_t capacity = std::max<int64_t>(1024, 2 * capacity_);
+    void* grown = std::realloc(data_, capacity * sizeof(T));
+    if (grown == nullptr) throw std::bad_alloc();
+    data_ = static_cast<T*>(grown);
+    capacity_ = capacity;
+  }
+
+  T* data_ = nullptr;
+  int64_t size_ = 0, capacity_ = 0;
+};
 
 // The values under one key.
 class Column {
@@ -45,8 +89,7 @@ class Column {
 
 class KeyColumn : public Column {
  public:
-  explicit KeyColumn(const Tensor& text)
-      : like_(text), begin_(reinterpret_cast<const char*>(text.const_data_ptr<uint8_t>())) {}
+  explicit KeyColumn(const Tensor& text) : begin_(reinterpret_cast<const char*>(text.const_data_ptr<uint8_t>())) {}
 
   void read(Reader& reader) override {
     std::string_view key = reader.read_key();
@@ -56,19 +99,19 @@ class KeyColumn : public Column {
       slot = keys_.size();
       keys_.push_back(key);
     }
-    index_.push_back(slot);
+    index_.add(slot);
   }
 
   void skip() override { throw json::Unexpected("an object lacks the key that others have"); }
 
   void finish(std::vector<Tensor>& results) override {
-    std::vector<int64_t> places;
+    Array<int64_t> places;
     for (std::string_view key : keys_) {
-      int64_t begin = key.data() - begin_;
-      places.insert(places.end(), {begin, begin + static_cast<int64_t>(key.size())});
+      places.add(key.data() - begin_);
+      places.add(key.data() - begin_ + key.size());
     }
-    results.push_back(to_tensor(like_, index_, ScalarType::Long));
-    results.push_back(to_tensor(like_, places, ScalarType::Long, 2));
+    results.push_back(index_.release());
+    results.push_back(places.release(2));
   }
 
  private:
@@ -84,98 +127,90 @@ class KeyColumn : public Column {
     for (size_t i = 0; i < keys_.size(); ++i) slot_of(keys_[i]) = i;
   }
 
-  Tensor like_;
   const char* begin_;
   std::vector<std::string_view> keys_;                    // the distinct ones
   std::vector<int64_t> slots_ = std::vector<int64_t>(64, -1);  // their numbers, by hash; a power of two
-  std::vector<int64_t> index_;
+  Array<int64_t> index_;
 };
 
 class NumberColumn : public Column {
  public:
-  explicit NumberColumn(const Tensor& text) : like_(text) {}
-
-  void read(Reader& reader) override { values_.push_back(reader.read_number_or_truth()); }
-  void skip() override { values_.push_back(std::numeric_limits<double>::quiet_NaN()); }
-  void finish(std::vector<Tensor>& results) override {
-    results.push_back(to_tensor(like_, values_, ScalarType::Double));
-  }
+  void read(Reader& reader) override { values_.add(reader.read_number_or_truth()); }
+  void skip() override { values_.add(std::numeric_limits<double>::quiet_NaN()); }
+  void finish(std::vector<Tensor>& results) override { results.push_back(values_.release()); }
 
  private:
-  Tensor like_;
-  std::vector<double> values_;
+  Array<double> values_;
 };
 
 class NumbersColumn : public Column {
  public:
-  explicit NumbersColumn(const Tensor& text) : like_(text) {}
-
   void read(Reader& reader) override {
-    reader.read_array([&] { values_.push_back(reader.read_number()); });
+    reader.read_array([&] { values_.add(reader.read_number()); });
     skip();
   }
-  void skip() override { offsets_.push_back(values_.size()); }
+  void skip() override { offsets_.add(values_.size()); }
   void finish(std::vector<Tensor>& results) override {
-    results.push_back(to_tensor(like_, values_, ScalarType::Double));
-    results.push_back(to_tensor(like_, offsets_, ScalarType::Long));
+    results.push_back(values_.release());
+    results.push_back(offsets_.release());
   }
 
  private:
-  Tensor like_;
-  std::vector<double> values_;
-  std::vector<int64_t> offsets_{0};
+  Array<double> values_;
+  Array<int64_t> offsets_{0};
 };
 
 class MaskColumn : public Column {
  public:
   // The characters are written where they stay. No file has more of them than it has bytes.
   explicit MaskColumn(const Tensor& text)
-      : like_(text), characters_(torch::stable::new_empty(text, {text.numel()}, ScalarType::Byte)) {
+      : characters_(torch::stable::new_empty(text, {text.numel()}, ScalarType::Byte)) {
     prefer_large_pages(characters_.mutable_data_ptr<uint8_t>(), characters_.numel());
   }
 
   void read(Reader& reader) override {
-    sizes_.insert(sizes_.end(), {0, 0});
+    int64_t size[] = {0, 0};
     if (reader.is_next('{')) {
-      read_run_lengths(reader);
+      read_run_lengths(reader, size);
     } else {
       reader.read_array([&] { read_polygon(reader); });
     }
-    end_object();
+    end_object(size);
   }
 
   void skip() override {
-    sizes_.insert(sizes_.end(), {0, 0});
-    end_object();
+    const int64_t size[] = {0, 0};
+    end_object(size);
   }
 
   void finish(std::vector<Tensor>& results) override {
-    results.push_back(to_tensor(like_, corners_, ScalarType::Double));
-    results.push_back(to_tensor(like_, polygons_, ScalarType::Long));
-    results.push_back(to_tensor(like_, offsets_, ScalarType::Long));
+    results.push_back(corners_.release());
+    results.push_back(polygons_.release());
+    results.push_back(offsets_.release());
     results.push_back(torch::stable::narrow(characters_, 0, 0, length_));
-    results.push_back(to_tensor(like_, strings_, ScalarType::Long));
-    results.push_back(to_tensor(like_, sizes_, ScalarType::Long, 2));
+    results.push_back(strings_.release());
+    results.push_back(sizes_.release(2));
   }
 
  private:
-  void end_object() {
-    offsets_.push_back(polygons_.size() - 1);
-    strings_.push_back(length_);
+  void end_object(const int64_t* size) {
+    offsets_.add(polygons_.size() - 1);
+    strings_.add(length_);
+    sizes_.add(size[0]);
+    sizes_.add(size[1]);
   }
 
   void read_polygon(Reader& reader) {
-    size_t before = corners_.size();
-    reader.read_array([&] { corners_.push_back(reader.read_number()); });
-    if ((corners_.size() - before) % 2 != 0) reader.fail("x and y of each corner of a polygon");
-    polygons_.push_back(corners_.size() / 2);
+    reader.read_array([&] { corners_.add(reader.read_number()); });
+    if (corners_.size() % 2 != 0) reader.fail("x and y of each corner of a polygon");
+    polygons_.add(corners_.size() / 2);
   }
 
-  void read_run_lengths(Reader& reader) {
+  void read_run_lengths(Reader& reader, int64_t* size) {
     bool has_size = false, has_counts = false;
     reader.read_object([&](std::string_view key) {
       if (key == "size" && !std::exchange(has_size, true)) {
-        read_size(reader);
+        read_size(reader, size);
       } else if (key == "counts" && !std::exchange(has_counts, true)) {
         if (reader.is_next('[')) {
           read_counts(reader);
@@ -191,8 +226,7 @@ class MaskColumn : public Column {
     if (!has_size || !has_counts) reader.fail("a mask with the keys size and counts");
   }
 
-  void read_size(Reader& reader) {
-    int64_t* size = &sizes_[sizes_.size() - 2];
+  void read_size(Reader& reader, int64_t* size) {
     int count = 0;
     reader.read_array([&] {
       int64_t side = read_whole(reader, INT32_MAX);
@@ -224,9 +258,8 @@ class MaskColumn : public Column {
     length_ += part.size();
   }
 
-  Tensor like_;
-  std::vector<double> corners_;
-  std::vector<int64_t> polygons_{0}, offsets_{0}, strings_{0}, sizes_;
+  Array<double> corners_;
+  Array<int64_t> polygons_{0}, offsets_{0}, strings_{0}, sizes_;
   Tensor characters_;
   int64_t length_ = 0;  // of the characters
   std::vector<uint32_t> runs_;
@@ -235,8 +268,8 @@ class MaskColumn : public Column {
 
 std::unique_ptr<Column> make_column(const std::string& kind, const Tensor& text) {
   if (kind == "key") return std::make_unique<KeyColumn>(text);
-  if (kind == "number") return std::make_unique<NumberColumn>(text);
-  if (kind == "numbers") return std::make_unique<NumbersColumn>(text);
+  if (kind == "number") return std::make_unique<NumberColumn>();
+  if (kind == "numbers") return std::make_unique<NumbersColumn>();
   if (kind == "mask") return std::make_unique<MaskColumn>(text);
   throw std::invalid_argument("there is no kind of column " + kind);
 }

@@ -219,5 +219,8 @@ def _extents(keypoints: np.ndarray) -> np.ndarray:
     """The boxes ``x y width height`` around all keypoints of each object, labelled or not."""
     if len(keypoints) == 0:
         return np.zeros((0, 4))
-    low, high = keypoints[..., :2].min(axis=1), keypoints[..., :2].max(axis=1)
+    low, high = keypoints[:, 0, :2].copy(), keypoints[:, 0, :2].copy()
+    for joint in range(1, keypoints.shape[1]):  # quicker than to reduce along so short an axis
+        np.minimum(low, keypoints[:, joint, :2], out=low)
+        np.maximum(high, keypoints[:, joint, :2], out=high)
     return np.concatenate([low, high - low], axis=1)
