@@ -4,6 +4,7 @@
     python tools/benchmark.py ops --device cuda
     python tools/benchmark.py coco --iou_type segm
     python tools/benchmark.py dense
+    python tools/benchmark.py proposals --root ../shared/data/bccd
     python tools/benchmark.py models --only yolo
 
 Every case is run by both in turns, so that what else the machine does falls on both alike. The numbers are medians
@@ -103,6 +104,11 @@ def main() -> None:
     dense.add_argument("--threads", type=int, default=2, help="threads of either side (default: 2)")
     dense.add_argument("--repetitions", type=int, default=3, help="dense passes per net (default: 3)")
     dense.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
+    proposals = commands.add_parser("proposals", help="selective search, beside OpenCV contrib's where it is installed")
+    proposals.add_argument("--root", type=Path, required=True, help="a data set in COCO format with a test split")
+    proposals.add_argument("--modes", nargs="+", choices=["fast", "quality"], default=["fast", "quality"])
+    proposals.add_argument("--images", type=int, default=40, help="images of it, and drawn ones (default: 40)")
+    proposals.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     models = commands.add_parser("models", help="whole detectors, their parts, and torchvision's twins")
     models.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
     models.add_argument("--threads", type=int, default=1, help="threads of either side (default: 1)")
@@ -124,6 +130,11 @@ def main() -> None:
         import benchmark_dense
 
         benchmark_dense.benchmark(arguments.threads, arguments.repetitions, arguments.out)
+        return
+    if arguments.command == "proposals":
+        import benchmark_proposals
+
+        benchmark_proposals.benchmark(arguments.root, arguments.modes, arguments.images, arguments.out)
         return
     if arguments.command == "coco":
         import benchmark_coco  # beside this file, which is where a script's modules are found

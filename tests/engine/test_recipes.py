@@ -172,6 +172,49 @@ def test_a_papers_recipe_can_be_built(name, eight_pictures, monkeypatch):
     assert isinstance(built.schedule, Schedule)
 
 
+TWO_STAGE = [
+    "rcnn_alexnet_voc07",
+    "fast_rcnn_vgg16_voc07",
+    "faster_rcnn_vgg16_voc07",
+    "faster_rcnn_resnet50_c4_coco",
+    "faster_rcnn_resnet50_fpn_coco",
+    "mask_rcnn_resnet50_fpn_coco",
+    "keypoint_rcnn_resnet50_fpn_coco",
+    "cascade_rcnn_resnet50_fpn_coco",
+]
+
+
+@pytest.mark.parametrize("name", TWO_STAGE)
+def test_a_two_stage_papers_recipe_can_be_built(name, eight_pictures, tmp_path):
+    """On the meta device, and without the published weights that would be downloaded."""
+    recipe = _without_downloads(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    parser = command_parser("train", "", "")
+    add_arguments(parser)
+    splits = [f"--data.{split}_annotations=null" for split in ("train", "val")]
+    splits += ["--data.train_split=train", "--data.val_split=val"]
+    with torch.device("meta"):
+        argv = ["--config", str(tmp_path / "recipe.yaml"), f"--data.root={eight_pictures}", *splits]
+        built = parser.instantiate(parse(parser, argv))
+    model = built.model
+    assert model.num_classes == 5
+    features, _ = model.raw(torch.empty(2, 3, 224, 320, device="meta"))
+    channels, cells = model.region_pool.out_channels(features[0].shape[1]), model.region_pool.resolution
+    crops = torch.empty(7, channels, cells, cells, device="meta")
+    for head in getattr(model.box_head, "stages", [model.box_head]):
+        assert head(crops).logits.shape == (7, 6)
+    # The learning rate has its last drop before the end.
+    assert 0 < max(built.schedule.milestones) < built.trainer.max_epochs
+    assert len(built.optimizer(built.model.parameters()).param_groups[0]["params"]) > 10
+
+
+def _without_downloads(part):
+    """`part` of a recipe, with no `weights` anywhere in it."""
+    if isinstance(part, dict):
+        return {key: None if key == "weights" else _without_downloads(value) for key, value in part.items()}
+    return [_without_downloads(value) for value in part] if isinstance(part, list) else part
+
+
 @pytest.mark.parametrize(("name", "kind"), [("mask_rcnn_shapes", "masks"), ("keypoint_rcnn_shapes", "keypoints")])
 def test_data_without_what_the_model_learns_is_an_error(
     name, kind, eight_pictures, tmp_path, monkeypatch, detkit_command
