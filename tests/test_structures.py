@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detkit.ops import masks_to_rle, rle_to_masks
-from detkit.structures import Category, Detections, Target
+from detkit.structures import Category, Classification, Detections, Target
 
 COUNT = 5
 
@@ -176,3 +176,32 @@ def test_run_length_masks_are_indexed_and_moved_with_their_boxes():
         Target(torch.zeros(2, 4), torch.arange(2), masks=masks_to_rle(masks))
     with pytest.raises(TypeError, match="masks must be a bool tensor or RunLengths, got list"):
         Target(torch.zeros(2, 4), torch.arange(2), masks=[])
+
+
+def test_a_classification_is_indexed_and_moved_as_others():
+    answer = Classification(torch.tensor([0.5, 0.3, 0.2]), torch.tensor([2, 0, 1]))
+    assert len(answer) == 3
+    assert answer[answer.scores > 0.25].labels.tolist() == [2, 0]
+    assert answer.to("meta").labels.is_meta
+    assert len(answer[:0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "words"),
+    [
+        (torch.ones(2), torch.ones(3).long(), r"labels must have shape \(2,\) for 2 scores"),
+        (torch.ones(2).double(), torch.ones(2).long(), "scores must be torch.float32"),
+        (torch.ones(2), torch.ones(2), "labels must be torch.int64"),
+        (torch.ones(2, 1), torch.ones(2).long(), "scores must have shape"),
+    ],
+)
+def test_a_classification_that_does_not_fit(scores, labels, words):
+    with pytest.raises((TypeError, ValueError), match=words):
+        Classification(scores, labels)
+
+
+def test_the_class_of_an_image_is_a_plain_number():
+    assert Target.empty("a.jpg", 3).to("meta").image_label == 3
+    assert Target.empty(image_label=3)[:0].image_label == 3
+    with pytest.raises(TypeError, match="image_label must be an int, got Tensor"):
+        Target.empty(image_label=torch.tensor(3))

@@ -23,7 +23,7 @@ class LARS(Optimizer):
 
     Args:
         params: parameters, or groups of them.
-        lr: the global learning rate; about a thousand times SGD's, as `trust_coefficient` is a factor of it.
+        lr: the global learning rate; far greater than SGD's, since `trust_coefficient` is a factor of it.
         momentum: share of the last step in the next.
         weight_decay: of layers with more than one dimension.
         trust_coefficient: ``eta``, how far the step of a layer may go in relation to its weights.

@@ -20,8 +20,8 @@ _NAMED_CLASSES = 40
 
 def image_table(evaluation: ImageEvaluation) -> Table:
     """The numbers in percent."""
-    table = Table(title=f"{evaluation.task} of {len(evaluation.labels)} images", title_justify="left")
-    table.add_column("")
+    table = Table(title=evaluation.task, title_justify="left")
+    table.add_column(f"{len(evaluation.labels)} images")
     table.add_column("%", justify="right")
     for place, (name, value) in enumerate(evaluation.metrics.items()):
         table.add_row(name.replace("_", " "), percent(value), style="bold" if place == 0 else None)
@@ -40,11 +40,12 @@ def image_class_table(evaluation: ImageEvaluation) -> Table:
 
 
 def confusion_table(evaluation: ImageEvaluation) -> Table:
-    """The whole matrix of up to 12 classes; of more, the classes that are most often taken for another."""
+    """The whole matrix of up to 12 classes: images of a row's class that were taken for a column's; of more classes
+    those that are most often taken for another."""
     if len(evaluation.categories) > _MATRIX_CLASSES:
         return _most_confused(evaluation)
-    table = Table(title="images of a class (row) that were taken for another (column)", title_justify="left")
-    table.add_column("class")
+    table = Table(title="confusion", title_justify="left")
+    table.add_column("class, taken for")
     for category in evaluation.categories:
         table.add_column(category.name, justify="right")
     for category, row in zip(evaluation.categories, evaluation.confusion.tolist(), strict=True):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -84,7 +83,8 @@ def draw_answer(
         InputError: `image` is not a picture, or a label has no category.
     """
     if isinstance(answer, Target) and not len(answer) and answer.image_label is not None:
-        answer = Classification(torch.ones(1), torch.tensor([answer.image_label]))
+        _check_labels([answer.image_label], categories)
+        return _write_lines(to_picture(image), [_first_name(categories[answer.image_label])], [answer.image_label])
     if isinstance(answer, Classification):
         return draw_classes(image, answer, categories)
     return draw_detections(image, answer, categories, score_threshold)
@@ -101,11 +101,19 @@ def draw_classes(image: np.ndarray | Tensor, classes: Classification, categories
     Raises:
         InputError: `image` is not a picture, or a label has no category.
     """
-    picture = to_picture(image)
     labels = classes.labels.tolist()
     _check_labels(labels, categories)
-    names = [categories[label].name.split(",")[0] for label in labels]
+    names = [_first_name(categories[label]) for label in labels]
     texts = [f"{name} {score:.2f}" for name, score in zip(names, classes.scores.tolist(), strict=True)]
+    return _write_lines(to_picture(image), texts, labels)
+
+
+def _first_name(category: Category) -> str:
+    return category.name.split(",")[0]
+
+
+def _write_lines(picture: np.ndarray, texts: list[str], labels: list[int]) -> np.ndarray:
+    """Write texts from the upper left corner on, one below the other, each in the colour of its class."""
     line = sum(font_of_size(_text_size(picture)).getmetrics())
     corners = np.array([[0, line * place, 0, line * place] for place in range(1, len(labels) + 1)]).reshape(-1, 4)
     return _draw_labels(picture, corners, texts, [class_colour(label) for label in labels])

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detkit.errors import InputError
-from detkit.structures import Category, Detections, Target
+from detkit.structures import Category, Classification, Detections, Target
 from detkit.visualization import (
     class_colour,
+    draw_answer,
+    draw_classes,
     draw_detections,
     save_comparison,
     to_picture,
@@ -168,3 +170,31 @@ def test_of_many_objects_only_the_boxes_are_drawn():
     assert few[text].any()
     assert not many[text].any()
     assert many[20:40, 10].any(axis=1).all()
+
+
+def test_classes_are_written_one_below_the_other():
+    answer = Classification(torch.tensor([0.6, 0.3, 0.1]), torch.tensor([2, 0, 1]))
+    picture = draw_classes(black(), answer, CATEGORIES)
+    rows = [np.argwhere((picture == class_colour(label)).all(axis=2))[:, 0] for label in (2, 0, 1)]
+    assert rows[0].min() == 0
+    assert rows[0].max() < rows[1].min() <= rows[1].max() < rows[2].min()
+    assert picture[:, 200:].sum() == 0
+    assert np.array_equal(draw_answer(black(), answer, CATEGORIES), picture)
+    with pytest.raises(InputError, match="label 5 has no name"):
+        draw_classes(black(), Classification(torch.ones(1), torch.tensor([5])), CATEGORIES)
+
+
+def test_the_truth_of_an_image_is_its_class_or_its_objects():
+    picture = draw_answer(black(), Target.empty(image_label=1), CATEGORIES)
+    assert tuple(picture[0, 0]) == class_colour(1)
+    with_object = Target(torch.tensor([[50.0, 60, 150, 120]]), torch.tensor([1]), image_label=1)
+    expected = draw_detections(black(), with_object, CATEGORIES)
+    assert np.array_equal(draw_answer(black(), with_object, CATEGORIES), expected)
+    assert draw_answer(black(), Target.empty(), CATEGORIES).sum() == 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 300), (40, 40)])
+def test_classes_on_pictures_of_any_size(size):
+    answer = Classification(torch.tensor([0.6, 0.3]), torch.tensor([2, 0]))
+    assert draw_classes(black(*size), answer, CATEGORIES).shape == (*size, 3)
+    assert draw_classes(black(*size), answer[:0], CATEGORIES).sum() == 0
