@@ -35,7 +35,7 @@ RECIPES = [
 
 # Of whole images: what is judged, its least value, and how a short run learns it.
 IMAGE_RECIPES = [
-    ("classification_shapes", "top1", 1.0, {"optimizer.init_args.lr": 0.02, "lr_batch_size": "null"}),
+    ("classification_shapes", "top1", 1.0, {"optimizer.init_args.lr": 2e-3, "lr_batch_size": "null"}),
     ("localization_shapes", "top1_localization", 0.9, {"optimizer.init_args.lr": 2e-3}),
 ]
 
