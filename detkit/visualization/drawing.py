@@ -113,10 +113,16 @@ def _first_name(category: Category) -> str:
 
 
 def _write_lines(picture: np.ndarray, texts: list[str], labels: list[int]) -> np.ndarray:
-    """Write texts from the upper left corner on, one below the other, each in the colour of its class."""
+    """Write texts from the upper left corner on, one below the other, each in the colour of its class: as many of the
+    first as leave the picture to be seen."""
     line = sum(font_of_size(_text_size(picture)).getmetrics())
     corners = np.array([[0, line * place, 0, line * place] for place in range(1, len(labels) + 1)]).reshape(-1, 4)
-    return _draw_labels(picture, corners, texts, [class_colour(label) for label in labels])
+    colours = [class_colour(label) for label in labels]
+    for count in range(len(labels), 0, -1):
+        written = _draw_labels(picture, corners[:count], texts[:count], colours[:count])
+        if written is not picture:
+            return written
+    return picture
 
 
 def _check_labels(labels: list[int], categories: Sequence[Category]) -> None:

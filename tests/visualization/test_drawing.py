@@ -198,3 +198,10 @@ def test_classes_on_pictures_of_any_size(size):
     answer = Classification(torch.tensor([0.6, 0.3]), torch.tensor([2, 0]))
     assert draw_classes(black(*size), answer, CATEGORIES).shape == (*size, 3)
     assert draw_classes(black(*size), answer[:0], CATEGORIES).sum() == 0
+
+
+def test_of_many_classes_as_many_are_written_as_leave_the_picture_to_be_seen():
+    answer = Classification(torch.full((3,), 0.3), torch.tensor([0, 1, 2]))
+    picture = draw_classes(black(60, 80), answer, CATEGORIES)
+    assert tuple(picture[0, 0]) == class_colour(0)
+    assert not (picture == class_colour(2)).all(axis=2).any()
