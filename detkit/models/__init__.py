@@ -19,6 +19,7 @@ from detkit.models.preprocess import (
     Square,
     Stretch,
 )
+from detkit.models.raw import Raw
 from detkit.models.rcnn import RCNN
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.retinanet import RetinaNet
@@ -46,6 +47,7 @@ __all__ = [
     "MaskRCNN",
     "OriginalSize",
     "OverFeat",
+    "Raw",
     "RegionAlign",
     "RegionMaxPool",
     "RegionStage",

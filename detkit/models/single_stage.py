@@ -13,7 +13,7 @@ from detkit.boxes import at_least, clip_boxes
 from detkit.heads import DenseHead
 from detkit.models.detector import Detector
 from detkit.models.loss_weights import weighted
-from detkit.models.preprocess import ShortestEdge
+from detkit.models.preprocess import Batch, ShortestEdge
 from detkit.necks import Neck
 from detkit.structures import Detections, Target
 
@@ -65,7 +65,11 @@ class SingleStageDetector(Detector):
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """What the head finds, in pixels of the images as given."""
         batch = self.preprocess(images)
-        found = self.preprocess.restore(self.head.decode(self.raw(batch.images), batch.sizes), batch)
+        return self.decode(self.raw(batch.images), batch)
+
+    def decode(self, raw: Any, batch: Batch) -> list[Detections]:
+        """What the head finds in `raw` of `batch`, in pixels of the images as given."""
+        found = self.preprocess.restore(self.head.decode(raw, batch.sizes), batch)
         return [inside(of_image, size) for of_image, size in zip(found, batch.given_sizes, strict=True)]
 
 

@@ -59,6 +59,7 @@ def reorganised(x: Tensor) -> Tensor:
     Darknet does not stack neighbouring cells of a channel: it takes the memory for a map of ``C / 4`` channels, twice
     as wide and high, and stacks the cells of that one. Its published weights were trained so.
     """
-    batch, channels, height, width = x.shape
-    x = x.reshape(batch, channels // 4, height, 2, width, 2)  # contiguous memory, whatever the map's layout
-    return x.permute(0, 3, 5, 1, 2, 4).reshape(batch, 4 * channels, height // 2, width // 2)
+    channels, height, width = x.shape[1:]
+    x = x.flatten(1).unflatten(1, (channels // 4, height, 2, width, 2))  # memory, whatever the map's layout
+    stacked = x.permute(0, 3, 5, 1, 2, 4)
+    return stacked.flatten(1).unflatten(1, (4 * channels, height // 2, width // 2))

@@ -5,12 +5,11 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from detkit.errors import InputError
 from detkit.heads import RPN, BoxHead, TwoFullyConnected
-from detkit.models import FasterRCNN, ShortestEdge
+from detkit.models import FasterRCNN, Raw, ShortestEdge
 from detkit.necks import FPN
 from detkit.ops import box_iou
 from detkit.structures import Category, Detections, Target
@@ -234,17 +233,9 @@ class TestRaw:
         self._equal(compiled(images), model.raw(images))
 
     def test_is_exported_for_batches_of_any_size(self, model):
-        class Raw(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.model = model
-
-            def forward(self, images):
-                return self.model.raw(images)
-
         batch, *cells = (torch.export.Dim(name, min=1, max=40) for name in ("batch", "height", "width"))
         shape = {0: batch, 2: 32 * cells[0], 3: 32 * cells[1]}
-        exported = torch.export.export(Raw(), (torch.rand(2, 3, 96, 128),), dynamic_shapes={"images": shape})
+        exported = torch.export.export(Raw(model), (torch.rand(2, 3, 96, 128),), dynamic_shapes={"images": shape})
         for size in ((3, 3, 64, 160), (1, 3, 256, 96)):
             images = torch.rand(size)
             self._equal(exported.module()(images), model.raw(images))

@@ -91,24 +91,6 @@ def test_learns_and_detects_on_any_trunk(name):
         assert ((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all()
 
 
-@pytest.mark.parametrize("name", ["v1", "v2", "v3", "v4"])
-def test_raw_is_one_graph(name):
-    model = SMALL[name]().eval()
-    images = torch.rand(1, 3, *model.preprocess.size)
-    traced = torch.export.export(_Raw(model), (images,))
-    for ours, theirs in zip(traced.module()(images), model.raw(images), strict=True):
-        torch.testing.assert_close(ours, theirs)
-
-
-class _Raw(torch.nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images):
-        return list(self.model.raw(images))
-
-
 def test_v1_knows_the_only_size_of_its_images():
     assert SMALL["v1"]().preprocess.size == (128, 128)
     assert SMALL["v1 on MobileNet"]().preprocess.size == (128, 128)

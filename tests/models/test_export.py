@@ -1,0 +1,69 @@
+"""YOLOv1 to v4 as one graph: compiled, exported for batches of any size, and run by ONNX Runtime."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from detkit.backbones import CSPDarknet53, Darknet19, Darknet53, YOLOv1Trunk
+from detkit.heads import YOLOv1Head
+from detkit.heads.yolo_v1 import YOLOv1Output
+from detkit.models import Letterbox, Raw, YOLOv1, YOLOv2, YOLOv3, YOLOv4
+
+MODELS = {
+    "v1": lambda: YOLOv1(YOLOv1Trunk(0.02), 3, partial(YOLOv1Head, side=2, hidden=8)),
+    "v2": lambda: YOLOv2(Darknet19(0.02), 3, preprocess=Letterbox((96, 128))),
+    "v3": lambda: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((96, 128))),
+    "v4": lambda: YOLOv4(CSPDarknet53(0.05, [1] * 5), 3, preprocess=Letterbox((96, 128))),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    torch.manual_seed(0)
+    return MODELS[request.param]().eval()
+
+
+@pytest.fixture(scope="module")
+def graph(model):
+    """For any number of images, and but for YOLOv1 of any size."""
+    sizes = {0: torch.export.Dim("batch", min=1)}
+    if not isinstance(model, YOLOv1):
+        sizes |= {side: 32 * torch.export.Dim(f"cells{side}", min=2, max=40) for side in (2, 3)}
+    return torch.export.export(Raw(model), (torch.rand(2, 3, *model.preprocess.size),), dynamic_shapes=(sizes,))
+
+
+def test_compiles_as_one_graph(model):
+    images = torch.rand(2, 3, *model.preprocess.size)
+    _equal(torch.compile(model.raw, fullgraph=True, backend="eager")(images), model.raw(images))
+
+
+def test_is_exported_for_images_of_any_number_and_size(model, graph):
+    exported, size = graph.module(), model.preprocess.size
+    for count, *sides in [(1, *size), (3, *size)] if isinstance(model, YOLOv1) else [(1, 64, 160), (3, 224, 96)]:
+        images = torch.rand(count, 3, *sides)
+        _equal(exported(images), model.raw(images))
+
+
+def test_says_the_same_in_onnx_runtime(model, graph, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"ONNX needs {package}: pip install detkit[onnx]")
+    import onnxruntime
+
+    torch.onnx.export(graph, input_names=["images"], verbose=False).save(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    model.head.score_threshold = 0.001
+    for images in ([torch.rand(3, 60, 90)], [torch.rand(3, 60, 90), torch.rand(3, 130, 70)]):
+        batch = model.preprocess(images)
+        raw = [torch.from_numpy(output) for output in session.run(None, {"images": batch.images.numpy()})]
+        with torch.no_grad():
+            _equal(raw, model.raw(batch.images), atol=1e-4, rtol=1e-4)
+            expected = model(images)
+        raw = YOLOv1Output(*raw) if isinstance(model, YOLOv1) else raw
+        found = model.decode(raw, batch)
+        assert [len(of_image) for of_image in found] == [len(of_image) for of_image in expected]
+
+
+def _equal(ours, theirs, **tolerance):
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, **tolerance)
