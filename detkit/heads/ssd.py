@@ -14,6 +14,7 @@ from detkit.backbones.tapped_mobilenet import NormalizedConvolution, initialized
 from detkit.boxes import DeltaCoder, clip_boxes
 from detkit.errors import InputError
 from detkit.heads.dense_head import DenseHead
+from detkit.heads.levels import per_place
 from detkit.matching import BACKGROUND, FOREGROUND, BestForEachMatcher
 from detkit.ops import batched_nms
 from detkit.structures import Detections, Target
@@ -256,5 +257,4 @@ def _aspect_ratios(levels: int) -> list[tuple[float, ...]]:
 
 def _per_box(maps: Sequence[Tensor], values: int) -> Tensor:
     """Maps ``(B, A * values, Hi, Wi)`` as ``(B, P, values)``."""
-    batch = maps[0].shape[0]
-    return torch.cat([x.permute(0, 2, 3, 1).reshape(batch, -1, values) for x in maps], dim=1)
+    return torch.cat([per_place(x, values) for x in maps], dim=1)
