@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
+from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
 from detkit.ops.iou import box_iou_reference
 from detkit.ops.library import NATIVE_DEVICES, is_native
 
@@ -29,9 +29,9 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         RuntimeError: a score is NaN, on CUDA.
     """
     check_boxes(boxes, scores)
-    boxes = boxes.to(geometry_dtype(boxes))
+    boxes = as_geometry(boxes)
     if is_native(boxes.device):
-        return torch.ops.detkit.nms(boxes, scores.to(geometry_dtype(scores)), None, iou_threshold)
+        return torch.ops.detkit.nms(boxes, as_geometry(scores), None, iou_threshold)
     return nms_reference(boxes, scores, iou_threshold)
 
 
@@ -52,9 +52,9 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
         RuntimeError: a score is NaN, on CUDA.
     """
     check_boxes(boxes, scores, labels)
-    boxes = boxes.to(geometry_dtype(boxes))
+    boxes = as_geometry(boxes)
     if is_native(boxes.device):
-        return torch.ops.detkit.nms(boxes, scores.to(geometry_dtype(scores)), labels.long(), iou_threshold)
+        return torch.ops.detkit.nms(boxes, as_geometry(scores), labels.long(), iou_threshold)
     return batched_nms_reference(boxes, scores, labels, iou_threshold)
 
 
@@ -82,9 +82,9 @@ def nms_padded(
     labels = None if labels is None else labels.long()
     if count < 0:
         raise InputError(f"count must not be negative, got {count}")
-    boxes = boxes.to(geometry_dtype(boxes))
+    boxes = as_geometry(boxes)
     if is_native(boxes.device):
-        return torch.ops.detkit.nms_padded(boxes, scores.to(geometry_dtype(scores)), labels, iou_threshold, count)
+        return torch.ops.detkit.nms_padded(boxes, as_geometry(scores), labels, iou_threshold, count)
     return nms_padded_reference(boxes, scores, iou_threshold, count, labels)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
+from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
 from detkit.ops.masks import RunLengths, masks_to_rle
 
@@ -92,8 +92,8 @@ def _checked(
         raise InputError(f"image_size must be height and width, got {tuple(image_size)}")
     if math.isnan(threshold) or threshold < 0:
         raise InputError(f"threshold must not be negative, got {threshold}")
-    pixel_boxes = _pixel_boxes(boxes.to(geometry_dtype(boxes)), masks.shape[1])
-    return masks.to(geometry_dtype(masks)), pixel_boxes, tuple(image_size)
+    pixel_boxes = _pixel_boxes(as_geometry(boxes), masks.shape[1])
+    return as_geometry(masks), pixel_boxes, tuple(image_size)
 
 
 def _pixel_boxes(boxes: Tensor, side: int) -> Tensor:
