@@ -94,12 +94,25 @@ DETKIT_HOST_DEVICE N slant(const Box<N>& box) {
   return angle(box.x2 - box.x1, box.y2 - box.y1);
 }
 
-// GIoU: Rezatofighi et al. 2019, algorithm 1. DIoU and CIoU: Zheng et al. 2020, equations 7 and 10. The slants are
-// used by CIoU alone.
+// A box with what is the same in all of its overlaps. The slant is 0 where the mode has no use for it.
+template <typename N>
+struct MeasuredBox {
+  Box<N> box;
+  N area, slant;
+};
+
 template <OverlapMode mode, typename N>
-DETKIT_HOST_DEVICE N overlap(const Box<N>& a, const N& slant_a, const Box<N>& b, const N& slant_b) {
+DETKIT_HOST_DEVICE MeasuredBox<N> measured(const Box<N>& box) {
+  if constexpr (mode == OverlapMode::ciou) return {box, area(box), slant(box)};
+  return {box, area(box), N(0)};
+}
+
+// GIoU: Rezatofighi et al. 2019, algorithm 1. DIoU and CIoU: Zheng et al. 2020, equations 7 and 10.
+template <OverlapMode mode, typename N>
+DETKIT_HOST_DEVICE N overlap(const MeasuredBox<N>& measured_a, const MeasuredBox<N>& measured_b) {
+  const Box<N>&a = measured_a.box, &b = measured_b.box;
   N common = intersection(a, b);
-  N joint = area(a) + area(b) - common;
+  N joint = measured_a.area + measured_b.area - common;
   N iou = ratio(common, joint);
   if constexpr (mode == OverlapMode::iou) return iou;
 
@@ -114,7 +127,7 @@ DETKIT_HOST_DEVICE N overlap(const Box<N>& a, const N& slant_a, const Box<N>& b,
   N diou = iou - ratio(across * across + down * down, hull_width * hull_width + hull_height * hull_height);
   if constexpr (mode == OverlapMode::diou) return diou;
 
-  N turn = slant_a - slant_b;
+  N turn = measured_a.slant - measured_b.slant;
   N disparity = N(0.405284734569351) * (turn * turn);  // 4 / pi^2
   auto excess = value_of(disparity);
   auto trade_off = ratio(excess, 1 - value_of(iou) + excess);  // a constant to the gradient
@@ -127,8 +140,7 @@ DETKIT_HOST_DEVICE Dual<T> overlap_with_gradient(const Box<T>& a, const Box<T>& 
   using D = Dual<T>;
   Box<D> variable{D::variable(a.x1, 0), D::variable(a.y1, 1), D::variable(a.x2, 2), D::variable(a.y2, 3)};
   Box<D> constant{D(b.x1), D(b.y1), D(b.x2), D(b.y2)};
-  if constexpr (mode != OverlapMode::ciou) return overlap<mode>(variable, D(), constant, D());
-  return overlap<mode>(variable, slant(variable), constant, D(slant(b)));
+  return overlap<mode>(measured<mode>(variable), measured<mode>(constant));
 }
 
 // Calls `function` with the mode as a constant: `function.template operator()<mode>()`.

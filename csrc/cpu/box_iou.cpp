@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../contiguous.h"
 #include "memory.h"
 #include "vector.h"
 
@@ -29,24 +30,28 @@ const Box<T>* boxes_of(const Tensor& tensor) {
   return reinterpret_cast<const Box<T>*>(tensor.const_data_ptr<T>());
 }
 
-// Boxes coordinate by coordinate, with their slants.
+// Measured boxes, number by number.
 template <typename T>
 struct Columns {
-  std::vector<T> x1, y1, x2, y2, slants;
+  std::vector<T> x1, y1, x2, y2, areas, slants;
 };
 
-template <typename T>
+template <OverlapMode mode, typename T>
 Columns<T> columns_of(const Tensor& boxes) {
   int64_t count = boxes.size(0);
   const Box<T>* data = boxes_of<T>(boxes);
   Columns<T> columns;
-  for (auto* column : {&columns.x1, &columns.y1, &columns.x2, &columns.y2, &columns.slants}) column->resize(count);
+  for (auto* column : {&columns.x1, &columns.y1, &columns.x2, &columns.y2, &columns.areas, &columns.slants}) {
+    column->resize(count);
+  }
   for (int64_t i = 0; i < count; ++i) {
+    MeasuredBox<T> measures = measured<mode>(data[i]);
     columns.x1[i] = data[i].x1;
     columns.y1[i] = data[i].y1;
     columns.x2[i] = data[i].x2;
     columns.y2[i] = data[i].y2;
-    columns.slants[i] = slant(data[i]);
+    columns.areas[i] = measures.area;
+    columns.slants[i] = measures.slant;
   }
   return columns;
 }
@@ -54,22 +59,22 @@ Columns<T> columns_of(const Tensor& boxes) {
 template <OverlapMode mode, typename T>
 DETKIT_EVERY_MACHINE void fill_row(const Box<T>& box, const Columns<T>& columns, T* __restrict out) {
   const T *x1 = columns.x1.data(), *y1 = columns.y1.data(), *x2 = columns.x2.data(), *y2 = columns.y2.data();
-  const T* slants = columns.slants.data();
-  T own_slant = mode == OverlapMode::ciou ? slant(box) : T(0);
+  const T *areas = columns.areas.data(), *slants = columns.slants.data();
+  MeasuredBox<T> own = measured<mode>(box);
   int64_t count = columns.x1.size();
   for (int64_t i = 0; i < count; ++i) {
-    out[i] = overlap<mode>(box, own_slant, Box<T>{x1[i], y1[i], x2[i], y2[i]}, slants[i]);
+    out[i] = overlap<mode>(own, MeasuredBox<T>{{x1[i], y1[i], x2[i], y2[i]}, areas[i], slants[i]});
   }
 }
 
 template <typename T>
 void fill(const Tensor& boxes1, const Tensor& boxes2, const std::string& mode, Tensor& result) {
   const Box<T>* rows = boxes_of<T>(boxes1);
-  Columns<T> columns = columns_of<T>(boxes2);
   int64_t row_count = boxes1.size(0), column_count = boxes2.size(0);
   T* out = result.mutable_data_ptr<T>();
   prefer_large_pages(out, result.numel() * sizeof(T));
   with_mode(mode, [&]<OverlapMode constant>() {
+    Columns<T> columns = columns_of<constant, T>(boxes2);
     torch::stable::parallel_for(0, row_count, rows_per_task(column_count), [&](int64_t first, int64_t last) {
       for (int64_t row = first; row < last; ++row) fill_row<constant>(rows[row], columns, out + row * column_count);
     });
@@ -111,8 +116,8 @@ void fill_gradient(
 }
 
 Tensor box_iou(Tensor boxes1, Tensor boxes2, std::string mode) {
-  boxes1 = torch::stable::contiguous(boxes1);
-  boxes2 = torch::stable::contiguous(boxes2);
+  boxes1 = as_contiguous(boxes1);
+  boxes2 = as_contiguous(boxes2);
   Tensor result = torch::stable::new_empty(boxes1, {boxes1.size(0), boxes2.size(0)});
   bool is_double = boxes1.scalar_type() == ScalarType::Double;
   (is_double ? fill<double> : fill<float>)(boxes1, boxes2, mode, result);
@@ -120,9 +125,9 @@ Tensor box_iou(Tensor boxes1, Tensor boxes2, std::string mode) {
 }
 
 std::tuple<Tensor, Tensor> box_iou_backward(Tensor gradient, Tensor boxes1, Tensor boxes2, std::string mode) {
-  gradient = torch::stable::contiguous(gradient);
-  boxes1 = torch::stable::contiguous(boxes1);
-  boxes2 = torch::stable::contiguous(boxes2);
+  gradient = as_contiguous(gradient);
+  boxes1 = as_contiguous(boxes1);
+  boxes2 = as_contiguous(boxes2);
   Tensor gradient1 = torch::stable::empty_like(boxes1), gradient2 = torch::stable::empty_like(boxes2);
   auto fill = boxes1.scalar_type() == ScalarType::Double ? fill_gradient<double> : fill_gradient<float>;
   fill(gradient, boxes1, boxes2, mode, false, gradient1);

@@ -11,6 +11,8 @@
 #include <numeric>
 #include <vector>
 
+#include "../contiguous.h"
+
 namespace detkit {
 namespace {
 
@@ -78,7 +80,7 @@ std::vector<Edge> edges_between(const float* image, int64_t height, int64_t widt
 // image (H, W, C) float32; returns labels (H, W) int32, numbered from 0 in the order of their first pixel.
 Tensor graph_segmentation(Tensor image, double scale, int64_t min_size) {
   STD_TORCH_CHECK(image.dim() == 3, "image must be (H, W, C)");
-  image = torch::stable::contiguous(image);
+  image = as_contiguous(image);
   int64_t height = image.size(0), width = image.size(1), pixels = height * width;
   STD_TORCH_CHECK(pixels < std::numeric_limits<int32_t>::max(), "image is too large");
   std::vector<Edge> edges = edges_between(image.const_data_ptr<float>(), height, width, image.size(2));

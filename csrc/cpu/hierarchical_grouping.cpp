@@ -11,6 +11,8 @@
 
 #include "region_adjacency.h"
 
+#include "../contiguous.h"
+
 namespace detkit {
 namespace {
 
@@ -180,9 +182,9 @@ std::vector<Region> initial_regions(const int32_t* labels, int64_t height, int64
 Tensor hierarchical_grouping(
     Tensor labels, Tensor colour, Tensor texture, int64_t colour_bins, int64_t texture_bins,
     std::vector<int64_t> similarities) {
-  labels = torch::stable::contiguous(labels);
-  colour = torch::stable::contiguous(colour);
-  texture = torch::stable::contiguous(texture);
+  labels = as_contiguous(labels);
+  colour = as_contiguous(colour);
+  texture = as_contiguous(texture);
   STD_TORCH_CHECK(labels.dim() == 2 && labels.numel() > 0, "labels must be (H, W)");
   check_bins("colour", colour, labels, colour_bins);
   check_bins("texture", texture, labels, texture_bins);

@@ -16,6 +16,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../contiguous.h"
 #include "box_columns.h"
 #include "box_grid.h"
 #include "overlapping_pairs.h"
@@ -215,11 +216,11 @@ std::vector<uint8_t> survivors(
 }
 
 Tensor nms(Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou_threshold) {
-  boxes = torch::stable::contiguous(boxes);
-  scores = torch::stable::contiguous(scores);
+  boxes = as_contiguous(boxes);
+  scores = as_contiguous(scores);
   int64_t count = boxes.size(0);
   STD_TORCH_CHECK(count <= INT32_MAX, "nms: more than 2^31 boxes");
-  if (labels) labels = torch::stable::contiguous(*labels);
+  if (labels) labels = as_contiguous(*labels);
   const int64_t* label_data = labels ? labels->const_data_ptr<int64_t>() : nullptr;
 
   std::vector<int32_t> order = scores.scalar_type() == ScalarType::Double

@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../contiguous.h"
 #include "../rle.h"
 #include "memory.h"
 #include "run_lists.h"
@@ -227,8 +228,8 @@ auto with_arithmetic(const Tensor& masks, bool fused, const Run& run) {
 }
 
 Tensor paste_masks(Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused) {
-  masks = torch::stable::contiguous(masks);
-  boxes = torch::stable::contiguous(boxes);
+  masks = as_contiguous(masks);
+  boxes = as_contiguous(boxes);
   check_size(height, width);
   check_boxes(boxes);
   Tensor images = torch::stable::new_empty(masks, {masks.size(0), height, width}, ScalarType::Bool);
@@ -242,8 +243,8 @@ Tensor paste_masks(Tensor masks, Tensor boxes, int64_t height, int64_t width, do
 
 std::tuple<Tensor, Tensor> paste_masks_to_runs(
     Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused) {
-  masks = torch::stable::contiguous(masks);
-  boxes = torch::stable::contiguous(boxes);
+  masks = as_contiguous(masks);
+  boxes = as_contiguous(boxes);
   check_size(height, width);
   check_boxes(boxes);
   RunLists runs = with_arithmetic(masks, fused, [&]<bool fusing, typename T>() {

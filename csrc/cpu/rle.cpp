@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../contiguous.h"
 #include "../mask_overlap.h"
 #include "../polygon.h"
 #include "../rle_string.h"
@@ -32,7 +33,7 @@ constexpr int64_t runs_per_task = 1 << 14;
 class PackedMasks {
  public:
   PackedMasks(const Tensor& counts, const Tensor& offsets)
-      : counts_(torch::stable::contiguous(counts)), offsets_(torch::stable::contiguous(offsets)) {
+      : counts_(as_contiguous(counts)), offsets_(as_contiguous(offsets)) {
     runs_ = counts_.const_data_ptr<int32_t>();
     begins_ = checked_offsets("offsets", offsets_, counts_.numel());
     STD_TORCH_CHECK(
@@ -99,7 +100,7 @@ std::tuple<Tensor, Tensor> make_runs(
 }
 
 std::tuple<Tensor, Tensor> masks_to_runs(Tensor masks) {
-  masks = torch::stable::contiguous(masks);
+  masks = as_contiguous(masks);
   int64_t count = masks.size(0), height = masks.size(1), width = masks.size(2);
   check_size(height, width);
   const uint8_t* pixels = static_cast<const uint8_t*>(masks.const_data_ptr());
@@ -145,8 +146,8 @@ std::tuple<Tensor, Tensor> runs_to_strings(Tensor counts, Tensor offsets) {
 
 std::tuple<Tensor, Tensor> strings_to_runs(Tensor characters, Tensor offsets, int64_t height, int64_t width) {
   check_size(height, width);
-  characters = torch::stable::contiguous(characters);
-  offsets = torch::stable::contiguous(offsets);
+  characters = as_contiguous(characters);
+  offsets = as_contiguous(offsets);
   const char* text = static_cast<const char*>(characters.const_data_ptr());
   const int64_t* begins = checked_offsets("offsets", offsets, characters.numel());
   int64_t count = offsets.numel() - 1, per_task = masks_per_task(count, characters.numel(), runs_per_task);
@@ -158,10 +159,10 @@ std::tuple<Tensor, Tensor> strings_to_runs(Tensor characters, Tensor offsets, in
 
 std::tuple<Tensor, Tensor> polygons_to_runs(
     Tensor coordinates, Tensor polygon_offsets, Tensor object_offsets, Tensor sizes) {
-  coordinates = torch::stable::contiguous(coordinates);
-  polygon_offsets = torch::stable::contiguous(polygon_offsets);
-  object_offsets = torch::stable::contiguous(object_offsets);
-  sizes = torch::stable::contiguous(sizes);
+  coordinates = as_contiguous(coordinates);
+  polygon_offsets = as_contiguous(polygon_offsets);
+  object_offsets = as_contiguous(object_offsets);
+  sizes = as_contiguous(sizes);
   int64_t corner_count = coordinates.numel() / 2, object_count = object_offsets.numel() - 1;
   const double* corners = coordinates.const_data_ptr<double>();
   const int64_t* corner_begins = checked_offsets("polygon_offsets", polygon_offsets, corner_count);
@@ -200,7 +201,7 @@ Tensor run_boxes(Tensor counts, Tensor offsets, int64_t height, int64_t width) {
 Tensor run_iou(
     Tensor counts1, Tensor offsets1, Tensor counts2, Tensor offsets2, int64_t height, int64_t width, Tensor iscrowd) {
   PackedMasks masks(counts1, offsets1, height, width), objects(counts2, offsets2, height, width);
-  iscrowd = torch::stable::contiguous(iscrowd);
+  iscrowd = as_contiguous(iscrowd);
   STD_TORCH_CHECK(iscrowd.numel() == objects.size(), "iscrowd must be (", objects.size(), ",)");
   const uint8_t* crowds = static_cast<const uint8_t*>(iscrowd.const_data_ptr());
   Tensor result = torch::stable::new_empty(counts1, {masks.size(), objects.size()}, ScalarType::Double);

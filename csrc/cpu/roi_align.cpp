@@ -14,6 +14,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "../contiguous.h"
 #include "channel_blocks.h"
 #include "vector.h"
 
@@ -278,8 +279,8 @@ std::vector<Tensor> spread(
 Tensor roi_align(
     std::vector<Tensor> features, Tensor rois, Tensor levels, std::vector<double> spatial_scales, int64_t height,
     int64_t width, int64_t sampling_ratio, bool aligned, bool channels_last) {
-  rois = torch::stable::contiguous(rois);
-  levels = torch::stable::contiguous(levels);
+  rois = as_contiguous(rois);
+  levels = as_contiguous(levels);
   Cropping cropping{spatial_scales, height, width, sampling_ratio, aligned, channels_last};
   switch (features[0].scalar_type()) {
     case ScalarType::Half:
@@ -297,8 +298,8 @@ std::vector<Tensor> roi_align_backward(
     Tensor gradient, Tensor rois, Tensor levels, std::vector<double> spatial_scales, int64_t batch,
     std::vector<int64_t> heights, std::vector<int64_t> widths, int64_t sampling_ratio, bool aligned,
     bool channels_last) {
-  rois = torch::stable::contiguous(rois);
-  levels = torch::stable::contiguous(levels);
+  rois = as_contiguous(rois);
+  levels = as_contiguous(levels);
   Cropping cropping{spatial_scales, gradient.size(2), gradient.size(3), sampling_ratio, aligned, channels_last};
   std::vector<MapSize> sizes;
   for (size_t level = 0; level < heights.size(); ++level) sizes.push_back({heights[level], widths[level]});

@@ -14,6 +14,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "../contiguous.h"
 #include "channel_blocks.h"
 #include "vector.h"
 
@@ -262,7 +263,7 @@ Tensor spread(
 
 std::tuple<Tensor, Tensor> roi_pool(
     Tensor features, Tensor rois, double spatial_scale, int64_t height, int64_t width, bool channels_last) {
-  rois = torch::stable::contiguous(rois);
+  rois = as_contiguous(rois);
   STD_TORCH_CHECK(features.size(2) * features.size(3) <= INT32_MAX, "roi_pool: a map of more than 2^31 cells");
   switch (features.scalar_type()) {
     case ScalarType::Half:
@@ -279,7 +280,7 @@ std::tuple<Tensor, Tensor> roi_pool(
 Tensor roi_pool_backward(
     Tensor gradient, Tensor cells, Tensor rois, int64_t batch, int64_t map_height, int64_t map_width,
     bool channels_last) {
-  rois = torch::stable::contiguous(rois);
+  rois = as_contiguous(rois);
   MapSize size{map_height, map_width};
   switch (gradient.scalar_type()) {
     case ScalarType::Half:

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "../contiguous.h"
 #include "vector.h"
 
 namespace detkit {
@@ -254,10 +255,10 @@ std::tuple<Tensor, Tensor> collect(const std::vector<T>& taken_scores, const Ten
 std::tuple<Tensor, Tensor> soft_nms(
     Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou_threshold, double sigma, std::string method,
     double score_threshold) {
-  boxes = torch::stable::contiguous(boxes);
-  scores = torch::stable::contiguous(scores);
+  boxes = as_contiguous(boxes);
+  scores = as_contiguous(scores);
   STD_TORCH_CHECK(boxes.size(0) <= INT32_MAX, "soft_nms: more than 2^31 boxes");
-  if (labels) labels = torch::stable::contiguous(*labels);
+  if (labels) labels = as_contiguous(*labels);
   const int64_t* label_data = labels ? labels->const_data_ptr<int64_t>() : nullptr;
   auto run = [&]<typename T>() {
     SoftRule<T> rule = SoftRule<T>::of(iou_threshold, sigma, score_threshold);

@@ -6,6 +6,7 @@
 
 #include <tuple>
 
+#include "../contiguous.h"
 #include "launch.h"
 
 namespace detkit {
@@ -18,32 +19,23 @@ constexpr int columns_per_thread = 4;
 constexpr int columns_per_block = columns_per_thread * threads_per_block;
 constexpr int64_t enough_blocks = 8192;  // to occupy a device
 
-template <OverlapMode mode, typename T>
-__device__ T slant_for(const Box<T>& box) {
-  if constexpr (mode == OverlapMode::ciou) return slant(box);
-  return T(0);
-}
-
 // A thread holds a few columns, and goes with them through the rows that are its block's.
 template <OverlapMode mode, typename T>
 __global__ void fill_kernel(
     const Box<T>* rows, const Box<T>* columns, int64_t row_count, int64_t column_count, T* out) {
-  Box<T> own[columns_per_thread];
-  T slants[columns_per_thread];
+  MeasuredBox<T> own[columns_per_thread];
   int64_t first_column = int64_t(blockIdx.x) * columns_per_block + threadIdx.x;
 #pragma unroll
   for (int i = 0; i < columns_per_thread; ++i) {
     int64_t column = first_column + i * threads_per_block;
-    own[i] = columns[column < column_count ? column : column_count - 1];
-    slants[i] = slant_for<mode>(own[i]);
+    own[i] = measured<mode>(columns[column < column_count ? column : column_count - 1]);
   }
   for (int64_t r = blockIdx.y; r < row_count; r += gridDim.y) {
-    Box<T> row = rows[r];
-    T row_slant = slant_for<mode>(row);
+    MeasuredBox<T> row = measured<mode>(rows[r]);
 #pragma unroll
     for (int i = 0; i < columns_per_thread; ++i) {
       int64_t column = first_column + i * threads_per_block;
-      if (column < column_count) out[r * column_count + column] = overlap<mode>(row, row_slant, own[i], slants[i]);
+      if (column < column_count) out[r * column_count + column] = overlap<mode>(row, own[i]);
     }
   }
 }
@@ -107,8 +99,8 @@ void fill_gradient(
 
 Tensor box_iou(Tensor boxes1, Tensor boxes2, std::string mode) {
   torch::stable::accelerator::DeviceGuard guard(boxes1.get_device_index());
-  boxes1 = torch::stable::contiguous(boxes1);
-  boxes2 = torch::stable::contiguous(boxes2);
+  boxes1 = as_contiguous(boxes1);
+  boxes2 = as_contiguous(boxes2);
   Tensor result = torch::stable::new_empty(boxes1, {boxes1.size(0), boxes2.size(0)});
   bool is_double = boxes1.scalar_type() == ScalarType::Double;
   (is_double ? fill<double> : fill<float>)(boxes1, boxes2, mode, result);
@@ -117,14 +109,14 @@ Tensor box_iou(Tensor boxes1, Tensor boxes2, std::string mode) {
 
 std::tuple<Tensor, Tensor> box_iou_backward(Tensor gradient, Tensor boxes1, Tensor boxes2, std::string mode) {
   torch::stable::accelerator::DeviceGuard guard(boxes1.get_device_index());
-  gradient = torch::stable::contiguous(gradient);
-  boxes1 = torch::stable::contiguous(boxes1);
-  boxes2 = torch::stable::contiguous(boxes2);
+  gradient = as_contiguous(gradient);
+  boxes1 = as_contiguous(boxes1);
+  boxes2 = as_contiguous(boxes2);
   Tensor gradient1 = torch::stable::empty_like(boxes1), gradient2 = torch::stable::empty_like(boxes2);
   auto fill = boxes1.scalar_type() == ScalarType::Double ? fill_gradient<double> : fill_gradient<float>;
   fill(gradient, boxes1, boxes2, mode, gradient1);
   // A copy is quicker than reading across the rows.
-  Tensor transposed = torch::stable::contiguous(torch::stable::transpose(gradient, 0, 1));
+  Tensor transposed = as_contiguous(torch::stable::transpose(gradient, 0, 1));
   fill(transposed, boxes2, boxes1, mode, gradient2);
   return {gradient1, gradient2};
 }

@@ -9,6 +9,7 @@
 #include <optional>
 #include <tuple>
 
+#include "../contiguous.h"
 #include "launch.h"
 #include "sort.h"
 
@@ -211,9 +212,9 @@ void suppress(const Ranked<T>& ranked, const Progress& progress, const Tensor& l
 std::tuple<Tensor, Tensor> find(
     Tensor boxes, const Tensor& scores, std::optional<Tensor> labels, double iou_threshold, int64_t most) {
   int64_t count = boxes.size(0), words = (count + bits - 1) / bits;
-  boxes = torch::stable::contiguous(boxes);
-  if (labels) labels = torch::stable::contiguous(*labels);
-  Sorted sorted = stable_sort(torch::stable::contiguous(scores), true);
+  boxes = as_contiguous(boxes);
+  if (labels) labels = as_contiguous(*labels);
+  Sorted sorted = stable_sort(as_contiguous(scores), true);
   Tensor ranked_boxes = torch::stable::empty_like(boxes);
   Tensor ranked_labels = torch::stable::new_empty(sorted.indices, {labels ? count : 0});
   Tensor kept = torch::stable::empty_like(sorted.indices), gone = torch::stable::new_zeros(kept, {words});

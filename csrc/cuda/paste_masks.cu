@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "../contiguous.h"
 #include "../mask_size.h"
 #include "launch.h"
 
@@ -69,8 +70,8 @@ void paste(
 Tensor paste_masks(Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused) {
   torch::stable::accelerator::DeviceGuard guard(masks.get_device_index());
   check_size(height, width);
-  masks = torch::stable::contiguous(masks);
-  boxes = torch::stable::contiguous(boxes);
+  masks = as_contiguous(masks);
+  boxes = as_contiguous(boxes);
   Tensor images = torch::stable::new_empty(masks, {masks.size(0), height, width}, ScalarType::Bool);
   bool in_double = masks.scalar_type() == ScalarType::Double;
   auto run = in_double ? (fused ? paste<true, double> : paste<false, double>)

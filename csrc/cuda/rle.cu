@@ -13,6 +13,8 @@
 #include "../mask_size.h"
 #include "launch.h"
 
+#include "../contiguous.h"
+
 namespace detkit {
 namespace {
 
@@ -88,7 +90,7 @@ Tensor running_sums(const Tensor& values) {
 
 std::tuple<Tensor, Tensor> masks_to_runs(Tensor masks) {
   torch::stable::accelerator::DeviceGuard guard(masks.get_device_index());
-  masks = torch::stable::contiguous(masks);
+  masks = as_contiguous(masks);
   Pixels pixels{
       static_cast<const uint8_t*>(masks.const_data_ptr()), masks.size(0), masks.size(1), masks.size(2)};
   check_size(pixels.height, pixels.width);
@@ -145,7 +147,7 @@ __global__ void fill_kernel(
 Tensor runs_to_masks(Tensor counts, Tensor offsets, int64_t height, int64_t width) {
   torch::stable::accelerator::DeviceGuard guard(counts.get_device_index());
   check_size(height, width);
-  offsets = torch::stable::contiguous(offsets);
+  offsets = as_contiguous(offsets);
   Tensor ends = running_sums(counts);
   int64_t count = offsets.numel() - 1;
   Tensor images = torch::stable::new_empty(counts, {count, height, width}, ScalarType::Bool);

@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "../contiguous.h"
 #include "crop.h"
 #include "launch.h"
 
@@ -249,8 +250,8 @@ Tensor roi_align(
     std::vector<Tensor> features, Tensor rois, Tensor levels, std::vector<double> spatial_scales, int64_t height,
     int64_t width, int64_t sampling_ratio, bool aligned, bool channels_last) {
   torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
-  rois = torch::stable::contiguous(rois);
-  levels = torch::stable::contiguous(levels);
+  rois = as_contiguous(rois);
+  levels = as_contiguous(levels);
   CropShape shape = CropShape::of(rois.size(0), features[0].size(1), height, width, channels_last);
   auto run = [&]<typename S, typename T>() {
     return crop<S, T>(
@@ -274,8 +275,8 @@ std::vector<Tensor> roi_align_backward(
     std::vector<int64_t> heights, std::vector<int64_t> widths, int64_t sampling_ratio, bool aligned,
     bool channels_last) {
   torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
-  rois = torch::stable::contiguous(rois);
-  levels = torch::stable::contiguous(levels);
+  rois = as_contiguous(rois);
+  levels = as_contiguous(levels);
   CropShape shape =
       CropShape::of(rois.size(0), gradient.size(1), gradient.size(2), gradient.size(3), channels_last);
   auto run = [&]<typename S, typename T>() {

@@ -10,6 +10,7 @@
 #include <tuple>
 #include <type_traits>
 
+#include "../contiguous.h"
 #include "crop.h"
 #include "launch.h"
 
@@ -117,7 +118,7 @@ std::tuple<Tensor, Tensor> roi_pool(
     Tensor features, Tensor rois, double spatial_scale, int64_t height, int64_t width, bool channels_last) {
   torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
   STD_TORCH_CHECK(features.size(2) * features.size(3) <= INT32_MAX, "roi_pool: a map of more than 2^31 cells");
-  rois = torch::stable::contiguous(rois);
+  rois = as_contiguous(rois);
   CropShape shape = CropShape::of(rois.size(0), features.size(1), height, width, channels_last);
   auto run = [&]<typename S, typename T>() { return pool<S, T>(features, rois, spatial_scale, shape); };
   switch (features.scalar_type()) {
@@ -136,7 +137,7 @@ Tensor roi_pool_backward(
     Tensor gradient, Tensor cells, Tensor rois, int64_t batch, int64_t map_height, int64_t map_width,
     bool channels_last) {
   torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
-  rois = torch::stable::contiguous(rois);
+  rois = as_contiguous(rois);
   CropShape shape =
       CropShape::of(rois.size(0), gradient.size(1), gradient.size(2), gradient.size(3), channels_last);
   auto run = [&]<typename S, typename T>() {

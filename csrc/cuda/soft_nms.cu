@@ -8,6 +8,7 @@
 #include <optional>
 #include <tuple>
 
+#include "../contiguous.h"
 #include "launch.h"
 #include "sort.h"
 
@@ -158,13 +159,13 @@ std::tuple<Tensor, Tensor> soft_nms(
     Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou_threshold, double sigma, std::string method,
     double score_threshold) {
   torch::stable::accelerator::DeviceGuard guard(boxes.get_device_index());
-  boxes = torch::stable::contiguous(boxes);
-  scores = torch::stable::contiguous(scores);
+  boxes = as_contiguous(boxes);
+  scores = as_contiguous(scores);
   if (boxes.size(0) == 0) {
     return {torch::stable::new_empty(boxes, {0}, ScalarType::Long), torch::stable::new_empty(boxes, {0})};
   }
   std::optional<Sorted> by_label;
-  if (labels) by_label = stable_sort(torch::stable::contiguous(*labels), false);
+  if (labels) by_label = stable_sort(as_contiguous(*labels), false);
   auto run = [&]<typename T>() {
     return take<T>(boxes, scores, by_label, method, SoftRule<T>::of(iou_threshold, sigma, score_threshold));
   };
