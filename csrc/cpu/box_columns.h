@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "../nms.h"
@@ -49,26 +50,20 @@ class BoxColumns {
 
  private:
   static constexpr int64_t group = 4 * lanes<T>;
+  using Flag = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;  // as large as T, for the compiler's vectors
   static constexpr T rounding = 16 * std::numeric_limits<T>::epsilon();
 
   DETKIT_INLINE bool overlaps_one(const Box<T>& box, int64_t known) const {
-    using V = Vector<T>;
+    const T *x1 = x1_.data(), *y1 = y1_.data(), *x2 = x2_.data(), *y2 = y2_.data(), *shares = shares_.data();
     T own_share = area(box) * share_;
     for (int64_t begin = known / group * group; begin < count_; begin += group) {
-      // By how much the intersections are above what may be enough, and above what is certainly enough.
-      V most_open = {}, most_certain = {};
-      for (int64_t i = begin; i < begin + group; i += lanes<T>) {
-        V right = load<V>(&x2_[i]), left = load<V>(&x1_[i]), bottom = load<V>(&y2_[i]), top = load<V>(&y1_[i]);
-        V width = (right < box.x2 ? right : V{} + box.x2) - (left > box.x1 ? left : V{} + box.x1);
-        V height = (bottom < box.y2 ? bottom : V{} + box.y2) - (top > box.y1 ? top : V{} + box.y1);
-        V common = (width > T(0) ? width : V{}) * height;
-        V enough = load<V>(&shares_[i]) + own_share;
-        V open = common - enough * (1 - rounding), certain = common - enough * certainty();
-        most_open = open > most_open ? open : most_open;
-        most_certain = certain > most_certain ? certain : most_certain;
+      Flag open = 0, certain = 0;  // whether an intersection may be enough, and whether one certainly is
+      for (int64_t i = begin; i < begin + group; ++i) {
+        T common = intersection(box, {x1[i], y1[i], x2[i], y2[i]}), enough = shares[i] + own_share;
+        open |= Flag(common > enough * (1 - rounding));
+        certain |= Flag(common > enough * certainty());
       }
-      if (!any_bit(most_open)) continue;
-      if (any_bit(most_certain) || overlaps_exactly(box, begin)) return true;
+      if (open && (certain || overlaps_exactly(box, begin))) return true;
     }
     return false;
   }

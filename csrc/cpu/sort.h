@@ -15,13 +15,13 @@ struct Keyed {
   int32_t value;
 };
 
-// Sorts by the lowest bits of the keys; equal ones keep their order. A radix sort by 11 bits at a time, in which each
-// thread counts and moves a part of the items.
+// Sorts by the lowest bits of the keys; equal ones keep their order. A radix sort by 11 bits at a time, or by 8 where
+// going through the digits would take longer than through the items. Each thread counts and moves a part of the items.
 template <typename Key>
 void sort_by_key(std::vector<Keyed<Key>>& items, int bits) {
-  constexpr int digit_bits = 11, digits = 1 << digit_bits;
   constexpr int64_t fewest_per_part = 4096;
   int64_t count = items.size();
+  int digit_bits = count < 512 ? 8 : 11, digits = 1 << digit_bits;
   int64_t threads = torch::stable::get_num_threads();
   int64_t parts = std::clamp<int64_t>(count / fewest_per_part, 1, threads);
   std::vector<Keyed<Key>> sorted(count);
@@ -34,7 +34,7 @@ void sort_by_key(std::vector<Keyed<Key>>& items, int bits) {
     });
   };
   for (int shift = 0; shift < bits; shift += digit_bits) {
-    auto digit_of = [shift](const Keyed<Key>& item) { return (item.key >> shift) & (digits - 1); };
+    auto digit_of = [shift, digits](const Keyed<Key>& item) { return (item.key >> shift) & (digits - 1); };
     for_each_part([&](int32_t* place, int64_t begin, int64_t end) {
       std::fill(place, place + digits, 0);
       for (int64_t i = begin; i < end; ++i) ++place[digit_of(items[i])];

@@ -45,17 +45,6 @@ DETKIT_INLINE void store(T* to, const V& vector) {
   std::memcpy(to, &vector, sizeof vector);
 }
 
-// Whether any bit of a vector is set. (Comparisons of vectors are better not kept as vectors: compilers take them
-// apart where the machine holds them in mask registers.)
-template <typename V>
-DETKIT_INLINE bool any_bit(const V& vector) {
-  typedef int64_t Words __attribute__((vector_size(64)));
-  Words words = load<Words>(&vector);
-  int64_t together = 0;
-  for (int i = 0; i < 8; ++i) together |= words[i];
-  return together != 0;
-}
-
 // A matrix (rows, columns) to (columns, rows). Strides are the distances from row to row, in elements.
 template <typename From, typename To>
 DETKIT_INLINE void transpose_plainly(
