@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../nms.h"
+#include "ranked_boxes.h"
 #include "vector.h"
 
 namespace detkit {
@@ -19,14 +20,14 @@ namespace detkit {
 template <typename T>
 class BoxColumns {
  public:
-  // The boxes to compare, which outlive this.
-  BoxColumns(const std::vector<Box<T>>& boxes, T threshold)
+  // The boxes to compare. The threshold must not be negative.
+  BoxColumns(const RankedBoxes<T>& boxes, T threshold)
       : boxes_(boxes), threshold_(threshold), share_(threshold / (1 + threshold)) {}
 
   int64_t count() const { return count_; }
 
-  void add(size_t i) {
-    const Box<T>& box = boxes_[i];
+  void add(int64_t i) {
+    Box<T> box = boxes_[i];
     if (count_ % group == 0) {
       for (auto* column : {&x1_, &y1_, &x2_, &y2_, &shares_}) column->resize(count_ + group);
       // What fills the group up overlaps nothing.
@@ -36,17 +37,28 @@ class BoxColumns {
     y1_[count_] = box.y1;
     x2_[count_] = box.x2;
     y2_[count_] = box.y2;
-    shares_[count_++] = area(box) * share_;
+    shares_[count_++] = share_of(box);
     kept_.push_back(box);
   }
 
-  // Sets stays[i] to whether box i overlaps none of those that were added, for i from `first` to `last`.
-  DETKIT_EVERY_MACHINE void compare(int64_t first, int64_t last, uint8_t* stays) const {
-    for (int64_t i = first; i < last; ++i) stays[i] = !overlaps_one(boxes_[i], 0);
+  // Sets stays[i] to whether the box ranked i overlaps none of those that were added, for i from `first` to `last`.
+  void compare(int64_t first, int64_t last, uint8_t* stays) const {
+    constexpr int64_t most = 256;
+    Box<T> near[most];  // read together, so that one is not waited for after the other
+    for (; first < last; first += most) {
+      int64_t count = std::min(most, last - first);
+      for (int64_t i = 0; i < count; ++i) near[i] = boxes_[first + i];
+      compare(near, count, stays + first);
+    }
+  }
+
+  // The same for any boxes.
+  DETKIT_EVERY_MACHINE void compare(const Box<T>* boxes, int64_t count, uint8_t* stays) const {
+    for (int64_t i = 0; i < count; ++i) stays[i] = !overlaps_one(boxes[i], 0);
   }
 
   // Whether a box overlaps one of those added, of which the first `known` are known not to.
-  DETKIT_EVERY_MACHINE bool overlaps_any(size_t i, int64_t known) const { return overlaps_one(boxes_[i], known); }
+  DETKIT_EVERY_MACHINE bool overlaps_any(int64_t i, int64_t known) const { return overlaps_one(boxes_[i], known); }
 
  private:
   static constexpr int64_t group = 4 * lanes<T>;
@@ -55,7 +67,7 @@ class BoxColumns {
 
   DETKIT_INLINE bool overlaps_one(const Box<T>& box, int64_t known) const {
     const T *x1 = x1_.data(), *y1 = y1_.data(), *x2 = x2_.data(), *y2 = y2_.data(), *shares = shares_.data();
-    T own_share = area(box) * share_;
+    T own_share = share_of(box);
     for (int64_t begin = known / group * group; begin < count_; begin += group) {
       Flag open = 0, certain = 0;  // whether an intersection may be enough, and whether one certainly is
       for (int64_t i = begin; i < begin + group; ++i) {
@@ -68,6 +80,9 @@ class BoxColumns {
     return false;
   }
 
+  // Not negative for boxes without a size, so that these overlap nothing.
+  T share_of(const Box<T>& box) const { return larger(T(0), area(box)) * share_; }
+
   // A quotient near zero may vanish, which only the division tells.
   T certainty() const { return threshold_ > T(1e-6) ? 1 + rounding : std::numeric_limits<T>::infinity(); }
 
@@ -79,7 +94,7 @@ class BoxColumns {
     return false;
   }
 
-  const std::vector<Box<T>>& boxes_;
+  RankedBoxes<T> boxes_;
   T threshold_, share_;
   std::vector<Box<T>> kept_;
   std::vector<T> x1_, y1_, x2_, y2_, shares_;

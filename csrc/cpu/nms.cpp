@@ -1,5 +1,6 @@
 // Non-maximum suppression on the CPU. Boxes are taken best first, and each is compared with those that stayed before
-// it while these are few. Else only boxes near each other in a grid are compared: where few overlap, all pairs at once.
+// it while these are few; where the best leave few of many, the others are not even ranked before. Else only boxes near
+// each other in a grid are compared: where few overlap, all pairs at once.
 #include "../nms.h"
 
 #include <torch/csrc/stable/library.h>
@@ -7,6 +8,7 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -20,6 +22,7 @@
 #include "box_columns.h"
 #include "box_grid.h"
 #include "overlapping_pairs.h"
+#include "ranked_boxes.h"
 #include "sort.h"
 
 namespace detkit {
@@ -42,28 +45,37 @@ uint64_t descending_key(double score) {
   return bits >> 63 ? bits : ~(bits | 0x8000000000000000u);
 }
 
-// The indices of the scores, best first, equal ones in their order.
 template <typename T>
-std::vector<int32_t> ranking(const T* scores, int64_t count) {
-  using Key = decltype(descending_key(T(0)));
-  std::vector<Keyed<Key>> items(count);
+using KeyOf = decltype(descending_key(T(0)));
+
+// The scores' keys and indices.
+template <typename T>
+std::vector<Keyed<KeyOf<T>>> keyed(const T* scores, int64_t count) {
+  std::vector<Keyed<KeyOf<T>>> items(count);
   for (int64_t i = 0; i < count; ++i) items[i] = {descending_key(scores[i]), static_cast<int32_t>(i)};
+  return items;
+}
+
+// The indices of the items, best first, equal ones in their order.
+template <typename Key>
+std::vector<int32_t> ranking(std::vector<Keyed<Key>>& items) {
   sort_by_key(items, 8 * sizeof(Key));
-  std::vector<int32_t> order(count);
-  for (int64_t i = 0; i < count; ++i) order[i] = items[i].value;
+  std::vector<int32_t> order(items.size());
+  std::transform(items.begin(), items.end(), order.begin(), [](const Keyed<Key>& item) { return item.value; });
   return order;
 }
 
 // Every box against every one that stays: right for any input whatever.
 template <typename T>
-void suppress_plainly(const std::vector<Box<T>>& boxes, T threshold, uint8_t* stays) {
+void suppress_plainly(const RankedBoxes<T>& boxes, T threshold, uint8_t* stays) {
   std::vector<Box<T>> kept;
-  for (size_t i = 0; i < boxes.size(); ++i) {
-    T own_area = area(boxes[i]);
+  for (int64_t i = 0; i < boxes.count; ++i) {
+    Box<T> box = boxes[i];
+    T own_area = area(box);
     stays[i] = std::none_of(kept.begin(), kept.end(), [&](const Box<T>& other) {
-      return overlaps(other, area(other), boxes[i], own_area, threshold);
+      return overlaps(other, area(other), box, own_area, threshold);
     });
-    if (stays[i]) kept.push_back(boxes[i]);
+    if (stays[i]) kept.push_back(box);
   }
 }
 
@@ -75,13 +87,12 @@ constexpr double crowded = 8;
 // Decides from box `begin` on, until `most` boxes have stayed, block by block: a block is first compared with what
 // stayed before it, side by side, and then within itself, one after the other, which is little where few stay.
 // Returns the number of the first box that is not decided.
-template <typename T, typename Kept>
-int64_t suppress_by_blocks(const std::vector<Box<T>>& boxes, int64_t begin, int64_t most, Kept& kept, uint8_t* stays) {
-  int64_t count = boxes.size();
+template <typename Kept>
+int64_t suppress_by_blocks(int64_t begin, int64_t count, int64_t most, Kept& kept, uint8_t* stays) {
   while (begin < count && kept.count() < most) {
-    int64_t end = std::min(count, begin + std::max<int64_t>(64, begin)), known = kept.count();
+    int64_t end = std::min(count, begin + std::max<int64_t>(64, 3 * begin)), known = kept.count();
     torch::stable::parallel_for(
-        begin, end, 512, [&](int64_t first, int64_t last) { kept.compare(first, last, stays); });
+        begin, end, 1024, [&](int64_t first, int64_t last) { kept.compare(first, last, stays); });
     for (; begin < end && kept.count() < most; ++begin) {
       if (stays[begin]) stays[begin] = !kept.overlaps_any(begin, known);
       if (stays[begin]) kept.add(begin);
@@ -99,17 +110,51 @@ void suppress_by_pairs(const BoxGrid<T>& grid, uint8_t* stays) {
 }
 
 template <typename T>
-void suppress_ordinary(const std::vector<Box<T>>& boxes, T threshold, uint8_t* stays) {
-  BoxColumns<T> first_kept(boxes, threshold);
-  int64_t count = boxes.size(), decided = suppress_by_blocks(boxes, 0, few, first_kept, stays);
+void suppress_ordinary(const RankedBoxes<T>& ranked, T threshold, uint8_t* stays) {
+  BoxColumns<T> first_kept(ranked, threshold);
+  int64_t count = ranked.count, decided = suppress_by_blocks(0, count, few, first_kept, stays);
   if (decided == count) return;
+  std::vector<Box<T>> boxes = ranked.copy();
   BoxGrid<T> grid(boxes, threshold);
   if (grid.crowding() < crowded) return suppress_by_pairs(grid, stays);
   KeptInGrid<T> kept(grid);
   for (int64_t i = 0; i < decided; ++i) {
     if (stays[i]) kept.add(i);
   }
-  suppress_by_blocks(boxes, decided, count, kept, stays);
+  suppress_by_blocks(decided, count, count, kept, stays);
+}
+
+// Where so many boxes are ranked, it may be worth not to rank those that the best suppress.
+constexpr int64_t many = 4096;
+
+// A key that about one in sixteen comes before.
+template <typename Key>
+Key key_of_best(const std::vector<Keyed<Key>>& items) {
+  constexpr int64_t samples = 256;
+  int64_t count = items.size();
+  std::vector<Key> keys(samples);
+  for (int64_t i = 0; i < samples; ++i) keys[i] = items[i * count / samples].key;
+  std::nth_element(keys.begin(), keys.begin() + samples / 16, keys.end());
+  return keys[samples / 16];
+}
+
+// Drops those of the items that the best boxes suppress, where few of the best stay: the others are then compared as
+// they lie in memory, and only those that are left need be ranked. The boxes must be ordinary and not empty.
+template <typename Key, typename T>
+void drop_suppressed(std::vector<Keyed<Key>>& items, const Box<T>* boxes, T threshold) {
+  Key cut = key_of_best(items);
+  std::vector<Keyed<Key>> best;
+  std::copy_if(items.begin(), items.end(), std::back_inserter(best), [&](const auto& item) { return item.key < cut; });
+  std::vector<int32_t> order = ranking(best);
+  int64_t best_count = order.size(), count = items.size();
+  BoxColumns<T> kept({boxes, order.data(), best_count}, threshold);
+  std::vector<uint8_t> best_stays(best_count), stays(count);
+  if (best_count == 0 || suppress_by_blocks(0, best_count, few, kept, best_stays.data()) < best_count) return;
+  torch::stable::parallel_for(0, count, 2048, [&](int64_t first, int64_t last) {
+    kept.compare(boxes + first, last - first, &stays[first]);
+  });
+  for (int64_t i = 0; i < best_count; ++i) stays[order[i]] = best_stays[i];
+  std::erase_if(items, [&](const Keyed<Key>& item) { return !stays[item.value]; });
 }
 
 // A box without a size overlaps nothing by more than any threshold that is not negative.
@@ -128,22 +173,42 @@ bool is_ordinary(const Box<T>& box) {
          std::abs(box.x2) <= largest && std::abs(box.y2) <= largest;
 }
 
+// What kinds of boxes there are, which tells how they can be compared.
+struct Kinds {
+  bool all_ordinary = true, none_empty = true;
+
+  bool usual() const { return all_ordinary && none_empty; }
+};
+
+template <typename Boxes>
+Kinds kinds_of(const Boxes& boxes, int64_t count) {
+  std::atomic<bool> all_ordinary = true, none_empty = true;
+  torch::stable::parallel_for(0, count, 16384, [&](int64_t first, int64_t last) {
+    Kinds own;
+    for (int64_t i = first; i < last; ++i) {
+      own.all_ordinary &= is_ordinary(boxes[i]);
+      own.none_empty &= !is_empty(boxes[i]);
+    }
+    if (!own.all_ordinary) all_ordinary = false;
+    if (!own.none_empty) none_empty = false;
+  });
+  return {all_ordinary, none_empty};
+}
+
 // The boxes of one class, best first; `stays` gets 1 for each that stays, 0 for the others.
 template <typename T>
-void suppress(const std::vector<Box<T>>& boxes, T threshold, uint8_t* stays) {
-  bool all_ordinary = true, none_empty = true;
-  for (const Box<T>& box : boxes) {
-    all_ordinary &= is_ordinary(box);
-    none_empty &= !is_empty(box);
-  }
-  if (threshold < 0 || !all_ordinary) return suppress_plainly(boxes, threshold, stays);
-  if (none_empty) return suppress_ordinary(boxes, threshold, stays);
-  std::vector<Box<T>> sized;
-  std::copy_if(boxes.begin(), boxes.end(), std::back_inserter(sized), [](const Box<T>& box) { return !is_empty(box); });
+void suppress(const RankedBoxes<T>& boxes, const Kinds& kinds, T threshold, uint8_t* stays) {
+  if (threshold < 0 || !kinds.all_ordinary) return suppress_plainly(boxes, threshold, stays);
+  if (kinds.none_empty) return suppress_ordinary(boxes, threshold, stays);
+  std::vector<int32_t> sized;
+  std::copy_if(boxes.order, boxes.order + boxes.count, std::back_inserter(sized), [&](int32_t index) {
+    return !is_empty(boxes.boxes[index]);
+  });
   std::vector<uint8_t> sized_stays(sized.size());
-  suppress_ordinary(sized, threshold, sized_stays.data());
+  RankedBoxes<T> sized_boxes{boxes.boxes, sized.data(), static_cast<int64_t>(sized.size())};
+  suppress_ordinary(sized_boxes, threshold, sized_stays.data());
   auto next = sized_stays.begin();
-  for (size_t i = 0; i < boxes.size(); ++i) stays[i] = is_empty(boxes[i]) ? 1 : *next++;
+  for (int64_t i = 0; i < boxes.count; ++i) stays[i] = is_empty(boxes[i]) ? 1 : *next++;
 }
 
 // The ranks of the boxes grouped by label, best first in each group, and where the groups begin and end.
@@ -171,16 +236,17 @@ Groups group_by_label(const std::vector<int32_t>& order, const int64_t* labels) 
 // Each class by itself: large ones one after the other, the others side by side.
 template <typename T>
 void suppress_groups(
-    const Box<T>* boxes, const std::vector<int32_t>& order, const Groups& groups, T threshold, uint8_t* stays) {
+    const RankedBoxes<T>& boxes, const Groups& groups, const Kinds& kinds, T threshold, uint8_t* stays) {
   int64_t group_count = static_cast<int64_t>(groups.bounds.size()) - 1;
-  int64_t large = std::max<int64_t>(4096, order.size() / torch::stable::get_num_threads());
+  int64_t large = std::max<int64_t>(4096, boxes.count / torch::stable::get_num_threads());
   auto suppress_group = [&](int64_t group) {
     int64_t begin = groups.bounds[group], size = groups.bounds[group + 1] - begin;
     const Keyed<uint64_t>* members = &groups.members[begin];
-    std::vector<Box<T>> group_boxes(size);
+    std::vector<int32_t> order(size);
     std::vector<uint8_t> group_stays(size);
-    for (int64_t i = 0; i < size; ++i) group_boxes[i] = boxes[order[members[i].value]];
-    suppress(group_boxes, threshold, group_stays.data());
+    for (int64_t i = 0; i < size; ++i) order[i] = boxes.order[members[i].value];
+    RankedBoxes<T> group_boxes{boxes.boxes, order.data(), size};
+    suppress(group_boxes, kinds.usual() ? kinds : kinds_of(group_boxes, size), threshold, group_stays.data());
     for (int64_t i = 0; i < size; ++i) stays[members[i].value] = group_stays[i];
   };
   auto is_large = [&](int64_t group) { return groups.bounds[group + 1] - groups.bounds[group] > large; };
@@ -188,7 +254,7 @@ void suppress_groups(
     if (is_large(group)) suppress_group(group);
   }
   constexpr int64_t boxes_per_task = 1000;
-  int64_t groups_per_task = 1 + group_count * boxes_per_task / order.size();
+  int64_t groups_per_task = 1 + group_count * boxes_per_task / boxes.count;
   torch::stable::parallel_for(0, group_count, groups_per_task, [&](int64_t first, int64_t last) {
     for (int64_t group = first; group < last; ++group) {
       if (!is_large(group)) suppress_group(group);
@@ -196,47 +262,45 @@ void suppress_groups(
   });
 }
 
-template <typename T>
-std::vector<uint8_t> survivors(
-    const Tensor& tensor, const std::vector<int32_t>& order, const int64_t* labels, double iou_threshold) {
+template <typename T, typename S>
+Tensor survivors(const Tensor& tensor, const Tensor& scores, const int64_t* labels, double iou_threshold) {
+  int64_t count = tensor.size(0);
   const Box<T>* boxes = reinterpret_cast<const Box<T>*>(tensor.const_data_ptr<T>());
-  std::vector<uint8_t> stays(order.size());
-  if (order.empty()) return stays;
   T threshold = threshold_as<T>(iou_threshold);
-  if (labels) {
-    suppress_groups(boxes, order, group_by_label(order, labels), threshold, stays.data());
-    return stays;
+  Kinds kinds = kinds_of(boxes, count);
+  std::vector<Keyed<KeyOf<S>>> items = keyed(scores.const_data_ptr<S>(), count);
+  if (!labels && count >= many && threshold >= 0 && kinds.all_ordinary) drop_suppressed(items, boxes, threshold);
+
+  std::vector<int32_t> order = ranking(items);
+  std::vector<uint8_t> stays(order.size());
+  RankedBoxes<T> ranked{boxes, order.data(), static_cast<int64_t>(order.size())};
+  if (labels && count > 0) {
+    suppress_groups(ranked, group_by_label(order, labels), kinds, threshold, stays.data());
+  } else {
+    suppress(ranked, kinds, threshold, stays.data());
   }
-  std::vector<Box<T>> ranked(order.size());
-  torch::stable::parallel_for(0, order.size(), 4096, [&](int64_t first, int64_t last) {
-    for (int64_t rank = first; rank < last; ++rank) ranked[rank] = boxes[order[rank]];
-  });
-  suppress(ranked, threshold, stays.data());
-  return stays;
+
+  int64_t kept_count = std::count(stays.begin(), stays.end(), 1);
+  Tensor kept = torch::stable::new_empty(tensor, {kept_count}, ScalarType::Long);
+  int64_t *next = kept.mutable_data_ptr<int64_t>(), *end = next + kept_count;
+  for (int64_t rank = 0; next != end; ++rank) {
+    *next = order[rank];  // written over where the box does not stay, which is quicker than to ask
+    next += stays[rank];
+  }
+  return kept;
 }
 
 Tensor nms(Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou_threshold) {
   boxes = as_contiguous(boxes);
   scores = as_contiguous(scores);
-  int64_t count = boxes.size(0);
-  STD_TORCH_CHECK(count <= INT32_MAX, "nms: more than 2^31 boxes");
+  STD_TORCH_CHECK(boxes.size(0) <= INT32_MAX, "nms: more than 2^31 boxes");
   if (labels) labels = as_contiguous(*labels);
   const int64_t* label_data = labels ? labels->const_data_ptr<int64_t>() : nullptr;
-
-  std::vector<int32_t> order = scores.scalar_type() == ScalarType::Double
-                                   ? ranking(scores.const_data_ptr<double>(), count)
-                                   : ranking(scores.const_data_ptr<float>(), count);
-  bool is_double = boxes.scalar_type() == ScalarType::Double;
-  auto decide = is_double ? survivors<double> : survivors<float>;
-  std::vector<uint8_t> stays = decide(boxes, order, label_data, iou_threshold);
-
-  int64_t kept_count = std::count(stays.begin(), stays.end(), 1);
-  Tensor kept = torch::stable::new_empty(boxes, {kept_count}, ScalarType::Long);
-  int64_t* next = kept.mutable_data_ptr<int64_t>();
-  for (int64_t rank = 0; rank < count; ++rank) {
-    if (stays[rank]) *next++ = order[rank];
-  }
-  return kept;
+  bool double_boxes = boxes.scalar_type() == ScalarType::Double;
+  bool double_scores = scores.scalar_type() == ScalarType::Double;
+  auto choose = double_boxes ? (double_scores ? survivors<double, double> : survivors<double, float>)
+                             : (double_scores ? survivors<float, double> : survivors<float, float>);
+  return choose(boxes, scores, label_data, iou_threshold);
 }
 
 std::tuple<Tensor, Tensor> nms_padded(

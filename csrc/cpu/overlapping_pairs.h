@@ -43,9 +43,9 @@ std::vector<RankedBox<T>> boxes_by_cell(const BoxGrid<T>& grid) {
 template <typename T>
 std::vector<Keyed<uint32_t>> overlapping_pairs(const BoxGrid<T>& grid) {
   std::vector<RankedBox<T>> boxes = boxes_by_cell(grid);
-  int64_t count = boxes.size(), parts = std::max<int64_t>(1, count / 1024);
+  int64_t count = boxes.size(), parts = std::max<int64_t>(1, count / 256);
   std::vector<std::vector<Keyed<uint32_t>>> found(parts);
-  torch::stable::parallel_for(0, parts, 2, [&](int64_t first, int64_t last) {
+  torch::stable::parallel_for(0, parts, 8, [&](int64_t first, int64_t last) {
     for (int64_t part = first; part < last; ++part) {
       for (int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) {
         const RankedBox<T>& own = boxes[i];

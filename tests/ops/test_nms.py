@@ -68,6 +68,18 @@ def test_nms_of_many_boxes_picks_what_torchvision_picks(native, layout, dtype):
         assert torch.equal(nms(boxes, scores, threshold), torchvision.ops.nms(boxes, scores, threshold))
 
 
+@pytest.mark.parametrize("levels", [1, 2, 40, 10**6])
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.95])
+def test_many_boxes_of_few_objects_with_ties_and_some_without_a_size(native, threshold, levels):
+    generator = torch.Generator().manual_seed(levels)
+    boxes, scores = clustered_boxes(9000, generator), torch.rand(9000, generator=generator)
+    boxes[::500, 2:] = boxes[::500, :2] - torch.tensor([0.0, 3.0])
+    scores = (scores * levels).floor() - levels / 2
+    for dtype in (torch.float32, torch.float64):
+        arguments = boxes.to(dtype), scores.to(dtype), threshold
+        assert torch.equal(nms(*arguments), torchvision.ops.nms(*arguments))
+
+
 def test_equal_scores_are_ranked_by_index(implementation):
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [50, 0, 60, 10], [0, 0, 10, 10]])
     scores = torch.tensor([0.0, 0.5, 0.5, -0.0])
