@@ -11,7 +11,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "../contiguous.h"
@@ -42,33 +43,37 @@ struct Tap {
   T weight;
 };
 
-// The taps of all bins along one axis.
+// The taps of all bins along one axis, bin by bin, and where those of each bin begin and those of the last end.
 template <typename T>
 struct Taps {
-  std::vector<Tap<T>> taps;     // bin by bin
-  std::vector<int64_t> begins;  // of each bin, and the end of the last
+  Tap<T>* taps;
+  int32_t* begins;
 };
+
+// The taps that a bin has at most: two for each sample. Samples move upwards, unless the axis is upside down, and
+// those on one cell share its tap.
+template <typename T>
+int64_t most_taps(const Axis<T>& axis, int64_t cells) {
+  return axis.bin_length >= T(0) ? std::min(2 * axis.samples, cells) : 2 * axis.samples;
+}
 
 // Neighbouring samples share rows, which are counted once with their weights' sum.
 template <typename T>
-Taps<T> collect_taps(const Axis<T>& axis, int64_t bins, int64_t cells) {
-  Taps<T> result;
-  result.taps.reserve(bins * std::min<int64_t>(2 * axis.samples, 16));
-  result.begins.reserve(bins + 1);
-  result.begins.push_back(0);
+void collect_taps(const Axis<T>& axis, int64_t bins, int64_t cells, const Taps<T>& result) {
   T share = T(1) / T(std::max<int64_t>(axis.samples, 1));
+  int32_t count = 0, begin = 0;
   for (int64_t bin = 0; bin < bins; ++bin) {
+    result.begins[bin] = begin = count;
     auto add = [&](int64_t at, T weight) {
       if (weight == T(0)) return;
-      // Samples move upwards, so what was seen before is one of the last two.
-      int64_t seen = result.taps.size(), begin = std::max(result.begins.back(), seen - 2);
-      for (int64_t i = begin; i < seen; ++i) {
+      // What was seen before is one of the last two.
+      for (int32_t i = std::max(begin, count - 2); i < count; ++i) {
         if (result.taps[i].at == at) {
           result.taps[i].weight += weight;
           return;
         }
       }
-      result.taps.push_back({at, weight});
+      result.taps[count++] = {at, weight};
     };
     for (int64_t i = 0; i < axis.samples; ++i) {
       Sample<T> sample;
@@ -76,9 +81,8 @@ Taps<T> collect_taps(const Axis<T>& axis, int64_t bins, int64_t cells) {
       add(sample.low, sample.low_weight * share);
       add(sample.high, sample.high_weight * share);
     }
-    result.begins.push_back(result.taps.size());
   }
-  return result;
+  result.begins[bins] = count;
 }
 
 template <typename T>
@@ -87,32 +91,56 @@ struct Region {
   Taps<T> rows, columns;
 };
 
+// The regions, and the memory of their taps: in one piece, since threads that allocate small pieces, for another to
+// free, take longer than to fill them.
 template <typename T>
-std::vector<Region<T>> collect_regions(
+struct Regions {
+  std::vector<Region<T>> list;
+  int64_t height, width;  // bins of each
+  std::unique_ptr<Tap<T>[]> taps;
+  std::unique_ptr<int32_t[]> begins;
+};
+
+template <typename T>
+Regions<T> collect_regions(
     const Tensor& rois, const Tensor& levels, const Cropping& cropping, const std::vector<MapSize>& sizes,
     int64_t batch) {
   const T* data = rois.const_data_ptr<T>();
   const int64_t* level_data = levels.const_data_ptr<int64_t>();
-  std::vector<Region<T>> regions(rois.size(0));
-  for (size_t k = 0; k < regions.size(); ++k) {
+  int64_t count = rois.size(0), height = cropping.height, width = cropping.width;
+  Regions<T> regions{std::vector<Region<T>>(count), height, width, nullptr, nullptr};
+  auto axes_of = [&](int64_t k) {
+    const T* roi = data + 5 * k;
+    T scale = static_cast<T>(cropping.scales[level_data[k]]);
+    return std::pair{
+        region_axis(roi[2], roi[4], scale, height, cropping.sampling_ratio, cropping.aligned),
+        region_axis(roi[1], roi[3], scale, width, cropping.sampling_ratio, cropping.aligned)};
+  };
+  std::vector<int64_t> offsets{0};  // of each region's taps
+  offsets.reserve(count + 1);
+  for (int64_t k = 0; k < count; ++k) {
     T image = data[5 * k];
     STD_TORCH_CHECK(
         image >= 0 && image < T(batch), "rois[", k, ", 0] names image ", image, ", but there are ", batch, " images");
     STD_TORCH_CHECK(
         level_data[k] >= 0 && level_data[k] < static_cast<int64_t>(sizes.size()), "levels[", k, "] is no level");
-    regions[k].level = level_data[k];
-    regions[k].image = static_cast<int64_t>(image);
+    auto [down, across] = axes_of(k);
+    MapSize size = sizes[level_data[k]];
+    int64_t most = height * most_taps(down, size.height) + width * most_taps(across, size.width);
+    STD_TORCH_CHECK(most <= INT32_MAX, "roi_align: a sampling ratio of ", cropping.sampling_ratio, " is too large");
+    offsets.push_back(offsets.back() + most);
   }
-  torch::stable::parallel_for(0, regions.size(), 64, [&](int64_t first, int64_t last) {
+  regions.taps.reset(new Tap<T>[offsets.back()]);
+  regions.begins.reset(new int32_t[count * (height + width + 2)]);
+  torch::stable::parallel_for(0, count, 128, [&](int64_t first, int64_t last) {
     for (int64_t k = first; k < last; ++k) {
-      const T* roi = data + 5 * k;
-      T scale = static_cast<T>(cropping.scales[regions[k].level]);
-      MapSize size = sizes[regions[k].level];
-      int64_t sampling = cropping.sampling_ratio;
-      Axis<T> down = region_axis(roi[2], roi[4], scale, cropping.height, sampling, cropping.aligned);
-      Axis<T> across = region_axis(roi[1], roi[3], scale, cropping.width, sampling, cropping.aligned);
-      regions[k].rows = collect_taps(down, cropping.height, size.height);
-      regions[k].columns = collect_taps(across, cropping.width, size.width);
+      MapSize size = sizes[level_data[k]];
+      auto [down, across] = axes_of(k);
+      Taps<T> rows{&regions.taps[offsets[k]], &regions.begins[k * (height + width + 2)]};
+      Taps<T> columns{rows.taps + height * most_taps(down, size.height), rows.begins + height + 1};
+      collect_taps(down, height, size.height, rows);
+      collect_taps(across, width, size.width, columns);
+      regions.list[k] = {level_data[k], static_cast<int64_t>(data[5 * k]), rows, columns};
     }
   });
   return regions;
@@ -137,10 +165,10 @@ DETKIT_INLINE void gather_bin(
 // All bins of a region, of `channels` channels; `out_stride` is the distance from bin to bin.
 template <typename T>
 DETKIT_EVERY_MACHINE void gather(
-    const Plane<const T>& plane, const Region<T>& region, int64_t channels, T* out, int64_t out_stride) {
-  int64_t height = region.rows.begins.size() - 1, width = region.columns.begins.size() - 1;
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x, out += out_stride) {
+    const Plane<const T>& plane, const Regions<T>& regions, int64_t k, int64_t channels, T* out, int64_t out_stride) {
+  const Region<T>& region = regions.list[k];
+  for (int64_t y = 0; y < regions.height; ++y) {
+    for (int64_t x = 0; x < regions.width; ++x, out += out_stride) {
       int64_t channel = 0;
       for (; channel + 4 * lanes<T> <= channels; channel += 4 * lanes<T>) {
         gather_bin<4>(plane, region, y, x, channel, out);
@@ -163,10 +191,11 @@ DETKIT_EVERY_MACHINE void gather(
 // The reverse: the gradients of a region's bins added to the cells that they were taken from.
 template <typename T>
 DETKIT_EVERY_MACHINE void scatter(
-    const Plane<T>& plane, const Region<T>& region, int64_t channels, const T* gradient, int64_t gradient_stride) {
-  int64_t height = region.rows.begins.size() - 1, width = region.columns.begins.size() - 1;
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x, gradient += gradient_stride) {
+    const Plane<T>& plane, const Regions<T>& regions, int64_t k, int64_t channels, const T* gradient,
+    int64_t gradient_stride) {
+  const Region<T>& region = regions.list[k];
+  for (int64_t y = 0; y < regions.height; ++y) {
+    for (int64_t x = 0; x < regions.width; ++x, gradient += gradient_stride) {
       for (int64_t i = region.rows.begins[y]; i < region.rows.begins[y + 1]; ++i) {
         for (int64_t j = region.columns.begins[x]; j < region.columns.begins[x + 1]; ++j) {
           const Tap<T>&row = region.rows.taps[i], &column = region.columns.taps[j];
@@ -185,10 +214,10 @@ DETKIT_EVERY_MACHINE void scatter(
 }
 
 template <typename T>
-RegionsByMap group_regions(const std::vector<Region<T>>& regions, int64_t levels, int64_t batch) {
+RegionsByMap group_regions(const Regions<T>& regions, int64_t levels, int64_t batch) {
   std::vector<int64_t> maps;
-  maps.reserve(regions.size());
-  for (const Region<T>& region : regions) maps.push_back(region.level * batch + region.image);
+  maps.reserve(regions.list.size());
+  for (const Region<T>& region : regions.list) maps.push_back(region.level * batch + region.image);
   return group_by_map(maps, levels * batch);
 }
 
@@ -198,7 +227,7 @@ Tensor crop(const std::vector<Tensor>& features, const Tensor& rois, const Tenso
   int64_t bins = cropping.bins();
   std::vector<MapSize> sizes;
   for (const Tensor& maps : features) sizes.push_back({maps.size(2), maps.size(3)});
-  std::vector<Region<T>> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
+  Regions<T> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
   RegionsByMap groups = group_regions(regions, features.size(), batch);
   Tensor result =
       new_result(features[0], {region_count, channels, cropping.height, cropping.width}, cropping.channels_last);
@@ -209,14 +238,16 @@ Tensor crop(const std::vector<Tensor>& features, const Tensor& rois, const Tenso
   std::vector<LevelBlocks<From, T>> maps;
   for (const Tensor& level : features) maps.emplace_back(level, blocks, cropping.channels_last);
 
+  int64_t stagger = region_count / blocks.count();
   torch::stable::parallel_for(0, blocks.count() * region_count, 16, [&](int64_t first, int64_t last) {
     std::vector<T> crop_of_block(bins * blocks.width);
     for (int64_t i = first; i < last; ++i) {
-      int64_t block = i / region_count, k = groups.members[i % region_count];
-      const Region<T>& region = regions[k];
+      // Each block begins with another region, so that threads are not the first to write to the same pages.
+      int64_t block = i / region_count, k = groups.members[(i + block * stagger) % region_count];
+      const Region<T>& region = regions.list[k];
       Plane<const T> plane = maps[region.level].plane(region.image, block);
       int64_t size = blocks.size(block);
-      gather(plane, region, size, crop_of_block.data(), size);
+      gather(plane, regions, k, size, crop_of_block.data(), size);
       write_block(
           crop_of_block.data(), cropping.channels_last, bins, channels, blocks.begin(block), size,
           out + k * bins * channels);
@@ -228,7 +259,7 @@ Tensor crop(const std::vector<Tensor>& features, const Tensor& rois, const Tenso
 // The gradient of one block of channels of one map.
 template <typename From, typename T>
 void spread_over_map(
-    const From* gradient, const std::vector<Region<T>>& regions, const int64_t* member, const int64_t* last_member,
+    const From* gradient, const Regions<T>& regions, const int64_t* member, const int64_t* last_member,
     const Cropping& cropping, const Blocks& blocks, int64_t block, const Plane<T>& plane, std::vector<T>& scratch) {
   int64_t bins = cropping.bins(), size = blocks.size(block);
   scratch.resize(bins * size);
@@ -236,7 +267,7 @@ void spread_over_map(
     read_block(
         gradient + *member * bins * blocks.channels, cropping.channels_last, bins, blocks.channels,
         blocks.begin(block), size, scratch.data());
-    scatter(plane, regions[*member], size, scratch.data(), size);
+    scatter(plane, regions, *member, size, scratch.data(), size);
   }
 }
 
@@ -245,7 +276,7 @@ std::vector<Tensor> spread(
     const Tensor& gradient, const Tensor& rois, const Tensor& levels, const Cropping& cropping, int64_t batch,
     const std::vector<MapSize>& sizes) {
   int64_t channels = gradient.size(1), level_count = sizes.size(), map_count = level_count * batch;
-  std::vector<Region<T>> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
+  Regions<T> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
   RegionsByMap groups = group_regions(regions, level_count, batch);
   const From* gradient_data = gradient.const_data_ptr<From>();
 
