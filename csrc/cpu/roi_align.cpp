@@ -6,8 +6,6 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -16,14 +14,13 @@
 #include <vector>
 
 #include "../contiguous.h"
+#include "../feature_type.h"
 #include "channel_blocks.h"
 #include "vector.h"
 
 namespace detkit {
 namespace {
 
-using torch::headeronly::BFloat16;
-using torch::headeronly::Half;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
@@ -313,16 +310,9 @@ Tensor roi_align(
   rois = as_contiguous(rois);
   levels = as_contiguous(levels);
   Cropping cropping{spatial_scales, height, width, sampling_ratio, aligned, channels_last};
-  switch (features[0].scalar_type()) {
-    case ScalarType::Half:
-      return crop<Half, float>(features, rois, levels, cropping);
-    case ScalarType::BFloat16:
-      return crop<BFloat16, float>(features, rois, levels, cropping);
-    case ScalarType::Double:
-      return crop<double, double>(features, rois, levels, cropping);
-    default:
-      return crop<float, float>(features, rois, levels, cropping);
-  }
+  return with_feature_type(features[0].scalar_type(), [&]<typename From, typename T>() {
+    return crop<From, T>(features, rois, levels, cropping);
+  });
 }
 
 std::vector<Tensor> roi_align_backward(
@@ -334,16 +324,9 @@ std::vector<Tensor> roi_align_backward(
   Cropping cropping{spatial_scales, gradient.size(2), gradient.size(3), sampling_ratio, aligned, channels_last};
   std::vector<MapSize> sizes;
   for (size_t level = 0; level < heights.size(); ++level) sizes.push_back({heights[level], widths[level]});
-  switch (gradient.scalar_type()) {
-    case ScalarType::Half:
-      return spread<Half, float>(gradient, rois, levels, cropping, batch, sizes);
-    case ScalarType::BFloat16:
-      return spread<BFloat16, float>(gradient, rois, levels, cropping, batch, sizes);
-    case ScalarType::Double:
-      return spread<double, double>(gradient, rois, levels, cropping, batch, sizes);
-    default:
-      return spread<float, float>(gradient, rois, levels, cropping, batch, sizes);
-  }
+  return with_feature_type(gradient.scalar_type(), [&]<typename From, typename T>() {
+    return spread<From, T>(gradient, rois, levels, cropping, batch, sizes);
+  });
 }
 
 }  // namespace

@@ -5,8 +5,6 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -15,14 +13,13 @@
 #include <vector>
 
 #include "../contiguous.h"
+#include "../feature_type.h"
 #include "channel_blocks.h"
 #include "vector.h"
 
 namespace detkit {
 namespace {
 
-using torch::headeronly::BFloat16;
-using torch::headeronly::Half;
 
 // An integer as wide as a feature, so that vectors of both have as many lanes.
 template <typename T>
@@ -265,16 +262,9 @@ std::tuple<Tensor, Tensor> roi_pool(
     Tensor features, Tensor rois, double spatial_scale, int64_t height, int64_t width, bool channels_last) {
   rois = as_contiguous(rois);
   STD_TORCH_CHECK(features.size(2) * features.size(3) <= INT32_MAX, "roi_pool: a map of more than 2^31 cells");
-  switch (features.scalar_type()) {
-    case ScalarType::Half:
-      return pool_all<Half, float>(features, rois, spatial_scale, height, width, channels_last);
-    case ScalarType::BFloat16:
-      return pool_all<BFloat16, float>(features, rois, spatial_scale, height, width, channels_last);
-    case ScalarType::Double:
-      return pool_all<double, double>(features, rois, spatial_scale, height, width, channels_last);
-    default:
-      return pool_all<float, float>(features, rois, spatial_scale, height, width, channels_last);
-  }
+  return with_feature_type(features.scalar_type(), [&]<typename From, typename T>() {
+    return pool_all<From, T>(features, rois, spatial_scale, height, width, channels_last);
+  });
 }
 
 Tensor roi_pool_backward(
@@ -282,16 +272,9 @@ Tensor roi_pool_backward(
     bool channels_last) {
   rois = as_contiguous(rois);
   MapSize size{map_height, map_width};
-  switch (gradient.scalar_type()) {
-    case ScalarType::Half:
-      return spread<Half, float>(gradient, cells, rois, batch, size, channels_last);
-    case ScalarType::BFloat16:
-      return spread<BFloat16, float>(gradient, cells, rois, batch, size, channels_last);
-    case ScalarType::Double:
-      return spread<double, double>(gradient, cells, rois, batch, size, channels_last);
-    default:
-      return spread<float, float>(gradient, cells, rois, batch, size, channels_last);
-  }
+  return with_feature_type(gradient.scalar_type(), [&]<typename From, typename T>() {
+    return spread<From, T>(gradient, cells, rois, batch, size, channels_last);
+  });
 }
 
 }  // namespace

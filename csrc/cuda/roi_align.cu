@@ -4,22 +4,19 @@
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 #include <cassert>
 #include <type_traits>
 #include <vector>
 
 #include "../contiguous.h"
+#include "../feature_type.h"
 #include "crop.h"
 #include "launch.h"
 
 namespace detkit {
 namespace {
 
-using torch::headeronly::BFloat16;
-using torch::headeronly::Half;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
@@ -253,21 +250,11 @@ Tensor roi_align(
   rois = as_contiguous(rois);
   levels = as_contiguous(levels);
   CropShape shape = CropShape::of(rois.size(0), features[0].size(1), height, width, channels_last);
-  auto run = [&]<typename S, typename T>() {
+  return with_feature_type(features[0].scalar_type(), [&]<typename S, typename T>() {
     return crop<S, T>(
         features, rois, levels,
         pyramid_of<const S>(spatial_scales, features[0].size(0), sampling_ratio, aligned, shape));
-  };
-  switch (features[0].scalar_type()) {
-    case ScalarType::Half:
-      return run.template operator()<Half, float>();
-    case ScalarType::BFloat16:
-      return run.template operator()<BFloat16, float>();
-    case ScalarType::Double:
-      return run.template operator()<double, double>();
-    default:
-      return run.template operator()<float, float>();
-  }
+  });
 }
 
 std::vector<Tensor> roi_align_backward(
@@ -279,21 +266,11 @@ std::vector<Tensor> roi_align_backward(
   levels = as_contiguous(levels);
   CropShape shape =
       CropShape::of(rois.size(0), gradient.size(1), gradient.size(2), gradient.size(3), channels_last);
-  auto run = [&]<typename S, typename T>() {
+  return with_feature_type(gradient.scalar_type(), [&]<typename S, typename T>() {
     return spread<S, T>(
         gradient, rois, levels, heights, widths,
         pyramid_of<T>(spatial_scales, batch, sampling_ratio, aligned, shape));
-  };
-  switch (gradient.scalar_type()) {
-    case ScalarType::Half:
-      return run.template operator()<Half, float>();
-    case ScalarType::BFloat16:
-      return run.template operator()<BFloat16, float>();
-    case ScalarType::Double:
-      return run.template operator()<double, double>();
-    default:
-      return run.template operator()<float, float>();
-  }
+  });
 }
 
 }  // namespace

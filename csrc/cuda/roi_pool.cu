@@ -3,22 +3,19 @@
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 #include <cassert>
 #include <tuple>
 #include <type_traits>
 
 #include "../contiguous.h"
+#include "../feature_type.h"
 #include "crop.h"
 #include "launch.h"
 
 namespace detkit {
 namespace {
 
-using torch::headeronly::BFloat16;
-using torch::headeronly::Half;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
@@ -120,17 +117,9 @@ std::tuple<Tensor, Tensor> roi_pool(
   STD_TORCH_CHECK(features.size(2) * features.size(3) <= INT32_MAX, "roi_pool: a map of more than 2^31 cells");
   rois = as_contiguous(rois);
   CropShape shape = CropShape::of(rois.size(0), features.size(1), height, width, channels_last);
-  auto run = [&]<typename S, typename T>() { return pool<S, T>(features, rois, spatial_scale, shape); };
-  switch (features.scalar_type()) {
-    case ScalarType::Half:
-      return run.template operator()<Half, float>();
-    case ScalarType::BFloat16:
-      return run.template operator()<BFloat16, float>();
-    case ScalarType::Double:
-      return run.template operator()<double, double>();
-    default:
-      return run.template operator()<float, float>();
-  }
+  return with_feature_type(features.scalar_type(), [&]<typename S, typename T>() {
+    return pool<S, T>(features, rois, spatial_scale, shape);
+  });
 }
 
 Tensor roi_pool_backward(
@@ -140,19 +129,9 @@ Tensor roi_pool_backward(
   rois = as_contiguous(rois);
   CropShape shape =
       CropShape::of(rois.size(0), gradient.size(1), gradient.size(2), gradient.size(3), channels_last);
-  auto run = [&]<typename S, typename T>() {
+  return with_feature_type(gradient.scalar_type(), [&]<typename S, typename T>() {
     return spread<S, T>(gradient, cells, rois, batch, map_height, map_width, shape);
-  };
-  switch (gradient.scalar_type()) {
-    case ScalarType::Half:
-      return run.template operator()<Half, float>();
-    case ScalarType::BFloat16:
-      return run.template operator()<BFloat16, float>();
-    case ScalarType::Double:
-      return run.template operator()<double, double>();
-    default:
-      return run.template operator()<float, float>();
-  }
+  });
 }
 
 }  // namespace
