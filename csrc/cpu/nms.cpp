@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -21,6 +20,7 @@
 #include "../contiguous.h"
 #include "box_columns.h"
 #include "box_grid.h"
+#include "label_groups.h"
 #include "overlapping_pairs.h"
 #include "ranked_boxes.h"
 #include "sort.h"
@@ -211,45 +211,23 @@ void suppress(const RankedBoxes<T>& boxes, const Kinds& kinds, T threshold, uint
   for (int64_t i = 0; i < boxes.count; ++i) stays[i] = is_empty(boxes[i]) ? 1 : *next++;
 }
 
-// The ranks of the boxes grouped by label, best first in each group, and where the groups begin and end.
-struct Groups {
-  std::vector<Keyed<uint64_t>> members;  // label and rank
-  std::vector<int64_t> bounds;
-};
-
-Groups group_by_label(const std::vector<int32_t>& order, const int64_t* labels) {
-  int64_t count = order.size();
-  auto [least, most] = std::minmax_element(labels, labels + count);
-  Groups groups{std::vector<Keyed<uint64_t>>(count), {0}};
-  for (int64_t rank = 0; rank < count; ++rank) {
-    uint64_t label = static_cast<uint64_t>(labels[order[rank]]) - static_cast<uint64_t>(*least);
-    groups.members[rank] = {label, static_cast<int32_t>(rank)};
-  }
-  sort_by_key(groups.members, std::bit_width(static_cast<uint64_t>(*most) - static_cast<uint64_t>(*least)));
-  for (int64_t i = 1; i < count; ++i) {
-    if (groups.members[i].key != groups.members[i - 1].key) groups.bounds.push_back(i);
-  }
-  groups.bounds.push_back(count);
-  return groups;
-}
-
 // Each class by itself: large ones one after the other, the others side by side.
 template <typename T>
 void suppress_groups(
-    const RankedBoxes<T>& boxes, const Groups& groups, const Kinds& kinds, T threshold, uint8_t* stays) {
-  int64_t group_count = static_cast<int64_t>(groups.bounds.size()) - 1;
+    const RankedBoxes<T>& boxes, const LabelGroups& groups, const Kinds& kinds, T threshold, uint8_t* stays) {
+  int64_t group_count = groups.count();
   int64_t large = std::max<int64_t>(4096, boxes.count / torch::stable::get_num_threads());
   auto suppress_group = [&](int64_t group) {
-    int64_t begin = groups.bounds[group], size = groups.bounds[group + 1] - begin;
-    const Keyed<uint64_t>* members = &groups.members[begin];
+    int64_t size = groups.size(group);
+    const int32_t* members = &groups.members[groups.bounds[group]];
     std::vector<int32_t> order(size);
     std::vector<uint8_t> group_stays(size);
-    for (int64_t i = 0; i < size; ++i) order[i] = boxes.order[members[i].value];
+    for (int64_t i = 0; i < size; ++i) order[i] = boxes.order[members[i]];
     RankedBoxes<T> group_boxes{boxes.boxes, order.data(), size};
     suppress(group_boxes, kinds.usual() ? kinds : kinds_of(group_boxes, size), threshold, group_stays.data());
-    for (int64_t i = 0; i < size; ++i) stays[members[i].value] = group_stays[i];
+    for (int64_t i = 0; i < size; ++i) stays[members[i]] = group_stays[i];
   };
-  auto is_large = [&](int64_t group) { return groups.bounds[group + 1] - groups.bounds[group] > large; };
+  auto is_large = [&](int64_t group) { return groups.size(group) > large; };
   for (int64_t group = 0; group < group_count; ++group) {
     if (is_large(group)) suppress_group(group);
   }
@@ -275,7 +253,8 @@ Tensor survivors(const Tensor& tensor, const Tensor& scores, const int64_t* labe
   std::vector<uint8_t> stays(order.size());
   RankedBoxes<T> ranked{boxes, order.data(), static_cast<int64_t>(order.size())};
   if (labels && count > 0) {
-    suppress_groups(ranked, group_by_label(order, labels), kinds, threshold, stays.data());
+    LabelGroups groups = group_by_label(ranked.count, [&](int64_t rank) { return labels[order[rank]]; });
+    suppress_groups(ranked, groups, kinds, threshold, stays.data());
   } else {
     suppress(ranked, kinds, threshold, stays.data());
   }

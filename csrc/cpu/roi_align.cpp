@@ -21,7 +21,6 @@
 namespace detkit {
 namespace {
 
-using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 // What the regions are cropped by, beside the maps.

@@ -20,14 +20,18 @@
 namespace detkit {
 namespace {
 
-
 // An integer as wide as a feature, so that vectors of both have as many lanes.
 template <typename T>
 using CellOf = std::conditional_t<std::is_same_v<T, double>, int64_t, int32_t>;
 
-struct PoolRegion {
-  int64_t image;
-  std::vector<CellRange> rows, columns;  // of each bin
+// The regions, each with the ranges of cells of its bins: first the rows', then the columns'.
+struct PoolRegions {
+  std::vector<int64_t> images;
+  int64_t height, width;  // bins of each
+  std::vector<CellRange> ranges;
+
+  const CellRange* rows(int64_t k) const { return &ranges[k * (height + width)]; }
+  const CellRange* columns(int64_t k) const { return rows(k) + height; }
 };
 
 // The image of each region.
@@ -45,24 +49,20 @@ std::vector<int64_t> images_of(const Tensor& rois, int64_t batch) {
 }
 
 template <typename T>
-std::vector<CellRange> ranges_of(const PoolAxis<T>& axis, int64_t bins, int64_t cells) {
-  std::vector<CellRange> ranges(bins);
-  for (int64_t bin = 0; bin < bins; ++bin) ranges[bin] = axis.bin(bin, cells);
-  return ranges;
-}
-
-template <typename T>
-std::vector<PoolRegion> collect_regions(
+PoolRegions collect_regions(
     const Tensor& rois, T scale, int64_t height, int64_t width, MapSize size, int64_t batch) {
   const T* data = rois.const_data_ptr<T>();
-  std::vector<int64_t> images = images_of<T>(rois, batch);
-  std::vector<PoolRegion> regions(images.size());
-  for (size_t k = 0; k < regions.size(); ++k) {
-    const T* roi = data + 5 * k;
-    regions[k].image = images[k];
-    regions[k].rows = ranges_of(pool_axis(roi[2], roi[4], scale, height), height, size.height);
-    regions[k].columns = ranges_of(pool_axis(roi[1], roi[3], scale, width), width, size.width);
-  }
+  int64_t count = rois.size(0);
+  PoolRegions regions{images_of<T>(rois, batch), height, width, std::vector<CellRange>(count * (height + width))};
+  torch::stable::parallel_for(0, count, 256, [&](int64_t first, int64_t last) {
+    CellRange* next = regions.ranges.data() + first * (height + width);
+    for (int64_t k = first; k < last; ++k) {
+      const T* roi = data + 5 * k;
+      PoolAxis<T> down = pool_axis(roi[2], roi[4], scale, height), across = pool_axis(roi[1], roi[3], scale, width);
+      for (int64_t bin = 0; bin < height; ++bin) *next++ = down.bin(bin, size.height);
+      for (int64_t bin = 0; bin < width; ++bin) *next++ = across.bin(bin, size.width);
+    }
+  });
   return regions;
 }
 
@@ -116,10 +116,11 @@ DETKIT_INLINE void pool_bin_plainly(
 // All bins of a region, of one block of channels.
 template <typename T>
 DETKIT_EVERY_MACHINE void pool(
-    const Plane<const T>& plane, const PoolRegion& region, int64_t map_width, int64_t channels, T* out,
+    const Plane<const T>& plane, const PoolRegions& regions, int64_t k, int64_t map_width, int64_t channels, T* out,
     CellOf<T>* cells) {
-  for (CellRange rows : region.rows) {
-    for (CellRange columns : region.columns) {
+  for (int64_t y = 0; y < regions.height; ++y) {
+    for (int64_t x = 0; x < regions.width; ++x) {
+      CellRange rows = regions.rows(k)[y], columns = regions.columns(k)[x];
       if (rows.is_empty() || columns.is_empty()) {
         std::fill(out, out + channels, T(0));
         std::fill(cells, cells + channels, CellOf<T>(-1));
@@ -153,9 +154,9 @@ std::tuple<Tensor, Tensor> pool_all(
     bool channels_last) {
   int64_t channels = features.size(1), bins = height * width;
   MapSize size{features.size(2), features.size(3)};
-  std::vector<PoolRegion> regions =
+  PoolRegions regions =
       collect_regions<T>(rois, static_cast<T>(spatial_scale), height, width, size, features.size(0));
-  int64_t region_count = regions.size();
+  int64_t region_count = rois.size(0);
   Tensor result = new_result(features, {region_count, channels, height, width}, channels_last);
   Tensor result_cells = new_cells(result, channels_last);
   if (result.numel() == 0) return {result, result_cells};
@@ -165,12 +166,15 @@ std::tuple<Tensor, Tensor> pool_all(
 
   Blocks blocks = split_channels<T>(channels, region_count);
   LevelBlocks<From, T> maps(features, blocks, channels_last);
+  int64_t stagger = region_count / blocks.count();
   torch::stable::parallel_for(0, blocks.count() * region_count, 16, [&](int64_t first, int64_t last) {
     std::vector<T> crop(bins * blocks.width);
     std::vector<CellOf<T>> cells(bins * blocks.width);
     for (int64_t i = first; i < last; ++i) {
-      int64_t block = i / region_count, k = i % region_count, begin = blocks.begin(block), count = blocks.size(block);
-      pool(maps.plane(regions[k].image, block), regions[k], size.width, count, crop.data(), cells.data());
+      // Each block begins with another region, so that threads are not the first to write to the same pages.
+      int64_t block = i / region_count, k = (i + block * stagger) % region_count;
+      int64_t begin = blocks.begin(block), count = blocks.size(block);
+      pool(maps.plane(regions.images[k], block), regions, k, size.width, count, crop.data(), cells.data());
       int64_t offset = k * bins * channels;
       write_block(crop.data(), channels_last, bins, channels, begin, count, out + offset);
       write_block(cells.data(), channels_last, bins, channels, begin, count, out_cells + offset);

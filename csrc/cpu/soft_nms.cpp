@@ -9,13 +9,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <numeric>
 #include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "../contiguous.h"
+#include "label_groups.h"
 #include "vector.h"
 
 namespace detkit {
@@ -199,35 +199,23 @@ void suppress_softly(
   }
 }
 
-// The indices of the boxes label by label, and where the labels begin and end.
-std::pair<std::vector<int32_t>, std::vector<int64_t>> group_by_label(const int64_t* labels, int64_t count) {
-  std::vector<int32_t> members(count);
-  std::iota(members.begin(), members.end(), 0);
-  if (!labels || count == 0) return {members, {0, count}};
-  std::stable_sort(members.begin(), members.end(), [&](int32_t a, int32_t b) { return labels[a] < labels[b]; });
-  std::vector<int64_t> bounds{0};
-  for (int64_t i = 1; i < count; ++i) {
-    if (labels[members[i]] != labels[members[i - 1]]) bounds.push_back(i);
-  }
-  bounds.push_back(count);
-  return {members, bounds};
-}
-
 template <typename T>
 std::vector<T> take(
     const Tensor& boxes, const Tensor& scores, const int64_t* labels, const std::string& method,
     const SoftRule<T>& rule) {
   const Box<T>* box_data = reinterpret_cast<const Box<T>*>(boxes.const_data_ptr<T>());
   const T* score_data = scores.const_data_ptr<T>();
-  auto [members, bounds] = group_by_label(labels, boxes.size(0));
+  LabelGroups groups = group_by_label(boxes.size(0), [&](int64_t i) { return labels ? labels[i] : 0; });
   std::vector<T> taken_scores(boxes.size(0), gone<T>);
   std::vector<int32_t> places(boxes.size(0));
+  constexpr int64_t boxes_per_task = 250;
+  int64_t groups_per_task = 1 + groups.count() * boxes_per_task / std::max<int64_t>(1, boxes.size(0));
   with_decay(method, [&]<Decay constant>() {
-    torch::stable::parallel_for(0, bounds.size() - 1, 1, [&](int64_t first, int64_t last) {
+    torch::stable::parallel_for(0, groups.count(), groups_per_task, [&](int64_t first, int64_t last) {
       for (int64_t group = first; group < last; ++group) {
         suppress_softly<constant>(
-            box_data, score_data, members.data() + bounds[group], bounds[group + 1] - bounds[group], rule,
-            places.data(), taken_scores.data());
+            box_data, score_data, groups.members.data() + groups.bounds[group], groups.size(group), rule, places.data(),
+            taken_scores.data());
       }
     });
   });
