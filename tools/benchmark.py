@@ -41,7 +41,8 @@ from detkit import ops
 from detkit.ops.soft_nms import soft_nms_reference
 
 SHORTEST_SAMPLE = 0.005  # seconds; shorter calls are repeated within a sample
-FEWEST_REPETITIONS = 3  # of a case that takes too long for more
+LONG_RUN = 10  # seconds; a case in which one run of the other side takes longer gets fewer samples
+SAMPLES_OF_LONG_RUNS = 3
 PYRAMID_SCALES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
 
 
@@ -85,12 +86,11 @@ def main() -> None:
     command = commands.add_parser("ops", help="the operations of detkit.ops")
     command.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
     command.add_argument("--threads", type=int, default=1, help="threads of either side (default: 1)")
-    command.add_argument("--repetitions", type=int, default=11, help="samples per case, at least 10 (default: 11)")
     command.add_argument(
-        "--longest-case",
-        type=float,
-        default=120,
-        help=f"seconds after which a case gets no more samples, once it has {FEWEST_REPETITIONS} (default: 120)",
+        "--repetitions",
+        type=int,
+        default=11,
+        help=f"samples per case, at least 10 (default: 11), but {SAMPLES_OF_LONG_RUNS} of runs over {LONG_RUN} s",
     )
     command.add_argument("--only", default="", help="run the cases whose name contains this")
     command.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
@@ -150,20 +150,18 @@ def main() -> None:
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
     if arguments.device == "cuda":
         clock = device_clock
-    measurements = [
-        measure(case, arguments.repetitions, arguments.longest_case, clock) for case in track(cases, transient=True)
-    ]
+    measurements = [measure(case, arguments.repetitions, clock) for case in track(cases, transient=True)]
     Console().print(table(measurements, arguments.threads))
     if arguments.out:
         write_json(arguments.out, measurements, arguments.threads)
 
 
-def measure(case: Case, repetitions: int, longest: float, clock: Callable[[], float]) -> Measurement:
+def measure(case: Case, repetitions: int, clock: Callable[[], float]) -> Measurement:
     """Both sides in turns, after one run of each that is not counted."""
-    calls = [1 + int(SHORTEST_SAMPLE / seconds(run, 1, clock)) for run in (case.ours, case.theirs)]
+    first = [seconds(run, 1, clock) for run in (case.ours, case.theirs)]
+    calls = [1 + int(SHORTEST_SAMPLE / duration) for duration in first]
     times = []
-    end = time.perf_counter() + longest
-    while len(times) < FEWEST_REPETITIONS or (len(times) < repetitions and time.perf_counter() < end):
+    for _ in range(SAMPLES_OF_LONG_RUNS if first[1] > LONG_RUN else repetitions):
         times.append((seconds(case.ours, calls[0], clock), seconds(case.theirs, calls[1], clock)))
     ratios = [theirs / ours for ours, theirs in times]
     low, _, high = statistics.quantiles(ratios, n=4)
