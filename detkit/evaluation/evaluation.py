@@ -86,7 +86,7 @@ def evaluate(
         matches = native.match(ground_truth, found, iou_type, protocol, keypoint_sigmas)
         curves = native.accumulate(ground_truth, found, matches, protocol)
     else:
-        curves = pycocotools_backend.evaluate(ground_truth, found, iou_type, keypoint_sigmas)
+        curves = pycocotools_backend.evaluate(ground_truth, found, iou_type, protocol, keypoint_sigmas)
     objects, images = _count_objects(ground_truth)
     return CocoEvaluation(
         iou_type=iou_type,

@@ -12,14 +12,20 @@ from pycocotools.cocoeval import COCOeval
 
 from detkit.evaluation.ground_truth import GroundTruth
 from detkit.evaluation.packed import Found, Objects
-from detkit.evaluation.protocol import Curves
+from detkit.evaluation.protocol import Curves, Protocol
 
 
-def evaluate(ground_truth: GroundTruth, found: Found, iou_type: str, keypoint_sigmas: np.ndarray) -> Curves:
+def evaluate(
+    ground_truth: GroundTruth, found: Found, iou_type: str, protocol: Protocol, keypoint_sigmas: np.ndarray
+) -> Curves:
     """The curves that pycocotools draws."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _index(ground_truth)
         judge = COCOeval(truth, truth.loadRes(_results(found)) if len(found) else _empty(truth), iou_type)
+        judge.params.iouThrs, judge.params.recThrs = protocol.iou_thresholds, protocol.recall_thresholds
+        judge.params.maxDets = list(protocol.max_detections)
+        judge.params.areaRng = [list(bounds) for bounds in protocol.areas.values()]
+        judge.params.areaRngLbl = list(protocol.areas)
         if iou_type == "keypoints":
             judge.params.kpt_oks_sigmas = keypoint_sigmas
         judge.evaluate()

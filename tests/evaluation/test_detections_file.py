@@ -7,7 +7,8 @@ import pytest
 from pycocotools import mask as rle_masks
 
 from detkit.errors import InputError
-from detkit.evaluation import evaluate_detections_file, evaluate_files
+from detkit.evaluation import CocoEvaluator, evaluate_detections_file, evaluate_files
+from detkit.ops import backend as ops_backend
 
 ANNOTATIONS = {
     "images": [{"id": 5, "height": 80, "width": 100}],
@@ -58,6 +59,56 @@ def test_polygons_and_uncompressed_run_lengths(make_problem, reference):
         result["segmentation"] = {"size": size, "counts": [3, 500, size[0] * size[1] - 503]} if number % 3 else polygons
     expected = reference(problem.annotations, results, "segm")
     assert evaluate_files(problem.annotations, results, "segm") == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm", "keypoints"])
+def test_ids_of_any_size(tmp_path, make_problem, reference, iou_type):
+    """Beyond what a double holds exactly, and negative; the detections are in a file, and in memory."""
+    problem = make_problem(15)
+    huge = {image["id"]: 2**62 + image["id"] if number % 2 else -image["id"] for number, image in
+            enumerate(problem.annotations["images"])}  # fmt: skip
+    categories = {category["id"]: 2**60 + category["id"] if number % 2 else -category["id"] for number, category in
+                  enumerate(problem.annotations["categories"])}  # fmt: skip
+    results = problem.results(iou_type)
+    problem.annotations["categories"] = [
+        {**entry, "id": categories[entry["id"]]} for entry in problem.annotations["categories"]
+    ]
+    problem.annotations["images"] = [{**entry, "id": huge[entry["id"]]} for entry in problem.annotations["images"]]
+    for entry in (*problem.annotations["annotations"], *results):
+        entry["image_id"], entry["category_id"] = huge[entry["image_id"]], categories[entry["category_id"]]
+    expected = reference(problem.annotations, results, iou_type)
+    paths = written(tmp_path, problem.annotations, results)
+    assert evaluate_files(*paths, iou_type) == pytest.approx(expected, abs=1e-12)
+    assert evaluate_files(problem.annotations, results, iou_type) == pytest.approx(expected, abs=1e-12)
+
+
+def test_quick_and_careful_readers_read_the_same(tmp_path, make_problem):
+    problem = make_problem(16)
+    for iou_type in ("bbox", "segm", "keypoints"):
+        results = problem.results(iou_type)
+        paths = written(tmp_path, problem.annotations, results)
+        quick = evaluate_detections_file(*paths, iou_type)
+        careful = evaluate_detections_file(problem.annotations, results, iou_type)
+        for part, other in ((quick.found, careful.found), (quick.ground_truth.objects, careful.ground_truth.objects)):
+            for name, value in vars(part).items():
+                if isinstance(value, np.ndarray):
+                    np.testing.assert_array_equal(value, getattr(other, name), err_msg=name)
+            if part.masks is not None:
+                assert part.masks.strings.tobytes() == other.masks.strings.tobytes()
+
+
+def test_the_quick_reader_reads_ordinary_files(tmp_path, make_problem, monkeypatch):
+    """Crowds as lengths of runs, polygons, objects without keypoints and images of some only among them."""
+    problem = make_problem(17)
+    monkeypatch.setattr("detkit.evaluation.annotations_file.read_json", None)
+    monkeypatch.setattr("detkit.evaluation.detections_file.read_json", None)
+    if ops_backend() == "reference":
+        pytest.skip("the native kernels were not built")
+    for iou_type in ("bbox", "segm", "keypoints"):
+        annotations, results = written(tmp_path, problem.annotations, problem.results(iou_type))
+        assert evaluate_files(annotations, results, iou_type)["AP"] > 0
+        some = CocoEvaluator(annotations, iou_type, image_ids=problem.image_ids[:3])
+        assert 0 < len(some.ground_truth.objects) < len(problem.annotations["annotations"])
 
 
 def test_entries_are_not_changed(make_problem):

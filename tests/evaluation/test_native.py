@@ -8,7 +8,7 @@ from pycocotools import mask as rle_masks
 from detkit.evaluation import native, pycocotools_backend
 from detkit.evaluation.ground_truth import GroundTruth
 from detkit.evaluation.packed import Found, Masks, Objects
-from detkit.evaluation.protocol import PERSON_SIGMAS, protocol_of
+from detkit.evaluation.protocol import PERSON_SIGMAS, Protocol, protocol_of
 from detkit.ops import RunLengths, mask_iou
 from detkit.ops import backend as ops_backend
 from detkit.ops.masks import strings_to_runs_reference
@@ -75,11 +75,11 @@ def random_problem(seed, iou_type):
     return GroundTruth("random", categories, list(range(images)), sizes, objects), found
 
 
-def assert_equal_curves(truth, found, iou_type):
-    protocol = protocol_of(iou_type)
+def assert_equal_curves(truth, found, iou_type, protocol=None):
+    protocol = protocol or protocol_of(iou_type)
     matches = native.match(truth, found, iou_type, protocol, PERSON_SIGMAS)
     curves = native.accumulate(truth, found, matches, protocol)
-    expected = pycocotools_backend.evaluate(truth, found, iou_type, PERSON_SIGMAS)
+    expected = pycocotools_backend.evaluate(truth, found, iou_type, protocol, PERSON_SIGMAS)
     for name, values in vars(expected).items():
         np.testing.assert_allclose(getattr(curves, name), values, rtol=0, atol=1e-12, err_msg=name)
     return curves
@@ -93,6 +93,22 @@ def test_all_arrays_equal_pycocotools(iou_type, block):
         curves = assert_equal_curves(*random_problem(seed, iou_type), iou_type)
         measured += (curves.precision > 0).any()
     assert measured > 0
+
+
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+def test_any_protocol_equals_pycocotools(iou_type):
+    """Thresholds from 0.05 to 1, sizes whose bounds objects have and that overlap, and few or many detections."""
+    for seed in range(25):
+        random = np.random.default_rng(seed)
+        bounds = np.sort(random.choice([0, *SIZES, 1e5], (random.integers(1, 5), 2))) ** 2
+        protocol = Protocol(
+            iou_thresholds=np.sort(random.choice([0.05, 0.25, 0.5, 0.6, 0.75, 0.95, 1.0], random.integers(1, 7))),
+            recall_thresholds=np.linspace(0, 1, int(random.integers(1, 60))),
+            areas={str(number): tuple(pair) for number, pair in enumerate(bounds.tolist())},
+            max_detections=np.unique(random.choice([1, 2, 10, 150, 1000], random.integers(1, 4))).tolist(),
+            numbers={},
+        )
+        assert_equal_curves(*random_problem(seed, iou_type), iou_type, protocol)
 
 
 def test_weights_of_images_are_copies_of_images():
