@@ -24,7 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TRUNK = {"class_path": "TimmBackbone", "init_args": {"name": "test_convnext", "stages": [4]}}
 STRETCH = {"class_path": "Stretch", "init_args": {"size": [32, 32]}}
 CLASSIFIER = {"class_path": "Classifier", "init_args": {"net": TRUNK, "preprocess": STRETCH}}
-LARS = {"class_path": "detkit.engine.lars.LARS", "init_args": {"lr": 2.0, "weight_decay": 1e-4}}
+LARS = {"class_path": "detkit.engine.lars.LARS"}
+LARS["init_args"] = {"lr": 2.0, "weight_decay": 1e-4, "trust_coefficient": 0.02}
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +176,10 @@ def test_time_counts_on_in_a_resumed_run(fast_recipe, detkit_command):
     assert 0 < hours[0] < hours[1] < hours[2] < 0.2
 
 
-def test_a_run_ends_at_its_goal(fast_recipe, detkit_command):
+def test_a_run_ends_at_its_goal_in_mixed_precision_too(fast_recipe, detkit_command):
     goal = TIMED | {"init_args": {"goal": 0.0}}
-    status, said = detkit_command("train", "--config", fast_recipe(trainer={"callbacks": [goal], "max_epochs": 3}))
+    trainer = {"callbacks": [goal], "max_epochs": 3, "precision": "bf16-mixed"}
+    status, said = detkit_command("train", "--config", fast_recipe(trainer=trainer))
     assert status == 0, said
     assert len(_times("tiny")) == 1
 
