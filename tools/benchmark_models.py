@@ -47,7 +47,7 @@ from detkit.backbones import (
     TorchvisionBackbone,
     YOLOv1Trunk,
 )
-from detkit.heads import YOLOv3Head, YOLOv4Head
+from detkit.heads import BoxHead, YOLOv3Head, YOLOv4Head
 from detkit.models import (
     RCNN,
     CascadeRCNN,
@@ -62,6 +62,7 @@ from detkit.models import (
 )
 from detkit.necks import YOLOv3Neck
 from detkit.proposals import SelectiveSearch
+from detkit.structures import Detections
 from detkit.weights import from_torchvision
 from detkit.weights.torchvision_weights import BUILDERS
 
@@ -241,8 +242,8 @@ def last_decoding(model: Detector, images: Sequence[Tensor]) -> tuple[nn.Module,
     """The head that scores the final boxes, and its work on `images` alone, to be done again."""
     owner = model.head if hasattr(model, "head") else model.box_head
     name = "decode"
-    if isinstance(owner, nn.ModuleList):
-        owner, name = owner[-1], "select"
+    if isinstance(model, CascadeRCNN):
+        owner, name = [module for module in owner.modules() if isinstance(module, BoxHead)][-1], "select"
     original, calls = getattr(owner, name), []
 
     def noted(*arguments: Any) -> object:
@@ -297,9 +298,9 @@ class PartTimer:
             "trunk": ["backbone", "neck"],
             "head": ["head", "rpn", "region_pool", "box_head", "branches"],
         }.items():
-            modules = [module for name in names if (module := getattr(model, name, None)) is not None]
-            # An R-CNN calls the layers of its box head one by one, and lists of modules are not called at all.
-            for module in itertools.chain(modules, *(module.children() for module in modules if part == "head")):
+            # Inner layers too: a cascade and an R-CNN call those of their box head one by one.
+            of_part = (getattr(model, name).modules() for name in names if getattr(model, name, None) is not None)
+            for module in itertools.chain.from_iterable(of_part):
                 self.watch(part, module)
         if getattr(model, "proposals", None) is not None:
             model.proposals = self.timed("proposals", model.proposals)
@@ -352,19 +353,20 @@ def measure(
     repetitions: int,
     longest: float,
 ) -> Measurement:
-    """Both by turns, after one run of each that is not counted."""
+    """Both by turns, after a run of each that is not counted."""
     images = [picture(next(model.parameters()).device)] * batch_size
     candidates = set_threshold(model, images)
-    detections, their_detections = len(model(images)[0]), None
+    their_detections = None
     if theirs is not None:
         owner = theirs.roi_heads if hasattr(theirs, "roi_heads") else theirs
         owner.score_thresh = getattr(model, "head", getattr(model, "box_head", None)).score_threshold
         their_detections = len(theirs(images)[0]["scores"])
+    found: list[Detections] = []
     timer = PartTimer(model, stopwatch)
     ours, parts, twins = [], [], []
     end = time.perf_counter() + longest
     while len(ours) < FEWEST_REPETITIONS or (len(ours) < repetitions and time.perf_counter() < end):
-        ours.append(stopwatch.time(lambda: model(images)))
+        ours.append(stopwatch.time(lambda: found.extend(model(images))))
         parts.append(timer.take(ours[-1]))
         if theirs is not None:
             twins.append(stopwatch.time(lambda: theirs(images)))
@@ -374,7 +376,7 @@ def measure(
         seconds=statistics.median(ours),
         parts={part: statistics.median(one[part] for one in parts) for part in PARTS},
         candidates=candidates and candidates // batch_size,
-        detections=detections,
+        detections=len(found[0]),
         repetitions=len(ours),
         torchvision_seconds=statistics.median(twins) if twins else None,
         torchvision_detections=their_detections,
