@@ -1,21 +1,30 @@
-"""YOLOv1 to v4 as one graph: compiled, exported for batches of any size, and run by ONNX Runtime."""
+"""The YOLOs and SSDs as one graph: compiled, exported for batches of any size, and run by ONNX Runtime."""
 
 from functools import partial
 
 import pytest
 import torch
 
-from detkit.backbones import CSPDarknet53, Darknet19, Darknet53, YOLOv1Trunk
+from detkit.backbones import (
+    CSPDarknet53,
+    Darknet19,
+    Darknet53,
+    TappedMobileNet,
+    TimmBackbone,
+    YOLOv1Trunk,
+)
 from detkit.heads import YOLOv1Head
-from detkit.heads.yolo_v1 import YOLOv1Output
-from detkit.models import Letterbox, Raw, YOLOv1, YOLOv2, YOLOv3, YOLOv4
+from detkit.models import SSD, Letterbox, Raw, Square, SSDlite, YOLOv1, YOLOv2, YOLOv3, YOLOv4
 
 MODELS = {
     "v1": lambda: YOLOv1(YOLOv1Trunk(0.02), 3, partial(YOLOv1Head, side=2, hidden=8)),
     "v2": lambda: YOLOv2(Darknet19(0.02), 3, preprocess=Letterbox((96, 128))),
     "v3": lambda: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((96, 128))),
     "v4": lambda: YOLOv4(CSPDarknet53(0.05, [1] * 5), 3, preprocess=Letterbox((96, 128))),
+    "SSD": lambda: SSD(TimmBackbone("resnet10t", stages=[4, 5]), 3, preprocess=Square(96)),
+    "SSDlite": lambda: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(128)),
 }
+OF_ONE_SIZE = (YOLOv1, SSD)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -26,21 +35,21 @@ def model(request):
 
 @pytest.fixture(scope="module")
 def graph(model):
-    """For any number of images, and but for YOLOv1 of any size."""
+    """For any number of images, and but for YOLOv1 and the SSDs of any size."""
     sizes = {0: torch.export.Dim("batch", min=1)}
-    if not isinstance(model, YOLOv1):
+    if not isinstance(model, OF_ONE_SIZE):
         sizes |= {side: 32 * torch.export.Dim(f"cells{side}", min=2, max=40) for side in (2, 3)}
-    return torch.export.export(Raw(model), (torch.rand(2, 3, *model.preprocess.size),), dynamic_shapes=(sizes,))
+    return torch.export.export(Raw(model), (torch.rand(2, 3, *_size(model)),), dynamic_shapes=(sizes,))
 
 
 def test_compiles_as_one_graph(model):
-    images = torch.rand(2, 3, *model.preprocess.size)
+    images = torch.rand(2, 3, *_size(model))
     _equal(torch.compile(model.raw, fullgraph=True, backend="eager")(images), model.raw(images))
 
 
 def test_is_exported_for_images_of_any_number_and_size(model, graph):
-    exported, size = graph.module(), model.preprocess.size
-    for count, *sides in [(1, *size), (3, *size)] if isinstance(model, YOLOv1) else [(1, 64, 160), (3, 224, 96)]:
+    exported, size = graph.module(), _size(model)
+    for count, *sides in [(1, *size), (3, *size)] if isinstance(model, OF_ONE_SIZE) else [(1, 64, 160), (3, 224, 96)]:
         images = torch.rand(count, 3, *sides)
         _equal(exported(images), model.raw(images))
 
@@ -57,11 +66,17 @@ def test_says_the_same_in_onnx_runtime(model, graph, tmp_path):
         batch = model.preprocess(images)
         raw = [torch.from_numpy(output) for output in session.run(None, {"images": batch.images.numpy()})]
         with torch.no_grad():
+            kind = type(model.raw(batch.images))
             _equal(raw, model.raw(batch.images), atol=1e-4, rtol=1e-4)
             expected = model(images)
-        raw = YOLOv1Output(*raw) if isinstance(model, YOLOv1) else raw
+        raw = raw if kind is list else kind(*raw)
         found = model.decode(raw, batch)
         assert [len(of_image) for of_image in found] == [len(of_image) for of_image in expected]
+
+
+def _size(model):
+    size = model.preprocess.size
+    return (size, size) if isinstance(size, int) else size
 
 
 def _equal(ours, theirs, **tolerance):

@@ -1,11 +1,10 @@
-"""SSD and SSDlite as detectors: as large as published, on any trunk, as one graph, and what they return."""
+"""SSD and SSDlite as detectors: as large as published, on any trunk, and what they return."""
 
 from functools import partial
 
 import pytest
 import torch
 import torchvision
-from torch import nn
 
 from detkit.backbones import DilatedVGG16, TappedMobileNet, TimmBackbone, TorchvisionBackbone
 from detkit.models import SSD, Square, SSDlite
@@ -70,27 +69,6 @@ def test_learns_and_detects_on_any_trunk(name):
         assert (found.boxes >= 0).all()
         assert (found.boxes <= torch.tensor([image.shape[2], image.shape[1]] * 2)).all()
         assert ((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all()
-
-
-@pytest.mark.parametrize("name", ["SSD on ResNet", "SSDlite"])
-def test_raw_is_one_graph(name):
-    model = SMALL[name]().eval()
-    images = torch.rand(1, 3, model.preprocess.size, model.preprocess.size)
-    expected = model.raw(images)
-    traced = torch.export.export(_Raw(model), (images,)).module()(images)
-    compiled = torch.compile(model.raw, fullgraph=True, backend="eager")(images)
-    for ours, other, again in zip(expected, traced, compiled, strict=True):
-        torch.testing.assert_close(other, ours)
-        torch.testing.assert_close(again, ours)
-
-
-class _Raw(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images):
-        return list(self.model.raw(images))
 
 
 def test_loss_weights_count():
