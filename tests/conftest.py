@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-# Before torch is loaded: each of several processes has one core.
+# Before torch is loaded: threads that wait sleep, and each of several processes has one core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

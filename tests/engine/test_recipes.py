@@ -59,7 +59,6 @@ def test_a_recipe_learns_eight_pictures_by_heart(
     name, kind, smaller, eight_pictures, tmp_path, monkeypatch, detkit_command
 ):
     monkeypatch.chdir(tmp_path)
-    torch.set_num_threads(2)  # all that there is to do is large enough here
     annotations = eight_pictures / "annotations" / "instances_train.json"
     same_pictures = {
         "data.root": eight_pictures,
