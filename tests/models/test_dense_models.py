@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 from torchvision.models.detection import (
     FCOS_ResNet50_FPN_Weights,
     RetinaNet_ResNet50_FPN_V2_Weights,
@@ -12,7 +13,7 @@ from torchvision.models.detection import (
 
 from detkit.backbones import Darknet53, TimmBackbone, TorchvisionBackbone
 from detkit.heads import FCOSHead, RetinaNetHead
-from detkit.models import FCOS, RetinaNet, ShortestEdge
+from detkit.models import FCOS, Raw, RetinaNet, ShortestEdge
 from detkit.necks import FPN, StridedConvolutions
 from detkit.structures import Target
 
@@ -98,29 +99,39 @@ def test_weights_of_losses_are_by_name(kind):
 
 
 @pytest.mark.parametrize("kind", HEADS)
-class TestOneGraph:
-    def test_exports(self, kind):
-        model, images = _Raw(_small(kind).eval()), torch.rand(1, 3, 64, 96)
-        traced = torch.export.export(model, (images,))
-        for ours, theirs in zip(traced.module()(images), model(images), strict=True):
-            torch.testing.assert_close(ours, theirs)
-
-    def test_compiles_in_bfloat16_too(self, kind):
-        model, images = _small(kind).eval(), torch.rand(2, 3, 64, 96)
-        compiled = torch.compile(model.raw, fullgraph=True, backend="eager")
-        for dtype in (torch.float32, torch.bfloat16):
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                raw, expected = compiled(images), model.raw(images)
-            assert raw.classes[0].dtype == dtype
-            for parts, wanted in zip(raw, expected, strict=True):
-                for part, its in zip(parts, wanted, strict=True):
-                    torch.testing.assert_close(part, its)
+def test_compiles_as_one_graph_in_bfloat16_too(kind):
+    model, images = _small(kind).eval(), torch.rand(2, 3, 64, 96)
+    compiled = torch.compile(model.raw, fullgraph=True, backend="eager")
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            raw, expected = compiled(images), model.raw(images)
+        assert raw.classes[0].dtype == dtype
+        _equal(raw, expected)
 
 
-class _Raw(torch.nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
+@pytest.mark.parametrize("kind", HEADS)
+def test_is_exported_for_images_of_any_number_and_size(kind, tmp_path):
+    """From two cells on at the coarsest stride, 128; and says the same in ONNX Runtime, where there is one."""
+    model = _small(kind).eval()
+    sides = {side: 32 * torch.export.Dim(f"cells{side}", min=5, max=60) for side in (2, 3)}
+    sizes = {0: torch.export.Dim("batch", min=1)} | sides
+    graph = torch.export.export(Raw(model), (torch.rand(2, 3, 192, 224),), dynamic_shapes=(sizes,))
+    images = [torch.rand(1, 3, 160, 320), torch.rand(3, 3, 256, 160)]
+    with torch.no_grad():
+        expected = [model.raw(batch) for batch in images]
+    for batch, raw in zip(images, expected, strict=True):
+        _equal(graph.module()(batch), raw)
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"ONNX needs {package}: pip install detkit[onnx]")
+    import onnxruntime
 
-    def forward(self, images):
-        return [part for parts in self.model.raw(images) for part in parts]
+    torch.onnx.export(graph, input_names=["images"], verbose=False).save(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for batch, raw in zip(images, expected, strict=True):
+        outputs = [torch.from_numpy(output) for output in session.run(None, {"images": batch.numpy()})]
+        _equal(outputs, raw, rtol=1e-4, atol=1e-4)
+
+
+def _equal(ours, theirs, **tolerance):
+    for mine, other in zip(tree_leaves(ours), tree_leaves(theirs), strict=True):
+        torch.testing.assert_close(mine, other, **tolerance)
