@@ -19,14 +19,12 @@ from detkit.engine.training import add_arguments
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHORT_EDGE = {"model.preprocess.min_size": 96}
-FEWER = {"trainer.max_epochs": 30, "trainer.check_val_every_n_epoch": 30}
 CANVAS = {"model.preprocess.init_args.size": [112, 112]}
 RECIPES = [
-    ("rcnn_shapes", "bbox", FEWER),
-    ("fast_rcnn_shapes", "bbox", SHORT_EDGE | FEWER),
-    ("faster_rcnn_shapes", "bbox", SHORT_EDGE | FEWER),
-    ("faster_rcnn_c4_shapes", "bbox", SHORT_EDGE | FEWER),
-    ("cascade_rcnn_shapes", "bbox", SHORT_EDGE | FEWER),
+    ("rcnn_shapes", "bbox", {"trainer.max_epochs": 30, "trainer.check_val_every_n_epoch": 30}),
+    ("fast_rcnn_shapes", "bbox", SHORT_EDGE),
+    ("faster_rcnn_shapes", "bbox", SHORT_EDGE),
+    ("faster_rcnn_c4_shapes", "bbox", SHORT_EDGE),
     ("mask_rcnn_shapes", "segm", SHORT_EDGE),
     ("keypoint_rcnn_shapes", "keypoints", SHORT_EDGE),
     ("overfeat_shapes", "bbox", SHORT_EDGE),
