@@ -46,11 +46,12 @@ class Schedule:
     """The learning rate as a factor of the optimizer's own, a closed formula of the step: resuming needs no history.
 
     Args:
-        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the whole run.
+        warmup_steps: optimizer steps of warm-up; a value below 1 is a fraction of the whole run.
         warmup_factor: where the warm-up starts, as a factor of the learning rate.
+        warmup_power: of the share of the warm-up that is over; darknet's ``burn_in`` has 4.
     """
 
-    def __init__(self, warmup_steps: float = 500, warmup_factor: float = 0.001) -> None:
+    def __init__(self, warmup_steps: float = 500, warmup_factor: float = 0.001, warmup_power: float = 1.0) -> None:
         if warmup_steps < 0 or not 0 <= warmup_factor <= 1:
             raise InputError(
                 f"schedule: warmup_steps must not be negative and warmup_factor must lie in [0, 1], "
@@ -58,13 +59,15 @@ class Schedule:
             )
         self.warmup_steps = warmup_steps
         self.warmup_factor = warmup_factor
+        self.warmup_power = warmup_power
 
     def attach(self, optimizer: Optimizer, total_steps: int, steps_per_epoch: int) -> LambdaLR:
         """torch's scheduler for `optimizer`, to be stepped after each optimizer step."""
         warmup = self.warmup_steps if self.warmup_steps >= 1 else self.warmup_steps * total_steps
 
         def factor(step: int) -> float:
-            ramp = self.warmup_factor + (1 - self.warmup_factor) * step / warmup if step < warmup else 1.0
+            share = (step / warmup) ** self.warmup_power if step < warmup else 1.0
+            ramp = self.warmup_factor + (1 - self.warmup_factor) * share
             return ramp * self.factor(step, warmup, total_steps, steps_per_epoch)
 
         return LambdaLR(optimizer, factor)
@@ -75,13 +78,14 @@ class Schedule:
 
 
 class WarmupMultiStep(Schedule):
-    """Linear warm-up, then a drop by `gamma` at each milestone: the "1x" schedule of the R-CNN family.
+    """A warm-up, linear unless told, then a drop by `gamma` at each milestone: the "1x" schedule of the R-CNN family.
 
     Args:
         milestones: epochs at whose end the learning rate drops; fractions of an epoch are fine.
         gamma: the factor of each drop.
-        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the whole run.
+        warmup_steps: optimizer steps of warm-up; a value below 1 is a fraction of the whole run.
         warmup_factor: where the warm-up starts, as a factor of the learning rate.
+        warmup_power: of the share of the warm-up that is over; darknet's ``burn_in`` has 4.
     """
 
     def __init__(
@@ -90,8 +94,9 @@ class WarmupMultiStep(Schedule):
         gamma: float = 0.1,
         warmup_steps: float = 500,
         warmup_factor: float = 0.001,
+        warmup_power: float = 1.0,
     ) -> None:
-        super().__init__(warmup_steps, warmup_factor)
+        super().__init__(warmup_steps, warmup_factor, warmup_power)
         self.milestones = sorted(milestones)
         self.gamma = gamma
 

@@ -35,6 +35,14 @@ def test_warmup_is_linear_and_milestones_are_ends_of_epochs():
     assert seen[30:] == pytest.approx([0.02] * 10)
 
 
+def test_burn_in_is_that_of_darknet():
+    """Its ``get_current_rate``: ``learning_rate * (batch / burn_in) ** power``, with power 4."""
+    schedule = WarmupMultiStep([5], warmup_steps=20, warmup_factor=0.0, warmup_power=4.0)
+    seen = rates(schedule, steps=60, steps_per_epoch=10)
+    assert seen[:20] == pytest.approx([2.0 * (batch / 20) ** 4 for batch in range(20)])
+    assert seen[20:50] == pytest.approx([2.0] * 30)
+
+
 def test_a_milestone_within_an_epoch():
     seen = rates(WarmupMultiStep([0.5], warmup_steps=0), steps=10, steps_per_epoch=10)
     assert seen == pytest.approx([2.0] * 5 + [0.2] * 5)
