@@ -9,9 +9,10 @@
 
 Every case is run by both in turns, so that what else the machine does falls on both alike. The numbers are medians
 over the repetitions, the spread is the range that the middle half of the ratios covers. With one thread the time is
-the processor's, which other programs don't lengthen; with more it is the time that passes. On CUDA it is the time
-until the device is done, launches included; beside it stand the device's own time (the same kernels in a CUDA graph),
-the time that its memory's bandwidth sets for what must be read and written, and the peak of memory.
+the processor's, which other programs don't lengthen; with more it is the time that passes, and what the threads gain
+over one is shown too. On CUDA it is the time until the device is done, launches included; beside it stand the device's
+own time (the same kernels in a CUDA graph), the time that its memory's bandwidth sets for what must be read and
+written, and the peak of memory.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Measurement:
     ratio_low: float
     ratio_high: float
     repetitions: int
+    gain: float | None = None  # how many times faster detkit is on all threads than on one
     device: DeviceMeasurement | None = None
 
 
@@ -167,7 +169,20 @@ def measure(case: Case, repetitions: int, clock: Callable[[], float]) -> Measure
     low, _, high = statistics.quantiles(ratios, n=4)
     ours, theirs = (statistics.median(side) for side in zip(*times, strict=True))
     on_device = measure_device(case) if clock is device_clock else None
-    return Measurement(case.name, ours, theirs, theirs / ours, low, high, len(times), on_device)
+    gain = gain_of_threads(case.ours, calls[0], repetitions) if clock is time.perf_counter else None
+    return Measurement(case.name, ours, theirs, theirs / ours, low, high, len(times), gain, on_device)
+
+
+def gain_of_threads(run: Callable[[], object], calls: int, repetitions: int) -> float:
+    """How many times faster a call is on the threads of now than on one: medians of both by turns."""
+    threads, times = torch.get_num_threads(), []
+    for _ in range(repetitions):
+        torch.set_num_threads(1)
+        alone = seconds(run, calls, time.perf_counter)
+        torch.set_num_threads(threads)
+        times.append((alone, seconds(run, calls, time.perf_counter)))
+    alone, together = (statistics.median(side) for side in zip(*times, strict=True))
+    return alone / together
 
 
 def measure_device(case: Case) -> DeviceMeasurement:
@@ -214,13 +229,16 @@ def table(measurements: list[Measurement], threads: int) -> Table:
     result = Table(title=f"detkit ({ops.backend()}) and torchvision {torchvision.__version__}, {threads} threads")
     for column in ("operation", "detkit ms", "torchvision ms", "times faster", "spread", "runs"):
         result.add_column(column, justify="left" if column == "operation" else "right")
+    if any(one.gain for one in measurements):
+        result.add_column("gain of threads", justify="right")
     if any(one.device for one in measurements):
         for column in ("kernels ms", "bound ms", "of bound", "detkit MiB", "torchvision MiB"):
             result.add_column(column, justify="right")
     for one in measurements:
         spread = f"{one.ratio_low:.1f} - {one.ratio_high:.1f}"
         times = (f"{one.ours * 1e3:.3f}", f"{one.theirs * 1e3:.3f}", f"{one.ratio:.1f}")
-        result.add_row(one.name, *times, spread, str(one.repetitions), *device_cells(one.device))
+        gain = [f"{one.gain:.2f}"] if one.gain else []
+        result.add_row(one.name, *times, spread, str(one.repetitions), *gain, *device_cells(one.device))
     return result
 
 
