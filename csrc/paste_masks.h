@@ -7,13 +7,14 @@
 //   height, width  of the images
 //   threshold      a pixel is inside where its probability is greater; not negative
 //   fused          whether products are added without being rounded before
+//   fused_places   whether this is so also of the places in float that are not computed in one step
 //   result         (N, height, width) bool, or counts and offsets
 //
 // The probability of a pixel is that of torch.nn.functional.interpolate(mode="bilinear", align_corners=False) to the
 // last bit, so that those near the threshold fall on the same side. torch computes it in two ways by the size of the
 // result, and its kernels for AVX2 and AVX-512 fuse the operations as is done here where `fused`; its others do not.
-// That is how torch's wheels for x86-64 are compiled. Of one that is compiled otherwise, pixels can differ whose
-// probability is the threshold but for rounding.
+// That is how torch's wheels for x86-64 are compiled, but for `fused_places`, which differs between them. Of one that
+// is compiled otherwise, pixels can differ whose probability is the threshold but for rounding.
 #pragma once
 
 #include <cmath>
@@ -60,15 +61,15 @@ DETKIT_HOST_DEVICE bool in_one_step(const Stretch<T>& across, const Stretch<T>& 
 }
 
 template <bool fused, typename T>
-DETKIT_HOST_DEVICE Between<T> between(const Stretch<T>& stretch, int64_t pixel, bool one_step) {
+DETKIT_HOST_DEVICE Between<T> between(const Stretch<T>& stretch, int64_t pixel, bool rounds_once) {
   if (stretch.pixels == stretch.cells) {
     int32_t cell = int32_t(pixel);
     return {cell, cell < stretch.cells - 1 ? cell + 1 : cell, T(1), T(0)};
   }
   T middle = T(pixel) + T(0.5);
-  // torch's compiler has fused this in all cases but one, and torch looks for the cell in float.
-  bool rounds_once = one_step || std::is_same_v<T, double>;
-  T position = rounds_once ? multiply_add<fused>(stretch.scale, middle, T(-0.5)) : stretch.scale * middle - T(0.5);
+  // Always in double. And torch looks for the cell in float.
+  bool fuses = rounds_once || std::is_same_v<T, double>;
+  T position = fuses ? multiply_add<fused>(stretch.scale, middle, T(-0.5)) : stretch.scale * middle - T(0.5);
   if (position < T(0)) position = T(0);
   int32_t low = int32_t(float(position)), last = int32_t(stretch.cells) - 1;
   if (low > last) low = last;

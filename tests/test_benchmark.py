@@ -23,17 +23,19 @@ def benchmark():
 
 def test_the_ratio_is_their_time_over_ours(benchmark):
     case = benchmark.Case("sleep", lambda: time.sleep(0.001), lambda: time.sleep(0.003))
-    measured = benchmark.measure(case, 10, 60, time.perf_counter)
+    measured = benchmark.measure(case, 10, time.perf_counter)
     assert measured.repetitions == 10
     assert 2 < measured.ratio < 4
     assert measured.device is None
+    assert 0.5 < measured.gain < 2  # sleep gains nothing
+    assert benchmark.measure(case, 10, time.process_time).gain is None
 
 
 def test_what_a_gpu_tells_is_shown_where_there_is_one(benchmark, tmp_path):
     device = benchmark.DeviceMeasurement(2**20, 3 * 2**20, kernels=2e-3, bound=1e-3)
     measurements = [
-        benchmark.Measurement("a", 1e-3, 4e-3, 4, 3, 5, 11, device),
-        benchmark.Measurement("b", 1e-3, 4e-3, 4, 3, 5, 11, benchmark.DeviceMeasurement(0, 2**21)),
+        benchmark.Measurement("a", 1e-3, 4e-3, 4, 3, 5, 11, device=device),
+        benchmark.Measurement("b", 1e-3, 4e-3, 4, 3, 5, 11, device=benchmark.DeviceMeasurement(0, 2**21)),
     ]
     with (console := Console(width=300)).capture() as capture:
         console.print(benchmark.table(measurements, 1))
@@ -54,7 +56,7 @@ def test_memory_and_bounds_are_measured_on_a_gpu(benchmark):
     case = benchmark.Case("add", lambda: numbers + 1, lambda: numbers + numbers + 1, bytes_moved=2 * 2**24)
     torch.set_default_device("cuda")
     try:
-        device = benchmark.measure(case, 10, 60, benchmark.device_clock).device
+        device = benchmark.measure(case, 10, benchmark.device_clock).device
     finally:
         torch.set_default_device("cpu")
     assert device.our_memory == 2**24

@@ -33,10 +33,10 @@ struct Columns {
 
 template <bool fused, typename T>
 DETKIT_FUSING_MACHINE void place_columns(
-    const Stretch<T>& stretch, bool one_step, int64_t first, int64_t count, int32_t* low, int32_t* high,
+    const Stretch<T>& stretch, bool rounds_once, int64_t first, int64_t count, int32_t* low, int32_t* high,
     T* low_weights, T* high_weights) {
   for (int64_t i = 0; i < count; ++i) {
-    Between<T> place = between<fused>(stretch, first + i, one_step);
+    Between<T> place = between<fused>(stretch, first + i, rounds_once);
     low[i] = place.low;
     high[i] = place.high;
     low_weights[i] = place.low_weight;
@@ -93,7 +93,8 @@ DETKIT_FUSING_MACHINE void blend_cells(
 template <bool fused, typename T>
 class Paster {
  public:
-  Paster(int64_t side, T threshold) : side_(side), threshold_(threshold), cells_((side + 2) * (side + 2)) {}
+  Paster(int64_t side, T threshold, bool fused_places)
+      : side_(side), threshold_(threshold), fused_places_(fused_places), cells_((side + 2) * (side + 2)) {}
 
   // Writes the pixels of a window that is not empty; `stride` is the distance from row to row.
   void paste(const T* mask, const int64_t* box, const Window& window, uint8_t* out, int64_t stride) {
@@ -101,11 +102,11 @@ class Paster {
       std::copy_n(mask + row * side_, side_, cells_.data() + (row + 1) * (side_ + 2) + 1);
     }
     Stretch<T> across(side_ + 2, box[0], box[2]), down(side_ + 2, box[1], box[3]);
-    bool one_step = in_one_step(across, down);
-    place(across, one_step, window.left - box[0], window.width());
+    bool one_step = in_one_step(across, down), rounds_once = one_step || fused_places_;
+    place(across, rounds_once, window.left - box[0], window.width());
     stretched_rows_[0] = stretched_rows_[1] = -1;
     for (int64_t y = window.top; y < window.bottom; ++y, out += stride) {
-      Between<T> row = between<fused>(down, y - box[1], one_step);
+      Between<T> row = between<fused>(down, y - box[1], rounds_once);
       if (one_step) {
         blend_cells<fused>(
             row_of_cells(row.low), row_of_cells(row.high), row, columns_.count(), columns_.low.data(),
@@ -118,13 +119,13 @@ class Paster {
   }
 
  private:
-  void place(const Stretch<T>& stretch, bool one_step, int64_t first, int64_t count) {
+  void place(const Stretch<T>& stretch, bool rounds_once, int64_t first, int64_t count) {
     columns_.low.resize(count);
     columns_.high.resize(count);
     columns_.low_weights.resize(count);
     columns_.high_weights.resize(count);
     place_columns<fused>(
-        stretch, one_step, first, count, columns_.low.data(), columns_.high.data(), columns_.low_weights.data(),
+        stretch, rounds_once, first, count, columns_.low.data(), columns_.high.data(), columns_.low_weights.data(),
         columns_.high_weights.data());
   }
 
@@ -145,6 +146,7 @@ class Paster {
 
   int64_t side_;
   T threshold_;
+  bool fused_places_;
   std::vector<T> cells_;  // of the mask, with its border
   Columns<T> columns_;
   std::vector<T> stretched_[2];
@@ -166,15 +168,18 @@ struct Pasting {
   const int64_t* boxes;
   int64_t count, side, height, width;
   T threshold;
+  bool fused_places;
 
-  Pasting(const Tensor& masks, const Tensor& boxes, int64_t height, int64_t width, double threshold)
+  Pasting(
+      const Tensor& masks, const Tensor& boxes, int64_t height, int64_t width, double threshold, bool fused_places)
       : cells(masks.const_data_ptr<T>()),
         boxes(boxes.const_data_ptr<int64_t>()),
         count(masks.size(0)),
         side(masks.size(1)),
         height(height),
         width(width),
-        threshold(static_cast<T>(threshold)) {}
+        threshold(static_cast<T>(threshold)),
+        fused_places(fused_places) {}
 
   const T* mask(int64_t i) const { return cells + i * side * side; }
   const int64_t* box(int64_t i) const { return boxes + 4 * i; }
@@ -186,7 +191,7 @@ void fill_images(const Pasting<T>& pasting, uint8_t* pixels) {
   int64_t image_pixels = pasting.height * pasting.width;
   int64_t per_task = masks_per_task(pasting.count, pasting.count * image_pixels, pixels_per_task);
   torch::stable::parallel_for(0, pasting.count, per_task, [&](int64_t first, int64_t last) {
-    Paster<fused, T> paster(pasting.side, pasting.threshold);
+    Paster<fused, T> paster(pasting.side, pasting.threshold, pasting.fused_places);
     for (int64_t i = first; i < last; ++i) {
       uint8_t* image = pixels + i * image_pixels;
       std::fill_n(image, image_pixels, uint8_t(0));
@@ -202,7 +207,7 @@ template <bool fused, typename T>
 RunLists make_runs(const Pasting<T>& pasting) {
   RunLists runs(pasting.count);
   torch::stable::parallel_for(0, pasting.count, 1, [&](int64_t first, int64_t last) {
-    Paster<fused, T> paster(pasting.side, pasting.threshold);
+    Paster<fused, T> paster(pasting.side, pasting.threshold, pasting.fused_places);
     MaskEncoder encoder;
     std::vector<uint8_t> pixels;
     for (int64_t i = first; i < last; ++i) {
@@ -227,7 +232,8 @@ auto with_arithmetic(const Tensor& masks, bool fused, const Run& run) {
   return fused ? run.template operator()<true, float>() : run.template operator()<false, float>();
 }
 
-Tensor paste_masks(Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused) {
+Tensor paste_masks(
+    Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused, bool fused_places) {
   masks = as_contiguous(masks);
   boxes = as_contiguous(boxes);
   check_size(height, width);
@@ -236,19 +242,19 @@ Tensor paste_masks(Tensor masks, Tensor boxes, int64_t height, int64_t width, do
   prefer_large_pages(images.mutable_data_ptr(), images.numel());
   with_arithmetic(masks, fused, [&]<bool fusing, typename T>() {
     fill_images<fusing>(
-        Pasting<T>(masks, boxes, height, width, threshold), static_cast<uint8_t*>(images.mutable_data_ptr()));
+        Pasting<T>(masks, boxes, height, width, threshold, fused_places), static_cast<uint8_t*>(images.mutable_data_ptr()));
   });
   return images;
 }
 
 std::tuple<Tensor, Tensor> paste_masks_to_runs(
-    Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused) {
+    Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused, bool fused_places) {
   masks = as_contiguous(masks);
   boxes = as_contiguous(boxes);
   check_size(height, width);
   check_boxes(boxes);
   RunLists runs = with_arithmetic(masks, fused, [&]<bool fusing, typename T>() {
-    return make_runs<fusing>(Pasting<T>(masks, boxes, height, width, threshold));
+    return make_runs<fusing>(Pasting<T>(masks, boxes, height, width, threshold, fused_places));
   });
   return pack(masks, runs, ScalarType::Int);
 }

@@ -28,11 +28,11 @@ struct Bordered {
 };
 
 template <bool fused, typename T>
-__device__ T probability_at(const Bordered<T>& mask, const int64_t* box, int64_t y, int64_t x) {
+__device__ T probability_at(const Bordered<T>& mask, const int64_t* box, int64_t y, int64_t x, bool fused_places) {
   Stretch<T> across(mask.side + 2, box[0], box[2]), down(mask.side + 2, box[1], box[3]);
   bool one_step = in_one_step(across, down);
-  Between<T> column = between<fused>(across, x - box[0], one_step);
-  Between<T> row = between<fused>(down, y - box[1], one_step);
+  Between<T> column = between<fused>(across, x - box[0], one_step || fused_places);
+  Between<T> row = between<fused>(down, y - box[1], one_step || fused_places);
   T low_low = mask.at(row.low, column.low), low_high = mask.at(row.low, column.high);
   T high_low = mask.at(row.high, column.low), high_high = mask.at(row.high, column.high);
   if (one_step) {
@@ -47,27 +47,29 @@ __device__ T probability_at(const Bordered<T>& mask, const int64_t* box, int64_t
 template <bool fused, typename T>
 __global__ void paste_kernel(
     const T* masks, const int64_t* boxes, int64_t count, int64_t side, int64_t height, int64_t width, T threshold,
-    bool* images) {
+    bool fused_places, bool* images) {
   for (int64_t i = first_item(); i < count * height * width; i += item_stride()) {
     int64_t x = i % width, y = i / width % height, mask = i / width / height;
     const int64_t* box = boxes + 4 * mask;
     Window window = window_of(box, height, width);
     bool is_covered = x >= window.left && x < window.right && y >= window.top && y < window.bottom;
     Bordered<T> bordered{masks + mask * side * side, side};
-    images[i] = is_covered && probability_at<fused>(bordered, box, y, x) > threshold;
+    images[i] = is_covered && probability_at<fused>(bordered, box, y, x, fused_places) > threshold;
   }
 }
 
 template <bool fused, typename T>
 void paste(
-    const Tensor& masks, const Tensor& boxes, int64_t height, int64_t width, double threshold, Tensor& images) {
+    const Tensor& masks, const Tensor& boxes, int64_t height, int64_t width, double threshold, bool fused_places,
+    Tensor& images) {
   launch(
       paste_kernel<fused, T>, blocks_for(images.numel()), threads_per_block, stream_of(masks),
       masks.const_data_ptr<T>(), boxes.const_data_ptr<int64_t>(), masks.size(0), masks.size(1), height, width,
-      static_cast<T>(threshold), images.mutable_data_ptr<bool>());
+      static_cast<T>(threshold), fused_places, images.mutable_data_ptr<bool>());
 }
 
-Tensor paste_masks(Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused) {
+Tensor paste_masks(
+    Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused, bool fused_places) {
   torch::stable::accelerator::DeviceGuard guard(masks.get_device_index());
   check_size(height, width);
   masks = as_contiguous(masks);
@@ -76,7 +78,7 @@ Tensor paste_masks(Tensor masks, Tensor boxes, int64_t height, int64_t width, do
   bool in_double = masks.scalar_type() == ScalarType::Double;
   auto run = in_double ? (fused ? paste<true, double> : paste<false, double>)
                        : (fused ? paste<true, float> : paste<false, float>);
-  run(masks, boxes, height, width, threshold, images);
+  run(masks, boxes, height, width, threshold, fused_places, images);
   return images;
 }
 

@@ -16,8 +16,20 @@ from detkit.ops.masks import RunLengths, masks_to_rle
 # Images of a GPU that are encoded hold so many pixels together.
 _PIXELS_AT_ONCE = 2**27
 
-# Whether torch's own interpolation rounds once where it adds a product, which ours must do likewise.
-_TORCH_FUSES = torch.backends.cpu.get_cpu_capability() != "DEFAULT"
+
+
+def _torch_fuses(pixels: int) -> bool:
+    """Whether torch, where it interpolates to so many pixels, adds a product without rounding it before."""
+    # Of the numbers 0 and 1 it gives the places themselves, which differ by a rounding.
+    cells = torch.tensor([[0.0, 1.0]] * 2, dtype=torch.float32, device="cpu")
+    given = F.interpolate(cells[None, None], (2, pixels), mode="bilinear", align_corners=False)[0, 0, 0]
+    middles = torch.arange(pixels, dtype=torch.float32, device="cpu") + 0.5
+    rounded_twice = (middles * (2 / torch.tensor(pixels, dtype=torch.float32, device="cpu")) - 0.5).clamp(0, 1)
+    return not torch.equal(given, rounded_twice)
+
+
+# How torch rounds, which ours must do likewise: in general, and of places in results that it computes in two steps.
+_ROUNDING = _torch_fuses(100), _torch_fuses(200)
 
 
 def paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5) -> Tensor:
@@ -41,7 +53,7 @@ def paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], thres
     """
     masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
     if is_native(masks.device):
-        return torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, _TORCH_FUSES)
+        return torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, *_ROUNDING)
     return paste_masks_reference(masks, pixel_boxes, height, width, threshold)
 
 
@@ -59,7 +71,7 @@ def paste_masks_to_rle(masks: Tensor, boxes: Tensor, image_size: tuple[int, int]
             [masks_to_rle(paste_masks(part, of_part, image_size, threshold)) for part, of_part in parts], height, width
         )
     if is_native(masks.device):
-        runs = torch.ops.detkit.paste_masks_to_runs(masks, pixel_boxes, height, width, threshold, _TORCH_FUSES)
+        runs = torch.ops.detkit.paste_masks_to_runs(masks, pixel_boxes, height, width, threshold, *_ROUNDING)
         return RunLengths(*runs, height, width)
     return masks_to_rle(paste_masks_reference(masks, pixel_boxes, height, width, threshold))
 
@@ -108,11 +120,11 @@ def _pixel_boxes(boxes: Tensor, side: int) -> Tensor:
     return grown.clamp(-(2**31), 2**31).to(torch.int64)
 
 
-def _fake_paste_masks(masks, boxes, height, width, threshold, fused) -> Tensor:
+def _fake_paste_masks(masks, boxes, height, width, threshold, fused, fused_places) -> Tensor:
     return masks.new_empty(masks.shape[0], height, width, dtype=torch.bool)
 
 
-def _fake_paste_masks_to_runs(masks, boxes, height, width, threshold, fused) -> tuple[Tensor, Tensor]:
+def _fake_paste_masks_to_runs(masks, boxes, height, width, threshold, fused, fused_places) -> tuple[Tensor, Tensor]:
     size = torch.library.get_ctx().new_dynamic_size()
     return masks.new_empty(size, dtype=torch.int32), masks.new_empty(masks.shape[0] + 1, dtype=torch.int64)
 

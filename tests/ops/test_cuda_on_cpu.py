@@ -258,7 +258,7 @@ def test_runs_that_are_empty_within_a_mask(kernels):
     assert torch.equal(kernels.runs_to_masks(counts, offsets, 2, 3), expected)
 
 
-@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("fused", [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("dtype", DTYPES[:2])
 @pytest.mark.parametrize("size", [(40, 50), (150, 90)])
 def test_paste_masks(kernels, size, dtype, fused):
@@ -266,9 +266,9 @@ def test_paste_masks(kernels, size, dtype, fused):
     masks = torch.rand(12, 14, 14, generator=generator, dtype=dtype)
     corners = torch.randint(-30, max(size) + 30, (12, 2, 2), generator=generator).sort(dim=1).values
     boxes = torch.cat([corners.flatten(1)[:-1], torch.tensor([[0, 0, -1, -1]])])
-    arguments = (masks, boxes, *size, 0.5, fused)
+    arguments = (masks, boxes, *size, 0.5, *fused)
     pasted = kernels.paste_masks(*arguments)
     assert torch.equal(pasted, torch.ops.detkit.paste_masks(*arguments))
     assert pasted.any()
     assert not pasted[-1].any()
-    assert kernels.paste_masks(masks[:0], boxes[:0], *size, 0.5, fused).shape == (0, *size)
+    assert kernels.paste_masks(masks[:0], boxes[:0], *size, 0.5, *fused).shape == (0, *size)

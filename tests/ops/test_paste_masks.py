@@ -198,13 +198,13 @@ def test_the_kernels_refuse_boxes_beyond_any_image(native):
     masks = torch.ones(1, 28, 28)
     for edge in (2**31 + 1, -(2**62)):
         with pytest.raises(RuntimeError, match="boxes must be within"):
-            torch.ops.detkit.paste_masks(masks, torch.tensor([[0, 0, edge, 5]]), 5, 5, 0.5, True)
+            torch.ops.detkit.paste_masks(masks, torch.tensor([[0, 0, edge, 5]]), 5, 5, 0.5, True, True)
 
 
 def test_operator_registration(native):
     masks, boxes = torch.rand(3, 28, 28), torch.tensor([[0, 0, 20, 20], [-5, 5, 9, 40], [60, 60, 70, 70]])
     for fused in (True, False):
-        arguments = (masks, boxes, 30, 40, 0.5, fused)
+        arguments = (masks, boxes, 30, 40, 0.5, fused, fused)
         torch.library.opcheck(torch.ops.detkit.paste_masks.default, arguments)
         torch.library.opcheck(torch.ops.detkit.paste_masks_to_runs.default, arguments)
 
