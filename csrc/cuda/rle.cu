@@ -10,10 +10,9 @@
 #include <optional>
 #include <tuple>
 
+#include "../contiguous.h"
 #include "../mask_size.h"
 #include "launch.h"
-
-#include "../contiguous.h"
 
 namespace detkit {
 namespace {
