@@ -9,9 +9,8 @@
 #include <tuple>
 #include <vector>
 
-#include "region_adjacency.h"
-
 #include "../contiguous.h"
+#include "region_adjacency.h"
 
 namespace detkit {
 namespace {

@@ -120,11 +120,11 @@ def _pixel_boxes(boxes: Tensor, side: int) -> Tensor:
     return grown.clamp(-(2**31), 2**31).to(torch.int64)
 
 
-def _fake_paste_masks(masks, boxes, height, width, threshold, fused, fused_places) -> Tensor:
+def _fake_paste_masks(masks, boxes, height, width, threshold, fused, fused_places=True) -> Tensor:
     return masks.new_empty(masks.shape[0], height, width, dtype=torch.bool)
 
 
-def _fake_paste_masks_to_runs(masks, boxes, height, width, threshold, fused, fused_places) -> tuple[Tensor, Tensor]:
+def _fake_paste_masks_to_runs(masks, boxes, height, width, threshold, fused, fused_places=True) -> tuple[Tensor, Tensor]:
     size = torch.library.get_ctx().new_dynamic_size()
     return masks.new_empty(size, dtype=torch.int32), masks.new_empty(masks.shape[0] + 1, dtype=torch.int64)
 
