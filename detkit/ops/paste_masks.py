@@ -17,7 +17,6 @@ from detkit.ops.masks import RunLengths, masks_to_rle
 _PIXELS_AT_ONCE = 2**27
 
 
-
 def _torch_fuses(pixels: int) -> bool:
     """Whether torch, where it interpolates to so many pixels, adds a product without rounding it before."""
     # Of the numbers 0 and 1 it gives the places themselves, which differ by a rounding.
@@ -124,7 +123,9 @@ def _fake_paste_masks(masks, boxes, height, width, threshold, fused, fused_place
     return masks.new_empty(masks.shape[0], height, width, dtype=torch.bool)
 
 
-def _fake_paste_masks_to_runs(masks, boxes, height, width, threshold, fused, fused_places=True) -> tuple[Tensor, Tensor]:
+def _fake_paste_masks_to_runs(
+    masks, boxes, height, width, threshold, fused, fused_places=True
+) -> tuple[Tensor, Tensor]:
     size = torch.library.get_ctx().new_dynamic_size()
     return masks.new_empty(size, dtype=torch.int32), masks.new_empty(masks.shape[0] + 1, dtype=torch.int64)
 
