@@ -87,7 +87,7 @@ class QuickStringReader {
     count = 0;
     for (size_t at = 0; at < text.size(); at += 8) {
       uint64_t codes = load(text, at) - bytes_of('0');
-      is_wrong |= (codes & all_but_digits) != 0;
+      if ((codes & all_but_digits) != 0) return false;  // else a borrow makes digits of what is behind the end
       uint64_t is_last = ~(codes >> 5) & every_one;  // of the digits of a number
       if (is_last == every_one && begin == at && count > 2) {
         sum += add_one_digit_numbers(codes, pixels, runs + count, is_wrong);
