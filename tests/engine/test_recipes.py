@@ -25,6 +25,7 @@ RECIPES = [
     ("fast_rcnn_shapes", "bbox", SHORT_EDGE),
     ("faster_rcnn_shapes", "bbox", SHORT_EDGE),
     ("faster_rcnn_c4_shapes", "bbox", SHORT_EDGE),
+    ("cascade_rcnn_shapes", "bbox", SHORT_EDGE | {"optimizer.init_args.lr": 4e-3}),
     ("mask_rcnn_shapes", "segm", SHORT_EDGE),
     ("keypoint_rcnn_shapes", "keypoints", SHORT_EDGE),
     ("overfeat_shapes", "bbox", SHORT_EDGE),
