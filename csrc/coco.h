@@ -20,7 +20,7 @@
 //     keypoints, object_keypoints    (D, J, 3), (G, J, 3) double; sigmas (J,) double; object_boxes as above
 //   results
 //     order               (M,)    int64, the detections that are looked at, by category, by image, best first
-//     matched, ignored    (A, M)  int32; bit t: whether it found an object at threshold t, whether it counts for nothing
+//     matched, ignored    (A, M)  int32; bit t: whether it found an object at threshold t, counts for nothing
 //
 // coco_measure_masks: the pixels (N,) of masks given by strings, offsets and sizes, the boxes (N, 4) x y width height
 // around them, double, and whether a run after the first is of length 0, bool (N,), as no encoder writes it.

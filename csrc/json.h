@@ -272,8 +272,8 @@ class Reader {
   // The rest of a character beyond ASCII, of which the first byte is read.
   void skip_character(char character) {
     unsigned char first = static_cast<unsigned char>(character);
-    int more = first >= 0xc2 && first < 0xe0 ? 1 : first >= 0xe0 && first < 0xf0 ? 2 : first >= 0xf0 && first < 0xf5 ? 3 : 0;
-    if (more == 0) fail("a string of UTF-8 without control characters");
+    if (first < 0xc2 || first > 0xf4) fail("a string of UTF-8 without control characters");
+    int more = first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
     for (int i = 0; i < more; ++i) {
       unsigned char byte = static_cast<unsigned char>(next("the end of a character"));
       // The longer ways to write a character, surrogates, and what is beyond Unicode.

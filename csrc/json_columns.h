@@ -14,8 +14,8 @@
 //     numbers   an array of numbers:
 //       values      (V,) double, of all objects one after another
 //       offsets     (N+1,) int64, where those of each object begin, and where the last end
-//     mask      COCO's segmentation: polygons, or an object with the keys size and counts, of which these may be a string
-//               or the lengths of the runs
+//     mask      COCO's segmentation: polygons, or an object with the keys size and counts, of which these may be a
+//               string or the lengths of the runs
 //       corners     (2P,) double, x y of each corner of all polygons
 //       polygons    (Q+1,) int64, where each polygon begins among the corners
 //       offsets     (N+1,) int64, where those of each object begin among the polygons

@@ -29,8 +29,8 @@ double sum_as_numpy(const std::vector<double>& values) {
   return total;
 }
 
-// Object keypoint similarity: the mean over the labelled keypoints of exp(-distance^2 / (2 area (2 sigma)^2)). With none
-// labelled, the distance is that of each keypoint from the object's box, enlarged by its own size to every side.
+// Object keypoint similarity: the mean over the labelled keypoints of exp(-distance^2 / (2 area (2 sigma)^2)). With
+// none labelled, the distance is that of each keypoint from the object's box, enlarged by its own size to every side.
 class KeypointSimilarity {
  public:
   // Similarities below `lowest` need not be told apart, and are 0.

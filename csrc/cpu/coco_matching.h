@@ -145,7 +145,8 @@ class Matcher {
 
   // The thresholds at which detection d finds an object, and those at which the object counts for nothing.
   std::tuple<int32_t, int32_t> match_one(const Scene& scene, int64_t d) {
-    const Candidate *begin = candidates_.data() + first_candidate_[d], *end = candidates_.data() + first_candidate_[d + 1];
+    const Candidate* begin = candidates_.data() + first_candidate_[d];
+    const Candidate* end = candidates_.data() + first_candidate_[d + 1];
     int32_t possible = 0;
     for (const Candidate* one = begin; one < end; ++one) possible |= open(scene, *one);
     if (end - begin == 1) {  // as most have it
@@ -173,7 +174,8 @@ class Matcher {
 
   // The most similar object that is still to be had at a threshold, of equally similar ones the last; -1 for none.
   int32_t best_object(
-      const Scene& scene, const Candidate* begin, const Candidate* end, int32_t threshold, bool of_those_for_nothing) const {
+      const Scene& scene, const Candidate* begin, const Candidate* end, int32_t threshold,
+      bool of_those_for_nothing) const {
     int32_t best = -1;
     double most = 0;
     for (const Candidate* one = begin; one < end; ++one) {
