@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_regions import random_rois
 from torch import Tensor
 
 from detkit import ops
@@ -72,14 +73,6 @@ def gridded_boxes(count: int, seed: int, dtype: torch.dtype) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     corner = torch.randint(0, 40, (count, 2), generator=generator)
     return torch.cat([corner, corner + torch.randint(0, 8, (count, 2), generator=generator)], 1).to(dtype)
-
-
-def random_rois(count: int, images: int, size: float, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    centre = torch.rand(count, 2, generator=generator, dtype=dtype) * size * 1.2 - size * 0.1
-    sides = size * 2 ** -(torch.rand(count, 2, generator=generator, dtype=dtype) * 6)
-    image = torch.randint(0, images, (count, 1), generator=generator).to(dtype)
-    return torch.cat([image, centre - sides / 2, centre + sides / 2], 1)
 
 
 # 5000 boxes are more than a band, of which more than 512 stay.

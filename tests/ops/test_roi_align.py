@@ -3,6 +3,7 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_regions import crops_and_gradient, random_map, random_rois
 from torch import Tensor
 
 from detkit.errors import InputError
@@ -12,19 +13,6 @@ from detkit.ops.roi_align import roi_align_reference, roi_levels
 SAMPLINGS = [(-1, False), (0, True), (1, False), (2, False), (2, True), (3, True)]
 
 
-def random_rois(count: int, images: int, size: float, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Regions of all sizes, some partly or wholly outside of the image."""
-    generator = torch.Generator().manual_seed(seed)
-    centre = torch.rand(count, 2, generator=generator, dtype=dtype) * size * 1.2 - size * 0.1
-    sides = size * 2 ** -(torch.rand(count, 2, generator=generator, dtype=dtype) * 6)
-    image = torch.randint(0, images, (count, 1), generator=generator).to(dtype)
-    return torch.cat([image, centre - sides / 2, centre + sides / 2], 1)
-
-
-def random_map(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("sampling_ratio", "aligned"), SAMPLINGS)
 @pytest.mark.parametrize(("channels", "output_size"), [(1, 1), (3, (2, 5)), (40, 7), (100, (14, 3))])
@@ -32,17 +20,12 @@ def test_forward_and_backward_equal_torchvision(
     implementation, channels, output_size, sampling_ratio, aligned, memory_format
 ):
     """float32 against torchvision's float64."""
-    features = random_map(2, channels, 17, 23).to(memory_format=memory_format).requires_grad_()
-    exact_features = features.detach().double().requires_grad_()
-    rois = random_rois(60, 2, 300, seed=1)
-    crops = roi_align(features, rois, output_size, 1 / 16, sampling_ratio, aligned)
-    exact = torchvision.ops.roi_align(exact_features, rois.double(), output_size, 1 / 16, sampling_ratio, aligned)
-    torch.testing.assert_close(crops.double(), exact, rtol=1e-5, atol=1e-5)
-
-    weights = torch.randn(exact.shape, generator=torch.Generator().manual_seed(2))
-    (gradient,) = torch.autograd.grad((crops * weights).sum(), features)
-    (exact_gradient,) = torch.autograd.grad((exact * weights).sum(), exact_features)
-    torch.testing.assert_close(gradient.double(), exact_gradient, rtol=1e-5, atol=2e-5)
+    features = random_map(2, channels, 17, 23).to(memory_format=memory_format)
+    rois, arguments = random_rois(60, 2, 300, seed=1), (output_size, 1 / 16, sampling_ratio, aligned)
+    crops, gradient = crops_and_gradient(roi_align, features, rois, *arguments)
+    exact = crops_and_gradient(torchvision.ops.roi_align, features.double(), rois.double(), *arguments)
+    torch.testing.assert_close(crops.double(), exact[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient.double(), exact[1], rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -3,6 +3,7 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_regions import crops_and_gradient, random_map, random_rois
 from torch import Tensor
 
 from detkit.errors import InputError
@@ -10,19 +11,6 @@ from detkit.ops import roi_pool
 from detkit.ops.roi_pool import LEAST_FEATURE, roi_pool_reference
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
-
-
-def random_rois(count: int, images: int, size: float, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Regions of all sizes, some partly or wholly outside of the image."""
-    generator = torch.Generator().manual_seed(seed)
-    centre = torch.rand(count, 2, generator=generator, dtype=dtype) * size * 1.2 - size * 0.1
-    sides = size * 2 ** -(torch.rand(count, 2, generator=generator, dtype=dtype) * 6)
-    image = torch.randint(0, images, (count, 1), generator=generator).to(dtype)
-    return torch.cat([image, centre - sides / 2, centre + sides / 2], 1)
-
-
-def random_map(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
 def few_values(*shape: int, seed: int = 0) -> Tensor:
@@ -36,18 +24,13 @@ def few_values(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize(("channels", "output_size"), [(1, 1), (3, (2, 5)), (40, 4), (100, (7, 3))])
 def test_forward_and_backward_are_torchvisions(implementation, channels, output_size, dtype, make_map, memory_format):
     """To the last bit: which of equal features gets the gradient, and the order of its sum, included."""
-    features = make_map(2, channels, 17, 23).to(dtype).to(memory_format=memory_format).requires_grad_()
-    copy = features.detach().contiguous().requires_grad_()
-    rois = random_rois(40, 2, 300, seed=1, dtype=dtype)
-    crops = roi_pool(features, rois, output_size, 1 / 16)
-    expected = torchvision.ops.roi_pool(copy, rois, output_size, 1 / 16)
-    assert torch.equal(crops, expected)
-
-    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2), dtype=dtype)
-    (gradient,) = torch.autograd.grad((crops * weights).sum(), features)
-    (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), copy)
+    features = make_map(2, channels, 17, 23).to(dtype).to(memory_format=memory_format)
+    rois, arguments = random_rois(40, 2, 300, seed=1, dtype=dtype), (output_size, 1 / 16)
+    crops, gradient = crops_and_gradient(roi_pool, features, rois, *arguments)
+    expected = crops_and_gradient(torchvision.ops.roi_pool, features.contiguous(), rois, *arguments)
+    assert torch.equal(crops, expected[0])
     tolerance = 0 if implementation == "native" else 1e-5
-    torch.testing.assert_close(gradient, expected_gradient, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(gradient, expected[1], rtol=tolerance, atol=tolerance)
 
 
 @settings(max_examples=200)
