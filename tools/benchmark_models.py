@@ -173,17 +173,19 @@ def prepare(model: nn.Module, device: str) -> None:
     for norm, momentum in norms:
         norm.eval().momentum = momentum
 
-    outputs: dict[nn.Module, Tensor] = {}
+    outputs: dict[nn.Module, list[Tensor]] = {layer: [] for layer in score_layers(model)}
     hooks = [
-        layer.register_forward_hook(lambda layer, inputs, output: outputs.update({layer: output}))
-        for layer in score_layers(model)
+        layer.register_forward_hook(
+            lambda layer, inputs, output: outputs[layer].append(output.movedim(1, 0).flatten(1))
+        )
+        for layer in outputs
     ]
     model(images)
     for hook in hooks:
         hook.remove()
-    for layer, output in outputs.items():
+    for layer, of_levels in outputs.items():
         rows = score_rows(model, layer)
-        logits = output.movedim(1, 0).flatten(1) - (0 if layer.bias is None else layer.bias[:, None])
+        logits = torch.cat(of_levels, dim=1) - (0 if layer.bias is None else layer.bias[:, None])
         layer.weight[rows] *= SPREAD / logits[rows].std()
 
 
