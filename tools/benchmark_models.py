@@ -69,6 +69,7 @@ from detkit.weights.torchvision_weights import BUILDERS
 CANDIDATES = 300  # scored boxes of a picture that enter the last suppression
 SPREAD = 3.0  # the standard deviation of class logits
 PICTURE = (480, 640)
+COCO_LABELS = 91  # of torchvision's detectors, background included
 FEWEST_REPETITIONS = 3
 PARTS = ("proposals", "preprocess", "trunk", "head", "decoding")
 
@@ -187,6 +188,9 @@ def prepare(model: nn.Module, device: str) -> None:
         rows = score_rows(model, layer)
         logits = torch.cat(of_levels, dim=1) - (0 if layer.bias is None else layer.bias[:, None])
         layer.weight[rows] *= SPREAD / logits[rows].std()
+        if isinstance(model, (torchvision.models.detection.RetinaNet, torchvision.models.detection.FCOS)):
+            # They have a logit for background, which trained weights never let win, and which detkit leaves out.
+            layer.weight[::COCO_LABELS], layer.bias[::COCO_LABELS] = 0.0, -20.0
 
 
 def score_layers(model: nn.Module) -> list[nn.Module]:
