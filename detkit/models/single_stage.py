@@ -13,7 +13,7 @@ from detkit.boxes import at_least, clip_boxes
 from detkit.heads import DenseHead
 from detkit.models.detector import Detector
 from detkit.models.loss_weights import weighted
-from detkit.models.preprocess import Batch, ShortestEdge
+from detkit.models.preprocess import Batch, Letterbox, ShortestEdge
 from detkit.necks import Neck
 from detkit.structures import Detections, Target
 
@@ -70,10 +70,10 @@ class SingleStageDetector(Detector):
     def decode(self, raw: Any, batch: Batch) -> list[Detections]:
         """What the head finds in `raw` of `batch`, in pixels of the images as given."""
         found = self.preprocess.restore(self.head.decode(raw, batch.sizes), batch)
-        return [inside(of_image, size) for of_image, size in zip(found, batch.given_sizes, strict=True)]
-
-
-def inside(found: Detections, size: tuple[int, int]) -> Detections:
-    """`found` cut to an image of `size` (height, width), without what lies beside it, as in a letterbox's border."""
-    boxes = clip_boxes(found.boxes, size)
-    return replace(found, boxes=boxes)[at_least(boxes, 1e-2)]
+        found = [
+            replace(of_image, boxes=clip_boxes(of_image.boxes, size))
+            for of_image, size in zip(found, batch.given_sizes, strict=True)
+        ]
+        if isinstance(self.preprocess, Letterbox):  # in whose border is nothing to find
+            found = [of_image[at_least(of_image.boxes, 1e-2)] for of_image in found]
+        return found
