@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from detkit.engine.run_folder import TIME_FILE
 from detkit.errors import InputError
-from detkit.evaluation.report import write_whole
+from detkit.files import write_whole
 
 logger = logging.getLogger(__name__)
 

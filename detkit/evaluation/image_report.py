@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from detkit.evaluation.image_collector import ImageEvaluation
-from detkit.evaluation.report import percent, write_whole
+from detkit.evaluation.report import percent
+from detkit.files import write_whole
 
 _MATRIX_CLASSES = 12
 _MOST_CONFUSED = 10

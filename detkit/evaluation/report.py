@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.tide import ErrorAnalysis
 from detkit.evaluation.voc import VocEvaluation
+from detkit.files import write_whole
 
 _AREAS = {"s": "small", "m": "medium", "l": "large"}
 _CURVES_NAMED = 12
@@ -186,14 +186,3 @@ def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> No
     axis.set(title=f"IoU {threshold:.2f}, AP in %", xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

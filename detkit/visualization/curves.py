@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from detkit.errors import InputError
-from detkit.visualization.pictures import write_file
+from detkit.files import write_whole
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values, both ``(N,)``."""
@@ -44,7 +44,7 @@ def plot_curves(metrics_csv: str | Path, path: str | Path) -> None:
         _add_epochs(axis, epochs)
     encoded = io.BytesIO()
     figure.savefig(encoded, format="png")
-    write_file(Path(path), encoded.getvalue())
+    write_whole(Path(path), encoded.getvalue())
 
 
 def _read_curves(path: Path) -> tuple[dict[str, Curve], Curve]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -12,6 +11,7 @@ from PIL import ImageFont
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.files import write_whole
 
 _COLOURLESS = {".pgm", ".pbm"}
 
@@ -42,7 +42,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     path = Path(path)
     check_suffix(path)
     _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(to_picture(image), cv2.COLOR_RGB2BGR))
-    write_file(path, encoded.tobytes())
+    write_whole(path, encoded.tobytes())
 
 
 def check_suffix(path: str | Path) -> None:
@@ -66,14 +66,3 @@ def font_of_size(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
