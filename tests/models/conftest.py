@@ -1,5 +1,6 @@
 """A detector small enough to train within a test, on two drawn pictures."""
 
+import sys
 from functools import partial
 
 import pytest
@@ -13,6 +14,14 @@ from detkit.necks import FPN
 from detkit.structures import Target
 
 CLASSES = 3
+
+
+@pytest.fixture(autouse=True)
+def forget_compiled_code():
+    """Dynamo compiles a function eight times at most, and all single-stage detectors have the same `raw`."""
+    yield
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
 
 
 class TinyBackbone(Backbone):
