@@ -25,7 +25,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from detkit.backbones import classifier, fully_convolutional
 
 # The net, whether its last pooling is evaluated at every offset, and (height, width) of the image.
-CASES = [("overfeat_accurate", True, (461, 569)), ("overfeat_fast", True, (461, 569)), ("vgg16", False, (480, 640))]
+CASES = [
+    ("overfeat_accurate", True, (461, 569)),
+    ("overfeat_fast", True, (461, 569)),
+    ("vgg16", False, (480, 640)),
+    ("vgg16", False, (800, 1216)),
+]
 CROPS = 6  # in each turn
 
 
