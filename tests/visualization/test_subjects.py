@@ -10,9 +10,12 @@ from detkit.heads import (
     RPN,
     BoxHead,
     ClassificationHead,
+    FCOSHead,
     KeypointHead,
     MaskHead,
     OverFeatHead,
+    RetinaNetHead,
+    SSDHead,
     TwoFullyConnected,
     YOLOv1Head,
     YOLOv2Head,
@@ -20,7 +23,9 @@ from detkit.heads import (
     YOLOv4Head,
 )
 from detkit.models import (
+    FCOS,
     RCNN,
+    SSD,
     CascadeRCNN,
     CenterCrop,
     Classifier,
@@ -30,7 +35,9 @@ from detkit.models import (
     Localizer,
     OverFeat,
     RegionWarp,
+    RetinaNet,
     ShortestEdge,
+    Square,
     Stretch,
     YOLOv1,
     YOLOv2,
@@ -67,9 +74,23 @@ def two_stage(kind=FasterRCNN, **options):
     )
 
 
+def fcos():
+    model = FCOS(trunk(), CLASSES, head=partial(FCOSHead, score_threshold=0.0), preprocess=ShortestEdge(64, 128))
+    torch.nn.init.ones_(model.head.distances.bias)  # at random, boxes would have no size
+    return model
+
+
 HEAD = partial(ClassificationHead, dropout=0.5)
 SQUARE = Letterbox((96, 128))
 DETECTORS = {
+    "SSD": lambda: SSD(
+        TimmBackbone("resnet10t", stages=[3, 4]), CLASSES, head=partial(SSDHead, score_threshold=0.0),
+        preprocess=Square(96),
+    ),
+    "RetinaNet": lambda: RetinaNet(
+        trunk(), CLASSES, head=partial(RetinaNetHead, score_threshold=0.0), preprocess=ShortestEdge(64, 128)
+    ),
+    "FCOS": fcos,
     "Localizer": lambda: Localizer(trunk(), CLASSES, preprocess=Stretch((96, 96))),
     "Faster R-CNN": two_stage,
     "Faster R-CNN on timm": lambda: two_stage(backbone=TimmBackbone("resnet10t", stages=[3, 4, 5], frozen_stages=5)),
