@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Na
 
 from detkit.engine.explain import explain
 from detkit.errors import InputError
+from detkit.files import write_whole
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -61,17 +60,7 @@ def write_json(path: str | Path, content: Any) -> None:
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
-    path = Path(path)
-    unfinished = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            unfinished = file.name
-            json.dump(content, file)
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
+        write_whole(Path(path), json.dumps(content).encode())
     except OSError as error:
         raise InputError(f"{path} could not be written ({error.strerror}).") from error
-    finally:
-        if unfinished and os.path.exists(unfinished):
-            os.unlink(unfinished)
