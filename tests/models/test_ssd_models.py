@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 import torchvision
+from small_detectors import check_learning_and_detecting, two_images
 
 from detkit.backbones import DilatedVGG16, TappedMobileNet, TimmBackbone, TorchvisionBackbone
 from detkit.models import SSD, Square, SSDlite
@@ -50,33 +51,19 @@ SMALL = {
 }
 
 
-def _images():
-    generator = torch.Generator().manual_seed(0)
-    return [torch.rand(3, 60, 90, generator=generator), torch.rand(3, 50, 40, generator=generator)]
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_learns_and_detects_on_any_trunk(name):
     torch.manual_seed(0)
-    model, images = SMALL[name](), _images()
-    targets = [Target(torch.tensor([[5.0, 6, 40, 50], [50, 20, 88, 60]]), torch.tensor([0, 2])), Target.empty()]
-    losses = model(images, targets)
-    sum(losses.values()).backward()
-    assert losses.keys() == {"ssd_cls", "ssd_box"}
-    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
-    for image, found in zip(images, model.eval()(images), strict=True):
-        assert len(found)
-        assert (found.boxes >= 0).all()
-        assert (found.boxes <= torch.tensor([image.shape[2], image.shape[1]] * 2)).all()
-        assert ((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all()
+    model = SMALL[name]()
+    check_learning_and_detecting(model, {"ssd_cls", "ssd_box"})
 
 
 def test_loss_weights_count():
     torch.manual_seed(0)
     model = SMALL["SSDlite"]().eval()
     targets = [Target(torch.tensor([[5.0, 6, 40, 50]]), torch.tensor([0])), Target.empty()]
-    before = {name: loss.detach() for name, loss in model(_images(), targets).items()}
+    before = {name: loss.detach() for name, loss in model(two_images(), targets).items()}
     model.loss_weights = {"ssd_box": 2.0}
-    after = model(_images(), targets)
+    after = model(two_images(), targets)
     torch.testing.assert_close(after["ssd_box"].detach(), 2 * before["ssd_box"])
     assert after["ssd_cls"] == before["ssd_cls"]
