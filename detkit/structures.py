@@ -11,14 +11,29 @@ Labels are int64 in ``0..K-1``; background is never a label here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Self
+import functools
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Annotated, Any, Self, get_type_hints
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from detkit.ops import RunLengths
+from detkit.fields import (
+    Areas,
+    Boxes,
+    Camera,
+    ClassOfImage,
+    Identity,
+    Keypoints,
+    Kind,
+    LabelMap,
+    Masks,
+    Regions,
+    Rows,
+    Swaps,
+)
+from detkit.geometry import Placement
+from detkit.ops import RunLengths
 
 
 @dataclass(frozen=True)
@@ -33,73 +48,77 @@ UNUSED_LABEL = "N/A"
 """The name of labels that no class has, as torchvision's COCO models count them: evaluation leaves them out."""
 
 
-class _Fields:
-    """Moving and indexing, shared by `Target`, `Detections` and `Classification`: every tensor field has one row per
-    object, and so have run-length encoded masks, which stay on the CPU."""
+class Fields:
+    """What `Target` and the answers share.
+
+    Each field is declared with its kind, ``boxes: Annotated[Tensor | None, Boxes()] = None``, which knows how the field
+    is checked, moved and selected.
+    """
+
+    @classmethod
+    @functools.cache
+    def kinds(cls) -> dict[str, Kind]:
+        """The kind of each field, in the order of the fields."""
+        return {name: hint.__metadata__[0] for name, hint in get_type_hints(cls, include_extras=True).items()}
+
+    def __post_init__(self) -> None:
+        optional = {one.name for one in fields(self) if one.default is not MISSING}  # type: ignore[arg-type]
+        count, counted = self._counted()
+        for name, kind in self.kinds().items():
+            value = getattr(self, name)
+            if value is not None or name not in optional:
+                kind.check(f"{type(self).__name__}.{name}", value, count, counted)
 
     def __len__(self) -> int:
-        return len(getattr(self, self._first_field))
+        return self._counted()[0]
 
-    @property
-    def _first_field(self) -> str:
-        return fields(self)[0].name
+    def _counted(self) -> tuple[int, str]:
+        """How many objects there are, and which field tells so."""
+        for name, kind in self.kinds().items():
+            value = getattr(self, name)
+            if kind.per_object and value is not None:
+                shape = getattr(value, "shape", None)
+                return (shape[0] if shape else 0), name
+        return 0, "objects"
 
     def to(self, device: torch.device | str) -> Self:
         """The same objects with every tensor on `device`."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._map(lambda kind, value: kind.to(value, device))
+
+    def moved(self, placement: Placement, swaps: Swaps = ()) -> Self:
+        """The same in another frame; nothing is cut or dropped.
+
+        Args:
+            placement: how the image lies in that frame.
+            swaps: the keypoints that a mirror exchanges.
+        """
+        return self._map(lambda kind, value: kind.move(value, placement, swaps))
+
+    def moved_to_network(self, placement: Placement) -> Self:
+        """The same in the frame of a network's input; masks and areas stay as annotated."""
+        return self._map(lambda kind, value: kind.move_to_network(value, placement))
 
     def __getitem__(self, index: Tensor | slice) -> Self:
         """The objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""
         if not isinstance(index, (Tensor, slice)):
             raise TypeError(f"index {type(self).__name__} with a mask, an index tensor or a slice, got {index!r}")
-        others = {"masks": self.masks[index]} if self.has_run_lengths else {}
-        return self._map(lambda tensor: tensor[index], **others)
+        return self._map(lambda kind, value: kind.select(value, index))
 
     @property
     def has_run_lengths(self) -> bool:
         """Whether the masks are run-length encoded."""
-        return getattr(self, "masks", None) is not None and not isinstance(self.masks, Tensor)
+        masks = getattr(self, "masks", None)
+        return masks is not None and not isinstance(masks, Tensor)
 
-    def _map(self, function, **others: Any) -> Self:
-        return replace(self, **{name: function(value) for name, value in self._tensors().items()}, **others)
-
-    def _tensors(self) -> dict[str, Tensor]:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-    def _check_masks(self) -> None:
-        if not self.has_run_lengths:
-            self._check("masks", (len(self.boxes), "H", "W"), torch.bool)
-        elif not hasattr(self.masks, "counts"):
-            name = f"{type(self).__name__}.masks"
-            raise TypeError(f"{name} must be a bool tensor or RunLengths, got {type(self.masks).__name__}")
-        elif len(self.masks) != len(self.boxes):
-            owner = type(self).__name__
-            raise ValueError(f"{owner}.masks must be {len(self.boxes)}, one for each box, got {len(self.masks)}")
-
-    def _check(self, name: str, shape: tuple[int | str, ...], dtype: torch.dtype) -> None:
-        """Field `name` must fit `shape`, in which a string names a size of any value, or be None where it may."""
-        value = getattr(self, name)
-        if value is None and self.__dataclass_fields__[name].default is None:
-            return
-        owner = f"{type(self).__name__}.{name}"
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{owner} must be a tensor, got {type(value).__name__}")
-        if value.dtype != dtype:
-            raise TypeError(f"{owner} must be {dtype}, got {value.dtype}")
-        fits = value.ndim == len(shape) and all(
-            isinstance(want, str) or want == have for want, have in zip(shape, value.shape, strict=True)
-        )
-        if not fits:
-            wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-            first = self._first_field
-            for_rows = "" if name == first else f" for {len(self)} {first}"
-            raise ValueError(f"{owner} must have shape {wanted}{for_rows}, got {tuple(value.shape)}")
+    def _map(self, function) -> Self:
+        values = {name: getattr(self, name) for name in self.kinds()}
+        present = {name: value for name, value in values.items() if value is not None}
+        return replace(self, **{name: function(self.kinds()[name], value) for name, value in present.items()})
 
 
 @dataclass(frozen=True, eq=False)
-class Target(_Fields):
-    """The ground truth of one image.
+class Target(Fields):
+    """The ground truth of one image. Every field may be None: it is not annotated, and nothing is learned of it.
 
     Args:
         boxes: ``(N, 4)`` float32, ``x1 y1 x2 y2`` in pixels.
@@ -110,33 +129,28 @@ class Target(_Fields):
         area: ``(N,)`` float32 in square pixels, as annotated.
         difficult: ``(N,)`` bool (PASCAL VOC).
         image_id: the image's id in its data set.
-        image_label: the class of the image as a whole, in ``0..K-1``; None where it has none.
+        image_label: the class of the image as a whole, in ``0..K-1``.
+        label_map: ``(H, W)`` uint8 at the size of the image, the class of each pixel, 255 where it has none; int16 and
+            -1 where there are more than 254 classes.
+        camera: ``(3, 3)`` float32, the intrinsic matrix, in pixels.
+        proposals: ``(P, 4)`` float32, regions that may be objects, best first.
 
     Raises:
         TypeError, ValueError: a field has the wrong dtype or shape; the message names it.
     """
 
-    boxes: Tensor
-    labels: Tensor
-    masks: Tensor | RunLengths | None = None
-    keypoints: Tensor | None = None
-    iscrowd: Tensor | None = None
-    area: Tensor | None = None
-    difficult: Tensor | None = None
-    image_id: Any = None
-    image_label: int | None = None
-
-    def __post_init__(self) -> None:
-        self._check("boxes", ("N", 4), torch.float32)
-        count = len(self.boxes)
-        self._check("labels", (count,), torch.int64)
-        self._check_masks()
-        self._check("keypoints", (count, "J", 3), torch.float32)
-        self._check("iscrowd", (count,), torch.bool)
-        self._check("area", (count,), torch.float32)
-        self._check("difficult", (count,), torch.bool)
-        if self.image_label is not None and type(self.image_label) is not int:
-            raise TypeError(f"Target.image_label must be an int, got {type(self.image_label).__name__}")
+    boxes: Annotated[Tensor | None, Boxes()] = None
+    labels: Annotated[Tensor | None, Rows(torch.int64)] = None
+    masks: Annotated[Tensor | RunLengths | None, Masks()] = None
+    keypoints: Annotated[Tensor | None, Keypoints()] = None
+    iscrowd: Annotated[Tensor | None, Rows(torch.bool, absent=False)] = None
+    area: Annotated[Tensor | None, Areas()] = None
+    difficult: Annotated[Tensor | None, Rows(torch.bool, absent=False)] = None
+    image_id: Annotated[Any, Identity()] = None
+    image_label: Annotated[int | None, ClassOfImage()] = None
+    label_map: Annotated[Tensor | None, LabelMap()] = None
+    camera: Annotated[Tensor | None, Camera()] = None
+    proposals: Annotated[Tensor | None, Regions()] = None
 
     @classmethod
     def empty(cls, image_id: Any = None, image_label: int | None = None) -> Target:
@@ -153,7 +167,7 @@ class Target(_Fields):
 
 
 @dataclass(frozen=True, eq=False)
-class Detections(_Fields):
+class Detections(Fields):
     """What a detector says of one image, in the pixels of the image as it was given.
 
     Args:
@@ -167,19 +181,11 @@ class Detections(_Fields):
         TypeError, ValueError: a field has the wrong dtype or shape; the message names it.
     """
 
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    masks: Tensor | RunLengths | None = None
-    keypoints: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        self._check("boxes", ("N", 4), torch.float32)
-        count = len(self.boxes)
-        self._check("scores", (count,), torch.float32)
-        self._check("labels", (count,), torch.int64)
-        self._check_masks()
-        self._check("keypoints", (count, "J", 3), torch.float32)
+    boxes: Annotated[Tensor, Boxes()]
+    scores: Annotated[Tensor, Rows(torch.float32)]
+    labels: Annotated[Tensor, Rows(torch.int64)]
+    masks: Annotated[Tensor | RunLengths | None, Masks()] = None
+    keypoints: Annotated[Tensor | None, Keypoints()] = None
 
     @classmethod
     def empty(cls) -> Detections:
@@ -188,7 +194,7 @@ class Detections(_Fields):
 
 
 @dataclass(frozen=True, eq=False)
-class Classification(_Fields):
+class Classification(Fields):
     """What a classifier says of one image as a whole.
 
     Args:
@@ -199,9 +205,5 @@ class Classification(_Fields):
         TypeError, ValueError: a field has the wrong dtype or shape; the message names it.
     """
 
-    scores: Tensor
-    labels: Tensor
-
-    def __post_init__(self) -> None:
-        self._check("scores", ("N",), torch.float32)
-        self._check("labels", (len(self.scores),), torch.int64)
+    scores: Annotated[Tensor, Rows(torch.float32)]
+    labels: Annotated[Tensor, Rows(torch.int64)]

@@ -14,7 +14,8 @@ from torch import nn
 
 from detkit.backbones import Darknet53, TorchvisionBackbone
 from detkit.heads import BoxHead, TwoFullyConnected
-from detkit.models import RCNN, CascadeRCNN, Letterbox, RegionWarp, ShortestEdge, YOLOv3
+from detkit.models import RCNN, CascadeRCNN, RegionWarp, YOLOv3
+from detkit.preprocess import Letterbox, ShortestEdge
 from detkit.proposals import Proposals
 
 

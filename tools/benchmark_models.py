@@ -48,19 +48,9 @@ from detkit.backbones import (
     YOLOv1Trunk,
 )
 from detkit.heads import BoxHead, YOLOv3Head, YOLOv4Head
-from detkit.models import (
-    RCNN,
-    CascadeRCNN,
-    Detector,
-    FastRCNN,
-    Letterbox,
-    OverFeat,
-    YOLOv1,
-    YOLOv2,
-    YOLOv3,
-    YOLOv4,
-)
+from detkit.models import RCNN, CascadeRCNN, Detector, FastRCNN, OverFeat, YOLOv1, YOLOv2, YOLOv3, YOLOv4
 from detkit.necks import YOLOv3Neck
+from detkit.preprocess import Letterbox
 from detkit.proposals import SelectiveSearch
 from detkit.structures import Detections
 from detkit.weights import from_torchvision

@@ -8,7 +8,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from detkit.errors import InputError
-from detkit.models import Letterbox
+from detkit.preprocess import Letterbox
 
 
 class MultiScale(Callback):

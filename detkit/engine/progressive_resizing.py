@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from detkit.errors import InputError
-from detkit.models import CenterCrop, Letterbox
+from detkit.preprocess import CenterCrop, Letterbox
 
 
 class ProgressiveResizing(Callback):

@@ -20,7 +20,8 @@ from detkit.engine.command import command_parser, parse
 from detkit.engine.predicting import named_device
 from detkit.errors import InputError
 from detkit.images import find_inputs, read_image, to_tensor
-from detkit.models import RCNN, CenterCrop, Classifier, Detector
+from detkit.models import RCNN, Classifier, Detector
+from detkit.preprocess import CenterCrop
 from detkit.structures import Category
 from detkit.visualization import draw_detections, to_picture, write_image
 from detkit.visualization.grad_cam import grad_cam

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.errors import InputError
+from detkit.geometry import Placement
 from detkit.heads.region_branch import InstanceBranch
 from detkit.matching import SampledRegions
 from detkit.structures import Detections, Target
@@ -68,7 +69,7 @@ class KeypointHead(InstanceBranch):
         raw: Tensor,
         regions: list[SampledRegions],
         targets: list[Target],
-        image_sizes: Sequence[tuple[int, int]],
+        placements: Sequence[Placement],
     ) -> dict[str, Tensor]:
         """``keypoint``, the mean cross-entropy over the cells of a heat map, of the labelled keypoints in a region.
 
@@ -94,13 +95,13 @@ class KeypointHead(InstanceBranch):
         raw: Tensor,
         regions: list[Tensor],
         detections: list[Detections],
-        image_sizes: Sequence[tuple[int, int]],
+        placements: Sequence[Placement],
     ) -> list[Detections]:
         """The peak of each heat map, as ``x y`` in the image and its logit."""
         logits = raw.float().split([len(boxes) for boxes in regions])
         return [
-            replace(found, keypoints=_in_image(heat_map_peaks(of_image, boxes), boxes, found.boxes))
-            for of_image, boxes, found in zip(logits, regions, detections, strict=True)
+            replace(found, keypoints=_in_image(heat_map_peaks(of_image, boxes), boxes, placement))
+            for of_image, boxes, found, placement in zip(logits, regions, detections, placements, strict=True)
         ]
 
     def _check_count(self, target: Target) -> None:
@@ -192,7 +193,7 @@ def _bicubic(cells: int, lengths: Tensor, longest: int) -> Tensor:
     return weights.new_zeros(*position.shape, cells).scatter_add_(2, cell, weights)
 
 
-def _in_image(peaks: Tensor, regions: Tensor, boxes: Tensor) -> Tensor:
-    """`peaks` ``(R, J, 3)`` within `regions` of the network's input, in the `boxes` of the image as it was given."""
-    scale = (boxes[:, 2:] - boxes[:, :2]) / (regions[:, 2:] - regions[:, :2])
-    return torch.cat((peaks[..., :2] * scale[:, None] + boxes[:, None, :2], peaks[..., 2:]), dim=-1)
+def _in_image(peaks: Tensor, regions: Tensor, placement: Placement) -> Tensor:
+    """`peaks` ``(R, J, 3)`` within `regions` of the network's input, in the image as it was given."""
+    points = placement.inverse().points(peaks[..., :2] + regions[:, None, :2])
+    return torch.cat((points, peaks[..., 2:]), dim=-1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.geometry import Placement
 from detkit.heads.region_branch import InstanceBranch
 from detkit.heads.region_trunk import RegionBatchNorm2d
 from detkit.matching import SampledRegions
@@ -74,17 +75,17 @@ class MaskHead(InstanceBranch):
         raw: Tensor,
         regions: list[SampledRegions],
         targets: list[Target],
-        image_sizes: Sequence[tuple[int, int]],
+        placements: Sequence[Placement],
     ) -> dict[str, Tensor]:
         """``mask``, the mean binary cross-entropy of the object's class over the cells of all regions with a mask."""
         logits = raw.split([len(sampled.boxes) for sampled in regions])
         chosen, wanted = [raw.flatten()[:0]], [raw.flatten()[:0].float()]
-        for of_image, sampled, target, size in zip(logits, regions, targets, image_sizes, strict=True):
+        for of_image, sampled, target, placement in zip(logits, regions, targets, placements, strict=True):
             if target.masks is None or not len(sampled.boxes):
                 continue
             rows = torch.arange(len(of_image), device=raw.device)
             chosen.append(of_image[rows, sampled.labels].flatten())
-            wanted.append(crop_masks(target, sampled, size, raw.shape[-1]).flatten())
+            wanted.append(crop_masks(target, sampled, placement, raw.shape[-1]).flatten())
         logits = torch.cat(chosen).float()
         loss = F.binary_cross_entropy_with_logits(logits, torch.cat(wanted), reduction="sum")
         return {"mask": loss / max(logits.numel(), 1) + 0 * raw.float().sum()}
@@ -94,37 +95,38 @@ class MaskHead(InstanceBranch):
         raw: Tensor,
         regions: list[Tensor],
         detections: list[Detections],
-        image_sizes: Sequence[tuple[int, int]],
+        placements: Sequence[Placement],
     ) -> list[Detections]:
         """The mask of each object's class, put into the image (Mask R-CNN, section 3.1, "Inference")."""
         logits = raw.split([len(boxes) for boxes in regions])
         paste = paste_masks_to_rle if self.run_lengths else paste_masks
         return [
-            replace(found, masks=paste(_of_label(of_image, found.labels), found.boxes, size, self.threshold))
-            for of_image, found, size in zip(logits, detections, image_sizes, strict=True)
+            replace(
+                found, masks=paste(_of_label(of_image, found.labels), found.boxes, place.given_size, self.threshold)
+            )
+            for of_image, found, place in zip(logits, detections, placements, strict=True)
         ]
 
 
-def crop_masks(target: Target, regions: SampledRegions, image_size: tuple[int, int], resolution: int) -> Tensor:
+def crop_masks(target: Target, regions: SampledRegions, placement: Placement, resolution: int) -> Tensor:
     """The part of each region that its object's mask covers, in cells: 1 where the mask covers at least half a cell.
 
     Args:
-        target: with masks, at any resolution.
+        target: with masks, in the pixels of the image as it was given.
         regions: foreground regions in pixels of the network's input.
-        image_size: (height, width) of the image in the network's input.
+        placement: of the image in the network's input.
         resolution: cells along each side of a region.
 
     Returns:
         float32 ``(R, resolution, resolution)``, 0 or 1, on the device of the regions.
     """
     crops = regions.boxes.new_zeros(len(regions.boxes), resolution, resolution)
+    boxes = placement.inverse().boxes(regions.boxes)
     objects, index_of_region = regions.object_indices.unique(return_inverse=True)
     for start, masks in _unpacked(target.objects().masks, objects, crops.device):
-        height, width = masks.shape[1:]
-        scale = crops.new_tensor([width / image_size[1], height / image_size[0]]).repeat(2)
         rows = torch.where((index_of_region >= start) & (index_of_region < start + len(masks)))[0]
         indices = (index_of_region[rows] - start)[:, None].to(crops.dtype)
-        rois = torch.cat((indices, regions.boxes[rows] * scale), dim=1)
+        rois = torch.cat((indices, boxes[rows]), dim=1)
         pixels = masks.to(crops.dtype)[:, None]
         crops[rows] = (roi_align(pixels, rois, resolution, 1.0, 0, aligned=True)[:, 0] >= 0.5).to(crops.dtype)
     return crops

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from detkit.geometry import Placement
 from detkit.matching import SampledRegions
 from detkit.structures import Detections, Target
 
@@ -54,7 +55,7 @@ class InstanceBranch(nn.Module):
         raw: Any,
         regions: list[SampledRegions],
         targets: list[Target],
-        image_sizes: Sequence[tuple[int, int]],
+        placements: Sequence[Placement],
     ) -> dict[str, Tensor]:
         """Named scalar losses; the same names at every step, attached to the graph also without regions.
 
@@ -64,7 +65,7 @@ class InstanceBranch(nn.Module):
             raw: what `forward` says of the `regions` of the images in turn.
             regions: foreground regions of each image, in pixels of the network's input.
             targets: ground truth of each image; boxes and keypoints in pixels of the network's input, masks as given.
-            image_sizes: (height, width) of each image in the network's input.
+            placements: of each image in the network's input.
         """
         raise NotImplementedError
 
@@ -73,7 +74,7 @@ class InstanceBranch(nn.Module):
         raw: Any,
         regions: list[Tensor],
         detections: list[Detections],
-        image_sizes: Sequence[tuple[int, int]],
+        placements: Sequence[Placement],
     ) -> list[Detections]:
         """`detections`, with what this branch adds.
 
@@ -81,6 +82,6 @@ class InstanceBranch(nn.Module):
             raw: what `forward` says of the `regions` of the images in turn.
             regions: the detected boxes ``(Ri, 4)`` of each image, in pixels of the network's input.
             detections: the same objects, in pixels of the image as it was given.
-            image_sizes: (height, width) of each image as it was given.
+            placements: of each image in the network's input.
         """
         raise NotImplementedError

@@ -1,5 +1,6 @@
 """Detectors and classifiers: each file wires trunk, neck and heads, and reads like its paper's figure."""
 
+from detkit.deprecation import moved_names
 from detkit.models.cascade_rcnn import CascadeRCNN
 from detkit.models.classifier import Classifier
 from detkit.models.detector import Detector
@@ -10,15 +11,7 @@ from detkit.models.keypoint_rcnn import KeypointRCNN
 from detkit.models.localizer import Localizer
 from detkit.models.mask_rcnn import MaskRCNN
 from detkit.models.overfeat import OverFeat
-from detkit.models.preprocess import (
-    CenterCrop,
-    Letterbox,
-    OriginalSize,
-    ShortestEdge,
-    SmoothShortestEdge,
-    Square,
-    Stretch,
-)
+from detkit.models.preprocess import PREPROCESS_NAMES
 from detkit.models.raw import Raw
 from detkit.models.rcnn import RCNN
 from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
@@ -36,16 +29,13 @@ __all__ = [
     "RCNN",
     "SSD",
     "CascadeRCNN",
-    "CenterCrop",
     "Classifier",
     "Detector",
     "FastRCNN",
     "FasterRCNN",
     "KeypointRCNN",
-    "Letterbox",
     "Localizer",
     "MaskRCNN",
-    "OriginalSize",
     "OverFeat",
     "Raw",
     "RegionAlign",
@@ -54,14 +44,12 @@ __all__ = [
     "RegionWarp",
     "RetinaNet",
     "SSDlite",
-    "ShortestEdge",
     "SingleStageDetector",
-    "SmoothShortestEdge",
-    "Square",
-    "Stretch",
     "TwoStageDetector",
     "YOLOv1",
     "YOLOv2",
     "YOLOv3",
     "YOLOv4",
 ]
+
+__getattr__ = moved_names(__name__, {name: f"detkit.preprocess.{name}" for name in PREPROCESS_NAMES})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -10,9 +11,10 @@ from detkit.backbones import Backbone, classifier, zero_last_gamma
 from detkit.errors import InputError
 from detkit.heads import ClassificationHead
 from detkit.heads.classification import ClassificationOutput
+from detkit.heads.context import Context
 from detkit.models.detector import Detector
-from detkit.models.preprocess import CenterCrop, ShortestEdge
-from detkit.structures import Classification, Target
+from detkit.preprocess import Batch, CenterCrop, Preprocess
+from detkit.structures import Classification
 
 
 class Classifier(Detector):
@@ -48,7 +50,7 @@ class Classifier(Detector):
         num_classes: int,
         weights: str | None = None,
         head: Callable[[int | None, int], ClassificationHead] = ClassificationHead,
-        preprocess: ShortestEdge | None = None,
+        preprocess: Preprocess | None = None,
         zero_gamma: bool = False,
     ) -> None:
         super().__init__(num_classes)
@@ -64,17 +66,18 @@ class Classifier(Detector):
         if zero_gamma:
             zero_last_gamma(self.net)
 
-    def raw(self, images: Tensor) -> ClassificationOutput:
-        """Net and head alone: class logits ``(B, K)`` of `images` ``(B, 3, H, W)``, preprocessed."""
-        features = self.net(images)
+    def features(self, batch: Batch) -> Any:
+        """The backbone's maps, finest first, or the logits of a net by its name."""
+        return self.net(batch.images)
+
+    def heads(self, features: Any, context: Context) -> ClassificationOutput:
+        """Class logits ``(B, K)``."""
         return self.head(features[-1] if isinstance(self.net, Backbone) else features)
 
-    def compute_losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+    def losses(self, raw: ClassificationOutput, context: Context) -> dict[str, Tensor]:
         """The head's losses."""
-        batch = self.preprocess(images)
-        return self.head.losses(self.raw(batch.images), targets, batch.sizes)
+        return self.head.losses(raw, context.targets, context.batch.sizes)
 
-    def detect(self, images: Sequence[Tensor]) -> list[Classification]:
+    def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
         """The likeliest classes of each image."""
-        batch = self.preprocess(images)
-        return self.head.decode(self.raw(batch.images), batch.sizes)
+        return self.head.decode(raw, context.batch.sizes)

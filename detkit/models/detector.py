@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
+from detkit.heads.context import Context
 from detkit.images import read_image
+from detkit.models.checks import check_given, check_image, check_images, check_targets
+from detkit.models.loss_weights import weighted
+from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Category, Classification, Detections, Target
 
 ImageInput = str | Path | np.ndarray | Tensor
@@ -22,13 +26,20 @@ Task = Literal["detection", "classification", "localization"]
 class Detector(nn.Module):
     """Images in; losses out where targets are given, detections where not.
 
-    A subclass gives `compute_losses` and `detect`. What a call returns depends on its arguments alone, never on
-    ``training``, so that a validation loss is a call like any other.
+        images -> preprocess -> features -> heads -+-> losses
+                                                   +-> decode -> answers
+
+    A subclass gives `features`, `heads`, `losses` and `decode`; one that goes another way gives `compute_losses` and
+    `detect`. What a call returns depends on its arguments alone, never on ``training``, so that a validation loss is a
+    call like any other.
 
     Args:
         num_classes: classes without background.
 
     Attributes:
+        preprocess: places images in the network's frame.
+        loss_weights: factor of each named loss; those not named count once.
+        asks_for: the fields of `Target` that must be given with an image also at inference.
         categories: the class of each label as its data set names it; None until known.
         learns_from: the fields of `Target` beside boxes and labels without which something is not learned.
         task: what its answers are, and so how they are judged; of ``classification`` they are a `Classification` for
@@ -36,6 +47,8 @@ class Detector(nn.Module):
     """
 
     task: Task = "detection"
+    preprocess: Preprocess
+    loss_weights: Mapping[str, float] = {}
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -44,15 +57,22 @@ class Detector(nn.Module):
         self.num_classes = num_classes
         self.categories: list[Category] | None = None
         self.learns_from: frozenset[str] = frozenset()
+        self.asks_for: frozenset[str] = frozenset()
 
     def forward(
-        self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Target] | None = None,
+        given: Sequence[Target] | None = None,
+        generator: torch.Generator | None = None,
     ) -> dict[str, Tensor] | list[Answer]:
         """Losses of `images` against `targets`, or without `targets` the detections in `images`.
 
         Args:
             images: ``(3, H, W)`` each, RGB, uint8 or float in [0, 1], of any sizes.
             targets: ground truth of each image, in its pixels.
+            given: what the model `asks_for` of each image, in its pixels; in training it may stand in the targets.
+            generator: the source of all random sampling; None: torch's own.
 
         Returns:
             Named scalar losses, weighted, to be summed; or the detections of each image in its own pixels.
@@ -61,27 +81,86 @@ class Detector(nn.Module):
             InputError: an image or a target is not as it must be; the message says which and how.
         """
         check_images(images)
+        further: dict[str, Any] = {}
+        if self.asks_for:
+            further["given"] = targets if given is None else given
+            check_given(images, further["given"], self.asks_for)
         if targets is None:
-            return self.detect(images)
+            return self.detect(images, **further)
         check_targets(images, targets, self.num_classes)
-        return self.compute_losses(images, targets)
+        if generator is not None:
+            further["generator"] = generator
+        return self.compute_losses(images, targets, **further)
 
-    def compute_losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
-        """Named scalar losses; the same names at every step."""
+    def features(self, batch: Batch) -> Any:
+        """What the heads look at: maps of the preprocessed images, finest first."""
         raise NotImplementedError
 
-    def detect(self, images: Sequence[Tensor]) -> list[Answer]:
-        """The detections of each image, in its own pixels."""
+    def heads(self, features: Any, context: Context) -> Any:
+        """What the heads say of `features`, raw; without targets it is one graph."""
         raise NotImplementedError
+
+    def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
+        """Named scalar losses of `raw`; the same names at every step."""
+        raise NotImplementedError
+
+    def decode(self, raw: Any, context: Context) -> list[Answer]:
+        """The answers of each image, in its own pixels."""
+        raise NotImplementedError
+
+    def raw(self, images: Tensor) -> Any:
+        """Backbone, neck and heads alone: tensors in, tensors out, no suppression.
+
+        Args:
+            images: ``(B, 3, H, W)``, preprocessed.
+        """
+        batch = Batch(images)
+        return self.heads(self.features(batch), Context(batch))
+
+    def context(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Target] | None = None,
+        given: Sequence[Target] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Context:
+        """The batch of `images`, with targets and what is given in the network's frame."""
+        batch = self.preprocess(images)
+        moved = None if targets is None else self.preprocess.targets(targets, batch)
+        asked = moved if given is targets or given is None else self.preprocess.targets(given, batch)
+        return Context(batch, moved, asked, generator)
+
+    def compute_losses(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Target],
+        given: Sequence[Target] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Named scalar losses, weighted; the same names at every step."""
+        context = self.context(images, targets, given, generator)
+        losses = self.losses(self.heads(self.features(context.batch), context), context)
+        return weighted(losses, self.loss_weights)
+
+    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Answer]:
+        """The answers for each image, in its own pixels."""
+        context = self.context(images, given=given)
+        return self.decode(self.heads(self.features(context.batch), context), context)
 
     @torch.inference_mode()
-    def predict(self, inputs: ImageInput | Sequence[ImageInput], batch_size: int = 8) -> Answer | list[Answer]:
+    def predict(
+        self,
+        inputs: ImageInput | Sequence[ImageInput],
+        batch_size: int = 8,
+        given: Target | Sequence[Target] | None = None,
+    ) -> Answer | list[Answer]:
         """Detect in evaluation mode, on the device of the model, in batches.
 
         Args:
             inputs: an image or a sequence of images, each the path of a file, a ``(H, W, 3)`` uint8 RGB array, or a
                 ``(3, H, W)`` RGB tensor, uint8 or float in [0, 1].
             batch_size: images that pass through the network at once.
+            given: what the model `asks_for` of the image, or of each, in its pixels.
 
         Returns:
             Detections on the CPU for one image, a list of them for a sequence.
@@ -90,7 +169,9 @@ class Detector(nn.Module):
             InputError: a file cannot be read, or an array is no image.
         """
         if not _is_sequence(inputs):
-            return self.predict([inputs], batch_size)[0]
+            return self.predict([inputs], batch_size, None if given is None else [given])[0]
+        if given is not None and len(given) != len(inputs):
+            raise InputError(f"predict got {len(inputs)} images but something given for {len(given)}")
         in_training = [module for module in self.modules() if module.training]
         self.eval()
         try:
@@ -98,7 +179,8 @@ class Detector(nn.Module):
             for start in range(0, len(inputs), batch_size):
                 batch = enumerate(inputs[start : start + batch_size], start)
                 images = [_as_tensor(image, f"inputs[{index}]") for index, image in batch]
-                found += [detections.to("cpu") for detections in self(images)]
+                further = {} if given is None else {"given": given[start : start + batch_size]}
+                found += [answer.to("cpu") for answer in self(images, **further)]
             return found
         finally:
             for module in in_training:
@@ -120,49 +202,3 @@ def _as_tensor(image: ImageInput, name: str) -> Tensor:
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise InputError(f"{name} must be (H, W, 3) uint8 RGB for an array, got {pixels.shape} {pixels.dtype}")
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
-
-
-def check_images(images: Sequence[Tensor]) -> None:
-    """Raise InputError unless `images` is a non-empty sequence of images."""
-    if len(images) == 0:
-        raise InputError("a detector needs at least one image, got none")
-    for index, image in enumerate(images):
-        check_image(image, f"images[{index}]")
-
-
-def check_image(image: Tensor, name: str) -> None:
-    """Raise InputError unless `image` is a ``(3, H, W)`` uint8 or floating tensor."""
-    is_image = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0
-    if not is_image or not (image.dtype == torch.uint8 or image.is_floating_point()):
-        got = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-        raise InputError(f"{name} must be a (3, H, W) tensor, uint8 or float in [0, 1], got {got}")
-
-
-def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int) -> None:
-    """Raise InputError unless there is one target per image that fits it.
-
-    Its boxes must have positive size and labels that the model has, its masks the size of the image.
-    """
-    if len(targets) != len(images):
-        raise InputError(f"got {len(images)} images but {len(targets)} targets")
-    for index, target in enumerate(targets):
-        if not isinstance(target, Target):
-            raise InputError(f"targets[{index}] must be a detkit.structures.Target, got {type(target).__name__}")
-        if target.masks is not None and tuple(target.masks.shape[1:]) != tuple(images[index].shape[1:]):
-            raise InputError(
-                f"targets[{index}], image id {target.image_id}: its masks have {tuple(target.masks.shape[1:])} pixels "
-                f"(height, width), but the image has {tuple(images[index].shape[1:])}"
-            )
-    boxes = torch.cat([target.boxes for target in targets])
-    labels = torch.cat([target.labels for target in targets])
-    # One comparison for the whole batch: the device is waited for once.
-    good = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
-    good &= (labels >= 0) & (labels < num_classes)
-    if bool(good.all()):
-        return
-    row = int((~good).nonzero()[0, 0])
-    image = int(np.searchsorted(np.cumsum([len(target) for target in targets]), row, side="right"))
-    raise InputError(
-        f"targets[{image}], image id {targets[image].image_id}: box {boxes[row].tolist()} with label "
-        f"{int(labels[row])} is not x1 < x2, y1 < y2, finite, with a label in 0..{num_classes - 1}"
-    )

@@ -8,10 +8,10 @@ from functools import partial
 from detkit.backbones import Backbone
 from detkit.heads import BoxHead, InstanceBranch, RegionBranch, TwoFullyConnected
 from detkit.matching import Matcher, RegionSampler
-from detkit.models.preprocess import ShortestEdge
 from detkit.models.region_pool import RegionMaxPool, RegionPool
 from detkit.models.two_stage import TwoStageDetector
 from detkit.necks import Neck
+from detkit.preprocess import Preprocess, ShortestEdge
 from detkit.proposals import Proposals
 
 # VGG-16's own layers.
@@ -44,7 +44,7 @@ class FastRCNN(TwoStageDetector):
         branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
         region_pool: RegionPool | None = None,
         regions_per_image: int = 64,
-        preprocess: ShortestEdge | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         pyramid = neck(backbone.channels, backbone.strides) if neck is not None else None

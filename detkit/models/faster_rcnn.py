@@ -8,10 +8,10 @@ from dataclasses import replace
 from detkit.backbones import Backbone
 from detkit.heads import RPN, BoxHead, InstanceBranch, RegionBranch
 from detkit.matching import RegionSampler
-from detkit.models.preprocess import ShortestEdge
 from detkit.models.region_pool import RegionAlign, RegionPool
 from detkit.models.two_stage import TwoStageDetector
 from detkit.necks import FPN, Neck
+from detkit.preprocess import Preprocess, ShortestEdge
 
 
 class FasterRCNN(TwoStageDetector):
@@ -45,7 +45,7 @@ class FasterRCNN(TwoStageDetector):
         branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
         region_pool: RegionPool | None = None,
         regions_per_image: int = 512,
-        preprocess: ShortestEdge | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         pyramid = neck(backbone.channels, backbone.strides) if neck is not None else None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
 from detkit.backbones import Backbone
 from detkit.heads import LocalizationHead
+from detkit.heads.context import Context
 from detkit.heads.localization import LocalizationOutput
 from detkit.models.detector import Detector
-from detkit.models.loss_weights import weighted
-from detkit.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, ShortestEdge, Stretch
-from detkit.structures import Detections, Target
+from detkit.preprocess import IMAGENET_MEAN, IMAGENET_STD, Batch, Preprocess, Stretch
+from detkit.structures import Detections
 
 
 class Localizer(Detector):
@@ -38,7 +38,7 @@ class Localizer(Detector):
         backbone: Backbone,
         num_classes: int,
         head: Callable[[int, int], LocalizationHead] = LocalizationHead,
-        preprocess: ShortestEdge | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(num_classes)
@@ -48,17 +48,18 @@ class Localizer(Detector):
         self.head = head(backbone.channels[-1], num_classes)
         self.loss_weights = dict(loss_weights or {})
 
-    def raw(self, images: Tensor) -> LocalizationOutput:
-        """Trunk and head alone: class logits ``(B, K)`` and box edges of `images` ``(B, 3, H, W)``, preprocessed."""
-        return self.head(self.backbone(images)[-1])
+    def features(self, batch: Batch) -> list[Tensor]:
+        """The backbone's maps, finest first."""
+        return self.backbone(batch.images)
 
-    def compute_losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+    def heads(self, features: list[Tensor], context: Context) -> LocalizationOutput:
+        """Class logits ``(B, K)`` and box edges of the coarsest map."""
+        return self.head(features[-1])
+
+    def losses(self, raw: LocalizationOutput, context: Context) -> dict[str, Tensor]:
         """The head's losses."""
-        batch = self.preprocess(images)
-        targets = self.preprocess.targets(targets, batch)
-        return weighted(self.head.losses(self.raw(batch.images), targets, batch.sizes), self.loss_weights)
+        return self.head.losses(raw, context.targets, context.batch.sizes)
 
-    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+    def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
         """The boxes of the likeliest classes, best first, in pixels of the images as given."""
-        batch = self.preprocess(images)
-        return self.preprocess.restore(self.head.decode(self.raw(batch.images), batch.sizes), batch)
+        return self.preprocess.restore(self.head.decode(raw, context.batch.sizes), context.batch)

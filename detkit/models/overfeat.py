@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from detkit.backbones import Backbone
 from detkit.backbones.image_pyramid import ImagePyramid
 from detkit.heads import DenseHead, OverFeatHead
-from detkit.models.preprocess import ShortestEdge
 from detkit.models.single_stage import SingleStageDetector
+from detkit.preprocess import Preprocess, ShortestEdge
 
 # The shorter sides of the paper's six scales (table 5), the largest first.
 SIDES = (461, 425, 389, 317, 281, 245)
@@ -36,7 +36,7 @@ class OverFeat(SingleStageDetector):
         num_classes: int,
         scales: Sequence[float] = tuple(side / SIDES[0] for side in SIDES),
         head: Callable[[list[int], list[int], int], DenseHead] = OverFeatHead,
-        preprocess: ShortestEdge | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         pyramid = ImagePyramid(backbone, scales)

@@ -12,9 +12,9 @@ from detkit.backbones import Backbone, Pixels
 from detkit.heads import BoxHead, RegionNetwork, RegionTrunk, SVMBoxHead, TwoFullyConnected
 from detkit.heads.box import BoxOutput
 from detkit.matching import Matcher, RegionSampler
-from detkit.models.preprocess import OriginalSize, ShortestEdge
 from detkit.models.region_pool import RegionWarp
 from detkit.models.two_stage import TwoStageDetector
+from detkit.preprocess import OriginalSize, Preprocess
 from detkit.proposals import Proposals
 from detkit.structures import Detections
 
@@ -53,7 +53,7 @@ class RCNN(TwoStageDetector):
         box_head: Callable[[int, int, int], BoxHead] = SVMs,
         region_pool: RegionWarp | None = None,
         regions_per_image: int = 64,
-        preprocess: ShortestEdge | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         region_pool = region_pool or RegionWarp()

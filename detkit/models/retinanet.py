@@ -7,9 +7,9 @@ from functools import partial
 
 from detkit.backbones import Backbone
 from detkit.heads import DenseHead, RetinaNetHead
-from detkit.models.preprocess import ShortestEdge
 from detkit.models.single_stage import SingleStageDetector
 from detkit.necks import FPN, Neck, StridedConvolutions
+from detkit.preprocess import Preprocess, ShortestEdge
 
 
 class RetinaNet(SingleStageDetector):
@@ -34,7 +34,7 @@ class RetinaNet(SingleStageDetector):
         num_classes: int,
         neck: Callable[[list[int], list[int]], Neck] | None = None,
         head: Callable[[list[int], list[int], int], DenseHead] = RetinaNetHead,
-        preprocess: ShortestEdge | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         neck = neck or partial(FPN, extra_levels=partial(StridedConvolutions, from_trunk=True))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from detkit.backbones import Backbone
-from detkit.boxes import at_least, clip_boxes
 from detkit.heads import DenseHead
+from detkit.heads.context import Context
 from detkit.models.detector import Detector
-from detkit.models.loss_weights import weighted
-from detkit.models.preprocess import Batch, Letterbox, ShortestEdge
 from detkit.necks import Neck
-from detkit.structures import Detections, Target
+from detkit.preprocess import Batch, Preprocess
+from detkit.structures import Detections
 
 
 class SingleStageDetector(Detector):
@@ -35,7 +33,7 @@ class SingleStageDetector(Detector):
     def __init__(
         self,
         num_classes: int,
-        preprocess: ShortestEdge,
+        preprocess: Preprocess,
         backbone: Backbone,
         neck: Neck | None,
         head: DenseHead,
@@ -48,32 +46,19 @@ class SingleStageDetector(Detector):
         self.head = head
         self.loss_weights = dict(loss_weights or {})
 
-    def raw(self, images: Tensor) -> Any:
-        """Trunk, neck and head alone: tensors in, tensors out, no NMS.
+    def features(self, batch: Batch) -> list[Tensor]:
+        """The neck's maps ``(B, Ci, Hi, Wi)``, finest first."""
+        return self.neck(self.backbone(batch.images))
 
-        Args:
-            images: ``(B, 3, H, W)``, preprocessed.
-        """
-        return self.head(self.neck(self.backbone(images)), images.shape[-2:])
+    def heads(self, features: list[Tensor], context: Context) -> Any:
+        """What the head says at every cell."""
+        return self.head(features, context.batch.padded_size)
 
-    def compute_losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+    def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """The head's losses."""
-        batch = self.preprocess(images)
-        targets = self.preprocess.targets(targets, batch)
-        return weighted(self.head.losses(self.raw(batch.images), targets, batch.sizes), self.loss_weights)
+        return self.head.losses(raw, context.targets, context.batch.sizes)
 
-    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
-        """What the head finds, in pixels of the images as given."""
-        batch = self.preprocess(images)
-        return self.decode(self.raw(batch.images), batch)
-
-    def decode(self, raw: Any, batch: Batch) -> list[Detections]:
-        """What the head finds in `raw` of `batch`, in pixels of the images as given."""
-        found = self.preprocess.restore(self.head.decode(raw, batch.sizes), batch)
-        found = [
-            replace(of_image, boxes=clip_boxes(of_image.boxes, size))
-            for of_image, size in zip(found, batch.given_sizes, strict=True)
-        ]
-        if isinstance(self.preprocess, Letterbox):  # in whose border is nothing to find
-            found = [of_image[at_least(of_image.boxes, 1e-2)] for of_image in found]
-        return found
+    def decode(self, raw: Any, context: Context | Batch) -> list[Detections]:
+        """What the head finds in `raw` of a batch, in pixels of the images as given."""
+        batch = context.batch if isinstance(context, Context) else context
+        return self.preprocess.restore(self.head.decode(raw, batch.sizes), batch)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 from detkit.backbones import Backbone
 from detkit.heads import DenseHead, SSDHead, SSDliteHead
-from detkit.models.preprocess import ShortestEdge, Square
 from detkit.models.single_stage import SingleStageDetector
 from detkit.necks import ExtraLayers, Neck, SeparableExtraLayers
+from detkit.preprocess import Preprocess, Square
 
 
 class SSD(SingleStageDetector):
@@ -36,7 +36,7 @@ class SSD(SingleStageDetector):
         num_classes: int,
         neck: Callable[[list[int], list[int]], Neck] = ExtraLayers,
         head: Callable[[list[int], list[int], int], DenseHead] = SSDHead,
-        preprocess: ShortestEdge | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         maps = neck(backbone.channels, backbone.strides)
@@ -64,7 +64,7 @@ class SSDlite(SSD):
         num_classes: int,
         neck: Callable[[list[int], list[int]], Neck] = SeparableExtraLayers,
         head: Callable[[list[int], list[int], int], DenseHead] = SSDliteHead,
-        preprocess: ShortestEdge | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, neck, head, preprocess or Square(320), loss_weights)

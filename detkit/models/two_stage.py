@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from detkit.backbones import Backbone
 from detkit.errors import InputError
 from detkit.heads import RPN, InstanceBranch, RegionBranch
+from detkit.heads.context import Context
 from detkit.heads.rpn import RPNOutput
 from detkit.matching import RegionSampler, SampledRegions
 from detkit.models.detector import Detector
-from detkit.models.loss_weights import weighted
-from detkit.models.preprocess import Batch, ShortestEdge, scaled_boxes
 from detkit.models.region_pool import RegionPool
 from detkit.necks import Neck
+from detkit.preprocess import Batch, Preprocess
 from detkit.proposals import Proposals
 from detkit.structures import Detections, Target
 
@@ -35,7 +36,8 @@ class TwoStageDetector(Detector):
         backbone: the trunk.
         neck: makes the pyramid; nothing passes the trunk's maps on.
         rpn: proposes regions and learns to; nothing if `proposals` do.
-        proposals: finds regions in an image, without learning.
+        proposals: finds regions in an image, without learning. Without an `rpn` and this they must be given with each
+            image: ``model(images, given=[Target(proposals=boxes), ...])``.
         region_sampler: draws the regions that are trained on.
         region_pool: crops regions from the pyramid.
         box_head: classifies and refines them.
@@ -43,14 +45,14 @@ class TwoStageDetector(Detector):
         loss_weights: factor of each named loss; those not named count once.
 
     Raises:
-        InputError: the pyramid has no level of the trunk's strides to crop from, or both or neither of `rpn` and
+        InputError: the pyramid has no level of the trunk's strides to crop from, or both `rpn` and
             `proposals` are given.
     """
 
     def __init__(
         self,
         num_classes: int,
-        preprocess: ShortestEdge,
+        preprocess: Preprocess,
         backbone: Backbone,
         neck: Neck | None,
         rpn: RPN | None,
@@ -62,11 +64,12 @@ class TwoStageDetector(Detector):
         proposals: Proposals | None = None,
     ) -> None:
         super().__init__(num_classes)
-        if (rpn is None) == (proposals is None):
+        if rpn is not None and proposals is not None:
             raise InputError("regions come either from an rpn or from proposals: give one of them")
         self.preprocess = preprocess
         self.backbone = backbone
         self.neck = neck if neck is not None else nn.Identity()
+        self.asks_for = frozenset() if rpn is not None or proposals is not None else frozenset({"proposals"})
         self.rpn = rpn
         self.proposals = proposals
         self.region_sampler = region_sampler
@@ -87,57 +90,65 @@ class TwoStageDetector(Detector):
         if not self._pooled:
             raise InputError(f"no level to crop from: the neck has strides {strides}, the trunk {backbone.strides}")
 
-    def raw(self, images: Tensor) -> tuple[list[Tensor], RPNOutput | None]:
-        """Trunk, neck and region proposal head alone: tensors in, tensors out, no NMS.
+    def features(self, batch: Batch) -> list[Tensor]:
+        """The pyramid ``(B, C, Hi, Wi)``, finest first."""
+        return self.neck(self.backbone(batch.images))
 
-        Args:
-            images: ``(B, 3, H, W)``, preprocessed.
+    def heads(self, features: list[Tensor], context: Context) -> tuple[list[Tensor], RPNOutput | None]:
+        """The pyramid, from which regions are cropped later, and the RPN's output on it if there is one."""
+        return features, self.rpn(features, context.batch.padded_size) if self.rpn is not None else None
 
-        Returns:
-            The pyramid, and the RPN's output on it if there is one.
-        """
-        features = self.neck(self.backbone(images))
-        return features, self.rpn(features, images.shape[-2:]) if self.rpn is not None else None
-
-    def compute_losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+    def compute_losses(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Target],
+        given: Sequence[Target] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
         """The losses of proposing regions and of answering about a sample of them."""
-        batch = self.preprocess(images)
-        targets = self.preprocess.targets(targets, batch)
-        features, proposed = self.raw(batch.images)
-        proposals = self._propose(images, batch, proposed, for_training=True)
+        return super().compute_losses(images, targets, self._proposed(images, given), generator)
+
+    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]:
+        """Propose, crop, answer; in pixels of the images as given."""
+        return super().detect(images, self._proposed(images, given))
+
+    def losses(self, raw: tuple[list[Tensor], RPNOutput | None], context: Context) -> dict[str, Tensor]:
+        """The losses of proposing regions and of answering about a sample of them."""
+        features, proposed = raw
+        targets, batch = context.targets, context.batch
+        proposals = self._propose(proposed, context)
         losses = self.rpn.losses(proposed, targets) if self.rpn is not None else {}
         box_losses, regions = self._box_losses(features, proposals, targets)
         losses |= box_losses
         foreground = [sampled.foreground() for sampled in regions]
         for branch in self.branches.values():
             crops = self._crop(features, [sampled.boxes for sampled in foreground], branch.resolution)
-            losses |= branch.losses(branch(crops), foreground, targets, batch.sizes)
-        return weighted(losses, self.loss_weights)
+            losses |= branch.losses(branch(crops), foreground, targets, batch.placements)
+        return losses
 
-    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+    def decode(self, raw: tuple[list[Tensor], RPNOutput | None], context: Context) -> list[Detections]:
         """Propose, crop, answer; in pixels of the images as given."""
-        batch = self.preprocess(images)
-        features, proposed = self.raw(batch.images)
-        proposals = self._propose(images, batch, proposed)
-        found = self._detected(features, proposals, batch.sizes)
-        boxes = [of_image.boxes for of_image in found]
+        features, proposed = raw
+        batch = context.batch
+        found = self._detected(features, self._propose(proposed, context), batch.sizes)
         detections = self.preprocess.restore(found, batch)
+        boxes = [placement.boxes(found.boxes) for placement, found in zip(batch.placements, detections, strict=True)]
         for branch in self.branches.values():
             crops = self._crop(features, boxes, branch.resolution)
-            detections = branch.decode(branch(crops), boxes, detections, batch.given_sizes)
+            detections = branch.decode(branch(crops), boxes, detections, batch.placements)
         return detections
 
-    def _propose(
-        self, images: Sequence[Tensor], batch: Batch, proposed: RPNOutput | None, for_training: bool = False
-    ) -> list[Tensor]:
+    def _proposed(self, images: Sequence[Tensor], given: Sequence[Target] | None) -> Sequence[Target] | None:
+        """What is given, with proposals found in the images where it has none."""
+        if self.proposals is None or given is not None:
+            return given
+        return [Target(proposals=self.proposals(image)) for image in images]
+
+    def _propose(self, proposed: RPNOutput | None, context: Context) -> list[Tensor]:
         """The regions ``(Ri, 4)`` of each image to look at, in pixels of the network's input."""
         if self.rpn is not None:
-            return self.rpn.decode(proposed, batch.sizes, for_training)
-        boxes = [self.proposals(image).to(batch.images.device) for image in images]
-        return [
-            scaled_boxes(of_image, given, size)
-            for of_image, given, size in zip(boxes, batch.given_sizes, batch.sizes, strict=True)
-        ]
+            return self.rpn.decode(proposed, context.batch.sizes, for_training=context.targets is not None)
+        return [of_image.proposals for of_image in context.given]
 
     def _box_losses(
         self, features: list[Tensor], proposals: list[Tensor], targets: Sequence[Target]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from detkit.backbones import Backbone
 from detkit.heads import YOLOv1Head
-from detkit.models.preprocess import Letterbox
 from detkit.models.single_stage import SingleStageDetector
+from detkit.preprocess import Letterbox, Preprocess
 
 
 class YOLOv1(SingleStageDetector):
@@ -31,7 +31,7 @@ class YOLOv1(SingleStageDetector):
         backbone: Backbone,
         num_classes: int,
         head: Callable[[list[int], list[int], int], YOLOv1Head] = YOLOv1Head,
-        preprocess: Letterbox | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         grid = head(backbone.channels, backbone.strides, num_classes)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 from detkit.backbones import Backbone
 from detkit.heads import DenseHead, YOLOv3Head
-from detkit.models.preprocess import Letterbox
 from detkit.models.single_stage import SingleStageDetector
 from detkit.necks import Neck, YOLOv3Neck
+from detkit.preprocess import Letterbox, Preprocess
 
 
 class YOLOv3(SingleStageDetector):
@@ -33,7 +33,7 @@ class YOLOv3(SingleStageDetector):
         num_classes: int,
         neck: Callable[[list[int], list[int]], Neck] = YOLOv3Neck,
         head: Callable[[list[int], list[int], int], DenseHead] = YOLOv3Head,
-        preprocess: Letterbox | None = None,
+        preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         maps = neck(backbone.channels, backbone.strides)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from detkit.models import RCNN, Classifier, Detector
-from detkit.models.preprocess import Batch, ShortestEdge
 from detkit.ops import box_iou
+from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Detections
 from detkit.visualization.layers import evaluating
 
@@ -27,7 +27,7 @@ class Subject(Protocol):
     """
 
     network: nn.Module
-    preprocess: ShortestEdge
+    preprocess: Preprocess
     trunk: str
 
     def prepare(self, image: Tensor) -> Batch:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from detkit.models.preprocess import Batch, ShortestEdge
+from detkit.preprocess import Batch, Preprocess
 from detkit.visualization.deconvolution import Unit, extent, project, strongest_units
 from detkit.visualization.occlusion import Occlusion
 from detkit.visualization.pictures import font_of_size, to_picture
@@ -79,7 +79,7 @@ def filter_views(
     }
 
 
-def input_picture(preprocess: ShortestEdge, batch: Batch) -> np.ndarray:
+def input_picture(preprocess: Preprocess, batch: Batch) -> np.ndarray:
     """The only image of `batch` as the network sees it, without padding."""
     height, width = batch.sizes[0]
     pixels = batch.images[0, :, :height, :width] * preprocess.std + preprocess.mean
@@ -152,7 +152,7 @@ def _tiles(pictures: Sequence[np.ndarray], side: int) -> np.ndarray:
     return block
 
 
-def _contrast(projection: Tensor, preprocess: ShortestEdge) -> np.ndarray:
+def _contrast(projection: Tensor, preprocess: Preprocess) -> np.ndarray:
     """A projection ``(3, H, W)`` around gray, stretched to what a picture can hold."""
     values = projection * preprocess.std
     return to_picture((0.5 + 0.5 * values / values.abs().max().clamp(min=1e-12)).clamp(0, 1))

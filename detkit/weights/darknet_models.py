@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
-from detkit.models import Detector, Letterbox, Stretch
+from detkit.models import Detector
 from detkit.ops import batched_nms
+from detkit.preprocess import Letterbox, Stretch
 from detkit.structures import Detections, Target
 from detkit.weights.darknet_cfg import read_text, write_text
 from detkit.weights.darknet_network import Darknet
@@ -79,7 +80,7 @@ class DarknetDetector(Detector):
         """There are none: raises InputError."""
         raise InputError("a network of darknet's files has no losses; to train take YOLOv1 to YOLOv4 of detkit.models")
 
-    def detect(self, images: Sequence[Tensor]) -> list[Detections]:
+    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]:
         """The detections of each image, in its own pixels, best first. Boxes may reach beyond the image."""
         batch = self.preprocess(images)
         found = [
@@ -89,7 +90,7 @@ class DarknetDetector(Detector):
         boxes = torch.cat([boxes for boxes, _ in found], dim=1)
         scores = torch.cat([scores for _, scores in found], dim=1)
         detections = [self._suppressed(*image) for image in zip(boxes, scores, strict=True)]
-        return self.preprocess.restore(detections, batch)
+        return self.preprocess.restore(detections, batch, cut=False)
 
     def _suppressed(self, boxes: Tensor, scores: Tensor) -> Detections:
         """Non-maximum suppression within each class, as darknet's ``do_nms_sort``."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
 from detkit.heads import RPN, AveragePool, BoxHead, MaskHead
-from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage, SmoothShortestEdge
+from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
+from detkit.preprocess import SmoothShortestEdge
 from detkit.structures import Category
 from detkit.weights.loading import load_all
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from detkit.backbones import DilatedVGG16, TappedMobileNet
 from detkit.errors import InputError
 from detkit.heads import SSDHead
-from detkit.models import SSD, Detector, Square, SSDlite
+from detkit.models import SSD, Detector, SSDlite
+from detkit.preprocess import Square
 from detkit.weights.loading import load_all
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
 from detkit.heads import RPN, BoxHead, ConvolutionsThenFullyConnected, KeypointHead, MaskHead
-from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign, ShortestEdge
+from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
 from detkit.necks import FPN
+from detkit.preprocess import Preprocess, ShortestEdge
 from detkit.weights.loading import Renames, counts_batches, load_all, renamed, set_batch_norm_epsilon
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
@@ -72,7 +73,7 @@ _MobileRPN = partial(RPN, anchor_sizes=[[32, 64, 128, 256, 512]] * 3, score_thre
 def _faster_rcnn_mobilenet_v3_large_fpn(
     state_dict: Mapping[str, Tensor],
     rpn: Callable[[list[int], list[int]], RPN] = _MobileRPN,
-    preprocess: ShortestEdge | None = None,
+    preprocess: Preprocess | None = None,
 ) -> FasterRCNN:
     backbone = TorchvisionBackbone(
         "mobilenet_v3_large",

@@ -16,7 +16,7 @@ from detkit.engine.checkpoint import read_checkpoint
 from detkit.engine.module import DetectionModule
 from detkit.engine.progressive_resizing import ProgressiveResizing
 from detkit.errors import InputError
-from detkit.models import CenterCrop, ShortestEdge, Stretch
+from detkit.preprocess import CenterCrop, ShortestEdge, Stretch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,7 @@ import pytest
 
 from detkit.engine.multi_scale import MultiScale
 from detkit.errors import InputError
-from detkit.models import Letterbox, ShortestEdge
+from detkit.preprocess import Letterbox, ShortestEdge
 
 
 def _sizes(callback, module, batches, first=0):

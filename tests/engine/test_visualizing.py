@@ -19,7 +19,7 @@ DETECTOR = {
         },
         "num_classes": 2,
         "head": {"class_path": "detkit.heads.YOLOv3Head", "init_args": {"score_threshold": 0.0}},
-        "preprocess": {"class_path": "detkit.models.Letterbox", "init_args": {"size": [64, 96]}},
+        "preprocess": {"class_path": "detkit.preprocess.Letterbox", "init_args": {"size": [64, 96]}},
     },
 }
 TRUNK = ("--trunk", "squeezenet1_1", "--square", "112", "--step", "112", "--layers", "[features.4,features.12]")

@@ -9,8 +9,9 @@ from torch import nn
 
 from detkit.backbones import Backbone
 from detkit.heads import RPN, BoxHead, TwoFullyConnected
-from detkit.models import FasterRCNN, RegionAlign, ShortestEdge
+from detkit.models import FasterRCNN, RegionAlign
 from detkit.necks import FPN
+from detkit.preprocess import ShortestEdge
 from detkit.structures import Target
 
 CLASSES = 3

@@ -8,8 +8,9 @@ from torchvision.ops import boxes as theirs
 
 from detkit.heads import RPN, AveragePool, BoxCascade, BoxHead, TwoFullyConnected
 from detkit.matching import RegionSampler
-from detkit.models import CascadeRCNN, FasterRCNN, ShortestEdge
+from detkit.models import CascadeRCNN, FasterRCNN
 from detkit.necks import FPN
+from detkit.preprocess import ShortestEdge
 from detkit.structures import Target
 
 HEAD = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16), score_threshold=0.0, class_agnostic=True)

@@ -9,7 +9,8 @@ import detkit
 from detkit.backbones import TimmBackbone, classifier
 from detkit.engine.checkpoint import save_model
 from detkit.errors import InputError
-from detkit.models import CenterCrop, Classifier, Localizer, Stretch
+from detkit.models import Classifier, Localizer
+from detkit.preprocess import CenterCrop, Stretch
 from detkit.structures import Category, Classification, Detections, Target
 
 CLASSES = 3
@@ -178,8 +179,8 @@ def test_a_file_brings_the_model_back(index, tmp_path):
     model = _models()[index]
     model.categories = [Category(5, "a"), Category(6, "b"), Category(9, "c")]
     backbone = {"class_path": "detkit.backbones.TimmBackbone", "init_args": {"name": "test_resnet"}}
-    stretch = {"class_path": "detkit.models.Stretch", "init_args": {"size": [64, 64]}}
-    crop = {"class_path": "detkit.models.CenterCrop", "init_args": {"size": [64, 64], "shorter_side": 72}}
+    stretch = {"class_path": "detkit.preprocess.Stretch", "init_args": {"size": [64, 64]}}
+    crop = {"class_path": "detkit.preprocess.CenterCrop", "init_args": {"size": [64, 64], "shorter_side": 72}}
     arguments = [
         {"net": backbone, "preprocess": stretch},
         {"net": "squeezenet1_1", "weights": "gone.pth", "preprocess": crop},

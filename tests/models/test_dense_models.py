@@ -13,8 +13,9 @@ from torchvision.models.detection import (
 
 from detkit.backbones import Darknet53, TimmBackbone, TorchvisionBackbone
 from detkit.heads import FCOSHead, RetinaNetHead
-from detkit.models import FCOS, Raw, RetinaNet, ShortestEdge
+from detkit.models import FCOS, Raw, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
+from detkit.preprocess import ShortestEdge
 from detkit.structures import Target
 
 LOSSES = {

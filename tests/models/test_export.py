@@ -14,7 +14,8 @@ from detkit.backbones import (
     YOLOv1Trunk,
 )
 from detkit.heads import YOLOv1Head
-from detkit.models import SSD, Letterbox, Raw, Square, SSDlite, YOLOv1, YOLOv2, YOLOv3, YOLOv4
+from detkit.models import SSD, Raw, SSDlite, YOLOv1, YOLOv2, YOLOv3, YOLOv4
+from detkit.preprocess import Letterbox, Square
 
 MODELS = {
     "v1": lambda: YOLOv1(YOLOv1Trunk(0.02), 3, partial(YOLOv1Head, side=2, hidden=8)),

@@ -7,7 +7,8 @@ import torch
 
 from detkit.errors import InputError
 from detkit.heads import AveragePool, BoxHead, SVMBoxHead, TwoFullyConnected
-from detkit.models import RCNN, FastRCNN, RegionWarp, ShortestEdge, TwoStageDetector
+from detkit.models import RCNN, FastRCNN, RegionWarp, TwoStageDetector
+from detkit.preprocess import ShortestEdge
 from detkit.proposals import Proposals
 from detkit.structures import Target
 

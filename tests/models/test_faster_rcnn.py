@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from detkit.errors import InputError
 from detkit.heads import RPN, BoxHead, TwoFullyConnected
-from detkit.models import FasterRCNN, Raw, ShortestEdge
+from detkit.models import FasterRCNN, Raw
 from detkit.necks import FPN
 from detkit.ops import box_iou
+from detkit.preprocess import ShortestEdge
 from detkit.structures import Category, Detections, Target
 
 LOSSES = {"rpn_cls", "rpn_box", "box_cls", "box_reg"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.models import Letterbox, Stretch
+from detkit.preprocess import Letterbox, Stretch
 from detkit.structures import Detections, Target
 
 SIZES = [((37, 53), (64, 96)), ((90, 41), (64, 64)), ((64, 64), (64, 64)), ((1, 7), (32, 32)), ((200, 133), (32, 64))]
@@ -65,7 +65,9 @@ def test_boxes_equal_the_definition_and_come_back(size, new_size):
     boxes = torch.cat((corner, corner + 1 + 10 * torch.rand(6, 2, generator=generator)), dim=1)
     preprocess = Letterbox(new_size)
     batch = preprocess([torch.rand(3, *size, generator=generator)])
-    (found,) = preprocess.restore([Detections(boxes, torch.ones(6), torch.zeros(6, dtype=torch.int64))], batch)
+    (found,) = preprocess.restore(
+        [Detections(boxes, torch.ones(6), torch.zeros(6, dtype=torch.int64))], batch, cut=False
+    )
     (height, width), (rows, columns) = new_size, size
     new_height, new_width = _fitted(size, new_size)
     centers, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]

@@ -8,7 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from detkit.backbones import ImagePyramid, OverFeatAccurate
 from detkit.errors import InputError
 from detkit.heads import OverFeatHead
-from detkit.models import OverFeat, ShortestEdge
+from detkit.models import OverFeat
+from detkit.preprocess import ShortestEdge
 from detkit.structures import Target
 
 CLASSES = 3

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from detkit.models import ShortestEdge
+from detkit.preprocess import ShortestEdge
 from detkit.structures import Detections, Target
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -8,8 +8,9 @@ import torchvision
 from small_detectors import check_learning_and_detecting, two_images
 
 from detkit.backbones import DilatedVGG16, TappedMobileNet, TimmBackbone, TorchvisionBackbone
-from detkit.models import SSD, Square, SSDlite
+from detkit.models import SSD, SSDlite
 from detkit.necks import SSD512_LAYERS, ExtraLayers
+from detkit.preprocess import Square
 from detkit.structures import Target
 
 

@@ -10,8 +10,9 @@ from detkit.backbones.catalogue import FAMILIES, trunk
 from detkit.backbones.classifiers import OWN
 from detkit.errors import InputError
 from detkit.heads import RPN, BoxHead, OverFeatHead, TwoFullyConnected
-from detkit.models import SSD, FasterRCNN, Letterbox, OverFeat, ShortestEdge, Square, YOLOv2
+from detkit.models import SSD, FasterRCNN, OverFeat, YOLOv2
 from detkit.necks import FPN, ExtraLayers, Neck
+from detkit.preprocess import Letterbox, ShortestEdge, Square
 from detkit.structures import Target
 
 DARKNETS = {"Darknet53 of detkit": Darknet53, "CSPDarknet53 of detkit": CSPDarknet53}

@@ -16,8 +16,9 @@ from detkit.backbones import (
     YOLOv1Trunk,
 )
 from detkit.heads import YOLOv1Head, YOLOv3Head, YOLOv4Head
-from detkit.models import Letterbox, YOLOv1, YOLOv2, YOLOv3, YOLOv4
+from detkit.models import YOLOv1, YOLOv2, YOLOv3, YOLOv4
 from detkit.necks import YOLOv3Neck
+from detkit.preprocess import Letterbox
 
 TINY_NECK = partial(YOLOv3Neck, channels=[128, 256], convolutions=[0, 1])
 TWO_LEVELS = [[(10.0, 14.0), (23.0, 27.0), (37.0, 58.0)], [(81.0, 82.0), (135.0, 169.0), (344.0, 319.0)]]

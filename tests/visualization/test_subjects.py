@@ -27,24 +27,20 @@ from detkit.models import (
     RCNN,
     SSD,
     CascadeRCNN,
-    CenterCrop,
     Classifier,
     FasterRCNN,
     FastRCNN,
-    Letterbox,
     Localizer,
     OverFeat,
     RegionWarp,
     RetinaNet,
-    ShortestEdge,
-    Square,
-    Stretch,
     YOLOv1,
     YOLOv2,
     YOLOv3,
     YOLOv4,
 )
 from detkit.necks import FPN
+from detkit.preprocess import CenterCrop, Letterbox, ShortestEdge, Square, Stretch
 from detkit.proposals import Proposals
 from detkit.visualization import grad_cam, project, stage_layers, strongest_units
 from detkit.visualization.subjects import ImageClass, WarpedRegion, found_object

@@ -7,8 +7,8 @@ import torch
 from darknet_reference import ACTIVATIONS, Reference, do_nms_sort
 
 from detkit.errors import InputError
-from detkit.models import Letterbox, Stretch
 from detkit.ops import box_iou
+from detkit.preprocess import Letterbox, Stretch
 from detkit.structures import Target
 from detkit.weights import from_darknet
 

@@ -1,0 +1,290 @@
+"""How an image lies in another frame, and how everything that is known of it moves along.
+
+Coordinates are continuous pixels: a frame of height H and width W spans ``[0, W] x [0, H]``, and the middle of its
+first pixel is ``(0.5, 0.5)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+Size = tuple[int, int]
+Array = TypeVar("Array", np.ndarray, Tensor)
+Rectangle = tuple[float, float, float, float]
+
+IMAGENET_MEAN_COLOR = (124, 116, 104)  # about zero once normalized
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the pixels of a given frame lie in a new one: an affine map, exact where it is parallel to the axes.
+
+    A point ``(x, y)`` of the given frame is ``(a x + b y + c, d x + e y + f)`` in the new one. Moving takes numpy
+    arrays and tensors alike; tensors stay on their device, and boxes and points copy nothing to it.
+
+    Args:
+        matrix: ``((a, b, c), (d, e, f))``.
+        size: (height, width) of the new frame.
+        given_size: (height, width) of the given frame.
+        window: the part ``x1 y1 x2 y2`` of the new frame that shows the given one; the rest is border. None: as much as
+            the moved frame covers.
+    """
+
+    matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
+    size: Size
+    given_size: Size
+    window: Rectangle | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is None:
+            height, width = self.given_size
+            corners = self.boxes(np.array([0.0, 0.0, width, height]))
+            object.__setattr__(self, "window", _clipped(corners, self.size))
+
+    @classmethod
+    def identity(cls, size: Size) -> Placement:
+        """Everything stays where it is."""
+        return cls(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), size, size)
+
+    @classmethod
+    def resize(cls, given_size: Size, size: Size) -> Placement:
+        """The whole frame stretched to another size."""
+        (given_height, given_width), (height, width) = given_size, size
+        return cls(((width / given_width, 0.0, 0.0), (0.0, height / given_height, 0.0)), size, given_size)
+
+    @classmethod
+    def part(cls, given_size: Size, part: Rectangle, place: Rectangle, size: Size) -> Placement:
+        """The rectangle `part` of the given frame stretched over the rectangle `place` of the new one, both
+        ``x1 y1 x2 y2``; what lies outside of `part` is not shown."""
+        scale_x = (place[2] - place[0]) / (part[2] - part[0])
+        scale_y = (place[3] - place[1]) / (part[3] - part[1])
+        offsets = place[0] - scale_x * part[0], place[1] - scale_y * part[1]
+        return cls(((scale_x, 0.0, offsets[0]), (0.0, scale_y, offsets[1])), size, given_size, place)
+
+    @classmethod
+    def mirror(cls, size: Size, horizontal: bool, vertical: bool) -> Placement:
+        """Left and right exchanged, or top and bottom."""
+        height, width = size
+        row_x = (-1.0, 0.0, float(width)) if horizontal else (1.0, 0.0, 0.0)
+        row_y = (0.0, -1.0, float(height)) if vertical else (0.0, 1.0, 0.0)
+        return cls((row_x, row_y), size, size)
+
+    @property
+    def is_axis_aligned(self) -> bool:
+        """Whether boxes stay boxes."""
+        return self.matrix[0][1] == 0 and self.matrix[1][0] == 0
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing moves."""
+        return self.matrix == ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether left and right change places, in whatever direction."""
+        return self._determinant < 0
+
+    @property
+    def area_scale(self) -> float:
+        """By how much an area grows."""
+        return abs(self._determinant)
+
+    @property
+    def has_border(self) -> bool:
+        """Whether a part of the new frame shows nothing of the given one."""
+        return self.window != (0.0, 0.0, float(self.size[1]), float(self.size[0]))
+
+    @property
+    def _determinant(self) -> float:
+        (a, b, _), (d, e, _) = self.matrix
+        return a * e - b * d
+
+    def points(self, points: Array) -> Array:
+        """`points` ``(..., 2)`` x y of the given frame, in the new one."""
+        if self.is_identity:
+            return points
+        (a, b, c), (d, e, f) = self.matrix
+        x, y = points[..., 0], points[..., 1]
+        if self.is_axis_aligned:
+            return _stacked([a * x + c, e * y + f])
+        return _stacked([a * x + b * y + c, d * x + e * y + f])
+
+    def boxes(self, boxes: Array) -> Array:
+        """`boxes` ``(..., 4)`` x1 y1 x2 y2 of the given frame, in the new one: the smallest ones around what they hold.
+        They may reach out of it."""
+        if self.is_identity:
+            return boxes
+        (a, _, c), (_, e, f) = self.matrix
+        x1, y1, x2, y2 = (boxes[..., index] for index in range(4))
+        if self.is_axis_aligned:
+            x1, x2 = (x1, x2) if a > 0 else (x2, x1)
+            y1, y2 = (y1, y2) if e > 0 else (y2, y1)
+            return _stacked([a * x1 + c, e * y1 + f, a * x2 + c, e * y2 + f])
+        corners = self.points(_stacked([_stacked(pair) for pair in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))], axis=-2))
+        if isinstance(corners, Tensor):
+            return torch.cat((corners.amin(dim=-2), corners.amax(dim=-2)), dim=-1)
+        return np.concatenate((corners.min(axis=-2), corners.max(axis=-2)), axis=-1)
+
+    def masks(self, masks: Array) -> Array:
+        """`masks` ``(N, H, W)`` bool of the given frame, in the new one; border belongs to none.
+
+        Resampled linearly, by areas where they shrink to less than half, and cut at a half. A tensor is moved on the
+        CPU and returned to its device.
+        """
+        if isinstance(masks, Tensor):
+            return torch.from_numpy(self.masks(masks.cpu().numpy())).to(masks.device)
+        self._check_size("masks", masks.shape[1:])
+        if self.is_identity and not self.has_border:
+            return masks
+        moved = [self._resampled(mask.astype(np.uint8) * 255, (0,)) >= 128 for mask in masks]
+        return np.reshape(moved, (len(masks), *self.size)).astype(bool)
+
+    def image(self, image: np.ndarray, fill: tuple[int, ...] = IMAGENET_MEAN_COLOR) -> np.ndarray:
+        """`image` ``(H, W, 3)`` uint8 of the given frame, in the new one; border has the color `fill`."""
+        self._check_size("image", image.shape[:2])
+        return self._resampled(image, fill)
+
+    def label_map(self, label_map: Array, ignore: int) -> Array:
+        """`label_map` ``(H, W)`` of the given frame, in the new one, by nearest; border is `ignore`."""
+        self._check_size("label map", label_map.shape)
+        if self.is_identity and not self.has_border:
+            return label_map
+        rows, columns, shown = self._sources()
+        if isinstance(label_map, Tensor):
+            device = label_map.device
+            moved = label_map[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)]
+            return moved.masked_fill(~torch.from_numpy(shown).to(device), ignore)
+        return np.where(shown, label_map[rows, columns], np.asarray(ignore, label_map.dtype))
+
+    def camera(self, camera: Array) -> Array:
+        """The intrinsic matrix `camera` ``(..., 3, 3)`` of the given frame, for the new one: ``A K``."""
+        affine = np.array([*self.matrix, (0.0, 0.0, 1.0)])
+        if isinstance(camera, Tensor):
+            return torch.from_numpy(affine).to(camera) @ camera
+        return (affine @ camera).astype(camera.dtype)
+
+    def clip(self, boxes: Array) -> Array:
+        """`boxes` ``(..., 4)`` of the new frame, cut at its edges."""
+        height, width = self.size
+        limits = (width, height, width, height)
+        return _stacked([boxes[..., index].clip(0, limit) for index, limit in enumerate(limits)])
+
+    def inverse(self) -> Placement:
+        """From the new frame back to the given one."""
+        (a, b, c), (d, e, f) = self.matrix
+        if self.is_axis_aligned:
+            matrix = ((1 / a, 0.0, -c / a), (0.0, 1 / e, -f / e))
+        else:
+            k = self._determinant
+            matrix = ((e / k, -b / k, (b * f - c * e) / k), (-d / k, a / k, (c * d - a * f) / k))
+        back = Placement(matrix, self.given_size, self.size, self.window)
+        return Placement(
+            matrix, self.given_size, self.size, _clipped(back.boxes(np.array(self.window)), self.given_size)
+        )
+
+    def then(self, following: Placement) -> Placement:
+        """This placement and `following` after it, as one.
+
+        Raises:
+            ValueError: `following` starts from another size than this one ends with.
+        """
+        if following.given_size != self.size:
+            raise ValueError(f"a placement into {self.size} cannot be followed by one from {following.given_size}")
+        product = np.array([*following.matrix, (0, 0, 1)]) @ np.array([*self.matrix, (0, 0, 1)])
+        rows = (tuple(map(float, product[0])), tuple(map(float, product[1])))
+        moved, others = following.boxes(np.array(self.window)), following.window
+        low, high = np.maximum(moved[:2], others[:2]), np.minimum(moved[2:], others[2:])
+        window = (*map(float, low), *map(float, np.maximum(low, high)))
+        return Placement(rows, following.size, self.given_size, window)
+
+    def _check_size(self, what: str, size: tuple[int, ...]) -> None:
+        if tuple(size) != tuple(self.given_size):
+            raise ValueError(f"{what} of size {tuple(size)} in a placement from {tuple(self.given_size)}")
+
+    def _resampled(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
+        """Pixels ``(H, W)`` or ``(H, W, C)`` uint8, in the new frame."""
+        if self.is_axis_aligned:
+            (a, _, _), (_, e, _) = self.matrix
+            # Without the mirror there is the part of the given frame, stretched, and a border around it.
+            plain = self.then(Placement.mirror(self.size, a < 0, e < 0))
+            part, place = plain.inverse().window, plain.window
+            whole = [_whole(rectangle) for rectangle in (part, place)]
+            if None not in whole:
+                return _pasted(pixels, *whole, self.size, fill, (a < 0, e < 0))
+        return self._warped(pixels, fill)
+
+    def _warped(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
+        # OpenCV counts from the middle of the first pixel.
+        half = Placement(((1.0, 0.0, 0.5), (0.0, 1.0, 0.5)), self.given_size, self.given_size)
+        centers = np.array([*self.matrix, (0, 0, 1)]) @ np.array([*half.matrix, (0, 0, 1)])
+        centers[:2, 2] -= 0.5
+        height, width = self.size
+        moved = cv2.warpAffine(
+            pixels, centers[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
+            borderValue=fill,
+        )  # fmt: skip
+        shown = self._shown()
+        return np.where(shown if pixels.ndim == 2 else shown[..., None], moved, np.array(fill, np.uint8))
+
+    def _shown(self) -> np.ndarray:
+        """Which pixels ``(H, W)`` of the new frame have their middle in the window."""
+        (x1, y1, x2, y2), (height, width) = self.window, self.size
+        x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+        return ((y >= y1) & (y < y2))[:, None] & ((x >= x1) & (x < x2))
+
+    def _sources(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Row and column of the given pixel under the middle of each new one, broadcast to ``(H, W)``, and whether
+        there is one."""
+        height, width = self.size
+        x, y = (np.arange(width) + 0.5)[None], (np.arange(height) + 0.5)[:, None]
+        (a, b, c), (d, e, f) = self.inverse().matrix
+        along_x, along_y = (a * x + c, e * y + f) if self.is_axis_aligned else (a * x + b * y + c, d * x + e * y + f)
+        columns, rows = (np.floor(values + 1e-9).astype(np.int64) for values in (along_x, along_y))
+        inside = (rows >= 0) & (rows < self.given_size[0]) & (columns >= 0) & (columns < self.given_size[1])
+        return np.where(inside, rows, 0), np.where(inside, columns, 0), inside & self._shown()
+
+
+def _stacked(parts, axis: int = -1):
+    return torch.stack(list(parts), dim=axis) if isinstance(parts[0], Tensor) else np.stack(parts, axis=axis)
+
+
+def _clipped(box: np.ndarray, size: Size) -> Rectangle:
+    height, width = size
+    return tuple(float(value) for value in np.clip(box, 0, (width, height, width, height)))
+
+
+def _whole(rectangle: Rectangle) -> tuple[int, int, int, int] | None:
+    """The rectangle in whole pixels; None where its edges lie between them, or it is empty."""
+    rounded = np.round(rectangle)
+    if np.abs(rounded - rectangle).max() > 1e-6 or (rounded[2:] <= rounded[:2]).any():
+        return None
+    return tuple(rounded.astype(int).tolist())
+
+
+def _pasted(
+    pixels: np.ndarray,
+    part: tuple[int, int, int, int],
+    place: tuple[int, int, int, int],
+    size: Size,
+    fill: tuple[int, ...],
+    mirrored: tuple[bool, bool],
+) -> np.ndarray:
+    """The `part` of `pixels` at its `place` in a frame of `size`, which is mirrored at last."""
+    pixels = pixels[part[1] : part[3], part[0] : part[2]]
+    place_size = place[2] - place[0], place[3] - place[1]
+    part_size = part[2] - part[0], part[3] - part[1]
+    if place_size != part_size:
+        shrinks = min(place_size[0] / part_size[0], place_size[1] / part_size[1]) < 0.5
+        pixels = cv2.resize(pixels, place_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    height, width = size
+    if place_size != (width, height):
+        margins = place[1], height - place[3], place[0], width - place[2]
+        pixels = cv2.copyMakeBorder(pixels, *margins, cv2.BORDER_CONSTANT, value=fill)
+    flip = {(True, False): 1, (False, True): 0, (True, True): -1}.get(mirrored)
+    return np.ascontiguousarray(pixels) if flip is None else cv2.flip(pixels, flip)

@@ -1,0 +1,23 @@
+"""From images of any size to the batch that a network sees, and back."""
+
+from detkit.preprocess.batch import Batch
+from detkit.preprocess.center_crop import CenterCrop
+from detkit.preprocess.letterbox import Letterbox, Stretch
+from detkit.preprocess.original_size import OriginalSize
+from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from detkit.preprocess.shortest_edge import ShortestEdge, SmoothShortestEdge
+from detkit.preprocess.square import Square
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Batch",
+    "CenterCrop",
+    "Letterbox",
+    "OriginalSize",
+    "Preprocess",
+    "ShortestEdge",
+    "SmoothShortestEdge",
+    "Square",
+    "Stretch",
+]

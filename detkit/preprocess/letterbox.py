@@ -1,0 +1,100 @@
+"""A fixed canvas, with borders or stretched, as darknet's networks see images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detkit.geometry import Placement, Size
+from detkit.preprocess.preprocess import Preprocess
+
+
+class Letterbox(Preprocess):
+    """Resizes images until they touch two sides of a fixed size, and centers them on gray, as darknet does.
+
+    Boxes count the border as half of what is free on each side, also where an odd pixel lies on one of them: so does
+    darknet.
+
+    Args:
+        size: (height, width) of the network's input.
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (416, 416),
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> None:
+        super().__init__(mean, std)
+        self.size = size
+
+    def place(self, size: Size) -> Placement:
+        """The whole image between two borders of the same width."""
+        fitted = self._fitted(size)
+        left, top = (self.size[1] - fitted[1]) / 2, (self.size[0] - fitted[0]) / 2
+        row_x, row_y = (fitted[1] / size[1], 0.0, left), (0.0, fitted[0] / size[0], top)
+        return Placement((row_x, row_y), (self.size[0], self.size[1]), size)
+
+    def pixels(self, image: Tensor, placement: Placement) -> Tensor:
+        """Darknet's resizing on a gray canvas, then normalized."""
+        height, width = self._fitted(placement.given_size)
+        top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
+        canvas = image.new_full((3, *self.size), 0.5)
+        canvas[:, top : top + height, left : left + width] = corner_resize(image, (height, width))
+        return self._normalized(canvas)
+
+    def resize_to(self, side: int) -> Preprocess:
+        """A square canvas."""
+        mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
+        return type(self)((side, side), mean, std).to(self.mean.device)
+
+    def _fitted(self, size: Size) -> Size:
+        # Compared in float32 and rounded down, as darknet does.
+        height, width = self.size
+        if np.float32(width) / np.float32(size[1]) < np.float32(height) / np.float32(size[0]):
+            return max(1, size[0] * width // size[1]), width
+        return height, max(1, size[1] * height // size[0])
+
+
+class Stretch(Letterbox):
+    """Resizes images to a fixed size whatever their aspect, as the first YOLO does.
+
+    Args:
+        size: (height, width) of the network's input.
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+    """
+
+    def _fitted(self, size: Size) -> Size:
+        return self.size[0], self.size[1]
+
+
+def corner_resize(image: Tensor, size: Size) -> Tensor:
+    """`image` ``(C, H, W)`` in `size`, bilinear with corner pixels on corner pixels: darknet's ``resize_image``.
+
+    Darknet adds nothing to the last row from below, so where rounding puts that row a hair above the image's last one
+    it is dark; networks of the world were trained so, and this does the same.
+    """
+    height, width = image.shape[-2:]
+    first, share = _positions(width, size[1], image)
+    # The last column alone is taken as it is.
+    first[-1], share[-1] = width - 1, 0
+    image = (1 - share) * image[:, :, first] + share * image[:, :, (first + 1).clamp(max=width - 1)]
+    first, share = _positions(height, size[0], image)
+    below = share[:, None].clone()
+    below[-1] = 0
+    return (1 - share[:, None]) * image[:, first] + below * image[:, (first + 1).clamp(max=height - 1)]
+
+
+def _positions(length: int, new_length: int, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each new pixel the old one before it, and its distance from that one."""
+    step = np.float32(length - 1) / np.float32(max(new_length - 1, 1))
+    positions = np.arange(new_length, dtype=np.float32) * step
+    first = positions.astype(np.int64)
+    share = torch.from_numpy(positions - first.astype(np.float32)).to(image.device, non_blocking=True)
+    return torch.from_numpy(first).to(image.device, non_blocking=True), share

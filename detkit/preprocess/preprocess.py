@@ -1,0 +1,113 @@
+"""What every preprocessing does: it places an image, resamples its pixels, and batches; answers go the way back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from detkit.boxes import at_least
+from detkit.geometry import Placement, Size
+from detkit.preprocess.batch import Batch
+from detkit.structures import Detections, Target
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_LEAST_SIDE = 1e-2  # pixels that must be left of a box which reached into a border
+
+
+class Preprocess(nn.Module):
+    """Images of any sizes to one batch.
+
+    A subclass says where an image lies in the network's frame, `place`, and makes its pixels, `pixels`.
+
+    Args:
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+        divisor: the padded height and width of a batch are multiples of this.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD, divisor: int = 1
+    ) -> None:
+        super().__init__()
+        self.divisor = divisor
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def place(self, size: Size) -> Placement:
+        """Where an image of `size` (height, width) lies in the network's frame."""
+        raise NotImplementedError
+
+    def pixels(self, image: Tensor, placement: Placement) -> Tensor:
+        """The normalized pixels ``(3, *placement.size)`` of `image` ``(3, H, W)`` float in [0, 1], differentiable."""
+        raise NotImplementedError
+
+    def resize_to(self, side: int) -> Preprocess:
+        """The same preprocessing for a network's input of another size: squares of `side` pixels where it has a fixed
+        shape, else images whose shorter side has them."""
+        raise NotImplementedError
+
+    def forward(self, images: Sequence[Tensor]) -> Batch:
+        """The batch of `images`, each ``(3, H, W)`` uint8 or float in [0, 1], on the device of this module.
+
+        The gradient of the batch reaches images in float.
+        """
+        placements = [self.place((image.shape[-2], image.shape[-1])) for image in images]
+        pixels = [self.pixels(self._to_float(image), place) for image, place in zip(images, placements, strict=True)]
+        return Batch(self._padded(pixels), placements)
+
+    def targets(self, targets: Sequence[Target], batch: Batch) -> list[Target]:
+        """`targets`, in pixels of the images as given, in pixels of `batch` and on its device.
+
+        Masks keep the pixels of the given images: what learns them crops them there, by the inverse placement.
+        """
+        return [
+            target.moved_to_network(placement).to(batch.images.device)
+            for target, placement in zip(targets, batch.placements, strict=True)
+        ]
+
+    def restore(self, detections: Sequence[Detections], batch: Batch, cut: bool = True) -> list[Detections]:
+        """`detections` in pixels of `batch`, in pixels of the images as given.
+
+        Args:
+            detections: of each image.
+            batch: what they were detected in.
+            cut: cut boxes at the edges of the image; what lies in a border around it is no detection.
+        """
+        return [_restored(found, placement, cut) for found, placement in zip(detections, batch.placements, strict=True)]
+
+    def _to_float(self, image: Tensor) -> Tensor:
+        image = image.to(self.mean.device, non_blocking=True)
+        return image.float() / 255 if image.dtype == torch.uint8 else image.float()
+
+    def _normalized(self, image: Tensor) -> Tensor:
+        return (image - self.mean) / self.std
+
+    def _padded(self, images: Sequence[Tensor]) -> Tensor:
+        height, width = (
+            math.ceil(max(image.shape[axis] for image in images) / self.divisor) * self.divisor for axis in (1, 2)
+        )
+        if all(image.shape[-2:] == (height, width) for image in images):
+            return torch.stack(list(images))
+        batch = images[0].new_zeros(len(images), 3, height, width)
+        for index, image in enumerate(images):
+            batch[index, :, : image.shape[1], : image.shape[2]] = image
+        return batch
+
+
+def _restored(found: Detections, placement: Placement, cut: bool) -> Detections:
+    back = placement.inverse()
+    restored = found.moved(back)
+    if not cut:
+        return restored
+    restored = replace(restored, boxes=back.clip(restored.boxes))
+    # Without a border the heads have decided already which boxes at the edge are large enough.
+    return restored[at_least(restored.boxes, _LEAST_SIDE)] if placement.has_border else restored

@@ -1,0 +1,71 @@
+"""The shorter side resized to a fixed length, as two-stage detectors see images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from detkit.geometry import Placement, Size
+from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+
+
+class ShortestEdge(Preprocess):
+    """Resizes the shorter side to a fixed length, normalizes, and pads the batch to a common size.
+
+    Sizes are rounded down, as torchvision does, so that its published weights see the same pixels.
+
+    Args:
+        min_size: length of the shorter side in pixels.
+        max_size: greatest length of the longer side; the shorter one then gets less than `min_size`.
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+        divisor: the padded height and width are multiples of this.
+    """
+
+    rounding = 0.0
+    antialias = False
+
+    def __init__(
+        self,
+        min_size: int = 800,
+        max_size: int = 1333,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        divisor: int = 32,
+    ) -> None:
+        super().__init__(mean, std, divisor)
+        self.min_size, self.max_size = min_size, max_size
+
+    def place(self, size: Size) -> Placement:
+        """The whole image, scaled."""
+        scale = min(self.min_size / min(size), self.max_size / max(size))
+        height, width = (max(1, math.floor(side * scale + self.rounding)) for side in size)
+        return Placement.resize(size, (height, width))
+
+    def pixels(self, image: Tensor, placement: Placement) -> Tensor:
+        """Resized bilinearly after normalization."""
+        image = self._normalized(image)
+        if placement.is_identity:
+            return image
+        return F.interpolate(
+            image[None], size=placement.size, mode="bilinear", align_corners=False, antialias=self.antialias
+        )[0]
+
+    def resize_to(self, side: int) -> Preprocess:
+        """The longer side's limit changes in proportion."""
+        max_size = round(self.max_size * side / self.min_size)
+        mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
+        return type(self)(side, max_size, mean, std, self.divisor).to(self.mean.device)
+
+
+class SmoothShortestEdge(ShortestEdge):
+    """Resizes the shorter side as Pillow does, and so detectron2: fine detail is averaged where an image shrinks.
+
+    Sizes are rounded to the nearest pixel. Arguments as of `ShortestEdge`.
+    """
+
+    rounding = 0.5
+    antialias = True

@@ -1,0 +1,44 @@
+"""A square whatever the aspect, as SSD sees images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from detkit.geometry import Placement, Size
+from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+
+
+class Square(Preprocess):
+    """Resizes images to a square whatever their aspect, as SSD does.
+
+    `Stretch` does the same by darknet's interpolation, this by torch's and torchvision's.
+
+    Args:
+        size: side of the network's input in pixels.
+        mean: of each RGB channel, in [0, 1].
+        std: of each RGB channel.
+    """
+
+    def __init__(
+        self, size: int = 300, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
+        super().__init__(mean, std)
+        self.size = size
+
+    def place(self, size: Size) -> Placement:
+        """The whole image, stretched."""
+        return Placement.resize(size, (self.size, self.size))
+
+    def pixels(self, image: Tensor, placement: Placement) -> Tensor:
+        """Resized bilinearly after normalization."""
+        image = self._normalized(image)
+        if placement.is_identity:
+            return image
+        return F.interpolate(image[None], size=placement.size, mode="bilinear", align_corners=False)[0]
+
+    def resize_to(self, side: int) -> Preprocess:
+        """Squares of another side."""
+        return type(self)(side, self.mean.flatten().tolist(), self.std.flatten().tolist()).to(self.mean.device)
