@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from detkit.boxes import at_least
 from detkit.geometry import Placement, Size
+from detkit.structures import Detections
+
+_LEAST_SIDE = 1e-2  # pixels that must be left of a box which reached into a border
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,22 @@ class Batch:
         for row, (image_height, image_width) in enumerate(self.sizes):
             padding[row, :image_height, :image_width] = False
         return padding.to(self.images.device, non_blocking=True)
+
+    def restore(self, detections: Sequence[Detections], cut: bool = True) -> list[Detections]:
+        """`detections` of each image in the network's frame, in pixels of the images as given.
+
+        Args:
+            detections: of each image.
+            cut: cut boxes at the edges of the image; what lies in a border around it is no detection.
+        """
+        return [_restored(found, placement, cut) for found, placement in zip(detections, self.placements, strict=True)]
+
+
+def _restored(found: Detections, placement: Placement, cut: bool) -> Detections:
+    back = placement.inverse()
+    restored = found.moved(back)
+    if not cut:
+        return restored
+    restored = replace(restored, boxes=back.clip(restored.boxes))
+    # Without a border the heads have decided already which boxes at the edge are large enough.
+    return restored[at_least(restored.boxes, _LEAST_SIDE)] if placement.has_border else restored

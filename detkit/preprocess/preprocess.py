@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from detkit.boxes import at_least
 from detkit.geometry import Placement, Size
 from detkit.preprocess.batch import Batch
 from detkit.structures import Detections, Target
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-_LEAST_SIDE = 1e-2  # pixels that must be left of a box which reached into a border
 
 
 class Preprocess(nn.Module):
@@ -75,13 +71,7 @@ class Preprocess(nn.Module):
         ]
 
     def restore(self, detections: Sequence[Detections], batch: Batch, cut: bool = True) -> list[Detections]:
-        """`detections` in pixels of `batch`, in pixels of the images as given.
-
-        Args:
-            detections: of each image.
-            batch: what they were detected in.
-            cut: cut boxes at the edges of the image; what lies in a border around it is no detection.
-        """
+        """`detections` in pixels of `batch`, in pixels of the images as given; see `Batch.restore`."""
         return [_restored(found, placement, cut) for found, placement in zip(detections, batch.placements, strict=True)]
 
     def _to_float(self, image: Tensor) -> Tensor:
@@ -101,13 +91,3 @@ class Preprocess(nn.Module):
         for index, image in enumerate(images):
             batch[index, :, : image.shape[1], : image.shape[2]] = image
         return batch
-
-
-def _restored(found: Detections, placement: Placement, cut: bool) -> Detections:
-    back = placement.inverse()
-    restored = found.moved(back)
-    if not cut:
-        return restored
-    restored = replace(restored, boxes=back.clip(restored.boxes))
-    # Without a border the heads have decided already which boxes at the edge are large enough.
-    return restored[at_least(restored.boxes, _LEAST_SIDE)] if placement.has_border else restored
