@@ -72,7 +72,7 @@ class Preprocess(nn.Module):
 
     def restore(self, detections: Sequence[Detections], batch: Batch, cut: bool = True) -> list[Detections]:
         """`detections` in pixels of `batch`, in pixels of the images as given; see `Batch.restore`."""
-        return [_restored(found, placement, cut) for found, placement in zip(detections, batch.placements, strict=True)]
+        return batch.restore(detections, cut)
 
     def _to_float(self, image: Tensor) -> Tensor:
         image = image.to(self.mean.device, non_blocking=True)
