@@ -8,25 +8,26 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from detkit.errors import InputError
-from detkit.preprocess import Letterbox
+from detkit.preprocess import Preprocess
 
 
 class MultiScale(Callback):
-    """Gives the letterbox of a detector another size every few batches (YOLOv2, section 2, "multi-scale training").
+    """Gives the network's input another size every few batches (YOLOv2, section 2, "multi-scale training").
 
     The size is a pure function of the seed and of how many batches there have been: all processes agree on it, and a
-    run that is resumed goes on with it. Validation, and the model that is saved, have the size of the config. In a
-    config: ``trainer: {callbacks: [{class_path: detkit.engine.multi_scale.MultiScale}]}``.
+    run that is resumed goes on with it. What a side means is said by the model's preprocessing, `Preprocess.resize_to`:
+    squares of that side, or images whose shorter side has it. Validation, and the model that is saved, have the size of
+    the config. In a config: ``trainer: {callbacks: [{class_path: detkit.engine.multi_scale.MultiScale}]}``.
 
     Args:
-        smallest: side of the smallest square input in pixels.
+        smallest: side of the smallest input in pixels.
         largest: side of the largest one.
         step: sides are the smallest and so many pixels more each; a multiple of the coarsest stride.
         every: batches of one size.
         seed: of the sizes.
 
     Raises:
-        InputError: the sizes are not in order; later, the model has no letterbox.
+        InputError: the sizes are not in order; later, the model has no preprocessing that can be resized.
     """
 
     def __init__(self, smallest: int = 320, largest: int = 608, step: int = 32, every: int = 10, seed: int = 0) -> None:
@@ -38,28 +39,36 @@ class MultiScale(Callback):
         self.sides = range(smallest, largest + 1, step)
         self.every = every
         self.seed = seed
-        self.given: tuple[int, int] | None = None
+        self.given: Preprocess | None = None
 
     def side(self, batch: int) -> int:
         """The side in pixels of the network's input for the batch of this number."""
         return self.sides[np.random.default_rng([self.seed, batch // self.every]).integers(len(self.sides))]
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Remember the size of the config."""
-        preprocess = getattr(module.model, "preprocess", None)
-        if not isinstance(preprocess, Letterbox):
-            raise InputError(
-                f"MultiScale changes the size of a Letterbox, but the model has {type(preprocess).__name__}"
-            )
-        self.given = preprocess.size
+        """Remember the preprocessing of the config."""
+        self.given = given_preprocess(module, "MultiScale")
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Choose the size of this batch."""
-        side = self.side(trainer.fit_loop.epoch_loop.total_batch_idx)
-        module.model.preprocess.size = (side, side)
+        module.model.preprocess = self.given.resize_to(self.side(trainer.fit_loop.epoch_loop.total_batch_idx))
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Back to the size of the config, for whatever follows: a validation, the end."""
-        module.model.preprocess.size = self.given
+        module.model.preprocess = self.given
+
+
+def given_preprocess(module: LightningModule, callback: str) -> Preprocess:
+    """The preprocessing of the model in training.
+
+    Raises:
+        InputError: it has none that can be resized; `callback` begins the message.
+    """
+    preprocess = getattr(module.model, "preprocess", None)
+    if not isinstance(preprocess, Preprocess):
+        raise InputError(
+            f"{callback} resizes the network's input, but {type(module.model).__name__} has no detkit.preprocess"
+        )
+    return preprocess

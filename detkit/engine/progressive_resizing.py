@@ -7,25 +7,27 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from detkit.engine.multi_scale import given_preprocess
 from detkit.errors import InputError
-from detkit.preprocess import CenterCrop, Letterbox
+from detkit.preprocess import Preprocess
 
 
 class ProgressiveResizing(Callback):
     """Gives training images another size from certain epochs on: small ones first, which cost less (DAWNBench's fast
     trainings of ResNet-50; Howard 2018).
 
-    Training images are resized as a whole, also where the model cuts a centre out of others. Validation, and the model
+    Training images are resized as a whole, also where the model cuts a center out of others; what a side means for the
+    others is said by `Preprocess.resize_to`. Validation, and the model
     that is saved, have the size of the config. An augmentation that cuts training images to a size should give the
     largest one. In a config: ``trainer: {callbacks: [{class_path:
     detkit.engine.progressive_resizing.ProgressiveResizing, init_args: {sides: [[0, 128], [14, 224]]}}]}``.
 
     Args:
-        sides: pairs of an epoch, counted from 0, and the side in pixels of the square input from there on; the first
-            epoch is 0.
+        sides: pairs of an epoch, counted from 0, and the side in pixels of the input from there on; the first epoch
+            is 0.
 
     Raises:
-        InputError: the epochs are not in order; later, the model's preprocessing has no fixed size.
+        InputError: the epochs are not in order; later, the model has no preprocessing that can be resized.
     """
 
     def __init__(self, sides: Sequence[tuple[int, int]]) -> None:
@@ -35,32 +37,22 @@ class ProgressiveResizing(Callback):
                 f"ProgressiveResizing needs positive sides and increasing epochs from 0 on, got {list(sides)}"
             )
         self.sides = list(sides)
-        self.given: dict[str, Any] = {}
+        self.given: Preprocess | None = None
 
     def side(self, epoch: int) -> int:
         """The side in pixels in an epoch."""
         return next(side for first, side in reversed(self.sides) if epoch >= first)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Remember the size of the config."""
-        preprocess = getattr(module.model, "preprocess", None)
-        if not isinstance(preprocess, (CenterCrop, Letterbox)):
-            raise InputError(
-                f"ProgressiveResizing changes the size of a CenterCrop, Stretch or Letterbox, but the model has "
-                f"{type(preprocess).__name__}"
-            )
-        names = ("size", "shorter_side") if isinstance(preprocess, CenterCrop) else ("size",)
-        self.given = {name: getattr(preprocess, name) for name in names}
+        """Remember the preprocessing of the config."""
+        self.given = given_preprocess(module, "ProgressiveResizing")
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Choose the size of the epoch."""
-        side = self.side(trainer.current_epoch)
-        for name in self.given:
-            setattr(module.model.preprocess, name, (side, side) if name == "size" else side)
+        module.model.preprocess = self.given.resize_to(self.side(trainer.current_epoch))
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Back to the size of the config, for whatever follows: a validation, the end."""
-        for name, value in self.given.items():
-            setattr(module.model.preprocess, name, value)
+        module.model.preprocess = self.given

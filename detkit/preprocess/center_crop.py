@@ -59,8 +59,7 @@ class CenterCrop(Preprocess):
     def resize_to(self, side: int) -> Preprocess:
         """Squares that show the whole shorter side, so that a training image which an augmentation has cropped is not
         cropped once more."""
-        mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
-        return type(self)((side, side), side, mean, std).to(self.mean.device)
+        return self.changed(size=(side, side), shorter_side=side)
 
     def _resized(self, size: Size) -> Size:
         if size == self.size:

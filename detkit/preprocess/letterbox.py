@@ -50,8 +50,7 @@ class Letterbox(Preprocess):
 
     def resize_to(self, side: int) -> Preprocess:
         """A square canvas."""
-        mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
-        return type(self)((side, side), mean, std).to(self.mean.device)
+        return self.changed(size=(side, side))
 
     def _fitted(self, size: Size) -> Size:
         # Compared in float32 and rounded down, as darknet does.

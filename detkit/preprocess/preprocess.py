@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +52,13 @@ class Preprocess(nn.Module):
         """The same preprocessing for a network's input of another size: squares of `side` pixels where it has a fixed
         shape, else images whose shorter side has them."""
         raise NotImplementedError
+
+    def changed(self, **settings: Any) -> Self:
+        """The same with other values of some attributes; buffers are shared."""
+        other = copy.copy(self)
+        for name, value in settings.items():
+            setattr(other, name, value)
+        return other
 
     def forward(self, images: Sequence[Tensor]) -> Batch:
         """The batch of `images`, each ``(3, H, W)`` uint8 or float in [0, 1], on the device of this module.

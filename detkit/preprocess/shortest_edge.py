@@ -56,9 +56,7 @@ class ShortestEdge(Preprocess):
 
     def resize_to(self, side: int) -> Preprocess:
         """The longer side's limit changes in proportion."""
-        max_size = round(self.max_size * side / self.min_size)
-        mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
-        return type(self)(side, max_size, mean, std, self.divisor).to(self.mean.device)
+        return self.changed(min_size=side, max_size=round(self.max_size * side / self.min_size))
 
 
 class SmoothShortestEdge(ShortestEdge):

@@ -41,4 +41,4 @@ class Square(Preprocess):
 
     def resize_to(self, side: int) -> Preprocess:
         """Squares of another side."""
-        return type(self)(side, self.mean.flatten().tolist(), self.std.flatten().tolist()).to(self.mean.device)
+        return self.changed(size=side)

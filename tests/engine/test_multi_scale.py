@@ -3,10 +3,21 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from detkit.engine.multi_scale import MultiScale
 from detkit.errors import InputError
-from detkit.preprocess import Letterbox, ShortestEdge
+from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, SmoothShortestEdge, Square, Stretch
+
+PREPROCESSES = [
+    ShortestEdge(48),
+    SmoothShortestEdge(48),
+    Square(48),
+    Letterbox((48, 48)),
+    Stretch((48, 48)),
+    CenterCrop((48, 48), 56),
+    OriginalSize(),
+]
 
 
 def _sizes(callback, module, batches, first=0):
@@ -40,9 +51,26 @@ def test_a_resumed_run_goes_on_with_the_same_sizes():
     assert _sizes(MultiScale(seed=4), _module(), 60) != whole
 
 
-def test_needs_a_letterbox():
-    with pytest.raises(InputError, match="but the model has ShortestEdge"):
-        _sizes(MultiScale(), _module(ShortestEdge()), 1)
+@pytest.mark.parametrize("preprocess", PREPROCESSES, ids=lambda one: type(one).__name__)
+def test_every_preprocess_changes_its_size(preprocess):
+    module, callback = _module(preprocess), MultiScale(64, 96, every=1)
+    trainer = SimpleNamespace(fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=0)))
+    callback.on_train_start(trainer, module)
+    seen = set()
+    for batch in range(10):
+        trainer.fit_loop.epoch_loop.total_batch_idx = batch
+        callback.on_train_batch_start(trainer, module, None, 0)
+        (size,) = module.model.preprocess([torch.zeros(3, 40, 60)]).sizes
+        assert min(size) == callback.side(batch)
+        seen.add(min(size))
+        callback.on_train_batch_end(trainer, module, None, None, 0)
+        assert module.model.preprocess is preprocess
+    assert seen == {64, 96}
+
+
+def test_needs_a_preprocess():
+    with pytest.raises(InputError, match=r"SimpleNamespace has no detkit\.preprocess"):
+        MultiScale().on_train_start(None, SimpleNamespace(model=SimpleNamespace()))
 
 
 def test_sizes_must_be_in_order():
