@@ -25,6 +25,7 @@ from torch import Tensor
 import detkit
 from detkit.engine.building import build
 from detkit.engine.explain import explain
+from detkit.engine.model_settings import check_describes
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import UNUSED_LABEL, Category
@@ -59,20 +60,33 @@ def load(checkpoint: str | Path, device: torch.device | str | None = None, trust
 
 
 def save_model(
-    model: Detector, model_config: Mapping[str, Any], path: str | Path, config: Mapping[str, Any] | None = None
+    model: Detector,
+    model_config: Mapping[str, Any] | None,
+    path: str | Path,
+    config: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `model` as a checkpoint that `load` rebuilds.
 
     Args:
         model: the detector; its `categories` go with it.
         model_config: how to build it, as in a config file: ``{"class_path": "detkit.models.FasterRCNN",
-            "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights.
+            "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights. None: ask
+            the model, which has a `recipe` if it comes from darknet's files.
         path: the file to write; replaced in one step.
         config: the recipe of the run that it comes from, if any.
 
     Raises:
-        InputError: the disk is full or the folder cannot be written.
+        InputError: the config builds another model, such as one with another threshold; or the disk is full or the
+            folder cannot be written.
     """
+    if model_config is None:
+        if not hasattr(model, "recipe"):
+            raise InputError(f"a {type(model).__name__} cannot say how to build it: give save_model its config")
+        model_config = model.recipe()
+    bare = _without_pretrained(model_config)
+    with torch.random.fork_rng():
+        own = {name.partition(".")[0] for _, name in _names(bare)}
+        check_describes(model, build_model(bare, sorted(own), path), type(model).__name__)
     weights = {PREFIX + name: value for name, value in model.state_dict().items()}
     record = model_record(model_config, model.categories or [], config)
     write_checkpoint({"detkit": record, "state_dict": weights}, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.ops import batched_nms
-from detkit.preprocess import Letterbox, Stretch
+from detkit.preprocess import Letterbox, Preprocess, Stretch
+from detkit.recipe import recipe_of
 from detkit.structures import Detections, Target
 from detkit.weights.darknet_cfg import read_text, write_text
 from detkit.weights.darknet_network import Darknet
@@ -46,12 +48,20 @@ class DarknetDetector(Detector):
         score_threshold: detections with no greater score are dropped. Darknet evaluates with 0.005 and draws with 0.5,
             the fork with 0.25.
         nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
+        preprocess: places images in the network's input; None: `Letterbox` of the size in ``[net]``, for YOLOv1
+            `Stretch`.
 
     Raises:
         InputError: the output layers differ in classes, or the input is not RGB.
     """
 
-    def __init__(self, network: Darknet, score_threshold: float = 0.005, nms_threshold: float = 0.45) -> None:
+    def __init__(
+        self,
+        network: Darknet,
+        score_threshold: float = 0.005,
+        nms_threshold: float = 0.45,
+        preprocess: Preprocess | None = None,
+    ) -> None:
         answers = [network.layers[index] for index in network.answers]
         channels, *size = network.input_shape
         classes = {layer.classes for layer in answers}
@@ -64,9 +74,14 @@ class DarknetDetector(Detector):
         self.network = network
         # YOLOv1's own program does not keep the aspect.
         stretches = any(isinstance(layer, Grid) for layer in answers)
-        self.preprocess = (Stretch if stretches else Letterbox)(tuple(size))
+        self.preprocess = preprocess or (Stretch if stretches else Letterbox)((size[0], size[1]))
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
+
+    def recipe(self) -> dict[str, Any]:
+        """The config that builds this detector, as it is now, without the weights."""
+        network = recipe_of(self.network, file="cfg")
+        return recipe_of(self, network=network, preprocess=recipe_of(self.preprocess))
 
     def raw(self, images: Tensor) -> list[Tensor]:
         """Darknet's outputs of the output layers, activated, ``(B, C, H, W)`` each.
@@ -100,12 +115,16 @@ class DarknetDetector(Detector):
         return Detections(boxes[kept], scores[kept], labels[kept])
 
 
-def from_darknet(cfg: str | Path, weights: str | Path | None = None) -> DarknetDetector | DarknetClassifier:
+def from_darknet(
+    cfg: str | Path, weights: str | Path | None = None, **options: Any
+) -> DarknetDetector | DarknetClassifier:
     """The network of a ``.cfg`` with the numbers of a ``.weights``, giving what darknet gives.
 
     Args:
         cfg: the file that describes the network.
         weights: the file with its numbers, of any version; None leaves random ones.
+        options: of a detector, such as ``score_threshold=0.25`` or ``preprocess=Stretch((608, 608))``, see
+            `DarknetDetector`.
 
     Returns:
         A detector where the cfg has ``[yolo]``, ``[Gaussian_yolo]``, ``[region]`` or ``[detection]`` layers, else a
@@ -113,13 +132,16 @@ def from_darknet(cfg: str | Path, weights: str | Path | None = None) -> DarknetD
 
     Raises:
         InputError: a file cannot be read, a layer or a value of the cfg is not known, or the weights are too
-            many or too few; the message says in which line and layer.
+            many or too few; the message says in which line and layer. Or options are given for a classifier.
     """
     network = Darknet(read_text(cfg), str(cfg))
     if weights is not None:
         network.header = read_weights(weights, network.stored())
-    detects = isinstance(network.layers[network.answers[0]], OutputLayer)
-    return (DarknetDetector if detects else DarknetClassifier)(network).eval()
+    if isinstance(network.layers[network.answers[0]], OutputLayer):
+        return DarknetDetector(network, **options).eval()
+    if options:
+        raise InputError(f"{cfg} is a classifier's, which does not have {', '.join(sorted(options))}")
+    return DarknetClassifier(network).eval()
 
 
 def to_darknet(model: DarknetDetector | DarknetClassifier, path: str | Path) -> None:

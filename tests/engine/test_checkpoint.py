@@ -11,13 +11,25 @@ from recipes import FASTER_RCNN
 from tiny_detector import TinyDetector
 
 import detkit
-from detkit.engine.checkpoint import check_categories, read_checkpoint, save_model, write_checkpoint
+import detkit.engine.checkpoint
+from detkit.engine.checkpoint import check_categories, model_record, read_checkpoint, save_model, write_checkpoint
 from detkit.errors import InputError
 from detkit.models import Detector, FasterRCNN
+from detkit.preprocess import Stretch
 from detkit.structures import Category
 
 CATEGORIES = [Category(3, "cat"), Category(7, "dog")]
 TINY = {"class_path": "tiny_detector.TinyDetector", "init_args": {"num_classes": 2, "weights": "gone.pth"}}
+
+SSD_CONFIG = {
+    "class_path": "SSD",
+    "init_args": {
+        "num_classes": 2,
+        "backbone": {"class_path": "TorchvisionBackbone", "init_args": {"name": "squeezenet1_1", "stages": [2, 3]}},
+        "neck": {"class_path": "ExtraLayers", "init_args": {"layers": []}},
+        "preprocess": {"class_path": "Square", "init_args": {"size": 64}},
+    },
+}
 
 
 @pytest.fixture
@@ -58,14 +70,53 @@ def test_faster_rcnn_comes_back_from_short_names(tmp_path):
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
 
 
+class TestAModelThatWasChanged:
+    """What a page tells people to set must not be lost."""
+
+    @staticmethod
+    def _saved(model, config, tmp_path):
+        save_model(model, config, tmp_path / "changed.ckpt")
+        return detkit.load(tmp_path / "changed.ckpt")
+
+    @pytest.fixture
+    def model(self):
+        return detkit.engine.checkpoint.build_model(SSD_CONFIG, [], "config")
+
+    def test_a_config_that_describes_it_is_written(self, model, tmp_path):
+        assert self._saved(model, SSD_CONFIG, tmp_path).preprocess.size == 64
+
+    def test_another_size_is_refused(self, model, tmp_path):
+        model.preprocess.size = 96
+        with pytest.raises(InputError, match=r"SSD\.preprocess\.size is 96, but the config builds 64"):
+            self._saved(model, SSD_CONFIG, tmp_path)
+
+    def test_other_means_are_refused(self, model, tmp_path):
+        model.preprocess.mean.fill_(0.5)
+        with pytest.raises(InputError, match=r"SSD\.preprocess\.mean is \[0\.5, 0\.5, 0\.5\]"):
+            self._saved(model, SSD_CONFIG, tmp_path)
+
+    def test_another_part_is_refused(self, model, tmp_path):
+        model.preprocess = Stretch((64, 64))
+        with pytest.raises(InputError, match=r"SSD\.preprocess is a Stretch, but the config builds Square"):
+            self._saved(model, SSD_CONFIG, tmp_path)
+
+    def test_saving_draws_no_random_numbers(self, model, tmp_path):
+        before = torch.get_rng_state()
+        save_model(model, SSD_CONFIG, tmp_path / "again.ckpt")
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_one_without_a_recipe_needs_a_config(self, model, tmp_path):
+        with pytest.raises(InputError, match="SSD cannot say how to build it"):
+            save_model(model, None, tmp_path / "model.ckpt")
+
+
 def test_pretrained_weights_are_not_needed_again(saved):
     assert read_checkpoint(saved[0])["detkit"]["model"]["init_args"]["weights"] is None
 
 
-def test_only_names_of_pretrained_weights_are_dropped(tmp_path):
+def test_only_names_of_pretrained_weights_are_dropped():
     model = {"class_path": "a.B", "init_args": {"weights": [1.0, 2.0], "trunk": {"init_args": {"weights": "DEFAULT"}}}}
-    save_model(TinyDetector(2), model, tmp_path / "a.ckpt")
-    init_args = read_checkpoint(tmp_path / "a.ckpt")["detkit"]["model"]["init_args"]
+    init_args = model_record(model, [])["model"]["init_args"]
     assert init_args == {"weights": [1.0, 2.0], "trunk": {"init_args": {"weights": None}}}
 
 
