@@ -27,7 +27,7 @@ PACKAGES = {
     "model": "detkit.models",
     "backbone": "detkit.backbones",
     "neck": "detkit.necks",
-    "preprocess": "detkit.models",
+    "preprocess": "detkit.preprocess",
     "region_pool": "detkit.models",
     "proposals": "detkit.proposals",
     "optimizer": "torch.optim",

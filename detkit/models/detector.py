@@ -82,7 +82,7 @@ class Detector(nn.Module):
         """
         check_images(images)
         further: dict[str, Any] = {}
-        if self.asks_for:
+        if self.asks_for or given is not None:
             further["given"] = targets if given is None else given
             check_given(images, further["given"], self.asks_for)
         if targets is None:

@@ -140,9 +140,13 @@ class TwoStageDetector(Detector):
 
     def _proposed(self, images: Sequence[Tensor], given: Sequence[Target] | None) -> Sequence[Target] | None:
         """What is given, with proposals found in the images where it has none."""
-        if self.proposals is None or given is not None:
+        if self.proposals is None:
             return given
-        return [Target(proposals=self.proposals(image)) for image in images]
+        known = [None] * len(images) if given is None else [of_image.proposals for of_image in given]
+        return [
+            Target(proposals=self.proposals(image) if boxes is None else boxes)
+            for image, boxes in zip(images, known, strict=True)
+        ]
 
     def _propose(self, proposed: RPNOutput | None, context: Context) -> list[Tensor]:
         """The regions ``(Ri, 4)`` of each image to look at, in pixels of the network's input."""
