@@ -36,7 +36,8 @@ ANSWERS = Path(__file__).parent / "answers_0e2a452.json"
 CATEGORIES = [Category(id=3 * label + 1, name=name) for label, name in enumerate(("red", "green", "blue"))]
 
 STEPS = (10, 20, 32, 48, 60, 80, 110)  # of training, until the answers are good to compare
-LEAST_STEPS = {"faster_rcnn": 48, "faster_rcnn_c4": 48, "mask_rcnn": 48, "keypoint_rcnn": 60, "cascade_rcnn": 48}
+LEAST_STEPS = dict.fromkeys(("faster_rcnn", "faster_rcnn_c4", "mask_rcnn", "cascade_rcnn"), 48)
+LEAST_STEPS |= {"keypoint_rcnn": 60, "rcnn": 32}
 RATES = {"faster_rcnn_c4": 2e-3, "classifier": 1e-3, "ssd": 2e-3, "ssdlite": 3e-3, "yolo_v4": 4e-3}
 SHARES = {"faster_rcnn_c4": 0.004}  # of large layers' weights that are not zero
 
@@ -162,6 +163,7 @@ def separating(model: Detector) -> float:
     assert len(scores) > 6, "little is found"
     least, most = 6, min(14, len(scores) - 1)
     gaps = scores[least - 1 : most] - scores[least : most + 1]
+    assert gaps.max() > 4e-4, "no threshold is apart from the scores"
     at = least - 1 + int(gaps.argmax())
     return round(float((scores[at] + scores[at + 1]) / 2), 5)
 
