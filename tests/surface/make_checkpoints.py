@@ -22,6 +22,7 @@ import yaml
 from answers import assert_same, plain
 from families import CLASSES, MODELS, RUNS
 from pictures import images, targets
+from torch import Tensor
 
 from detkit.engine.checkpoint import build_model, model_record, write_checkpoint
 from detkit.engine.command import command_parser, parse
@@ -105,7 +106,10 @@ def learn(family: str, model: Detector, steps: int) -> None:
     """Train on the two pictures, mirrored and not."""
     model.train()
     pictures = [*images(), *(image.flip(2) for image in images())]
-    wanted = [*targets(), *(mirrored(target, image.shape[2]) for target, image in zip(targets(), images(), strict=True))]
+    wanted = [
+        *targets(),
+        *(mirrored(target, image.shape[2]) for target, image in zip(targets(), images(), strict=True)),
+    ]
     if not model.learns_from & {"masks", "keypoints", "image_label"}:
         wanted = [Target(target.boxes, target.labels) for target in wanted]
     masks = {
@@ -130,8 +134,9 @@ def learn(family: str, model: Detector, steps: int) -> None:
     model.eval()
 
 
-def mirrored(target: Target, width: int) -> Target:
-    """`target` of the mirrored picture; its two keypoints stay the ones they are."""
+def mirrored(target: Target, image: Tensor) -> Target:
+    """`target` of the mirrored `image`; its two keypoints stay the ones they are."""
+    width = image.shape[2]
     boxes = target.boxes.clone()
     boxes[:, [0, 2]] = width - target.boxes[:, [2, 0]]
     keypoints = target.keypoints.clone()
@@ -151,7 +156,7 @@ def scatter(model: DarknetDetector) -> None:
 
 
 def score_by_margins(head: SVMBoxHead) -> None:
-    """Let the head score as after `detkit.engine.svm.fit_svms`: the margin of a class is how far it beats background."""
+    """Let the head score as after `detkit.engine.svm.fit_svms`, by margins: how far each class beats background."""
     for value in (head.classes.weight.data, head.classes.bias.data):
         value.copy_(value - value[-1:].clone())
     head.fitted.fill_(True)
