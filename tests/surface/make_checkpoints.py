@@ -108,7 +108,7 @@ def learn(family: str, model: Detector, steps: int) -> None:
     pictures = [*images(), *(image.flip(2) for image in images())]
     wanted = [
         *targets(),
-        *(mirrored(target, image.shape[2]) for target, image in zip(targets(), images(), strict=True)),
+        *(mirrored(target, image) for target, image in zip(targets(), images(), strict=True)),
     ]
     if not model.learns_from & {"masks", "keypoints", "image_label"}:
         wanted = [Target(target.boxes, target.labels) for target in wanted]
