@@ -1,0 +1,109 @@
+"""What users of 0e2a452 could name is still there: names, parameters, config keys, commands."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+from inventory import differences, parameters, surface
+
+OLD = json.loads((Path(__file__).parent / "surface_0e2a452.json").read_text())
+
+# Module-level public names that no package exported and that are gone, and why: {"detkit.x.y.name": "reason"}.
+MISSING_NAMES: dict[str, str] = {}
+
+# Parameters of exported classes and functions that are named otherwise now or derived: {"detkit.x.y.Name.old": "new"}.
+RENAMED_PARAMETERS: dict[str, str] = {}
+
+# Config keys that are no longer declared under their name, but are read with a warning, and what to write instead:
+# {"train data.old": "data.new"} for a command's, {"detkit.x.y.Class old": "new"} for a class's init_args.
+RENAMED_KEYS: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module")
+def now():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return surface()
+
+
+@pytest.mark.parametrize("package", OLD["names"])
+def test_exported_names_are_imported_from_where_they_were(package):
+    gone = [name for name in OLD["names"][package] if not _has(package, name)]
+    assert not gone
+
+
+def test_modules_keep_their_public_names():
+    defined = [*OLD["parameters"], *(f"{module}.{name}" for module, names in OLD["values"].items() for name in names)]
+    gone = {name for name in defined if not _has(*name.rsplit(".", 1))}
+    assert sorted(gone) == sorted(MISSING_NAMES)
+
+
+def test_exported_callables_take_the_parameters_they_took():
+    gone = []
+    for name in _exported():
+        module, _, attribute = name.rpartition(".")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            taken = parameters(getattr(importlib.import_module(module), attribute))
+        takes_any = any(parameter.startswith("**") for parameter in taken)
+        gone += [f"{name}.{old}" for old in OLD["parameters"][name] if old not in taken and not takes_any]
+    assert sorted(gone) == sorted(RENAMED_PARAMETERS)
+
+
+def test_commands_take_the_keys_they_took(now):
+    gone = [
+        f"{command} {key}" for command, keys in OLD["keys"].items() for key in keys if key not in now["keys"][command]
+    ]
+    assert sorted(gone) == sorted(key for key in RENAMED_KEYS if not key.startswith("detkit."))
+
+
+def test_classes_take_the_init_args_they_took(now):
+    gone = []
+    for name, keys in OLD["init_args"].items():
+        if name not in MISSING_NAMES:
+            taken = now["init_args"].get(name) or _keys_of(name)
+            gone += [f"{name} {key}" for key in keys if key not in taken]
+    assert sorted(gone) == sorted(key for key in RENAMED_KEYS if key.startswith("detkit."))
+
+
+def test_commands_are_there(now):
+    for place, commands in OLD["commands"].items():
+        assert set(commands) <= set(now["commands"][place])
+
+
+def test_differences_name_what_is_gone_and_what_is_new():
+    old = {"keys": {"train": ["a", "b"], "eval": ["c"]}}
+    new = {"keys": {"train": ["b", "d"]}}
+    assert differences(old, new) == ["- keys: eval", "- keys: train: a", "+ keys: train: d"]
+    assert differences(old, old) == []
+
+
+def _has(module: str, name: str) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return hasattr(importlib.import_module(module), name)
+        except ModuleNotFoundError:
+            return False
+
+
+def _exported() -> list[str]:
+    """The qualified names of what the packages' ``__all__`` name, where they were defined."""
+    exported = {(package, name) for package, names in OLD["names"].items() for name in names}
+    return [
+        name
+        for name in OLD["parameters"]
+        if any(name.startswith(f"{package}.") and name.endswith(f".{short}") for package, short in exported)
+    ]
+
+
+def _keys_of(name: str) -> list[str]:
+    """The init_args of a class that is now an alias of one that is defined elsewhere."""
+    from inventory import class_keys
+
+    module, _, attribute = name.rpartition(".")
+    return class_keys(getattr(importlib.import_module(module), attribute))
