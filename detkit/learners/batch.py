@@ -29,10 +29,12 @@ class TrainingBatch:
 
     @classmethod
     def of(cls, batch: Sequence[Any], progress: float = 0.0) -> TrainingBatch:
-        """From what the loader gives: ``(images, targets)``, and a third with sources, ``{name: (images, targets)}``."""
+        """From the loader's ``(images, targets)`` or ``(images, targets, {name of a source: (images, targets)})``."""
         images, targets, *further = batch
         sources = further[0] if further else {}
-        return cls(images, targets, {name: cls(*source, progress=progress) for name, source in sources.items()}, progress)
+        return cls(
+            images, targets, {name: cls(*source, progress=progress) for name, source in sources.items()}, progress
+        )
 
     @property
     def image_ids(self) -> list[Any]:

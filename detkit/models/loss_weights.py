@@ -34,10 +34,11 @@ def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict
 def group_sums(losses: Mapping[str, Value]) -> dict[str, Value]:
     """The sum of each group of losses, by the first component of its names; nothing of names without dots.
 
-    A loss that itself has the name of a group is part of it.
+    A group is left out where a loss itself has its name.
     """
-    groups = dict.fromkeys(name.partition(".")[0] for name in losses if "." in name)
-    return {
-        group: sum(value for name, value in losses.items() if name.partition(".")[0] == group)  # type: ignore[misc]
-        for group in groups
-    }
+    sums: dict[str, Value] = {}
+    for name, value in losses.items():
+        group, dot, _ = name.partition(".")
+        if dot and group not in losses:
+            sums[group] = sums[group] + value if group in sums else value
+    return sums
