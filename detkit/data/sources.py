@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ Key = tuple[int, int, int]
 SourceBatch = tuple[list[Tensor], list[Target] | None]
 
 
-@dataclass(frozen=True)
 class DataSource:
     """Images that a learner reads beside the main ones, such as unlabelled images of another domain.
 
@@ -38,15 +36,30 @@ class DataSource:
         split: of an annotated folder.
         batch_size: images per process and step; None: as many as of the main data.
         augmentation: how its images are varied; None: not at all.
+
+    Raises:
+        InputError: the batch size is below 1.
     """
 
-    name: str
-    root: Path
-    labels: bool = True
-    format: Format | None = None
-    split: str = "train"
-    batch_size: int | None = None
-    augmentation: Augmentation | None = Augmentation()  # noqa: RUF009 (holds no state between calls)
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        labels: bool = True,
+        format: Format | None = None,
+        split: str = "train",
+        batch_size: int | None = None,
+        augmentation: Augmentation | None = Augmentation(),  # noqa: B008 (holds no state between calls)
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"data.sources: batch_size of {name} must be at least 1, got {batch_size}")
+        self.name = name
+        self.root = Path(root)
+        self.labels = labels
+        self.format = format
+        self.split = split
+        self.batch_size = batch_size
+        self.augmentation = augmentation
 
     def open(
         self, class_names: Sequence[str], image_class: ImageClass | None, reading: Mapping[str, Any]
@@ -63,7 +76,7 @@ class DataSource:
         """
         if not self.labels:
             return UnlabelledImages(self.root)
-        dataset = open_split(Path(self.root), self.split, self.format, class_names, **reading)
+        dataset = open_split(self.root, self.split, self.format, class_names, **reading)
         names = [category.name for category in dataset.categories]
         if names != list(class_names):
             raise InputError(
@@ -113,17 +126,15 @@ SourceDataset = Any  # a `DetectionDataset` or `UnlabelledImages`: what `Trainin
 
 
 def check_names(sources: Sequence[DataSource]) -> None:
-    """Refuse sources that a learner could not tell apart, and batches of nothing.
+    """Refuse sources that a learner could not tell apart.
 
     Raises:
-        InputError: a name is there twice, or a batch size is below 1.
+        InputError: a name is there twice.
     """
     names = [source.name for source in sources]
     for source in sources:
         if names.count(source.name) > 1:
             raise InputError(f"data.sources has {names.count(source.name)} sources named {source.name}: name each once")
-        if source.batch_size is not None and source.batch_size < 1:
-            raise InputError(f"data.sources: batch_size of {source.name} must be at least 1, got {source.batch_size}")
 
 
 def loader_with_sources(
