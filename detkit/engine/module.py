@@ -17,6 +17,7 @@ from detkit.engine.optimization import (
     Schedule,
     apply_lr_factors,
     check_lr_factors,
+    check_same_groups,
     grouped,
     learning_rate,
     scale_learning_rates,
@@ -106,13 +107,12 @@ class DetectionModule(LightningModule):
     def configure_optimizers(self) -> list[dict[str, Any]] | dict[str, Any]:
         """An optimizer for each phase of the learner, and its schedule per optimizer step."""
         check_lr_factors(self.lr_factors, named_parameters(self.model, self.learner))
-        parts = parameters_of_phases(self.phases, self.model, self.learner)
-        made = [self._configured(phase, part) for phase, part in zip(self.phases, parts, strict=True)]
+        made = [self._configured(phase, part) for phase, part in zip(self.phases, self._trained(), strict=True)]
         return made[0] if self.automatic_optimization else made
 
     def _configured(self, phase: Phase, named: Mapping[str, nn.Parameter]) -> dict[str, Any]:
         factory = phase.optimizer or self.optimizer_factory
-        optimizer = factory(grouped(named, self.decay_norm_and_bias, self.lr_factors))
+        optimizer = factory(self._groups(named))
         apply_lr_factors(optimizer)
         if self.lr_batch_size is not None:
             scale_learning_rates(optimizer, self._images_per_step() / self.lr_batch_size)
@@ -125,6 +125,12 @@ class DetectionModule(LightningModule):
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         scheduler = self.schedule.attach(optimizer, int(total_steps), steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _trained(self) -> list[dict[str, nn.Parameter]]:
+        return parameters_of_phases(self.phases, self.model, self.learner)
+
+    def _groups(self, named: Mapping[str, nn.Parameter]) -> list[dict]:
+        return grouped(named, self.decay_norm_and_bias, self.lr_factors)
 
     def _images_per_step(self) -> int:
         """Of all processes and accumulated batches together."""
@@ -200,8 +206,10 @@ class DetectionModule(LightningModule):
         return numbers
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with another learner."""
+        """Refuse to go on with another learner, or with other parts of the model that have rates of their own."""
         check_learner_weights(self.learner, checkpoint["state_dict"])
+        for named, saved in zip(self._trained(), checkpoint["optimizer_states"], strict=True):
+            check_same_groups(self._groups(named), saved["param_groups"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what describes the model; refuse to save what a non-finite loss has spoilt."""

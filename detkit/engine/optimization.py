@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -25,6 +25,7 @@ __all__ = [
     "WarmupPolynomial",
     "apply_lr_factors",
     "check_lr_factors",
+    "check_same_groups",
     "grouped",
     "learning_rate",
     "parameter_groups",
@@ -100,6 +101,24 @@ def check_lr_factors(lr_factors: Mapping[str, float], names: Collection[str]) ->
         outermost = list(dict.fromkeys(name.partition(".")[0] for name in names))
         hint = f"near to it: {', '.join(near)}" if near else f"there are: {', '.join(outermost)}"
         raise InputError(f"lr_factors names {prefix}, but no parameter's name begins so; {hint}.")
+
+
+def check_same_groups(groups: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to go on with other groups of parameters than those of a checkpoint, whose rates would stay.
+
+    Args:
+        groups: as `grouped` makes them now.
+        saved: as an optimizer's state has them.
+
+    Raises:
+        InputError: they differ in number, in size or in their factors.
+    """
+    now, before = ([(len(group["params"]), group.get("lr_factor", 1.0)) for group in some] for some in (groups, saved))
+    if now != before:
+        raise InputError(
+            "The run was begun with other groups of parameters: go on with the lr_factors, lr_layer_decay, "
+            "decay_norm_and_bias and frozen parts that it had, or begin a new one with --start_from."
+        )
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +57,14 @@ def test_training_images_do_not_pass_through_it(root):
     assert all(
         torch.equal(a, b) for a, b in zip(plain, [i for x, _ in data.train_dataloader() for i in x], strict=True)
     )
+
+
+def test_the_fog_of_the_docs(root):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
+    (block,) = [text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def fog" in text]
+    names = {"np": np}
+    exec(block, names)
+    assert len(evaluated(root, eval_transform=names["fog"])) == 5
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_resume import assert_same, in_step, stopped, terminate
+from torch import nn
 
 import detkit
 from detkit.engine.checkpoint import read_checkpoint
@@ -103,6 +104,20 @@ class TestTheTeacherOfTheDocs:
         parts = float(row["train/pseudo.cls"]) + float(row["train/pseudo.box"])
         assert float(row["train/pseudo"]) == pytest.approx(parts)
         assert float(row["train/loss"]) == pytest.approx(parts)
+
+
+def test_the_phases_of_the_docs():
+    names = {"nn": nn}
+    exec(block("python", "def phases"), names)
+    learner = names["Adversarial"](nn.Linear(1, 1), torch.optim.Adam)
+    learner.judge = learner.deceive = learner.losses
+    first, second = learner.phases(nn.Linear(1, 1))
+    assert (first.name, first.optimizer, second.name, second.optimizer) == (
+        "discriminator",
+        torch.optim.Adam,
+        "generator",
+        None,
+    )
 
 
 class TestTwoOptimizers:
@@ -206,6 +221,14 @@ class TestLearningRates:
         assert float(row["lr"]) == pytest.approx(0.05 * 2 / 4)  # of what has no factor
         (groups,) = (state["param_groups"] for state in read_checkpoint("runs/broken/last.ckpt")["optimizer_states"])
         assert [group["initial_lr"] / 0.025 for group in groups] == pytest.approx([1, 1, 0.01, 0.01, 0.1, 0.1])
+
+    @pytest.mark.parametrize(
+        "option", ["--lr_factors={trunk: 0.2}", "--lr_factors=null", "--decay_norm_and_bias=false"]
+    )
+    def test_a_run_goes_on_with_its_own(self, recipe, detkit_command, option):
+        run(detkit_command, "--config", recipe(lr_factors={"trunk": 0.1}, trainer={"max_epochs": 1}))
+        status, said = detkit_command("train", "--resume", "runs/tiny", option, "--trainer.max_epochs", "2")
+        assert (status, "with other groups of parameters" in said) == (2, True)
 
     def test_layers_by_their_depth(self, recipe, detkit_command):
         decay = {"decay": 0.5, "parts": ["trunk.0", "trunk.2", "norm"]}

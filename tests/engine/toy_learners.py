@@ -88,16 +88,26 @@ class TakesTurns(Learner):
     def judge(self, model, batch: TrainingBatch) -> dict[str, Tensor]:
         made = features(model, batch.images)
         assert not made.requires_grad, "the model has no turn"
-        noise = torch.randn_like(made)
+        noise = self.noise(made)
         return {
             "made": F.softplus(self.discriminator(made)).mean(),
             "noise": F.softplus(-self.discriminator(noise)).mean(),
         }
 
+    def noise(self, made: Tensor) -> Tensor:
+        return torch.randn_like(made)
+
     def deceive(self, model, batch: TrainingBatch) -> dict[str, Tensor]:
         assert not any(parameter.requires_grad for parameter in self.discriminator.parameters())
         adversarial = F.softplus(-self.discriminator(features(model, batch.images))).mean()
         return model(batch.images, batch.targets) | {"adversarial": adversarial}
+
+
+class TakesTurnsAlike(TakesTurns):
+    """Draws nothing, so that two processes learn what one learns."""
+
+    def noise(self, made: Tensor) -> Tensor:
+        return torch.linspace(-1, 1, made[0].numel()).view_as(made[0]).expand_as(made)
 
 
 class Forgetful(TakesTurns):
