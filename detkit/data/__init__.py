@@ -4,6 +4,7 @@ from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
 from detkit.data.datamodule import DataModule
 from detkit.data.dataset import DetectionDataset
+from detkit.data.eval_transform import EvalTransform, TransformedImages
 from detkit.data.formats import format_of, open_split
 from detkit.data.image_class import label_images
 from detkit.data.image_folder import ImageFolderDataset
@@ -11,6 +12,7 @@ from detkit.data.loading import Loader, TrainingDataset, collate, measure_loader
 from detkit.data.mixing import CopyPaste, Mixing, MixUp, Mosaic
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
+from detkit.data.sources import DataSource, UnlabelledImages
 from detkit.data.ssd_augmentation import Expand, MinIoUCrop
 from detkit.data.voc import VocDataset
 from detkit.data.yolo_txt import YoloDataset
@@ -20,7 +22,9 @@ __all__ = [
     "CocoDataset",
     "CopyPaste",
     "DataModule",
+    "DataSource",
     "DetectionDataset",
+    "EvalTransform",
     "EvaluationSampler",
     "Expand",
     "ImageFolderDataset",
@@ -32,6 +36,8 @@ __all__ = [
     "ShapesOptions",
     "TrainingBatchSampler",
     "TrainingDataset",
+    "TransformedImages",
+    "UnlabelledImages",
     "VocDataset",
     "YoloDataset",
     "collate",

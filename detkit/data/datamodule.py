@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning
 
@@ -11,12 +12,14 @@ from detkit.data.annotations import OnBad
 from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
 from detkit.data.dataset import DetectionDataset
+from detkit.data.eval_transform import EvalTransform, TransformedImages
 from detkit.data.formats import Format, open_split
 from detkit.data.image_class import ImageClass
 from detkit.data.loading import Loader, TrainingDataset
 from detkit.data.mixing import Mixing
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes, folder_name
+from detkit.data.sources import DataSource, SourceDataset, check_names, loader_with_sources
 from detkit.errors import InputError
 from detkit.structures import Category
 
@@ -61,6 +64,9 @@ class DataModule(lightning.LightningDataModule):
             unreadable images out of training and evaluation, with a warning each.
         on_bad_box: "error" stops at boxes without area or outside their image; "skip" leaves them out with a warning.
         seed: decides order and variation, together with the epoch.
+        sources: further images that a learner draws along with those of the training split at each step.
+        eval_transform: changes the pixels of evaluated images, such as a corruption; takes the image, uint8 RGB
+            ``(H, W, 3)``, and a generator that depends on `seed` and the image's index, and moves nothing.
 
     Attributes:
         skip_batches: how many batches the next `train_dataloader` leaves out of its first epoch: those that a run that
@@ -98,6 +104,8 @@ class DataModule(lightning.LightningDataModule):
         on_bad_image: OnBad = "error",
         on_bad_box: OnBad = "error",
         seed: int = 0,
+        sources: Sequence[DataSource] | None = None,
+        eval_transform: EvalTransform | None = None,
     ) -> None:
         super().__init__()
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
@@ -130,8 +138,12 @@ class DataModule(lightning.LightningDataModule):
         self.on_bad_image = on_bad_image
         self.on_bad_box = on_bad_box
         self.seed = seed
+        self.sources = list(sources or [])
+        check_names(self.sources)
+        self.eval_transform = eval_transform
         self.skip_batches = 0
         self._datasets: dict[Split, DetectionDataset] = {}
+        self._sources: list[tuple[DataSource, SourceDataset]] = []
 
     @property
     def categories(self) -> list[Category]:
@@ -177,6 +189,7 @@ class DataModule(lightning.LightningDataModule):
         """
         if stage == "fit":
             _check_same_categories(self.train_dataset, self.eval_dataset)
+            self.opened_sources()
         elif stage != "predict":
             self.dataset(self.eval_split)
 
@@ -186,13 +199,38 @@ class DataModule(lightning.LightningDataModule):
         sampler = TrainingBatchSampler(
             self.train_dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping, self.skip_batches
         )
+        if self.sources:
+            return loader_with_sources(dataset, sampler, self.opened_sources(), self.num_workers)
         return Loader(dataset, self.num_workers, batch_sampler=sampler)
 
     def val_dataloader(self) -> Loader:
-        """The evaluated split as it is, every image once over all processes."""
-        dataset = self.eval_dataset
+        """The evaluated split as it is but for `eval_transform`, every image once over all processes."""
+        dataset: DetectionDataset | TransformedImages = self.eval_dataset
+        if self.eval_transform is not None:
+            dataset = TransformedImages(self.eval_dataset, self.eval_transform, self.seed)
         sampler = EvaluationSampler(len(dataset))
         return Loader(dataset, self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
+
+    def opened_sources(self) -> list[tuple[DataSource, SourceDataset]]:
+        """The further sources with their images, read at the first call.
+
+        Raises:
+            InputError: one is missing or wrong.
+        """
+        if not self._sources:
+            names = [category.name for category in self.categories] if self.sources else []
+            opened = [source.open(names, self.image_class, self._reading()) for source in self.sources]
+            self._sources = list(zip(self.sources, opened, strict=True))
+        return self._sources
+
+    def _reading(self) -> dict[str, Any]:
+        """What is read of annotations, and how bad ones are taken."""
+        return {
+            "with_masks": self.with_masks,
+            "with_keypoints": self.with_keypoints,
+            "on_bad_image": self.on_bad_image,
+            "on_bad_box": self.on_bad_box,
+        }
 
     def _draws(self) -> bool:
         return self.root is None and not any(path for paths in self.given_paths.values() for path in paths)
@@ -202,12 +240,7 @@ class DataModule(lightning.LightningDataModule):
 
     def _open(self, split: Split) -> DetectionDataset:
         images, annotations = self.given_paths[split]
-        reading = {
-            "with_masks": self.with_masks,
-            "with_keypoints": self.with_keypoints,
-            "on_bad_image": self.on_bad_image,
-            "on_bad_box": self.on_bad_box,
-        }
+        reading = self._reading()
         if images and annotations:
             return CocoDataset(images, annotations, **reading)
         if self.root is None and not self._draws():

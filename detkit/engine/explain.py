@@ -30,6 +30,7 @@ PACKAGES = {
     "preprocess": "detkit.preprocess",
     "region_pool": "detkit.models",
     "proposals": "detkit.proposals",
+    "learner": "detkit.learners",
     "optimizer": "torch.optim",
     "schedule": "detkit.engine.optimization",
 }
