@@ -85,8 +85,9 @@ def save_model(
         model_config = model.recipe()
     bare = _without_pretrained(model_config)
     with torch.random.fork_rng():
-        own = {name.partition(".")[0] for _, name in _names(bare)}
-        check_describes(model, build_model(bare, sorted(own), path), type(model).__name__)
+        packages = {name.partition(".")[0] for _, name in _names(bare)}
+        own = sorted(package for package in packages if find_spec(package) is not None)
+        check_describes(model, build_model(bare, own, path), type(model).__name__)
     weights = {PREFIX + name: value for name, value in model.state_dict().items()}
     record = model_record(model_config, model.categories or [], config)
     write_checkpoint({"detkit": record, "state_dict": weights}, path)
