@@ -18,6 +18,7 @@ MISSING_NAMES: dict[str, str] = {
         [f"detkit.models.preprocess.{name}" for name in ("Objects", "scaled", "scaled_boxes", "shifted")],
         "moving is done by detkit.geometry.Placement alone",
     ),
+    "detkit.engine.training.SGD": "the optimizer's part of the config is declared in detkit.engine.learning",
 }
 
 # Parameters of exported classes and functions that are named otherwise now or derived: {"detkit.x.y.Name.old": "new"}.
