@@ -14,6 +14,10 @@ class ClassificationEvaluator(ImageCollector[Classification]):
     Detections will do as answers, each box standing for its class. Arguments as of `ImageCollector`.
     """
 
+    name = "classification"
+    reads = "labels"
+    headline = "top1"
+
     def evaluate(self) -> ImageEvaluation:
         """As `compute`: ``top1`` and ``top5``; with the numbers of each class and the confusion matrix."""
         truth = self.truth

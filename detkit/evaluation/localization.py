@@ -30,6 +30,10 @@ class LocalizationEvaluator(ImageCollector[Detections]):
         InputError: also where an image has no object.
     """
 
+    name = "localization"
+    reads = "boxes"
+    headline = "top1_localization"
+
     def __init__(
         self,
         annotations: str | Path | dict,
