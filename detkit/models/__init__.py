@@ -2,7 +2,7 @@
 
 from detkit.models.cascade_rcnn import CascadeRCNN
 from detkit.models.classifier import Classifier
-from detkit.models.detector import Detector
+from detkit.models.detector import Detector, VisionModel
 from detkit.models.fast_rcnn import FastRCNN
 from detkit.models.faster_rcnn import FasterRCNN
 from detkit.models.fcos import FCOS
@@ -60,6 +60,7 @@ __all__ = [
     "Square",
     "Stretch",
     "TwoStageDetector",
+    "VisionModel",
     "YOLOv1",
     "YOLOv2",
     "YOLOv3",

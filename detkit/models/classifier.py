@@ -10,12 +10,12 @@ from detkit.backbones import Backbone, classifier, zero_last_gamma
 from detkit.errors import InputError
 from detkit.heads import ClassificationHead
 from detkit.heads.classification import ClassificationOutput
-from detkit.models.detector import Detector
+from detkit.models.detector import VisionModel
 from detkit.models.preprocess import CenterCrop, ShortestEdge
 from detkit.structures import Classification, Target
 
 
-class Classifier(Detector):
+class Classifier(VisionModel):
     """The class of each image.
 
         images -> net by its name, with its own fully connected layers -> head -> classes and scores
@@ -40,7 +40,8 @@ class Classifier(Detector):
             have no place.
     """
 
-    task = "classification"
+    task = "detkit.tasks.Classification"
+    num_classes: int
 
     def __init__(
         self,

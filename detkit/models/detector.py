@@ -1,10 +1,10 @@
-"""What every detector is, whatever stands behind it."""
+"""What every model is, whatever it answers, and what every detector is, whatever stands behind it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 import torch
@@ -12,34 +12,42 @@ from torch import Tensor, nn
 
 from detkit.errors import InputError
 from detkit.images import read_image
-from detkit.structures import Category, Classification, Detections, Target
+from detkit.structures import Category, Target
+
+if TYPE_CHECKING:  # tasks stand above models
+    from detkit.tasks import Task
 
 ImageInput = str | Path | np.ndarray | Tensor
-Answer = Detections | Classification
-Task = Literal["detection", "classification", "localization"]
 
 
-class Detector(nn.Module):
-    """Images in; losses out where targets are given, detections where not.
+class Answer(Protocol):
+    """What a model says of one image: `Detections`, a `Classification`, or what a task of your own has."""
+
+    def to(self, device: torch.device | str, /) -> Self:
+        """The same with every tensor on `device`."""
+
+
+class VisionModel(nn.Module):
+    """Images in; losses out where targets are given, answers where not.
 
     A subclass gives `compute_losses` and `detect`. What a call returns depends on its arguments alone, never on
     ``training``, so that a validation loss is a call like any other.
 
     Args:
-        num_classes: classes without background.
+        num_classes: classes without background; None for a model that has none.
 
     Attributes:
         categories: the class of each label as its data set names it; None until known.
         learns_from: the fields of `Target` beside boxes and labels without which something is not learned.
-        task: what its answers are, and so how they are judged; of ``classification`` they are a `Classification` for
-            each image in place of `Detections`.
+        task: what its answers are, and so how they are evaluated, drawn and written: a `detkit.tasks.Task`, or the
+            import path of one. `detkit.tasks.task_of` gives the object.
     """
 
-    task: Task = "detection"
+    task: Task | str
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int | None = None) -> None:
         super().__init__()
-        if num_classes < 1:
+        if num_classes is not None and num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
         self.num_classes = num_classes
         self.categories: list[Category] | None = None
@@ -48,14 +56,14 @@ class Detector(nn.Module):
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
     ) -> dict[str, Tensor] | list[Answer]:
-        """Losses of `images` against `targets`, or without `targets` the detections in `images`.
+        """Losses of `images` against `targets`, or without `targets` the answers for `images`.
 
         Args:
             images: ``(3, H, W)`` each, RGB, uint8 or float in [0, 1], of any sizes.
             targets: ground truth of each image, in its pixels.
 
         Returns:
-            Named scalar losses, weighted, to be summed; or the detections of each image in its own pixels.
+            Named scalar losses, weighted, to be summed; or the answer for each image in its own pixels.
 
         Raises:
             InputError: an image or a target is not as it must be; the message says which and how.
@@ -71,12 +79,12 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def detect(self, images: Sequence[Tensor]) -> list[Answer]:
-        """The detections of each image, in its own pixels."""
+        """The answer for each image, in its own pixels."""
         raise NotImplementedError
 
     @torch.inference_mode()
     def predict(self, inputs: ImageInput | Sequence[ImageInput], batch_size: int = 8) -> Answer | list[Answer]:
-        """Detect in evaluation mode, on the device of the model, in batches.
+        """Answer in evaluation mode, on the device of the model, in batches.
 
         Args:
             inputs: an image or a sequence of images, each the path of a file, a ``(H, W, 3)`` uint8 RGB array, or a
@@ -84,7 +92,7 @@ class Detector(nn.Module):
             batch_size: images that pass through the network at once.
 
         Returns:
-            Detections on the CPU for one image, a list of them for a sequence.
+            An answer on the CPU for one image, a list of them for a sequence.
 
         Raises:
             InputError: a file cannot be read, or an array is no image.
@@ -103,6 +111,20 @@ class Detector(nn.Module):
         finally:
             for module in in_training:
                 module.training = True
+
+
+class Detector(VisionModel):
+    """A model whose answers are `Detections`.
+
+    Args:
+        num_classes: classes without background.
+    """
+
+    task = "detkit.tasks.Detection"
+    num_classes: int
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
 
 
 def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> bool:
@@ -138,7 +160,7 @@ def check_image(image: Tensor, name: str) -> None:
         raise InputError(f"{name} must be a (3, H, W) tensor, uint8 or float in [0, 1], got {got}")
 
 
-def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int) -> None:
+def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int | None) -> None:
     """Raise InputError unless there is one target per image that fits it.
 
     Its boxes must have positive size and labels that the model has, its masks the size of the image.
@@ -157,12 +179,15 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
     labels = torch.cat([target.labels for target in targets])
     # One comparison for the whole batch: the device is waited for once.
     good = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
-    good &= (labels >= 0) & (labels < num_classes)
+    good &= labels >= 0
+    if num_classes is not None:
+        good &= labels < num_classes
     if bool(good.all()):
         return
     row = int((~good).nonzero()[0, 0])
+    known = "0, 1 …" if num_classes is None else f"0..{num_classes - 1}"
     image = int(np.searchsorted(np.cumsum([len(target) for target in targets]), row, side="right"))
     raise InputError(
         f"targets[{image}], image id {targets[image].image_id}: box {boxes[row].tolist()} with label "
-        f"{int(labels[row])} is not x1 < x2, y1 < y2, finite, with a label in 0..{num_classes - 1}"
+        f"{int(labels[row])} is not x1 < x2, y1 < y2, finite, with a label in {known}"
     )

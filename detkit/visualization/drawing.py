@@ -65,31 +65,6 @@ def draw_detections(
     return _draw_labels(picture, corners, _texts(objects, categories, crowds), colours)
 
 
-def draw_answer(
-    image: np.ndarray | Tensor,
-    answer: Detections | Classification | Target,
-    categories: Sequence[Category],
-    score_threshold: float = 0.5,
-) -> np.ndarray:
-    """Draw whatever a model answers, or the truth, into a copy of an image: boxes, or the classes of the image.
-
-    Args:
-        image: as of `draw_detections`.
-        answer: in pixels of that image; a `Target` without objects shows the class of the image, if it has one.
-        categories: ``categories[k]`` names label ``k``.
-        score_threshold: detections below it are not drawn; classes always are.
-
-    Raises:
-        InputError: `image` is not a picture, or a label has no category.
-    """
-    if isinstance(answer, Target) and not len(answer) and answer.image_label is not None:
-        _check_labels([answer.image_label], categories)
-        return _write_lines(to_picture(image), [_first_name(categories[answer.image_label])], [answer.image_label])
-    if isinstance(answer, Classification):
-        return draw_classes(image, answer, categories)
-    return draw_detections(image, answer, categories, score_threshold)
-
-
 def draw_classes(image: np.ndarray | Tensor, classes: Classification, categories: Sequence[Category]) -> np.ndarray:
     """Write the classes of an image with their scores into a copy of it, best first, one below the other.
 
@@ -106,6 +81,21 @@ def draw_classes(image: np.ndarray | Tensor, classes: Classification, categories
     names = [_first_name(categories[label]) for label in labels]
     texts = [f"{name} {score:.2f}" for name, score in zip(names, classes.scores.tolist(), strict=True)]
     return _write_lines(to_picture(image), texts, labels)
+
+
+def draw_class(image: np.ndarray | Tensor, label: int, categories: Sequence[Category]) -> np.ndarray:
+    """Write the true class of an image into a copy of it.
+
+    Args:
+        image: as of `draw_detections`.
+        label: the class.
+        categories: as of `draw_classes`.
+
+    Raises:
+        InputError: `image` is not a picture, or the label has no category.
+    """
+    _check_labels([label], categories)
+    return _write_lines(to_picture(image), [_first_name(categories[label])], [label])
 
 
 def _first_name(category: Category) -> str:
