@@ -33,14 +33,15 @@ Kind = Literal["bbox", "segm", "keypoints", "classification", "localization"]
 
 # The names that stand for evaluators on the command line of `eval`, and stood for them in configs: each evaluator, and
 # the part of an answer that it reads.
+_COCO, _VOC = "detkit.evaluation.CocoEvaluator", "detkit.evaluation.VocEvaluator"
 _NAMED: dict[str, tuple[Entry, str]] = {
-    "bbox": ({"class_path": "CocoEvaluator", "init_args": {"iou_type": "bbox"}}, "boxes"),
-    "segm": ({"class_path": "CocoEvaluator", "init_args": {"iou_type": "segm"}}, "masks"),
-    "keypoints": ({"class_path": "CocoEvaluator", "init_args": {"iou_type": "keypoints"}}, "keypoints"),
-    "classification": ({"class_path": "ClassificationEvaluator"}, "labels"),
-    "localization": ({"class_path": "LocalizationEvaluator"}, "boxes"),
-    "voc2007": ({"class_path": "VocEvaluator", "init_args": {"protocol": "voc2007"}}, "boxes"),
-    "voc2010": ({"class_path": "VocEvaluator", "init_args": {"protocol": "voc2010"}}, "boxes"),
+    "bbox": ({"class_path": _COCO, "init_args": {"iou_type": "bbox"}}, "boxes"),
+    "segm": ({"class_path": _COCO, "init_args": {"iou_type": "segm"}}, "masks"),
+    "keypoints": ({"class_path": _COCO, "init_args": {"iou_type": "keypoints"}}, "keypoints"),
+    "classification": ({"class_path": "detkit.evaluation.ClassificationEvaluator"}, "labels"),
+    "localization": ({"class_path": "detkit.evaluation.LocalizationEvaluator"}, "boxes"),
+    "voc2007": ({"class_path": _VOC, "init_args": {"protocol": "voc2007"}}, "boxes"),
+    "voc2010": ({"class_path": _VOC, "init_args": {"protocol": "voc2010"}}, "boxes"),
 }
 
 

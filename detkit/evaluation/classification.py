@@ -21,7 +21,7 @@ class ClassificationEvaluator(ImageCollector[Classification]):
     def evaluate(self) -> ImageEvaluation:
         """As `compute`: ``top1`` and ``top5``; with the numbers of each class and the confusion matrix."""
         truth = self.truth
-        answers = answered_classes([self._kept.get(image_id) for image_id in truth.image_ids])
+        answers = answered_classes([self.kept.get(image_id) for image_id in truth.image_ids])
         right = answers == truth.labels[:, None]
         values = {"top1": right[:, 0], "top5": right.any(axis=1)}
         return ImageEvaluation("classification", truth.categories, truth.labels, answers, values)

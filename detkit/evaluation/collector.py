@@ -76,7 +76,7 @@ class DetectionCollector(Evaluator):
 
     def state(self) -> dict[Any, dict[str, Any]]:
         """The detections so far by image id, in plain arrays that can be pickled and sent to another process."""
-        return {image_id: vars(found).copy() for image_id, found in self._kept.items()}
+        return {image_id: vars(found).copy() for image_id, found in self.kept.items()}
 
     def merge(self, states: Iterable[dict[Any, dict[str, Any]]]) -> None:
         """Add what other evaluators of the same annotations collected, each image counted once."""
@@ -95,7 +95,7 @@ class DetectionCollector(Evaluator):
         if self._read is not None:
             return self._read
         numbers = self.ground_truth.image_numbers
-        ordered = sorted((numbers[image_id], found) for image_id, found in self._kept.items())
+        ordered = sorted((numbers[image_id], found) for image_id, found in self.kept.items())
         several = [found for _, found in ordered]
         counts = [len(found.labels) for found in several]
         boxes = np.concatenate([np.zeros((0, 4)), *(found.boxes for found in several)])  # of float64

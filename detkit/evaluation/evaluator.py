@@ -97,6 +97,7 @@ class Evaluator(ABC):
         higher_is_better: whether a greater headline is a better one.
         extras: what of `ReportOptions` the report can hold beside the numbers of each class, and
             ``save_detections`` where there are `results`.
+        kept: what `keep` gave, by image id.
         evaluation: the outcome of the last `compute`; None before.
     """
 
@@ -110,7 +111,7 @@ class Evaluator(ABC):
     def __init__(self, annotations: str | Path | dict, categories: Sequence[Category] | None = None) -> None:
         self.categories = list(categories or [])
         self.evaluation: Any = None
-        self._kept: dict[Any, Any] = {}
+        self.kept: dict[Any, Any] = {}
 
     @abstractmethod
     def keep(self, target: Target, answer: Any) -> Any:
@@ -129,7 +130,7 @@ class Evaluator(ABC):
 
     def reset(self) -> None:
         """Forget all answers; the truth stays."""
-        self._kept = {}
+        self.kept = {}
         self.evaluation = None
 
     def update(self, targets: Sequence[Target] | Sequence[Any] | Tensor, answers: Sequence[Any]) -> None:
@@ -147,18 +148,18 @@ class Evaluator(ABC):
         for target, answer in zip(_with_ids(targets), answers, strict=True):
             image_id = plain_id(target.image_id)
             self.check_image(image_id, self._answers)
-            self._kept[image_id] = self.keep(target, answer)
+            self.kept[image_id] = self.keep(target, answer)
 
     def state(self) -> dict[Any, Any]:
         """What is kept so far, by image id, to be sent to another process."""
-        return dict(self._kept)
+        return dict(self.kept)
 
     def merge(self, states: Iterable[dict[Any, Any]]) -> None:
         """Add the `state` of other evaluators of the same annotations, each image counted once."""
         for state in states:
             for image_id, kept in state.items():
                 self.check_image(image_id, "merged state")
-                self._kept[image_id] = kept
+                self.kept[image_id] = kept
 
     def compute(self) -> dict[str, float]:
         """The numbers by name, `headline` among them; `evaluation` then holds the whole outcome."""

@@ -57,7 +57,7 @@ class LocalizationEvaluator(ImageCollector[Detections]):
         classification.
         """
         truth = self.truth
-        kept = [self._kept.get(image_id) for image_id in truth.image_ids]
+        kept = [self.kept.get(image_id) for image_id in truth.image_ids]
         answers = answered_classes([None if one is None else one[0] for one in kept])
         found = np.zeros((len(kept), TOP), dtype=bool)
         for row, one in zip(found, kept, strict=True):

@@ -91,7 +91,7 @@ class ProposalRecall(Evaluator):
 
     def _found(self) -> Found:
         """The proposals as detections of the only class, whose scores tell their order."""
-        proposals = {self.ground_truth.image_numbers[image_id]: boxes for image_id, boxes in self._kept.items()}
+        proposals = {self.ground_truth.image_numbers[image_id]: boxes for image_id, boxes in self.kept.items()}
         numbers = sorted(proposals)
         counts = [len(proposals[number]) for number in numbers]
         boxes = np.concatenate([np.zeros((0, 4)), *(proposals[number] for number in numbers)])
