@@ -20,7 +20,6 @@ from detkit.engine.module import DetectionModule
 from detkit.engine.progress import progress_bar, quiet_lightning
 from detkit.engine.tasks import (
     OLD_KEYS,
-    Entry,
     EvaluatorFactory,
     add_evaluators,
     check_named,
@@ -29,6 +28,7 @@ from detkit.engine.tasks import (
     make_evaluators,
     parsed_evaluators,
     task_entries,
+    with_arguments,
 )
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, ReportOptions
@@ -154,7 +154,8 @@ def _evaluate_file(config: Namespace) -> dict[str, Evaluator]:
     if config.annotations is None:
         raise InputError("--detections needs --annotations, the ground truth to compare them with.")
     evaluators: dict[str, Evaluator] = {}
-    for factory in _given(config) or _ready(entries_named(["bbox"]), config):
+    names = _names(config)[1] or ["bbox"]
+    for factory in _ready(config.evaluators or parsed_evaluators(entries_named(names)), config):
         evaluator = factory(config.annotations)
         evaluators[evaluator.name] = evaluator
         evaluator.read(config.detections)
@@ -170,7 +171,7 @@ def _evaluate_checkpoint(
     quiet_lightning()
     path = checkpoint_path(config.checkpoint)
     model = load(path, trust=config.trust)
-    chosen = _given(config, model) or _ready(_recorded(recipe, config, path) or task_entries(model), config)
+    chosen = _ready(_chosen(model, config, recipe, path), config)
     data = build(parser, config).data
     data.eval_split = config.split
     data.class_names = data.class_names or [category.name for category in model.categories]
@@ -183,35 +184,34 @@ def _evaluate_checkpoint(
     return evaluators if trainer.is_global_zero else None
 
 
-def _given(config: Namespace, model: VisionModel | None = None) -> list[EvaluatorFactory] | None:
-    """The evaluators that the command line names, in full or by the options that stand for them."""
+def _names(config: Namespace) -> tuple[str, list[str]]:
+    """The option that names evaluators in short, and the names; none where there is no such option."""
+    if config.protocol in (None, "coco"):
+        return "--iou_type", config.iou_type or ([] if config.protocol is None else ["bbox"])
+    return "--protocol", [config.protocol]
+
+
+def _chosen(model: VisionModel, config: Namespace, recipe: Mapping[str, Any], path: Path) -> list[Namespace]:
+    """The evaluators of the command line, in full or in short, else those of the recipe, else those of the task."""
+    option, names = _names(config)
     if config.evaluators is not None:
-        return _with_options(config.evaluators, config)
-    if config.protocol not in (None, "coco"):
-        option, names = "--protocol", [config.protocol]
-    elif config.iou_type is not None or config.protocol is not None:
-        option, names = "--iou_type", config.iou_type or ["bbox"]
-    else:
-        return None
-    if model is not None:
+        return config.evaluators
+    if names:
         check_named(option, names, model)
-    return _ready(entries_named(names), config)
+        return parsed_evaluators(entries_named(names))
+    return _recorded(recipe, config, path) or parsed_evaluators(task_entries(model))
 
 
-def _recorded(recipe: Mapping[str, Any], config: Namespace, path: Path) -> list[Entry] | None:
+def _recorded(recipe: Mapping[str, Any], config: Namespace, path: Path) -> list[Namespace] | None:
     """The evaluators of the checkpoint's recipe, if it names any; nothing is imported that is not trusted."""
     names, sigmas = (recipe.get(name) for name in OLD_KEYS)
-    entries = recipe.get("evaluators") or (entries_named(names, sigmas) if names else None)
+    entries = recipe.get("evaluators") or entries_named(names or [])
     check_trusted(entries, config.trust, path)
-    return entries
+    return with_arguments(parsed_evaluators(entries), keypoint_sigmas=sigmas) if entries else None
 
 
-def _ready(entries: Sequence[Entry], config: Namespace) -> list[EvaluatorFactory]:
-    return _with_options(parsed_evaluators(entries), config)
-
-
-def _with_options(parsed: Sequence[Namespace], config: Namespace) -> list[EvaluatorFactory]:
-    return factories(parsed, backend=config.backend, keypoint_sigmas=config.keypoint_sigmas)
+def _ready(parsed: Sequence[Namespace], config: Namespace) -> list[EvaluatorFactory]:
+    return factories(with_arguments(parsed, backend=config.backend, keypoint_sigmas=config.keypoint_sigmas))
 
 
 def _check_extras(config: Namespace, evaluators: Mapping[str, Evaluator], model: VisionModel | None = None) -> None:

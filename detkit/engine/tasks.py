@@ -55,13 +55,9 @@ def add_evaluators(parser: ArgumentParser, default: str) -> None:
     )
 
 
-def entries_named(names: Sequence[str], keypoint_sigmas: Sequence[float] | None = None) -> list[Entry]:
+def entries_named(names: Sequence[str]) -> list[Entry]:
     """The evaluators that old configs and options of `eval` call ``bbox``, ``segm``, ``voc2007`` …"""
-    entries = [copy.deepcopy(dict(_NAMED[name][0])) for name in names]
-    for name, entry in zip(names, entries, strict=True):
-        if name == "keypoints" and keypoint_sigmas is not None:
-            entry["init_args"]["keypoint_sigmas"] = list(keypoint_sigmas)
-    return entries
+    return [_NAMED[name][0] for name in names]
 
 
 def check_named(option: str, names: Sequence[str], model: VisionModel) -> None:
@@ -90,19 +86,19 @@ def parsed_evaluators(entries: Sequence[Entry]) -> list[Namespace]:
         raise InputError(explain(error, parser, [])) from error
 
 
-def factories(parsed: Sequence[Namespace], **options: Any) -> list[EvaluatorFactory]:
-    """Parsed evaluators, ready to be called with the truth and with ``categories``.
-
-    Args:
-        parsed: see `parsed_evaluators`.
-        options: arguments such as ``backend`` that each evaluator gets which has them; None leaves it as it is.
-    """
+def with_arguments(parsed: Sequence[Namespace], **arguments: Any) -> list[Namespace]:
+    """Parsed evaluators, with arguments such as ``backend`` for each that has them; None leaves them as they are."""
     parsed = copy.deepcopy(list(parsed))
-    for entry in parsed:
-        for name, value in options.items():
-            if value is not None and name in entry.init_args:
-                entry.init_args[name] = value
-    return build(_evaluator_parser(), Namespace(evaluators=parsed)).evaluators
+    for evaluator in parsed:
+        for name, value in arguments.items():
+            if value is not None and name in evaluator.init_args:
+                evaluator.init_args[name] = value
+    return parsed
+
+
+def factories(parsed: Sequence[Namespace]) -> list[EvaluatorFactory]:
+    """Parsed evaluators, ready to be called with the truth and with ``categories``."""
+    return build(_evaluator_parser(), Namespace(evaluators=list(parsed))).evaluators
 
 
 def task_entries(model: VisionModel) -> list[Entry]:
@@ -111,27 +107,34 @@ def task_entries(model: VisionModel) -> list[Entry]:
 
 
 def read_old_keys(config: Namespace, built: Namespace) -> None:
-    """Turn ``evaluate`` and ``keypoint_sigmas`` of configs from before into ``evaluators``, where these are not given.
+    """Turn ``evaluate`` and ``keypoint_sigmas`` of configs from before into ``evaluators``.
 
     Args:
-        config: the parsed config.
+        config: the parsed config; where it has ``evaluators`` too, ``evaluate`` is left out.
         built: what was built of it.
 
     Raises:
         InputError: the model cannot be evaluated as they say.
     """
     names, sigmas = (config.get(name) for name in OLD_KEYS)
-    if names is None or config.evaluators is not None:
-        if (names, sigmas) != (None, None):
-            logger.warning(
-                "evaluate and keypoint_sigmas are deprecated and not read here: evaluators takes their place"
-            )
+    if names is None and sigmas is None:
         return
-    check_named("evaluate", names, built.model)
-    entries = entries_named(names, sigmas)
-    logger.warning("evaluate and keypoint_sigmas are deprecated: write evaluators: %s", json.dumps(entries))
-    config.evaluators = parsed_evaluators(entries)
+    if names is not None and config.evaluators is None:
+        check_named("evaluate", names, built.model)
+        config.evaluators = parsed_evaluators(entries_named(names))
+    elif config.evaluators is None:
+        logger.warning("keypoint_sigmas is deprecated: it is an argument of CocoEvaluator, under evaluators")
+        return
+    config.evaluators = with_arguments(config.evaluators, keypoint_sigmas=sigmas)
     built.evaluators = factories(config.evaluators)
+    instead = [_as_written(evaluator) for evaluator in config.evaluators]
+    logger.warning("evaluate and keypoint_sigmas are deprecated: write evaluators: %s", json.dumps(instead))
+
+
+def _as_written(evaluator: Namespace) -> dict[str, Any]:
+    """A parsed evaluator without the arguments that nobody gave."""
+    arguments = {name: value for name, value in evaluator.init_args.as_dict().items() if value is not None}
+    return {"class_path": evaluator.class_path.rpartition(".")[2], "init_args": arguments}
 
 
 def make_evaluators(

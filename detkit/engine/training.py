@@ -131,6 +131,8 @@ def train_command(argv: Sequence[str]) -> None:
     parser = command_parser("train", "--config CONFIG [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
     config = parse(parser, with_resumed_config(argv))
+    if any(argument.split("=", 1)[0] == "--evaluate" for argument in argv):
+        config.evaluators = None  # an old option still counts for more than a config
     train(parser, config)
 
 

@@ -100,11 +100,18 @@ class TestOldKeys:
         assert evaluator["class_path"] == "detkit.evaluation.CocoEvaluator"
         assert list(evaluated()) == ["bbox"]
 
-    def test_give_way_to_evaluators(self, trained, caplog):
-        with caplog.at_level(logging.WARNING):
-            run = trained(evaluate=["bbox"], evaluators=[VOC])
-        assert "evaluators takes their place" in caplog.text
-        assert "val/AP" not in header(run)
+    def test_give_way_to_evaluators_unless_they_stand_on_the_command_line(self, trained, recipe, detkit_command):
+        assert "val/AP" not in header(trained(evaluate=["bbox"], evaluators=[VOC]))
+        argv = ("--evaluate=[bbox]", "--trainer.max_epochs=1", "--overwrite")
+        status, said = detkit_command("train", "--config", recipe(evaluators=[VOC]), *argv)
+        assert status == 0, said
+        assert "val/AP" in header(Path("runs/tiny"))
+
+    def test_give_sigmas_to_the_evaluators_that_take_them(self, trained):
+        run = trained(evaluators=[VOC, "CocoEvaluator"], keypoint_sigmas=[0.1, 0.2])
+        voc, coco = yaml.safe_load((run / "config.yaml").read_text())["evaluators"]
+        assert "keypoint_sigmas" not in voc["init_args"]
+        assert coco["init_args"]["keypoint_sigmas"] == [0.1, 0.2]
 
     def test_of_an_old_checkpoint_are_what_eval_computes(self, trained, evaluated):
         path = trained() / "best.ckpt"
