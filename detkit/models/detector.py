@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class VisionModel(nn.Module):
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Target] | None = None
-    ) -> dict[str, Tensor] | list[Answer]:
+    ) -> dict[str, Tensor] | Sequence[Answer]:
         """Losses of `images` against `targets`, or without `targets` the answers for `images`.
 
         Args:
@@ -78,12 +78,12 @@ class VisionModel(nn.Module):
         """Named scalar losses; the same names at every step."""
         raise NotImplementedError
 
-    def detect(self, images: Sequence[Tensor]) -> list[Answer]:
+    def detect(self, images: Sequence[Tensor]) -> Sequence[Answer]:
         """The answer for each image, in its own pixels."""
         raise NotImplementedError
 
     @torch.inference_mode()
-    def predict(self, inputs: ImageInput | Sequence[ImageInput], batch_size: int = 8) -> Answer | list[Answer]:
+    def predict(self, inputs: ImageInput | Sequence[ImageInput], batch_size: int = 8) -> Any:
         """Answer in evaluation mode, on the device of the model, in batches.
 
         Args:
