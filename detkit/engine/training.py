@@ -302,9 +302,17 @@ def _start_from(model: VisionModel, checkpoint: str) -> None:
 def _record(parser: ArgumentParser, config: Namespace, built: Namespace) -> dict[str, Any]:
     resolved = json.loads(_dump(parser, config, "json"))
     model = resolved["model"]
-    if "num_classes" in inspect.signature(type(built.model)).parameters:
+    if _takes_num_classes(built.model):
         model.setdefault("init_args", {})["num_classes"] = built.data.num_classes
     return model_record(model, built.data.categories, resolved)
+
+
+def _takes_num_classes(model: VisionModel) -> bool:
+    """Whether the number of classes is an argument of the model, by its name or within ``**kwargs``."""
+    parameters = inspect.signature(type(model)).parameters.values()
+    return model.num_classes is not None and any(
+        one.name == "num_classes" or one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters
+    )
 
 
 def _dump(parser: ArgumentParser, config: Namespace, style: str) -> str:

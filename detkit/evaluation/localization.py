@@ -76,7 +76,7 @@ class LocalizationEvaluator(ImageCollector[Detections]):
 
     def _judged(self, number: int, classes: np.ndarray, answer: Detections) -> tuple[np.ndarray, np.ndarray]:
         """The classes, and whether the box of each is on an object of the image's class."""
-        if not isinstance(answer, Detections):
+        if getattr(answer, "boxes", None) is None:
             image_id = self.truth.image_ids[number]
             raise InputError(
                 f"the answer for image {image_id!r} has no boxes to localize with: evaluate classification"

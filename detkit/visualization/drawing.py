@@ -61,7 +61,7 @@ def draw_detections(
         _draw_box(picture, box, colour, thickness, dashed=crowd)
     if objects.keypoints is not None:
         for points, colour in zip(objects.keypoints.numpy(), colours, strict=True):
-            _draw_keypoints(picture, points, colour, thickness, visibilities=isinstance(objects, Target))
+            _draw_keypoints(picture, points, colour, thickness, visibilities=_scores(objects) is None)
     return _draw_labels(picture, corners, _texts(objects, categories, crowds), colours)
 
 
@@ -131,11 +131,17 @@ def class_colour(label: int) -> Colour:
 
 def _in_drawing_order(objects: Detections | Target, score_threshold: float) -> Detections | Target:
     """What is drawn, the most important last: detections by score, ground truth by decreasing size."""
-    if isinstance(objects, Detections):
-        objects = objects[objects.scores >= score_threshold]
-        return objects[objects.scores.argsort()]
+    scores = _scores(objects)
+    if scores is not None:
+        drawn = (scores >= score_threshold).nonzero()[:, 0]
+        return objects[drawn[scores[drawn].argsort()]]
     sizes = (objects.boxes[:, 2:] - objects.boxes[:, :2]).prod(dim=1)
     return objects[sizes.argsort(descending=True)]
+
+
+def _scores(objects: Detections | Target) -> Tensor | None:
+    """What tells detections from ground truth."""
+    return getattr(objects, "scores", None)
 
 
 def _crowds(objects: Detections | Target) -> list[bool]:
@@ -145,8 +151,9 @@ def _crowds(objects: Detections | Target) -> list[bool]:
 
 def _texts(objects: Detections | Target, categories: Sequence[Category], crowds: list[bool]) -> list[str]:
     names = [categories[label].name for label in objects.labels.tolist()]
-    if isinstance(objects, Detections):
-        return [f"{name} {score:.2f}" for name, score in zip(names, objects.scores.tolist(), strict=True)]
+    scores = _scores(objects)
+    if scores is not None:
+        return [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
     return [f"{name} (crowd)" if crowd else name for name, crowd in zip(names, crowds, strict=True)]
 
 

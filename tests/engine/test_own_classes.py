@@ -134,3 +134,13 @@ class TestTask:
         status, said = detkit_command("train", "--config", "counter.yaml", *small, "--trainer.accelerator=cpu")
         assert status == 0, said
         assert logged(Path("runs/counter"), "val/count/error")
+
+    def test_is_not_what_visualize_explains(self, recipe, detkit_command, shapes_root):
+        status, said = detkit_command(
+            "train", "--config", recipe("counter", model={"class_path": TASK}), "--trainer.max_epochs=1"
+        )
+        assert status == 0, said
+        image = min((shapes_root / "images" / "val").iterdir())
+        status, said = detkit_command("visualize", "--checkpoint", "runs/counter", *TRUST, image)
+        assert status == 2
+        assert "What the Counter says cannot be visualized" in said
