@@ -27,6 +27,7 @@ from detkit.data import ShapesOptions, draw_shapes
 from detkit.evaluation import ProposalRecall
 from detkit.images import read_image
 from detkit.proposals import SelectiveSearch
+from detkit.structures import Target
 
 COUNT = 2000
 TIMED_SIZE = (375, 500)  # (height, width)
@@ -81,7 +82,7 @@ def _measure(name: str, search: Search, roots: list[Path], images: int) -> dict[
         for record in track(_records(path, images), f"{name}, {root.name}"):
             pixels = read_image(_file(root, record["file_name"]))
             boxes = search(pixels)
-            recall.update([record["id"]], [boxes])
+            recall.update([Target.empty(image_id=record["id"])], [boxes])
             found.append(len(boxes))
             if len(seconds) < 7:  # photographs, as they come first
                 seconds.append(_time(search, cv2.resize(pixels, TIMED_SIZE[::-1])))

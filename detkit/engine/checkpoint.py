@@ -27,14 +27,14 @@ from detkit.engine.building import build
 from detkit.engine.explain import explain
 from detkit.engine.model_settings import check_describes
 from detkit.errors import InputError
-from detkit.models import Detector
+from detkit.models import VisionModel
 from detkit.structures import UNUSED_LABEL, Category
 
 PREFIX = "model."  # the detector's place in the training module
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
-def load(checkpoint: str | Path, device: torch.device | str | None = None, trust: Sequence[str] = ()) -> Detector:
+def load(checkpoint: str | Path, device: torch.device | str | None = None, trust: Sequence[str] = ()) -> VisionModel:
     """Rebuild the detector of a checkpoint, ready to predict: eval mode, its categories set, averaged weights if any.
 
     The file is read without running code from it, and only detkit's own classes and torch's layers are built.
@@ -60,7 +60,7 @@ def load(checkpoint: str | Path, device: torch.device | str | None = None, trust
 
 
 def save_model(
-    model: Detector,
+    model: VisionModel,
     model_config: Mapping[str, Any] | None,
     path: str | Path,
     config: Mapping[str, Any] | None = None,
@@ -191,7 +191,7 @@ def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
             os.unlink(temporary)
 
 
-def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str | Path) -> Detector:
+def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str | Path) -> VisionModel:
     """Build the detector that `model_config` describes, its weights as initialised.
 
     Raises:
@@ -199,12 +199,12 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    _check_trusted(model_config, trust, path)
+    check_trusted(model_config, trust, path)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Detector, "model", required=True)
+    parser.add_subclass_arguments(VisionModel, "model", required=True)
     try:
         config = parser.parse_object({"model": copy.deepcopy(dict(model_config))})
-        _check_trusted(config.as_dict()["model"], trust, path)
+        check_trusted(config.as_dict()["model"], trust, path)
         return build(parser, config).model
     except ArgumentError as error:
         reason = explain(error, parser, ["--config", str(path)])
@@ -216,7 +216,7 @@ def inference_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return _of_model(content.get("ema") or content["state_dict"])
 
 
-def check_weights(model: Detector, weights: Mapping[str, Tensor], path: str | Path) -> None:
+def check_weights(model: VisionModel, weights: Mapping[str, Tensor], path: str | Path) -> None:
     """Refuse weights that do not fit the model.
 
     Raises:
@@ -252,7 +252,7 @@ def _without_pretrained(config: Any) -> Any:
     return config
 
 
-def _check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
+def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
     """Refuse any name in `config` that leads to code outside of detkit and `trust`, before anything is imported."""
     packages = ("detkit", *trust)
     for key, name in _names(config):

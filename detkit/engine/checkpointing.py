@@ -36,13 +36,21 @@ class RunCheckpoints(Checkpoint):
     Args:
         folder: the run's folder.
         every_n_steps: write ``last.ckpt`` also each time that so many optimizer steps are done.
-        monitor: the number whose maximum is the best.
+        monitor: the number that decides which validation is the best.
+        higher_is_better: whether its maximum is the best, or its minimum.
     """
 
-    def __init__(self, folder: str | Path, every_n_steps: int | None = None, monitor: str = "val/AP") -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        every_n_steps: int | None = None,
+        monitor: str = "val/AP",
+        higher_is_better: bool = True,
+    ) -> None:
         self.folder = Path(folder)
         self.every_n_steps = every_n_steps
         self.monitor = monitor
+        self.sign = 1 if higher_is_better else -1
         self.best: float | None = None
         self.signals = SignalListener()
         self.stopping = False
@@ -116,7 +124,7 @@ class RunCheckpoints(Checkpoint):
         value = trainer.callback_metrics.get(self.monitor)
         if trainer.sanity_checking or trainer.state.fn != "fit" or value is None:
             return
-        if self.best is None or float(value) > self.best:
+        if self.best is None or self.sign * float(value) > self.sign * self.best:
             self.best = float(value)
             self._save(trainer, "best.ckpt")
 

@@ -1,4 +1,4 @@
-"""``detkit eval``: COCO's, VOC's or ILSVRC's numbers of a checkpoint, or of a file of detections."""
+"""``detkit eval``: COCO's, VOC's, ILSVRC's or your own numbers of a checkpoint, or of a file of detections."""
 
 from __future__ import annotations
 
@@ -14,56 +14,44 @@ from torch.optim import SGD
 
 from detkit.data import DataModule
 from detkit.engine.building import build
-from detkit.engine.checkpoint import check_categories, checkpoint_path, load, read_checkpoint
+from detkit.engine.checkpoint import check_categories, check_trusted, checkpoint_path, load, read_checkpoint
 from detkit.engine.command import check_precision, command_parser, parse, write_json
 from detkit.engine.module import DetectionModule
 from detkit.engine.progress import progress_bar, quiet_lightning
-from detkit.errors import InputError
-from detkit.evaluation import (
-    ClassificationEvaluator,
-    CocoEvaluation,
-    CocoEvaluator,
-    ImageEvaluation,
-    LocalizationEvaluator,
-    VocEvaluation,
-    VocEvaluator,
-    analyse_errors,
-    bootstrap,
-    confusion_table,
-    image_class_table,
-    image_table,
-    write_confusion,
+from detkit.engine.tasks import (
+    OLD_KEYS,
+    EvaluatorFactory,
+    add_evaluators,
+    check_named,
+    entries_named,
+    factories,
+    make_evaluators,
+    parsed_evaluators,
+    task_entries,
+    with_arguments,
 )
-from detkit.evaluation.annotations_file import read_ground_truth
-from detkit.evaluation.detections_file import evaluate_detections_file, read_detections
+from detkit.errors import InputError
+from detkit.evaluation import Evaluator, ReportOptions
 from detkit.evaluation.evaluation import Backend
 from detkit.evaluation.ground_truth import IouType
-from detkit.evaluation.report import (
-    coco_table,
-    error_table,
-    interval_table,
-    per_class_table,
-    plot_precision_recall,
-    voc_table,
-    write_metrics,
-)
-from detkit.evaluation.voc import VocProtocol, evaluate_voc
-from detkit.models import Detector
+from detkit.evaluation.report import write_numbers
+from detkit.evaluation.voc import VocProtocol
+from detkit.models import VisionModel
+from detkit.tasks import Detection, task_of
 
-DESCRIPTION = """Compute COCO's numbers, or PASCAL VOC's; of a classifier or localizer ILSVRC's.
+DESCRIPTION = """Compute the numbers of a checkpoint: COCO's, PASCAL VOC's, ILSVRC's, or those of your own evaluators.
 
-Of a checkpoint, on the data that it was trained with or on another folder with the same classes; or, without a model,
-of a file of detections in COCO's results format.
+Of a checkpoint, on the data that it was trained with or on another folder with the same classes, by the evaluators that
+its training was validated with; or, without a model, of a file of detections in COCO's results format.
 
 examples:
   tools/eval.py --checkpoint runs/shapes/best.ckpt --out metrics.json
   tools/eval.py --checkpoint runs/shapes/best.ckpt --data.root my/folder --split test --per_class
   tools/eval.py --annotations ground_truth.json --detections detections.json --iou_type segm
   tools/eval.py --checkpoint runs/voc/best.ckpt --data.root VOCdevkit/VOC2007 --split test --protocol voc2007
+  tools/eval.py --checkpoint runs/shapes/best.ckpt --evaluators '[CocoEvaluator, my_package.MyEvaluator]'
   tools/eval.py --checkpoint runs/shapes/best.ckpt --bootstrap 1000 --errors --curves curves.png
   tools/eval.py --checkpoint runs/imagenet/best.ckpt --data.root imagenet --confusion confusion.csv"""
-
-Evaluation = CocoEvaluation | VocEvaluation | ImageEvaluation
 
 EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "annotations")]
 
@@ -72,48 +60,29 @@ def evaluate_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, evaluate, and print the tables."""
     parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
-    default_to_training_data(parser, argv)
+    recipe = default_to_training_data(parser, argv)
     config = parse(parser, argv)
-    _check_protocol(config)
-    if config.errors and config.iou_type == ["keypoints"]:
-        raise InputError("--errors is of boxes and masks; choose --iou_type bbox or segm.")
+    _check_options(config)
     if (config.checkpoint is None) == (config.detections is None):
         raise InputError("Give either --checkpoint, or --annotations and --detections; see --help.")
-    evaluations = _evaluate_file(config) if config.checkpoint is None else _evaluate_checkpoint(parser, config)
-    if evaluations is not None:
-        _report(evaluations, config)
+    evaluators = _evaluate_file(config) if config.checkpoint is None else _evaluate_checkpoint(parser, config, recipe)
+    if evaluators is not None:
+        _report(evaluators, config)
 
 
-def _check_protocol(config: Namespace) -> None:
-    """VOC judges boxes, and what else is computed is of COCO's evaluation."""
-    if config.protocol == "coco":
-        return
-    for option in _coco_options(config):
-        raise InputError(f"{option} is of COCO's evaluation: leave it out, or --protocol {config.protocol}.")
-
-
-def _check_task(config: Namespace, model: Detector) -> None:
-    """Whole images are judged in one way, and only they can be confused."""
-    if model.task == "detection":
-        if config.confusion:
-            raise InputError(f"--confusion is of whole images, but the {type(model).__name__} detects: leave it out.")
-        return
-    given = {"--protocol": config.protocol != "coco", "--save_detections": config.save_detections}
-    for option in [*_coco_options(config), *(option for option, is_given in given.items() if is_given)]:
-        raise InputError(
-            f"{option} is of detectors: leave it out, the {type(model).__name__} answers for whole images."
-        )
-
-
-def _coco_options(config: Namespace) -> list[str]:
-    """The options that are given and belong to COCO's evaluation alone."""
-    given = {
-        "--iou_type": config.iou_type != ["bbox"],
-        "--bootstrap": config.bootstrap,
-        "--errors": config.errors,
-        "--curves": config.curves,
-    }
-    return [option for option, is_given in given.items() if is_given]
+def _check_options(config: Namespace) -> None:
+    """Refuse options that contradict each other, before anything is read."""
+    voc = None if config.protocol in (None, "coco") else config.protocol
+    coco = {"--iou_type": config.iou_type not in (None, ["bbox"])}
+    coco |= {f"--{name}": bool(getattr(config, name)) for name in ("bootstrap", "errors", "curves")}
+    for option, is_given in coco.items():
+        if voc and is_given:
+            raise InputError(f"{option} is of COCO's evaluation: leave it out, or --protocol {voc}.")
+    if config.errors and config.iou_type == ["keypoints"]:
+        raise InputError("--errors is of boxes and masks; choose --iou_type bbox or segm.")
+    for option in ("protocol", "iou_type"):
+        if config.evaluators is not None and getattr(config, option) is not None:
+            raise InputError(f"--evaluators and --{option} both say how to evaluate: leave out one.")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -122,14 +91,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--annotations", type=str | None, help="without a checkpoint: the ground truth")
     parser.add_argument("--detections", type=str | None, help="without a checkpoint: detections in COCO's format")
     parser.add_argument("--split", type=Literal["val", "test"], default="val", help="the part of the data to use")
+    add_evaluators(parser, "those that the checkpoint's training was validated with; of a file COCO's of boxes")
     parser.add_argument(
-        "--protocol", type=Literal["coco", VocProtocol], default="coco", help="COCO's numbers, or PASCAL VOC's of boxes"
+        "--protocol",
+        type=Literal["coco", VocProtocol] | None,
+        help="in place of --evaluators: COCO's numbers, or PASCAL VOC's of boxes",
     )
-    parser.add_argument("--iou_type", type=IouType, nargs="+", default=["bbox"], help="what to compare")
     parser.add_argument(
-        "--keypoint_sigmas", type=list[float] | None, help="of each keypoint; null: COCO's, of a person"
+        "--iou_type", type=IouType, nargs="+", default=None, help="in place of --evaluators: COCO's numbers of these"
     )
-    parser.add_argument("--backend", type=Backend, default="native", help="who computes the numbers")
+    parser.add_argument(
+        "--keypoint_sigmas",
+        type=list[float] | None,
+        help="for COCO's keypoints; null: those of a person",
+    )
+    parser.add_argument("--backend", type=Backend | None, help="who computes COCO's numbers; null: native code")
     parser.add_argument("--out", type=str | None, help="write the numbers to this JSON file")
     parser.add_argument("--save_detections", type=str | None, help="write the detections to this JSON file")
     parser.add_argument("--per_class", action="store_true", help="print the numbers of each class too")
@@ -145,20 +121,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
 
 
-def default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> None:
-    """Let the data be what the checkpoint was trained with, as far as the command line does not say otherwise."""
+def default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
+    """Let the data be what the checkpoint was trained with, as far as the command line does not say otherwise.
+
+    Returns:
+        The whole recipe of that training; empty where there is none.
+    """
     options = dict(argument.split("=", 1) if "=" in argument else (argument, None) for argument in argv)
     if "--checkpoint" not in options:
-        return
+        return {}
     checkpoint = options["--checkpoint"] or argv[list(argv).index("--checkpoint") + 1 :][:1]
     if not checkpoint:
-        return
+        return {}
     path = checkpoint_path(checkpoint if isinstance(checkpoint, str) else checkpoint[0])
-    data = dict(read_checkpoint(path)["detkit"].get("config", {}).get("data", {}))
+    recipe = dict(read_checkpoint(path)["detkit"].get("config", {}))
+    data = dict(recipe.get("data", {}))
     if "--data.root" in options:
         data.update(dict.fromkeys((*EXPLICIT_PATHS, "format")))
     known = {action.dest for action in parser._actions}
     parser.set_defaults({key: value for key, value in _flat("data", data, known) if key in known})
+    return recipe
 
 
 def _flat(key: str, value: Any, known: set[str]) -> list[tuple[str, Any]]:
@@ -168,82 +150,76 @@ def _flat(key: str, value: Any, known: set[str]) -> list[tuple[str, Any]]:
     return [(key, value)]
 
 
-def _evaluate_file(config: Namespace) -> dict[str, Evaluation]:
+def _evaluate_file(config: Namespace) -> dict[str, Evaluator]:
     if config.annotations is None:
         raise InputError("--detections needs --annotations, the ground truth to compare them with.")
-    if config.protocol != "coco":
-        truth = read_ground_truth(config.annotations, "bbox")
-        found = read_detections(config.detections, truth, "bbox")
-        return {config.protocol: evaluate_voc(truth, found, config.protocol)}
-    return {
-        kind: evaluate_detections_file(
-            config.annotations, config.detections, kind, config.keypoint_sigmas, backend=config.backend
-        )
-        for kind in config.iou_type
-    }
+    evaluators: dict[str, Evaluator] = {}
+    names = _names(config)[1] or ["bbox"]
+    for factory in _ready(config.evaluators or parsed_evaluators(entries_named(names)), config):
+        evaluator = factory(config.annotations)
+        evaluators[evaluator.name] = evaluator
+        evaluator.read(config.detections)
+    _check_extras(config, evaluators)
+    for evaluator in evaluators.values():
+        evaluator.compute()
+    return evaluators
 
 
-def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str, Evaluation] | None:
+def _evaluate_checkpoint(
+    parser: ArgumentParser, config: Namespace, recipe: Mapping[str, Any]
+) -> dict[str, Evaluator] | None:
     quiet_lightning()
     path = checkpoint_path(config.checkpoint)
     model = load(path, trust=config.trust)
-    _check_task(config, model)
+    chosen = _ready(_chosen(model, config, recipe, path), config)
     data = build(parser, config).data
     data.eval_split = config.split
     data.class_names = data.class_names or [category.name for category in model.categories]
     dataset = data.eval_dataset
     check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
-    evaluators = _evaluators(config, dataset.ground_truth(), model)
+    evaluators = make_evaluators(model, chosen, dataset.ground_truth(), model.categories)
+    _check_extras(config, evaluators, model)
     trainer = _trainer(config)
     trainer.validate(DetectionModule(model, SGD, evaluators=evaluators), data.val_dataloader(), verbose=False)
-    if not trainer.is_global_zero:
-        return None
-    if config.save_detections:
-        write_json(config.save_detections, next(iter(evaluators.values())).results())
-    return {kind: evaluator.evaluation for kind, evaluator in evaluators.items()}
+    return evaluators if trainer.is_global_zero else None
 
 
-class Remembers:
-    """Keeps the whole evaluation, from which tables and curves are made."""
-
-    evaluation: Evaluation
-
-    def compute(self) -> dict[str, float]:
-        """The numbers by name."""
-        self.evaluation = self.evaluate()
-        return self.evaluation.metrics
+def _names(config: Namespace) -> tuple[str, list[str]]:
+    """The option that names evaluators in short, and the names; none where there is no such option."""
+    if config.protocol in (None, "coco"):
+        return "--iou_type", config.iou_type or ([] if config.protocol is None else ["bbox"])
+    return "--protocol", [config.protocol]
 
 
-class FullCocoEvaluator(Remembers, CocoEvaluator):
-    """As COCO evaluates."""
+def _chosen(model: VisionModel, config: Namespace, recipe: Mapping[str, Any], path: Path) -> list[Namespace]:
+    """The evaluators of the command line, in full or in short, else those of the recipe, else those of the task."""
+    option, names = _names(config)
+    if config.evaluators is not None:
+        return config.evaluators
+    if names:
+        check_named(option, names, model)
+        return parsed_evaluators(entries_named(names))
+    return _recorded(recipe, config, path) or parsed_evaluators(task_entries(model))
 
 
-class FullVocEvaluator(Remembers, VocEvaluator):
-    """As PASCAL VOC evaluates."""
+def _recorded(recipe: Mapping[str, Any], config: Namespace, path: Path) -> list[Namespace] | None:
+    """The evaluators of the checkpoint's recipe, if it names any; nothing is imported that is not trusted."""
+    names, sigmas = (recipe.get(name) for name in OLD_KEYS)
+    entries = recipe.get("evaluators") or entries_named(names or [])
+    check_trusted(entries, config.trust, path)
+    return with_arguments(parsed_evaluators(entries), keypoint_sigmas=sigmas) if entries else None
 
 
-class FullClassificationEvaluator(Remembers, ClassificationEvaluator):
-    """As ILSVRC evaluates classification."""
+def _ready(parsed: Sequence[Namespace], config: Namespace) -> list[EvaluatorFactory]:
+    return factories(with_arguments(parsed, backend=config.backend, keypoint_sigmas=config.keypoint_sigmas))
 
 
-class FullLocalizationEvaluator(Remembers, LocalizationEvaluator):
-    """As ILSVRC evaluates localization."""
-
-
-def _evaluators(config: Namespace, truth: Path | dict, model: Detector) -> dict[str, Remembers]:
-    categories = model.categories
-    if model.task == "classification":
-        return {model.task: FullClassificationEvaluator(truth, categories)}
-    if model.task == "localization":
-        return {model.task: FullLocalizationEvaluator(truth, categories)}
-    if config.protocol != "coco":
-        return {config.protocol: FullVocEvaluator(truth, config.protocol, categories=categories)}
-    return {
-        kind: FullCocoEvaluator(
-            truth, kind, config.backend, keypoint_sigmas=config.keypoint_sigmas, categories=categories
-        )
-        for kind in config.iou_type
-    }
+def _check_extras(config: Namespace, evaluators: Mapping[str, Evaluator], model: VisionModel | None = None) -> None:
+    """Refuse to compute what none of the evaluators has."""
+    for extra in [*_report_options(config).extras(), *(["save_detections"] if config.save_detections else [])]:
+        if not any(extra in evaluator.extras for evaluator in evaluators.values()):
+            task = Detection() if model is None else task_of(model)
+            raise InputError(task.refusal(f"--{extra}", "file" if model is None else type(model).__name__))
 
 
 def _trainer(config: Namespace) -> Trainer:
@@ -266,42 +242,25 @@ def _trainer(config: Namespace) -> Trainer:
         raise InputError(f"--device {config.device}, --precision {config.precision}: {error}") from error
 
 
-def _report(evaluations: Mapping[str, Evaluation], config: Namespace) -> None:
-    console = get_console()
-    intervals, errors = {}, {}
-    for kind, evaluation in evaluations.items():
-        if isinstance(evaluation, VocEvaluation):
-            console.print(voc_table(evaluation))
-            continue
-        if isinstance(evaluation, ImageEvaluation):
-            _report_images(evaluation, config)
-            continue
-        console.print(f"COCO {kind}", highlight=False)
-        console.print(coco_table(evaluation.metrics, kind), highlight=False, soft_wrap=True)
-        if config.per_class:
-            console.print(per_class_table(evaluation))
-        if config.bootstrap:
-            intervals[kind] = bootstrap(evaluation, config.bootstrap)
-            console.print(interval_table(evaluation, intervals[kind]))
-        if config.errors and kind != "keypoints":
-            errors[kind] = analyse_errors(evaluation)
-            console.print(error_table(evaluation, errors[kind]))
-        if config.curves:
-            plot_precision_recall(evaluation, _named(config.curves, kind, len(evaluations) > 1))
+def _report(evaluators: Mapping[str, Evaluator], config: Namespace) -> None:
+    console, options, numbers = get_console(), _report_options(config), {}
+    for name, evaluator in evaluators.items():
+        report = evaluator.report(evaluator.evaluation, options.named(name) if len(evaluators) > 1 else options)
+        numbers[name] = report.numbers
+        for table in report.tables:
+            console.print(table, highlight=False, soft_wrap=isinstance(table, str))
     if config.out:
-        write_metrics(config.out, evaluations, config.per_class, intervals, errors)
+        write_numbers(config.out, numbers)
+    if config.save_detections:
+        with_results = next(one for one in evaluators.values() if "save_detections" in one.extras)
+        write_json(config.save_detections, with_results.results())
 
 
-def _report_images(evaluation: ImageEvaluation, config: Namespace) -> None:
-    console = get_console()
-    console.print(image_table(evaluation))
-    if config.per_class:
-        console.print(image_class_table(evaluation))
-    console.print(confusion_table(evaluation))
-    if config.confusion:
-        write_confusion(evaluation, config.confusion)
-
-
-def _named(path: str, kind: str, several: bool) -> Path:
-    """`path`, with what is compared in its name where there are several."""
-    return Path(path).with_stem(f"{Path(path).stem}_{kind}") if several else Path(path)
+def _report_options(config: Namespace) -> ReportOptions:
+    return ReportOptions(
+        per_class=config.per_class,
+        bootstrap=config.bootstrap,
+        errors=config.errors,
+        curves=Path(config.curves) if config.curves else None,
+        confusion=Path(config.confusion) if config.confusion else None,
+    )

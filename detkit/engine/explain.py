@@ -12,6 +12,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from detkit.engine.optimization import Schedule
+from detkit.evaluation import Evaluator
 
 KEY = r'Parser key "(?P<key>[^"]+)"'
 CLASS = r"Problem with given class_path '(?P<cls>[^']+)'"
@@ -20,13 +21,15 @@ GROUP = r"Group '(?P<group>[^']+)' does not accept option '(?P<option>[^']+)'"
 REQUIRED = r"the following arguments are required: (?P<required>.+)"
 NAME = r"Expected a dot import path string: (?P<name>\S+)"
 MODULE = r"No module named '(?P<module>[^']+)'"
+SUBCLASS = r"Expected '(?P<other>[^']+)' to be a subclass of <class '(?:\w+\.)*(?P<base>\w+)'>"
 TYPE = r"Expected an? (?P<type>(?!path|dot import).+?)(?:\. Got value: (?P<value>.*?))?(?:\. Got value: Namespace.*)?$"
-STEP = re.compile("|".join((KEY, CLASS, UNKNOWN, GROUP, REQUIRED, NAME, MODULE, TYPE)), re.MULTILINE)
+STEP = re.compile("|".join((KEY, CLASS, UNKNOWN, GROUP, REQUIRED, NAME, MODULE, SUBCLASS, TYPE)), re.MULTILINE)
 
 PACKAGES = {
     "model": "detkit.models",
     "backbone": "detkit.backbones",
     "neck": "detkit.necks",
+    "evaluators": "detkit.evaluation",
     "preprocess": "detkit.preprocess",
     "region_pool": "detkit.models",
     "proposals": "detkit.proposals",
@@ -95,10 +98,13 @@ def _sentence(
             f"{_place(path, argv)}: {path} cannot be {name}, no such class fits{_near(name, _class_names(keys[-1]))}."
         )
     if "module" in found:
+        named = f"is {owner}, but" if owner else "names a class, but"
         return (
-            f"{_place(path, argv)}: {path} is {owner}, but there is no module {found['module']}: "
+            f"{_place(path, argv)}: {path} {named} there is no module {found['module']}: "
             f"install it, or put its folder on PYTHONPATH."
         )
+    if "other" in found:
+        return f"{_place(path, argv)}: {path} cannot be {found['other']}, which is no {found['base']}."
     if not path:
         return None
     value = found.get("value") or _given(text)
@@ -140,7 +146,7 @@ def _class_names(key: str) -> list[str]:
     """The classes of detkit, or of torch's optimizers, that stand under a key of this name."""
     package = PACKAGES.get(key, HEADS)
     classes = [value for value in vars(importlib.import_module(package)).values() if isinstance(value, type)]
-    kinds = (torch.nn.Module, torch.optim.Optimizer, Schedule)
+    kinds = (torch.nn.Module, torch.optim.Optimizer, Schedule, Evaluator)
     return [value.__name__ for value in classes if issubclass(value, kinds) and value.__module__.startswith(package)]
 
 

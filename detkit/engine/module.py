@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -24,8 +24,9 @@ from detkit.engine.optimization import (
 )
 from detkit.engine.phases import check_learner_weights, named_parameters, parameters_of_phases, take_turns, with_phase
 from detkit.errors import InputError
+from detkit.evaluation import Evaluator
 from detkit.learners import Learner, Phase, PlainLearner, TrainingBatch
-from detkit.models import Detector
+from detkit.models import VisionModel
 from detkit.models.detector import Answer
 from detkit.models.loss_weights import group_sums
 from detkit.structures import Target
@@ -34,20 +35,6 @@ __all__ = ["Batch", "DetectionModule", "Evaluator", "FiniteCheck", "LossMeans", 
 
 Batch = tuple[list[Tensor], list[Target]]
 SourcesBatch = tuple[list[Tensor], list[Target], dict[str, tuple[list[Tensor], list[Target] | None]]]
-
-
-class Evaluator(Protocol):
-    """What validation asks of an evaluator of some kind of answers; `detkit.evaluation.CocoEvaluator` is one."""
-
-    def reset(self) -> None: ...
-
-    def update(self, image_ids: Sequence[Any], answers: Sequence[Any]) -> None: ...
-
-    def state(self) -> Any: ...
-
-    def merge(self, states: Iterable[Any]) -> None: ...
-
-    def compute(self) -> dict[str, float]: ...
 
 
 class DetectionModule(LightningModule):
@@ -60,8 +47,8 @@ class DetectionModule(LightningModule):
         model: the detector; ``model(images, targets)`` are its losses, ``model(images)`` its detections.
         optimizer: makes the optimizer from the groups of parameters.
         schedule: the learning rate over the steps; constant if not given.
-        evaluators: judge the detections of a validation, by what they compare: the numbers of ``bbox`` are logged as
-            ``val/AP`` …, those of any other as ``val/segm/AP`` …, ``val/classification/top1`` …
+        evaluators: judge the answers of a validation, by their names; their numbers are logged as `Evaluator.log_name`
+            says: ``val/AP`` … of boxes, ``val/segm/AP``, ``val/classification/top1`` … of others.
         decay_norm_and_bias: whether weight decay holds for normalisation layers and biases too.
         lr_batch_size: how many images per optimizer step the optimizer's learning rate is for: with more or fewer it
             changes in proportion (Goyal 2017, section 2.1, "linear scaling rule"); None: it does not.
@@ -77,7 +64,7 @@ class DetectionModule(LightningModule):
 
     def __init__(
         self,
-        model: Detector,
+        model: VisionModel,
         optimizer: OptimizerFactory,
         schedule: Schedule | None = None,
         evaluators: Mapping[str, Evaluator] | None = None,
@@ -182,14 +169,14 @@ class DetectionModule(LightningModule):
             evaluator.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[Answer]:
-        """Detect in one batch and hand the result to the evaluator."""
+        """Answer for one batch and hand the result to the evaluators."""
         images, targets = batch
-        detections = self.model(images)
+        answers = self.model(images)
         for evaluator in self.evaluators.values():
-            evaluator.update([target.image_id for target in targets], detections)
+            evaluator.update(targets, answers)
         if self.validation_loss:
             self.validation_losses.update(self.model(images, targets), len(images))
-        return detections
+        return answers
 
     def on_validation_epoch_end(self) -> None:
         """Bring together what all processes saw, each image once, and log the numbers."""
@@ -199,10 +186,15 @@ class DetectionModule(LightningModule):
 
     def _numbers(self, gathered: list[tuple[dict[str, Any], LossMeans]]) -> dict[str, float]:
         numbers = {f"val/{name}": value for name, value in LossMeans.of([losses for _, losses in gathered]).items()}
-        for kind, evaluator in self.evaluators.items():
-            evaluator.merge([states[kind] for states, _ in gathered[1:]])
-            prefix = "val/" if kind == "bbox" else f"val/{kind}/"
-            numbers |= {prefix + name: float(value) for name, value in evaluator.compute().items()}
+        for name, evaluator in self.evaluators.items():
+            evaluator.merge([states[name] for states, _ in gathered[1:]])
+            computed = evaluator.compute()
+            if evaluator.headline not in computed:
+                raise InputError(
+                    f"The headline of the {type(evaluator).__name__} is {evaluator.headline}, but it computes "
+                    f"{', '.join(computed) or 'nothing'}: name one of these."
+                )
+            numbers |= {evaluator.log_name(number): float(value) for number, value in computed.items()}
         return numbers
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

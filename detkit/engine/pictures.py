@@ -11,7 +11,7 @@ from torch import Tensor
 from detkit.engine.module import Batch
 from detkit.models.detector import Answer
 from detkit.structures import Category, Target
-from detkit.visualization import save_comparison
+from detkit.visualization import Drawing, save_comparison
 
 
 class Pictures(Callback):
@@ -21,12 +21,16 @@ class Pictures(Callback):
         folder: gets ``epoch_003.png`` …
         count: how many images.
         categories: the names of the classes.
+        drawing: how answers look, such as the model's task; default: see `save_comparison`.
     """
 
-    def __init__(self, folder: Path, count: int, categories: Sequence[Category]) -> None:
+    def __init__(
+        self, folder: Path, count: int, categories: Sequence[Category], drawing: Drawing | None = None
+    ) -> None:
         self.folder = folder
         self.count = count
         self.categories = categories
+        self.drawing = drawing
         self.shown: list[tuple[Tensor, Target, Answer]] = []
 
     def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -54,5 +58,5 @@ class Pictures(Callback):
         if self.shown:
             images, targets, answers = zip(*self.shown, strict=True)
             path = self.folder / f"epoch_{trainer.current_epoch + 1:03d}.png"
-            save_comparison(path, images, targets, answers, self.categories)
+            save_comparison(path, images, targets, answers, self.categories, drawing=self.drawing)
         self.shown = []

@@ -21,18 +21,18 @@ from detkit.engine.command import command_parser, parse, write_json
 from detkit.engine.signals import Interrupted, SignalListener
 from detkit.errors import InputError
 from detkit.images import VIDEO_SUFFIXES, find_inputs, read_image, read_video
-from detkit.models import Detector
+from detkit.models import VisionModel
 from detkit.models.detector import Answer
-from detkit.ops import masks_to_rle
-from detkit.structures import Category, Classification
-from detkit.visualization import draw_answer, write_image
+from detkit.structures import Category
+from detkit.tasks import Task, task_of
+from detkit.visualization import write_image
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = """Detect in images, folders, glob patterns and videos, or classify them.
 
 Writes an annotated copy of each input and detections.json, in COCO's results format with the name of each file; of a
-classifier classes.json, the same without boxes.
+classifier classes.json, the same without boxes; of a model of another task what its task says.
 An input that cannot be read is named and left out; the others are done, and the exit status is 2.
 
 examples:
@@ -78,7 +78,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint, or a run's folder")
     parser.add_argument("--out", type=str, required=True, help="the folder to write to")
     parser.add_argument(
-        "--score_threshold", type=float | None, help="leave out what scores less; default: 0.5, of a classifier 0"
+        "--score_threshold",
+        type=float | None,
+        help="leave out what scores less; default: 0.5, of a classifier 0",
     )
     parser.add_argument("--batch_size", type=int, default=8, help="images that pass through the network at once")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
@@ -94,9 +96,11 @@ class Output:
         copies: the annotated copy of each input.
         file: the JSON file.
         categories: of the labels.
+        task: of the model: it draws the answers and turns them into results.
     """
 
-    def __init__(self, copies: dict[Path, Path], file: Path, categories: Sequence[Category]) -> None:
+    def __init__(self, copies: dict[Path, Path], file: Path, categories: Sequence[Category], task: Task) -> None:
+        self.task = task
         self.copies = copies
         self.file = file
         self.categories = categories
@@ -115,12 +119,14 @@ class Output:
 
     def add(self, picture: Picture, found: Answer) -> None:
         """Write the annotated copy of a picture, and note what was found in it."""
-        drawn = draw_answer(picture.pixels, found, self.categories, score_threshold=0.0)
+        drawn = self.task.draw(picture.pixels, found, self.categories, score_threshold=0.0)
         if picture.frame is None:
             write_image(self.copies[picture.source], drawn)
         else:
             self._write_frame(picture, drawn)
-        self.results += _results(picture, found, self.categories)
+        place = {"file_name": str(picture.source), "image_id": picture.image_id}
+        place |= {} if picture.frame is None else {"frame": picture.frame}
+        self.results += [{**place, **entry} for entry in self.task.results(found, self.categories)]
         self.pictures += 1
 
     def _write_frame(self, picture: Picture, drawn: np.ndarray) -> None:
@@ -146,20 +152,20 @@ class Output:
             self._video = None
 
 
-def _predict(model: Detector, copies: dict[Path, Path], config: Namespace) -> None:
+def _predict(model: VisionModel, copies: dict[Path, Path], config: Namespace) -> None:
     """Detect in batches; signals and unreadable inputs leave what is done on the disk."""
     unreadable: list[str] = []
-    classifies = model.task == "classification"
-    least = (0.0 if classifies else 0.5) if config.score_threshold is None else config.score_threshold
-    file = Path(config.out) / ("classes.json" if classifies else "detections.json")
+    task = task_of(model)
+    least = task.least_score if config.score_threshold is None else config.score_threshold
+    file = Path(config.out) / task.results_file
     listener = SignalListener()
     listener.start()
     try:
-        with Output(copies, file, model.categories) as output:
+        with Output(copies, file, model.categories or [], task) as output:
             for batch in _batches(_pictures(list(copies), unreadable), config.batch_size):
                 found = model.predict([picture.pixels for picture in batch], config.batch_size)
                 for picture, answer in zip(batch, found, strict=True):
-                    output.add(picture, answer[answer.scores >= least])
+                    output.add(picture, task.select(answer, least))
                 if listener.signum is not None:
                     raise Interrupted(listener.signum, f"{output.pictures} pictures are in {config.out}")
     finally:
@@ -194,33 +200,6 @@ def _batches(pictures: Iterator[Picture], size: int) -> Iterator[list[Picture]]:
             batch = []
     if batch:
         yield batch
-
-
-def _results(picture: Picture, found: Answer, categories: Sequence[Category]) -> list[dict[str, Any]]:
-    """The detections or classes of one picture as entries of COCO's results format, classes without boxes."""
-    place = {"file_name": str(picture.source), "image_id": picture.image_id}
-    if picture.frame is not None:
-        place["frame"] = picture.frame
-    if isinstance(found, Classification):
-        return [
-            {**place, "category_id": categories[label].id, "category": categories[label].name, "score": score}
-            for score, label in zip(found.scores.tolist(), found.labels.tolist(), strict=True)
-        ]
-    boxes = found.boxes.clone()
-    boxes[:, 2:] -= boxes[:, :2]
-    masks = None if found.masks is None else masks_to_rle(found.masks).to_coco()
-    entries = []
-    for index, (box, score, label) in enumerate(
-        zip(boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
-    ):
-        category = categories[label]
-        entry = {**place, "category_id": category.id, "category": category.name, "bbox": box, "score": score}
-        if masks is not None:
-            entry["segmentation"] = {"size": masks[index]["size"], "counts": masks[index]["counts"].decode("ascii")}
-        if found.keypoints is not None:
-            entry["keypoints"] = found.keypoints[index].flatten().tolist()
-        entries.append(entry)
-    return entries
 
 
 def _copies(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:

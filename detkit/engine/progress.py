@@ -90,6 +90,10 @@ class ProgressLines(Callback):
             "localized": "val/localization/top1_localization",
             "val loss": "val/loss",
         }
+        for evaluator in getattr(module, "evaluators", {}).values():
+            headline = evaluator.log_name(evaluator.headline)
+            if headline not in shown.values():
+                shown[f"{evaluator.name} {evaluator.headline}"] = headline
         accuracy = [f"{title} {float(metrics[name]):.3f}" for title, name in shown.items() if name in metrics]
         seconds = time.monotonic() - self.epoch_start
         parts = [_epoch(trainer), _losses(trainer), *accuracy]

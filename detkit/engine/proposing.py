@@ -16,6 +16,7 @@ from detkit.engine.building import build
 from detkit.engine.command import command_parser, parse, write_json
 from detkit.evaluation import ProposalRecall
 from detkit.proposals import CachedProposals, SelectiveSearch
+from detkit.structures import Target
 
 DESCRIPTION = """Compute the proposals of selective search for a data set, and their recall.
 
@@ -41,16 +42,16 @@ def proposals_command(argv: Sequence[str]) -> None:
     proposals = objects.search if config.cache is None else CachedProposals(objects.search, config.cache)
     recall = ProposalRecall(dataset.ground_truth(), config.limits)
 
-    def propose(index: int) -> tuple[int, Tensor]:
+    def propose(index: int) -> tuple[Target, Tensor]:
         image, target = dataset[index]
-        return target.image_id, proposals(image)
+        return target, proposals(image)
 
     # The kernels are of one thread each: images go side by side.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for image_id, boxes in track(pool.map(propose, range(len(dataset))), "images", total=len(dataset)):
-            recall.update([image_id], [boxes])
+        for target, boxes in track(pool.map(propose, range(len(dataset))), "images", total=len(dataset)):
+            recall.update([target], [boxes])
     torch.set_num_threads(threads)
     numbers = recall.compute()
     for name, value in numbers.items():

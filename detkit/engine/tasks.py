@@ -1,58 +1,183 @@
-"""How the answers of a model are judged in training, by its task."""
+"""Which evaluators judge a model: those of the config, of the options that stand for them, or of the model's task."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal
 
-from detkit.engine.module import Evaluator
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from detkit.engine.building import build
+from detkit.engine.explain import explain
 from detkit.errors import InputError
-from detkit.evaluation import ClassificationEvaluator, CocoEvaluator, LocalizationEvaluator
-from detkit.evaluation.ground_truth import IouType
-from detkit.models import Detector
-from detkit.models.detector import Task
+from detkit.evaluation import Evaluator
+from detkit.models import VisionModel
 from detkit.structures import Category
+from detkit.tasks import task_of
 
-Kind = Literal[IouType, "classification", "localization"]
+logger = logging.getLogger(__name__)
 
-# What each task can be judged by; the first is what it is judged by unless the config says otherwise.
-_KINDS: dict[Task, tuple[Kind, ...]] = {
-    "detection": get_args(IouType),
-    "classification": ("classification",),
-    "localization": ("localization", "classification", "bbox"),
+EvaluatorFactory = Callable[[Path], Evaluator]  # for jsonargparse: the first argument is not the config's
+"""A class of evaluators, and those of its arguments that the config gives: the truth and categories come later."""
+
+Entry = Mapping[str, Any]
+"""An evaluator in a config: ``{"class_path": …, "init_args": {…}}``."""
+
+OLD_KEYS = ("evaluate", "keypoint_sigmas")  # of configs, which became `evaluators`
+
+Kind = Literal["bbox", "segm", "keypoints", "classification", "localization"]
+
+# The names that stand for evaluators on the command line of `eval`, and stood for them in configs: each evaluator, and
+# the part of an answer that it reads.
+_COCO, _VOC = "detkit.evaluation.CocoEvaluator", "detkit.evaluation.VocEvaluator"
+_NAMED: dict[str, tuple[Entry, str]] = {
+    "bbox": ({"class_path": _COCO, "init_args": {"iou_type": "bbox"}}, "boxes"),
+    "segm": ({"class_path": _COCO, "init_args": {"iou_type": "segm"}}, "masks"),
+    "keypoints": ({"class_path": _COCO, "init_args": {"iou_type": "keypoints"}}, "keypoints"),
+    "classification": ({"class_path": "detkit.evaluation.ClassificationEvaluator"}, "labels"),
+    "localization": ({"class_path": "detkit.evaluation.LocalizationEvaluator"}, "boxes"),
+    "voc2007": ({"class_path": _VOC, "init_args": {"protocol": "voc2007"}}, "boxes"),
+    "voc2010": ({"class_path": _VOC, "init_args": {"protocol": "voc2010"}}, "boxes"),
 }
 
 
-def kinds_of(model: Detector, wanted: Sequence[Kind] | None) -> list[Kind]:
-    """What a model is judged by: what is wanted, or what belongs to its task.
+def add_evaluators(parser: ArgumentParser, default: str) -> None:
+    """Declare the argument; `default` says which evaluators there are without it."""
+    parser.add_argument(
+        "--evaluators",
+        type=list[EvaluatorFactory] | None,
+        help="what judges the answers: classes of evaluators, detkit's by name and yours by import path, such as "
+        f"[{{class_path: CocoEvaluator, init_args: {{iou_type: segm}}}}]; default: {default}",
+    )
+
+
+def entries_named(names: Sequence[str]) -> list[Entry]:
+    """The evaluators that old configs and options of `eval` call ``bbox``, ``segm``, ``voc2007`` …"""
+    return [_NAMED[name][0] for name in names]
+
+
+def check_named(option: str, names: Sequence[str], model: VisionModel) -> None:
+    """Refuse names of evaluators that read what the model's answers do not hold.
 
     Raises:
-        InputError: the model's answers cannot be judged so.
+        InputError: it names the option and what would do.
     """
-    possible = _KINDS[model.task]
-    for kind in wanted or ():
-        if kind not in possible:
+    parts = task_of(model).parts
+    for name in names:
+        if _NAMED[name][1] not in parts:
+            possible = ", ".join(other for other, (_, reads) in _NAMED.items() if reads in parts) or "none of these"
+            raise InputError(f"{option} names {name}, but the {type(model).__name__} can be evaluated as {possible}")
+
+
+def parsed_evaluators(entries: Sequence[Entry]) -> list[Namespace]:
+    """Evaluators as a config names them, with all the arguments of their classes.
+
+    Raises:
+        InputError: there is no such class, or it does not take these arguments.
+    """
+    parser = _evaluator_parser()
+    try:
+        return parser.parse_object({"evaluators": [copy.deepcopy(dict(entry)) for entry in entries]}).evaluators
+    except ArgumentError as error:
+        raise InputError(explain(error, parser, [])) from error
+
+
+def with_arguments(parsed: Sequence[Namespace], **arguments: Any) -> list[Namespace]:
+    """Parsed evaluators, with arguments such as ``backend`` for each that has them; None leaves them as they are."""
+    parsed = copy.deepcopy(list(parsed))
+    for evaluator in parsed:
+        for name, value in arguments.items():
+            if value is not None and name in evaluator.init_args:
+                evaluator.init_args[name] = value
+    return parsed
+
+
+def factories(parsed: Sequence[Namespace]) -> list[EvaluatorFactory]:
+    """Parsed evaluators, ready to be called with the truth and with ``categories``."""
+    return build(_evaluator_parser(), Namespace(evaluators=list(parsed))).evaluators
+
+
+def task_entries(model: VisionModel) -> list[Entry]:
+    """The evaluators of a model's task as a config would name them."""
+    return [{"class_path": f"{kind.__module__}.{kind.__qualname__}"} for kind in task_of(model).evaluators]
+
+
+def read_old_keys(config: Namespace, built: Namespace) -> None:
+    """Turn ``evaluate`` and ``keypoint_sigmas`` of configs from before into ``evaluators``.
+
+    Args:
+        config: the parsed config; where it has ``evaluators`` too, ``evaluate`` is left out.
+        built: what was built of it.
+
+    Raises:
+        InputError: the model cannot be evaluated as they say.
+    """
+    names, sigmas = (config.get(name) for name in OLD_KEYS)
+    if names is None and sigmas is None:
+        return
+    if names is not None and config.evaluators is None:
+        check_named("evaluate", names, built.model)
+        config.evaluators = parsed_evaluators(entries_named(names))
+    elif config.evaluators is None:
+        logger.warning("keypoint_sigmas is deprecated: it is an argument of CocoEvaluator, under evaluators")
+        return
+    config.evaluators = with_arguments(config.evaluators, keypoint_sigmas=sigmas)
+    built.evaluators = factories(config.evaluators)
+    instead = [_as_written(evaluator) for evaluator in config.evaluators]
+    logger.warning("evaluate and keypoint_sigmas are deprecated: write evaluators: %s", json.dumps(instead))
+
+
+def _as_written(evaluator: Namespace) -> dict[str, Any]:
+    """A parsed evaluator without the arguments that nobody gave."""
+    arguments = {name: value for name, value in evaluator.init_args.as_dict().items() if value is not None}
+    return {"class_path": evaluator.class_path.rpartition(".")[2], "init_args": arguments}
+
+
+def make_evaluators(
+    model: VisionModel,
+    evaluators: Sequence[EvaluatorFactory] | None,
+    truth: str | Path | dict,
+    categories: Sequence[Category],
+) -> dict[str, Evaluator]:
+    """The evaluators of a model's answers by their names, in the order of the config.
+
+    Args:
+        model: what is judged.
+        evaluators: as the config has them; None for those of the model's task.
+        truth: of the data set that is evaluated on.
+        categories: the class of each label of the model.
+
+    Raises:
+        InputError: an evaluator does not fit the data or the answers of the model, or two have one name.
+    """
+    task = task_of(model)
+    made: dict[str, Evaluator] = {}
+    for factory in task.evaluators if evaluators is None else evaluators:
+        evaluator = factory(truth, categories=categories)
+        if evaluator.reads not in task.parts:
             raise InputError(
-                f"evaluate names {kind}, but the {type(model).__name__} can be evaluated as {', '.join(possible)}"
+                f"evaluators: the {type(evaluator).__name__} reads {evaluator.reads}, but the answers of the "
+                f"{type(model).__name__} hold {', '.join(sorted(task.parts))}: name another evaluator."
             )
-    return list(possible[:1] if wanted is None else wanted)
+        if evaluator.name in made:
+            raise InputError(f"evaluators: two are called {evaluator.name}, so their numbers would mix: leave out one.")
+        made[evaluator.name] = evaluator
+    return made
 
 
-def make_evaluator(
-    kind: Kind, truth: Path | dict, categories: Sequence[Category], keypoint_sigmas: Sequence[float] | None = None
-) -> Evaluator:
-    """The evaluator of one kind against the ground truth of a data set."""
-    if kind == "classification":
-        return ClassificationEvaluator(truth, categories)
-    if kind == "localization":
-        return LocalizationEvaluator(truth, categories)
-    return CocoEvaluator(truth, kind, keypoint_sigmas=keypoint_sigmas, categories=categories)
+def monitored(evaluators: Mapping[str, Evaluator]) -> tuple[str, bool]:
+    """The logged number that decides which epoch is the best, the headline of the first evaluator, and whether its
+    maximum is the best."""
+    for evaluator in evaluators.values():
+        return evaluator.log_name(evaluator.headline), evaluator.higher_is_better
+    return "val/AP", True
 
 
-def monitored(kinds: Sequence[Kind]) -> str:
-    """The logged number whose maximum is the best: the first one of the first kind."""
-    kind = kinds[0] if kinds else "bbox"
-    if kind == "bbox":
-        return "val/AP"
-    return f"val/{kind}/" + {"classification": "top1", "localization": "top1_localization"}.get(kind, "AP")
+def _evaluator_parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    add_evaluators(parser, "none")
+    return parser

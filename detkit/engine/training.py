@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ from detkit.engine.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.resume import ExactResume
 from detkit.engine.run_folder import check_free, clear, folder_of, write_config
 from detkit.engine.signals import Interrupted
-from detkit.engine.tasks import Kind, kinds_of, make_evaluator, monitored
+from detkit.engine.tasks import OLD_KEYS, Kind, add_evaluators, make_evaluators, monitored, read_old_keys
 from detkit.errors import InputError
-from detkit.models import Detector
+from detkit.evaluation import Evaluator
+from detkit.models import VisionModel
 from detkit.structures import Category
+from detkit.tasks import task_of
 
 logger = logging.getLogger(__name__)
 
@@ -82,18 +85,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--start_from", type=str | None, help="a checkpoint whose weights to begin with, where they fit"
     )
-    parser.add_subclass_arguments(Detector, "model", required=True, help="the detector or classifier")
+    parser.add_subclass_arguments(VisionModel, "model", required=True, help="the detector, classifier or other model")
     parser.add_class_arguments(DataModule, "data", skip={"eval_split"})
     add_learning_arguments(parser)
     parser.add_argument("--ema", type=float | None, help="decay of a moving average of the weights, such as 0.9998")
-    parser.add_argument(
-        "--evaluate",
-        type=list[Kind] | None,
-        help="what validation compares; the first decides which is best; default: by the model's task",
-    )
-    parser.add_argument(
-        "--keypoint_sigmas", type=list[float] | None, help="of each keypoint; null: COCO's, of a person"
-    )
+    add_evaluators(parser, "those of the model's task. The first one's headline decides which epoch is the best")
+    parser.add_argument("--evaluate", type=list[Kind] | None, help="deprecated: names that stand for evaluators")
+    parser.add_argument("--keypoint_sigmas", type=list[float] | None, help="deprecated: an argument of CocoEvaluator")
     parser.add_argument("--validation_loss", type=bool, default=False, help="log losses on the validation images too")
     parser.add_argument("--pictures", type=int, default=4, help="validation images drawn after each validation")
     parser.add_argument("--save_every_n_steps", type=int | None, help="write last.ckpt also within epochs")
@@ -123,6 +121,8 @@ def train_command(argv: Sequence[str]) -> None:
     parser = command_parser("train", "--config CONFIG [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
     config = parse(parser, with_resumed_config(argv))
+    if any(argument.split("=", 1)[0] == "--evaluate" for argument in argv):
+        config.evaluators = None  # an old option still counts for more than a config
     train(parser, config)
 
 
@@ -144,13 +144,15 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     check_sources(built.learner, built.data)
     if built.learner.reads_targets:
         _check_annotations(built.model, built.data)
-    kinds = kinds_of(built.model, config.evaluate)
+    read_old_keys(config, built)
+    truth = built.data.eval_dataset.ground_truth()
+    evaluators = make_evaluators(built.model, built.evaluators, truth, built.data.categories)
     built.model.categories = built.data.categories
     done = _steps_done(built, checkpoint) if checkpoint else None
     if checkpoint is None and config.start_from:
         _start_from(built.model, config.start_from)
-    module = _module(config, built, kinds, _record(parser, config, built.data))
-    trainer = _trainer(config, built, folder, monitored(kinds))
+    module = _module(config, built, evaluators, _record(parser, config, built))
+    trainer = _trainer(config, built, folder, *monitored(evaluators))
     check_trainer(trainer, module, built.learner)
 
     if done is None:
@@ -173,13 +175,14 @@ def _steps_done(built: Namespace, checkpoint: Path) -> int:
     return content["global_step"]
 
 
-def _module(config: Namespace, built: Namespace, kinds: Sequence[Kind], record: dict[str, Any]) -> DetectionModule:
-    truth = built.data.eval_dataset.ground_truth()
+def _module(
+    config: Namespace, built: Namespace, evaluators: Mapping[str, Evaluator], record: dict[str, Any]
+) -> DetectionModule:
     return DetectionModule(
         built.model.to(memory_format=torch.channels_last),  # in which convolutions are fastest, on CPU and GPU alike
         built.optimizer,
         built.schedule,
-        {kind: make_evaluator(kind, truth, built.data.categories, config.keypoint_sigmas) for kind in kinds},
+        evaluators,
         config.decay_norm_and_bias,
         config.lr_batch_size,
         config.validation_loss,
@@ -189,15 +192,17 @@ def _module(config: Namespace, built: Namespace, kinds: Sequence[Kind], record: 
     )
 
 
-def _trainer(config: Namespace, built: Namespace, folder: Path, best_by: str) -> Trainer:
+def _trainer(config: Namespace, built: Namespace, folder: Path, best_by: str, higher_is_better: bool) -> Trainer:
     console = get_console()
     callbacks: list[Callback | None] = [
         ProgressLines(console),
         progress_bar(console),
         ExactResume(),
         MovingAverage(config.ema) if config.ema is not None else None,
-        Pictures(folder / "pictures", config.pictures, built.data.categories) if config.pictures else None,
-        RunCheckpoints(folder, config.save_every_n_steps, best_by),
+        Pictures(folder / "pictures", config.pictures, built.data.categories, task_of(built.model))
+        if config.pictures
+        else None,
+        RunCheckpoints(folder, config.save_every_n_steps, best_by, higher_is_better),
     ]
     arguments = dict(vars(built.trainer))
     check_precision("trainer.precision", arguments["precision"])
@@ -258,7 +263,7 @@ def _check_num_classes(config: Namespace, data: DataModule) -> None:
         )
 
 
-def _check_annotations(model: Detector, data: DataModule) -> None:
+def _check_annotations(model: VisionModel, data: DataModule) -> None:
     reads = {"masks": data.with_masks, "keypoints": data.with_keypoints}
     for name in sorted(model.learns_from & reads.keys()):
         if not reads[name]:
@@ -284,21 +289,30 @@ def _check_labels(categories: list[Category], data: DataModule, checkpoint: Path
         raise InputError(f"{source} has the classes of {checkpoint} in another order: sort their ids as before.")
 
 
-def _start_from(model: Detector, checkpoint: str) -> None:
+def _start_from(model: VisionModel, checkpoint: str) -> None:
     path = checkpoint_path(checkpoint)
     load_matching(model, inference_weights(read_checkpoint(path)), str(path))
 
 
-def _record(parser: ArgumentParser, config: Namespace, data: DataModule) -> dict[str, Any]:
+def _record(parser: ArgumentParser, config: Namespace, built: Namespace) -> dict[str, Any]:
     resolved = json.loads(_dump(parser, config, "json"))
     model = resolved["model"]
-    model.setdefault("init_args", {})["num_classes"] = data.num_classes
-    return model_record(model, data.categories, resolved)
+    if _takes_num_classes(built.model):
+        model.setdefault("init_args", {})["num_classes"] = built.data.num_classes
+    return model_record(model, built.data.categories, resolved)
+
+
+def _takes_num_classes(model: VisionModel) -> bool:
+    """Whether the number of classes is an argument of the model, by its name or within ``**kwargs``."""
+    parameters = inspect.signature(type(model)).parameters.values()
+    return model.num_classes is not None and any(
+        one.name == "num_classes" or one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters
+    )
 
 
 def _dump(parser: ArgumentParser, config: Namespace, style: str) -> str:
     config = config.clone()
-    for name in COMMAND_ONLY:
+    for name in (*COMMAND_ONLY, *OLD_KEYS):
         config.pop(name, None)
     return parser.dump(config, format=style, skip_unset=False, skip_validation=True)
 

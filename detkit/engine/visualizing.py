@@ -20,9 +20,10 @@ from detkit.engine.command import command_parser, parse
 from detkit.engine.predicting import named_device
 from detkit.errors import InputError
 from detkit.images import find_inputs, read_image, to_tensor
-from detkit.models import RCNN, Classifier, Detector
+from detkit.models import RCNN, Classifier, VisionModel
 from detkit.preprocess import CenterCrop
 from detkit.structures import Category
+from detkit.tasks import task_of
 from detkit.visualization import draw_detections, to_picture, write_image
 from detkit.visualization.grad_cam import grad_cam
 from detkit.visualization.layers import stage_layers
@@ -61,8 +62,14 @@ def visualize_command(argv: Sequence[str]) -> None:
     check_suffix(config.out)
     images = [to_tensor(read_image(path)) for path in find_inputs(config.inputs)]
     model = _model(config)
-    visualize = _visualize_class if isinstance(model, Classifier) else _visualize_object
-    visualize(model, images, config)
+    if "boxes" in task_of(model).parts:
+        _visualize_object(model, images, config)
+    elif isinstance(model, Classifier):
+        _visualize_class(model, images, config)
+    else:
+        raise InputError(
+            f"Boxes and a Classifier's classes can be visualized, not what the {type(model).__name__} says."
+        )
     logger.info("wrote %s", config.out)
 
 
@@ -87,7 +94,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _model(config: Namespace) -> Detector:
+def _model(config: Namespace) -> VisionModel:
     device = named_device(config.device)
     if config.trunk is None:
         return load(checkpoint_path(config.checkpoint), device, config.trust)
@@ -107,7 +114,7 @@ def _visualize_class(model: Classifier, images: Sequence[Tensor], config: Namesp
     _write(subject, images, to_picture(images[0]), caption, config)
 
 
-def _visualize_object(model: Detector, images: Sequence[Tensor], config: Namespace) -> None:
+def _visualize_object(model: VisionModel, images: Sequence[Tensor], config: Namespace) -> None:
     if isinstance(model, RCNN) and len(images) > 1:
         raise InputError(f"An R-CNN's trunk sees one box at a time: give one image, not {len(images)}.")
     found = model.predict(images[0])
@@ -149,7 +156,7 @@ def _caption(score: Tensor, category: Category) -> str:
     return f"{category.name}, {float(score):.2f}"
 
 
-def _label(name: str, model: Detector) -> int:
+def _label(name: str, model: VisionModel) -> int:
     names = [category.name for category in model.categories]
     if name not in names:
         close = get_close_matches(name, names, n=4, cutoff=0.3)

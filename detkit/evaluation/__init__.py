@@ -5,6 +5,7 @@ from detkit.evaluation.classification import ClassificationEvaluator
 from detkit.evaluation.coco import CocoEvaluator
 from detkit.evaluation.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.evaluation import METRICS, CocoEvaluation
+from detkit.evaluation.evaluator import Evaluation, Evaluator, Report, ReportOptions
 from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.image_report import confusion_table, image_class_table, image_table, write_confusion
 from detkit.evaluation.localization import LocalizationEvaluator
@@ -28,10 +29,14 @@ __all__ = [
     "CocoEvaluation",
     "CocoEvaluator",
     "ErrorAnalysis",
+    "Evaluation",
+    "Evaluator",
     "ImageEvaluation",
     "Interval",
     "LocalizationEvaluator",
     "ProposalRecall",
+    "Report",
+    "ReportOptions",
     "VocEvaluation",
     "VocEvaluator",
     "analyse_errors",

@@ -14,10 +14,14 @@ class ClassificationEvaluator(ImageCollector[Classification]):
     Detections will do as answers, each box standing for its class. Arguments as of `ImageCollector`.
     """
 
+    name = "classification"
+    reads = "labels"
+    headline = "top1"
+
     def evaluate(self) -> ImageEvaluation:
         """As `compute`: ``top1`` and ``top5``; with the numbers of each class and the confusion matrix."""
         truth = self.truth
-        answers = answered_classes([self._kept.get(image_id) for image_id in truth.image_ids])
+        answers = answered_classes([self.kept.get(image_id) for image_id in truth.image_ids])
         right = answers == truth.labels[:, None]
         values = {"top1": right[:, 0], "top5": right.any(axis=1)}
         return ImageEvaluation("classification", truth.categories, truth.labels, answers, values)

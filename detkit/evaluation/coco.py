@@ -10,11 +10,26 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import RenderableType
+
+from detkit.evaluation.bootstrap import bootstrap
 from detkit.evaluation.collector import DetectionCollector
 from detkit.evaluation.evaluation import Backend, CocoEvaluation, check_choices, evaluate
+from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.ground_truth import IouType
 from detkit.evaluation.protocol import protocol_of
+from detkit.evaluation.report import (
+    coco_table,
+    error_table,
+    interval_table,
+    metrics_entry,
+    per_class_table,
+    plot_precision_recall,
+)
+from detkit.evaluation.tide import analyse_errors
 from detkit.structures import Category
+
+_READS = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints"}
 
 
 class CocoEvaluator(DetectionCollector):
@@ -40,6 +55,8 @@ class CocoEvaluator(DetectionCollector):
         InputError: the annotations cannot be evaluated against, or a category is not among theirs.
     """
 
+    headline = "AP"
+
     def __init__(
         self,
         annotations: str | Path | dict,
@@ -50,6 +67,10 @@ class CocoEvaluator(DetectionCollector):
         keypoint_sigmas: Sequence[float] | None = None,
     ) -> None:
         check_choices(iou_type, backend)
+        self.name, self.reads = iou_type, _READS[iou_type]
+        self.extras = frozenset({"bootstrap", "curves", "save_detections", "errors"})
+        if iou_type == "keypoints":
+            self.extras -= {"errors"}  # TIDE defines them of boxes and masks
         self.backend = backend
         limit = max(protocol_of(iou_type).max_detections)
         super().__init__(annotations, iou_type, categories, image_ids, keypoint_sigmas, limit)
@@ -57,8 +78,28 @@ class CocoEvaluator(DetectionCollector):
     def compute(self) -> dict[str, float]:
         """COCO's numbers in 0..1 by name, ``AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl`` or, for keypoints,
         ``AP AP50 AP75 APm APl AR AR50 AR75 ARm ARl``; -1 where the ground truth has no object to measure with."""
-        return self.evaluate().metrics
+        return super().compute()
 
     def evaluate(self) -> CocoEvaluation:
         """As `compute`, with the curves and the numbers of each class."""
         return evaluate(self.ground_truth, self.found(), self.iou_type, self.keypoint_sigmas, self.backend)
+
+    def log_name(self, number: str) -> str:
+        """``val/AP`` … of boxes, ``val/segm/AP`` … of others."""
+        return f"val/{number}" if self.iou_type == "bbox" else super().log_name(number)
+
+    def report(self, evaluation: CocoEvaluation, options: ReportOptions) -> Report:
+        """COCO's table, that of the classes, confidence intervals and errors; curves go to a file."""
+        tables: list[RenderableType] = [f"COCO {self.iou_type}", coco_table(evaluation.metrics, self.iou_type)]
+        intervals = errors = None
+        if options.per_class:
+            tables.append(per_class_table(evaluation))
+        if options.bootstrap:
+            intervals = bootstrap(evaluation, options.bootstrap)
+            tables.append(interval_table(evaluation, intervals))
+        if options.errors and "errors" in self.extras:
+            errors = analyse_errors(evaluation)
+            tables.append(error_table(evaluation, errors))
+        if options.curves:
+            plot_precision_recall(evaluation, options.curves)
+        return Report(tables, metrics_entry(evaluation, options.per_class, intervals, errors))

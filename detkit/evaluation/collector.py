@@ -12,14 +12,16 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.evaluation.annotations_file import read_ground_truth
+from detkit.evaluation.detections_file import read_detections
 from detkit.evaluation.evaluation import check_sigmas, sigmas_of
+from detkit.evaluation.evaluator import Evaluator
 from detkit.evaluation.ground_truth import GroundTruth, IouType, plain_id
 from detkit.evaluation.packed import Found, Masks
 from detkit.ops import masks_to_rle
-from detkit.structures import UNUSED_LABEL, Category, Detections
+from detkit.structures import UNUSED_LABEL, Category, Detections, Target
 
 
-class DetectionCollector:
+class DetectionCollector(Evaluator):
     """Collects the detections of images: what `CocoEvaluator` and `VocEvaluator` share.
 
     Args:
@@ -34,6 +36,8 @@ class DetectionCollector:
         InputError: the annotations cannot be evaluated against, or a category is not among theirs.
     """
 
+    _answers = "detections"
+
     def __init__(
         self,
         annotations: str | Path | dict,
@@ -43,46 +47,55 @@ class DetectionCollector:
         keypoint_sigmas: Sequence[float] | None,
         limit: int | None,
     ) -> None:
+        super().__init__(annotations, categories)
         self.iou_type, self.limit = iou_type, limit
         self.ground_truth = read_ground_truth(annotations, iou_type, image_ids)
         self.categories = list(self.ground_truth.categories if categories is None else categories)
         check_sigmas(self.ground_truth, iou_type, keypoint_sigmas)
         self.keypoint_sigmas = sigmas_of(keypoint_sigmas)
         self._positions = _positions(self.categories, self.ground_truth)
-        self._detections: dict[Any, _ImageDetections] = {}
+        self._read: Found | None = None
 
-    def update(self, image_ids: Sequence[Any] | Tensor, detections: Sequence[Detections]) -> None:
-        """Add the detections of some images, in pixels of the images as the annotations describe them.
+    def check_image(self, image_id: Any, source: str) -> None:
+        """Raise an `InputError` where the annotations have no such image."""
+        self.ground_truth.number_of(image_id, source)
+
+    def keep(self, target: Target, answer: Detections) -> _ImageDetections:
+        """The detections of an image, in pixels of the image as the annotations describe it.
 
         Raises:
-            InputError: an image id is not in the annotations, a label is not of a category, a value is not finite, or
-                masks or keypoints are missing or of another size than the image.
+            InputError: a label is not of a category, a value is not finite, or masks or keypoints are missing or of
+                another size than the image.
         """
-        if len(image_ids) != len(detections):
-            raise InputError(f"update() got {len(image_ids)} image ids for the detections of {len(detections)} images")
-        for image_id, found in zip(map(plain_id, image_ids), detections, strict=True):
-            self.ground_truth.number_of(image_id, "detections")
-            self._detections[image_id] = self._checked(image_id, found)
+        return self._checked(plain_id(target.image_id), answer)
 
     def reset(self) -> None:
         """Forget all detections; the ground truth stays."""
-        self._detections = {}
+        super().reset()
+        self._read = None
 
     def state(self) -> dict[Any, dict[str, Any]]:
         """The detections so far by image id, in plain arrays that can be pickled and sent to another process."""
-        return {image_id: vars(found).copy() for image_id, found in self._detections.items()}
+        return {image_id: vars(found).copy() for image_id, found in self.kept.items()}
 
     def merge(self, states: Iterable[dict[Any, dict[str, Any]]]) -> None:
         """Add what other evaluators of the same annotations collected, each image counted once."""
-        for state in states:
-            for image_id, found in state.items():
-                self.ground_truth.number_of(image_id, "merged state")
-                self._detections[image_id] = _ImageDetections(**found)
+        super().merge({key: _ImageDetections(**found) for key, found in state.items()} for state in states)
+
+    def read(self, detections: str | Path | list[dict]) -> None:
+        """Take the detections of all images from a file in COCO's results format, or from its content.
+
+        Raises:
+            InputError: the file is not in COCO's results format, or an entry cannot be evaluated.
+        """
+        self._read = read_detections(detections, self.ground_truth, self.iou_type, self.keypoint_sigmas)
 
     def found(self) -> Found:
-        """The detections so far, in the order of the images of the ground truth."""
+        """The detections so far, in the order of the images of the ground truth, or those of a file that was `read`."""
+        if self._read is not None:
+            return self._read
         numbers = self.ground_truth.image_numbers
-        ordered = sorted((numbers[image_id], found) for image_id, found in self._detections.items())
+        ordered = sorted((numbers[image_id], found) for image_id, found in self.kept.items())
         several = [found for _, found in ordered]
         counts = [len(found.labels) for found in several]
         boxes = np.concatenate([np.zeros((0, 4)), *(found.boxes for found in several)])  # of float64

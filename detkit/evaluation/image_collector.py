@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from torch import Tensor
+from rich.console import RenderableType
 
 from detkit.errors import InputError
 from detkit.evaluation.coco_json import read_json
+from detkit.evaluation.evaluator import Evaluator, Report, ReportOptions
 from detkit.evaluation.ground_truth import plain_id
+from detkit.evaluation.image_report import confusion_table, image_class_table, image_table, write_confusion
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE
-from detkit.structures import UNUSED_LABEL, Category, Classification, Detections
+from detkit.evaluation.report import metrics_entry
+from detkit.structures import UNUSED_LABEL, Category, Classification, Detections, Target
 
 TOP = 5
 """How many answers of an image are looked at, as ILSVRC's top-5 error does."""
@@ -84,7 +87,7 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else NOTHING_TO_MEASURE
 
 
-class ImageCollector(Generic[AnswerT]):
+class ImageCollector(Evaluator, Generic[AnswerT]):
     """Collects the answers for images: what the evaluators of classification and localization share.
 
     Every image of the annotations counts; one that is never updated has no answer, which is wrong. An image that is
@@ -100,65 +103,50 @@ class ImageCollector(Generic[AnswerT]):
         InputError: the annotations cannot be evaluated against, or a category is not among theirs.
     """
 
+    extras = frozenset({"confusion"})
+
     def __init__(self, annotations: str | Path | dict, categories: Sequence[Category] | None = None) -> None:
+        super().__init__(annotations, categories)
         self.truth = read_image_truth(annotations)
         self.categories = list(self.truth.categories if categories is None else categories)
         self._positions = _positions(self.categories, self.truth)
         self._numbers = {key: number for number, key in enumerate(self.truth.image_ids)}
-        self._kept: dict[Any, Any] = {}
 
-    def reset(self) -> None:
-        """Forget all answers; the ground truth stays."""
-        self._kept = {}
-
-    def update(self, image_ids: Sequence[Any] | Tensor, answers: Sequence[AnswerT]) -> None:
-        """Add the answers for some images, each best first; boxes in pixels of the images.
+    def keep(self, target: Target, answer: AnswerT) -> Any:
+        """What counts of the answer for an image, which is best first; boxes in pixels of the image.
 
         Raises:
-            InputError: an image id is not in the annotations, or an answer does not fit.
+            InputError: the answer does not fit.
         """
-        if len(image_ids) != len(answers):
-            raise InputError(f"update() got {len(image_ids)} image ids for the answers for {len(answers)} images")
-        for image_id, answer in zip(map(plain_id, image_ids), answers, strict=True):
-            number = self._number(image_id)
-            labels = answer.labels[:TOP].detach().cpu().numpy()
-            if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.categories):
-                raise InputError(
-                    f"answer for image {image_id!r}: its labels {labels.tolist()} are not all in "
-                    f"0..{len(self.categories) - 1}; give the evaluator the model's categories"
-                )
-            self._kept[image_id] = self._judged(number, self._positions[labels], answer)
+        image_id = plain_id(target.image_id)
+        labels = answer.labels[:TOP].detach().cpu().numpy()
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.categories):
+            raise InputError(
+                f"answer for image {image_id!r}: its labels {labels.tolist()} are not all in "
+                f"0..{len(self.categories) - 1}; give the evaluator the model's categories"
+            )
+        return self._judged(self._numbers[image_id], self._positions[labels], answer)
 
-    def state(self) -> dict[Any, Any]:
-        """What is kept of the answers so far, by image id, to be sent to another process."""
-        return dict(self._kept)
+    def check_image(self, image_id: Any, source: str) -> None:
+        """Raise an `InputError` where the annotations have no such image."""
+        if image_id not in self._numbers:
+            raise InputError(
+                f"{source}: image id {image_id!r} is not among the {len(self._numbers)} images of {self.truth.source}; "
+                "evaluate against the annotations that the answers were made for"
+            )
 
-    def merge(self, states: Iterable[dict[Any, Any]]) -> None:
-        """Add what other evaluators of the same annotations collected, each image counted once."""
-        for state in states:
-            for image_id, kept in state.items():
-                self._number(image_id)
-                self._kept[image_id] = kept
-
-    def compute(self) -> dict[str, float]:
-        """The numbers in 0..1 by name; -1 where there are no images."""
-        return self.evaluate().metrics
-
-    def evaluate(self) -> ImageEvaluation:
-        """As `compute`, with the numbers of each class and the confusion matrix."""
-        raise NotImplementedError
+    def report(self, evaluation: ImageEvaluation, options: ReportOptions) -> Report:
+        """The numbers, those of the classes, and which class was taken for which, also in a file."""
+        tables: list[RenderableType] = [image_table(evaluation)]
+        tables += [image_class_table(evaluation)] if options.per_class else []
+        tables.append(confusion_table(evaluation))
+        if options.confusion:
+            write_confusion(evaluation, options.confusion)
+        return Report(tables, metrics_entry(evaluation, options.per_class))
 
     def _judged(self, number: int, classes: np.ndarray, answer: AnswerT) -> Any:
         """What is kept of an answer, whose labels are the `classes` of the ground truth."""
         raise NotImplementedError
-
-    def _number(self, image_id: Any) -> int:
-        if image_id not in self._numbers:
-            raise InputError(
-                f"answers: image id {image_id!r} is not among the {len(self._numbers)} images of {self.truth.source}; "
-                "evaluate against the annotations that the answers were made for"
-            )
-        return self._numbers[image_id]
 
 
 def read_image_truth(annotations: str | Path | dict) -> ImageTruth:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.report import percent
 from detkit.files import write_whole
+
+if TYPE_CHECKING:  # its evaluators make the tables here
+    from detkit.evaluation.image_collector import ImageEvaluation
 
 _MATRIX_CLASSES = 12
 _MOST_CONFUSED = 10

@@ -30,6 +30,10 @@ class LocalizationEvaluator(ImageCollector[Detections]):
         InputError: also where an image has no object.
     """
 
+    name = "localization"
+    reads = "boxes"
+    headline = "top1_localization"
+
     def __init__(
         self,
         annotations: str | Path | dict,
@@ -53,7 +57,7 @@ class LocalizationEvaluator(ImageCollector[Detections]):
         classification.
         """
         truth = self.truth
-        kept = [self._kept.get(image_id) for image_id in truth.image_ids]
+        kept = [self.kept.get(image_id) for image_id in truth.image_ids]
         answers = answered_classes([None if one is None else one[0] for one in kept])
         found = np.zeros((len(kept), TOP), dtype=bool)
         for row, one in zip(found, kept, strict=True):
@@ -72,7 +76,7 @@ class LocalizationEvaluator(ImageCollector[Detections]):
 
     def _judged(self, number: int, classes: np.ndarray, answer: Detections) -> tuple[np.ndarray, np.ndarray]:
         """The classes, and whether the box of each is on an object of the image's class."""
-        if not isinstance(answer, Detections):
+        if getattr(answer, "boxes", None) is None:
             image_id = self.truth.image_ids[number]
             raise InputError(
                 f"the answer for image {image_id!r} has no boxes to localize with: evaluate classification"

@@ -13,13 +13,14 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.evaluation.annotations_file import read_ground_truth
 from detkit.evaluation.evaluation import check_native
-from detkit.evaluation.ground_truth import plain_id
+from detkit.evaluation.evaluator import Evaluation, Evaluator
 from detkit.evaluation.native import accumulate, match
 from detkit.evaluation.packed import Found
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE, Number, Protocol
+from detkit.structures import Category, Target
 
 
-class ProposalRecall:
+class ProposalRecall(Evaluator):
     """Collects the proposals of images and measures their recall (Hosang 2015; COCO's AR, without classes).
 
     Every image of the annotations counts; one that is never updated is an image without proposals. Crowd regions need
@@ -29,41 +30,51 @@ class ProposalRecall:
         annotations: path of a COCO annotation file, or the dict that it holds.
         limits: numbers of proposals of an image, the best ones, to measure with.
         image_ids: measure on these images alone; all of the annotations by default.
+        categories: not looked at: proposals have no classes.
 
     Raises:
         InputError: the annotations cannot be evaluated against, or the native kernels were not built.
     """
+
+    name = "proposals"
+    reads = "proposals"
+    _answers = "proposals"
 
     def __init__(
         self,
         annotations: str | Path | dict,
         limits: Sequence[int] = (100, 1000),
         image_ids: Iterable[Any] | None = None,
+        categories: Sequence[Category] | None = None,
     ) -> None:
+        super().__init__(annotations, categories)
         check_native("the recall of proposals")
         if not limits or min(limits) < 1:
             raise InputError(f"limits must be numbers of proposals, got {list(limits)}")
         self.limits = sorted(limits)
+        self.headline = f"AR{self.limits[-1]}"
         self.ground_truth = read_ground_truth(_without_classes(annotations), "bbox", image_ids)
-        self._proposals: dict[int, np.ndarray] = {}
 
-    def update(self, image_ids: Sequence[Any] | Tensor, proposals: Sequence[Tensor]) -> None:
-        """Add the proposals ``(P, 4)`` of some images, best first, in pixels of the images.
+    def check_image(self, image_id: Any, source: str) -> None:
+        """Raise an `InputError` where the annotations have no such image."""
+        self.ground_truth.number_of(image_id, source)
+
+    def keep(self, target: Target, answer: Tensor) -> np.ndarray:
+        """The proposals ``(P, 4)`` of an image, best first, in pixels of the image, as many as are looked at.
 
         Raises:
-            InputError: an image id is not in the annotations, or a box is not finite.
+            InputError: a box is not finite.
         """
-        if len(image_ids) != len(proposals):
-            raise InputError(f"update() got {len(image_ids)} image ids for the proposals of {len(proposals)} images")
-        for image_id, boxes in zip(map(plain_id, image_ids), proposals, strict=True):
-            number = self.ground_truth.number_of(image_id, "proposals")
-            if not boxes.isfinite().all():
-                raise InputError(f"proposals of image {image_id!r}: a box is not finite")
-            self._proposals[number] = boxes[: self.limits[-1]].detach().cpu().double().numpy()
+        if not answer.isfinite().all():
+            raise InputError(f"proposals of image {target.image_id!r}: a box is not finite")
+        return answer[: self.limits[-1]].detach().cpu().double().numpy()
 
-    def compute(self) -> dict[str, float]:
+    def evaluate(self) -> Evaluation:
         """By number of proposals ``n``: ``ARn``, the recall averaged over IoU 0.50 to 0.95, and ``recall50_n`` at 0.5;
         0..1, or -1 where there is no object."""
+        return Evaluation(self._recalls())
+
+    def _recalls(self) -> dict[str, float]:
         numbers = {
             name: Number(False, threshold, "all", limit)
             for limit in self.limits
@@ -80,9 +91,10 @@ class ProposalRecall:
 
     def _found(self) -> Found:
         """The proposals as detections of the only class, whose scores tell their order."""
-        numbers = sorted(self._proposals)
-        counts = [len(self._proposals[number]) for number in numbers]
-        boxes = np.concatenate([np.zeros((0, 4)), *(self._proposals[number] for number in numbers)])
+        proposals = {self.ground_truth.image_numbers[image_id]: boxes for image_id, boxes in self.kept.items()}
+        numbers = sorted(proposals)
+        counts = [len(proposals[number]) for number in numbers]
+        boxes = np.concatenate([np.zeros((0, 4)), *(proposals[number] for number in numbers)])
         boxes[:, 2:] -= boxes[:, :2]
         return Found.measured(
             images=np.repeat(np.array(numbers, dtype=np.int64), counts),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -17,11 +18,13 @@ from rich.table import Table
 from detkit.evaluation.bootstrap import Interval
 from detkit.evaluation.evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.ground_truth import IouType
-from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.tide import ErrorAnalysis
-from detkit.evaluation.voc import VocEvaluation
 from detkit.files import write_whole
+
+if TYPE_CHECKING:  # their evaluators make the tables here
+    from detkit.evaluation.image_collector import ImageEvaluation
+    from detkit.evaluation.voc import VocEvaluation
 
 _AREAS = {"s": "small", "m": "medium", "l": "large"}
 _CURVES_NAMED = 12
@@ -117,15 +120,34 @@ def write_metrics(
         intervals: likewise, add ``intervals``, for each number where it lies: ``[low, high]``.
         errors: likewise, add ``errors``: the ``ap`` at IoU 0.5, and the ``cost`` and ``count`` of each kind of error.
     """
-    content = {}
-    for name, evaluation in evaluations.items():
-        content[name] = dict(evaluation.metrics)
-        if per_class:
-            content[name]["per_class"] = evaluation.per_class()
-        if intervals:
-            content[name]["intervals"] = intervals[name]
-        if errors and name in errors:
-            content[name]["errors"] = asdict(errors[name])
+    write_numbers(
+        path,
+        {
+            name: metrics_entry(evaluation, per_class, (intervals or {}).get(name), (errors or {}).get(name))
+            for name, evaluation in evaluations.items()
+        },
+    )
+
+
+def metrics_entry(
+    evaluation: CocoEvaluation | VocEvaluation | ImageEvaluation,
+    per_class: bool = False,
+    intervals: Mapping[str, Interval] | None = None,
+    errors: ErrorAnalysis | None = None,
+) -> dict[str, Any]:
+    """The numbers of one evaluation as they stand in ``metrics.json``; see `write_metrics`."""
+    entry: dict[str, Any] = dict(evaluation.metrics)
+    if per_class:
+        entry["per_class"] = evaluation.per_class()
+    if intervals:
+        entry["intervals"] = intervals
+    if errors:
+        entry["errors"] = asdict(errors)
+    return entry
+
+
+def write_numbers(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file that people read too; it appears whole or not at all."""
     write_whole(Path(path), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 

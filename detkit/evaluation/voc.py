@@ -17,9 +17,11 @@ import numpy as np
 
 from detkit.errors import InputError
 from detkit.evaluation.collector import DetectionCollector
+from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.ground_truth import GroundTruth
 from detkit.evaluation.packed import Found, Objects
 from detkit.evaluation.protocol import NOTHING_TO_MEASURE
+from detkit.evaluation.report import metrics_entry, voc_table
 from detkit.structures import Category
 
 VocProtocol = Literal["voc2007", "voc2010"]
@@ -87,6 +89,10 @@ class VocEvaluator(DetectionCollector):
         InputError: the annotations cannot be evaluated against, or a category is not among theirs.
     """
 
+    reads = "boxes"
+    headline = "mAP"
+    extras = frozenset({"save_detections"})
+
     def __init__(
         self,
         annotations: str | Path | dict,
@@ -98,18 +104,22 @@ class VocEvaluator(DetectionCollector):
         check_protocol(protocol)
         if not 0 < iou_threshold <= 1:
             raise InputError(f"iou_threshold is {iou_threshold}; choose one above 0 and up to 1, VOC's is 0.5")
-        self.protocol, self.iou_threshold = protocol, iou_threshold
+        self.name = self.protocol = protocol
+        self.iou_threshold = iou_threshold
         super().__init__(annotations, "bbox", categories, image_ids, keypoint_sigmas=None, limit=None)
 
     def compute(self) -> dict[str, float]:
         """``mAP`` in 0..1, and ``AP/{class}`` of each class; -1 where there is no object to measure with."""
-        evaluation = self.evaluate()
-        classes = {f"AP/{name}": row["AP"] for name, row in evaluation.per_class().items()}
-        return evaluation.metrics | classes
+        metrics = super().compute()
+        return metrics | {f"AP/{name}": row["AP"] for name, row in self.evaluation.per_class().items()}
 
     def evaluate(self) -> VocEvaluation:
         """As `compute`, with the curves and the numbers of each class."""
         return evaluate_voc(self.ground_truth, self.found(), self.protocol, self.iou_threshold)
+
+    def report(self, evaluation: VocEvaluation, options: ReportOptions) -> Report:
+        """The table of the classes and their mean."""
+        return Report([voc_table(evaluation)], metrics_entry(evaluation, options.per_class))
 
 
 def check_protocol(protocol: str) -> None:

@@ -3,7 +3,7 @@
 from detkit.deprecation import moved_names
 from detkit.models.cascade_rcnn import CascadeRCNN
 from detkit.models.classifier import Classifier
-from detkit.models.detector import Detector
+from detkit.models.detector import Detector, VisionModel
 from detkit.models.fast_rcnn import FastRCNN
 from detkit.models.faster_rcnn import FasterRCNN
 from detkit.models.fcos import FCOS
@@ -46,6 +46,7 @@ __all__ = [
     "SSDlite",
     "SingleStageDetector",
     "TwoStageDetector",
+    "VisionModel",
     "YOLOv1",
     "YOLOv2",
     "YOLOv3",

@@ -28,7 +28,7 @@ def check_image(image: Tensor, name: str) -> None:
         raise InputError(f"{name} must be a (3, H, W) tensor, uint8 or float in [0, 1], got {got}")
 
 
-def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int) -> None:
+def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int | None) -> None:
     """Raise InputError unless there is one target per image that fits it.
 
     Its boxes must have positive size and labels that the model has, its masks the size of the image.
@@ -49,15 +49,18 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
     labels = torch.cat([targets[index].labels for index in with_boxes])
     # One comparison for the whole batch: the device is waited for once.
     good = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
-    good &= (labels >= 0) & (labels < num_classes)
+    good &= labels >= 0
+    if num_classes is not None:
+        good &= labels < num_classes
     if bool(good.all()):
         return
+    known = "0, 1 …" if num_classes is None else f"0..{num_classes - 1}"
     row = int((~good).nonzero()[0, 0])
     counts = [len(targets[index]) for index in with_boxes]
     image = with_boxes[int(np.searchsorted(np.cumsum(counts), row, side="right"))]
     raise InputError(
         f"targets[{image}], image id {targets[image].image_id}: box {boxes[row].tolist()} with label "
-        f"{int(labels[row])} is not x1 < x2, y1 < y2, finite, with a label in 0..{num_classes - 1}"
+        f"{int(labels[row])} is not x1 < x2, y1 < y2, finite, with a label in {known}"
     )
 
 

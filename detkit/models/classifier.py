@@ -12,12 +12,12 @@ from detkit.errors import InputError
 from detkit.heads import ClassificationHead
 from detkit.heads.classification import ClassificationOutput
 from detkit.heads.context import Context
-from detkit.models.detector import Detector
+from detkit.models.detector import VisionModel
 from detkit.preprocess import Batch, CenterCrop, Preprocess
 from detkit.structures import Classification
 
 
-class Classifier(Detector):
+class Classifier(VisionModel):
     """The class of each image.
 
         images -> net by its name, with its own fully connected layers -> head -> classes and scores
@@ -42,7 +42,8 @@ class Classifier(Detector):
             have no place.
     """
 
-    task = "classification"
+    task = "detkit.tasks.Classification"
+    num_classes: int
 
     def __init__(
         self,

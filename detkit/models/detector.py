@@ -1,10 +1,10 @@
-"""What every detector is, whatever stands behind it."""
+"""What every model is, whatever it answers, and what every detector is, whatever stands behind it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -16,15 +16,23 @@ from detkit.images import read_image
 from detkit.models.checks import check_given, check_image, check_images, check_targets
 from detkit.models.loss_weights import weighted
 from detkit.preprocess import Batch, Preprocess
-from detkit.structures import Category, Classification, Detections, Target
+from detkit.structures import Category, Target
+
+if TYPE_CHECKING:  # tasks stand above models
+    from detkit.tasks import Task
 
 ImageInput = str | Path | np.ndarray | Tensor
-Answer = Detections | Classification
-Task = Literal["detection", "classification", "localization"]
 
 
-class Detector(nn.Module):
-    """Images in; losses out where targets are given, detections where not.
+class Answer(Protocol):
+    """What a model says of one image: `Detections`, a `Classification`, or what a task of your own has."""
+
+    def to(self, device: torch.device | str, /) -> Self:
+        """The same with every tensor on `device`."""
+
+
+class VisionModel(nn.Module):
+    """Images in; losses out where targets are given, answers where not.
 
         images -> preprocess -> features -> heads -+-> losses
                                                    +-> decode -> answers
@@ -34,7 +42,7 @@ class Detector(nn.Module):
     call like any other.
 
     Args:
-        num_classes: classes without background.
+        num_classes: classes without background; None for a model that has none.
 
     Attributes:
         preprocess: places images in the network's frame.
@@ -42,17 +50,17 @@ class Detector(nn.Module):
         asks_for: the fields of `Target` that must be given with an image also at inference.
         categories: the class of each label as its data set names it; None until known.
         learns_from: the fields of `Target` beside boxes and labels without which something is not learned.
-        task: what its answers are, and so how they are judged; of ``classification`` they are a `Classification` for
-            each image in place of `Detections`.
+        task: what its answers are, and so how they are evaluated, drawn and written: a `detkit.tasks.Task`, or the
+            import path of one. `detkit.tasks.task_of` gives the object.
     """
 
-    task: Task = "detection"
+    task: Task | str
     preprocess: Preprocess
     loss_weights: Mapping[str, float] = {}
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int | None = None) -> None:
         super().__init__()
-        if num_classes < 1:
+        if num_classes is not None and num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
         self.num_classes = num_classes
         self.categories: list[Category] | None = None
@@ -65,8 +73,8 @@ class Detector(nn.Module):
         targets: Sequence[Target] | None = None,
         given: Sequence[Target] | None = None,
         generator: torch.Generator | None = None,
-    ) -> dict[str, Tensor] | list[Answer]:
-        """Losses of `images` against `targets`, or without `targets` the detections in `images`.
+    ) -> dict[str, Tensor] | Sequence[Answer]:
+        """Losses of `images` against `targets`, or without `targets` the answers for `images`.
 
         Args:
             images: ``(3, H, W)`` each, RGB, uint8 or float in [0, 1], of any sizes.
@@ -75,7 +83,7 @@ class Detector(nn.Module):
             generator: the source of all random sampling; None: torch's own.
 
         Returns:
-            Named scalar losses, weighted, to be summed; or the detections of each image in its own pixels.
+            Named scalar losses, weighted, to be summed; or the answer for each image in its own pixels.
 
         Raises:
             InputError: an image or a target is not as it must be; the message says which and how.
@@ -104,7 +112,7 @@ class Detector(nn.Module):
         """Named scalar losses of `raw`; the same names at every step."""
         raise NotImplementedError
 
-    def decode(self, raw: Any, context: Context) -> list[Answer]:
+    def decode(self, raw: Any, context: Context) -> Sequence[Answer]:
         """The answers of each image, in its own pixels."""
         raise NotImplementedError
 
@@ -142,7 +150,7 @@ class Detector(nn.Module):
         losses = self.losses(self.heads(self.features(context.batch), context), context)
         return weighted(losses, self.loss_weights)
 
-    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Answer]:
+    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> Sequence[Answer]:
         """The answers for each image, in its own pixels."""
         context = self.context(images, given=given)
         return self.decode(self.heads(self.features(context.batch), context), context)
@@ -153,8 +161,8 @@ class Detector(nn.Module):
         inputs: ImageInput | Sequence[ImageInput],
         batch_size: int = 8,
         given: Target | Sequence[Target] | None = None,
-    ) -> Answer | list[Answer]:
-        """Detect in evaluation mode, on the device of the model, in batches.
+    ) -> Any:
+        """Answer in evaluation mode, on the device of the model, in batches.
 
         Args:
             inputs: an image or a sequence of images, each the path of a file, a ``(H, W, 3)`` uint8 RGB array, or a
@@ -163,7 +171,7 @@ class Detector(nn.Module):
             given: what the model `asks_for` of the image, or of each, in its pixels.
 
         Returns:
-            Detections on the CPU for one image, a list of them for a sequence.
+            An answer on the CPU for one image, a list of them for a sequence.
 
         Raises:
             InputError: a file cannot be read, or an array is no image.
@@ -185,6 +193,20 @@ class Detector(nn.Module):
         finally:
             for module in in_training:
                 module.training = True
+
+
+class Detector(VisionModel):
+    """A model whose answers are `Detections`.
+
+    Args:
+        num_classes: classes without background.
+    """
+
+    task = "detkit.tasks.Detection"
+    num_classes: int
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
 
 
 def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> bool:

@@ -31,7 +31,7 @@ class Localizer(Detector):
         loss_weights: factor of ``localization_cls`` and ``localization_box``; 1 where not named.
     """
 
-    task = "localization"
+    task = "detkit.tasks.Localization"
 
     def __init__(
         self,

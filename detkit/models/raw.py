@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from detkit.models.detector import Detector
+from detkit.models.detector import VisionModel
 
 
 class Raw(nn.Module):
@@ -16,7 +16,7 @@ class Raw(nn.Module):
         model: a detector with `raw`: single-stage or two-stage.
     """
 
-    def __init__(self, model: Detector) -> None:
+    def __init__(self, model: VisionModel) -> None:
         super().__init__()
         self.model = model
 

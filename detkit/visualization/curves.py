@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import matplotlib
@@ -23,16 +24,16 @@ Curve = tuple[np.ndarray, np.ndarray]
 def plot_curves(metrics_csv: str | Path, path: str | Path) -> None:
     """Draw a training's losses and AP over its steps as a PNG, from the ``metrics.csv`` of Lightning's logger.
 
-    Columns are told apart by the last part of their name: ``AP``, ``AP50``, ``top1`` … are metrics, ``epoch`` and
-    ``step`` place a row, ``lr…`` is left out, and every other column is a loss. Any may be missing, and cells may be
-    empty.
+    ``epoch`` and ``step`` place a row, and ``lr…`` is left out. Metrics are ``AP``, ``AP50``, ``top1`` … and whatever
+    else stands under ``val/`` without a loss of that name under ``train/``; every other column is a loss. The metrics
+    of single classes are not drawn. Any column may be missing, and cells may be empty.
 
     Raises:
         InputError: the file does not exist.
     """
     columns, epochs = _read_curves(Path(metrics_csv))
-    metrics = {name: curve for name, curve in columns.items() if _is_metric(name)}
-    losses = {name: curve for name, curve in columns.items() if name not in metrics}
+    losses = {name: curve for name, curve in columns.items() if not _is_metric(name, columns)}
+    metrics = {name: curve for name, curve in columns.items() if name not in losses and "/AP/" not in name}
     figure = Figure(figsize=(12, 5), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True)
     _plot_losses(left, losses)
@@ -75,8 +76,10 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _is_metric(name: str) -> bool:
-    return re.fullmatch(r"A[PR]\d*[sml]?|top[15](_localization)?|localization_error", _term(name)) is not None
+def _is_metric(name: str, columns: Collection[str]) -> bool:
+    if re.fullmatch(r"A[PR]\d*[sml]?", _term(name)):
+        return True
+    return name.startswith("val/") and name != "val/loss" and f"train/{name.removeprefix('val/')}" not in columns
 
 
 def _plot_losses(axis: Axes, losses: dict[str, Curve]) -> None:

@@ -61,33 +61,8 @@ def draw_detections(
         _draw_box(picture, box, colour, thickness, dashed=crowd)
     if objects.keypoints is not None:
         for points, colour in zip(objects.keypoints.numpy(), colours, strict=True):
-            _draw_keypoints(picture, points, colour, thickness, visibilities=isinstance(objects, Target))
+            _draw_keypoints(picture, points, colour, thickness, visibilities=_scores(objects) is None)
     return _draw_labels(picture, corners, _texts(objects, categories, crowds), colours)
-
-
-def draw_answer(
-    image: np.ndarray | Tensor,
-    answer: Detections | Classification | Target,
-    categories: Sequence[Category],
-    score_threshold: float = 0.5,
-) -> np.ndarray:
-    """Draw whatever a model answers, or the truth, into a copy of an image: boxes, or the classes of the image.
-
-    Args:
-        image: as of `draw_detections`.
-        answer: in pixels of that image; a `Target` without objects shows the class of the image, if it has one.
-        categories: ``categories[k]`` names label ``k``.
-        score_threshold: detections below it are not drawn; classes always are.
-
-    Raises:
-        InputError: `image` is not a picture, or a label has no category.
-    """
-    if isinstance(answer, Target) and not len(answer) and answer.image_label is not None:
-        _check_labels([answer.image_label], categories)
-        return _write_lines(to_picture(image), [_first_name(categories[answer.image_label])], [answer.image_label])
-    if isinstance(answer, Classification):
-        return draw_classes(image, answer, categories)
-    return draw_detections(image, answer, categories, score_threshold)
 
 
 def draw_classes(image: np.ndarray | Tensor, classes: Classification, categories: Sequence[Category]) -> np.ndarray:
@@ -106,6 +81,21 @@ def draw_classes(image: np.ndarray | Tensor, classes: Classification, categories
     names = [_first_name(categories[label]) for label in labels]
     texts = [f"{name} {score:.2f}" for name, score in zip(names, classes.scores.tolist(), strict=True)]
     return _write_lines(to_picture(image), texts, labels)
+
+
+def draw_class(image: np.ndarray | Tensor, label: int, categories: Sequence[Category]) -> np.ndarray:
+    """Write the true class of an image into a copy of it.
+
+    Args:
+        image: as of `draw_detections`.
+        label: the class.
+        categories: as of `draw_classes`.
+
+    Raises:
+        InputError: `image` is not a picture, or the label has no category.
+    """
+    _check_labels([label], categories)
+    return _write_lines(to_picture(image), [_first_name(categories[label])], [label])
 
 
 def _first_name(category: Category) -> str:
@@ -141,11 +131,17 @@ def class_colour(label: int) -> Colour:
 
 def _in_drawing_order(objects: Detections | Target, score_threshold: float) -> Detections | Target:
     """What is drawn, the most important last: detections by score, ground truth by decreasing size."""
-    if isinstance(objects, Detections):
-        objects = objects[objects.scores >= score_threshold]
-        return objects[objects.scores.argsort()]
+    scores = _scores(objects)
+    if scores is not None:
+        drawn = (scores >= score_threshold).nonzero()[:, 0]
+        return objects[drawn[scores[drawn].argsort()]]
     sizes = (objects.boxes[:, 2:] - objects.boxes[:, :2]).prod(dim=1)
     return objects[sizes.argsort(descending=True)]
+
+
+def _scores(objects: Detections | Target) -> Tensor | None:
+    """What tells detections from ground truth."""
+    return getattr(objects, "scores", None)
 
 
 def _crowds(objects: Detections | Target) -> list[bool]:
@@ -155,8 +151,9 @@ def _crowds(objects: Detections | Target) -> list[bool]:
 
 def _texts(objects: Detections | Target, categories: Sequence[Category], crowds: list[bool]) -> list[str]:
     names = [categories[label].name for label in objects.labels.tolist()]
-    if isinstance(objects, Detections):
-        return [f"{name} {score:.2f}" for name, score in zip(names, objects.scores.tolist(), strict=True)]
+    scores = _scores(objects)
+    if scores is not None:
+        return [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
     return [f"{name} (crowd)" if crowd else name for name, crowd in zip(names, crowds, strict=True)]
 
 

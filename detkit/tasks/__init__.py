@@ -1,0 +1,48 @@
+"""Tasks: one file each for a kind of answer, with its evaluators, its results file and how it is drawn."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from detkit.errors import InputError
+from detkit.tasks.classification import Classification
+from detkit.tasks.detection import Detection
+from detkit.tasks.localization import Localization
+from detkit.tasks.task import Task
+
+if TYPE_CHECKING:
+    from detkit.models import VisionModel
+
+__all__ = ["Classification", "Detection", "Localization", "Task", "task_of"]
+
+# What models said before tasks were objects.
+_OLD_NAMES = {one.name: f"detkit.tasks.{one.__name__}" for one in (Detection, Classification, Localization)}
+
+
+def task_of(model: VisionModel | type[VisionModel]) -> Task:
+    """The task of a model: the object that it holds, or what the import path that it names leads to.
+
+    Raises:
+        InputError: the model names no task, or there is nothing under that path.
+    """
+    named = getattr(model, "task", None)
+    owner = model.__name__ if isinstance(model, type) else type(model).__name__
+    if isinstance(named, str):
+        named = _imported(_OLD_NAMES.get(named, named), owner)
+    if isinstance(named, type) and issubclass(named, Task):
+        named = named()
+    if not isinstance(named, Task):
+        raise InputError(
+            f"{owner}.task is {named!r}: let it be a detkit.tasks.Task, or the import path of one such as "
+            "detkit.tasks.Detection"
+        )
+    return named
+
+
+def _imported(path: str, owner: str) -> object:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{owner}.task is {path!r}, which cannot be imported ({error})") from error

@@ -1,0 +1,32 @@
+"""Classification: the class of an image as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from detkit.evaluation import ClassificationEvaluator
+from detkit.structures import Category
+from detkit.structures import Classification as Classes
+from detkit.tasks.task import Task
+
+
+class Classification(Task):
+    """The likeliest classes of an image."""
+
+    name = "classification"
+    answer = Classes
+    parts = frozenset({"labels"})
+    evaluators = (ClassificationEvaluator,)
+    results_file = "classes.json"
+
+    def results(self, answer: Classes, categories: Sequence[Category]) -> list[dict[str, Any]]:
+        """The classes, best first, like COCO's results without boxes."""
+        return [
+            {"category_id": categories[label].id, "category": categories[label].name, "score": score}
+            for score, label in zip(answer.scores.tolist(), answer.labels.tolist(), strict=True)
+        ]
+
+    def refusal(self, option: str, model: str) -> str:
+        """An answer has no boxes to compare."""
+        return f"{option} is of detectors: leave it out, the {model} answers for whole images."

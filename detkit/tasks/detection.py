@@ -1,0 +1,46 @@
+"""Detection: boxes with classes, perhaps with masks or keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from detkit.evaluation import CocoEvaluator
+from detkit.ops import masks_to_rle
+from detkit.structures import Category, Detections
+from detkit.tasks.task import Task
+
+
+class Detection(Task):
+    """All objects of an image."""
+
+    name = "detection"
+    answer = Detections
+    parts = frozenset({"boxes", "labels", "masks", "keypoints"})
+    evaluators = (CocoEvaluator,)
+    results_file = "detections.json"
+    least_score = 0.5
+
+    def results(self, answer: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
+        """The detections in COCO's results format, with the name of each class."""
+        boxes = answer.boxes.clone()
+        boxes[:, 2:] -= boxes[:, :2]
+        masks = None if answer.masks is None else masks_to_rle(answer.masks).to_coco()
+        entries = []
+        for index, (box, score, label) in enumerate(
+            zip(boxes.tolist(), answer.scores.tolist(), answer.labels.tolist(), strict=True)
+        ):
+            category = categories[label]
+            entry = {"category_id": category.id, "category": category.name, "bbox": box, "score": score}
+            if masks is not None:
+                entry["segmentation"] = {"size": masks[index]["size"], "counts": masks[index]["counts"].decode("ascii")}
+            if answer.keypoints is not None:
+                entry["keypoints"] = answer.keypoints[index].flatten().tolist()
+            entries.append(entry)
+        return entries
+
+    def refusal(self, option: str, model: str) -> str:
+        """Whole images alone are confused; what else is computed is of COCO's evaluation."""
+        if option == "--confusion":
+            return f"--confusion is of whole images, but the {model} detects: leave it out."
+        return f"{option} is of COCO's evaluation: leave it out, or list a CocoEvaluator under evaluators."

@@ -1,0 +1,18 @@
+"""Single-object localization: the class of an image, and where the object is (Russakovsky 2015, section 4.2)."""
+
+from __future__ import annotations
+
+from detkit.evaluation import LocalizationEvaluator
+from detkit.tasks.detection import Detection
+
+
+class Localization(Detection):
+    """The likeliest classes of an image, each with one box."""
+
+    name = "localization"
+    parts = frozenset({"boxes", "labels"})
+    evaluators = (LocalizationEvaluator,)
+
+    def refusal(self, option: str, model: str) -> str:
+        """The image as a whole is judged."""
+        return f"{option} is of detectors: leave it out, the {model} answers for whole images."
