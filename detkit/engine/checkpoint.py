@@ -8,14 +8,11 @@ kept one, and then that is what inference uses. Checkpoints of a run also hold L
 from __future__ import annotations
 
 import copy
-import importlib
 import os
 import pickle
-import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +23,12 @@ import detkit
 from detkit.engine.building import build
 from detkit.engine.explain import explain
 from detkit.engine.model_settings import check_describes
+from detkit.engine.trust import check_trusted, packages_of
 from detkit.errors import InputError
 from detkit.models import VisionModel
 from detkit.structures import UNUSED_LABEL, Category
 
 PREFIX = "model."  # the detector's place in the training module
-DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def load(checkpoint: str | Path, device: torch.device | str | None = None, trust: Sequence[str] = ()) -> VisionModel:
@@ -85,9 +82,7 @@ def save_model(
         model_config = model.recipe()
     bare = _without_pretrained(model_config)
     with torch.random.fork_rng():
-        packages = {name.partition(".")[0] for _, name in _names(bare)}
-        own = sorted(package for package in packages if find_spec(package) is not None)
-        check_describes(model, build_model(bare, own, path), type(model).__name__)
+        check_describes(model, build_model(bare, packages_of(bare), path), type(model).__name__)
     weights = {PREFIX + name: value for name, value in model.state_dict().items()}
     record = model_record(model_config, model.categories or [], config)
     write_checkpoint({"detkit": record, "state_dict": weights}, path)
@@ -250,51 +245,6 @@ def _without_pretrained(config: Any) -> Any:
     if isinstance(config, (list, tuple)):
         return [_without_pretrained(value) for value in config]
     return config
-
-
-def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
-    """Refuse any name in `config` that leads to code outside of detkit and `trust`, before anything is imported."""
-    packages = ("detkit", *trust)
-    for key, name in _names(config):
-        package = name.partition(".")[0]
-        if package in packages:
-            owner = getattr(_resolve(name, path), "__module__", None) or ""
-            if owner.partition(".")[0] in packages:
-                continue
-        elif name.startswith("torch.nn."):
-            layer = _resolve(name, path)
-            if isinstance(layer, type) and issubclass(layer, torch.nn.Module):
-                continue
-        elif key != "class_path" and find_spec(package) is None:
-            continue  # a dotted word that is no Python name, such as a timm model's
-        raise InputError(
-            f"{path} asks for {name}, which is not part of {' or '.join(packages)}: if you trust it, load the "
-            f'checkpoint with trust=["{package}"] (on the command line: --trust {package}).'
-        )
-
-
-def _names(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """The strings in `config` that can name code: whatever reads as a dotted name.
-
-    A short class name imports nothing; it is checked once it is resolved.
-    """
-    if isinstance(config, Mapping):
-        for name, value in config.items():
-            yield from _names(value, name)
-    elif isinstance(config, (list, tuple)):
-        for value in config:
-            yield from _names(value, key)
-    elif isinstance(config, str) and DOTTED.fullmatch(config):
-        yield key, config
-
-
-def _resolve(name: str, path: str | Path) -> Any:
-    """The object of a trusted dotted name."""
-    module, _, attribute = name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{path} asks for {name}, which this installation does not have ({error}).") from error
 
 
 def _shape(value: Tensor) -> tuple[int, ...]:

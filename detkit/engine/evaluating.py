@@ -14,7 +14,7 @@ from torch.optim import SGD
 
 from detkit.data import DataModule
 from detkit.engine.building import build
-from detkit.engine.checkpoint import check_categories, check_trusted, checkpoint_path, load, read_checkpoint
+from detkit.engine.checkpoint import check_categories, checkpoint_path, load, read_checkpoint
 from detkit.engine.command import check_precision, command_parser, parse, write_json
 from detkit.engine.module import DetectionModule
 from detkit.engine.progress import progress_bar, quiet_lightning
@@ -30,6 +30,7 @@ from detkit.engine.tasks import (
     task_entries,
     with_arguments,
 )
+from detkit.engine.trust import check_trusted
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, ReportOptions
 from detkit.evaluation.evaluation import Backend

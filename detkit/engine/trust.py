@@ -1,0 +1,71 @@
+"""What a checkpoint may build: detkit's own classes, torch's layers, and packages that are trusted by name."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detkit.errors import InputError
+
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
+    """Refuse any name in `config` that leads to code outside of detkit and `trust`, before anything is imported.
+
+    Raises:
+        InputError: it names what was asked for, and the package that would have to be trusted.
+    """
+    packages = ("detkit", *trust)
+    for key, name in _names(config):
+        package = name.partition(".")[0]
+        if package in packages:
+            owner = getattr(_resolve(name, path), "__module__", None) or ""
+            if owner.partition(".")[0] in packages:
+                continue
+        elif name.startswith("torch.nn."):
+            layer = _resolve(name, path)
+            if isinstance(layer, type) and issubclass(layer, torch.nn.Module):
+                continue
+        elif key != "class_path" and find_spec(package) is None:
+            continue  # a dotted word that is no Python name, such as a timm model's
+        raise InputError(
+            f"{path} asks for {name}, which is not part of {' or '.join(packages)}: if you trust it, load the "
+            f'checkpoint with trust=["{package}"] (on the command line: --trust {package}).'
+        )
+
+
+def packages_of(config: Any) -> list[str]:
+    """The packages that are installed and that a config names code of."""
+    packages = {name.partition(".")[0] for _, name in _names(config)}
+    return sorted(package for package in packages if find_spec(package) is not None)
+
+
+def _names(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """The strings in `config` that can name code: whatever reads as a dotted name.
+
+    A short class name imports nothing; it is checked once it is resolved.
+    """
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            yield from _names(value, name)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _names(value, key)
+    elif isinstance(config, str) and DOTTED.fullmatch(config):
+        yield key, config
+
+
+def _resolve(name: str, path: str | Path) -> Any:
+    """The object of a trusted dotted name."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{path} asks for {name}, which this installation does not have ({error}).") from error
