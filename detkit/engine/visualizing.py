@@ -67,9 +67,8 @@ def visualize_command(argv: Sequence[str]) -> None:
     elif isinstance(model, Classifier):
         _visualize_class(model, images, config)
     else:
-        raise InputError(
-            f"Boxes and a Classifier's classes can be visualized, not what the {type(model).__name__} says."
-        )
+        name = type(model).__name__
+        raise InputError(f"What the {name} says cannot be visualized: boxes and a Classifier's classes can.")
     logger.info("wrote %s", config.out)
 
 

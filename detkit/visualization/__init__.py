@@ -3,11 +3,11 @@
 Images are RGB. A picture that comes out is a uint8 array ``(H, W, 3)``.
 """
 
-from detkit.visualization.answers import Drawing, draw_answer
+from detkit.visualization.answers import Drawing
 from detkit.visualization.comparison import save_comparison
 from detkit.visualization.curves import plot_curves
 from detkit.visualization.deconvolution import project, strongest_units
-from detkit.visualization.drawing import class_colour, draw_classes, draw_detections
+from detkit.visualization.drawing import class_colour, draw_answer, draw_classes, draw_detections
 from detkit.visualization.grad_cam import grad_cam
 from detkit.visualization.layers import stage_layers
 from detkit.visualization.occlusion import occlusion_sensitivity

@@ -39,11 +39,10 @@ def save_comparison(
     cells = []
     for image, target, found in zip(images, targets, answers, strict=True):
         picture = to_picture(image)
-        scale = CELL / max(picture.shape[:2])
-        enlarged = resize(picture, scale)
-        size = enlarged.shape[:2]
-        cells.append(drawing.draw_truth(enlarged, drawing.resized(target.to("cpu"), size, scale), categories))
-        answer = drawing.resized(found.to("cpu"), size, scale)
+        enlarged = resize(picture, CELL / max(picture.shape[:2]))
+        sizes = picture.shape[:2], enlarged.shape[:2]
+        cells.append(drawing.draw_truth(enlarged, drawing.resized(target.to("cpu"), *sizes), categories))
+        answer = drawing.resized(found.to("cpu"), *sizes)
         cells.append(drawing.draw(enlarged, answer, categories, score_threshold))
     columns = 2 if len(cells) <= 6 else 4
     title = drawing.title(answers[0] if answers else Detections.empty(), score_threshold)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import colorsys
-import math
 from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
 from detkit.structures import Category, Classification, Detections, Target
+from detkit.visualization.labels import Colour, draw_labels, side_of, text_size
 from detkit.visualization.pictures import font_of_size, to_picture
-
-Colour = tuple[int, int, int]
 
 _CROWD: Colour = (150, 150, 150)
 _MASK_OPACITY = 0.4
-_MOST_TEXT = 1 / 8  # of a picture, in area
 
 
 def draw_detections(
@@ -62,7 +60,49 @@ def draw_detections(
     if objects.keypoints is not None:
         for points, colour in zip(objects.keypoints.numpy(), colours, strict=True):
             _draw_keypoints(picture, points, colour, thickness, visibilities=_scores(objects) is None)
-    return _draw_labels(picture, corners, _texts(objects, categories, crowds), colours)
+    return draw_labels(picture, corners, _texts(objects, categories, crowds), colours)
+
+
+def draw_answer(
+    image: np.ndarray | Tensor, answer: Any, categories: Sequence[Category], score_threshold: float = 0.5
+) -> np.ndarray:
+    """Draw whatever a model answers, or the truth, into a copy of an image: boxes, or the classes of the image.
+
+    Args:
+        image: as of `draw_detections`.
+        answer: `Detections`, a `Classification` or a `Target`, in pixels of that image; a `Target` without objects
+            shows the class of the image, if it has one.
+        categories: ``categories[k]`` names label ``k``.
+        score_threshold: detections below it are not drawn; classes always are.
+
+    Raises:
+        InputError: `image` is not a picture, a label has no category, or answers of this type are drawn by their task.
+    """
+    return _drawn(answer, image, categories, score_threshold)
+
+
+@singledispatch
+def _drawn(
+    answer: Any, image: np.ndarray | Tensor, categories: Sequence[Category], score_threshold: float
+) -> np.ndarray:
+    raise InputError(f"{type(answer).__name__} cannot be drawn without its task, whose `draw` says how it looks")
+
+
+@_drawn.register
+def _(answer: Detections, image: Any, categories: Any, score_threshold: float) -> np.ndarray:
+    return draw_detections(image, answer, categories, score_threshold)
+
+
+@_drawn.register
+def _(answer: Classification, image: Any, categories: Any, score_threshold: float) -> np.ndarray:
+    return draw_classes(image, answer, categories)
+
+
+@_drawn.register
+def _(answer: Target, image: Any, categories: Any, score_threshold: float) -> np.ndarray:
+    if len(answer) or answer.image_label is None:
+        return draw_detections(image, answer, categories, score_threshold)
+    return draw_class(image, answer.image_label, categories)
 
 
 def draw_classes(image: np.ndarray | Tensor, classes: Classification, categories: Sequence[Category]) -> np.ndarray:
@@ -105,11 +145,11 @@ def _first_name(category: Category) -> str:
 def _write_lines(picture: np.ndarray, texts: list[str], labels: list[int]) -> np.ndarray:
     """Write texts from the upper left corner on, one below the other, each in the colour of its class: as many of the
     first as leave the picture to be seen."""
-    line = sum(font_of_size(_text_size(picture)).getmetrics())
+    line = sum(font_of_size(text_size(picture)).getmetrics())
     corners = np.array([[0, line * place, 0, line * place] for place in range(1, len(labels) + 1)]).reshape(-1, 4)
     colours = [class_colour(label) for label in labels]
     for count in range(len(labels), 0, -1):
-        written = _draw_labels(picture, corners[:count], texts[:count], colours[:count])
+        written = draw_labels(picture, corners[:count], texts[:count], colours[:count])
         if written is not picture:
             return written
     return picture
@@ -159,18 +199,7 @@ def _texts(objects: Detections | Target, categories: Sequence[Category], crowds:
 
 def _thickness(picture: np.ndarray) -> int:
     """The width of lines: 2 pixels in an image of 640 by 480."""
-    return max(1, round(0.5 + _side(picture) / 400))
-
-
-def _text_size(picture: np.ndarray) -> int:
-    """The height of letters: 13 pixels, fewer in images too small for that, more in large ones."""
-    side = _side(picture)
-    return round(max(9, min(13, side / 12), side / 55))
-
-
-def _side(picture: np.ndarray) -> float:
-    """The side of a square of the same area."""
-    return math.sqrt(picture.shape[0] * picture.shape[1])
+    return max(1, round(0.5 + side_of(picture) / 400))
 
 
 def _corners(boxes: Tensor, picture: np.ndarray) -> np.ndarray:
@@ -226,57 +255,3 @@ def _draw_keypoints(
         hidden = visibilities and visibility == 1
         cv2.circle(picture, centre, 2 * thickness + 1, (255, 255, 255), -1, cv2.LINE_AA)
         cv2.circle(picture, centre, 2 * thickness, colour, 1 if hidden else -1, cv2.LINE_AA)
-
-
-def _draw_labels(picture: np.ndarray, corners: np.ndarray, texts: list[str], colours: list[Colour]) -> np.ndarray:
-    """Write each text on its colour where it hides no other; the last find their place first and are on top."""
-    font = font_of_size(_text_size(picture))
-    canvas = Image.fromarray(picture)
-    draw = ImageDraw.Draw(canvas)
-    pad = max(1, round(font.size / 6))
-    height = sum(font.getmetrics())
-    widths = [math.ceil(draw.textlength(text, font=font)) + 2 * pad for text in texts]
-    if len(texts) > 1 and height * sum(widths) > _MOST_TEXT * canvas.width * canvas.height:
-        return picture
-    labels = []
-    for box, width, text, colour in reversed(list(zip(corners.tolist(), widths, texts, colours, strict=True))):
-        size = width, height
-        if size[0] <= canvas.width and 2 * size[1] <= canvas.height:  # else the text would hide the image
-            place = _free_place(box, size, canvas.size, [taken for taken, _, _ in labels])
-            labels.append((place, text, colour))
-    for (left, top, right, bottom), text, colour in reversed(labels):
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
-        draw.text((left + pad, top), text, font=font, fill=_readable_on(colour))
-    return np.array(canvas)
-
-
-def _free_place(
-    box: list[int], size: tuple[int, int], image_size: tuple[int, int], taken: list[tuple[int, int, int, int]]
-) -> tuple[int, int, int, int]:
-    """Where a label of `size` ``(width, height)`` goes: above, within, below or beside its box, where no other is."""
-    left, top, right, bottom = box
-    width, height = size
-    corners = [
-        (left, top - height),
-        (left, top),
-        (right - width, top - height),
-        (left, bottom),
-        (right - width, bottom),
-    ]
-    places = []
-    for x, y in corners:
-        x = max(0, min(x, image_size[0] - width))
-        y = max(0, min(y, image_size[1] - height))
-        places.append((x, y, x + width, y + height))
-    free = (place for place in places if not any(_overlap(place, other) for other in taken))
-    return next(free, places[0])
-
-
-def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> bool:
-    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
-
-
-def _readable_on(colour: Colour) -> Colour:
-    """Black or white, whichever stands out."""
-    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    return (0, 0, 0) if luminance > 140 else (255, 255, 255)

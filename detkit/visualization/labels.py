@@ -1,0 +1,79 @@
+"""Texts in pictures, on the colours of their classes, where they hide no other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from detkit.visualization.pictures import font_of_size
+
+Colour = tuple[int, int, int]
+
+_MOST_TEXT = 1 / 8  # of a picture, in area
+
+
+def draw_labels(picture: np.ndarray, corners: np.ndarray, texts: list[str], colours: list[Colour]) -> np.ndarray:
+    """Write each text on its colour where it hides no other; the last find their place first and are on top."""
+    font = font_of_size(text_size(picture))
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    pad = max(1, round(font.size / 6))
+    height = sum(font.getmetrics())
+    widths = [math.ceil(draw.textlength(text, font=font)) + 2 * pad for text in texts]
+    if len(texts) > 1 and height * sum(widths) > _MOST_TEXT * canvas.width * canvas.height:
+        return picture
+    labels = []
+    for box, width, text, colour in reversed(list(zip(corners.tolist(), widths, texts, colours, strict=True))):
+        size = width, height
+        if size[0] <= canvas.width and 2 * size[1] <= canvas.height:  # else the text would hide the image
+            place = _free_place(box, size, canvas.size, [taken for taken, _, _ in labels])
+            labels.append((place, text, colour))
+    for (left, top, right, bottom), text, colour in reversed(labels):
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+        draw.text((left + pad, top), text, font=font, fill=_readable_on(colour))
+    return np.array(canvas)
+
+
+def _free_place(
+    box: list[int], size: tuple[int, int], image_size: tuple[int, int], taken: list[tuple[int, int, int, int]]
+) -> tuple[int, int, int, int]:
+    """Where a label of `size` ``(width, height)`` goes: above, within, below or beside its box, where no other is."""
+    left, top, right, bottom = box
+    width, height = size
+    corners = [
+        (left, top - height),
+        (left, top),
+        (right - width, top - height),
+        (left, bottom),
+        (right - width, bottom),
+    ]
+    places = []
+    for x, y in corners:
+        x = max(0, min(x, image_size[0] - width))
+        y = max(0, min(y, image_size[1] - height))
+        places.append((x, y, x + width, y + height))
+    free = (place for place in places if not any(_overlap(place, other) for other in taken))
+    return next(free, places[0])
+
+
+def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
+
+
+def _readable_on(colour: Colour) -> Colour:
+    """Black or white, whichever stands out."""
+    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    return (0, 0, 0) if luminance > 140 else (255, 255, 255)
+
+
+def text_size(picture: np.ndarray) -> int:
+    """The height of letters: 13 pixels, fewer in images too small for that, more in large ones."""
+    side = side_of(picture)
+    return round(max(9, min(13, side / 12), side / 55))
+
+
+def side_of(picture: np.ndarray) -> float:
+    """The side of a square of the same area."""
+    return math.sqrt(picture.shape[0] * picture.shape[1])
