@@ -18,6 +18,25 @@ MISSING_NAMES: dict[str, str] = {
         [f"detkit.models.preprocess.{name}" for name in ("Objects", "scaled", "scaled_boxes", "shifted")],
         "moving is done by detkit.geometry.Placement alone",
     ),
+    **dict.fromkeys(
+        [
+            f"detkit.engine.evaluating.{name}"
+            for name in (
+                "Evaluation",
+                "FullClassificationEvaluator",
+                "FullCocoEvaluator",
+                "FullLocalizationEvaluator",
+                "FullVocEvaluator",
+                "Remembers",
+            )
+        ],
+        "every evaluator remembers its evaluation",
+    ),
+    **dict.fromkeys(
+        ["detkit.engine.tasks.kinds_of", "detkit.engine.tasks.make_evaluator", "detkit.models.detector.Task"],
+        "a task is an object of detkit.tasks",
+    ),
+    "detkit.engine.checkpoint.DOTTED": "what a checkpoint may build is in detkit.engine.trust",
     "detkit.engine.training.SGD": "the optimizer's part of the config is declared in detkit.engine.learning",
 }
 
