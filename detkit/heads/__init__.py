@@ -10,6 +10,7 @@ from detkit.heads.keypoint import KeypointHead
 from detkit.heads.localization import LocalizationHead
 from detkit.heads.mask import MaskHead
 from detkit.heads.overfeat import OverFeatHead
+from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
 from detkit.heads.region_branch import InstanceBranch, RegionBranch
 from detkit.heads.region_trunk import (
     AveragePool,
@@ -29,6 +30,7 @@ from detkit.heads.yolo_v3 import YOLOv3Head
 from detkit.heads.yolo_v4 import YOLOv4Head
 
 __all__ = [
+    "NMS",
     "RPN",
     "AveragePool",
     "BoxCascade",
@@ -43,6 +45,7 @@ __all__ = [
     "LocalizationHead",
     "MaskHead",
     "OverFeatHead",
+    "Postprocess",
     "RegionBranch",
     "RegionNetwork",
     "RegionTrunk",
@@ -50,6 +53,8 @@ __all__ = [
     "SSDHead",
     "SSDliteHead",
     "SVMBoxHead",
+    "SoftNMS",
+    "TopK",
     "TwoFullyConnected",
     "YOLOHead",
     "YOLOv1Head",
