@@ -2,6 +2,7 @@
 
 from detkit.heads.box import BoxHead
 from detkit.heads.box_cascade import BoxCascade
+from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.classification import ClassificationHead
 from detkit.heads.dense_head import DenseHead
 from detkit.heads.fcos import FCOSHead
@@ -44,6 +45,7 @@ __all__ = [
     "KeypointHead",
     "LocalizationHead",
     "MaskHead",
+    "MergeBoxes",
     "OverFeatHead",
     "Postprocess",
     "RegionBranch",
