@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Arguments = dict[str, Any]
 
 
 def warn(message: str, stacklevel: int = 3) -> None:
@@ -29,3 +34,20 @@ def moved_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(home), new)
 
     return find
+
+
+def old_arguments(renew: Callable[[str, Arguments], Arguments]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator of an ``__init__`` that still takes keywords which are not in its signature any more.
+
+    Args:
+        renew: from the name of the class and the keywords of a call to those that the signature has; it warns.
+    """
+
+    def decorate(init: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(init)
+        def renewed(*args: Any, **keywords: Any) -> R:
+            return init(*args, **renew(type(args[0]).__name__, keywords))
+
+        return renewed
+
+    return decorate

@@ -2,6 +2,7 @@
 
 from detkit.heads.box import BoxHead
 from detkit.heads.box_cascade import BoxCascade
+from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.classification import ClassificationHead
 from detkit.heads.dense_head import DenseHead
 from detkit.heads.fcos import FCOSHead
@@ -10,6 +11,7 @@ from detkit.heads.keypoint import KeypointHead
 from detkit.heads.localization import LocalizationHead
 from detkit.heads.mask import MaskHead
 from detkit.heads.overfeat import OverFeatHead
+from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
 from detkit.heads.region_branch import InstanceBranch, RegionBranch
 from detkit.heads.region_trunk import (
     AveragePool,
@@ -29,6 +31,7 @@ from detkit.heads.yolo_v3 import YOLOv3Head
 from detkit.heads.yolo_v4 import YOLOv4Head
 
 __all__ = [
+    "NMS",
     "RPN",
     "AveragePool",
     "BoxCascade",
@@ -42,7 +45,9 @@ __all__ = [
     "KeypointHead",
     "LocalizationHead",
     "MaskHead",
+    "MergeBoxes",
     "OverFeatHead",
+    "Postprocess",
     "RegionBranch",
     "RegionNetwork",
     "RegionTrunk",
@@ -50,6 +55,8 @@ __all__ = [
     "SSDHead",
     "SSDliteHead",
     "SVMBoxHead",
+    "SoftNMS",
+    "TopK",
     "TwoFullyConnected",
     "YOLOHead",
     "YOLOv1Head",

@@ -1,0 +1,299 @@
+"""From scored boxes to detections, for every head: drop the unlikely, suppress, keep the best.
+
+R  boxes of a batch, those of each image in turn     B  images
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from detkit.boxes import at_least, clip_boxes
+from detkit.ops import batched_nms
+from detkit.ops.soft_nms import Decay, soft_nms
+from detkit.structures import Detections
+
+Size = tuple[int, int]
+
+
+class Scored(NamedTuple):
+    """Boxes of a batch with their scores.
+
+    Args:
+        boxes: ``(R, 4)`` in the network's frame.
+        scores: ``(R,)`` in [0, 1].
+        labels: ``(R,)`` int64; boxes of different labels leave each other alone.
+        image_index: ``(R,)`` int64, the image of each.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    image_index: Tensor
+
+    def at(self, rows: Tensor) -> Scored:
+        """Those that `rows` names."""
+        return Scored(*(part[rows] for part in self))
+
+
+class Postprocess(ABC):
+    """What makes detections of all that a head might answer.
+
+    A head takes one as an argument and fills what was left out with its own values, `with_defaults`. A subclass says
+    what becomes of boxes that overlap, `resolve`.
+
+    Args:
+        score_threshold: scores must be greater than this; None: the head's own, without a head none.
+        candidates: the best so many enter suppression; None: the head's own, which also says of what: of an image, a
+            level or a class.
+        detections: most detections of an image; None: the head's own.
+
+    Attributes:
+        candidates_of: what `candidates` counts: the boxes of each image or of each class in it; or of each level,
+            which the head does before it decodes boxes, by `likeliest`.
+        clip: whether boxes are cut at the edges of their image before suppression or after it.
+        least_side: pixels that a box must be wide and high once it is cut.
+        at_threshold: whether a score that equals `score_threshold` is enough.
+    """
+
+    def __init__(
+        self, score_threshold: float | None = None, candidates: int | None = None, detections: int | None = None
+    ) -> None:
+        self.score_threshold = score_threshold
+        self.iou_threshold: float | None = None
+        self.candidates = candidates
+        self.detections = detections
+        self.candidates_of: Literal["image", "level", "class"] = "image"
+        self.clip: Literal["before", "after"] = "before"
+        self.least_side = 0.0
+        self.at_threshold = False
+
+    def with_defaults(
+        self,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        candidates: int | None = None,
+        detections: int | None = None,
+        candidates_of: Literal["image", "level", "class"] = "image",
+        clip: Literal["before", "after"] = "before",
+        least_side: float = 0.0,
+        at_threshold: bool = False,
+    ) -> Self:
+        """The same with a head's own values where none was given, and the head's way to count and to cut.
+
+        Args:
+            score_threshold: if none was given.
+            iou_threshold: if none was given; IoU above which the less likely of two boxes of a class is dropped.
+            candidates: if none was given.
+            detections: if none was given.
+            candidates_of: see the attributes.
+            clip: see the attributes.
+            least_side: see the attributes.
+            at_threshold: see the attributes.
+        """
+        filled = copy.copy(self)
+        for name, value in (
+            ("score_threshold", score_threshold),
+            ("iou_threshold", iou_threshold),
+            ("candidates", candidates),
+            ("detections", detections),
+        ):
+            if getattr(filled, name) is None:
+                setattr(filled, name, value)
+        filled.candidates_of, filled.clip = candidates_of, clip
+        filled.least_side, filled.at_threshold = least_side, at_threshold
+        return filled
+
+    @abstractmethod
+    def resolve(self, scored: Scored, images: int) -> Scored:
+        """What stays of boxes that overlap, the best of each image first.
+
+        Args:
+            scored: the candidates of all images.
+            images: how many images there are.
+        """
+
+    @torch.no_grad()
+    def __call__(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """The detections of each image, best first, cut at its edges; boxes that are not finite are none.
+
+        Args:
+            boxes: ``(R, 4)`` in the network's frame.
+            scores: ``(R,)`` in [0, 1].
+            labels: ``(R,)`` int64, boxes of different labels leave each other alone.
+            image_index: ``(R,)`` int64, the image of each, ascending.
+            sizes: (height, width) of each image in the network's frame.
+        """
+        boxes, scores = boxes.float(), scores.float()
+        if self.clip == "before":
+            boxes = _cut(boxes, image_index, sizes)
+        usable = self.passes(scores) & boxes.isfinite().all(dim=1)
+        if self.least_side > 0 and self.clip == "before":
+            usable &= at_least(boxes, self.least_side)
+        scored = Scored(boxes, scores, labels, image_index).at(torch.where(usable)[0])
+        if self.candidates is not None and len(scored.scores) > self.candidates:
+            scored = self._best(scored, self.candidates, len(sizes))
+        resolved = _first_of_each_image(self.resolve(scored, len(sizes)), self.detections, len(sizes))
+        if self.clip == "after":
+            resolved = resolved._replace(boxes=_cut(resolved.boxes, resolved.image_index, sizes))
+            resolved = resolved.at(torch.where(at_least(resolved.boxes, self.least_side))[0])
+        counts = _counts(resolved.image_index, len(sizes))
+        return [Detections(*of_image) for of_image in zip(*(part.split(counts) for part in resolved[:3]), strict=True)]
+
+    def passes(self, scores: Tensor) -> Tensor:
+        """Which of `scores` are high enough, NaN is not; bool of their shape."""
+        if self.score_threshold is None:
+            return scores == scores
+        return scores >= self.score_threshold if self.at_threshold else scores > self.score_threshold
+
+    def likeliest(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What is likely enough of a level, and the best of it where candidates count by level.
+
+        Args:
+            scores: ``(B, P, K)`` of P places and K classes.
+
+        Returns:
+            The image, the place, the label and the score of each ``(R,)``, images in turn.
+        """
+        image, place, label = torch.where(self.passes(scores))
+        scores = scores[image, place, label]
+        if self.candidates_of == "level" and self.candidates is not None and len(scores) > self.candidates:
+            best = best_of_segments(scores, _counts(image, len(image) and int(image[-1]) + 1), self.candidates)
+            image, place, label, scores = image[best], place[best], label[best], scores[best]
+        return image, place, label, scores
+
+    def _best(self, scored: Scored, count: int, images: int) -> Scored:
+        """At most `count` of each image, or of each of its classes."""
+        if self.candidates_of == "image":
+            return scored.at(best_of_segments(scored.scores, _counts(scored.image_index, images), count))
+        if self.candidates_of == "class":
+            return scored.at(best_of_each(scored.scores, scored.labels * images + scored.image_index, count))
+        return scored
+
+
+class NMS(Postprocess):
+    """Of boxes of a class that overlap, the best one stays.
+
+    Args:
+        score_threshold: scores must be greater than this; None, here and below: the head's own.
+        iou_threshold: IoU above which the less likely of two boxes of a class is dropped; without a head 0.5.
+        candidates: the best so many enter suppression, of each image, level or class, as the head counts them.
+        detections: most detections of an image.
+    """
+
+    def __init__(
+        self,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        candidates: int | None = None,
+        detections: int | None = None,
+    ) -> None:
+        super().__init__(score_threshold, candidates, detections)
+        self.iou_threshold = iou_threshold
+
+    def resolve(self, scored: Scored, images: int) -> Scored:
+        """The boxes that no better one of their class and image suppresses."""
+        threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
+        return scored.at(batched_nms(scored.boxes, scored.scores, _groups(scored, images), threshold))
+
+
+class SoftNMS(NMS):
+    """A box that overlaps a better one of its class loses score, not its life (Bodla et al. 2017).
+
+    Args:
+        score_threshold: scores must be greater than this, at first, and not lower after decay; None, here and below:
+            the head's own.
+        iou_threshold: IoU above which overlaps count, of ``linear`` and ``hard``; without a head 0.5.
+        candidates: the best so many enter suppression, of each image, level or class, as the head counts them.
+        detections: most detections of an image.
+        method: how scores decay, see `detkit.ops.soft_nms`.
+        sigma: of ``gaussian``.
+    """
+
+    def __init__(
+        self,
+        score_threshold: float | None = None,
+        iou_threshold: float | None = None,
+        candidates: int | None = None,
+        detections: int | None = None,
+        method: Decay = "linear",
+        sigma: float = 0.5,
+    ) -> None:
+        super().__init__(score_threshold, iou_threshold, candidates, detections)
+        self.method, self.sigma = method, sigma
+
+    def resolve(self, scored: Scored, images: int) -> Scored:
+        """All boxes whose score is still high enough, with that score."""
+        threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
+        kept, scores = soft_nms(
+            scored.boxes, scored.scores, threshold, self.sigma, self.method, self.score_threshold or 0.0,
+            _groups(scored, images),
+        )  # fmt: skip
+        return scored.at(kept)._replace(scores=scores)
+
+
+class TopK(Postprocess):
+    """No suppression: the best boxes are the detections, however they overlap.
+
+    Args:
+        score_threshold: scores must be greater than this; None, here and below: the head's own.
+        candidates: the best so many of each image, level or class, as the head counts them.
+        detections: most detections of an image.
+    """
+
+    def resolve(self, scored: Scored, images: int) -> Scored:
+        """All of them, best first."""
+        return scored.at(scored.scores.argsort(descending=True, stable=True))
+
+
+def best_of_segments(scores: Tensor, counts: Sequence[int], most: int) -> Tensor:
+    """Indices of the greatest of `scores` ``(R,)``, at most `most` in each of the segments of `counts`, in turn."""
+    chosen, start = [], 0
+    for segment in scores.split(list(counts)):
+        few = len(segment) <= most
+        best = torch.arange(len(segment), device=scores.device) if few else segment.topk(most).indices
+        chosen.append(best + start)
+        start += len(segment)
+    return torch.cat(chosen) if chosen else torch.zeros(0, dtype=torch.int64, device=scores.device)
+
+
+def best_of_each(scores: Tensor, groups: Tensor, most: int) -> Tensor:
+    """Indices of the `most` greatest of `scores` ``(R,)`` of each of `groups` ``(R,)``."""
+    order = scores.argsort(descending=True, stable=True)
+    order = order[groups[order].argsort(stable=True)]
+    of_group = groups[order]
+    ranks = torch.arange(len(order), device=order.device) - torch.searchsorted(of_group, of_group)
+    return order[ranks < most]
+
+
+def _groups(scored: Scored, images: int) -> Tensor:
+    """A number for each class of each image."""
+    return scored.labels * images + scored.image_index
+
+
+def _counts(image_index: Tensor, images: int) -> list[int]:
+    return torch.bincount(image_index, minlength=images).tolist()
+
+
+def _first_of_each_image(scored: Scored, most: int | None, images: int) -> Scored:
+    """The first `most` of each image, images in turn."""
+    order = scored.image_index.argsort(stable=True)
+    if most is not None:
+        counts = _counts(scored.image_index, images)
+        order = torch.cat([of_image[:most] for of_image in order.split(counts)])
+    return scored.at(order)
+
+
+def _cut(boxes: Tensor, image_index: Tensor, sizes: Sequence[Size]) -> Tensor:
+    """`boxes` ``(R, 4)`` cut at the edges of their images."""
+    if len(set(sizes)) == 1:
+        return clip_boxes(boxes, sizes[0])
+    limits = torch.tensor([(width, height, width, height) for height, width in sizes], dtype=boxes.dtype)
+    return boxes.clamp(min=0).minimum(limits.to(boxes.device, non_blocking=True)[image_index])
