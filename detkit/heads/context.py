@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from detkit.geometry import Size
 from detkit.preprocess import Batch
 from detkit.structures import Target
 
@@ -29,14 +31,15 @@ class Context:
     generator: torch.Generator | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Regions:
     """Regions of the images of a batch, of all images in turn.
 
     Args:
         boxes: ``(R, 4)`` in the network's frame.
         image_index: ``(R,)`` int64, the image of each, ascending.
-        labels: ``(R,)`` int64 of a sampled region the class of its object, -1 for background.
+        labels: ``(R,)`` int64, of a sampled region the class of its object, -1 for background; of what was detected
+            its class; None where nothing is known.
         matched: ``(R,)`` int64 of a sampled region the row of its object among all objects of the batch, those of each
             image, `Target.objects`, in turn; meaningless for background.
     """
@@ -48,6 +51,34 @@ class Regions:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __getitem__(self, rows: Tensor | slice) -> Regions:
+        """The regions that a bool mask ``(R,)``, an ascending int64 index or a slice selects."""
+        values = (self.boxes, self.image_index, self.labels, self.matched)
+        return Regions(*(None if value is None else value[rows] for value in values))  # type: ignore[arg-type]
+
+    @classmethod
+    def of_images(cls, boxes: Sequence[Tensor], labels: Sequence[Tensor] | None = None) -> Regions:
+        """The regions `boxes` ``(Ri, 4)`` of each image, and perhaps their `labels` ``(Ri,)``."""
+        counts = torch.tensor([len(of_image) for of_image in boxes])
+        image_index = torch.arange(len(boxes)).repeat_interleave(counts).to(boxes[0].device, non_blocking=True)
+        return cls(torch.cat(list(boxes)), image_index, None if labels is None else torch.cat(list(labels)))
+
+    def clipped(self, sizes: Sequence[Size]) -> Regions:
+        """The regions cut at the edges of their images, whose (height, width) in the network's frame `sizes` are."""
+        limits = self.boxes.new_tensor([(width, height, width, height) for height, width in sizes])
+        return replace(self, boxes=self.boxes.clamp(min=0).minimum(limits[self.image_index]))
+
+    def foreground(self) -> Regions:
+        """Those of sampled regions that stand for an object."""
+        assert self.labels is not None, "only sampled regions stand for something"
+        return self[torch.where(self.labels >= 0)[0]]
+
+    def slices(self, images: int) -> list[slice]:
+        """Where the regions of each of `images` images stand; this waits for the device."""
+        counts = torch.bincount(self.image_index, minlength=images).tolist()
+        ends = list(accumulate(counts))
+        return [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
 
 
 @dataclass(frozen=True)

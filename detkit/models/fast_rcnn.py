@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from detkit.backbones import Backbone
-from detkit.heads import BoxHead, InstanceBranch, RegionBranch, TwoFullyConnected
-from detkit.matching import Matcher, RegionSampler
+from detkit.heads import NMS, BoxHead, RegionBranch, RegionSampler, TwoFullyConnected
+from detkit.matching import Matcher
 from detkit.models.region_pool import RegionMaxPool, RegionPool
 from detkit.models.two_stage import TwoStageDetector
 from detkit.necks import Neck
@@ -15,7 +15,9 @@ from detkit.preprocess import Preprocess, ShortestEdge
 from detkit.proposals import Proposals
 
 # VGG-16's own layers.
-VGGBoxHead = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=4096, dropout=0.5), nms_threshold=0.3)
+VGGBoxHead = partial(
+    BoxHead, trunk=partial(TwoFullyConnected, hidden=4096, dropout=0.5), postprocess=NMS(iou_threshold=0.3)
+)
 
 
 class FastRCNN(TwoStageDetector):
@@ -24,7 +26,8 @@ class FastRCNN(TwoStageDetector):
     Args:
         backbone: the trunk; the paper's is VGG-16 up to conv5_3, ``TorchvisionBackbone("vgg16", stages=[4])``.
         num_classes: classes without background.
-        proposals: finds regions in an image.
+        proposals: finds regions in an image; without it they must be given with each image:
+            ``model(images, given=[Target(proposals=boxes), ...])``.
         neck: called with the trunk's channels and strides; nothing stands on the trunk's own map.
         box_head: called with a crop's channels, its resolution and the number of classes.
         branches: by name, further questions, each called with a crop's channels and the number of classes.
@@ -38,10 +41,10 @@ class FastRCNN(TwoStageDetector):
         self,
         backbone: Backbone,
         num_classes: int,
-        proposals: Proposals,
+        proposals: Proposals | None = None,
         neck: Callable[[list[int], list[int]], Neck] | None = None,
         box_head: Callable[[int, int, int], RegionBranch] = VGGBoxHead,
-        branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
+        branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
         region_pool: RegionPool | None = None,
         regions_per_image: int = 64,
         preprocess: Preprocess | None = None,

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from detkit.backbones import Backbone
-from detkit.heads import RPN, BoxHead, InstanceBranch, RegionBranch
-from detkit.matching import RegionSampler
+from detkit.heads import RPN, BoxHead, RegionBranch, RegionSampler
 from detkit.models.region_pool import RegionAlign, RegionPool
 from detkit.models.two_stage import TwoStageDetector
 from detkit.necks import FPN, Neck
@@ -42,7 +41,7 @@ class FasterRCNN(TwoStageDetector):
         neck: Callable[[list[int], list[int]], Neck] | None = FPN,
         rpn: Callable[[list[int], list[int]], RPN] = RPN,
         box_head: Callable[[int, int, int], RegionBranch] = BoxHead,
-        branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
+        branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
         region_pool: RegionPool | None = None,
         regions_per_image: int = 512,
         preprocess: Preprocess | None = None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from detkit.backbones import Backbone
-from detkit.heads import InstanceBranch, KeypointHead
+from detkit.heads import KeypointHead, RegionBranch
 from detkit.models.faster_rcnn import FasterRCNN
 
 
@@ -25,8 +25,8 @@ class KeypointRCNN(FasterRCNN):
         self,
         backbone: Backbone,
         num_classes: int,
-        keypoint_head: Callable[[int, int], InstanceBranch] = KeypointHead,
-        branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
+        keypoint_head: Callable[[int, int], RegionBranch] = KeypointHead,
+        branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(backbone, num_classes, branches={"keypoint": keypoint_head, **(branches or {})}, **arguments)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from detkit.backbones import Backbone
-from detkit.heads import InstanceBranch, MaskHead
+from detkit.heads import MaskHead, RegionBranch
 from detkit.models.faster_rcnn import FasterRCNN
 
 
@@ -25,8 +25,8 @@ class MaskRCNN(FasterRCNN):
         self,
         backbone: Backbone,
         num_classes: int,
-        mask_head: Callable[[int, int], InstanceBranch] = MaskHead,
-        branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
+        mask_head: Callable[[int, int], RegionBranch] = MaskHead,
+        branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(backbone, num_classes, branches={"mask": mask_head, **(branches or {})}, **arguments)
