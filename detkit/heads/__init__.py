@@ -2,6 +2,7 @@
 
 from detkit.heads.box import BoxHead
 from detkit.heads.box_cascade import BoxCascade
+from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.classification import ClassificationHead
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense_head import DenseHead
@@ -49,6 +50,7 @@ __all__ = [
     "KeypointHead",
     "LocalizationHead",
     "MaskHead",
+    "MergeBoxes",
     "OverFeatHead",
     "Postprocess",
     "RegionBranch",

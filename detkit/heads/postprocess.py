@@ -57,7 +57,7 @@ class Postprocess(ABC):
         candidates_of: what `candidates` counts: the boxes of each image or of each class in it; or of each level,
             which the head does before it decodes boxes, by `likeliest`.
         clip: whether boxes are cut at the edges of their image before suppression or after it.
-        least_side: pixels that a box must be wide and high.
+        least_side: pixels that a box must be wide and high once it is cut.
         at_threshold: whether a score that equals `score_threshold` is enough.
     """
 
@@ -135,7 +135,7 @@ class Postprocess(ABC):
         if self.clip == "before":
             boxes = _cut(boxes, image_index, sizes)
         usable = self.passes(scores) & boxes.isfinite().all(dim=1)
-        if self.least_side > 0:
+        if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
         scored = Scored(boxes, scores, labels, image_index).at(torch.where(usable)[0])
         if self.candidates is not None and len(scored.scores) > self.candidates:
@@ -143,6 +143,7 @@ class Postprocess(ABC):
         resolved = _first_of_each_image(self.resolve(scored, len(sizes)), self.detections, len(sizes))
         if self.clip == "after":
             resolved = resolved._replace(boxes=_cut(resolved.boxes, resolved.image_index, sizes))
+            resolved = resolved.at(torch.where(at_least(resolved.boxes, self.least_side))[0])
         counts = _counts(resolved.image_index, len(sizes))
         return [Detections(*of_image) for of_image in zip(*(part.split(counts) for part in resolved[:3]), strict=True)]
 
@@ -265,7 +266,7 @@ def best_of_segments(scores: Tensor, counts: Sequence[int], most: int) -> Tensor
 
 def best_of_each(scores: Tensor, groups: Tensor, most: int) -> Tensor:
     """Indices of the `most` greatest of `scores` ``(R,)`` of each of `groups` ``(R,)``."""
-    order = scores.argsort(descending=True)
+    order = scores.argsort(descending=True, stable=True)
     order = order[groups[order].argsort(stable=True)]
     of_group = groups[order]
     ranks = torch.arange(len(order), device=order.device) - torch.searchsorted(of_group, of_group)
