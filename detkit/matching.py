@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -15,7 +13,6 @@ from detkit.ops import box_iou
 from detkit.structures import Target
 
 FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
-NO_OBJECT, NOT_ASKED = -1, -2
 
 
 @dataclass(frozen=True)
@@ -88,49 +85,6 @@ class BestForEachMatcher(Matcher):
             indices = torch.where(owners >= 0, owners, indices)
             states = torch.where(owners >= 0, FOREGROUND, states)
         return indices, states
-
-
-def batch_objects(targets: Sequence[Target], like: Tensor) -> tuple[Tensor, Tensor]:
-    """The objects of all images in turn: boxes ``(N, 4)`` and labels ``(N,)``, on the device of `like`."""
-    objects = [target.objects() for target in targets if target.boxes is not None]
-    boxes = [like.new_zeros(0, 4, dtype=torch.float32), *(of_image.boxes for of_image in objects)]
-    labels = [like.new_zeros(0, dtype=torch.int64), *(of_image.labels for of_image in objects)]
-    return torch.cat(boxes), torch.cat(labels)
-
-
-def objects_before(targets: Sequence[Target]) -> list[int]:
-    """Of each image, the number of objects in those before it."""
-    counts = [_count_objects(target) for target in targets]
-    return [end - count for count, end in zip(counts, accumulate(counts), strict=True)]
-
-
-def assign(matcher: Matcher, candidates: Sequence[Tensor], targets: Sequence[Target]) -> list[Tensor]:
-    """Which object each candidate stands for: an image without annotated boxes teaches nothing.
-
-    Args:
-        matcher: compares boxes.
-        candidates: ``(Ri, 4)`` of each image.
-        targets: ground truth of each image.
-
-    Returns:
-        int64 ``(Ri,)`` of each image: the row among all objects of the batch, those of each image, `Target.objects`, in
-        turn; `NO_OBJECT` for background, `NOT_ASKED` for what is ignored.
-    """
-    assigned = []
-    for boxes, target, before in zip(candidates, targets, objects_before(targets), strict=True):
-        if target.boxes is None:
-            assigned.append(torch.full((len(boxes),), NOT_ASKED, device=boxes.device))
-            continue
-        indices, states = matcher(boxes, target)
-        unmatched = torch.where(states == BACKGROUND, NO_OBJECT, NOT_ASKED)
-        assigned.append(torch.where(states == FOREGROUND, indices + before, unmatched))
-    return assigned
-
-
-def _count_objects(target: Target) -> int:
-    if target.boxes is None:
-        return 0
-    return len(target.boxes) if target.iscrowd is None else int((~target.iscrowd).sum())
 
 
 def sample_balanced(

@@ -12,9 +12,6 @@ from detkit.matching import (
     IGNORED,
     BestForEachMatcher,
     Matcher,
-    assign,
-    batch_objects,
-    objects_before,
     sample_balanced,
 )
 from detkit.ops import box_iou
@@ -243,30 +240,6 @@ class TestSampleBalanced:
         assert torch.equal(samples[0], samples[1])
         assert not torch.equal(samples[0], samples[2])
         assert torch.equal(torch.get_rng_state(), before)
-
-
-class TestAssign:
-    def test_rows_count_through_the_objects_of_the_batch(self):
-        targets = [
-            _target(
-                torch.tensor([[0.0, 0, 10, 10], [0, 0, 99, 99], [20, 0, 30, 10]]), torch.tensor([False, True, False])
-            ),
-            Target(),
-            Target.empty(),
-            _target(torch.tensor([[20.0, 0, 30, 10]])),
-        ]
-        candidates = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 10], [60, 60, 70, 70]])
-        assigned = assign(Matcher(0.5, 0.5), [candidates] * 4, targets)
-        assert [rows.tolist() for rows in assigned] == [[0, 1, -2], [-2, -2, -2], [-1, -1, -1], [-1, 2, -1]]
-        boxes, labels = batch_objects(targets, candidates)
-        assert boxes.tolist() == [[0, 0, 10, 10], [20, 0, 30, 10], [20, 0, 30, 10]]
-        assert labels.tolist() == [0, 2, 0]
-        assert objects_before(targets) == [0, 2, 2, 2]
-
-    def test_without_any_annotated_image_there_are_no_objects(self):
-        boxes, labels = batch_objects([Target()], torch.zeros(3, 4))
-        assert boxes.shape == (0, 4)
-        assert labels.dtype == torch.int64
 
 
 @pytest.mark.parametrize("name", ["RegionSampler", "SampledRegions"])

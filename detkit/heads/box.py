@@ -17,7 +17,6 @@ from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.region_branch import Crop, RegionBranch
 from detkit.heads.region_trunk import RegionTrunk, TwoFullyConnected
 from detkit.losses import smooth_l1
-from detkit.matching import batch_objects
 from detkit.structures import Detections
 
 
@@ -88,13 +87,12 @@ class BoxHead(RegionBranch):
         self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
     ) -> dict[str, Tensor]:
         """``box_cls``, softmax cross-entropy, and ``box_reg``, smooth L1 of the foreground; each over all regions."""
-        labels = regions.labels
+        labels, matched = regions.sampled()
         is_object = labels >= 0
         classes = torch.where(is_object, labels, self.num_classes)
         count = max(len(labels), 1)
         foreground = torch.where(is_object)[0]
-        objects, _ = batch_objects(context.targets, regions.boxes)
-        wanted = self.coder.encode(regions.boxes[foreground], objects[regions.matched[foreground]])
+        wanted = self.coder.encode(regions.boxes[foreground], context.objects.boxes[matched[foreground]])
         return {
             "box_cls": F.cross_entropy(raw.logits.float(), classes, reduction="sum") / count,
             "box_reg": smooth_l1(self._of_label(raw.deltas[foreground], labels[foreground]), wanted) / count,

@@ -52,7 +52,8 @@ class BoxCascade(RegionBranch):
         region_sampler: RegionSampler = RegionSampler(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(box_head(in_channels, resolution, num_classes) for _ in ious)
+        heads = nn.ModuleList(box_head(in_channels, resolution, num_classes) for _ in ious)
+        self.stages: Sequence[BoxHead] = heads  # type: ignore[assignment]
         self.ious = tuple(ious)
         self.region_sampler = region_sampler
         # The later a stage, the smaller its corrections: they are scaled to the same spread.
@@ -74,7 +75,7 @@ class BoxCascade(RegionBranch):
         self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
     ) -> dict[str, Tensor]:
         """``box_cls_1``, ``box_reg_1``, ``box_cls_2`` ..., of the regions that each stage looked at."""
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for stage, (head, output, seen) in enumerate(zip(self.stages, raw.stages, raw.regions, strict=True), 1):
             of_stage = head.losses(output, seen, so_far, context)
             losses |= {f"{name}_{stage}": loss for name, loss in of_stage.items()}

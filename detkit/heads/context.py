@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from detkit.errors import InputError
 from detkit.geometry import Size
+from detkit.heads.truth import Objects, objects_of
 from detkit.preprocess import Batch
 from detkit.structures import Target
 
@@ -29,6 +32,22 @@ class Context:
     targets: Sequence[Target] | None = None
     given: Sequence[Target] | None = None
     generator: torch.Generator | None = None
+
+    @cached_property
+    def truth(self) -> Sequence[Target]:
+        """The targets, where losses need them.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.targets is None:
+            raise InputError("losses need a Context with targets, and this one has none")
+        return self.targets
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The objects of all images in turn, which `Regions.matched` and the rows of `assign` number."""
+        return objects_of(self.truth, self.batch.images.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +88,20 @@ class Regions:
         limits = self.boxes.new_tensor([(width, height, width, height) for height, width in sizes])
         return replace(self, boxes=self.boxes.clamp(min=0).minimum(limits[self.image_index]))
 
+    def sampled(self) -> tuple[Tensor, Tensor]:
+        """`labels` and `matched`, where losses need them.
+
+        Raises:
+            InputError: nobody knows what these regions stand for.
+        """
+        if self.labels is None or self.matched is None:
+            raise InputError("losses need sampled Regions, with labels and matched; these have none")
+        return self.labels, self.matched
+
     def foreground(self) -> Regions:
         """Those of sampled regions that stand for an object."""
-        assert self.labels is not None, "only sampled regions stand for something"
-        return self[torch.where(self.labels >= 0)[0]]
+        labels, _ = self.sampled()
+        return self[torch.where(labels >= 0)[0]]
 
     def slices(self, images: int) -> list[slice]:
         """Where the regions of each of `images` images stand; this waits for the device."""

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from detkit.errors import InputError
 from detkit.heads.context import Context, Regions
 from detkit.heads.region_branch import Crop, RegionBranch
-from detkit.matching import objects_before
-from detkit.structures import Detections, Target
+from detkit.heads.truth import objects_before
+from detkit.structures import Detections
 
 # So many pixels of enlarged heat maps are held at once.
 _PIXELS_AT_ONCE = 2**24
@@ -75,16 +75,16 @@ class KeypointHead(RegionBranch):
         Raises:
             InputError: a target has another number of keypoints.
         """
-        targets = context.targets
+        targets = context.truth
+        _, matched = regions.sampled()
         chosen, wanted = [raw.flatten(0, 1).flatten(1)[:0]], [torch.zeros(0, dtype=torch.int64, device=raw.device)]
         in_images, befores = regions.slices(len(targets)), objects_before(targets)
         for rows, target, before in zip(in_images, targets, befores, strict=True):
             if target.keypoints is None or rows.start == rows.stop:
                 continue
-            self._check_count(target)
-            of_image = regions[rows]
-            keypoints = target.objects().keypoints[of_image.matched - before]
-            cells, labelled = keypoint_cells(keypoints, of_image.boxes, raw.shape[-1])
+            self._check_count(target.keypoints, target.image_id)
+            keypoints = target.keypoints if target.iscrowd is None else target.keypoints[~target.iscrowd]
+            cells, labelled = keypoint_cells(keypoints[matched[rows] - before], regions.boxes[rows], raw.shape[-1])
             chosen.append(raw[rows][labelled].flatten(1))
             wanted.append(cells[labelled])
         logits, cells = torch.cat(chosen).float(), torch.cat(wanted)
@@ -100,6 +100,7 @@ class KeypointHead(RegionBranch):
         context: Context,
     ) -> list[Detections]:
         """The peak of each heat map, as ``x y`` in the image and its logit."""
+        assert detections is not None, "keypoints are those of an object already found"
         counts = [len(found) for found in detections]
         peaks = heat_map_peaks(raw.float(), regions.boxes)
         points = peaks[..., :2] + regions.boxes[:, None, :2]
@@ -110,10 +111,10 @@ class KeypointHead(RegionBranch):
             )
         ]
 
-    def _check_count(self, target: Target) -> None:
-        if target.keypoints.shape[1] != self.num_keypoints:
+    def _check_count(self, keypoints: Tensor, image_id: Any) -> None:
+        if keypoints.shape[1] != self.num_keypoints:
             raise InputError(
-                f"image id {target.image_id}: its objects have {target.keypoints.shape[1]} keypoints, but the model "
+                f"image id {image_id}: its objects have {keypoints.shape[1]} keypoints, but the model "
                 f"has {self.num_keypoints}; set num_keypoints of KeypointHead"
             )
 

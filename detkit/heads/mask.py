@@ -15,7 +15,7 @@ from detkit.geometry import Placement
 from detkit.heads.context import Context, Regions
 from detkit.heads.region_branch import Crop, RegionBranch
 from detkit.heads.region_trunk import RegionBatchNorm2d
-from detkit.matching import objects_before
+from detkit.heads.truth import objects_before
 from detkit.ops import RunLengths, paste_masks, paste_masks_to_rle, rle_to_masks, roi_align
 from detkit.structures import Detections, Target
 
@@ -78,16 +78,16 @@ class MaskHead(RegionBranch):
 
     def losses(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """``mask``, the mean binary cross-entropy of the object's class over the cells of all regions with a mask."""
-        targets, placements = context.targets, context.batch.placements
+        targets, placements = context.truth, context.batch.placements
+        labels, matched = regions.sampled()
         chosen, wanted = [raw.flatten()[:0]], [raw.flatten()[:0].float()]
         in_images, befores = regions.slices(len(targets)), objects_before(targets)
         for rows, target, place, before in zip(in_images, targets, placements, befores, strict=True):
             if target.masks is None or rows.start == rows.stop:
                 continue
-            of_image = regions[rows]
-            chosen.append(_of_label(raw[rows], of_image.labels).flatten())
-            objects = of_image.matched - before
-            wanted.append(crop_masks(target, of_image.boxes, objects, place, raw.shape[-1]).flatten())
+            chosen.append(_of_label(raw[rows], labels[rows]).flatten())
+            objects = matched[rows] - before
+            wanted.append(crop_masks(target, regions.boxes[rows], objects, place, raw.shape[-1]).flatten())
         logits = torch.cat(chosen).float()
         loss = F.binary_cross_entropy_with_logits(logits, torch.cat(wanted), reduction="sum")
         return {"mask": loss / max(logits.numel(), 1) + 0 * raw.float().sum()}
@@ -101,6 +101,7 @@ class MaskHead(RegionBranch):
         context: Context,
     ) -> list[Detections]:
         """The mask of each object's class, put into the image (Mask R-CNN, section 3.1, "Inference")."""
+        assert detections is not None, "a mask is that of an object already found"
         logits = raw.split([len(found) for found in detections])
         paste = paste_masks_to_rle if self.run_lengths else paste_masks
         answers = []
@@ -123,10 +124,12 @@ def crop_masks(target: Target, boxes: Tensor, objects: Tensor, placement: Placem
     Returns:
         float32 ``(R, resolution, resolution)``, 0 or 1, on the device of the regions.
     """
+    masks_of_objects = target.objects().masks
+    assert masks_of_objects is not None, "the target has no masks"
     crops = boxes.new_zeros(len(boxes), resolution, resolution)
     boxes = placement.inverse().boxes(boxes)
     objects, index_of_region = objects.unique(return_inverse=True)
-    for start, masks in _unpacked(target.objects().masks, objects, crops.device):
+    for start, masks in _unpacked(masks_of_objects, objects, crops.device):
         rows = torch.where((index_of_region >= start) & (index_of_region < start + len(masks)))[0]
         indices = (index_of_region[rows] - start)[:, None].to(crops.dtype)
         rois = torch.cat((indices, boxes[rows]), dim=1)

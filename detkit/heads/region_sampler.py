@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from detkit.heads.context import Context, Regions
-from detkit.matching import Matcher, objects_before, sample_balanced
+from detkit.heads.truth import objects_before, objects_of
+from detkit.matching import Matcher, sample_balanced
 from detkit.structures import Target
 
 
@@ -31,12 +32,11 @@ class RegionSampler:
 
     def __call__(self, proposals: Regions, context: Context) -> Regions:
         """Sample from `proposals`, with the ground truth of `context`: labelled, of each image foreground first."""
-        assert context.targets is not None, "regions are sampled by the ground truth"
-        rows_of_images = proposals.slices(len(context.targets))
+        rows_of_images = proposals.slices(len(context.truth))
         sampled = [
             self._drawn(proposals.boxes[rows], target, image, before, context.generator)
             for image, (rows, target, before) in enumerate(
-                zip(rows_of_images, context.targets, objects_before(context.targets), strict=True)
+                zip(rows_of_images, context.truth, objects_before(context.truth), strict=True)
             )
             if target.boxes is not None
         ]
@@ -49,10 +49,10 @@ class RegionSampler:
         self, proposals: Tensor, target: Target, image: int, before: int, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The fields of `Regions` for one image, which has `before` objects before its own."""
-        objects = target.objects()
-        candidates = torch.cat((proposals, objects.boxes))
+        boxes, labels = objects_of([target], proposals.device)
+        candidates = torch.cat((proposals, boxes))
         indices, states = self.matcher(candidates, target)
         foreground, background = sample_balanced(states, self.count, self.foreground_fraction, generator)
         chosen = torch.cat((foreground, background))
-        labels = torch.cat((objects.labels[indices[foreground]], torch.full_like(background, -1)))
-        return candidates[chosen], torch.full_like(chosen, image), labels, indices[chosen] + before
+        of_regions = torch.cat((labels[indices[foreground]], torch.full_like(background, -1)))
+        return candidates[chosen], torch.full_like(chosen, image), of_regions, indices[chosen] + before

@@ -17,8 +17,9 @@ from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.levels import per_place, shared_channels
 from detkit.heads.old_rpn_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.truth import NO_OBJECT, assigned, of_batch
 from detkit.losses import smooth_l1
-from detkit.matching import FOREGROUND, NO_OBJECT, Matcher, assign, batch_objects, sample_balanced
+from detkit.matching import FOREGROUND, Matcher, sample_balanced
 
 
 class RPNOutput(NamedTuple):
@@ -121,19 +122,19 @@ class RPN(nn.Module):
         """
         objectness, deltas = torch.cat(raw.objectness, dim=1), torch.cat(raw.deltas, dim=1)
         anchors = torch.cat(raw.anchors)
-        objects, _ = batch_objects(context.targets, anchors)
 
-        classification, regression, sampled = [], [], 0
-        for image, assigned in enumerate(self._assigned(anchors, context)):
-            states = (assigned - NO_OBJECT).clamp(max=FOREGROUND)  # as a matcher tells them
+        zero, sampled = objectness.new_zeros((), dtype=torch.float32), 0
+        classification, regression = zero, zero
+        for image, rows in enumerate(self._rows(anchors, context)):
+            states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # as a matcher tells them
             drawn = sample_balanced(states, self.samples_per_image, self.foreground_fraction, context.generator)
             foreground, chosen = drawn[0], torch.cat(drawn)
             sampled += len(chosen)
-            classification.append(_objectness_loss(objectness[image, chosen], states[chosen]))
-            wanted = self.coder.encode(anchors[foreground], objects[assigned[foreground]])
-            regression.append(smooth_l1(deltas[image, foreground], wanted))
+            classification = classification + _objectness_loss(objectness[image, chosen], states[chosen])
+            wanted = self.coder.encode(anchors[foreground], context.objects.boxes[rows[foreground]])
+            regression = regression + smooth_l1(deltas[image, foreground], wanted)
         sampled = max(sampled, 1)
-        return {"rpn_cls": sum(classification) / sampled, "rpn_box": sum(regression) / sampled}
+        return {"rpn_cls": classification / sampled, "rpn_box": regression / sampled}
 
     @torch.no_grad()
     def propose(self, raw: RPNOutput, context: Context) -> Regions:
@@ -142,9 +143,10 @@ class RPN(nn.Module):
         With ``context.targets`` they are as many as training wants.
         """
         postprocess = self.postprocess if context.targets is None else self.postprocess_for_training
+        assert postprocess.candidates is not None, "filled with the RPN's own"
         boxes, scores, levels = self._best(raw, postprocess.candidates)
         images, places = scores.shape
-        image_index = torch.arange(images, device=boxes.device).repeat_interleave(places)
+        image_index = of_batch(images, places, boxes.device)
         proposed = postprocess(
             boxes.flatten(0, 1), scores.flatten(), levels.repeat(images), image_index, context.batch.sizes
         )
@@ -155,16 +157,16 @@ class RPN(nn.Module):
         deltas, logits = torch.cat(raw.deltas, dim=1), torch.cat(raw.objectness, dim=1)
         boxes = self.coder.decode(torch.cat(raw.anchors), deltas)
         images, places = logits.shape
-        image_index = torch.arange(images, device=logits.device).repeat_interleave(places)
+        image_index = of_batch(images, places, logits.device)
         return Candidates(boxes.flatten(0, 1), logits.new_zeros(images * places, 0), logits.flatten(), image_index)
 
+    @torch.no_grad()
     def assign(self, raw: RPNOutput, context: Context) -> Tensor:
-        """Which object each candidate answers for, int64 ``(N,)``: its row among all objects of the batch, -1 for
-        background, -2 where nothing is asked."""
-        return torch.cat(self._assigned(torch.cat(raw.anchors), context))
+        """Which object each anchor is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
+        return self._rows(torch.cat(raw.anchors), context).flatten()
 
-    def _assigned(self, anchors: Tensor, context: Context) -> list[Tensor]:
-        return assign(self.matcher, [anchors] * len(context.targets), context.targets)
+    def _rows(self, anchors: Tensor, context: Context) -> Tensor:
+        return assigned(context.truth, lambda target: self.matcher(anchors, target), anchors.device)
 
     def _best(self, raw: RPNOutput, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes ``(B, P, 4)``, scores ``(B, P)`` and levels ``(P,)`` of the `count` best anchors of each level."""

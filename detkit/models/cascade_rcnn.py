@@ -21,7 +21,7 @@ class CascadeRCNN(FasterRCNN):
         proposals -> head 1 (IoU 0.5) -> boxes -> head 2 (0.6) -> boxes -> head 3 (0.7) -> boxes
 
     Args:
-        backbone: the trunk.
+        backbone: the trunk; or the name of a torchvision or timm net, as of `FasterRCNN`.
         num_classes: classes without background.
         box_head: called once for each stage with a crop's channels, its resolution and the number of classes.
         stage_ious: the IoU from which on a region is an object, of each stage.
@@ -33,7 +33,7 @@ class CascadeRCNN(FasterRCNN):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
         box_head: Callable[[int, int, int], BoxHead] = ClassAgnosticBoxHead,
         stage_ious: Sequence[float] = (0.5, 0.6, 0.7),

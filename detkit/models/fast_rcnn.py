@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from detkit.backbones import Backbone
+from detkit.backbones import Backbone, as_backbone
 from detkit.heads import NMS, BoxHead, RegionBranch, RegionSampler, TwoFullyConnected
 from detkit.matching import Matcher
 from detkit.models.region_pool import RegionMaxPool, RegionPool
@@ -24,7 +24,8 @@ class FastRCNN(TwoStageDetector):
     """Regions from outside, one pass of the trunk over the image, RoIPool, two fully connected layers.
 
     Args:
-        backbone: the trunk; the paper's is VGG-16 up to conv5_3, ``TorchvisionBackbone("vgg16", stages=[4])``.
+        backbone: the trunk; the paper's is VGG-16 up to conv5_3, ``TorchvisionBackbone("vgg16", stages=[4])``. By
+            its name stage 4 of a torchvision or timm net.
         num_classes: classes without background.
         proposals: finds regions in an image; without it they must be given with each image:
             ``model(images, given=[Target(proposals=boxes), ...])``.
@@ -39,7 +40,7 @@ class FastRCNN(TwoStageDetector):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
         proposals: Proposals | None = None,
         neck: Callable[[list[int], list[int]], Neck] | None = None,
@@ -50,6 +51,7 @@ class FastRCNN(TwoStageDetector):
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
+        backbone = as_backbone(backbone, [4])
         pyramid = neck(backbone.channels, backbone.strides) if neck is not None else None
         region_pool = region_pool or RegionMaxPool()
         channels = region_pool.out_channels((pyramid or backbone).channels[0])

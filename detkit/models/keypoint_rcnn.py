@@ -14,7 +14,7 @@ class KeypointRCNN(FasterRCNN):
     """Faster R-CNN with one more branch, which finds the keypoints of each detected object.
 
     Args:
-        backbone: the trunk.
+        backbone: the trunk; or the name of a torchvision or timm net, as of `FasterRCNN`.
         num_classes: classes without background.
         keypoint_head: called with a crop's channels and the number of classes.
         branches: by name, further branches beside this one, as of `FasterRCNN`.
@@ -23,7 +23,7 @@ class KeypointRCNN(FasterRCNN):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
         keypoint_head: Callable[[int, int], RegionBranch] = KeypointHead,
         branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,

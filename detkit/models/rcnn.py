@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from detkit.backbones import Backbone, Pixels
+from detkit.backbones import Backbone, Pixels, as_backbone
 from detkit.heads import (
     NMS,
     BoxHead,
@@ -35,7 +35,8 @@ class RCNN(TwoStageDetector):
         image -> proposals -> warped pixels -> backbone -> fc6, fc7 -> classes, boxes
 
     Args:
-        backbone: the network; the paper's is AlexNet, ``TorchvisionBackbone("alexnet", stages=[5])``.
+        backbone: the network; the paper's is AlexNet, ``TorchvisionBackbone("alexnet", stages=[5])``. By
+            its name stage 5 of a torchvision or timm net.
         num_classes: classes without background.
         proposals: finds regions in an image; without it they must be given with each image:
             ``model(images, given=[Target(proposals=boxes), ...])``.
@@ -50,7 +51,7 @@ class RCNN(TwoStageDetector):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
         proposals: Proposals | None = None,
         layers: Callable[[int, int], RegionTrunk] = AlexNetLayers,
@@ -60,6 +61,7 @@ class RCNN(TwoStageDetector):
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
+        backbone = as_backbone(backbone, [5])
         region_pool = region_pool or RegionWarp()
         network = partial(RegionNetwork, backbone=backbone, layers=layers)
         super().__init__(
@@ -77,4 +79,5 @@ class RCNN(TwoStageDetector):
 
     def region_vectors(self, features: list[Tensor], regions: Regions) -> Tensor:
         """The vectors ``(R, D)`` of `regions`."""
-        return self.box_head.trunk.vectors(self.crops(features), regions)
+        trunk: RegionTrunk = self.box_head.trunk  # type: ignore[assignment]
+        return trunk.vectors(self.crops(features), regions)

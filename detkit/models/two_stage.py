@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from detkit.necks import Neck
 from detkit.preprocess import Batch, Preprocess
 from detkit.proposals import Proposals
 from detkit.structures import Detections, Target
+
+Raw = tuple[list[Tensor], RPNOutput | None]
 
 
 class TwoStageDetector(Detector):
@@ -73,8 +76,8 @@ class TwoStageDetector(Detector):
         self.region_sampler = region_sampler
         self.region_pool = region_pool
         self.box_head = box_head
-        self.branches = nn.ModuleDict(branches or {})
-        self.learns_from = frozenset().union(*map(_learned_fields, (box_head, *self.branches.values())))
+        self.branches: Mapping[str, RegionBranch] = nn.ModuleDict(branches or {})  # type: ignore[assignment]
+        self.learns_from = frozenset[str]().union(*map(_learned_fields, (box_head, *self.branches.values())))
         self.loss_weights = dict(loss_weights or {})
         strides = (neck or backbone).strides
         # Coarser levels that the neck invents (P6) are for large anchors; crops come from levels the trunk has, of
@@ -92,26 +95,27 @@ class TwoStageDetector(Detector):
         """The pyramid ``(B, C, Hi, Wi)``, finest first."""
         return self.neck(self.backbone(batch.images))
 
-    def heads(self, features: list[Tensor], context: Context) -> tuple[list[Tensor], RPNOutput | None]:
+    def heads(self, features: list[Tensor], context: Context) -> Raw:
         """The pyramid, from which regions are cropped later, and the RPN's output on it if there is one."""
         return features, None if self.rpn is None else self.rpn(features, context)
 
-    def losses(self, raw: tuple[list[Tensor], RPNOutput | None], context: Context) -> dict[str, Tensor]:
+    def losses(self, raw: Raw, context: Context) -> dict[str, Tensor]:
         """The losses of proposing regions and of answering about a sample of them."""
         features, proposed = raw
         crop = self.crops(features)
         proposals = self.regions(proposed, context)
-        losses = {} if self.rpn is None else self.rpn.losses(proposed, context)
+        losses = {} if self.rpn is None or proposed is None else self.rpn.losses(proposed, context)
         regions = self.region_sampler(proposals, context)
         losses |= self.box_head.losses(self.box_head(crop, regions, {}, context), regions, {}, context)
-        regions, so_far = regions.foreground(), {}
+        regions = regions.foreground()
+        so_far: dict[str, Any] = {}
         for name, branch in self.branches.items():
             of_branch = branch(crop, regions, so_far, context)
             losses |= branch.losses(of_branch, regions, so_far, context)
             so_far = so_far | {name: of_branch}
         return losses
 
-    def decode(self, raw: tuple[list[Tensor], RPNOutput | None], context: Context) -> list[Detections]:
+    def decode(self, raw: Raw, context: Context) -> list[Detections]:  # type: ignore[override]
         """What the box branch finds in the proposed regions, and what the others add to it."""
         features, proposed = raw
         crop = self.crops(features)
@@ -119,7 +123,8 @@ class TwoStageDetector(Detector):
         detections = self.box_head.decode(self.box_head(crop, regions, {}, context), regions, {}, None, context)
         if not self.branches:
             return detections
-        regions, so_far = _detected(detections, context), {}
+        regions = _detected(detections, context)
+        so_far: dict[str, Any] = {}
         for name, branch in self.branches.items():
             of_branch = branch(crop, regions, so_far, context)
             detections = branch.decode(of_branch, regions, so_far, detections, context)
@@ -128,9 +133,10 @@ class TwoStageDetector(Detector):
 
     def regions(self, proposed: RPNOutput | None, context: Context) -> Regions:
         """Where to look: what the RPN proposes, or what is given."""
-        if self.rpn is not None:
+        if self.rpn is not None and proposed is not None:
             return self.rpn.propose(proposed, context)
-        return Regions.of_images([of_image.proposals for of_image in context.given])
+        given = [of_image.proposals for of_image in context.given or ()]
+        return Regions.of_images([boxes for boxes in given if boxes is not None])
 
     def crops(self, features: Sequence[Tensor]) -> Crops:
         """Cuts regions out of the levels of the pyramid that are cropped from."""

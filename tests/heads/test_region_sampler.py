@@ -4,8 +4,9 @@ import pytest
 import torch
 from contexts import context_of
 
+from detkit.errors import InputError
 from detkit.heads import Regions, RegionSampler
-from detkit.matching import batch_objects
+from detkit.heads.truth import objects_before
 from detkit.ops import box_iou
 from detkit.structures import Target
 
@@ -75,7 +76,7 @@ class TestRegionSampler:
         targets = [_target(_boxes(2, 0)), Target(), _target(_boxes(3, 1), torch.tensor([True, False, False]))]
         sampled = _sample(RegionSampler(count=16), [_boxes(40, seed) for seed in (7, 8, 9)], targets)
         assert sampled.image_index.tolist() == [0] * 16 + [2] * 16  # of the second image nothing is annotated
-        boxes, labels = batch_objects(targets, sampled.boxes)
+        boxes, labels = context_of([(200, 200)] * 3, targets).objects
         foreground = sampled.foreground()
         assert foreground.image_index.unique().tolist() == [0, 2]
         assert torch.equal(labels[foreground.matched], foreground.labels)
@@ -94,6 +95,22 @@ class TestRegionSampler:
         ]
         assert torch.equal(drawn[0], drawn[1])
         assert not torch.equal(drawn[0], drawn[2])
+
+
+class TestContext:
+    def test_counts_the_objects_of_the_batch(self):
+        crowd = torch.tensor([False, True, False])
+        targets = [_target(_boxes(3, 0), crowd), Target(), Target.empty(), _target(_boxes(1, 1))]
+        context = context_of([(200, 200)] * 4, targets)
+        assert torch.equal(context.objects.boxes, torch.cat((targets[0].boxes[~crowd], targets[3].boxes)))
+        assert context.objects.labels.tolist() == [0, 2, 0]
+        assert objects_before(targets) == [0, 2, 2, 2]
+
+    def test_losses_say_what_they_lack(self):
+        with pytest.raises(InputError, match="Context with targets"):
+            context_of([(9, 9)]).objects  # noqa: B018
+        with pytest.raises(InputError, match="sampled Regions, with labels and matched"):
+            Regions.of_images([torch.zeros(1, 4)]).foreground()
 
 
 class TestRegions:
