@@ -101,15 +101,13 @@ class KeypointHead(RegionBranch):
     ) -> list[Detections]:
         """The peak of each heat map, as ``x y`` in the image and its logit."""
         assert detections is not None, "keypoints are those of an object already found"
-        counts = [len(found) for found in detections]
-        peaks = heat_map_peaks(raw.float(), regions.boxes)
-        points = peaks[..., :2] + regions.boxes[:, None, :2]
-        return [
-            replace(found, keypoints=torch.cat((place.inverse().points(in_input), of_image[..., 2:]), dim=-1))
-            for found, in_input, of_image, place in zip(
-                detections, points.split(counts), peaks.split(counts), context.batch.placements, strict=True
-            )
-        ]
+        answers, rows = [], regions.slices(len(detections))
+        for in_image, found, place in zip(rows, detections, context.batch.placements, strict=True):
+            boxes = regions.boxes[in_image]
+            peaks = heat_map_peaks(raw[in_image].float(), boxes)
+            points = place.inverse().points(peaks[..., :2] + boxes[:, None, :2])
+            answers.append(replace(found, keypoints=torch.cat((points, peaks[..., 2:]), dim=-1)))
+        return answers
 
     def _check_count(self, keypoints: Tensor, image_id: Any) -> None:
         if keypoints.shape[1] != self.num_keypoints:
