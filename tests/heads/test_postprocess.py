@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from detkit.heads import NMS, SoftNMS, TopK
+from detkit.heads.postprocess import best_of_each
 from detkit.ops import soft_nms
 from detkit.structures import Detections
 
@@ -152,3 +153,10 @@ class TestLikeliest:
             likely = of_image[of_image > 0.5].sort(descending=True).values
             expected = likely[:20] if per_level else likely
             assert torch.equal(values[image == index].sort(descending=True).values, expected)
+
+
+def test_best_of_each_class():
+    scores = torch.tensor([0.1, 0.9, 0.5, 0.7, 0.8, 0.2])
+    labels = torch.tensor([2, 0, 2, 0, 0, 2])
+    assert sorted(best_of_each(scores, labels, 2).tolist()) == [1, 2, 4, 5]
+    assert len(best_of_each(scores[:0], labels[:0], 2)) == 0

@@ -7,6 +7,7 @@ import torch
 
 from detkit.backbones import CSPDarknet53, Darknet19, Darknet53, TimmBackbone, TorchvisionBackbone, YOLOv1Trunk
 from detkit.heads import (
+    NMS,
     RPN,
     BoxHead,
     ClassificationHead,
@@ -46,6 +47,7 @@ from detkit.visualization import grad_cam, project, stage_layers, strongest_unit
 from detkit.visualization.subjects import ImageClass, WarpedRegion, found_object
 
 CLASSES = 3
+EVERY = NMS(score_threshold=0.0)
 BOX = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16), score_threshold=0.0, detections_per_image=3)
 
 
@@ -71,7 +73,7 @@ def two_stage(kind=FasterRCNN, **options):
 
 
 def fcos():
-    model = FCOS(trunk(), CLASSES, head=partial(FCOSHead, score_threshold=0.0), preprocess=ShortestEdge(64, 128))
+    model = FCOS(trunk(), CLASSES, head=partial(FCOSHead, postprocess=EVERY), preprocess=ShortestEdge(64, 128))
     torch.nn.init.ones_(model.head.distances.bias)  # at random, boxes would have no size
     return model
 
@@ -80,11 +82,11 @@ HEAD = partial(ClassificationHead, dropout=0.5)
 SQUARE = Letterbox((96, 128))
 DETECTORS = {
     "SSD": lambda: SSD(
-        TimmBackbone("resnet10t", stages=[3, 4]), CLASSES, head=partial(SSDHead, score_threshold=0.0),
+        TimmBackbone("resnet10t", stages=[3, 4]), CLASSES, head=partial(SSDHead, postprocess=EVERY),
         preprocess=Square(96),
     ),
     "RetinaNet": lambda: RetinaNet(
-        trunk(), CLASSES, head=partial(RetinaNetHead, score_threshold=0.0), preprocess=ShortestEdge(64, 128)
+        trunk(), CLASSES, head=partial(RetinaNetHead, postprocess=EVERY), preprocess=ShortestEdge(64, 128)
     ),
     "FCOS": fcos,
     "Localizer": lambda: Localizer(trunk(), CLASSES, preprocess=Stretch((96, 96))),
@@ -104,15 +106,15 @@ DETECTORS = {
         trunk(), CLASSES, (1.0, 0.7), partial(OverFeatHead, pool=1, window=2, class_hidden=(8,), box_hidden=(8,)),
         ShortestEdge(128, 160),
     ),
-    "YOLOv1": lambda: YOLOv1(YOLOv1Trunk(0.02), CLASSES, partial(YOLOv1Head, side=2, hidden=8, score_threshold=0.0)),
+    "YOLOv1": lambda: YOLOv1(YOLOv1Trunk(0.02), CLASSES, partial(YOLOv1Head, side=2, hidden=8, postprocess=EVERY)),
     "YOLOv2": lambda: YOLOv2(
-        Darknet19(0.02), CLASSES, head=partial(YOLOv2Head, score_threshold=0.0), preprocess=SQUARE
+        Darknet19(0.02), CLASSES, head=partial(YOLOv2Head, postprocess=EVERY), preprocess=SQUARE
     ),
     "YOLOv3": lambda: YOLOv3(
-        Darknet53(0.05, [1] * 5), CLASSES, head=partial(YOLOv3Head, score_threshold=0.0), preprocess=SQUARE
+        Darknet53(0.05, [1] * 5), CLASSES, head=partial(YOLOv3Head, postprocess=EVERY), preprocess=SQUARE
     ),
     "YOLOv4": lambda: YOLOv4(
-        CSPDarknet53(0.05, [1] * 5), CLASSES, head=partial(YOLOv4Head, score_threshold=0.0), preprocess=SQUARE
+        CSPDarknet53(0.05, [1] * 5), CLASSES, head=partial(YOLOv4Head, postprocess=EVERY), preprocess=SQUARE
     ),
 }  # fmt: skip
 
