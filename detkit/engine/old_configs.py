@@ -102,12 +102,12 @@ def _class_of(part: Part) -> type | None:
     package, _, name = str(part.get("class_path")).rpartition(".")
     if package and package.partition(".")[0] != "detkit":
         return None
-    found = getattr(detkit.heads, name, None) or getattr(detkit.models, name, None)
+    found = vars(detkit.heads).get(name) or vars(detkit.models).get(name)
     return found if isinstance(found, type) else None
 
 
 _OF_HEAD = re.compile(
-    rf"(--model\.(?:\w+\.)*?(?:head|box_head|rpn))\.(?:init_args\.)?({'|'.join(OLD_NAMES)}|match_threshold|resolve)"
+    rf"(--model\.(?:\w+\.)*?(?:head|box_head))\.(?:init_args\.)?({'|'.join(OLD_NAMES)}|match_threshold|resolve)"
 )
 
 
