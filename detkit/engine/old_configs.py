@@ -121,7 +121,7 @@ def _class_of(part: Part) -> type | None:
     package, _, name = str(part.get("class_path")).rpartition(".")
     if package and package.partition(".")[0] != "detkit":
         return None
-    found = getattr(detkit.heads, name, None) or getattr(detkit.models, name, None)
+    found = vars(detkit.heads).get(name) or vars(detkit.models).get(name)
     return found if isinstance(found, type) else None
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from contexts import context as context_of
+from contexts import context_of
 from torch import Tensor
 
 from detkit.heads import NMS, BoxHead, Regions, TopK, TwoFullyConnected

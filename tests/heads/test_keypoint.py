@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contexts import context as context_of
-from contexts import placed
+from contexts import context_of, placed
 from torchvision.models.detection.roi_heads import heatmaps_to_keypoints, keypoints_to_heatmap
 
 from detkit.errors import InputError

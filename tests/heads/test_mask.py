@@ -3,8 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torchvision
-from contexts import context as context_of
-from contexts import placed
+from contexts import context_of, placed
 
 from detkit.geometry import Placement
 from detkit.heads import MaskHead, Regions

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contexts import context as context_of
+from contexts import context_of
 
 from detkit.errors import InputError
 from detkit.heads import Regions, RegionSampler

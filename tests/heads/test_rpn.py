@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from contexts import context as context_of
+from contexts import context_of
 
 from detkit.errors import InputError
 from detkit.heads import NMS, RPN, TopK
@@ -74,7 +74,7 @@ def _context(images, targets=None):
 
 def _proposals(rpn, raw, sizes, for_training=False):
     """The proposed boxes of each image."""
-    context = context_of(sizes, [Target.empty()] * len(sizes) if for_training else None, padded=PADDED)
+    context = context_of(sizes, [Target.empty()] * len(sizes) if for_training else None, PADDED)
     regions = rpn.propose(raw, context)
     return [regions.boxes[rows] for rows in regions.slices(len(sizes))]
 

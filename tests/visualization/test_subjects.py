@@ -23,6 +23,7 @@ from detkit.heads import (
     YOLOv3Head,
     YOLOv4Head,
 )
+from detkit.heads.context import Context
 from detkit.models import (
     FCOS,
     RCNN,
@@ -41,7 +42,7 @@ from detkit.models import (
     YOLOv4,
 )
 from detkit.necks import FPN
-from detkit.preprocess import CenterCrop, Letterbox, ShortestEdge, Square, Stretch
+from detkit.preprocess import Batch, CenterCrop, Letterbox, ShortestEdge, Square, Stretch
 from detkit.proposals import Proposals
 from detkit.visualization import grad_cam, project, stage_layers, strongest_units
 from detkit.visualization.subjects import ImageClass, WarpedRegion, found_object
@@ -156,7 +157,8 @@ def test_the_gradient_of_a_detection_is_that_of_its_score_written_out():
 
     maps = model.backbone(model.preprocess([image]).images)
     coarsest = maps[-1].detach().requires_grad_()
-    outputs = torch.cat([x.flatten(1, 3) for x in model.head(model.neck([*maps[:-1], coarsest]), (96, 128))], dim=1)[0]
+    raw = model.head(model.neck([*maps[:-1], coarsest]), Context(Batch(torch.zeros(1, 3, 96, 128))))
+    outputs = torch.cat([x.flatten(1, 3) for x in raw], dim=1)[0]
     scores = outputs[:, 4:5].sigmoid() * outputs[:, 5:].sigmoid()
     (gradient,) = torch.autograd.grad(scores.max(), coarsest)
     expected = (gradient.mean(dim=(2, 3), keepdim=True) * coarsest.detach()).sum(dim=1)[0].clamp(min=0)
