@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import operator
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
@@ -51,3 +52,35 @@ def old_arguments(renew: Callable[[str, Arguments], Arguments]) -> Callable[[Cal
         return renewed
 
     return decorate
+
+
+class MovedAttribute:
+    """An attribute that stands in a part of the object now: it is read and written there, with a warning.
+
+    Args:
+        paths: where it stands now, ``"postprocess.score_threshold"``; what is written goes to all of several.
+    """
+
+    def __init__(self, *paths: str) -> None:
+        self.paths = paths
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        self._warn(instance)
+        part, _, name = self.paths[0].rpartition(".")
+        return getattr(operator.attrgetter(part)(instance), name)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        self._warn(instance)
+        for path in self.paths:
+            part, _, name = path.rpartition(".")
+            setattr(operator.attrgetter(part)(instance), name, value)
+
+    def _warn(self, instance: Any) -> None:
+        kind = type(instance).__name__
+        warn(f"{kind}.{self.name} is {' and '.join(f'{kind}.{path}' for path in self.paths)} now", stacklevel=4)

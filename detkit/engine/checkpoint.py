@@ -23,6 +23,7 @@ import detkit
 from detkit.engine.building import build
 from detkit.engine.explain import explain
 from detkit.engine.model_settings import check_describes
+from detkit.engine.old_configs import modernized
 from detkit.engine.trust import check_trusted, packages_of
 from detkit.errors import InputError
 from detkit.models import VisionModel
@@ -198,7 +199,7 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(VisionModel, "model", required=True)
     try:
-        config = parser.parse_object({"model": copy.deepcopy(dict(model_config))})
+        config = parser.parse_object(modernized({"model": copy.deepcopy(dict(model_config))}))
         check_trusted(config.as_dict()["model"], trust, path)
         return build(parser, config).model
     except ArgumentError as error:

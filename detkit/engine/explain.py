@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 
 from detkit.engine.optimization import Schedule
 from detkit.evaluation import Evaluator
+from detkit.heads import Postprocess
 
 KEY = r'Parser key "(?P<key>[^"]+)"'
 CLASS = r"Problem with given class_path '(?P<cls>[^']+)'"
@@ -146,7 +147,8 @@ def _class_names(key: str) -> list[str]:
     """The classes of detkit, or of torch's optimizers, that stand under a key of this name."""
     package = PACKAGES.get(key, HEADS)
     classes = [value for value in vars(importlib.import_module(package)).values() if isinstance(value, type)]
-    kinds = (torch.nn.Module, torch.optim.Optimizer, Schedule, Evaluator)
+    parts = (torch.nn.Module, torch.optim.Optimizer, Schedule, Evaluator)
+    kinds = (Postprocess,) if key == "postprocess" else parts
     return [value.__name__ for value in classes if issubclass(value, kinds) and value.__module__.startswith(package)]
 
 

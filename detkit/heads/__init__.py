@@ -4,6 +4,7 @@ from detkit.heads.box import BoxHead
 from detkit.heads.box_cascade import BoxCascade
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.classification import ClassificationHead
+from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense_head import DenseHead
 from detkit.heads.fcos import FCOSHead
 from detkit.heads.image_head import ImageHead
@@ -12,7 +13,8 @@ from detkit.heads.localization import LocalizationHead
 from detkit.heads.mask import MaskHead
 from detkit.heads.overfeat import OverFeatHead
 from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
-from detkit.heads.region_branch import InstanceBranch, RegionBranch
+from detkit.heads.region_branch import Crop, InstanceBranch, RegionBranch
+from detkit.heads.region_sampler import RegionSampler
 from detkit.heads.region_trunk import (
     AveragePool,
     ConvolutionsThenFullyConnected,
@@ -36,8 +38,11 @@ __all__ = [
     "AveragePool",
     "BoxCascade",
     "BoxHead",
+    "Candidates",
     "ClassificationHead",
+    "Context",
     "ConvolutionsThenFullyConnected",
+    "Crop",
     "DenseHead",
     "FCOSHead",
     "ImageHead",
@@ -50,7 +55,9 @@ __all__ = [
     "Postprocess",
     "RegionBranch",
     "RegionNetwork",
+    "RegionSampler",
     "RegionTrunk",
+    "Regions",
     "RetinaNetHead",
     "SSDHead",
     "SSDliteHead",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from detkit.deprecation import old_arguments, warn
-from detkit.heads.box_merge import MergeBoxes
-from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads import box_merge, postprocess
 
-MOVED = {
+OLD_NAMES = {
     "score_threshold": "score_threshold",
     "nms_threshold": "iou_threshold",
     "candidates": "candidates",
@@ -18,34 +18,58 @@ MOVED = {
 }
 """By its old name the argument of `NMS` that an argument of a head is now."""
 
+# OverFeat's head said by an argument whether it merges, and each way had numbers of its own.
+_MERGING = {"score_threshold": "score_threshold", "candidates": "candidates", "match_threshold": "match_threshold"}
+_SUPPRESSING = {"score_threshold": "score_threshold", "nms_threshold": "iou_threshold"}
+_OF_OVERFEAT = ("resolve", "match_threshold", *OLD_NAMES)
+
+
+class Moved(NamedTuple):
+    """What old arguments of a head say in new words.
+
+    Args:
+        part: the name of the class that suppresses.
+        values: its arguments.
+        names: by the old name of each argument the new one, "" where it has no effect.
+    """
+
+    part: str
+    values: dict[str, Any]
+    names: dict[str, str]
+
+
+def moved(head: str, arguments: Mapping[str, Any]) -> Moved:
+    """The old ones among `arguments` of the class `head` of detkit.heads."""
+    if head == "OverFeatHead":
+        part = "NMS" if arguments.get("resolve") == "nms" else "MergeBoxes"
+        known = (_SUPPRESSING if part == "NMS" else _MERGING) | {"detections_per_image": "detections"}
+        old = [name for name in _OF_OVERFEAT if name in arguments]
+    else:
+        part, known = "NMS", OLD_NAMES
+        old = [name for name in OLD_NAMES if name in arguments]
+    names = {name: known.get(name, "") for name in old}
+    return Moved(part, {new: arguments[name] for name, new in names.items() if new}, names)
+
+
+def warn_of(head: str, changed: Moved, stacklevel: int) -> None:
+    """One warning for each old argument."""
+    for old, new in changed.names.items():
+        instead = f"{changed.part}({new}=...)" if new else f"{changed.part}()"
+        warn(f"{head}({old}=...) is {head}(postprocess={instead}) now", stacklevel + 1)
+
 
 def moved_to_postprocess(head: str, keywords: dict[str, Any]) -> dict[str, Any]:
-    """`keywords` of `head` with those that suppression has now in its ``postprocess``; warns of each."""
-    return _moved(head, keywords, NMS(), MOVED)
-
-
-def moved_to_merging(head: str, keywords: dict[str, Any]) -> dict[str, Any]:
-    """As `moved_to_postprocess` for a head that merges boxes unless ``resolve="nms"`` was said."""
-    if "resolve" not in keywords and "match_threshold" not in keywords:
-        part = NMS() if isinstance(keywords.get("postprocess"), NMS) else MergeBoxes()
-        return _moved(head, keywords, part, MOVED)
-    keywords = dict(keywords)
-    part = NMS() if keywords.pop("resolve", "merge") == "nms" else MergeBoxes()
-    warn(f"{head}(resolve=...) is {head}(postprocess={type(part).__name__}(...)) now", stacklevel=4)
-    return _moved(head, {"postprocess": part} | keywords, part, MOVED | {"match_threshold": "match_threshold"})
-
-
-def _moved(head: str, keywords: dict[str, Any], default: Postprocess, names: dict[str, str]) -> dict[str, Any]:
-    old = names.keys() & keywords.keys()
-    if not old:
+    """`keywords` of a call of `head` with those that suppression has now in its ``postprocess``; warns of each."""
+    changed = moved(head, keywords)
+    if not changed.names:
         return keywords
-    keywords = dict(keywords)
-    part = copy.copy(keywords.get("postprocess") or default)
-    for name in sorted(old):
-        value, new = keywords.pop(name), names[name]
-        warn(f"{head}({name}=...) is {head}(postprocess={type(part).__name__}({new}=...)) now", stacklevel=5)
-        setattr(part, new, value)
-    return keywords | {"postprocess": part}
+    warn_of(head, changed, stacklevel=4)
+    rest = {name: value for name, value in keywords.items() if name not in changed.names}
+    default = box_merge.MergeBoxes() if changed.part == "MergeBoxes" else postprocess.NMS()
+    part = copy.copy(rest.get("postprocess") or default)
+    for name, value in changed.values.items():
+        setattr(part, name, value)
+    return rest | {"postprocess": part}
 
 
 takes_old_thresholds = old_arguments(moved_to_postprocess)

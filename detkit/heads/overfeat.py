@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.boxes import EdgeCoder
-from detkit.deprecation import old_arguments
 from detkit.errors import InputError
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead
-from detkit.heads.old_arguments import moved_to_merging
+from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.truth import NO_OBJECT, assigned, objects_of, of_batch
 from detkit.matching import Matcher
@@ -85,7 +84,7 @@ class OverFeatHead(DenseHead):
         InputError: the levels differ in channels, or not as many channels as strides are given.
     """
 
-    @old_arguments(moved_to_merging)
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],

@@ -6,6 +6,7 @@ Rows number the objects of all images in turn, crowd and ignore regions left out
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -40,6 +41,12 @@ def objects_of(targets: Sequence[Target], device: torch.device) -> Objects:
 def annotated(targets: Sequence[Target], device: torch.device) -> list[Target]:
     """`targets`, an empty one in place of each whose boxes are not annotated."""
     return [Target.empty().to(device) if target.boxes is None else target for target in targets]
+
+
+def objects_before(targets: Sequence[Target]) -> list[int]:
+    """Of each image the number of objects in those before it, which is the row of its first one."""
+    counts = [_count_objects(target) for target in targets]
+    return [end - count for count, end in zip(counts, accumulate(counts), strict=True)]
 
 
 def count_annotated(targets: Sequence[Target]) -> int:
@@ -84,3 +91,9 @@ def in_crowd(boxes: Tensor, target: Target) -> Tensor:
     if target.iscrowd is None or len(target) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     return ((coverage(boxes, target.boxes) >= IGNORE_COVERAGE) & target.iscrowd).any(dim=1)
+
+
+def _count_objects(target: Target) -> int:
+    if target.boxes is None:
+        return 0
+    return len(target.boxes) if target.iscrowd is None else int((~target.iscrowd).sum())

@@ -1,15 +1,22 @@
-"""A context as a model gives it to its heads, made of sizes alone."""
+"""Contexts of batches whose images lie in the network's input as they are."""
 
 import torch
 
 from detkit.geometry import Placement
-from detkit.heads.context import Context
+from detkit.heads import Context
 from detkit.preprocess import Batch
 
 
-def context(sizes, targets=None, generator=None):
-    """Of images of `sizes` (height, width), or of one, that are given as the network sees them."""
+def context_of(sizes, targets=None, padded_size=None, generator=None):
+    """The context of black images of `sizes` (height, width), or of one, padded to the greatest or `padded_size`."""
     sizes = [sizes] if isinstance(sizes[0], int) else list(sizes)
-    padded = [max(size[axis] for size in sizes) for axis in (0, 1)]
-    images = torch.zeros(1).expand(len(sizes), 3, *padded)
-    return Context(Batch(images, [Placement.identity(tuple(size)) for size in sizes]), targets, None, generator)
+    height, width = padded_size or map(max, zip(*sizes, strict=True))
+    images = torch.zeros(1).expand(len(sizes), 3, height, width)
+    batch = Batch(images, [Placement.identity(tuple(size)) for size in sizes])
+    return Context(batch, targets, generator=generator)
+
+
+def placed(placements, targets=None):
+    """The context of black images with these placements."""
+    height, width = map(max, zip(*(place.size for place in placements), strict=True))
+    return Context(Batch(torch.zeros(len(placements), 3, height, width), placements), targets)

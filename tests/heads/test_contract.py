@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from contexts import context
+from contexts import context_of
 
 from detkit.heads import (
     NMS,
@@ -84,7 +84,7 @@ class TestCandidates:
     @DENSE
     def test_gradient_reaches_the_features(self, name):
         head, features = _made(name)
-        two = context([_size(name)] * 2)
+        two = context_of([_size(name)] * 2)
         candidates = head.candidates(head(features, two), two)
         count = len(candidates.boxes)
         assert candidates.boxes.shape == (count, 4)
@@ -102,7 +102,7 @@ class TestCandidates:
     @DENSE
     def test_suppressed_by_hand_are_the_detections(self, name):
         head, features = _made(name, postprocess=MANY)
-        two = context([_size(name), (80, 70)])
+        two = context_of([_size(name), (80, 70)])
         raw = _sensible(name, head(features, two))
         candidates = head.candidates(raw, two)
         scores = _scores(name, candidates)
@@ -133,7 +133,7 @@ class TestAssign:
         head, features = _made(name)
         size = _size(name)
         targets = [_target(0, size, crowd=1), _target(1, size)]
-        two = context([size] * 2, targets)
+        two = context_of([size] * 2, targets)
         raw = head(features, two)
         rows, candidates = head.assign(raw, two), head.candidates(raw, two)
         assert rows.shape == candidates.image_index.shape
@@ -151,7 +151,7 @@ class TestAssign:
         size = _size(name)
         half = torch.tensor([[-400.0, -400.0, size[1] / 2, 900.0]])
         crowd = Target(half, torch.tensor([0]), iscrowd=torch.tensor([True]))
-        two = context([size] * 2, [crowd, _target(1, size)])
+        two = context_of([size] * 2, [crowd, _target(1, size)])
         raw = head(features, two)
         candidates, rows = head.candidates(raw, two), head.assign(raw, two)
         candidates.logits.retain_grad()
@@ -170,7 +170,7 @@ class TestAssign:
     def test_objects_without_boxes_are_nothing_to_find(self, name):
         head, features = _made(name)
         size = _size(name)
-        two = context([size] * 2, [Target(), Target.empty()])
+        two = context_of([size] * 2, [Target(), Target.empty()])
         rows = head.assign(head(features, two), two).view(2, -1)
         assert (rows[0] == -2).all()
         assert (rows[1] == -1).all()
@@ -198,7 +198,7 @@ class TestNoneAndEmpty:
     def test_an_image_without_annotation_is_as_if_it_were_not_there(self, name):
         head, features = _made(name)
         size = _size(name)
-        one, two = context([size], [_target(3, size, 1)]), context([size] * 2, [_target(3, size, 1), Target()])
+        one, two = context_of([size], [_target(3, size, 1)]), context_of([size] * 2, [_target(3, size, 1), Target()])
         torch.manual_seed(0)
         alone = head.losses(head([feature[:1] for feature in features], one), one)
         torch.manual_seed(0)
@@ -208,7 +208,7 @@ class TestNoneAndEmpty:
     @DENSE
     def test_without_any_annotation_there_is_nothing_to_learn(self, name):
         head, features = _made(name)
-        two = context([_size(name)] * 2, [Target(), Target()])
+        two = context_of([_size(name)] * 2, [Target(), Target()])
         losses = head.losses(head(features, two), two)
         assert all(loss == 0 and loss.requires_grad for loss in losses.values())
         sum(losses.values()).backward()
@@ -217,7 +217,7 @@ class TestNoneAndEmpty:
     @DENSE
     def test_an_image_without_objects_teaches_background(self, name):
         head, features = _made(name)
-        two = context([_size(name)] * 2, [Target.empty(), Target()])
+        two = context_of([_size(name)] * 2, [Target.empty(), Target()])
         losses = head.losses(head(features, two), two)
         # SSD has as much background as objects.
         assert (float(sum(losses.values()).detach()) > 0) != name.startswith("ssd")
@@ -227,7 +227,7 @@ class TestNoneAndEmpty:
 def test_losses_are_those_of_training_in_either_mode(name):
     head, features = _made(name)
     size = _size(name)
-    two = context([size] * 2, [_target(0, size), _target(1, size)])
+    two = context_of([size] * 2, [_target(0, size), _target(1, size)])
     raw = head(features, two)
     torch.manual_seed(0)
     evaluating = head.eval().losses(raw, two)
@@ -240,7 +240,7 @@ class TestImagesSeen:
     """YOLOv2's early loss ends after so many images: those of steps that reached the weights."""
 
     def _losses(self, head, features):
-        two = context([SIZE] * 2, [_target(0, SIZE), _target(1, SIZE)])
+        two = context_of([SIZE] * 2, [_target(0, SIZE), _target(1, SIZE)])
         return sum(head.losses(head(features, two), two).values())
 
     def test_count_with_the_gradient_of_the_weights(self):
@@ -274,7 +274,7 @@ class TestHeadsOfImages:
         objects = _target(0, SIZE, crowd=2)
         label = int(objects.labels[3])
         known = Target(objects.boxes, objects.labels, iscrowd=objects.iscrowd, image_label=label)
-        two = context([SIZE, (80, 70)], [known, Target()])
+        two = context_of([SIZE, (80, 70)], [known, Target()])
         raw = head(features, two)
         candidates = head.candidates(raw, two)
         assert candidates.image_index.tolist() == [0, 1]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from contexts import context
+from contexts import context_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,7 +166,7 @@ class TestLosses:
             losses = -0.25 * truth * (1 - p) ** 2 * p.log() - 0.75 * (1 - truth) * p**2 * (1 - p).log()
             cls += float(losses[states != IGNORED].sum())
         assert count > 3
-        losses = head.losses(raw, context([PADDED] * 3, targets))
+        losses = head.losses(raw, context_of([PADDED] * 3, targets))
         assert float(losses["fcos_cls"].detach()) == pytest.approx(cls / count, rel=1e-4)
         assert float(losses["fcos_box"].detach()) == pytest.approx(box_loss / count, rel=1e-4)
         assert float(losses["fcos_centerness"].detach()) == pytest.approx(centerness_loss / count, rel=1e-4)
@@ -174,7 +174,9 @@ class TestLosses:
     def test_locations_in_a_crowd_are_not_background(self):
         head = _head()
         raw = _random(head, 0, batch=1)
-        sum(head.losses(raw, context([PADDED], [_crowd(torch.tensor([[0.0, 0.0, 64.0, 96.0]]))])).values()).backward()
+        sum(
+            head.losses(raw, context_of([PADDED], [_crowd(torch.tensor([[0.0, 0.0, 64.0, 96.0]]))])).values()
+        ).backward()
         for classes, locations in zip(raw.classes, raw.locations, strict=True):
             inside = locations[:, 0] < 64
             assert (classes.grad[0, inside] == 0).all()
@@ -187,7 +189,7 @@ class TestLosses:
     )
     def test_have_the_same_names_and_reach_every_parameter(self, targets):
         head = _head()
-        losses = head.losses(head(_features(2), context(PADDED)), context([PADDED] * 2, targets))
+        losses = head.losses(head(_features(2), context_of(PADDED)), context_of([PADDED] * 2, targets))
         assert losses.keys() == {"fcos_cls", "fcos_box", "fcos_centerness"}
         assert all(loss.ndim == 0 and loss.isfinite() and loss.requires_grad for loss in losses.values())
         sum(losses.values()).backward()
@@ -196,11 +198,14 @@ class TestLosses:
     def test_are_float32_under_autocast(self):
         head, targets = _head(), [_target(0), _target(1)]
         with torch.autocast("cpu", torch.bfloat16):
-            raw = head(_features(2), context(PADDED))
+            raw = head(_features(2), context_of(PADDED))
             assert raw.classes[0].dtype == raw.distances[0].dtype == torch.bfloat16
-            losses, found = head.losses(raw, context([PADDED] * 2, targets)), head.decode(raw, context([PADDED] * 2))
+            losses, found = (
+                head.losses(raw, context_of([PADDED] * 2, targets)),
+                head.decode(raw, context_of([PADDED] * 2)),
+            )
         upcast = FCOSOutput(*([x.float() for x in part] for part in raw))
-        for name, loss in head.losses(upcast, context([PADDED] * 2, targets)).items():
+        for name, loss in head.losses(upcast, context_of([PADDED] * 2, targets)).items():
             assert losses[name].dtype == torch.float32
             torch.testing.assert_close(losses[name], loss)
         assert all(detections.boxes.dtype == detections.scores.dtype == torch.float32 for detections in found)
@@ -223,7 +228,7 @@ class TestDecode:
             classes.append(torch.where(truth & (state == FOREGROUND)[:, None], 9.0, -9.0)[None])
         in_strides = [part[None] / stride for part, stride in zip(distances, STRIDES, strict=True)]
         centerness = [torch.full((1, count), 9.0) for count in counts]
-        (found,) = head.decode(FCOSOutput(classes, in_strides, centerness, locations), context([PADDED]))
+        (found,) = head.decode(FCOSOutput(classes, in_strides, centerness, locations), context_of([PADDED]))
         assert len(found) == 3
         order = box_iou(boxes, found.boxes).argmax(dim=1)
         torch.testing.assert_close(found.boxes[order], boxes, rtol=0, atol=1e-3)
@@ -248,7 +253,7 @@ class TestDecode:
                 rivals = [other for _, its, other in kept if its == label]
                 if all(float(box_iou(other[None], box[None])) <= 0.4 for other in rivals):
                     kept.append((score, label, box))
-            found = head.decode(raw, context(sizes))[image]
+            found = head.decode(raw, context_of(sizes))[image]
             assert found.labels.tolist() == [label for _, label, _ in kept[:25]]
             torch.testing.assert_close(found.boxes, torch.stack([box for _, _, box in kept[:25]]))
             torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in kept[:25]]))
@@ -259,7 +264,7 @@ class TestDecode:
         with torch.no_grad():
             raw.centerness[0][0, :5] = math.nan
             raw.distances[0][0, 5:90] = math.nan
-        first, second = head.decode(raw, context([PADDED] * 2))
+        first, second = head.decode(raw, context_of([PADDED] * 2))
         assert first.boxes.isfinite().all()
         assert first.scores.isfinite().all()
         assert min(len(first), len(second)) > 10

@@ -1,0 +1,156 @@
+"""Configs of releases before, read as they would be written now; for one release.
+
+A rule is a function from a part of a config and its place, such as ``model.head``, to the part as it is written now.
+Each old key is warned of once. Configs come in by one door, the loader of `detkit.engine.command.command_parser`;
+checkpoints by `detkit.engine.checkpoint.build_model`; arguments of a command by `modern_arguments`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import detkit.heads
+import detkit.models
+from detkit.deprecation import warn
+from detkit.heads import RPN
+from detkit.heads.old_arguments import OLD_NAMES, moved, warn_of
+from detkit.heads.old_rpn_arguments import OLD_NAMES_OF_RPN, warn_of_rpn
+
+Part = dict[str, Any]
+Rule = Callable[[str, Part], Part]
+Option = Callable[[str, str], list[tuple[str, str]]]
+
+
+def modernized(config: Mapping[str, Any], place: str = "") -> Part:
+    """`config` with every old key in it, at any depth, as it is written now.
+
+    Args:
+        config: a config, or the part of one that stands at `place`.
+        place: the keys that lead to it, joined by dots, without ``init_args``.
+    """
+    part = dict(config)
+    for rule in RULES:
+        part = rule(place, part)
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            inside = place if key == "init_args" else f"{place}.{key}".lstrip(".")
+            part[key] = modernized(value, inside)
+    return part
+
+
+def modern_arguments(argv: Sequence[str]) -> list[str]:
+    """A command line whose options of before, such as ``--model.head.score_threshold``, are those of now."""
+    modern, rest = [], list(argv)
+    while rest:
+        argument = rest.pop(0)
+        option, equals, value = argument.partition("=")
+        follows = not equals and bool(rest) and not rest[0].startswith("--")
+        new = _renamed(option, rest[0] if follows else value) if option.startswith("--") else []
+        if not new:
+            modern.append(argument)
+            continue
+        warn(f"{option} is {' and '.join(name for name, _ in new)} now")
+        modern += ["=".join(pair) for pair in new]
+        del rest[: int(follows)]
+    return modern
+
+
+def _renamed(option: str, value: str) -> list[tuple[str, str]]:
+    return next(filter(None, (rename(option, value) for rename in OPTIONS)), [])
+
+
+def thresholds_of_heads(place: str, part: Part) -> Part:
+    """Thresholds of a head stand in its ``postprocess``."""
+    owner, arguments = _class_of(part), part.get("init_args")
+    if owner is None or not isinstance(arguments, Mapping):
+        return part
+    arguments = {name: _with_class(owner, name, value) for name, value in arguments.items()}
+    if issubclass(owner, RPN):
+        return part | {"init_args": _with_postprocess_of_rpn(owner.__name__, arguments)}
+    parameters = inspect.signature(owner).parameters
+    if "postprocess" in parameters:
+        arguments = _with_postprocess(owner.__name__, arguments, [name for name in arguments if name not in parameters])
+    return part | {"init_args": arguments}
+
+
+def _with_postprocess(head: str, arguments: Part, unknown: Sequence[str]) -> Part:
+    changed = moved(head, {name: arguments[name] for name in unknown})
+    if not changed.names:
+        return arguments
+    warn_of(head, changed, stacklevel=2)
+    rest = {name: value for name, value in arguments.items() if name not in changed.names}
+    given = rest.get("postprocess") or {}
+    values = changed.values | dict(given.get("init_args") or {})
+    return rest | {
+        "postprocess": {"class_path": given.get("class_path", f"detkit.heads.{changed.part}"), "init_args": values}
+    }
+
+
+def _with_postprocess_of_rpn(rpn: str, arguments: Part) -> Part:
+    rest = dict(arguments)
+    for old in sorted(OLD_NAMES_OF_RPN.keys() & rest.keys()):
+        new, owners = OLD_NAMES_OF_RPN[old]
+        warn_of_rpn(rpn, old, stacklevel=2)
+        value = rest.pop(old)
+        for owner in owners:
+            given = rest.get(owner) or {}
+            values = {new: value} | dict(given.get("init_args") or {})
+            rest[owner] = {"class_path": given.get("class_path", "detkit.heads.NMS"), "init_args": values}
+    return rest
+
+
+def _with_class(owner: type, name: str, value: Any) -> Any:
+    """The part `name` of `owner`; with the class that it is by default, where it says none and has old arguments."""
+    if not isinstance(value, Mapping) or "class_path" in value:
+        return value
+    default = getattr(inspect.signature(owner).parameters.get(name), "default", None)
+    arguments = value.get("init_args", value)
+    if not isinstance(default, type) or not default.__module__.startswith("detkit.heads."):
+        return value
+    old = OLD_NAMES_OF_RPN.keys() & arguments.keys() if default is RPN else moved(default.__name__, arguments).names
+    if not old:
+        return value
+    return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
+
+
+def _class_of(part: Part) -> type | None:
+    """The model or head of detkit that a part of a config is; None if it is something else."""
+    package, _, name = str(part.get("class_path")).rpartition(".")
+    if package and package.partition(".")[0] != "detkit":
+        return None
+    found = vars(detkit.heads).get(name) or vars(detkit.models).get(name)
+    return found if isinstance(found, type) else None
+
+
+_OF_HEAD = re.compile(
+    rf"(--model\.(?:\w+\.)*?(?:head|box_head))\.(?:init_args\.)?({'|'.join(OLD_NAMES)}|match_threshold|resolve)"
+)
+
+
+def option_of_head(option: str, value: str) -> list[tuple[str, str]]:
+    """``--model.head.nms_threshold 0.5`` is ``--model.head.postprocess.iou_threshold=0.5``."""
+    found = _OF_HEAD.fullmatch(option)
+    if not found:
+        return []
+    if found[2] == "resolve":
+        return [(f"{found[1]}.postprocess", {"nms": "NMS", "merge": "MergeBoxes"}.get(value, value))]
+    return [(f"{found[1]}.postprocess.{OLD_NAMES.get(found[2], found[2])}", value)]
+
+
+_OF_RPN = re.compile(rf"(--model\.(?:\w+\.)*?rpn)\.(?:init_args\.)?({'|'.join(OLD_NAMES_OF_RPN)})")
+
+
+def option_of_rpn(option: str, value: str) -> list[tuple[str, str]]:
+    """``--model.rpn.proposals 99`` is ``--model.rpn.postprocess.detections=99``."""
+    found = _OF_RPN.fullmatch(option)
+    if not found:
+        return []
+    new, owners = OLD_NAMES_OF_RPN[found[2]]
+    return [(f"{found[1]}.{owner}.{new}", value) for owner in owners]
+
+
+RULES: tuple[Rule, ...] = (thresholds_of_heads,)
+OPTIONS: tuple[Option, ...] = (option_of_rpn, option_of_head)
