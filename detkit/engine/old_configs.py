@@ -16,10 +16,11 @@ import detkit.heads
 import detkit.models
 from detkit.deprecation import warn
 from detkit.heads.old_arguments import OLD_NAMES, moved, warn_of
+from detkit.heads.old_rpn_arguments import MOVED as OF_RPN
 
 Part = dict[str, Any]
 Rule = Callable[[str, Part], Part]
-Option = Callable[[str, str], tuple[str, str] | None]
+Option = Callable[[str, str], list[tuple[str, str]]]
 
 
 def modernized(config: Mapping[str, Any], place: str = "") -> Part:
@@ -46,18 +47,18 @@ def modern_arguments(argv: Sequence[str]) -> list[str]:
         argument = rest.pop(0)
         option, equals, value = argument.partition("=")
         follows = not equals and bool(rest) and not rest[0].startswith("--")
-        new = _renamed(option, rest[0] if follows else value) if option.startswith("--") else None
-        if new is None:
+        new = _renamed(option, rest[0] if follows else value) if option.startswith("--") else []
+        if not new:
             modern.append(argument)
             continue
-        warn(f"{option} is {new[0]} now")
-        modern.append("=".join(new))
+        warn(f"{option} is {' and '.join(name for name, _ in new)} now")
+        modern += [f"{name}={its}" for name, its in new]
         del rest[: int(follows)]
     return modern
 
 
-def _renamed(option: str, value: str) -> tuple[str, str] | None:
-    return next(filter(None, (rename(option, value) for rename in OPTIONS)), None)
+def _renamed(option: str, value: str) -> list[tuple[str, str]]:
+    return next(filter(None, (rename(option, value) for rename in OPTIONS)), [])
 
 
 def thresholds_of_heads(place: str, part: Part) -> Part:
@@ -73,16 +74,32 @@ def thresholds_of_heads(place: str, part: Part) -> Part:
 
 
 def _with_postprocess(head: str, arguments: Part, unknown: Sequence[str]) -> Part:
+    if head == "RPN":
+        return _of_rpn(arguments, [name for name in unknown if name in OF_RPN])
     changed = moved(head, {name: arguments[name] for name in unknown})
     if not changed.names:
         return arguments
     warn_of(head, changed, stacklevel=2)
     rest = {name: value for name, value in arguments.items() if name not in changed.names}
-    given = rest.get("postprocess") or {}
-    values = changed.values | dict(given.get("init_args") or {})
-    return rest | {
-        "postprocess": {"class_path": given.get("class_path", f"detkit.heads.{changed.part}"), "init_args": values}
-    }
+    return rest | {"postprocess": _filled(rest.get("postprocess"), changed.part, changed.values)}
+
+
+def _of_rpn(arguments: Part, old: Sequence[str]) -> Part:
+    """As of any head; but a number may be for proposing, for proposing in training, or for both."""
+    rest = {name: value for name, value in arguments.items() if name not in old}
+    for name in old:
+        new, owners = OF_RPN[name]
+        warn(f"RPN({name}=...) is {' and '.join(f'RPN({owner}=NMS({new}=...))' for owner in owners)} now")
+        for owner in owners:
+            rest[owner] = _filled(rest.get(owner), "NMS", {new: arguments[name]})
+    return rest
+
+
+def _filled(given: Mapping[str, Any] | None, part: str, values: Part) -> Part:
+    """A part of suppression with `values` where it has none."""
+    given = given or {}
+    class_path = given.get("class_path", f"detkit.heads.{part}")
+    return {"class_path": class_path, "init_args": values | dict(given.get("init_args") or {})}
 
 
 def _with_class(owner: type, name: str, value: Any) -> Any:
@@ -92,7 +109,7 @@ def _with_class(owner: type, name: str, value: Any) -> Any:
     default = getattr(inspect.signature(owner).parameters.get(name), "default", None)
     arguments = value.get("init_args", value)
     known = isinstance(default, type) and default.__module__.startswith("detkit.heads.")
-    if not known or not moved(default.__name__, arguments).names:
+    if not known or not (moved(default.__name__, arguments).names or OF_RPN.keys() & arguments.keys()):
         return value
     return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
 
@@ -111,15 +128,27 @@ _OF_HEAD = re.compile(
 )
 
 
-def option_of_head(option: str, value: str) -> tuple[str, str] | None:
+def option_of_head(option: str, value: str) -> list[tuple[str, str]]:
     """``--model.head.nms_threshold 0.5`` is ``--model.head.postprocess.iou_threshold=0.5``."""
     found = _OF_HEAD.fullmatch(option)
     if not found:
-        return None
+        return []
     if found[2] == "resolve":
-        return f"{found[1]}.postprocess", {"nms": "NMS", "merge": "MergeBoxes"}.get(value, value)
-    return f"{found[1]}.postprocess.{OLD_NAMES.get(found[2], found[2])}", value
+        return [(f"{found[1]}.postprocess", {"nms": "NMS", "merge": "MergeBoxes"}.get(value, value))]
+    return [(f"{found[1]}.postprocess.{OLD_NAMES.get(found[2], found[2])}", value)]
+
+
+_OF_RPN = re.compile(rf"(--model\.(?:init_args\.)?rpn)\.(?:init_args\.)?({'|'.join(OF_RPN)})")
+
+
+def option_of_rpn(option: str, value: str) -> list[tuple[str, str]]:
+    """``--model.rpn.proposals 300`` is ``--model.rpn.postprocess.detections=300``."""
+    found = _OF_RPN.fullmatch(option)
+    if not found:
+        return []
+    new, owners = OF_RPN[found[2]]
+    return [(f"{found[1]}.{owner}.{new}", value) for owner in owners]
 
 
 RULES: tuple[Rule, ...] = (thresholds_of_heads,)
-OPTIONS: tuple[Option, ...] = (option_of_head,)
+OPTIONS: tuple[Option, ...] = (option_of_head, option_of_rpn)

@@ -8,7 +8,7 @@ from detkit.preprocess import Batch
 
 
 def context_of(sizes, targets=None, padded_size=None, generator=None):
-    """The context of black images of `sizes` (height, width), or of one, padded to their greatest or to `padded_size`."""
+    """The context of black images of `sizes` (height, width), or of one, padded to the greatest or `padded_size`."""
     sizes = [sizes] if isinstance(sizes[0], int) else list(sizes)
     height, width = padded_size or map(max, zip(*sizes, strict=True))
     images = torch.zeros(1).expand(len(sizes), 3, height, width)
