@@ -67,7 +67,7 @@ def thresholds_of_heads(place: str, part: Part) -> Part:
     if owner is None or not isinstance(arguments, Mapping):
         return part
     arguments = {name: _with_class(owner, name, value) for name, value in arguments.items()}
-    parameters = inspect.signature(owner).parameters
+    parameters = _parameters(owner)
     if "postprocess" in parameters:
         arguments = _with_postprocess(owner.__name__, arguments, [name for name in arguments if name not in parameters])
     return part | {"init_args": arguments}
@@ -112,6 +112,17 @@ def _with_class(owner: type, name: str, value: Any) -> Any:
     if not known or not (moved(default.__name__, arguments).names or OF_RPN.keys() & arguments.keys()):
         return value
     return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
+
+
+def _parameters(owner: type) -> set[str]:
+    """The names of the arguments of a class, also of those that it passes on to the classes that it is made of."""
+    names: set[str] = set()
+    for kind in owner.__mro__:
+        parameters = inspect.signature(kind).parameters
+        names |= parameters.keys()
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return names
 
 
 def _class_of(part: Part) -> type | None:

@@ -59,7 +59,7 @@ class BoxHead(RegionBranch):
         trunk: Callable[[int, int], RegionTrunk] = TwoFullyConnected,
         class_agnostic: bool = False,
         delta_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
-        postprocess: Postprocess | None = None,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes

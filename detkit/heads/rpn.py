@@ -76,8 +76,8 @@ class RPN(nn.Module):
         background_iou: float = 0.3,
         samples_per_image: int = 256,
         foreground_fraction: float = 0.5,
-        postprocess: Postprocess | None = None,
-        postprocess_for_training: Postprocess | None = None,
+        postprocess: NMS | Postprocess | None = None,
+        postprocess_for_training: NMS | Postprocess | None = None,
         convolutions: int = 1,
         exact_anchors: bool = False,
     ) -> None:
