@@ -39,9 +39,14 @@ def as_backbone(backbone: Backbone | str, stages: Sequence[int] | None = None) -
         return TorchvisionBackbone(backbone, stages=stages)
     if timm.is_model(backbone):
         return TimmBackbone(backbone, stages=stages)
-    known = dict.fromkeys([*names, *timm.list_models()])
+    known = dict.fromkeys([*_classes(Backbone), *names, *timm.list_models()])
     close = ", ".join(get_close_matches(backbone, known, n=3, cutoff=0.4)) or "none"
     raise InputError(
-        f"the backbone {backbone!r} is no name of a torchvision or timm net; close to it: {close}; others are objects, "
-        f"such as detkit.backbones.Darknet53()"
+        f"the backbone {backbone!r} is neither a class of detkit.backbones nor the name of a torchvision or timm net; "
+        f"close to it: {close}"
     )
+
+
+def _classes(base: type) -> list[str]:
+    """The names of all classes below `base`."""
+    return [name for kind in base.__subclasses__() for name in (kind.__name__, *_classes(kind))]

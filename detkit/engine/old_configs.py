@@ -15,9 +15,8 @@ from typing import Any
 import detkit.heads
 import detkit.models
 from detkit.deprecation import warn
-from detkit.heads import RPN
 from detkit.heads.old_arguments import OLD_NAMES, moved, warn_of
-from detkit.heads.old_rpn_arguments import OLD_NAMES_OF_RPN, warn_of_rpn
+from detkit.heads.old_rpn_arguments import MOVED as OF_RPN
 
 Part = dict[str, Any]
 Rule = Callable[[str, Part], Part]
@@ -53,7 +52,7 @@ def modern_arguments(argv: Sequence[str]) -> list[str]:
             modern.append(argument)
             continue
         warn(f"{option} is {' and '.join(name for name, _ in new)} now")
-        modern += ["=".join(pair) for pair in new]
+        modern += [f"{name}={its}" for name, its in new]
         del rest[: int(follows)]
     return modern
 
@@ -68,38 +67,39 @@ def thresholds_of_heads(place: str, part: Part) -> Part:
     if owner is None or not isinstance(arguments, Mapping):
         return part
     arguments = {name: _with_class(owner, name, value) for name, value in arguments.items()}
-    if issubclass(owner, RPN):
-        return part | {"init_args": _with_postprocess_of_rpn(owner.__name__, arguments)}
-    parameters = inspect.signature(owner).parameters
+    parameters = _parameters(owner)
     if "postprocess" in parameters:
         arguments = _with_postprocess(owner.__name__, arguments, [name for name in arguments if name not in parameters])
     return part | {"init_args": arguments}
 
 
 def _with_postprocess(head: str, arguments: Part, unknown: Sequence[str]) -> Part:
+    if head == "RPN":
+        return _of_rpn(arguments, [name for name in unknown if name in OF_RPN])
     changed = moved(head, {name: arguments[name] for name in unknown})
     if not changed.names:
         return arguments
     warn_of(head, changed, stacklevel=2)
     rest = {name: value for name, value in arguments.items() if name not in changed.names}
-    given = rest.get("postprocess") or {}
-    values = changed.values | dict(given.get("init_args") or {})
-    return rest | {
-        "postprocess": {"class_path": given.get("class_path", f"detkit.heads.{changed.part}"), "init_args": values}
-    }
+    return rest | {"postprocess": _filled(rest.get("postprocess"), changed.part, changed.values)}
 
 
-def _with_postprocess_of_rpn(rpn: str, arguments: Part) -> Part:
-    rest = dict(arguments)
-    for old in sorted(OLD_NAMES_OF_RPN.keys() & rest.keys()):
-        new, owners = OLD_NAMES_OF_RPN[old]
-        warn_of_rpn(rpn, old, stacklevel=2)
-        value = rest.pop(old)
+def _of_rpn(arguments: Part, old: Sequence[str]) -> Part:
+    """As of any head; but a number may be for proposing, for proposing in training, or for both."""
+    rest = {name: value for name, value in arguments.items() if name not in old}
+    for name in old:
+        new, owners = OF_RPN[name]
+        warn(f"RPN({name}=...) is {' and '.join(f'RPN({owner}=NMS({new}=...))' for owner in owners)} now")
         for owner in owners:
-            given = rest.get(owner) or {}
-            values = {new: value} | dict(given.get("init_args") or {})
-            rest[owner] = {"class_path": given.get("class_path", "detkit.heads.NMS"), "init_args": values}
+            rest[owner] = _filled(rest.get(owner), "NMS", {new: arguments[name]})
     return rest
+
+
+def _filled(given: Mapping[str, Any] | None, part: str, values: Part) -> Part:
+    """A part of suppression with `values` where it has none."""
+    given = given or {}
+    class_path = given.get("class_path", f"detkit.heads.{part}")
+    return {"class_path": class_path, "init_args": values | dict(given.get("init_args") or {})}
 
 
 def _with_class(owner: type, name: str, value: Any) -> Any:
@@ -108,12 +108,21 @@ def _with_class(owner: type, name: str, value: Any) -> Any:
         return value
     default = getattr(inspect.signature(owner).parameters.get(name), "default", None)
     arguments = value.get("init_args", value)
-    if not isinstance(default, type) or not default.__module__.startswith("detkit.heads."):
-        return value
-    old = OLD_NAMES_OF_RPN.keys() & arguments.keys() if default is RPN else moved(default.__name__, arguments).names
-    if not old:
+    known = isinstance(default, type) and default.__module__.startswith("detkit.heads.")
+    if not known or not (moved(default.__name__, arguments).names or OF_RPN.keys() & arguments.keys()):
         return value
     return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
+
+
+def _parameters(owner: type) -> set[str]:
+    """The names of the arguments of a class, also of those that it passes on to the classes that it is made of."""
+    names: set[str] = set()
+    for kind in owner.__mro__:
+        parameters = inspect.signature(kind).parameters
+        names |= parameters.keys()
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return names
 
 
 def _class_of(part: Part) -> type | None:
@@ -140,17 +149,17 @@ def option_of_head(option: str, value: str) -> list[tuple[str, str]]:
     return [(f"{found[1]}.postprocess.{OLD_NAMES.get(found[2], found[2])}", value)]
 
 
-_OF_RPN = re.compile(rf"(--model\.(?:\w+\.)*?rpn)\.(?:init_args\.)?({'|'.join(OLD_NAMES_OF_RPN)})")
+_OF_RPN = re.compile(rf"(--model\.(?:init_args\.)?rpn)\.(?:init_args\.)?({'|'.join(OF_RPN)})")
 
 
 def option_of_rpn(option: str, value: str) -> list[tuple[str, str]]:
-    """``--model.rpn.proposals 99`` is ``--model.rpn.postprocess.detections=99``."""
+    """``--model.rpn.proposals 300`` is ``--model.rpn.postprocess.detections=300``."""
     found = _OF_RPN.fullmatch(option)
     if not found:
         return []
-    new, owners = OLD_NAMES_OF_RPN[found[2]]
+    new, owners = OF_RPN[found[2]]
     return [(f"{found[1]}.{owner}.{new}", value) for owner in owners]
 
 
 RULES: tuple[Rule, ...] = (thresholds_of_heads,)
-OPTIONS: tuple[Option, ...] = (option_of_rpn, option_of_head)
+OPTIONS: tuple[Option, ...] = (option_of_head, option_of_rpn)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import in_turn
 from detkit.heads.image_head import UNLABELED, ImageHead, image_labels, windows
-from detkit.heads.truth import of_batch
 from detkit.structures import Classification
 
 
@@ -69,8 +69,8 @@ class ClassificationHead(ImageHead):
 
     def losses(self, raw: ClassificationOutput, context: Context) -> dict[str, Tensor]:
         """``cls``: cross-entropy, mean over labeled images, with the weighted ones of auxiliary classifiers added."""
-        labels = image_labels(context.targets, self.num_classes, raw.logits.device)
-        if all(target.image_label is None for target in context.targets):
+        labels = image_labels(context.truth, self.num_classes, raw.logits.device)
+        if all(target.image_label is None for target in context.truth):
             return {"cls": sum(logits.float().sum() for logits in (raw.logits, *raw.auxiliary)) * 0}
         loss = self._cross_entropy(raw.logits, labels)
         for logits in raw.auxiliary:
@@ -85,8 +85,7 @@ class ClassificationHead(ImageHead):
 
     def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:
         """Each image as a whole; the softmax of the logits are the scores."""
-        device = raw.logits.device
-        return Candidates(windows(context.batch.sizes, device), raw.logits, None, of_batch(len(raw.logits), 1, device))
+        return in_turn(windows(context.batch.sizes, raw.logits.device)[:, None], raw.logits[:, None])
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), labels, ignore_index=UNLABELED, label_smoothing=self.label_smoothing)

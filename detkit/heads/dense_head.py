@@ -7,7 +7,21 @@ from typing import Any
 from torch import Tensor, nn
 
 from detkit.heads.context import Candidates, Context
+from detkit.heads.truth import of_batch
 from detkit.structures import Detections
+
+
+def in_turn(boxes: Tensor, logits: Tensor, objectness: Tensor | None = None) -> Candidates:
+    """The candidates of a batch, images in turn.
+
+    Args:
+        boxes: ``(B, P, 4)`` in the network's frame.
+        logits: ``(B, P, K)``.
+        objectness: ``(B, P)``, if the head asks.
+    """
+    image_index = of_batch(boxes.shape[0], boxes.shape[1], boxes.device)
+    flat = None if objectness is None else objectness.flatten()
+    return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), flat, image_index)
 
 
 class DenseHead(nn.Module):

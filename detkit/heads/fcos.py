@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from detkit.boxes import DistanceCoder, box_area, cell_corners
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense_head import DenseHead
+from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.levels import detections_of_levels, per_place, rare, shared_channels, small, tower
 from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess, Scored
-from detkit.heads.truth import NOT_LEARNED, assigned, objects_of, of_batch
+from detkit.heads.truth import NOT_LEARNED, assigned
 from detkit.losses import focal_losses
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.ops.iou import paired_iou
@@ -121,7 +121,7 @@ class FCOSHead(DenseHead):
         cross-entropy of centre-ness, of foreground ones. Each is summed and divided by their number in the batch.
         """
         classes, locations = torch.cat(raw.classes, dim=1), torch.cat(raw.locations)
-        objects = objects_of(context.targets, locations.device)
+        objects = context.objects
         rows = self.assign(raw, context).view(classes.shape[:2])
         image, place = torch.where(rows >= 0)
         boxes, labels = (part[rows[image, place]] for part in objects)
@@ -153,14 +153,13 @@ class FCOSHead(DenseHead):
         which is centre-ness."""
         boxes = self.coder.decode(torch.cat(raw.locations), torch.cat(self._in_pixels(raw.distances), dim=1))
         logits = torch.cat(raw.classes, dim=1)[..., : self.num_classes]
-        index = of_batch(*boxes.shape[:2], boxes.device)
-        return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), torch.cat(raw.centerness, dim=1).flatten(), index)
+        return in_turn(boxes, logits, torch.cat(raw.centerness, dim=1))
 
     @torch.no_grad()
     def assign(self, raw: FCOSOutput, context: Context) -> Tensor:
         """Which object each location is to find ``(B * P,)``, see `match` and `DenseHead.assign`."""
         device = raw.locations[0].device
-        return assigned(context.targets, lambda target: self.match(raw.locations, target), device).flatten()
+        return assigned(context.truth, lambda target: self.match(raw.locations, target), device).flatten()
 
     @torch.no_grad()
     def match(self, locations: Sequence[Tensor], target: Target) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ class ImageHead(nn.Module):
     @torch.no_grad()
     def assign(self, raw: Any, context: Context) -> Tensor:
         """Which object each image is to find ``(B,)``: the largest of its class, see `DenseHead.assign`."""
-        return largest_objects(context.targets, context.batch.images.device)[1]
+        return largest_objects(context.truth, context.batch.images.device)[1]
 
 
 def image_labels(targets: Sequence[Target], num_classes: int, device: torch.device) -> Tensor:

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from detkit.boxes import EdgeCoder, clip_boxes
 from detkit.heads.classification import ClassificationHead, ClassificationOutput
 from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import in_turn
 from detkit.heads.image_head import ImageHead, image_labels, largest_objects, windows
-from detkit.heads.truth import NOT_LEARNED, of_batch
+from detkit.heads.truth import NOT_LEARNED
 from detkit.structures import Detections
 
 
@@ -86,7 +87,7 @@ class LocalizationHead(ImageHead):
             ``localization_cls``, cross-entropy, mean over images; ``localization_box``, the distance of the encoded
             edges summed over the four, mean over images: what one process learns of two halves, two learn of each one.
         """
-        targets, device = context.targets, raw.edges.device
+        targets, device = context.truth, raw.edges.device
         losses = self.classification.losses(ClassificationOutput(raw.logits), context)
         boxes, rows = largest_objects(targets, device)
         edges = self._of_labels(raw, image_labels(targets, self.num_classes, device).clamp(min=0))
@@ -99,7 +100,7 @@ class LocalizationHead(ImageHead):
         """The box of each image's likeliest class; the softmax of the logits are the scores."""
         device = raw.edges.device
         boxes = self.coder.decode(windows(context.batch.sizes, device), self._of_labels(raw, raw.logits.argmax(dim=1)))
-        return Candidates(boxes, raw.logits, None, of_batch(len(boxes), 1, device))
+        return in_turn(boxes[:, None], raw.logits[:, None])
 
     def _of_labels(self, raw: LocalizationOutput, labels: Tensor) -> Tensor:
         """The edges ``(B, 4)`` for `labels` ``(B,)``."""

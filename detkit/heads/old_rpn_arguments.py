@@ -8,7 +8,7 @@ from typing import Any
 from detkit.deprecation import old_arguments, warn
 from detkit.heads.postprocess import NMS
 
-OLD_NAMES_OF_RPN = {
+MOVED = {
     "nms_threshold": ("iou_threshold", ("postprocess", "postprocess_for_training")),
     "score_threshold": ("score_threshold", ("postprocess", "postprocess_for_training")),
     "candidates": ("candidates", ("postprocess",)),
@@ -19,19 +19,12 @@ OLD_NAMES_OF_RPN = {
 """By its old name the argument of `NMS` that an argument of `RPN` is now, and in which of its arguments."""
 
 
-def warn_of_rpn(rpn: str, old: str, stacklevel: int) -> None:
-    """Warn of the old argument `old` of the class `rpn`."""
-    new, owners = OLD_NAMES_OF_RPN[old]
-    instead = ", ".join(f"{owner}=NMS({new}=...)" for owner in owners)
-    warn(f"{rpn}({old}=...) is {rpn}({instead}) now", stacklevel + 1)
-
-
 def moved_to_postprocess(rpn: str, keywords: dict[str, Any]) -> dict[str, Any]:
     """`keywords` of an RPN with those that suppression has now in its arguments for it; warns of each."""
     keywords = dict(keywords)
-    for old in sorted(OLD_NAMES_OF_RPN.keys() & keywords.keys()):
-        new, owners = OLD_NAMES_OF_RPN[old]
-        warn_of_rpn(rpn, old, stacklevel=4)
+    for old in sorted(MOVED.keys() & keywords.keys()):
+        new, owners = MOVED[old]
+        warn(f"{rpn}({old}=...) is {rpn}({', '.join(f'{owner}=NMS({new}=...)' for owner in owners)}) now", stacklevel=5)
         value = keywords.pop(old)
         for owner in owners:
             part = copy.copy(keywords.get(owner) or NMS())

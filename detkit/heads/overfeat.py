@@ -14,10 +14,10 @@ from detkit.boxes import EdgeCoder
 from detkit.errors import InputError
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense_head import DenseHead
+from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.truth import NO_OBJECT, assigned, objects_of, of_batch
+from detkit.heads.truth import NO_OBJECT, assigned
 from detkit.matching import Matcher
 from detkit.structures import Detections
 
@@ -150,7 +150,7 @@ class OverFeatHead(DenseHead):
             ``overfeat_box``, half the squared distance of the encoded edges, mean over the windows that see an object.
         """
         logits, edges = raw.logits.float(), raw.edges.float()
-        objects = objects_of(context.targets, logits.device)
+        objects = context.objects
         rows = self.assign(raw, context).view(logits.shape[:2])
         samples = [self._sample(*image, context.generator) for image in zip(rows, logits.detach(), strict=True)]
         classification, regression, sampled, seen = [], [], 0, 0
@@ -180,9 +180,7 @@ class OverFeatHead(DenseHead):
         the scores."""
         likeliest = raw.logits[..., : self.num_classes].argmax(dim=2)
         edges = raw.edges.take_along_dim(likeliest[..., None, None], dim=2).squeeze(2)
-        boxes = self.coder.decode(raw.windows, edges)
-        index = of_batch(*boxes.shape[:2], boxes.device)
-        return Candidates(boxes.flatten(0, 1), raw.logits.flatten(0, 1), None, index)
+        return in_turn(self.coder.decode(raw.windows, edges), raw.logits)
 
     @torch.no_grad()
     def assign(self, raw: OverFeatOutput, context: Context) -> Tensor:
@@ -191,7 +189,7 @@ class OverFeatHead(DenseHead):
         Of these, and of the background, a sample is learned.
         """
         windows = raw.windows
-        return assigned(context.targets, lambda target: self.matcher(windows, target), windows.device).flatten()
+        return assigned(context.truth, lambda target: self.matcher(windows, target), windows.device).flatten()
 
     def _at_least_a_window(self, feature: Tensor) -> Tensor:
         missing = [max(0, self.pool * self.window - cells) for cells in feature.shape[-2:]]

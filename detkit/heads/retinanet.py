@@ -12,11 +12,11 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense_head import DenseHead
+from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.levels import detections_of_levels, per_place, rare, shared_channels, small, tower
 from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess, Scored
-from detkit.heads.truth import NOT_LEARNED, assigned, count_annotated, objects_of, of_batch
+from detkit.heads.truth import NOT_LEARNED, assigned, count_annotated
 from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_of_each
 from detkit.matching import Matcher
 from detkit.ops.iou import paired_iou
@@ -124,7 +124,7 @@ class RetinaNetHead(DenseHead):
         Each is summed over an image, divided by the number of its foreground anchors, and averaged over images.
         """
         anchors, deltas = torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1)
-        objects, images = objects_of(context.targets, anchors.device), count_annotated(context.targets)
+        objects, images = context.objects, count_annotated(context.truth)
         rows = self.assign(raw, context).view(deltas.shape[:2])
         image, anchor = torch.where(rows >= 0)
         found = rows[image, anchor]
@@ -160,11 +160,10 @@ class RetinaNetHead(DenseHead):
         """The boxes of all anchors; the sigmoid of each logit is a score."""
         boxes = self.coder.decode(torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1))
         logits = torch.cat(raw.classes, dim=1)[..., : self.num_classes]
-        index = of_batch(*boxes.shape[:2], boxes.device)
-        return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), None, index)
+        return in_turn(boxes, logits)
 
     @torch.no_grad()
     def assign(self, raw: RetinaNetOutput, context: Context) -> Tensor:
         """Which object each anchor is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
         anchors = torch.cat(raw.anchors)
-        return assigned(context.targets, lambda target: self.matcher(anchors, target), anchors.device).flatten()
+        return assigned(context.truth, lambda target: self.matcher(anchors, target), anchors.device).flatten()

@@ -14,11 +14,11 @@ from detkit.backbones.tapped_mobilenet import NormalizedConvolution, initialized
 from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense_head import DenseHead
+from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.levels import per_place
 from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.truth import NO_OBJECT, assigned, objects_of, of_batch
+from detkit.heads.truth import NO_OBJECT, assigned
 from detkit.losses import smooth_l1_of_each
 from detkit.matching import BestForEachMatcher
 from detkit.structures import Detections
@@ -149,9 +149,7 @@ class SSDHead(DenseHead):
 
     def candidates(self, raw: SSDOutput, context: Context) -> Candidates:
         """All default boxes, moved; the softmax of the logits ``(N, K + 1)``, background last, are the scores."""
-        boxes = self.coder.decode(raw.default_boxes, raw.deltas)
-        index = of_batch(*boxes.shape[:2], boxes.device)
-        return Candidates(boxes.flatten(0, 1), raw.logits.flatten(0, 1), None, index)
+        return in_turn(self.coder.decode(raw.default_boxes, raw.deltas), raw.logits)
 
     @torch.no_grad()
     def assign(self, raw: SSDOutput, context: Context) -> Tensor:
@@ -160,12 +158,12 @@ class SSDHead(DenseHead):
         How much background is learned beside depends on how hard it is.
         """
         boxes = raw.default_boxes
-        return assigned(context.targets, lambda target: self.matcher(boxes, target), boxes.device).flatten()
+        return assigned(context.truth, lambda target: self.matcher(boxes, target), boxes.device).flatten()
 
     @torch.no_grad()
     def _wanted(self, rows: Tensor, default_boxes: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         """What each default box is to learn, by the `rows` of its object ``(B, P)``: a label and deltas."""
-        objects = objects_of(context.targets, rows.device)
+        objects = context.objects
         # One row more, for default boxes without an object: background, and a box of any positive size.
         labels = torch.cat((objects.labels, objects.labels.new_full((1,), self.num_classes)))
         boxes = torch.cat((objects.boxes, objects.boxes.new_tensor([[0.0, 0.0, 1.0, 1.0]])))

@@ -18,7 +18,7 @@ from detkit.anchors import shape_iou
 from detkit.boxes import CellCoder
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense_head import DenseHead
+from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.truth import (
     NO_OBJECT,
@@ -27,7 +27,6 @@ from detkit.heads.truth import (
     count_annotated,
     crowds,
     in_crowd,
-    of_batch,
 )
 from detkit.ops import box_iou
 from detkit.structures import Detections, Target
@@ -180,9 +179,8 @@ class YOLOHead(DenseHead):
     def candidates(self, raw: list[Tensor], context: Context) -> Candidates:
         """The boxes of all predictions; a score is the sigmoid of the objectness times what `class_scores` makes of
         the logits."""
-        boxes, outputs = self.boxes(raw), flattened(raw).flatten(0, 1)
-        index = of_batch(*boxes.shape[:2], boxes.device)
-        return Candidates(boxes.flatten(0, 1), outputs[:, 5:], outputs[:, 4], index)
+        outputs = flattened(raw)
+        return in_turn(self.boxes(raw), outputs[..., 5:], outputs[..., 4])
 
     @torch.no_grad()
     def assign(self, raw: list[Tensor], context: Context) -> Tensor:
@@ -201,7 +199,7 @@ class YOLOHead(DenseHead):
             outputs: ``(B, P, 5 + K)``, of the network.
             context: with targets.
         """
-        return self.ignored(boxes, context.targets, self.ignore_iou)
+        return self.ignored(boxes, context.truth, self.ignore_iou)
 
     @torch.no_grad()
     def pairs(self, raw: list[Tensor], context: Context, further_iou: float = 1.0) -> Assigned:
@@ -213,7 +211,7 @@ class YOLOHead(DenseHead):
             further_iou: anchors of any level with a greater IoU of shapes than this get the object as well.
         """
         device = raw[0].device
-        targets = annotated(context.targets, device)
+        targets = annotated(context.truth, device)
         boxes = torch.cat([target.boxes for target in targets])
         image = torch.cat([torch.full_like(target.labels, index) for index, target in enumerate(targets)])
         anchors = torch.cat(self.level_anchors())

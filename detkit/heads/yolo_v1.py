@@ -12,10 +12,10 @@ from torch.nn import functional as F
 from detkit.boxes import cell_corners
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense_head import DenseHead
+from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, annotated, crowds, in_crowd, of_batch
+from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, annotated, crowds, in_crowd
 from detkit.heads.yolo import darknets, of_images
 from detkit.ops.iou import paired_iou
 from detkit.structures import Detections, Target
@@ -137,16 +137,13 @@ class YOLOv1Head(DenseHead):
         it, and have no gradient beyond.
         """
         boxes = self.boxes(raw.coordinates, _sizes(raw, context)).flatten(1, 2)
-        classes = raw.classes[:, :, None].expand(-1, -1, self.boxes_per_cell, -1)
-        index = of_batch(*boxes.shape[:2], boxes.device)
-        return Candidates(
-            boxes.flatten(0, 1), classes.flatten(0, 2).logit(EPSILON), raw.confidences.flatten().logit(EPSILON), index
-        )
+        classes = raw.classes.repeat_interleave(self.boxes_per_cell, dim=1)
+        return in_turn(boxes, classes.logit(EPSILON), raw.confidences.flatten(1).logit(EPSILON))
 
     @torch.no_grad()
     def assign(self, raw: YOLOv1Output, context: Context) -> Tensor:
         """Which object each box is to find ``(B * S * S * A,)``; see `DenseHead.assign`."""
-        targets = annotated(context.targets, raw.coordinates.device)
+        targets = annotated(context.truth, raw.coordinates.device)
         truth = torch.cat([target.boxes for target in targets]).float()
         image_size = _sizes(raw, context)[0]
         boxes = self.boxes(raw.coordinates, _sizes(raw, context)).flatten(0, 1)
@@ -161,7 +158,7 @@ class YOLOv1Head(DenseHead):
 
     def losses(self, raw: YOLOv1Output, context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: half the squared errors of equation 3, per image."""
-        targets = annotated(context.targets, raw.coordinates.device)
+        targets = annotated(context.truth, raw.coordinates.device)
         image_size = _sizes(raw, context)[0]
         truth = torch.cat([target.boxes for target in targets]).float()
         cells, places, counts = self._cells(truth, targets, image_size)
@@ -184,11 +181,11 @@ class YOLOv1Head(DenseHead):
         one_hot = F.one_hot(torch.cat([target.labels for target in targets]), self.num_classes)
         errors = (raw.classes.flatten(0, 1)[cells] - one_hot).square().sum(dim=1)
         cls = (counts * errors).sum() / 2
-        return of_images(context.targets, box, obj, cls)
+        return of_images(context.truth, box, obj, cls)
 
     def _no_background(self, boxes: Tensor, context: Context) -> Tensor:
         """Which of `boxes` ``(B * S * S, A, 4)`` learn no background: in a crowd, or in an image without annotation."""
-        each = zip(boxes.view(len(context.targets), -1, 4), context.targets, strict=True)
+        each = zip(boxes.view(len(context.truth), -1, 4), context.truth, strict=True)
         whole = torch.ones(self.side**2 * self.boxes_per_cell, dtype=torch.bool, device=boxes.device)
         excused = [whole if target.boxes is None else in_crowd(of_image, target) for of_image, target in each]
         return torch.stack(excused).view(boxes.shape[:2])

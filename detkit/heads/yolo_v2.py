@@ -86,11 +86,11 @@ class YOLOv2Head(YOLOHead):
         obj = obj + self.object_scale * (counts * found).sum() / 2
 
         cls = (counts * F.cross_entropy(responsible[:, 5:], assigned.labels, reduction="none")).sum()
-        return of_images(context.targets, self._counting(box, len(outputs)), obj, cls)
+        return of_images(context.truth, self._counting(box, len(outputs)), obj, cls)
 
     def _prior_loss(self, outputs: Tensor, assigned: Assigned, context: Context) -> Tensor:
         early = 0.01 * (self.seen < self.prior_images)
-        learns = torch.tensor([target.boxes is not None for target in context.targets])
+        learns = torch.tensor([target.boxes is not None for target in context.truth])
         free = ~assigned.positive & learns.to(outputs.device, non_blocking=True)[:, None]
         error = (outputs[..., :2].sigmoid() - 0.5).square() + outputs[..., 2:4].square()
         return early * (free * error.sum(dim=-1)).sum() / 2

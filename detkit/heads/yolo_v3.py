@@ -69,4 +69,4 @@ class YOLOv3Head(YOLOHead):
 
         classes = binary_cross_entropy(responsible[:, 5:], assigned.class_targets(self.num_classes))
         cls = (counts[:, None] * classes).sum()
-        return of_images(context.targets, box, obj, cls)
+        return of_images(context.truth, box, obj, cls)

@@ -80,7 +80,7 @@ class YOLOv4Head(YOLOHead):
         logits = outputs.flatten(0, 1)[assigned.predictions, 5:]
         classes = binary_cross_entropy(logits, assigned.class_targets(self.num_classes))
         cls = (assigned.last[:, None] * classes).sum()
-        return of_images(context.targets, box, obj, cls)
+        return of_images(context.truth, box, obj, cls)
 
     def pairs(self, raw: list[Tensor], context: Context, further_iou: float | None = None) -> Assigned:
         """As of `YOLOHead`, and to every anchor above `anchor_iou` unless another one is given."""
@@ -90,4 +90,4 @@ class YOLOv4Head(YOLOHead):
     def excused(self, boxes: Tensor, outputs: Tensor, context: Context) -> Tensor:
         """Those close to an object that name a class, and those in a crowd."""
         confident = outputs[..., 5:].amax(dim=-1).sigmoid() > CONFIDENT
-        return self.ignored(boxes, context.targets, self.ignore_iou, confident)
+        return self.ignored(boxes, context.truth, self.ignore_iou, confident)

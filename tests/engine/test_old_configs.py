@@ -80,6 +80,19 @@ class TestModernized:
         postprocess = modern["init_args"]["head"]["init_args"]["postprocess"]
         assert postprocess == {"class_path": f"detkit.heads.{part}", "init_args": new}
 
+    def test_an_rpn_has_numbers_for_training_of_its_own(self):
+        old = {"nms_threshold": 0.6, "candidates": 50, "proposals_for_training": 20, "foreground_iou": 0.8}
+        with pytest.warns(DeprecationWarning, match="postprocess_for_training"):
+            modern = modernized(_model(name="FasterRCNN") | {"init_args": {"rpn": {"init_args": old}}})
+        assert modern["init_args"]["rpn"]["init_args"] == {
+            "foreground_iou": 0.8,
+            "postprocess": {"class_path": "detkit.heads.NMS", "init_args": {"iou_threshold": 0.6, "candidates": 50}},
+            "postprocess_for_training": {
+                "class_path": "detkit.heads.NMS",
+                "init_args": {"iou_threshold": 0.6, "detections": 20},
+            },
+        }
+
 
 class TestRegionHeads:
     def _config(self, rpn, box_head):
@@ -169,6 +182,14 @@ class TestCommands:
     def test_an_unknown_part_is_named_with_those_there_are(self, tmp_path):
         with pytest.raises(InputError, match=r"postprocess cannot be SoftNMSS.*near to it: SoftNMS"):
             self._head(tmp_path, {}, "--model.head.postprocess", "SoftNMSS")
+
+    def test_an_option_of_an_rpn_is_for_training_as_well(self):
+        with pytest.warns(DeprecationWarning, match=r"--model.rpn.nms_threshold is .* now"):
+            modern = modern_arguments(["--model.rpn.nms_threshold", "0.6"])
+        assert modern == [
+            "--model.rpn.postprocess.iou_threshold=0.6",
+            "--model.rpn.postprocess_for_training.iou_threshold=0.6",
+        ]
 
     def test_options_that_are_not_old_stay(self):
         argv = ["--model.head.resolve", "nms", "--name", "x", "--data.root=y", "--model.neck.candidates", "3"]

@@ -49,7 +49,7 @@ from detkit.visualization.subjects import ImageClass, WarpedRegion, found_object
 
 CLASSES = 3
 EVERY = NMS(score_threshold=0.0)
-BOX = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16), score_threshold=0.0, detections_per_image=3)
+BOX = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16), postprocess=NMS(0.0, detections=3))
 
 
 class Corners(Proposals):
@@ -66,7 +66,10 @@ def trunk():
 
 
 def two_stage(kind=FasterRCNN, **options):
-    parts = {"neck": partial(FPN, out_channels=8, extra_levels=None), "rpn": partial(RPN, proposals=30)}
+    parts = {
+        "neck": partial(FPN, out_channels=8, extra_levels=None),
+        "rpn": partial(RPN, postprocess=NMS(detections=30)),
+    }
     preprocess = ShortestEdge(min_size=64, max_size=128)
     return kind(
         **{"backbone": trunk(), "num_classes": CLASSES, "box_head": BOX, "preprocess": preprocess} | parts | options
@@ -101,7 +104,7 @@ DETECTORS = {
     ),
     "R-CNN": lambda: RCNN(
         TorchvisionBackbone("squeezenet1_1", stages=[4]), CLASSES, Corners(), partial(TwoFullyConnected, hidden=8),
-        partial(BoxHead, score_threshold=0.0), RegionWarp(64, 8),
+        partial(BoxHead, postprocess=EVERY), RegionWarp(64, 8),
     ),
     "OverFeat": lambda: OverFeat(
         trunk(), CLASSES, (1.0, 0.7), partial(OverFeatHead, pool=1, window=2, class_hidden=(8,), box_hidden=(8,)),
