@@ -18,21 +18,10 @@ from typing import Annotated, Any, Self, get_type_hints
 import torch
 from torch import Tensor
 
-from detkit.fields import (
-    Areas,
-    Boxes,
-    Camera,
-    ClassOfImage,
-    Identity,
-    Keypoints,
-    Kind,
-    LabelMap,
-    Masks,
-    Regions,
-    Rows,
-    Swaps,
-)
+from detkit.fields import Areas, Boxes, Keypoints, Masks, Rows
 from detkit.geometry import Placement
+from detkit.image_fields import Camera, ClassOfImage, Identity, LabelMap, Regions
+from detkit.kind import Kind, Swaps
 from detkit.ops import RunLengths
 
 

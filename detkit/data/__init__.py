@@ -2,13 +2,14 @@
 
 from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
+from detkit.data.copy_paste import CopyPaste
 from detkit.data.datamodule import DataModule
 from detkit.data.dataset import DetectionDataset
 from detkit.data.formats import format_of, open_split
 from detkit.data.image_class import label_images
 from detkit.data.image_folder import ImageFolderDataset
 from detkit.data.loading import Loader, TrainingDataset, collate, measure_loader
-from detkit.data.mixing import CopyPaste, Mixing, MixUp, Mosaic
+from detkit.data.mixing import Mixing, MixUp, Mosaic
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
 from detkit.data.ssd_augmentation import Expand, MinIoUCrop

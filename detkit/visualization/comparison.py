@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from detkit.ops import rle_to_masks
+from detkit.geometry import Placement
 from detkit.structures import Category, Classification, Detections, Target
 from detkit.visualization.drawing import draw_answer
 from detkit.visualization.grid import CELL, picture_row, title_row
@@ -41,7 +39,7 @@ def save_comparison(
         scale = CELL / max(picture.shape[:2])
         enlarged = resize(picture, scale)
         for objects in (target, found):
-            cells.append(draw_answer(enlarged, _scaled(objects, scale, enlarged), categories, score_threshold))
+            cells.append(draw_answer(enlarged, _scaled(objects, picture, enlarged), categories, score_threshold))
     columns = 2 if len(cells) <= 6 else 4
     classified = any(isinstance(found, Classification) for found in answers)
     title = "Classes" if classified else f"Detections, score ≥ {score_threshold:g}"
@@ -52,17 +50,8 @@ def save_comparison(
 
 
 def _scaled(
-    objects: Detections | Classification | Target, scale: float, picture: np.ndarray
+    objects: Detections | Classification | Target, given: np.ndarray, enlarged: np.ndarray
 ) -> Detections | Classification | Target:
-    """The objects in pixels of an image that was resized by `scale` to become `picture`."""
-    objects = objects.to("cpu")
-    if isinstance(objects, Classification):
-        return objects
-    masks, keypoints = objects.masks, objects.keypoints
-    if masks is not None:
-        size = picture.shape[:2]
-        pixels = rle_to_masks(masks)[None].float()
-        masks = torch.nn.functional.interpolate(pixels, size=size)[0] > 0.5 if len(masks) else None
-    if keypoints is not None:
-        keypoints = keypoints * torch.tensor([scale, scale, 1.0])
-    return replace(objects, boxes=objects.boxes * scale, masks=masks, keypoints=keypoints)
+    """The objects in pixels of the picture `enlarged` that `given` was resized to."""
+    (given_height, given_width), (height, width) = given.shape[:2], enlarged.shape[:2]
+    return objects.to("cpu").moved(Placement.resize((given_height, given_width), (height, width)))
