@@ -7,9 +7,11 @@ from detkit.data.datamodule import DataModule
 from detkit.data.dataset import DetectionDataset
 from detkit.data.formats import format_of, open_split
 from detkit.data.image_class import label_images
+from detkit.data.image_dataset import ImageDataset
 from detkit.data.image_folder import ImageFolderDataset
 from detkit.data.loading import Loader, TrainingDataset, collate, measure_loader
 from detkit.data.mixing import Mixing, MixUp, Mosaic
+from detkit.data.readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
 from detkit.data.ssd_augmentation import Expand, MinIoUCrop
@@ -17,6 +19,7 @@ from detkit.data.voc import VocDataset
 from detkit.data.yolo_txt import YoloDataset
 
 __all__ = [
+    "COCO_READERS",
     "Augmentation",
     "CocoDataset",
     "CopyPaste",
@@ -24,12 +27,16 @@ __all__ = [
     "DetectionDataset",
     "EvaluationSampler",
     "Expand",
+    "FieldReader",
+    "ImageDataset",
     "ImageFolderDataset",
+    "ImageNumbers",
     "Loader",
     "MinIoUCrop",
     "MixUp",
     "Mixing",
     "Mosaic",
+    "ObjectNumbers",
     "ShapesOptions",
     "TrainingBatchSampler",
     "TrainingDataset",

@@ -60,7 +60,9 @@ class CopyPaste(Mixing):
         image, target = picture
         other, objects = draw()
         if target.masks is None or objects.masks is None:
-            raise InputError("data.mixing: CopyPaste cuts objects out by their masks, but these targets have none")
+            raise InputError(
+                "data.mixing: CopyPaste cuts objects out by their masks; read them with data.reads: [masks]"
+            )
         objects = objects.objects()
         objects = objects[torch.from_numpy(random.random(len(objects)) < self.share)]
         other, objects = self._placed(other, objects, image.shape[:2], random)
