@@ -191,7 +191,7 @@ class DataModule(lightning.LightningDataModule):
         if needed - self.reads:
             self.reads |= needed
             self._datasets.clear()
-        check_mixing(self.mixing, needed - {"proposals"}, Target.kinds())
+        check_mixing(self.mixing, needed, Target.kinds())
         if "proposals" in needed and self.proposals is None and self.make_dataset is None:
             raise InputError(
                 "The model asks for proposals: give data.proposals, such as "
@@ -235,6 +235,14 @@ class DataModule(lightning.LightningDataModule):
     def _proposed(self, dataset: Dataset) -> Dataset:
         return dataset if self.proposals is None else WithProposals(dataset, self.proposals)
 
+    def _reading(self) -> dict[str, Any]:
+        """What is read of annotations, and how bad ones are taken."""
+        return {
+            "reads": self._fields_of_files,
+            "on_bad_image": self.on_bad_image,
+            "on_bad_box": self.on_bad_box,
+        }
+
     def _draws(self) -> bool:
         return (
             self.root is None
@@ -262,11 +270,7 @@ class DataModule(lightning.LightningDataModule):
         if self.make_dataset is not None:
             return self.make_dataset(self.split_names[split])
         images, annotations = self.given_paths[split]
-        reading: dict[str, Any] = {
-            "reads": self._fields_of_files,
-            "on_bad_image": self.on_bad_image,
-            "on_bad_box": self.on_bad_box,
-        }
+        reading = self._reading()
         if images and annotations:
             return CocoDataset(images, annotations, **reading)
         if self.root is None and not self._draws():

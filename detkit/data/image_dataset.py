@@ -110,7 +110,8 @@ class ImageDataset(Dataset):
         known = self.target_class.kinds()
         for name in sorted(set(names) - known.keys()):
             raise InputError(
-                f"there is no field {name!r} of targets to read; a {self.target_class.__name__} has {', '.join(known)}"
+                f"there is no field {name!r} of targets, which the model or data.reads names; a "
+                f"{self.target_class.__name__} has {', '.join(known)}"
             )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
 
 from detkit.engine.explain import explain
+from detkit.engine.old_configs import renewed
 from detkit.errors import InputError
 from detkit.files import write_whole
 
@@ -38,7 +39,8 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         InputError: one sentence that names the wrong key, where it stands and what is near to it.
     """
     try:
-        return parser.parse_args(list(argv))
+        with renewed(argv) as arguments:
+            return parser.parse_args(arguments)
     except ArgumentError as error:
         raise InputError(explain(error, parser, argv)) from error
 

@@ -17,6 +17,7 @@ from detkit.engine.building import build
 from detkit.engine.checkpoint import check_categories, checkpoint_path, load, read_checkpoint
 from detkit.engine.command import check_precision, command_parser, parse, write_json
 from detkit.engine.module import DetectionModule
+from detkit.engine.old_configs import renew
 from detkit.engine.progress import progress_bar, quiet_lightning
 from detkit.errors import InputError
 from detkit.evaluation import (
@@ -155,6 +156,7 @@ def default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> Non
         return
     path = checkpoint_path(checkpoint if isinstance(checkpoint, str) else checkpoint[0])
     data = dict(read_checkpoint(path)["detkit"].get("config", {}).get("data", {}))
+    data = renew({"data": data})["data"]
     if "--data.root" in options:
         data.update(dict.fromkeys((*EXPLICIT_PATHS, "format")))
     known = {action.dest for action in parser._actions}
@@ -190,6 +192,7 @@ def _evaluate_checkpoint(parser: ArgumentParser, config: Namespace) -> dict[str,
     _check_task(config, model)
     data = build(parser, config).data
     data.eval_split = config.split
+    data.read_for(model.learns_from, model.asks_for)
     data.class_names = data.class_names or [category.name for category in model.categories]
     dataset = data.eval_dataset
     check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
