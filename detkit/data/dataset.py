@@ -53,7 +53,7 @@ class DetectionDataset(ImageDataset):
 
     def _load(self, reads: frozenset[str]) -> None:
         self._check_fields(reads)
-        self.reads = reads
+        self.reads = reads - ALWAYS_READ
         self._packed = self._read(self._on_bad_image)
         self._num_annotated_images = len(self._packed.image_ids)
         if self._on_bad_image == "skip":
