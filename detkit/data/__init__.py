@@ -9,7 +9,7 @@ from detkit.data.formats import format_of, open_split
 from detkit.data.image_class import label_images
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.image_folder import ImageFolderDataset
-from detkit.data.loading import Loader, TrainingDataset, collate, measure_loader
+from detkit.data.loading import Loader, TrainingDataset, WithProposals, collate, measure_loader
 from detkit.data.mixing import Mixing, MixUp, Mosaic
 from detkit.data.readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
@@ -41,6 +41,7 @@ __all__ = [
     "TrainingBatchSampler",
     "TrainingDataset",
     "VocDataset",
+    "WithProposals",
     "YoloDataset",
     "collate",
     "draw_shapes",

@@ -66,7 +66,8 @@ class PackedAnnotations:
         boxes = self.columns["boxes"].values[span] if "boxes" in self.columns else None
         image = ImageFacts((height, width), boxes, self.image_ids[index].item(), source)
         own = slice(index, index + 1)
-        return {name: column.field(span if column.per_object else own, image) for name, column in self.columns.items()}
+        wanted = {name: column for name, column in self.columns.items() if name in names}
+        return {name: column.field(span if column.per_object else own, image) for name, column in wanted.items()}
 
     def select_images(self, keep: np.ndarray) -> PackedAnnotations:
         """The same with only the images at the indices `keep`."""

@@ -184,12 +184,12 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    _check_trusted(model_config, trust, path)
+    check_trusted(model_config, trust, path)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Detector, "model", required=True)
     try:
         config = parser.parse_object({"model": copy.deepcopy(dict(model_config))})
-        _check_trusted(config.as_dict()["model"], trust, path)
+        check_trusted(config.as_dict()["model"], trust, path)
         return build(parser, config).model
     except ArgumentError as error:
         reason = explain(error, parser, ["--config", str(path)])
@@ -237,7 +237,7 @@ def _without_pretrained(config: Any) -> Any:
     return config
 
 
-def _check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
+def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
     """Refuse any name in `config` that leads to code outside of detkit and `trust`, before anything is imported."""
     packages = ("detkit", *trust)
     for key, name in _names(config):

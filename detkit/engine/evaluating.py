@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from torch.optim import SGD
 
 from detkit.data import DataModule
 from detkit.engine.building import build
-from detkit.engine.checkpoint import check_categories, checkpoint_path, load, read_checkpoint
+from detkit.engine.checkpoint import check_categories, check_trusted, checkpoint_path, load, read_checkpoint
 from detkit.engine.command import check_precision, command_parser, parse, write_json
 from detkit.engine.module import DetectionModule
 from detkit.engine.old_configs import renew
@@ -157,10 +158,18 @@ def default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> Non
     path = checkpoint_path(checkpoint if isinstance(checkpoint, str) else checkpoint[0])
     data = dict(read_checkpoint(path)["detkit"].get("config", {}).get("data", {}))
     data = renew({"data": data})["data"]
+    if data.get("dataset") and "--data.dataset" not in options:
+        check_trusted(data["dataset"], _trusted(argv), path)
     if "--data.root" in options:
         data.update(dict.fromkeys((*EXPLICIT_PATHS, "format")))
     known = {action.dest for action in parser._actions}
     parser.set_defaults({key: value for key, value in _flat("data", data, known) if key in known})
+
+
+def _trusted(argv: Sequence[str]) -> list[str]:
+    """The packages that the command line trusts, before it is parsed."""
+    named = [argument.split("=", 1)[1] for argument in argv if argument.startswith("--trust=")]
+    return named + [value for option, value in pairwise(argv) if option == "--trust"]
 
 
 def _flat(key: str, value: Any, known: set[str]) -> list[tuple[str, Any]]:

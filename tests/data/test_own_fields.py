@@ -229,8 +229,8 @@ class TestBentPictures:
         check_label_map(moved, varied.shape[:2])
 
     def test_what_comes_in_from_outside_is_no_class(self):
-        white, labels = np.full((60, 60, 3), 255, np.uint8), torch.zeros(60, 60, dtype=torch.uint8)
-        for labels in (labels, labels.to(torch.int16) + 300):
+        white, zeros = np.full((60, 60, 3), 255, np.uint8), torch.zeros(60, 60, dtype=torch.uint8)
+        for labels in (zeros, zeros.to(torch.int16) + 300):
             turn = Augmentation(0.0, transforms=[albumentations.Affine(rotate=(30, 30), p=1)])
             varied, moved = turn(white, Target(label_map=labels), np.random.default_rng(0))
             outside = torch.from_numpy((varied < 10).all(axis=2))
