@@ -1,7 +1,6 @@
-"""The kinds of field that targets and answers are made of: what each is for, and how it is checked, moved and sent.
+"""The kinds of field that hold a row for each object: boxes, labels, masks, keypoints and any other numbers.
 
-Fields are *per object*, one row for each; *per pixel*, at the size of the image; or *per image*. A field that is None
-is not annotated; one that is empty says that there is nothing.
+A field that is None is not annotated; one that is empty says that there is nothing.
 """
 
 from __future__ import annotations
@@ -10,77 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
+from detkit.kind import ALWAYS, Index, Kind, Swaps, Warp, Warped, check_tensor
 from detkit.ops import RunLengths, masks_to_rle, rle_to_masks
-
-Swaps = Sequence[tuple[int, int]]
-Index = Tensor | slice
-
-IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1}
-"""What a label map says, by its dtype, of a pixel that is no class."""
-
-
-class Kind:
-    """What one field is. Values are never None here: a field that is None stays None."""
-
-    per_object = False
-
-    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
-        """Raise TypeError or ValueError where `value` is not as it must be.
-
-        Args:
-            owner: class and field, which begin the message.
-            value: what the field holds.
-            count: how many objects there are.
-            counted: the field that tells so.
-        """
-        raise NotImplementedError
-
-    def image_size(self, value: Any) -> Size | None:
-        """The (height, width) that the image must have; None for any."""
-        return None
-
-    def to(self, value: Any, device: torch.device | str) -> Any:
-        """The same on `device`."""
-        return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-
-    def select(self, value: Any, index: Index) -> Any:
-        """What is left of it with the objects that `index` selects."""
-        return value
-
-    def move(self, value: Any, placement: Placement, swaps: Swaps) -> Any:
-        """The same in another frame; `swaps` are the keypoints that a mirror exchanges."""
-        return value
-
-    def move_to_network(self, value: Any, placement: Placement) -> Any:
-        """The same in the frame of a network's input."""
-        return self.move(value, placement, ())
-
-    def pack(self, value: Any) -> Any:
-        """The same without tensors, to be sent from a worker: a tensor takes a file descriptor, however small it is."""
-        return value.numpy() if isinstance(value, Tensor) else value
-
-    def unpack(self, parcel: Any) -> Any:
-        """What was packed."""
-        return torch.from_numpy(parcel) if isinstance(parcel, np.ndarray) else parcel
-
-    def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Any:
-        """One value for an image made of several.
-
-        Args:
-            name: of the field, for messages.
-            values: of each image, in the pixels of the new one; None where it has none, but not in all.
-            counts: of the objects of each image.
-
-        Raises:
-            InputError: some images have the field and others have not, and nothing can stand for what is missing.
-        """
-        return None
 
 
 @dataclass(frozen=True)
@@ -95,9 +30,10 @@ class Rows(Kind):
 
     dtype: torch.dtype
     row: tuple[int | str, ...] = ()
-    absent: bool | None = None
+    absent: bool | int | float | None = None
 
     per_object = True
+    mixes = ALWAYS
 
     def check(self, owner: str, value: Any, count: int, counted: str) -> None:
         check_tensor(owner, value, self.dtype, (count, *self.row), f" for {count} {counted}")
@@ -108,9 +44,10 @@ class Rows(Kind):
     def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor:
         if self.absent is None and any(value is None for value in values):
             raise InputError(f"data.mixing: some pictures have {name} and some have none; read them all alike")
+        row = next(value.shape[1:] for value in values if value is not None)
         pairs = zip(values, counts, strict=True)
         return torch.cat(
-            [torch.full((n,), self.absent, dtype=self.dtype) if value is None else value for value, n in pairs]
+            [torch.full((n, *row), self.absent, dtype=self.dtype) if value is None else value for value, n in pairs]
         )
 
 
@@ -130,6 +67,12 @@ class Boxes(Rows):
     def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
         return placement.boxes(value)
 
+    def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
+        return placement.boxes(cut_to_shown(value, placement))
+
+    def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
+        return value  # the transform moves boxes itself
+
 
 @dataclass(frozen=True)
 class Areas(Rows):
@@ -143,6 +86,15 @@ class Areas(Rows):
     def move_to_network(self, value: Tensor, placement: Placement) -> Tensor:
         return value  # as annotated
 
+    def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
+        return value * share * placement.area_scale
+
+    def cover(self, value: Tensor, cover: Tensor, share: Tensor) -> Tensor:
+        return value * share
+
+    def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
+        return value * warp.share * abs(warp.determinant)
+
 
 @dataclass(frozen=True)
 class Keypoints(Rows):
@@ -155,12 +107,35 @@ class Keypoints(Rows):
         moved = torch.cat((placement.points(value[..., :2]), value[..., 2:]), dim=-1)
         return moved[:, swapped(value.shape[1], swaps)] if placement.mirrors and swaps else moved
 
+    def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
+        x1, y1, x2, y2 = placement.shown
+        inside = (value[..., :2] >= value.new_tensor((x1, y1))) & (value[..., :2] <= value.new_tensor((x2, y2)))
+        moved = self.move(value, placement, ())
+        return _settled(moved, inside.all(dim=-1), swaps if placement.mirrors else ())
+
+    def cover(self, value: Tensor, cover: Tensor, share: Tensor) -> Tensor:
+        """Those behind it no longer visible."""
+        height, width = cover.shape
+        x, y = (value[..., axis].long().clamp(0, side - 1) for axis, side in enumerate((width, height)))
+        hidden = cover[y, x] & (value[..., 2] > 0)
+        return torch.cat((value[..., :2], torch.where(hidden, 1.0, value[..., 2])[..., None]), dim=-1)
+
+    def to_warp(self, value: Tensor) -> Warped:
+        return Warped(points=value[..., :2].numpy())
+
+    def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
+        height, width = warp.size
+        moved = torch.cat((torch.from_numpy(warped.points).to(value), value[..., 2:]), dim=-1)
+        inside = (moved[..., :2] >= 0) & (moved[..., :2] <= moved.new_tensor((width, height)))
+        return _settled(moved, inside.all(dim=-1), warp.swaps if warp.determinant < 0 else ())
+
 
 @dataclass(frozen=True)
 class Masks(Kind):
     """``(N, H, W)`` bool at the size of the image, or the same as `RunLengths`, which stay on the CPU."""
 
     per_object = True
+    mixes = ALWAYS
 
     def check(self, owner: str, value: Any, count: int, counted: str) -> None:
         if isinstance(value, Tensor):
@@ -185,6 +160,15 @@ class Masks(Kind):
     def move_to_network(self, value: Tensor | RunLengths, placement: Placement) -> Tensor | RunLengths:
         return value  # heads crop them where they are, through the inverse placement
 
+    def cover(self, value: Tensor | RunLengths, cover: Tensor, share: Tensor) -> Tensor:
+        return rle_to_masks(value) & ~cover
+
+    def to_warp(self, value: Tensor | RunLengths) -> Warped:
+        return Warped(masks=rle_to_masks(value).numpy().astype("uint8"))
+
+    def from_warp(self, value: Tensor | RunLengths, warped: Warped, warp: Warp) -> Tensor:
+        return torch.from_numpy(warped.masks.astype(bool))
+
     def pack(self, value: Tensor | RunLengths) -> Any:
         runs = masks_to_rle(value)  # hundreds of masks as pixels would fill the memory that processes share
         return runs.counts.numpy(), runs.offsets.numpy(), runs.height, runs.width
@@ -199,70 +183,6 @@ class Masks(Kind):
         return torch.cat([rle_to_masks(value) for value in values])
 
 
-@dataclass(frozen=True)
-class LabelMap(Kind):
-    """``(H, W)``, the class of each pixel: uint8 with 255 for none, or int16 with -1."""
-
-    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
-        dtype = value.dtype if isinstance(value, Tensor) and value.dtype in IGNORE_INDEX else torch.uint8
-        check_tensor(owner, value, dtype, ("H", "W"))
-
-    def image_size(self, value: Tensor) -> Size:
-        return value.shape[0], value.shape[1]
-
-    def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
-        return placement.label_map(value, IGNORE_INDEX[value.dtype])
-
-    def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor:
-        """Each map over those before it, where it says something."""
-        first, *others = [value for value in values if value is not None]
-        for value in others:
-            first = torch.where(value != IGNORE_INDEX[value.dtype], value, first)
-        return first
-
-
-@dataclass(frozen=True)
-class Camera(Kind):
-    """``(3, 3)`` float32, the intrinsic matrix from camera coordinates to homogeneous pixels."""
-
-    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
-        check_tensor(owner, value, torch.float32, (3, 3))
-
-    def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
-        return placement.camera(value)
-
-
-@dataclass(frozen=True)
-class Regions(Kind):
-    """``(P, 4)`` float32, regions of an image ``x1 y1 x2 y2`` in pixels, whatever its objects."""
-
-    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
-        check_tensor(owner, value, torch.float32, ("P", 4))
-
-    def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
-        return placement.boxes(value)
-
-
-@dataclass(frozen=True)
-class ClassOfImage(Kind):
-    """An int, the class of an image as a whole."""
-
-    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
-        if type(value) is not int:
-            raise TypeError(f"{owner} must be an int, got {type(value).__name__}")
-
-
-@dataclass(frozen=True)
-class Identity(Kind):
-    """What an image is called; one that is made of several has the name of the first."""
-
-    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
-        pass
-
-    def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Any:
-        return values[0]
-
-
 def swapped(count: int, swaps: Swaps) -> list[int]:
     """The order of `count` keypoints in a mirror."""
     order = list(range(count))
@@ -271,18 +191,13 @@ def swapped(count: int, swaps: Swaps) -> list[int]:
     return order
 
 
-def check_tensor(owner: str, value: Any, dtype: torch.dtype, shape: tuple[int | str, ...], for_rows: str = "") -> None:
-    """Raise TypeError or ValueError unless `value` is a tensor of `dtype` and `shape`.
+def cut_to_shown(boxes: Tensor, placement: Placement) -> Tensor:
+    """The part of `boxes` ``(N, 4)`` that `placement` shows."""
+    x1, y1, x2, y2 = placement.shown
+    return boxes.clamp(boxes.new_tensor((x1, y1, x1, y1)), boxes.new_tensor((x2, y2, x2, y2)))
 
-    In `shape` a string names a size of any value. Messages begin with `owner` and say `for_rows` after the shape.
-    """
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{owner} must be a tensor, got {type(value).__name__}")
-    if value.dtype != dtype:
-        raise TypeError(f"{owner} must be {dtype}, got {value.dtype}")
-    fits = value.ndim == len(shape) and all(
-        isinstance(want, str) or want == have for want, have in zip(shape, value.shape, strict=True)
-    )
-    if not fits:
-        wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-        raise ValueError(f"{owner} must have shape {wanted}{for_rows}, got {tuple(value.shape)}")
+
+def _settled(keypoints: Tensor, inside: Tensor, swaps: Swaps) -> Tensor:
+    """Keypoints ``(N, J, 3)``, absent where outside or never annotated; those of a pair exchanged."""
+    keypoints = torch.where((inside & (keypoints[..., 2] > 0))[..., None], keypoints, 0.0)
+    return keypoints[:, swapped(keypoints.shape[1], swaps)] if swaps else keypoints

@@ -7,15 +7,17 @@ first pixel is ``(0.5, 0.5)``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.axis import Array, Axis
+from detkit.pasting import Paste, whole
+
 Size = tuple[int, int]
-Array = TypeVar("Array", np.ndarray, Tensor)
 Rectangle = tuple[float, float, float, float]
 
 IMAGENET_MEAN_COLOR = (124, 116, 104)  # about zero once normalized
@@ -44,8 +46,7 @@ class Placement:
     def __post_init__(self) -> None:
         if self.window is None:
             height, width = self.given_size
-            corners = self.boxes(np.array([0.0, 0.0, width, height]))
-            object.__setattr__(self, "window", _clipped(corners, self.size))
+            object.__setattr__(self, "window", _clipped(_moved_corners(self.matrix, (0, 0, width, height)), self.size))
 
     @classmethod
     def identity(cls, size: Size) -> Placement:
@@ -95,10 +96,29 @@ class Placement:
         """By how much an area grows."""
         return abs(self._determinant)
 
+    @cached_property
+    def shown(self) -> Rectangle:
+        """The part ``x1 y1 x2 y2`` of the given frame that the new one shows, exact where it is of whole pixels."""
+        part = self.inverse().window
+        return whole(part) or part
+
     @property
     def has_border(self) -> bool:
         """Whether a part of the new frame shows nothing of the given one."""
         return self.window != (0.0, 0.0, float(self.size[1]), float(self.size[0]))
+
+    @cached_property
+    def _axes(self) -> tuple[Axis, Axis]:
+        """What becomes of x and of y where the map is parallel to the axes."""
+        (a, _, c), (_, e, f) = self.matrix
+        (x1, y1, x2, y2), shown = self.window, self.shown
+        return Axis.of(a, c, self.size[1], (shown[0], shown[2]), (x1, x2)), Axis.of(
+            e, f, self.size[0], (shown[1], shown[3]), (y1, y2)
+        )
+
+    @property
+    def _keeps_pixels(self) -> bool:
+        return self.is_identity and self.size == self.given_size and not self.has_border
 
     @property
     def _determinant(self) -> float:
@@ -109,10 +129,11 @@ class Placement:
         """`points` ``(..., 2)`` x y of the given frame, in the new one."""
         if self.is_identity:
             return points
-        (a, b, c), (d, e, f) = self.matrix
         x, y = points[..., 0], points[..., 1]
         if self.is_axis_aligned:
-            return _stacked([a * x + c, e * y + f])
+            along_x, along_y = self._axes
+            return _stacked([along_x(x), along_y(y)])
+        (a, b, c), (d, e, f) = self.matrix
         return _stacked([a * x + b * y + c, d * x + e * y + f])
 
     def boxes(self, boxes: Array) -> Array:
@@ -120,12 +141,12 @@ class Placement:
         They may reach out of it."""
         if self.is_identity:
             return boxes
-        (a, _, c), (_, e, f) = self.matrix
         x1, y1, x2, y2 = (boxes[..., index] for index in range(4))
         if self.is_axis_aligned:
-            x1, x2 = (x1, x2) if a > 0 else (x2, x1)
-            y1, y2 = (y1, y2) if e > 0 else (y2, y1)
-            return _stacked([a * x1 + c, e * y1 + f, a * x2 + c, e * y2 + f])
+            along_x, along_y = self._axes
+            x1, x2 = (x1, x2) if along_x.scale > 0 else (x2, x1)
+            y1, y2 = (y1, y2) if along_y.scale > 0 else (y2, y1)
+            return _stacked([along_x(x1), along_y(y1), along_x(x2), along_y(y2)])
         corners = self.points(_stacked([_stacked(pair) for pair in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))], axis=-2))
         if isinstance(corners, Tensor):
             return torch.cat((corners.amin(dim=-2), corners.amax(dim=-2)), dim=-1)
@@ -140,20 +161,23 @@ class Placement:
         if isinstance(masks, Tensor):
             return torch.from_numpy(self.masks(masks.cpu().numpy())).to(masks.device)
         self._check_size("masks", masks.shape[1:])
-        if self.is_identity and not self.has_border:
+        if self._keeps_pixels:
             return masks
-        moved = [self._resampled(mask.astype(np.uint8) * 255, (0,)) >= 128 for mask in masks]
+        paste = self._paste()
+        if paste is not None and not paste.is_scaled:
+            return paste.masks(masks)
+        moved = [self._resampled(mask.astype(np.uint8) * 255, (0,), paste) >= 128 for mask in masks]
         return np.reshape(moved, (len(masks), *self.size)).astype(bool)
 
     def image(self, image: np.ndarray, fill: tuple[int, ...] = IMAGENET_MEAN_COLOR) -> np.ndarray:
         """`image` ``(H, W, 3)`` uint8 of the given frame, in the new one; border has the color `fill`."""
         self._check_size("image", image.shape[:2])
-        return self._resampled(image, fill)
+        return self._resampled(image, fill, self._paste())
 
     def label_map(self, label_map: Array, ignore: int) -> Array:
         """`label_map` ``(H, W)`` of the given frame, in the new one, by nearest; border is `ignore`."""
         self._check_size("label map", label_map.shape)
-        if self.is_identity and not self.has_border:
+        if self._keeps_pixels:
             return label_map
         rows, columns, shown = self._sources()
         if isinstance(label_map, Tensor):
@@ -183,10 +207,8 @@ class Placement:
         else:
             k = self._determinant
             matrix = ((e / k, -b / k, (b * f - c * e) / k), (-d / k, a / k, (c * d - a * f) / k))
-        back = Placement(matrix, self.given_size, self.size, self.window)
-        return Placement(
-            matrix, self.given_size, self.size, _clipped(back.boxes(np.array(self.window)), self.given_size)
-        )
+        shown = _clipped(_moved_corners(matrix, self.window), self.given_size)
+        return Placement(matrix, self.given_size, self.size, shown)
 
     def then(self, following: Placement) -> Placement:
         """This placement and `following` after it, as one.
@@ -198,7 +220,7 @@ class Placement:
             raise ValueError(f"a placement into {self.size} cannot be followed by one from {following.given_size}")
         product = np.array([*following.matrix, (0, 0, 1)]) @ np.array([*self.matrix, (0, 0, 1)])
         rows = (tuple(map(float, product[0])), tuple(map(float, product[1])))
-        moved, others = following.boxes(np.array(self.window)), following.window
+        moved, others = _moved_corners(following.matrix, self.window), following.window
         low, high = np.maximum(moved[:2], others[:2]), np.minimum(moved[2:], others[2:])
         window = (*map(float, low), *map(float, np.maximum(low, high)))
         return Placement(rows, following.size, self.given_size, window)
@@ -207,17 +229,21 @@ class Placement:
         if tuple(size) != tuple(self.given_size):
             raise ValueError(f"{what} of size {tuple(size)} in a placement from {tuple(self.given_size)}")
 
-    def _resampled(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
+    def _resampled(self, pixels: np.ndarray, fill: tuple[int, ...], paste: Paste | None) -> np.ndarray:
         """Pixels ``(H, W)`` or ``(H, W, C)`` uint8, in the new frame."""
-        if self.is_axis_aligned:
-            (a, _, _), (_, e, _) = self.matrix
-            # Without the mirror there is the part of the given frame, stretched, and a border around it.
-            plain = self.then(Placement.mirror(self.size, a < 0, e < 0))
-            part, place = plain.inverse().window, plain.window
-            whole = [_whole(rectangle) for rectangle in (part, place)]
-            if None not in whole:
-                return _pasted(pixels, *whole, self.size, fill, (a < 0, e < 0))
-        return self._warped(pixels, fill)
+        return self._warped(pixels, fill) if paste is None else paste.pixels(pixels, fill)
+
+    def _paste(self) -> Paste | None:
+        """This placement as a rectangle of whole pixels on another one; None where it is not that."""
+        if not self.is_axis_aligned:
+            return None
+        flips = self.matrix[0][0] < 0, self.matrix[1][1] < 0
+        part = whole(self.inverse().window)
+        # Where the rectangle lies before the frame is mirrored.
+        place = whole(_moved_corners(Placement.mirror(self.size, *flips).matrix, self.window))
+        if part is None or place is None or np.abs(_moved_corners(self.matrix, part) - self.window).max() > 1e-6:
+            return None
+        return Paste(part, place, self.size, flips)
 
     def _warped(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
         # OpenCV counts from the middle of the first pixel.
@@ -229,10 +255,10 @@ class Placement:
             pixels, centers[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
             borderValue=fill,
         )  # fmt: skip
-        shown = self._shown()
+        shown = self._in_window()
         return np.where(shown if pixels.ndim == 2 else shown[..., None], moved, np.array(fill, np.uint8))
 
-    def _shown(self) -> np.ndarray:
+    def _in_window(self) -> np.ndarray:
         """Which pixels ``(H, W)`` of the new frame have their middle in the window."""
         (x1, y1, x2, y2), (height, width) = self.window, self.size
         x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
@@ -247,7 +273,14 @@ class Placement:
         along_x, along_y = (a * x + c, e * y + f) if self.is_axis_aligned else (a * x + b * y + c, d * x + e * y + f)
         columns, rows = (np.floor(values + 1e-9).astype(np.int64) for values in (along_x, along_y))
         inside = (rows >= 0) & (rows < self.given_size[0]) & (columns >= 0) & (columns < self.given_size[1])
-        return np.where(inside, rows, 0), np.where(inside, columns, 0), inside & self._shown()
+        return np.where(inside, rows, 0), np.where(inside, columns, 0), inside & self._in_window()
+
+
+def _moved_corners(matrix: tuple[tuple[float, float, float], tuple[float, float, float]], box: Rectangle) -> np.ndarray:
+    """The smallest box around a moved one, in double."""
+    x1, y1, x2, y2 = box
+    corners = np.array([(x1, y1, 1), (x2, y1, 1), (x2, y2, 1), (x1, y2, 1)]) @ np.array(matrix).T
+    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
 
 
 def _stacked(parts, axis: int = -1):
@@ -257,34 +290,3 @@ def _stacked(parts, axis: int = -1):
 def _clipped(box: np.ndarray, size: Size) -> Rectangle:
     height, width = size
     return tuple(float(value) for value in np.clip(box, 0, (width, height, width, height)))
-
-
-def _whole(rectangle: Rectangle) -> tuple[int, int, int, int] | None:
-    """The rectangle in whole pixels; None where its edges lie between them, or it is empty."""
-    rounded = np.round(rectangle)
-    if np.abs(rounded - rectangle).max() > 1e-6 or (rounded[2:] <= rounded[:2]).any():
-        return None
-    return tuple(rounded.astype(int).tolist())
-
-
-def _pasted(
-    pixels: np.ndarray,
-    part: tuple[int, int, int, int],
-    place: tuple[int, int, int, int],
-    size: Size,
-    fill: tuple[int, ...],
-    mirrored: tuple[bool, bool],
-) -> np.ndarray:
-    """The `part` of `pixels` at its `place` in a frame of `size`, which is mirrored at last."""
-    pixels = pixels[part[1] : part[3], part[0] : part[2]]
-    place_size = place[2] - place[0], place[3] - place[1]
-    part_size = part[2] - part[0], part[3] - part[1]
-    if place_size != part_size:
-        shrinks = min(place_size[0] / part_size[0], place_size[1] / part_size[1]) < 0.5
-        pixels = cv2.resize(pixels, place_size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    height, width = size
-    if place_size != (width, height):
-        margins = place[1], height - place[3], place[0], width - place[2]
-        pixels = cv2.copyMakeBorder(pixels, *margins, cv2.BORDER_CONSTANT, value=fill)
-    flip = {(True, False): 1, (False, True): 0, (True, True): -1}.get(mirrored)
-    return np.ascontiguousarray(pixels) if flip is None else cv2.flip(pixels, flip)

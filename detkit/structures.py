@@ -18,31 +18,14 @@ from typing import Annotated, Any, Self, get_type_hints
 import torch
 from torch import Tensor
 
-from detkit.fields import (
-    Areas,
-    Boxes,
-    Camera,
-    ClassOfImage,
-    Identity,
-    Keypoints,
-    Kind,
-    LabelMap,
-    Masks,
-    Regions,
-    Rows,
-    Swaps,
-)
+from detkit.categories import Category
+from detkit.fields import Areas, Boxes, Keypoints, Masks, Rows
 from detkit.geometry import Placement
+from detkit.image_fields import Camera, ClassOfImage, Identity, LabelMap, Regions
+from detkit.kind import Kind, Swaps
 from detkit.ops import RunLengths
 
-
-@dataclass(frozen=True)
-class Category:
-    """A class as its data set names it; the position in a list of categories is the label."""
-
-    id: int
-    name: str
-
+__all__ = ["UNUSED_LABEL", "Category", "Classification", "Detections", "Fields", "Target"]
 
 UNUSED_LABEL = "N/A"
 """The name of labels that no class has, as torchvision's COCO models count them: evaluation leaves them out."""
@@ -59,7 +42,8 @@ class Fields:
     @functools.cache
     def kinds(cls) -> dict[str, Kind]:
         """The kind of each field, in the order of the fields."""
-        return {name: hint.__metadata__[0] for name, hint in get_type_hints(cls, include_extras=True).items()}
+        hints = get_type_hints(cls, include_extras=True)
+        return {one.name: _kind_of(f"{cls.__name__}.{one.name}", hints[one.name]) for one in fields(cls)}
 
     def __post_init__(self) -> None:
         optional = {one.name for one in fields(self) if one.default is not MISSING}  # type: ignore[arg-type]
@@ -114,6 +98,13 @@ class Fields:
         values = {name: getattr(self, name) for name in self.kinds()}
         present = {name: value for name, value in values.items() if value is not None}
         return replace(self, **{name: function(self.kinds()[name], value) for name, value in present.items()})
+
+
+def _kind_of(owner: str, hint: Any) -> Kind:
+    kind = next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Kind)), None)
+    if kind is None:
+        raise TypeError(f"{owner} must be declared with its kind: Annotated[…, Rows(torch.int64)], or another Kind")
+    return kind
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from detkit.data.packed import PackedAnnotations, PackedJson
+from detkit.categories import Category, entries_in, from_coco
+from detkit.data.columns import BoxRows, Column, LabelRows, ObjectRows
+from detkit.data.packed import PackedAnnotations
+from detkit.data.readers import COCO_READERS, CocoFile, FieldReader
+from detkit.data.values import is_numbers
 from detkit.errors import InputError
-from detkit.structures import Category
 
 logger = logging.getLogger(__name__)
 
@@ -26,32 +28,35 @@ OnBad = Literal["error", "skip"]
 def read_annotations(
     path: str | Path,
     size_of: Callable[[str], tuple[int, int]],
-    with_masks: bool = False,
-    with_keypoints: bool = False,
+    reads: Collection[str] = (),
     on_bad_box: OnBad = "error",
+    images_path: Path | None = None,
+    readers: Mapping[str, FieldReader] = COCO_READERS,
 ) -> PackedAnnotations:
     """Read, check and pack a COCO annotation file.
 
     Args:
         path: the JSON file.
         size_of: gives ``(height, width)`` of a file name, called for images whose size the JSON does not state.
-        with_masks: keep the segmentations.
-        with_keypoints: keep the keypoints.
+        reads: the fields of targets to read beside boxes, labels, areas and crowd regions.
         on_bad_box: whether a box of no area or outside its image is an error, or left out with a warning.
+        images_path: the folder that file names are relative to.
+        readers: of each field, how it stands in the file.
 
     Raises:
         InputError: the file is no COCO annotation file, or contradicts itself; the message names the ids.
     """
-    return pack_annotations(read_json(path), Path(path), size_of, with_masks, with_keypoints, on_bad_box)
+    return pack_annotations(read_json(path), Path(path), size_of, reads, on_bad_box, images_path, readers)
 
 
 def pack_annotations(
     content: dict[str, Any],
     path: Path,
     size_of: Callable[[str], tuple[int, int]],
-    with_masks: bool = False,
-    with_keypoints: bool = False,
+    reads: Collection[str] = (),
     on_bad_box: OnBad = "error",
+    images_path: Path | None = None,
+    readers: Mapping[str, FieldReader] = COCO_READERS,
 ) -> PackedAnnotations:
     """As `read_annotations`, of the content of a COCO file; `path` is what messages name."""
     categories = _categories(content["categories"], path)
@@ -67,20 +72,26 @@ def pack_annotations(
     order = kept[np.argsort(rows[kept], kind="stable")]
     boxes = boxes[order]
     chosen = [annotations[index] for index in order]
+    columns: dict[str, Column | None] = {
+        "boxes": BoxRows(boxes.astype(np.float32)),
+        "labels": LabelRows(labels[order], ids=tuple(category.id for category in categories)),
+        "area": ObjectRows(_areas(chosen, boxes), "area"),
+        "iscrowd": ObjectRows(
+            np.array([bool(a.get("iscrowd")) or bool(a.get("ignore")) for a in chosen], dtype=bool), "iscrowd"
+        ),
+        "difficult": _difficult(chosen),
+    }
+    file = CocoFile(path, images_path or path.parent, categories)
+    for name in reads:
+        if name in readers:
+            columns[name] = readers[name].read(chosen if readers[name].per_object else content["images"], file)
     return PackedAnnotations(
         categories=categories,
-        keypoint_names=_keypoint_names(content["categories"]),
         image_ids=images[0],
         file_names=images[1],
         image_sizes=images[2],
         offsets=np.searchsorted(rows[order], np.arange(len(images[0]) + 1)).astype(np.int64),
-        boxes=boxes.astype(np.float32),
-        labels=labels[order],
-        areas=_areas(chosen, boxes),
-        iscrowd=np.array([bool(a.get("iscrowd")) or bool(a.get("ignore")) for a in chosen], dtype=bool),
-        segmentations=_segmentations(chosen, path) if with_masks else None,
-        keypoints=_keypoints(chosen, content["categories"], path) if with_keypoints else None,
-        difficult=_difficult(chosen),
+        columns={name: column for name, column in columns.items() if column is not None},
         dropped=[annotations[index].get("id", index) for index in np.flatnonzero(bad)],
     )
 
@@ -108,13 +119,22 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def read_categories(path: str | Path) -> list[Category] | None:
+    """The classes of a COCO file, sorted by id, without reading the rest of it; None where it must be read for that."""
+    try:
+        entries = entries_in(Path(path).read_bytes())
+    except OSError:
+        return None
+    return [from_coco(entry, str(path)) for entry in entries] if entries else None
+
+
 def _categories(entries: list[dict], path: Path) -> list[Category]:
     if not entries:
         raise InputError(f"{path}: the list 'categories' is empty, so there is nothing to detect")
     for position, entry in enumerate(entries):
         if not isinstance(entry.get("id"), int) or not isinstance(entry.get("name"), str):
             raise InputError(f"{path}: categories[{position}] needs an integer 'id' and a 'name'")
-    return sorted((Category(entry["id"], entry["name"]) for entry in entries), key=lambda category: category.id)
+    return sorted((from_coco(entry, str(path)) for entry in entries), key=lambda category: category.id)
 
 
 def _images(
@@ -208,16 +228,6 @@ def _has_area(corners: np.ndarray) -> np.ndarray:
     return (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
 
 
-def is_numbers(values: Any, count: int | None = None) -> bool:
-    """Whether `values` is a list of finite numbers, of `count` if given."""
-    return (
-        isinstance(values, list)
-        and (count is None or len(values) == count)
-        and set(map(type, values)) <= {int, float}
-        and all(map(math.isfinite, values))
-    )
-
-
 def _settle_bad_boxes(annotations: list[dict], bad: np.ndarray, path: Path, on_bad_box: OnBad) -> np.ndarray:
     """The rows to keep."""
     if bad.any():
@@ -233,10 +243,10 @@ def _settle_bad_boxes(annotations: list[dict], bad: np.ndarray, path: Path, on_b
     return np.flatnonzero(~bad)
 
 
-def _difficult(annotations: list[dict]) -> np.ndarray | None:
+def _difficult(annotations: list[dict]) -> ObjectRows | None:
     if not any("difficult" in annotation for annotation in annotations):
         return None
-    return np.array([bool(annotation.get("difficult")) for annotation in annotations], dtype=bool)
+    return ObjectRows(np.array([bool(one.get("difficult")) for one in annotations], dtype=bool), "difficult")
 
 
 def _areas(annotations: list[dict], boxes: np.ndarray) -> np.ndarray:
@@ -246,53 +256,3 @@ def _areas(annotations: list[dict], boxes: np.ndarray) -> np.ndarray:
         if is_numbers([annotation.get("area")]):
             areas[row] = annotation["area"]
     return areas.astype(np.float32)
-
-
-def _segmentations(annotations: list[dict], path: Path) -> PackedJson:
-    values = [_segmentation(annotation, path) for annotation in annotations]
-    absent = [annotation for annotation, value in zip(annotations, values, strict=True) if value is None]
-    if absent:
-        logger.warning(
-            "%s: %d of %d objects have no mask (first: annotation %r of image %r); their boxes, filled, are used",
-            path, len(absent), len(annotations), absent[0].get("id"), absent[0]["image_id"],
-        )  # fmt: skip
-    return PackedJson.pack(values)
-
-
-def _segmentation(annotation: dict, path: Path) -> list | dict | None:
-    """An RLE object, polygons of at least three points, or None for an annotation that has neither."""
-    segmentation = annotation.get("segmentation")
-    if not segmentation:
-        return None
-    if isinstance(segmentation, dict):
-        fits = isinstance(segmentation.get("counts"), (str, list)) and is_numbers(segmentation.get("size"), 2)
-    else:
-        fits = isinstance(segmentation, list) and all(is_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation)
-    if not fits:
-        raise InputError(
-            f"{path}: the segmentation of annotation {annotation.get('id')!r} of image {annotation['image_id']!r} is "
-            "neither a list of polygons (x1, y1, x2, y2, …) nor an RLE with 'counts' and 'size'"
-        )
-    return segmentation if isinstance(segmentation, dict) else [ring for ring in segmentation if len(ring) >= 6] or None
-
-
-def _keypoint_names(categories: list[dict]) -> list[str]:
-    return next((list(category["keypoints"]) for category in categories if category.get("keypoints")), [])
-
-
-def _keypoints(annotations: list[dict], categories: list[dict], path: Path) -> np.ndarray:
-    count = len(_keypoint_names(categories))
-    if count == 0:
-        raise InputError(f"{path}: no category names its 'keypoints', so keypoints cannot be read from this file")
-    keypoints = np.zeros((len(annotations), count, 3), dtype=np.float32)
-    for row, annotation in enumerate(annotations):
-        values = annotation.get("keypoints")
-        if not values:
-            continue
-        if not is_numbers(values, 3 * count):
-            raise InputError(
-                f"{path}: annotation {annotation.get('id')!r} of image {annotation['image_id']!r} must have "
-                f"{3 * count} finite numbers as keypoints, {count} times x, y, visibility"
-            )
-        keypoints[row] = np.reshape(values, (count, 3))
-    return keypoints

@@ -8,15 +8,14 @@ The randomness of a call comes from the generator it is given and from nothing e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from detkit.data.bridge import Bridge, Transform
 from detkit.data.moved import move_through
-from detkit.data.window import Window
 from detkit.errors import InputError
+from detkit.geometry import Placement, Size
 from detkit.structures import Target
 
 _MIDDLE_GREY = 127.5
@@ -105,23 +104,24 @@ class Augmentation:
         Raises:
             InputError: one of `transforms` failed or gave no uint8 RGB picture.
         """
-        window = self._draw_window(random, image.shape[:2], target)
-        image, target = move_through(window, image, target, keypoint_pairs, self.min_visibility)
+        height, width = image.shape[:2]
+        placement = self._draw_placement(random, (height, width), target)
+        image, target = move_through(placement, image, target, keypoint_pairs, self.min_visibility)
         if any((self.brightness, self.contrast, self.saturation, self.hue)):
             image = cv2.transform(image, self._draw_colours(random))
         if self.transforms:
             image, target = self.transforms(image, target, random, keypoint_pairs, self.min_visibility)
         return image, target
 
-    def _draw_window(self, random: np.random.Generator, size: tuple[int, int], target: Target) -> Window:
-        height, width = size
-        window = Window(0, 0, width, height, 0, 0, width, height, width, height)
+    def _draw_placement(self, random: np.random.Generator, size: Size, target: Target) -> Placement:
+        placement = Placement.identity(size)
         if random.random() < self.crop:
-            window = window.cut(random, random.uniform(*self.crop_size, 2), target)
+            placement = _cut(random, size, random.uniform(*self.crop_size, 2), target)
         if self.zoom is not None:
-            window = window.zoomed(random, np.exp(random.uniform(*np.log(self.zoom))))
+            factor = np.exp(random.uniform(*np.log(self.zoom)))
+            placement = placement.then(_zoomed(random, placement.size, factor))
         mirror_x, mirror_y = random.random(2) < (self.horizontal_flip, self.vertical_flip)
-        return replace(window, mirror_x=bool(mirror_x), mirror_y=bool(mirror_y))
+        return placement.then(Placement.mirror(placement.size, bool(mirror_x), bool(mirror_y)))
 
     def _draw_colours(self, random: np.random.Generator) -> np.ndarray:
         """The ``(3, 4)`` matrix that takes RGB1 to the RGB of another light."""
@@ -136,6 +136,31 @@ class Augmentation:
         matrix = brightness * contrast * chroma
         offset = brightness * (1 - contrast) * _MIDDLE_GREY
         return np.column_stack([matrix, np.full(3, offset)]).astype(np.float32)
+
+
+def _cut(random: np.random.Generator, size: Size, fraction: np.ndarray, target: Target) -> Placement:
+    """A part of a picture with a random object's centre in it."""
+    sides = np.array(size[::-1])
+    part = np.maximum(np.round(sides * fraction), 1).astype(int)
+    low, high = np.zeros(2), sides - part
+    objects = target.objects()
+    if objects.boxes is not None and len(objects):
+        box = objects.boxes.numpy()[random.integers(len(objects))]
+        centre = np.clip((box[:2] + box[2:]) / 2, 0, sides)
+        low, high = np.clip(centre - part, 0, high), np.clip(centre, 0, high)
+    x, y = random.uniform(low, high + 1e-9).round().astype(int).tolist()
+    width, height = part.tolist()
+    return Placement.part(size, (x, y, x + width, y + height), (0, 0, width, height), (height, width))
+
+
+def _zoomed(random: np.random.Generator, size: Size, factor: float) -> Placement:
+    """A picture scaled by `factor` inside its own size."""
+    sides = np.array(size[::-1])
+    part = np.maximum(np.round(sides * min(factor, 1 / factor)), 1).astype(int)
+    x, y = random.integers(0, sides - part + 1).tolist()
+    width, height = part.tolist()
+    inner, whole = (x, y, x + width, y + height), (0, 0, size[1], size[0])
+    return Placement.part(size, inner, whole, size) if factor >= 1 else Placement.part(size, whole, inner, size)
 
 
 def _check(condition: bool, message: str) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import random as python_random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import torch
 
-from detkit.data.moved import assemble, box_areas, settled_keypoints, tightened
+from detkit.data.moved import box_areas, changed, settled, tightened
 from detkit.errors import InputError
+from detkit.geometry import Size
+from detkit.kind import Kind, Warp, Warped
 from detkit.structures import Target
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing a library is no reason to ask the network
@@ -54,7 +57,9 @@ class Bridge:
             InputError: a transform failed or gave no uint8 RGB picture.
         """
         self._compose.set_random_state(random, python_random.Random(int(random.integers(2**63))))
-        data = {"image": image, **(_to_albumentations(image, target) if self._moves else {})}
+        parcel = _Parcel(target, (image.shape[0], image.shape[1])) if self._moves else None
+        data = {"image": image} if parcel is None else {"image": image, **parcel.data()}
+        self._announce(parcel.pixels if parcel else {})
         try:
             result = self._compose(**data)
         except (ValueError, KeyError, TypeError, NotImplementedError, cv2.error) as error:
@@ -65,9 +70,16 @@ class Bridge:
                 "augmentation.transforms must give a uint8 RGB picture; leave out transforms such as Normalize and "
                 "ToTensorV2, the model does that itself"
             )
-        if self._moves:
-            target = _from_albumentations(result, image.shape[:2], target, keypoint_pairs, min_visibility)
+        if parcel is not None:
+            target = parcel.opened(result, keypoint_pairs, min_visibility)
         return np.ascontiguousarray(varied), target
+
+    def _announce(self, names: Collection[str]) -> None:
+        """Let fields of pixels be moved as masks whose pixels are numbers."""
+        unknown = {name: "mask" for name in names if name not in self._compose.additional_targets}
+        if unknown:
+            _check_transforms(self._compose.transforms, {"mask"})
+            self._compose.add_targets(unknown)
 
 
 def _leaves(transform: Transform) -> list[albumentations.BasicTransform]:
@@ -80,9 +92,11 @@ def _moves_pixels(transform: Transform) -> bool:
     return any(not isinstance(leaf, albumentations.ImageOnlyTransform) for leaf in _leaves(transform))
 
 
-def _check_transforms(transforms: Sequence[Transform]) -> None:
+def _check_transforms(
+    transforms: Sequence[Transform], keys: Collection[str] = frozenset({"bboxes", "keypoints", "masks"})
+) -> None:
     for leaf in (leaf for transform in transforms for leaf in _leaves(transform)):
-        missing = {"bboxes", "keypoints", "masks"} - leaf.available_keys
+        missing = set(keys) - leaf.available_keys
         if not isinstance(leaf, albumentations.ImageOnlyTransform) and missing:
             raise InputError(
                 f"augmentation.transforms: {type(leaf).__name__} changes the picture but not its "
@@ -90,84 +104,113 @@ def _check_transforms(transforms: Sequence[Transform]) -> None:
             )
 
 
-def _reference_points(size: tuple[int, int]) -> np.ndarray:
-    """Three points in the middle ``(3, 2)``: where they go tells whether a transform mirrors, and how it scales."""
+def _reference_points(size: Size) -> np.ndarray:
+    """Points of a picture ``(P, 2)``: where they go tells whether a transform mirrors, how it scales, and whether it is
+    affine."""
     height, width = size
-    return np.array([[0.5, 0.5], [0.75, 0.5], [0.5, 0.75]]) * (width, height)
+    middle = [[0.5, 0.5], [0.75, 0.5], [0.5, 0.75]]
+    return np.array([*middle, [0.1, 0.1], [0.9, 0.1], [0.1, 0.9], [0.9, 0.9]]) * (width, height)
 
 
-def _to_albumentations(image: np.ndarray, target: Target) -> dict[str, np.ndarray]:
-    """Boxes and points carry their row in a further column: albumentations drops and keeps rows as it likes. Boxes have
-    another column, 1 for crowd regions, for transforms that treat these apart.
+@dataclass
+class _Parcel:
+    """A target on its way through albumentations.
 
-    The points are the reference points, the corners of each box, and the keypoints. albumentations counts points from
-    pixel centres, hence the half pixel.
+    Boxes carry their row in a further column: albumentations drops and keeps rows as it likes; so do points. Boxes have
+    another column, 1 for crowd regions, for transforms that treat these apart. The points are the reference points, the
+    corners of each box, and those of every field. albumentations counts points from pixel centres, hence the half
+    pixel.
     """
-    boxes = target.boxes.numpy().astype(np.float64)
-    crowds = np.zeros(len(boxes)) if target.iscrowd is None else target.iscrowd.numpy()
-    corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
-    keypoints = np.zeros((0, 2)) if target.keypoints is None else target.keypoints.numpy()[..., :2].reshape(-1, 2)
-    points = np.concatenate([_reference_points(image.shape[:2]), corners.reshape(-1, 2), keypoints]) - 0.5
-    data = {
-        "bboxes": np.column_stack([boxes, np.arange(len(boxes)), crowds]),
-        "keypoints": np.column_stack([points, np.arange(len(points))]),
-    }
-    if target.masks is not None and len(target):
-        data["masks"] = target.masks.numpy().astype(np.uint8)
-    return data
+
+    target: Target
+    size: Size
+
+    def __post_init__(self) -> None:
+        kinds = self.target.kinds()
+        values = {name: getattr(self.target, name) for name in kinds}
+        self.warped = {name: kinds[name].to_warp(value) for name, value in values.items() if value is not None}
+        boxes = np.zeros((0, 4)) if self.target.boxes is None else self.target.boxes.numpy().astype(np.float64)
+        self.boxes, self.corners = boxes, boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+        self.points = {name: one.points for name, one in self.warped.items() if one.points is not None}
+        self.masks = {name: one.masks for name, one in self.warped.items() if one.masks is not None and len(one.masks)}
+        self.pixels = {name: one.pixels for name, one in self.warped.items() if one.pixels is not None}
+
+    def data(self) -> dict[str, np.ndarray]:
+        """What albumentations is called with."""
+        crowds = np.zeros(len(self.boxes)) if self.target.iscrowd is None else self.target.iscrowd.numpy()
+        parts = [_reference_points(self.size), self.corners, *self.points.values()]
+        points = np.concatenate([part.reshape(-1, 2).astype(np.float64) for part in parts]) - 0.5
+        data = {
+            "bboxes": np.column_stack([self.boxes, np.arange(len(self.boxes)), crowds[: len(self.boxes)]]),
+            "keypoints": np.column_stack([points, np.arange(len(points))]),
+            **self.pixels,
+        }
+        if self.masks:
+            data["masks"] = np.concatenate(list(self.masks.values()))
+        return data
+
+    def opened(self, result: dict[str, np.ndarray], swaps: Sequence[tuple[int, int]], min_visibility: float) -> Target:
+        """The target in the pixels of the result."""
+        height, width = result["image"].shape[:2]
+        reference, corners, points = self._split(result["keypoints"])
+        rows, boxes, unmoved, visible = self._settled_boxes(result["bboxes"], corners, (height, width))
+        kept = torch.from_numpy(rows)
+        share = torch.from_numpy(visible)
+        image_id = self.target.image_id
+        warp = Warp(_reference_points(self.size), reference, self.size, (height, width), swaps, share, image_id)
+        masks = self._split_masks(result, (height, width))
+        kinds = self.target.kinds()
+        warped = {
+            name: Warped(
+                _of_rows(points.get(name), rows, kinds[name]),
+                _of_rows(masks.get(name), rows, kinds[name]),
+                result.get(name) if name in self.pixels else None,
+            )
+            for name in self.warped
+        }
+        left = self.target[kept] if self.target.boxes is not None else self.target
+        moved = changed(left, lambda name, kind, value: kind.from_warp(value, warped[name], warp))
+        if self.target.boxes is not None:
+            moved = replace(moved, boxes=torch.from_numpy(boxes.astype(np.float32)))
+        return settled(tightened(moved, ~unmoved), share, min_visibility)
+
+    def _settled_boxes(
+        self, found: np.ndarray, corners: np.ndarray, size: Size
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, boxes, whether they stay where they are, and the share that is seen, of the boxes that are left."""
+        if self.target.boxes is None:
+            rows = np.arange(len(self.target))
+            return rows, np.zeros((0, 4)), np.ones(len(rows), dtype=bool), np.ones(len(rows))
+        rows = found[:, 4].astype(int) if len(found) else np.zeros(0, dtype=int)
+        old, corners, boxes = self.boxes[rows], corners[rows], np.array(found, dtype=np.float64)[:, :4]
+        # Some transforms round boxes although they move nothing.
+        unmoved = np.isclose(corners, self.corners[rows], atol=1e-3).all(axis=(1, 2))
+        unmoved &= (np.abs(boxes - old) <= 1).all(axis=1)
+        return rows, np.where(unmoved[:, None], old, boxes), unmoved, _visible_share(corners, size)
+
+    def _split(self, result: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """Reference points, box corners and the points of each field; NaN where dropped."""
+        shapes = [_reference_points(self.size).shape, self.corners.shape, *(one.shape for one in self.points.values())]
+        counts = [int(np.prod(shape[:-1])) for shape in shapes]
+        points = np.full((sum(counts), 2), np.nan)
+        points[result[:, 2].astype(int)] = result[:, :2] + 0.5
+        parts = np.split(points, np.cumsum(counts)[:-1])
+        reference, corners, *others = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+        return reference, corners, dict(zip(self.points, others, strict=True))
+
+    def _split_masks(self, result: dict[str, np.ndarray], size: Size) -> dict[str, np.ndarray]:
+        """The masks ``(N, H, W)`` of each field."""
+        names = [name for name, one in self.warped.items() if one.masks is not None]
+        counts = [len(self.warped[name].masks) for name in names]
+        masks = np.reshape(result.get("masks", []), (-1, *size))
+        return dict(zip(names, np.split(masks, np.cumsum(counts)[:-1]), strict=True)) if names else {}
 
 
-def _from_albumentations(
-    result: dict[str, np.ndarray],
-    old_size: tuple[int, int],
-    target: Target,
-    keypoint_pairs: Sequence[tuple[int, int]],
-    min_visibility: float,
-) -> Target:
-    height, width = result["image"].shape[:2]
-    rows = result["bboxes"][:, 4].astype(int) if len(result["bboxes"]) else np.zeros(0, dtype=int)
-    old = target.boxes.numpy()[rows]
-    boxes = np.array(result["bboxes"], dtype=np.float64)[:, :4]
-    reference, corners, keypoints = _split_points(result["keypoints"], target)
-    corners = corners[rows]
-    scale = float(np.nan_to_num(_signed_area(reference) / _signed_area(_reference_points(old_size)), nan=1.0))
-    visible = _visible_share(corners, (height, width))
-    # Some transforms round boxes although they move nothing.
-    unmoved = np.isclose(corners, old[:, [[0, 1], [2, 1], [2, 3], [0, 3]]], atol=1e-3).all(axis=(1, 2))
-    unmoved &= (np.abs(boxes - old) <= 1).all(axis=1)
-    boxes = np.where(unmoved[:, None], old, boxes)
-    masks = None
-    if target.masks is not None:
-        masks = np.reshape(result.get("masks", []), (-1, height, width)).astype(bool)[rows]
-        boxes = tightened(boxes, masks, ~unmoved)
-    if keypoints is not None:
-        keypoints = keypoints[rows]
-        inside = ((keypoints[..., :2] >= 0) & (keypoints[..., :2] <= (width, height))).all(axis=-1)
-        keypoints = settled_keypoints(keypoints, inside, keypoint_pairs, mirrored=scale < 0)
-    area = None if target.area is None else target.area.numpy()[rows] * visible * abs(scale)
-    return assemble(target[torch.from_numpy(rows)], boxes, visible, masks, keypoints, area, min_visibility)
+def _of_rows(values: np.ndarray | None, rows: np.ndarray, kind: Kind) -> np.ndarray | None:
+    return values[rows] if values is not None and kind.per_object else values
 
 
-def _split_points(result: np.ndarray, target: Target) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Reference points ``(3, 2)``, box corners ``(N, 4, 2)`` and keypoints ``(N, J, 3)``; NaN where dropped."""
-    count = len(target)
-    joints = 0 if target.keypoints is None else target.keypoints.shape[1]
-    points = np.full((3 + count * (4 + joints), 2), np.nan)
-    points[result[:, 2].astype(int)] = result[:, :2] + 0.5
-    corners = points[3 : 3 + 4 * count].reshape(count, 4, 2)
-    if target.keypoints is None:
-        return points[:3], corners, None
-    moved = points[3 + 4 * count :].reshape(count, joints, 2)
-    return points[:3], corners, np.concatenate([moved, target.keypoints.numpy()[..., 2:]], axis=-1)
-
-
-def _signed_area(triangle: np.ndarray) -> float:
-    """Twice the area of a triangle ``(3, 2)``; its sign changes when it is mirrored; NaN where a point was lost."""
-    (ax, ay), (bx, by) = triangle[1] - triangle[0], triangle[2] - triangle[0]
-    return float(ax * by - ay * bx)
-
-
-def _visible_share(corners: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _visible_share(corners: np.ndarray, size: Size) -> np.ndarray:
     """The share ``(N,)`` of each box, given by its moved corners ``(N, 4, 2)``, that lies inside; 1 where unknown."""
     height, width = size
     whole = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from detkit.data.annotations import OnBad, read_annotations, read_json
 from detkit.data.dataset import DetectionDataset
+from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed import PackedAnnotations
+from detkit.data.readers import COCO_READERS, FieldReader
 from detkit.errors import InputError
 
 
@@ -23,30 +27,48 @@ class CocoDataset(DetectionDataset):
     Args:
         images: folder that the file names in the JSON are relative to.
         annotations: the JSON file.
-        with_masks: give ``Target.masks``.
-        with_keypoints: give ``Target.keypoints``, ``x y`` as written in the file.
+        reads: the fields of targets to read beside boxes, labels, areas, crowd regions and difficulty: ``masks``,
+            ``keypoints`` (``x y`` as written in the file), ``label_map``, ``camera``, or others of `readers`.
         on_bad_image: "error" raises when an unreadable image is met; "skip" decodes every file once at the start and
             leaves the unreadable ones, and those of another size than the JSON says, out of the data set.
         on_bad_box: "error" raises where a box has no area or lies outside its image; "skip" leaves such boxes out.
+
+    Attributes:
+        readers: how each field that can be asked for stands in the file; a subclass may have more.
 
     Raises:
         InputError: the annotation file is wrong, an image file is missing, or, when indexed, cannot be decoded.
     """
 
+    readers: ClassVar[Mapping[str, FieldReader]] = COCO_READERS
+    called = "a COCO file"
+
+    @takes_old_flags(3)
     def __init__(
         self,
         images: str | Path,
         annotations: str | Path,
-        with_masks: bool = False,
-        with_keypoints: bool = False,
+        reads: Collection[str] = (),
         on_bad_image: OnBad = "error",
         on_bad_box: OnBad = "error",
     ) -> None:
-        self._options = (with_masks, with_keypoints, on_bad_box)
-        super().__init__(Path(images), Path(annotations), on_bad_image)
+        self._on_bad_box: OnBad = on_bad_box
+        super().__init__(Path(images), Path(annotations), reads, on_bad_image)
+
+    @property
+    def readable(self) -> frozenset[str]:  # type: ignore[override]
+        """The fields that can be asked for."""
+        return frozenset(self.readers)
+
+    @property
+    def _advice(self) -> str:
+        return "give its class a reader for it, see docs/data.md"
 
     def _read(self, on_bad_image: OnBad) -> PackedAnnotations:
-        return read_annotations(self.annotations_path, self._size_in_file(on_bad_image), *self._options)
+        size_of = self._size_in_file(on_bad_image)
+        return read_annotations(
+            self.annotations_path, size_of, self.reads, self._on_bad_box, self.images_path, self.readers
+        )
 
     def ground_truth(self) -> Path | dict:
         """What an evaluation compares with: the annotation file, or, where something was left out, its content

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from detkit.data.annotations import is_numbers, read_json
+from detkit.data.annotations import read_json
 from detkit.data.coco import find_split, has_split
 from detkit.data.formats import BoxFormat, format_of
+from detkit.data.values import is_numbers
 from detkit.data.voc import find_image_sets, read_voc
 from detkit.data.writing import LAYOUTS, WRITERS, AnnotatedSplit
 from detkit.data.yolo_txt import find_description, read_description, read_yolo
@@ -225,9 +226,12 @@ def _losses(splits: Sequence[AnnotatedSplit], to: BoxFormat, with_masks: bool) -
     unwritten = [one for one in outlined if not (with_masks and _is_one_outline(one["segmentation"]))]
     crowds = sum(bool(one.get("iscrowd") or one.get("ignore")) for one in objects)
     difficult = sum(bool(one.get("difficult")) for one in objects)
+    images = [image for split in splits for image in split.content["images"]]
     lost = {
         "masks are left out, their boxes are kept": len(unwritten) if to != "coco" else 0,
         "objects lose their keypoints": sum(bool(one.get("keypoints")) for one in objects),
+        "images lose their label map": sum(bool(one.get("label_map")) for one in images),
+        "images lose their camera": sum(bool(one.get("camera")) for one in images),
         "crowd or ignore regions become difficult objects": crowds if to == "voc" else 0,
         "crowd or ignore regions become objects like any other": crowds if to == "yolo" else 0,
         "difficult objects become objects like any other": difficult if to == "yolo" else 0,

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning
+from torch.utils.data import Dataset
 
-from detkit.data.annotations import OnBad
+from detkit.data.annotations import OnBad, read_categories
 from detkit.data.augmentation import Augmentation
 from detkit.data.coco import CocoDataset, find_split
-from detkit.data.dataset import DetectionDataset
 from detkit.data.eval_transform import EvalTransform, TransformedImages
-from detkit.data.formats import Format, open_split
+from detkit.data.formats import Format, format_of, open_split
 from detkit.data.image_class import ImageClass
-from detkit.data.loading import Loader, TrainingDataset
-from detkit.data.mixing import Mixing
+from detkit.data.image_dataset import ImageDataset
+from detkit.data.loading import Loader, TrainingDataset, WithProposals
+from detkit.data.mixing import Mixing, check_mixing
+from detkit.data.old_flags import takes_old_flags
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes, folder_name
 from detkit.data.sources import DataSource, SourceDataset, check_names, loader_with_sources
 from detkit.errors import InputError
-from detkit.structures import Category
+from detkit.proposals import Proposals
+from detkit.structures import Category, Target
 
 Split = Literal["train", "val", "test"]
 
@@ -58,8 +61,8 @@ class DataModule(lightning.LightningDataModule):
         mixing_epochs: mix in so many epochs, the first ones, and not in the last; null: in all.
         augmentation: how training images are varied; null: not at all.
         aspect_ratio_grouping: put upright images with upright ones, and wide with wide, which saves padding.
-        with_masks: read the masks.
-        with_keypoints: read the keypoints.
+        reads: fields of targets to read beside those that the model learns from or asks for, and boxes, labels, areas,
+            crowd regions and difficulty: such as masks, keypoints, label_map, camera.
         on_bad_image: "error" stops at an unreadable image; "skip" decodes every file once at the start and leaves
             unreadable images out of training and evaluation, with a warning each.
         on_bad_box: "error" stops at boxes without area or outside their image; "skip" leaves them out with a warning.
@@ -67,8 +70,11 @@ class DataModule(lightning.LightningDataModule):
         sources: further images that a learner draws along with those of the training split at each step.
         eval_transform: changes the pixels of evaluated images, such as a corruption; takes the image, uint8 RGB
             ``(H, W, 3)``, and a generator that depends on `seed` and the image's index, and moves nothing.
+        dataset: a data set class of your own, an `ImageDataset` called with the split, in place of `root` and paths.
+        proposals: finds regions in each image, as varied, for a model that asks for them; null: none.
 
     Attributes:
+        reads: a set of all fields to read, to which what a model needs is added before a split is opened.
         skip_batches: how many batches the next `train_dataloader` leaves out of its first epoch: those that a run that
             goes on within an epoch has had already.
 
@@ -76,6 +82,7 @@ class DataModule(lightning.LightningDataModule):
         InputError: a value is out of range; later, a split or file is missing or wrong.
     """
 
+    @takes_old_flags(22)
     def __init__(
         self,
         root: Path | None = None,
@@ -99,13 +106,14 @@ class DataModule(lightning.LightningDataModule):
         mixing_epochs: int | None = None,
         augmentation: Augmentation | None = Augmentation(),  # noqa: B008 (holds no state between calls)
         aspect_ratio_grouping: bool = True,
-        with_masks: bool = False,
-        with_keypoints: bool = False,
+        reads: list[str] | None = None,
         on_bad_image: OnBad = "error",
         on_bad_box: OnBad = "error",
         seed: int = 0,
         sources: Sequence[DataSource] | None = None,
         eval_transform: EvalTransform | None = None,
+        dataset: Callable[[str], ImageDataset] | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
         super().__init__()
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
@@ -133,8 +141,7 @@ class DataModule(lightning.LightningDataModule):
         self.mixing_epochs = mixing_epochs
         self.augmentation = augmentation
         self.aspect_ratio_grouping = aspect_ratio_grouping
-        self.with_masks = with_masks
-        self.with_keypoints = with_keypoints
+        self.reads = frozenset(reads or ()).union(*(stage.reads for stage in self.mixing))
         self.on_bad_image = on_bad_image
         self.on_bad_box = on_bad_box
         self.seed = seed
@@ -142,12 +149,21 @@ class DataModule(lightning.LightningDataModule):
         check_names(self.sources)
         self.eval_transform = eval_transform
         self.skip_batches = 0
-        self._datasets: dict[Split, DetectionDataset] = {}
+        self.make_dataset = dataset
+        self.proposals = proposals
+        self._datasets: dict[Split, ImageDataset] = {}
         self._sources: list[tuple[DataSource, SourceDataset]] = []
 
     @property
     def categories(self) -> list[Category]:
-        """The classes of the training split, sorted by id; the position is the label. Reads the annotations."""
+        """The classes of the training split, sorted by id; the position is the label.
+
+        Of a COCO file they alone are read, as long as the split is not open.
+        """
+        if "train" not in self._datasets:
+            found = self._categories_alone()
+            if found:
+                return found
         return self.train_dataset.categories
 
     @property
@@ -156,25 +172,46 @@ class DataModule(lightning.LightningDataModule):
         return len(self.categories)
 
     @property
-    def train_dataset(self) -> DetectionDataset:
+    def train_dataset(self) -> ImageDataset:
         """The training split, not varied."""
         return self.dataset("train")
 
     @property
-    def eval_dataset(self) -> DetectionDataset:
+    def eval_dataset(self) -> ImageDataset:
         """The split that is evaluated: what `val_dataloader` runs over."""
         return self.dataset(self.eval_split)
 
-    def dataset(self, split: Split) -> DetectionDataset:
+    def dataset(self, split: Split) -> ImageDataset:
         """A split, read at the first call.
 
         Raises:
             InputError: the split is missing or wrong.
         """
         if split not in self._datasets:
-            dataset = self._open(split)
+            dataset = self._open(split).reading(self._fields_of_files)
             self._datasets[split] = dataset.with_image_labels(self.image_class) if self.image_class else dataset
         return self._datasets[split]
+
+    def read_for(self, learned: Collection[str], asked: Collection[str] = ()) -> None:
+        """Read what a model learns from and asks for as well; called before a split is opened, it is opened once.
+
+        Raises:
+            InputError: there is no such field of targets, or mixed images cannot have it.
+        """
+        needed = frozenset(learned) | frozenset(asked)
+        if needed - self.reads:
+            self.reads |= needed
+            self._datasets.clear()
+        check_mixing(self.mixing, needed, Target.kinds())
+        if "proposals" in needed and self.proposals is None and self.make_dataset is None:
+            raise InputError(
+                "The model asks for proposals: give data.proposals, such as "
+                "data.proposals: {class_path: detkit.proposals.SelectiveSearch}."
+            )
+
+    @property
+    def _fields_of_files(self) -> frozenset[str]:
+        return self.reads if self.proposals is None else self.reads - {"proposals"}
 
     def prepare_data(self) -> None:
         """Draw the `Shapes`, if they are asked for. Lightning calls it on one process of each machine."""
@@ -199,17 +236,29 @@ class DataModule(lightning.LightningDataModule):
         sampler = TrainingBatchSampler(
             self.train_dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping, self.skip_batches
         )
+        proposed = self._proposed(dataset)
         if self.sources:
-            return loader_with_sources(dataset, sampler, self.opened_sources(), self.num_workers)
-        return Loader(dataset, self.num_workers, batch_sampler=sampler)
+            return loader_with_sources(proposed, sampler, self.opened_sources(), self.num_workers)
+        return Loader(proposed, self.num_workers, batch_sampler=sampler)
 
     def val_dataloader(self) -> Loader:
         """The evaluated split as it is but for `eval_transform`, every image once over all processes."""
-        dataset: DetectionDataset | TransformedImages = self.eval_dataset
+        dataset: ImageDataset | TransformedImages = self.eval_dataset
         if self.eval_transform is not None:
             dataset = TransformedImages(self.eval_dataset, self.eval_transform, self.seed)
         sampler = EvaluationSampler(len(dataset))
-        return Loader(dataset, self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
+        return Loader(self._proposed(dataset), self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
+
+    def _proposed(self, dataset: Dataset) -> Dataset:
+        return dataset if self.proposals is None else WithProposals(dataset, self.proposals)
+
+    def _reading(self) -> dict[str, Any]:
+        """What is read of annotations, and how bad ones are taken."""
+        return {
+            "reads": self._fields_of_files,
+            "on_bad_image": self.on_bad_image,
+            "on_bad_box": self.on_bad_box,
+        }
 
     def opened_sources(self) -> list[tuple[DataSource, SourceDataset]]:
         """The further sources with their images, read at the first call.
@@ -223,22 +272,32 @@ class DataModule(lightning.LightningDataModule):
             self._sources = list(zip(self.sources, opened, strict=True))
         return self._sources
 
-    def _reading(self) -> dict[str, Any]:
-        """What is read of annotations, and how bad ones are taken."""
-        return {
-            "with_masks": self.with_masks,
-            "with_keypoints": self.with_keypoints,
-            "on_bad_image": self.on_bad_image,
-            "on_bad_box": self.on_bad_box,
-        }
-
     def _draws(self) -> bool:
-        return self.root is None and not any(path for paths in self.given_paths.values() for path in paths)
+        return (
+            self.root is None
+            and self.make_dataset is None
+            and not any(path for paths in self.given_paths.values() for path in paths)
+        )
 
     def _drawn(self) -> Path:
         return draw_shapes(SHAPES_FOLDER / folder_name(self.shapes), self.shapes)
 
-    def _open(self, split: Split) -> DetectionDataset:
+    def _categories_alone(self) -> list[Category] | None:
+        """The classes of the training split, without its images and objects; None where they cannot be had so."""
+        if self.make_dataset is not None:
+            return None
+        if self.given_paths["train"][1]:
+            return read_categories(self.given_paths["train"][1])
+        if self.root is None and not self._draws():
+            return None
+        root = self.root or self._drawn()
+        if (self.format or format_of(root)) != "coco":
+            return None
+        return read_categories(find_split(root, self.split_names["train"])[1])
+
+    def _open(self, split: Split) -> ImageDataset:
+        if self.make_dataset is not None:
+            return self.make_dataset(self.split_names[split])
         images, annotations = self.given_paths[split]
         reading = self._reading()
         if images and annotations:
@@ -255,7 +314,7 @@ class DataModule(lightning.LightningDataModule):
         return open_split(root, name, self.format, self.class_names, **reading)
 
 
-def _check_same_categories(first: DetectionDataset, second: DetectionDataset) -> None:
+def _check_same_categories(first: ImageDataset, second: ImageDataset) -> None:
     names, others = ([category.name for category in dataset.categories] for dataset in (first, second))
     if names != others:
         raise InputError(

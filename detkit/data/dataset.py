@@ -5,27 +5,26 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
-import torch
-from pycocotools import mask as rle
-from torch import Tensor
-from torch.utils.data import Dataset
 
+from detkit.categories import Category
 from detkit.data.annotations import OnBad
 from detkit.data.image_class import ImageClass, label_images
+from detkit.data.image_dataset import ALWAYS_READ, ImageDataset
 from detkit.data.packed import PackedAnnotations
 from detkit.errors import InputError
-from detkit.images import image_size, read_image, to_tensor
-from detkit.structures import Category, Target
+from detkit.images import image_size, read_image
+from detkit.structures import Target
 
 logger = logging.getLogger(__name__)
 
 
-class DetectionDataset(Dataset):
+class DetectionDataset(ImageDataset):
     """Images of a folder and their targets: what `CocoDataset`, `VocDataset` and `YoloDataset` share.
 
     ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. Annotations are held
@@ -34,16 +33,30 @@ class DetectionDataset(Dataset):
     Args:
         images: folder that the file names are relative to.
         source: the file or folder that holds the annotations; messages name it.
+        reads: the fields of targets to read beside those that are always read.
         on_bad_image: "error" raises when an unreadable image is met; "skip" decodes every file once at the start and
             leaves the unreadable ones, and those of another size than the annotations say, out of the data set.
+
+    Attributes:
+        readable: the fields that can be read on demand.
+        called: what messages call the source.
     """
 
-    def __init__(self, images: Path, source: Path, on_bad_image: OnBad) -> None:
+    readable: ClassVar[frozenset[str]] = frozenset()
+    called: ClassVar[str] = "a folder"
+
+    def __init__(self, images: Path, source: Path, reads: Collection[str], on_bad_image: OnBad) -> None:
         self.images_path = images
         self.annotations_path = source
-        self._packed = self._read(on_bad_image)
+        self._on_bad_image: OnBad = on_bad_image
+        self._load(frozenset(reads))
+
+    def _load(self, reads: frozenset[str]) -> None:
+        self._check_fields(reads)
+        self.reads = reads - ALWAYS_READ
+        self._packed = self._read(self._on_bad_image)
         self._num_annotated_images = len(self._packed.image_ids)
-        if on_bad_image == "skip":
+        if self._on_bad_image == "skip":
             self._packed = self._without_unreadable()
         else:
             self._check_files_exist()
@@ -52,6 +65,31 @@ class DetectionDataset(Dataset):
         """The annotations, as the format has them."""
         raise NotImplementedError
 
+    def _check_fields(self, names: Collection[str]) -> None:
+        super()._check_fields(names)
+        missing = sorted(set(names) - ALWAYS_READ - self.readable)
+        if missing:
+            raise InputError(
+                f"{self.annotations_path}: this is {self.called}, from which no {' and no '.join(missing)} are read; "
+                f"{self._advice}"
+            )
+
+    @property
+    def _advice(self) -> str:
+        return "give COCO's JSON"
+
+    def reading(self, names: Collection[str]) -> Self:
+        """The same data set with these fields in its targets, beside those that it reads already.
+
+        Raises:
+            InputError: the targets have no such field, or it cannot be read from here.
+        """
+        if set(names) <= self.reads | ALWAYS_READ:
+            return self
+        other = copy.copy(self)
+        other._load(self.reads | set(names))
+        return other
+
     def ground_truth(self) -> Path | dict:
         """What an evaluation compares with: a COCO annotation file, or what it would hold."""
         return self._packed.to_coco()
@@ -59,7 +97,7 @@ class DetectionDataset(Dataset):
     @property
     def has_image_labels(self) -> bool:
         """Whether each image has a class as a whole."""
-        return self._packed.image_labels is not None
+        return "image_label" in self._packed.columns
 
     def with_image_labels(self, image_class: ImageClass) -> Self:
         """The same data set with a class for each image as a whole, without the images that have none.
@@ -92,30 +130,10 @@ class DetectionDataset(Dataset):
     def __len__(self) -> int:
         return len(self._packed.image_ids)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        image, target = self.read(index)
-        return to_tensor(image), target
-
     @property
     def categories(self) -> list[Category]:
         """Sorted by id; the position is the label."""
         return self._packed.categories
-
-    @property
-    def keypoint_names(self) -> list[str]:
-        """The names of the J keypoints; empty where the file has none."""
-        return self._packed.keypoint_names
-
-    @property
-    def keypoint_pairs(self) -> list[tuple[int, int]]:
-        """The keypoints that a mirror exchanges: those whose names differ in "left" and "right" alone."""
-        names = self.keypoint_names
-        mirrored = [name.replace("left", "right") for name in names]
-        return [
-            (left, names.index(other))
-            for left, (name, other) in enumerate(zip(names, mirrored, strict=True))
-            if other != name and other in names
-        ]
 
     @property
     def image_ids(self) -> list[int] | list[str]:
@@ -151,50 +169,8 @@ class DetectionDataset(Dataset):
     def target(self, index: int) -> Target:
         """The annotations of an image, without reading it."""
         packed = self._packed
-        span = slice(int(packed.offsets[index]), int(packed.offsets[index + 1]))
-        return Target(
-            boxes=torch.from_numpy(packed.boxes[span].copy()),
-            labels=torch.from_numpy(packed.labels[span].copy()),
-            masks=None if packed.segmentations is None else torch.from_numpy(self._masks(index, span)),
-            keypoints=None if packed.keypoints is None else torch.from_numpy(packed.keypoints[span].copy()),
-            iscrowd=torch.from_numpy(packed.iscrowd[span].copy()),
-            area=torch.from_numpy(packed.areas[span].copy()),
-            difficult=None if packed.difficult is None else torch.from_numpy(packed.difficult[span].copy()),
-            image_id=packed.image_ids[index].item(),
-            image_label=None if packed.image_labels is None else packed.image_labels[index].item(),
-        )
-
-    def _masks(self, index: int, span: slice) -> np.ndarray:
-        height, width = self._packed.image_sizes[index].tolist()
-        masks = np.zeros((span.stop - span.start, height, width), dtype=bool)
-        for row in range(span.start, span.stop):
-            segmentation = self._packed.segmentations[row]
-            if segmentation is None:
-                x1, y1, x2, y2 = self._packed.boxes[row].round().astype(int)
-                masks[row - span.start, y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = True
-            else:
-                masks[row - span.start] = self._decode(segmentation, index, height, width)
-        return masks
-
-    def _decode(self, segmentation: list | dict, index: int, height: int, width: int) -> np.ndarray:
-        """Polygons, run lengths or compressed run lengths to a mask ``(H, W)`` bool."""
-        where = f"{self.annotations_path}: a mask of image {self._packed.image_ids[index].item()!r}"
-        if isinstance(segmentation, list):
-            return rle.decode(rle.merge(rle.frPyObjects(segmentation, height, width))).astype(bool)
-        if list(segmentation["size"]) != [height, width]:
-            raise InputError(
-                f"{where} has size {segmentation['size']}, the image {[height, width]} (height, width); "
-                "export the masks again"
-            )
-        try:
-            if isinstance(segmentation["counts"], list):
-                segmentation = rle.frPyObjects(segmentation, height, width)
-            mask = rle.decode(segmentation)
-        except (ValueError, OverflowError, TypeError) as error:
-            raise InputError(f"{where} has run lengths that do not fit it ({error}); export the masks again") from error
-        if mask.max(initial=0) > 1:  # too few run lengths: the rest was never written
-            raise InputError(f"{where} has too few run lengths; export the masks again")
-        return mask.astype(bool)
+        fields = packed.fields(index, self.reads | ALWAYS_READ, str(self.annotations_path))
+        return self.target_class(**fields, image_id=packed.image_ids[index].item())
 
     def _check_files_exist(self) -> None:
         present: dict[Path, set[str]] = {}

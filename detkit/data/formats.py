@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +10,9 @@ from detkit.data.annotations import OnBad
 from detkit.data.coco import CocoDataset, find_split, has_split
 from detkit.data.dataset import DetectionDataset
 from detkit.data.image_folder import ImageFolderDataset, is_image_folder
+from detkit.data.old_flags import takes_old_flags
 from detkit.data.voc import VocDataset, is_voc
 from detkit.data.yolo_txt import YoloDataset, is_yolo
-from detkit.errors import InputError
 
 BoxFormat = Literal["coco", "voc", "yolo"]
 """The formats with boxes."""
@@ -36,13 +36,13 @@ def format_of(root: Path) -> Format:
     return "folders" if root.is_dir() and is_image_folder(root) else "coco"
 
 
+@takes_old_flags(4)
 def open_split(
     root: Path,
     split: str,
     format: Format | None = None,
     class_names: Sequence[str] | None = None,
-    with_masks: bool = False,
-    with_keypoints: bool = False,
+    reads: Collection[str] = (),
     on_bad_image: OnBad = "error",
     on_bad_box: OnBad = "error",
 ) -> DetectionDataset:
@@ -54,8 +54,7 @@ def open_split(
         split: such as ``train``.
         format: None: what `format_of` says.
         class_names: of VOC, see `VocDataset`.
-        with_masks: see `CocoDataset`.
-        with_keypoints: see `CocoDataset`; the other formats have none.
+        reads: see `CocoDataset`; the other formats have fewer fields.
         on_bad_image: see `CocoDataset`.
         on_bad_box: see `CocoDataset`.
 
@@ -65,15 +64,9 @@ def open_split(
     format = format or format_of(root)
     if format == "coco":
         images, annotations = find_split(root, split)
-        return CocoDataset(images, annotations, with_masks, with_keypoints, on_bad_image, on_bad_box)
-    if format == "folders" and (with_masks or with_keypoints):
-        raise InputError(f"{root}: there is a folder for each class, but no masks or keypoints; give COCO's JSON")
+        return CocoDataset(images, annotations, reads, on_bad_image, on_bad_box)
     if format == "folders":
-        return ImageFolderDataset(root, split, on_bad_image)
-    if with_keypoints:
-        raise InputError(
-            f"{root}: this is a {format.upper()} folder, from which no keypoints are read; give COCO's JSON"
-        )
+        return ImageFolderDataset(root, split, on_bad_image, reads)
     if format == "voc":
-        return VocDataset(root, split, class_names, with_masks, on_bad_image, on_bad_box)
-    return YoloDataset(root, split, with_masks, on_bad_image, on_bad_box)
+        return VocDataset(root, split, class_names, reads, on_bad_image, on_bad_box)
+    return YoloDataset(root, split, reads, on_bad_image, on_bad_box)

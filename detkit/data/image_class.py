@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from detkit.data.columns import ImageLabels
 from detkit.data.packed import PackedAnnotations
 from detkit.errors import InputError
 
@@ -49,4 +50,5 @@ def label_images(packed: PackedAnnotations, image_class: ImageClass, source: Pat
         dropped = len(labels) - len(kept)
         logger.warning("%s: %d of %d images have %s and were left out", source, dropped, len(labels), why)
     objects = packed.select_objects(same & ~packed.iscrowd)
-    return replace(objects, image_labels=labels).select_images(kept)
+    column = ImageLabels(labels, ids=tuple(category.id for category in packed.categories))
+    return replace(objects, columns={**objects.columns, "image_label": column}).select_images(kept)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from detkit.data.annotations import OnBad
+from detkit.data.columns import ImageLabels
 from detkit.data.dataset import DetectionDataset
 from detkit.data.packed import PackedAnnotations
 from detkit.errors import InputError
 from detkit.images import IMAGE_SUFFIXES, read_image
-from detkit.structures import Category, Target
+from detkit.structures import Category
 
 NAMES_FILES = ("LOC_synset_mapping.txt", "synset_words.txt", "classes.txt")
 
@@ -35,15 +37,20 @@ class ImageFolderDataset(DetectionDataset):
         root: the folder of the splits.
         split: such as ``train``; ``val`` may be called ``valid`` or ``validation``.
         on_bad_image: as of `CocoDataset`.
+        reads: fields of targets; there are none beside the class.
 
     Raises:
         InputError: the split is not there, a folder has no pictures, or an image file, when indexed, cannot be decoded.
     """
 
-    def __init__(self, root: str | Path, split: str = "train", on_bad_image: OnBad = "error") -> None:
+    called = "a folder for each class"
+
+    def __init__(
+        self, root: str | Path, split: str = "train", on_bad_image: OnBad = "error", reads: Collection[str] = ()
+    ) -> None:
         self.root = Path(root)
         folder = _find(self.root, split)
-        super().__init__(folder, folder, on_bad_image)
+        super().__init__(folder, folder, reads, on_bad_image)
 
     def _read(self, on_bad_image: OnBad) -> PackedAnnotations:
         folders = _class_folders(self.images_path)
@@ -53,23 +60,17 @@ class ImageFolderDataset(DetectionDataset):
                 raise InputError(f"{folder}: this folder of a class holds no picture; put some there or remove it")
         named = zip(folders, files, strict=True)
         paths = np.array([f"{folder.name}/{name}" for folder, names in named for name in names])
+        categories = _categories([folder.name for folder in folders], self.root)
+        labels = np.repeat(np.arange(len(folders)), [len(names) for names in files])
         return PackedAnnotations(
-            categories=_categories([folder.name for folder in folders], self.root),
-            keypoint_names=[],
+            categories=categories,
             image_ids=paths,
             file_names=paths,
             # Unknown: to open a million files for their sizes would take longer than an epoch of small nets.
             image_sizes=np.zeros((len(paths), 2), dtype=np.int64),
             offsets=np.zeros(len(paths) + 1, dtype=np.int64),
-            boxes=np.zeros((0, 4), dtype=np.float32),
-            labels=np.zeros(0, dtype=np.int64),
-            areas=np.zeros(0, dtype=np.float32),
-            iscrowd=np.zeros(0, dtype=bool),
-            segmentations=None,
-            keypoints=None,
-            difficult=None,
+            columns={"image_label": ImageLabels(labels, ids=tuple(category.id for category in categories))},
             dropped=[],
-            image_labels=np.repeat(np.arange(len(folders)), [len(names) for names in files]),
         )
 
     def read_image(self, index: int) -> np.ndarray:
@@ -79,11 +80,6 @@ class ImageFolderDataset(DetectionDataset):
             InputError: missing or broken; names the file.
         """
         return read_image(self.images_path / str(self._packed.file_names[index]))
-
-    def target(self, index: int) -> Target:
-        """The class of an image, without reading it."""
-        packed = self._packed
-        return Target.empty(packed.image_ids[index].item(), packed.image_labels[index].item())
 
     def _check_files_exist(self) -> None:
         """They do: they were just listed."""

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any, Protocol
 
 import cv2
@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.augmentation import Augmentation
-from detkit.data.dataset import DetectionDataset
+from detkit.data.image_dataset import ImageDataset
 from detkit.data.mixing import Mixing, mixed
 from detkit.errors import InputError
 from detkit.images import to_tensor
-from detkit.ops import RunLengths, masks_to_rle
+from detkit.proposals import Proposals
 from detkit.structures import Target
 
 Sample = tuple[Tensor, Target]
@@ -44,7 +44,7 @@ class TrainingDataset(Dataset):
 
     def __init__(
         self,
-        dataset: DetectionDataset,
+        dataset: ImageDataset,
         augmentation: Augmentation | None = None,
         seed: int = 0,
         mixing: Sequence[Mixing] = (),
@@ -67,6 +67,26 @@ class TrainingDataset(Dataset):
         if self.augmentation is not None:
             image, target = self.augmentation(image, target, random, self.dataset.keypoint_pairs)
         return to_tensor(image), target
+
+
+class WithProposals(Dataset):
+    """Images of another data set, in whose targets stand the regions that may be objects.
+
+    Args:
+        dataset: of ``(image, target)``.
+        proposals: finds the regions, in the process that reads the image.
+    """
+
+    def __init__(self, dataset: Dataset, proposals: Proposals) -> None:
+        self.dataset = dataset
+        self.proposals = proposals
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Any) -> Sample:
+        image, target = self.dataset[key]
+        return image, replace(target, proposals=self.proposals(image))
 
 
 class Loader(DataLoader):
@@ -127,33 +147,22 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
     return list(images), list(targets)
 
 
-def _collate_to_send(samples: Sequence[Sample | InputError]) -> tuple[list[Tensor], list[dict[str, Any]]] | InputError:
+def _collate_to_send(samples: Sequence[Sample | InputError]) -> tuple[list[Tensor], list[Any]] | InputError:
     """A batch with its targets as `_pack` gives them."""
     batch = collate(samples)
     return batch if isinstance(batch, InputError) else (batch[0], [_pack(target) for target in batch[1]])
 
 
-def _pack(target: Target) -> dict[str, Any]:
-    """The fields of a target, arrays in place of tensors, masks run-length encoded.
-
-    A tensor that is sent from a worker takes a file descriptor and some system calls, however small it is; with five
-    of them per image the descriptors that a process may have run out. Hundreds of masks as pixels would fill the
-    memory that processes share.
-    """
-    values = {field.name: getattr(target, field.name) for field in fields(target)}
-    packed = {name: value.numpy() for name, value in values.items() if isinstance(value, Tensor) and name != "masks"}
-    if target.masks is not None:
-        runs = masks_to_rle(target.masks)
-        packed["masks"] = runs.counts.numpy(), runs.offsets.numpy(), runs.height, runs.width
-    return values | packed
+def _pack(target: Target) -> tuple[type[Target], dict[str, Any]]:
+    """A target without tensors, to be sent: each field as its kind packs it."""
+    values = {name: (kind, getattr(target, name)) for name, kind in target.kinds().items()}
+    return type(target), {name: kind.pack(value) for name, (kind, value) in values.items() if value is not None}
 
 
-def _unpack(values: dict[str, Any]) -> Target:
-    tensors = {name: torch.from_numpy(value) for name, value in values.items() if isinstance(value, np.ndarray)}
-    if values["masks"] is not None:
-        counts, offsets, height, width = values["masks"]
-        tensors["masks"] = RunLengths(torch.from_numpy(counts), torch.from_numpy(offsets), height, width)
-    return Target(**(values | tensors))
+def _unpack(parcel: tuple[type[Target], dict[str, Any]]) -> Target:
+    target_class, values = parcel
+    kinds = target_class.kinds()
+    return target_class(**{name: kinds[name].unpack(value) for name, value in values.items()})
 
 
 def _start_worker(worker: int) -> None:

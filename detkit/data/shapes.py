@@ -21,16 +21,19 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
+from detkit.categories import Category, to_coco
 from detkit.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 SHAPE_NAMES = ("disc", "box", "triangle", "ring", "star", "cross", "crescent")
 KEYPOINT_NAMES = ("centre", "top", "right", "bottom", "left")
-SKELETON = ((1, 2), (1, 3), (1, 4), (1, 5))
+SKELETON = ((0, 1), (0, 2), (0, 3), (0, 4))
+KEYPOINT_SIGMAS = (0.1,) * 5
+COLORS = ((230, 60, 60), (60, 140, 230), (60, 180, 90), (240, 180, 40), (160, 90, 210), (90, 200, 200), (240, 130, 190))
 
 _MARKER = "shapes.json"
-_VERSION = 3  # raise it whenever the same parameters give other pictures
+_VERSION = 4  # raise it whenever the same parameters give other files
 _FINENESS = 8  # shapes are drawn this much larger and averaged
 _SHIFT = 4  # OpenCV takes coordinates in 1/16 pixel
 
@@ -160,7 +163,7 @@ def _draw_split(work: Path, split: str, number: int, count: int, options: Shapes
         for annotation in objects:
             annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **annotation})
     categories = [
-        {"id": label + 1, "name": shape, "supercategory": "shape", "keypoints": KEYPOINT_NAMES, "skeleton": SKELETON}
+        {"supercategory": "shape", "isthing": 1, **to_coco(_category(label))}
         for label, shape in enumerate(SHAPE_NAMES)
         if shape in options.names
     ]
@@ -171,6 +174,17 @@ def _draw_split(work: Path, split: str, number: int, count: int, options: Shapes
         "categories": categories,
     }
     (work / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+def _category(label: int) -> Category:
+    return Category(
+        label + 1,
+        SHAPE_NAMES[label],
+        color=COLORS[label],
+        keypoints=KEYPOINT_NAMES,
+        skeleton=SKELETON,
+        sigmas=KEYPOINT_SIGMAS,
+    )
 
 
 def draw_picture(random: np.random.Generator, options: ShapesOptions) -> tuple[np.ndarray, list[dict]]:

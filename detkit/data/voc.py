@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
 from detkit.data.annotations import OnBad, pack_annotations
 from detkit.data.dataset import DetectionDataset
+from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed import PackedAnnotations
 from detkit.data.problems import stop_at
 from detkit.errors import InputError
@@ -36,7 +37,8 @@ class VocDataset(DetectionDataset):
         split: the image set, ``ImageSets/Main/{split}.txt``.
         class_names: the classes in the order of their labels. None: the lines of ``classes.txt`` or ``labels.txt`` in
             `root`, else all names that occur in ``Annotations/``, sorted.
-        with_masks: give ``Target.masks``, the boxes filled: VOC's XML has no masks.
+        reads: the fields of targets to read beside boxes, labels, areas and difficulty: ``masks``, the boxes filled:
+            VOC's XML has no masks.
         on_bad_image: as of `CocoDataset`.
         on_bad_box: as of `CocoDataset`.
 
@@ -45,26 +47,31 @@ class VocDataset(DetectionDataset):
             names the first file and line that is, and how many others are.
     """
 
+    readable = frozenset({"masks"})
+    called = "a VOC folder"
+
+    @takes_old_flags(4, ("with_masks",))
     def __init__(
         self,
         root: str | Path,
         split: str = "train",
         class_names: Sequence[str] | None = None,
-        with_masks: bool = False,
+        reads: Collection[str] = (),
         on_bad_image: OnBad = "error",
         on_bad_box: OnBad = "error",
     ) -> None:
         self.image_sets = find_image_sets(Path(root), split)
         self.class_names = class_names
-        self._options = (with_masks, False, on_bad_box)
+        self._on_bad_box: OnBad = on_bad_box
         source = self.image_sets[0] if len(self.image_sets) == 1 else Path(root)
-        super().__init__(Path(root), source, on_bad_image)
+        super().__init__(Path(root), source, reads, on_bad_image)
 
     def _read(self, on_bad_image: OnBad) -> PackedAnnotations:
         problems: list[str] = []
         content = read_voc(self.images_path, self.image_sets, self.class_names, problems)
         stop_at(problems, self.annotations_path)
-        return pack_annotations(content, self.annotations_path, self._size_in_file(on_bad_image), *self._options)
+        size_of = self._size_in_file(on_bad_image)
+        return pack_annotations(content, self.annotations_path, size_of, self.reads, self._on_bad_box)
 
 
 def is_voc(root: Path) -> bool:

@@ -8,7 +8,7 @@ darknet (https://pjreddie.com/darknet/yolo); the ``data.yaml`` came with later p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import yaml
 
 from detkit.data.annotations import OnBad, pack_annotations
 from detkit.data.dataset import DetectionDataset
+from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed import PackedAnnotations
 from detkit.data.problems import stop_at
+from detkit.data.readers import MaskReader
 from detkit.errors import InputError
 from detkit.images import IMAGE_SUFFIXES, image_size
 
@@ -35,7 +37,8 @@ class YoloDataset(DetectionDataset):
     Args:
         data: the ``data.yaml``, or the folder that it lies in.
         split: ``train``, ``val`` or ``test``.
-        with_masks: give ``Target.masks``: of outlines, and the box filled for objects without one.
+        reads: the fields of targets to read beside boxes, labels and areas: ``masks``, of outlines, and the box filled
+            for objects without one.
         on_bad_image: as of `CocoDataset`.
         on_bad_box: as of `CocoDataset`.
 
@@ -44,24 +47,34 @@ class YoloDataset(DetectionDataset):
             file and line that is, and how many others are.
     """
 
+    readable = frozenset({"masks"})
+    called = "a YOLO folder"
+
+    @takes_old_flags(3, ("with_masks",))
     def __init__(
         self,
         data: str | Path,
         split: str = "train",
-        with_masks: bool = False,
+        reads: Collection[str] = (),
         on_bad_image: OnBad = "error",
         on_bad_box: OnBad = "error",
     ) -> None:
         self.description = read_description(find_description(Path(data)))
         self.split = split
-        self._options = (with_masks, False, on_bad_box)
-        super().__init__(self.description.root, self.description.path, on_bad_image)
+        self._on_bad_box: OnBad = on_bad_box
+        super().__init__(self.description.root, self.description.path, reads, on_bad_image)
 
     def _read(self, on_bad_image: OnBad) -> PackedAnnotations:
         problems: list[str] = []
         content = read_yolo(self.description, self.split, problems, self._size_in_file(on_bad_image))
         stop_at(problems, self.images_path)
-        return pack_annotations(content, self.annotations_path, self._size_in_file(on_bad_image), *self._options)
+        size_of = self._size_in_file(on_bad_image)
+        # Outlines are of the ground truth whether or not targets are to have them.
+        masks = {"masks"} if any("segmentation" in one for one in content["annotations"]) else set()
+        readers = {"masks": MaskReader(warns="masks" in self.reads)}
+        return pack_annotations(
+            content, self.annotations_path, size_of, self.reads | masks, self._on_bad_box, readers=readers
+        )
 
 
 class Description:

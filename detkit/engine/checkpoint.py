@@ -96,7 +96,7 @@ def model_record(
     return {
         "version": detkit.__version__,
         "model": _without_pretrained(model_config),
-        "categories": [{"id": category.id, "name": category.name} for category in categories],
+        "categories": [category.record() for category in categories],
         "config": dict(config or {}),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from detkit.engine.building import build
 from detkit.engine.checkpoint import check_categories, checkpoint_path, load, read_checkpoint
 from detkit.engine.command import check_precision, command_parser, parse, write_json
 from detkit.engine.module import DetectionModule
+from detkit.engine.old_configs import modernized
 from detkit.engine.progress import progress_bar, quiet_lightning
 from detkit.engine.tasks import (
     OLD_KEYS,
@@ -136,12 +138,20 @@ def default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> dic
         return {}
     path = checkpoint_path(checkpoint if isinstance(checkpoint, str) else checkpoint[0])
     recipe = dict(read_checkpoint(path)["detkit"].get("config", {}))
-    data = dict(recipe.get("data", {}))
+    data = modernized({"data": recipe.get("data", {})})["data"]
+    if data.get("dataset") and "--data.dataset" not in options:
+        check_trusted(data["dataset"], _trusted(argv), path)
     if "--data.root" in options:
         data.update(dict.fromkeys((*EXPLICIT_PATHS, "format")))
     known = {action.dest for action in parser._actions}
     parser.set_defaults({key: value for key, value in _flat("data", data, known) if key in known})
     return recipe
+
+
+def _trusted(argv: Sequence[str]) -> list[str]:
+    """The packages that the command line trusts, before it is parsed."""
+    named = [argument.split("=", 1)[1] for argument in argv if argument.startswith("--trust=")]
+    return named + [value for option, value in pairwise(argv) if option == "--trust"]
 
 
 def _flat(key: str, value: Any, known: set[str]) -> list[tuple[str, Any]]:
@@ -175,6 +185,7 @@ def _evaluate_checkpoint(
     chosen = _ready(_chosen(model, config, recipe, path), config)
     data = build(parser, config).data
     data.eval_split = config.split
+    data.read_for(model.learns_from, model.asks_for)
     data.class_names = data.class_names or [category.name for category in model.categories]
     dataset = data.eval_dataset
     check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))

@@ -171,7 +171,7 @@ class DetectionModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> list[Answer]:
         """Answer for one batch and hand the result to the evaluators."""
         images, targets = batch
-        answers = self.model(images)
+        answers = self.model(images, given=targets) if self.model.asks_for else self.model(images)
         for evaluator in self.evaluators.values():
             evaluator.update(targets, answers)
         if self.validation_loss:

@@ -12,15 +12,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import yaml
+
 import detkit.heads
 import detkit.models
+from detkit.data.old_flags import FLAGS
 from detkit.deprecation import warn
 from detkit.heads.old_arguments import OLD_NAMES, moved, warn_of
 from detkit.heads.old_rpn_arguments import MOVED as OF_RPN
 
 Part = dict[str, Any]
 Rule = Callable[[str, Part], Part]
-Option = Callable[[str, str], list[tuple[str, str]]]
+Option = Callable[[str, str], list[tuple[str, str]] | None]
 
 
 def modernized(config: Mapping[str, Any], place: str = "") -> Part:
@@ -47,18 +50,19 @@ def modern_arguments(argv: Sequence[str]) -> list[str]:
         argument = rest.pop(0)
         option, equals, value = argument.partition("=")
         follows = not equals and bool(rest) and not rest[0].startswith("--")
-        new = _renamed(option, rest[0] if follows else value) if option.startswith("--") else []
-        if not new:
+        new = _renamed(option, rest[0] if follows else value) if option.startswith("--") else None
+        if new is None:
             modern.append(argument)
             continue
-        warn(f"{option} is {' and '.join(name for name, _ in new)} now")
+        warn(f"{option} is {' and '.join(name for name, _ in new) or 'not needed any more'}")
         modern += [f"{name}={its}" for name, its in new]
         del rest[: int(follows)]
     return modern
 
 
-def _renamed(option: str, value: str) -> list[tuple[str, str]]:
-    return next(filter(None, (rename(option, value) for rename in OPTIONS)), [])
+def _renamed(option: str, value: str) -> list[tuple[str, str]] | None:
+    """The options that stand for an old one, none if nothing does; None for one that is not old."""
+    return next((new for rename in OPTIONS if (new := rename(option, value)) is not None), None)
 
 
 def thresholds_of_heads(place: str, part: Part) -> Part:
@@ -139,11 +143,11 @@ _OF_HEAD = re.compile(
 )
 
 
-def option_of_head(option: str, value: str) -> list[tuple[str, str]]:
+def option_of_head(option: str, value: str) -> list[tuple[str, str]] | None:
     """``--model.head.nms_threshold 0.5`` is ``--model.head.postprocess.iou_threshold=0.5``."""
     found = _OF_HEAD.fullmatch(option)
     if not found:
-        return []
+        return None
     if found[2] == "resolve":
         return [(f"{found[1]}.postprocess", {"nms": "NMS", "merge": "MergeBoxes"}.get(value, value))]
     return [(f"{found[1]}.postprocess.{OLD_NAMES.get(found[2], found[2])}", value)]
@@ -152,14 +156,36 @@ def option_of_head(option: str, value: str) -> list[tuple[str, str]]:
 _OF_RPN = re.compile(rf"(--model\.(?:init_args\.)?rpn)\.(?:init_args\.)?({'|'.join(OF_RPN)})")
 
 
-def option_of_rpn(option: str, value: str) -> list[tuple[str, str]]:
+def option_of_rpn(option: str, value: str) -> list[tuple[str, str]] | None:
     """``--model.rpn.proposals 300`` is ``--model.rpn.postprocess.detections=300``."""
     found = _OF_RPN.fullmatch(option)
     if not found:
-        return []
+        return None
     new, owners = OF_RPN[found[2]]
     return [(f"{found[1]}.{owner}.{new}", value) for owner in owners]
 
 
-RULES: tuple[Rule, ...] = (thresholds_of_heads,)
-OPTIONS: tuple[Option, ...] = (option_of_head, option_of_rpn)
+def flags_of_data(place: str, part: Part) -> Part:
+    """``data.with_masks`` and ``data.with_keypoints`` are a part of ``data.reads``."""
+    if place != "data":
+        return part
+    rest = dict(part)
+    for flag, name in FLAGS.items():
+        if flag in rest:
+            warn(f"data.{flag} is not needed: what the model learns is read; for more give data.reads: [{name}]")
+            if rest.pop(flag) and name not in (rest.get("reads") or ()):
+                rest["reads"] = [*(rest.get("reads") or ()), name]
+    return rest
+
+
+def option_of_flag(option: str, value: str) -> list[tuple[str, str]] | None:
+    """``--data.with_masks true`` adds to ``data.reads``."""
+    flag = option.removeprefix("--data.")
+    if flag == option or flag not in FLAGS:
+        return None
+    is_set = str(yaml.safe_load(value or "true")).lower() not in ("false", "none", "0")
+    return [("--data.reads+", FLAGS[flag])] if is_set else []
+
+
+RULES: tuple[Rule, ...] = (thresholds_of_heads, flags_of_data)
+OPTIONS: tuple[Option, ...] = (option_of_rpn, option_of_head, option_of_flag)

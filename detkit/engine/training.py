@@ -140,6 +140,7 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
 
     seed_everything(config.seed, workers=True, verbose=False)
     built = build(parser, config)
+    built.data.read_for(built.model.learns_from, built.model.asks_for)
     _check_num_classes(config, built.data)
     check_sources(built.learner, built.data)
     if built.learner.reads_targets:
@@ -264,10 +265,6 @@ def _check_num_classes(config: Namespace, data: DataModule) -> None:
 
 
 def _check_annotations(model: VisionModel, data: DataModule) -> None:
-    reads = {"masks": data.with_masks, "keypoints": data.with_keypoints}
-    for name in sorted(model.learns_from & reads.keys()):
-        if not reads[name]:
-            raise InputError(f"The model learns {name}, but the data is read without: set data.with_{name} to true.")
     learns_images, has_images = "image_label" in model.learns_from, data.train_dataset.has_image_labels
     if learns_images and not has_images:
         raise InputError(

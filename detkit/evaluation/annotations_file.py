@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as rle_masks
 
+from detkit.categories import from_coco
 from detkit.errors import InputError
 from detkit.evaluation import well_formed
 from detkit.evaluation.coco_json import are_finite_numbers, read_json, to_rle
@@ -115,7 +116,7 @@ def _images(content: dict, source: str) -> dict[Any, dict]:
 
 def _categories(content: dict, source: str) -> list[Category]:
     entries = {entry["id"]: entry for entry in _entries(content, "categories", source, ("id",))}
-    return [Category(key, str(entry.get("name", key))) for key, entry in sorted(entries.items())]
+    return [from_coco({**entry, "name": str(entry.get("name", key))}, source) for key, entry in sorted(entries.items())]
 
 
 def _annotations(

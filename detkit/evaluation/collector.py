@@ -52,7 +52,7 @@ class DetectionCollector(Evaluator):
         self.ground_truth = read_ground_truth(annotations, iou_type, image_ids)
         self.categories = list(self.ground_truth.categories if categories is None else categories)
         check_sigmas(self.ground_truth, iou_type, keypoint_sigmas)
-        self.keypoint_sigmas = sigmas_of(keypoint_sigmas)
+        self.keypoint_sigmas = sigmas_of(keypoint_sigmas, self.ground_truth.categories)
         self._positions = _positions(self.categories, self.ground_truth)
         self._read: Found | None = None
 

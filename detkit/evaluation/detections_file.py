@@ -56,7 +56,7 @@ def evaluate_detections_file(
     ground_truth = read_ground_truth(annotations, iou_type)
     check_sigmas(ground_truth, iou_type, keypoint_sigmas)
     found = read_detections(detections, ground_truth, iou_type, keypoint_sigmas)
-    return evaluate(ground_truth, found, iou_type, sigmas_of(keypoint_sigmas), backend)
+    return evaluate(ground_truth, found, iou_type, sigmas_of(keypoint_sigmas, ground_truth.categories), backend)
 
 
 def read_detections(
@@ -70,7 +70,7 @@ def read_detections(
     Raises:
         InputError: the file is not in COCO's results format, or an entry cannot be evaluated; the message names it.
     """
-    joints = len(sigmas_of(keypoint_sigmas)) if iou_type == "keypoints" else None
+    joints = len(sigmas_of(keypoint_sigmas, ground_truth.categories)) if iou_type == "keypoints" else None
     if not isinstance(detections, list):
         quickly = well_formed.read_results(Path(detections), ground_truth, iou_type, joints)
         if quickly is not None:

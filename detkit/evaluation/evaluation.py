@@ -116,8 +116,11 @@ def check_native(what: str) -> None:
         raise InputError(f"{what} needs detkit's native kernels: install it where there is a C++ compiler")
 
 
-def sigmas_of(keypoint_sigmas: Sequence[float] | None) -> np.ndarray:
-    """``(J,)`` the given sigmas, or COCO's of the 17 keypoints of a person."""
+def sigmas_of(keypoint_sigmas: Sequence[float] | None, categories: Sequence[Category] = ()) -> np.ndarray:
+    """``(J,)`` the given sigmas, or those of the first category that has some, or COCO's of the 17 keypoints of a
+    person."""
+    if keypoint_sigmas is None:
+        keypoint_sigmas = next((category.sigmas for category in categories if category.sigmas), None)
     return PERSON_SIGMAS if keypoint_sigmas is None else np.array(keypoint_sigmas, dtype=np.float64)
 
 
@@ -125,7 +128,7 @@ def check_sigmas(ground_truth: GroundTruth, iou_type: IouType, keypoint_sigmas: 
     """Raise an `InputError` where the annotated keypoints are not as many as the sigmas."""
     if iou_type != "keypoints":
         return
-    found, wanted = ground_truth.objects.keypoints.shape[1], len(sigmas_of(keypoint_sigmas))
+    found, wanted = ground_truth.objects.keypoints.shape[1], len(sigmas_of(keypoint_sigmas, ground_truth.categories))
     if found not in (0, wanted):
         raise InputError(
             f"{ground_truth.source}: its objects have {found} keypoints, but there are {wanted} keypoint_sigmas; "

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from detkit.categories import entries_in, from_coco
 from detkit.evaluation.ground_truth import GroundTruth, IouType, by_id, positions, visited
 from detkit.evaluation.json_columns import Column, Keys, Kind, Segmentations, read_json_columns
 from detkit.evaluation.packed import Found, Masks, Objects, Ragged
@@ -60,6 +61,9 @@ def read_annotations(path: Path, source: str, iou_type: IouType, wanted: list[An
     sizes = _sizes(ids, read["images"])
     names = dict(zip(category_ids, map(str, read["categories"]["name"].as_list()), strict=True))
     categories = [Category(key, name) for key, name in sorted(names.items())]
+    if iou_type == "keypoints":
+        entries = entries_in(path.read_bytes())
+        categories = [from_coco(entry, source) for entry in entries] if entries else categories
     try:
         objects = _objects(read["annotations"], iou_type, positions(ordered), by_id(categories), sizes)
     except (ValueError, RuntimeError):

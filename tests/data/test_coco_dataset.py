@@ -38,7 +38,7 @@ def test_images_and_targets(coco_folder):
 
 
 def test_image_without_objects(coco_folder):
-    dataset = CocoDataset(*coco_folder(), with_masks=True)
+    dataset = CocoDataset(*coco_folder(), reads=["masks"])
     _, target = dataset[2]
     assert len(target) == 0
     assert target.boxes.shape == (0, 4)
@@ -46,7 +46,7 @@ def test_image_without_objects(coco_folder):
 
 
 def test_no_annotations_at_all(coco_folder):
-    dataset = CocoDataset(*coco_folder(annotations=[]), with_masks=True)
+    dataset = CocoDataset(*coco_folder(annotations=[]), reads=["masks"])
     assert [len(target) for _, target in dataset] == [0, 0, 0]
 
 
@@ -106,7 +106,7 @@ def test_masks_are_those_of_pycocotools(coco_folder, seed: int):
     annotations = [{"id": number, "segmentation": s, **box} for number, s in enumerate(segmentations, 1)]
     annotations.append({"id": 9, **box})  # none: the box, filled
     images, path = coco_folder(annotations=annotations)
-    masks = CocoDataset(images, path, with_masks=True)[0][1].masks
+    masks = CocoDataset(images, path, reads=["masks"])[0][1].masks
     reference = COCO(path)
     for mask, annotation in zip(masks[:3], annotations[:3], strict=True):
         assert np.array_equal(mask.numpy(), reference.annToMask(reference.anns[annotation["id"]]).astype(bool))
@@ -122,7 +122,7 @@ def test_keypoints(coco_folder):
         {"id": 1, "image_id": 10, "category_id": 3, "bbox": [0, 0, 9, 9], "keypoints": [1, 2.5, 2, 3, 4, 1, 0, 0, 0]},
         {"id": 2, "image_id": 10, "category_id": 7, "bbox": [0, 0, 9, 9]},
     ]
-    dataset = CocoDataset(*coco_folder(categories=categories, annotations=annotations), with_keypoints=True)
+    dataset = CocoDataset(*coco_folder(categories=categories, annotations=annotations), reads=["keypoints"])
     assert dataset.keypoint_names == ["nose", "left_eye", "right_eye"]
     assert dataset.keypoint_pairs == [(1, 2)]
     keypoints = dataset[0][1].keypoints
@@ -133,7 +133,7 @@ def test_keypoints(coco_folder):
 
 def test_keypoints_of_a_file_without(coco_folder):
     with pytest.raises(InputError, match="no category names its 'keypoints'"):
-        CocoDataset(*coco_folder(), with_keypoints=True)
+        CocoDataset(*coco_folder(), reads=["keypoints"])
 
 
 def test_packed_annotations_hold_no_object_per_annotation(tmp_path: Path):
@@ -266,7 +266,7 @@ BAD_SEGMENTATIONS = [
 def test_bad_segmentation(coco_folder, segmentation):
     images, path = coco_folder(annotations=[box(1, 1, 2, 2, segmentation=segmentation)])
     with pytest.raises(InputError, match=r"segmentation of annotation 1 of image 10"):
-        CocoDataset(images, path, with_masks=True)
+        CocoDataset(images, path, reads=["masks"])
     assert len(CocoDataset(images, path)[0][1]) == 1  # not looked at without masks
 
 
@@ -274,7 +274,7 @@ def test_bad_segmentation(coco_folder, segmentation):
 def test_object_without_a_mask_is_its_box(coco_folder, caplog, segmentation):
     images, path = coco_folder(annotations=[box(1, 1, 2, 2, segmentation=segmentation)])
     with caplog.at_level(logging.WARNING):
-        mask = CocoDataset(images, path, with_masks=True)[0][1].masks[0]
+        mask = CocoDataset(images, path, reads=["masks"])[0][1].masks[0]
     assert mask[1:3, 1:3].all()
     assert mask.sum() == 4
     assert "1 of 1 objects have no mask" in caplog.text
@@ -282,7 +282,7 @@ def test_object_without_a_mask_is_its_box(coco_folder, caplog, segmentation):
 
 def test_rle_of_another_size(coco_folder):
     images, path = coco_folder(annotations=[box(1, 1, 2, 2, segmentation={"size": [60, 40], "counts": [2400]})])
-    dataset = CocoDataset(images, path, with_masks=True)
+    dataset = CocoDataset(images, path, reads=["masks"])
     with pytest.raises(InputError, match=r"image 10 has size \[60, 40\]"):
         dataset[0]
 
@@ -291,7 +291,7 @@ def test_rle_of_another_size(coco_folder):
 def test_broken_run_lengths(coco_folder, counts):
     images, path = coco_folder(annotations=[box(1, 1, 2, 2, segmentation={"size": [40, 60], "counts": counts})])
     with pytest.raises(InputError, match="a mask of image 10 has run lengths that do not fit"):
-        CocoDataset(images, path, with_masks=True)[0]
+        CocoDataset(images, path, reads=["masks"])[0]
 
 
 @pytest.mark.parametrize("keypoints", [[1, 2], [1, 2, "x"], [1, 2, float("inf")]])
@@ -299,7 +299,7 @@ def test_bad_keypoints(coco_folder, keypoints):
     categories = [{"id": 3, "name": "three", "keypoints": ["nose"]}]
     images, path = coco_folder(categories=categories, annotations=[box(1, 1, 2, 2, keypoints=keypoints)])
     with pytest.raises(InputError, match="annotation 1 of image 10 must have 3 finite numbers"):
-        CocoDataset(images, path, with_keypoints=True)
+        CocoDataset(images, path, reads=["keypoints"])
 
 
 # ---- image files ----
@@ -340,7 +340,7 @@ def test_bad_image_can_be_left_out(coco_folder, caplog, damage: str):
     elif damage != "missing":
         victim.write_bytes({"cut": whole[:-50], "empty": b"", "text": b"hello"}[damage])
     with caplog.at_level(logging.WARNING):
-        dataset = CocoDataset(images, path, with_masks=True, on_bad_image="skip")
+        dataset = CocoDataset(images, path, reads=["masks"], on_bad_image="skip")
     assert dataset.image_ids == [10, 30]
     assert [target.image_id for _, target in dataset] == [10, 30]
     assert [len(target) for _, target in dataset] == [1, 0]

@@ -48,7 +48,7 @@ def same(first: list, second: list) -> bool:
 
 
 def test_batches(root: Path):
-    data = DataModule(root, batch_size=4, eval_batch_size=3, num_workers=0, with_masks=True, with_keypoints=True)
+    data = DataModule(root, batch_size=4, eval_batch_size=3, num_workers=0, reads=["masks", "keypoints"])
     data.setup("fit")
     assert data.num_classes == 7
     assert data.categories[0].name == "disc"

@@ -28,7 +28,7 @@ def dataset(tmp_path):
         "categories": [{"id": 3, "name": "three"}, {"id": 7, "name": "seven"}],
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
-    return CocoDataset(tmp_path, tmp_path / "a.json", with_masks=True)
+    return CocoDataset(tmp_path, tmp_path / "a.json", reads=["masks"])
 
 
 def test_the_largest_object_decides(dataset, caplog):

@@ -50,7 +50,7 @@ def test_the_format_is_found_out(folders):
     (folders / "val").rename(folders / "validation")
     assert len(open_split(folders, "val")) == 3
     with pytest.raises(InputError, match="no masks"):
-        open_split(folders, "val", with_masks=True)
+        open_split(folders, "val", reads=["masks"])
 
 
 def test_ground_truth_has_the_class_of_each_image(folders):

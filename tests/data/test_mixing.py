@@ -35,7 +35,7 @@ STAGES = {
 def shapes(tmp_path_factory) -> CocoDataset:
     options = ShapesOptions({"train": 24, "val": 1}, (48, 80), crowd_probability=0.4)
     root = draw_shapes(tmp_path_factory.mktemp("data") / "shapes", options)
-    return CocoDataset(*find_split(root, "train"), with_masks=True, with_keypoints=True)
+    return CocoDataset(*find_split(root, "train"), reads={"masks", "keypoints"})
 
 
 def box_of(mask: torch.Tensor) -> list[int]:
@@ -248,7 +248,7 @@ def test_without_masks(shapes: CocoDataset):
         assert (target.boxes >= 0).all()
         assert (target.boxes[:, 2:] <= torch.tensor(image.shape[1::-1])).all()
         assert (target.boxes[:, 2:] > target.boxes[:, :2]).all()
-    with pytest.raises(InputError, match=r"data\.with_masks"):
+    with pytest.raises(InputError, match=r"data\.reads: \[masks\]"):
         mixed([CopyPaste(1.0)], 0, plain.read, 24, np.random.default_rng(0))
 
 
@@ -264,7 +264,7 @@ def test_in_training(shapes: CocoDataset):
     root = shapes.images_path.parents[1]
     batches = []
     for workers in (0, 2):
-        data = DataModule(root, batch_size=4, num_workers=workers, mixing=[Mosaic()], with_masks=True)
+        data = DataModule(root, batch_size=4, num_workers=workers, mixing=[Mosaic()], reads=["masks"])
         loader = data.train_dataloader()
         loader.batch_sampler.set_epoch(0)
         batches.append(list(loader))

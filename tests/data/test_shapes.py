@@ -26,7 +26,7 @@ def drawn(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def train(drawn: Path) -> CocoDataset:
-    return CocoDataset(*find_split(drawn, "train"), with_masks=True, with_keypoints=True)
+    return CocoDataset(*find_split(drawn, "train"), reads=["masks", "keypoints"])
 
 
 def files_of(root: Path) -> dict[str, bytes]:

@@ -176,7 +176,7 @@ def test_from_a_data_module(folder: Path):
     write_set(folder, "trainval", ["000005", "000007", "000009"])
     assert len(DataModule(folder, train_split="trainval").train_dataset) == 3
     with pytest.raises(InputError, match="no keypoints"):
-        _ = DataModule(folder, with_keypoints=True).train_dataset
+        _ = DataModule(folder, reads=["keypoints"]).train_dataset
 
 
 def test_ground_truth_holds_the_same_boxes(folder: Path):

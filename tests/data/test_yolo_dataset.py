@@ -36,7 +36,7 @@ def describe(root: Path, name: str = "data.yaml", **changes) -> Path:
 
 
 def test_boxes_outlines_and_images_without_labels(folder: Path):
-    dataset = YoloDataset(folder, "train", with_masks=True)
+    dataset = YoloDataset(folder, "train", reads=["masks"])
     assert [category.name for category in dataset.categories] == ["cat", "dog"]
     assert dataset.image_ids == [f"images/train/{name}.png" for name in SIZES]
     image, target = dataset[0]

@@ -1,0 +1,159 @@
+"""What training and evaluation ask of a data set: the base of detkit's own, and of yours."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from detkit.categories import Category, keypoint_category, to_coco
+from detkit.data.image_class import ImageClass
+from detkit.errors import InputError
+from detkit.images import to_tensor
+from detkit.ops import masks_to_rle
+from detkit.structures import Target
+
+ALWAYS_READ = frozenset({"boxes", "labels", "iscrowd", "area", "difficult", "image_id", "image_label"})
+"""The fields of targets that every data set gives where it has them."""
+
+
+class ImageDataset(Dataset):
+    """Images and their targets.
+
+    A subclass gives `categories`, `image_ids`, `image_sizes` and `read`. In a config it is named by its import path,
+    and called with the split: ``data.dataset: {class_path: mypackage.MyDataset, init_args: {folder: …}}``.
+
+    Attributes:
+        annotations_path: the file or folder of the annotations, which messages name.
+        target_class: of the targets; one of your own may have more fields.
+    """
+
+    annotations_path: Path | str = "the data set"
+    target_class: ClassVar[type[Target]] = Target
+
+    @property
+    def categories(self) -> list[Category]:
+        """The classes, sorted by id; the position is the label."""
+        raise NotImplementedError
+
+    @property
+    def image_ids(self) -> Sequence[Any]:
+        """The ids, all integers or all strings, in the order of the data set."""
+        raise NotImplementedError
+
+    @property
+    def image_sizes(self) -> np.ndarray:
+        """``(n, 2)`` height and width in pixels, without decoding; zeros where they are unknown."""
+        raise NotImplementedError
+
+    def read(self, index: int) -> tuple[np.ndarray, Target]:
+        """The image ``(H, W, 3)`` uint8 RGB, and its target, whose `image_id` is that of `image_ids`."""
+        raise NotImplementedError
+
+    def target(self, index: int) -> Target:
+        """The target of an image; override it where that takes no decoding of the image."""
+        return self.read(index)[1]
+
+    def reading(self, names: Collection[str]) -> Self:
+        """The same data set with these fields in its targets, beside those that are always read.
+
+        Raises:
+            InputError: the targets have no such field, or the data has not.
+        """
+        self._check_fields(names)
+        return self
+
+    def ground_truth(self) -> Path | dict:
+        """What an evaluation compares with: a COCO annotation file, or what it would hold, here made of all targets."""
+        return _coco_content(self)
+
+    @property
+    def has_image_labels(self) -> bool:
+        """Whether each image has a class as a whole."""
+        return False
+
+    def with_image_labels(self, image_class: ImageClass) -> Self:
+        """The same data set with a class for each image as a whole.
+
+        Raises:
+            InputError: it cannot be had.
+        """
+        raise InputError(
+            f"{type(self).__name__} gives images no class as a whole: leave out data.image_class {image_class}, or "
+            "give targets with image_label and has_image_labels"
+        )
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
+        image, target = self.read(index)
+        return to_tensor(image), target
+
+    @property
+    def keypoint_names(self) -> list[str]:
+        """The names of the J keypoints; empty where there are none."""
+        category = keypoint_category(self.categories)
+        return list(category.keypoints) if category else []
+
+    @property
+    def keypoint_pairs(self) -> list[tuple[int, int]]:
+        """The keypoints that a mirror exchanges."""
+        category = keypoint_category(self.categories)
+        return list(category.swap_pairs or ()) if category else []
+
+    def _check_fields(self, names: Collection[str]) -> None:
+        known = self.target_class.kinds()
+        for name in sorted(set(names) - known.keys()):
+            raise InputError(
+                f"there is no field {name!r} of targets, which the model or data.reads names; a "
+                f"{self.target_class.__name__} has {', '.join(known)}"
+            )
+
+
+def _coco_content(dataset: ImageDataset) -> dict[str, Any]:
+    images, annotations = [], []
+    for index, image_id in enumerate(dataset.image_ids):
+        target = dataset.target(index)
+        height, width = map(int, dataset.image_sizes[index])
+        entry = {"id": image_id, "file_name": str(image_id), "height": height, "width": width}
+        if target.image_label is not None:
+            entry["category_id"] = dataset.categories[target.image_label].id
+        images.append(entry)
+        annotations += _objects(target, dataset.categories, image_id, len(annotations))
+    categories = [to_coco(category) for category in dataset.categories]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _objects(target: Target, categories: Sequence[Category], image_id: Any, before: int) -> list[dict[str, Any]]:
+    """The entries of a COCO file for the objects of a target, `before` of which come others."""
+    if target.boxes is None or target.labels is None:
+        return []
+    corners = target.boxes.double()
+    sides = corners[:, 2:] - corners[:, :2]
+    areas = sides.prod(dim=1) if target.area is None else target.area
+    entries = [
+        {
+            "id": before + row + 1,
+            "image_id": image_id,
+            "category_id": categories[label].id,
+            "bbox": [*corners[row, :2].tolist(), *sides[row].tolist()],
+            "area": float(areas[row]),
+            "iscrowd": int(target.iscrowd is not None and bool(target.iscrowd[row])),
+        }
+        for row, label in enumerate(target.labels.tolist())
+    ]
+    runs = None if target.masks is None else masks_to_rle(target.masks).to_coco()
+    for row, entry in enumerate(entries):
+        if target.difficult is not None:
+            entry["difficult"] = int(target.difficult[row])
+        if runs is not None:
+            entry["segmentation"] = {"size": runs[row]["size"], "counts": runs[row]["counts"].decode("ascii")}
+        if target.keypoints is not None:
+            entry["keypoints"] = target.keypoints[row].flatten().tolist()
+            entry["num_keypoints"] = int((target.keypoints[row, :, 2] > 0).sum())
+    return entries

@@ -1,0 +1,122 @@
+"""The class of each pixel, from PNG files beside the annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from detkit.data.columns import ImageFacts, ImageFiles
+from detkit.errors import InputError
+from detkit.image_fields import IGNORE_INDEX
+
+_LEAST_INT16 = 255  # classes: one more than uint8 holds beside its 255 for none
+_NONE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+
+
+@dataclass(frozen=True)
+class LabelMapFiles(ImageFiles):
+    """A PNG of one channel, of 8 or 16 bits, for each image.
+
+    Its values are the ids of categories. 255 (of 16 bits 65535) is no class, and so is 0 where no category has that id.
+    Any other value that is no id is an error.
+    """
+
+    @classmethod
+    def find(cls, entries: Sequence[Mapping[str, Any]], source: Path, images: Path, ids: Sequence[int]) -> Self:
+        """The files of the images of a COCO file.
+
+        An image's entry names its file as ``label_map``, relative to the annotation file, to the folder above it or to
+        the images folder. Where it does not, the file of ``images/train/a.jpg`` is ``labels/train/a.png``, if it is
+        there.
+
+        Raises:
+            InputError: a named file is missing, or no image has one.
+        """
+        folders = (source.parent, source.parent.parent, images)
+        paths = [_named(entry, folders, source) or _beside(images / entry["file_name"]) for entry in entries]
+        if not any(paths):
+            raise InputError(
+                f"{source}: no image has a label map: name its PNG in the image's entry as 'label_map', or put that of "
+                f"{images / entries[0]['file_name']} at {_place(images / entries[0]['file_name'])}"
+            )
+        return cls(np.array(paths), _Reader(tuple(ids)), "label_map")
+
+
+def _named(entry: Mapping[str, Any], folders: Sequence[Path], source: Path) -> str:
+    name = entry.get("label_map")
+    if name is None:
+        return ""
+    found = next((folder / str(name) for folder in folders if (folder / str(name)).is_file()), None)
+    if found is None:
+        raise InputError(
+            f"{source}: the label map {name!r} of image {entry.get('id')!r} is in none of "
+            f"{', '.join(map(str, dict.fromkeys(folders)))}; correct its path"
+        )
+    return str(found)
+
+
+def _beside(image: Path) -> str:
+    path = _place(image)
+    return str(path) if path != image and path.is_file() else ""
+
+
+def _place(image: Path) -> Path:
+    """The last folder ``images`` of its path replaced by ``labels``."""
+    parts = list(image.parts)
+    for position in range(len(parts) - 2, -1, -1):
+        if parts[position] == "images":
+            parts[position] = "labels"
+            return Path(*parts).with_suffix(".png")
+    return image
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a file; `ids` are those of the categories, in the order of the labels."""
+
+    ids: tuple[int, ...]
+
+    def __call__(self, path: Path, image: ImageFacts) -> Tensor:
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if pixels is None:
+            raise InputError(f"{path}: this label map, of image {image.image_id!r}, cannot be read as an image")
+        if pixels.ndim != 2 or pixels.dtype not in _NONE:
+            raise InputError(
+                f"{path}: a label map has one channel of 8 or 16 bits, this one has the shape {pixels.shape} and "
+                f"{pixels.dtype}; write category ids as grey values"
+            )
+        if pixels.shape != image.size:
+            raise InputError(
+                f"{path}: this label map has {pixels.shape} pixels (height, width), but image {image.image_id!r} has "
+                f"{image.size}"
+            )
+        dtype = torch.int16 if len(self.ids) >= _LEAST_INT16 else torch.uint8
+        table = self._table(pixels.dtype, IGNORE_INDEX[dtype])
+        labels = table[pixels]
+        if (labels == _UNKNOWN).any():
+            value = int(pixels[labels == _UNKNOWN][0])
+            raise InputError(
+                f"{path}: the value {value} in the label map of image {image.image_id!r} is the id of no category, "
+                f"which are {', '.join(map(str, self.ids[:20]))}"
+            )
+        return torch.from_numpy(labels).to(dtype)
+
+    def _table(self, dtype: np.dtype, ignore: int) -> np.ndarray:
+        """The label of each value."""
+        none = _NONE[dtype]
+        table = np.full(none + 1, _UNKNOWN, dtype=np.int32)
+        table[[0, none]] = ignore
+        for label, key in enumerate(self.ids):
+            if 0 <= key < none:
+                table[key] = label
+        return table
+
+
+_UNKNOWN = -2
