@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from test_surface import RENAMED_KEYS
+from renamed import RENAMED_KEYS
 
 from detkit.engine.checkpoint import build_model
 from detkit.engine.command import command_parser, parse

@@ -9,43 +9,9 @@ from pathlib import Path
 
 import pytest
 from inventory import differences, parameters, surface
+from renamed import MISSING_NAMES, RENAMED_KEYS, RENAMED_PARAMETERS
 
 OLD = json.loads((Path(__file__).parent / "surface_0e2a452.json").read_text())
-
-# Module-level public names that no package exported and that are gone, and why: {"detkit.x.y.name": "reason"}.
-MISSING_NAMES: dict[str, str] = {
-    **dict.fromkeys(
-        [f"detkit.models.preprocess.{name}" for name in ("Objects", "scaled", "scaled_boxes", "shifted")],
-        "moving is done by detkit.geometry.Placement alone",
-    ),
-    **dict.fromkeys(
-        [
-            f"detkit.engine.evaluating.{name}"
-            for name in (
-                "Evaluation",
-                "FullClassificationEvaluator",
-                "FullCocoEvaluator",
-                "FullLocalizationEvaluator",
-                "FullVocEvaluator",
-                "Remembers",
-            )
-        ],
-        "every evaluator remembers its evaluation",
-    ),
-    **dict.fromkeys(
-        ["detkit.engine.tasks.kinds_of", "detkit.engine.tasks.make_evaluator", "detkit.models.detector.Task"],
-        "a task is an object of detkit.tasks",
-    ),
-    "detkit.engine.checkpoint.DOTTED": "what a checkpoint may build is in detkit.engine.trust",
-    "detkit.engine.training.SGD": "the optimizer's part of the config is declared in detkit.engine.learning",
-}
-
-# Parameters of exported classes and functions that are named otherwise now or derived: {"detkit.x.y.Name.old": "new"}.
-RENAMED_PARAMETERS: dict[str, str] = {}
-
-# Config keys that are no longer declared under their name, but are read with a warning, and what to write instead:
-# {"train data.old": "data.new"} for a command's, {"detkit.x.y.Class old": "new"} for a class's init_args.
-RENAMED_KEYS: dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
