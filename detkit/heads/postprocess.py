@@ -9,37 +9,25 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-from detkit.boxes import at_least, clip_boxes
+from detkit.boxes import at_least
+from detkit.geometry import Size
+from detkit.heads.scored import (
+    Scored,
+    best_of_each,
+    counts_of,
+    cut,
+    finite,
+    first_of_each_image,
+    groups_of,
+)
 from detkit.ops import batched_nms
 from detkit.ops.soft_nms import Decay, soft_nms
 from detkit.structures import Detections
-
-Size = tuple[int, int]
-
-
-class Scored(NamedTuple):
-    """Boxes of a batch with their scores.
-
-    Args:
-        boxes: ``(R, 4)`` in the network's frame.
-        scores: ``(R,)`` in [0, 1].
-        labels: ``(R,)`` int64; boxes of different labels leave each other alone.
-        image_index: ``(R,)`` int64, the image of each.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    image_index: Tensor
-
-    def at(self, rows: Tensor) -> Scored:
-        """Those that `rows` names."""
-        return Scored(*(part[rows] for part in self))
 
 
 class Postprocess(ABC):
@@ -136,7 +124,7 @@ class Postprocess(ABC):
         scored = Scored(boxes, scores, labels, image_index).at(likely)
         best = None
         if self.candidates_of != "level":
-            best = self._best(scored.scores, scored.labels, _counts(scored.image_index, len(sizes)))
+            best = self._best(scored.scores, scored.labels, counts_of(scored.image_index, len(sizes)))
         return self.suppressed(*(scored if best is None else scored.at(best)), sizes)
 
     @torch.no_grad()
@@ -146,18 +134,18 @@ class Postprocess(ABC):
         """As a call, of candidates that are likely and few enough, as `likeliest` gives them."""
         boxes, scores = boxes.float(), scores.float()
         if self.clip == "before":
-            boxes = _cut(boxes, image_index, sizes)
-        usable = _finite(boxes)
+            boxes = cut(boxes, image_index, sizes)
+        usable = finite(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
         scored = Scored(boxes, scores, labels, image_index)
         rows = torch.where(usable)[0]
         scored = self.resolve(scored if len(rows) == len(scores) else scored.at(rows), len(sizes))
-        scored = _first_of_each_image(scored, self.detections, len(sizes))
+        scored = first_of_each_image(scored, self.detections, len(sizes))
         if self.clip == "after":
-            scored = scored._replace(boxes=_cut(scored.boxes, scored.image_index, sizes))
+            scored = scored._replace(boxes=cut(scored.boxes, scored.image_index, sizes))
             scored = scored.at(torch.where(at_least(scored.boxes, self.least_side))[0])
-        counts = _counts(scored.image_index, len(sizes))
+        counts = counts_of(scored.image_index, len(sizes))
         return [Detections(*of_image) for of_image in zip(*(part.split(counts) for part in scored[:3]), strict=True)]
 
     def passes(self, scores: Tensor) -> Tensor:
@@ -251,7 +239,7 @@ class NMS(Postprocess):
     def resolve(self, scored: Scored, images: int) -> Scored:
         """The boxes that no better one of their class and image suppresses."""
         threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
-        return scored.at(batched_nms(scored.boxes, scored.scores, _groups(scored, images), threshold))
+        return scored.at(batched_nms(scored.boxes, scored.scores, groups_of(scored, images), threshold))
 
 
 class SoftNMS(NMS):
@@ -284,7 +272,7 @@ class SoftNMS(NMS):
         threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
         kept, scores = soft_nms(
             scored.boxes, scored.scores, threshold, self.sigma, self.method, self.score_threshold or 0.0,
-            _groups(scored, images),
+            groups_of(scored, images),
         )  # fmt: skip
         return scored.at(kept)._replace(scores=scores)
 
@@ -301,44 +289,3 @@ class TopK(Postprocess):
     def resolve(self, scored: Scored, images: int) -> Scored:
         """All of them, best first."""
         return scored.at(scored.scores.argsort(descending=True, stable=True))
-
-
-def best_of_each(scores: Tensor, groups: Tensor, most: int) -> Tensor:
-    """Indices of the `most` greatest of `scores` ``(R,)`` of each of `groups` ``(R,)``."""
-    order = scores.argsort(descending=True)
-    order = order[groups[order].argsort(stable=True)]
-    of_group = groups[order]
-    ranks = torch.arange(len(order), device=order.device) - torch.searchsorted(of_group, of_group)
-    return order[ranks < most]
-
-
-def _finite(boxes: Tensor) -> Tensor:
-    """Which of `boxes` ``(R, 4)`` have four numbers."""
-    x1, y1, x2, y2 = boxes.unbind(dim=1)
-    return (x1 + y1 + x2 + y2).isfinite()
-
-
-def _groups(scored: Scored, images: int) -> Tensor:
-    """A number for each class of each image."""
-    return scored.labels * images + scored.image_index
-
-
-def _counts(image_index: Tensor, images: int) -> list[int]:
-    return torch.bincount(image_index, minlength=images).tolist()
-
-
-def _first_of_each_image(scored: Scored, most: int | None, images: int) -> Scored:
-    """The first `most` of each image, images in turn."""
-    order = scored.image_index.argsort(stable=True)
-    if most is not None:
-        counts = _counts(scored.image_index, images)
-        order = torch.cat([of_image[:most] for of_image in order.split(counts)])
-    return scored.at(order)
-
-
-def _cut(boxes: Tensor, image_index: Tensor, sizes: Sequence[Size]) -> Tensor:
-    """`boxes` ``(R, 4)`` cut at the edges of their images."""
-    if len(set(sizes)) == 1:
-        return clip_boxes(boxes, sizes[0])
-    limits = torch.tensor([(width, height, width, height) for height, width in sizes], dtype=boxes.dtype)
-    return boxes.clamp(min=0).minimum(limits.to(boxes.device, non_blocking=True)[image_index])
