@@ -13,7 +13,7 @@ from detkit.boxes import DistanceCoder, box_area, cell_corners
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
-from detkit.heads.levels import detections_of_levels, per_place, rare, shared_channels, small, tower
+from detkit.heads.levels import detections_of_levels, likeliest_of_level, per_place, rare, shared_channels, small, tower
 from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess, Scored
 from detkit.heads.truth import NOT_LEARNED, assigned
@@ -143,8 +143,7 @@ class FCOSHead(DenseHead):
         levels = zip(raw.classes, self._in_pixels(raw.distances), raw.centerness, raw.locations, strict=True)
         parts = []
         for classes, distances, centerness, locations in levels:
-            likely = (classes.float().sigmoid() * centerness[..., None].float().sigmoid()).sqrt()
-            image, place, labels, scores = self.postprocess.likeliest(likely)
+            image, place, labels, scores = likeliest_of_level(self.postprocess, classes, centerness)
             parts.append(Scored(self.coder.decode(locations[place], distances[image, place]), scores, labels, image))
         return detections_of_levels(parts, self.postprocess, self.num_classes, context)
 

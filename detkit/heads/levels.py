@@ -59,6 +59,34 @@ def per_place(x: Tensor, values: int) -> Tensor:
     return x.permute(0, 3, 4, 1, 2).reshape(batch, -1, values)
 
 
+def likeliest_of_level(
+    postprocess: Postprocess, logits: Tensor, centerness: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best of what is likely of a level: its image, place, label and score, each ``(R,)``, images in turn.
+
+    A score is the sigmoid of its logit; or with centre-ness the root of both sigmoids' product. Most places are sorted
+    out by their logits alone.
+
+    Args:
+        postprocess: says what is likely enough, and how many are.
+        logits: ``(B, P, K)``.
+        centerness: logits ``(B, P)``.
+    """
+    images, places, classes = logits.shape
+    least = logits.new_full((), postprocess.score_threshold or 0.0, dtype=torch.float32)
+    if centerness is not None:
+        least = (least.square() / centerness.float().sigmoid())[..., None]
+    # A little less than what is asked for, so that rounding does not decide here; the logit of nothing is -inf.
+    likely = torch.where((logits >= least.clamp(0, 1).logit() - 0.01).flatten())[0]
+    scores = logits.flatten()[likely].float().sigmoid()
+    if centerness is not None:
+        scores = (scores * centerness.flatten()[likely // classes].float().sigmoid()).sqrt()
+    passes = torch.where(postprocess.passes(scores))[0]
+    bounds = torch.arange(images + 1, device=logits.device) * places
+    place, label, scores = postprocess.best(likely[passes], scores[passes], bounds, classes)
+    return place // places, place % places, label, scores
+
+
 def detections_of_levels(
     levels: Sequence[Scored], postprocess: Postprocess, num_classes: int, context: Context
 ) -> list[Detections]:
@@ -74,5 +102,5 @@ def detections_of_levels(
     """
     together = Scored(*(torch.cat(part) for part in zip(*levels, strict=True)))
     in_turn = together.at(together.image_index.argsort(stable=True))
-    found = postprocess(*in_turn, context.batch.sizes)
+    found = postprocess.suppressed(*in_turn, context.batch.sizes)
     return context.batch.restore([of_image[of_image.labels < num_classes] for of_image in found])

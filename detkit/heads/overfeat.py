@@ -173,7 +173,7 @@ class OverFeatHead(DenseHead):
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
         image, window, labels, scores = self.postprocess.likeliest(scores)
         boxes = self.coder.decode(raw.windows[window], raw.edges[image, window, labels])
-        return context.batch.restore(self.postprocess(boxes, scores, labels, image, context.batch.sizes))
+        return context.batch.restore(self.postprocess.suppressed(boxes, scores, labels, image, context.batch.sizes))
 
     def candidates(self, raw: OverFeatOutput, context: Context) -> Candidates:
         """The box of the likeliest class of each window; the softmax of the logits ``(N, K + 1)``, background last, are

@@ -8,37 +8,26 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Self
+from itertools import pairwise
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-from detkit.boxes import at_least, clip_boxes
+from detkit.boxes import at_least
+from detkit.geometry import Size
+from detkit.heads.scored import (
+    Scored,
+    best_of_each,
+    counts_of,
+    cut,
+    finite,
+    first_of_each_image,
+    groups_of,
+)
 from detkit.ops import batched_nms
 from detkit.ops.soft_nms import Decay, soft_nms
 from detkit.structures import Detections
-
-Size = tuple[int, int]
-
-
-class Scored(NamedTuple):
-    """Boxes of a batch with their scores.
-
-    Args:
-        boxes: ``(R, 4)`` in the network's frame.
-        scores: ``(R,)`` in [0, 1].
-        labels: ``(R,)`` int64; boxes of different labels leave each other alone.
-        image_index: ``(R,)`` int64, the image of each.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    image_index: Tensor
-
-    def at(self, rows: Tensor) -> Scored:
-        """Those that `rows` names."""
-        return Scored(*(part[rows] for part in self))
 
 
 class Postprocess(ABC):
@@ -131,21 +120,33 @@ class Postprocess(ABC):
             image_index: ``(R,)`` int64, the image of each, ascending.
             sizes: (height, width) of each image in the network's frame.
         """
+        likely = torch.where(self.passes(scores.float()))[0]
+        scored = Scored(boxes, scores, labels, image_index).at(likely)
+        best = None
+        if self.candidates_of != "level":
+            best = self._best(scored.scores, scored.labels, counts_of(scored.image_index, len(sizes)))
+        return self.suppressed(*(scored if best is None else scored.at(best)), sizes)
+
+    @torch.no_grad()
+    def suppressed(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """As a call, of candidates that are likely and few enough, as `likeliest` gives them."""
         boxes, scores = boxes.float(), scores.float()
         if self.clip == "before":
-            boxes = _cut(boxes, image_index, sizes)
-        usable = self.passes(scores) & boxes.isfinite().all(dim=1)
+            boxes = cut(boxes, image_index, sizes)
+        usable = finite(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
-        scored = Scored(boxes, scores, labels, image_index).at(torch.where(usable)[0])
-        if self.candidates is not None and len(scored.scores) > self.candidates:
-            scored = self._best(scored, self.candidates, len(sizes))
-        resolved = _first_of_each_image(self.resolve(scored, len(sizes)), self.detections, len(sizes))
+        scored = Scored(boxes, scores, labels, image_index)
+        rows = torch.where(usable)[0]
+        scored = self.resolve(scored if len(rows) == len(scores) else scored.at(rows), len(sizes))
+        scored = first_of_each_image(scored, self.detections, len(sizes))
         if self.clip == "after":
-            resolved = resolved._replace(boxes=_cut(resolved.boxes, resolved.image_index, sizes))
-            resolved = resolved.at(torch.where(at_least(resolved.boxes, self.least_side))[0])
-        counts = _counts(resolved.image_index, len(sizes))
-        return [Detections(*of_image) for of_image in zip(*(part.split(counts) for part in resolved[:3]), strict=True)]
+            scored = scored._replace(boxes=cut(scored.boxes, scored.image_index, sizes))
+            scored = scored.at(torch.where(at_least(scored.boxes, self.least_side))[0])
+        counts = counts_of(scored.image_index, len(sizes))
+        return [Detections(*of_image) for of_image in zip(*(part.split(counts) for part in scored[:3]), strict=True)]
 
     def passes(self, scores: Tensor) -> Tensor:
         """Which of `scores` are high enough, NaN is not; bool of their shape."""
@@ -154,28 +155,65 @@ class Postprocess(ABC):
         return scores >= self.score_threshold if self.at_threshold else scores > self.score_threshold
 
     def likeliest(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What is likely enough of a level, and the best of it where candidates count by level.
+        """What is likely enough of P places, and the best of it: as many candidates as the head counts.
+
+        What is decided here needs no box, and boxes need be decoded of these places alone.
 
         Args:
-            scores: ``(B, P, K)`` of P places and K classes.
+            scores: ``(B, P, K)`` of K classes.
 
         Returns:
             The image, the place, the label and the score of each ``(R,)``, images in turn.
         """
-        image, place, label = torch.where(self.passes(scores))
-        scores = scores[image, place, label]
-        if self.candidates_of == "level" and self.candidates is not None and len(scores) > self.candidates:
-            best = best_of_segments(scores, _counts(image, len(image) and int(image[-1]) + 1), self.candidates)
-            image, place, label, scores = image[best], place[best], label[best], scores[best]
-        return image, place, label, scores
+        images, places, classes = scores.shape
+        bounds = torch.arange(images + 1, device=scores.device) * places
+        scores = scores.flatten()
+        likely = torch.where(self.passes(scores))[0]
+        row, label, scores = self.best(likely, scores[likely], bounds, classes)
+        return row // places, row % places, label, scores
 
-    def _best(self, scored: Scored, count: int, images: int) -> Scored:
-        """At most `count` of each image, or of each of its classes."""
-        if self.candidates_of == "image":
-            return scored.at(best_of_segments(scored.scores, _counts(scored.image_index, images), count))
-        if self.candidates_of == "class":
-            return scored.at(best_of_each(scored.scores, scored.labels * images + scored.image_index, count))
-        return scored
+    def best(self, likely: Tensor, scores: Tensor, bounds: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The best of what is likely enough.
+
+        Args:
+            likely: ``(R,)`` int64, ascending: ``place * classes + label``, places of all images in turn.
+            scores: ``(R,)``.
+            bounds: ``(B + 1,)`` int64, where the places of each image begin, and where the last ones end.
+            classes: how many there are.
+
+        Returns:
+            The place, the label and the score of each.
+        """
+        if self.candidates is not None and len(likely) > self.candidates:
+            ends = torch.searchsorted(likely, bounds * classes).tolist()
+            counts = [end - start for start, end in pairwise(ends)]
+            best = self._best(scores, likely % classes if self.candidates_of == "class" else likely, counts)
+            if best is not None:
+                likely, scores = likely[best], scores[best]
+        return likely // classes, likely % classes, scores
+
+    def _best(self, scores: Tensor, labels: Tensor, counts: Sequence[int]) -> Tensor | None:
+        """Indices of at most `candidates` of each image, or of each class in it; None if these are all there are.
+
+        Args:
+            scores: ``(R,)`` of all images in turn.
+            labels: ``(R,)``.
+            counts: how many of the R each image has.
+        """
+        most = self.candidates
+        if most is None or max(counts) <= most:
+            return None
+        chosen, start = [], 0
+        for its, of_class in zip(scores.split(list(counts)), labels.split(list(counts)), strict=True):
+            if len(its) <= most:
+                best = torch.arange(len(its), device=scores.device)
+            elif self.candidates_of == "class":
+                best = best_of_each(its, of_class, most)
+            else:
+                best = its.topk(most).indices
+            chosen.append(best + start)
+            start += len(its)
+        return torch.cat(chosen)
 
 
 class NMS(Postprocess):
@@ -201,7 +239,7 @@ class NMS(Postprocess):
     def resolve(self, scored: Scored, images: int) -> Scored:
         """The boxes that no better one of their class and image suppresses."""
         threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
-        return scored.at(batched_nms(scored.boxes, scored.scores, _groups(scored, images), threshold))
+        return scored.at(batched_nms(scored.boxes, scored.scores, groups_of(scored, images), threshold))
 
 
 class SoftNMS(NMS):
@@ -234,7 +272,7 @@ class SoftNMS(NMS):
         threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
         kept, scores = soft_nms(
             scored.boxes, scored.scores, threshold, self.sigma, self.method, self.score_threshold or 0.0,
-            _groups(scored, images),
+            groups_of(scored, images),
         )  # fmt: skip
         return scored.at(kept)._replace(scores=scores)
 
@@ -251,49 +289,3 @@ class TopK(Postprocess):
     def resolve(self, scored: Scored, images: int) -> Scored:
         """All of them, best first."""
         return scored.at(scored.scores.argsort(descending=True, stable=True))
-
-
-def best_of_segments(scores: Tensor, counts: Sequence[int], most: int) -> Tensor:
-    """Indices of the greatest of `scores` ``(R,)``, at most `most` in each of the segments of `counts`, in turn."""
-    chosen, start = [], 0
-    for segment in scores.split(list(counts)):
-        few = len(segment) <= most
-        best = torch.arange(len(segment), device=scores.device) if few else segment.topk(most).indices
-        chosen.append(best + start)
-        start += len(segment)
-    return torch.cat(chosen) if chosen else torch.zeros(0, dtype=torch.int64, device=scores.device)
-
-
-def best_of_each(scores: Tensor, groups: Tensor, most: int) -> Tensor:
-    """Indices of the `most` greatest of `scores` ``(R,)`` of each of `groups` ``(R,)``."""
-    order = scores.argsort(descending=True, stable=True)
-    order = order[groups[order].argsort(stable=True)]
-    of_group = groups[order]
-    ranks = torch.arange(len(order), device=order.device) - torch.searchsorted(of_group, of_group)
-    return order[ranks < most]
-
-
-def _groups(scored: Scored, images: int) -> Tensor:
-    """A number for each class of each image."""
-    return scored.labels * images + scored.image_index
-
-
-def _counts(image_index: Tensor, images: int) -> list[int]:
-    return torch.bincount(image_index, minlength=images).tolist()
-
-
-def _first_of_each_image(scored: Scored, most: int | None, images: int) -> Scored:
-    """The first `most` of each image, images in turn."""
-    order = scored.image_index.argsort(stable=True)
-    if most is not None:
-        counts = _counts(scored.image_index, images)
-        order = torch.cat([of_image[:most] for of_image in order.split(counts)])
-    return scored.at(order)
-
-
-def _cut(boxes: Tensor, image_index: Tensor, sizes: Sequence[Size]) -> Tensor:
-    """`boxes` ``(R, 4)`` cut at the edges of their images."""
-    if len(set(sizes)) == 1:
-        return clip_boxes(boxes, sizes[0])
-    limits = torch.tensor([(width, height, width, height) for height, width in sizes], dtype=boxes.dtype)
-    return boxes.clamp(min=0).minimum(limits.to(boxes.device, non_blocking=True)[image_index])

@@ -144,7 +144,7 @@ class SSDHead(DenseHead):
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
         boxes = self.coder.decode(raw.default_boxes, raw.deltas)
         image, box, labels, scores = self.postprocess.likeliest(scores)
-        found = self.postprocess(boxes[image, box], scores, labels, image, context.batch.sizes)
+        found = self.postprocess.suppressed(boxes[image, box], scores, labels, image, context.batch.sizes)
         return context.batch.restore(found)
 
     def candidates(self, raw: SSDOutput, context: Context) -> Candidates:

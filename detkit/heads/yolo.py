@@ -171,9 +171,11 @@ class YOLOHead(DenseHead):
         # Most predictions are dropped before their classes are looked at: a class is at most as likely.
         image, place = torch.where(self.postprocess.passes(objectness))
         scores = objectness[image, place, None] * self.class_scores(outputs[image, place, 5:])
-        row, labels = torch.where(self.postprocess.passes(scores))
+        bounds = torch.searchsorted(image, torch.arange(len(boxes) + 1, device=boxes.device))
+        likely = torch.where(self.postprocess.passes(scores.flatten()))[0]
+        row, labels, scores = self.postprocess.best(likely, scores.flatten()[likely], bounds, self.num_classes)
         image, place = image[row], place[row]
-        found = self.postprocess(boxes[image, place], scores[row, labels], labels, image, context.batch.sizes)
+        found = self.postprocess.suppressed(boxes[image, place], scores, labels, image, context.batch.sizes)
         return context.batch.restore(found)
 
     def candidates(self, raw: list[Tensor], context: Context) -> Candidates:

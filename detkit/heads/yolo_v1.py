@@ -127,7 +127,7 @@ class YOLOv1Head(DenseHead):
         boxes = self.boxes(raw.coordinates, _sizes(raw, context)).flatten(1, 2)
         scores = (raw.confidences[..., None] * raw.classes[:, :, None]).clamp(max=1).flatten(1, 2)
         image, box, labels, scores = self.postprocess.likeliest(scores)
-        found = self.postprocess(boxes[image, box], scores, labels, image, context.batch.sizes)
+        found = self.postprocess.suppressed(boxes[image, box], scores, labels, image, context.batch.sizes)
         return context.batch.restore(found)
 
     def candidates(self, raw: YOLOv1Output, context: Context) -> Candidates:

@@ -140,18 +140,22 @@ class TestDefaults:
 
 
 class TestLikeliest:
-    @pytest.mark.parametrize("per_level", [True, False])
-    def test_equals_each_image_alone(self, per_level):
+    @pytest.mark.parametrize("of", ["level", "image", "class"])
+    def test_equals_each_image_alone(self, of):
         scores = torch.rand(3, 50, 4, generator=torch.Generator().manual_seed(1))
         scores[1] = 0
-        of = "level" if per_level else "image"
         part = NMS().with_defaults(0.5, 0.5, 20, 100, candidates_of=of)
         image, place, label, values = part.likeliest(scores)
         assert torch.equal(values, scores[image, place, label])
         assert torch.equal(image, image.sort().values)
         for index, of_image in enumerate(scores):
             likely = of_image[of_image > 0.5].sort(descending=True).values
-            expected = likely[:20] if per_level else likely
+            expected = likely[:20]
+            if of == "class":
+                best = [
+                    of_class[of_class > 0.5].sort(descending=True).values[:20] for of_class in of_image.unbind(dim=1)
+                ]
+                expected = torch.cat(best).sort(descending=True).values
             assert torch.equal(values[image == index].sort(descending=True).values, expected)
 
 
