@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import operator
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Arguments = dict[str, Any]
 
 
 def warn(message: str, stacklevel: int = 3) -> None:
@@ -29,3 +35,52 @@ def moved_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(home), new)
 
     return find
+
+
+def old_arguments(renew: Callable[[str, Arguments], Arguments]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator of an ``__init__`` that still takes keywords which are not in its signature any more.
+
+    Args:
+        renew: from the name of the class and the keywords of a call to those that the signature has; it warns.
+    """
+
+    def decorate(init: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(init)
+        def renewed(*args: Any, **keywords: Any) -> R:
+            return init(*args, **renew(type(args[0]).__name__, keywords))
+
+        return renewed
+
+    return decorate
+
+
+class MovedAttribute:
+    """An attribute that stands in a part of the object now: it is read and written there, with a warning.
+
+    Args:
+        paths: where it stands now, ``"postprocess.score_threshold"``; what is written goes to all of several.
+    """
+
+    def __init__(self, *paths: str) -> None:
+        self.paths = paths
+        self.name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        self._warn(instance)
+        part, _, name = self.paths[0].rpartition(".")
+        return getattr(operator.attrgetter(part)(instance), name)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        self._warn(instance)
+        for path in self.paths:
+            part, _, name = path.rpartition(".")
+            setattr(operator.attrgetter(part)(instance), name, value)
+
+    def _warn(self, instance: Any) -> None:
+        kind = type(instance).__name__
+        warn(f"{kind}.{self.name} is {' and '.join(f'{kind}.{path}' for path in self.paths)} now", stacklevel=4)

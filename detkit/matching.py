@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from detkit.boxes import coverage
+from detkit.deprecation import moved_names
 from detkit.ops import box_iou
 from detkit.structures import Target
 
@@ -86,10 +87,18 @@ class BestForEachMatcher(Matcher):
         return indices, states
 
 
-def sample_balanced(states: Tensor, count: int, foreground_fraction: float) -> tuple[Tensor, Tensor]:
+def sample_balanced(
+    states: Tensor, count: int, foreground_fraction: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw at most `count` candidates at random, at most `foreground_fraction` of them foreground.
 
     Where foreground is short, background fills up (Faster R-CNN, section 3.1.3).
+
+    Args:
+        states: int64 ``(R,)``, as of `Matcher`.
+        count: most candidates.
+        foreground_fraction: largest share of foreground.
+        generator: the source of the draw; None: torch's own.
 
     Returns:
         The drawn foreground and background indices into `states`, int64.
@@ -98,59 +107,19 @@ def sample_balanced(states: Tensor, count: int, foreground_fraction: float) -> t
     background = torch.where(states == BACKGROUND)[0]
     foreground_count = min(len(foreground), int(count * foreground_fraction))
     background_count = min(len(background), count - foreground_count)
-    foreground = foreground[torch.randperm(len(foreground), device=states.device)[:foreground_count]]
-    background = background[torch.randperm(len(background), device=states.device)[:background_count]]
+    foreground = foreground[_shuffled(len(foreground), states.device, generator)[:foreground_count]]
+    background = background[_shuffled(len(background), states.device, generator)[:background_count]]
     return foreground, background
 
 
-@dataclass(frozen=True)
-class SampledRegions:
-    """The regions of one image that the region branches learn from.
-
-    Args:
-        boxes: ``(R, 4)`` in pixels of the network's input.
-        labels: ``(R,)`` int64, the label of the matched object, -1 for background.
-        matched_boxes: ``(R, 4)``, the matched object's box (the region itself for background).
-        object_indices: ``(R,)`` int64 into ``target.objects()``, meaningless for background.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    matched_boxes: Tensor
-    object_indices: Tensor
-
-    def foreground(self) -> SampledRegions:
-        """The regions that stand for an object."""
-        chosen = torch.where(self.labels >= 0)[0]
-        return SampledRegions(
-            self.boxes[chosen], self.labels[chosen], self.matched_boxes[chosen], self.object_indices[chosen]
-        )
+def _shuffled(count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+    """The numbers below `count` in random order."""
+    if generator is None:
+        return torch.randperm(count, device=device)
+    return torch.randperm(count, generator=generator, device=generator.device).to(device)
 
 
-@dataclass(frozen=True)
-class RegionSampler:
-    """Draws the regions on which the branches of a two-stage detector are trained (Fast R-CNN, section 2.3).
-
-    The objects' own boxes join the proposals, so that there is foreground from the first step on.
-
-    Args:
-        matcher: tells foreground from background.
-        count: regions per image.
-        foreground_fraction: largest share of foreground.
-    """
-
-    matcher: Matcher = Matcher(foreground_iou=0.5, background_iou=0.5)
-    count: int = 512
-    foreground_fraction: float = 0.25
-
-    def __call__(self, proposals: Tensor, target: Target) -> SampledRegions:
-        """Sample from `proposals` ``(P, 4)`` of an image with ground truth `target`."""
-        objects = target.objects()
-        candidates = torch.cat((proposals, objects.boxes))
-        indices, states = self.matcher(candidates, target)
-        foreground, background = sample_balanced(states, self.count, self.foreground_fraction)
-        chosen = torch.cat((foreground, background))
-        matched = indices[foreground]
-        labels = torch.cat((objects.labels[matched], torch.full_like(background, -1)))
-        matched_boxes = torch.cat((objects.boxes[matched], candidates[background]))
-        return SampledRegions(candidates[chosen], labels, matched_boxes, indices[chosen])
+__getattr__ = moved_names(
+    __name__,
+    {"RegionSampler": "detkit.heads.RegionSampler", "SampledRegions": "detkit.heads.Regions"},
+)

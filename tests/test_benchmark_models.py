@@ -83,7 +83,7 @@ def test_each_part_of_the_time_and_the_twin(models):
     assert one.parts["trunk"] > 0
     assert 0 < one.parts["decoding"] < one.seconds
     assert one.parts["proposals"] == 0
-    assert twin.score_thresh == model.head.score_threshold
+    assert twin.score_thresh == model.head.postprocess.score_threshold
     assert (one.torchvision_detections, one.repetitions) == (3, 3)
     assert one.torchvision_seconds >= 0.05
     assert 0.05 / one.seconds * 0.5 < one.ratio

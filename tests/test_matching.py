@@ -5,13 +5,13 @@ import torch
 from torchvision.models.detection._utils import Matcher as TorchvisionMatcher
 from torchvision.models.detection._utils import SSDMatcher
 
+from detkit import matching
 from detkit.matching import (
     BACKGROUND,
     FOREGROUND,
     IGNORED,
     BestForEachMatcher,
     Matcher,
-    RegionSampler,
     sample_balanced,
 )
 from detkit.ops import box_iou
@@ -232,47 +232,17 @@ class TestSampleBalanced:
         assert torch.equal(samples[0], samples[1])
         assert not torch.equal(samples[0], samples[2])
 
+    def test_a_generator_repeats_the_sample_and_leaves_torchs_own_alone(self):
+        states, before = self._states(100, 100, 0), torch.get_rng_state()
+        samples = [
+            torch.cat(sample_balanced(states, 64, 0.5, torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)
+        ]
+        assert torch.equal(samples[0], samples[1])
+        assert not torch.equal(samples[0], samples[2])
+        assert torch.equal(torch.get_rng_state(), before)
 
-class TestRegionSampler:
-    @pytest.mark.parametrize("seed", SEEDS)
-    def test_fields_fit_together(self, seed):
-        torch.manual_seed(seed)
-        objects = _boxes(5, seed)
-        target = _target(objects, torch.arange(5) == 3, labels=torch.arange(5) + 10)
-        sampled = RegionSampler(count=64)(_boxes(200, seed + 7), target)
-        foreground = sampled.labels >= 0
-        assert len(sampled.boxes) == len(sampled.labels) == len(sampled.matched_boxes) == 64
-        assert 4 <= foreground.sum() <= 16
-        found = target.objects()[sampled.object_indices[foreground]]
-        assert torch.equal(sampled.labels[foreground], found.labels)
-        assert torch.equal(sampled.matched_boxes[foreground], found.boxes)
-        best = box_iou(sampled.boxes, target.objects().boxes).max(dim=1).values
-        assert (best[foreground] >= 0.5).all()
-        assert (best[~foreground] < 0.5).all()
-        assert torch.equal(sampled.matched_boxes[~foreground], sampled.boxes[~foreground])
-        assert 13 not in sampled.labels  # the crowd's
 
-    def test_objects_are_regions_themselves(self):
-        objects = torch.tensor([[0.0, 0.0, 9.0, 9.0], [30.0, 30.0, 50.0, 60.0]])
-        sampled = RegionSampler()(torch.zeros(0, 4), _target(objects))
-        assert sorted(sampled.boxes.tolist()) == objects.tolist()
-        assert sorted(sampled.labels.tolist()) == [0, 1]
-
-    def test_without_objects_all_regions_are_background(self):
-        proposals = _boxes(10, 1)
-        sampled = RegionSampler()(proposals, Target.empty())
-        assert sampled.labels.tolist() == [-1] * 10
-        assert sorted(sampled.boxes.tolist()) == sorted(proposals.tolist())
-
-    def test_without_objects_and_proposals_there_are_no_regions(self):
-        sampled = RegionSampler()(torch.zeros(0, 4), Target.empty())
-        assert sampled.boxes.shape == sampled.matched_boxes.shape == (0, 4)
-        assert sampled.labels.shape == sampled.object_indices.shape == (0,)
-        assert sampled.labels.dtype == torch.int64
-
-    def test_of_crowds_alone_nothing_inside_is_learned(self):
-        crowd = _target(torch.tensor([[0.0, 0.0, 64.0, 64.0]]), torch.tensor([True]))
-        proposals = torch.cat((_boxes(20, 0), torch.tensor([[100.0, 100.0, 130.0, 130.0]])))
-        sampled = RegionSampler()(proposals, crowd)
-        assert sampled.boxes.tolist() == [[100, 100, 130, 130]]
-        assert sampled.labels.tolist() == [-1]
+@pytest.mark.parametrize("name", ["RegionSampler", "SampledRegions"])
+def test_old_names_say_where_things_are(name):
+    with pytest.warns(DeprecationWarning, match=f"detkit.matching.{name} is detkit.heads.Region"):
+        getattr(matching, name)

@@ -217,21 +217,27 @@ def set_threshold(model: Detector, images: Sequence[Tensor]) -> int | None:
     A head that does not suppress, as OverFeat's merging, keeps its threshold.
     """
     owner, decode = last_decoding(model, images)
+    part = suppression(owner)
 
     def count(threshold: float) -> int:
-        owner.score_threshold = threshold
+        part.score_threshold = threshold
         with SuppressionCounter() as counter:
             decode()
         return counter.boxes
 
-    default, low, high = owner.score_threshold, 0.0, 1.0
+    default, low, high = part.score_threshold, 0.0, 1.0
     if count(low) == 0:
-        owner.score_threshold = default
+        part.score_threshold = default
         return None
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if count(middle) > CANDIDATES * len(images) else (low, middle)
     return count(high)
+
+
+def suppression(head: nn.Module) -> Any:
+    """What holds the thresholds of a head."""
+    return getattr(head, "postprocess", head)
 
 
 def last_decoding(model: Detector, images: Sequence[Tensor]) -> tuple[nn.Module, Callable[[], object]]:
@@ -355,7 +361,7 @@ def measure(
     their_detections = None
     if theirs is not None:
         owner = theirs.roi_heads if hasattr(theirs, "roi_heads") else theirs
-        owner.score_thresh = getattr(model, "head", getattr(model, "box_head", None)).score_threshold
+        owner.score_thresh = suppression(getattr(model, "head", getattr(model, "box_head", None))).score_threshold
         their_detections = len(theirs(images)[0]["scores"])
     found: list[Detections] = []
     timer = PartTimer(model, stopwatch)

@@ -2,6 +2,7 @@
 
 from detkit.backbones.alexnet import AlexNet
 from detkit.backbones.backbone import Backbone
+from detkit.backbones.by_name import as_backbone
 from detkit.backbones.chain import ChainBackbone
 from detkit.backbones.classifiers import classifier, zero_last_gamma
 from detkit.backbones.darknet import (
@@ -45,6 +46,7 @@ __all__ = [
     "TorchvisionBackbone",
     "YOLOv1Trunk",
     "ZFNet",
+    "as_backbone",
     "classifier",
     "dense_logits",
     "fully_convolutional",

@@ -25,6 +25,7 @@ from torch import Tensor
 import detkit
 from detkit.engine.building import build
 from detkit.engine.explain import explain
+from detkit.engine.old_configs import modernized
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import UNUSED_LABEL, Category
@@ -188,7 +189,7 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Detector, "model", required=True)
     try:
-        config = parser.parse_object({"model": copy.deepcopy(dict(model_config))})
+        config = parser.parse_object(modernized({"model": copy.deepcopy(dict(model_config))}))
         check_trusted(config.as_dict()["model"], trust, path)
         return build(parser, config).model
     except ArgumentError as error:

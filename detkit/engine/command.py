@@ -8,16 +8,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader
 
 from detkit.engine.explain import explain
-from detkit.engine.old_configs import renewed
+from detkit.engine.old_configs import modern_arguments, modernized
 from detkit.errors import InputError
 from detkit.files import write_whole
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Descriptions as they were written, each argument with its type and default."""
+
+
+CONFIG = "detkit_yaml"
+"""The mode of our parsers: YAML whose keys may be those of the release before."""
+
+
+def _load_config(text: str) -> Any:
+    content = get_loader("yaml")(text)
+    return modernized(content) if isinstance(content, dict) else content
+
+
+set_loader(CONFIG, _load_config, (yaml.YAMLError,))
 
 
 def command_parser(name: str, usage: str, description: str) -> ArgumentParser:
@@ -29,6 +42,7 @@ def command_parser(name: str, usage: str, description: str) -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
         formatter_class=HelpFormatter,
+        parser_mode=CONFIG,
     )
 
 
@@ -39,9 +53,11 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         InputError: one sentence that names the wrong key, where it stands and what is near to it.
     """
     try:
-        with renewed(argv) as arguments:
-            return parser.parse_args(arguments)
+        return parser.parse_args(list(argv))
     except ArgumentError as error:
+        modern = modern_arguments(argv)
+        if modern != list(argv):
+            return parse(parser, modern)
         raise InputError(explain(error, parser, argv)) from error
 
 

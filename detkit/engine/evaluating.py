@@ -18,7 +18,7 @@ from detkit.engine.building import build
 from detkit.engine.checkpoint import check_categories, check_trusted, checkpoint_path, load, read_checkpoint
 from detkit.engine.command import check_precision, command_parser, parse, write_json
 from detkit.engine.module import DetectionModule
-from detkit.engine.old_configs import renew
+from detkit.engine.old_configs import modernized
 from detkit.engine.progress import progress_bar, quiet_lightning
 from detkit.errors import InputError
 from detkit.evaluation import (
@@ -157,7 +157,7 @@ def default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> Non
         return
     path = checkpoint_path(checkpoint if isinstance(checkpoint, str) else checkpoint[0])
     data = dict(read_checkpoint(path)["detkit"].get("config", {}).get("data", {}))
-    data = renew({"data": data})["data"]
+    data = modernized({"data": data})["data"]
     if data.get("dataset") and "--data.dataset" not in options:
         check_trusted(data["dataset"], _trusted(argv), path)
     if "--data.root" in options:

@@ -12,6 +12,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from detkit.engine.optimization import Schedule
+from detkit.heads import Postprocess
 
 KEY = r'Parser key "(?P<key>[^"]+)"'
 CLASS = r"Problem with given class_path '(?P<cls>[^']+)'"
@@ -139,7 +140,7 @@ def _class_names(key: str) -> list[str]:
     """The classes of detkit, or of torch's optimizers, that stand under a key of this name."""
     package = PACKAGES.get(key, HEADS)
     classes = [value for value in vars(importlib.import_module(package)).values() if isinstance(value, type)]
-    kinds = (torch.nn.Module, torch.optim.Optimizer, Schedule)
+    kinds = (Postprocess,) if key == "postprocess" else (torch.nn.Module, torch.optim.Optimizer, Schedule)
     return [value.__name__ for value in classes if issubclass(value, kinds) and value.__module__.startswith(package)]
 
 

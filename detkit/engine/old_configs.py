@@ -1,95 +1,187 @@
-"""Recipes of before: keys that have another name or place now are read as what they have become, with a warning.
+"""Configs of releases before, read as they would be written now; for one release.
 
-A rule takes a recipe as nested dictionaries, changes it in place, and warns of each old key that it has found. Command
-lines have a table of their own, since an argument stands by itself.
+A rule is a function from a part of a config and its place, such as ``model.head``, to the part as it is written now.
+Each old key is warned of once. Configs come in by one door, the loader of `detkit.engine.command.command_parser`;
+checkpoints by `detkit.engine.checkpoint.build_model`; arguments of a command by `modern_arguments`.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
+import detkit.heads
+import detkit.models
 from detkit.data.old_flags import FLAGS
 from detkit.deprecation import warn
+from detkit.heads.old_arguments import OLD_NAMES, moved, warn_of
+from detkit.heads.old_rpn_arguments import MOVED as OF_RPN
 
-Rule = Callable[[dict[str, Any]], None]
-
-
-def masks_and_keypoints(recipe: dict[str, Any]) -> None:
-    """``data.with_masks`` and ``data.with_keypoints`` are a part of ``data.reads``."""
-    data = recipe.get("data")
-    if not isinstance(data, dict):
-        return
-    for flag, name in FLAGS.items():
-        if flag in data:
-            warn(f"data.{flag} is not needed: what the model learns is read; for more give data.reads: [{name}]")
-            if data.pop(flag) and name not in (data.get("reads") or ()):
-                data["reads"] = [*(data.get("reads") or ()), name]
+Part = dict[str, Any]
+Rule = Callable[[str, Part], Part]
+Option = Callable[[str, str], list[tuple[str, str]]]
 
 
-RULES: tuple[Rule, ...] = (masks_and_keypoints,)
+def modernized(config: Mapping[str, Any], place: str = "") -> Part:
+    """`config` with every old key in it, at any depth, as it is written now.
 
-ARGUMENTS = {f"--data.{flag}": ("--data.reads+", name) for flag, name in FLAGS.items()}
-"""Of each old switch on the command line the option that adds to a list, and what it adds where the switch is on."""
-
-
-def renew(recipe: dict[str, Any]) -> dict[str, Any]:
-    """`recipe` with the keys of today; changed in place, and given back."""
+    Args:
+        config: a config, or the part of one that stands at `place`.
+        place: the keys that lead to it, joined by dots, without ``init_args``.
+    """
+    part = dict(config)
     for rule in RULES:
-        rule(recipe)
-    return recipe
+        part = rule(place, part)
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            inside = place if key == "init_args" else f"{place}.{key}".lstrip(".")
+            part[key] = modernized(value, inside)
+    return part
 
 
-@contextmanager
-def renewed(argv: Sequence[str]) -> Iterator[list[str]]:
-    """The command line with the keys of today, in its options and in the config files that it names."""
-    with tempfile.TemporaryDirectory(prefix="detkit-config-") as folder:
-        yield _renewed_files(_renewed_options(list(argv)), Path(folder))
-
-
-def _renewed_options(argv: list[str]) -> list[str]:
-    new: list[str] = []
-    arguments = iter(argv)
-    for argument in arguments:
-        option, has_value, value = argument.partition("=")
-        if option not in ARGUMENTS:
-            new.append(argument)
+def modern_arguments(argv: Sequence[str]) -> list[str]:
+    """A command line whose options of before, such as ``--model.head.score_threshold``, are those of now."""
+    modern, rest = [], list(argv)
+    while rest:
+        argument = rest.pop(0)
+        option, equals, value = argument.partition("=")
+        follows = not equals and bool(rest) and not rest[0].startswith("--")
+        new = _renamed(option, rest[0] if follows else value) if option.startswith("--") else []
+        if not new:
+            modern.append(argument)
             continue
-        value = value if has_value else next(arguments, "true")
-        adding, name = ARGUMENTS[option]
-        warn(f"{option} is not needed: what the model learns is read; for more give {adding} {name}")
-        if str(yaml.safe_load(value)).lower() not in ("false", "none", "0"):
-            new += [adding, name]
-    return new
+        warn(f"{option} is {' and '.join(name for name, _ in new)} now")
+        modern += [f"{name}={its}" for name, its in new]
+        del rest[: int(follows)]
+    return modern
 
 
-def _renewed_files(argv: list[str], folder: Path) -> list[str]:
-    """The same with config files that hold old keys replaced by new ones of the same name."""
-    new = list(argv)
-    for at, argument in enumerate(argv):
-        is_named = at > 0 and argv[at - 1] == "--config"
-        if is_named or argument.startswith("--config="):
-            path = _renewed_file(Path(argument.removeprefix("--config=")), folder / str(at))
-            new[at] = str(path) if is_named else f"--config={path}"
-    return new
+def _renamed(option: str, value: str) -> list[tuple[str, str]]:
+    return next(filter(None, (rename(option, value) for rename in OPTIONS)), [])
 
 
-def _renewed_file(path: Path, folder: Path) -> Path:
-    try:
-        recipe = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return path  # whose own reader says what is wrong
-    if not isinstance(recipe, dict):
-        return path
-    before = yaml.safe_dump(recipe)
-    after = yaml.safe_dump(renew(recipe), sort_keys=False)
-    if yaml.safe_dump(recipe) == before:
-        return path
-    folder.mkdir()
-    (folder / path.name).write_text(after, "utf-8")
-    return folder / path.name
+def masks_and_keypoints(place: str, part: Part) -> Part:
+    """``data.with_masks`` and ``data.with_keypoints`` are a part of ``data.reads``."""
+    old = [flag for flag in FLAGS if flag in part] if place == "data" else []
+    if not old:
+        return part
+    rest = {name: value for name, value in part.items() if name not in old}
+    fields = [FLAGS[flag] for flag in old if part[flag]]
+    for flag in old:
+        warn(f"data.{flag} is not needed, what the model learns is read; for more give data.reads: [{FLAGS[flag]}]")
+    return rest | ({"reads": list(dict.fromkeys([*(part.get("reads") or ()), *fields]))} if fields else {})
+
+
+def thresholds_of_heads(place: str, part: Part) -> Part:
+    """Thresholds of a head stand in its ``postprocess``."""
+    owner, arguments = _class_of(part), part.get("init_args")
+    if owner is None or not isinstance(arguments, Mapping):
+        return part
+    arguments = {name: _with_class(owner, name, value) for name, value in arguments.items()}
+    parameters = _parameters(owner)
+    if "postprocess" in parameters:
+        arguments = _with_postprocess(owner.__name__, arguments, [name for name in arguments if name not in parameters])
+    return part | {"init_args": arguments}
+
+
+def _with_postprocess(head: str, arguments: Part, unknown: Sequence[str]) -> Part:
+    if head == "RPN":
+        return _of_rpn(arguments, [name for name in unknown if name in OF_RPN])
+    changed = moved(head, {name: arguments[name] for name in unknown})
+    if not changed.names:
+        return arguments
+    warn_of(head, changed, stacklevel=2)
+    rest = {name: value for name, value in arguments.items() if name not in changed.names}
+    return rest | {"postprocess": _filled(rest.get("postprocess"), changed.part, changed.values)}
+
+
+def _of_rpn(arguments: Part, old: Sequence[str]) -> Part:
+    """As of any head; but a number may be for proposing, for proposing in training, or for both."""
+    rest = {name: value for name, value in arguments.items() if name not in old}
+    for name in old:
+        new, owners = OF_RPN[name]
+        warn(f"RPN({name}=...) is {' and '.join(f'RPN({owner}=NMS({new}=...))' for owner in owners)} now")
+        for owner in owners:
+            rest[owner] = _filled(rest.get(owner), "NMS", {new: arguments[name]})
+    return rest
+
+
+def _filled(given: Mapping[str, Any] | None, part: str, values: Part) -> Part:
+    """A part of suppression with `values` where it has none."""
+    given = given or {}
+    class_path = given.get("class_path", f"detkit.heads.{part}")
+    return {"class_path": class_path, "init_args": values | dict(given.get("init_args") or {})}
+
+
+def _with_class(owner: type, name: str, value: Any) -> Any:
+    """The part `name` of `owner`; with the class that it is by default, where it says none and has old arguments."""
+    if not isinstance(value, Mapping) or "class_path" in value:
+        return value
+    default = getattr(inspect.signature(owner).parameters.get(name), "default", None)
+    arguments = value.get("init_args", value)
+    known = isinstance(default, type) and default.__module__.startswith("detkit.heads.")
+    if not known or not (moved(default.__name__, arguments).names or OF_RPN.keys() & arguments.keys()):
+        return value
+    return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
+
+
+def _parameters(owner: type) -> set[str]:
+    """The names of the arguments of a class, also of those that it passes on to the classes that it is made of."""
+    names: set[str] = set()
+    for kind in owner.__mro__:
+        parameters = inspect.signature(kind).parameters
+        names |= parameters.keys()
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return names
+
+
+def _class_of(part: Part) -> type | None:
+    """The model or head of detkit that a part of a config is; None if it is something else."""
+    package, _, name = str(part.get("class_path")).rpartition(".")
+    if package and package.partition(".")[0] != "detkit":
+        return None
+    found = vars(detkit.heads).get(name) or vars(detkit.models).get(name)
+    return found if isinstance(found, type) else None
+
+
+_OF_HEAD = re.compile(
+    rf"(--model\.(?:\w+\.)*?(?:head|box_head))\.(?:init_args\.)?({'|'.join(OLD_NAMES)}|match_threshold|resolve)"
+)
+
+
+def option_of_head(option: str, value: str) -> list[tuple[str, str]]:
+    """``--model.head.nms_threshold 0.5`` is ``--model.head.postprocess.iou_threshold=0.5``."""
+    found = _OF_HEAD.fullmatch(option)
+    if not found:
+        return []
+    if found[2] == "resolve":
+        return [(f"{found[1]}.postprocess", {"nms": "NMS", "merge": "MergeBoxes"}.get(value, value))]
+    return [(f"{found[1]}.postprocess.{OLD_NAMES.get(found[2], found[2])}", value)]
+
+
+_OF_RPN = re.compile(rf"(--model\.(?:init_args\.)?rpn)\.(?:init_args\.)?({'|'.join(OF_RPN)})")
+
+
+def option_of_rpn(option: str, value: str) -> list[tuple[str, str]]:
+    """``--model.rpn.proposals 300`` is ``--model.rpn.postprocess.detections=300``."""
+    found = _OF_RPN.fullmatch(option)
+    if not found:
+        return []
+    new, owners = OF_RPN[found[2]]
+    return [(f"{found[1]}.{owner}.{new}", value) for owner in owners]
+
+
+def option_of_data(option: str, value: str) -> list[tuple[str, str]]:
+    """``--data.with_masks true`` is ``--data.reads+=[masks]``; with false nothing is added."""
+    flag = option.removeprefix("--data.")
+    if option == flag or flag not in FLAGS:
+        return []
+    is_off = value.lower() in ("false", "no", "null", "0")
+    return [("--data.reads+", "[]" if is_off else f"[{FLAGS[flag]}]")]
+
+
+RULES: tuple[Rule, ...] = (thresholds_of_heads, masks_and_keypoints)
+OPTIONS: tuple[Option, ...] = (option_of_head, option_of_rpn, option_of_data)

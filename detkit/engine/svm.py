@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.heads import SVMBoxHead
+from detkit.heads import Regions, SVMBoxHead
 from detkit.models import RCNN
 from detkit.ops import box_iou
 from detkit.structures import Target
@@ -44,7 +44,8 @@ def fit_svms(model: RCNN, samples: Samples) -> None:
         samples: called for each pass, gives images ``(3, H, W)`` and their targets.
 
     Raises:
-        InputError: the model has no `SVMBoxHead`, scikit-learn is not installed, or there are no objects at all.
+        InputError: the model has no `SVMBoxHead`, scikit-learn is not installed, there are no objects at all, or the
+            model needs proposals and they are not given with an image.
     """
     head = model.box_head
     if not isinstance(head, SVMBoxHead):
@@ -158,7 +159,7 @@ def _mean_norm(model: RCNN, samples: Samples, images: int = 200) -> float:
 
 def _regions(model: RCNN, image: Tensor, target: Target, scale: float) -> tuple[Tensor, np.ndarray]:
     """Boxes ``(R, 4)``, the objects' own first, in pixels of `image`, and their scaled vectors ``(R, D)``."""
-    boxes = torch.cat((target.objects().boxes.cpu(), model.proposals(image)))
+    boxes = torch.cat((target.objects().boxes.cpu(), _proposals(model, image, target)))
     ignored = target.ignored_boxes().cpu()
     if len(ignored):
         objects = len(target.objects())
@@ -166,10 +167,18 @@ def _regions(model: RCNN, image: Tensor, target: Target, scale: float) -> tuple[
         outside[:objects] = True
         boxes = boxes[outside]
     batch = model.preprocess([image])
-    sized = model.preprocess.targets([Target(boxes, torch.zeros(len(boxes), dtype=torch.int64))], batch)[0].boxes
-    features, _ = model.raw(batch.images)
-    vectors = torch.cat(list(model.region_vectors(features, [sized])))
+    in_input = model.preprocess.targets([Target(proposals=boxes)], batch)[0].proposals
+    vectors = model.region_vectors(model.features(batch), Regions.of_images([in_input]))
     return boxes, vectors.float().cpu().numpy() * scale
+
+
+def _proposals(model: RCNN, image: Tensor, target: Target) -> Tensor:
+    """The regions ``(P, 4)`` that the model finds in the image, or those given with it."""
+    if model.proposals is not None:
+        return model.proposals(image)
+    if target.proposals is None:
+        raise InputError(f"fit_svms: the model has no proposals, and image id {target.image_id} comes without them")
+    return target.proposals.cpu()
 
 
 def _put(head: SVMBoxHead, label: int, one: _Class, scale: float) -> None:

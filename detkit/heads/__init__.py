@@ -2,7 +2,9 @@
 
 from detkit.heads.box import BoxHead
 from detkit.heads.box_cascade import BoxCascade
+from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.classification import ClassificationHead
+from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense_head import DenseHead
 from detkit.heads.fcos import FCOSHead
 from detkit.heads.image_head import ImageHead
@@ -10,7 +12,9 @@ from detkit.heads.keypoint import KeypointHead
 from detkit.heads.localization import LocalizationHead
 from detkit.heads.mask import MaskHead
 from detkit.heads.overfeat import OverFeatHead
-from detkit.heads.region_branch import InstanceBranch, RegionBranch
+from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
+from detkit.heads.region_branch import Crop, InstanceBranch, RegionBranch
+from detkit.heads.region_sampler import RegionSampler
 from detkit.heads.region_trunk import (
     AveragePool,
     ConvolutionsThenFullyConnected,
@@ -29,12 +33,16 @@ from detkit.heads.yolo_v3 import YOLOv3Head
 from detkit.heads.yolo_v4 import YOLOv4Head
 
 __all__ = [
+    "NMS",
     "RPN",
     "AveragePool",
     "BoxCascade",
     "BoxHead",
+    "Candidates",
     "ClassificationHead",
+    "Context",
     "ConvolutionsThenFullyConnected",
+    "Crop",
     "DenseHead",
     "FCOSHead",
     "ImageHead",
@@ -42,14 +50,20 @@ __all__ = [
     "KeypointHead",
     "LocalizationHead",
     "MaskHead",
+    "MergeBoxes",
     "OverFeatHead",
+    "Postprocess",
     "RegionBranch",
     "RegionNetwork",
+    "RegionSampler",
     "RegionTrunk",
+    "Regions",
     "RetinaNetHead",
     "SSDHead",
     "SSDliteHead",
     "SVMBoxHead",
+    "SoftNMS",
+    "TopK",
     "TwoFullyConnected",
     "YOLOHead",
     "YOLOv1Head",

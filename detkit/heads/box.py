@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.boxes import DeltaCoder
-from detkit.heads.region_branch import RegionBranch
+from detkit.deprecation import MovedAttribute
+from detkit.heads.context import Context, Regions
+from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.region_branch import Crop, RegionBranch
 from detkit.heads.region_trunk import RegionTrunk, TwoFullyConnected
-from detkit.heads.rpn import smooth_l1
-from detkit.heads.selection import select_detections
-from detkit.matching import SampledRegions
+from detkit.losses import smooth_l1
 from detkit.structures import Detections
 
 
@@ -40,11 +42,15 @@ class BoxHead(RegionBranch):
         trunk: called with a crop's channels and its resolution.
         class_agnostic: regress one box for all classes (R-FCN, section 3; Cascade R-CNN, section 5.1).
         delta_weights: weights of the box deltas.
-        score_threshold: least score of a detection.
-        nms_threshold: IoU above which the less likely of two detections of a class is dropped.
-        detections_per_image: most detections.
+        postprocess: makes detections of scored boxes; by default `NMS` within each class at an IoU of 0.5, of scores
+            above 0.05, 100 detections of an image.
     """
 
+    score_threshold = MovedAttribute("postprocess.score_threshold")
+    nms_threshold = MovedAttribute("postprocess.iou_threshold")
+    detections_per_image = MovedAttribute("postprocess.detections")
+
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: int,
@@ -53,9 +59,7 @@ class BoxHead(RegionBranch):
         trunk: Callable[[int, int], RegionTrunk] = TwoFullyConnected,
         class_agnostic: bool = False,
         delta_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
-        score_threshold: float = 0.05,
-        nms_threshold: float = 0.5,
-        detections_per_image: int = 100,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -69,59 +73,56 @@ class BoxHead(RegionBranch):
         nn.init.zeros_(self.classes.bias)
         nn.init.zeros_(self.deltas.bias)
         self.coder = DeltaCoder(delta_weights)
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.detections_per_image = detections_per_image
+        self.postprocess = (postprocess or NMS()).with_defaults(0.05, 0.5, detections=100, least_side=1e-2)
 
-    def forward(self, region_features: Tensor) -> BoxOutput:
-        """Classify and regress the crops ``(R, C, resolution, resolution)``."""
-        return self.answer(self.trunk(region_features))
+    def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> BoxOutput:
+        """Classify and regress the regions."""
+        return self.answer(self.trunk.vectors(crop, regions))
 
     def answer(self, vectors: Tensor) -> BoxOutput:
         """Classify and regress regions by the trunk's `vectors` ``(R, D)``."""
         return BoxOutput(self.classes(vectors), self.deltas(vectors).unflatten(1, (-1, 4)))
 
-    def losses(self, raw: BoxOutput, regions: list[SampledRegions]) -> dict[str, Tensor]:
+    def losses(
+        self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> dict[str, Tensor]:
         """``box_cls``, softmax cross-entropy, and ``box_reg``, smooth L1 of the foreground; each over all regions."""
-        labels = torch.cat([sampled.labels for sampled in regions])
+        labels, matched = regions.sampled()
         is_object = labels >= 0
         classes = torch.where(is_object, labels, self.num_classes)
         count = max(len(labels), 1)
         foreground = torch.where(is_object)[0]
-        boxes = torch.cat([sampled.boxes for sampled in regions])[foreground]
-        matched_boxes = torch.cat([sampled.matched_boxes for sampled in regions])[foreground]
-        wanted = self.coder.encode(boxes, matched_boxes)
+        wanted = self.coder.encode(regions.boxes[foreground], context.objects.boxes[matched[foreground]])
         return {
             "box_cls": F.cross_entropy(raw.logits.float(), classes, reduction="sum") / count,
             "box_reg": smooth_l1(self._of_label(raw.deltas[foreground], labels[foreground]), wanted) / count,
         }
 
     def decode(
-        self, raw: BoxOutput, proposals: list[Tensor], image_sizes: Sequence[tuple[int, int]]
+        self,
+        raw: BoxOutput,
+        regions: Regions,
+        so_far: Mapping[str, Any],
+        detections: list[Detections] | None,
+        context: Context,
     ) -> list[Detections]:
         """Softmax scores and decoded boxes of every class, after per-class NMS."""
-        return self.select(self.scores(raw), self.boxes(raw, proposals), proposals, image_sizes)
+        return self.select(self.scores(raw), self.boxes(raw, regions), regions, context)
 
     def scores(self, raw: BoxOutput) -> Tensor:
         """The probability of each class but background ``(R, K)``."""
         return raw.logits.float().softmax(dim=1)[:, : self.num_classes]
 
-    def boxes(self, raw: BoxOutput, proposals: list[Tensor]) -> Tensor:
+    def boxes(self, raw: BoxOutput, regions: Regions) -> Tensor:
         """The regressed boxes ``(R, K, 4)``, or ``(R, 1, 4)`` if they are for all classes."""
-        return self.coder.decode(torch.cat(proposals)[:, None], raw.deltas)
+        return self.coder.decode(regions.boxes[:, None], raw.deltas)
 
-    def select(
-        self, scores: Tensor, boxes: Tensor, proposals: list[Tensor], image_sizes: Sequence[tuple[int, int]]
-    ) -> list[Detections]:
-        """The detections of each image from `scores` and `boxes` of all `proposals`, after per-class NMS."""
-        boxes = boxes.expand(-1, self.num_classes, -1)
-        counts = [len(of_image) for of_image in proposals]
-        return [
-            select_detections(
-                of_image, score, size, self.score_threshold, self.nms_threshold, self.detections_per_image
-            )
-            for of_image, score, size in zip(boxes.split(counts), scores.split(counts), image_sizes, strict=True)
-        ]
+    def select(self, scores: Tensor, boxes: Tensor, regions: Regions, context: Context) -> list[Detections]:
+        """The detections of each image, in its own pixels, from `scores` and `boxes` of all `regions`."""
+        region, label = torch.where(self.postprocess.passes(scores))
+        boxes = boxes.expand(-1, self.num_classes, -1)[region, label]
+        found = self.postprocess(boxes, scores[region, label], label, regions.image_index[region], context.batch.sizes)
+        return context.batch.restore(found)
 
     def _of_label(self, deltas: Tensor, labels: Tensor) -> Tensor:
         """The regressions ``(R, 4)`` for `labels` ``(R,)`` out of those of every class."""

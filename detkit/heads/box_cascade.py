@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from detkit.boxes import clip_boxes
 from detkit.heads.box import BoxHead, BoxOutput
-from detkit.matching import Matcher, RegionSampler, SampledRegions
-from detkit.structures import Detections, Target
+from detkit.heads.context import Context, Regions
+from detkit.heads.region_branch import Crop, RegionBranch
+from detkit.heads.region_sampler import RegionSampler
+from detkit.matching import Matcher
+from detkit.structures import Detections
 
-Crop = Callable[[list[Tensor]], Tensor]
+
+class CascadeOutput(NamedTuple):
+    """What the stages say.
+
+    Args:
+        stages: the output of each.
+        regions: what each of them looked at; outside of training of the last one alone.
+    """
+
+    stages: list[BoxOutput]
+    regions: list[Regions]
 
 
-class BoxCascade(nn.Module):
+class BoxCascade(RegionBranch):
     """Each head looks at the boxes of the one before (Cascade R-CNN, section 4).
-
-    As regions move from head to head, what is cropped is asked for: `crop` is called with the regions ``(Ri, 4)`` of
-    each image and gives their crops ``(R, C, resolution, resolution)``.
 
     Args:
         in_channels: channels of a crop.
         resolution: height and width of a crop in cells.
         num_classes: classes without background.
         box_head: called once for each stage with these three.
-        ious: the IoU from which on a region is an object, of each stage.
+        ious: the IoU from which on a region is an object, of each stage; that of the first is the region sampler's of
+            the detector.
+        region_sampler: draws the regions of each later stage, with the stage's own matcher.
     """
 
     def __init__(
@@ -37,46 +49,64 @@ class BoxCascade(nn.Module):
         num_classes: int,
         box_head: Callable[[int, int, int], BoxHead],
         ious: Sequence[float],
+        region_sampler: RegionSampler = RegionSampler(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(box_head(in_channels, resolution, num_classes) for _ in ious)
+        heads = nn.ModuleList(box_head(in_channels, resolution, num_classes) for _ in ious)
+        self.stages: Sequence[BoxHead] = heads  # type: ignore[assignment]
         self.ious = tuple(ious)
+        self.region_sampler = region_sampler
         # The later a stage, the smaller its corrections: they are scaled to the same spread.
         for stage, head in enumerate(self.stages, 1):
             head.coder.weights = tuple(stage * weight for weight in head.coder.weights)
 
-    def losses(
-        self, crop: Crop, proposals: list[Tensor], targets: Sequence[Target], region_sampler: RegionSampler
-    ) -> tuple[dict[str, Tensor], list[SampledRegions]]:
-        """``box_cls_1``, ``box_reg_1``, ``box_cls_2`` ..., and the regions that the first stage learns from."""
-        losses, first = {}, None
-        for stage, (head, iou) in enumerate(zip(self.stages, self.ious, strict=True), 1):
-            # After the first stage all its boxes go on: resampled by the next, stricter IoU (section 4.2).
-            sampler = replace(region_sampler, matcher=Matcher(iou, iou))
-            regions = [sampler(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
-            first = first or regions
-            boxes = [sampled.boxes for sampled in regions]
-            raw = head(crop(boxes))
-            losses |= {f"{name}_{stage}": loss for name, loss in head.losses(raw, regions).items()}
-            moved = _moved(head, raw, boxes)
-            proposals = [of_image[(of_image[:, 2:] > of_image[:, :2]).all(dim=1)] for of_image in moved]
-        return losses, first
+    def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> CascadeOutput:
+        """The output of every stage, each on the boxes that the one before made of its regions."""
+        stages: list[BoxOutput] = []
+        seen: list[Regions] = []
+        for head, iou in zip(self.stages, self.ious, strict=True):
+            if stages:
+                regions = self._next(regions, self.stages[len(stages) - 1], stages[-1], iou, context)
+            stages.append(head(crop, regions, so_far, context))
+            seen = [regions] if context.targets is None else [*seen, regions]
+        return CascadeOutput(stages, seen)
 
-    def decode(self, crop: Crop, proposals: list[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+    def losses(
+        self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> dict[str, Tensor]:
+        """``box_cls_1``, ``box_reg_1``, ``box_cls_2`` ..., of the regions that each stage looked at."""
+        losses: dict[str, Tensor] = {}
+        for stage, (head, output, seen) in enumerate(zip(self.stages, raw.stages, raw.regions, strict=True), 1):
+            of_stage = head.losses(output, seen, so_far, context)
+            losses |= {f"{name}_{stage}": loss for name, loss in of_stage.items()}
+        return losses
+
+    def decode(
+        self,
+        raw: CascadeOutput,
+        regions: Regions,
+        so_far: Mapping[str, Any],
+        detections: list[Detections] | None,
+        context: Context,
+    ) -> list[Detections]:
         """The last stage's boxes, scored by the mean of all stages (section 4.2; the authors' code)."""
-        scores = []
-        for head in self.stages:
-            raw, before = head(crop(proposals)), proposals
-            scores.append(head.scores(raw))
-            moved = _moved(head, raw, before)
-            proposals = [clip_boxes(of_image, size) for of_image, size in zip(moved, image_sizes, strict=True)]
-        return head.select(torch.stack(scores).mean(dim=0), head.boxes(raw, before), before, image_sizes)
+        scores = [head.scores(output) for head, output in zip(self.stages, raw.stages, strict=True)]
+        head, last = self.stages[-1], raw.regions[-1]
+        return head.select(torch.stack(scores).mean(dim=0), head.boxes(raw.stages[-1], last), last, context)
+
+    def _next(self, regions: Regions, head: BoxHead, output: BoxOutput, iou: float, context: Context) -> Regions:
+        """The regions of the next stage: where they are trained on, sampled by its stricter IoU (section 4.2)."""
+        moved = _moved(regions, head, output)
+        if context.targets is None:
+            return moved.clipped(context.batch.sizes)
+        sides = moved.boxes[:, 2:] - moved.boxes[:, :2]
+        sampler = replace(self.region_sampler, matcher=Matcher(iou, iou))
+        return sampler(moved[(sides > 0).all(dim=1)], context)
 
 
 @torch.no_grad()
-def _moved(head: BoxHead, raw: BoxOutput, proposals: list[Tensor]) -> Sequence[Tensor]:
+def _moved(regions: Regions, head: BoxHead, output: BoxOutput) -> Regions:
     """The boxes that a stage makes of its regions: of the likeliest class, if each class has its own."""
-    boxes = head.boxes(raw, proposals)
-    likeliest = head.scores(raw).argmax(dim=1) if boxes.shape[1] > 1 else boxes.new_zeros(len(boxes)).long()
-    chosen = boxes[torch.arange(len(boxes), device=boxes.device), likeliest]
-    return chosen.split([len(of_image) for of_image in proposals])
+    boxes = head.boxes(output, regions)
+    likeliest = head.scores(output).argmax(dim=1) if boxes.shape[1] > 1 else boxes.new_zeros(len(boxes)).long()
+    return Regions(boxes[torch.arange(len(boxes), device=boxes.device), likeliest], regions.image_index)

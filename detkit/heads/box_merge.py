@@ -2,10 +2,51 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor
 
 from detkit.boxes import box_area
+from detkit.heads.postprocess import Postprocess, Scored
+
+
+class MergeBoxes(Postprocess):
+    """Boxes of a class that agree become one (OverFeat, section 4.3), see `merge_boxes`.
+
+    The accumulated scores ``s`` have no upper end; ``1 - exp(-s)`` keeps their order and is at most 1. Only boxes of at
+    least a pixel are merged.
+
+    Args:
+        score_threshold: scores must be greater than this; None, here and below: the head's own.
+        match_threshold: boxes with a greater `match_score` are not merged.
+        candidates: the best so many of each image are merged.
+        detections: most detections of an image.
+    """
+
+    def __init__(
+        self,
+        score_threshold: float | None = None,
+        match_threshold: float = 0.5,
+        candidates: int = 300,
+        detections: int | None = None,
+    ) -> None:
+        super().__init__(score_threshold, candidates, detections)
+        self.match_threshold = match_threshold
+
+    def with_defaults(self, *numbers: Any, **way: Any) -> Self:
+        """As of `Postprocess`; boxes without area do not match any."""
+        return super().with_defaults(*numbers, **way | {"least_side": 1.0})
+
+    def resolve(self, scored: Scored, images: int) -> Scored:
+        """The merged boxes of each image, best first."""
+        parts = []
+        for image in range(images):
+            of_image = scored.at(torch.where(scored.image_index == image)[0])
+            best = of_image.at(of_image.scores.argsort(descending=True, stable=True))
+            boxes, confidence, labels = merge_boxes(best.boxes, best.scores, best.labels, self.match_threshold)
+            parts.append(Scored(boxes, -torch.expm1(-confidence), labels, torch.full_like(labels, image)))
+        return Scored(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def match_score(boxes1: Tensor, boxes2: Tensor) -> Tensor:

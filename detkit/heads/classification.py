@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.heads.image_head import ImageHead, image_labels
-from detkit.structures import Classification, Target
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import in_turn
+from detkit.heads.image_head import UNLABELED, ImageHead, image_labels, windows
+from detkit.structures import Classification
 
 
 class ClassificationOutput(NamedTuple):
@@ -58,7 +59,7 @@ class ClassificationHead(ImageHead):
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Linear(in_channels, num_classes) if in_channels is not None else None
 
-    def forward(self, features: Tensor | tuple[Tensor, ...]) -> ClassificationOutput:
+    def forward(self, features: Tensor | tuple[Tensor, ...], context: Context) -> ClassificationOutput:
         """Classify a map ``(B, C, H, W)``; or pass on logits, the main classifier's first."""
         if self.classes is not None:
             return ClassificationOutput(self.classes(self.dropout(features.mean(dim=(2, 3)))))
@@ -66,21 +67,25 @@ class ClassificationHead(ImageHead):
             return ClassificationOutput(features)
         return ClassificationOutput(features[0], tuple(features[1:]))
 
-    def losses(
-        self, raw: ClassificationOutput, targets: Sequence[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
-        """``cls``: cross-entropy, mean over images, with the weighted ones of auxiliary classifiers added."""
-        labels = image_labels(targets, self.num_classes, raw.logits.device)
+    def losses(self, raw: ClassificationOutput, context: Context) -> dict[str, Tensor]:
+        """``cls``: cross-entropy, mean over labeled images, with the weighted ones of auxiliary classifiers added."""
+        labels = image_labels(context.truth, self.num_classes, raw.logits.device)
+        if all(target.image_label is None for target in context.truth):
+            return {"cls": sum(logits.float().sum() for logits in (raw.logits, *raw.auxiliary)) * 0}
         loss = self._cross_entropy(raw.logits, labels)
         for logits in raw.auxiliary:
             loss = loss + self.auxiliary_weight * self._cross_entropy(logits, labels)
         return {"cls": loss}
 
     @torch.no_grad()
-    def decode(self, raw: ClassificationOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Classification]:
+    def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
         """The likeliest classes of each image."""
         scores, labels = raw.logits.float().softmax(dim=1).topk(self.answers)
         return [Classification(score, label) for score, label in zip(scores, labels, strict=True)]
 
+    def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:
+        """Each image as a whole; the softmax of the logits are the scores."""
+        return in_turn(windows(context.batch.sizes, raw.logits.device)[:, None], raw.logits[:, None])
+
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(logits.float(), labels, ignore_index=UNLABELED, label_smoothing=self.label_smoothing)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from detkit.errors import InputError
+from detkit.geometry import Size
+from detkit.heads.truth import Objects, objects_of
 from detkit.preprocess import Batch
 from detkit.structures import Target
 
@@ -28,15 +33,32 @@ class Context:
     given: Sequence[Target] | None = None
     generator: torch.Generator | None = None
 
+    @cached_property
+    def truth(self) -> Sequence[Target]:
+        """The targets, where losses need them.
 
-@dataclass(frozen=True)
+        Raises:
+            InputError: there are none.
+        """
+        if self.targets is None:
+            raise InputError("losses need a Context with targets, and this one has none")
+        return self.targets
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The objects of all images in turn, which `Regions.matched` and the rows of `assign` number."""
+        return objects_of(self.truth, self.batch.images.device)
+
+
+@dataclass(frozen=True, eq=False)
 class Regions:
     """Regions of the images of a batch, of all images in turn.
 
     Args:
         boxes: ``(R, 4)`` in the network's frame.
         image_index: ``(R,)`` int64, the image of each, ascending.
-        labels: ``(R,)`` int64 of a sampled region the class of its object, -1 for background.
+        labels: ``(R,)`` int64, of a sampled region the class of its object, -1 for background; of what was detected
+            its class; None where nothing is known.
         matched: ``(R,)`` int64 of a sampled region the row of its object among all objects of the batch, those of each
             image, `Target.objects`, in turn; meaningless for background.
     """
@@ -48,6 +70,44 @@ class Regions:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __getitem__(self, rows: Tensor | slice) -> Regions:
+        """The regions that a bool mask ``(R,)``, an ascending int64 index or a slice selects."""
+        values = (self.boxes, self.image_index, self.labels, self.matched)
+        return Regions(*(None if value is None else value[rows] for value in values))  # type: ignore[arg-type]
+
+    @classmethod
+    def of_images(cls, boxes: Sequence[Tensor], labels: Sequence[Tensor] | None = None) -> Regions:
+        """The regions `boxes` ``(Ri, 4)`` of each image, and perhaps their `labels` ``(Ri,)``."""
+        counts = torch.tensor([len(of_image) for of_image in boxes])
+        image_index = torch.arange(len(boxes)).repeat_interleave(counts).to(boxes[0].device, non_blocking=True)
+        return cls(torch.cat(list(boxes)), image_index, None if labels is None else torch.cat(list(labels)))
+
+    def clipped(self, sizes: Sequence[Size]) -> Regions:
+        """The regions cut at the edges of their images, whose (height, width) in the network's frame `sizes` are."""
+        limits = self.boxes.new_tensor([(width, height, width, height) for height, width in sizes])
+        return replace(self, boxes=self.boxes.clamp(min=0).minimum(limits[self.image_index]))
+
+    def sampled(self) -> tuple[Tensor, Tensor]:
+        """`labels` and `matched`, where losses need them.
+
+        Raises:
+            InputError: nobody knows what these regions stand for.
+        """
+        if self.labels is None or self.matched is None:
+            raise InputError("losses need sampled Regions, with labels and matched; these have none")
+        return self.labels, self.matched
+
+    def foreground(self) -> Regions:
+        """Those of sampled regions that stand for an object."""
+        labels, _ = self.sampled()
+        return self[torch.where(labels >= 0)[0]]
+
+    def slices(self, images: int) -> list[slice]:
+        """Where the regions of each of `images` images stand; this waits for the device."""
+        counts = torch.bincount(self.image_index, minlength=images).tolist()
+        ends = list(accumulate(counts))
+        return [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
 
 
 @dataclass(frozen=True)

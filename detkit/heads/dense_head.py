@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from detkit.structures import Detections, Target
+from detkit.heads.context import Candidates, Context
+from detkit.heads.truth import of_batch
+from detkit.structures import Detections
+
+
+def in_turn(boxes: Tensor, logits: Tensor, objectness: Tensor | None = None) -> Candidates:
+    """The candidates of a batch, images in turn.
+
+    Args:
+        boxes: ``(B, P, 4)`` in the network's frame.
+        logits: ``(B, P, K)``.
+        objectness: ``(B, P)``, if the head asks.
+    """
+    image_index = of_batch(boxes.shape[0], boxes.shape[1], boxes.device)
+    flat = None if objectness is None else objectness.flatten()
+    return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), flat, image_index)
 
 
 class DenseHead(nn.Module):
@@ -17,25 +31,38 @@ class DenseHead(nn.Module):
     and the number of classes without background. Further arguments come from the config.
     """
 
-    def forward(self, features: list[Tensor], padded_size: tuple[int, int]) -> Any:
+    def forward(self, features: list[Tensor], context: Context) -> Any:
         """Raw outputs on `features` ``(B, Ci, Hi, Wi)``, finest first; no thresholds.
 
         Args:
             features: the maps that the head was built for.
-            padded_size: (height, width) of the image batch in pixels.
+            context: of which only the images, and their padded size, are known when a graph is exported.
         """
         raise NotImplementedError
 
-    def losses(self, raw: Any, targets: list[Target], image_sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+    def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """Named scalar losses of `raw`; the same names at every step, attached to the graph also without objects.
+
+        An image whose boxes are None is not annotated and teaches nothing; one without boxes teaches background.
 
         Args:
             raw: what `forward` says.
-            targets: ground truth of each image, in pixels of the network's input.
-            image_sizes: (height, width) of each image without padding.
+            context: with targets in the network's frame.
         """
         raise NotImplementedError
 
-    def decode(self, raw: Any, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """The detections of each image, in pixels of the network's input."""
+    def decode(self, raw: Any, context: Context) -> list[Detections]:
+        """The detections of each image, best first, in pixels of the image as given."""
+        raise NotImplementedError
+
+    def candidates(self, raw: Any, context: Context) -> Candidates:
+        """All that might be a detection, before any threshold; differentiable. Each head says what its logits mean."""
+        raise NotImplementedError
+
+    def assign(self, raw: Any, context: Context) -> Tensor:
+        """Which object each of the `candidates` is to find ``(N,)`` int64.
+
+        It is the object's row among those of the whole batch, of each image ``target.objects()`` in turn; -1 where a
+        candidate is to be background, -2 where it learns neither.
+        """
         raise NotImplementedError

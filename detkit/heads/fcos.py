@@ -11,19 +11,13 @@ from torch.nn import functional as F
 
 from detkit.boxes import DistanceCoder, box_area, cell_corners
 from detkit.errors import InputError
-from detkit.heads.dense_head import DenseHead
-from detkit.heads.levels import (
-    Candidates,
-    class_losses,
-    foreground_pairs,
-    likeliest,
-    per_place,
-    rare,
-    select,
-    shared_channels,
-    small,
-    tower,
-)
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import DenseHead, in_turn
+from detkit.heads.levels import detections_of_levels, likeliest_of_level, per_place, rare, shared_channels, small, tower
+from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess, Scored
+from detkit.heads.truth import NOT_LEARNED, assigned
+from detkit.losses import focal_losses
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.ops.iou import paired_iou
 from detkit.structures import Detections, Target
@@ -64,17 +58,16 @@ class FCOSHead(DenseHead):
         center_radius: an object is learned by locations closer than so many strides to its centre, in x and in y.
         location_offset: where in its cell a location lies, in parts of the cell; 0 in torchvision's weights.
         convolutions: 3x3 convolutions of each tower.
-        score_threshold: scores, the square root of class probability times centre-ness, must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        candidates: most boxes of a level that enter suppression.
-        detections: most detections of an image.
         background_logit: have a last logit that learns to say no everywhere and is never detected, as torchvision's
             weights have.
+        postprocess: `NMS` if not given; here ``score_threshold=0.2``, of the square root of class probability times
+            centre-ness, ``iou_threshold=0.6, candidates=1000``, of each level, and ``detections=100``.
 
     Raises:
         InputError: the levels differ in channels, or `strides` or `range_limits` has another number of levels.
     """
 
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -84,11 +77,8 @@ class FCOSHead(DenseHead):
         center_radius: float = 1.5,
         location_offset: float = 0.5,
         convolutions: int = 4,
-        score_threshold: float = 0.2,
-        nms_threshold: float = 0.6,
-        candidates: int = 1000,
-        detections: int = 100,
         background_logit: bool = False,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
         super().__init__()
         channels = shared_channels("FCOS", in_channels, strides)
@@ -108,18 +98,16 @@ class FCOSHead(DenseHead):
         self.centerness = small(nn.Conv2d(channels, 1, 3, padding=1))
 
         self.coder = DistanceCoder()
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.candidates = candidates
-        self.detections = detections
+        self.postprocess = (postprocess or NMS()).with_defaults(0.2, 0.6, 1000, 100, candidates_of="level")
 
-    def forward(self, features: list[Tensor], padded_size: tuple[int, int]) -> FCOSOutput:
+    def forward(self, features: list[Tensor], context: Context) -> FCOSOutput:
         """Classes, distances and centre-ness of every location of every level."""
         classes = [per_place(self.classes(self.class_tower(x)), self.logits) for x in features]
         towers = [self.box_tower(x) for x in features]
         distances = [per_place(F.relu(self.distances(x)), 4) for x in towers]
         centerness = [per_place(self.centerness(x), 1).squeeze(-1) for x in towers]
-        return FCOSOutput(classes, distances, centerness, [self._locations(x, padded_size) for x in features])
+        locations = [self._locations(x, context.batch.padded_size) for x in features]
+        return FCOSOutput(classes, distances, centerness, locations)
 
     def _locations(self, feature: Tensor, padded_size: tuple[int, int]) -> Tensor:
         """One location ``(P, 2)`` in each cell, spread over the image as anchors are."""
@@ -128,30 +116,52 @@ class FCOSHead(DenseHead):
         x, y = (cell_corners((height, width), feature.float()) + self.location_offset).unbind(dim=-1)
         return torch.stack((x * step_x, y * step_y), dim=-1).flatten(0, 1)
 
-    def losses(
-        self, raw: FCOSOutput, targets: list[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    def losses(self, raw: FCOSOutput, context: Context) -> dict[str, Tensor]:
         """``fcos_cls``, the focal loss of all locations; ``fcos_box``, ``1 - GIoU``, and ``fcos_centerness``, the
         cross-entropy of centre-ness, of foreground ones. Each is summed and divided by their number in the batch.
         """
-        assigned = [self.assign(raw.locations, target) for target in targets]
-        indices, states = (torch.stack(part) for part in zip(*assigned, strict=True))
-        pairs = foreground_pairs(indices, states, targets)
-        foreground = max(1, len(pairs.place))
+        classes, locations = torch.cat(raw.classes, dim=1), torch.cat(raw.locations)
+        objects = context.objects
+        rows = self.assign(raw, context).view(classes.shape[:2])
+        image, place = torch.where(rows >= 0)
+        boxes, labels = (part[rows[image, place]] for part in objects)
+        foreground = max(1, len(place))
 
-        locations = torch.cat(raw.locations)[pairs.place]
-        distances = torch.cat(self._in_pixels(raw.distances), dim=1)[pairs.image, pairs.place]
-        overlap = paired_iou(self.coder.decode(locations, distances), pairs.boxes, "giou")
-        centerness = torch.cat(raw.centerness, dim=1)[pairs.image, pairs.place].float()
-        wanted = centerness_of(self.coder.encode(locations, pairs.boxes))
+        distances = torch.cat(self._in_pixels(raw.distances), dim=1)[image, place]
+        overlap = paired_iou(self.coder.decode(locations[place], distances), boxes, "giou")
+        centerness = torch.cat(raw.centerness, dim=1)[image, place].float()
+        wanted = centerness_of(self.coder.encode(locations[place], boxes))
         return {
-            "fcos_cls": class_losses(torch.cat(raw.classes, dim=1), states, pairs).sum() / foreground,
+            "fcos_cls": focal_losses(classes, image, place, labels, rows == NOT_LEARNED).sum() / foreground,
             "fcos_box": (1 - overlap).sum() / foreground,
             "fcos_centerness": F.binary_cross_entropy_with_logits(centerness, wanted, reduction="sum") / foreground,
         }
 
     @torch.no_grad()
-    def assign(self, locations: Sequence[Tensor], target: Target) -> tuple[Tensor, Tensor]:
+    def decode(self, raw: FCOSOutput, context: Context) -> list[Detections]:
+        """The best boxes of each level, after suppression within each class."""
+        levels = zip(raw.classes, self._in_pixels(raw.distances), raw.centerness, raw.locations, strict=True)
+        parts = []
+        for classes, distances, centerness, locations in levels:
+            image, place, labels, scores = likeliest_of_level(self.postprocess, classes, centerness)
+            parts.append(Scored(self.coder.decode(locations[place], distances[image, place]), scores, labels, image))
+        return detections_of_levels(parts, self.postprocess, self.num_classes, context)
+
+    def candidates(self, raw: FCOSOutput, context: Context) -> Candidates:
+        """The boxes of all locations; a score is the root of the sigmoid of its logit times that of the objectness,
+        which is centre-ness."""
+        boxes = self.coder.decode(torch.cat(raw.locations), torch.cat(self._in_pixels(raw.distances), dim=1))
+        logits = torch.cat(raw.classes, dim=1)[..., : self.num_classes]
+        return in_turn(boxes, logits, torch.cat(raw.centerness, dim=1))
+
+    @torch.no_grad()
+    def assign(self, raw: FCOSOutput, context: Context) -> Tensor:
+        """Which object each location is to find ``(B * P,)``, see `match` and `DenseHead.assign`."""
+        device = raw.locations[0].device
+        return assigned(context.truth, lambda target: self.match(raw.locations, target), device).flatten()
+
+    @torch.no_grad()
+    def match(self, locations: Sequence[Tensor], target: Target) -> tuple[Tensor, Tensor]:
         """Which object each location is to find: of those it lies in, near the centre and at its level's distances
         from the edges, the one of the smallest area (section 3.1 and 3.2).
 
@@ -183,25 +193,6 @@ class FCOSHead(DenseHead):
             inside = (self.coder.encode(places[:, None], ignored).amin(dim=-1) > 0).any(dim=1)
             states[inside & (states == BACKGROUND)] = IGNORED
         return indices, states
-
-    @torch.no_grad()
-    def decode(self, raw: FCOSOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """The best boxes of each level, after suppression within each class."""
-        levels = list(zip(raw.classes, self._in_pixels(raw.distances), raw.centerness, raw.locations, strict=True))
-        return [
-            select(
-                [self._candidates(image, *level) for level in levels],
-                size, self.num_classes, self.nms_threshold, self.detections,
-            )
-            for image, size in enumerate(image_sizes)
-        ]  # fmt: skip
-
-    def _candidates(
-        self, image: int, classes: Tensor, distances: Tensor, centerness: Tensor, locations: Tensor
-    ) -> Candidates:
-        scores = (classes[image].float().sigmoid() * centerness[image, :, None].float().sigmoid()).sqrt()
-        place, scores, labels = likeliest(scores, self.score_threshold, self.candidates)
-        return Candidates(self.coder.decode(locations[place], distances[image, place]), scores, labels)
 
     def _in_pixels(self, distances: Sequence[Tensor]) -> list[Tensor]:
         return [of_level.float() * stride for of_level, stride in zip(distances, self.strides, strict=True)]

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.errors import InputError
-from detkit.geometry import Placement
-from detkit.heads.region_branch import InstanceBranch
-from detkit.matching import SampledRegions
-from detkit.structures import Detections, Target
+from detkit.heads.context import Context, Regions
+from detkit.heads.region_branch import Crop, RegionBranch
+from detkit.heads.truth import objects_before
+from detkit.structures import Detections
 
 # So many pixels of enlarged heat maps are held at once.
 _PIXELS_AT_ONCE = 2**24
 
 
-class KeypointHead(InstanceBranch):
+class KeypointHead(RegionBranch):
     """Convolutions on a crop and a heat map for each keypoint, of which one cell is right (Mask R-CNN, section 5).
 
         (R, C, 14, 14) -> 8 x [3x3 conv, ReLU] -> 4x4 deconv -> (R, J, 28, 28) -> bilinear x 2 -> (R, J, 56, 56)
@@ -57,34 +58,34 @@ class KeypointHead(InstanceBranch):
         self.num_keypoints = num_keypoints
         self.resolution = resolution
 
-    def forward(self, region_features: Tensor) -> Tensor:
+    def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """Logits ``(R, J, 4 resolution, 4 resolution)`` of the regions."""
+        return self.answer(crop(regions, self.resolution))
+
+    def answer(self, region_features: Tensor) -> Tensor:
         """Logits ``(R, J, 4 resolution, 4 resolution)`` of the crops ``(R, C, resolution, resolution)``."""
         hidden = region_features
         for convolution in self.convolutions:
             hidden = F.relu(convolution(hidden))
         return F.interpolate(self.deconvolution(hidden), scale_factor=2, mode="bilinear", align_corners=False)
 
-    def losses(
-        self,
-        raw: Tensor,
-        regions: list[SampledRegions],
-        targets: list[Target],
-        placements: Sequence[Placement],
-    ) -> dict[str, Tensor]:
+    def losses(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """``keypoint``, the mean cross-entropy over the cells of a heat map, of the labelled keypoints in a region.
 
         Raises:
             InputError: a target has another number of keypoints.
         """
-        logits = raw.split([len(sampled.boxes) for sampled in regions])
+        targets = context.truth
+        _, matched = regions.sampled()
         chosen, wanted = [raw.flatten(0, 1).flatten(1)[:0]], [torch.zeros(0, dtype=torch.int64, device=raw.device)]
-        for of_image, sampled, target in zip(logits, regions, targets, strict=True):
-            if target.keypoints is None or not len(sampled.boxes):
+        in_images, befores = regions.slices(len(targets)), objects_before(targets)
+        for rows, target, before in zip(in_images, targets, befores, strict=True):
+            if target.keypoints is None or rows.start == rows.stop:
                 continue
-            self._check_count(target)
-            keypoints = target.objects().keypoints[sampled.object_indices]
-            cells, labelled = keypoint_cells(keypoints, sampled.boxes, raw.shape[-1])
-            chosen.append(of_image[labelled].flatten(1))
+            self._check_count(target.keypoints, target.image_id)
+            keypoints = target.keypoints if target.iscrowd is None else target.keypoints[~target.iscrowd]
+            cells, labelled = keypoint_cells(keypoints[matched[rows] - before], regions.boxes[rows], raw.shape[-1])
+            chosen.append(raw[rows][labelled].flatten(1))
             wanted.append(cells[labelled])
         logits, cells = torch.cat(chosen).float(), torch.cat(wanted)
         loss = F.cross_entropy(logits, cells, reduction="sum") / max(len(cells), 1)
@@ -93,21 +94,25 @@ class KeypointHead(InstanceBranch):
     def decode(
         self,
         raw: Tensor,
-        regions: list[Tensor],
-        detections: list[Detections],
-        placements: Sequence[Placement],
+        regions: Regions,
+        so_far: Mapping[str, Any],
+        detections: list[Detections] | None,
+        context: Context,
     ) -> list[Detections]:
         """The peak of each heat map, as ``x y`` in the image and its logit."""
-        logits = raw.float().split([len(boxes) for boxes in regions])
-        return [
-            replace(found, keypoints=_in_image(heat_map_peaks(of_image, boxes), boxes, placement))
-            for of_image, boxes, found, placement in zip(logits, regions, detections, placements, strict=True)
-        ]
+        assert detections is not None, "keypoints are those of an object already found"
+        answers, rows = [], regions.slices(len(detections))
+        for in_image, found, place in zip(rows, detections, context.batch.placements, strict=True):
+            boxes = regions.boxes[in_image]
+            peaks = heat_map_peaks(raw[in_image].float(), boxes)
+            points = place.inverse().points(peaks[..., :2] + boxes[:, None, :2])
+            answers.append(replace(found, keypoints=torch.cat((points, peaks[..., 2:]), dim=-1)))
+        return answers
 
-    def _check_count(self, target: Target) -> None:
-        if target.keypoints.shape[1] != self.num_keypoints:
+    def _check_count(self, keypoints: Tensor, image_id: Any) -> None:
+        if keypoints.shape[1] != self.num_keypoints:
             raise InputError(
-                f"image id {target.image_id}: its objects have {target.keypoints.shape[1]} keypoints, but the model "
+                f"image id {image_id}: its objects have {keypoints.shape[1]} keypoints, but the model "
                 f"has {self.num_keypoints}; set num_keypoints of KeypointHead"
             )
 
@@ -191,9 +196,3 @@ def _bicubic(cells: int, lengths: Tensor, longest: int) -> Tensor:
     weights = torch.where(distance <= 1, near, far)
     cell = (first[..., None] + taps).clamp(0, cells - 1).to(torch.int64)
     return weights.new_zeros(*position.shape, cells).scatter_add_(2, cell, weights)
-
-
-def _in_image(peaks: Tensor, regions: Tensor, placement: Placement) -> Tensor:
-    """`peaks` ``(R, J, 3)`` within `regions` of the network's input, in the image as it was given."""
-    points = placement.inverse().points(peaks[..., :2] + regions[:, None, :2])
-    return torch.cat((points, peaks[..., 2:]), dim=-1)

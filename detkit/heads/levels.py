@@ -1,23 +1,17 @@
-"""What heads share that look at all levels of a pyramid with the same weights: RPN, RetinaNet, FCOS.
-
-P  places of an image (anchors or locations) over all levels     M  pairs of a place and the object it is to find
-"""
+"""What heads share that look at all levels of a pyramid with the same weights: RPN, RetinaNet, FCOS."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from detkit.boxes import clip_boxes
 from detkit.errors import InputError
-from detkit.losses import sigmoid_focal_loss
-from detkit.matching import FOREGROUND, IGNORED
-from detkit.ops import batched_nms
-from detkit.structures import Detections, Target
+from detkit.heads.context import Context
+from detkit.heads.postprocess import Postprocess, Scored
+from detkit.structures import Detections
 
 PRIOR = 0.01  # how likely an object is before anything is learned (Lin 2017, section 4.1)
 
@@ -65,95 +59,48 @@ def per_place(x: Tensor, values: int) -> Tensor:
     return x.permute(0, 3, 4, 1, 2).reshape(batch, -1, values)
 
 
-class Pairs(NamedTuple):
-    """Places of a batch and the objects that they are to find.
+def likeliest_of_level(
+    postprocess: Postprocess, logits: Tensor, centerness: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best of what is likely of a level: its image, place, label and score, each ``(R,)``, images in turn.
+
+    A score is the sigmoid of its logit; or with centre-ness the root of both sigmoids' product. Most places are sorted
+    out by their logits alone.
 
     Args:
-        image: ``(M,)`` int64.
-        place: ``(M,)`` int64 among the P of the image.
-        boxes: ``(M, 4)`` of the objects, in pixels.
-        labels: ``(M,)`` of the objects.
+        postprocess: says what is likely enough, and how many are.
+        logits: ``(B, P, K)``.
+        centerness: logits ``(B, P)``.
     """
-
-    image: Tensor
-    place: Tensor
-    boxes: Tensor
-    labels: Tensor
-
-
-def foreground_pairs(indices: Tensor, states: Tensor, targets: Sequence[Target]) -> Pairs:
-    """The foreground places with their objects.
-
-    Args:
-        indices: ``(B, P)`` each place's object among those of its image.
-        states: ``(B, P)``, as of `Matcher`.
-        targets: ground truth of each image.
-    """
-    image, place = torch.where(states == FOREGROUND)
-    objects = [target.objects() for target in targets]
-    boxes = torch.cat([of_image.boxes for of_image in objects])
-    labels = torch.cat([of_image.labels for of_image in objects])
-    before = torch.tensor([0, *(len(of_image) for of_image in objects[:-1])]).cumsum(0).to(states.device)
-    rows = before[image] + indices[image, place]
-    return Pairs(image, place, boxes[rows], labels[rows])
+    images, places, classes = logits.shape
+    least = logits.new_full((), postprocess.score_threshold or 0.0, dtype=torch.float32)
+    if centerness is not None:
+        least = (least.square() / centerness.float().sigmoid())[..., None]
+    # A little less than what is asked for, so that rounding does not decide here; the logit of nothing is -inf.
+    likely = torch.where((logits >= least.clamp(0, 1).logit() - 0.01).flatten())[0]
+    scores = logits.flatten()[likely].float().sigmoid()
+    if centerness is not None:
+        scores = (scores * centerness.flatten()[likely // classes].float().sigmoid()).sqrt()
+    passes = torch.where(postprocess.passes(scores))[0]
+    bounds = torch.arange(images + 1, device=logits.device) * places
+    place, label, scores = postprocess.best(likely[passes], scores[passes], bounds, classes)
+    return place // places, place % places, label, scores
 
 
-def class_losses(logits: Tensor, states: Tensor, pairs: Pairs, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """The focal losses of each image, summed over all places but ignored ones and over classes: ``(B,)``.
+def detections_of_levels(
+    levels: Sequence[Scored], postprocess: Postprocess, num_classes: int, context: Context
+) -> list[Detections]:
+    """The detections of each image among what is likely on each level, in pixels of the images as given.
+
+    What is no class competes with the others and is left out at the end.
 
     Args:
-        logits: ``(B, P, K)``, each class a question of its own.
-        states: ``(B, P)``, as of `Matcher`.
-        pairs: the foreground.
-        alpha: see `sigmoid_focal_loss`.
-        gamma: see `sigmoid_focal_loss`.
-    """
-    truth = torch.zeros_like(logits, dtype=torch.bool)
-    truth[pairs.image, pairs.place, pairs.labels] = True
-    losses = sigmoid_focal_loss(logits, truth, alpha, gamma)
-    return losses.masked_fill(states[..., None] == IGNORED, 0).sum(dim=(1, 2))
-
-
-class Candidates(NamedTuple):
-    """What may be detections of an image.
-
-    Args:
-        boxes: ``(R, 4)`` in pixels.
-        scores: ``(R,)`` in [0, 1].
-        labels: ``(R,)`` int64.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-
-
-def likeliest(scores: Tensor, threshold: float, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Places, scores and labels ``(R,)`` of the best of `scores` ``(P, K)``: above `threshold`, and at most `count`."""
-    place, label = torch.where(scores > threshold)
-    scores = scores[place, label]
-    if len(scores) > count:
-        scores, best = scores.topk(count)
-        place, label = place[best], label[best]
-    return place, scores, label
-
-
-def select(
-    levels: Sequence[Candidates], size: tuple[int, int], num_classes: int, nms_threshold: float, count: int
-) -> Detections:
-    """The detections among the candidates of all levels of an image: cut to its edges, suppressed per class, the best.
-
-    What is no class competes with the others and is left out at the end; so is a box that is not finite.
-
-    Args:
-        levels: the candidates of each level.
-        size: (height, width) of the image.
+        levels: the candidates of each level, images in turn.
+        postprocess: what makes detections of them.
         num_classes: labels from here on are no class.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        count: most detections.
+        context: of the batch.
     """
-    boxes, scores, labels = (torch.cat(part) for part in zip(*levels, strict=True))
-    boxes = clip_boxes(boxes, size)
-    kept = batched_nms(boxes, scores, labels, nms_threshold)[:count]
-    kept = kept[(labels[kept] < num_classes) & boxes[kept].isfinite().all(dim=1)]
-    return Detections(boxes[kept], scores[kept], labels[kept])
+    together = Scored(*(torch.cat(part) for part in zip(*levels, strict=True)))
+    in_turn = together.at(together.image_index.argsort(stable=True))
+    found = postprocess.suppressed(*in_turn, context.batch.sizes)
+    return context.batch.restore([of_image[of_image.labels < num_classes] for of_image in found])

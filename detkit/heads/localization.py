@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,8 +10,11 @@ from torch.nn import functional as F
 
 from detkit.boxes import EdgeCoder, clip_boxes
 from detkit.heads.classification import ClassificationHead, ClassificationOutput
-from detkit.heads.image_head import ImageHead, image_labels
-from detkit.structures import Detections, Target
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import in_turn
+from detkit.heads.image_head import ImageHead, image_labels, largest_objects, windows
+from detkit.heads.truth import NOT_LEARNED
+from detkit.structures import Detections
 
 
 class LocalizationOutput(NamedTuple):
@@ -74,63 +76,46 @@ class LocalizationHead(ImageHead):
         self.box_loss_factor = 0.5 if box_loss == "l2" else 1.0
         self.coder = EdgeCoder()
 
-    def forward(self, features: Tensor) -> LocalizationOutput:
+    def forward(self, features: Tensor, context: Context) -> LocalizationOutput:
         """Classify a map ``(B, C, H, W)`` and regress the box."""
-        return LocalizationOutput(self.classification(features).logits, self.edges(features))
+        return LocalizationOutput(self.classification(features, context).logits, self.edges(features))
 
-    def losses(
-        self, raw: LocalizationOutput, targets: Sequence[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
-        """The losses of the class, of all images, and of the box, of those that have an object of their class.
+    def losses(self, raw: LocalizationOutput, context: Context) -> dict[str, Tensor]:
+        """The losses of the class, of all labeled images, and of the box, of those that have an object of their class.
 
         Returns:
             ``localization_cls``, cross-entropy, mean over images; ``localization_box``, the distance of the encoded
             edges summed over the four, mean over images: what one process learns of two halves, two learn of each one.
         """
-        losses = self.classification.losses(ClassificationOutput(raw.logits), targets, image_sizes)
-        boxes, exist = largest_objects(targets)
+        targets, device = context.truth, raw.edges.device
+        losses = self.classification.losses(ClassificationOutput(raw.logits), context)
+        boxes, rows = largest_objects(targets, device)
+        edges = self._of_labels(raw, image_labels(targets, self.num_classes, device).clamp(min=0))
+        wanted = self.coder.encode(windows(context.batch.sizes, device), boxes)
+        distances = self.box_loss(edges.float(), wanted, reduction="none").sum(dim=1) * self.box_loss_factor
+        learned = (rows != NOT_LEARNED).sum().clamp(min=1)
+        return {"localization_cls": losses["cls"], "localization_box": (distances * (rows >= 0)).sum() / learned}
+
+    def candidates(self, raw: LocalizationOutput, context: Context) -> Candidates:
+        """The box of each image's likeliest class; the softmax of the logits are the scores."""
         device = raw.edges.device
-        boxes, exist = boxes.to(device), exist.to(device)
-        labels = image_labels(targets, self.num_classes, device) if not self.class_agnostic else torch.zeros_like(exist)
-        edges = raw.edges.float().take_along_dim(labels.long()[:, None, None], dim=1)[:, 0]
-        wanted = self.coder.encode(_windows(image_sizes, device), boxes)
-        distances = self.box_loss(edges, wanted, reduction="none").sum(dim=1) * self.box_loss_factor
-        return {"localization_cls": losses["cls"], "localization_box": (distances * exist).mean()}
+        boxes = self.coder.decode(windows(context.batch.sizes, device), self._of_labels(raw, raw.logits.argmax(dim=1)))
+        return in_turn(boxes[:, None], raw.logits[:, None])
+
+    def _of_labels(self, raw: LocalizationOutput, labels: Tensor) -> Tensor:
+        """The edges ``(B, 4)`` for `labels` ``(B,)``."""
+        of_class = torch.zeros_like(labels) if self.class_agnostic else labels
+        return raw.edges.take_along_dim(of_class[:, None, None], dim=1)[:, 0]
 
     @torch.no_grad()
-    def decode(self, raw: LocalizationOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+    def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
         """A box for each of the likeliest classes of each image; the first is the answer."""
-        found = self.classification.decode(ClassificationOutput(raw.logits), image_sizes)
-        windows = _windows(image_sizes, raw.edges.device)
-        boxes = self.coder.decode(windows[:, None], raw.edges)
+        found, sizes = self.classification.decode(ClassificationOutput(raw.logits), context), context.batch.sizes
+        boxes = self.coder.decode(windows(sizes, raw.edges.device)[:, None], raw.edges)
         answers = []
-        for of_image, classes, size in zip(boxes, found, image_sizes, strict=True):
+        for of_image, classes, size in zip(boxes, found, sizes, strict=True):
             chosen = of_image.expand(len(classes), 4) if self.class_agnostic else of_image[classes.labels]
             low, high = chosen[:, :2].minimum(chosen[:, 2:]), chosen[:, :2].maximum(chosen[:, 2:])
             ordered = clip_boxes(torch.cat((low, high), dim=1), size)
             answers.append(Detections(ordered, classes.scores, classes.labels))
-        return answers
-
-
-def largest_objects(targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
-    """The largest box of each image's class, crowds left out ``(B, 4)``, and whether there is one ``(B,)``."""
-    boxes, exist = [], []
-    for target in targets:
-        if len(target) == 0:
-            boxes.append(target.boxes.new_zeros(4))
-            exist.append(torch.zeros((), dtype=torch.bool, device=target.boxes.device))
-            continue
-        counts = target.labels == target.image_label
-        if target.iscrowd is not None:
-            counts = counts & ~target.iscrowd
-        areas = (target.boxes[:, 2:] - target.boxes[:, :2]).prod(dim=1).where(counts, -1.0)
-        # Selected on the device: an index that the CPU had to know would make it wait.
-        boxes.append(target.boxes.index_select(0, areas.argmax(dim=0, keepdim=True))[0])
-        exist.append(counts.any())
-    return torch.stack(boxes), torch.stack(exist)
-
-
-def _windows(image_sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """The images as boxes ``(B, 4)``."""
-    rows = [(0.0, 0.0, float(width), float(height)) for height, width in image_sizes]
-    return torch.tensor(rows).to(device, non_blocking=True)
+        return context.batch.restore(answers)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.geometry import Placement
-from detkit.heads.region_branch import InstanceBranch
+from detkit.heads.context import Context, Regions
+from detkit.heads.region_branch import Crop, RegionBranch
 from detkit.heads.region_trunk import RegionBatchNorm2d
-from detkit.matching import SampledRegions
+from detkit.heads.truth import objects_before
 from detkit.ops import RunLengths, paste_masks, paste_masks_to_rle, rle_to_masks, roi_align
 from detkit.structures import Detections, Target
 
@@ -21,7 +23,7 @@ from detkit.structures import Detections, Target
 _PIXELS_AT_ONCE = 2**24
 
 
-class MaskHead(InstanceBranch):
+class MaskHead(RegionBranch):
     """Convolutions on a crop, a deconvolution, and a mask for each class (Mask R-CNN, figure 4, right).
 
         (R, C, 14, 14) -> 4 x [3x3 conv, ReLU] -> 2x2 deconv, ReLU -> (R, 256, 28, 28) -> 1x1 conv -> (R, K, 28, 28)
@@ -66,26 +68,26 @@ class MaskHead(InstanceBranch):
         self.threshold = threshold
         self.run_lengths = run_lengths
 
-    def forward(self, region_features: Tensor) -> Tensor:
+    def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """Mask logits ``(R, K, 2 resolution, 2 resolution)`` of the regions."""
+        return self.answer(crop(regions, self.resolution))
+
+    def answer(self, region_features: Tensor) -> Tensor:
         """Mask logits ``(R, K, 2 resolution, 2 resolution)`` of the crops ``(R, C, resolution, resolution)``."""
         return self.logits(F.relu(self.deconvolution(self.convolutions(region_features))))
 
-    def losses(
-        self,
-        raw: Tensor,
-        regions: list[SampledRegions],
-        targets: list[Target],
-        placements: Sequence[Placement],
-    ) -> dict[str, Tensor]:
+    def losses(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """``mask``, the mean binary cross-entropy of the object's class over the cells of all regions with a mask."""
-        logits = raw.split([len(sampled.boxes) for sampled in regions])
+        targets, placements = context.truth, context.batch.placements
+        labels, matched = regions.sampled()
         chosen, wanted = [raw.flatten()[:0]], [raw.flatten()[:0].float()]
-        for of_image, sampled, target, placement in zip(logits, regions, targets, placements, strict=True):
-            if target.masks is None or not len(sampled.boxes):
+        in_images, befores = regions.slices(len(targets)), objects_before(targets)
+        for rows, target, place, before in zip(in_images, targets, placements, befores, strict=True):
+            if target.masks is None or rows.start == rows.stop:
                 continue
-            rows = torch.arange(len(of_image), device=raw.device)
-            chosen.append(of_image[rows, sampled.labels].flatten())
-            wanted.append(crop_masks(target, sampled, placement, raw.shape[-1]).flatten())
+            chosen.append(_of_label(raw[rows], labels[rows]).flatten())
+            objects = matched[rows] - before
+            wanted.append(crop_masks(target, regions.boxes[rows], objects, place, raw.shape[-1]).flatten())
         logits = torch.cat(chosen).float()
         loss = F.binary_cross_entropy_with_logits(logits, torch.cat(wanted), reduction="sum")
         return {"mask": loss / max(logits.numel(), 1) + 0 * raw.float().sum()}
@@ -93,37 +95,41 @@ class MaskHead(InstanceBranch):
     def decode(
         self,
         raw: Tensor,
-        regions: list[Tensor],
-        detections: list[Detections],
-        placements: Sequence[Placement],
+        regions: Regions,
+        so_far: Mapping[str, Any],
+        detections: list[Detections] | None,
+        context: Context,
     ) -> list[Detections]:
         """The mask of each object's class, put into the image (Mask R-CNN, section 3.1, "Inference")."""
-        logits = raw.split([len(boxes) for boxes in regions])
+        assert detections is not None, "a mask is that of an object already found"
+        logits = raw.split([len(found) for found in detections])
         paste = paste_masks_to_rle if self.run_lengths else paste_masks
-        return [
-            replace(
-                found, masks=paste(_of_label(of_image, found.labels), found.boxes, place.given_size, self.threshold)
-            )
-            for of_image, found, place in zip(logits, detections, placements, strict=True)
-        ]
+        answers = []
+        for of_image, found, size in zip(logits, detections, context.batch.given_sizes, strict=True):
+            probabilities = _of_label(of_image, found.labels).float().sigmoid()
+            answers.append(replace(found, masks=paste(probabilities, found.boxes, size, self.threshold)))
+        return answers
 
 
-def crop_masks(target: Target, regions: SampledRegions, placement: Placement, resolution: int) -> Tensor:
+def crop_masks(target: Target, boxes: Tensor, objects: Tensor, placement: Placement, resolution: int) -> Tensor:
     """The part of each region that its object's mask covers, in cells: 1 where the mask covers at least half a cell.
 
     Args:
         target: with masks, in the pixels of the image as it was given.
-        regions: foreground regions in pixels of the network's input.
+        boxes: of the regions ``(R, 4)``, in pixels of the network's input.
+        objects: ``(R,)`` int64 among ``target.objects()``, the object of each region.
         placement: of the image in the network's input.
         resolution: cells along each side of a region.
 
     Returns:
         float32 ``(R, resolution, resolution)``, 0 or 1, on the device of the regions.
     """
-    crops = regions.boxes.new_zeros(len(regions.boxes), resolution, resolution)
-    boxes = placement.inverse().boxes(regions.boxes)
-    objects, index_of_region = regions.object_indices.unique(return_inverse=True)
-    for start, masks in _unpacked(target.objects().masks, objects, crops.device):
+    masks_of_objects = target.objects().masks
+    assert masks_of_objects is not None, "the target has no masks"
+    crops = boxes.new_zeros(len(boxes), resolution, resolution)
+    boxes = placement.inverse().boxes(boxes)
+    objects, index_of_region = objects.unique(return_inverse=True)
+    for start, masks in _unpacked(masks_of_objects, objects, crops.device):
         rows = torch.where((index_of_region >= start) & (index_of_region < start + len(masks)))[0]
         indices = (index_of_region[rows] - start)[:, None].to(crops.dtype)
         rois = torch.cat((indices, boxes[rows]), dim=1)
@@ -142,8 +148,8 @@ def _unpacked(masks: Tensor | RunLengths, objects: Tensor, device: torch.device)
 
 
 def _of_label(logits: Tensor, labels: Tensor) -> Tensor:
-    """Probabilities ``(N, M, M)`` of the masks ``(N, K, M, M)`` of `labels`."""
-    return logits[torch.arange(len(labels), device=labels.device), labels].float().sigmoid()
+    """The logits ``(N, M, M)`` for `labels` ``(N,)`` out of those of every class ``(N, K, M, M)``."""
+    return logits[torch.arange(len(labels), device=labels.device), labels]
 
 
 def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Module:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.boxes import EdgeCoder, at_least, clip_boxes
+from detkit.boxes import EdgeCoder
 from detkit.errors import InputError
-from detkit.heads.box_merge import merge_boxes
-from detkit.heads.dense_head import DenseHead
-from detkit.heads.selection import select_detections
-from detkit.matching import BACKGROUND, FOREGROUND, Matcher
-from detkit.structures import Detections, Target
+from detkit.heads.box_merge import MergeBoxes
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import DenseHead, in_turn
+from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.truth import NO_OBJECT, assigned
+from detkit.matching import Matcher
+from detkit.structures import Detections
 
 
 class OverFeatOutput(NamedTuple):
@@ -74,17 +77,14 @@ class OverFeatHead(DenseHead):
         positives_per_image: most windows per image that learn an object, drawn at random.
         negatives_per_image: background windows per image, half of them at random, half the most offending ones: those
             that look least like background now (section 5).
-        score_threshold: least class probability of a window whose box counts.
-        candidates: most boxes of an image before merging or suppression.
-        resolve: ``merge`` the boxes that match (section 4.3), or keep the best of them by ``nms``.
-        match_threshold: boxes with a greater `match_score` are not merged.
-        nms_threshold: IoU above which the less likely of two detections of a class is dropped.
-        detections_per_image: most detections.
+        postprocess: `MergeBoxes` if not given (section 4.3); here ``score_threshold=0.05``, of the class probability of
+            a window, ``detections=100``, and of `NMS` ``iou_threshold=0.5`` and as many candidates as there are.
 
     Raises:
         InputError: the levels differ in channels, or not as many channels as strides are given.
     """
 
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -99,12 +99,7 @@ class OverFeatHead(DenseHead):
         keep_best: bool = True,
         positives_per_image: int = 64,
         negatives_per_image: int = 64,
-        score_threshold: float = 0.05,
-        candidates: int = 300,
-        resolve: Literal["merge", "nms"] = "merge",
-        match_threshold: float = 0.5,
-        nms_threshold: float = 0.5,
-        detections_per_image: int = 100,
+        postprocess: MergeBoxes | NMS | Postprocess | None = None,
     ) -> None:
         super().__init__()
         if len(set(in_channels)) != 1:
@@ -123,12 +118,7 @@ class OverFeatHead(DenseHead):
         self.matcher = Matcher(foreground_iou, background_iou, keep_best)
         self.positives_per_image = positives_per_image
         self.negatives_per_image = negatives_per_image
-        self.score_threshold = score_threshold
-        self.candidates = candidates
-        self.resolve = resolve
-        self.match_threshold = match_threshold
-        self.nms_threshold = nms_threshold
-        self.detections_per_image = detections_per_image
+        self.postprocess = (postprocess or MergeBoxes()).with_defaults(0.05, 0.5, None, 100, least_side=1e-2)
 
     def _dense_layers(self, widths: Sequence[int]) -> nn.Sequential:
         """Fully connected layers on windows of the pooled map: the first as wide as these, the others 1 x 1."""
@@ -141,7 +131,7 @@ class OverFeatHead(DenseHead):
             layers += [layer, nn.ReLU(inplace=True)]
         return nn.Sequential(*layers[:-1])
 
-    def forward(self, features: list[Tensor], padded_size: tuple[int, int]) -> OverFeatOutput:
+    def forward(self, features: list[Tensor], context: Context) -> OverFeatOutput:
         """Classify and regress the window around every cell of every level `features` ``(B, C, Hi, Wi)``."""
         logits, edges, windows = [], [], []
         for feature, stride in zip(features, self.strides, strict=True):
@@ -149,12 +139,10 @@ class OverFeatHead(DenseHead):
             classes = self.classes(pooled)
             logits.append(classes.flatten(2).transpose(1, 2))
             edges.append(self.edges(pooled).flatten(2).transpose(1, 2).unflatten(2, (self.num_classes, 4)))
-            windows.append(self._windows(classes, stride, padded_size))
+            windows.append(self._windows(classes, stride, context.batch.padded_size))
         return OverFeatOutput(torch.cat(logits, dim=1), torch.cat(edges, dim=1), torch.cat(windows))
 
-    def losses(
-        self, raw: OverFeatOutput, targets: list[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    def losses(self, raw: OverFeatOutput, context: Context) -> dict[str, Tensor]:
         """The losses of a sample of windows.
 
         Returns:
@@ -162,17 +150,17 @@ class OverFeatHead(DenseHead):
             ``overfeat_box``, half the squared distance of the encoded edges, mean over the windows that see an object.
         """
         logits, edges = raw.logits.float(), raw.edges.float()
+        objects = context.objects
+        rows = self.assign(raw, context).view(logits.shape[:2])
+        samples = [self._sample(*image, context.generator) for image in zip(rows, logits.detach(), strict=True)]
         classification, regression, sampled, seen = [], [], 0, 0
-        for image, target in enumerate(targets):
-            indices, states = self.matcher(raw.windows, target)
-            positives, negatives = self._sample(states, logits[image].detach())
-            objects = target.objects()[indices[positives]]
-            classes = torch.cat((objects.labels, torch.full_like(negatives, self.num_classes)))
+        for image, (positives, negatives) in enumerate(samples):
+            boxes, labels = (part[rows[image, positives]] for part in objects)
+            classes = torch.cat((labels, torch.full_like(negatives, self.num_classes)))
             chosen = torch.cat((positives, negatives))
             classification.append(F.cross_entropy(logits[image, chosen], classes, reduction="sum"))
-            wanted = self.coder.encode(raw.windows[positives], objects.boxes)
-            predicted = edges[image, positives, objects.labels]
-            regression.append(F.mse_loss(predicted, wanted, reduction="sum") / 2)
+            wanted = self.coder.encode(raw.windows[positives], boxes)
+            regression.append(F.mse_loss(edges[image, positives, labels], wanted, reduction="sum") / 2)
             sampled, seen = sampled + len(chosen), seen + len(positives)
         return {
             "overfeat_cls": sum(classification) / max(sampled, 1),
@@ -180,32 +168,28 @@ class OverFeatHead(DenseHead):
         }
 
     @torch.no_grad()
-    def decode(self, raw: OverFeatOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+    def decode(self, raw: OverFeatOutput, context: Context) -> list[Detections]:
         """The boxes of all likely classes at all positions and scales, merged or suppressed."""
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
-        boxes = self.coder.decode(raw.windows[:, None], raw.edges)
-        if self.resolve == "nms":
-            return [
-                select_detections(
-                    of_image, score, size, self.score_threshold, self.nms_threshold, self.detections_per_image
-                )
-                for of_image, score, size in zip(boxes, scores, image_sizes, strict=True)
-            ]
-        return [
-            self._merged(of_image, score, size)
-            for of_image, score, size in zip(boxes, scores, image_sizes, strict=True)
-        ]
+        image, window, labels, scores = self.postprocess.likeliest(scores)
+        boxes = self.coder.decode(raw.windows[window], raw.edges[image, window, labels])
+        return context.batch.restore(self.postprocess.suppressed(boxes, scores, labels, image, context.batch.sizes))
 
-    def _merged(self, boxes: Tensor, scores: Tensor, image_size: tuple[int, int]) -> Detections:
-        boxes = clip_boxes(boxes, image_size)
-        position, label = torch.where((scores > self.score_threshold) & at_least(boxes, 1.0))
-        scores, best = scores[position, label].topk(min(self.candidates, len(label)))
-        boxes, label = boxes[position[best], label[best]], label[best]
-        boxes, confidence, label = (
-            part[: self.detections_per_image] for part in merge_boxes(boxes, scores, label, self.match_threshold)
-        )
-        # The accumulated scores have no upper end; 1 - exp(-s) keeps their order and is at most 1.
-        return Detections(boxes, -torch.expm1(-confidence), label)
+    def candidates(self, raw: OverFeatOutput, context: Context) -> Candidates:
+        """The box of the likeliest class of each window; the softmax of the logits ``(N, K + 1)``, background last, are
+        the scores."""
+        likeliest = raw.logits[..., : self.num_classes].argmax(dim=2)
+        edges = raw.edges.take_along_dim(likeliest[..., None, None], dim=2).squeeze(2)
+        return in_turn(self.coder.decode(raw.windows, edges), raw.logits)
+
+    @torch.no_grad()
+    def assign(self, raw: OverFeatOutput, context: Context) -> Tensor:
+        """Which object each window is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`.
+
+        Of these, and of the background, a sample is learned.
+        """
+        windows = raw.windows
+        return assigned(context.truth, lambda target: self.matcher(windows, target), windows.device).flatten()
 
     def _at_least_a_window(self, feature: Tensor) -> Tensor:
         missing = [max(0, self.pool * self.window - cells) for cells in feature.shape[-2:]]
@@ -223,13 +207,15 @@ class OverFeatHead(DenseHead):
         half = self.pool * self.window * stride / 2
         return torch.cat((centers - half, centers + half), dim=1)
 
-    def _sample(self, states: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def _sample(self, rows: Tensor, logits: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """The windows of one image that learn an object, and those that learn background."""
-        positives = torch.where(states == FOREGROUND)[0]
-        positives = positives[torch.randperm(len(positives), device=states.device)[: self.positives_per_image]]
-        background = torch.where(states == BACKGROUND)[0]
-        background = background[torch.randperm(len(background), device=states.device)]
+        positives = _shuffled(torch.where(rows >= 0)[0], generator)[: self.positives_per_image]
+        background = _shuffled(torch.where(rows == NO_OBJECT)[0], generator)
         count = min(self.negatives_per_image, len(background))
         random, others = background.split([count - count // 2, len(background) - count + count // 2])
         as_background = logits[others].log_softmax(dim=1)[:, self.num_classes]
         return positives, torch.cat((random, others[as_background.topk(count // 2, largest=False).indices]))
+
+
+def _shuffled(indices: Tensor, generator: torch.Generator | None) -> Tensor:
+    return indices[torch.randperm(len(indices), device=indices.device, generator=generator)]

@@ -2,86 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from detkit.geometry import Placement
-from detkit.matching import SampledRegions
-from detkit.structures import Detections, Target
+from detkit.heads.context import Context, Regions
+from detkit.structures import Detections
+
+
+class Crop(Protocol):
+    """Cuts regions out of the maps of a batch; of the same `Regions` at the same resolution only once in a step."""
+
+    def __call__(self, regions: Regions, resolution: int | None = None) -> Tensor:
+        """Crops ``(R, C, resolution, resolution)``; None is the resolution that the box branch was built with."""
 
 
 class RegionBranch(nn.Module):
-    """A head that looks at cropped regions and answers one question about each, with a loss of its own.
+    """A head that answers one question about each region, with a loss of its own.
 
-    A detector builds its box branch as ``branch(in_channels, resolution, num_classes)``: channels of the crops, their
-    height and width in cells, and the number of classes without background. Further arguments come from the config.
-    """
+    The **box branch** of a detector classifies and refines the proposed regions. It is built as
+    ``branch(in_channels, resolution, num_classes)``: channels of a crop, its height and width in cells, and the number
+    of classes without background.
 
-    def forward(self, region_features: Tensor) -> Any:
-        """Raw outputs for the crops ``(R, C, resolution, resolution)`` of all images of the batch; no thresholds."""
-        raise NotImplementedError
-
-    def losses(self, raw: Any, regions: list[SampledRegions]) -> dict[str, Tensor]:
-        """Named scalar losses of `raw`; the same names at every step, attached to the graph also without regions."""
-        raise NotImplementedError
-
-    def decode(self, raw: Any, proposals: list[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
-        """Detections of each image from `raw`, whose rows are the `proposals` ``(Ri, 4)`` of the images in turn."""
-        raise NotImplementedError
-
-
-class InstanceBranch(nn.Module):
-    """A head that adds to what is known of an object already found: its mask, its keypoints, its mesh.
-
-    It is trained on the foreground regions, and at test looks at the detected boxes (Mask R-CNN, section 3). A
-    detector builds it as ``branch(in_channels, num_classes)``. Further arguments come from the config.
+    Any other branch adds to what is known of an object already found: its mask, its keypoints, its mesh. It is trained
+    on the foreground of the sampled regions, and at test looks at the detected boxes (Mask R-CNN, section 3). It is
+    built as ``branch(in_channels, num_classes)``. Further arguments come from the config.
 
     Attributes:
-        resolution: height and width in cells of the crops that it wants.
-        learns_from: the field of `Target` that it learns from.
+        learns_from: the field of `Target` that it learns from beside boxes and labels, or several.
     """
 
-    resolution: int
-    learns_from: str
+    learns_from: str | Collection[str] = frozenset()
 
-    def forward(self, region_features: Tensor) -> Any:
-        """Raw outputs for the crops ``(R, C, resolution, resolution)`` of all images of the batch; no thresholds."""
-        raise NotImplementedError
-
-    def losses(
-        self,
-        raw: Any,
-        regions: list[SampledRegions],
-        targets: list[Target],
-        placements: Sequence[Placement],
-    ) -> dict[str, Tensor]:
-        """Named scalar losses; the same names at every step, attached to the graph also without regions.
-
-        An image whose target lacks what this branch learns contributes nothing.
+    def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Any:
+        """Raw outputs for all regions of the batch; no thresholds.
 
         Args:
-            raw: what `forward` says of the `regions` of the images in turn.
-            regions: foreground regions of each image, in pixels of the network's input.
-            targets: ground truth of each image; boxes and keypoints in pixels of the network's input, masks as given.
-            placements: of each image in the network's input.
+            crop: cuts regions out of the maps, those given or others.
+            regions: what is asked about. Of the box branch the proposals, or a sample of them where ``context.targets``
+                are known; of any other the foreground of this sample, or the detected boxes with their labels.
+            so_far: by name, the raw outputs for the same regions of the branches before this one.
+            context: of the batch.
+        """
+        raise NotImplementedError
+
+    def losses(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
+        """Named scalar losses of `raw`; the same names at every step, attached to the graph also without regions.
+
+        An image whose target lacks what this branch learns contributes nothing. Arguments as of `forward`.
         """
         raise NotImplementedError
 
     def decode(
         self,
         raw: Any,
-        regions: list[Tensor],
-        detections: list[Detections],
-        placements: Sequence[Placement],
+        regions: Regions,
+        so_far: Mapping[str, Any],
+        detections: list[Detections] | None,
+        context: Context,
     ) -> list[Detections]:
-        """`detections`, with what this branch adds.
+        """`detections`, with what this branch adds, in pixels of the images as given.
 
         Args:
-            raw: what `forward` says of the `regions` of the images in turn.
-            regions: the detected boxes ``(Ri, 4)`` of each image, in pixels of the network's input.
-            detections: the same objects, in pixels of the image as it was given.
-            placements: of each image in the network's input.
+            raw: what `forward` says.
+            regions: as of `forward`.
+            so_far: as of `forward`.
+            detections: what is known of the objects in each image, in the order of `regions`; None for the box branch,
+                which finds them.
+            context: of the batch.
         """
         raise NotImplementedError
+
+
+InstanceBranch = RegionBranch

@@ -13,6 +13,11 @@ from torch.nn import functional as F
 from detkit.backbones import Backbone
 from detkit.backbones.pretrained import read_state_dict
 from detkit.errors import InputError
+from detkit.heads.context import Regions
+from detkit.heads.region_branch import Crop
+
+# Two thousand warped regions of each image are too much at once.
+_REGIONS_AT_ONCE = 256
 
 
 class RegionTrunk(nn.Module):
@@ -29,6 +34,10 @@ class RegionTrunk(nn.Module):
     def forward(self, region_features: Tensor) -> Tensor:
         """The vectors of the regions."""
         raise NotImplementedError
+
+    def vectors(self, crop: Crop, regions: Regions) -> Tensor:
+        """The vectors of `regions`, which `crop` cuts out."""
+        return self(crop(regions))
 
 
 class TwoFullyConnected(RegionTrunk):
@@ -168,6 +177,13 @@ class RegionNetwork(RegionTrunk):
     def forward(self, region_features: Tensor) -> Tensor:
         """The vectors of the crops ``(R, in_channels, resolution, resolution)``."""
         return self.layers(self.backbone(region_features)[-1])
+
+    def vectors(self, crop: Crop, regions: Regions) -> Tensor:
+        """The vectors of `regions`; all at once where they are a sample, else some at a time."""
+        if regions.labels is not None or not len(regions):
+            return super().vectors(crop, regions)
+        starts = range(0, len(regions), _REGIONS_AT_ONCE)
+        return torch.cat([self(crop(regions[start : start + _REGIONS_AT_ONCE])) for start in starts])
 
 
 class RegionBatchNorm2d(nn.BatchNorm2d):

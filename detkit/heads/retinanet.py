@@ -7,27 +7,20 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
-from detkit.heads.dense_head import DenseHead
-from detkit.heads.levels import (
-    Candidates,
-    class_losses,
-    foreground_pairs,
-    likeliest,
-    per_place,
-    rare,
-    select,
-    shared_channels,
-    small,
-    tower,
-)
-from detkit.matching import FOREGROUND, Matcher
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import DenseHead, in_turn
+from detkit.heads.levels import detections_of_levels, likeliest_of_level, per_place, rare, shared_channels, small, tower
+from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess, Scored
+from detkit.heads.truth import NOT_LEARNED, assigned, count_annotated
+from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_of_each
+from detkit.matching import Matcher
 from detkit.ops.iou import paired_iou
-from detkit.structures import Detections, Target
+from detkit.structures import Detections
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
 
@@ -66,18 +59,17 @@ class RetinaNetHead(DenseHead):
         alpha: weight of what is there in the focal loss, ``1 - alpha`` that of what is not.
         gamma: how much less a right answer counts.
         box_loss: of deltas, ``smooth_l1`` (beta 1/9) or ``l1``; or of the boxes themselves, ``giou``.
-        score_threshold: scores must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        candidates: most boxes of a level that enter suppression.
-        detections: most detections of an image.
         background_logit: have a last logit that learns to say no everywhere and is never detected, as torchvision's
             weights have.
+        postprocess: `NMS` if not given; here ``score_threshold=0.05, iou_threshold=0.5, candidates=1000``, of each
+            level, and ``detections=100``.
 
     Raises:
         InputError: the levels differ in channels or in their number of anchors, `strides` or `anchor_sizes` has another
             number of levels, or `box_loss` is unknown.
     """
 
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -92,11 +84,8 @@ class RetinaNetHead(DenseHead):
         alpha: float = 0.25,
         gamma: float = 2.0,
         box_loss: BoxLoss = "smooth_l1",
-        score_threshold: float = 0.05,
-        nms_threshold: float = 0.5,
-        candidates: int = 1000,
-        detections: int = 100,
         background_logit: bool = False,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
         super().__init__()
         channels = shared_channels("RetinaNet", in_channels, strides)
@@ -120,59 +109,61 @@ class RetinaNetHead(DenseHead):
         self.matcher = Matcher(foreground_iou, background_iou, keep_best=True)
         self.alpha, self.gamma = alpha, gamma
         self.box_loss = box_loss
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.candidates = candidates
-        self.detections = detections
+        self.postprocess = (postprocess or NMS()).with_defaults(0.05, 0.5, 1000, 100, candidates_of="level")
 
-    def forward(self, features: list[Tensor], padded_size: tuple[int, int]) -> RetinaNetOutput:
+    def forward(self, features: list[Tensor], context: Context) -> RetinaNetOutput:
         """Classify and regress the anchors of every level."""
         classes = [per_place(self.classes(self.class_tower(x)), self.logits) for x in features]
         deltas = [per_place(self.deltas(self.box_tower(x)), 4) for x in features]
-        anchors = self.anchor_generator([feature.shape[-2:] for feature in features], padded_size)
+        anchors = self.anchor_generator([feature.shape[-2:] for feature in features], context.batch.padded_size)
         return RetinaNetOutput(classes, deltas, anchors)
 
-    def losses(
-        self, raw: RetinaNetOutput, targets: list[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    def losses(self, raw: RetinaNetOutput, context: Context) -> dict[str, Tensor]:
         """``retinanet_cls``, the focal loss of all anchors, and ``retinanet_box``, that of foreground boxes.
 
         Each is summed over an image, divided by the number of its foreground anchors, and averaged over images.
         """
-        anchors = torch.cat(raw.anchors)
-        matches = [self.matcher(anchors, target) for target in targets]
-        indices, states = (torch.stack(part) for part in zip(*matches, strict=True))
-        pairs = foreground_pairs(indices, states, targets)
-        foreground = (states == FOREGROUND).sum(dim=1).clamp(min=1)
+        anchors, deltas = torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1)
+        objects, images = context.objects, count_annotated(context.truth)
+        rows = self.assign(raw, context).view(deltas.shape[:2])
+        image, anchor = torch.where(rows >= 0)
+        found = rows[image, anchor]
+        foreground = (rows >= 0).sum(dim=1).clamp(min=1)
 
-        classification = class_losses(torch.cat(raw.classes, dim=1), states, pairs, self.alpha, self.gamma)
-        deltas = torch.cat(raw.deltas, dim=1)[pairs.image, pairs.place]
-        regression = self._box_losses(anchors[pairs.place], deltas.float(), pairs.boxes)
+        classification = focal_losses(
+            torch.cat(raw.classes, dim=1), image, anchor, objects.labels[found], rows == NOT_LEARNED,
+            self.alpha, self.gamma,
+        )  # fmt: skip
+        regression = self._box_losses(anchors[anchor], deltas[image, anchor].float(), objects.boxes[found])
         return {
-            "retinanet_cls": (classification / foreground).mean(),
-            "retinanet_box": (regression / foreground[pairs.image]).sum() / len(targets),
+            "retinanet_cls": (classification / foreground).sum() / images,
+            "retinanet_box": (regression / foreground[image]).sum() / images,
         }
 
     def _box_losses(self, anchors: Tensor, deltas: Tensor, boxes: Tensor) -> Tensor:
         """The loss ``(M,)`` of each foreground anchor."""
         if self.box_loss == "giou":
             return 1 - paired_iou(self.coder.decode(anchors, deltas), boxes, "giou")
-        beta = 1 / 9 if self.box_loss == "smooth_l1" else 0.0
-        wanted = self.coder.encode(anchors, boxes)
-        return F.smooth_l1_loss(deltas, wanted, beta=beta, reduction="none").sum(dim=1)
+        beta = SMOOTH_L1_BETA if self.box_loss == "smooth_l1" else 0.0
+        return smooth_l1_of_each(deltas, self.coder.encode(anchors, boxes), beta)
 
     @torch.no_grad()
-    def decode(self, raw: RetinaNetOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+    def decode(self, raw: RetinaNetOutput, context: Context) -> list[Detections]:
         """The best boxes of each level, after suppression within each class (section 4.1, "Inference")."""
-        return [
-            select(
-                [self._candidates(image, *level) for level in zip(*raw, strict=True)],
-                size, self.num_classes, self.nms_threshold, self.detections,
-            )
-            for image, size in enumerate(image_sizes)
-        ]  # fmt: skip
+        parts = []
+        for classes, deltas, anchors in zip(*raw, strict=True):
+            image, anchor, labels, scores = likeliest_of_level(self.postprocess, classes)
+            parts.append(Scored(self.coder.decode(anchors[anchor], deltas[image, anchor]), scores, labels, image))
+        return detections_of_levels(parts, self.postprocess, self.num_classes, context)
 
-    def _candidates(self, image: int, classes: Tensor, deltas: Tensor, anchors: Tensor) -> Candidates:
-        scores = classes[image].float().sigmoid()
-        place, scores, labels = likeliest(scores, self.score_threshold, self.candidates)
-        return Candidates(self.coder.decode(anchors[place], deltas[image, place]), scores, labels)
+    def candidates(self, raw: RetinaNetOutput, context: Context) -> Candidates:
+        """The boxes of all anchors; the sigmoid of each logit is a score."""
+        boxes = self.coder.decode(torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1))
+        logits = torch.cat(raw.classes, dim=1)[..., : self.num_classes]
+        return in_turn(boxes, logits)
+
+    @torch.no_grad()
+    def assign(self, raw: RetinaNetOutput, context: Context) -> Tensor:
+        """Which object each anchor is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
+        anchors = torch.cat(raw.anchors)
+        return assigned(context.truth, lambda target: self.matcher(anchors, target), anchors.device).flatten()

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.anchors import AnchorGenerator
-from detkit.boxes import DeltaCoder, at_least, clip_boxes
+from detkit.boxes import DeltaCoder
+from detkit.deprecation import MovedAttribute
 from detkit.errors import InputError
+from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.levels import per_place, shared_channels
-from detkit.matching import Matcher, sample_balanced
-from detkit.ops import batched_nms
-from detkit.structures import Target
+from detkit.heads.old_rpn_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.truth import NO_OBJECT, assigned, of_batch
+from detkit.losses import smooth_l1
+from detkit.matching import FOREGROUND, Matcher, sample_balanced
 
 
 class RPNOutput(NamedTuple):
@@ -44,12 +48,9 @@ class RPN(nn.Module):
         background_iou: anchors less close than this learn background.
         samples_per_image: anchors in the loss.
         foreground_fraction: largest share of foreground among them.
-        nms_threshold: IoU above which the less likely of two proposals of a level is dropped.
-        candidates_for_training: best anchors of each level that enter NMS, in training.
-        candidates: the same for detection.
-        proposals_for_training: proposals per image after NMS, in training.
-        proposals: the same for detection.
-        score_threshold: least objectness of a proposal.
+        postprocess: makes proposals of the best anchors, for detection: 1000 of each level enter suppression within it
+            at an IoU of 0.7, 1000 of an image are left, of whatever objectness.
+        postprocess_for_training: the same for training, with 2000 and 2000.
         convolutions: 3x3 convolutions before the two outputs.
         exact_anchors: leave anchors where they are; else their corners, and the step from cell to cell of levels that
             do not divide the image, are rounded to whole pixels, as torchvision's published weights expect.
@@ -58,6 +59,13 @@ class RPN(nn.Module):
         InputError: the levels differ in channels, or `strides` or `anchor_sizes` has another number of levels.
     """
 
+    nms_threshold = MovedAttribute("postprocess.iou_threshold", "postprocess_for_training.iou_threshold")
+    score_threshold = MovedAttribute("postprocess.score_threshold", "postprocess_for_training.score_threshold")
+    proposals = MovedAttribute("postprocess.detections")
+    proposals_for_training = MovedAttribute("postprocess_for_training.detections")
+    candidates_for_training = MovedAttribute("postprocess_for_training.candidates")
+
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -68,12 +76,8 @@ class RPN(nn.Module):
         background_iou: float = 0.3,
         samples_per_image: int = 256,
         foreground_fraction: float = 0.5,
-        nms_threshold: float = 0.7,
-        candidates_for_training: int = 2000,
-        candidates: int = 1000,
-        proposals_for_training: int = 2000,
-        proposals: int = 1000,
-        score_threshold: float = 0.0,
+        postprocess: NMS | Postprocess | None = None,
+        postprocess_for_training: NMS | Postprocess | None = None,
         convolutions: int = 1,
         exact_anchors: bool = False,
     ) -> None:
@@ -97,71 +101,74 @@ class RPN(nn.Module):
         self.matcher = Matcher(foreground_iou, background_iou, keep_best=True)
         self.samples_per_image = samples_per_image
         self.foreground_fraction = foreground_fraction
-        self.nms_threshold = nms_threshold
-        self.candidates_for_training = candidates_for_training
-        self.candidates = candidates
-        self.proposals_for_training = proposals_for_training
-        self.proposals = proposals
-        self.score_threshold = score_threshold
+        self.postprocess = _with_defaults(postprocess or NMS(), 1000)
+        self.postprocess_for_training = _with_defaults(postprocess_for_training or NMS(), 2000)
 
-    def forward(self, features: list[Tensor], padded_size: tuple[int, int]) -> RPNOutput:
-        """Score and regress the anchors of every level.
-
-        Args:
-            features: maps ``(B, C, Hi, Wi)``, finest first.
-            padded_size: (height, width) of the image batch in pixels.
-        """
+    def forward(self, features: list[Tensor], context: Context) -> RPNOutput:
+        """Score and regress the anchors of every level of `features` ``(B, C, Hi, Wi)``, finest first."""
         hidden = features
         for convolution in self.convolutions:
             hidden = [F.relu(convolution(x)) for x in hidden]
         objectness = [per_place(self.objectness(x), 1).squeeze(-1) for x in hidden]
         deltas = [per_place(self.deltas(x), 4) for x in hidden]
-        anchors = self.anchor_generator([feature.shape[-2:] for feature in features], padded_size)
+        anchors = self.anchor_generator([feature.shape[-2:] for feature in features], context.batch.padded_size)
         return RPNOutput(objectness, deltas, anchors)
 
-    def losses(self, raw: RPNOutput, targets: list[Target]) -> dict[str, Tensor]:
+    def losses(self, raw: RPNOutput, context: Context) -> dict[str, Tensor]:
         """The losses of a random sample of anchors, each over the number of sampled anchors (Faster R-CNN, eq. 1).
-
-        Args:
-            targets: ground truth of each image in pixels of the padded batch.
 
         Returns:
             ``rpn_cls``, binary cross-entropy of objectness, and ``rpn_box``, smooth L1 (beta 1/9) of foreground deltas.
         """
         objectness, deltas = torch.cat(raw.objectness, dim=1), torch.cat(raw.deltas, dim=1)
         anchors = torch.cat(raw.anchors)
-        matches = [self.matcher(anchors, target) for target in targets]
 
-        classification, regression, sampled = [], [], 0
-        for image, (target, (indices, states)) in enumerate(zip(targets, matches, strict=True)):
-            foreground, background = sample_balanced(states, self.samples_per_image, self.foreground_fraction)
-            chosen = torch.cat((foreground, background))
+        zero, sampled = objectness.new_zeros((), dtype=torch.float32), 0
+        classification, regression = zero, zero
+        for image, rows in enumerate(self._rows(anchors, context)):
+            states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # as a matcher tells them
+            drawn = sample_balanced(states, self.samples_per_image, self.foreground_fraction, context.generator)
+            foreground, chosen = drawn[0], torch.cat(drawn)
             sampled += len(chosen)
-            classification.append(_objectness_loss(objectness[image, chosen], states[chosen]))
-            wanted = self.coder.encode(anchors[foreground], target.objects().boxes[indices[foreground]])
-            regression.append(smooth_l1(deltas[image, foreground], wanted))
+            classification = classification + _objectness_loss(objectness[image, chosen], states[chosen])
+            wanted = self.coder.encode(anchors[foreground], context.objects.boxes[rows[foreground]])
+            regression = regression + smooth_l1(deltas[image, foreground], wanted)
         sampled = max(sampled, 1)
-        return {"rpn_cls": sum(classification) / sampled, "rpn_box": sum(regression) / sampled}
+        return {"rpn_cls": classification / sampled, "rpn_box": regression / sampled}
 
     @torch.no_grad()
-    def decode(
-        self, raw: RPNOutput, image_sizes: Sequence[tuple[int, int]], for_training: bool = False
-    ) -> list[Tensor]:
-        """The proposals ``(R, 4)`` of each image, best first: top anchors of each level, decoded, clipped, after NMS.
+    def propose(self, raw: RPNOutput, context: Context) -> Regions:
+        """The proposals, of each image the best first: top anchors of each level, decoded, clipped, after suppression.
 
-        Args:
-            image_sizes: (height, width) of each image without padding.
-            for_training: keep the larger number of proposals that training uses.
+        With ``context.targets`` they are as many as training wants.
         """
-        candidates = self.candidates_for_training if for_training else self.candidates
-        boxes, scores, levels = self._candidates(raw, candidates)
-        count = self.proposals_for_training if for_training else self.proposals
-        return [
-            self._suppress(boxes[image], scores[image], levels, image_size, count)
-            for image, image_size in enumerate(image_sizes)
-        ]
+        postprocess = self.postprocess if context.targets is None else self.postprocess_for_training
+        assert postprocess.candidates is not None, "filled with the RPN's own"
+        boxes, scores, levels = self._best(raw, postprocess.candidates)
+        images, places = scores.shape
+        image_index = of_batch(images, places, boxes.device)
+        proposed = postprocess(
+            boxes.flatten(0, 1), scores.flatten(), levels.repeat(images), image_index, context.batch.sizes
+        )
+        return Regions.of_images([of_image.boxes for of_image in proposed])
 
-    def _candidates(self, raw: RPNOutput, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    def candidates(self, raw: RPNOutput, context: Context) -> Candidates:
+        """The box of every anchor, and whether it is an object; of what class nobody asks."""
+        deltas, logits = torch.cat(raw.deltas, dim=1), torch.cat(raw.objectness, dim=1)
+        boxes = self.coder.decode(torch.cat(raw.anchors), deltas)
+        images, places = logits.shape
+        image_index = of_batch(images, places, logits.device)
+        return Candidates(boxes.flatten(0, 1), logits.new_zeros(images * places, 0), logits.flatten(), image_index)
+
+    @torch.no_grad()
+    def assign(self, raw: RPNOutput, context: Context) -> Tensor:
+        """Which object each anchor is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
+        return self._rows(torch.cat(raw.anchors), context).flatten()
+
+    def _rows(self, anchors: Tensor, context: Context) -> Tensor:
+        return assigned(context.truth, lambda target: self.matcher(anchors, target), anchors.device)
+
+    def _best(self, raw: RPNOutput, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes ``(B, P, 4)``, scores ``(B, P)`` and levels ``(P,)`` of the `count` best anchors of each level."""
         logits, deltas, anchors, levels = [], [], [], []
         for level, (of_level, deltas_of_level, anchors_of_level) in enumerate(zip(*raw, strict=True)):
@@ -174,19 +181,11 @@ class RPN(nn.Module):
         boxes = self.coder.decode(torch.cat(anchors, dim=1), torch.cat(deltas, dim=1))
         return boxes, torch.cat(logits, dim=1).sigmoid(), torch.cat(levels)
 
-    def _suppress(
-        self, boxes: Tensor, scores: Tensor, levels: Tensor, image_size: tuple[int, int], count: int
-    ) -> Tensor:
-        boxes = clip_boxes(boxes, image_size)
-        usable = at_least(boxes, 1e-3) & scores.isfinite() & (scores >= self.score_threshold)
-        boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
-        return boxes[batched_nms(boxes, scores, levels, self.nms_threshold)[:count]]
-
 
 def _objectness_loss(logits: Tensor, states: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), states.float(), reduction="sum")
 
 
-def smooth_l1(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Summed smooth L1 with beta 1/9, as published code for Faster R-CNN has it (Fast R-CNN, eq. 3, with sigma 3)."""
-    return F.smooth_l1_loss(predicted.float(), wanted, beta=1 / 9, reduction="sum")
+def _with_defaults(postprocess: Postprocess, count: int) -> Postprocess:
+    """Proposals of different levels leave each other alone; `count` of each level and of an image."""
+    return postprocess.with_defaults(0.0, 0.7, count, count, "level", least_side=1e-3, at_threshold=True)

@@ -1,12 +1,12 @@
-"""From scored boxes to detections, for every head."""
+"""The old name of selecting detections, for one release; `detkit.heads.postprocess` is its home."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from detkit.boxes import at_least, clip_boxes
-from detkit.ops import batched_nms
+from detkit.deprecation import warn
+from detkit.heads.postprocess import NMS
 from detkit.structures import Detections
 
 
@@ -18,7 +18,7 @@ def select_detections(
     nms_threshold: float,
     count: int,
 ) -> Detections:
-    """Clip, drop the unlikely, suppress per class, keep the best.
+    """As ``NMS(score_threshold, nms_threshold, detections=count)`` of `detkit.heads`, which works on whole batches.
 
     Args:
         boxes: ``(R, K, 4)``, a box of each region for each class.
@@ -28,10 +28,7 @@ def select_detections(
         nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
         count: most detections.
     """
-    boxes = clip_boxes(boxes.float(), image_size)
-    scores = scores.float()
-    likely = (scores > score_threshold) & at_least(boxes, 1e-2)
-    region, label = torch.where(likely)
-    boxes, scores = boxes[region, label], scores[region, label]
-    kept = batched_nms(boxes, scores, label, nms_threshold)[:count]
-    return Detections(boxes[kept], scores[kept], label[kept])
+    warn("select_detections is detkit.heads.NMS(score_threshold, iou_threshold, detections=count) now")
+    select = NMS(score_threshold, nms_threshold, detections=count).with_defaults(least_side=1e-2)
+    _, region, label, scores = select.likeliest(scores.float()[None])
+    return select(boxes[region, label], scores, label, torch.zeros_like(label), [image_size])[0]

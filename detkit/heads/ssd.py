@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,17 @@ from torch.nn import functional as F
 
 from detkit.anchors import DefaultBoxes, default_scales
 from detkit.backbones.tapped_mobilenet import NormalizedConvolution, initialized
-from detkit.boxes import DeltaCoder, clip_boxes
+from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
-from detkit.heads.dense_head import DenseHead
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.levels import per_place
-from detkit.matching import BACKGROUND, FOREGROUND, BestForEachMatcher
-from detkit.ops import batched_nms
-from detkit.structures import Detections, Target
+from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.truth import NO_OBJECT, assigned
+from detkit.losses import smooth_l1_of_each
+from detkit.matching import BestForEachMatcher
+from detkit.structures import Detections
 
 
 class SSDOutput(NamedTuple):
@@ -51,15 +55,14 @@ class SSDHead(DenseHead):
         foreground_iou: default boxes at least so close to an object learn it, and so does each object's best one.
         negatives_per_positive: background boxes in the loss for each one that learns an object: those of each image
             that look least like background (section 2.2, "Hard negative mining").
-        score_threshold: scores must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        candidates: most boxes of each class that enter suppression.
-        detections: most detections of an image.
+        postprocess: `NMS` if not given; here ``score_threshold=0.01, iou_threshold=0.45, candidates=400``, of each
+            class, and ``detections=200``.
 
     Raises:
         InputError: channels, strides, sizes, aspect ratios and steps are not for as many levels.
     """
 
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -72,10 +75,7 @@ class SSDHead(DenseHead):
         clip: bool = False,
         foreground_iou: float = 0.5,
         negatives_per_positive: float = 3.0,
-        score_threshold: float = 0.01,
-        nms_threshold: float = 0.45,
-        candidates: int = 400,
-        detections: int = 200,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
         super().__init__()
         levels = len(in_channels)
@@ -99,10 +99,7 @@ class SSDHead(DenseHead):
         self.coder = DeltaCoder((10.0, 10.0, 5.0, 5.0))  # the authors' code divides by "variances" 0.1 and 0.2
         self.matcher = BestForEachMatcher(foreground_iou, foreground_iou)
         self.negatives_per_positive = negatives_per_positive
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.candidates = candidates
-        self.detections = detections
+        self.postprocess = (postprocess or NMS()).with_defaults(0.01, 0.45, 400, 200, candidates_of="class")
 
     @staticmethod
     def predictor(in_channels: int, out_channels: int) -> nn.Module:
@@ -112,18 +109,16 @@ class SSDHead(DenseHead):
         nn.init.zeros_(conv.bias)
         return conv
 
-    def forward(self, features: list[Tensor], padded_size: tuple[int, int]) -> SSDOutput:
+    def forward(self, features: list[Tensor], context: Context) -> SSDOutput:
         """Classify and regress the default boxes of every level `features` ``(B, Ci, Hi, Wi)``."""
         grids = [tuple(feature.shape[-2:]) for feature in features]
         return SSDOutput(
             _per_box([layer(x) for layer, x in zip(self.classes, features, strict=True)], self.num_classes + 1),
             _per_box([layer(x) for layer, x in zip(self.deltas, features, strict=True)], 4),
-            torch.cat(self.default_boxes(grids, tuple(padded_size))),
+            torch.cat(self.default_boxes(grids, tuple(context.batch.padded_size))),
         )
 
-    def losses(
-        self, raw: SSDOutput, targets: list[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    def losses(self, raw: SSDOutput, context: Context) -> dict[str, Tensor]:
         """Equation 1, both parts over the number of default boxes that learn an object.
 
         Returns:
@@ -131,61 +126,57 @@ class SSDHead(DenseHead):
             offsets; zero in a batch without objects.
         """
         logits, deltas = raw.logits.float(), raw.deltas.float()
-        labels, wanted, states = self._assigned(raw.default_boxes, targets)
-        positive = states == FOREGROUND
+        rows = self.assign(raw, context).view(logits.shape[:2])
+        positive = rows >= 0
+        labels, wanted = self._wanted(rows, raw.default_boxes, context)
         count = positive.sum().clamp(min=1)
         errors = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-        negative = hardest(errors.detach(), states == BACKGROUND, self.negatives_per_positive * positive.sum(dim=1))
-        distances = F.smooth_l1_loss(deltas, wanted, reduction="none").sum(dim=2)
+        negative = hardest(errors.detach(), rows == NO_OBJECT, self.negatives_per_positive * positive.sum(dim=1))
+        distances = smooth_l1_of_each(deltas, wanted, beta=1.0)
         return {
             "ssd_cls": torch.where(positive | negative, errors, 0).sum() / count,
             "ssd_box": torch.where(positive, distances, 0).sum() / count,
         }
 
     @torch.no_grad()
-    def decode(self, raw: SSDOutput, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+    def decode(self, raw: SSDOutput, context: Context) -> list[Detections]:
         """The likely classes of all default boxes, moved, after suppression within each class."""
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
         boxes = self.coder.decode(raw.default_boxes, raw.deltas)
-        return [
-            self._select(of_image, score, size)
-            for of_image, score, size in zip(boxes, scores, image_sizes, strict=True)
-        ]
+        image, box, labels, scores = self.postprocess.likeliest(scores)
+        found = self.postprocess.suppressed(boxes[image, box], scores, labels, image, context.batch.sizes)
+        return context.batch.restore(found)
 
-    def _select(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> Detections:
-        """The detections among `boxes` ``(P, 4)`` with `scores` ``(P, K)``."""
-        boxes = clip_boxes(boxes, size)
-        box, label = torch.where((scores > self.score_threshold) & boxes.isfinite().all(dim=1, keepdim=True))
-        scores = scores[box, label]
-        if len(scores) > self.candidates:
-            best = best_of_each(scores, label, self.candidates)
-            box, label, scores = box[best], label[best], scores[best]
-        boxes = boxes[box]
-        kept = batched_nms(boxes, scores, label, self.nms_threshold)[: self.detections]
-        return Detections(boxes[kept], scores[kept], label[kept])
+    def candidates(self, raw: SSDOutput, context: Context) -> Candidates:
+        """All default boxes, moved; the softmax of the logits ``(N, K + 1)``, background last, are the scores."""
+        return in_turn(self.coder.decode(raw.default_boxes, raw.deltas), raw.logits)
 
     @torch.no_grad()
-    def _assigned(self, default_boxes: Tensor, targets: Sequence[Target]) -> tuple[Tensor, Tensor, Tensor]:
-        """What each default box is to learn: label ``(B, P)``, deltas ``(B, P, 4)``, and whether: state ``(B, P)``."""
-        labels, deltas, states = [], [], []
-        for target in targets:
-            indices, state = self.matcher(default_boxes, target)
-            objects = target.objects()
-            if len(objects):
-                labels.append(torch.where(state == FOREGROUND, objects.labels[indices], self.num_classes))
-                deltas.append(self.coder.encode(default_boxes, objects.boxes[indices]))
-            else:
-                labels.append(torch.full_like(indices, self.num_classes))
-                deltas.append(torch.zeros_like(default_boxes))
-            states.append(state)
-        return torch.stack(labels), torch.stack(deltas), torch.stack(states)
+    def assign(self, raw: SSDOutput, context: Context) -> Tensor:
+        """Which object each default box is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`.
+
+        How much background is learned beside depends on how hard it is.
+        """
+        boxes = raw.default_boxes
+        return assigned(context.truth, lambda target: self.matcher(boxes, target), boxes.device).flatten()
+
+    @torch.no_grad()
+    def _wanted(self, rows: Tensor, default_boxes: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """What each default box is to learn, by the `rows` of its object ``(B, P)``: a label and deltas."""
+        objects = context.objects
+        # One row more, for default boxes without an object: background, and a box of any positive size.
+        labels = torch.cat((objects.labels, objects.labels.new_full((1,), self.num_classes)))
+        boxes = torch.cat((objects.boxes, objects.boxes.new_tensor([[0.0, 0.0, 1.0, 1.0]])))
+        rows = torch.where(rows >= 0, rows, len(labels) - 1)
+        return labels[rows], self.coder.encode(default_boxes, boxes[rows])
 
 
 class SSDliteHead(SSDHead):
     """SSD's head with separable convolutions (Sandler 2018, section 6.2): depthwise 3x3, then 1x1.
 
-    With torchvision's numbers: six shapes on every level, scales of equation 4 from 0.2 to 0.95, and 1 after them.
-    Arguments as of `SSDHead`.
+    With torchvision's numbers: six shapes on every level, scales of equation 4 from 0.2 to 0.95, and 1 after them; and
+    for `postprocess` ``score_threshold=0.001, iou_threshold=0.55, candidates=300, detections=300``. Arguments as of
+    `SSDHead`.
     """
 
     def __init__(
@@ -196,22 +187,19 @@ class SSDliteHead(SSDHead):
         scales: Sequence[float] | None = None,
         sizes: Sequence[float] | None = None,
         aspect_ratios: Sequence[Sequence[float]] | None = None,
-        steps: Sequence[float] | None = None,
         clip: bool = True,
-        foreground_iou: float = 0.5,
-        negatives_per_positive: float = 3.0,
-        score_threshold: float = 0.001,
-        nms_threshold: float = 0.55,
-        candidates: int = 300,
-        detections: int = 300,
+        postprocess: NMS | Postprocess | None = None,
+        **options: Any,
     ) -> None:
         levels = len(in_channels)
         if scales is None and sizes is None:
             scales = [*default_scales(levels, 0.2, 0.95)[:-1], 1.0]
-        aspect_ratios = aspect_ratios if aspect_ratios is not None else [(2.0, 3.0)] * levels
         super().__init__(
-            in_channels, strides, num_classes, scales, sizes, aspect_ratios, steps, clip, foreground_iou,
-            negatives_per_positive, score_threshold, nms_threshold, candidates, detections,
+            in_channels, strides, num_classes, scales, sizes,
+            aspect_ratios=aspect_ratios if aspect_ratios is not None else [(2.0, 3.0)] * levels,
+            clip=clip,
+            postprocess=(postprocess or NMS()).with_defaults(0.001, 0.55, 300, 300),
+            **options,
         )  # fmt: skip
 
     @staticmethod
@@ -239,15 +227,6 @@ def hardest(errors: Tensor, eligible: Tensor, counts: Tensor) -> Tensor:
     ranked = torch.where(eligible, errors, -torch.inf).argsort(dim=1, descending=True)
     ranks = ranked.argsort(dim=1)
     return eligible & (ranks < counts[:, None])
-
-
-def best_of_each(scores: Tensor, labels: Tensor, count: int) -> Tensor:
-    """Indices of the `count` greatest of `scores` ``(R,)`` of each of `labels` ``(R,)``."""
-    order = scores.argsort(descending=True)
-    order = order[labels[order].argsort(stable=True)]
-    of_class = labels[order]
-    ranks = torch.arange(len(order), device=order.device) - torch.searchsorted(of_class, of_class)
-    return order[ranks < count]
 
 
 def _aspect_ratios(levels: int) -> list[tuple[float, ...]]:

@@ -15,15 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from detkit.anchors import shape_iou
-from detkit.boxes import CellCoder, clip_boxes, coverage
+from detkit.boxes import CellCoder
 from detkit.errors import InputError
-from detkit.heads.dense_head import DenseHead
-from detkit.ops import batched_nms, box_iou
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import DenseHead, in_turn
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.truth import (
+    NO_OBJECT,
+    NOT_LEARNED,
+    annotated,
+    count_annotated,
+    crowds,
+    in_crowd,
+)
+from detkit.ops import box_iou
 from detkit.structures import Detections, Target
 
 Anchors = Sequence[Sequence[tuple[float, float]]]
-
-IGNORE_COVERAGE = 0.5  # the share of a prediction inside a crowd from which on it is not background
 
 
 class Assigned(NamedTuple):
@@ -38,7 +46,8 @@ class Assigned(NamedTuple):
         valid: ``(M,)`` bool, false where a pair does not count.
         last: ``(M,)`` bool, the last valid pair of each prediction that has one: darknet lets the last object win.
         leaders: ``(M,)`` int64, the last pair of the same prediction.
-        positive: ``(B, P)`` bool, the predictions that have an object.
+        owners: ``(B, P)`` int64, the last valid pair of each prediction, -1 where there is none.
+        objects: ``(M,)`` int64, the object's row among those of the batch, see `DenseHead.assign`.
     """
 
     predictions: Tensor
@@ -49,7 +58,13 @@ class Assigned(NamedTuple):
     valid: Tensor
     last: Tensor
     leaders: Tensor
-    positive: Tensor
+    owners: Tensor
+    objects: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """Which predictions have an object, bool ``(B, P)``."""
+        return self.owners >= 0
 
     def class_targets(self, num_classes: int) -> Tensor:
         """``(M, K)`` 1 for the class of each object that the pair's prediction has, the same for all of its pairs."""
@@ -71,12 +86,11 @@ class YOLOHead(DenseHead):
         strides: strides of the maps.
         num_classes: classes without background.
         anchors: width and height in pixels of the network's input, for each map its own, finest first.
-        scale_x_y: see `CellCoder`, for each map.
+        ignore_iou: predictions closer to an object than this are not background.
+        scale_x_y: see `CellCoder`, for each map; nothing means 1.
         new_coords: see `CellCoder`.
-        score_threshold: scores must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        candidates: most boxes of an image that enter suppression.
-        detections: most detections of an image.
+        postprocess: `NMS` if not given; here ``score_threshold=0.005, iou_threshold=0.45, candidates=2000,
+            detections=100``. Boxes are suppressed before they are cut at the edges of the image, as darknet does.
 
     Raises:
         InputError: channels, strides, anchors and scale_x_y are not as many.
@@ -88,29 +102,26 @@ class YOLOHead(DenseHead):
         strides: Sequence[int],
         num_classes: int,
         anchors: Anchors,
-        scale_x_y: Sequence[float],
-        new_coords: bool,
-        score_threshold: float,
-        nms_threshold: float,
-        candidates: int,
-        detections: int,
+        ignore_iou: float,
+        scale_x_y: Sequence[float] | None = None,
+        new_coords: bool = False,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
         super().__init__()
+        scale_x_y = [1.0] * len(strides) if scale_x_y is None else scale_x_y
         if not len(in_channels) == len(strides) == len(anchors) == len(scale_x_y):
             raise InputError(
                 f"{type(self).__name__} got maps with channels {list(in_channels)} and strides {list(strides)}, "
                 f"but anchors {[[tuple(size) for size in level] for level in anchors]} and scale_x_y {list(scale_x_y)}"
             )
         self.strides = list(strides)
+        self.ignore_iou = ignore_iou
         self.num_classes = num_classes
         self.anchors_per_cell = [len(level) for level in anchors]
         for level, sizes in enumerate(anchors):
             self.register_buffer(f"anchors{level}", torch.tensor(sizes, dtype=torch.float32), persistent=False)
         self.coders = [CellCoder(scale, new_coords) for scale in scale_x_y]
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.candidates = candidates
-        self.detections = detections
+        self.postprocess = darknets(postprocess)
         self.predict = nn.ModuleList(
             nn.Conv2d(channels, count * (5 + num_classes), 1)
             for channels, count in zip(in_channels, self.anchors_per_cell, strict=True)
@@ -120,12 +131,13 @@ class YOLOHead(DenseHead):
             nn.init.zeros_(conv.bias)
             conv.bias.data.view(-1, 5 + num_classes)[:, 4] = -4.6  # objects are rare: 1 % (Lin 2017, section 3.3)
 
-    def forward(self, features: list[Tensor], padded_size: tuple[int, int]) -> list[Tensor]:
+    def forward(self, features: list[Tensor], context: Context) -> list[Tensor]:
         """Raw outputs ``(B, A, H, W, 5 + K)`` of each map: ``x y w h``, objectness, classes.
 
         Raises:
             InputError: the image batch is no multiple of the strides.
         """
+        padded_size = context.batch.padded_size
         for feature, stride in zip(features, self.strides, strict=True):
             if tuple(cells * stride for cells in feature.shape[-2:]) != tuple(padded_size):
                 raise InputError(
@@ -152,41 +164,64 @@ class YOLOHead(DenseHead):
         return torch.cat([boxes.flatten(1, 3) for boxes in decoded], dim=1)
 
     @torch.no_grad()
-    def decode(self, raw: list[Tensor], image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+    def decode(self, raw: list[Tensor], context: Context) -> list[Detections]:
         """Boxes whose objectness times class probability is high enough, after suppression within each class."""
         boxes, outputs = self.boxes(raw), flattened(raw)
         objectness = outputs[..., 4].sigmoid()
-        found = []
-        for image, size in enumerate(image_sizes):
-            # Most predictions are dropped before their classes are looked at: a class is at most as likely.
-            rows = torch.where(objectness[image] > self.score_threshold)[0]
-            scores = objectness[image, rows, None] * self.class_scores(outputs[image, rows, 5:])
-            found.append(self.select(boxes[image, rows], scores, size))
-        return found
+        # Most predictions are dropped before their classes are looked at: a class is at most as likely.
+        image, place = torch.where(self.postprocess.passes(objectness))
+        scores = objectness[image, place, None] * self.class_scores(outputs[image, place, 5:])
+        bounds = torch.searchsorted(image, torch.arange(len(boxes) + 1, device=boxes.device))
+        likely = torch.where(self.postprocess.passes(scores.flatten()))[0]
+        row, labels, scores = self.postprocess.best(likely, scores.flatten()[likely], bounds, self.num_classes)
+        image, place = image[row], place[row]
+        found = self.postprocess.suppressed(boxes[image, place], scores, labels, image, context.batch.sizes)
+        return context.batch.restore(found)
 
-    def select(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> Detections:
-        """The detections among `boxes` ``(R, 4)`` with `scores` ``(R, K)``; suppressed first, then cut to `size`."""
-        return select_uncut(
-            boxes, scores, size, self.score_threshold, self.nms_threshold, self.candidates, self.detections
-        )
+    def candidates(self, raw: list[Tensor], context: Context) -> Candidates:
+        """The boxes of all predictions; a score is the sigmoid of the objectness times what `class_scores` makes of
+        the logits."""
+        outputs = flattened(raw)
+        return in_turn(self.boxes(raw), outputs[..., 5:], outputs[..., 4])
 
     @torch.no_grad()
-    def assign(self, raw: list[Tensor], targets: Sequence[Target], further_iou: float = 1.0) -> Assigned:
+    def assign(self, raw: list[Tensor], context: Context) -> Tensor:
+        """Which object each prediction is to find ``(B * P,)``: of several the last; see `DenseHead.assign`."""
+        pairs = self.pairs(raw, context)
+        none = torch.where(self.excused(self.boxes(raw), flattened(raw), context), NOT_LEARNED, NO_OBJECT)
+        # One row more, for predictions without a pair.
+        objects = torch.cat((pairs.objects, pairs.objects[:1] if len(pairs.objects) else none.new_zeros(1)))
+        return torch.where(pairs.positive, objects[pairs.owners], none).flatten()
+
+    def excused(self, boxes: Tensor, outputs: Tensor, context: Context) -> Tensor:
+        """Which predictions ``(B, P)`` are no background though they have no object: close to one, or in a crowd.
+
+        Args:
+            boxes: ``(B, P, 4)``, predicted.
+            outputs: ``(B, P, 5 + K)``, of the network.
+            context: with targets.
+        """
+        return self.ignored(boxes, context.truth, self.ignore_iou)
+
+    @torch.no_grad()
+    def pairs(self, raw: list[Tensor], context: Context, further_iou: float = 1.0) -> Assigned:
         """Each object goes to the cell of its centre and there to the anchor whose shape is most like its own.
 
         Args:
             raw: the network's output, for the sizes of its grids.
-            targets: ground truth of each image in pixels of the network's input.
+            context: with targets.
             further_iou: anchors of any level with a greater IoU of shapes than this get the object as well.
         """
         device = raw[0].device
+        targets = annotated(context.truth, device)
         boxes = torch.cat([target.boxes for target in targets])
         image = torch.cat([torch.full_like(target.labels, index) for index, target in enumerate(targets)])
         anchors = torch.cat(self.level_anchors())
         likeness = shape_iou(boxes[:, 2:] - boxes[:, :2], anchors)
         valid = likeness > further_iou
         valid.scatter_(1, likeness.argmax(dim=1, keepdim=True), True)
-        valid &= ~torch.cat([crowds(target) for target in targets])[:, None]
+        counts = ~torch.cat([crowds(target) for target in targets])
+        valid &= counts[:, None]
 
         places, indices, offset = [], [], 0
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -215,14 +250,16 @@ class YOLOHead(DenseHead):
             valid=valid,
             last=valid & (leaders == order),
             leaders=leaders,
-            positive=(owners[:-1] >= 0).view(len(targets), offset),
+            owners=owners[:-1].view(len(targets), offset),
+            objects=(counts.cumsum(dim=0) - 1).repeat_interleave(len(anchors)),
         )
 
     @torch.no_grad()
     def ignored(
         self, boxes: Tensor, targets: Sequence[Target], threshold: float, confident: Tensor | None = None
     ) -> Tensor:
-        """Which predictions ``(B, P)`` are no background though they have no object: close to one, or in a crowd.
+        """Which predictions ``(B, P)`` are no background though they have no object: close to one, in a crowd, or in
+        an image that is not annotated.
 
         Args:
             boxes: predicted boxes ``(B, P, 4)``.
@@ -233,10 +270,23 @@ class YOLOHead(DenseHead):
         near = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
         inside = near.clone()
         for image, target in enumerate(targets):
-            if len(target):
+            if target.boxes is None:
+                inside[image] = True
+            elif len(target):
                 near[image] = ((box_iou(boxes[image], target.boxes) > threshold) & ~crowds(target)).any(dim=1)
                 inside[image] = in_crowd(boxes[image], target)
         return inside | (near if confident is None else near & confident)
+
+
+def darknets(postprocess: Postprocess | None) -> Postprocess:
+    """`postprocess` with darknet's numbers where it has none, `NMS` if not given; boxes are cut after it."""
+    return (postprocess or NMS()).with_defaults(0.005, 0.45, 2000, 100, clip="after", least_side=1e-2)
+
+
+def of_images(targets: Sequence[Target], box: Tensor, objectness: Tensor, classes: Tensor) -> dict[str, Tensor]:
+    """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: the sums of a batch over its annotated images."""
+    images = count_annotated(targets)
+    return {"yolo_box": box / images, "yolo_obj": objectness / images, "yolo_cls": classes / images}
 
 
 def per_anchor(x: Tensor, anchors: int) -> Tensor:
@@ -247,45 +297,3 @@ def per_anchor(x: Tensor, anchors: int) -> Tensor:
 def flattened(raw: Sequence[Tensor]) -> Tensor:
     """The outputs of all levels ``(B, P, values)``, float32 under autocast too."""
     return torch.cat([x.float().flatten(1, 3) for x in raw], dim=1)
-
-
-def crowds(target: Target) -> Tensor:
-    """Which of a target's boxes are crowd or ignore regions, bool ``(N,)``."""
-    return torch.zeros_like(target.labels, dtype=torch.bool) if target.iscrowd is None else target.iscrowd
-
-
-def in_crowd(boxes: Tensor, target: Target) -> Tensor:
-    """Which of `boxes` ``(R, 4)`` lie mostly in a crowd or ignore region, where there is no background to learn."""
-    if target.iscrowd is None or len(target) == 0:
-        return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    return ((coverage(boxes, target.boxes) >= IGNORE_COVERAGE) & target.iscrowd).any(dim=1)
-
-
-def select_uncut(
-    boxes: Tensor,
-    scores: Tensor,
-    size: tuple[int, int],
-    score_threshold: float,
-    nms_threshold: float,
-    candidates: int,
-    detections: int,
-) -> Detections:
-    """As `select_detections`, but boxes are suppressed before they are cut to the image, as darknet does.
-
-    Args:
-        boxes: ``(R, 4)``, one for all classes.
-        scores: ``(R, K)`` in [0, 1].
-        size: (height, width) to cut to.
-        score_threshold: scores must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        candidates: the best so many enter suppression.
-        detections: the most that are returned.
-    """
-    row, label = torch.where((scores > score_threshold) & boxes.isfinite().all(dim=1, keepdim=True))
-    scores = scores[row, label]
-    if len(scores) > candidates:
-        scores, best = scores.topk(candidates)
-        row, label = row[best], label[best]
-    boxes = boxes[row]
-    kept = batched_nms(boxes, scores, label, nms_threshold)[:detections]
-    return Detections(clip_boxes(boxes[kept], size), scores[kept], label[kept])

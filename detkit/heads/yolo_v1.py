@@ -11,10 +11,16 @@ from torch.nn import functional as F
 
 from detkit.boxes import cell_corners
 from detkit.errors import InputError
-from detkit.heads.dense_head import DenseHead
-from detkit.heads.yolo import crowds, in_crowd, select_uncut
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense_head import DenseHead, in_turn
+from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, annotated, crowds, in_crowd
+from detkit.heads.yolo import darknets, of_images
 from detkit.ops.iou import paired_iou
 from detkit.structures import Detections, Target
+
+EPSILON = 1e-6  # the probability next to 0, and to 1, that still has a logit
 
 
 class YOLOv1Output(NamedTuple):
@@ -49,12 +55,10 @@ class YOLOv1Head(DenseHead):
         dropout: of the hidden layer.
         coord_scale: how much boxes count (equation 3).
         background_scale: how much confidence counts where there is no object (equation 3).
-        score_threshold: scores must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        candidates: most boxes of an image that enter suppression.
-        detections: most detections of an image.
+        postprocess: as of `YOLOHead`.
     """
 
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -67,20 +71,14 @@ class YOLOv1Head(DenseHead):
         dropout: float = 0.5,
         coord_scale: float = 5.0,
         background_scale: float = 0.5,
-        score_threshold: float = 0.005,
-        nms_threshold: float = 0.45,
-        candidates: int = 2000,
-        detections: int = 100,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
         super().__init__()
         self.side, self.boxes_per_cell, self.num_classes = side, boxes_per_cell, num_classes
         self.stride = strides[-1]
         self.coord_scale = coord_scale
         self.background_scale = background_scale
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.candidates = candidates
-        self.detections = detections
+        self.postprocess = darknets(postprocess)
         channels, cells = in_channels[-1], side * side
         self.predict = nn.Sequential(
             nn.Sequential(LocallyConnected(channels, hidden, side), nn.Flatten())
@@ -91,7 +89,7 @@ class YOLOv1Head(DenseHead):
             nn.Linear(hidden * (cells if local else 1), cells * (num_classes + 5 * boxes_per_cell)),
         )
 
-    def forward(self, features: list[Tensor], padded_size: tuple[int, int]) -> YOLOv1Output:
+    def forward(self, features: list[Tensor], context: Context) -> YOLOv1Output:
         """What the last of `features` says of every cell.
 
         Raises:
@@ -101,7 +99,7 @@ class YOLOv1Head(DenseHead):
             size = self.side * self.stride
             raise InputError(
                 f"YOLOv1 with {self.side} x {self.side} cells on a trunk of stride {self.stride} needs images of "
-                f"{size} x {size}, got {tuple(padded_size)}: set the size of its preprocess"
+                f"{size} x {size}, got {tuple(context.batch.padded_size)}: set the size of its preprocess"
             )
         return self.split(self.predict(features[-1]))
 
@@ -115,47 +113,64 @@ class YOLOv1Head(DenseHead):
             coordinates.unflatten(1, (cells, count, 4)),
         )  # fmt: skip
 
-    def boxes(self, coordinates: Tensor, size: tuple[int, int]) -> Tensor:
-        """Boxes ``(B, S * S, A, 4)`` in an image of `size` (height, width)."""
-        image = coordinates.new_tensor([size[1], size[0]])
+    def boxes(self, coordinates: Tensor, sizes: Tensor) -> Tensor:
+        """Boxes ``(B, S * S, A, 4)`` in images of `sizes` ``(B, 2)`` (width, height)."""
+        image = sizes[:, None, None]
         corners = cell_corners((self.side, self.side), coordinates).flatten(0, 1)[:, None]
         centers = (coordinates[..., :2] + corners) / self.side * image
         half_sizes = coordinates[..., 2:].square() * image / 2
         return torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
 
     @torch.no_grad()
-    def decode(self, raw: YOLOv1Output, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+    def decode(self, raw: YOLOv1Output, context: Context) -> list[Detections]:
         """Boxes whose confidence times their cell's class probability is high enough (equation 1)."""
-        scores = (raw.confidences[..., None] * raw.classes[:, :, None]).clamp(max=1)
-        found = []
-        for image, size in enumerate(image_sizes):
-            boxes = self.boxes(raw.coordinates[image : image + 1], size)[0].flatten(0, 1)
-            found.append(
-                select_uncut(
-                    boxes, scores[image].flatten(0, 1), size,
-                    self.score_threshold, self.nms_threshold, self.candidates, self.detections,
-                )
-            )  # fmt: skip
-        return found
+        boxes = self.boxes(raw.coordinates, _sizes(raw, context)).flatten(1, 2)
+        scores = (raw.confidences[..., None] * raw.classes[:, :, None]).clamp(max=1).flatten(1, 2)
+        image, box, labels, scores = self.postprocess.likeliest(scores)
+        found = self.postprocess.suppressed(boxes[image, box], scores, labels, image, context.batch.sizes)
+        return context.batch.restore(found)
 
-    def losses(
-        self, raw: YOLOv1Output, targets: list[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    def candidates(self, raw: YOLOv1Output, context: Context) -> Candidates:
+        """The boxes of all cells; a score is the sigmoid of the objectness times that of the logit.
+
+        The network says probabilities, though nothing keeps them in their range: the logits are of what they are within
+        it, and have no gradient beyond.
+        """
+        boxes = self.boxes(raw.coordinates, _sizes(raw, context)).flatten(1, 2)
+        classes = raw.classes.repeat_interleave(self.boxes_per_cell, dim=1)
+        return in_turn(boxes, classes.logit(EPSILON), raw.confidences.flatten(1).logit(EPSILON))
+
+    @torch.no_grad()
+    def assign(self, raw: YOLOv1Output, context: Context) -> Tensor:
+        """Which object each box is to find ``(B * S * S * A,)``; see `DenseHead.assign`."""
+        targets = annotated(context.truth, raw.coordinates.device)
+        truth = torch.cat([target.boxes for target in targets]).float()
+        image_size = _sizes(raw, context)[0]
+        boxes = self.boxes(raw.coordinates, _sizes(raw, context)).flatten(0, 1)
+        cells, _, counts = self._cells(truth, targets, image_size)
+        best, _ = self._responsible(boxes[cells], truth, image_size)
+        rows = torch.where(self._no_background(boxes, context), NOT_LEARNED, NO_OBJECT)
+        # One row more, for objects that do not count.
+        rows = torch.cat((rows, rows[:1]))
+        objects = (~torch.cat([crowds(target) for target in targets])).cumsum(dim=0) - 1
+        rows[torch.where(counts > 0, cells, len(rows) - 1), best] = objects
+        return rows[:-1].flatten()
+
+    def losses(self, raw: YOLOv1Output, context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: half the squared errors of equation 3, per image."""
-        height, width = image_sizes[0]
-        image_size = raw.coordinates.new_tensor([width, height])
+        targets = annotated(context.truth, raw.coordinates.device)
+        image_size = _sizes(raw, context)[0]
         truth = torch.cat([target.boxes for target in targets]).float()
         cells, places, counts = self._cells(truth, targets, image_size)
         wanted = torch.cat((places, ((truth[:, 2:] - truth[:, :2]) / image_size).sqrt()), dim=1)
 
-        boxes = self.boxes(raw.coordinates.detach(), image_sizes[0]).flatten(0, 1)
+        boxes = self.boxes(raw.coordinates.detach(), _sizes(raw, context)).flatten(0, 1)
         best, iou = self._responsible(boxes[cells], truth, image_size)
         coordinates = raw.coordinates.flatten(0, 1)[cells, best]
         box = self.coord_scale * (counts * (coordinates - wanted).square().sum(dim=1)).sum() / 2
 
         confidences = raw.confidences.flatten(0, 1)
-        of_images = zip(boxes.view(len(targets), -1, 4), targets, strict=True)
-        background = ~torch.stack([in_crowd(of_image, target) for of_image, target in of_images]).view_as(confidences)
+        background = ~self._no_background(boxes, context)
         # One row more, for objects that do not count.
         background = torch.cat((background, background[:1]))
         background[torch.where(counts > 0, cells, len(confidences)), best] = False
@@ -166,7 +181,14 @@ class YOLOv1Head(DenseHead):
         one_hot = F.one_hot(torch.cat([target.labels for target in targets]), self.num_classes)
         errors = (raw.classes.flatten(0, 1)[cells] - one_hot).square().sum(dim=1)
         cls = (counts * errors).sum() / 2
-        return {name: loss / len(targets) for name, loss in (("yolo_box", box), ("yolo_obj", obj), ("yolo_cls", cls))}
+        return of_images(context.truth, box, obj, cls)
+
+    def _no_background(self, boxes: Tensor, context: Context) -> Tensor:
+        """Which of `boxes` ``(B * S * S, A, 4)`` learn no background: in a crowd, or in an image without annotation."""
+        each = zip(boxes.view(len(context.truth), -1, 4), context.truth, strict=True)
+        whole = torch.ones(self.side**2 * self.boxes_per_cell, dtype=torch.bool, device=boxes.device)
+        excused = [whole if target.boxes is None else in_crowd(of_image, target) for of_image, target in each]
+        return torch.stack(excused).view(boxes.shape[:2])
 
     def _cells(self, truth: Tensor, targets: Sequence[Target], image_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """For each object its cell, of ``B * S * S``, its centre in it, and 1 or 0: the first of a cell counts."""
@@ -189,6 +211,11 @@ class YOLOv1Head(DenseHead):
         rank = torch.where(iou > 0, iou, -error.square().sum(dim=-1))
         best = rank.argmax(dim=1)
         return best, iou.gather(1, best[:, None])[:, 0]
+
+
+def _sizes(raw: YOLOv1Output, context: Context) -> Tensor:
+    """(width, height) of each image ``(B, 2)``."""
+    return raw.coordinates.new_tensor([(width, height) for height, width in context.batch.sizes])
 
 
 def _centers_and_sizes(boxes: Tensor, image_size: Tensor) -> Tensor:

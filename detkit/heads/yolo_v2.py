@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.heads.yolo import Anchors, Assigned, YOLOHead, flattened
+from detkit.heads.context import Context
+from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.yolo import Anchors, Assigned, YOLOHead, flattened, of_images
 from detkit.ops.iou import paired_iou
-from detkit.structures import Target
 
 # Of VOC, found by k-means (section 2), in pixels: darknet's yolov2-voc.cfg has them in cells of 32.
 VOC_ANCHORS = (((42.3, 55.4), (102.2, 128.3), (161.8, 259.2), (303.1, 154.9), (359.6, 320.2)),)
@@ -32,15 +34,13 @@ class YOLOv2Head(YOLOHead):
         object_scale: how much objectness counts where there is an object.
         background_scale: how much it counts where there is none.
         prior_images: for so many training images boxes without an object learn to be their anchors.
-        score_threshold: scores must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        candidates: most boxes of an image that enter suppression.
-        detections: most detections of an image.
+        postprocess: as of `YOLOHead`.
 
     Attributes:
-        seen: how many images it was trained on, by this process.
+        seen: how many images it was trained on, by this process; a loss whose gradient reaches the weights counts.
     """
 
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -51,18 +51,11 @@ class YOLOv2Head(YOLOHead):
         object_scale: float = 5.0,
         background_scale: float = 1.0,
         prior_images: int = 12_800,
-        score_threshold: float = 0.005,
-        nms_threshold: float = 0.45,
-        candidates: int = 2000,
-        detections: int = 100,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
-        super().__init__(
-            in_channels, strides, num_classes, anchors, [1.0] * len(strides), False,
-            score_threshold, nms_threshold, candidates, detections,
-        )  # fmt: skip
+        super().__init__(in_channels, strides, num_classes, anchors, ignore_iou, postprocess=postprocess)
         for conv in self.predict:
             nn.init.zeros_(conv.bias)  # a squared error would hardly move objectness that begins near 0
-        self.ignore_iou = ignore_iou
         self.object_scale = object_scale
         self.background_scale = background_scale
         self.prior_images = prior_images
@@ -71,11 +64,9 @@ class YOLOv2Head(YOLOHead):
     def class_scores(self, logits: Tensor) -> Tensor:
         return logits.softmax(dim=-1)
 
-    def losses(
-        self, raw: list[Tensor], targets: list[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    def losses(self, raw: list[Tensor], context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: half the squared errors and the cross-entropy, per image."""
-        outputs, assigned = flattened(raw), self.assign(raw, targets)
+        outputs, assigned = flattened(raw), self.pairs(raw, context)
         boxes = self.boxes(raw).detach()
         responsible = outputs.flatten(0, 1)[assigned.predictions]
         counts = assigned.last.float()
@@ -83,23 +74,39 @@ class YOLOv2Head(YOLOHead):
         places, stretches = responsible[:, :2].sigmoid(), responsible[:, 2:4]
         wanted = torch.log(assigned.sizes() / assigned.anchors)
         error = (places - assigned.places).square().sum(dim=1) + (stretches - wanted).square().sum(dim=1)
-        height, width = image_sizes[0]
+        height, width = context.batch.sizes[0]
         small = 2 - assigned.sizes().prod(dim=1) / (height * width)  # small boxes count up to twice
-        box = (counts * small * error).sum() / 2 + self._prior_loss(outputs, assigned)
+        box = (counts * small * error).sum() / 2 + self._prior_loss(outputs, assigned, context)
 
         objectness = outputs[..., 4].sigmoid()
-        background = ~(assigned.positive | self.ignored(boxes, targets, self.ignore_iou))
+        background = ~(assigned.positive | self.excused(boxes, outputs, context))
         iou = paired_iou(boxes.flatten(0, 1)[assigned.predictions], assigned.boxes)
         found = (responsible[:, 4].sigmoid() - iou).square()
         obj = self.background_scale * (background * objectness.square()).sum() / 2
         obj = obj + self.object_scale * (counts * found).sum() / 2
 
         cls = (counts * F.cross_entropy(responsible[:, 5:], assigned.labels, reduction="none")).sum()
-        return {name: loss / len(targets) for name, loss in (("yolo_box", box), ("yolo_obj", obj), ("yolo_cls", cls))}
+        return of_images(context.truth, self._counting(box, len(outputs)), obj, cls)
 
-    def _prior_loss(self, outputs: Tensor, assigned: Assigned) -> Tensor:
+    def _prior_loss(self, outputs: Tensor, assigned: Assigned, context: Context) -> Tensor:
         early = 0.01 * (self.seen < self.prior_images)
-        if self.training:
-            self.seen += len(outputs)
+        learns = torch.tensor([target.boxes is not None for target in context.truth])
+        free = ~assigned.positive & learns.to(outputs.device, non_blocking=True)[:, None]
         error = (outputs[..., :2].sigmoid() - 0.5).square() + outputs[..., 2:4].square()
-        return early * (~assigned.positive * error.sum(dim=-1)).sum() / 2
+        return early * (free * error.sum(dim=-1)).sum() / 2
+
+    def _counting(self, loss: Tensor, images: int) -> Tensor:
+        """`loss`, which counts `images` as seen on the way of its gradient into the weights.
+
+        Only a step of training goes that way: no validation, whatever mode the model is in, and nothing that asks for
+        the gradient of the images alone.
+        """
+        bias = self.predict[0].bias
+        if not (torch.is_grad_enabled() and bias.requires_grad):
+            return loss
+        way = bias.view_as(bias)
+        way.register_hook(lambda gradient: self._count(images))
+        return loss + 0 * way.sum()
+
+    def _count(self, images: int) -> None:
+        self.seen += images

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from detkit.heads.yolo import Anchors, YOLOHead, flattened
-from detkit.structures import Target
+from detkit.heads.context import Context
+from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.yolo import Anchors, YOLOHead, flattened, of_images
+from detkit.losses import binary_cross_entropy
 
 # Of COCO, found by k-means (section 2.3), in pixels at 416 x 416.
 COCO_ANCHORS = (
@@ -31,12 +33,10 @@ class YOLOv3Head(YOLOHead):
         num_classes: classes without background.
         anchors: width and height in pixels of the network's input, for each map its own, finest first.
         ignore_iou: predictions closer to an object than this are not background; 0.5 in the paper, 0.7 in its files.
-        score_threshold: scores must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        candidates: most boxes of an image that enter suppression.
-        detections: most detections of an image.
+        postprocess: as of `YOLOHead`.
     """
 
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -44,44 +44,29 @@ class YOLOv3Head(YOLOHead):
         num_classes: int,
         anchors: Anchors = COCO_ANCHORS,
         ignore_iou: float = 0.7,
-        score_threshold: float = 0.005,
-        nms_threshold: float = 0.45,
-        candidates: int = 2000,
-        detections: int = 100,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
-        super().__init__(
-            in_channels, strides, num_classes, anchors, [1.0] * len(strides), False,
-            score_threshold, nms_threshold, candidates, detections,
-        )  # fmt: skip
-        self.ignore_iou = ignore_iou
+        super().__init__(in_channels, strides, num_classes, anchors, ignore_iou, postprocess=postprocess)
 
     def class_scores(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 
-    def losses(
-        self, raw: list[Tensor], targets: list[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    def losses(self, raw: list[Tensor], context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: cross-entropies, half a squared error of sizes, per image."""
-        outputs, assigned = flattened(raw), self.assign(raw, targets)
+        outputs, assigned = flattened(raw), self.pairs(raw, context)
         responsible = outputs.flatten(0, 1)[assigned.predictions]
         counts = assigned.last.float()
 
-        places = cross_entropy(responsible[:, :2], assigned.places).sum(dim=1)
+        places = binary_cross_entropy(responsible[:, :2], assigned.places).sum(dim=1)
         wanted = torch.log(assigned.sizes() / assigned.anchors)
         stretches = (responsible[:, 2:4] - wanted).square().sum(dim=1) / 2
-        height, width = image_sizes[0]
+        height, width = context.batch.sizes[0]
         small = 2 - assigned.sizes().prod(dim=1) / (height * width)  # small boxes count up to twice
         box = (counts * small * (places + stretches)).sum()
 
-        ignored = self.ignored(self.boxes(raw), targets, self.ignore_iou)
-        objectness = cross_entropy(outputs[..., 4], assigned.positive.float())
-        obj = ((assigned.positive | ~ignored) * objectness).sum()
+        objectness = binary_cross_entropy(outputs[..., 4], assigned.positive.float())
+        obj = ((assigned.positive | ~self.excused(self.boxes(raw), outputs, context)) * objectness).sum()
 
-        classes = cross_entropy(responsible[:, 5:], assigned.class_targets(self.num_classes))
+        classes = binary_cross_entropy(responsible[:, 5:], assigned.class_targets(self.num_classes))
         cls = (counts[:, None] * classes).sum()
-        return {name: loss / len(targets) for name, loss in (("yolo_box", box), ("yolo_obj", obj), ("yolo_cls", cls))}
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy of each logit."""
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return of_images(context.truth, box, obj, cls)

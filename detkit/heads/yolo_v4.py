@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from detkit.heads.yolo import Anchors, YOLOHead, flattened
-from detkit.heads.yolo_v3 import cross_entropy
+from detkit.heads.context import Context
+from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.yolo import Anchors, Assigned, YOLOHead, flattened, of_images
+from detkit.losses import binary_cross_entropy
 from detkit.ops.iou import paired_iou
-from detkit.structures import Target
 
 # Of COCO, in pixels at 512 x 512.
 COCO_ANCHORS = (
@@ -39,12 +42,10 @@ class YOLOv4Head(YOLOHead):
         new_coords: sizes are squares of logistic outputs, at most four times the anchor (Scaled-YOLOv4).
         anchor_iou: anchors with a greater IoU of shapes than this learn an object as well as the best one.
         ignore_iou: predictions closer to an object than this are not background.
-        score_threshold: scores must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        candidates: most boxes of an image that enter suppression.
-        detections: most detections of an image.
+        postprocess: as of `YOLOHead`.
     """
 
+    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -55,37 +56,38 @@ class YOLOv4Head(YOLOHead):
         new_coords: bool = False,
         anchor_iou: float = 0.213,
         ignore_iou: float = 0.7,
-        score_threshold: float = 0.005,
-        nms_threshold: float = 0.45,
-        candidates: int = 2000,
-        detections: int = 100,
+        postprocess: NMS | Postprocess | None = None,
     ) -> None:
         super().__init__(
-            in_channels, strides, num_classes, anchors, scale_x_y, new_coords,
-            score_threshold, nms_threshold, candidates, detections,
+            in_channels, strides, num_classes, anchors, ignore_iou, scale_x_y, new_coords, postprocess
         )  # fmt: skip
         self.anchor_iou = anchor_iou
-        self.ignore_iou = ignore_iou
 
     def class_scores(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
 
-    def losses(
-        self, raw: list[Tensor], targets: list[Target], image_sizes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
+    def losses(self, raw: list[Tensor], context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: ``1 - CIoU`` of every pair and cross-entropies, per image."""
         outputs, boxes = flattened(raw), self.boxes(raw)
-        assigned = self.assign(raw, targets, self.anchor_iou)
+        assigned = self.pairs(raw, context)
 
         predicted = boxes.flatten(0, 1)[assigned.predictions]
         box = (assigned.valid * (1 - paired_iou(predicted, assigned.boxes, "ciou"))).sum()
 
-        confident = (outputs[..., 5:].detach().amax(dim=-1).sigmoid()) > CONFIDENT
-        ignored = self.ignored(boxes.detach(), targets, self.ignore_iou, confident)
-        objectness = cross_entropy(outputs[..., 4], assigned.positive.float())
-        obj = ((assigned.positive | ~ignored) * objectness).sum()
+        objectness = binary_cross_entropy(outputs[..., 4], assigned.positive.float())
+        obj = ((assigned.positive | ~self.excused(boxes, outputs, context)) * objectness).sum()
 
         logits = outputs.flatten(0, 1)[assigned.predictions, 5:]
-        classes = cross_entropy(logits, assigned.class_targets(self.num_classes))
+        classes = binary_cross_entropy(logits, assigned.class_targets(self.num_classes))
         cls = (assigned.last[:, None] * classes).sum()
-        return {name: loss / len(targets) for name, loss in (("yolo_box", box), ("yolo_obj", obj), ("yolo_cls", cls))}
+        return of_images(context.truth, box, obj, cls)
+
+    def pairs(self, raw: list[Tensor], context: Context, further_iou: float | None = None) -> Assigned:
+        """As of `YOLOHead`, and to every anchor above `anchor_iou` unless another one is given."""
+        return super().pairs(raw, context, self.anchor_iou if further_iou is None else further_iou)
+
+    @torch.no_grad()
+    def excused(self, boxes: Tensor, outputs: Tensor, context: Context) -> Tensor:
+        """Those close to an object that name a class, and those in a crowd."""
+        confident = outputs[..., 5:].amax(dim=-1).sigmoid() > CONFIDENT
+        return self.ignored(boxes, context.truth, self.ignore_iou, confident)

@@ -72,12 +72,12 @@ class Classifier(Detector):
 
     def heads(self, features: Any, context: Context) -> ClassificationOutput:
         """Class logits ``(B, K)``."""
-        return self.head(features[-1] if isinstance(self.net, Backbone) else features)
+        return self.head(features[-1] if isinstance(self.net, Backbone) else features, context)
 
     def losses(self, raw: ClassificationOutput, context: Context) -> dict[str, Tensor]:
         """The head's losses."""
-        return self.head.losses(raw, context.targets, context.batch.sizes)
+        return self.head.losses(raw, context)
 
     def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
         """The likeliest classes of each image."""
-        return self.head.decode(raw, context.batch.sizes)
+        return self.head.decode(raw, context)

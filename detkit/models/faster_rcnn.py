@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from detkit.backbones import Backbone
-from detkit.heads import RPN, BoxHead, InstanceBranch, RegionBranch
-from detkit.matching import RegionSampler
+from detkit.backbones import Backbone, as_backbone
+from detkit.heads import RPN, BoxHead, RegionBranch, RegionSampler
 from detkit.models.region_pool import RegionAlign, RegionPool
 from detkit.models.two_stage import TwoStageDetector
 from detkit.necks import FPN, Neck
@@ -22,7 +21,7 @@ class FasterRCNN(TwoStageDetector):
     ``init_args``.
 
     Args:
-        backbone: the trunk.
+        backbone: the trunk; or the name of a torchvision or timm net, of which stages 2 to 5 are taken.
         num_classes: classes without background.
         neck: called with the trunk's channels and strides; null stands on the trunk's own maps, as C4 models do.
         rpn: called with the neck's channels and strides.
@@ -37,17 +36,18 @@ class FasterRCNN(TwoStageDetector):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
         neck: Callable[[list[int], list[int]], Neck] | None = FPN,
         rpn: Callable[[list[int], list[int]], RPN] = RPN,
         box_head: Callable[[int, int, int], RegionBranch] = BoxHead,
-        branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
+        branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
         region_pool: RegionPool | None = None,
         regions_per_image: int = 512,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
+        backbone = as_backbone(backbone)
         pyramid = neck(backbone.channels, backbone.strides) if neck is not None else None
         levels = pyramid or backbone
         region_pool = region_pool or RegionAlign()

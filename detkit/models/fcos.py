@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from detkit.backbones import Backbone
-from detkit.heads import DenseHead, FCOSHead
-from detkit.models.single_stage import SingleStageDetector
-from detkit.necks import FPN, Neck, StridedConvolutions
-from detkit.preprocess import Preprocess, ShortestEdge
+from detkit.heads import FCOSHead
+from detkit.models.single_stage import MakeHead, MakeNeck, SingleStageDetector
+from detkit.necks import FPN, StridedConvolutions
+from detkit.preprocess import Preprocess
 
 
 class FCOS(SingleStageDetector):
@@ -17,7 +17,7 @@ class FCOS(SingleStageDetector):
 
         image -> trunk -> C3 C4 C5 -> FPN -> P3 P4 P5 P6 P7 -> FCOSHead
 
-    Parts that build on others are given as callables, as for `FasterRCNN`.
+    Parts that build on others are given as callables, as for any `SingleStageDetector`.
 
     Args:
         backbone: the trunk; the paper's pyramid begins at stride 8, stages 3 to 5.
@@ -30,20 +30,12 @@ class FCOS(SingleStageDetector):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
-        neck: Callable[[list[int], list[int]], Neck] | None = None,
-        head: Callable[[list[int], list[int], int], DenseHead] = FCOSHead,
+        neck: MakeNeck | None = None,
+        head: MakeHead = FCOSHead,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         neck = neck or partial(FPN, extra_levels=StridedConvolutions)
-        pyramid = neck(backbone.channels, backbone.strides)
-        super().__init__(
-            num_classes=num_classes,
-            preprocess=preprocess or ShortestEdge(),
-            backbone=backbone,
-            neck=pyramid,
-            head=head(pyramid.channels, pyramid.strides, num_classes),
-            loss_weights=loss_weights,
-        )
+        super().__init__(backbone, num_classes, neck, head, preprocess, loss_weights)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from detkit.backbones import Backbone
-from detkit.heads import InstanceBranch, KeypointHead
+from detkit.heads import KeypointHead, RegionBranch
 from detkit.models.faster_rcnn import FasterRCNN
 
 
@@ -14,7 +14,7 @@ class KeypointRCNN(FasterRCNN):
     """Faster R-CNN with one more branch, which finds the keypoints of each detected object.
 
     Args:
-        backbone: the trunk.
+        backbone: the trunk; or the name of a torchvision or timm net, as of `FasterRCNN`.
         num_classes: classes without background.
         keypoint_head: called with a crop's channels and the number of classes.
         branches: by name, further branches beside this one, as of `FasterRCNN`.
@@ -23,10 +23,10 @@ class KeypointRCNN(FasterRCNN):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
-        keypoint_head: Callable[[int, int], InstanceBranch] = KeypointHead,
-        branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
+        keypoint_head: Callable[[int, int], RegionBranch] = KeypointHead,
+        branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(backbone, num_classes, branches={"keypoint": keypoint_head, **(branches or {})}, **arguments)

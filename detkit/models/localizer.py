@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from detkit.backbones import Backbone
+from detkit.backbones import Backbone, as_backbone
 from detkit.heads import LocalizationHead
 from detkit.heads.context import Context
 from detkit.heads.localization import LocalizationOutput
@@ -35,7 +35,7 @@ class Localizer(Detector):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
         head: Callable[[int, int], LocalizationHead] = LocalizationHead,
         preprocess: Preprocess | None = None,
@@ -44,8 +44,8 @@ class Localizer(Detector):
         super().__init__(num_classes)
         self.learns_from = frozenset({"image_label"})
         self.preprocess = preprocess or Stretch((224, 224), IMAGENET_MEAN, IMAGENET_STD)
-        self.backbone = backbone
-        self.head = head(backbone.channels[-1], num_classes)
+        self.backbone = as_backbone(backbone, stages=[5])
+        self.head = head(self.backbone.channels[-1], num_classes)
         self.loss_weights = dict(loss_weights or {})
 
     def features(self, batch: Batch) -> list[Tensor]:
@@ -54,12 +54,12 @@ class Localizer(Detector):
 
     def heads(self, features: list[Tensor], context: Context) -> LocalizationOutput:
         """Class logits ``(B, K)`` and box edges of the coarsest map."""
-        return self.head(features[-1])
+        return self.head(features[-1], context)
 
     def losses(self, raw: LocalizationOutput, context: Context) -> dict[str, Tensor]:
         """The head's losses."""
-        return self.head.losses(raw, context.targets, context.batch.sizes)
+        return self.head.losses(raw, context)
 
     def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
         """The boxes of the likeliest classes, best first, in pixels of the images as given."""
-        return self.preprocess.restore(self.head.decode(raw, context.batch.sizes), context.batch)
+        return self.head.decode(raw, context)

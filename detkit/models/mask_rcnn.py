@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from detkit.backbones import Backbone
-from detkit.heads import InstanceBranch, MaskHead
+from detkit.heads import MaskHead, RegionBranch
 from detkit.models.faster_rcnn import FasterRCNN
 
 
@@ -14,7 +14,7 @@ class MaskRCNN(FasterRCNN):
     """Faster R-CNN with one more branch, which gives each detected object its mask.
 
     Args:
-        backbone: the trunk.
+        backbone: the trunk; or the name of a torchvision or timm net, as of `FasterRCNN`.
         num_classes: classes without background.
         mask_head: called with a crop's channels and the number of classes.
         branches: by name, further branches beside the mask's, as of `FasterRCNN`.
@@ -23,10 +23,10 @@ class MaskRCNN(FasterRCNN):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
-        mask_head: Callable[[int, int], InstanceBranch] = MaskHead,
-        branches: Mapping[str, Callable[[int, int], InstanceBranch]] | None = None,
+        mask_head: Callable[[int, int], RegionBranch] = MaskHead,
+        branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(backbone, num_classes, branches={"mask": mask_head, **(branches or {})}, **arguments)

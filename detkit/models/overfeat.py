@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from detkit.backbones import Backbone
+from detkit.backbones import Backbone, as_backbone
 from detkit.backbones.image_pyramid import ImagePyramid
-from detkit.heads import DenseHead, OverFeatHead
-from detkit.models.single_stage import SingleStageDetector
+from detkit.heads import OverFeatHead
+from detkit.models.single_stage import MakeHead, SingleStageDetector
 from detkit.preprocess import Preprocess, ShortestEdge
 
 # The shorter sides of the paper's six scales (table 5), the largest first.
@@ -30,21 +30,17 @@ class OverFeat(SingleStageDetector):
         loss_weights: factor of ``overfeat_cls`` and ``overfeat_box``; 1 where not named.
     """
 
+    stages = (4,)
+
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
         scales: Sequence[float] = tuple(side / SIDES[0] for side in SIDES),
-        head: Callable[[list[int], list[int], int], DenseHead] = OverFeatHead,
+        head: MakeHead = OverFeatHead,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
-        pyramid = ImagePyramid(backbone, scales)
-        super().__init__(
-            num_classes=num_classes,
-            preprocess=preprocess or ShortestEdge(min_size=SIDES[0], max_size=2 * SIDES[0]),
-            backbone=pyramid,
-            neck=None,
-            head=head(pyramid.channels, pyramid.strides, num_classes),
-            loss_weights=loss_weights,
-        )
+        preprocess = preprocess or ShortestEdge(min_size=SIDES[0], max_size=2 * SIDES[0])
+        pyramid = ImagePyramid(as_backbone(backbone, self.stages), scales)
+        super().__init__(pyramid, num_classes, None, head, preprocess, loss_weights)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from detkit.backbones import Backbone, Pixels
-from detkit.heads import BoxHead, RegionNetwork, RegionTrunk, SVMBoxHead, TwoFullyConnected
-from detkit.heads.box import BoxOutput
-from detkit.matching import Matcher, RegionSampler
+from detkit.backbones import Backbone, Pixels, as_backbone
+from detkit.heads import (
+    NMS,
+    BoxHead,
+    RegionNetwork,
+    Regions,
+    RegionSampler,
+    RegionTrunk,
+    SVMBoxHead,
+    TwoFullyConnected,
+)
+from detkit.matching import Matcher
 from detkit.models.region_pool import RegionWarp
 from detkit.models.two_stage import TwoStageDetector
 from detkit.preprocess import OriginalSize, Preprocess
 from detkit.proposals import Proposals
-from detkit.structures import Detections
 
 # AlexNet's own layers.
 AlexNetLayers = partial(TwoFullyConnected, hidden=4096, dropout=0.5)
-SVMs = partial(SVMBoxHead, nms_threshold=0.3)
-
-# Two thousand warped regions of each image are too much at once.
-_REGIONS_AT_ONCE = 256
+SVMs = partial(SVMBoxHead, postprocess=NMS(iou_threshold=0.3))
 
 
 class RCNN(TwoStageDetector):
@@ -32,9 +35,11 @@ class RCNN(TwoStageDetector):
         image -> proposals -> warped pixels -> backbone -> fc6, fc7 -> classes, boxes
 
     Args:
-        backbone: the network; the paper's is AlexNet, ``TorchvisionBackbone("alexnet", stages=[5])``.
+        backbone: the network; the paper's is AlexNet, ``TorchvisionBackbone("alexnet", stages=[5])``. By
+            its name stage 5 of a torchvision or timm net.
         num_classes: classes without background.
-        proposals: finds regions in an image.
+        proposals: finds regions in an image; without it they must be given with each image:
+            ``model(images, given=[Target(proposals=boxes), ...])``.
         layers: called with the channels and the cells of the network's last map; makes a region's vector of it.
         box_head: called with a crop's channels, its resolution, the number of classes and ``trunk``. `SVMBoxHead`
             scores by softmax until `detkit.engine.svm.fit_svms` has fitted its linear SVMs; `BoxHead` always does.
@@ -46,9 +51,9 @@ class RCNN(TwoStageDetector):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
-        proposals: Proposals,
+        proposals: Proposals | None = None,
         layers: Callable[[int, int], RegionTrunk] = AlexNetLayers,
         box_head: Callable[[int, int, int], BoxHead] = SVMs,
         region_pool: RegionWarp | None = None,
@@ -56,6 +61,7 @@ class RCNN(TwoStageDetector):
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
+        backbone = as_backbone(backbone, [5])
         region_pool = region_pool or RegionWarp()
         network = partial(RegionNetwork, backbone=backbone, layers=layers)
         super().__init__(
@@ -71,15 +77,7 @@ class RCNN(TwoStageDetector):
             loss_weights=loss_weights,
         )
 
-    def region_vectors(self, features: list[Tensor], regions: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The vectors of all `regions` ``(Ri, 4)`` of each image, some ``(r, D)`` at a time."""
-        for image, boxes in enumerate(regions):
-            pixels = [features[0][image : image + 1]]
-            for part in boxes.split(_REGIONS_AT_ONCE):
-                yield self.box_head.trunk(self._crop(pixels, [part]))
-
-    def _detected(
-        self, features: list[Tensor], proposals: list[Tensor], image_sizes: Sequence[tuple[int, int]]
-    ) -> list[Detections]:
-        raw = [self.box_head.answer(vectors) for vectors in self.region_vectors(features, proposals)]
-        return self.box_head.decode(BoxOutput(*map(torch.cat, zip(*raw, strict=True))), proposals, image_sizes)
+    def region_vectors(self, features: list[Tensor], regions: Regions) -> Tensor:
+        """The vectors ``(R, D)`` of `regions`."""
+        trunk: RegionTrunk = self.box_head.trunk  # type: ignore[assignment]
+        return trunk.vectors(self.crops(features), regions)

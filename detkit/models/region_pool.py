@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 import torchvision
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 from detkit.backbones.pretrained import load_matching, read_state_dict
 from detkit.backbones.torchvision_backbone import move_strides_to_1x1
 from detkit.errors import InputError
+from detkit.heads import Regions
 from detkit.ops import multilevel_roi_align, roi_align, roi_pool
 
 
@@ -34,15 +37,15 @@ class RegionPool(nn.Module):
         self,
         features: Sequence[Tensor],
         strides: Sequence[int],
-        regions: Sequence[Tensor],
+        regions: Regions,
         resolution: int | None = None,
     ) -> Tensor:
-        """Crops ``(R, C, resolution, resolution)`` of the `regions` ``(Ri, 4)`` of each image, in turn.
+        """Crops ``(R, C, resolution, resolution)`` of the `regions` of all images.
 
         Args:
             features: maps ``(B, C, Hi, Wi)``, finest first.
             strides: of the maps.
-            regions: in pixels of the network's input.
+            regions: of the batch.
             resolution: instead of the pool's own.
         """
         raise NotImplementedError
@@ -73,7 +76,7 @@ class RegionAlign(RegionPool):
         self,
         features: Sequence[Tensor],
         strides: Sequence[int],
-        regions: Sequence[Tensor],
+        regions: Regions,
         resolution: int | None = None,
     ) -> Tensor:
         """Crops from the level of each region."""
@@ -103,7 +106,7 @@ class RegionMaxPool(RegionPool):
         self,
         features: Sequence[Tensor],
         strides: Sequence[int],
-        regions: Sequence[Tensor],
+        regions: Regions,
         resolution: int | None = None,
     ) -> Tensor:
         """Crops from the only map."""
@@ -155,7 +158,7 @@ class RegionStage(RegionPool):
         self,
         features: Sequence[Tensor],
         strides: Sequence[int],
-        regions: Sequence[Tensor],
+        regions: Regions,
         resolution: int | None = None,
     ) -> Tensor:
         """Crops of the only map, after the stage."""
@@ -184,23 +187,44 @@ class RegionWarp(RegionPool):
         self,
         features: Sequence[Tensor],
         strides: Sequence[int],
-        regions: Sequence[Tensor],
+        regions: Regions,
         resolution: int | None = None,
     ) -> Tensor:
         """Crops of the normalised images, which are the only map."""
         size = resolution or self.resolution
         # Normalised, the mean colour is 0. A border of it makes the image end alike on all sides, padded or not.
         pixels = F.pad(_only_map(features, strides), (1, 1, 1, 1))
-        widened = [_widened(boxes, size / (size - 2 * self.context)) + strides[0] for boxes in regions]
+        widened = _widened(regions.boxes, size / (size - 2 * self.context)) + strides[0]
         # One sample at the middle of each cell is bilinear resizing.
-        return roi_align(pixels, _rois(widened), size, 1 / strides[0], 1, aligned=True)
+        return roi_align(pixels, _rois(replace(regions, boxes=widened)), size, 1 / strides[0], 1, aligned=True)
 
 
-def _rois(regions: Sequence[Tensor]) -> Tensor:
+class Crops:
+    """Crops of the regions of a batch; of the same `Regions` object at the same resolution only once.
+
+    Args:
+        pool: cuts them out.
+        features: maps ``(B, C, Hi, Wi)``, finest first.
+        strides: of the maps.
+    """
+
+    def __init__(self, pool: RegionPool, features: Sequence[Tensor], strides: Sequence[int]) -> None:
+        self.pool, self.features, self.strides = pool, features, strides
+        # Crops are forgotten with their regions.
+        self._known: WeakKeyDictionary[Regions, dict[int, Tensor]] = WeakKeyDictionary()
+
+    def __call__(self, regions: Regions, resolution: int | None = None) -> Tensor:
+        """Crops ``(R, C, resolution, resolution)`` of `regions`; the resolution is the pool's own if not given."""
+        resolution = resolution or self.pool.resolution
+        known = self._known.setdefault(regions, {})
+        if resolution not in known:
+            known[resolution] = self.pool(self.features, self.strides, regions, resolution)
+        return known[resolution]
+
+
+def _rois(regions: Regions) -> Tensor:
     """``(R, 5)``: the image of each region before its box."""
-    return torch.cat(
-        [torch.cat((boxes.new_full((len(boxes), 1), image), boxes), dim=1) for image, boxes in enumerate(regions)]
-    )
+    return torch.cat((regions.image_index[:, None].to(regions.boxes.dtype), regions.boxes), dim=1)
 
 
 def _only_map(features: Sequence[Tensor], strides: Sequence[int]) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from detkit.backbones import Backbone
-from detkit.heads import DenseHead, SSDHead, SSDliteHead
-from detkit.models.single_stage import SingleStageDetector
-from detkit.necks import ExtraLayers, Neck, SeparableExtraLayers
+from detkit.heads import SSDHead, SSDliteHead
+from detkit.models.single_stage import MakeHead, MakeNeck, SingleStageDetector
+from detkit.necks import ExtraLayers, SeparableExtraLayers
 from detkit.preprocess import Preprocess, Square
 
 
@@ -18,7 +18,7 @@ class SSD(SingleStageDetector):
 
     ``SSD(DilatedVGG16(), num_classes)`` is SSD300, of 8732 default boxes. SSD512 has another extra map and 24564:
     ``SSD(DilatedVGG16(), num_classes, partial(ExtraLayers, layers=SSD512_LAYERS), preprocess=Square(512))``. Any other
-    trunk does as well. Parts that build on others are given as callables.
+    trunk does as well. Parts that build on others are given as callables, as for any `SingleStageDetector`.
 
     Args:
         backbone: the trunk; the paper's is `detkit.backbones.DilatedVGG16`.
@@ -30,24 +30,18 @@ class SSD(SingleStageDetector):
         loss_weights: factor of ``ssd_cls`` and ``ssd_box``; 1 where not named.
     """
 
+    stages = (4, 5)
+
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
-        neck: Callable[[list[int], list[int]], Neck] = ExtraLayers,
-        head: Callable[[list[int], list[int], int], DenseHead] = SSDHead,
+        neck: MakeNeck = ExtraLayers,
+        head: MakeHead = SSDHead,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
-        maps = neck(backbone.channels, backbone.strides)
-        super().__init__(
-            num_classes=num_classes,
-            preprocess=preprocess or Square(300),
-            backbone=backbone,
-            neck=maps,
-            head=head(maps.channels, maps.strides, num_classes),
-            loss_weights=loss_weights,
-        )
+        super().__init__(backbone, num_classes, neck, head, preprocess or Square(300), loss_weights)
 
 
 class SSDlite(SSD):
@@ -60,10 +54,10 @@ class SSDlite(SSD):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
-        neck: Callable[[list[int], list[int]], Neck] = SeparableExtraLayers,
-        head: Callable[[list[int], list[int], int], DenseHead] = SSDliteHead,
+        neck: MakeNeck = SeparableExtraLayers,
+        head: MakeHead = SSDliteHead,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from detkit.backbones import Backbone
 from detkit.errors import InputError
-from detkit.heads import RPN, InstanceBranch, RegionBranch
-from detkit.heads.context import Context
+from detkit.heads import RPN, Context, RegionBranch, Regions, RegionSampler
 from detkit.heads.rpn import RPNOutput
-from detkit.matching import RegionSampler, SampledRegions
 from detkit.models.detector import Detector
-from detkit.models.region_pool import RegionPool
+from detkit.models.region_pool import Crops, RegionPool
 from detkit.necks import Neck
 from detkit.preprocess import Batch, Preprocess
 from detkit.proposals import Proposals
 from detkit.structures import Detections, Target
+
+Raw = tuple[list[Tensor], RPNOutput | None]
 
 
 class TwoStageDetector(Detector):
@@ -59,7 +60,7 @@ class TwoStageDetector(Detector):
         region_sampler: RegionSampler,
         region_pool: RegionPool,
         box_head: RegionBranch,
-        branches: Mapping[str, InstanceBranch] | None = None,
+        branches: Mapping[str, RegionBranch] | None = None,
         loss_weights: Mapping[str, float] | None = None,
         proposals: Proposals | None = None,
     ) -> None:
@@ -75,8 +76,8 @@ class TwoStageDetector(Detector):
         self.region_sampler = region_sampler
         self.region_pool = region_pool
         self.box_head = box_head
-        self.branches = nn.ModuleDict(branches or {})
-        self.learns_from = frozenset(branch.learns_from for branch in self.branches.values())
+        self.branches: Mapping[str, RegionBranch] = nn.ModuleDict(branches or {})  # type: ignore[assignment]
+        self.learns_from = frozenset[str]().union(*map(_learned_fields, (box_head, *self.branches.values())))
         self.loss_weights = dict(loss_weights or {})
         strides = (neck or backbone).strides
         # Coarser levels that the neck invents (P6) are for large anchors; crops come from levels the trunk has, of
@@ -94,76 +95,72 @@ class TwoStageDetector(Detector):
         """The pyramid ``(B, C, Hi, Wi)``, finest first."""
         return self.neck(self.backbone(batch.images))
 
-    def heads(self, features: list[Tensor], context: Context) -> tuple[list[Tensor], RPNOutput | None]:
+    def heads(self, features: list[Tensor], context: Context) -> Raw:
         """The pyramid, from which regions are cropped later, and the RPN's output on it if there is one."""
-        return features, self.rpn(features, context.batch.padded_size) if self.rpn is not None else None
+        return features, None if self.rpn is None else self.rpn(features, context)
 
-    def compute_losses(
-        self,
-        images: Sequence[Tensor],
-        targets: Sequence[Target],
-        given: Sequence[Target] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Tensor]:
-        """The losses of proposing regions and of answering about a sample of them."""
-        return super().compute_losses(images, targets, self._proposed(images, given), generator)
-
-    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]:
-        """Propose, crop, answer; in pixels of the images as given."""
-        return super().detect(images, self._proposed(images, given))
-
-    def losses(self, raw: tuple[list[Tensor], RPNOutput | None], context: Context) -> dict[str, Tensor]:
+    def losses(self, raw: Raw, context: Context) -> dict[str, Tensor]:
         """The losses of proposing regions and of answering about a sample of them."""
         features, proposed = raw
-        targets, batch = context.targets, context.batch
-        proposals = self._propose(proposed, context)
-        losses = self.rpn.losses(proposed, targets) if self.rpn is not None else {}
-        box_losses, regions = self._box_losses(features, proposals, targets)
-        losses |= box_losses
-        foreground = [sampled.foreground() for sampled in regions]
-        for branch in self.branches.values():
-            crops = self._crop(features, [sampled.boxes for sampled in foreground], branch.resolution)
-            losses |= branch.losses(branch(crops), foreground, targets, batch.placements)
+        crop = self.crops(features)
+        proposals = self.regions(proposed, context)
+        losses = {} if self.rpn is None or proposed is None else self.rpn.losses(proposed, context)
+        regions = self.region_sampler(proposals, context)
+        losses |= self.box_head.losses(self.box_head(crop, regions, {}, context), regions, {}, context)
+        regions = regions.foreground()
+        so_far: dict[str, Any] = {}
+        for name, branch in self.branches.items():
+            of_branch = branch(crop, regions, so_far, context)
+            losses |= branch.losses(of_branch, regions, so_far, context)
+            so_far = so_far | {name: of_branch}
         return losses
 
-    def decode(self, raw: tuple[list[Tensor], RPNOutput | None], context: Context) -> list[Detections]:
-        """Propose, crop, answer; in pixels of the images as given."""
+    def decode(self, raw: Raw, context: Context) -> list[Detections]:  # type: ignore[override]
+        """What the box branch finds in the proposed regions, and what the others add to it."""
         features, proposed = raw
-        batch = context.batch
-        found = self._detected(features, self._propose(proposed, context), batch.sizes)
-        detections = self.preprocess.restore(found, batch)
-        boxes = [placement.boxes(found.boxes) for placement, found in zip(batch.placements, detections, strict=True)]
-        for branch in self.branches.values():
-            crops = self._crop(features, boxes, branch.resolution)
-            detections = branch.decode(branch(crops), boxes, detections, batch.placements)
+        crop = self.crops(features)
+        regions = self.regions(proposed, context)
+        detections = self.box_head.decode(self.box_head(crop, regions, {}, context), regions, {}, None, context)
+        if not self.branches:
+            return detections
+        regions = _detected(detections, context)
+        so_far: dict[str, Any] = {}
+        for name, branch in self.branches.items():
+            of_branch = branch(crop, regions, so_far, context)
+            detections = branch.decode(of_branch, regions, so_far, detections, context)
+            so_far = so_far | {name: of_branch}
         return detections
 
-    def _proposed(self, images: Sequence[Tensor], given: Sequence[Target] | None) -> Sequence[Target] | None:
-        """What is given, with proposals found in the images where it has none."""
-        if self.proposals is None or given is not None:
-            return given
-        return [Target(proposals=self.proposals(image)) for image in images]
+    def regions(self, proposed: RPNOutput | None, context: Context) -> Regions:
+        """Where to look: what the RPN proposes, or what is given."""
+        if self.rpn is not None and proposed is not None:
+            return self.rpn.propose(proposed, context)
+        given = [of_image.proposals for of_image in context.given or ()]
+        return Regions.of_images([boxes for boxes in given if boxes is not None])
 
-    def _propose(self, proposed: RPNOutput | None, context: Context) -> list[Tensor]:
-        """The regions ``(Ri, 4)`` of each image to look at, in pixels of the network's input."""
-        if self.rpn is not None:
-            return self.rpn.decode(proposed, context.batch.sizes, for_training=context.targets is not None)
-        return [of_image.proposals for of_image in context.given]
+    def crops(self, features: Sequence[Tensor]) -> Crops:
+        """Cuts regions out of the levels of the pyramid that are cropped from."""
+        return Crops(self.region_pool, [features[level] for level in self._pooled], self._pooled_strides)
 
-    def _box_losses(
-        self, features: list[Tensor], proposals: list[Tensor], targets: Sequence[Target]
-    ) -> tuple[dict[str, Tensor], list[SampledRegions]]:
-        """The losses of the box head, and the regions that it and the branches learn from."""
-        regions = [self.region_sampler(boxes, target) for boxes, target in zip(proposals, targets, strict=True)]
-        crops = self._crop(features, [sampled.boxes for sampled in regions])
-        return self.box_head.losses(self.box_head(crops), regions), regions
+    def context(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Target] | None = None,
+        given: Sequence[Target] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Context:
+        """The batch of `images`, with proposals found in them where there is something that finds them."""
+        if self.proposals is not None and given is None:
+            given = [Target(proposals=self.proposals(image)) for image in images]
+        return super().context(images, targets, given, generator)
 
-    def _detected(
-        self, features: list[Tensor], proposals: list[Tensor], image_sizes: Sequence[tuple[int, int]]
-    ) -> list[Detections]:
-        """What the box head finds in the proposals, in pixels of the network's input."""
-        return self.box_head.decode(self.box_head(self._crop(features, proposals)), proposals, image_sizes)
 
-    def _crop(self, features: list[Tensor], regions: Sequence[Tensor], resolution: int | None = None) -> Tensor:
-        maps = [features[level] for level in self._pooled]
-        return self.region_pool(maps, self._pooled_strides, regions, resolution)
+def _learned_fields(branch: RegionBranch) -> Collection[str]:
+    return {branch.learns_from} if isinstance(branch.learns_from, str) else branch.learns_from
+
+
+def _detected(detections: Sequence[Detections], context: Context) -> Regions:
+    """The boxes of `detections`, in the network's frame, with their labels."""
+    placements = context.batch.placements
+    boxes = [place.boxes(found.boxes) for place, found in zip(placements, detections, strict=True)]
+    return Regions.of_images(boxes, [found.labels for found in detections])

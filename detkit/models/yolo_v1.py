@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from detkit.backbones import Backbone
+from detkit.backbones import Backbone, as_backbone
 from detkit.heads import YOLOv1Head
 from detkit.models.single_stage import SingleStageDetector
 from detkit.preprocess import Letterbox, Preprocess
@@ -15,8 +15,7 @@ class YOLOv1(SingleStageDetector):
 
         image -> Letterbox -> trunk -> YOLOv1Head
 
-    Parts that build on others are given as callables, which get the sizes of what they stand on: a class, or
-    ``functools.partial(YOLOv1Head, side=4)``. In a config they are a ``class_path`` with the other ``init_args``.
+    Parts that build on others are given as callables, as for any `SingleStageDetector`.
 
     Args:
         backbone: the trunk, such as `detkit.backbones.YOLOv1Trunk`.
@@ -28,19 +27,13 @@ class YOLOv1(SingleStageDetector):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
         head: Callable[[list[int], list[int], int], YOLOv1Head] = YOLOv1Head,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
+        backbone = as_backbone(backbone, self.stages)
         grid = head(backbone.channels, backbone.strides, num_classes)
         side = grid.side * backbone.strides[-1]
-        super().__init__(
-            num_classes=num_classes,
-            preprocess=preprocess or Letterbox((side, side)),
-            backbone=backbone,
-            neck=None,
-            head=grid,
-            loss_weights=loss_weights,
-        )
+        super().__init__(backbone, num_classes, None, grid, preprocess or Letterbox((side, side)), loss_weights)

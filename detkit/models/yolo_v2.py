@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from detkit.backbones import Backbone
-from detkit.heads import DenseHead, YOLOv2Head
-from detkit.models.single_stage import SingleStageDetector
-from detkit.necks import Neck, Passthrough
+from detkit.heads import YOLOv2Head
+from detkit.models.single_stage import MakeHead, MakeNeck, SingleStageDetector
+from detkit.necks import Passthrough
 from detkit.preprocess import Letterbox, Preprocess
 
 
@@ -16,7 +16,7 @@ class YOLOv2(SingleStageDetector):
 
         image -> Letterbox -> trunk -> Passthrough -> YOLOv2Head
 
-    Parts that build on others are given as callables, as for `YOLOv1`.
+    Parts that build on others are given as callables, as for any `SingleStageDetector`.
 
     Args:
         backbone: the trunk, such as `detkit.backbones.Darknet19`.
@@ -27,21 +27,15 @@ class YOLOv2(SingleStageDetector):
         loss_weights: factor of each of ``yolo_box``, ``yolo_obj``, ``yolo_cls``; 1 where not named.
     """
 
+    stages = (4, 5)
+
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         num_classes: int,
-        neck: Callable[[list[int], list[int]], Neck] = Passthrough,
-        head: Callable[[list[int], list[int], int], DenseHead] = YOLOv2Head,
+        neck: MakeNeck = Passthrough,
+        head: MakeHead = YOLOv2Head,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
-        maps = neck(backbone.channels, backbone.strides)
-        super().__init__(
-            num_classes=num_classes,
-            preprocess=preprocess or Letterbox((416, 416)),
-            backbone=backbone,
-            neck=maps,
-            head=head(maps.channels, maps.strides, num_classes),
-            loss_weights=loss_weights,
-        )
+        super().__init__(backbone, num_classes, neck, head, preprocess or Letterbox((416, 416)), loss_weights)

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from detkit.geometry import Placement
+from detkit.heads import Regions
 from detkit.models import RCNN, Classifier, Detector
 from detkit.ops import box_iou
 from detkit.preprocess import Batch, Preprocess
@@ -141,8 +143,8 @@ class WarpedRegion(FoundObject):
     def prepare(self, image: Tensor) -> Batch:
         """The pixels of the box, warped."""
         batch = self.preprocess([image])
-        crop = self.network.region_pool([batch.images], [1], [self.box.to(batch.images)[None]])
-        return Batch(crop, [tuple(crop.shape[-2:])], [tuple(crop.shape[-2:])])
+        crop = self.network.crops([batch.images])(Regions.of_images([self.box.to(batch.images)[None]]))
+        return Batch(crop, [Placement.identity((crop.shape[-2], crop.shape[-1]))])
 
     def forward(self, images: Tensor) -> Tensor:
         """The vectors of the crops."""

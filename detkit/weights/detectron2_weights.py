@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
-from detkit.heads import RPN, AveragePool, BoxHead, MaskHead
+from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
 from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
 from detkit.preprocess import SmoothShortestEdge
 from detkit.structures import Category
@@ -76,12 +76,13 @@ def _model(name: str, num_classes: int, mean: list[float], std: list[float]) -> 
 
 
 def _on_a_pyramid(net: str) -> dict[str, Any]:
-    rpn = partial(RPN, anchor_sizes=[[size] for size in _ANCHOR_SIZES], exact_anchors=True, proposals_for_training=1000)
+    in_training, sizes = NMS(detections=1000), [[size] for size in _ANCHOR_SIZES]
+    rpn = partial(RPN, anchor_sizes=sizes, exact_anchors=True, postprocess_for_training=in_training)
     return {"backbone": _trunk(net), "rpn": rpn, "region_pool": RegionAlign(sampling_ratio=0)}
 
 
 def _on_c4(net: str) -> dict[str, Any]:
-    candidates = {"candidates_for_training": 12000, "candidates": 6000}
+    candidates = {"postprocess": NMS(candidates=6000), "postprocess_for_training": NMS(candidates=12000)}
     return {
         "backbone": _trunk(net, stages=[4]),
         "neck": None,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
-from detkit.heads import FCOSHead, RetinaNetHead
+from detkit.heads import NMS, FCOSHead, RetinaNetHead
 from detkit.models import FCOS, Detector, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
 from detkit.weights.loading import Renames, counts_batches, load_all, renamed
@@ -21,7 +21,9 @@ _ANCHOR_SIZES = [[int(size * 2 ** (third / 3)) for third in range(3)] for size i
 _ANCHORS = 9  # of three sizes and three shapes
 _PYRAMID = partial(FPN, extra_levels=StridedConvolutions)
 _PYRAMID_ON_C5 = partial(FPN, extra_levels=partial(StridedConvolutions, from_trunk=True))
-_RETINANET_HEAD = partial(RetinaNetHead, anchor_sizes=_ANCHOR_SIZES, detections=300, background_logit=True)
+_RETINANET_HEAD = partial(
+    RetinaNetHead, anchor_sizes=_ANCHOR_SIZES, background_logit=True, postprocess=NMS(detections=300)
+)
 
 
 def _retinanet_resnet50_fpn(state_dict: Mapping[str, Tensor]) -> RetinaNet:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
-from detkit.heads import RPN, BoxHead, ConvolutionsThenFullyConnected, KeypointHead, MaskHead
+from detkit.heads import NMS, RPN, BoxHead, ConvolutionsThenFullyConnected, KeypointHead, MaskHead
 from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
 from detkit.necks import FPN
 from detkit.preprocess import Preprocess, ShortestEdge
@@ -67,7 +67,12 @@ def _mask_rcnn_resnet50_fpn_v2(state_dict: Mapping[str, Tensor]) -> MaskRCNN:
 
 
 # Five sizes at each of C4's expansion, C5 and P6, all with strides of 32 and more.
-_MobileRPN = partial(RPN, anchor_sizes=[[32, 64, 128, 256, 512]] * 3, score_threshold=0.05)
+_MobileRPN = partial(
+    RPN,
+    anchor_sizes=[[32, 64, 128, 256, 512]] * 3,
+    postprocess=NMS(score_threshold=0.05),
+    postprocess_for_training=NMS(score_threshold=0.05),
+)
 
 
 def _faster_rcnn_mobilenet_v3_large_fpn(
@@ -93,7 +98,7 @@ def _faster_rcnn_mobilenet_v3_large_fpn(
 def _faster_rcnn_mobilenet_v3_large_320_fpn(state_dict: Mapping[str, Tensor]) -> FasterRCNN:
     return _faster_rcnn_mobilenet_v3_large_fpn(
         state_dict,
-        rpn=partial(_MobileRPN, candidates=150, proposals=150),
+        rpn=partial(_MobileRPN, postprocess=NMS(score_threshold=0.05, candidates=150, detections=150)),
         preprocess=ShortestEdge(320, 640),
     )
 

@@ -16,10 +16,8 @@ FASTER_RCNN = {
         "rpn": {
             "class_path": "RPN",
             "init_args": {
-                "candidates": 20,
-                "proposals": 20,
-                "candidates_for_training": 40,
-                "proposals_for_training": 40,
+                "postprocess": {"class_path": "NMS", "init_args": {"candidates": 20, "detections": 20}},
+                "postprocess_for_training": {"class_path": "NMS", "init_args": {"candidates": 40, "detections": 40}},
             },
         },
         "box_head": {

@@ -13,9 +13,9 @@ COMMAND_LINE = [
     (["--model.regions_per_imag", "3"], ["model (FasterRCNN)", "regions_per_imag", "regions_per_image"]),
     (["--model.regions_per_image", "x"], ["model.regions_per_image must be int", "not x"]),
     (["--model.backbone.nam", "x"], ["model.backbone (TimmBackbone)", "nam", "name"]),
-    (["--model.rpn.nms_treshold", "1"], ["model.rpn (RPN)", "nms_treshold", "nms_threshold"]),
-    (["--model.rpn.nms_threshold", "high"], ["model.rpn.nms_threshold must be float", "not high"]),
-    (["--model.backbone", "TimBackbone"], ["model.backbone cannot be TimBackbone", "TimmBackbone"]),
+    (["--model.rpn.foregound_iou", "1"], ["model.rpn (RPN)", "foregound_iou", "foreground_iou"]),
+    (["--model.rpn.foreground_iou", "high"], ["model.rpn.foreground_iou must be float", "not high"]),
+    (["--model.backbone", "TimBackbone"], ["the backbone 'TimBackbone'", "TimmBackbone"]),
     (["--model", "FasterRCN"], ["model cannot be FasterRCN", "FasterRCNN"]),
     (["--model.backbone.name", "test_resnett"], ["test_resnett"]),
     (["--model.num_classes", "3"], ["num_classes", "taken from the data"]),
@@ -85,7 +85,7 @@ def test_print_config_is_a_config(recipe, capsys):
         main(["train", "--config", recipe("rcnn", model=FASTER_RCNN), "--print_config"])
     assert end.value.code == 0
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed["model"]["init_args"]["rpn"]["init_args"]["nms_threshold"] == 0.7
+    assert printed["model"]["init_args"]["rpn"]["init_args"]["foreground_iou"] == 0.7
     assert printed["trainer"]["max_epochs"] == 2
 
 

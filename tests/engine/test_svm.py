@@ -10,7 +10,7 @@ from detkit.backbones import Backbone
 from detkit.boxes import DeltaCoder
 from detkit.engine import svm
 from detkit.errors import InputError
-from detkit.heads import AveragePool, BoxHead
+from detkit.heads import AveragePool, BoxHead, Regions
 from detkit.models import RCNN, RegionWarp
 from detkit.proposals import Proposals
 from detkit.structures import Target
@@ -57,7 +57,7 @@ def _samples(count=12):
 def _model(**options):
     torch.manual_seed(0)
     pool = RegionWarp(32, 0)
-    return RCNN(Cells(), 3, Grid(), layers=AveragePool, region_pool=pool, **options).eval()
+    return RCNN(Cells(), 3, **{"proposals": Grid(), "layers": AveragePool, "region_pool": pool, **options}).eval()
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,8 @@ def test_margins_separate_objects_from_background(fitted):
         batch = fitted.preprocess([image])
         background = torch.tensor([[40.0, 0, 46, 6], [90, 70, 96, 80]])
         with torch.no_grad():
-            vectors = next(fitted.region_vectors([batch.images], [torch.cat((target.boxes, background))]))
+            regions = Regions.of_images([torch.cat((target.boxes, background))])
+            vectors = fitted.region_vectors([batch.images], regions)
             margins = fitted.box_head.answer(vectors).logits[:, :2]
         assert margins[0, 0] > 0 > margins[0, 1]
         assert margins[1, 1] > 0 > margins[1, 0]
@@ -126,5 +127,7 @@ def test_refusals_name_what_is_wrong():
     with pytest.raises(InputError, match="SVMBoxHead, got a BoxHead"):
         svm.fit_svms(_model(box_head=partial(BoxHead)), _samples)
     empty = Target.empty()
+    with pytest.raises(InputError, match="no proposals, and image id None comes without them"):
+        svm.fit_svms(_model(proposals=None), _samples)
     with pytest.raises(InputError, match="no objects"):
         svm.fit_svms(_model(), lambda: [(image, empty) for image, _ in _samples(2)])

@@ -18,7 +18,10 @@ DETECTOR = {
             "init_args": {"width": 0.05, "depths": [1, 1, 1, 1, 1]},
         },
         "num_classes": 2,
-        "head": {"class_path": "detkit.heads.YOLOv3Head", "init_args": {"score_threshold": 0.0}},
+        "head": {
+            "class_path": "detkit.heads.YOLOv3Head",
+            "init_args": {"postprocess": {"class_path": "detkit.heads.NMS", "init_args": {"score_threshold": 0.0}}},
+        },
         "preprocess": {"class_path": "detkit.preprocess.Letterbox", "init_args": {"size": [64, 96]}},
     },
 }

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from contexts import context_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detkit.errors import InputError
-from detkit.heads import FCOSHead
+from detkit.heads import NMS, FCOSHead
 from detkit.heads.fcos import FCOSOutput, centerness_of
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.ops import box_iou
@@ -94,7 +95,7 @@ class TestAssignment:
     def test_equals_the_definition(self, target, offset):
         head = _head(location_offset=offset)
         locations = _locations(head)
-        indices, states = head.assign(locations, target)
+        indices, states = head.match(locations, target)
         places = [(x, y, level) for level, of_level in enumerate(locations) for x, y in of_level.tolist()]
         assert len(places) == len(states) == len(indices)
         areas = (target.objects().boxes[:, 2:] - target.objects().boxes[:, :2]).prod(dim=1).tolist()
@@ -109,7 +110,7 @@ class TestAssignment:
     def test_the_smallest_of_several_objects_wins(self):
         boxes = torch.tensor([[16.0, 16, 56, 56], [28, 28, 44, 44], [24, 24, 48, 48]])
         head = _head(range_limits=[100.0, 200.0])
-        indices, states = head.assign(_locations(head), Target(boxes, torch.arange(3)))
+        indices, states = head.match(_locations(head), Target(boxes, torch.arange(3)))
         center = 4 * 16 + 4  # the cell of (36, 36) at stride 8
         assert (states[center], indices[center]) == (FOREGROUND, 1)
         beside = 3 * 16 + 3  # (28, 28) lies on the corner of the second, within the others
@@ -119,7 +120,7 @@ class TestAssignment:
         head = _head()
         for size, levels in ((16, [0]), (60, [1]), (96, [2])):
             box = torch.tensor([[0.0, 0.0, size, size]])
-            _, states = head.assign(_locations(head), Target(box, torch.zeros(1, dtype=torch.int64)))
+            _, states = head.match(_locations(head), Target(box, torch.zeros(1, dtype=torch.int64)))
             of_levels = states.split([height * width for height, width in GRIDS])
             assert [level for level, its in enumerate(of_levels) if (its == FOREGROUND).any()] == levels
 
@@ -148,7 +149,7 @@ class TestLosses:
         strides = torch.cat([torch.full((len(level),), s) for level, s in zip(raw.locations, STRIDES, strict=True)])
         cls = box_loss = centerness_loss = count = 0.0
         for image, target in enumerate(targets):
-            indices, states = head.assign(raw.locations, target)
+            indices, states = head.match(raw.locations, target)
             logits, distances, centerness = (torch.cat(part, dim=1)[image].detach() for part in raw[:3])
             p, truth = logits.double().sigmoid(), torch.zeros(len(states), CLASSES + 1)
             for place in torch.where(states == FOREGROUND)[0].tolist():
@@ -165,7 +166,7 @@ class TestLosses:
             losses = -0.25 * truth * (1 - p) ** 2 * p.log() - 0.75 * (1 - truth) * p**2 * (1 - p).log()
             cls += float(losses[states != IGNORED].sum())
         assert count > 3
-        losses = head.losses(raw, targets, [PADDED] * 3)
+        losses = head.losses(raw, context_of([PADDED] * 3, targets))
         assert float(losses["fcos_cls"].detach()) == pytest.approx(cls / count, rel=1e-4)
         assert float(losses["fcos_box"].detach()) == pytest.approx(box_loss / count, rel=1e-4)
         assert float(losses["fcos_centerness"].detach()) == pytest.approx(centerness_loss / count, rel=1e-4)
@@ -173,7 +174,9 @@ class TestLosses:
     def test_locations_in_a_crowd_are_not_background(self):
         head = _head()
         raw = _random(head, 0, batch=1)
-        sum(head.losses(raw, [_crowd(torch.tensor([[0.0, 0.0, 64.0, 96.0]]))], [PADDED]).values()).backward()
+        sum(
+            head.losses(raw, context_of([PADDED], [_crowd(torch.tensor([[0.0, 0.0, 64.0, 96.0]]))])).values()
+        ).backward()
         for classes, locations in zip(raw.classes, raw.locations, strict=True):
             inside = locations[:, 0] < 64
             assert (classes.grad[0, inside] == 0).all()
@@ -186,7 +189,7 @@ class TestLosses:
     )
     def test_have_the_same_names_and_reach_every_parameter(self, targets):
         head = _head()
-        losses = head.losses(head(_features(2), PADDED), targets, [PADDED] * 2)
+        losses = head.losses(head(_features(2), context_of(PADDED)), context_of([PADDED] * 2, targets))
         assert losses.keys() == {"fcos_cls", "fcos_box", "fcos_centerness"}
         assert all(loss.ndim == 0 and loss.isfinite() and loss.requires_grad for loss in losses.values())
         sum(losses.values()).backward()
@@ -195,11 +198,14 @@ class TestLosses:
     def test_are_float32_under_autocast(self):
         head, targets = _head(), [_target(0), _target(1)]
         with torch.autocast("cpu", torch.bfloat16):
-            raw = head(_features(2), PADDED)
+            raw = head(_features(2), context_of(PADDED))
             assert raw.classes[0].dtype == raw.distances[0].dtype == torch.bfloat16
-            losses, found = head.losses(raw, targets, [PADDED] * 2), head.decode(raw, [PADDED] * 2)
+            losses, found = (
+                head.losses(raw, context_of([PADDED] * 2, targets)),
+                head.decode(raw, context_of([PADDED] * 2)),
+            )
         upcast = FCOSOutput(*([x.float() for x in part] for part in raw))
-        for name, loss in head.losses(upcast, targets, [PADDED] * 2).items():
+        for name, loss in head.losses(upcast, context_of([PADDED] * 2, targets)).items():
             assert losses[name].dtype == torch.float32
             torch.testing.assert_close(losses[name], loss)
         assert all(detections.boxes.dtype == detections.scores.dtype == torch.float32 for detections in found)
@@ -212,7 +218,7 @@ class TestDecode:
         boxes = torch.tensor([[8.0, 8, 34, 30], [50, 10, 110, 66], [10, 40, 40, 90]]) + 3 * seed
         target = Target(boxes, torch.tensor([0, 2, 1]))
         locations = _locations(head)
-        indices, states = head.assign(locations, target)
+        indices, states = head.match(locations, target)
         counts = [len(level) for level in locations]
         places, level_indices, level_states = torch.cat(locations), indices.split(counts), states.split(counts)
         distances = head.coder.encode(places, boxes[indices]).split(counts)
@@ -222,7 +228,7 @@ class TestDecode:
             classes.append(torch.where(truth & (state == FOREGROUND)[:, None], 9.0, -9.0)[None])
         in_strides = [part[None] / stride for part, stride in zip(distances, STRIDES, strict=True)]
         centerness = [torch.full((1, count), 9.0) for count in counts]
-        (found,) = head.decode(FCOSOutput(classes, in_strides, centerness, locations), [PADDED])
+        (found,) = head.decode(FCOSOutput(classes, in_strides, centerness, locations), context_of([PADDED]))
         assert len(found) == 3
         order = box_iou(boxes, found.boxes).argmax(dim=1)
         torch.testing.assert_close(found.boxes[order], boxes, rtol=0, atol=1e-3)
@@ -230,7 +236,7 @@ class TestDecode:
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equals_the_recipe_by_hand(self, seed):
-        head = _head(candidates=40, detections=25, nms_threshold=0.4)
+        head = _head(postprocess=NMS(iou_threshold=0.4, candidates=40, detections=25))
         raw, sizes = _random(head, seed, requires_grad=False), [(90, 100), (96, 128)]
         for image, (height, width) in enumerate(sizes):
             candidates = []
@@ -247,7 +253,7 @@ class TestDecode:
                 rivals = [other for _, its, other in kept if its == label]
                 if all(float(box_iou(other[None], box[None])) <= 0.4 for other in rivals):
                     kept.append((score, label, box))
-            found = head.decode(raw, sizes)[image]
+            found = head.decode(raw, context_of(sizes))[image]
             assert found.labels.tolist() == [label for _, label, _ in kept[:25]]
             torch.testing.assert_close(found.boxes, torch.stack([box for _, _, box in kept[:25]]))
             torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in kept[:25]]))
@@ -258,7 +264,7 @@ class TestDecode:
         with torch.no_grad():
             raw.centerness[0][0, :5] = math.nan
             raw.distances[0][0, 5:90] = math.nan
-        first, second = head.decode(raw, [PADDED] * 2)
+        first, second = head.decode(raw, context_of([PADDED] * 2))
         assert first.boxes.isfinite().all()
         assert first.scores.isfinite().all()
         assert min(len(first), len(second)) > 10

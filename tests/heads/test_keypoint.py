@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from contexts import context_of, placed
 from torchvision.models.detection.roi_heads import heatmaps_to_keypoints, keypoints_to_heatmap
 
 from detkit.errors import InputError
-from detkit.heads import KeypointHead
+from detkit.geometry import Placement
+from detkit.heads import KeypointHead, Regions
 from detkit.heads.keypoint import heat_map_peaks, keypoint_cells
-from detkit.matching import SampledRegions
+from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, SmoothShortestEdge, Square, Stretch
 from detkit.structures import Detections, Target
 
 SEEDS = [0, 1, 2]
@@ -25,9 +29,11 @@ def _keypoints(generator, boxes, count):
     return torch.cat((points, torch.randint(0, 3, (*points.shape[:2], 1), generator=generator).float()), dim=2)
 
 
-def _regions(boxes, objects):
+def _loss(head, raw, boxes, objects, target, size=(99, 99)):
+    """The loss of the regions `boxes` of an image, which stand for these of its objects."""
     objects = torch.as_tensor(objects, dtype=torch.int64)
-    return SampledRegions(boxes, torch.zeros_like(objects), boxes, objects)
+    regions = replace(Regions.of_images([boxes]), labels=torch.zeros_like(objects), matched=objects)
+    return head.losses(raw, regions, {}, context_of([size], [target]))["keypoint"]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -61,7 +67,9 @@ def test_decode_places_the_peak_in_the_image_as_it_was_given():
     raw = torch.zeros(1, 2, 56, 56)
     raw[0, 0, 0, 0], raw[0, 1, 30, 40] = 5.0, 7.0
     found = Detections(regions * 2, torch.ones(1), torch.tensor([0]))
-    decoded, none = head.decode(raw, [regions, regions[:0]], [found, Detections.empty()], [(200, 200), (9, 9)])
+    placements = [Placement.resize((200, 200), (100, 100)), Placement.identity((9, 9))]
+    in_input = Regions.of_images([regions, regions[:0]])
+    decoded, none = head.decode(raw, in_input, {}, [found, Detections.empty()], placed(placements))
     assert decoded.keypoints[0].tolist() == [[21.0, 41.0, 5.0], [101.0, 101.0, 7.0]]
     assert none.keypoints.shape == (0, 2, 3)
 
@@ -72,7 +80,7 @@ def test_another_number_of_keypoints_is_named():
     boxes = _boxes(generator, 1)
     target = Target(boxes, torch.tensor([0]), keypoints=_keypoints(generator, boxes, 2), image_id=12)
     with pytest.raises(InputError, match=r"image id 12.* 2 keypoints.* 3"):
-        head.losses(head(torch.zeros(1, 4, 14, 14)), [_regions(boxes, [0])], [target], [(99, 99)])
+        _loss(head, head.answer(torch.zeros(1, 4, 14, 14)), boxes, [0], target)
     with pytest.raises(InputError, match="num_keypoints"):
         KeypointHead(4, 1, num_keypoints=0)
 
@@ -84,9 +92,37 @@ def test_without_labelled_keypoints_the_loss_is_zero_and_attached():
     unlabelled = Target(boxes, torch.zeros(2, dtype=torch.int64), keypoints=torch.zeros(2, 3, 3))
     without = Target(boxes, unlabelled.labels)
     for target, regions in ((unlabelled, [0, 1]), (without, [1, 0]), (Target.empty(), [])):
-        raw = head(torch.randn(len(regions), 4, 14, 14))
-        loss = head.losses(raw, [_regions(boxes[: len(regions)], regions)], [target], [(99, 99)])["keypoint"]
+        raw = head.answer(torch.randn(len(regions), 4, 14, 14))
+        loss = _loss(head, raw, boxes[: len(regions)], regions, target)
         head.zero_grad()
         loss.backward()
         assert loss == 0
         assert all(parameter.grad is not None for parameter in head.parameters())
+
+
+PREPROCESSES = [
+    OriginalSize(),
+    ShortestEdge(100, 300),
+    SmoothShortestEdge(100, 300),
+    Square(128),
+    Stretch((64, 128)),
+    Letterbox((128, 128)),
+    CenterCrop((96, 96), 120),
+]
+
+
+@pytest.mark.parametrize("preprocess", PREPROCESSES, ids=lambda preprocess: type(preprocess).__name__)
+def test_under_every_preprocess_a_keypoint_is_learned_and_found_where_it_is(preprocess):
+    box, point = torch.tensor([[32.0, 20.0, 48.0, 36.0]]), [37.1, 30.2]
+    given = Target(box, torch.tensor([0]), keypoints=torch.tensor([[[*point, 2.0]]]))
+    batch = preprocess([torch.zeros(3, 60, 80)])
+    (target,) = preprocess.targets([given], batch)
+    head = KeypointHead(1, 1, num_keypoints=1, channels=1, convolutions=0, resolution=4)
+    raw = torch.zeros(1, 1, 16, 16, requires_grad=True)
+    regions = replace(Regions.of_images([target.boxes]), labels=target.labels, matched=torch.tensor([0]))
+    head.losses(raw, regions, {}, placed(batch.placements, [target]))["keypoint"].backward()
+    assert (raw.grad[0, 0] < 0).nonzero().tolist() == [[10, 5]]  # cells of one pixel of the given image
+
+    found = Detections(box, torch.ones(1), torch.tensor([0]))
+    (decoded,) = head.decode(-99 * raw.grad, regions, {}, [found], placed(batch.placements))
+    torch.testing.assert_close(decoded.keypoints[0, 0, :2], torch.tensor([37.5, 30.5]), atol=0.5, rtol=0)

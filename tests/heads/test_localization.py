@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from contexts import context_of
 
 from detkit.heads import LocalizationHead
-from detkit.heads.localization import LocalizationOutput, largest_objects
+from detkit.heads.image_head import largest_objects
+from detkit.heads.localization import LocalizationOutput
 from detkit.structures import Target
 
 CLASSES = 4
@@ -29,8 +31,8 @@ def _raw(seed, boxes):
 
 
 def test_the_largest_object_of_the_images_class_is_learned():
-    boxes, exist = largest_objects(_targets())
-    assert exist.tolist() == [True, False, False, True]
+    boxes, rows = largest_objects(_targets(), torch.device("cpu"))
+    assert rows.tolist() == [1, -1, -1, 3]  # of all objects in turn, crowds left out
     assert boxes[0].tolist() == [10, 5, 70, 30]
     assert boxes[3].tolist() == [1, 1, 4, 8]
 
@@ -41,7 +43,7 @@ def test_the_largest_object_of_the_images_class_is_learned():
 def test_losses_against_a_loop(seed, box_loss, class_agnostic):
     head = LocalizationHead(3, CLASSES, class_agnostic=class_agnostic, box_loss=box_loss)
     raw = _raw(seed, 1 if class_agnostic else CLASSES)
-    losses = head.losses(raw, _targets(), SIZES)
+    losses = head.losses(raw, context_of(SIZES, _targets()))
     expected = 0.0
     for row, label, box in ((0, 1, (10, 5, 70, 30)), (3, 2, (1, 1, 4, 8))):
         height, width = SIZES[row]
@@ -59,7 +61,9 @@ def test_losses_against_a_loop(seed, box_loss, class_agnostic):
 def test_without_objects_losses_are_attached():
     torch.manual_seed(0)
     head = LocalizationHead(3, CLASSES)
-    losses = head.losses(head(torch.randn(1, 3, 6, 6)), [Target.empty(image_label=2)], [(48, 48)])
+    losses = head.losses(
+        head(torch.randn(1, 3, 6, 6), context_of((48, 48))), context_of([(48, 48)], [Target.empty(image_label=2)])
+    )
     assert losses["localization_box"].item() == 0
     sum(losses.values()).backward()
     assert all(parameter.grad is not None for parameter in head.parameters())
@@ -69,7 +73,7 @@ def test_without_objects_losses_are_attached():
 def test_answers_are_boxes_of_the_likeliest_classes(class_agnostic):
     head = LocalizationHead(3, CLASSES, class_agnostic=class_agnostic, answers=3)
     raw = _raw(3, 1 if class_agnostic else CLASSES)
-    for row, found in enumerate(head.decode(raw, SIZES)):
+    for row, found in enumerate(head.decode(raw, context_of(SIZES))):
         height, width = SIZES[row]
         assert found.labels.tolist() == raw.logits[row].argsort(descending=True)[:3].tolist()
         for box, label in zip(found.boxes, found.labels.tolist(), strict=True):
@@ -85,13 +89,26 @@ def test_answers_are_boxes_of_the_likeliest_classes(class_agnostic):
 def test_what_it_encodes_it_decodes():
     head = LocalizationHead(3, CLASSES)
     targets = [_targets()[0], _targets()[3]]
-    boxes, _ = largest_objects(targets)
+    boxes, _ = largest_objects(targets, torch.device("cpu"))
     edges = torch.zeros(2, CLASSES, 4)
     windows = torch.tensor([[0.0, 0, 80, 60], [0, 0, 90, 70]])
     edges[[0, 1], [1, 2]] = head.coder.encode(windows, boxes)
     logits = torch.zeros(2, CLASSES)
     logits[[0, 1], [1, 2]] = 9.0
     raw = LocalizationOutput(logits, edges)
-    assert head.losses(raw, targets, [SIZES[0], SIZES[3]])["localization_box"].item() == 0
-    for found, box in zip(head.decode(raw, [SIZES[0], SIZES[3]]), boxes, strict=True):
+    assert head.losses(raw, context_of([SIZES[0], SIZES[3]], targets))["localization_box"].item() == 0
+    for found, box in zip(head.decode(raw, context_of([SIZES[0], SIZES[3]])), boxes, strict=True):
         torch.testing.assert_close(found.boxes[0], box)
+
+
+def test_an_image_without_a_class_or_without_boxes_teaches_as_much_as_it_says():
+    head, raw = LocalizationHead(3, CLASSES), _raw(5, CLASSES)
+    targets = _targets()
+    expected = head.losses(LocalizationOutput(*(part[:2] for part in raw)), context_of(SIZES[:2], targets[:2]))
+    unknown = [Target(), Target(targets[3].boxes, targets[3].labels)]
+    found = head.losses(raw, context_of(SIZES, [*targets[:2], *unknown]))
+    torch.testing.assert_close(found, expected)
+    without_boxes = head.losses(raw, context_of(SIZES, [*targets[:2], Target(image_label=1), Target(image_label=2)]))
+    torch.testing.assert_close(without_boxes["localization_box"], expected["localization_box"])
+    labels = torch.tensor([1, 3, 1, 2])
+    torch.testing.assert_close(without_boxes["localization_cls"], torch.nn.functional.cross_entropy(raw.logits, labels))

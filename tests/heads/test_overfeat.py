@@ -1,11 +1,12 @@
 import pytest
 import torch
+from contexts import context_of
 from torch import nn
 from torch.nn import functional as F
 
 from detkit.boxes import EdgeCoder
 from detkit.errors import InputError
-from detkit.heads import OverFeatHead
+from detkit.heads import NMS, MergeBoxes, OverFeatHead
 from detkit.heads.overfeat import OverFeatOutput, offset_max_pool
 from detkit.ops import box_iou
 from detkit.structures import Target
@@ -41,7 +42,7 @@ def test_every_position_is_the_fully_connected_layers_on_its_window(seed):
     """The brute force: cut the window out of the map, pool it as the paper's net does, and multiply by matrices."""
     head = make_head(seed=seed).eval()
     features = features_of(112, 104, seed=seed)
-    raw = head(features, (112, 104))
+    raw = head(features, context_of((112, 104)))
 
     def fully_connected(layers, pooled):
         x = pooled.flatten(1)
@@ -62,7 +63,7 @@ def test_every_position_is_the_fully_connected_layers_on_its_window(seed):
 
 
 def test_windows_lie_where_their_cells_are():
-    raw = make_head()(features_of(64, 80), (64, 80))
+    raw = make_head()(features_of(64, 80), context_of((64, 80)))
     level0 = raw.windows[:15].view(3, 5, 4)
     assert level0[0, 0].tolist() == [0, 0, 48, 48]
     assert level0[2, 4].tolist() == [32, 16, 80, 64]
@@ -74,7 +75,7 @@ def test_windows_lie_where_their_cells_are():
 def test_windows_of_a_trunk_without_padding_are_the_crops_that_it_sees():
     """OverFeat's accurate net: 221 + 12 n pixels give 15 + n cells, and window n begins at 12 n."""
     head = make_head(strides=(12,), window=5)
-    windows = head([torch.rand(1, 6, 17, 16)], (221 + 24, 221 + 12)).windows
+    windows = head([torch.rand(1, 6, 17, 16)], context_of((221 + 24, 221 + 12))).windows
     centers = ((windows[:, :2] + windows[:, 2:]) / 2).view(3, 2, 2)
     assert centers[0, 0].tolist() == [110.5, 110.5]
     assert centers[2, 1].tolist() == [122.5, 134.5]
@@ -92,7 +93,7 @@ def test_edges_are_coded_in_tenths_of_the_window():
 
 def some_raw(head, seed=3):
     generator = torch.Generator().manual_seed(seed)
-    windows = head(features_of(128, 128), (128, 128)).windows
+    windows = head(features_of(128, 128), context_of((128, 128))).windows
     logits = torch.randn(2, len(windows), CLASSES + 1, generator=generator, requires_grad=True)
     edges = torch.randn(2, len(windows), CLASSES, 4, generator=generator, requires_grad=True)
     return OverFeatOutput(logits, edges, windows)
@@ -120,7 +121,7 @@ def test_losses_of_all_windows_are_the_paper_s(seed):
             elif iou[best, position] < 0.3:
                 classification.append(-raw.logits[image, position].log_softmax(0)[CLASSES])
     assert len(regression) > 10
-    losses = head.losses(raw, targets, [(128, 128)] * 2)
+    losses = head.losses(raw, context_of([(128, 128)] * 2, targets))
     torch.testing.assert_close(losses["overfeat_cls"], torch.stack(classification).mean())
     torch.testing.assert_close(losses["overfeat_box"], torch.stack(regression).mean())
 
@@ -128,26 +129,26 @@ def test_losses_of_all_windows_are_the_paper_s(seed):
 def test_half_of_the_background_are_the_most_offending_windows():
     torch.manual_seed(0)
     head = make_head(negatives_per_image=40)
-    states = torch.zeros(300, dtype=torch.int64)
-    states[:20] = -1  # ignored, and offending most of all
+    rows = torch.full((300,), -1)
+    rows[:20] = -2  # ignored, and offending most of all
     logits = torch.zeros(300, CLASSES + 1)
     logits[:, 1] = torch.linspace(5, -5, 300)
     for _ in range(5):
-        positives, negatives = head._sample(states, logits)
+        positives, negatives = head._sample(rows, logits, None)
         assert len(positives) == 0
         assert len(negatives.unique()) == 40
         assert negatives.min() >= 20
         # 20 at random; of the others the 20 most offending ones, which are among the first 40 there are.
         assert (negatives < 60).sum() >= 20
         assert (negatives >= 60).sum() >= 8
-    assert len(head._sample(states[:31], logits[:31])[1]) == 11
+    assert len(head._sample(rows[:31], logits[:31], None)[1]) == 11
 
 
 def test_without_keep_best_far_windows_are_not_learned_and_with_it_they_are():
     target = [Target(torch.tensor([[50.0, 50, 58, 58]]), torch.tensor([1]))] * 2
     for keep_best in (False, True):
         head = make_head(keep_best=keep_best)
-        losses = head.losses(some_raw(head), target, [(128, 128)] * 2)
+        losses = head.losses(some_raw(head), context_of([(128, 128)] * 2, target))
         assert (losses["overfeat_box"] > 0) == keep_best
 
 
@@ -158,7 +159,7 @@ def test_without_objects_the_losses_stay_attached(crowd):
     target = Target.empty()
     if crowd:  # all over the image: there is no background either
         target = Target(torch.tensor([[-99.0, -99, 999, 999]]), torch.tensor([0]), iscrowd=torch.tensor([True]))
-    losses = head.losses(raw, [target] * 2, [(128, 128)] * 2)
+    losses = head.losses(raw, context_of([(128, 128)] * 2, [target] * 2))
     assert set(losses) == {"overfeat_cls", "overfeat_box"}
     assert losses["overfeat_box"] == 0
     assert (losses["overfeat_cls"] == 0) == crowd
@@ -169,7 +170,7 @@ def test_without_objects_the_losses_stay_attached(crowd):
 
 @pytest.mark.parametrize("resolve", ["merge", "nms"])
 def test_decoding_finds_what_was_encoded(resolve):
-    head = make_head(resolve=resolve)
+    head = make_head(postprocess=NMS() if resolve == "nms" else MergeBoxes())
     raw = some_raw(head)
     boxes, labels = torch.tensor([[10.0, 12, 60, 55], [70, 60, 120, 118]]), torch.tensor([2, 0])
     logits, edges = torch.zeros_like(raw.logits), torch.zeros_like(raw.edges)
@@ -180,7 +181,7 @@ def test_decoding_finds_what_was_encoded(resolve):
         assert len(seen) > 2
         logits[0, seen, label] = 11.0
         edges[0, seen, label] = EdgeCoder().encode(raw.windows[seen], box.expand(len(seen), 4))
-    found = head.decode(OverFeatOutput(logits, edges, raw.windows), [(128, 110), (128, 128)])
+    found = head.decode(OverFeatOutput(logits, edges, raw.windows), context_of([(128, 110), (128, 128)]))
     assert len(found[1]) == 0
     assert sorted(found[0].labels.tolist()) == [0, 2]
     wanted = boxes[[1, 0]] if found[0].labels[0] == 0 else boxes
@@ -202,7 +203,12 @@ def test_half_precision_is_learned_and_decoded_in_float32():
     results = []
     for output in (half, single):
         torch.manual_seed(5)
-        results.append((head.losses(output, target, [(128, 128)] * 2), head.decode(output, [(128, 128)] * 2)))
+        results.append(
+            (
+                head.losses(output, context_of([(128, 128)] * 2, target)),
+                head.decode(output, context_of([(128, 128)] * 2)),
+            )
+        )
     assert results[0][0] == results[1][0]
     assert torch.equal(results[0][1][0].boxes, results[1][1][0].boxes)
 

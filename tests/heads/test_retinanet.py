@@ -5,9 +5,10 @@ from functools import partial
 
 import pytest
 import torch
+from contexts import context_of
 
 from detkit.errors import InputError
-from detkit.heads import RetinaNetHead
+from detkit.heads import NMS, RetinaNetHead
 from detkit.heads.retinanet import RetinaNetOutput
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.ops import box_iou
@@ -59,7 +60,7 @@ def _random(head, seed, batch=2, requires_grad=True):
 
 class TestForward:
     def test_shapes_follow_the_anchors(self):
-        raw = _head(background_logit=True)(_features(2), PADDED)
+        raw = _head(background_logit=True)(_features(2), context_of(PADDED))
         for classes, deltas, anchors, (height, width) in zip(*raw, GRIDS, strict=True):
             count = height * width * 9
             assert (classes.shape, deltas.shape, anchors.shape) == ((2, count, 4), (2, count, 4), (count, 4))
@@ -77,7 +78,7 @@ class TestForward:
             torch.testing.assert_close(sides[:, 1] / sides[:, 0], shapes, rtol=4 / size, atol=0)
 
     def test_objects_are_rare_at_first(self):
-        raw = _head(convolutions=4)(_features(1), PADDED)
+        raw = _head(convolutions=4)(_features(1), context_of(PADDED))
         probability = torch.cat(raw.classes, dim=1).sigmoid()
         torch.testing.assert_close(probability, torch.full_like(probability, 0.01), rtol=0.05, atol=0)
 
@@ -87,7 +88,7 @@ class TestForward:
             for layer, count in ((head.classes, 9), (head.deltas, 12)):
                 layer.weight.zero_()
                 layer.bias.copy_(torch.arange(float(count)))
-        raw = head(_features(1), PADDED)
+        raw = head(_features(1), context_of(PADDED))
         assert torch.equal(raw.classes[1][0], torch.arange(9.0).view(3, 3).repeat(48, 1))
         assert torch.equal(raw.deltas[1][0], torch.arange(12.0).view(3, 4).repeat(48, 1))
 
@@ -113,7 +114,7 @@ class TestLosses:
                 regression += self._box_loss(box_loss, head, its, delta, box) / foreground / 3
             losses = -0.3 * truth * (1 - p) ** 1.5 * p.log() - 0.7 * (1 - truth) * p**1.5 * (1 - p).log()
             classification += float(losses[states != IGNORED].sum()) / foreground / 3
-        losses = head.losses(raw, targets, [PADDED] * 3)
+        losses = head.losses(raw, context_of([PADDED] * 3, targets))
         assert float(losses["retinanet_cls"].detach()) == pytest.approx(classification, rel=1e-4)
         assert float(losses["retinanet_box"].detach()) == pytest.approx(regression, rel=1e-4)
 
@@ -130,7 +131,7 @@ class TestLosses:
         head, target = _head(), _target(0)
         raw = _random(head, 0, batch=1)
         _, states = head.matcher(torch.cat(raw.anchors), target)
-        sum(head.losses(raw, [target], [PADDED]).values()).backward()
+        sum(head.losses(raw, context_of([PADDED], [target])).values()).backward()
         gradient = torch.cat([x.grad for x in raw.classes], dim=1)[0]
         for state in (FOREGROUND, BACKGROUND, IGNORED):
             assert (states == state).any()
@@ -141,7 +142,9 @@ class TestLosses:
     def test_anchors_in_a_crowd_are_not_background(self):
         head = _head()
         raw = _random(head, 0, batch=1)
-        sum(head.losses(raw, [_crowd(torch.tensor([[0.0, 0.0, 64.0, 96.0]]))], [PADDED]).values()).backward()
+        sum(
+            head.losses(raw, context_of([PADDED], [_crowd(torch.tensor([[0.0, 0.0, 64.0, 96.0]]))])).values()
+        ).backward()
         for classes, anchors in zip(raw.classes, raw.anchors, strict=True):
             inside = (anchors[:, 0] >= 0) & (anchors[:, 1] >= 0) & (anchors[:, 2] <= 64) & (anchors[:, 3] <= 96)
             assert (classes.grad[0, inside] == 0).all()
@@ -154,7 +157,7 @@ class TestLosses:
     )
     def test_have_the_same_names_and_reach_every_parameter(self, targets):
         head = _head(group_norm=True)
-        losses = head.losses(head(_features(2), PADDED), targets, [PADDED] * 2)
+        losses = head.losses(head(_features(2), context_of(PADDED)), context_of([PADDED] * 2, targets))
         assert losses.keys() == {"retinanet_cls", "retinanet_box"}
         assert all(loss.ndim == 0 and loss.isfinite() and loss.requires_grad for loss in losses.values())
         sum(losses.values()).backward()
@@ -162,17 +165,20 @@ class TestLosses:
 
     def test_under_a_crowd_there_is_nothing_to_learn(self):
         head = _head()
-        losses = head.losses(head(_features(1), PADDED), [_crowd(EVERYWHERE)], [PADDED])
+        losses = head.losses(head(_features(1), context_of(PADDED)), context_of([PADDED], [_crowd(EVERYWHERE)]))
         assert losses["retinanet_cls"] == losses["retinanet_box"] == 0
 
     def test_are_float32_under_autocast(self):
         head, targets = _head(box_loss="giou"), [_target(0), _target(1)]
         with torch.autocast("cpu", torch.bfloat16):
-            raw = head(_features(2), PADDED)
+            raw = head(_features(2), context_of(PADDED))
             assert raw.classes[0].dtype == raw.deltas[0].dtype == torch.bfloat16
-            losses, found = head.losses(raw, targets, [PADDED] * 2), head.decode(raw, [PADDED] * 2)
+            losses, found = (
+                head.losses(raw, context_of([PADDED] * 2, targets)),
+                head.decode(raw, context_of([PADDED] * 2)),
+            )
         upcast = RetinaNetOutput([x.float() for x in raw.classes], [x.float() for x in raw.deltas], raw.anchors)
-        for name, loss in head.losses(upcast, targets, [PADDED] * 2).items():
+        for name, loss in head.losses(upcast, context_of([PADDED] * 2, targets)).items():
             assert losses[name].dtype == torch.float32
             torch.testing.assert_close(losses[name], loss)
         assert all(detections.boxes.dtype == detections.scores.dtype == torch.float32 for detections in found)
@@ -189,7 +195,7 @@ class TestDecode:
             truth = torch.nn.functional.one_hot(target.labels[indices], CLASSES).bool()
             classes.append(torch.where(truth & (states == FOREGROUND)[:, None], 9.0, -9.0)[None])
             deltas.append(head.coder.encode(level, target.boxes[indices])[None])
-        (found,) = head.decode(RetinaNetOutput(classes, deltas, anchors), [PADDED])
+        (found,) = head.decode(RetinaNetOutput(classes, deltas, anchors), context_of([PADDED]))
         assert len(found) == len(target)
         order = box_iou(target.boxes, found.boxes).argmax(dim=1)
         torch.testing.assert_close(found.boxes[order], target.boxes, rtol=0, atol=1e-3)
@@ -197,7 +203,7 @@ class TestDecode:
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equals_the_recipe_by_hand(self, seed):
-        head = _head(candidates=40, detections=25, nms_threshold=0.4, score_threshold=0.1)
+        head = _head(postprocess=NMS(0.1, 0.4, 40, 25))
         raw, sizes = _random(head, seed, requires_grad=False), [(90, 100), (96, 128)]
         for image, (height, width) in enumerate(sizes):
             candidates = []
@@ -213,22 +219,22 @@ class TestDecode:
                 rivals = [other for _, its, other in kept if its == label]
                 if all(float(box_iou(other[None], box[None])) <= 0.4 for other in rivals):
                     kept.append((score, label, box))
-            found = head.decode(raw, sizes)[image]
+            found = head.decode(raw, context_of(sizes))[image]
             assert found.labels.tolist() == [label for _, label, _ in kept[:25]]
             torch.testing.assert_close(found.boxes, torch.stack([box for _, _, box in kept[:25]]))
             torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in kept[:25]]))
 
     def test_the_background_logit_is_never_detected(self):
-        head = _head(background_logit=True, score_threshold=0.0)
+        head = _head(background_logit=True, postprocess=NMS(0.0))
         raw = _random(head, 0)
         raw = raw._replace(classes=[x.detach().index_fill(2, torch.tensor([CLASSES]), -2.0) for x in raw.classes])
-        for found in head.decode(raw, [PADDED] * 2):
+        for found in head.decode(raw, context_of([PADDED] * 2)):
             assert len(found) > 10
             assert found.labels.max() < CLASSES
         only = raw._replace(
             classes=[torch.where(torch.arange(4) == CLASSES, 5.0, -math.inf) + 0 * x for x in raw.deltas]
         )
-        assert [len(found) for found in head.decode(only, [PADDED] * 2)] == [0, 0]
+        assert [len(found) for found in head.decode(only, context_of([PADDED] * 2))] == [0, 0]
 
     def test_what_is_not_finite_is_dropped(self):
         head = _head()
@@ -236,12 +242,12 @@ class TestDecode:
         with torch.no_grad():
             raw.classes[0][0, :5] = math.nan
             raw.deltas[0][0, 5:900] = math.nan
-        first, second = head.decode(raw, [PADDED] * 2)
+        first, second = head.decode(raw, context_of([PADDED] * 2))
         assert first.boxes.isfinite().all()
         assert first.scores.isfinite().all()
         assert min(len(first), len(second)) > 10
         nothing = raw._replace(classes=[x * math.nan for x in raw.classes])
-        assert [len(found) for found in head.decode(nothing, [PADDED] * 2)] == [0, 0]
+        assert [len(found) for found in head.decode(nothing, context_of([PADDED] * 2))] == [0, 0]
 
 
 @pytest.mark.parametrize(

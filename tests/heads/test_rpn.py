@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from contexts import context_of
 
 from detkit.errors import InputError
-from detkit.heads import RPN
+from detkit.heads import NMS, RPN, TopK
 from detkit.heads.rpn import RPNOutput
 from detkit.matching import BACKGROUND, FOREGROUND
 from detkit.ops import box_iou
@@ -67,10 +68,21 @@ def _requiring_gradient(raw):
     )
 
 
+def _context(images, targets=None):
+    return context_of([PADDED] * images, targets)
+
+
+def _proposals(rpn, raw, sizes, for_training=False):
+    """The proposed boxes of each image."""
+    context = context_of(sizes, [Target.empty()] * len(sizes) if for_training else None, PADDED)
+    regions = rpn.propose(raw, context)
+    return [regions.boxes[rows] for rows in regions.slices(len(sizes))]
+
+
 class TestForward:
     def test_shapes_follow_the_anchors(self):
         rpn = _rpn(aspect_ratios=(0.5, 1.0))
-        raw = rpn(_features(3), PADDED)
+        raw = rpn(_features(3), _context(3))
         for objectness, deltas, anchors, (height, width) in zip(*raw, GRIDS, strict=True):
             assert objectness.shape == (3, height * width * 2)
             assert deltas.shape == (3, height * width * 2, 4)
@@ -82,7 +94,7 @@ class TestForward:
         quiet = [torch.zeros(1, 6, *grid) for grid in GRIDS]
         loud = [feature.clone() for feature in quiet]
         loud[0][:, :, 5, 9] = 100.0
-        before, after = rpn(quiet, PADDED), rpn(loud, PADDED)
+        before, after = rpn(quiet, _context(1)), rpn(loud, _context(1))
         for name in ("objectness", "deltas"):
             change = (
                 (getattr(after, name)[0] - getattr(before, name)[0]).abs().reshape(1, before.anchors[0].shape[0], -1)
@@ -100,7 +112,7 @@ class TestForward:
             rpn.objectness.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
             rpn.deltas.weight.zero_()
             rpn.deltas.bias.copy_(torch.arange(12.0))
-        raw = rpn(_features(1), PADDED)
+        raw = rpn(_features(1), _context(1))
         assert torch.equal(raw.objectness[1][0], torch.tensor([1.0, 2.0, 3.0]).repeat(48))
         assert torch.equal(raw.deltas[1][0], torch.arange(12.0).view(3, 4).repeat(48, 1))
 
@@ -109,12 +121,12 @@ class TestForward:
         feature = _features(2)[2]
         raw = RPN([6, 6], [8, 16])  # sizes of 8 strides
         raw.load_state_dict(rpn.state_dict())
-        first, second = raw([feature, feature], PADDED).objectness
+        first, second = raw([feature, feature], _context(2)).objectness
         assert torch.equal(first, second)
 
     def test_anchors_have_eight_strides_by_default(self):
         rpn = RPN([6, 6, 6], STRIDES, aspect_ratios=[1.0])
-        for level, stride in zip(rpn(_features(1), PADDED).anchors, STRIDES, strict=True):
+        for level, stride in zip(rpn(_features(1), _context(1)).anchors, STRIDES, strict=True):
             assert torch.equal(level[0], torch.tensor([-4.0, -4.0, 4.0, 4.0]) * stride)
 
 
@@ -123,7 +135,7 @@ class TestLosses:
     def test_a_network_that_knows_has_none(self, seed):
         rpn = _rpn()
         targets = [_target(_objects(seed)), _target(_objects(seed + 10, count=2))]
-        losses = rpn.losses(_perfect(rpn, targets), targets)
+        losses = rpn.losses(_perfect(rpn, targets), _context(len(targets), targets))
         assert losses["rpn_box"] < 1e-6
         assert losses["rpn_cls"] < 1e-6
 
@@ -138,14 +150,14 @@ class TestLosses:
         cost = 0.5 * 0.05**2 * 9 + (1.0 - 1 / 18)
         foreground, sampled = int((states == FOREGROUND).sum()), int((states != -1).sum())
         expected = cost * foreground / sampled
-        assert rpn.losses(shifted, targets)["rpn_box"] == pytest.approx(expected, rel=1e-4)
+        assert rpn.losses(shifted, _context(len(targets), targets))["rpn_box"] == pytest.approx(expected, rel=1e-4)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equal_a_sum_by_hand(self, seed):
         """With a sample of all anchors there is no chance in it."""
         rpn = _rpn(samples_per_image=10_000, foreground_fraction=1.0)
         targets = [_target(_objects(seed)), _target(_objects(seed + 10, count=1)), Target.empty()]
-        raw = RPNOutput(*([x.detach() for x in part] for part in rpn(_features(3, seed), PADDED)))
+        raw = RPNOutput(*([x.detach() for x in part] for part in rpn(_features(3, seed), _context(3))))
         raw = raw._replace(objectness=[100 * x for x in raw.objectness], deltas=[30 * x for x in raw.deltas])
         anchors = torch.cat(raw.anchors)
         classification, regression, count = 0.0, 0.0, 0
@@ -161,7 +173,7 @@ class TestLosses:
                 elif states[anchor] == BACKGROUND:
                     classification += math.log1p(math.exp(logits[anchor]))
                 count += int(states[anchor] != -1)
-        losses = rpn.losses(raw, targets)
+        losses = rpn.losses(raw, _context(len(targets), targets))
         assert losses["rpn_cls"] == pytest.approx(classification / count, rel=1e-4)
         assert losses["rpn_box"] == pytest.approx(regression / count, rel=1e-4)
 
@@ -171,7 +183,7 @@ class TestLosses:
         targets = [_target(_objects(0)), _target(_objects(1))]
         raw = _requiring_gradient(_perfect(rpn, targets))
         raw = raw._replace(objectness=[torch.zeros_like(x).requires_grad_() for x in raw.objectness])
-        losses = rpn.losses(raw, targets)
+        losses = rpn.losses(raw, _context(len(targets), targets))
         assert losses["rpn_cls"].item() == pytest.approx(math.log(2), rel=1e-5)
         sum(losses.values()).backward()
         learned = torch.cat([x.grad for x in raw.objectness], dim=1) != 0
@@ -193,7 +205,7 @@ class TestLosses:
     )
     def test_have_the_same_names_and_reach_every_parameter(self, targets):
         rpn = _rpn()
-        losses = rpn.losses(rpn(_features(2), PADDED), targets)
+        losses = rpn.losses(rpn(_features(2), _context(2)), _context(len(targets), targets))
         assert losses.keys() == {"rpn_cls", "rpn_box"}
         assert all(loss.ndim == 0 and loss.isfinite() and loss.requires_grad for loss in losses.values())
         sum(losses.values()).backward()
@@ -202,15 +214,15 @@ class TestLosses:
     def test_under_a_crowd_there_is_nothing_to_learn(self):
         rpn = _rpn()
         crowd = _target(torch.tensor([[-500.0, -500.0, 900.0, 900.0]]), torch.tensor([True]))
-        losses = rpn.losses(rpn(_features(1), PADDED), [crowd])
+        losses = rpn.losses(rpn(_features(1), _context(1)), _context(1, [crowd]))
         assert losses["rpn_cls"] == losses["rpn_box"] == 0
 
     def test_anchors_in_a_crowd_are_not_background(self):
         torch.manual_seed(0)
         rpn = _rpn(samples_per_image=10_000)
         region = torch.tensor([[0.0, 0.0, 64.0, 96.0]])
-        raw = _requiring_gradient(RPNOutput(*([x.detach() for x in part] for part in rpn(_features(1), PADDED))))
-        sum(rpn.losses(raw, [_target(region, torch.tensor([True]))]).values()).backward()
+        raw = _requiring_gradient(RPNOutput(*([x.detach() for x in part] for part in rpn(_features(1), _context(1)))))
+        sum(rpn.losses(raw, _context(1, [_target(region, torch.tensor([True]))])).values()).backward()
         for objectness, anchors in zip(raw.objectness, raw.anchors, strict=True):
             inside = (anchors[:, 0] >= 0) & (anchors[:, 1] >= 0) & (anchors[:, 2] <= 64) & (anchors[:, 3] <= 96)
             outside = anchors[:, 0] >= 64
@@ -221,16 +233,16 @@ class TestLosses:
 class TestDecode:
     @pytest.mark.parametrize("seed", SEEDS)
     def test_proposals_of_a_network_that_knows_are_the_objects(self, seed):
-        rpn = _rpn(nms_threshold=0.5)
+        rpn = _rpn(postprocess=NMS(iou_threshold=0.5))
         targets = [_target(_objects(seed)), _target(_objects(seed + 10, count=2))]
         raw = _perfect(rpn, targets)
-        for proposals, target in zip(rpn.decode(raw, [PADDED, PADDED]), targets, strict=True):
+        for proposals, target in zip(_proposals(rpn, raw, [PADDED, PADDED]), targets, strict=True):
             best = box_iou(target.boxes, proposals[: 3 * len(target)]).max(dim=1).values
             assert best.min() > 0.99
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equals_the_recipe_by_hand(self, seed):
-        rpn = _rpn(candidates=40, proposals=25, nms_threshold=0.6)
+        rpn = _rpn(postprocess=NMS(iou_threshold=0.6, candidates=40, detections=25))
         raw, sizes = self._random(rpn, seed), [(90, 100), (96, 128)]
         for image, (height, width) in enumerate(sizes):
             kept = []
@@ -248,35 +260,35 @@ class TestDecode:
                 kept += [(float(objectness[image, order[row]]), boxes[row]) for row in stays]
             kept.sort(key=lambda pair: -pair[0])
             expected = torch.stack([box for _, box in kept[:25]])
-            torch.testing.assert_close(rpn.decode(raw, sizes)[image], expected)
+            torch.testing.assert_close(_proposals(rpn, raw, sizes)[image], expected)
 
     def test_proposals_lie_in_the_image_not_in_the_padding(self):
         rpn = _rpn()
-        first, second = rpn.decode(self._random(rpn, 0), [(60, 50), (96, 128)])
+        first, second = _proposals(rpn, self._random(rpn, 0), [(60, 50), (96, 128)])
         assert len(first) > 10
         assert (first.amin(dim=0) >= 0).all()
         assert (first.amax(dim=0) <= torch.tensor([50, 60, 50, 60])).all()
         assert (second.amax(dim=0) > torch.tensor([50, 60, 50, 60])).all()
 
     def test_training_keeps_its_own_numbers(self):
-        options = {"candidates": 20, "proposals": 8, "candidates_for_training": 60, "proposals_for_training": 30}
-        rpn = _rpn(nms_threshold=1.0, **options)
+        few = NMS(iou_threshold=1.0, candidates=20, detections=8)
+        rpn = _rpn(postprocess=few, postprocess_for_training=NMS(iou_threshold=1.0, candidates=60, detections=30))
         raw = self._random(rpn, 0)
         raw = raw._replace(deltas=[torch.zeros_like(deltas) for deltas in raw.deltas])  # anchors, all of them usable
-        detecting, training = rpn.decode(raw, [PADDED] * 2), rpn.decode(raw, [PADDED] * 2, for_training=True)
+        detecting, training = _proposals(rpn, raw, [PADDED] * 2), _proposals(rpn, raw, [PADDED] * 2, for_training=True)
         assert [len(boxes) for boxes in detecting] == [8, 8]
         assert [len(boxes) for boxes in training] == [30, 30]
         # 60 candidates of three levels of 576, 144 and 36 anchors: 60 + 60 + 36.
-        many = _rpn(nms_threshold=1.0, **(options | {"proposals_for_training": 1000}))
-        assert [len(boxes) for boxes in many.decode(raw, [PADDED] * 2, for_training=True)] == [156, 156]
+        many = _rpn(postprocess_for_training=NMS(iou_threshold=1.0, candidates=60, detections=1000))
+        assert [len(boxes) for boxes in _proposals(many, raw, [PADDED] * 2, for_training=True)] == [156, 156]
 
     def test_images_do_not_mix(self):
         rpn = _rpn()
         raw = self._random(rpn, 4)
-        together = rpn.decode(raw, [PADDED, (70, 80)])
+        together = _proposals(rpn, raw, [PADDED, (70, 80)])
         for image, size in enumerate([PADDED, (70, 80)]):
             one = RPNOutput([x[image, None] for x in raw.objectness], [x[image, None] for x in raw.deltas], raw.anchors)
-            torch.testing.assert_close(rpn.decode(one, [size])[0], together[image])
+            torch.testing.assert_close(_proposals(rpn, one, [size])[0], together[image])
 
     def test_what_is_not_finite_is_dropped(self):
         rpn = _rpn()
@@ -284,18 +296,18 @@ class TestDecode:
         raw.objectness[0][0, :5] = math.nan
         raw.deltas[0][0, 5:9] = math.nan
         raw.deltas[1][0, 3] = math.inf
-        first, second = rpn.decode(raw, [PADDED] * 2)
+        first, second = _proposals(rpn, raw, [PADDED] * 2)
         assert first.isfinite().all()
         assert len(first) > 10
         nothing = RPNOutput([x * math.nan for x in raw.objectness], raw.deltas, raw.anchors)
-        assert [tuple(boxes.shape) for boxes in rpn.decode(nothing, [PADDED] * 2)] == [(0, 4), (0, 4)]
+        assert [tuple(boxes.shape) for boxes in _proposals(rpn, nothing, [PADDED] * 2)] == [(0, 4), (0, 4)]
         assert len(second) > 10
 
     def test_proposals_pass_no_gradient(self):
         rpn = _rpn()
-        raw = rpn(_features(1), PADDED)
+        raw = rpn(_features(1), _context(1))
         assert raw.deltas[0].requires_grad
-        assert not rpn.decode(raw, [PADDED])[0].requires_grad
+        assert not _proposals(rpn, raw, [PADDED])[0].requires_grad
 
     @staticmethod
     def _random(rpn, seed):
@@ -312,13 +324,13 @@ class TestMixedPrecision:
         rpn = _rpn(samples_per_image=10_000)
         targets = [_target(_objects(0)), _target(_objects(1))]
         with torch.autocast("cpu", torch.bfloat16):
-            raw = rpn(_features(2), PADDED)
+            raw = rpn(_features(2), _context(2))
             assert raw.deltas[0].dtype == raw.objectness[0].dtype == torch.bfloat16
-            losses, proposals = rpn.losses(raw, targets), rpn.decode(raw, [PADDED] * 2)
+            losses, proposals = rpn.losses(raw, _context(len(targets), targets)), _proposals(rpn, raw, [PADDED] * 2)
         assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
         assert all(boxes.dtype == torch.float32 for boxes in proposals)
         upcast = RPNOutput([x.float() for x in raw.objectness], [x.float() for x in raw.deltas], raw.anchors)
-        for boxes, expected in zip(proposals, rpn.decode(upcast, [PADDED] * 2), strict=True):
+        for boxes, expected in zip(proposals, _proposals(rpn, upcast, [PADDED] * 2), strict=True):
             assert torch.equal(boxes, expected)
         torch.manual_seed(0)
         sum(losses.values()).backward()
@@ -345,3 +357,77 @@ class TestLevels:
     def test_there_must_be_one(self):
         with pytest.raises(InputError, match=r"channels \[\]"):
             RPN([], [])
+
+
+class TestCandidates:
+    def test_are_all_anchors_of_all_images_with_gradients(self):
+        rpn = _rpn()
+        raw = rpn(_features(2), _context(2))
+        found = rpn.candidates(raw, _context(2))
+        places = sum(map(len, raw.anchors))
+        assert found.boxes.shape == (2 * places, 4)
+        assert found.logits.shape == (2 * places, 0)  # an RPN asks of no class
+        assert torch.equal(found.image_index, torch.arange(2).repeat_interleave(places))
+        assert torch.equal(found.objectness, torch.cat(raw.objectness, dim=1).flatten())
+        expected = rpn.coder.decode(torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1)[1])
+        assert torch.equal(found.boxes[places:], expected)
+        (found.boxes.sum() + found.objectness.sum()).backward()
+        assert all(parameter.grad is not None for parameter in rpn.parameters())
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_each_stands_for_an_object_of_the_batch_for_background_or_for_nothing(self, seed):
+        rpn = _rpn()
+        crowd = torch.tensor([False, True, False])
+        targets = [_target(_objects(seed, 3), crowd), Target(), _target(_objects(seed + 10, 2))]
+        raw = rpn(_features(3), _context(3))
+        first, unknown, last = rpn.assign(raw, _context(3, targets)).view(3, -1)
+        assert (unknown == -2).all()
+        for assigned, target, before in ((first, targets[0], 0), (last, targets[2], 2)):
+            indices, states = rpn.matcher(torch.cat(raw.anchors), target)
+            assert torch.equal(assigned == -1, states == BACKGROUND)
+            assert torch.equal(assigned >= 0, states == FOREGROUND)
+            assert torch.equal(assigned[assigned >= 0], indices[states == FOREGROUND] + before)
+
+
+class TestPostprocess:
+    def test_is_a_part(self):
+        rpn = _rpn(postprocess=TopK(detections=50))
+        raw = rpn(_features(1), _context(1))
+        raw = raw._replace(deltas=[torch.zeros_like(deltas) for deltas in raw.deltas])
+        (proposals,) = _proposals(rpn, raw, [PADDED])
+        scores, boxes = torch.cat(raw.objectness, dim=1)[0], torch.cat(raw.anchors)
+        limits = torch.tensor([PADDED[1], PADDED[0]]).repeat(2)
+        assert torch.equal(proposals, boxes[scores.topk(50).indices].clamp(min=0).minimum(limits))
+
+    def test_old_arguments_and_attributes_still_work(self):
+        with pytest.warns(DeprecationWarning, match=r"^RPN\(\w+=...\) is RPN\(postprocess\w*=NMS\(\w+=...\).* now$"):
+            rpn = _rpn(nms_threshold=0.6, candidates_for_training=60, proposals=8, score_threshold=0.1)
+        detecting, training = rpn.postprocess, rpn.postprocess_for_training
+        assert (detecting.iou_threshold, detecting.candidates, detecting.detections) == (0.6, 1000, 8)
+        assert (training.iou_threshold, training.candidates, training.detections) == (0.6, 60, 2000)
+        assert detecting.score_threshold == training.score_threshold == 0.1
+        with pytest.warns(DeprecationWarning, match="RPN.score_threshold is RPN.postprocess.score_threshold and"):
+            rpn.score_threshold = 2.0
+        assert detecting.score_threshold == training.score_threshold == 2.0
+        with pytest.warns(DeprecationWarning, match="RPN.proposals is"):
+            assert rpn.proposals == 8
+
+
+def test_a_target_without_boxes_teaches_nothing():
+    torch.manual_seed(0)
+    rpn = _rpn(samples_per_image=10_000)
+    raw = _requiring_gradient(RPNOutput(*([x.detach() for x in part] for part in rpn(_features(2), _context(2)))))
+    sum(rpn.losses(raw, _context(2, [Target(), Target.empty()])).values()).backward()
+    taught = torch.cat([x.grad for x in raw.objectness], dim=1) != 0
+    assert not taught[0].any()
+    assert taught[1].all()  # in an image without objects everything is background
+
+
+def test_samples_are_drawn_from_the_generator():
+    rpn = _rpn(samples_per_image=8)
+    raw, targets = rpn(_features(1), _context(1)), [_target(_objects(0))]
+    losses = []
+    for seed in (1, 1, 2):
+        context = context_of([PADDED], targets, generator=torch.Generator().manual_seed(seed))
+        losses.append(rpn.losses(raw, context)["rpn_cls"].item())
+    assert losses[0] == losses[1] != losses[2]

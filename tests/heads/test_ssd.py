@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from contexts import context_of
 
 from detkit.errors import InputError
-from detkit.heads import SSDHead, SSDliteHead
-from detkit.heads.ssd import SSDOutput, best_of_each, hardest
+from detkit.heads import NMS, SSDHead, SSDliteHead
+from detkit.heads.ssd import SSDOutput, hardest
 from detkit.matching import BACKGROUND, FOREGROUND
 from detkit.ops import box_iou
 from detkit.structures import Target
@@ -52,7 +53,7 @@ class TestForward:
         features = _features(1)
         changed = [x.clone() for x in features]
         changed[1][0, :, 1, 4] += 1
-        before, after = head(features, SIZE), head(changed, SIZE)
+        before, after = head(features, context_of(SIZE)), head(changed, context_of(SIZE))
         count = len(torch.cat(head.default_boxes(GRIDS, SIZE)))
         assert before.logits.shape == (1, count, CLASSES + 1)
         assert before.deltas.shape == (1, count, 4)
@@ -96,7 +97,7 @@ class TestLosses:
                 regression += sum(0.5 * e * e if e < 1 else e - 0.5 for e in errors)
             classification += sum(background[: 3 * len(positives)])
             count += len(positives)
-        losses = head.losses(raw, targets, [SIZE] * 3)
+        losses = head.losses(raw, context_of([SIZE] * 3, targets))
         assert losses["ssd_cls"] == pytest.approx(classification / count, rel=1e-4)
         assert losses["ssd_box"] == pytest.approx(regression / count, rel=1e-4)
 
@@ -105,14 +106,14 @@ class TestLosses:
         head = _head()
         target = _objects(seed)
         raw = _perfect(head, target)
-        assert all(loss < 1e-5 for loss in head.losses(raw, [target], [SIZE]).values())
+        assert all(loss < 1e-5 for loss in head.losses(raw, context_of([SIZE], [target])).values())
 
     def test_only_positives_and_the_hardest_background_learn(self):
         head = _head(negatives_per_positive=2)
         target = _objects(0)
         raw = _random(head, 1, 0)
         raw.logits.requires_grad_()
-        head.losses(raw, [target], [SIZE])["ssd_cls"].backward()
+        head.losses(raw, context_of([SIZE], [target]))["ssd_cls"].backward()
         learned = (raw.logits.grad != 0).any(dim=2)[0]
         _, states = head.matcher(raw.default_boxes, target)
         positives = int((states == FOREGROUND).sum())
@@ -131,7 +132,7 @@ class TestLosses:
         centers = (raw.default_boxes[:, 0] + raw.default_boxes[:, 2]) / 2
         raw.logits[0, centers < 50] = torch.tensor([9.0, 9.0, 9.0, -9.0])  # the hardest, were they background
         raw.logits.requires_grad_()
-        losses = head.losses(raw, [target], [SIZE])
+        losses = head.losses(raw, context_of([SIZE], [target]))
         losses["ssd_cls"].backward()
         inside = raw.default_boxes[:, 2] <= 60
         assert inside.sum() > 50
@@ -150,7 +151,7 @@ class TestLosses:
     )
     def test_have_the_same_names_and_reach_every_parameter(self, kind, targets):
         head = _head(kind)
-        losses = head.losses(head(_features(2), SIZE), targets, [SIZE] * 2)
+        losses = head.losses(head(_features(2), context_of(SIZE)), context_of([SIZE] * 2, targets))
         assert losses.keys() == {"ssd_cls", "ssd_box"}
         assert all(loss.ndim == 0 and loss.isfinite() and loss.requires_grad for loss in losses.values())
         sum(losses.values()).backward()
@@ -165,7 +166,7 @@ class TestDecode:
         head = _head()
         target = _objects(seed, count=CLASSES)
         target = Target(target.boxes, torch.arange(CLASSES))  # of a class each, so that none suppresses another
-        (found,) = head.decode(_perfect(head, target), [SIZE])
+        (found,) = head.decode(_perfect(head, target), context_of([SIZE]))
         best_iou, best = box_iou(target.boxes, found.boxes).max(dim=1)
         sides = torch.tensor([SIZE[1], SIZE[0]] * 2)
         assert (best_iou > 0.99)[(target.boxes <= sides).all(dim=1)].all()
@@ -173,7 +174,7 @@ class TestDecode:
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equals_the_recipe_by_hand(self, seed):
-        head = _head(candidates=20, detections=25, nms_threshold=0.5, score_threshold=0.2)
+        head = _head(postprocess=NMS(0.2, 0.5, 20, 25))
         raw, (height, width) = _random(head, 1, seed), SIZE
         boxes = head.coder.decode(raw.default_boxes, raw.deltas[0])
         boxes[:, 0::2], boxes[:, 1::2] = boxes[:, 0::2].clamp(0, width), boxes[:, 1::2].clamp(0, height)
@@ -186,7 +187,7 @@ class TestDecode:
                     stays.append(row)
             kept += [(float(scores[row, label]), label, boxes[row]) for row in stays]
         kept = sorted(kept, key=lambda one: -one[0])[:25]
-        (found,) = head.decode(raw, [SIZE])
+        (found,) = head.decode(raw, context_of([SIZE]))
         assert found.scores.tolist() == pytest.approx([score for score, _, _ in kept])
         assert found.labels.tolist() == [label for _, label, _ in kept]
         torch.testing.assert_close(found.boxes, torch.stack([box for _, _, box in kept]))
@@ -195,11 +196,11 @@ class TestDecode:
         head = _head()
         raw = _random(head, 1, 0)
         raw.logits[0, :5], raw.deltas[0, 5:9] = math.nan, math.nan
-        (found,) = head.decode(raw, [SIZE])
+        (found,) = head.decode(raw, context_of([SIZE]))
         assert len(found) > 10
         assert found.boxes.isfinite().all()
         assert found.scores.isfinite().all()
-        assert len(head.decode(raw._replace(logits=raw.logits * math.nan), [SIZE])[0]) == 0
+        assert len(head.decode(raw._replace(logits=raw.logits * math.nan), context_of([SIZE]))[0]) == 0
 
 
 def test_hardest_are_counted_among_the_eligible():
@@ -210,26 +211,19 @@ def test_hardest_are_counted_among_the_eligible():
     assert not hardest(errors, eligible, torch.tensor([0, 0])).any()
 
 
-def test_best_of_each_class():
-    scores = torch.tensor([0.1, 0.9, 0.5, 0.7, 0.8, 0.2])
-    labels = torch.tensor([2, 0, 2, 0, 0, 2])
-    assert sorted(best_of_each(scores, labels, 2).tolist()) == [1, 2, 4, 5]
-    assert len(best_of_each(scores[:0], labels[:0], 2)) == 0
-
-
 class TestMixedPrecision:
     @pytest.mark.parametrize("kind", [SSDHead, SSDliteHead])
     def test_losses_and_detections_are_float32(self, kind):
         head, targets = _head(kind), [_objects(0), _objects(1)]
         with torch.autocast("cpu", torch.bfloat16):
-            raw = head(_features(2), SIZE)
+            raw = head(_features(2), context_of(SIZE))
             assert raw.deltas.dtype == raw.logits.dtype == torch.bfloat16
-            losses, found = head.losses(raw, targets, [SIZE] * 2), head.decode(raw, [SIZE] * 2)
+            losses, found = head.losses(raw, context_of([SIZE] * 2, targets)), head.decode(raw, context_of([SIZE] * 2))
         upcast = SSDOutput(raw.logits.float(), raw.deltas.float(), raw.default_boxes)
-        for name, loss in head.losses(upcast, targets, [SIZE] * 2).items():
+        for name, loss in head.losses(upcast, context_of([SIZE] * 2, targets)).items():
             assert losses[name].dtype == torch.float32
             assert torch.equal(losses[name], loss)
-        for low, full in zip(found, head.decode(upcast, [SIZE] * 2), strict=True):
+        for low, full in zip(found, head.decode(upcast, context_of([SIZE] * 2)), strict=True):
             assert torch.equal(low.boxes, full.boxes)
         sum(losses.values()).backward()
         assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
@@ -251,7 +245,10 @@ class TestLevels:
         strides = [8 * 2**level for level in range(levels)]
         for kind in (SSDHead, SSDliteHead):
             head = kind([4] * levels, strides, 2).eval()
-            raw = head([torch.rand(1, 4, max(1, 64 // stride), max(1, 64 // stride)) for stride in strides], (64, 64))
+            raw = head(
+                [torch.rand(1, 4, max(1, 64 // stride), max(1, 64 // stride)) for stride in strides],
+                context_of((64, 64)),
+            )
             assert raw.logits.shape[1] == len(raw.default_boxes)
 
 

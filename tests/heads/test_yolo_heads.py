@@ -6,11 +6,12 @@ import darknet_deltas
 import numpy as np
 import pytest
 import torch
+from contexts import context_of
 from torchvision.ops import complete_box_iou_loss, nms
 
 from detkit.boxes import CellCoder
 from detkit.errors import InputError
-from detkit.heads import YOLOv1Head, YOLOv2Head, YOLOv3Head, YOLOv4Head
+from detkit.heads import NMS, YOLOv1Head, YOLOv2Head, YOLOv3Head, YOLOv4Head
 from detkit.structures import Target
 
 SEEDS = [0, 1, 2]
@@ -87,7 +88,7 @@ class TestGradientsAreDarknetsDeltas:
         raw = _raw([(cells, CLASSES), (cells, count), (cells, count, 4)], seed, 0.5)
         output = type(head.split(torch.zeros(1, cells * (CLASSES + 5 * count))))(*raw)
         targets = [_twins(seed, SQUARE), _target(seed + 10, 1, SQUARE)]
-        sum(head.losses(output, targets, [SQUARE] * 2).values()).backward()
+        sum(head.losses(output, context_of([SQUARE] * 2, targets)).values()).backward()
         deltas = [
             darknet_deltas.detection(
                 *(x[image].detach().double().numpy() for x in raw), _truths(target, SQUARE), SIDE, 5.0, 0.5
@@ -102,7 +103,7 @@ class TestGradientsAreDarknetsDeltas:
         head = HEADS["v2"](prior_images=2 if early else 0, ignore_iou=0.3)
         raw = _raw([(2, 3, 4, 5 + CLASSES)], seed)
         targets = [_twins(seed, SIZE), _target(seed + 10, 2, SIZE)]
-        sum(head.losses(raw, targets, [SIZE] * 2).values()).backward()
+        sum(head.losses(raw, context_of([SIZE] * 2, targets)).values()).backward()
         deltas = [
             darknet_deltas.region(
                 raw[0][image].detach().double().numpy(), _truths(target, SIZE), ANCHORS[2], SIZE, 0.3, 5.0, 1.0, early
@@ -117,7 +118,7 @@ class TestGradientsAreDarknetsDeltas:
         head = HEADS["v3"](ignore_iou=0.3)
         raw = _raw([(2, SIZE[0] // s, SIZE[1] // s, 5 + CLASSES) for s in STRIDES], seed)
         targets = [_twins(seed, SIZE), _target(seed + 10, 2, SIZE)]
-        sum(head.losses(raw, targets, [SIZE] * 2).values()).backward()
+        sum(head.losses(raw, context_of([SIZE] * 2, targets)).values()).backward()
         deltas = [
             darknet_deltas.yolo(
                 [x[image].detach().double().numpy() for x in raw], _truths(target, SIZE), ANCHORS, SIZE, 0.3
@@ -131,7 +132,7 @@ class TestGradientsAreDarknetsDeltas:
         head = HEADS["v4"](ignore_iou=0.3, anchor_iou=0.3)
         raw = _raw([(2, SIZE[0] // s, SIZE[1] // s, 5 + CLASSES) for s in STRIDES], seed)
         targets = [_twins(seed, SIZE), _target(seed + 10, 2, SIZE)]
-        losses = head.losses(raw, targets, [SIZE] * 2)
+        losses = head.losses(raw, context_of([SIZE] * 2, targets))
         (losses["yolo_obj"] + losses["yolo_cls"]).backward()
         deltas, expected = [], 0.0
         for image, target in enumerate(targets):
@@ -162,7 +163,7 @@ class TestEveryHead:
         torch.manual_seed(0)
         head, size = HEADS[name](), _size(name)
         targets = [_target(0, crowded, size, crowded), Target.empty()]
-        losses = head.losses(head(_features(name, 2, 0), size), targets, [size] * 2)
+        losses = head.losses(head(_features(name, 2, 0), context_of(size)), context_of([size] * 2, targets))
         assert losses.keys() == {"yolo_box", "yolo_obj", "yolo_cls"}
         assert all(loss.ndim == 0 and loss.isfinite() and loss.requires_grad for loss in losses.values())
         sum(losses.values()).backward()
@@ -173,13 +174,13 @@ class TestEveryHead:
         head, size = HEADS[name](**({"prior_images": 0} if name == "v2" else {})), _size(name)
         everywhere = torch.tensor([[-5000.0, -5000.0, 5000.0, 5000.0]])
         crowd = Target(everywhere, torch.tensor([0]), iscrowd=torch.tensor([True]))
-        raw = head(_features(name, 1, 0), size)
-        assert all(loss == 0 for loss in head.losses(raw, [crowd], [size]).values())
+        raw = head(_features(name, 1, 0), context_of(size))
+        assert all(loss == 0 for loss in head.losses(raw, context_of([size], [crowd])).values())
 
     def test_a_crowd_changes_nothing_elsewhere(self, name):
         torch.manual_seed(0)
         head, size = HEADS[name](), _size(name)
-        raw = head(_features(name, 1, 0), size)
+        raw = head(_features(name, 1, 0), context_of(size))
         target = _target(3, 3, size)
         far = Target(
             torch.cat((target.boxes, torch.tensor([[-900.0, -900.0, -890.0, -890.0]]))),
@@ -187,24 +188,28 @@ class TestEveryHead:
             iscrowd=torch.tensor([False] * 3 + [True]),
         )
         for first, second in zip(
-            head.losses(raw, [target], [size]).values(), head.losses(raw, [far], [size]).values(), strict=True
+            head.losses(raw, context_of([size], [target])).values(),
+            head.losses(raw, context_of([size], [far])).values(),
+            strict=True,
         ):
             torch.testing.assert_close(first, second)
 
     def test_objects_at_the_edge_count(self, name):
         head, size = HEADS[name](), _size(name)
         corner = torch.tensor([[size[1] - 9.0, size[0] - 9.0, size[1] + 9.0, size[0] + 9.0]])
-        losses = head.losses(head(_features(name, 1, 0), size), [Target(corner, torch.tensor([1]))], [size])
+        losses = head.losses(
+            head(_features(name, 1, 0), context_of(size)), context_of([size], [Target(corner, torch.tensor([1]))])
+        )
         assert losses["yolo_box"] > 0
         assert all(loss.isfinite() for loss in losses.values())
 
     def test_is_float32_under_autocast(self, name):
         torch.manual_seed(0)
-        head, size = HEADS[name](score_threshold=0.0), _size(name)
+        head, size = HEADS[name](postprocess=NMS(0.0)), _size(name)
         targets = [_target(0, 3, size), Target.empty()]
         with torch.autocast("cpu", torch.bfloat16):
-            raw = head(_features(name, 2, 0), size)
-            losses, found = head.losses(raw, targets, [size] * 2), head.decode(raw, [size] * 2)
+            raw = head(_features(name, 2, 0), context_of(size))
+            losses, found = head.losses(raw, context_of([size] * 2, targets)), head.decode(raw, context_of([size] * 2))
         assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
         assert all(detections.boxes.dtype == torch.float32 for detections in found)
         sum(losses.values()).backward()
@@ -212,29 +217,34 @@ class TestEveryHead:
 
     def test_images_do_not_mix(self, name):
         torch.manual_seed(0)
-        head, size = HEADS[name](score_threshold=0.0).eval(), _size(name)
+        head, size = HEADS[name](postprocess=NMS(0.0)).eval(), _size(name)
         features, targets = _features(name, 2, 1), [_target(0, 3, size), _target(1, 2, size, 1)]
-        together = head(features, size)
-        found, losses = head.decode(together, [size] * 2), head.losses(together, targets, [size] * 2)
+        together = head(features, context_of(size))
+        found, losses = (
+            head.decode(together, context_of([size] * 2)),
+            head.losses(together, context_of([size] * 2, targets)),
+        )
         apart = {key: 0.0 for key in losses}
         for image in range(2):
-            raw = head([feature[image : image + 1] for feature in features], size)
-            torch.testing.assert_close(head.decode(raw, [size])[0].boxes, found[image].boxes, rtol=1e-4, atol=1e-3)
-            for key, loss in head.losses(raw, targets[image : image + 1], [size]).items():
+            raw = head([feature[image : image + 1] for feature in features], context_of(size))
+            torch.testing.assert_close(
+                head.decode(raw, context_of([size]))[0].boxes, found[image].boxes, rtol=1e-4, atol=1e-3
+            )
+            for key, loss in head.losses(raw, context_of([size], targets[image : image + 1])).items():
                 apart[key] += loss.item() / 2
         assert apart == pytest.approx({key: loss.item() for key, loss in losses.items()}, rel=1e-4, abs=1e-6)
 
     def test_wrong_image_size_is_an_error(self, name):
         features = [feature[..., :-1] for feature in _features(name, 1, 0)]
         with pytest.raises(InputError, match="set the size of its preprocess"):
-            HEADS[name]()(features, (90, 121))
+            HEADS[name]()(features, context_of((90, 121)))
 
 
 class TestDecode:
     @pytest.mark.parametrize("seed", SEEDS)
     @pytest.mark.parametrize("name", ["v2", "v3", "v4"])
     def test_equals_a_loop(self, name, seed):
-        head = HEADS[name](score_threshold=0.2, nms_threshold=0.5)
+        head = HEADS[name](postprocess=NMS(0.2, 0.5))
         levels = [ANCHORS[2]] if name == "v2" else ANCHORS
         strides = [32] if name == "v2" else STRIDES
         scales = [1.2, 1.1, 1.05] if name == "v4" else [1.0] * 3
@@ -265,7 +275,7 @@ class TestDecode:
                 ]
             )
             kept = kept[scores[kept].argsort(descending=True)][:100]
-            found = head.decode(raw, [SIZE] * 2)[image]
+            found = head.decode(raw, context_of([SIZE] * 2))[image]
             assert len(found) > 10
             torch.testing.assert_close(found.scores, scores[kept])
             assert torch.equal(found.labels, labels[kept])
@@ -277,7 +287,7 @@ class TestDecode:
         raw = head.split(torch.zeros(1, SIDE**2 * (CLASSES + 10)))
         raw.classes[0, 5, 2], raw.confidences[0, 5, 1] = 0.9, 0.5
         raw.coordinates[0, 5, 1] = torch.tensor([0.25, 0.5, 0.5, 0.7])
-        (found,) = head.decode(raw, [SQUARE])  # cell 5 is in row 1, column 2
+        (found,) = head.decode(raw, context_of([SQUARE]))  # cell 5 is in row 1, column 2
         centre, size = torch.tensor([2.25 * 32, 1.5 * 32]), torch.tensor([24.0, 0.49 * 96])
         torch.testing.assert_close(found.boxes, torch.cat((centre - size / 2, centre + size / 2))[None])
         assert found.scores.tolist() == pytest.approx([0.45])
@@ -302,7 +312,7 @@ class TestDecode:
         with torch.no_grad():
             raw[0][0, 0, :3] = torch.nan
             raw[1][0, 0, 0, :, 0] = torch.inf
-        found = HEADS["v3"]().decode(raw, [SIZE] * 2)
+        found = HEADS["v3"]().decode(raw, context_of([SIZE] * 2))
         assert all(detections.boxes.isfinite().all() and detections.scores.isfinite().all() for detections in found)
 
 

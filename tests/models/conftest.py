@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from detkit.backbones import Backbone
-from detkit.heads import RPN, BoxHead, TwoFullyConnected
+from detkit.heads import NMS, RPN, BoxHead, TwoFullyConnected
 from detkit.models import FasterRCNN, RegionAlign
 from detkit.necks import FPN
 from detkit.preprocess import ShortestEdge
@@ -66,12 +66,14 @@ def make_model():
                 RPN,
                 anchor_sizes=[[16], [32], [64]],
                 samples_per_image=64,
-                candidates_for_training=200,
-                candidates=200,
-                proposals_for_training=100,
-                proposals=20,
+                postprocess_for_training=NMS(candidates=200, detections=100),
+                postprocess=NMS(candidates=200, detections=20),
             ),
-            "box_head": partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=64), score_threshold=score_threshold),
+            "box_head": partial(
+                BoxHead,
+                trunk=partial(TwoFullyConnected, hidden=64),
+                postprocess=NMS(score_threshold=score_threshold),
+            ),
             "region_pool": RegionAlign(canonical_size=64),
             "regions_per_image": 64,
             "preprocess": ShortestEdge(min_size=96, max_size=160),

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from detkit.errors import InputError
-from detkit.heads import KeypointHead, MaskHead
+from detkit.heads import KeypointHead, MaskHead, RegionBranch
 from detkit.ops import masks_to_rle
+from detkit.structures import Target
 
 JOINTS = 4
 BRANCHES = {
@@ -95,14 +96,14 @@ def test_an_image_in_which_nothing_is_found_has_no_masks_and_no_keypoints(make_m
         for image, found in zip(annotated[0], model(annotated[0]), strict=True):
             assert found.masks.shape == (0, *image.shape[1:])
             assert found.keypoints.shape == (0, JOINTS, 3)
-        model.rpn.score_threshold = 2.0  # and without any proposal
+        model.rpn.postprocess.score_threshold = 2.0  # and without any proposal
         for found in model(annotated[0]):
             assert len(found) == len(found.masks) == len(found.keypoints) == 0
 
 
 def test_without_any_proposal_or_positive_region_the_losses_are_finite(model, annotated):
     images, targets = annotated
-    model.rpn.score_threshold = 2.0
+    model.rpn.postprocess_for_training.score_threshold = 2.0
     nothing = [target[torch.zeros(len(target), dtype=torch.bool)] for target in targets]
     losses = _losses(model, images, nothing)
     assert losses.keys() == ALL
@@ -124,3 +125,82 @@ def test_what_does_not_fit_the_image_or_the_model_is_named(model, annotated):
 
 def test_what_it_learns_from_is_known(model):
     assert model.learns_from == {"masks", "keypoints"}
+
+
+def test_an_image_whose_boxes_are_not_annotated_teaches_nothing(model, annotated):
+    images, targets = annotated
+    of_one = _losses(model, images[:1], targets[:1])
+    of_both = _losses(model, [images[0], images[0].flip(2)], [targets[0], Target(image_id="unknown")])
+    torch.testing.assert_close(of_both, of_one)
+    losses = _losses(model, images, [Target(), Target()])
+    assert losses.keys() == ALL
+    assert all(loss == 0 for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in model.parameters())
+
+
+def test_a_region_is_cropped_once_for_all_branches_of_a_resolution(make_model, annotated):
+    """Box, and three branches, two of them of the same resolution as the third: RoIAlign four times without memory."""
+    more = BRANCHES | {"other": partial(MaskHead, channels=8, convolutions=1)}
+    model, cropped = make_model(branches=more), []
+    model.region_pool.register_forward_hook(lambda module, inputs, crops: cropped.append(crops.shape[-1]))
+    _losses(model, *annotated)
+    assert cropped == [7, 14]
+    cropped.clear()
+    model(annotated[0])
+    assert cropped == [7, 14]
+    finer = make_model(branches=BRANCHES | {"other": partial(MaskHead, resolution=10, channels=8, convolutions=1)})
+    finer.region_pool.register_forward_hook(lambda module, inputs, crops: cropped.append(crops.shape[-1]))
+    cropped.clear()
+    _losses(finer, *annotated)
+    assert cropped == [7, 14, 10]
+
+
+class Enlarged(RegionBranch):
+    """Crops nothing: it enlarges what the branch before it said of the same regions, with their sizes."""
+
+    learns_from = frozenset({"masks", "area"})
+
+    def __init__(self, in_channels, num_classes):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(()))
+        self.seen = []
+
+    def forward(self, crop, regions, so_far, context):
+        self.seen.append((sorted(so_far), len(regions), regions.labels))
+        sides = regions.boxes[:, 2:] - regions.boxes[:, :2]
+        return so_far["mask"].mean(dim=(1, 2, 3)) * sides.prod(dim=1) * self.factor
+
+    def losses(self, raw, regions, so_far, context):
+        assert len(raw) == len(so_far["mask"]) == len(regions)
+        return {"area": raw.square().sum() / 1e6}
+
+    def decode(self, raw, regions, so_far, detections, context):
+        assert len(raw) == sum(map(len, detections))
+        areas = raw.split([len(found) for found in detections])
+        return [replace(found, scores=area.sigmoid()) for found, area in zip(detections, areas, strict=True)]
+
+
+def test_a_branch_may_stand_on_another_without_a_crop(make_model, annotated):
+    model = make_model(branches={"mask": BRANCHES["mask"], "area": Enlarged}, score_threshold=0.0)
+    assert model.learns_from == {"masks", "area"}
+    losses = _losses(model, *annotated)
+    losses["area"].backward()
+    branches = model.branches
+    assert branches["area"].factor.grad != 0
+    assert branches["mask"].logits.weight.grad.abs().sum() > 0  # through what the mask branch said
+    names, count, labels = branches["area"].seen[-1]
+    assert names == ["mask"]
+    assert count > 0
+    assert (labels >= 0).all()
+    found = model(annotated[0])
+    _, count, labels = branches["area"].seen[-1]
+    assert count == sum(map(len, found)) == len(labels)
+    assert torch.equal(labels, torch.cat([detections.labels for detections in found]))
+
+
+def test_the_same_generator_gives_the_same_losses(model, annotated):
+    losses = [
+        sum(model(*annotated, generator=torch.Generator().manual_seed(seed)).values()).item() for seed in (1, 1, 2)
+    ]
+    assert losses[0] == losses[1] != losses[2]

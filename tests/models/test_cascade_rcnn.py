@@ -6,21 +6,32 @@ import pytest
 import torch
 from torchvision.ops import boxes as theirs
 
-from detkit.heads import RPN, AveragePool, BoxCascade, BoxHead, TwoFullyConnected
-from detkit.matching import RegionSampler
+from detkit.geometry import Placement
+from detkit.heads import (
+    NMS,
+    RPN,
+    AveragePool,
+    BoxCascade,
+    BoxHead,
+    Context,
+    Regions,
+    RegionSampler,
+    TwoFullyConnected,
+)
 from detkit.models import CascadeRCNN, FasterRCNN
 from detkit.necks import FPN
-from detkit.preprocess import ShortestEdge
+from detkit.preprocess import Batch, ShortestEdge
 from detkit.structures import Target
 
-HEAD = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16), score_threshold=0.0, class_agnostic=True)
+HEAD = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16), postprocess=NMS(0.0), class_agnostic=True)
 
 
 def _make(tiny, kind=CascadeRCNN, **options):
     torch.manual_seed(0)
     parts = {
         "backbone": tiny, "num_classes": 3, "neck": partial(FPN, out_channels=16, extra_levels=None),
-        "rpn": partial(RPN, proposals=30, proposals_for_training=60), "box_head": HEAD, "regions_per_image": 32,
+        "rpn": partial(RPN, postprocess=NMS(detections=30), postprocess_for_training=NMS(detections=60)),
+        "box_head": HEAD, "regions_per_image": 32,
         "preprocess": ShortestEdge(min_size=96, max_size=160),
     }  # fmt: skip
     model = kind(**(parts | options))
@@ -93,11 +104,12 @@ def test_detections_are_those_of_a_chain_written_out(tiny, pictures, class_agnos
     model = _make(tiny, box_head=partial(HEAD, class_agnostic=class_agnostic)).eval()
     with torch.no_grad():
         batch = model.preprocess(pictures[0][:1])
+        context = Context(batch)
         features, proposed = model.raw(batch.images)
-        boxes = model.rpn.decode(proposed, batch.sizes)[0]
+        boxes = model.rpn.propose(proposed, context).boxes
         scores = []
         for head in model.box_head.stages:
-            raw = head(model._crop(features, [boxes]))
+            raw = head(model.crops(features), Regions.of_images([boxes]), {}, context)
             probabilities = raw.logits.softmax(dim=1)[:, :3]
             scores.append(probabilities)
             decoded = head.coder.decode(boxes[:, None], raw.deltas)
@@ -113,18 +125,20 @@ def test_detections_are_those_of_a_chain_written_out(tiny, pictures, class_agnos
 
 
 def test_a_region_that_is_an_object_in_one_stage_is_background_in_the_next():
-    cascade = BoxCascade(1, 1, 2, partial(HEAD, trunk=AveragePool), ious=(0.5, 0.6))
+    sampler = RegionSampler(count=8)
+    cascade = BoxCascade(1, 1, 2, partial(HEAD, trunk=AveragePool), ious=(0.5, 0.6), region_sampler=sampler)
     for parameter in cascade.parameters():
         torch.nn.init.zeros_(parameter)
     for head in cascade.stages:
         head.classes.bias.data[0] = 20.0  # sure of the first class, and leaves boxes where they are
     target = Target(torch.tensor([[0.0, 0, 100, 100]]), torch.tensor([0]))
-    proposals = [torch.tensor([[0.0, 0, 100, 55]])]
-    losses, regions = cascade.losses(_ones, proposals, [target], RegionSampler(count=8))
-    assert regions[0].labels.tolist() == [0, 0]  # the object itself is among the regions
+    context = Context(Batch(torch.zeros(1, 3, 100, 100), [Placement.identity((100, 100))]), [target])
+    regions = sampler(Regions.of_images([torch.tensor([[0.0, 0, 100, 55]])]), context)
+    assert regions.labels.tolist() == [0, 0]  # the object itself is among the regions
+    losses = cascade.losses(cascade(_ones, regions, {}, context), regions, {}, context)
     assert losses["box_cls_1"] < 1e-6
     torch.testing.assert_close(losses["box_cls_2"], torch.tensor(20 / 3))  # one of three regions is wrong by 20
 
 
 def _ones(regions):
-    return torch.ones(sum(map(len, regions)), 1, 1, 1)
+    return torch.ones(len(regions), 1, 1, 1)

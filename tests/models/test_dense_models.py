@@ -12,7 +12,7 @@ from torchvision.models.detection import (
 )
 
 from detkit.backbones import Darknet53, TimmBackbone, TorchvisionBackbone
-from detkit.heads import FCOSHead, RetinaNetHead
+from detkit.heads import NMS, FCOSHead, RetinaNetHead
 from detkit.models import FCOS, Raw, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import ShortestEdge
@@ -76,7 +76,7 @@ def _images():
 @pytest.mark.parametrize("trunk", TRUNKS)
 @pytest.mark.parametrize("kind", HEADS)
 def test_learns_and_detects_on_any_trunk(kind, trunk):
-    model, images = _small(kind, trunk, score_threshold=0.0), _images()
+    model, images = _small(kind, trunk, postprocess=NMS(score_threshold=0.0)), _images()
     targets = [Target(torch.tensor([[5.0, 6, 40, 50], [50, 20, 88, 60]]), torch.tensor([0, 2])), Target.empty()]
     losses = model(images, targets)
     sum(losses.values()).backward()

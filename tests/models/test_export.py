@@ -62,7 +62,7 @@ def test_says_the_same_in_onnx_runtime(model, graph, tmp_path):
 
     torch.onnx.export(graph, input_names=["images"], verbose=False).save(tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    model.head.score_threshold = 0.001
+    model.head.postprocess.score_threshold = 0.001
     for images in ([torch.rand(3, 60, 90)], [torch.rand(3, 60, 90), torch.rand(3, 130, 70)]):
         batch = model.preprocess(images)
         raw = [torch.from_numpy(output) for output in session.run(None, {"images": batch.images.numpy()})]

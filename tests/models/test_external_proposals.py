@@ -1,14 +1,15 @@
 """Fast R-CNN and R-CNN: two-stage detectors whose regions come from outside."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
 from detkit.errors import InputError
-from detkit.heads import AveragePool, BoxHead, SVMBoxHead, TwoFullyConnected
+from detkit.heads import AveragePool, BoxHead, Context, Regions, SVMBoxHead, TwoFullyConnected
 from detkit.models import RCNN, FastRCNN, RegionWarp, TwoStageDetector
-from detkit.preprocess import ShortestEdge
+from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge
 from detkit.proposals import Proposals
 from detkit.structures import Target
 
@@ -90,7 +91,7 @@ class TestBoth:
 
     def test_detections_lie_in_the_images(self, make, pictures):
         model = make().eval()
-        model.box_head.score_threshold = 0.0
+        model.box_head.postprocess.score_threshold = 0.0
         with torch.no_grad():
             found = model(pictures[0])
         for image, detections in zip(pictures[0], found, strict=True):
@@ -101,7 +102,7 @@ class TestBoth:
 
     def test_an_image_without_proposals_has_no_detections(self, make, pictures):
         model = make(proposals=Grid(skip=True)).eval()
-        model.box_head.score_threshold = 0.0
+        model.box_head.postprocess.score_threshold = 0.0
         with torch.no_grad():
             first, second = model(pictures[0])
             (alone,) = model(pictures[0][1:])
@@ -109,7 +110,7 @@ class TestBoth:
 
     def test_one_image_is_the_same_alone(self, make, pictures):
         model = make().eval()
-        model.box_head.score_threshold = 0.0
+        model.box_head.postprocess.score_threshold = 0.0
         with torch.no_grad():
             together, alone = model(pictures[0])[1], model(pictures[0][1:])[0]
         torch.testing.assert_close(together.scores, alone.scores)
@@ -118,17 +119,18 @@ class TestBoth:
 def test_fast_rcnn_samples_background_that_is_near_objects(pictures):
     model = _fast()
     boxes = torch.tensor([[12.0, 10, 40, 50], [14, 12, 42, 52], [30, 40, 70, 80], [100, 80, 120, 96]])
-    sampled = model.region_sampler(boxes, pictures[1][0])
+    context = Context(OriginalSize()(pictures[0][:1]), pictures[1][:1])
+    sampled = model.region_sampler(Regions.of_images([boxes]), context)
     background = sampled.boxes[sampled.labels < 0]
     assert background.tolist() == [[30, 40, 70, 80]]
 
 
 def test_rcnn_says_the_same_in_parts(pictures, monkeypatch):
     model = _rcnn().eval()
-    model.box_head.score_threshold = 0.0
+    model.box_head.postprocess.score_threshold = 0.0
     with torch.no_grad():
         expected = model(pictures[0])
-        monkeypatch.setattr("detkit.models.rcnn._REGIONS_AT_ONCE", 7)
+        monkeypatch.setattr("detkit.heads.region_trunk._REGIONS_AT_ONCE", 7)
         found = model(pictures[0])
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.scores, other.scores)
@@ -138,16 +140,54 @@ def test_rcnn_says_the_same_in_parts(pictures, monkeypatch):
 def test_svm_scores_are_sigmoids_of_margins_once_fitted():
     torch.manual_seed(0)
     head = SVMBoxHead(3, 4, 2, trunk=partial(TwoFullyConnected, hidden=8))
-    raw = head(torch.rand(5, 3, 4, 4))
+    raw = head.answer(head.trunk(torch.rand(5, 3, 4, 4)))
     torch.testing.assert_close(head.scores(raw), raw.logits.softmax(dim=1)[:, :2])
     head.fitted.fill_(True)
     torch.testing.assert_close(head.scores(raw), raw.logits[:, :2].sigmoid())
 
 
-def test_regions_come_from_one_place(pictures):
+def test_regions_come_from_one_place(make_model):
     model = _fast()
     parts = {
         name: getattr(model, name) for name in ("preprocess", "backbone", "region_sampler", "region_pool", "box_head")
     }
     with pytest.raises(InputError, match="either from an rpn or from proposals"):
-        TwoStageDetector(3, neck=None, rpn=None, **parts)
+        TwoStageDetector(3, neck=None, rpn=make_model().rpn, proposals=Grid(), **parts)
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+class TestGiven:
+    def test_proposals_are_as_good_as_the_models_own(self, make, pictures):
+        images, targets = pictures
+        own, asking = make().eval(), make(proposals=None).eval()
+        assert own.asks_for == frozenset()
+        assert asking.asks_for == {"proposals"}
+        for model in (own, asking):
+            model.box_head.postprocess.score_threshold = 0.0
+        given = [Target(proposals=Grid()(image)) for image in images]
+        with torch.no_grad():
+            expected, found = own(images), asking(images, given=given)
+        for one, other in zip(found, expected, strict=True):
+            assert len(one) > 0
+            assert torch.equal(one.boxes, other.boxes)
+            assert torch.equal(one.scores, other.scores)
+        torch.manual_seed(3)
+        wanted = own(images, targets)
+        torch.manual_seed(3)
+        in_targets = [replace(target, proposals=boxes.proposals) for target, boxes in zip(targets, given, strict=True)]
+        assert asking(images, in_targets) == wanted
+
+    def test_none_at_all_are_asked_for_by_name(self, make, pictures):
+        model = make(proposals=None).eval()
+        with pytest.raises(InputError, match=r"asks for proposals of each image.*given=\[Target\(proposals="):
+            model(pictures[0])
+        with pytest.raises(InputError, match=r"given\[1\].*proposals is missing"):
+            model(pictures[0], given=[Target(proposals=torch.zeros(0, 4)), Target()])
+
+    @pytest.mark.parametrize("preprocess", [Letterbox((128, 128)), CenterCrop((128, 128), 150)])
+    def test_proposals_are_cropped_where_they_are_in_the_networks_frame(self, make, pictures, preprocess):
+        model, seen = make(proposals=None, preprocess=preprocess).eval(), []
+        model.region_pool.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2].boxes))
+        model([pictures[0][0]], given=[Target(proposals=torch.tensor([[60.0, 30, 110, 80]]))])
+        expected = preprocess.place((96, 128)).boxes(torch.tensor([[60.0, 30, 110, 80]]))
+        torch.testing.assert_close(seen[0], expected)

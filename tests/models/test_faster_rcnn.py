@@ -308,7 +308,7 @@ class TestParts:
 
     def test_regions_per_image_is_the_sampler_s(self, make_model, pictures):
         model, drawn = make_model(regions_per_image=24), []
-        model.box_head.register_forward_pre_hook(lambda module, inputs: drawn.append(len(inputs[0])))
+        model.box_head.register_forward_pre_hook(lambda module, inputs: drawn.append(len(inputs[1])))
         model(*pictures)
         assert drawn == [48]
 

@@ -9,7 +9,7 @@ from detkit.backbones import CSPDarknet53, Darknet53
 from detkit.backbones.catalogue import FAMILIES, trunk
 from detkit.backbones.classifiers import OWN
 from detkit.errors import InputError
-from detkit.heads import RPN, BoxHead, OverFeatHead, TwoFullyConnected
+from detkit.heads import NMS, RPN, BoxHead, OverFeatHead, TwoFullyConnected
 from detkit.models import SSD, FasterRCNN, OverFeat, YOLOv2
 from detkit.necks import FPN, ExtraLayers, Neck
 from detkit.preprocess import Letterbox, ShortestEdge, Square
@@ -42,7 +42,7 @@ class Coarsest(Neck):
 
 
 def faster_rcnn(backbone, size):
-    rpn = partial(RPN, candidates_for_training=40, proposals_for_training=20)
+    rpn = partial(RPN, postprocess_for_training=NMS(candidates=40, detections=20))
     return FasterRCNN(
         backbone,
         num_classes=2,

@@ -74,7 +74,7 @@ def _mobilenet(*stages):
 def test_learns_and_detects_on_any_trunk(name):
     torch.manual_seed(0)
     model = SMALL[name]()
-    model.head.score_threshold = 0.0
+    model.head.postprocess.score_threshold = 0.0
     check_learning_and_detecting(model, {"yolo_box", "yolo_obj", "yolo_cls"})
 
 

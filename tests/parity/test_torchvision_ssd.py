@@ -7,7 +7,10 @@ import torch
 import torchvision
 
 from detkit.errors import InputError
+from detkit.geometry import Placement
+from detkit.heads.context import Context
 from detkit.heads.ssd import SSDOutput
+from detkit.preprocess import Batch
 from detkit.structures import Target
 from detkit.weights import from_torchvision
 
@@ -148,7 +151,8 @@ def test_losses_of_other_targets_are_equal(twins, seed):
 
     logits = 3 * torch.randn(2, len(default_boxes), CLASSES + 1, generator=generator)
     deltas = torch.randn(2, len(default_boxes), 4, generator=generator)
-    losses = ours.head.losses(SSDOutput(logits, deltas, default_boxes), targets, [(side, side)] * 2)
+    context = Context(Batch(images, [Placement.identity((side, side))] * 2), targets)
+    losses = ours.head.losses(SSDOutput(logits, deltas, default_boxes), context)
     matched = [
         theirs.proposal_matcher(torchvision.ops.box_iou(target.boxes, default_boxes))
         if len(target)

@@ -33,8 +33,8 @@ def make_small_twins(name, seed, classes, detections, proposals, samples=512, si
         **arguments,
     )
     ours.preprocess.min_size, ours.preprocess.max_size = size
-    ours.box_head.detections_per_image = detections
-    ours.rpn.proposals = proposals
+    ours.box_head.postprocess.detections = detections
+    ours.rpn.postprocess.detections = proposals
     ours.region_sampler = replace(ours.region_sampler, count=samples)
     return theirs, ours
 

@@ -7,6 +7,7 @@ import torch
 
 from detkit.backbones import CSPDarknet53, Darknet19, Darknet53, TimmBackbone, TorchvisionBackbone, YOLOv1Trunk
 from detkit.heads import (
+    NMS,
     RPN,
     BoxHead,
     ClassificationHead,
@@ -22,6 +23,7 @@ from detkit.heads import (
     YOLOv3Head,
     YOLOv4Head,
 )
+from detkit.heads.context import Context
 from detkit.models import (
     FCOS,
     RCNN,
@@ -40,12 +42,13 @@ from detkit.models import (
     YOLOv4,
 )
 from detkit.necks import FPN
-from detkit.preprocess import CenterCrop, Letterbox, ShortestEdge, Square, Stretch
+from detkit.preprocess import Batch, CenterCrop, Letterbox, ShortestEdge, Square, Stretch
 from detkit.proposals import Proposals
 from detkit.visualization import grad_cam, project, stage_layers, strongest_units
 from detkit.visualization.subjects import ImageClass, WarpedRegion, found_object
 
 CLASSES = 3
+EVERY = NMS(score_threshold=0.0)
 BOX = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16), score_threshold=0.0, detections_per_image=3)
 
 
@@ -71,7 +74,7 @@ def two_stage(kind=FasterRCNN, **options):
 
 
 def fcos():
-    model = FCOS(trunk(), CLASSES, head=partial(FCOSHead, score_threshold=0.0), preprocess=ShortestEdge(64, 128))
+    model = FCOS(trunk(), CLASSES, head=partial(FCOSHead, postprocess=EVERY), preprocess=ShortestEdge(64, 128))
     torch.nn.init.ones_(model.head.distances.bias)  # at random, boxes would have no size
     return model
 
@@ -80,11 +83,11 @@ HEAD = partial(ClassificationHead, dropout=0.5)
 SQUARE = Letterbox((96, 128))
 DETECTORS = {
     "SSD": lambda: SSD(
-        TimmBackbone("resnet10t", stages=[3, 4]), CLASSES, head=partial(SSDHead, score_threshold=0.0),
+        TimmBackbone("resnet10t", stages=[3, 4]), CLASSES, head=partial(SSDHead, postprocess=EVERY),
         preprocess=Square(96),
     ),
     "RetinaNet": lambda: RetinaNet(
-        trunk(), CLASSES, head=partial(RetinaNetHead, score_threshold=0.0), preprocess=ShortestEdge(64, 128)
+        trunk(), CLASSES, head=partial(RetinaNetHead, postprocess=EVERY), preprocess=ShortestEdge(64, 128)
     ),
     "FCOS": fcos,
     "Localizer": lambda: Localizer(trunk(), CLASSES, preprocess=Stretch((96, 96))),
@@ -104,15 +107,15 @@ DETECTORS = {
         trunk(), CLASSES, (1.0, 0.7), partial(OverFeatHead, pool=1, window=2, class_hidden=(8,), box_hidden=(8,)),
         ShortestEdge(128, 160),
     ),
-    "YOLOv1": lambda: YOLOv1(YOLOv1Trunk(0.02), CLASSES, partial(YOLOv1Head, side=2, hidden=8, score_threshold=0.0)),
+    "YOLOv1": lambda: YOLOv1(YOLOv1Trunk(0.02), CLASSES, partial(YOLOv1Head, side=2, hidden=8, postprocess=EVERY)),
     "YOLOv2": lambda: YOLOv2(
-        Darknet19(0.02), CLASSES, head=partial(YOLOv2Head, score_threshold=0.0), preprocess=SQUARE
+        Darknet19(0.02), CLASSES, head=partial(YOLOv2Head, postprocess=EVERY), preprocess=SQUARE
     ),
     "YOLOv3": lambda: YOLOv3(
-        Darknet53(0.05, [1] * 5), CLASSES, head=partial(YOLOv3Head, score_threshold=0.0), preprocess=SQUARE
+        Darknet53(0.05, [1] * 5), CLASSES, head=partial(YOLOv3Head, postprocess=EVERY), preprocess=SQUARE
     ),
     "YOLOv4": lambda: YOLOv4(
-        CSPDarknet53(0.05, [1] * 5), CLASSES, head=partial(YOLOv4Head, score_threshold=0.0), preprocess=SQUARE
+        CSPDarknet53(0.05, [1] * 5), CLASSES, head=partial(YOLOv4Head, postprocess=EVERY), preprocess=SQUARE
     ),
 }  # fmt: skip
 
@@ -154,7 +157,8 @@ def test_the_gradient_of_a_detection_is_that_of_its_score_written_out():
 
     maps = model.backbone(model.preprocess([image]).images)
     coarsest = maps[-1].detach().requires_grad_()
-    outputs = torch.cat([x.flatten(1, 3) for x in model.head(model.neck([*maps[:-1], coarsest]), (96, 128))], dim=1)[0]
+    raw = model.head(model.neck([*maps[:-1], coarsest]), Context(Batch(torch.zeros(1, 3, 96, 128))))
+    outputs = torch.cat([x.flatten(1, 3) for x in raw], dim=1)[0]
     scores = outputs[:, 4:5].sigmoid() * outputs[:, 5:].sigmoid()
     (gradient,) = torch.autograd.grad(scores.max(), coarsest)
     expected = (gradient.mean(dim=(2, 3), keepdim=True) * coarsest.detach()).sum(dim=1)[0].clamp(min=0)

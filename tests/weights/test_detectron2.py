@@ -25,7 +25,7 @@ def twins(request):
     spread_outputs(weights, _noise(1), pyramid)
     model = from_detectron2(f"mask_rcnn_R_50_{request.param}_3x", {"model": weights}).eval()
     model.preprocess.min_size, model.preprocess.max_size = min(SIZE), max(SIZE)
-    model.rpn.proposals, model.box_head.detections_per_image = PROPOSALS, DETECTIONS
+    model.rpn.postprocess.detections, model.box_head.postprocess.detections = PROPOSALS, DETECTIONS
     return weights, model, pyramid
 
 

@@ -1,0 +1,58 @@
+"""Which regions the branches of a two-stage detector learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detkit.heads.context import Context, Regions
+from detkit.heads.truth import objects_before, objects_of
+from detkit.matching import Matcher, sample_balanced
+from detkit.structures import Target
+
+
+@dataclass(frozen=True)
+class RegionSampler:
+    """Draws the regions on which the branches of a two-stage detector are trained (Fast R-CNN, section 2.3).
+
+    The objects' own boxes join the proposals, so that there is foreground from the first step on. An image whose boxes
+    are not annotated gives no regions.
+
+    Args:
+        matcher: tells foreground from background.
+        count: regions per image.
+        foreground_fraction: largest share of foreground.
+    """
+
+    matcher: Matcher = Matcher(foreground_iou=0.5, background_iou=0.5)  # noqa: RUF009 (frozen)
+    count: int = 512
+    foreground_fraction: float = 0.25
+
+    def __call__(self, proposals: Regions, context: Context) -> Regions:
+        """Sample from `proposals`, with the ground truth of `context`: labelled, of each image foreground first."""
+        rows_of_images = proposals.slices(len(context.truth))
+        sampled = [
+            self._drawn(proposals.boxes[rows], target, image, before, context.generator)
+            for image, (rows, target, before) in enumerate(
+                zip(rows_of_images, context.truth, objects_before(context.truth), strict=True)
+            )
+            if target.boxes is not None
+        ]
+        if not sampled:
+            nothing = proposals.image_index[:0]
+            return Regions(proposals.boxes[:0], nothing, nothing, nothing)
+        return Regions(*(torch.cat(values) for values in zip(*sampled, strict=True)))
+
+    def _drawn(
+        self, proposals: Tensor, target: Target, image: int, before: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The fields of `Regions` for one image, which has `before` objects before its own."""
+        boxes, labels = objects_of([target], proposals.device)
+        candidates = torch.cat((proposals, boxes))
+        indices, states = self.matcher(candidates, target)
+        foreground, background = sample_balanced(states, self.count, self.foreground_fraction, generator)
+        chosen = torch.cat((foreground, background))
+        of_regions = torch.cat((labels[indices[foreground]], torch.full_like(background, -1)))
+        return candidates[chosen], torch.full_like(chosen, image), of_regions, indices[chosen] + before

@@ -1,0 +1,166 @@
+"""From scored boxes to detections for a whole batch, against each image alone in plain loops."""
+
+import math
+
+import pytest
+import torch
+
+from detkit.heads import NMS, SoftNMS, TopK
+from detkit.heads.postprocess import best_of_each
+from detkit.ops import soft_nms
+from detkit.structures import Detections
+
+SIZES = [(16, 20), (24, 12), (9, 30)]
+
+
+def _problem(seed, count=150, classes=4, sizes=SIZES):
+    """Boxes on a coarse grid partly outside of the images, and scores without ties."""
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.randint(-4, 20, (count, 2), generator=generator)
+    size = torch.randint(0, 12, (count, 2), generator=generator)
+    scores = torch.rand(count, generator=generator)
+    labels = torch.randint(0, classes, (count,), generator=generator)
+    image = torch.randint(0, len(sizes), (count,), generator=generator).sort().values
+    return torch.cat((corner, corner + size), dim=1).float(), scores, labels, image
+
+
+def _cut(box, size):
+    height, width = size
+    return [min(max(box[0], 0), width), min(max(box[1], 0), height), min(max(box[2], 0), width),
+            min(max(box[3], 0), height)]  # fmt: skip
+
+
+def _iou(a, b):
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    overlap = max(width, 0) * max(height, 0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap
+    return overlap / union if union else 0.0
+
+
+def _by_hand(part, boxes, scores, labels, size):
+    """(box, score, label) of one image, in loops."""
+    rows = []
+    for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
+        box = _cut(box, size) if part.clip == "before" else box
+        high_enough = score >= part.score_threshold if part.at_threshold else score > part.score_threshold
+        if high_enough and min(box[2] - box[0], box[3] - box[1]) >= part.least_side:
+            rows.append((box, score, label))
+    rows.sort(key=lambda row: -row[1])
+    if part.candidates_of == "image":
+        rows = rows[: part.candidates]
+    if part.candidates_of == "class":
+        rows = [row for at, row in enumerate(rows) if sum(other[2] == row[2] for other in rows[:at]) < part.candidates]
+    kept = []
+    for box, score, label in rows:
+        rivals = [better for better, _, other in kept if other == label]
+        if isinstance(part, TopK) or all(_iou(box, better) <= part.iou_threshold for better in rivals):
+            kept.append((box, score, label))
+    return [(_cut(box, size), score, label) for box, score, label in kept[: part.detections]]
+
+
+PARTS = {
+    "of an image": NMS().with_defaults(0.1, 0.4, 30, 12),
+    "of a class": NMS().with_defaults(0.1, 0.4, 5, 12, candidates_of="class"),
+    "cut after": NMS().with_defaults(0.3, 0.21, 40, 100, clip="after"),
+    "no splinters": NMS().with_defaults(0.0, 0.5, 1000, 100, least_side=3.0),
+    "no suppression": TopK().with_defaults(0.2, 0.4, 20, 10),
+    "no limits": NMS(score_threshold=-1.0, iou_threshold=0.6),
+}
+
+
+class TestPostprocess:
+    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+    def test_a_batch_equals_each_image_in_loops(self, part, seed):
+        boxes, scores, labels, image = _problem(seed)
+        found = part(boxes, scores, labels, image, SIZES)
+        assert [type(of_image) for of_image in found] == [Detections] * len(SIZES)
+        for index, (of_image, size) in enumerate(zip(found, SIZES, strict=True)):
+            own = image == index
+            expected = _by_hand(part, boxes[own], scores[own], labels[own], size)
+            assert expected
+            assert of_image.boxes.tolist() == [box for box, _, _ in expected]
+            assert of_image.scores.tolist() == [score for _, score, _ in expected]
+            assert of_image.labels.tolist() == [label for _, _, label in expected]
+
+    def test_soft_suppression_lowers_scores_within_image_and_class(self):
+        boxes, scores, labels, image = _problem(5)
+        part = SoftNMS(method="gaussian", sigma=0.3).with_defaults(0.05, 0.5, None, 1000)
+        found = part(boxes, scores, labels, image, [(40, 40)] * 3)
+        for index, of_image in enumerate(found):
+            own = (image == index) & (scores > 0.05)
+            cut = boxes[own].clamp(0, 40)
+            kept, lowered = soft_nms(
+                cut, scores[own], sigma=0.3, method="gaussian", score_threshold=0.05, labels=labels[own]
+            )
+            assert torch.equal(of_image.boxes, cut[kept])
+            assert torch.equal(of_image.scores, lowered)
+        assert sum(len(of_image) for of_image in found) < len(boxes)
+
+    def test_images_without_boxes_get_empty_detections(self):
+        boxes, scores, labels, image = _problem(0)
+        own = image == 1
+        found = NMS(0.1, 0.5)(boxes[own], scores[own], labels[own], image[own], SIZES)
+        assert [len(of_image) > 0 for of_image in found] == [False, True, False]
+        nothing = torch.zeros(0, dtype=torch.int64)
+        for part in (NMS(), SoftNMS(), TopK()):
+            assert [len(one) for one in part(torch.zeros(0, 4), torch.zeros(0), nothing, nothing, SIZES)] == [0, 0, 0]
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf])
+    def test_what_is_not_finite_is_dropped(self, bad):
+        boxes = torch.tensor([[0.0, 0.0, 5.0, 5.0], [8.0, 0.0, 12.0, 5.0], [0.0, 8.0, 5.0, 12.0]])
+        scores = torch.tensor([0.9, 0.8, math.nan])
+        boxes[0, 2] = bad
+        labels = image = torch.zeros(3, dtype=torch.int64)
+        found = NMS(0.1).with_defaults(clip="after")(boxes, scores, labels, image, [(20, 20)])[0]
+        assert found.scores.tolist() == pytest.approx([0.8])
+
+    def test_half_precision_is_selected_in_float32(self):
+        boxes, scores, labels, image = _problem(0)
+        found = NMS(0.1)(boxes.bfloat16(), scores.bfloat16(), labels, image, SIZES)
+        assert found[0].boxes.dtype == found[0].scores.dtype == torch.float32
+
+
+class TestDefaults:
+    def test_a_head_fills_only_what_was_left_out(self):
+        part = NMS(score_threshold=0.3).with_defaults(0.05, 0.6, 1000, 100)
+        assert (part.score_threshold, part.iou_threshold) == (0.3, 0.6)
+        assert (part.candidates, part.detections) == (1000, 100)
+
+    def test_a_part_may_be_given_to_several_heads(self):
+        given = NMS()
+        given.with_defaults(0.05, 0.6, 1000, 100)
+        assert given.score_threshold is None
+
+    def test_a_score_at_the_threshold_counts_where_the_head_says_so(self):
+        scores = torch.tensor([0.5, 0.4, math.nan])
+        assert NMS(0.5).passes(scores).tolist() == [False, False, False]
+        assert NMS(0.5).with_defaults(at_threshold=True).passes(scores).tolist() == [True, False, False]
+        assert NMS().passes(scores).tolist() == [True, True, False]
+
+
+class TestLikeliest:
+    @pytest.mark.parametrize("of", ["level", "image", "class"])
+    def test_equals_each_image_alone(self, of):
+        scores = torch.rand(3, 50, 4, generator=torch.Generator().manual_seed(1))
+        scores[1] = 0
+        part = NMS().with_defaults(0.5, 0.5, 20, 100, candidates_of=of)
+        image, place, label, values = part.likeliest(scores)
+        assert torch.equal(values, scores[image, place, label])
+        assert torch.equal(image, image.sort().values)
+        for index, of_image in enumerate(scores):
+            likely = of_image[of_image > 0.5].sort(descending=True).values
+            expected = likely[:20]
+            if of == "class":
+                best = [
+                    of_class[of_class > 0.5].sort(descending=True).values[:20] for of_class in of_image.unbind(dim=1)
+                ]
+                expected = torch.cat(best).sort(descending=True).values
+            assert torch.equal(values[image == index].sort(descending=True).values, expected)
+
+
+def test_best_of_each_class():
+    scores = torch.tensor([0.1, 0.9, 0.5, 0.7, 0.8, 0.2])
+    labels = torch.tensor([2, 0, 2, 0, 0, 2])
+    assert sorted(best_of_each(scores, labels, 2).tolist()) == [1, 2, 4, 5]
+    assert len(best_of_each(scores[:0], labels[:0], 2)) == 0
