@@ -39,5 +39,8 @@ class Axis:
 
     def __call__(self, values: Array) -> Array:
         """`values` of the given frame, in the new one."""
-        moved = (values - self.begin if self.begin else values) * abs(self.scale) + self.place
+        moved = values - self.begin if self.begin else values
+        if abs(self.scale) != 1:
+            moved = moved * abs(self.scale)
+        moved = moved + self.place if self.place else moved
         return moved if self.scale > 0 else self.side - moved

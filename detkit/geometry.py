@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 from detkit.axis import Array, Axis
-from detkit.pasting import Paste, whole
-
-Size = tuple[int, int]
-Rectangle = tuple[float, float, float, float]
+from detkit.pasting import Paste
+from detkit.rectangles import Matrix, Rectangle, Size, are_near, clipped, moved_box, product, whole, whole_frame
 
 IMAGENET_MEAN_COLOR = (124, 116, 104)  # about zero once normalized
 
@@ -38,7 +36,7 @@ class Placement:
             the moved frame covers.
     """
 
-    matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
+    matrix: Matrix
     size: Size
     given_size: Size
     window: Rectangle | None = None
@@ -46,12 +44,12 @@ class Placement:
     def __post_init__(self) -> None:
         if self.window is None:
             height, width = self.given_size
-            object.__setattr__(self, "window", _clipped(_moved_corners(self.matrix, (0, 0, width, height)), self.size))
+            object.__setattr__(self, "window", clipped(moved_box(self.matrix, (0, 0, width, height)), self.size))
 
     @classmethod
     def identity(cls, size: Size) -> Placement:
         """Everything stays where it is."""
-        return cls(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), size, size)
+        return cls(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), size, size, whole_frame(size))
 
     @classmethod
     def resize(cls, given_size: Size, size: Size) -> Placement:
@@ -74,7 +72,7 @@ class Placement:
         height, width = size
         row_x = (-1.0, 0.0, float(width)) if horizontal else (1.0, 0.0, 0.0)
         row_y = (0.0, -1.0, float(height)) if vertical else (0.0, 1.0, 0.0)
-        return cls((row_x, row_y), size, size)
+        return cls((row_x, row_y), size, size, whole_frame(size))
 
     @property
     def is_axis_aligned(self) -> bool:
@@ -99,13 +97,13 @@ class Placement:
     @cached_property
     def shown(self) -> Rectangle:
         """The part ``x1 y1 x2 y2`` of the given frame that the new one shows, exact where it is of whole pixels."""
-        part = self.inverse().window
+        part = clipped(moved_box(self._inverse_matrix, self.window), self.given_size)
         return whole(part) or part
 
     @property
     def has_border(self) -> bool:
         """Whether a part of the new frame shows nothing of the given one."""
-        return self.window != (0.0, 0.0, float(self.size[1]), float(self.size[0]))
+        return self.window != whole_frame(self.size)
 
     @cached_property
     def _axes(self) -> tuple[Axis, Axis]:
@@ -119,6 +117,14 @@ class Placement:
     @property
     def _keeps_pixels(self) -> bool:
         return self.is_identity and self.size == self.given_size and not self.has_border
+
+    @cached_property
+    def _inverse_matrix(self) -> Matrix:
+        (a, b, c), (d, e, f) = self.matrix
+        if self.is_axis_aligned:
+            return (1 / a, 0.0, -c / a), (0.0, 1 / e, -f / e)
+        k = self._determinant
+        return (e / k, -b / k, (b * f - c * e) / k), (-d / k, a / k, (c * d - a * f) / k)
 
     @property
     def _determinant(self) -> float:
@@ -141,12 +147,13 @@ class Placement:
         They may reach out of it."""
         if self.is_identity:
             return boxes
-        x1, y1, x2, y2 = (boxes[..., index] for index in range(4))
         if self.is_axis_aligned:
-            along_x, along_y = self._axes
-            x1, x2 = (x1, x2) if along_x.scale > 0 else (x2, x1)
-            y1, y2 = (y1, y2) if along_y.scale > 0 else (y2, y1)
-            return _stacked([along_x(x1), along_y(y1), along_x(x2), along_y(y2)])
+            ends = [
+                axis(_reversed(boxes[..., first::2]) if axis.scale < 0 else boxes[..., first::2])
+                for first, axis in enumerate(self._axes)
+            ]
+            return _stacked(ends).reshape(boxes.shape)
+        x1, y1, x2, y2 = (boxes[..., index] for index in range(4))
         corners = self.points(_stacked([_stacked(pair) for pair in ((x1, y1), (x2, y1), (x2, y2), (x1, y2))], axis=-2))
         if isinstance(corners, Tensor):
             return torch.cat((corners.amin(dim=-2), corners.amax(dim=-2)), dim=-1)
@@ -163,16 +170,15 @@ class Placement:
         self._check_size("masks", masks.shape[1:])
         if self._keeps_pixels:
             return masks
-        paste = self._paste()
-        if paste is not None and not paste.is_scaled:
-            return paste.masks(masks)
-        moved = [self._resampled(mask.astype(np.uint8) * 255, (0,), paste) >= 128 for mask in masks]
+        if self._paste is not None:
+            return self._paste.masks(masks)
+        moved = [self._warped(mask.astype(np.uint8) * 255, (0,)) >= 128 for mask in masks]
         return np.reshape(moved, (len(masks), *self.size)).astype(bool)
 
     def image(self, image: np.ndarray, fill: tuple[int, ...] = IMAGENET_MEAN_COLOR) -> np.ndarray:
         """`image` ``(H, W, 3)`` uint8 of the given frame, in the new one; border has the color `fill`."""
         self._check_size("image", image.shape[:2])
-        return self._resampled(image, fill, self._paste())
+        return self._warped(image, fill) if self._paste is None else self._paste.pixels(image, fill)
 
     def label_map(self, label_map: Array, ignore: int) -> Array:
         """`label_map` ``(H, W)`` of the given frame, in the new one, by nearest; border is `ignore`."""
@@ -201,13 +207,8 @@ class Placement:
 
     def inverse(self) -> Placement:
         """From the new frame back to the given one."""
-        (a, b, c), (d, e, f) = self.matrix
-        if self.is_axis_aligned:
-            matrix = ((1 / a, 0.0, -c / a), (0.0, 1 / e, -f / e))
-        else:
-            k = self._determinant
-            matrix = ((e / k, -b / k, (b * f - c * e) / k), (-d / k, a / k, (c * d - a * f) / k))
-        shown = _clipped(_moved_corners(matrix, self.window), self.given_size)
+        matrix = self._inverse_matrix
+        shown = clipped(moved_box(matrix, self.window), self.given_size)
         return Placement(matrix, self.given_size, self.size, shown)
 
     def then(self, following: Placement) -> Placement:
@@ -218,32 +219,37 @@ class Placement:
         """
         if following.given_size != self.size:
             raise ValueError(f"a placement into {self.size} cannot be followed by one from {following.given_size}")
-        product = np.array([*following.matrix, (0, 0, 1)]) @ np.array([*self.matrix, (0, 0, 1)])
-        rows = (tuple(map(float, product[0])), tuple(map(float, product[1])))
-        moved, others = _moved_corners(following.matrix, self.window), following.window
-        low, high = np.maximum(moved[:2], others[:2]), np.minimum(moved[2:], others[2:])
-        window = (*map(float, low), *map(float, np.maximum(low, high)))
-        return Placement(rows, following.size, self.given_size, window)
+        moved, others = moved_box(following.matrix, self.window), following.window
+        left, top, right, bottom = (
+            choose(one, other) for choose, one, other in zip((max, max, min, min), moved, others, strict=True)
+        )
+        window = left, top, max(left, right), max(top, bottom)
+        return Placement(product(following.matrix, self.matrix), following.size, self.given_size, window)
 
     def _check_size(self, what: str, size: tuple[int, ...]) -> None:
         if tuple(size) != tuple(self.given_size):
             raise ValueError(f"{what} of size {tuple(size)} in a placement from {tuple(self.given_size)}")
 
-    def _resampled(self, pixels: np.ndarray, fill: tuple[int, ...], paste: Paste | None) -> np.ndarray:
-        """Pixels ``(H, W)`` or ``(H, W, C)`` uint8, in the new frame."""
-        return self._warped(pixels, fill) if paste is None else paste.pixels(pixels, fill)
-
+    @cached_property
     def _paste(self) -> Paste | None:
         """This placement as a rectangle of whole pixels on another one; None where it is not that."""
         if not self.is_axis_aligned:
             return None
-        flips = self.matrix[0][0] < 0, self.matrix[1][1] < 0
-        part = whole(self.inverse().window)
+        flip_x, flip_y = self.matrix[0][0] < 0, self.matrix[1][1] < 0
+        (x1, y1, x2, y2), (height, width) = self.window, self.size
+        part = whole(self.shown)
         # Where the rectangle lies before the frame is mirrored.
-        place = whole(_moved_corners(Placement.mirror(self.size, *flips).matrix, self.window))
-        if part is None or place is None or np.abs(_moved_corners(self.matrix, part) - self.window).max() > 1e-6:
+        place = whole(
+            (
+                width - x2 if flip_x else x1,
+                height - y2 if flip_y else y1,
+                width - x1 if flip_x else x2,
+                height - y1 if flip_y else y2,
+            )
+        )
+        if part is None or place is None or not are_near(moved_box(self.matrix, part), self.window):
             return None
-        return Paste(part, place, self.size, flips)
+        return Paste(part, place, self.size, (flip_x, flip_y))
 
     def _warped(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
         # OpenCV counts from the middle of the first pixel.
@@ -276,17 +282,9 @@ class Placement:
         return np.where(inside, rows, 0), np.where(inside, columns, 0), inside & self._in_window()
 
 
-def _moved_corners(matrix: tuple[tuple[float, float, float], tuple[float, float, float]], box: Rectangle) -> np.ndarray:
-    """The smallest box around a moved one, in double."""
-    x1, y1, x2, y2 = box
-    corners = np.array([(x1, y1, 1), (x2, y1, 1), (x2, y2, 1), (x1, y2, 1)]) @ np.array(matrix).T
-    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+def _reversed(ends: Array) -> Array:
+    return ends.flip(-1) if isinstance(ends, Tensor) else ends[..., ::-1]
 
 
 def _stacked(parts, axis: int = -1):
     return torch.stack(list(parts), dim=axis) if isinstance(parts[0], Tensor) else np.stack(parts, axis=axis)
-
-
-def _clipped(box: np.ndarray, size: Size) -> Rectangle:
-    height, width = size
-    return tuple(float(value) for value in np.clip(box, 0, (width, height, width, height)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-WholeRectangle = tuple[int, int, int, int]
+from detkit.rectangles import WholeRectangle
 
 
 class Paste(NamedTuple):
@@ -31,42 +31,37 @@ class Paste(NamedTuple):
         return _sides(self.part) != _sides(self.place)
 
     def pixels(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
-        """Pixels ``(H, W)`` or ``(H, W, C)`` uint8 in the new frame, whose border is `fill`.
-
-        Resampled linearly, by areas where they shrink to less than half.
-        """
+        """Pixels ``(H, W, C)`` uint8 in the new frame, whose border is `fill`."""
         left, top, right, bottom = self.part
-        pixels = pixels[top:bottom, left:right]
-        sides = _sides(self.place)
-        if self.is_scaled:
-            factors = [new / old for new, old in zip(sides, _sides(self.part), strict=True)]
-            interpolation = cv2.INTER_AREA if min(factors) < 0.5 else cv2.INTER_LINEAR
-            pixels = cv2.resize(pixels, sides, interpolation=interpolation)
+        pixels = self._scaled(pixels[top:bottom, left:right])
         height, width = self.size
-        if sides != (width, height):
+        if _sides(self.place) != (width, height):
             margins = self.place[1], height - self.place[3], self.place[0], width - self.place[2]
             pixels = cv2.copyMakeBorder(pixels, *margins, cv2.BORDER_CONSTANT, value=fill)
         flip = {(True, False): 1, (False, True): 0, (True, True): -1}.get(self.flips)
         return np.ascontiguousarray(pixels) if flip is None else cv2.flip(pixels, flip)
 
     def masks(self, masks: np.ndarray) -> np.ndarray:
-        """Masks ``(N, H, W)`` bool in the new frame; of a part that keeps its size."""
+        """Masks ``(N, H, W)`` bool in the new frame, cut at a half where they are resampled."""
         left, top, right, bottom = self.part
+        (x1, y1, x2, y2), flip_x, flip_y = self.place, *self.flips
         moved = masks[:, top:bottom, left:right]
+        if self.is_scaled:
+            scaled = [self._scaled(mask.astype(np.uint8) * 255) for mask in moved]
+            moved = np.reshape(scaled, (len(masks), y2 - y1, x2 - x1)) >= 128
         if _sides(self.place) != self.size[::-1]:
             canvas = np.zeros((len(masks), *self.size), dtype=bool)
-            canvas[:, self.place[1] : self.place[3], self.place[0] : self.place[2]] = moved
+            canvas[:, y1:y2, x1:x2] = moved
             moved = canvas
-        return np.ascontiguousarray(moved[:, :: -1 if self.flips[1] else 1, :: -1 if self.flips[0] else 1])
+        return np.ascontiguousarray(moved[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1])
 
-
-def whole(rectangle: tuple[float, float, float, float]) -> WholeRectangle | None:
-    """The rectangle in whole pixels; None where its edges lie between them, or it is empty."""
-    rounded = np.round(rectangle)
-    if np.abs(rounded - rectangle).max() > 1e-6 or (rounded[2:] <= rounded[:2]).any():
-        return None
-    x1, y1, x2, y2 = rounded.astype(int).tolist()
-    return x1, y1, x2, y2
+    def _scaled(self, pixels: np.ndarray) -> np.ndarray:
+        """Resampled linearly, by areas where they shrink to less than half."""
+        if not self.is_scaled:
+            return pixels
+        sides = _sides(self.place)
+        least = min(new / old for new, old in zip(sides, _sides(self.part), strict=True))
+        return cv2.resize(pixels, sides, interpolation=cv2.INTER_AREA if least < 0.5 else cv2.INTER_LINEAR)
 
 
 def _sides(rectangle: WholeRectangle) -> tuple[int, int]:

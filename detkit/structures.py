@@ -46,12 +46,17 @@ class Fields:
         return {one.name: _kind_of(f"{cls.__name__}.{one.name}", hints[one.name]) for one in fields(cls)}
 
     def __post_init__(self) -> None:
-        optional = {one.name for one in fields(self) if one.default is not MISSING}  # type: ignore[arg-type]
+        owner, required = type(self).__name__, self._required()
         count, counted = self._counted()
         for name, kind in self.kinds().items():
             value = getattr(self, name)
-            if value is not None or name not in optional:
-                kind.check(f"{type(self).__name__}.{name}", value, count, counted)
+            if value is not None or name in required:
+                kind.check(f"{owner}.{name}", value, count, counted)
+
+    @classmethod
+    @functools.cache
+    def _required(cls) -> frozenset[str]:
+        return frozenset(one.name for one in fields(cls) if one.default is MISSING)  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return self._counted()[0]
@@ -153,7 +158,9 @@ class Target(Fields):
         return self if self.iscrowd is None else self[~self.iscrowd]
 
     def ignored_boxes(self) -> Tensor:
-        """The boxes ``(M, 4)`` of crowd and ignore regions."""
+        """The boxes ``(M, 4)`` of crowd and ignore regions; none where no boxes are annotated."""
+        if self.boxes is None:
+            return torch.zeros(0, 4)
         return self.boxes[:0] if self.iscrowd is None else self.boxes[self.iscrowd]
 
 

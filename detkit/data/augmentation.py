@@ -121,6 +121,8 @@ class Augmentation:
             factor = np.exp(random.uniform(*np.log(self.zoom)))
             placement = placement.then(_zoomed(random, placement.size, factor))
         mirror_x, mirror_y = random.random(2) < (self.horizontal_flip, self.vertical_flip)
+        if not (mirror_x or mirror_y):
+            return placement
         return placement.then(Placement.mirror(placement.size, bool(mirror_x), bool(mirror_y)))
 
     def _draw_colours(self, random: np.random.Generator) -> np.ndarray:

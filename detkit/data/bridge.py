@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random as python_random
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 
-from detkit.data.moved import box_areas, changed, settled, tightened
+from detkit.data.moved import box_areas, changed, settled
 from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.kind import Kind, Warp, Warped
@@ -154,9 +154,7 @@ class _Parcel:
         height, width = result["image"].shape[:2]
         reference, corners, points = self._split(result["keypoints"])
         rows, boxes, unmoved, visible = self._settled_boxes(result["bboxes"], corners, (height, width))
-        kept = torch.from_numpy(rows)
-        share = torch.from_numpy(visible)
-        image_id = self.target.image_id
+        share, image_id = torch.from_numpy(visible), self.target.image_id
         warp = Warp(_reference_points(self.size), reference, self.size, (height, width), swaps, share, image_id)
         masks = self._split_masks(result, (height, width))
         kinds = self.target.kinds()
@@ -168,11 +166,11 @@ class _Parcel:
             )
             for name in self.warped
         }
-        left = self.target[kept] if self.target.boxes is not None else self.target
-        moved = changed(left, lambda name, kind, value: kind.from_warp(value, warped[name], warp))
+        left = self.target if self.target.boxes is None else self.target[torch.from_numpy(rows)]
+        values = changed(left, lambda name, kind, value: kind.from_warp(value, warped[name], warp))
         if self.target.boxes is not None:
-            moved = replace(moved, boxes=torch.from_numpy(boxes.astype(np.float32)))
-        return settled(tightened(moved, ~unmoved), share, min_visibility)
+            values["boxes"] = torch.from_numpy(boxes.astype(np.float32))
+        return settled(left, values, ~unmoved, visible, min_visibility)
 
     def _settled_boxes(
         self, found: np.ndarray, corners: np.ndarray, size: Size

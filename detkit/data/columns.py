@@ -210,6 +210,36 @@ class ImageLabels(ImageRows):
 
 
 @dataclass(frozen=True)
+class ImageRegions(Column):
+    """Regions of each image, which a COCO file holds as lists of ``x y width height``.
+
+    Args:
+        regions: of each image such a list; None where an image has none annotated.
+        key: what they are called in the image's entry.
+    """
+
+    regions: PackedJson
+    key: str
+
+    per_object = False
+
+    def select(self, rows: np.ndarray) -> Self:
+        return replace(self, regions=self.regions.select(rows))
+
+    def field(self, rows: slice, image: ImageFacts) -> Tensor | None:
+        listed = self.regions[rows.start]
+        if listed is None:
+            return None
+        boxes = torch.tensor(listed, dtype=torch.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes.float()
+
+    def entry(self, row: int) -> dict[str, Any]:
+        listed = self.regions[row]
+        return {} if listed is None else {self.key: listed}
+
+
+@dataclass(frozen=True)
 class ImageFiles(Column):
     """A file for each image, read when it is asked for.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detkit.data.mixing import Mixing, Picture, check, check_fraction, joined, with_boxes_of_masks
-from detkit.data.moved import changed, move_through, settled, tightened
+from detkit.data.moved import changed, move_through, settled
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
 from detkit.ops import rle_to_masks
@@ -91,11 +91,12 @@ class CopyPaste(Mixing):
 
 def _covered(target: Target, cover: Tensor, min_visibility: float) -> Target:
     """The objects behind a `cover` ``(H, W)`` bool."""
-    masks = rle_to_masks(target.masks)
-    full, rest = masks.sum(dim=(1, 2)), (masks & ~cover).sum(dim=(1, 2))
-    share = torch.where(full > 0, rest.double() / full.clamp(min=1), 1.0)
-    behind = changed(target, lambda _, kind, value: kind.cover(value, cover, share))
-    return settled(tightened(behind, (rest < full).numpy()), share, min_visibility)
+    masks = rle_to_masks(target.masks).numpy()
+    full, rest = masks.sum(axis=(1, 2)), (masks & ~cover.numpy()).sum(axis=(1, 2))
+    share = np.where(full > 0, rest / np.maximum(full, 1), 1.0)
+    given = torch.from_numpy(share)
+    values = changed(target, lambda _, kind, value: kind.cover(value, cover, given))
+    return settled(target, values, rest < full, share, min_visibility)
 
 
 def _cut_out(objects: Target, pasted: Tensor) -> Target:

@@ -203,11 +203,6 @@ class DataModule(lightning.LightningDataModule):
             self.reads |= needed
             self._datasets.clear()
         check_mixing(self.mixing, needed, Target.kinds())
-        if "proposals" in needed and self.proposals is None and self.make_dataset is None:
-            raise InputError(
-                "The model asks for proposals: give data.proposals, such as "
-                "data.proposals: {class_path: detkit.proposals.SelectiveSearch}."
-            )
 
     @property
     def _fields_of_files(self) -> frozenset[str]:

@@ -69,9 +69,10 @@ class DetectionDataset(ImageDataset):
         super()._check_fields(names)
         missing = sorted(set(names) - ALWAYS_READ - self.readable)
         if missing:
+            advice = "give data.proposals, which finds them" if missing == ["proposals"] else self._advice
             raise InputError(
                 f"{self.annotations_path}: this is {self.called}, from which no {' and no '.join(missing)} are read; "
-                f"{self._advice}"
+                f"{advice}"
             )
 
     @property

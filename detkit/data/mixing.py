@@ -200,9 +200,9 @@ def with_boxes_of_masks(target: Target) -> Target:
     region."""
     if target.masks is None:
         return target
-    tight = tightened(target, np.ones(len(target), dtype=bool))
+    boxes = tightened(target.boxes, target.masks, np.ones(len(target), dtype=bool))
     is_lost = ~rle_to_masks(target.masks).flatten(1).any(dim=1)
-    return replace(tight, iscrowd=is_lost if target.iscrowd is None else target.iscrowd | is_lost)
+    return replace(target, boxes=boxes, iscrowd=is_lost if target.iscrowd is None else target.iscrowd | is_lost)
 
 
 def _at_the_upper_left(size: Size, new_size: Size) -> Placement:

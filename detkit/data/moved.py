@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detkit.geometry import Placement
 from detkit.kind import Kind
-from detkit.ops import rle_to_masks
+from detkit.ops import RunLengths, rle_to_masks
 from detkit.structures import Target
 
 _MIN_SIDE = 1.0  # pixels; what is left of an object must be larger to be learned from
@@ -28,15 +28,15 @@ def move_through(
 ) -> tuple[np.ndarray, Target]:
     """A picture and its target as a placement shows them; arguments as of `Augmentation`."""
     share, is_cut = _seen(target, placement.shown)
-    moved = changed(target, lambda name, kind, value: kind.crop(value, placement, keypoint_pairs, share))
-    return placement.image(image), settled(tightened(moved, is_cut), share, min_visibility)
+    given = torch.from_numpy(share)
+    values = changed(target, lambda name, kind, value: kind.crop(value, placement, keypoint_pairs, given))
+    return placement.image(image), settled(target, values, is_cut, share, min_visibility)
 
 
-def changed(target: Target, change: Callable[[str, Kind, Any], Any]) -> Target:
-    """A target whose fields are what `change(name, kind, value)` makes of them; numbers are double on the way."""
-    values = {name: (kind, getattr(target, name)) for name, kind in target.kinds().items()}
-    present = {name: (kind, value) for name, (kind, value) in values.items() if value is not None}
-    return replace(target, **{name: _in_double(name, kind, value, change) for name, (kind, value) in present.items()})
+def changed(target: Target, change: Callable[[str, Kind, Any], Any]) -> dict[str, Any]:
+    """What `change(name, kind, value)` makes of the fields that a target has; numbers are double on the way."""
+    fields = {name: (kind, getattr(target, name)) for name, kind in target.kinds().items()}
+    return {name: _in_double(name, kind, value, change) for name, (kind, value) in fields.items() if value is not None}
 
 
 def _in_double(name: str, kind: Kind, value: Any, change: Callable[[str, Kind, Any], Any]) -> Any:
@@ -45,29 +45,42 @@ def _in_double(name: str, kind: Kind, value: Any, change: Callable[[str, Kind, A
     return change(name, kind, value)
 
 
-def settled(target: Target, share: Tensor, min_visibility: float) -> Target:
-    """A moved target of whose objects a `share` ``(N,)`` is seen: what is invisible dropped, what is too little made
-    an ignore region."""
-    if target.boxes is None and len(target) == 0:
-        return target
-    too_little, kept = share < min_visibility, share > 0
-    if target.boxes is not None:
-        sides = (target.boxes[:, 2:] - target.boxes[:, :2]).amin(dim=1)
+def settled(
+    target: Target, values: dict[str, Any], tight: np.ndarray, share: np.ndarray, min_visibility: float
+) -> Target:
+    """A target after a move: what is invisible dropped, what is too little made an ignore region.
+
+    Args:
+        target: before.
+        values: its fields after the move.
+        tight: ``(N,)`` bool, whose boxes are to be made tight around their masks, where there are masks.
+        share: ``(N,)`` how much of each object is seen.
+        min_visibility: the share that must be seen for an object to stay one.
+    """
+    boxes, too_little, kept = values.get("boxes"), share < min_visibility, share > 0
+    if boxes is not None:
+        if "masks" in values:
+            boxes = values["boxes"] = tightened(boxes, values["masks"], tight)
+        corners = boxes.numpy()
+        sides = (corners[:, 2:] - corners[:, :2]).min(axis=1, initial=np.inf)
         too_little, kept = too_little | (sides < _MIN_SIDE), kept & (sides > 0)
-    varied = replace(target, iscrowd=too_little if target.iscrowd is None else target.iscrowd | too_little)
-    return varied if kept.all() else varied[kept]
+    if len(share) or boxes is not None:
+        crowd = values.get("iscrowd")
+        values["iscrowd"] = torch.from_numpy(too_little if crowd is None else too_little | crowd.numpy())
+    varied = replace(target, **values)
+    return varied if kept.all() else varied[torch.from_numpy(kept)]
 
 
-def tightened(target: Target, which: np.ndarray) -> Target:
-    """The target with those boxes of `which` ``(N,)`` made tight around their masks (where these are not empty)."""
-    if target.masks is None or target.boxes is None or not which.any():
-        return target
-    masks, boxes = rle_to_masks(target.masks).numpy(), target.boxes.clone()
+def tightened(boxes: Tensor, masks: Tensor | RunLengths, which: np.ndarray) -> Tensor:
+    """`boxes` ``(N, 4)`` with those of `which` ``(N,)`` made tight around their masks (where these are not empty)."""
+    if not which.any():
+        return boxes
+    tight, pixels = boxes.numpy().copy(), rle_to_masks(masks).numpy()
     for row in np.flatnonzero(which):
-        x, y, width, height = cv2.boundingRect(masks[row].astype(np.uint8))
+        x, y, width, height = cv2.boundingRect(pixels[row].view(np.uint8))
         if width and height:
-            boxes[row] = torch.tensor((x, y, x + width, y + height))
-    return replace(target, boxes=boxes)
+            tight[row] = x, y, x + width, y + height
+    return torch.from_numpy(tight)
 
 
 def box_areas(boxes: np.ndarray) -> np.ndarray:
@@ -75,13 +88,13 @@ def box_areas(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def _seen(target: Target, part: tuple[float, float, float, float]) -> tuple[Tensor, np.ndarray]:
+def _seen(target: Target, part: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
     """The share ``(N,)`` float64 of each object, by its mask if it has one, in a part of the picture; and whether the
     part cuts its box."""
     visible, is_cut = np.ones(len(target)), np.zeros(len(target), dtype=bool)
     if target.boxes is not None:
         old = target.boxes.numpy().astype(np.float64)
-        clipped = np.clip(old, np.tile(part[:2], 2), np.tile(part[2:], 2))
+        clipped = np.clip(old, np.array(part[:2] * 2, dtype=np.float64), np.array(part[2:] * 2, dtype=np.float64))
         visible = box_areas(clipped) / np.maximum(box_areas(old), 1e-9)
         is_cut = (clipped != old).any(axis=1)
     if target.masks is not None:
@@ -89,4 +102,4 @@ def _seen(target: Target, part: tuple[float, float, float, float]) -> tuple[Tens
         x1, y1, x2, y2 = (round(side) for side in part)
         full, seen = masks.sum(axis=(1, 2)), masks[:, y1:y2, x1:x2].sum(axis=(1, 2))
         visible = np.where(full > 0, seen / np.maximum(full, 1), visible)
-    return torch.from_numpy(visible), is_cut
+    return visible, is_cut

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detkit.categories import Category, keypoint_category
-from detkit.data.columns import Column, ImageRows, KeypointRows, MaskRows, ObjectRows
+from detkit.data.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
 from detkit.data.label_maps import LabelMapFiles
 from detkit.data.packed_json import PackedJson
 from detkit.data.values import is_numbers
@@ -119,6 +119,30 @@ class ImageNumbers(FieldReader):
         return ImageRows(values, self.key, known)
 
 
+@dataclass(frozen=True)
+class RegionReader(FieldReader):
+    """``proposals`` of an image: a list of ``x y width height``, best first; None for images without."""
+
+    key: str = "proposals"
+
+    per_object = False
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> ImageRegions:
+        listed = [entry.get(self.key) for entry in entries]
+        for entry, regions in zip(entries, listed, strict=True):
+            if regions is not None and not (isinstance(regions, list) and all(is_numbers(one, 4) for one in regions)):
+                raise InputError(
+                    f"{file.path}: the {self.key} of image {entry.get('id')!r} must be a list of boxes, each of four "
+                    "finite numbers: x, y, width, height"
+                )
+        if all(regions is None for regions in listed):
+            raise InputError(
+                f"{file.path}: no image has '{self.key}': write them there, or give data.proposals, such as "
+                "{class_path: detkit.proposals.SelectiveSearch}, which finds them"
+            )
+        return ImageRegions(PackedJson.pack(listed), self.key)
+
+
 def _numbers(value: Any, shape: tuple[int, ...], dtype: str, name: str) -> np.ndarray:
     """A number, or nested lists of them."""
     try:
@@ -214,5 +238,6 @@ COCO_READERS: Mapping[str, FieldReader] = {
     "keypoints": KeypointReader(),
     "label_map": LabelMapReader(),
     "camera": ImageNumbers("camera", row=(3, 3)),
+    "proposals": RegionReader(),
 }
 """How the fields that are not always read stand in a COCO file."""

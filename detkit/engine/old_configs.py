@@ -12,8 +12,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 import detkit.heads
 import detkit.models
 from detkit.data.old_flags import FLAGS
@@ -63,6 +61,18 @@ def modern_arguments(argv: Sequence[str]) -> list[str]:
 def _renamed(option: str, value: str) -> list[tuple[str, str]] | None:
     """The options that stand for an old one, none if nothing does; None for one that is not old."""
     return next((new for rename in OPTIONS if (new := rename(option, value)) is not None), None)
+
+
+def masks_and_keypoints(place: str, part: Part) -> Part:
+    """``data.with_masks`` and ``data.with_keypoints`` are a part of ``data.reads``."""
+    old = [flag for flag in FLAGS if flag in part] if place == "data" else []
+    if not old:
+        return part
+    rest = {name: value for name, value in part.items() if name not in old}
+    fields = [FLAGS[flag] for flag in old if part[flag]]
+    for flag in old:
+        warn(f"data.{flag} is not needed, what the model learns is read; for more give data.reads: [{FLAGS[flag]}]")
+    return rest | ({"reads": list(dict.fromkeys([*(part.get("reads") or ()), *fields]))} if fields else {})
 
 
 def thresholds_of_heads(place: str, part: Part) -> Part:
@@ -165,27 +175,14 @@ def option_of_rpn(option: str, value: str) -> list[tuple[str, str]] | None:
     return [(f"{found[1]}.{owner}.{new}", value) for owner in owners]
 
 
-def flags_of_data(place: str, part: Part) -> Part:
-    """``data.with_masks`` and ``data.with_keypoints`` are a part of ``data.reads``."""
-    if place != "data":
-        return part
-    rest = dict(part)
-    for flag, name in FLAGS.items():
-        if flag in rest:
-            warn(f"data.{flag} is not needed: what the model learns is read; for more give data.reads: [{name}]")
-            if rest.pop(flag) and name not in (rest.get("reads") or ()):
-                rest["reads"] = [*(rest.get("reads") or ()), name]
-    return rest
-
-
 def option_of_flag(option: str, value: str) -> list[tuple[str, str]] | None:
     """``--data.with_masks true`` adds to ``data.reads``."""
     flag = option.removeprefix("--data.")
     if flag == option or flag not in FLAGS:
         return None
-    is_set = str(yaml.safe_load(value or "true")).lower() not in ("false", "none", "0")
-    return [("--data.reads+", FLAGS[flag])] if is_set else []
+    is_off = value.lower() in ("false", "no", "null", "0")
+    return [] if is_off else [("--data.reads+", FLAGS[flag])]
 
 
-RULES: tuple[Rule, ...] = (thresholds_of_heads, flags_of_data)
+RULES: tuple[Rule, ...] = (thresholds_of_heads, masks_and_keypoints)
 OPTIONS: tuple[Option, ...] = (option_of_rpn, option_of_head, option_of_flag)

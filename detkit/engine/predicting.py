@@ -18,6 +18,7 @@ from rich.progress import track
 
 from detkit.engine.checkpoint import checkpoint_path, load
 from detkit.engine.command import command_parser, parse, write_json
+from detkit.engine.given import GivenFile
 from detkit.engine.signals import Interrupted, SignalListener
 from detkit.errors import InputError
 from detkit.images import VIDEO_SUFFIXES, find_inputs, read_image, read_video
@@ -83,6 +84,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="leave out what scores less; default: 0.5, of a classifier 0",
     )
     parser.add_argument("--batch_size", type=int, default=8, help="images that pass through the network at once")
+    parser.add_argument(
+        "--given", type=str | None, help="what the model asks for of each image: a JSON as COCO's, by file names"
+    )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
@@ -155,6 +159,7 @@ class Output:
 def _predict(model: VisionModel, copies: dict[Path, Path], config: Namespace) -> None:
     """Detect in batches; signals and unreadable inputs leave what is done on the disk."""
     unreadable: list[str] = []
+    asked = _given(model, config.given)
     task = task_of(model)
     least = task.least_score if config.score_threshold is None else config.score_threshold
     file = Path(config.out) / task.results_file
@@ -163,7 +168,8 @@ def _predict(model: VisionModel, copies: dict[Path, Path], config: Namespace) ->
     try:
         with Output(copies, file, model.categories or [], task) as output:
             for batch in _batches(_pictures(list(copies), unreadable), config.batch_size):
-                found = model.predict([picture.pixels for picture in batch], config.batch_size)
+                given = None if asked is None else [asked.of(one.source, one.pixels) for one in batch]
+                found = model.predict([picture.pixels for picture in batch], config.batch_size, given)
                 for picture, answer in zip(batch, found, strict=True):
                     output.add(picture, task.select(answer, least))
                 if listener.signum is not None:
@@ -175,6 +181,16 @@ def _predict(model: VisionModel, copies: dict[Path, Path], config: Namespace) ->
             f"{len(unreadable)} of {len(copies)} inputs could not be read, {output.pictures} pictures are in "
             f"{config.out}; the first that was left out: {unreadable[0]}"
         )
+
+
+def _given(model: VisionModel, path: str | None) -> GivenFile | None:
+    """What the model asks for, from a file; None where it asks for nothing."""
+    if not model.asks_for:
+        return None
+    if path is None:
+        names = ", ".join(sorted(model.asks_for))
+        raise InputError(f"The {type(model).__name__} asks for {names} of each image: give a file with --given.")
+    return GivenFile(path, model.asks_for)
 
 
 def _pictures(inputs: Sequence[Path], unreadable: list[str]) -> Iterator[Picture]:

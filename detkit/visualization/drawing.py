@@ -45,6 +45,8 @@ def draw_detections(
         InputError: `image` is not a picture, or a label has no category.
     """
     picture = to_picture(image)
+    if objects.boxes is None:
+        return picture  # nothing is annotated that could be drawn
     objects = _in_drawing_order(objects.to("cpu"), score_threshold)
     labels = objects.labels.tolist()
     _check_labels(labels, categories)

@@ -14,6 +14,7 @@ from own_fields import TrackedCoco, TrackedTarget
 from torch import nn
 
 from detkit.data import (
+    COCO_READERS,
     Augmentation,
     CocoDataset,
     CopyPaste,
@@ -157,8 +158,28 @@ class TestReading:
             TrackedCoco(*find_split(folder, "train"), reads={"mask"})
 
     def test_a_field_without_a_reader_is_named(self, folder: Path):
-        with pytest.raises(InputError, match="no proposals are read"):
-            TrackedCoco(*find_split(folder, "train"), reads={"proposals"})
+        class Unread(TrackedCoco):
+            readers = COCO_READERS
+
+        with pytest.raises(InputError, match="no track_ids are read; give its class a reader"):
+            Unread(*find_split(folder, "train"), reads={"track_ids"})
+
+    def test_proposals_of_a_file(self, folder: Path, tmp_path: Path):
+        images, path = find_split(folder, "train")
+        with pytest.raises(InputError, match=r"no image has 'proposals': .* give data\.proposals"):
+            CocoDataset(images, path, reads={"proposals"})
+        content = json.loads(path.read_text())
+        content["images"][1]["proposals"] = [[1, 2, 3.5, 4], [0, 0, 9, 9]]
+        content["images"][2]["proposals"] = []
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        dataset = CocoDataset(images, tmp_path / "a.json", reads={"proposals"})
+        assert dataset.target(0).proposals is None
+        assert dataset.target(1).proposals.tolist() == [[1, 2, 4.5, 6], [0, 0, 9, 9]]
+        assert dataset.target(2).proposals.shape == (0, 4)
+        content["images"][3]["proposals"] = [[1, 2, 3]]
+        (tmp_path / "a.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="the proposals of image 4 must be a list of boxes"):
+            CocoDataset(images, tmp_path / "a.json", reads={"proposals"})
 
 
 class TestWorkers:

@@ -16,8 +16,9 @@ from tiny_detector import TinyDetector
 import detkit
 from detkit.data import DataModule, ImageDataset, WithProposals
 from detkit.engine.checkpoint import read_checkpoint
-from detkit.engine.old_configs import renew, renewed
+from detkit.engine.old_configs import modern_arguments, modernized
 from detkit.errors import InputError
+from detkit.images import read_image
 from detkit.proposals import Proposals
 
 DATASET = '''
@@ -144,8 +145,10 @@ class TestProposals:
         assert isinstance(data.train_dataloader().dataset.dataset, WithProposals)
 
     def test_a_model_that_asks_needs_them(self, shapes_root: Path):
+        data = DataModule(shapes_root)
+        data.read_for(set(), {"proposals"})
         with pytest.raises(InputError, match=r"give data\.proposals, such as"):
-            DataModule(shapes_root).read_for(set(), {"proposals"})
+            _ = data.train_dataset
 
     def test_in_training_and_evaluation(self, recipe, detkit_command):
         model = {"class_path": "test_own_dataset.AsksForProposals"}
@@ -157,6 +160,47 @@ class TestProposals:
         status, said = detkit_command("train", "--config", recipe(model=model), "--overwrite")
         assert status == 2
         assert "give data.proposals" in said
+
+
+class TestGivenInPrediction:
+    """A model that asks for something is given it from a file, by the names of the images."""
+
+    @pytest.fixture
+    def command(self, recipe, detkit_command, shapes_root: Path):
+        model = {"class_path": "test_own_dataset.AsksForProposals"}
+        path = recipe(model=model, data={"proposals": {"class_path": "test_own_dataset.Halves"}})
+        status, said = detkit_command("train", "--config", path, "--trainer.max_epochs", "1")
+        assert status == 0, said
+        images = shapes_root / "images" / "val"
+        return ["predict", "--checkpoint", "runs/tiny", "--trust", "test_own_dataset", "--out", "out", images]
+
+    def given(self, folder: Path, leave_out: int = 0) -> str:
+        entries = []
+        for path in sorted(folder.iterdir())[leave_out:]:
+            height, width = read_image(path).shape[:2]
+            halves = [[0, 0, width / 2, height], [width / 2, 0, width / 2, height]]
+            entries.append({"file_name": path.name, "proposals": halves})
+        Path("given.json").write_text(json.dumps({"images": entries}))
+        return "given.json"
+
+    def test_reaches_the_model(self, command, detkit_command):
+        status, said = detkit_command(*command, "--given", self.given(command[-1]))
+        assert status == 0, said
+        found = json.loads(Path("out/detections.json").read_text())
+        assert all(one["bbox"][:2] == [0, 0] for one in found)
+
+    def test_what_is_missing_is_named(self, command, detkit_command):
+        status, said = detkit_command(*command)
+        assert status == 2
+        assert "asks for proposals" in said
+        assert "--given" in said
+        status, said = detkit_command(*command, "--given", self.given(command[-1], leave_out=1))
+        assert status == 2
+        assert min(command[-1].iterdir()).name in said
+        Path("given.json").write_text("{}")
+        status, said = detkit_command(*command, "--given", "given.json")
+        assert status == 2
+        assert "given.json" in said
 
 
 class TestOldKeys:
@@ -190,13 +234,11 @@ class TestOldKeys:
         status, said = detkit_command("eval", "--checkpoint", "old.ckpt", "--trust", "tiny_detector")
         assert status == 0, said
 
-    def test_what_is_new_stays_as_it_is(self, recipe):
-        argv = ["--config", recipe(), "--data.reads", "[masks]"]
+    def test_what_is_new_stays_as_it_is(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            with renewed(argv) as same:
-                assert same == argv
-            assert renew({"data": {"reads": ["masks"]}}) == {"data": {"reads": ["masks"]}}
+            assert modern_arguments(["--data.reads", "[masks]"]) == ["--data.reads", "[masks]"]
+            assert modernized({"data": {"reads": ["masks"]}}) == {"data": {"reads": ["masks"]}}
 
 
 class TestWhatIsRead:

@@ -191,6 +191,7 @@ def test_the_truth_of_an_image_is_its_class_or_its_objects():
     expected = draw_detections(black(), with_object, CATEGORIES)
     assert np.array_equal(draw_answer(black(), with_object, CATEGORIES), expected)
     assert draw_answer(black(), Target.empty(), CATEGORIES).sum() == 0
+    assert draw_answer(black(), Target(), CATEGORIES).sum() == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 300), (40, 40)])
