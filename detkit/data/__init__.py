@@ -5,6 +5,7 @@ from detkit.data.coco import CocoDataset, find_split
 from detkit.data.copy_paste import CopyPaste
 from detkit.data.datamodule import DataModule
 from detkit.data.dataset import DetectionDataset
+from detkit.data.eval_transform import EvalTransform, TransformedImages
 from detkit.data.formats import format_of, open_split
 from detkit.data.image_class import label_images
 from detkit.data.image_dataset import ImageDataset
@@ -14,6 +15,7 @@ from detkit.data.mixing import Mixing, MixUp, Mosaic
 from detkit.data.readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
+from detkit.data.sources import DataSource, UnlabelledImages
 from detkit.data.ssd_augmentation import Expand, MinIoUCrop
 from detkit.data.voc import VocDataset
 from detkit.data.yolo_txt import YoloDataset
@@ -24,7 +26,9 @@ __all__ = [
     "CocoDataset",
     "CopyPaste",
     "DataModule",
+    "DataSource",
     "DetectionDataset",
+    "EvalTransform",
     "EvaluationSampler",
     "Expand",
     "FieldReader",
@@ -40,6 +44,8 @@ __all__ = [
     "ShapesOptions",
     "TrainingBatchSampler",
     "TrainingDataset",
+    "TransformedImages",
+    "UnlabelledImages",
     "VocDataset",
     "WithProposals",
     "YoloDataset",

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
+from detkit.engine.phases import LEARNER
 from detkit.errors import InputError
 
 
@@ -33,7 +34,7 @@ class MovingAverage(Callback):
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Begin with the model's weights, or go on with the average of the checkpoint."""
-        own = module.state_dict()
+        own = _averaged(module)
         start = self.average or own
         self.average = {name: _held(start[name], value.device) for name, value in own.items()}
 
@@ -49,7 +50,7 @@ class MovingAverage(Callback):
             return
         self.last_step = step
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = module.state_dict()
+        current = _averaged(module)
         floating = [name for name, value in self.average.items() if value.is_floating_point()]
         news = [current[name].to(self.average[name].dtype) for name in floating]
         torch._foreach_lerp_([self.average[name] for name in floating], news, 1 - decay)
@@ -73,7 +74,7 @@ class MovingAverage(Callback):
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Leave the average in the model."""
-        module.load_state_dict(self.average)
+        module.load_state_dict(module.state_dict() | self.average)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the average."""
@@ -85,11 +86,16 @@ class MovingAverage(Callback):
 
     @torch.no_grad()
     def _swap(self, module: LightningModule) -> None:
-        for name, value in module.state_dict().items():
+        for name, value in _averaged(module).items():
             weight = value.clone()
             value.copy_(self.average[name])
             self.average[name].copy_(weight)
         self.swapped = not self.swapped
+
+
+def _averaged(module: nn.Module) -> dict[str, Tensor]:
+    """What is averaged: the model, not what a learner has beside it."""
+    return {name: value for name, value in module.state_dict().items() if not name.startswith(LEARNER)}
 
 
 def _held(value: Tensor, device: torch.device) -> Tensor:

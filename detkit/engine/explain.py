@@ -31,6 +31,7 @@ PACKAGES = {
     "preprocess": "detkit.models",
     "region_pool": "detkit.models",
     "proposals": "detkit.proposals",
+    "learner": "detkit.learners",
     "optimizer": "torch.optim",
     "schedule": "detkit.engine.optimization",
 }

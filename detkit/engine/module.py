@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
-import torch.distributed as distributed
 from lightning.pytorch import LightningModule
-from torch import Tensor
-from torch.optim import Optimizer
+from torch import Tensor, nn
 
-from detkit.engine.optimization import OptimizerFactory, Schedule, parameter_groups, scale_learning_rates
+from detkit.distributed import broadcast, gather
+from detkit.engine.finite import FiniteCheck
+from detkit.engine.optimization import (
+    OptimizerFactory,
+    Schedule,
+    apply_lr_factors,
+    check_lr_factors,
+    check_same_groups,
+    grouped,
+    learning_rate,
+    scale_learning_rates,
+)
+from detkit.engine.phases import check_learner_weights, named_parameters, parameters_of_phases, take_turns, with_phase
 from detkit.errors import InputError
+from detkit.learners import Learner, Phase, PlainLearner, TrainingBatch
 from detkit.models import Detector
 from detkit.models.detector import Answer
+from detkit.models.loss_weights import group_sums
 from detkit.structures import Target
 
+__all__ = ["Batch", "DetectionModule", "Evaluator", "FiniteCheck", "LossMeans", "broadcast", "gather"]
+
 Batch = tuple[list[Tensor], list[Target]]
+SourcesBatch = tuple[list[Tensor], list[Target], dict[str, tuple[list[Tensor], list[Target] | None]]]
 
 
 class Evaluator(Protocol):
@@ -53,6 +67,12 @@ class DetectionModule(LightningModule):
             changes in proportion (Goyal 2017, section 2.1, "linear scaling rule"); None: it does not.
         validation_loss: whether to compute the losses on the validation images as well.
         record: what checkpoints say about the model, see `detkit.engine.checkpoint.model_record`.
+        learner: what a training step learns; None: the losses of the model.
+        lr_factors: of the learning rate by the beginning of parameters' names, such as ``{"backbone": 0.1}``; the
+            longest one that holds wins. Those of the learner's own parameters begin with ``learner``.
+
+    Raises:
+        InputError: nothing can be trained, or a factor is of no parameter.
     """
 
     def __init__(
@@ -65,6 +85,8 @@ class DetectionModule(LightningModule):
         lr_batch_size: int | None = None,
         validation_loss: bool = False,
         record: Mapping[str, Any] | None = None,
+        learner: Learner | None = None,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -76,14 +98,26 @@ class DetectionModule(LightningModule):
         self.validation_loss = validation_loss
         self.record = record
         self.finite = FiniteCheck()
+        self.learner = learner or PlainLearner()
+        self.learner.setup(model)
+        self.phases = self.learner.phases(model)
+        self.automatic_optimization = len(self.phases) == 1
+        self.lr_factors = dict(lr_factors or {})
 
-    def configure_optimizers(self) -> Optimizer | dict[str, Any]:
-        """The optimizer, and its schedule per optimizer step."""
-        optimizer = self.optimizer_factory(parameter_groups(self.model, self.decay_norm_and_bias))
+    def configure_optimizers(self) -> list[dict[str, Any]] | dict[str, Any]:
+        """An optimizer for each phase of the learner, and its schedule per optimizer step."""
+        check_lr_factors(self.lr_factors, named_parameters(self.model, self.learner))
+        made = [self._configured(phase, part) for phase, part in zip(self.phases, self._trained(), strict=True)]
+        return made[0] if self.automatic_optimization else made
+
+    def _configured(self, phase: Phase, named: Mapping[str, nn.Parameter]) -> dict[str, Any]:
+        factory = phase.optimizer or self.optimizer_factory
+        optimizer = factory(self._groups(named))
+        apply_lr_factors(optimizer)
         if self.lr_batch_size is not None:
             scale_learning_rates(optimizer, self._images_per_step() / self.lr_batch_size)
         if self.schedule is None:
-            return optimizer
+            return {"optimizer": optimizer}
         total_steps = self.trainer.estimated_stepping_batches
         if math.isinf(total_steps):
             raise InputError("A schedule needs the length of the run: give trainer.max_epochs or trainer.max_steps.")
@@ -92,27 +126,54 @@ class DetectionModule(LightningModule):
         scheduler = self.schedule.attach(optimizer, int(total_steps), steps_per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _trained(self) -> list[dict[str, nn.Parameter]]:
+        return parameters_of_phases(self.phases, self.model, self.learner)
+
+    def _groups(self, named: Mapping[str, nn.Parameter]) -> list[dict]:
+        return grouped(named, self.decay_norm_and_bias, self.lr_factors)
+
     def _images_per_step(self) -> int:
         """Of all processes and accumulated batches together."""
         trainer = self.trainer
         return trainer.datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Move the images alone: on the CPU the model checks targets without waiting for the GPU, then moves them."""
-        images, targets = batch
-        return [image.to(device, non_blocking=True) for image in images], targets
+        images, targets, *sources = batch
+        moved = [image.to(device, non_blocking=True) for image in images]
+        if not sources:
+            return moved, targets
+        parts = {name: self.transfer_batch_to_device(part, device, 0) for name, part in sources[0].items()}
+        return moved, targets, parts
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The sum of the losses of one batch."""
-        images, targets = batch
-        losses = self.model(images, targets)
-        self.finite.watch(losses, [target.image_id for target in targets], self.global_step)
+    def on_train_start(self) -> None:
+        """Learn the length of the run."""
+        self.total_steps = self.trainer.estimated_stepping_batches
+
+    def training_step(self, batch: Batch | SourcesBatch, batch_idx: int) -> Tensor | None:
+        """The sum of the losses of one batch; with several phases, each of their steps."""
+        step = TrainingBatch.of(batch, self.global_step / self.total_steps)
+        if not self.automatic_optimization:
+            losses = take_turns(self, self.phases, step)
+            self._log_step(losses, torch.stack(list(losses.values())).sum(), len(step.images))
+            return None
+        losses = self.losses(self.phases[0], step)
         loss = torch.stack(list(losses.values())).sum()
-        logged = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict(logged, batch_size=len(images))
-        self.log("train/loss", loss.detach(), batch_size=len(images))
-        self.log("lr", self.optimizers().param_groups[0]["lr"], batch_size=len(images))
+        self._log_step(losses, loss, len(step.images))
         return loss
+
+    def losses(self, phase: Phase, batch: TrainingBatch) -> dict[str, Tensor]:
+        """The losses of a phase by the names that are logged, which stop the run if they are not finite."""
+        losses = with_phase(phase, phase.losses(self.model, batch))
+        self.finite.watch(losses, batch.image_ids, self.global_step)
+        return losses
+
+    def _log_step(self, losses: Mapping[str, Tensor], loss: Tensor, images: int) -> None:
+        detached = {name: value.detach() for name, value in losses.items()}
+        logged = {f"train/{name}": value for name, value in (detached | group_sums(detached)).items()}
+        self.log_dict(logged, batch_size=images)
+        self.log("train/loss", loss.detach(), batch_size=images)
+        self.log("lr", learning_rate(self.trainer.optimizers[0]), batch_size=images)
 
     def on_validation_epoch_start(self) -> None:
         """Begin with nothing seen."""
@@ -144,6 +205,12 @@ class DetectionModule(LightningModule):
             numbers |= {prefix + name: float(value) for name, value in evaluator.compute().items()}
         return numbers
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with another learner, or with other parts of the model that have rates of their own."""
+        check_learner_weights(self.learner, checkpoint["state_dict"])
+        for named, saved in zip(self._trained(), checkpoint["optimizer_states"], strict=True):
+            check_same_groups(self._groups(named), saved["param_groups"])
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what describes the model; refuse to save what a non-finite loss has spoilt."""
         self.finite.settle()
@@ -170,86 +237,4 @@ class LossMeans:
         images = sum(part.images for part in parts)
         names = {name: None for part in parts for name in part.totals}
         means = {name: sum(part.totals.get(name, 0.0) for part in parts) / images for name in names}
-        return {"loss": sum(means.values()), **means} if means else {}
-
-
-class FiniteCheck:
-    """Stops training at a loss that is not finite, without making the CPU wait for the GPU at each step.
-
-    On the CPU the step itself fails, before it changes a weight. On a GPU each step's flags are copied to the host
-    while the GPU works on, and read when they have arrived, a few steps later; before any checkpoint is written all of
-    them are waited for, so a file never holds weights that a bad step has touched.
-    """
-
-    def __init__(self) -> None:
-        self.pending: deque[_Flags] = deque()
-
-    def watch(self, losses: Mapping[str, Tensor], image_ids: Sequence[Any], step: int) -> None:
-        """Note the losses of one step, and fail if one that is known by now was not finite.
-
-        Raises:
-            InputError: it names the losses, the step and the ids of the images.
-        """
-        finite = torch.stack([value.detach() for value in losses.values()]).isfinite().float()
-        everywhere = finite.min(dim=0, keepdim=True).values
-        if distributed.is_initialized():
-            distributed.all_reduce(everywhere, distributed.ReduceOp.MIN)
-        finite = torch.cat((finite, everywhere))
-        event = None
-        if finite.is_cuda:
-            finite = finite.to("cpu", non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
-        self.pending.append(_Flags(finite, event, list(losses), list(image_ids), step))
-        while self.pending and self.pending[0].arrived():
-            self.pending.popleft().check()
-
-    def settle(self) -> None:
-        """Wait for all flags and check them."""
-        while self.pending:
-            flags = self.pending.popleft()
-            if flags.event is not None:
-                flags.event.synchronize()
-            flags.check()
-
-
-class _Flags(NamedTuple):
-    """Whether each loss of a step is finite, and whether all are on every process; on the host once `event` passed."""
-
-    finite: Tensor
-    event: torch.cuda.Event | None
-    names: list[str]
-    image_ids: list[Any]
-    step: int
-
-    def arrived(self) -> bool:
-        return self.event is None or self.event.query()
-
-    def check(self) -> None:
-        *finite, everywhere = self.finite.tolist()
-        bad = [name for name, value in zip(self.names, finite, strict=True) if not value]
-        if not bad and not everywhere:
-            raise InputError(f"A loss is not finite at step {self.step} in another process, which names it.")
-        if bad:
-            raise InputError(
-                f"Loss {', '.join(bad)} is not finite at step {self.step}, in the batch with the images "
-                f"{', '.join(map(repr, self.image_ids))}: look at these, lower the learning rate or clip gradients; "
-                f"the last checkpoint is from before."
-            )
-
-
-def gather(value: Any) -> list[Any]:
-    """`value` of every process, in the order of ranks."""
-    if not distributed.is_initialized():
-        return [value]
-    values = [None] * distributed.get_world_size()
-    distributed.all_gather_object(values, value)
-    return values
-
-
-def broadcast(value: Any) -> Any:
-    """The `value` of the first process, in all."""
-    values = [value]
-    if distributed.is_initialized():
-        distributed.broadcast_object_list(values)
-    return values[0]
+        return {"loss": sum(means.values()), **means, **group_sums(means)} if means else {}

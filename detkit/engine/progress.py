@@ -11,6 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 
+from detkit.engine.optimization import learning_rate
+
 NOISE = (
     ".*does not have many workers.*",
     ".*number of training batches.*smaller than the logging interval.*",
@@ -91,7 +93,7 @@ class ProgressLines(Callback):
         accuracy = [f"{title} {float(metrics[name]):.3f}" for title, name in shown.items() if name in metrics]
         seconds = time.monotonic() - self.epoch_start
         parts = [_epoch(trainer), _losses(trainer), *accuracy]
-        parts += [f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2g}", f"{seconds:.0f} s"]
+        parts += [f"lr {learning_rate(trainer.optimizers[0]):.2g}", f"{seconds:.0f} s"]
         self.console.print("  ".join(parts), soft_wrap=True, highlight=False)
 
 
@@ -117,5 +119,6 @@ def _losses(trainer: Trainer) -> str:
     if not losses:
         return "no training step"
     total = losses.pop("train/loss")
-    terms = ", ".join(f"{name.removeprefix('train/')} {float(value):.3f}" for name, value in losses.items())
+    shown = {name.removeprefix("train/"): float(value) for name, value in losses.items() if "." not in name}
+    terms = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())  # of groups their sum alone
     return f"loss {float(total):.4f} ({terms})"

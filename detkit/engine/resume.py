@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
-from detkit.engine.module import gather
+from detkit.distributed import gather
 
 
 class ExactResume(Callback):

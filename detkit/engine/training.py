@@ -32,9 +32,9 @@ from detkit.engine.checkpoint import (
 from detkit.engine.checkpointing import AtomicCheckpointIO, RunCheckpoints
 from detkit.engine.command import check_precision, command_parser, parse
 from detkit.engine.ema import MovingAverage
+from detkit.engine.learning import add_learning_arguments, check_sources, check_trainer, lr_factors
 from detkit.engine.loggers import Events, MetricsFile
 from detkit.engine.module import DetectionModule
-from detkit.engine.optimization import OptimizerFactory, Schedule
 from detkit.engine.pictures import Pictures
 from detkit.engine.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.resume import ExactResume
@@ -56,7 +56,6 @@ examples:
   tools/train.py --config configs/shapes.yaml --data.root my/folder --trainer.max_epochs 5
   tools/train.py --resume runs/shapes"""
 
-SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}}
 OWN_TRAINER_ARGUMENTS = {
     "barebones",
     "default_root_dir",
@@ -85,16 +84,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_subclass_arguments(Detector, "model", required=True, help="the detector or classifier")
     parser.add_class_arguments(DataModule, "data", skip={"eval_split"})
-    parser.add_argument("--optimizer", type=OptimizerFactory, default=SGD, help="a torch optimizer, without `params`")
-    parser.add_argument(
-        "--schedule", type=Schedule | None, help="the learning rate over the run; constant if not given"
-    )
-    parser.add_argument("--decay_norm_and_bias", type=bool, default=True, help="weight decay on these as well")
-    parser.add_argument(
-        "--lr_batch_size",
-        type=int | None,
-        help="how many images per step the learning rate is for: with more or fewer it changes in proportion",
-    )
+    add_learning_arguments(parser)
     parser.add_argument("--ema", type=float | None, help="decay of a moving average of the weights, such as 0.9998")
     parser.add_argument(
         "--evaluate",
@@ -152,7 +142,9 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     built = build(parser, config)
     built.data.read_for(built.model.learns_from, built.model.asks_for)
     _check_num_classes(config, built.data)
-    _check_annotations(built.model, built.data)
+    check_sources(built.learner, built.data)
+    if built.learner.reads_targets:
+        _check_annotations(built.model, built.data)
     kinds = kinds_of(built.model, config.evaluate)
     built.model.categories = built.data.categories
     done = _steps_done(built, checkpoint) if checkpoint else None
@@ -160,6 +152,7 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
         _start_from(built.model, config.start_from)
     module = _module(config, built, kinds, _record(parser, config, built.data))
     trainer = _trainer(config, built, folder, monitored(kinds))
+    check_trainer(trainer, module, built.learner)
 
     if done is None:
         clear(folder)
@@ -192,6 +185,8 @@ def _module(config: Namespace, built: Namespace, kinds: Sequence[Kind], record: 
         config.lr_batch_size,
         config.validation_loss,
         record,
+        built.learner,
+        lr_factors(built),
     )
 
 

@@ -1,21 +1,44 @@
-"""How much each named loss counts."""
+"""How much each named loss counts, and the sums of groups of losses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.prefixes import longest_prefix, unmatched
+
+Value = TypeVar("Value", Tensor, float)
 
 
 def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
     """`losses`, each times its factor in `weights`, 1 where it has none.
 
+    Args:
+        losses: scalars by name; names may be grouped by dots, such as ``decoder.3.box``.
+        weights: factors by the name of a loss or of a group: ``decoder`` and ``decoder.3`` hold for
+            ``decoder.3.box``, of which the longer one wins.
+
     Raises:
-        InputError: `weights` names a loss that there is not.
+        InputError: `weights` names a loss or a group that there is not.
     """
-    unknown = weights.keys() - losses.keys()
+    unknown = unmatched(weights, losses) if weights else []
     if unknown:
-        raise InputError(f"loss_weights names {sorted(unknown)}, but the losses are {sorted(losses)}")
-    return {name: weights.get(name, 1.0) * loss for name, loss in losses.items()}
+        raise InputError(f"loss_weights names {unknown}, but the losses are {sorted(losses)}")
+    factors = {name: weights[rule] for name in losses if (rule := longest_prefix(name, weights)) is not None}
+    return {name: factors.get(name, 1.0) * loss for name, loss in losses.items()}
+
+
+def group_sums(losses: Mapping[str, Value]) -> dict[str, Value]:
+    """The sum of each group of losses, by the first component of its names; nothing of names without dots.
+
+    A group is left out where a loss itself has its name.
+    """
+    sums: dict[str, Value] = {}
+    for name, value in losses.items():
+        group, dot, _ = name.partition(".")
+        if dot and group not in losses:
+            sums[group] = sums[group] + value if group in sums else value
+    return sums

@@ -70,3 +70,15 @@ def test_the_average_of_half_precision_weights_is_float32(module):
 def test_a_decay_that_is_none(decay):
     with pytest.raises(InputError, match="between 0 and 1"):
         MovingAverage(decay)
+
+
+def test_what_a_learner_has_beside_the_model_is_not_averaged():
+    module = nn.ModuleDict({"model": nn.Linear(2, 2), "learner": nn.Linear(2, 2)})
+    callback = MovingAverage(decay=0.5)
+    callback.on_fit_start(SimpleNamespace(global_step=0), module)
+    assert list(callback.average) == ["model.weight", "model.bias"]
+    own = module["learner"].weight.clone()
+    callback.average["model.weight"].fill_(3)
+    callback.on_train_end(None, module)
+    assert (module["model"].weight == 3).all()
+    assert torch.equal(module["learner"].weight, own)

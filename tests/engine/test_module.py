@@ -32,3 +32,15 @@ def test_mean_losses_weigh_images():
     second.update({"a": torch.tensor(5.0), "b": torch.tensor(3.0)}, 1)
     assert LossMeans.of([first, second]) == {"loss": 5.0, "a": 2.0, "b": 3.0}
     assert LossMeans.of([LossMeans()]) == {}
+
+
+def test_mean_losses_of_groups_have_their_sum():
+    means = LossMeans()
+    means.update({"decoder.1.box": torch.tensor(1.0), "decoder.2.box": torch.tensor(3.0), "cls": torch.tensor(5.0)}, 2)
+    assert LossMeans.of([means]) == {
+        "loss": 9.0,
+        "decoder.1.box": 1.0,
+        "decoder.2.box": 3.0,
+        "cls": 5.0,
+        "decoder": 4.0,
+    }

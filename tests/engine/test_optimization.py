@@ -5,11 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from detkit.engine.lars import LARS
 from detkit.engine.optimization import (
+    LayerDecay,
     Schedule,
     WarmupCosine,
     WarmupMultiStep,
     WarmupPolynomial,
+    apply_lr_factors,
+    learning_rate,
     parameter_groups,
     scale_learning_rates,
 )
@@ -118,3 +122,91 @@ def test_rates_are_scaled_before_a_schedule_begins():
     scale_learning_rates(optimizer, 4.0)
     Schedule(warmup_steps=2, warmup_factor=0.5).attach(optimizer, 10, 5)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.2, 1.0])
+
+
+class TestLearningRateFactors:
+    @pytest.fixture
+    def model(self):
+        torch.manual_seed(0)
+        backbone = nn.ModuleDict({"layer1": nn.Linear(2, 2), "layer10": nn.Linear(2, 2)})
+        return nn.ModuleDict({"backbone": backbone, "backbone_x": nn.Linear(2, 2)})
+
+    def test_the_longest_prefix_wins_by_whole_components(self, model):
+        groups = parameter_groups(model, True, {"backbone": 0.1, "backbone.layer1": 0.01})
+        assert [group.get("lr_factor", 1.0) for group in groups] == [1.0, 0.01, 0.1]
+        assert [group["params"] for group in groups] == [
+            [*model["backbone_x"].parameters()],
+            [*model["backbone"]["layer1"].parameters()],
+            [*model["backbone"]["layer10"].parameters()],
+        ]
+
+    def test_one_parameter(self, model):
+        *_, last = parameter_groups(model, True, {"backbone.layer1.bias": 3.0})
+        assert last == {"params": [model["backbone"]["layer1"].bias], "lr_factor": 3.0}
+
+    def test_beside_the_decay_of_norms_and_biases(self, model):
+        groups = parameter_groups(model, False, {"backbone": 0.1})
+        assert [(group.get("lr_factor", 1.0), "weight_decay" in group) for group in groups] == [
+            (1.0, False),
+            (1.0, True),
+            (0.1, False),
+            (0.1, True),
+        ]
+        assert sum(len(group["params"]) for group in groups) == 6
+
+    def test_are_applied_once_and_followed_by_schedules(self, model):
+        optimizer = torch.optim.SGD(parameter_groups(model, True, {"backbone": 0.1}), lr=2.0)
+        apply_lr_factors(optimizer)
+        scale_learning_rates(optimizer, 0.5)
+        scheduler = Schedule(warmup_steps=2, warmup_factor=0.5).attach(optimizer, 10, 5)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.5, 0.05])
+        for _ in range(2):
+            optimizer.step()
+            scheduler.step()
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1.0, 0.1])
+        assert learning_rate(optimizer) == 1.0
+
+    def test_the_rate_is_told_without_factors_where_all_have_one(self, model):
+        optimizer = torch.optim.SGD(parameter_groups(model, True, {"backbone": 0.1, "backbone_x": 0.2}), lr=2.0)
+        apply_lr_factors(optimizer)
+        assert learning_rate(optimizer) == pytest.approx(2.0)
+
+    def test_lars_takes_steps_in_proportion(self, model):
+        before = {name: value.clone() for name, value in model.named_parameters()}
+        moves = []
+        for factors in ({}, {"backbone": 0.1}):
+            model.load_state_dict(before)
+            optimizer = LARS(parameter_groups(model, True, factors), lr=1.0)
+            apply_lr_factors(optimizer)
+            for value in model.parameters():
+                value.grad = torch.ones_like(value)
+            optimizer.step()
+            moves.append({name: value.detach() - before[name] for name, value in model.named_parameters()})
+        for name, move in moves[1].items():
+            factor = 0.1 if name.startswith("backbone.") else 1.0
+            torch.testing.assert_close(move, factor * moves[0][name], rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("prefix", "hint"),
+        [
+            ("bakbone.layer1", "near to it: backbone.layer1"),
+            ("head", "there are: backbone, backbone_x"),
+            ("back", "near"),
+        ],
+    )
+    def test_a_prefix_of_nothing(self, model, prefix, hint):
+        with pytest.raises(InputError, match=f"lr_factors names {prefix}, but no parameter's name begins so; .*{hint}"):
+            parameter_groups(model, True, {prefix: 0.1})
+
+    @pytest.mark.parametrize("factor", [0.0, -1.0, math.inf, math.nan])
+    def test_a_factor_that_is_none(self, model, factor):
+        with pytest.raises(InputError, match="positive"):
+            parameter_groups(model, True, {"backbone": factor})
+
+    def test_a_frozen_part_may_be_named(self, model):
+        model["backbone"].requires_grad_(False)
+        (group,) = parameter_groups(model, True, {"backbone": 0.1})
+        assert "lr_factor" not in group
+
+    def test_layers_by_their_depth(self):
+        assert LayerDecay(0.5, ["stem", "layer1", "layer2"]).factors() == {"stem": 0.125, "layer1": 0.25, "layer2": 0.5}

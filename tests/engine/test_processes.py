@@ -40,6 +40,20 @@ def test_two_processes_learn_what_one_learns_with_their_batches(recipe, detkit_c
     assert len(both["random_states"]) == 2
 
 
+def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_command):
+    path = recipe(learner={"class_path": "toy_learners.TakesTurnsAlike"})
+    strategy = ("--trainer.devices", "2", "--trainer.strategy", "ddp_find_unused_parameters_true")
+    two = start("train.py", "--config", path, "--name", "two", *strategy)
+    status, said = detkit_command("train", "--config", path, "--name", "one", "--data.batch_size", "4")
+    assert status == 0, said
+    said = two.communicate(timeout=400)[1]
+    assert two.returncode == 0, said
+    one, both = read_checkpoint("runs/one/last.ckpt"), read_checkpoint("runs/two/last.ckpt")
+    assert one["global_step"] == both["global_step"] == 6
+    for name, value in one["state_dict"].items():
+        torch.testing.assert_close(both["state_dict"][name], value, rtol=1e-4, atol=1e-6)
+
+
 def test_a_killed_run_leaves_a_readable_checkpoint(recipe, tmp_path):
     last = tmp_path / "runs" / "tiny" / "last.ckpt"
     process = start("train.py", "--config", recipe(save_every_n_steps=1), "--trainer.max_epochs", "100000")

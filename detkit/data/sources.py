@@ -1,0 +1,270 @@
+"""Further data sources of a training: batches of other images that are drawn along with the main ones at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from detkit.data.augmentation import Augmentation
+from detkit.data.formats import Format, open_split
+from detkit.data.image_class import ImageClass
+from detkit.data.loading import Loader, TrainingDataset, WithProposals
+from detkit.data.samplers import TrainingBatchSampler
+from detkit.errors import InputError
+from detkit.images import IMAGE_SUFFIXES, read_image
+from detkit.proposals import Proposals
+from detkit.structures import Category, Target
+
+Key = tuple[int, int, int]
+"""Which source (0 is the main data), which image of it, and in which of the source's epochs."""
+
+SourceBatch = tuple[list[Tensor], list[Target] | None]
+
+
+class DataSource:
+    """Images that a learner reads beside the main ones, such as unlabelled images of another domain.
+
+    Args:
+        name: by which the learner asks for it.
+        root: an annotated folder, as ``data.root``; without `labels` any folder, whose images at all depths are taken.
+        labels: whether its annotations are read. Its classes must then be those of the main data.
+        format: what `root` holds, as ``data.format``.
+        split: of an annotated folder.
+        batch_size: images per process and step; None: as many as of the main data.
+        augmentation: how its images are varied; None: not at all.
+
+    Raises:
+        InputError: the batch size is below 1.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        labels: bool = True,
+        format: Format | None = None,
+        split: str = "train",
+        batch_size: int | None = None,
+        augmentation: Augmentation | None = Augmentation(),  # noqa: B008 (holds no state between calls)
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"data.sources: batch_size of {name} must be at least 1, got {batch_size}")
+        self.name = name
+        self.root = Path(root)
+        self.labels = labels
+        self.format = format
+        self.split = split
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+
+    def open(
+        self, class_names: Sequence[str], image_class: ImageClass | None, reading: Mapping[str, Any]
+    ) -> SourceDataset:
+        """Its images, annotated or not.
+
+        Args:
+            class_names: the classes of the main data, in their order.
+            image_class: how an image with objects gets a class as a whole; None: not at all.
+            reading: what is read of annotations, and how bad ones are taken; options of `open_split`.
+
+        Raises:
+            InputError: the folder is missing or wrong, or has other classes.
+        """
+        if not self.labels:
+            return UnlabelledImages(self.root)
+        dataset = open_split(self.root, self.split, self.format, class_names, **reading)
+        names = [category.name for category in dataset.categories]
+        if names != list(class_names):
+            raise InputError(
+                f"{dataset.annotations_path} of the data source {self.name} has the classes {names}, but the main data "
+                f"has {list(class_names)}; both must list the same names in the same order of ids"
+            )
+        return dataset.with_image_labels(image_class) if image_class else dataset
+
+
+class UnlabelledImages(Dataset):
+    """The images of a folder, at all depths, sorted by path; each with a `Target` of its id alone, that path.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        InputError: it is missing or holds no images; later, an image cannot be decoded.
+    """
+
+    categories: Sequence[Category] = ()
+    keypoint_pairs: Sequence[tuple[int, int]] = ()
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        found = self.root.rglob("*") if self.root.is_dir() else ()
+        paths = [path.relative_to(self.root) for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+        shown = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+        if not shown:
+            raise InputError(f"{self.root}: there are no images in this folder of a data source without labels")
+        self.paths = np.array(shown)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def image_sizes(self) -> np.ndarray:
+        """``(n, 2)`` zeros: to open each file for its size would take too long."""
+        return np.zeros((len(self), 2), dtype=np.int64)
+
+    def read(self, index: int) -> tuple[np.ndarray, Target]:
+        """The image ``(H, W, 3)``, and a target of which nothing is annotated."""
+        path = str(self.paths[index])
+        return read_image(self.root / path), Target(image_id=path)
+
+
+SourceDataset = Any  # a `DetectionDataset` or `UnlabelledImages`: what `TrainingDataset` varies
+
+
+def check_names(sources: Sequence[DataSource]) -> None:
+    """Refuse sources that a learner could not tell apart.
+
+    Raises:
+        InputError: a name is there twice.
+    """
+    names = [source.name for source in sources]
+    for source in sources:
+        if names.count(source.name) > 1:
+            raise InputError(f"data.sources has {names.count(source.name)} sources named {source.name}: name each once")
+
+
+def loader_with_sources(
+    dataset: TrainingDataset,
+    sampler: TrainingBatchSampler,
+    sources: Sequence[tuple[DataSource, SourceDataset]],
+    num_workers: int,
+    proposals: Proposals | None = None,
+) -> SourcesLoader:
+    """The loader of the main data and of sources.
+
+    Args:
+        dataset: the main data, varied.
+        sampler: its batches; its seed and batch size are also those of the sources, as far as these say nothing else.
+        sources: each with its images.
+        num_workers: as of `Loader`.
+        proposals: finds regions in each image; None: nothing does.
+    """
+    seeds = [_seed(sampler.seed, source.name) for source, _ in sources]
+    sizes = [source.batch_size or sampler.batch_size for source, _ in sources]
+    opened = list(zip(sources, seeds, sizes, strict=True))
+    datasets = [TrainingDataset(images, source.augmentation, seed) for (source, images), seed, _ in opened]
+    samplers = [
+        TrainingBatchSampler(images.image_sizes, size, seed, sampler.aspect_ratio_grouping)
+        for (_, images), seed, size in opened
+    ]
+    parts = {source.name: (size, source.labels) for (source, _), _, size in opened}
+    joined = SourcesBatchSampler(sampler, samplers)
+    every: Dataset = SourcesDataset([dataset, *datasets])
+    if proposals is not None:
+        every = WithProposals(every, proposals)
+    return SourcesLoader(every, joined, parts, num_workers)
+
+
+class SourcesDataset(Dataset):
+    """Several training data sets as one, indexed by `Key`.
+
+    Args:
+        datasets: the main data first.
+    """
+
+    def __init__(self, datasets: Sequence[TrainingDataset]) -> None:
+        self.datasets = datasets
+
+    def __len__(self) -> int:
+        return len(self.datasets[0])
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Target]:
+        number, index, epoch = key
+        return self.datasets[number][index, epoch]
+
+
+class SourcesBatchSampler(Sampler[list[Key]]):
+    """The main sampler's batches, each followed by one of every source.
+
+    A source goes round and round in epochs of its own, whatever the length of the main data's. Which of its batches
+    comes at a step is a pure function of the step's place in the main data: a run that goes on within an epoch, or a
+    shorter epoch, changes nothing.
+
+    Args:
+        main: of the main data.
+        sources: of the further ones.
+    """
+
+    def __init__(self, main: TrainingBatchSampler, sources: Sequence[TrainingBatchSampler]) -> None:
+        self.main = main
+        self.sources = sources
+
+    @property
+    def sampler(self) -> SourcesBatchSampler:
+        """Itself: Lightning looks under this name of a batch sampler for `set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the main data's epoch whose order the next iteration gives."""
+        self.main.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.main)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        step = self.main.epoch * len(self.main) + self.main.skip_batches
+        rounds = [_round(sampler, step) for sampler in self.sources]
+        for batch in self.main:
+            parts = [batch, *(next(batches) for batches in rounds)]
+            yield [(number, index, epoch) for number, part in enumerate(parts) for index, epoch in part]
+
+
+class SourcesLoader(Loader):
+    """Batches ``(images, targets, {name: (images, targets)})``; the targets of a source without labels are None.
+
+    Args:
+        dataset: of main data and sources.
+        sampler: their batches.
+        parts: images in a batch of each source, and whether they have labels, by its name.
+        num_workers: as of `Loader`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        sampler: SourcesBatchSampler,
+        parts: Mapping[str, tuple[int, bool]],
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(dataset, num_workers, batch_sampler=sampler)
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[Any]:
+        for images, targets in super().__iter__():
+            start = len(images) - sum(size for size, _ in self.parts.values())
+            main = images[:start], targets[:start]
+            sources: dict[str, SourceBatch] = {}
+            for name, (size, labels) in self.parts.items():
+                part = slice(start, start + size)
+                sources[name] = images[part], targets[part] if labels else None
+                start += size
+            yield *main, sources
+
+
+def _round(sampler: TrainingBatchSampler, step: int) -> Iterator[list[tuple[int, int]]]:
+    """The batches of a source from `step` on, without end."""
+    epoch, sampler.skip_batches = divmod(step, len(sampler))
+    while True:
+        sampler.set_epoch(epoch)
+        yield from sampler
+        epoch += 1
+
+
+def _seed(seed: int, name: str) -> int:
+    """A source's own seed, whatever its place in the list."""
+    return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])

@@ -1,0 +1,19 @@
+"""Training as it mostly is: the model's own losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from detkit.learners.batch import TrainingBatch
+from detkit.learners.learner import Learner
+
+
+class PlainLearner(Learner):
+    """Learns ``model(images, targets)``."""
+
+    def losses(self, model: Any, batch: TrainingBatch) -> dict[str, Tensor]:
+        """The losses of the model."""
+        losses: dict[str, Tensor] = model(batch.images, batch.targets)
+        return losses
