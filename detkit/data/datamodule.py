@@ -9,11 +9,10 @@ from typing import Any, Literal
 import lightning
 from torch.utils.data import Dataset
 
-from detkit.data.annotations import OnBad, read_categories
+from detkit.data.annotations import OnBad
 from detkit.data.augmentation import Augmentation
-from detkit.data.coco import CocoDataset, find_split
 from detkit.data.eval_transform import EvalTransform, TransformedImages
-from detkit.data.formats import Format, format_of, open_split
+from detkit.data.formats import Format
 from detkit.data.image_class import ImageClass
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
@@ -22,11 +21,10 @@ from detkit.data.old_flags import takes_old_flags
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes, folder_name
 from detkit.data.sources import DataSource, SourceDataset, check_names, loader_with_sources
+from detkit.data.splits import Split, Splits
 from detkit.errors import InputError
 from detkit.proposals import Proposals
 from detkit.structures import Category, Target
-
-Split = Literal["train", "val", "test"]
 
 SHAPES_FOLDER = Path("runs/data")
 
@@ -155,13 +153,23 @@ class DataModule(lightning.LightningDataModule):
         self._sources: list[tuple[DataSource, SourceDataset]] = []
 
     @property
+    def splits(self) -> Splits:
+        """Where the data is."""
+        return Splits(
+            self.make_dataset, self.root, self.format, self.split_names, self.given_paths, self.class_names, self._drawn
+        )
+
+    def _drawn(self) -> Path:
+        return draw_shapes(SHAPES_FOLDER / folder_name(self.shapes), self.shapes)
+
+    @property
     def categories(self) -> list[Category]:
         """The classes of the training split, sorted by id; the position is the label.
 
         Of a COCO file they alone are read, as long as the split is not open.
         """
         if "train" not in self._datasets:
-            found = self._categories_alone()
+            found = self.splits.categories()
             if found:
                 return found
         return self.train_dataset.categories
@@ -188,7 +196,7 @@ class DataModule(lightning.LightningDataModule):
             InputError: the split is missing or wrong.
         """
         if split not in self._datasets:
-            dataset = self._open(split).reading(self._fields_of_files)
+            dataset = self.splits.open(split, self._reading()).reading(self._fields_of_files)
             self._datasets[split] = dataset.with_image_labels(self.image_class) if self.image_class else dataset
         return self._datasets[split]
 
@@ -202,6 +210,7 @@ class DataModule(lightning.LightningDataModule):
         if needed - self.reads:
             self.reads |= needed
             self._datasets.clear()
+            self._sources.clear()
         check_mixing(self.mixing, needed, Target.kinds())
 
     @property
@@ -210,8 +219,8 @@ class DataModule(lightning.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Draw the `Shapes`, if they are asked for. Lightning calls it on one process of each machine."""
-        if self._draws():
-            self._drawn()
+        if self.splits.draws:
+            self.splits.drawn()
 
     def setup(self, stage: str) -> None:
         """Read and check the splits of a stage: "fit", "validate", "test" or "predict".
@@ -231,10 +240,10 @@ class DataModule(lightning.LightningDataModule):
         sampler = TrainingBatchSampler(
             self.train_dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping, self.skip_batches
         )
-        proposed = self._proposed(dataset)
         if self.sources:
-            return loader_with_sources(proposed, sampler, self.opened_sources(), self.num_workers)
-        return Loader(proposed, self.num_workers, batch_sampler=sampler)
+            sources = self.opened_sources()
+            return loader_with_sources(dataset, sampler, sources, self.num_workers, self.proposals)
+        return Loader(self._proposed(dataset), self.num_workers, batch_sampler=sampler)
 
     def val_dataloader(self) -> Loader:
         """The evaluated split as it is but for `eval_transform`, every image once over all processes."""
@@ -246,14 +255,6 @@ class DataModule(lightning.LightningDataModule):
 
     def _proposed(self, dataset: Dataset) -> Dataset:
         return dataset if self.proposals is None else WithProposals(dataset, self.proposals)
-
-    def _reading(self) -> dict[str, Any]:
-        """What is read of annotations, and how bad ones are taken."""
-        return {
-            "reads": self._fields_of_files,
-            "on_bad_image": self.on_bad_image,
-            "on_bad_box": self.on_bad_box,
-        }
 
     def opened_sources(self) -> list[tuple[DataSource, SourceDataset]]:
         """The further sources with their images, read at the first call.
@@ -267,46 +268,13 @@ class DataModule(lightning.LightningDataModule):
             self._sources = list(zip(self.sources, opened, strict=True))
         return self._sources
 
-    def _draws(self) -> bool:
-        return (
-            self.root is None
-            and self.make_dataset is None
-            and not any(path for paths in self.given_paths.values() for path in paths)
-        )
-
-    def _drawn(self) -> Path:
-        return draw_shapes(SHAPES_FOLDER / folder_name(self.shapes), self.shapes)
-
-    def _categories_alone(self) -> list[Category] | None:
-        """The classes of the training split, without its images and objects; None where they cannot be had so."""
-        if self.make_dataset is not None:
-            return None
-        if self.given_paths["train"][1]:
-            return read_categories(self.given_paths["train"][1])
-        if self.root is None and not self._draws():
-            return None
-        root = self.root or self._drawn()
-        if (self.format or format_of(root)) != "coco":
-            return None
-        return read_categories(find_split(root, self.split_names["train"])[1])
-
-    def _open(self, split: Split) -> ImageDataset:
-        if self.make_dataset is not None:
-            return self.make_dataset(self.split_names[split])
-        images, annotations = self.given_paths[split]
-        reading = self._reading()
-        if images and annotations:
-            return CocoDataset(images, annotations, **reading)
-        if self.root is None and not self._draws():
-            missing = [
-                f"data.{split}_{kind}" for kind, path in (("images", images), ("annotations", annotations)) if not path
-            ]
-            raise InputError(f"give {' and '.join(missing)}, or data.root to find the {split} split there")
-        root, name = self.root or self._drawn(), self.split_names[split]
-        if images or annotations:
-            found_images, found_annotations = find_split(root, name)
-            return CocoDataset(images or found_images, annotations or found_annotations, **reading)
-        return open_split(root, name, self.format, self.class_names, **reading)
+    def _reading(self) -> dict[str, Any]:
+        """What is read of annotations, and how bad ones are taken."""
+        return {
+            "reads": self._fields_of_files,
+            "on_bad_image": self.on_bad_image,
+            "on_bad_box": self.on_bad_box,
+        }
 
 
 def _check_same_categories(first: ImageDataset, second: ImageDataset) -> None:

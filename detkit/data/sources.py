@@ -13,10 +13,11 @@ from torch.utils.data import Dataset, Sampler
 from detkit.data.augmentation import Augmentation
 from detkit.data.formats import Format, open_split
 from detkit.data.image_class import ImageClass
-from detkit.data.loading import Loader, TrainingDataset
+from detkit.data.loading import Loader, TrainingDataset, WithProposals
 from detkit.data.samplers import TrainingBatchSampler
 from detkit.errors import InputError
 from detkit.images import IMAGE_SUFFIXES, read_image
+from detkit.proposals import Proposals
 from detkit.structures import Category, Target
 
 Key = tuple[int, int, int]
@@ -87,7 +88,7 @@ class DataSource:
 
 
 class UnlabelledImages(Dataset):
-    """The images of a folder, at all depths, sorted by path; each with an empty `Target` whose id is that path.
+    """The images of a folder, at all depths, sorted by path; each with a `Target` of its id alone, that path.
 
     Args:
         root: the folder.
@@ -117,9 +118,9 @@ class UnlabelledImages(Dataset):
         return np.zeros((len(self), 2), dtype=np.int64)
 
     def read(self, index: int) -> tuple[np.ndarray, Target]:
-        """The image ``(H, W, 3)``, and a target without objects."""
+        """The image ``(H, W, 3)``, and a target of which nothing is annotated."""
         path = str(self.paths[index])
-        return read_image(self.root / path), Target.empty(path)
+        return read_image(self.root / path), Target(image_id=path)
 
 
 SourceDataset = Any  # a `DetectionDataset` or `UnlabelledImages`: what `TrainingDataset` varies
@@ -142,6 +143,7 @@ def loader_with_sources(
     sampler: TrainingBatchSampler,
     sources: Sequence[tuple[DataSource, SourceDataset]],
     num_workers: int,
+    proposals: Proposals | None = None,
 ) -> SourcesLoader:
     """The loader of the main data and of sources.
 
@@ -150,6 +152,7 @@ def loader_with_sources(
         sampler: its batches; its seed and batch size are also those of the sources, as far as these say nothing else.
         sources: each with its images.
         num_workers: as of `Loader`.
+        proposals: finds regions in each image; None: nothing does.
     """
     seeds = [_seed(sampler.seed, source.name) for source, _ in sources]
     sizes = [source.batch_size or sampler.batch_size for source, _ in sources]
@@ -161,7 +164,10 @@ def loader_with_sources(
     ]
     parts = {source.name: (size, source.labels) for (source, _), _, size in opened}
     joined = SourcesBatchSampler(sampler, samplers)
-    return SourcesLoader(SourcesDataset([dataset, *datasets]), joined, parts, num_workers)
+    every: Dataset = SourcesDataset([dataset, *datasets])
+    if proposals is not None:
+        every = WithProposals(every, proposals)
+    return SourcesLoader(every, joined, parts, num_workers)
 
 
 class SourcesDataset(Dataset):
@@ -230,7 +236,7 @@ class SourcesLoader(Loader):
 
     def __init__(
         self,
-        dataset: SourcesDataset,
+        dataset: Dataset,
         sampler: SourcesBatchSampler,
         parts: Mapping[str, tuple[int, bool]],
         num_workers: int = 0,

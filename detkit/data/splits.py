@@ -1,0 +1,79 @@
+"""Where the splits of a data set are, and how each is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from detkit.categories import Category
+from detkit.data.annotations import read_categories
+from detkit.data.coco import CocoDataset, find_split
+from detkit.data.formats import Format, format_of, open_split
+from detkit.data.image_dataset import ImageDataset
+from detkit.errors import InputError
+
+Split = Literal["train", "val", "test"]
+Paths = tuple[Path | None, Path | None]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a config says of where the data is.
+
+    Args:
+        make: a data set class of one's own, called with the name of a split, in place of all others.
+        root: the folder of all splits; None where paths are given or `Shapes` are drawn.
+        format: what `root` holds; None: found out.
+        names: what `root` calls each split.
+        paths: images folder and annotation file of each split, in place of those found under `root`.
+        class_names: of VOC, the classes in the order of their labels.
+        drawn: draws the `Shapes` and gives their folder.
+    """
+
+    make: Callable[[str], ImageDataset] | None
+    root: Path | None
+    format: Format | None
+    names: Mapping[Split, str]
+    paths: Mapping[Split, Paths]
+    class_names: Sequence[str] | None
+    drawn: Callable[[], Path]
+
+    @property
+    def draws(self) -> bool:
+        """Whether there is no data but what is drawn."""
+        is_given = any(path for paths in self.paths.values() for path in paths)
+        return self.root is None and self.make is None and not is_given
+
+    def categories(self) -> list[Category] | None:
+        """The classes of the training split, without its images and objects; None where they cannot be had so."""
+        annotations = self.paths["train"][1]
+        if self.make is None and annotations is not None:
+            return read_categories(annotations)
+        root = self.root or (self.drawn() if self.draws else None)
+        if self.make is not None or root is None or (self.format or format_of(root)) != "coco":
+            return None
+        return read_categories(find_split(root, self.names["train"])[1])
+
+    def open(self, split: Split, reading: Mapping[str, Any]) -> ImageDataset:
+        """A split; `reading` are options of `open_split`: what is read of annotations, and how bad ones are taken.
+
+        Raises:
+            InputError: the split is missing or wrong.
+        """
+        if self.make is not None:
+            return self.make(self.names[split])
+        images, annotations = self.paths[split]
+        if images and annotations:
+            return CocoDataset(images, annotations, **reading)
+        if self.root is None and not self.draws:
+            missing = [
+                f"data.{split}_{kind}" for kind, path in (("images", images), ("annotations", annotations)) if not path
+            ]
+            raise InputError(f"give {' and '.join(missing)}, or data.root to find the {split} split there")
+        root, name = self.root or self.drawn(), self.names[split]
+        if images or annotations:
+            found_images, found_annotations = find_split(root, name)
+            return CocoDataset(images or found_images, annotations or found_annotations, **reading)
+        return open_split(root, name, self.format, self.class_names, **reading)
