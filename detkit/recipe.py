@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +26,11 @@ def recipe_of(part: Any, **changed: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """`value` in lists, dicts and numbers; None where it is nothing of the kind."""
+    """`value` in lists, dicts and numbers; an object whose arguments are its attributes as a config names it.
+
+    Raises:
+        TypeError: nothing of the kind says what it is.
+    """
     if isinstance(value, Tensor):
         return [round(number, _DIGITS) for number in value.detach().flatten().tolist()]
     if isinstance(value, _PLAIN):
@@ -36,6 +39,17 @@ def plain(value: Any) -> Any:
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple, range, torch.Size)):
         return [plain(one) for one in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    return None
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if all(hasattr(value, name) for name in inspect.signature(type(value)).parameters):
+        return recipe_of(value)
+    raise TypeError(f"a {type(value).__name__} is no part of a config")
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `value` is made of lists, dicts and numbers alone."""
+    if isinstance(value, Mapping):
+        return all(is_plain(one) for one in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(is_plain(one) for one in value)
+    return isinstance(value, (*_PLAIN, Tensor, range))
