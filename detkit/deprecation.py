@@ -61,11 +61,6 @@ def old_arguments(
     return decorate
 
 
-def takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether `function` names `name` among its arguments."""
-    return name in inspect.signature(function).parameters
-
-
 class MovedAttribute:
     """An attribute that stands in a part of the object now: it is read and written there, with a warning.
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detkit.errors import InputError
+
 _PLAIN = (bool, int, float, str, type(None))
 _DIGITS = 7  # of float32
 
@@ -29,7 +31,7 @@ def plain(value: Any) -> Any:
     """`value` in lists, dicts and numbers; an object whose arguments are its attributes as a config names it.
 
     Raises:
-        TypeError: nothing of the kind says what it is.
+        InputError: nothing of the kind says what it is.
     """
     if isinstance(value, Tensor):
         return [round(number, _DIGITS) for number in value.detach().flatten().tolist()]
@@ -41,9 +43,9 @@ def plain(value: Any) -> Any:
         return [plain(one) for one in value]
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
-    if all(hasattr(value, name) for name in inspect.signature(type(value)).parameters):
+    if hasattr(value, "__dict__") and all(hasattr(value, name) for name in inspect.signature(type(value)).parameters):
         return recipe_of(value)
-    raise TypeError(f"a {type(value).__name__} is no part of a config")
+    raise InputError(f"a {type(value).__name__} does not keep the arguments that it was made with: no config says them")
 
 
 def is_plain(value: Any) -> bool:

@@ -80,3 +80,21 @@ def moved_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence
     for name, value in changed.values.items():
         setattr(part, name, value)
     return rest | {"postprocess": part}
+
+
+class MovedResolve:
+    """OverFeat's ``resolve``, which said by a word what its ``postprocess`` says by its class."""
+
+    def __get__(self, head: Any, owner: type) -> Any:
+        if head is None:
+            return self
+        self._warn(head)
+        return "merge" if isinstance(head.postprocess, box_merge.MergeBoxes) else "nms"
+
+    def __set__(self, head: Any, value: str) -> None:
+        self._warn(head)
+        head.postprocess = postprocess.NMS() if value == "nms" else box_merge.MergeBoxes()
+
+    def _warn(self, head: Any) -> None:
+        kind = type(head).__name__
+        warn(f"{kind}.resolve is {kind}.postprocess now: NMS() or MergeBoxes()", stacklevel=4)

@@ -15,6 +15,7 @@ from detkit.errors import InputError
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
+from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.truth import NO_OBJECT, assigned
 from detkit.matching import Matcher
@@ -84,6 +85,8 @@ class OverFeatHead(DenseHead):
     """
 
     usual_postprocess = MergeBoxes
+    old_attributes: ClassVar = {**OLD_ATTRIBUTES, "match_threshold": ("postprocess.match_threshold",)}
+    resolve = MovedResolve()
     own_values: ClassVar = {
         "postprocess": dict(score_threshold=0.05, iou_threshold=0.5, detections=100, least_side=1e-2)
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import nn
 
-from detkit.deprecation import MovedAttribute, old_arguments, takes
+from detkit.deprecation import MovedAttribute, old_arguments
 from detkit.heads.old_arguments import OLD_ATTRIBUTES, moved_to_postprocess
 from detkit.heads.postprocess import NMS, Postprocess
 
@@ -34,7 +35,7 @@ class Postprocessed(nn.Module):
                 if not hasattr(cls, name):
                     MovedAttribute(*paths).put(cls, name)
         init = vars(cls).get("__init__")
-        if init is not None and takes(init, "postprocess"):
+        if init is not None and "postprocess" in inspect.signature(init).parameters:
             cls.__init__ = old_arguments(cls.old_keywords)(init)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -34,12 +34,6 @@ from detkit.structures import Detections, Target
 Anchors = Sequence[Sequence[tuple[float, float]]]
 
 
-# Boxes are suppressed before they are cut, as darknet does.
-DARKNETS = dict(
-    score_threshold=0.005, iou_threshold=0.45, candidates=2000, detections=100, clip="after", least_side=1e-2
-)
-
-
 class Assigned(NamedTuple):
     """The M pairs of an object and a prediction. Sizes depend on the number of objects alone: nothing waits for a GPU.
 
@@ -102,7 +96,11 @@ class YOLOHead(DenseHead):
         InputError: channels, strides, anchors and scale_x_y are not as many.
     """
 
-    own_values: ClassVar = {"postprocess": DARKNETS}
+    own_values: ClassVar = {
+        "postprocess": dict(
+            score_threshold=0.005, iou_threshold=0.45, candidates=2000, detections=100, clip="after", least_side=1e-2
+        )
+    }
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, annotated, crowds, in_crowd
-from detkit.heads.yolo import DARKNETS, of_images
+from detkit.heads.yolo import YOLOHead, of_images
 from detkit.ops.iou import paired_iou
 from detkit.structures import Detections, Target
 
@@ -57,7 +57,7 @@ class YOLOv1Head(DenseHead):
         postprocess: as of `YOLOHead`.
     """
 
-    own_values: ClassVar = {"postprocess": DARKNETS}
+    own_values = YOLOHead.own_values
 
     def __init__(
         self,

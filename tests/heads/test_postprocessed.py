@@ -90,6 +90,19 @@ class TestOldAttributes:
         assert head.postprocess.candidates == 9
         assert not isinstance(getattr(head, "candidates", None), int) or "box" in name
 
+    def test_of_overfeat(self):
+        head = HEADS["overfeat"]()
+        with pytest.warns(DeprecationWarning, match=r"postprocess\.match_threshold now"):
+            head.match_threshold = 0.7
+        assert head.postprocess.match_threshold == 0.7
+        for word, kind, candidates in (("nms", NMS, None), ("merge", MergeBoxes, 300)):
+            with pytest.warns(DeprecationWarning, match=r"^OverFeatHead\.resolve is OverFeatHead\.postprocess now"):
+                head.resolve = word
+            assert type(head.postprocess) is kind
+            assert (head.postprocess.candidates, head.postprocess.detections) == (candidates, 100)
+            with pytest.warns(DeprecationWarning, match="resolve"):
+                assert head.resolve == word
+
     def test_stay_with_a_head_that_has_them_itself(self):
         class Mine(RetinaNetHead):
             score_threshold = 0.3
