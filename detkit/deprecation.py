@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import operator
 import warnings
 from collections.abc import Callable, Mapping
@@ -37,17 +38,23 @@ def moved_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     return find
 
 
-def old_arguments(renew: Callable[[str, Arguments], Arguments]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def old_arguments(
+    renew: Callable[[type, Arguments, list[str]], Arguments],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator of an ``__init__`` that still takes keywords which are not in its signature any more.
 
     Args:
-        renew: from the name of the class and the keywords of a call to those that the signature has; it warns.
+        renew: from the class, the keywords of a call and the names of those that the signature does not have to
+            keywords that it has; it warns.
     """
 
     def decorate(init: Callable[P, R]) -> Callable[P, R]:
+        known = inspect.signature(init).parameters
+
         @functools.wraps(init)
         def renewed(*args: Any, **keywords: Any) -> R:
-            return init(*args, **renew(type(args[0]).__name__, keywords))
+            unknown = [name for name in keywords if name not in known]
+            return init(*args, **(renew(type(args[0]), keywords, unknown) if unknown else keywords))
 
         return renewed
 
@@ -59,14 +66,20 @@ class MovedAttribute:
 
     Args:
         paths: where it stands now, ``"postprocess.score_threshold"``; what is written goes to all of several.
+        name: its name; that under which a class has it is known without.
     """
 
-    def __init__(self, *paths: str) -> None:
+    def __init__(self, *paths: str, name: str = "") -> None:
         self.paths = paths
-        self.name = ""
+        self.name = name
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+
+    def put(self, owner: type, name: str) -> None:
+        """Make it the attribute `name` of a class that is there already."""
+        self.name = name
+        setattr(owner, name, self)
 
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:

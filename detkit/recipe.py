@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from detkit.errors import InputError
 
 _PLAIN = (bool, int, float, str, type(None))
 _DIGITS = 7  # of float32
@@ -27,7 +28,11 @@ def recipe_of(part: Any, **changed: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """`value` in lists, dicts and numbers; None where it is nothing of the kind."""
+    """`value` in lists, dicts and numbers; an object whose arguments are its attributes as a config names it.
+
+    Raises:
+        InputError: nothing of the kind says what it is.
+    """
     if isinstance(value, Tensor):
         return [round(number, _DIGITS) for number in value.detach().flatten().tolist()]
     if isinstance(value, _PLAIN):
@@ -36,6 +41,17 @@ def plain(value: Any) -> Any:
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple, range, torch.Size)):
         return [plain(one) for one in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
-    return None
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if hasattr(value, "__dict__") and all(hasattr(value, name) for name in inspect.signature(type(value)).parameters):
+        return recipe_of(value)
+    raise InputError(f"a {type(value).__name__} does not keep the arguments that it was made with: no config says them")
+
+
+def is_plain(value: Any) -> bool:
+    """Whether `value` is made of lists, dicts and numbers alone."""
+    if isinstance(value, Mapping):
+        return all(is_plain(one) for one in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(is_plain(one) for one in value)
+    return isinstance(value, (*_PLAIN, Tensor, range))

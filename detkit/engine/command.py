@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Na
 
 from detkit.engine.explain import explain
 from detkit.engine.old_configs import modern_arguments, modernized
+from detkit.engine.resolved import ResolvingParser
 from detkit.errors import InputError
 from detkit.files import write_whole
 
@@ -35,7 +36,7 @@ set_loader(CONFIG, _load_config, (yaml.YAMLError,))
 
 def command_parser(name: str, usage: str, description: str) -> ArgumentParser:
     """A parser for ``detkit name``, which raises its errors."""
-    return ArgumentParser(
+    return ResolvingParser(
         prog=f"detkit {name}",
         usage=f"detkit {name} {usage}",
         description=description,

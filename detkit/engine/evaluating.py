@@ -24,6 +24,7 @@ from detkit.engine.tasks import (
     OLD_KEYS,
     EvaluatorFactory,
     add_evaluators,
+    by_name,
     check_named,
     entries_named,
     factories,
@@ -164,11 +165,10 @@ def _flat(key: str, value: Any, known: set[str]) -> list[tuple[str, Any]]:
 def _evaluate_file(config: Namespace) -> dict[str, Evaluator]:
     if config.annotations is None:
         raise InputError("--detections needs --annotations, the ground truth to compare them with.")
-    evaluators: dict[str, Evaluator] = {}
     names = _names(config)[1] or ["bbox"]
-    for factory in _ready(config.evaluators or parsed_evaluators(entries_named(names)), config):
-        evaluator = factory(config.annotations)
-        evaluators[evaluator.name] = evaluator
+    chosen = _ready(config.evaluators or parsed_evaluators(entries_named(names)), config)
+    evaluators = by_name([factory(config.annotations) for factory in chosen])
+    for evaluator in evaluators.values():
         evaluator.read(config.detections)
     _check_extras(config, evaluators)
     for evaluator in evaluators.values():

@@ -52,7 +52,7 @@ def modern_arguments(argv: Sequence[str]) -> list[str]:
         if new is None:
             modern.append(argument)
             continue
-        warn(f"{option} is {' and '.join(name for name, _ in new) or 'not needed any more'}")
+        warn(f"{option} is {' and '.join(name for name, _ in new) + ' now' if new else 'not needed any more'}")
         modern += [f"{name}={its}" for name, its in new]
         del rest[: int(follows)]
     return modern
@@ -83,12 +83,12 @@ def thresholds_of_heads(place: str, part: Part) -> Part:
     arguments = {name: _with_class(owner, name, value) for name, value in arguments.items()}
     parameters = _parameters(owner)
     if "postprocess" in parameters:
-        arguments = _with_postprocess(owner.__name__, arguments, [name for name in arguments if name not in parameters])
+        arguments = _with_postprocess(owner, arguments, [name for name in arguments if name not in parameters])
     return part | {"init_args": arguments}
 
 
-def _with_postprocess(head: str, arguments: Part, unknown: Sequence[str]) -> Part:
-    if head == "RPN":
+def _with_postprocess(head: type, arguments: Part, unknown: Sequence[str]) -> Part:
+    if head is detkit.heads.RPN:
         return _of_rpn(arguments, [name for name in unknown if name in OF_RPN])
     changed = moved(head, {name: arguments[name] for name in unknown})
     if not changed.names:
@@ -123,7 +123,7 @@ def _with_class(owner: type, name: str, value: Any) -> Any:
     default = getattr(inspect.signature(owner).parameters.get(name), "default", None)
     arguments = value.get("init_args", value)
     known = isinstance(default, type) and default.__module__.startswith("detkit.heads.")
-    if not known or not (moved(default.__name__, arguments).names or OF_RPN.keys() & arguments.keys()):
+    if not known or not (moved(default, arguments).names or OF_RPN.keys() & arguments.keys()):
         return value
     return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
 

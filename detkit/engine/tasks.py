@@ -155,18 +155,29 @@ def make_evaluators(
         InputError: an evaluator does not fit the data or the answers of the model, or two have one name.
     """
     task = task_of(model)
-    made: dict[str, Evaluator] = {}
-    for factory in task.evaluators if evaluators is None else evaluators:
-        evaluator = factory(truth, categories=categories)
+    chosen = task.evaluators if evaluators is None else evaluators
+    made = [factory(truth, categories=categories) for factory in chosen]
+    for evaluator in made:
         if evaluator.reads not in task.parts:
             raise InputError(
                 f"evaluators: the {type(evaluator).__name__} reads {evaluator.reads}, but the answers of the "
                 f"{type(model).__name__} hold {', '.join(sorted(task.parts))}: name another evaluator."
             )
-        if evaluator.name in made:
+    return by_name(made)
+
+
+def by_name(evaluators: Sequence[Evaluator]) -> dict[str, Evaluator]:
+    """The evaluators by their names.
+
+    Raises:
+        InputError: two have one name.
+    """
+    named: dict[str, Evaluator] = {}
+    for evaluator in evaluators:
+        if evaluator.name in named:
             raise InputError(f"evaluators: two are called {evaluator.name}, so their numbers would mix: leave out one.")
-        made[evaluator.name] = evaluator
-    return made
+        named[evaluator.name] = evaluator
+    return named
 
 
 def monitored(evaluators: Mapping[str, Evaluator]) -> tuple[str, bool]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.boxes import DeltaCoder
-from detkit.deprecation import MovedAttribute
 from detkit.heads.context import Context, Regions
-from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.postprocessed import Postprocessed
 from detkit.heads.region_branch import Crop, RegionBranch
 from detkit.heads.region_trunk import RegionTrunk, TwoFullyConnected
 from detkit.losses import smooth_l1
@@ -32,7 +31,7 @@ class BoxOutput(NamedTuple):
     deltas: Tensor
 
 
-class BoxHead(RegionBranch):
+class BoxHead(Postprocessed, RegionBranch):
     """A trunk on each crop, then softmax classes and per-class boxes (Fast R-CNN, section 2; FPN, section 4.2).
 
     Args:
@@ -46,11 +45,10 @@ class BoxHead(RegionBranch):
             above 0.05, 100 detections of an image.
     """
 
-    score_threshold = MovedAttribute("postprocess.score_threshold")
-    nms_threshold = MovedAttribute("postprocess.iou_threshold")
-    detections_per_image = MovedAttribute("postprocess.detections")
+    own_values: ClassVar = {
+        "postprocess": dict(score_threshold=0.05, iou_threshold=0.5, detections=100, least_side=1e-2)
+    }
 
-    @takes_old_thresholds
     def __init__(
         self,
         in_channels: int,
@@ -73,7 +71,7 @@ class BoxHead(RegionBranch):
         nn.init.zeros_(self.classes.bias)
         nn.init.zeros_(self.deltas.bias)
         self.coder = DeltaCoder(delta_weights)
-        self.postprocess = (postprocess or NMS()).with_defaults(0.05, 0.5, detections=100, least_side=1e-2)
+        self.postprocess = postprocess
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> BoxOutput:
         """Classify and regress the regions."""

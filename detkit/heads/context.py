@@ -17,7 +17,7 @@ from detkit.preprocess import Batch
 from detkit.structures import Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Context:
     """One batch on its way through a model.
 
@@ -110,7 +110,7 @@ class Regions:
         return [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """All that a head might answer, before suppression; differentiable.
 

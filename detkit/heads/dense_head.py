@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from detkit.heads.context import Candidates, Context
+from detkit.heads.postprocessed import Postprocessed
 from detkit.heads.truth import of_batch
 from detkit.structures import Detections
 
@@ -24,7 +25,7 @@ def in_turn(boxes: Tensor, logits: Tensor, objectness: Tensor | None = None) -> 
     return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), flat, image_index)
 
 
-class DenseHead(nn.Module):
+class DenseHead(Postprocessed):
     """A head that answers at every cell of the feature maps, with a loss of its own.
 
     A detector builds it as ``head(in_channels, strides, num_classes)``: channels and strides of the maps, finest first,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.levels import detections_of_levels, likeliest_of_level, per_place, rare, shared_channels, small, tower
-from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess, Scored
 from detkit.heads.truth import NOT_LEARNED, assigned
 from detkit.losses import focal_losses
@@ -67,7 +66,12 @@ class FCOSHead(DenseHead):
         InputError: the levels differ in channels, or `strides` or `range_limits` has another number of levels.
     """
 
-    @takes_old_thresholds
+    own_values: ClassVar = {
+        "postprocess": dict(
+            score_threshold=0.2, iou_threshold=0.6, candidates=1000, detections=100, candidates_of="level"
+        )
+    }
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -98,7 +102,7 @@ class FCOSHead(DenseHead):
         self.centerness = small(nn.Conv2d(channels, 1, 3, padding=1))
 
         self.coder = DistanceCoder()
-        self.postprocess = (postprocess or NMS()).with_defaults(0.2, 0.6, 1000, 100, candidates_of="level")
+        self.postprocess = postprocess
 
     def forward(self, features: list[Tensor], context: Context) -> FCOSOutput:
         """Classes, distances and centre-ness of every location of every level."""

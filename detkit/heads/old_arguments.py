@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from detkit.deprecation import old_arguments, warn
+from detkit.deprecation import warn
 from detkit.heads import box_merge, postprocess
 
 OLD_NAMES = {
@@ -17,6 +17,9 @@ OLD_NAMES = {
     "detections_per_image": "detections",
 }
 """By its old name the argument of `NMS` that an argument of a head is now."""
+
+OLD_ATTRIBUTES = {old: (f"postprocess.{new}",) for old, new in OLD_NAMES.items()}
+"""By its old name where an attribute of a head stands now."""
 
 # OverFeat's head said by an argument whether it merges, and each way had numbers of its own.
 _MERGING = {"score_threshold": "score_threshold", "candidates": "candidates", "match_threshold": "match_threshold"}
@@ -38,9 +41,9 @@ class Moved(NamedTuple):
     names: dict[str, str]
 
 
-def moved(head: str, arguments: Mapping[str, Any]) -> Moved:
-    """The old ones among `arguments` of the class `head` of detkit.heads."""
-    if head == "OverFeatHead":
+def moved(head: type, arguments: Mapping[str, Any]) -> Moved:
+    """The old ones among `arguments` of the class `head`."""
+    if getattr(head, "usual_postprocess", None) is box_merge.MergeBoxes:
         part = "NMS" if arguments.get("resolve") == "nms" else "MergeBoxes"
         known = (_SUPPRESSING if part == "NMS" else _MERGING) | {"detections_per_image": "detections"}
         old = [name for name in _OF_OVERFEAT if name in arguments]
@@ -51,16 +54,23 @@ def moved(head: str, arguments: Mapping[str, Any]) -> Moved:
     return Moved(part, {new: arguments[name] for name, new in names.items() if new}, names)
 
 
-def warn_of(head: str, changed: Moved, stacklevel: int) -> None:
+def warn_of(head: type, changed: Moved, stacklevel: int) -> None:
     """One warning for each old argument."""
+    name = head.__name__
     for old, new in changed.names.items():
         instead = f"{changed.part}({new}=...)" if new else f"{changed.part}()"
-        warn(f"{head}({old}=...) is {head}(postprocess={instead}) now", stacklevel + 1)
+        warn(f"{name}({old}=...) is {name}(postprocess={instead}) now", stacklevel + 1)
 
 
-def moved_to_postprocess(head: str, keywords: dict[str, Any]) -> dict[str, Any]:
-    """`keywords` of a call of `head` with those that suppression has now in its ``postprocess``; warns of each."""
-    changed = moved(head, keywords)
+def moved_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
+    """`keywords` of a call of `head` with those that suppression has now in its ``postprocess``; warns of each.
+
+    Args:
+        head: the class.
+        keywords: all of them.
+        unknown: the names of those that the head does not have.
+    """
+    changed = moved(head, {name: keywords[name] for name in unknown})
     if not changed.names:
         return keywords
     warn_of(head, changed, stacklevel=4)
@@ -72,5 +82,19 @@ def moved_to_postprocess(head: str, keywords: dict[str, Any]) -> dict[str, Any]:
     return rest | {"postprocess": part}
 
 
-takes_old_thresholds = old_arguments(moved_to_postprocess)
-"""A decorator of a head's ``__init__``: what is an argument of ``postprocess`` now may still be given to the head."""
+class MovedResolve:
+    """OverFeat's ``resolve``, which said by a word what its ``postprocess`` says by its class."""
+
+    def __get__(self, head: Any, owner: type) -> Any:
+        if head is None:
+            return self
+        self._warn(head)
+        return "merge" if isinstance(head.postprocess, box_merge.MergeBoxes) else "nms"
+
+    def __set__(self, head: Any, value: str) -> None:
+        self._warn(head)
+        head.postprocess = postprocess.NMS() if value == "nms" else box_merge.MergeBoxes()
+
+    def _warn(self, head: Any) -> None:
+        kind = type(head).__name__
+        warn(f"{kind}.resolve is {kind}.postprocess now: NMS() or MergeBoxes()", stacklevel=4)

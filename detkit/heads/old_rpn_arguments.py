@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
-from detkit.deprecation import old_arguments, warn
+from detkit.deprecation import warn
 from detkit.heads.postprocess import NMS
 
 MOVED = {
@@ -19,10 +20,21 @@ MOVED = {
 """By its old name the argument of `NMS` that an argument of `RPN` is now, and in which of its arguments."""
 
 
-def moved_to_postprocess(rpn: str, keywords: dict[str, Any]) -> dict[str, Any]:
-    """`keywords` of an RPN with those that suppression has now in its arguments for it; warns of each."""
+OLD_ATTRIBUTES = {old: tuple(f"{owner}.{new}" for owner in owners) for old, (new, owners) in MOVED.items()}
+"""By its old name where an attribute of an RPN stands now."""
+
+
+def moved_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
+    """`keywords` of an RPN with those that suppression has now in its arguments for it; warns of each.
+
+    Args:
+        head: the class.
+        keywords: all of them.
+        unknown: the names of those that the RPN does not have.
+    """
+    rpn = head.__name__
     keywords = dict(keywords)
-    for old in sorted(MOVED.keys() & keywords.keys()):
+    for old in sorted(MOVED.keys() & set(unknown)):
         new, owners = MOVED[old]
         warn(f"{rpn}({old}=...) is {rpn}({', '.join(f'{owner}=NMS({new}=...)' for owner in owners)}) now", stacklevel=5)
         value = keywords.pop(old)
@@ -31,7 +43,3 @@ def moved_to_postprocess(rpn: str, keywords: dict[str, Any]) -> dict[str, Any]:
             setattr(part, new, value)
             keywords[owner] = part
     return keywords
-
-
-takes_old_thresholds = old_arguments(moved_to_postprocess)
-"""A decorator of an RPN's ``__init__``: what is an argument of suppression now may still be given to the RPN."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from detkit.errors import InputError
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
-from detkit.heads.old_arguments import takes_old_thresholds
+from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.truth import NO_OBJECT, assigned
 from detkit.matching import Matcher
@@ -84,7 +84,13 @@ class OverFeatHead(DenseHead):
         InputError: the levels differ in channels, or not as many channels as strides are given.
     """
 
-    @takes_old_thresholds
+    usual_postprocess = MergeBoxes
+    old_attributes: ClassVar = {**OLD_ATTRIBUTES, "match_threshold": ("postprocess.match_threshold",)}
+    resolve = MovedResolve()
+    own_values: ClassVar = {
+        "postprocess": dict(score_threshold=0.05, iou_threshold=0.5, detections=100, least_side=1e-2)
+    }
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -118,7 +124,7 @@ class OverFeatHead(DenseHead):
         self.matcher = Matcher(foreground_iou, background_iou, keep_best)
         self.positives_per_image = positives_per_image
         self.negatives_per_image = negatives_per_image
-        self.postprocess = (postprocess or MergeBoxes()).with_defaults(0.05, 0.5, None, 100, least_side=1e-2)
+        self.postprocess = postprocess
 
     def _dense_layers(self, widths: Sequence[int]) -> nn.Sequential:
         """Fully connected layers on windows of the pooled map: the first as wide as these, the others 1 x 1."""

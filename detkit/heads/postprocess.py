@@ -45,7 +45,7 @@ class Postprocess(ABC):
     Attributes:
         candidates_of: what `candidates` counts: the boxes of each image or of each class in it; or of each level,
             which the head does before it decodes boxes, by `likeliest`.
-        clip: whether boxes are cut at the edges of their image before suppression or after it.
+        clip: whether boxes are cut at the edges of their image before suppression or after it; None: not at all.
         least_side: pixels that a box must be wide and high once it is cut.
         at_threshold: whether a score that equals `score_threshold` is enough.
     """
@@ -58,7 +58,7 @@ class Postprocess(ABC):
         self.candidates = candidates
         self.detections = detections
         self.candidates_of: Literal["image", "level", "class"] = "image"
-        self.clip: Literal["before", "after"] = "before"
+        self.clip: Literal["before", "after"] | None = "before"
         self.least_side = 0.0
         self.at_threshold = False
 
@@ -69,7 +69,7 @@ class Postprocess(ABC):
         candidates: int | None = None,
         detections: int | None = None,
         candidates_of: Literal["image", "level", "class"] = "image",
-        clip: Literal["before", "after"] = "before",
+        clip: Literal["before", "after"] | None = "before",
         least_side: float = 0.0,
         at_threshold: bool = False,
     ) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.levels import detections_of_levels, likeliest_of_level, per_place, rare, shared_channels, small, tower
-from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess, Scored
 from detkit.heads.truth import NOT_LEARNED, assigned, count_annotated
 from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_of_each
@@ -69,7 +68,12 @@ class RetinaNetHead(DenseHead):
             number of levels, or `box_loss` is unknown.
     """
 
-    @takes_old_thresholds
+    own_values: ClassVar = {
+        "postprocess": dict(
+            score_threshold=0.05, iou_threshold=0.5, candidates=1000, detections=100, candidates_of="level"
+        )
+    }
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -109,7 +113,7 @@ class RetinaNetHead(DenseHead):
         self.matcher = Matcher(foreground_iou, background_iou, keep_best=True)
         self.alpha, self.gamma = alpha, gamma
         self.box_loss = box_loss
-        self.postprocess = (postprocess or NMS()).with_defaults(0.05, 0.5, 1000, 100, candidates_of="level")
+        self.postprocess = postprocess
 
     def forward(self, features: list[Tensor], context: Context) -> RetinaNetOutput:
         """Classify and regress the anchors of every level."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
-from detkit.deprecation import MovedAttribute
 from detkit.errors import InputError
+from detkit.heads import old_rpn_arguments
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.levels import per_place, shared_channels
-from detkit.heads.old_rpn_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.postprocessed import Postprocessed
 from detkit.heads.truth import NO_OBJECT, assigned, of_batch
 from detkit.losses import smooth_l1
 from detkit.matching import FOREGROUND, Matcher, sample_balanced
@@ -36,7 +36,15 @@ class RPNOutput(NamedTuple):
     anchors: list[Tensor]
 
 
-class RPN(nn.Module):
+def _own(count: int) -> dict[str, Any]:
+    """Proposals of different levels leave each other alone; `count` of each level and of an image."""
+    return dict(
+        score_threshold=0.0, iou_threshold=0.7, candidates=count, detections=count, candidates_of="level",
+        least_side=1e-3, at_threshold=True,
+    )  # fmt: skip
+
+
+class RPN(Postprocessed):
     """The dense head that proposes regions (Faster R-CNN, section 3.1; on a pyramid as in FPN, section 4.1).
 
     Args:
@@ -59,13 +67,10 @@ class RPN(nn.Module):
         InputError: the levels differ in channels, or `strides` or `anchor_sizes` has another number of levels.
     """
 
-    nms_threshold = MovedAttribute("postprocess.iou_threshold", "postprocess_for_training.iou_threshold")
-    score_threshold = MovedAttribute("postprocess.score_threshold", "postprocess_for_training.score_threshold")
-    proposals = MovedAttribute("postprocess.detections")
-    proposals_for_training = MovedAttribute("postprocess_for_training.detections")
-    candidates_for_training = MovedAttribute("postprocess_for_training.candidates")
+    own_values: ClassVar = {"postprocess": _own(1000), "postprocess_for_training": _own(2000)}
+    old_attributes = old_rpn_arguments.OLD_ATTRIBUTES
+    old_keywords = staticmethod(old_rpn_arguments.moved_to_postprocess)
 
-    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -101,8 +106,8 @@ class RPN(nn.Module):
         self.matcher = Matcher(foreground_iou, background_iou, keep_best=True)
         self.samples_per_image = samples_per_image
         self.foreground_fraction = foreground_fraction
-        self.postprocess = _with_defaults(postprocess or NMS(), 1000)
-        self.postprocess_for_training = _with_defaults(postprocess_for_training or NMS(), 2000)
+        self.postprocess = postprocess
+        self.postprocess_for_training = postprocess_for_training
 
     def forward(self, features: list[Tensor], context: Context) -> RPNOutput:
         """Score and regress the anchors of every level of `features` ``(B, C, Hi, Wi)``, finest first."""
@@ -184,8 +189,3 @@ class RPN(nn.Module):
 
 def _objectness_loss(logits: Tensor, states: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits.float(), states.float(), reduction="sum")
-
-
-def _with_defaults(postprocess: Postprocess, count: int) -> Postprocess:
-    """Proposals of different levels leave each other alone; `count` of each level and of an image."""
-    return postprocess.with_defaults(0.0, 0.7, count, count, "level", least_side=1e-3, at_threshold=True)

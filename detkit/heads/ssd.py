@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,6 @@ from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.levels import per_place
-from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.truth import NO_OBJECT, assigned
 from detkit.losses import smooth_l1_of_each
@@ -62,7 +61,12 @@ class SSDHead(DenseHead):
         InputError: channels, strides, sizes, aspect ratios and steps are not for as many levels.
     """
 
-    @takes_old_thresholds
+    own_values: ClassVar = {
+        "postprocess": dict(
+            score_threshold=0.01, iou_threshold=0.45, candidates=400, detections=200, candidates_of="class"
+        )
+    }
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -99,7 +103,7 @@ class SSDHead(DenseHead):
         self.coder = DeltaCoder((10.0, 10.0, 5.0, 5.0))  # the authors' code divides by "variances" 0.1 and 0.2
         self.matcher = BestForEachMatcher(foreground_iou, foreground_iou)
         self.negatives_per_positive = negatives_per_positive
-        self.postprocess = (postprocess or NMS()).with_defaults(0.01, 0.45, 400, 200, candidates_of="class")
+        self.postprocess = postprocess
 
     @staticmethod
     def predictor(in_channels: int, out_channels: int) -> nn.Module:
@@ -179,6 +183,12 @@ class SSDliteHead(SSDHead):
     `SSDHead`.
     """
 
+    own_values: ClassVar = {
+        "postprocess": dict(
+            score_threshold=0.001, iou_threshold=0.55, candidates=300, detections=300, candidates_of="class"
+        )
+    }
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -198,7 +208,7 @@ class SSDliteHead(SSDHead):
             in_channels, strides, num_classes, scales, sizes,
             aspect_ratios=aspect_ratios if aspect_ratios is not None else [(2.0, 3.0)] * levels,
             clip=clip,
-            postprocess=(postprocess or NMS()).with_defaults(0.001, 0.55, 300, 300),
+            postprocess=postprocess,
             **options,
         )  # fmt: skip
 

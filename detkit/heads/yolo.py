@@ -9,7 +9,7 @@ Beside each other, v2 to v4 are a list of changes: see `losses` in yolo_v2.py, y
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,12 @@ class YOLOHead(DenseHead):
         InputError: channels, strides, anchors and scale_x_y are not as many.
     """
 
+    own_values: ClassVar = {
+        "postprocess": dict(
+            score_threshold=0.005, iou_threshold=0.45, candidates=2000, detections=100, clip="after", least_side=1e-2
+        )
+    }
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -121,7 +127,7 @@ class YOLOHead(DenseHead):
         for level, sizes in enumerate(anchors):
             self.register_buffer(f"anchors{level}", torch.tensor(sizes, dtype=torch.float32), persistent=False)
         self.coders = [CellCoder(scale, new_coords) for scale in scale_x_y]
-        self.postprocess = darknets(postprocess)
+        self.postprocess = postprocess
         self.predict = nn.ModuleList(
             nn.Conv2d(channels, count * (5 + num_classes), 1)
             for channels, count in zip(in_channels, self.anchors_per_cell, strict=True)
@@ -276,11 +282,6 @@ class YOLOHead(DenseHead):
                 near[image] = ((box_iou(boxes[image], target.boxes) > threshold) & ~crowds(target)).any(dim=1)
                 inside[image] = in_crowd(boxes[image], target)
         return inside | (near if confident is None else near & confident)
-
-
-def darknets(postprocess: Postprocess | None) -> Postprocess:
-    """`postprocess` with darknet's numbers where it has none, `NMS` if not given; boxes are cut after it."""
-    return (postprocess or NMS()).with_defaults(0.005, 0.45, 2000, 100, clip="after", least_side=1e-2)
 
 
 def of_images(targets: Sequence[Target], box: Tensor, objectness: Tensor, classes: Tensor) -> dict[str, Tensor]:

@@ -13,10 +13,9 @@ from detkit.boxes import cell_corners
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
-from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, annotated, crowds, in_crowd
-from detkit.heads.yolo import darknets, of_images
+from detkit.heads.yolo import YOLOHead, of_images
 from detkit.ops.iou import paired_iou
 from detkit.structures import Detections, Target
 
@@ -58,7 +57,8 @@ class YOLOv1Head(DenseHead):
         postprocess: as of `YOLOHead`.
     """
 
-    @takes_old_thresholds
+    own_values = YOLOHead.own_values
+
     def __init__(
         self,
         in_channels: Sequence[int],
@@ -78,7 +78,7 @@ class YOLOv1Head(DenseHead):
         self.stride = strides[-1]
         self.coord_scale = coord_scale
         self.background_scale = background_scale
-        self.postprocess = darknets(postprocess)
+        self.postprocess = postprocess
         channels, cells = in_channels[-1], side * side
         self.predict = nn.Sequential(
             nn.Sequential(LocallyConnected(channels, hidden, side), nn.Flatten())

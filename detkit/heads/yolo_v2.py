@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.heads.context import Context
-from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.yolo import Anchors, Assigned, YOLOHead, flattened, of_images
 from detkit.ops.iou import paired_iou
@@ -40,7 +39,6 @@ class YOLOv2Head(YOLOHead):
         seen: how many images it was trained on, by this process; a loss whose gradient reaches the weights counts.
     """
 
-    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],

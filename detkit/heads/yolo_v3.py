@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from detkit.heads.context import Context
-from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.yolo import Anchors, YOLOHead, flattened, of_images
 from detkit.losses import binary_cross_entropy
@@ -36,7 +35,6 @@ class YOLOv3Head(YOLOHead):
         postprocess: as of `YOLOHead`.
     """
 
-    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],

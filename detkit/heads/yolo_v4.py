@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from detkit.heads.context import Context
-from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.yolo import Anchors, Assigned, YOLOHead, flattened, of_images
 from detkit.losses import binary_cross_entropy
@@ -45,7 +44,6 @@ class YOLOv4Head(YOLOHead):
         postprocess: as of `YOLOHead`.
     """
 
-    @takes_old_thresholds
     def __init__(
         self,
         in_channels: Sequence[int],

@@ -11,7 +11,7 @@ from torch import Tensor
 from detkit.structures import Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingBatch:
     """The images of one training step.
 

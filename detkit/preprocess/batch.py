@@ -15,7 +15,7 @@ from detkit.structures import Detections
 _LEAST_SIDE = 1e-2  # pixels that must be left of a box which reached into a border
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Images as a network sees them.
 

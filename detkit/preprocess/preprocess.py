@@ -54,8 +54,10 @@ class Preprocess(nn.Module):
         raise NotImplementedError
 
     def changed(self, **settings: Any) -> Self:
-        """The same with other values of some attributes; buffers are shared."""
+        """The same with other values of some attributes; what stays as it is, is shared."""
         other = copy.copy(self)
+        for named in ("_parameters", "_buffers", "_modules"):
+            other.__dict__[named] = dict(self.__dict__[named])
         for name, value in settings.items():
             setattr(other, name, value)
         return other

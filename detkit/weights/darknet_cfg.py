@@ -23,12 +23,12 @@ class Section:
         asked: the keys that were looked for.
     """
 
-    file: str
+    file: str = field(compare=False)
     kind: str
     line: int
     index: int
     options: dict[str, tuple[str, int]]
-    asked: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set, compare=False)
 
     def error(self, message: str, key: str | None = None) -> InputError:
         """The error that names file, line and layer, of `key` where it is given."""

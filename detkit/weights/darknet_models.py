@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
+from detkit.heads import NMS
 from detkit.models import Detector
-from detkit.ops import batched_nms
 from detkit.preprocess import Letterbox, Preprocess, Stretch
 from detkit.recipe import recipe_of
 from detkit.structures import Detections, Target
@@ -104,15 +104,11 @@ class DarknetDetector(Detector):
         ]
         boxes = torch.cat([boxes for boxes, _ in found], dim=1)
         scores = torch.cat([scores for _, scores in found], dim=1)
-        detections = [self._suppressed(*image) for image in zip(boxes, scores, strict=True)]
+        # Within each class, as darknet's ``do_nms_sort``.
+        select = NMS(self.score_threshold, self.nms_threshold).with_defaults(clip=None)
+        image, place, labels, likely = select.likeliest(scores)
+        detections = select.suppressed(boxes[image, place], likely, labels, image, batch.sizes)
         return self.preprocess.restore(detections, batch, cut=False)
-
-    def _suppressed(self, boxes: Tensor, scores: Tensor) -> Detections:
-        """Non-maximum suppression within each class, as darknet's ``do_nms_sort``."""
-        rows, labels = torch.where((scores > self.score_threshold) & boxes.isfinite().all(dim=1, keepdim=True))
-        boxes, scores = boxes[rows], scores[rows, labels]
-        kept = batched_nms(boxes, scores, labels, self.nms_threshold)
-        return Detections(boxes[kept], scores[kept], labels[kept])
 
 
 def from_darknet(

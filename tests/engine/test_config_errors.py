@@ -15,6 +15,8 @@ COMMAND_LINE = [
     (["--model.backbone.nam", "x"], ["model.backbone (TimmBackbone)", "nam", "name"]),
     (["--model.rpn.foregound_iou", "1"], ["model.rpn (RPN)", "foregound_iou", "foreground_iou"]),
     (["--model.rpn.foreground_iou", "high"], ["model.rpn.foreground_iou must be float", "not high"]),
+    (["--model.rpn.postprocess.iou_treshold", "1"], ["model.rpn.postprocess (NMS)", "iou_treshold", "iou_threshold"]),
+    (["--model.rpn.nms_treshold", "1"], ["model.rpn (RPN)", "nms_treshold"]),
     (["--model.backbone", "TimBackbone"], ["the backbone 'TimBackbone'", "TimmBackbone"]),
     (["--model", "FasterRCN"], ["model cannot be FasterRCN", "FasterRCNN"]),
     (["--model.backbone.name", "test_resnett"], ["test_resnett"]),
@@ -93,6 +95,10 @@ def test_print_config_is_a_config(recipe, capsys):
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed["model"]["init_args"]["rpn"]["init_args"]["foreground_iou"] == 0.7
     assert printed["trainer"]["max_epochs"] == 2
+    # The recipe says 20 and 20, the rest is the head's own.
+    assert printed["model"]["init_args"]["rpn"]["init_args"]["postprocess"]["init_args"] == {
+        "score_threshold": 0.0, "iou_threshold": 0.7, "candidates": 20, "detections": 20
+    }  # fmt: skip
 
 
 def assert_sentence(status: int, said: str, words: list[str]) -> None:

@@ -88,3 +88,12 @@ def test_other_classes_are_refused(run_folder, shapes_root, detkit_command, tmp_
     assert status == 2
     assert "ring" in said
     assert "wheel" in said
+
+
+def test_two_evaluators_of_one_name_are_refused_of_a_file_too(shapes_root, detkit_command, tmp_path):
+    annotations, detections = shapes_root / "annotations" / "instances_val.json", tmp_path / "detections.json"
+    detections.write_text("[]")
+    files = ("--annotations", annotations, "--detections", detections)
+    status, said = detkit_command("eval", *files, "--evaluators", "[CocoEvaluator, CocoEvaluator]")
+    assert status == 2
+    assert "two are called bbox" in said

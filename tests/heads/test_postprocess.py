@@ -139,6 +139,13 @@ class TestDefaults:
         assert NMS().passes(scores).tolist() == [True, True, False]
 
 
+def test_boxes_of_a_head_that_does_not_cut_reach_beyond_the_image():
+    boxes = torch.tensor([[-5.0, 2.0, 30.0, 8.0], [3.0, 3.0, 6.0, torch.inf]])
+    arguments = (torch.ones(2), torch.zeros(2).long(), torch.zeros(2).long(), [(10, 10)])
+    assert torch.equal(NMS().with_defaults(clip=None)(boxes, *arguments)[0].boxes, boxes[:1])
+    assert NMS().with_defaults(clip="after")(boxes, *arguments)[0].boxes.tolist() == [[0, 2, 10, 8]]
+
+
 class TestLikeliest:
     @pytest.mark.parametrize("of", ["level", "image", "class"])
     def test_equals_each_image_alone(self, of):

@@ -175,3 +175,13 @@ def test_pixels_lie_where_the_placement_says(preprocess, size):
 def _window(placement):
     x1, y1, x2, y2 = placement.window
     return int(np.ceil(y1)) + 1, int(np.ceil(x1)) + 1, int(y2) - 1, int(x2) - 1
+
+
+def test_changed_leaves_what_it_came_from_as_it_was():
+    preprocess = Square(32)
+    mean = preprocess.mean.clone()
+    changed = preprocess.changed(mean=torch.zeros(3, 1, 1), size=64)
+    assert (changed.size, preprocess.size) == (64, 32)
+    assert torch.equal(changed.mean, torch.zeros(3, 1, 1))
+    assert torch.equal(preprocess.mean, mean)
+    assert changed.std is preprocess.std

@@ -14,6 +14,7 @@ from families import MODELS, RUNS
 from pictures import images
 
 import detkit
+from detkit.engine.checkpoint import read_checkpoint, save_model
 
 HERE = Path(__file__).parent
 ANSWERS = json.loads((HERE / "answers_0e2a452.json").read_text())
@@ -45,9 +46,8 @@ def test_it_finds_what_it_found(family, checkpoint):
 
 def test_it_is_saved_and_loaded_again(family, checkpoint, tmp_path):
     """With its own description, by the way that is left for models that were built by hand."""
-    from detkit.engine.checkpoint import read_checkpoint, save_model
-
     model = load(checkpoint)
+    model.predict(images()[:1])  # use makes no other model of it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         save_model(model, read_checkpoint(checkpoint)["detkit"]["model"], tmp_path / "again.ckpt")

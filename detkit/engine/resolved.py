@@ -1,0 +1,56 @@
+"""Configs as they are written down: with the numbers that a head gives to its suppression where nobody else did."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from detkit.heads.postprocessed import Postprocessed
+
+
+class ResolvingParser(ArgumentParser):
+    """A parser that writes what is built: later releases, with other numbers, build it as well."""
+
+    def dump(self, cfg: Namespace, *arguments: Any, **options: Any) -> str:
+        """The config `cfg` as text."""
+        return super().dump(with_own_values(cfg), *arguments, **options)
+
+
+def with_own_values(config: Any) -> Any:
+    """`config`, or a part of it, with the own values of each `Postprocessed` head in its suppression."""
+    if isinstance(config, list):
+        return [with_own_values(part) for part in config]
+    if not isinstance(config, Namespace):
+        return config
+    filled = Namespace(**{name: with_own_values(part) for name, part in vars(config).items()})
+    head, arguments = _class_of(filled), filled.get("init_args")
+    if isinstance(head, type) and issubclass(head, Postprocessed) and isinstance(arguments, Namespace):
+        for name in head.own_values.keys() & vars(arguments).keys():
+            arguments[name] = _filled(head, name, arguments[name])
+    return filled
+
+
+def _filled(head: type[Postprocessed], name: str, given: Namespace | None) -> Namespace | None:
+    usual = head.usual_postprocess
+    path = f"{usual.__module__}.{usual.__qualname__}"
+    part = Namespace(class_path=path, init_args=Namespace()) if given is None else given
+    kind = _class_of(part)
+    if kind is None:
+        return given
+    arguments = part.get("init_args") or Namespace()
+    values = head.own_values[name]
+    for argument, parameter in inspect.signature(kind).parameters.items():
+        if arguments.get(argument) is None:
+            default = None if parameter.default is inspect.Parameter.empty else parameter.default
+            arguments[argument] = values.get(argument) if default is None else default
+    return Namespace(class_path=part.class_path, init_args=arguments)
+
+
+def _class_of(part: Namespace) -> type | None:
+    """The class that a parsed part names; whoever parsed it has imported it."""
+    module, _, name = str(part.get("class_path")).rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
