@@ -22,7 +22,8 @@ from detkit.structures import Category, Target
 Key = tuple[int, int, int]
 """Which source (0 is the main data), which image of it, and in which of the source's epochs."""
 
-SourceBatch = tuple[list[Tensor], list[Target] | None]
+SourceBatch = tuple[list[Tensor], list[Target] | None, list[Any]]
+"""Images, their targets if they have labels, and their ids."""
 
 
 class DataSource:
@@ -87,7 +88,7 @@ class DataSource:
 
 
 class UnlabelledImages(Dataset):
-    """The images of a folder, at all depths, sorted by path; each with an empty `Target` whose id is that path.
+    """The images of a folder, at all depths, sorted by path; of the `Target` of each only the id is known, that path.
 
     Args:
         root: the folder.
@@ -117,9 +118,9 @@ class UnlabelledImages(Dataset):
         return np.zeros((len(self), 2), dtype=np.int64)
 
     def read(self, index: int) -> tuple[np.ndarray, Target]:
-        """The image ``(H, W, 3)``, and a target without objects."""
+        """The image ``(H, W, 3)``, and a target of which nothing is annotated."""
         path = str(self.paths[index])
-        return read_image(self.root / path), Target.empty(path)
+        return read_image(self.root / path), Target(image_id=path)
 
 
 SourceDataset = Any  # a `DetectionDataset` or `UnlabelledImages`: what `TrainingDataset` varies
@@ -219,7 +220,7 @@ class SourcesBatchSampler(Sampler[list[Key]]):
 
 
 class SourcesLoader(Loader):
-    """Batches ``(images, targets, {name: (images, targets)})``; the targets of a source without labels are None.
+    """Batches ``(images, targets, {name: (images, targets, image_ids)})``; without labels a source's targets are None.
 
     Args:
         dataset: of main data and sources.
@@ -245,7 +246,8 @@ class SourcesLoader(Loader):
             sources: dict[str, SourceBatch] = {}
             for name, (size, labels) in self.parts.items():
                 part = slice(start, start + size)
-                sources[name] = images[part], targets[part] if labels else None
+                image_ids = [target.image_id for target in targets[part]]
+                sources[name] = images[part], targets[part] if labels else None, image_ids
                 start += size
             yield *main, sources
 
