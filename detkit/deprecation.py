@@ -61,6 +61,19 @@ def old_arguments(
     return decorate
 
 
+def rename_hooks(owner: type, names: Mapping[str, str]) -> None:
+    """Let what a subclass overrides under an old name count under the new one; for ``__init_subclass__``.
+
+    Args:
+        owner: the subclass.
+        names: of each old name the new one.
+    """
+    for old, new in names.items():
+        if old in vars(owner) and new not in vars(owner):
+            warn(f"{owner.__name__}.{old} is deprecated: call it {new}", stacklevel=4)
+            setattr(owner, new, vars(owner)[old])
+
+
 class MovedAttribute:
     """An attribute that stands in a part of the object now: it is read and written there, with a warning.
 

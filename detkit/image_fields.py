@@ -74,7 +74,7 @@ class Camera(Kind):
 
 
 @dataclass(frozen=True)
-class Regions(Kind):
+class RegionBoxes(Kind):
     """``(P, 4)`` float32, regions of an image ``x1 y1 x2 y2`` in pixels, whatever its objects."""
 
     mixes = ALWAYS

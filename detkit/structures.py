@@ -21,7 +21,7 @@ from torch import Tensor
 from detkit.categories import Category
 from detkit.fields import Areas, Boxes, Keypoints, Masks, Rows
 from detkit.geometry import Placement
-from detkit.image_fields import Camera, ClassOfImage, Identity, LabelMap, Regions
+from detkit.image_fields import Camera, ClassOfImage, Identity, LabelMap, RegionBoxes
 from detkit.kind import Kind, Swaps
 from detkit.ops import RunLengths
 
@@ -146,7 +146,7 @@ class Target(Fields):
     image_label: Annotated[int | None, ClassOfImage()] = None
     label_map: Annotated[Tensor | None, LabelMap()] = None
     camera: Annotated[Tensor | None, Camera()] = None
-    proposals: Annotated[Tensor | None, Regions()] = None
+    proposals: Annotated[Tensor | None, RegionBoxes()] = None
 
     @classmethod
     def empty(cls, image_id: Any = None, image_label: int | None = None) -> Target:

@@ -42,6 +42,7 @@ class CocoDataset(DetectionDataset):
 
     readers: ClassVar[Mapping[str, FieldReader]] = COCO_READERS
     called = "a COCO file"
+    advice = "give its class a reader for it, see docs/data.md"
 
     @takes_old_flags(3)
     def __init__(
@@ -60,11 +61,7 @@ class CocoDataset(DetectionDataset):
         """The fields that can be asked for."""
         return frozenset(self.readers)
 
-    @property
-    def _advice(self) -> str:
-        return "give its class a reader for it, see docs/data.md"
-
-    def _read(self, on_bad_image: OnBad) -> PackedAnnotations:
+    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         size_of = self._size_in_file(on_bad_image)
         return read_annotations(
             self.annotations_path, size_of, self.reads, self._on_bad_box, self.images_path, self.readers

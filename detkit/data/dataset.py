@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from detkit.data.annotations import OnBad
 from detkit.data.image_class import ImageClass, label_images
 from detkit.data.image_dataset import ALWAYS_READ, ImageDataset
 from detkit.data.packed import PackedAnnotations
+from detkit.deprecation import rename_hooks
 from detkit.errors import InputError
 from detkit.images import image_size, read_image
 from detkit.structures import Target
@@ -40,10 +41,16 @@ class DetectionDataset(ImageDataset):
     Attributes:
         readable: the fields that can be read on demand.
         called: what messages call the source.
+        advice: what messages say to do where a field cannot be read from there.
     """
 
     readable: ClassVar[frozenset[str]] = frozenset()
     called: ClassVar[str] = "a folder"
+    advice: ClassVar[str] = "give COCO's JSON"
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        rename_hooks(cls, {"_read": "read_annotations", "_check_files_exist": "check_files"})
 
     def __init__(self, images: Path, source: Path, reads: Collection[str], on_bad_image: OnBad) -> None:
         self.images_path = images
@@ -52,32 +59,36 @@ class DetectionDataset(ImageDataset):
         self._load(frozenset(reads))
 
     def _load(self, reads: frozenset[str]) -> None:
-        self._check_fields(reads)
+        self.check_fields(reads)
         self.reads = reads - ALWAYS_READ
-        self._packed = self._read(self._on_bad_image)
+        self._packed = self.read_annotations(self._on_bad_image)
         self._num_annotated_images = len(self._packed.image_ids)
         if self._on_bad_image == "skip":
             self._packed = self._without_unreadable()
         else:
-            self._check_files_exist()
+            self.check_files()
 
-    def _read(self, on_bad_image: OnBad) -> PackedAnnotations:
-        """The annotations, as the format has them."""
+    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
+        """The annotations, as the format has them: what a subclass gives.
+
+        Args:
+            on_bad_image: as of the class; what cannot be read is left out later, here it must only not be in the way.
+
+        Raises:
+            InputError: they are missing or wrong.
+        """
         raise NotImplementedError
 
-    def _check_fields(self, names: Collection[str]) -> None:
-        super()._check_fields(names)
+    def check_fields(self, names: Collection[str]) -> None:
+        """Raise an `InputError` where targets have no such field, or it cannot be read from here."""
+        super().check_fields(names)
         missing = sorted(set(names) - ALWAYS_READ - self.readable)
         if missing:
-            advice = "give data.proposals, which finds them" if missing == ["proposals"] else self._advice
+            advice = "give data.proposals, which finds them" if missing == ["proposals"] else self.advice
             raise InputError(
                 f"{self.annotations_path}: this is {self.called}, from which no {' and no '.join(missing)} are read; "
                 f"{advice}"
             )
-
-    @property
-    def _advice(self) -> str:
-        return "give COCO's JSON"
 
     def reading(self, names: Collection[str]) -> Self:
         """The same data set with these fields in its targets, beside those that it reads already.
@@ -173,7 +184,8 @@ class DetectionDataset(ImageDataset):
         fields = packed.fields(index, self.reads | ALWAYS_READ, str(self.annotations_path))
         return self.target_class(**fields, image_id=packed.image_ids[index].item())
 
-    def _check_files_exist(self) -> None:
+    def check_files(self) -> None:
+        """Raise an `InputError` where image files are missing."""
         present: dict[Path, set[str]] = {}
         missing = []
         for name in self._packed.file_names.tolist():

@@ -64,7 +64,7 @@ class ImageDataset(Dataset):
         Raises:
             InputError: the targets have no such field, or the data has not.
         """
-        self._check_fields(names)
+        self.check_fields(names)
         return self
 
     def ground_truth(self) -> Path | dict:
@@ -106,7 +106,8 @@ class ImageDataset(Dataset):
         category = keypoint_category(self.categories)
         return list(category.swap_pairs or ()) if category else []
 
-    def _check_fields(self, names: Collection[str]) -> None:
+    def check_fields(self, names: Collection[str]) -> None:
+        """Raise an `InputError` where the targets have no such field, or the data has not."""
         known = self.target_class.kinds()
         for name in sorted(set(names) - known.keys()):
             raise InputError(

@@ -52,7 +52,7 @@ class ImageFolderDataset(DetectionDataset):
         folder = _find(self.root, split)
         super().__init__(folder, folder, reads, on_bad_image)
 
-    def _read(self, on_bad_image: OnBad) -> PackedAnnotations:
+    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         folders = _class_folders(self.images_path)
         files = [_pictures(folder) for folder in folders]
         for folder, found in zip(folders, files, strict=True):
@@ -81,7 +81,7 @@ class ImageFolderDataset(DetectionDataset):
         """
         return read_image(self.images_path / str(self._packed.file_names[index]))
 
-    def _check_files_exist(self) -> None:
+    def check_files(self) -> None:
         """They do: they were just listed."""
 
 

@@ -23,7 +23,8 @@ from detkit.structures import Category, Target
 Key = tuple[int, int, int]
 """Which source (0 is the main data), which image of it, and in which of the source's epochs."""
 
-SourceBatch = tuple[list[Tensor], list[Target] | None]
+SourceBatch = tuple[list[Tensor], list[Target] | None, list[Any]]
+"""Images, their targets if they have labels, and their ids."""
 
 
 class DataSource:
@@ -225,7 +226,7 @@ class SourcesBatchSampler(Sampler[list[Key]]):
 
 
 class SourcesLoader(Loader):
-    """Batches ``(images, targets, {name: (images, targets)})``; the targets of a source without labels are None.
+    """Batches ``(images, targets, {name: (images, targets, image_ids)})``; without labels a source's targets are None.
 
     Args:
         dataset: of main data and sources.
@@ -251,7 +252,8 @@ class SourcesLoader(Loader):
             sources: dict[str, SourceBatch] = {}
             for name, (size, labels) in self.parts.items():
                 part = slice(start, start + size)
-                sources[name] = images[part], targets[part] if labels else None
+                image_ids = [target.image_id for target in targets[part]]
+                sources[name] = images[part], targets[part] if labels else None, image_ids
                 start += size
             yield *main, sources
 

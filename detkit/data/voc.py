@@ -66,7 +66,7 @@ class VocDataset(DetectionDataset):
         source = self.image_sets[0] if len(self.image_sets) == 1 else Path(root)
         super().__init__(Path(root), source, reads, on_bad_image)
 
-    def _read(self, on_bad_image: OnBad) -> PackedAnnotations:
+    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         problems: list[str] = []
         content = read_voc(self.images_path, self.image_sets, self.class_names, problems)
         stop_at(problems, self.annotations_path)

@@ -64,7 +64,7 @@ class YoloDataset(DetectionDataset):
         self._on_bad_box: OnBad = on_bad_box
         super().__init__(self.description.root, self.description.path, reads, on_bad_image)
 
-    def _read(self, on_bad_image: OnBad) -> PackedAnnotations:
+    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         problems: list[str] = []
         content = read_yolo(self.description, self.split, problems, self._size_in_file(on_bad_image))
         stop_at(problems, self.images_path)

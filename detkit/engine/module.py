@@ -130,7 +130,10 @@ class DetectionModule(LightningModule):
         moved = [image.to(device, non_blocking=True) for image in images]
         if not sources:
             return moved, targets
-        parts = {name: self.transfer_batch_to_device(part, device, 0) for name, part in sources[0].items()}
+        parts = {
+            name: ([image.to(device, non_blocking=True) for image in of_source], *others)
+            for name, (of_source, *others) in sources[0].items()
+        }
         return moved, targets, parts
 
     def on_train_start(self) -> None:

@@ -26,7 +26,7 @@ class ClassificationEvaluator(ImageCollector[Classification]):
         values = {"top1": right[:, 0], "top5": right.any(axis=1)}
         return ImageEvaluation("classification", truth.categories, truth.labels, answers, values)
 
-    def _judged(self, number: int, classes: np.ndarray, answer: Classification) -> np.ndarray:
+    def judge(self, number: int, classes: np.ndarray, answer: Classification) -> np.ndarray:
         return classes
 
 

@@ -36,7 +36,7 @@ class DetectionCollector(Evaluator):
         InputError: the annotations cannot be evaluated against, or a category is not among theirs.
     """
 
-    _answers = "detections"
+    answers_called = "detections"
 
     def __init__(
         self,

@@ -97,6 +97,7 @@ class Evaluator(ABC):
         higher_is_better: whether a greater headline is a better one.
         extras: what of `ReportOptions` the report can hold beside the numbers of each class, and
             ``save_detections`` where there are `results`.
+        answers_called: what messages call the answers.
         kept: what `keep` gave, by image id.
         evaluation: the outcome of the last `compute`; None before.
     """
@@ -106,7 +107,7 @@ class Evaluator(ABC):
     headline: str
     higher_is_better: bool = True
     extras: frozenset[str] = frozenset()
-    _answers = "answers"  # what messages call them
+    answers_called: str = "answers"
 
     def __init__(self, annotations: str | Path | dict, categories: Sequence[Category] | None = None) -> None:
         self.categories = list(categories or [])
@@ -144,10 +145,12 @@ class Evaluator(ABC):
             InputError: an image is not in the annotations, or an answer cannot be evaluated.
         """
         if len(targets) != len(answers):
-            raise InputError(f"update() got {len(targets)} image ids for the {self._answers} of {len(answers)} images")
+            raise InputError(
+                f"update() got {len(targets)} image ids for the {self.answers_called} of {len(answers)} images"
+            )
         for target, answer in zip(_with_ids(targets), answers, strict=True):
             image_id = plain_id(target.image_id)
-            self.check_image(image_id, self._answers)
+            self.check_image(image_id, self.answers_called)
             self.kept[image_id] = self.keep(target, answer)
 
     def state(self) -> dict[Any, Any]:

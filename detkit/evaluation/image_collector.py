@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from rich.console import RenderableType
 
+from detkit.deprecation import rename_hooks
 from detkit.errors import InputError
 from detkit.evaluation.coco_json import read_json
 from detkit.evaluation.evaluator import Evaluator, Report, ReportOptions
@@ -105,6 +106,10 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
 
     extras = frozenset({"confusion"})
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        rename_hooks(cls, {"_judged": "judge"})
+
     def __init__(self, annotations: str | Path | dict, categories: Sequence[Category] | None = None) -> None:
         super().__init__(annotations, categories)
         self.truth = read_image_truth(annotations)
@@ -125,7 +130,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
                 f"answer for image {image_id!r}: its labels {labels.tolist()} are not all in "
                 f"0..{len(self.categories) - 1}; give the evaluator the model's categories"
             )
-        return self._judged(self._numbers[image_id], self._positions[labels], answer)
+        return self.judge(self._numbers[image_id], self._positions[labels], answer)
 
     def check_image(self, image_id: Any, source: str) -> None:
         """Raise an `InputError` where the annotations have no such image."""
@@ -144,8 +149,14 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
             write_confusion(evaluation, options.confusion)
         return Report(tables, metrics_entry(evaluation, options.per_class))
 
-    def _judged(self, number: int, classes: np.ndarray, answer: AnswerT) -> Any:
-        """What is kept of an answer, whose labels are the `classes` of the ground truth."""
+    def judge(self, number: int, classes: np.ndarray, answer: AnswerT) -> Any:
+        """What is kept of an answer: what a subclass gives.
+
+        Args:
+            number: of the image in `truth`.
+            classes: ``(n,)`` int64, the positions of the answer's best labels among the categories of `truth`.
+            answer: as the model gives it, best first.
+        """
         raise NotImplementedError
 
 

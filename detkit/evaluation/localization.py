@@ -74,7 +74,7 @@ class LocalizationEvaluator(ImageCollector[Detections]):
         }
         return ImageEvaluation("localization", truth.categories, truth.labels, answers, values)
 
-    def _judged(self, number: int, classes: np.ndarray, answer: Detections) -> tuple[np.ndarray, np.ndarray]:
+    def judge(self, number: int, classes: np.ndarray, answer: Detections) -> tuple[np.ndarray, np.ndarray]:
         """The classes, and whether the box of each is on an object of the image's class."""
         if getattr(answer, "boxes", None) is None:
             image_id = self.truth.image_ids[number]

@@ -38,7 +38,7 @@ class ProposalRecall(Evaluator):
 
     name = "proposals"
     reads = "proposals"
-    _answers = "proposals"
+    answers_called = "proposals"
 
     def __init__(
         self,

@@ -20,24 +20,33 @@ class TrainingBatch:
         targets: ground truth of each image, in its pixels, on the CPU; None of a source without labels.
         sources: the batches of the further data sources (``data.sources``) by name.
         progress: how much of the run is over, from 0 to 1; 0 where its end is not known.
+        own_ids: the ids of `images`; None for those of `targets`.
     """
 
     images: list[Tensor]
     targets: list[Target] | None
     sources: Mapping[str, TrainingBatch] = field(default_factory=dict)
     progress: float = 0.0
+    own_ids: list[Any] | None = None
 
     @classmethod
     def of(cls, batch: Sequence[Any], progress: float = 0.0) -> TrainingBatch:
-        """From the loader's ``(images, targets)`` or ``(images, targets, {name of a source: (images, targets)})``."""
+        """From what the loader gives.
+
+        Args:
+            batch: ``(images, targets)``, or ``(images, targets, {name of a source: (images, targets[, image ids])})``.
+            progress: as of the class.
+        """
         images, targets, *further = batch
         sources = further[0] if further else {}
-        return cls(
-            images, targets, {name: cls(*source, progress=progress) for name, source in sources.items()}, progress
-        )
+        parts = {
+            name: cls(of_source, its_targets, progress=progress, own_ids=ids[0] if ids else None)
+            for name, (of_source, its_targets, *ids) in sources.items()
+        }
+        return cls(images, targets, parts, progress)
 
     @property
     def image_ids(self) -> list[Any]:
         """The ids of all images that have one, those of the sources at the end."""
-        own = [target.image_id for target in self.targets or ()]
+        own = [target.image_id for target in self.targets or ()] if self.own_ids is None else list(self.own_ids)
         return own + [image_id for source in self.sources.values() for image_id in source.image_ids]

@@ -35,14 +35,14 @@ class Letterbox(Preprocess):
 
     def place(self, size: Size) -> Placement:
         """The whole image between two borders of the same width."""
-        fitted = self._fitted(size)
+        fitted = self.fitted(size)
         left, top = (self.size[1] - fitted[1]) / 2, (self.size[0] - fitted[0]) / 2
         row_x, row_y = (fitted[1] / size[1], 0.0, left), (0.0, fitted[0] / size[0], top)
         return Placement((row_x, row_y), (self.size[0], self.size[1]), size)
 
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
         """Darknet's resizing on a gray canvas, then normalized."""
-        height, width = self._fitted(placement.given_size)
+        height, width = self.fitted(placement.given_size)
         top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
         canvas = image.new_full((3, *self.size), 0.5)
         canvas[:, top : top + height, left : left + width] = corner_resize(image, (height, width))
@@ -52,7 +52,8 @@ class Letterbox(Preprocess):
         """A square canvas."""
         return self.changed(size=(side, side))
 
-    def _fitted(self, size: Size) -> Size:
+    def fitted(self, size: Size) -> Size:
+        """The size (height, width) in which an image of `size` lies on the canvas."""
         # Compared in float32 and rounded down, as darknet does.
         height, width = self.size
         if np.float32(width) / np.float32(size[1]) < np.float32(height) / np.float32(size[0]):
@@ -69,7 +70,8 @@ class Stretch(Letterbox):
         std: of each RGB channel.
     """
 
-    def _fitted(self, size: Size) -> Size:
+    def fitted(self, size: Size) -> Size:
+        """The whole canvas."""
         return self.size[0], self.size[1]
 
 

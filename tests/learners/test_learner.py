@@ -27,6 +27,13 @@ def test_a_batch_with_sources():
     assert batch.image_ids == [7, "x"]
 
 
+def test_ids_of_images_without_labels():
+    images = [torch.zeros(3, 4, 4)] * 2
+    batch = TrainingBatch.of((images[:1], [Target.empty(7)], {"a": (images, None, ["p.png", "q.png"])}))
+    assert batch.sources["a"].targets is None
+    assert batch.image_ids == [7, "p.png", "q.png"]
+
+
 def test_what_is_frozen_stays_in_evaluation_mode():
     learner = Learner()
     learner.teacher = frozen(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
