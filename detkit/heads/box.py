@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from detkit.boxes import DeltaCoder
 from detkit.deprecation import MovedAttribute
+from detkit.distributed import mean_count
 from detkit.heads.context import Context, Regions
 from detkit.heads.old_arguments import takes_old_thresholds
 from detkit.heads.postprocess import NMS, Postprocess
@@ -90,7 +91,7 @@ class BoxHead(RegionBranch):
         labels, matched = regions.sampled()
         is_object = labels >= 0
         classes = torch.where(is_object, labels, self.num_classes)
-        count = max(len(labels), 1)
+        count = mean_count(len(labels), labels.device)
         foreground = torch.where(is_object)[0]
         wanted = self.coder.encode(regions.boxes[foreground], context.objects.boxes[matched[foreground]])
         return {
