@@ -49,7 +49,8 @@ def mean_count(count: Tensor | float, device: torch.device | str | None = None) 
     """What a loss is divided by that is a sum over `count` things: its mean over the processes, at least 1.
 
     Gradients are averaged over processes; with the mean count as divisor, each thing then weighs the same whichever
-    process it is on. The device is not waited for, and a process alone communicates nothing.
+    process it is on. The device is not waited for. A process alone communicates nothing, and none does where gradients
+    are off: in validation processes do not have as many batches, and one would wait for ever.
 
     Args:
         count: how many there are on this process: a number, or a scalar tensor of any type.
@@ -62,4 +63,4 @@ def mean_count(count: Tensor | float, device: torch.device | str | None = None) 
         counted = count.detach().float()
     else:
         counted = torch.full((), float(count), dtype=torch.float32, device=device)
-    return mean(counted).clamp(min=1.0)
+    return (mean(counted) if torch.is_grad_enabled() else counted).clamp(min=1.0)

@@ -50,7 +50,7 @@ class Kind:
 
     def to(self, value: Any, device: torch.device | str) -> Any:
         """The same on `device`."""
-        return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        return to_device(value, device) if isinstance(value, Tensor) else value
 
     def select(self, value: Any, index: Index) -> Any:
         """What is left of it with the objects that `index` selects."""
@@ -185,6 +185,11 @@ def _signed_area(points: np.ndarray) -> float:
     """Twice the area of the triangle of the first three; its sign changes when it is mirrored."""
     (ax, ay), (bx, by) = points[1] - points[0], points[2] - points[0]
     return float(ax * by - ay * bx)
+
+
+def to_device(value: Tensor, device: torch.device | str) -> Tensor:
+    """`value` on `device`. Only a copy to the CPU is waited for: before it has ended the memory holds anything."""
+    return value.to(device, non_blocking=torch.device(device).type != "cpu")
 
 
 def check_tensor(owner: str, value: Any, dtype: torch.dtype, shape: tuple[int | str, ...], for_rows: str = "") -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from detkit.boxes import coverage
 from detkit.deprecation import moved_names
+from detkit.kind import to_device
 from detkit.ops import box_iou
 from detkit.structures import Target
 
@@ -51,15 +52,15 @@ class Matcher:
         if len(boxes) and len(candidates):
             iou = box_iou(boxes, candidates)
             best_iou, indices = iou.max(dim=0)
-            states[(best_iou >= self.background_iou) | (best_iou < self.least_background_iou)] = IGNORED
-            states[best_iou >= self.foreground_iou] = FOREGROUND
+            states.masked_fill_((best_iou >= self.background_iou) | (best_iou < self.least_background_iou), IGNORED)
+            states.masked_fill_(best_iou >= self.foreground_iou, FOREGROUND)
             if self.keep_best:
                 best_of_object = iou.amax(dim=1, keepdim=True)
-                states[((iou == best_of_object) & (iou > 0)).any(dim=0)] = FOREGROUND
+                states.masked_fill_(((iou == best_of_object) & (iou > 0)).any(dim=0), FOREGROUND)
         ignored = target.ignored_boxes()
         if len(ignored):
             in_ignored = coverage(candidates, ignored).amax(dim=1) >= self.ignore_coverage
-            states[in_ignored & (states == BACKGROUND)] = IGNORED
+            states.masked_fill_(in_ignored & (states == BACKGROUND), IGNORED)
         return indices, states
 
 
@@ -107,16 +108,17 @@ def sample_balanced(
     background = torch.where(states == BACKGROUND)[0]
     foreground_count = min(len(foreground), int(count * foreground_fraction))
     background_count = min(len(background), count - foreground_count)
-    foreground = foreground[_shuffled(len(foreground), states.device, generator)[:foreground_count]]
-    background = background[_shuffled(len(background), states.device, generator)[:background_count]]
+    foreground = shuffled(foreground, generator)[:foreground_count]
+    background = shuffled(background, generator)[:background_count]
     return foreground, background
 
 
-def _shuffled(count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """The numbers below `count` in random order."""
+def shuffled(values: Tensor, generator: torch.Generator | None) -> Tensor:
+    """`values` ``(N, ...)`` in random order; the generator may be of another device, such as the CPU's for any."""
     if generator is None:
-        return torch.randperm(count, device=device)
-    return torch.randperm(count, generator=generator, device=generator.device).to(device)
+        return values[torch.randperm(len(values), device=values.device)]
+    order = torch.randperm(len(values), generator=generator, device=generator.device)
+    return values[to_device(order, values.device)]
 
 
 __getattr__ = moved_names(

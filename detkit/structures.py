@@ -91,6 +91,12 @@ class Fields:
         """The objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""
         if not isinstance(index, (Tensor, slice)):
             raise TypeError(f"index {type(self).__name__} with a mask, an index tensor or a slice, got {index!r}")
+        if isinstance(index, Tensor) and index.dtype == torch.bool:
+            count, counted = self._counted()
+            if index.shape != (count,):
+                raise IndexError(f"a mask of shape {tuple(index.shape)} does not select of {count} {counted}")
+            # The rows are looked up once, and not in each field: on a GPU each look-up waits.
+            index = torch.where(index)[0]
         return self._map(lambda kind, value: kind.select(value, index))
 
     @property
@@ -153,15 +159,37 @@ class Target(Fields):
         """An image without objects."""
         return cls(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), image_id=image_id, image_label=image_label)
 
-    def objects(self) -> Target:
-        """Without the crowd and ignore regions."""
-        return self if self.iscrowd is None else self[~self.iscrowd]
+    def objects(self) -> Self:
+        """Without the crowd and ignore regions; looked up once."""
+        return self if self._split[0] is None else self._split[0]
 
     def ignored_boxes(self) -> Tensor:
         """The boxes ``(M, 4)`` of crowd and ignore regions; none where no boxes are annotated."""
-        if self.boxes is None:
-            return torch.zeros(0, 4)
-        return self.boxes[:0] if self.iscrowd is None else self.boxes[self.iscrowd]
+        return self._split[1]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same with every tensor on `device`; what is a crowd is looked up before, where the flags are on the CPU,
+        so that nothing waits for a GPU to tell."""
+        moved = super().to(device)
+        if self.iscrowd is not None and self.iscrowd.device.type == "cpu":
+            objects, ignored = self._split
+            split = None if objects is None else objects.to(device), self.kinds()["boxes"].to(ignored, device)
+            vars(moved)["_split"] = split
+        return moved
+
+    @functools.cached_property
+    def _split(self) -> tuple[Self | None, Tensor]:
+        """The objects, None where there are no others beside them, and the boxes of the crowds."""
+        boxes, flags = self.boxes, self.iscrowd
+        if flags is None:
+            return None, torch.zeros(0, 4) if boxes is None else boxes[:0]
+        no_boxes = torch.zeros(0, 4, device=flags.device) if boxes is None else boxes[:0]
+        crowds = torch.where(flags)[0]
+        if len(crowds) == 0:
+            return None, no_boxes
+        objects = self[~flags]
+        vars(objects)["_split"] = None, no_boxes
+        return objects, no_boxes if boxes is None else boxes[crowds]
 
 
 @dataclass(frozen=True, eq=False)

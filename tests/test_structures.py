@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 import torch
 
+from detkit.heads.truth import crowds
+from detkit.kind import to_device
 from detkit.ops import masks_to_rle, rle_to_masks
 from detkit.structures import Category, Classification, Detections, Target
 
@@ -205,3 +207,38 @@ def test_the_class_of_an_image_is_a_plain_number():
     assert Target.empty(image_label=3)[:0].image_label == 3
     with pytest.raises(TypeError, match="image_label must be an int, got Tensor"):
         Target.empty(image_label=torch.tensor(3))
+
+
+class TestCrowds:
+    def test_are_told_from_objects_once(self):
+        target = _target()
+        assert target.objects() is target.objects()
+        without = _target(iscrowd=torch.zeros(COUNT, dtype=torch.bool))
+        assert without.objects() is without
+
+    def test_are_told_before_a_target_is_moved(self):
+        moved = _target().to("meta")  # where nothing can be asked
+        assert len(moved.objects()) == 3
+        assert moved.objects().masks.shape == (3, 6, 8)
+        assert moved.ignored_boxes().shape == (2, 4)
+        assert len(moved.objects().objects()) == 3
+
+    def test_have_no_boxes_where_none_are_annotated(self):
+        for flags in (None, torch.tensor([True, False])):
+            target = Target(iscrowd=flags, image_label=1)
+            assert target.ignored_boxes().shape == (0, 4)
+            assert target.objects().image_label == 1
+            assert crowds(target).shape == (0,)
+
+
+def test_a_mask_for_another_number_of_objects_is_refused():
+    with pytest.raises(IndexError, match=r"a mask of shape \(2,\) does not select of 5 boxes"):
+        _target()[torch.tensor([True, False])]
+
+
+def test_a_copy_to_the_cpu_is_waited_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda value, device, non_blocking: asked.append(non_blocking))
+    for device in ("cpu", torch.device("cpu"), "meta", "cuda:1"):
+        to_device(torch.ones(1), device)
+    assert asked == [False, False, True, True]

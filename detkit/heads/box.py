@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.boxes import DeltaCoder
+from detkit.distributed import mean_count
 from detkit.heads.context import Context, Regions
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed import Postprocessed
@@ -88,7 +89,7 @@ class BoxHead(Postprocessed, RegionBranch):
         labels, matched = regions.sampled()
         is_object = labels >= 0
         classes = torch.where(is_object, labels, self.num_classes)
-        count = max(len(labels), 1)
+        count = mean_count(len(labels), labels.device)
         foreground = torch.where(is_object)[0]
         wanted = self.coder.encode(regions.boxes[foreground], context.objects.boxes[matched[foreground]])
         return {

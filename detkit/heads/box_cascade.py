@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from detkit.errors import InputError
 from detkit.heads.box import BoxHead, BoxOutput
 from detkit.heads.context import Context, Regions
 from detkit.heads.region_branch import Crop, RegionBranch
@@ -89,7 +90,16 @@ class BoxCascade(RegionBranch):
         detections: list[Detections] | None,
         context: Context,
     ) -> list[Detections]:
-        """The last stage's boxes, scored by the mean of all stages (section 4.2; the authors' code)."""
+        """The last stage's boxes, scored by the mean of all stages (section 4.2; the authors' code).
+
+        Raises:
+            InputError: the output was made for training, where each stage looks at a sample of its own.
+        """
+        if len(raw.regions) != 1:
+            raise InputError(
+                "the stages of this cascade looked at different samples, for training: call the branch once more, with "
+                "a Context without targets, for what decode needs"
+            )
         scores = [head.scores(output) for head, output in zip(self.stages, raw.stages, strict=True)]
         head, last = self.stages[-1], raw.regions[-1]
         return head.select(torch.stack(scores).mean(dim=0), head.boxes(raw.stages[-1], last), last, context)
@@ -100,8 +110,10 @@ class BoxCascade(RegionBranch):
         if context.targets is None:
             return moved.clipped(context.batch.sizes)
         sides = moved.boxes[:, 2:] - moved.boxes[:, :2]
-        sampler = replace(self.region_sampler, matcher=Matcher(iou, iou))
-        return sampler(moved[(sides > 0).all(dim=1)], context)
+        rows = torch.where((sides > 0).all(dim=1))[0]
+        # All of them, mostly; then nobody needs to ask the device how many each image has.
+        moved = moved if len(rows) == len(moved) else moved[rows]
+        return replace(self.region_sampler, matcher=Matcher(iou, iou))(moved, context)
 
 
 @torch.no_grad()
@@ -109,4 +121,5 @@ def _moved(regions: Regions, head: BoxHead, output: BoxOutput) -> Regions:
     """The boxes that a stage makes of its regions: of the likeliest class, if each class has its own."""
     boxes = head.boxes(output, regions)
     likeliest = head.scores(output).argmax(dim=1) if boxes.shape[1] > 1 else boxes.new_zeros(len(boxes)).long()
-    return Regions(boxes[torch.arange(len(boxes), device=boxes.device), likeliest], regions.image_index)
+    chosen = boxes[torch.arange(len(boxes), device=boxes.device), likeliest]
+    return Regions(chosen, regions.image_index, counts=regions.counts)

@@ -13,6 +13,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.heads.truth import Objects, objects_of
+from detkit.kind import to_device
 from detkit.preprocess import Batch
 from detkit.structures import Target
 
@@ -61,27 +62,46 @@ class Regions:
             its class; None where nothing is known.
         matched: ``(R,)`` int64 of a sampled region the row of its object among all objects of the batch, those of each
             image, `Target.objects`, in turn; meaningless for background.
+        counts: how many of each image; None where nobody has asked the device yet.
     """
 
     boxes: Tensor
     image_index: Tensor
     labels: Tensor | None = None
     matched: Tensor | None = None
+    counts: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, rows: Tensor | slice) -> Regions:
         """The regions that a bool mask ``(R,)``, an ascending int64 index or a slice selects."""
-        values = (self.boxes, self.image_index, self.labels, self.matched)
+        values = self.boxes, self.image_index, self.labels, self.matched
         return Regions(*(None if value is None else value[rows] for value in values))  # type: ignore[arg-type]
 
     @classmethod
-    def of_images(cls, boxes: Sequence[Tensor], labels: Sequence[Tensor] | None = None) -> Regions:
-        """The regions `boxes` ``(Ri, 4)`` of each image, and perhaps their `labels` ``(Ri,)``."""
-        counts = torch.tensor([len(of_image) for of_image in boxes])
-        image_index = torch.arange(len(boxes)).repeat_interleave(counts).to(boxes[0].device, non_blocking=True)
-        return cls(torch.cat(list(boxes)), image_index, None if labels is None else torch.cat(list(labels)))
+    def of_images(
+        cls,
+        boxes: Sequence[Tensor | None],
+        labels: Sequence[Tensor] | None = None,
+        device: torch.device | str | None = None,
+    ) -> Regions:
+        """The regions of each image.
+
+        Args:
+            boxes: ``(Ri, 4)`` of each image in turn; None where it has none.
+            labels: ``(Ri,)`` of each, if they are known.
+            device: where the regions go; None: where the first boxes are.
+        """
+        present = [of_image for of_image in boxes if of_image is not None]
+        counts = [0 if of_image is None else len(of_image) for of_image in boxes]
+        images = torch.arange(len(boxes)).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
+        values = [torch.cat(present) if present else torch.zeros(0, 4), images]
+        if labels is not None:
+            values.append(torch.cat(list(labels)) if labels else images[:0])
+        if device is None:
+            device = values[0].device
+        return cls(*(to_device(value, device) for value in values), counts=counts)
 
     def clipped(self, sizes: Sequence[Size]) -> Regions:
         """The regions cut at the edges of their images, whose (height, width) in the network's frame `sizes` are."""
@@ -104,10 +124,13 @@ class Regions:
         return self[torch.where(labels >= 0)[0]]
 
     def slices(self, images: int) -> list[slice]:
-        """Where the regions of each of `images` images stand; this waits for the device."""
-        counts = torch.bincount(self.image_index, minlength=images).tolist()
-        ends = list(accumulate(counts))
-        return [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
+        """Where the regions of each of `images` images stand; where `counts` are not known this waits for the device,
+        once."""
+        counts = self.counts
+        if counts is None or len(counts) != images:
+            counts = torch.bincount(self.image_index, minlength=images).tolist()
+            object.__setattr__(self, "counts", counts)
+        return [slice(end - count, end) for count, end in zip(counts, accumulate(counts), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

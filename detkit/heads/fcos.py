@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.boxes import DistanceCoder, box_area, cell_corners
+from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
@@ -129,7 +130,7 @@ class FCOSHead(DenseHead):
         rows = self.assign(raw, context).view(classes.shape[:2])
         image, place = torch.where(rows >= 0)
         boxes, labels = (part[rows[image, place]] for part in objects)
-        foreground = max(1, len(place))
+        foreground = mean_count(len(place), place.device)
 
         distances = torch.cat(self._in_pixels(raw.distances), dim=1)[image, place]
         overlap = paired_iou(self.coder.decode(locations[place], distances), boxes, "giou")
@@ -191,11 +192,11 @@ class FCOSHead(DenseHead):
             from_center = (places[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2).abs().amax(dim=-1)
             responsible &= from_center < radius
             area, indices = torch.where(responsible, box_area(boxes), torch.inf).min(dim=1)
-            states[area < torch.inf] = FOREGROUND
+            states.masked_fill_(area < torch.inf, FOREGROUND)
         ignored = target.ignored_boxes()
         if len(ignored):
             inside = (self.coder.encode(places[:, None], ignored).amin(dim=-1) > 0).any(dim=1)
-            states[inside & (states == BACKGROUND)] = IGNORED
+            states.masked_fill_(inside & (states == BACKGROUND), IGNORED)
         return indices, states
 
     def _in_pixels(self, distances: Sequence[Tensor]) -> list[Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.context import Context, Regions
 from detkit.heads.region_branch import Crop, RegionBranch
@@ -83,13 +84,15 @@ class KeypointHead(RegionBranch):
             if target.keypoints is None or rows.start == rows.stop:
                 continue
             self._check_count(target.keypoints, target.image_id)
-            keypoints = target.keypoints if target.iscrowd is None else target.keypoints[~target.iscrowd]
+            keypoints = target.objects().keypoints
+            assert keypoints is not None
             cells, labelled = keypoint_cells(keypoints[matched[rows] - before], regions.boxes[rows], raw.shape[-1])
-            chosen.append(raw[rows][labelled].flatten(1))
-            wanted.append(cells[labelled])
+            known = torch.where(labelled)
+            chosen.append(raw[rows][known].flatten(1))
+            wanted.append(cells[known])
         logits, cells = torch.cat(chosen).float(), torch.cat(wanted)
-        loss = F.cross_entropy(logits, cells, reduction="sum") / max(len(cells), 1)
-        return {"keypoint": loss + 0 * raw.float().sum()}
+        loss = F.cross_entropy(logits, cells, reduction="sum")
+        return {"keypoint": loss / mean_count(len(cells), cells.device) + 0 * raw.float().sum()}
 
     def decode(
         self,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.distributed import mean_count
 from detkit.geometry import Placement
 from detkit.heads.context import Context, Regions
 from detkit.heads.region_branch import Crop, RegionBranch
@@ -90,7 +91,7 @@ class MaskHead(RegionBranch):
             wanted.append(crop_masks(target, regions.boxes[rows], objects, place, raw.shape[-1]).flatten())
         logits = torch.cat(chosen).float()
         loss = F.binary_cross_entropy_with_logits(logits, torch.cat(wanted), reduction="sum")
-        return {"mask": loss / max(logits.numel(), 1) + 0 * raw.float().sum()}
+        return {"mask": loss / mean_count(logits.numel(), logits.device) + 0 * raw.float().sum()}
 
     def decode(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.boxes import EdgeCoder
+from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context
@@ -18,7 +19,7 @@ from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.truth import NO_OBJECT, assigned
-from detkit.matching import Matcher
+from detkit.matching import Matcher, shuffled
 from detkit.structures import Detections
 
 
@@ -169,8 +170,8 @@ class OverFeatHead(DenseHead):
             regression.append(F.mse_loss(edges[image, positives, labels], wanted, reduction="sum") / 2)
             sampled, seen = sampled + len(chosen), seen + len(positives)
         return {
-            "overfeat_cls": sum(classification) / max(sampled, 1),
-            "overfeat_box": sum(regression) / max(seen, 1),
+            "overfeat_cls": sum(classification) / mean_count(sampled, rows.device),
+            "overfeat_box": sum(regression) / mean_count(seen, rows.device),
         }
 
     @torch.no_grad()
@@ -215,13 +216,9 @@ class OverFeatHead(DenseHead):
 
     def _sample(self, rows: Tensor, logits: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """The windows of one image that learn an object, and those that learn background."""
-        positives = _shuffled(torch.where(rows >= 0)[0], generator)[: self.positives_per_image]
-        background = _shuffled(torch.where(rows == NO_OBJECT)[0], generator)
+        positives = shuffled(torch.where(rows >= 0)[0], generator)[: self.positives_per_image]
+        background = shuffled(torch.where(rows == NO_OBJECT)[0], generator)
         count = min(self.negatives_per_image, len(background))
         random, others = background.split([count - count // 2, len(background) - count + count // 2])
         as_background = logits[others].log_softmax(dim=1)[:, self.num_classes]
         return positives, torch.cat((random, others[as_background.topk(count // 2, largest=False).indices]))
-
-
-def _shuffled(indices: Tensor, generator: torch.Generator | None) -> Tensor:
-    return indices[torch.randperm(len(indices), device=indices.device, generator=generator)]

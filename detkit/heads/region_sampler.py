@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from detkit.heads.context import Context, Regions
-from detkit.heads.truth import objects_before, objects_of
+from detkit.heads.truth import objects_before
 from detkit.matching import Matcher, sample_balanced
 from detkit.structures import Target
 
@@ -33,26 +33,28 @@ class RegionSampler:
     def __call__(self, proposals: Regions, context: Context) -> Regions:
         """Sample from `proposals`, with the ground truth of `context`: labelled, of each image foreground first."""
         rows_of_images = proposals.slices(len(context.truth))
+        nothing = proposals.image_index[:0]
         sampled = [
             self._drawn(proposals.boxes[rows], target, image, before, context.generator)
+            if target.boxes is not None
+            else (proposals.boxes[:0], nothing, nothing, nothing)
             for image, (rows, target, before) in enumerate(
                 zip(rows_of_images, context.truth, objects_before(context.truth), strict=True)
             )
-            if target.boxes is not None
         ]
-        if not sampled:
-            nothing = proposals.image_index[:0]
-            return Regions(proposals.boxes[:0], nothing, nothing, nothing)
-        return Regions(*(torch.cat(values) for values in zip(*sampled, strict=True)))
+        boxes, image_index, labels, matched = (torch.cat(values) for values in zip(*sampled, strict=True))
+        return Regions(boxes, image_index, labels, matched, [len(of_image[0]) for of_image in sampled])
 
     def _drawn(
         self, proposals: Tensor, target: Target, image: int, before: int, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The fields of `Regions` for one image, which has `before` objects before its own."""
-        boxes, labels = objects_of([target], proposals.device)
-        candidates = torch.cat((proposals, boxes))
+        objects = target.objects()
+        assert objects.boxes is not None
+        assert objects.labels is not None
+        candidates = torch.cat((proposals, objects.boxes))
         indices, states = self.matcher(candidates, target)
         foreground, background = sample_balanced(states, self.count, self.foreground_fraction, generator)
         chosen = torch.cat((foreground, background))
-        of_regions = torch.cat((labels[indices[foreground]], torch.full_like(background, -1)))
+        of_regions = torch.cat((objects.labels[indices[foreground]], torch.full_like(background, -1)))
         return candidates[chosen], torch.full_like(chosen, image), of_regions, indices[chosen] + before

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
+from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads import old_rpn_arguments
 from detkit.heads.context import Candidates, Context, Regions
@@ -138,8 +139,8 @@ class RPN(Postprocessed):
             classification = classification + _objectness_loss(objectness[image, chosen], states[chosen])
             wanted = self.coder.encode(anchors[foreground], context.objects.boxes[rows[foreground]])
             regression = regression + smooth_l1(deltas[image, foreground], wanted)
-        sampled = max(sampled, 1)
-        return {"rpn_cls": classification / sampled, "rpn_box": regression / sampled}
+        count = mean_count(sampled, objectness.device)
+        return {"rpn_cls": classification / count, "rpn_box": regression / count}
 
     @torch.no_grad()
     def propose(self, raw: RPNOutput, context: Context) -> Regions:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from detkit.anchors import DefaultBoxes, default_scales
 from detkit.backbones.tapped_mobilenet import NormalizedConvolution, initialized
 from detkit.boxes import DeltaCoder
+from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
@@ -133,7 +134,7 @@ class SSDHead(DenseHead):
         rows = self.assign(raw, context).view(logits.shape[:2])
         positive = rows >= 0
         labels, wanted = self._wanted(rows, raw.default_boxes, context)
-        count = positive.sum().clamp(min=1)
+        count = mean_count(positive.sum())
         errors = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         negative = hardest(errors.detach(), rows == NO_OBJECT, self.negatives_per_positive * positive.sum(dim=1))
         distances = smooth_l1_of_each(deltas, wanted, beta=1.0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from detkit.boxes import coverage
-from detkit.matching import BACKGROUND, FOREGROUND
+from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.structures import Target
 
 NO_OBJECT, NOT_LEARNED = -1, -2  # in place of a row: background, and what is neither
@@ -45,7 +45,7 @@ def annotated(targets: Sequence[Target], device: torch.device) -> list[Target]:
 
 def objects_before(targets: Sequence[Target]) -> list[int]:
     """Of each image the number of objects in those before it, which is the row of its first one."""
-    counts = [_count_objects(target) for target in targets]
+    counts = [count_objects(target) for target in targets]
     return [end - count for count, end in zip(counts, accumulate(counts), strict=True)]
 
 
@@ -65,15 +65,14 @@ def assigned(
             as of `detkit.matching.Matcher`.
         device: that of the candidates.
     """
-    rows, before = [], 0
-    for target, given in zip(annotated(targets, device), targets, strict=True):
-        indices, states = match(target)
-        others = torch.where(states == BACKGROUND, NO_OBJECT, NOT_LEARNED)
-        if given.boxes is None:
-            others = torch.full_like(others, NOT_LEARNED)
-        rows.append(torch.where(states == FOREGROUND, indices + before, others))
-        before += len(target.objects())
-    return torch.stack(rows)
+    rows, states = [], []
+    for target, given, before in zip(annotated(targets, device), targets, objects_before(targets), strict=True):
+        indices, of_image = match(target)
+        rows.append(indices + before if before else indices)
+        states.append(of_image if given.boxes is not None else torch.full_like(of_image, IGNORED))
+    state = torch.stack(states)
+    others = torch.where(state == BACKGROUND, NO_OBJECT, NOT_LEARNED)
+    return torch.where(state == FOREGROUND, torch.stack(rows), others)
 
 
 def of_batch(images: int, each: int, device: torch.device) -> Tensor:
@@ -82,18 +81,20 @@ def of_batch(images: int, each: int, device: torch.device) -> Tensor:
 
 
 def crowds(target: Target) -> Tensor:
-    """Which of a target's boxes are crowd or ignore regions, bool ``(N,)``."""
-    return torch.zeros_like(target.labels, dtype=torch.bool) if target.iscrowd is None else target.iscrowd
+    """Which of a target's boxes are crowd or ignore regions, bool ``(N,)``; none where no boxes are annotated."""
+    if target.boxes is None:
+        return torch.zeros(0, dtype=torch.bool)
+    return target.boxes.new_zeros(len(target.boxes), dtype=torch.bool) if target.iscrowd is None else target.iscrowd
 
 
 def in_crowd(boxes: Tensor, target: Target) -> Tensor:
     """Which of `boxes` ``(R, 4)`` lie mostly in a crowd or ignore region, where there is no background to learn."""
-    if target.iscrowd is None or len(target) == 0:
+    ignored = target.ignored_boxes()
+    if len(ignored) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    return ((coverage(boxes, target.boxes) >= IGNORE_COVERAGE) & target.iscrowd).any(dim=1)
+    return (coverage(boxes, ignored) >= IGNORE_COVERAGE).any(dim=1)
 
 
-def _count_objects(target: Target) -> int:
-    if target.boxes is None:
-        return 0
-    return len(target.boxes) if target.iscrowd is None else int((~target.iscrowd).sum())
+def count_objects(target: Target) -> int:
+    """How many objects with a box there are, crowds left out; the device is not asked again."""
+    return 0 if target.boxes is None else len(target.objects())

@@ -260,6 +260,14 @@ class YOLOHead(DenseHead):
             objects=(counts.cumsum(dim=0) - 1).repeat_interleave(len(anchors)),
         )
 
+    def areas(self, assigned: Assigned, context: Context) -> Tensor | int:
+        """The area in pixels of the image of each pair ``(M,)``; one number where all images have the same."""
+        areas = [height * width for height, width in context.batch.sizes]
+        if len(set(areas)) == 1:
+            return areas[0]
+        each = assigned.owners.shape[1]
+        return torch.tensor(areas).to(assigned.predictions.device, non_blocking=True)[assigned.predictions // each]
+
     @torch.no_grad()
     def ignored(
         self, boxes: Tensor, targets: Sequence[Target], threshold: float, confident: Tensor | None = None

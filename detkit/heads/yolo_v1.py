@@ -113,18 +113,17 @@ class YOLOv1Head(DenseHead):
             coordinates.unflatten(1, (cells, count, 4)),
         )  # fmt: skip
 
-    def boxes(self, coordinates: Tensor, sizes: Tensor) -> Tensor:
-        """Boxes ``(B, S * S, A, 4)`` in images of `sizes` ``(B, 2)`` (width, height)."""
-        image = sizes[:, None, None]
+    def boxes(self, coordinates: Tensor, image_size: Tensor) -> Tensor:
+        """Boxes ``(B, S * S, A, 4)`` in a network's input of `image_size` ``(2,)`` (width, height)."""
         corners = cell_corners((self.side, self.side), coordinates).flatten(0, 1)[:, None]
-        centers = (coordinates[..., :2] + corners) / self.side * image
-        half_sizes = coordinates[..., 2:].square() * image / 2
+        centers = (coordinates[..., :2] + corners) / self.side * image_size
+        half_sizes = coordinates[..., 2:].square() * image_size / 2
         return torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
 
     @torch.no_grad()
     def decode(self, raw: YOLOv1Output, context: Context) -> list[Detections]:
         """Boxes whose confidence times their cell's class probability is high enough (equation 1)."""
-        boxes = self.boxes(raw.coordinates, _sizes(raw, context)).flatten(1, 2)
+        boxes = self.boxes(raw.coordinates, _size(raw, context)).flatten(1, 2)
         scores = (raw.confidences[..., None] * raw.classes[:, :, None]).clamp(max=1).flatten(1, 2)
         image, box, labels, scores = self.postprocess.likeliest(scores)
         found = self.postprocess.suppressed(boxes[image, box], scores, labels, image, context.batch.sizes)
@@ -136,7 +135,7 @@ class YOLOv1Head(DenseHead):
         The network says probabilities, though nothing keeps them in their range: the logits are of what they are within
         it, and have no gradient beyond.
         """
-        boxes = self.boxes(raw.coordinates, _sizes(raw, context)).flatten(1, 2)
+        boxes = self.boxes(raw.coordinates, _size(raw, context)).flatten(1, 2)
         classes = raw.classes.repeat_interleave(self.boxes_per_cell, dim=1)
         return in_turn(boxes, classes.logit(EPSILON), raw.confidences.flatten(1).logit(EPSILON))
 
@@ -145,8 +144,8 @@ class YOLOv1Head(DenseHead):
         """Which object each box is to find ``(B * S * S * A,)``; see `DenseHead.assign`."""
         targets = annotated(context.truth, raw.coordinates.device)
         truth = torch.cat([target.boxes for target in targets]).float()
-        image_size = _sizes(raw, context)[0]
-        boxes = self.boxes(raw.coordinates, _sizes(raw, context)).flatten(0, 1)
+        image_size = _size(raw, context)
+        boxes = self.boxes(raw.coordinates, image_size).flatten(0, 1)
         cells, _, counts = self._cells(truth, targets, image_size)
         best, _ = self._responsible(boxes[cells], truth, image_size)
         rows = torch.where(self._no_background(boxes, context), NOT_LEARNED, NO_OBJECT)
@@ -159,12 +158,12 @@ class YOLOv1Head(DenseHead):
     def losses(self, raw: YOLOv1Output, context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: half the squared errors of equation 3, per image."""
         targets = annotated(context.truth, raw.coordinates.device)
-        image_size = _sizes(raw, context)[0]
+        image_size = _size(raw, context)
         truth = torch.cat([target.boxes for target in targets]).float()
         cells, places, counts = self._cells(truth, targets, image_size)
         wanted = torch.cat((places, ((truth[:, 2:] - truth[:, :2]) / image_size).sqrt()), dim=1)
 
-        boxes = self.boxes(raw.coordinates.detach(), _sizes(raw, context)).flatten(0, 1)
+        boxes = self.boxes(raw.coordinates.detach(), image_size).flatten(0, 1)
         best, iou = self._responsible(boxes[cells], truth, image_size)
         coordinates = raw.coordinates.flatten(0, 1)[cells, best]
         box = self.coord_scale * (counts * (coordinates - wanted).square().sum(dim=1)).sum() / 2
@@ -213,9 +212,10 @@ class YOLOv1Head(DenseHead):
         return best, iou.gather(1, best[:, None])[:, 0]
 
 
-def _sizes(raw: YOLOv1Output, context: Context) -> Tensor:
-    """(width, height) of each image ``(B, 2)``."""
-    return raw.coordinates.new_tensor([(width, height) for height, width in context.batch.sizes])
+def _size(raw: YOLOv1Output, context: Context) -> Tensor:
+    """(width, height) ``(2,)`` of the network's input, over which the cells are spread, whatever an image fills."""
+    height, width = context.batch.padded_size
+    return raw.coordinates.new_tensor((width, height))
 
 
 def _centers_and_sizes(boxes: Tensor, image_size: Tensor) -> Tensor:

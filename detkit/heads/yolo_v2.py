@@ -72,8 +72,7 @@ class YOLOv2Head(YOLOHead):
         places, stretches = responsible[:, :2].sigmoid(), responsible[:, 2:4]
         wanted = torch.log(assigned.sizes() / assigned.anchors)
         error = (places - assigned.places).square().sum(dim=1) + (stretches - wanted).square().sum(dim=1)
-        height, width = context.batch.sizes[0]
-        small = 2 - assigned.sizes().prod(dim=1) / (height * width)  # small boxes count up to twice
+        small = 2 - assigned.sizes().prod(dim=1) / self.areas(assigned, context)  # small boxes count up to twice
         box = (counts * small * error).sum() / 2 + self._prior_loss(outputs, assigned, context)
 
         objectness = outputs[..., 4].sigmoid()

@@ -58,8 +58,7 @@ class YOLOv3Head(YOLOHead):
         places = binary_cross_entropy(responsible[:, :2], assigned.places).sum(dim=1)
         wanted = torch.log(assigned.sizes() / assigned.anchors)
         stretches = (responsible[:, 2:4] - wanted).square().sum(dim=1) / 2
-        height, width = context.batch.sizes[0]
-        small = 2 - assigned.sizes().prod(dim=1) / (height * width)  # small boxes count up to twice
+        small = 2 - assigned.sizes().prod(dim=1) / self.areas(assigned, context)  # small boxes count up to twice
         box = (counts * small * (places + stretches)).sum()
 
         objectness = binary_cross_entropy(outputs[..., 4], assigned.positive.float())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -107,6 +108,8 @@ class TwoStageDetector(Detector):
         losses = {} if self.rpn is None or proposed is None else self.rpn.losses(proposed, context)
         regions = self.region_sampler(proposals, context)
         losses |= self.box_head.losses(self.box_head(crop, regions, {}, context), regions, {}, context)
+        if not self.branches:
+            return losses
         regions = regions.foreground()
         so_far: dict[str, Any] = {}
         for name, branch in self.branches.items():
@@ -116,8 +119,9 @@ class TwoStageDetector(Detector):
         return losses
 
     def decode(self, raw: Raw, context: Context) -> list[Detections]:  # type: ignore[override]
-        """What the box branch finds in the proposed regions, and what the others add to it."""
+        """What the box branch finds in the proposed regions, and what the others add to it, whatever the targets."""
         features, proposed = raw
+        context = replace(context, targets=None)
         crop = self.crops(features)
         regions = self.regions(proposed, context)
         detections = self.box_head.decode(self.box_head(crop, regions, {}, context), regions, {}, None, context)
@@ -132,11 +136,22 @@ class TwoStageDetector(Detector):
         return detections
 
     def regions(self, proposed: RPNOutput | None, context: Context) -> Regions:
-        """Where to look: what the RPN proposes, or what is given."""
+        """Where to look: what the RPN proposes, or what is given.
+
+        Raises:
+            InputError: an image is given without proposals.
+        """
         if self.rpn is not None and proposed is not None:
             return self.rpn.propose(proposed, context)
-        given = [of_image.proposals for of_image in context.given or ()]
-        return Regions.of_images([boxes for boxes in given if boxes is not None])
+        images = context.batch.images
+        if context.given is None:
+            raise InputError(
+                "regions come with the images here: call model.context(images, given=[Target(proposals=…)])"
+            )
+        for index, of_image in enumerate(context.given):
+            if of_image.proposals is None:
+                raise InputError(f"given[{index}], image id {of_image.image_id}: proposals is missing")
+        return Regions.of_images([of_image.proposals for of_image in context.given], device=images.device)
 
     def crops(self, features: Sequence[Tensor]) -> Crops:
         """Cuts regions out of the levels of the pyramid that are cropped from."""
@@ -151,10 +166,10 @@ class TwoStageDetector(Detector):
     ) -> Context:
         """The batch of `images`, with proposals found in those that are given without."""
         if self.proposals is not None:
-            known = [None] * len(images) if given is None else [of_image.proposals for of_image in given]
+            known = [Target()] * len(images) if given is None else given
             given = [
-                Target(proposals=self.proposals(image) if boxes is None else boxes)
-                for image, boxes in zip(images, known, strict=True)
+                of_image if of_image.proposals is not None else replace(of_image, proposals=self.proposals(image))
+                for image, of_image in zip(images, known, strict=True)
             ]
         return super().context(images, targets, given, generator)
 

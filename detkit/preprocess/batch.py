@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -42,14 +43,14 @@ class Batch:
         """(height, width) of each image as it was given."""
         return [placement.given_size for placement in self.placements]
 
-    @property
+    @cached_property
     def padding(self) -> Tensor:
-        """Which pixels belong to no image, bool ``(B, H, W)``."""
-        height, width = self.padded_size
-        padding = torch.ones(len(self.images), height, width, dtype=torch.bool)
-        for row, (image_height, image_width) in enumerate(self.sizes):
-            padding[row, :image_height, :image_width] = False
-        return padding.to(self.images.device, non_blocking=True)
+        """Which pixels belong to no image, bool ``(B, H, W)``; none where nothing is known of given images."""
+        images, (height, width), device = len(self.images), self.padded_size, self.images.device
+        if all(size == (height, width) for size in self.sizes):
+            return torch.zeros(images, height, width, dtype=torch.bool, device=device)
+        y, x = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
+        return torch.stack([(y >= image_height) | (x >= image_width) for image_height, image_width in self.sizes])
 
     def restore(self, detections: Sequence[Detections], cut: bool = True) -> list[Detections]:
         """`detections` of each image in the network's frame, in pixels of the images as given.

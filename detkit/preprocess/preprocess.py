@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.geometry import Placement, Size
+from detkit.kind import to_device
 from detkit.preprocess.batch import Batch
 from detkit.structures import Detections, Target
 
@@ -86,7 +87,7 @@ class Preprocess(nn.Module):
         return batch.restore(detections, cut)
 
     def _to_float(self, image: Tensor) -> Tensor:
-        image = image.to(self.mean.device, non_blocking=True)
+        image = to_device(image, self.mean.device)
         return image.float() / 255 if image.dtype == torch.uint8 else image.float()
 
     def _normalized(self, image: Tensor) -> Tensor:

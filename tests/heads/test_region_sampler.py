@@ -122,3 +122,25 @@ class TestRegions:
         regions = Regions.of_images([torch.zeros(2, 4), torch.zeros(0, 4), torch.ones(3, 4), torch.zeros(0, 4)])
         assert regions.slices(4) == [slice(0, 2), slice(2, 2), slice(2, 5), slice(5, 5)]
         assert regions[torch.tensor([1, 4])].image_index.tolist() == [0, 2]
+
+
+class TestRegionsOfImages:
+    def test_images_without_regions_keep_their_place(self):
+        regions = Regions.of_images([None, torch.ones(2, 4), torch.zeros(0, 4), torch.ones(1, 4)])
+        assert regions.image_index.tolist() == [1, 1, 3]
+        assert regions.slices(4) == [slice(0, 0), slice(0, 2), slice(2, 2), slice(2, 3)]
+
+    def test_may_be_none_at_all(self):
+        for boxes in ([], [None, None]):
+            regions = Regions.of_images(boxes, labels=[], device="cpu")
+            assert (regions.boxes.shape, len(regions.labels), regions.image_index.dtype) == ((0, 4), 0, torch.int64)
+            assert regions.slices(3) == [slice(0, 0)] * 3
+
+    def test_go_to_the_device_that_is_named(self):
+        assert Regions.of_images([torch.ones(1, 4), None], device="meta").image_index.device.type == "meta"
+
+    def test_are_counted_once(self, monkeypatch):
+        selected = Regions.of_images([torch.ones(2, 4), torch.ones(3, 4)])[torch.tensor([0, 2, 3])]
+        assert selected.slices(2) == [slice(0, 1), slice(1, 3)]
+        monkeypatch.setattr(torch, "bincount", None)
+        assert selected.slices(2) == [slice(0, 1), slice(1, 3)]
