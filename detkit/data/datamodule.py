@@ -211,7 +211,7 @@ class DataModule(lightning.LightningDataModule):
             self.reads |= needed
             self._datasets.clear()
             self._sources.clear()
-        check_mixing(self.mixing, needed, Target.kinds())
+        check_mixing(self.mixing, needed | self.reads, Target.kinds())
 
     @property
     def _fields_of_files(self) -> frozenset[str]:
@@ -230,6 +230,7 @@ class DataModule(lightning.LightningDataModule):
         """
         if stage == "fit":
             _check_same_categories(self.train_dataset, self.eval_dataset)
+            check_mixing(self.mixing, self.reads, self.train_dataset.target_class.kinds())
             self.opened_sources()
         elif stage != "predict":
             self.dataset(self.eval_split)

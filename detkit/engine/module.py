@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detkit.distributed import broadcast, gather
 from detkit.engine.finite import FiniteCheck
+from detkit.engine.loss_contract import LossContract
 from detkit.engine.optimization import (
     OptimizerFactory,
     Schedule,
@@ -85,6 +86,7 @@ class DetectionModule(LightningModule):
         self.validation_loss = validation_loss
         self.record = record
         self.finite = FiniteCheck()
+        self.contract = LossContract()
         self.learner = learner or PlainLearner()
         self.learner.setup(model)
         self.phases = self.learner.phases(model)
@@ -155,6 +157,7 @@ class DetectionModule(LightningModule):
     def losses(self, phase: Phase, batch: TrainingBatch) -> dict[str, Tensor]:
         """The losses of a phase by the names that are logged, which stop the run if they are not finite."""
         losses = with_phase(phase, phase.losses(self.model, batch))
+        self.contract.check(phase.name or type(self.model).__name__, losses)
         self.finite.watch(losses, batch.image_ids, self.global_step)
         return losses
 

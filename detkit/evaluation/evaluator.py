@@ -166,8 +166,14 @@ class Evaluator(ABC):
 
     def compute(self) -> dict[str, float]:
         """The numbers by name, `headline` among them; `evaluation` then holds the whole outcome."""
-        self.evaluation = self.evaluate()
-        return dict(self.evaluation.metrics)
+        evaluation = self.evaluate()
+        if not hasattr(evaluation, "metrics"):
+            raise InputError(
+                f"{type(self).__name__}.evaluate gives a {type(evaluation).__name__}: it must give a "
+                "detkit.evaluation.Evaluation, or another object with metrics and per_class()"
+            )
+        self.evaluation = evaluation
+        return dict(evaluation.metrics)
 
     def log_name(self, number: str) -> str:
         """How a number is called in the logs of validations."""

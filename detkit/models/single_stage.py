@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from detkit.backbones import Backbone, as_backbone
+from detkit.errors import InputError
 from detkit.heads import DenseHead
 from detkit.heads.context import Context
 from detkit.models.detector import Detector
@@ -38,6 +39,9 @@ class SingleStageDetector(Detector):
 
     Attributes:
         stages: what is taken of a trunk that is given by its name, see `detkit.backbones.TorchvisionBackbone`.
+
+    Raises:
+        InputError: there is no head.
     """
 
     stages: Sequence[int] = (3, 4, 5)
@@ -46,12 +50,14 @@ class SingleStageDetector(Detector):
         self,
         backbone: Backbone | str,
         num_classes: int,
-        neck: MakeNeck | Neck | None,
-        head: MakeHead | DenseHead,
+        neck: MakeNeck | Neck | None = None,
+        head: MakeHead | DenseHead | None = None,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(num_classes)
+        if head is None:
+            raise InputError(f"a {type(self).__name__} needs a head, such as detkit.heads.RetinaNetHead")
         self.preprocess = preprocess or ShortestEdge()
         self.backbone = as_backbone(backbone, self.stages)
         maps: Backbone | Neck = self.backbone
