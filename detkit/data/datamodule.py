@@ -9,13 +9,13 @@ from typing import Any, Literal
 import lightning
 from torch.utils.data import Dataset
 
-from detkit.data.annotations import OnBad, read_categories
+from detkit.data.annotations import OnBad
 from detkit.data.augmentation import Augmentation
-from detkit.data.coco import CocoDataset, find_split
 from detkit.data.eval_transform import EvalTransform, TransformedImages
-from detkit.data.formats import Format, format_of, open_split
+from detkit.data.formats import Format, open_split
+from detkit.data.given_paths import categories_alone, missing_paths, open_given
 from detkit.data.image_class import ImageClass
-from detkit.data.image_dataset import ImageDataset
+from detkit.data.image_dataset import ImageDataset, check_same_categories
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
 from detkit.data.mixing import Mixing, check_mixing
 from detkit.data.old_flags import takes_old_flags
@@ -220,7 +220,7 @@ class DataModule(lightning.LightningDataModule):
             InputError: a split is missing or wrong, or training and validation have different classes.
         """
         if stage == "fit":
-            _check_same_categories(self.train_dataset, self.eval_dataset)
+            check_same_categories(self.train_dataset, self.eval_dataset)
             self.opened_sources()
         elif stage != "predict":
             self.dataset(self.eval_split)
@@ -249,11 +249,7 @@ class DataModule(lightning.LightningDataModule):
 
     def _reading(self) -> dict[str, Any]:
         """What is read of annotations, and how bad ones are taken."""
-        return {
-            "reads": self._fields_of_files,
-            "on_bad_image": self.on_bad_image,
-            "on_bad_box": self.on_bad_box,
-        }
+        return {"reads": self._fields_of_files, "on_bad_image": self.on_bad_image, "on_bad_box": self.on_bad_box}
 
     def opened_sources(self) -> list[tuple[DataSource, SourceDataset]]:
         """The further sources with their images, read at the first call.
@@ -277,42 +273,26 @@ class DataModule(lightning.LightningDataModule):
     def _drawn(self) -> Path:
         return draw_shapes(SHAPES_FOLDER / folder_name(self.shapes), self.shapes)
 
+    def _folder(self) -> Path | None:
+        """The folder that holds the splits, drawn if it must be; None where all paths are given."""
+        return self._drawn() if self._draws() else self.root
+
     def _categories_alone(self) -> list[Category] | None:
         """The classes of the training split, without its images and objects; None where they cannot be had so."""
         if self.make_dataset is not None:
             return None
-        if self.given_paths["train"][1]:
-            return read_categories(self.given_paths["train"][1])
-        if self.root is None and not self._draws():
-            return None
-        root = self.root or self._drawn()
-        if (self.format or format_of(root)) != "coco":
-            return None
-        return read_categories(find_split(root, self.split_names["train"])[1])
+        annotations = self.given_paths["train"][1]
+        return categories_alone(
+            annotations, None if annotations else self._folder(), self.split_names["train"], self.format
+        )
 
     def _open(self, split: Split) -> ImageDataset:
+        name = self.split_names[split]
         if self.make_dataset is not None:
-            return self.make_dataset(self.split_names[split])
-        images, annotations = self.given_paths[split]
-        reading = self._reading()
-        if images and annotations:
-            return CocoDataset(images, annotations, **reading)
-        if self.root is None and not self._draws():
-            missing = [
-                f"data.{split}_{kind}" for kind, path in (("images", images), ("annotations", annotations)) if not path
-            ]
-            raise InputError(f"give {' and '.join(missing)}, or data.root to find the {split} split there")
-        root, name = self.root or self._drawn(), self.split_names[split]
-        if images or annotations:
-            found_images, found_annotations = find_split(root, name)
-            return CocoDataset(images or found_images, annotations or found_annotations, **reading)
-        return open_split(root, name, self.format, self.class_names, **reading)
-
-
-def _check_same_categories(first: ImageDataset, second: ImageDataset) -> None:
-    names, others = ([category.name for category in dataset.categories] for dataset in (first, second))
-    if names != others:
-        raise InputError(
-            f"{second.annotations_path} has the classes {others}, but {first.annotations_path} has {names}; "
-            "both must list the same names in the same order of ids"
-        )
+            return self.make_dataset(name)
+        if any(self.given_paths[split]):
+            return open_given(split, self.given_paths[split], self.root, name, self._reading())
+        folder = self._folder()
+        if folder is None:
+            raise missing_paths(split, self.given_paths[split])
+        return open_split(folder, name, self.format, self.class_names, **self._reading())
