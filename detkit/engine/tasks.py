@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
@@ -28,6 +28,10 @@ Entry = Mapping[str, Any]
 """An evaluator in a config: ``{"class_path": …, "init_args": {…}}``."""
 
 OLD_KEYS = ("evaluate", "keypoint_sigmas")  # of configs, which became `evaluators`
+
+
+Kind = Literal[tuple(NAMED_EVALUATORS)]  # type: ignore[valid-type]
+"""The short names of evaluators."""
 
 
 def add_evaluators(parser: ArgumentParser, default: str) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
@@ -18,6 +18,7 @@ from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
+from detkit.deprecation import moved_names
 from detkit.engine.building import build
 from detkit.engine.checkpoint import (
     categories_of,
@@ -39,14 +40,16 @@ from detkit.engine.pictures import Pictures
 from detkit.engine.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.resume import ExactResume
 from detkit.engine.run_folder import check_free, clear, folder_of, write_config
-from detkit.engine.tasks import OLD_KEYS, add_evaluators, make_evaluators, monitored, read_old_keys
+from detkit.engine.tasks import OLD_KEYS, Kind, add_evaluators, make_evaluators, monitored, read_old_keys
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
 from detkit.structures import Category
-from detkit.tasks import NAMED_EVALUATORS, task_of
+from detkit.tasks import task_of
 
 logger = logging.getLogger(__name__)
+
+__getattr__ = moved_names(__name__, {"WRONG_INPUT": "detkit.engine.fitting.WRONG_INPUT"})
 
 DESCRIPTION = """Train a detector or classifier on annotated images.
 
@@ -68,7 +71,6 @@ OWN_TRAINER_ARGUMENTS = {
     "reload_dataloaders_every_n_epochs",
     "use_distributed_sampler",
 }
-EvaluatorName = Literal[tuple(NAMED_EVALUATORS)]  # type: ignore[valid-type]
 COMMAND_ONLY = ("config", "resume", "overwrite", "print_config")
 
 
@@ -88,9 +90,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_learning_arguments(parser)
     parser.add_argument("--ema", type=float | None, help="decay of a moving average of the weights, such as 0.9998")
     add_evaluators(parser, "those of the model's task. The first one's headline decides which epoch is the best")
-    parser.add_argument(
-        "--evaluate", type=list[EvaluatorName] | None, help="deprecated: names that stand for evaluators"
-    )
+    parser.add_argument("--evaluate", type=list[Kind] | None, help="deprecated: names that stand for evaluators")
     parser.add_argument("--keypoint_sigmas", type=list[float] | None, help="deprecated: an argument of CocoEvaluator")
     parser.add_argument("--validation_loss", type=bool, default=False, help="log losses on the validation images too")
     parser.add_argument("--pictures", type=int, default=4, help="validation images drawn after each validation")
