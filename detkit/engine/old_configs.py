@@ -52,7 +52,8 @@ def modern_arguments(argv: Sequence[str]) -> list[str]:
         if new is None:
             modern.append(argument)
             continue
-        warn(f"{option} is {' and '.join(name for name, _ in new) or 'not needed any more'}")
+        instead = " and ".join(name for name, _ in new)
+        warn(f"{option} is {instead} now" if new else f"{option} is not needed any more")
         modern += [f"{name}={its}" for name, its in new]
         del rest[: int(follows)]
     return modern
