@@ -43,7 +43,7 @@ class Rows(Kind):
 
     def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor:
         if self.absent is None and any(value is None for value in values):
-            raise InputError(f"data.mixing: some pictures have {name} and some have none; read them all alike")
+            raise InputError(f"data.mixing: some images have {name} and some have none; read them all alike")
         row = next(value.shape[1:] for value in values if value is not None)
         pairs = zip(values, counts, strict=True)
         return torch.cat(
@@ -179,7 +179,7 @@ class Masks(Kind):
 
     def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor:
         if any(value is None for value in values):
-            raise InputError(f"data.mixing: some pictures have {name} and some have none; read them all alike")
+            raise InputError(f"data.mixing: some images have {name} and some have none; read them all alike")
         return torch.cat([rle_to_masks(value) for value in values])
 
 

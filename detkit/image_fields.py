@@ -101,7 +101,7 @@ class RegionBoxes(Kind):
 
     def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor:
         if any(value is None for value in values):
-            raise InputError(f"data.mixing: some pictures have {name} and some have none; read them all alike")
+            raise InputError(f"data.mixing: some images have {name} and some have none; read them all alike")
         return torch.cat(list(values))
 
 

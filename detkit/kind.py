@@ -202,14 +202,14 @@ def check_tensor(owner: str, value: Any, dtype: torch.dtype, shape: tuple[int | 
     if value.dtype != dtype:
         raise TypeError(f"{owner} must be {dtype}, got {value.dtype}")
     if not _fits(tuple(value.shape), shape):
-        wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-        raise ValueError(f"{owner} must have shape {wanted}{for_rows}, got {tuple(value.shape)}")
+        expected = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+        raise ValueError(f"{owner} must have shape {expected}{for_rows}, got {tuple(value.shape)}")
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
-    if len(shape) != len(wanted):
+def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
+    if len(shape) != len(expected):
         return False
-    for have, want in zip(shape, wanted, strict=True):  # noqa: SIM110 (half as fast; every target passes here often)
+    for have, want in zip(shape, expected, strict=True):  # noqa: SIM110 (half as fast; every target passes here often)
         if have != want and not isinstance(want, str):
             return False
     return True

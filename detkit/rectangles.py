@@ -22,7 +22,7 @@ def moved_box(matrix: Matrix, box: Rectangle) -> Rectangle:
 
 def are_near(one: Rectangle, other: Rectangle) -> bool:
     """Whether no edge is a millionth of a pixel off."""
-    return all(abs(value - wanted) < 1e-6 for value, wanted in zip(one, other, strict=True))
+    return all(abs(value - expected) < 1e-6 for value, expected in zip(one, other, strict=True))
 
 
 def product(second: Matrix, first: Matrix) -> Matrix:

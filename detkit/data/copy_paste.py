@@ -1,4 +1,4 @@
-"""Objects of one picture pasted on another."""
+"""Objects of one image pasted on another."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from detkit.structures import Target
 
 
 class CopyPaste(Mixing):
-    """Objects of another picture, cut out by their masks and pasted in front (Ghiasi et al., "Simple Copy-Paste is a
+    """Objects of another image, cut out by their masks and pasted in front (Ghiasi et al., "Simple Copy-Paste is a
     Strong Data Augmentation Method for Instance Segmentation", 2021, section 3).
 
-    The other picture is scaled at random first. Objects that the pasted ones cover lose that part of their masks, and
+    The other image is scaled at random first. Objects that the pasted ones cover lose that part of their masks, and
     their boxes follow; of which too little is left becomes an ignore region, and what is covered altogether is dropped.
     Covered keypoints become hidden. Crowd regions are not pasted.
 
     Args:
-        probability: how often a picture gets objects of another.
+        probability: how often a image gets objects of another.
         share: the probability of each object to be pasted.
-        scale: smallest and largest factor by which the other picture is scaled, relative to one that fits.
+        scale: smallest and largest factor by which the other image is scaled, relative to one that fits.
         min_visibility: the share of an object that must be left for it to stay an object.
 
     Raises:
@@ -72,7 +72,7 @@ class CopyPaste(Mixing):
         return image, joined([_covered(target, pasted, self.min_visibility), _cut_out(objects, pasted)], self.way)
 
     def _placed(self, image: np.ndarray, target: Target, size: Size, random: np.random.Generator) -> Picture:
-        """The other picture scaled, at a random place of one of `size`."""
+        """The other image scaled, at a random location of one of `size`."""
         sides, new = np.array(image.shape[1::-1]), np.array(size[::-1])
         factor = (new / sides).min() * np.exp(random.uniform(*np.log(self.scale)))
         part = np.clip(np.round(new / factor), 1, sides).astype(int)
@@ -100,7 +100,7 @@ def _covered(target: Target, cover: Tensor, min_visibility: float) -> Target:
 
 
 def _cut_out(objects: Target, pasted: Tensor) -> Target:
-    """Pasted objects, without what was said of the other pixels of their picture."""
+    """Pasted objects, without what was said of the other pixels of their image."""
     pixels = {name for name, kind in objects.kinds().items() if kind.per_pixel and getattr(objects, name) is not None}
     outside = torch.zeros(0, dtype=torch.float64)
     return replace(

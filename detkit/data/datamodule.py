@@ -14,7 +14,7 @@ from detkit.data.augmentation import Augmentation
 from detkit.data.eval_transform import EvalTransform, TransformedImages
 from detkit.data.formats import Format
 from detkit.data.image_class import ImageClass
-from detkit.data.image_dataset import ImageDataset
+from detkit.data.image_dataset import ImageDataset, check_same_categories
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
 from detkit.data.mixing import Mixing, check_mixing
 from detkit.data.old_flags import takes_old_flags
@@ -229,7 +229,7 @@ class DataModule(lightning.LightningDataModule):
             InputError: a split is missing or wrong, or training and validation have different classes.
         """
         if stage == "fit":
-            _check_same_categories(self.train_dataset, self.eval_dataset)
+            check_same_categories(self.train_dataset, self.eval_dataset)
             check_mixing(self.mixing, self.reads, self.train_dataset.target_class.kinds())
             self.opened_sources()
         elif stage != "predict":
@@ -271,17 +271,4 @@ class DataModule(lightning.LightningDataModule):
 
     def _reading(self) -> dict[str, Any]:
         """What is read of annotations, and how bad ones are taken."""
-        return {
-            "reads": self._fields_of_files,
-            "on_bad_image": self.on_bad_image,
-            "on_bad_box": self.on_bad_box,
-        }
-
-
-def _check_same_categories(first: ImageDataset, second: ImageDataset) -> None:
-    names, others = ([category.name for category in dataset.categories] for dataset in (first, second))
-    if names != others:
-        raise InputError(
-            f"{second.annotations_path} has the classes {others}, but {first.annotations_path} has {names}; "
-            "both must list the same names in the same order of ids"
-        )
+        return {"reads": self._fields_of_files, "on_bad_image": self.on_bad_image, "on_bad_box": self.on_bad_box}

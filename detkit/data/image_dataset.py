@@ -116,6 +116,20 @@ class ImageDataset(Dataset):
             )
 
 
+def check_same_categories(first: ImageDataset, second: ImageDataset) -> None:
+    """Refuse two splits whose classes differ.
+
+    Raises:
+        InputError: it names both.
+    """
+    names, others = ([category.name for category in dataset.categories] for dataset in (first, second))
+    if names != others:
+        raise InputError(
+            f"{second.annotations_path} has the classes {others}, but {first.annotations_path} has {names}; "
+            "both must list the same names in the same order of ids"
+        )
+
+
 def _coco_content(dataset: ImageDataset) -> dict[str, Any]:
     images, annotations = [], []
     for index, image_id in enumerate(dataset.image_ids):

@@ -103,8 +103,8 @@ class UnlabelledImages(Dataset):
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        found = self.root.rglob("*") if self.root.is_dir() else ()
-        paths = [path.relative_to(self.root) for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+        files = self.root.rglob("*") if self.root.is_dir() else ()
+        paths = [path.relative_to(self.root) for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
         shown = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
         if not shown:
             raise InputError(f"{self.root}: there are no images in this folder of a data source without labels")

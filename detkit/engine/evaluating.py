@@ -41,7 +41,7 @@ from detkit.evaluation.ground_truth import IouType
 from detkit.evaluation.report import write_numbers
 from detkit.evaluation.voc import VocProtocol
 from detkit.models import VisionModel
-from detkit.tasks import Detection, task_of
+from detkit.tasks import task_of, task_of_results
 
 DESCRIPTION = """Compute the numbers of a checkpoint: COCO's, PASCAL VOC's, ILSVRC's, or those of your own evaluators.
 
@@ -230,7 +230,7 @@ def _check_extras(config: Namespace, evaluators: Mapping[str, Evaluator], model:
     """Refuse to compute what none of the evaluators has."""
     for extra in [*_report_options(config).extras(), *(["save_detections"] if config.save_detections else [])]:
         if not any(extra in evaluator.extras for evaluator in evaluators.values()):
-            task = Detection() if model is None else task_of(model)
+            task = task_of_results() if model is None else task_of(model)
             raise InputError(task.refusal(f"--{extra}", "file" if model is None else type(model).__name__))
 
 

@@ -54,13 +54,13 @@ def check_sources(learner: Learner, data: DataModule) -> None:
     Raises:
         InputError: it names the first one.
     """
-    given, wanted = {source.name for source in data.sources}, set(learner.sources)
+    given, needed = {source.name for source in data.sources}, set(learner.sources)
     name = type(learner).__name__
-    for missing in sorted(wanted - given):
+    for missing in sorted(needed - given):
         raise InputError(
             f"The {name} learns from a data source named {missing}: give one of this name in data.sources."
         )
-    for unused in sorted(given - wanted):
+    for unused in sorted(given - needed):
         raise InputError(f"The {name} does not read the data source {unused}: leave it out, or choose another learner.")
 
 

@@ -31,6 +31,7 @@ from detkit.models import VisionModel
 from detkit.models.detector import Answer
 from detkit.models.loss_weights import group_sums
 from detkit.structures import Target
+from detkit.tasks import task_of
 
 __all__ = ["Batch", "DetectionModule", "Evaluator", "FiniteCheck", "LossMeans", "broadcast", "gather"]
 
@@ -178,6 +179,7 @@ class DetectionModule(LightningModule):
         """Answer for one batch and hand the result to the evaluators."""
         images, targets = batch
         answers = self.model(images, given=targets) if self.model.asks_for else self.model(images)
+        task_of(self.model).check_answers(self.model, answers)
         for evaluator in self.evaluators.values():
             evaluator.update(targets, answers)
         if self.validation_loss:

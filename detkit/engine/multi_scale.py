@@ -67,7 +67,7 @@ def given_preprocess(module: LightningModule, callback: str) -> Preprocess:
         InputError: it has none that can be resized; `callback` begins the message.
     """
     preprocess = getattr(module.model, "preprocess", None)
-    if not isinstance(preprocess, Preprocess):
+    if not hasattr(preprocess, "resize_to"):
         raise InputError(
             f"{callback} resizes the network's input, but {type(module.model).__name__} has no detkit.preprocess"
         )

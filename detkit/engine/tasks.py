@@ -17,7 +17,7 @@ from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
 from detkit.structures import Category
-from detkit.tasks import task_of
+from detkit.tasks import NAMED_EVALUATORS, task_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,20 +29,9 @@ Entry = Mapping[str, Any]
 
 OLD_KEYS = ("evaluate", "keypoint_sigmas")  # of configs, which became `evaluators`
 
-Kind = Literal["bbox", "segm", "keypoints", "classification", "localization"]
 
-# The names that stand for evaluators on the command line of `eval`, and stood for them in configs: each evaluator, and
-# the part of an answer that it reads.
-_COCO, _VOC = "detkit.evaluation.CocoEvaluator", "detkit.evaluation.VocEvaluator"
-_NAMED: dict[str, tuple[Entry, str]] = {
-    "bbox": ({"class_path": _COCO, "init_args": {"iou_type": "bbox"}}, "boxes"),
-    "segm": ({"class_path": _COCO, "init_args": {"iou_type": "segm"}}, "masks"),
-    "keypoints": ({"class_path": _COCO, "init_args": {"iou_type": "keypoints"}}, "keypoints"),
-    "classification": ({"class_path": "detkit.evaluation.ClassificationEvaluator"}, "labels"),
-    "localization": ({"class_path": "detkit.evaluation.LocalizationEvaluator"}, "boxes"),
-    "voc2007": ({"class_path": _VOC, "init_args": {"protocol": "voc2007"}}, "boxes"),
-    "voc2010": ({"class_path": _VOC, "init_args": {"protocol": "voc2010"}}, "boxes"),
-}
+Kind = Literal[tuple(NAMED_EVALUATORS)]  # type: ignore[valid-type]
+"""The short names of evaluators."""
 
 
 def add_evaluators(parser: ArgumentParser, default: str) -> None:
@@ -57,7 +46,7 @@ def add_evaluators(parser: ArgumentParser, default: str) -> None:
 
 def entries_named(names: Sequence[str]) -> list[Entry]:
     """The evaluators that old configs and options of `eval` call ``bbox``, ``segm``, ``voc2007`` …"""
-    return [_NAMED[name][0] for name in names]
+    return [NAMED_EVALUATORS[name].entry for name in names]
 
 
 def check_named(option: str, names: Sequence[str], model: VisionModel) -> None:
@@ -68,8 +57,9 @@ def check_named(option: str, names: Sequence[str], model: VisionModel) -> None:
     """
     parts = task_of(model).parts
     for name in names:
-        if _NAMED[name][1] not in parts:
-            possible = ", ".join(other for other, (_, reads) in _NAMED.items() if reads in parts) or "none of these"
+        if NAMED_EVALUATORS[name].reads not in parts:
+            others = [other for other, one in NAMED_EVALUATORS.items() if one.reads in parts]
+            possible = ", ".join(others) or "none of these"
             raise InputError(f"{option} names {name}, but the {type(model).__name__} can be evaluated as {possible}")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
+from detkit.deprecation import moved_names
 from detkit.engine.building import build
 from detkit.engine.checkpoint import (
     categories_of,
@@ -33,6 +32,7 @@ from detkit.engine.checkpoint import (
 from detkit.engine.checkpointing import AtomicCheckpointIO, RunCheckpoints
 from detkit.engine.command import check_precision, command_parser, parse
 from detkit.engine.ema import MovingAverage
+from detkit.engine.fitting import fit
 from detkit.engine.learning import add_learning_arguments, check_sources, check_trainer, lr_factors
 from detkit.engine.loggers import Events, MetricsFile
 from detkit.engine.module import DetectionModule
@@ -40,7 +40,6 @@ from detkit.engine.pictures import Pictures
 from detkit.engine.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.resume import ExactResume
 from detkit.engine.run_folder import check_free, clear, folder_of, write_config
-from detkit.engine.signals import Interrupted
 from detkit.engine.tasks import OLD_KEYS, Kind, add_evaluators, make_evaluators, monitored, read_old_keys
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
@@ -49,6 +48,8 @@ from detkit.structures import Category
 from detkit.tasks import task_of
 
 logger = logging.getLogger(__name__)
+
+__getattr__ = moved_names(__name__, {"WRONG_INPUT": "detkit.engine.fitting.WRONG_INPUT"})
 
 DESCRIPTION = """Train a detector or classifier on annotated images.
 
@@ -70,7 +71,6 @@ OWN_TRAINER_ARGUMENTS = {
     "reload_dataloaders_every_n_epochs",
     "use_distributed_sampler",
 }
-WRONG_INPUT = 2  # the exit status of `detkit.engine.cli.run`
 COMMAND_ONLY = ("config", "resume", "overwrite", "print_config")
 
 
@@ -144,7 +144,7 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     _check_num_classes(config, built.data)
     check_sources(built.learner, built.data)
     if built.learner.reads_targets:
-        _check_annotations(built.model, built.data)
+        task_of(built.model).check_data(built.model, built.data)
     read_old_keys(config, built)
     truth = built.data.eval_dataset.ground_truth()
     evaluators = make_evaluators(built.model, built.evaluators, truth, built.data.categories)
@@ -161,7 +161,7 @@ def train(parser: ArgumentParser, config: Namespace) -> None:
     else:
         trainer.loggers[0].resume(done)
     write_config(folder, _dump(parser, config, "yaml"))
-    _fit(trainer, module, built.data, checkpoint)
+    fit(trainer, module, built.data, checkpoint)
     if trainer.global_step == done:
         logger.warning("%s is a finished run: raise --trainer.max_epochs to train on", folder)
 
@@ -222,31 +222,6 @@ def _trainer(config: Namespace, built: Namespace, folder: Path, best_by: str, hi
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
-def _fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint: Path | None) -> None:
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except MisconfigurationException as error:
-        raise InputError(" ".join(str(error).split())) from error
-    except Interrupted:
-        raise  # as every process does
-    except BaseException as error:
-        others = getattr(trainer.strategy.launcher, "procs", [])
-        if _end(others) and not isinstance(error, InputError):
-            raise InputError("Another process of this run has stopped; its own message says why.") from error
-        raise
-
-
-def _end(processes: Sequence[subprocess.Popen]) -> bool:
-    """End the other processes, which may wait for this one for ever; whether one had stopped at wrong input."""
-    end = time.monotonic() + 2
-    while time.monotonic() < end and any(process.poll() is None for process in processes):
-        time.sleep(0.1)
-    stopped = any(process.poll() == WRONG_INPUT for process in processes)
-    for process in processes:
-        process.kill()
-    return stopped
-
-
 def _name(config: Namespace) -> str:
     if config.name:
         return config.name
@@ -261,20 +236,6 @@ def _check_num_classes(config: Namespace, data: DataModule) -> None:
         raise InputError(
             f"model.init_args.num_classes is {given}, but {data.train_dataset.annotations_path} has {data.num_classes} "
             f"classes: leave it out, it is taken from the data."
-        )
-
-
-def _check_annotations(model: VisionModel, data: DataModule) -> None:
-    learns_images, has_images = "image_label" in model.learns_from, data.train_dataset.has_image_labels
-    if learns_images and not has_images:
-        raise InputError(
-            "The model learns a class for each image, but the data has objects: set data.image_class to largest "
-            "or only."
-        )
-    if has_images and not learns_images and data.image_class is None:
-        raise InputError(
-            f"{data.train_dataset.annotations_path} has a folder for each class and no boxes, but the model learns "
-            "boxes: train a Classifier, or give data with boxes."
         )
 
 

@@ -48,6 +48,10 @@ class RegionPool(nn.Module):
             regions: of the batch.
             resolution: instead of the pool's own.
         """
+        return self.cut(features, strides, regions, resolution or self.resolution)
+
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+        """What a subclass gives: the crops of `forward`, of this resolution."""
         raise NotImplementedError
 
 
@@ -72,18 +76,12 @@ class RegionAlign(RegionPool):
         self.aligned = aligned
         self.canonical_size = canonical_size
 
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        strides: Sequence[int],
-        regions: Regions,
-        resolution: int | None = None,
-    ) -> Tensor:
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops from the level of each region."""
         return multilevel_roi_align(
             list(features),
             _rois(regions),
-            resolution or self.resolution,
+            resolution,
             [1 / stride for stride in strides],
             self.sampling_ratio,
             aligned=self.aligned,
@@ -102,15 +100,9 @@ class RegionMaxPool(RegionPool):
         super().__init__()
         self.resolution = resolution
 
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        strides: Sequence[int],
-        regions: Regions,
-        resolution: int | None = None,
-    ) -> Tensor:
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops from the only map."""
-        return roi_pool(_only_map(features, strides), _rois(regions), resolution or self.resolution, 1 / strides[0])
+        return roi_pool(_only_map(features, strides), _rois(regions), resolution, 1 / strides[0])
 
 
 class RegionStage(RegionPool):
@@ -154,15 +146,9 @@ class RegionStage(RegionPool):
         """Channels of the stage."""
         return self._channels
 
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        strides: Sequence[int],
-        regions: Regions,
-        resolution: int | None = None,
-    ) -> Tensor:
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops of the only map, after the stage."""
-        return self.stage(self.pool(features, strides, regions, 2 * (resolution or self.resolution)))
+        return self.stage(self.pool(features, strides, regions, 2 * resolution))
 
 
 class RegionWarp(RegionPool):
@@ -183,20 +169,13 @@ class RegionWarp(RegionPool):
         self.resolution = resolution
         self.context = context
 
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        strides: Sequence[int],
-        regions: Regions,
-        resolution: int | None = None,
-    ) -> Tensor:
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops of the normalised images, which are the only map."""
-        size = resolution or self.resolution
         # Normalised, the mean colour is 0. A border of it makes the image end alike on all sides, padded or not.
         pixels = F.pad(_only_map(features, strides), (1, 1, 1, 1))
-        widened = _widened(regions.boxes, size / (size - 2 * self.context)) + strides[0]
+        widened = _widened(regions.boxes, resolution / (resolution - 2 * self.context)) + strides[0]
         # One sample at the middle of each cell is bilinear resizing.
-        return roi_align(pixels, _rois(replace(regions, boxes=widened)), size, 1 / strides[0], 1, aligned=True)
+        return roi_align(pixels, _rois(replace(regions, boxes=widened)), resolution, 1 / strides[0], 1, aligned=True)
 
 
 class Crops:

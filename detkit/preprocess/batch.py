@@ -59,12 +59,12 @@ class Batch:
             detections: of each image.
             cut: cut boxes at the edges of the image; what lies in a border around it is no detection.
         """
-        return [_restored(found, placement, cut) for found, placement in zip(detections, self.placements, strict=True)]
+        return [_restored(one, placement, cut) for one, placement in zip(detections, self.placements, strict=True)]
 
 
-def _restored(found: Detections, placement: Placement, cut: bool) -> Detections:
+def _restored(detections: Detections, placement: Placement, cut: bool) -> Detections:
     back = placement.inverse()
-    restored = found.moved(back)
+    restored = detections.moved(back)
     if not cut:
         return restored
     restored = replace(restored, boxes=back.clip(restored.boxes))

@@ -9,15 +9,29 @@ from detkit.errors import InputError
 from detkit.tasks.classification import Classification
 from detkit.tasks.detection import Detection
 from detkit.tasks.localization import Localization
-from detkit.tasks.task import Task
+from detkit.tasks.task import NamedEvaluator, Task
 
 if TYPE_CHECKING:
     from detkit.models import VisionModel
 
-__all__ = ["Classification", "Detection", "Localization", "Task", "task_of"]
+__all__ = [
+    "NAMED_EVALUATORS",
+    "Classification",
+    "Detection",
+    "Localization",
+    "NamedEvaluator",
+    "Task",
+    "task_of",
+    "task_of_results",
+]
+
+_OWN = (Detection, Classification, Localization)
+
+NAMED_EVALUATORS: dict[str, NamedEvaluator] = {name: one for task in _OWN for name, one in task.named.items()}
+"""The evaluators of detkit's tasks by their short names."""
 
 # What models said before tasks were objects.
-_OLD_NAMES = {one.name: f"detkit.tasks.{one.__name__}" for one in (Detection, Classification, Localization)}
+_OLD_NAMES = {one.name: f"detkit.tasks.{one.__name__}" for one in _OWN}
 
 
 def task_of(model: VisionModel | type[VisionModel]) -> Task:
@@ -38,6 +52,11 @@ def task_of(model: VisionModel | type[VisionModel]) -> Task:
             "detkit.tasks.Detection"
         )
     return named
+
+
+def task_of_results() -> Task:
+    """The task whose answers stand in a file in COCO's results format."""
+    return Detection()
 
 
 def _imported(path: str, owner: str) -> object:

@@ -8,7 +8,7 @@ from typing import Any
 from detkit.evaluation import ClassificationEvaluator
 from detkit.structures import Category
 from detkit.structures import Classification as Classes
-from detkit.tasks.task import Task
+from detkit.tasks.task import NamedEvaluator, Task
 
 
 class Classification(Task):
@@ -18,6 +18,7 @@ class Classification(Task):
     answer = Classes
     parts = frozenset({"labels"})
     evaluators = (ClassificationEvaluator,)
+    named = {"classification": NamedEvaluator(ClassificationEvaluator, "labels")}  # noqa: RUF012
     results_file = "classes.json"
 
     def results(self, answer: Classes, categories: Sequence[Category]) -> list[dict[str, Any]]:

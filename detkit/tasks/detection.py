@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from detkit.evaluation import CocoEvaluator
+from detkit.errors import InputError
+from detkit.evaluation import CocoEvaluator, VocEvaluator
 from detkit.ops import masks_to_rle
 from detkit.structures import Category, Detections
-from detkit.tasks.task import Task
+from detkit.tasks.task import NamedEvaluator, Task
+
+if TYPE_CHECKING:
+    from detkit.data import DataModule
+    from detkit.models import VisionModel
 
 
 class Detection(Task):
@@ -18,6 +23,13 @@ class Detection(Task):
     answer = Detections
     parts = frozenset({"boxes", "labels", "masks", "keypoints"})
     evaluators = (CocoEvaluator,)
+    named = {  # noqa: RUF012 (of the class, and never changed)
+        "bbox": NamedEvaluator(CocoEvaluator, "boxes", {"iou_type": "bbox"}),
+        "segm": NamedEvaluator(CocoEvaluator, "masks", {"iou_type": "segm"}),
+        "keypoints": NamedEvaluator(CocoEvaluator, "keypoints", {"iou_type": "keypoints"}),
+        "voc2007": NamedEvaluator(VocEvaluator, "boxes", {"protocol": "voc2007"}),
+        "voc2010": NamedEvaluator(VocEvaluator, "boxes", {"protocol": "voc2010"}),
+    }
     results_file = "detections.json"
     least_score = 0.5
 
@@ -38,6 +50,16 @@ class Detection(Task):
                 entry["keypoints"] = answer.keypoints[index].flatten().tolist()
             entries.append(entry)
         return entries
+
+    def check_data(self, model: VisionModel, data: DataModule) -> None:
+        """Folders of a class each have no boxes."""
+        super().check_data(model, data)
+        learns_images = "image_label" in model.learns_from
+        if data.train_dataset.has_image_labels and not learns_images and data.image_class is None:
+            raise InputError(
+                f"{data.train_dataset.annotations_path} has a folder for each class and no boxes, but the model learns "
+                "boxes: train a Classifier, or give data with boxes."
+            )
 
     def refusal(self, option: str, model: str) -> str:
         """Whole images alone are confused; what else is computed is of COCO's evaluation."""

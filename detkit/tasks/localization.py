@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from detkit.evaluation import LocalizationEvaluator
 from detkit.tasks.detection import Detection
+from detkit.tasks.task import NamedEvaluator
 
 
 class Localization(Detection):
@@ -12,6 +13,7 @@ class Localization(Detection):
     name = "localization"
     parts = frozenset({"boxes", "labels"})
     evaluators = (LocalizationEvaluator,)
+    named = {"localization": NamedEvaluator(LocalizationEvaluator, "boxes")}  # noqa: RUF012
 
     def refusal(self, option: str, model: str) -> str:
         """The image as a whole is judged."""

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.structures import Category
 from detkit.visualization import Drawing
+
+if TYPE_CHECKING:
+    from detkit.data import DataModule
+    from detkit.models import VisionModel
+
+
+@dataclass(frozen=True)
+class NamedEvaluator:
+    """An evaluator of detkit's for which a short name stands in options of ``eval`` and in old configs.
+
+    Args:
+        kind: its class.
+        reads: the part of an answer that it looks at, as `Evaluator.reads`.
+        arguments: of its constructor.
+    """
+
+    kind: type[Evaluator]
+    reads: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """As a config names it."""
+        named = {"class_path": f"detkit.evaluation.{self.kind.__name__}"}
+        return named | ({"init_args": dict(self.arguments)} if self.arguments else {})
 
 
 class Task(Drawing):
@@ -22,6 +49,7 @@ class Task(Drawing):
         parts: what evaluators can read of an answer: names as of `Evaluator.reads`.
         evaluators: the classes of evaluators that judge a model where the config names none; the first one's headline
             decides which epoch is the best.
+        named: the evaluators of these answers that have a short name.
         results_file: what ``predict`` calls the file of its results.
         least_score: answers that score less are not shown by ``predict``, unless the command line says otherwise.
     """
@@ -30,13 +58,34 @@ class Task(Drawing):
     answer: type
     parts: frozenset[str]
     evaluators: tuple[type[Evaluator], ...]
+    named: ClassVar[Mapping[str, NamedEvaluator]] = {}
     results_file: str = "results.json"
     least_score: float = 0.0
 
-    @property
-    def headline(self) -> str:
-        """The name of the number that matters most: the headline of the first evaluator."""
-        return self.evaluators[0].headline
+    def check_answers(self, model: VisionModel, answers: Sequence[Any]) -> None:
+        """Refuse answers that are not of this task.
+
+        Raises:
+            InputError: it names the model and both types.
+        """
+        for answer in answers:
+            if not isinstance(answer, self.answer):
+                raise InputError(
+                    f"the {type(model).__name__} answers with a {type(answer).__name__}, but its task {self.name} is "
+                    f"answered with {self.answer.__name__}: let the model name another task"
+                )
+
+    def check_data(self, model: VisionModel, data: DataModule) -> None:
+        """Refuse data without what the model learns from.
+
+        Raises:
+            InputError: it says what is missing and what to do.
+        """
+        if "image_label" in model.learns_from and not data.train_dataset.has_image_labels:
+            raise InputError(
+                "The model learns a class for each image, but the data has objects: set data.image_class to largest "
+                "or only."
+            )
 
     def select(self, answer: Any, least_score: float) -> Any:
         """The part of an answer that ``predict`` shows: what scores at least so much, where answers have scores."""

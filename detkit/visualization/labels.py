@@ -1,4 +1,4 @@
-"""Texts in pictures, on the colours of their classes, where they hide no other."""
+"""Texts in images, on the colours of their classes, where they hide no other."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from detkit.visualization.pictures import font_of_size
 
 Colour = tuple[int, int, int]
 
-_MOST_TEXT = 1 / 8  # of a picture, in area
+_MOST_TEXT = 1 / 8  # of an image, in area
 
 
-def draw_labels(picture: np.ndarray, corners: np.ndarray, texts: list[str], colours: list[Colour]) -> np.ndarray:
+def draw_labels(image: np.ndarray, corners: np.ndarray, texts: list[str], colours: list[Colour]) -> np.ndarray:
     """Write each text on its colour where it hides no other; the last find their place first and are on top."""
-    font = font_of_size(text_size(picture))
-    canvas = Image.fromarray(picture)
+    font = font_of_size(text_size(image))
+    canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     pad = max(1, round(font.size / 6))
     height = sum(font.getmetrics())
     widths = [math.ceil(draw.textlength(text, font=font)) + 2 * pad for text in texts]
     if len(texts) > 1 and height * sum(widths) > _MOST_TEXT * canvas.width * canvas.height:
-        return picture
+        return image
     labels = []
     for box, width, text, colour in reversed(list(zip(corners.tolist(), widths, texts, colours, strict=True))):
         size = width, height
@@ -68,12 +68,12 @@ def _readable_on(colour: Colour) -> Colour:
     return (0, 0, 0) if luminance > 140 else (255, 255, 255)
 
 
-def text_size(picture: np.ndarray) -> int:
+def text_size(image: np.ndarray) -> int:
     """The height of letters: 13 pixels, fewer in images too small for that, more in large ones."""
-    side = side_of(picture)
+    side = side_of(image)
     return round(max(9, min(13, side / 12), side / 55))
 
 
-def side_of(picture: np.ndarray) -> float:
+def side_of(image: np.ndarray) -> float:
     """The side of a square of the same area."""
-    return math.sqrt(picture.shape[0] * picture.shape[1])
+    return math.sqrt(image.shape[0] * image.shape[1])

@@ -24,7 +24,8 @@ class TestTaskOf:
     )
     def test_our_models(self, model, name, answer, evaluator, headline):
         task = task_of(model)
-        assert (task.name, task.answer, task.evaluators, task.headline) == (name, answer, (evaluator,), headline)
+        assert (task.name, task.answer, task.evaluators) == (name, answer, (evaluator,))
+        assert evaluator.headline == headline
 
     def test_an_object_a_class_a_path_or_a_name_from_before(self):
         task = Detection()
@@ -44,6 +45,12 @@ class TestTaskOf:
 
 
 class TestAnswers:
+    def test_of_another_task_are_refused(self):
+        model = FasterRCNN.__new__(FasterRCNN)
+        task_of(model).check_answers(model, [Detections.empty()])
+        with pytest.raises(InputError, match="FasterRCNN answers with a Classification, but its task detection"):
+            task_of(model).check_answers(model, [Classification(torch.ones(1), torch.tensor([0]))])
+
     def test_are_selected_by_their_scores_where_they_have_any(self):
         found = Detections(torch.ones(2, 4), torch.tensor([0.9, 0.4]), torch.tensor([0, 1]))
         assert len(task_of(FasterRCNN).select(found, 0.5)) == 1
