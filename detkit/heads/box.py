@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
-from detkit.heads.context import Context, Regions
+from detkit.heads.activations import above_background, softmax_beside_background
+from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed import Postprocessed
 from detkit.heads.region_branch import Crop, RegionBranch
@@ -115,6 +116,24 @@ class BoxHead(Postprocessed, RegionBranch):
     def boxes(self, raw: BoxOutput, regions: Regions) -> Tensor:
         """The regressed boxes ``(R, K, 4)``, or ``(R, 1, 4)`` if they are for all classes."""
         return self.coder.decode(regions.boxes[:, None], raw.deltas)
+
+    def candidates(self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Candidates:
+        """The box of each region's likeliest class; logits are above that of background."""
+        logits = above_background(raw.logits)
+        boxes = self.of_likeliest(self.boxes(raw, regions), logits)
+        return Candidates(boxes, logits, None, regions.image_index, softmax_beside_background)
+
+    def assign(self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """Which object each of labelled `regions` is to find ``(R,)``; see `DenseHead.assign`."""
+        labels, matched = regions.sampled()
+        return torch.where(labels >= 0, matched, labels)
+
+    @staticmethod
+    def of_likeliest(boxes: Tensor, logits: Tensor) -> Tensor:
+        """Of `boxes` ``(R, K, 4)`` those of the greatest of `logits` ``(R, K)``; of ``(R, 1, 4)`` the only ones."""
+        if boxes.shape[1] == 1:
+            return boxes[:, 0]
+        return boxes.take_along_dim(logits.argmax(dim=1)[:, None, None], dim=1)[:, 0]
 
     def select(self, scores: Tensor, boxes: Tensor, regions: Regions, context: Context) -> list[Detections]:
         """The detections of each image, in its own pixels, from `scores` and `boxes` of all `regions`."""

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
+from detkit.heads.activations import above_background
 from detkit.heads.box import BoxHead, BoxOutput
-from detkit.heads.context import Context, Regions
+from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.region_branch import Crop, RegionBranch
 from detkit.heads.region_sampler import RegionSampler
 from detkit.matching import Matcher
@@ -95,14 +96,30 @@ class BoxCascade(RegionBranch):
         Raises:
             InputError: the output was made for training, where each stage looks at a sample of its own.
         """
-        if len(raw.regions) != 1:
-            raise InputError(
-                "the stages of this cascade looked at different samples, for training: call the branch once more, with "
-                "a Context without targets, for what decode needs"
-            )
+        _check_same_regions(raw)
         scores = [head.scores(output) for head, output in zip(self.stages, raw.stages, strict=True)]
         head, last = self.stages[-1], raw.regions[-1]
         return head.select(torch.stack(scores).mean(dim=0), head.boxes(raw.stages[-1], last), last, context)
+
+    def candidates(
+        self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> Candidates:
+        """The last stage's box of each region's likeliest class, scored by the mean of all stages.
+
+        Raises:
+            InputError: as of `decode`.
+        """
+        _check_same_regions(raw)
+        probabilities = torch.stack([output.logits.float().softmax(dim=1) for output in raw.stages]).mean(dim=0)
+        last = self.stages[-1].candidates(raw.stages[-1], raw.regions[-1], so_far, context)
+        logits = above_background(probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log())
+        boxes = self.stages[-1].of_likeliest(self.stages[-1].boxes(raw.stages[-1], raw.regions[-1]), logits)
+        return replace(last, boxes=boxes, logits=logits)
+
+    def assign(self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """Which object each region of the last stage is to find ``(R,)``, by its IoU; see `DenseHead.assign`."""
+        last = replace(self.region_sampler, matcher=Matcher(self.ious[-1], self.ious[-1]))
+        return self.stages[-1].assign(raw.stages[-1], last.labelled(raw.regions[-1], context), so_far, context)
 
     def _next(self, regions: Regions, head: BoxHead, output: BoxOutput, iou: float, context: Context) -> Regions:
         """The regions of the next stage: where they are trained on, sampled by its stricter IoU (section 4.2)."""
@@ -114,6 +131,14 @@ class BoxCascade(RegionBranch):
         # All of them, mostly; then nobody needs to ask the device how many each image has.
         moved = moved if len(rows) == len(moved) else moved[rows]
         return replace(self.region_sampler, matcher=Matcher(iou, iou))(moved, context)
+
+
+def _check_same_regions(raw: CascadeOutput) -> None:
+    if len(raw.regions) != 1:
+        raise InputError(
+            "the stages of this cascade looked at different samples, for training: call the branch once more, with a "
+            "Context without targets, for what decode and candidates need"
+        )
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.heads.activations import softmax_scores
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import in_turn
 from detkit.heads.image_head import UNLABELED, ImageHead, image_labels, windows
@@ -84,8 +85,9 @@ class ClassificationHead(ImageHead):
         return [Classification(score, label) for score, label in zip(scores, labels, strict=True)]
 
     def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:
-        """Each image as a whole; the softmax of the logits are the scores."""
-        return in_turn(windows(context.batch.sizes, raw.logits.device)[:, None], raw.logits[:, None])
+        """Each image as a whole."""
+        boxes = windows(context.batch.sizes, raw.logits.device)[:, None]
+        return in_turn(boxes, raw.logits[:, None], activation=softmax_scores)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), labels, ignore_index=UNLABELED, label_smoothing=self.label_smoothing)

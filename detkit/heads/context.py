@@ -12,6 +12,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.geometry import Size
+from detkit.heads.activations import Activation, sigmoid_scores
 from detkit.heads.truth import Objects, objects_of
 from detkit.kind import to_device
 from detkit.preprocess import Batch
@@ -142,9 +143,15 @@ class Candidates:
         logits: ``(N, K)`` of the classes.
         objectness: ``(N,)`` logits of being an object at all; None where the head does not ask.
         image_index: ``(N,)`` int64, the image of each, ascending.
+        activation: makes scores of logits and objectness.
     """
 
     boxes: Tensor
     logits: Tensor
     objectness: Tensor | None
     image_index: Tensor
+    activation: Activation = sigmoid_scores
+
+    def scores(self) -> Tensor:
+        """How sure the head is of each class ``(N, K)``, in [0, 1]; differentiable."""
+        return self.activation(self.logits, self.objectness)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from torch import Tensor
 
+from detkit.heads.activations import Activation, sigmoid_scores
 from detkit.heads.context import Candidates, Context
 from detkit.heads.postprocessed import Postprocessed
 from detkit.heads.truth import of_batch
 from detkit.structures import Detections
 
 
-def in_turn(boxes: Tensor, logits: Tensor, objectness: Tensor | None = None) -> Candidates:
+def in_turn(
+    boxes: Tensor, logits: Tensor, objectness: Tensor | None = None, activation: Activation = sigmoid_scores
+) -> Candidates:
     """The candidates of a batch, images in turn.
 
     Args:
         boxes: ``(B, P, 4)`` in the network's frame.
         logits: ``(B, P, K)``.
         objectness: ``(B, P)``, if the head asks.
+        activation: see `Candidates`.
     """
     image_index = of_batch(boxes.shape[0], boxes.shape[1], boxes.device)
     flat = None if objectness is None else objectness.flatten()
-    return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), flat, image_index)
+    return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), flat, image_index, activation)
 
 
 class DenseHead(Postprocessed):
@@ -30,7 +35,14 @@ class DenseHead(Postprocessed):
 
     A detector builds it as ``head(in_channels, strides, num_classes)``: channels and strides of the maps, finest first,
     and the number of classes without background. Further arguments come from the config.
+
+    Attributes:
+        learns_from: the field of `Target` that it learns from beside boxes and labels, or several.
+        asks_for: the field of `Target` that must be given with an image also at inference, or several.
     """
+
+    learns_from: str | Collection[str] = frozenset()
+    asks_for: str | Collection[str] = frozenset()
 
     def forward(self, features: list[Tensor], context: Context) -> Any:
         """Raw outputs on `features` ``(B, Ci, Hi, Wi)``, finest first; no thresholds.
@@ -57,7 +69,7 @@ class DenseHead(Postprocessed):
         raise NotImplementedError
 
     def candidates(self, raw: Any, context: Context) -> Candidates:
-        """All that might be a detection, before any threshold; differentiable. Each head says what its logits mean."""
+        """All that might be a detection, before any threshold; differentiable."""
         raise NotImplementedError
 
     def assign(self, raw: Any, context: Context) -> Tensor:

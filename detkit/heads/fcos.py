@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from detkit.boxes import DistanceCoder, box_area, cell_corners
 from detkit.distributed import mean_count
 from detkit.errors import InputError
+from detkit.heads.activations import root_of_sigmoids
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.levels import detections_of_levels, likeliest_of_level, per_place, rare, shared_channels, small, tower
@@ -153,11 +154,10 @@ class FCOSHead(DenseHead):
         return detections_of_levels(parts, self.postprocess, self.num_classes, context)
 
     def candidates(self, raw: FCOSOutput, context: Context) -> Candidates:
-        """The boxes of all locations; a score is the root of the sigmoid of its logit times that of the objectness,
-        which is centre-ness."""
+        """The boxes of all locations; the objectness is centre-ness."""
         boxes = self.coder.decode(torch.cat(raw.locations), torch.cat(self._in_pixels(raw.distances), dim=1))
         logits = torch.cat(raw.classes, dim=1)[..., : self.num_classes]
-        return in_turn(boxes, logits, torch.cat(raw.centerness, dim=1))
+        return in_turn(boxes, logits, torch.cat(raw.centerness, dim=1), root_of_sigmoids)
 
     @torch.no_grad()
     def assign(self, raw: FCOSOutput, context: Context) -> Tensor:

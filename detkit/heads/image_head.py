@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,15 @@ UNLABELED = -100  # in place of the class of an image that has none: what torch'
 
 
 class ImageHead(nn.Module):
-    """A head with one answer for each image, with a loss of its own."""
+    """A head with one answer for each image, with a loss of its own.
+
+    Attributes:
+        learns_from: the field of `Target` that it learns from beside boxes and labels, or several.
+        asks_for: the field of `Target` that must be given with an image also at inference, or several.
+    """
+
+    learns_from: str | Collection[str] = frozenset()
+    asks_for: str | Collection[str] = frozenset()
 
     def forward(self, features: Any, context: Context) -> Any:
         """Raw outputs on what the trunk says; no thresholds."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.boxes import EdgeCoder, clip_boxes
+from detkit.heads.activations import softmax_scores
 from detkit.heads.classification import ClassificationHead, ClassificationOutput
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import in_turn
@@ -97,10 +98,10 @@ class LocalizationHead(ImageHead):
         return {"localization_cls": losses["cls"], "localization_box": (distances * (rows >= 0)).sum() / learned}
 
     def candidates(self, raw: LocalizationOutput, context: Context) -> Candidates:
-        """The box of each image's likeliest class; the softmax of the logits are the scores."""
+        """The box of each image's likeliest class."""
         device = raw.edges.device
         boxes = self.coder.decode(windows(context.batch.sizes, device), self._of_labels(raw, raw.logits.argmax(dim=1)))
-        return in_turn(boxes[:, None], raw.logits[:, None])
+        return in_turn(boxes[:, None], raw.logits[:, None], activation=softmax_scores)
 
     def _of_labels(self, raw: LocalizationOutput, labels: Tensor) -> Tensor:
         """The edges ``(B, 4)`` for `labels` ``(B,)``."""

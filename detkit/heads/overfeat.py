@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from detkit.boxes import EdgeCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
+from detkit.heads.activations import above_background, softmax_beside_background
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
@@ -183,11 +184,11 @@ class OverFeatHead(DenseHead):
         return context.batch.restore(self.postprocess.suppressed(boxes, scores, labels, image, context.batch.sizes))
 
     def candidates(self, raw: OverFeatOutput, context: Context) -> Candidates:
-        """The box of the likeliest class of each window; the softmax of the logits ``(N, K + 1)``, background last, are
-        the scores."""
+        """The box of the likeliest class of each window; logits are above that of background."""
         likeliest = raw.logits[..., : self.num_classes].argmax(dim=2)
         edges = raw.edges.take_along_dim(likeliest[..., None, None], dim=2).squeeze(2)
-        return in_turn(self.coder.decode(raw.windows, edges), raw.logits)
+        boxes = self.coder.decode(raw.windows, edges)
+        return in_turn(boxes, above_background(raw.logits), activation=softmax_beside_background)
 
     @torch.no_grad()
     def assign(self, raw: OverFeatOutput, context: Context) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from detkit.heads.context import Context, Regions
+from detkit.heads.context import Candidates, Context, Regions
 from detkit.structures import Detections
 
 
@@ -31,9 +31,11 @@ class RegionBranch(nn.Module):
 
     Attributes:
         learns_from: the field of `Target` that it learns from beside boxes and labels, or several.
+        asks_for: the field of `Target` that must be given with an image also at inference, or several.
     """
 
     learns_from: str | Collection[str] = frozenset()
+    asks_for: str | Collection[str] = frozenset()
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Any:
         """Raw outputs for all regions of the batch; no thresholds.
@@ -71,6 +73,18 @@ class RegionBranch(nn.Module):
             detections: what is known of the objects in each image, in the order of `regions`; None for the box branch,
                 which finds them.
             context: of the batch.
+        """
+        raise NotImplementedError
+
+    def candidates(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Candidates:
+        """Of the box branch, all that might be a detection, before any threshold; differentiable. Arguments as of
+        `forward`."""
+        raise NotImplementedError
+
+    def assign(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """Of the box branch, which object each of the `candidates` is to find ``(N,)``; see `DenseHead.assign`.
+
+        Arguments as of `forward`, but the regions are labelled, see `RegionSampler.labelled`.
         """
         raise NotImplementedError
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from detkit.heads.context import Context, Regions
-from detkit.heads.truth import objects_before
-from detkit.matching import Matcher, sample_balanced
+from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, objects_before
+from detkit.matching import BACKGROUND, FOREGROUND, Matcher, sample_balanced
 from detkit.structures import Target
 
 
@@ -44,6 +44,30 @@ class RegionSampler:
         ]
         boxes, image_index, labels, matched = (torch.cat(values) for values in zip(*sampled, strict=True))
         return Regions(boxes, image_index, labels, matched, [len(of_image[0]) for of_image in sampled])
+
+    @torch.no_grad()
+    def labelled(self, regions: Regions, context: Context) -> Regions:
+        """All `regions`, none drawn, with the ground truth of `context`.
+
+        Of a region that learns nothing, ignored or in an image without annotation, the label is -2.
+        """
+        labels, matched = [regions.image_index[:0]], [regions.image_index[:0]]
+        rows_of_images = regions.slices(len(context.truth))
+        for rows, target, before in zip(rows_of_images, context.truth, objects_before(context.truth), strict=True):
+            of_image = regions.image_index[rows]
+            if target.boxes is None:
+                labels.append(torch.full_like(of_image, NOT_LEARNED))
+                matched.append(torch.zeros_like(of_image))
+                continue
+            indices, states = self.matcher(regions.boxes[rows], target)
+            own = target.objects().labels
+            assert own is not None
+            # One row more, for regions of an image without objects.
+            classes = torch.cat((own, own.new_full((1,), NO_OBJECT)))[indices]
+            others = torch.where(states == BACKGROUND, NO_OBJECT, NOT_LEARNED)
+            labels.append(torch.where(states == FOREGROUND, classes, others))
+            matched.append(indices + before)
+        return replace(regions, labels=torch.cat(labels), matched=torch.cat(matched))
 
     def _drawn(
         self, proposals: Tensor, target: Target, image: int, before: int, generator: torch.Generator | None

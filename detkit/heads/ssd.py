@@ -14,6 +14,7 @@ from detkit.backbones.tapped_mobilenet import NormalizedConvolution, initialized
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
+from detkit.heads.activations import above_background, softmax_beside_background
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.levels import per_place
@@ -153,8 +154,9 @@ class SSDHead(DenseHead):
         return context.batch.restore(found)
 
     def candidates(self, raw: SSDOutput, context: Context) -> Candidates:
-        """All default boxes, moved; the softmax of the logits ``(N, K + 1)``, background last, are the scores."""
-        return in_turn(self.coder.decode(raw.default_boxes, raw.deltas), raw.logits)
+        """All default boxes, moved; logits are above that of background."""
+        boxes = self.coder.decode(raw.default_boxes, raw.deltas)
+        return in_turn(boxes, above_background(raw.logits), activation=softmax_beside_background)
 
     @torch.no_grad()
     def assign(self, raw: SSDOutput, context: Context) -> Tensor:

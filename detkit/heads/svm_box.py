@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from detkit.heads.activations import sigmoid_scores
 from detkit.heads.box import BoxHead, BoxOutput
+from detkit.heads.context import Candidates, Context, Regions
 
 
 class SVMBoxHead(BoxHead):
@@ -21,6 +25,15 @@ class SVMBoxHead(BoxHead):
     def __init__(self, in_channels: int, resolution: int, num_classes: int, **options: Any) -> None:
         super().__init__(in_channels, resolution, num_classes, **options)
         self.register_buffer("fitted", torch.tensor(False))
+
+    def candidates(self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Candidates:
+        """As of `BoxHead`; once SVMs are fitted the logits are their margins."""
+        found = super().candidates(raw, regions, so_far, context)
+        if not bool(self.fitted):
+            return found
+        margins = raw.logits[:, : self.num_classes]
+        boxes = self.of_likeliest(self.boxes(raw, regions), margins)
+        return replace(found, boxes=boxes, logits=margins, activation=sigmoid_scores)
 
     def scores(self, raw: BoxOutput) -> Tensor:
         """The score of each class ``(R, K)`` in [0, 1]."""

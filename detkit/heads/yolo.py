@@ -185,10 +185,13 @@ class YOLOHead(DenseHead):
         return context.batch.restore(found)
 
     def candidates(self, raw: list[Tensor], context: Context) -> Candidates:
-        """The boxes of all predictions; a score is the sigmoid of the objectness times what `class_scores` makes of
-        the logits."""
+        """The boxes of all predictions."""
         outputs = flattened(raw)
-        return in_turn(self.boxes(raw), outputs[..., 5:], outputs[..., 4])
+        return in_turn(self.boxes(raw), outputs[..., 5:], outputs[..., 4], self._scores)
+
+    def _scores(self, logits: Tensor, objectness: Tensor | None) -> Tensor:
+        assert objectness is not None
+        return objectness.sigmoid()[:, None] * self.class_scores(logits)
 
     @torch.no_grad()
     def assign(self, raw: list[Tensor], context: Context) -> Tensor:

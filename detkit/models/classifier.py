@@ -11,7 +11,7 @@ from detkit.backbones import Backbone, classifier, zero_last_gamma
 from detkit.errors import InputError
 from detkit.heads import ClassificationHead
 from detkit.heads.classification import ClassificationOutput
-from detkit.heads.context import Context
+from detkit.heads.context import Candidates, Context
 from detkit.models.detector import VisionModel
 from detkit.preprocess import Batch, CenterCrop, Preprocess
 from detkit.structures import Classification
@@ -78,6 +78,14 @@ class Classifier(VisionModel):
     def losses(self, raw: ClassificationOutput, context: Context) -> dict[str, Tensor]:
         """The head's losses."""
         return self.head.losses(raw, context)
+
+    def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:
+        """The head's, one for each image."""
+        return self.head.candidates(raw, context)
+
+    def assign(self, raw: ClassificationOutput, context: Context) -> Tensor:
+        """The head's."""
+        return self.head.assign(raw, context)
 
     def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
         """The likeliest classes of each image."""

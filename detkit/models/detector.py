@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
-from detkit.heads.context import Context
+from detkit.heads.context import Candidates, Context
 from detkit.images import read_image
+from detkit.models.asked import NamedFields
 from detkit.models.checks import check_given, check_image, check_images, check_targets
 from detkit.models.loss_weights import weighted
 from detkit.preprocess import Batch, Preprocess
@@ -47,9 +48,10 @@ class VisionModel(nn.Module):
     Attributes:
         preprocess: places images in the network's frame.
         loss_weights: factor of each named loss; those not named count once.
-        asks_for: the fields of `Target` that must be given with an image also at inference.
+        asks_for: the fields of `Target` that must be given with an image also at inference: what is set here and what
+            its modules name.
         categories: the class of each label as its data set names it; None until known.
-        learns_from: the fields of `Target` beside boxes and labels without which something is not learned.
+        learns_from: the fields of `Target` beside boxes and labels without which something is not learned, likewise.
         task: what its answers are, and so how they are evaluated, drawn and written: a `detkit.tasks.Task`, or the
             import path of one. `detkit.tasks.task_of` gives the object.
     """
@@ -57,6 +59,8 @@ class VisionModel(nn.Module):
     task: Task | str
     preprocess: Preprocess
     loss_weights: Mapping[str, float] = {}
+    learns_from = NamedFields()
+    asks_for = NamedFields()
 
     def __init__(self, num_classes: int | None = None) -> None:
         super().__init__()
@@ -64,8 +68,6 @@ class VisionModel(nn.Module):
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
         self.num_classes = num_classes
         self.categories: list[Category] | None = None
-        self.learns_from: frozenset[str] = frozenset()
-        self.asks_for: frozenset[str] = frozenset()
 
     def forward(
         self,
@@ -90,9 +92,10 @@ class VisionModel(nn.Module):
         """
         check_images(images)
         further: dict[str, Any] = {}
-        if self.asks_for or given is not None:
+        asked = self.asks_for
+        if asked or given is not None:
             further["given"] = targets if given is None else given
-            check_given(images, further["given"], self.asks_for)
+            check_given(images, further["given"], asked)
         if targets is None:
             return self.detect(images, **further)
         check_targets(images, targets, self.num_classes)
@@ -114,6 +117,14 @@ class VisionModel(nn.Module):
 
     def decode(self, raw: Any, context: Context) -> Sequence[Answer]:
         """The answers of each image, in its own pixels."""
+        raise NotImplementedError
+
+    def candidates(self, raw: Any, context: Context) -> Candidates:
+        """All that might be an answer, before suppression, whatever the targets; differentiable."""
+        raise NotImplementedError
+
+    def assign(self, raw: Any, context: Context) -> Tensor:
+        """Which object of the targets each of the `candidates` is to find ``(N,)``; see `DenseHead.assign`."""
         raise NotImplementedError
 
     def raw(self, images: Tensor) -> Any:

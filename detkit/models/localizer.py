@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detkit.backbones import Backbone, as_backbone
 from detkit.heads import LocalizationHead
-from detkit.heads.context import Context
+from detkit.heads.context import Candidates, Context
 from detkit.heads.localization import LocalizationOutput
 from detkit.models.detector import Detector
 from detkit.preprocess import IMAGENET_MEAN, IMAGENET_STD, Batch, Preprocess, Stretch
@@ -59,6 +59,14 @@ class Localizer(Detector):
     def losses(self, raw: LocalizationOutput, context: Context) -> dict[str, Tensor]:
         """The head's losses."""
         return self.head.losses(raw, context)
+
+    def candidates(self, raw: LocalizationOutput, context: Context) -> Candidates:
+        """The head's, one for each image."""
+        return self.head.candidates(raw, context)
+
+    def assign(self, raw: LocalizationOutput, context: Context) -> Tensor:
+        """The head's."""
+        return self.head.assign(raw, context)
 
     def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
         """The boxes of the likeliest classes, best first, in pixels of the images as given."""

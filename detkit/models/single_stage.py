@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from detkit.backbones import Backbone, as_backbone
 from detkit.errors import InputError
 from detkit.heads import DenseHead
-from detkit.heads.context import Context
+from detkit.heads.context import Candidates, Context
+from detkit.models.asked import check_fields
 from detkit.models.detector import Detector
 from detkit.necks import Neck
 from detkit.preprocess import Batch, Preprocess, ShortestEdge
@@ -66,6 +67,7 @@ class SingleStageDetector(Detector):
         self.neck = nn.Identity() if neck is None else maps
         self.head = head if isinstance(head, nn.Module) else head(maps.channels, maps.strides, num_classes)
         self.loss_weights = dict(loss_weights or {})
+        check_fields(self)
 
     def features(self, batch: Batch) -> list[Tensor]:
         """The neck's maps ``(B, Ci, Hi, Wi)``, finest first."""
@@ -78,6 +80,14 @@ class SingleStageDetector(Detector):
     def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """The head's losses."""
         return self.head.losses(raw, context)
+
+    def candidates(self, raw: Any, context: Context) -> Candidates:
+        """The head's."""
+        return self.head.candidates(raw, context)
+
+    def assign(self, raw: Any, context: Context) -> Tensor:
+        """The head's."""
+        return self.head.assign(raw, context)
 
     def decode(self, raw: Any, context: Context | Batch) -> list[Detections]:
         """What the head finds in `raw` of a batch, in pixels of the images as given."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from detkit.backbones import Backbone
 from detkit.errors import InputError
-from detkit.heads import RPN, Context, RegionBranch, Regions, RegionSampler
+from detkit.heads import RPN, Candidates, Context, RegionBranch, Regions, RegionSampler
 from detkit.heads.rpn import RPNOutput
+from detkit.models.asked import check_fields
 from detkit.models.detector import Detector
 from detkit.models.region_pool import Crops, RegionPool
 from detkit.necks import Neck
@@ -78,7 +79,6 @@ class TwoStageDetector(Detector):
         self.region_pool = region_pool
         self.box_head = box_head
         self.branches: Mapping[str, RegionBranch] = nn.ModuleDict(branches or {})  # type: ignore[assignment]
-        self.learns_from = frozenset[str]().union(*map(_learned_fields, (box_head, *self.branches.values())))
         self.loss_weights = dict(loss_weights or {})
         strides = (neck or backbone).strides
         # Coarser levels that the neck invents (P6) are for large anchors; crops come from levels the trunk has, of
@@ -91,6 +91,7 @@ class TwoStageDetector(Detector):
         self._pooled_strides = [strides[level] for level in self._pooled]
         if not self._pooled:
             raise InputError(f"no level to crop from: the neck has strides {strides}, the trunk {backbone.strides}")
+        check_fields(self)
 
     def features(self, batch: Batch) -> list[Tensor]:
         """The pyramid ``(B, C, Hi, Wi)``, finest first."""
@@ -135,6 +136,26 @@ class TwoStageDetector(Detector):
             so_far = so_far | {name: of_branch}
         return detections
 
+    def candidates(self, raw: Raw, context: Context) -> Candidates:
+        """The box branch's, of the regions that detection looks at, whatever the targets; those do not move with what
+        the RPN says. Where to look is asked of ``rpn.candidates(raw[1], context)``."""
+        output, regions, context = self._boxes(raw, context)
+        return self.box_head.candidates(output, regions, {}, context)
+
+    @torch.no_grad()
+    def assign(self, raw: Raw, context: Context) -> Tensor:
+        """Which object each candidate is to find ``(N,)``, by the IoU of its region; see `DenseHead.assign`."""
+        output, regions, _ = self._boxes(raw, context)
+        labelled = self.region_sampler.labelled(regions, context)
+        return self.box_head.assign(output, labelled, {}, context)
+
+    def _boxes(self, raw: Raw, context: Context) -> tuple[Any, Regions, Context]:
+        """What the box branch says in detection, of which regions, and in which context."""
+        features, proposed = raw
+        context = replace(context, targets=None)
+        regions = self.regions(proposed, context)
+        return self.box_head(self.crops(features), regions, {}, context), regions, context
+
     def regions(self, proposed: RPNOutput | None, context: Context) -> Regions:
         """Where to look: what the RPN proposes, or what is given.
 
@@ -172,10 +193,6 @@ class TwoStageDetector(Detector):
                 for image, of_image in zip(images, known, strict=True)
             ]
         return super().context(images, targets, given, generator)
-
-
-def _learned_fields(branch: RegionBranch) -> Collection[str]:
-    return {branch.learns_from} if isinstance(branch.learns_from, str) else branch.learns_from
 
 
 def _detected(detections: Sequence[Detections], context: Context) -> Regions:

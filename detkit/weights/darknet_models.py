@@ -91,7 +91,13 @@ class DarknetDetector(Detector):
         """
         return self.network(images)
 
-    def compute_losses(self, images: Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+    def compute_losses(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Target],
+        given: Sequence[Target] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
         """There are none: raises InputError."""
         raise InputError("a network of darknet's files has no losses; to train take YOLOv1 to YOLOv4 of detkit.models")
 

@@ -68,18 +68,6 @@ def _target(seed, size, crowd=0):
     return Target(torch.cat((corners, corners + sides), dim=1), labels, iscrowd=torch.arange(4) < crowd)
 
 
-def _scores(name, candidates):
-    """What the head's page says of its logits."""
-    logits = candidates.logits
-    if name in ("ssd", "ssdlite", "overfeat"):
-        return logits.softmax(dim=1)[:, :CLASSES]
-    classes = logits.softmax(dim=1) if name == "yolo_v2" else logits.sigmoid()
-    if candidates.objectness is None:
-        return classes
-    scores = classes * candidates.objectness.sigmoid()[:, None]
-    return scores.sqrt() if name == "fcos" else scores
-
-
 class TestCandidates:
     @DENSE
     def test_gradient_reaches_the_features(self, name):
@@ -105,7 +93,8 @@ class TestCandidates:
         two = context_of([_size(name), (80, 70)])
         raw = _sensible(name, head(features, two))
         candidates = head.candidates(raw, two)
-        scores = _scores(name, candidates)
+        scores = candidates.scores()
+        assert scores.shape == (len(candidates.boxes), CLASSES)
         row, label = torch.where(scores > head.postprocess.score_threshold)
         chosen = candidates.boxes[row], scores[row, label], label, candidates.image_index[row]
         expected = head.postprocess(*chosen, two.batch.sizes)
@@ -300,3 +289,37 @@ class TestHeadsOfImages:
         else:
             best = head.decode(raw, two)
             assert [int(found.labels[0]) for found in best] == candidates.logits.argmax(dim=1).tolist()
+
+
+class TestImagesOfDifferentSizes:
+    """Beside each other in one batch, the smaller one in a corner of its part."""
+
+    @pytest.mark.parametrize("name", [name for name in HEADS if name != "overfeat"])  # which draws at random
+    def test_their_order_does_not_matter(self, name):
+        head, features = _made(name)
+        large, sizes = _size(name), [(32, 32), _size(name)]
+        small = Target(torch.tensor([[2.0, 3, 30, 31]]), torch.tensor([1]))
+        targets = [small, _target(1, large)]
+        losses = []
+        for order in ([0, 1], [1, 0]):
+            two = context_of([sizes[index] for index in order], [targets[index] for index in order], large)
+            losses.append(head.losses(head([feature[order] for feature in features], two), two))
+        torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-6)
+        assert all(loss >= 0 for loss in losses[0].values())
+
+    @pytest.mark.parametrize("name", ["yolo_v2", "yolo_v3"])
+    def test_a_long_image_beside_a_square_one_has_no_negative_loss(self, name):
+        head, _ = _made(name)
+        strides = [32] if name == "yolo_v2" else STRIDES
+        features = [torch.randn(2, 6, 64 // stride, 640 // stride) for stride in strides]
+        long = Target(torch.tensor([[0.0, 0, 630, 60]]), torch.tensor([0]))
+        square = Target(torch.tensor([[0.0, 0, 60, 60]]), torch.tensor([2]))
+        together = context_of([(64, 64), (64, 640)], [square, long])
+        losses = head.losses(head(features, together), together)
+        assert all(loss >= 0 for loss in losses.values())
+        if name == "yolo_v3":
+            alone = []
+            for index, (size, target) in enumerate([((64, 64), square), ((64, 640), long)]):
+                one = context_of([size], [target], (64, 640))
+                alone.append(head.losses(head([feature[[index]] for feature in features], one), one)["yolo_box"])
+            torch.testing.assert_close(losses["yolo_box"], sum(alone) / 2)
