@@ -66,6 +66,11 @@ class Assigned(NamedTuple):
         """Which predictions have an object, bool ``(B, P)``."""
         return self.owners >= 0
 
+    @property
+    def images(self) -> Tensor:
+        """The image of each pair ``(M,)``."""
+        return self.predictions // self.owners.shape[1]
+
     def class_targets(self, num_classes: int) -> Tensor:
         """``(M, K)`` 1 for the class of each object that the pair's prediction has, the same for all of its pairs."""
         targets = self.boxes.new_zeros(len(self.labels) + 1, num_classes)
@@ -256,14 +261,6 @@ class YOLOHead(DenseHead):
             owners=owners[:-1].view(len(targets), offset),
             objects=(counts.cumsum(dim=0) - 1).repeat_interleave(len(anchors)),
         )
-
-    def areas(self, assigned: Assigned, context: Context) -> Tensor | int:
-        """The area in pixels of the image of each pair ``(M,)``; one number where all images have the same."""
-        areas = [height * width for height, width in context.batch.sizes]
-        if len(set(areas)) == 1:
-            return areas[0]
-        each = assigned.owners.shape[1]
-        return torch.tensor(areas).to(assigned.predictions.device, non_blocking=True)[assigned.predictions // each]
 
     @torch.no_grad()
     def ignored(
