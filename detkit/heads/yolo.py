@@ -20,14 +20,7 @@ from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.truth import (
-    NO_OBJECT,
-    NOT_LEARNED,
-    annotated,
-    count_annotated,
-    crowds,
-    in_crowd,
-)
+from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, annotated, count_annotated, crowds, in_crowd
 from detkit.ops import box_iou
 from detkit.structures import Detections, Target
 
