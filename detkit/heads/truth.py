@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from detkit.boxes import coverage
+from detkit.geometry import Size
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.structures import Target
 
@@ -78,6 +79,14 @@ def assigned(
 def of_batch(images: int, each: int, device: torch.device) -> Tensor:
     """The image of each of ``images * each`` candidates, images in turn."""
     return torch.arange(images, device=device).repeat_interleave(each)
+
+
+def areas_of(sizes: Sequence[Size], image_index: Tensor) -> Tensor | int:
+    """The area in pixels of the image of each ``(M,)``, of images of `sizes`; one number where all have the same."""
+    areas = [height * width for height, width in sizes]
+    if len(set(areas)) == 1:
+        return areas[0]
+    return torch.tensor(areas).to(image_index.device, non_blocking=True)[image_index]
 
 
 def crowds(target: Target) -> Tensor:

@@ -20,14 +20,7 @@ from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.truth import (
-    NO_OBJECT,
-    NOT_LEARNED,
-    annotated,
-    count_annotated,
-    crowds,
-    in_crowd,
-)
+from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, annotated, count_annotated, crowds, in_crowd
 from detkit.ops import box_iou
 from detkit.structures import Detections, Target
 
@@ -65,6 +58,11 @@ class Assigned(NamedTuple):
     def positive(self) -> Tensor:
         """Which predictions have an object, bool ``(B, P)``."""
         return self.owners >= 0
+
+    @property
+    def images(self) -> Tensor:
+        """The image of each pair ``(M,)``."""
+        return self.predictions // self.owners.shape[1]
 
     def class_targets(self, num_classes: int) -> Tensor:
         """``(M, K)`` 1 for the class of each object that the pair's prediction has, the same for all of its pairs."""
@@ -262,14 +260,6 @@ class YOLOHead(DenseHead):
             owners=owners[:-1].view(len(targets), offset),
             objects=(counts.cumsum(dim=0) - 1).repeat_interleave(len(anchors)),
         )
-
-    def areas(self, assigned: Assigned, context: Context) -> Tensor | int:
-        """The area in pixels of the image of each pair ``(M,)``; one number where all images have the same."""
-        areas = [height * width for height, width in context.batch.sizes]
-        if len(set(areas)) == 1:
-            return areas[0]
-        each = assigned.owners.shape[1]
-        return torch.tensor(areas).to(assigned.predictions.device, non_blocking=True)[assigned.predictions // each]
 
     @torch.no_grad()
     def ignored(

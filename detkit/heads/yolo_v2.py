@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from detkit.heads.context import Context
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.truth import areas_of
 from detkit.heads.yolo import Anchors, Assigned, YOLOHead, flattened, of_images
 from detkit.ops.iou import paired_iou
 
@@ -72,7 +73,9 @@ class YOLOv2Head(YOLOHead):
         places, stretches = responsible[:, :2].sigmoid(), responsible[:, 2:4]
         wanted = torch.log(assigned.sizes() / assigned.anchors)
         error = (places - assigned.places).square().sum(dim=1) + (stretches - wanted).square().sum(dim=1)
-        small = 2 - assigned.sizes().prod(dim=1) / self.areas(assigned, context)  # small boxes count up to twice
+        small = 2 - assigned.sizes().prod(dim=1) / areas_of(
+            context.batch.sizes, assigned.images
+        )  # small boxes count up to twice
         box = (counts * small * error).sum() / 2 + self._prior_loss(outputs, assigned, context)
 
         objectness = outputs[..., 4].sigmoid()

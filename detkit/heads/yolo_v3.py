@@ -9,6 +9,7 @@ from torch import Tensor
 
 from detkit.heads.context import Context
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.truth import areas_of
 from detkit.heads.yolo import Anchors, YOLOHead, flattened, of_images
 from detkit.losses import binary_cross_entropy
 
@@ -58,7 +59,9 @@ class YOLOv3Head(YOLOHead):
         places = binary_cross_entropy(responsible[:, :2], assigned.places).sum(dim=1)
         wanted = torch.log(assigned.sizes() / assigned.anchors)
         stretches = (responsible[:, 2:4] - wanted).square().sum(dim=1) / 2
-        small = 2 - assigned.sizes().prod(dim=1) / self.areas(assigned, context)  # small boxes count up to twice
+        small = 2 - assigned.sizes().prod(dim=1) / areas_of(
+            context.batch.sizes, assigned.images
+        )  # small boxes count up to twice
         box = (counts * small * (places + stretches)).sum()
 
         objectness = binary_cross_entropy(outputs[..., 4], assigned.positive.float())
