@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import logging
 import operator
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,9 +16,28 @@ R = TypeVar("R")
 Arguments = dict[str, Any]
 
 
+class OldName(DeprecationWarning):
+    """A name, an argument or a key of the release before."""
+
+
 def warn(message: str, stacklevel: int = 3) -> None:
     """Warn that something will go: one sentence that says what to write instead."""
-    warnings.warn(message, DeprecationWarning, stacklevel=stacklevel)
+    warnings.warn(message, OldName, stacklevel=stacklevel)
+
+
+def show_in(logger: logging.Logger) -> None:
+    """Let those who run a command see which of their keys are old, each once; Python hides such warnings from them."""
+    warnings.simplefilter("always", OldName)
+    others, shown = warnings.showwarning, set()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if not issubclass(category, OldName):
+            others(message, category, *place, **options)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            logger.warning("%s", message)
+
+    warnings.showwarning = show
 
 
 def moved_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:

@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 
+from detkit.deprecation import show_in
 from detkit.engine.signals import Interrupted
 from detkit.errors import InputError
 
@@ -97,6 +99,12 @@ def run(command: Command, argv: Sequence[str] | None = None) -> int:
         tells, 128 and the number of the signal if one stopped the run.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with warnings.catch_warnings():
+        show_in(logging.getLogger(__name__))
+        return _run(command, argv)
+
+
+def _run(command: Command, argv: Sequence[str] | None) -> int:
     try:
         command(list(sys.argv[1:] if argv is None else argv))
     except InputError as error:

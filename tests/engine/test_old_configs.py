@@ -243,3 +243,12 @@ def test_a_config_of_before_detects_the_same():
         found.append(model.predict(images)[0])
     assert len(found[0]) == 7
     assert torch.equal(found[0].boxes, found[1].boxes)
+
+
+def test_who_runs_a_command_is_told_of_each_old_key_once(recipe, detkit_command, caplog):
+    config = recipe(data={"with_masks": True, "with_keypoints": False})
+    status, said = detkit_command("train", "--config", config, "--trainer.max_epochs", "1")
+    assert status == 0, said
+    told = [record.getMessage() for record in caplog.records if "not needed" in record.getMessage()]
+    assert len(told) == 2
+    assert any("data.reads: [masks]" in message for message in told)
