@@ -58,7 +58,7 @@ def test_the_rate_is_in_proportion_to_all_images_of_a_step(processes, accumulate
     module._trainer = SimpleNamespace(
         datamodule=SimpleNamespace(batch_size=32), world_size=processes, accumulate_grad_batches=accumulated
     )
-    optimizer = module.configure_optimizers()
+    optimizer = module.configure_optimizers()["optimizer"]
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 32 * processes * accumulated / 256)
 
 
