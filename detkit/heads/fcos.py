@@ -15,7 +15,7 @@ from detkit.errors import InputError
 from detkit.heads.activations import root_of_sigmoids
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
-from detkit.heads.levels import detections_of_levels, likeliest_of_level, per_place, rare, shared_channels, small, tower
+from detkit.heads.levels import detections_of_levels, per_place, rare, shared_channels, small, tower
 from detkit.heads.postprocess import NMS, Postprocess, Scored
 from detkit.heads.truth import NOT_LEARNED, assigned
 from detkit.losses import focal_losses
@@ -149,7 +149,8 @@ class FCOSHead(DenseHead):
         levels = zip(raw.classes, self._in_pixels(raw.distances), raw.centerness, raw.locations, strict=True)
         parts = []
         for classes, distances, centerness, locations in levels:
-            image, place, labels, scores = likeliest_of_level(self.postprocess, classes, centerness)
+            scores = (classes.float().sigmoid() * centerness.float().sigmoid()[..., None]).sqrt()
+            image, place, labels, scores = self.postprocess.likeliest(scores)
             parts.append(Scored(self.coder.decode(locations[place], distances[image, place]), scores, labels, image))
         return detections_of_levels(parts, self.postprocess, self.num_classes, context)
 

@@ -59,32 +59,24 @@ def per_place(x: Tensor, values: int) -> Tensor:
     return x.permute(0, 3, 4, 1, 2).reshape(batch, -1, values)
 
 
-def likeliest_of_level(
-    postprocess: Postprocess, logits: Tensor, centerness: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The best of what is likely of a level: its image, place, label and score, each ``(R,)``, images in turn.
-
-    A score is the sigmoid of its logit; or with centre-ness the root of both sigmoids' product. Most places are sorted
-    out by their logits alone.
+def likeliest_of_logits(postprocess: Postprocess, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best of what is likely of a level, whose scores are sigmoids: as `Postprocess.likeliest`, but most places are
+    sorted out by their logits, and only of the best a score is made.
 
     Args:
         postprocess: says what is likely enough, and how many are.
         logits: ``(B, P, K)``.
-        centerness: logits ``(B, P)``.
     """
     images, places, classes = logits.shape
-    least = logits.new_full((), postprocess.score_threshold or 0.0, dtype=torch.float32)
-    if centerness is not None:
-        least = (least.square() / centerness.float().sigmoid())[..., None]
+    least = torch.tensor(postprocess.score_threshold or 0.0).logit().item()
     # A little less than what is asked for, so that rounding does not decide here; the logit of nothing is -inf.
-    likely = torch.where((logits >= least.clamp(0, 1).logit() - 0.01).flatten())[0]
-    scores = logits.flatten()[likely].float().sigmoid()
-    if centerness is not None:
-        scores = (scores * centerness.flatten()[likely // classes].float().sigmoid()).sqrt()
-    passes = torch.where(postprocess.passes(scores))[0]
+    likely = torch.where((logits >= least - 0.01).flatten())[0]
     bounds = torch.arange(images + 1, device=logits.device) * places
-    place, label, scores = postprocess.best(likely[passes], scores[passes], bounds, classes)
-    return place // places, place % places, label, scores
+    place, label, values = postprocess.best(likely, logits.flatten()[likely].float(), bounds, classes)
+    scores = values.sigmoid()
+    kept = torch.where(postprocess.passes(scores))[0]
+    place = place[kept]
+    return place // places, place % places, label[kept], scores[kept]
 
 
 def detections_of_levels(

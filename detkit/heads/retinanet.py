@@ -13,7 +13,15 @@ from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense_head import DenseHead, in_turn
-from detkit.heads.levels import detections_of_levels, likeliest_of_level, per_place, rare, shared_channels, small, tower
+from detkit.heads.levels import (
+    detections_of_levels,
+    likeliest_of_logits,
+    per_place,
+    rare,
+    shared_channels,
+    small,
+    tower,
+)
 from detkit.heads.postprocess import NMS, Postprocess, Scored
 from detkit.heads.truth import NOT_LEARNED, assigned, count_annotated
 from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_of_each
@@ -156,7 +164,7 @@ class RetinaNetHead(DenseHead):
         """The best boxes of each level, after suppression within each class (section 4.1, "Inference")."""
         parts = []
         for classes, deltas, anchors in zip(*raw, strict=True):
-            image, anchor, labels, scores = likeliest_of_level(self.postprocess, classes)
+            image, anchor, labels, scores = likeliest_of_logits(self.postprocess, classes)
             parts.append(Scored(self.coder.decode(anchors[anchor], deltas[image, anchor]), scores, labels, image))
         return detections_of_levels(parts, self.postprocess, self.num_classes, context)
 
