@@ -40,6 +40,9 @@ RECIPES = [
 ]
 
 
+# One of two stages, one with a further branch, two of one stage; the others are slow.
+ALWAYS_LEARNED = ("faster_rcnn_shapes", "keypoint_rcnn_shapes", "ssd_shapes", "yolo_v3_shapes")
+
 # Of whole images: what is judged, its least value, and how a short run learns it.
 IMAGE_RECIPES = [
     ("classification_shapes", "top1", 1.0, {"optimizer.init_args.lr": 2e-3, "lr_batch_size": "null"}),
@@ -61,7 +64,10 @@ def eight_pictures(tmp_path_factory) -> Path:
     return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
 
 
-@pytest.mark.parametrize(("name", "kind", "smaller"), RECIPES)
+@pytest.mark.parametrize(
+    ("name", "kind", "smaller"),
+    [pytest.param(*recipe, marks=() if recipe[0] in ALWAYS_LEARNED else pytest.mark.slow) for recipe in RECIPES],
+)
 def test_a_recipe_learns_eight_pictures_by_heart(
     name, kind, smaller, eight_pictures, tmp_path, monkeypatch, detkit_command
 ):

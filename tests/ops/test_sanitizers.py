@@ -15,6 +15,8 @@ INSIDE = "DETKIT_SANITIZED_TESTS"  # set in the process that has the sanitized k
 
 pytestmark = pytest.mark.skipif(INSIDE in os.environ, reason="these are the sanitized tests already")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sanitizers() -> list[str]:
