@@ -13,9 +13,10 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 INSIDE = "DETKIT_SANITIZED_TESTS"  # set in the process that has the sanitized kernels
 
-pytestmark = pytest.mark.skipif(INSIDE in os.environ, reason="these are the sanitized tests already")
-
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(INSIDE in os.environ, reason="these are the sanitized tests already"),
+]
 
 
 @pytest.fixture(scope="module")
