@@ -88,7 +88,8 @@ class Areas(Rows):
         return value  # as annotated
 
     def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
-        return value * share * placement.area_scale
+        # In numpy, as boxes are.
+        return torch.from_numpy(value.numpy() * share.numpy() * placement.area_scale)
 
     def cover(self, value: Tensor, cover: Tensor, share: Tensor) -> Tensor:
         return value * share

@@ -94,8 +94,9 @@ def box_areas(boxes: np.ndarray) -> np.ndarray:
 def _seen(target: Target, part: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
     """The share ``(N,)`` float64 of each object, by its mask if it has one, in a part of the picture; and whether the
     part cuts its box."""
-    visible, is_cut = np.ones(len(target)), np.zeros(len(target), dtype=bool)
-    if target.boxes is not None:
+    if target.boxes is None:
+        visible, is_cut = np.ones(len(target)), np.zeros(len(target), dtype=bool)
+    else:
         old, (x1, y1, x2, y2) = target.boxes.numpy().astype(np.float64), part
         low, high = np.array(((x1, y1, x1, y1), (x2, y2, x2, y2)), np.float64)
         clipped = np.minimum(np.maximum(old, low), high)  # np.clip takes three times as long
