@@ -219,6 +219,8 @@ class Placement:
         """
         if following.given_size != self.size:
             raise ValueError(f"a placement into {self.size} cannot be followed by one from {following.given_size}")
+        if self._keeps_pixels:
+            return following
         (left, top, right, bottom), limits = moved_box(following.matrix, self.window), following.window
         left, top = max(left, limits[0]), max(top, limits[1])
         window = left, top, max(left, min(right, limits[2])), max(top, min(bottom, limits[3]))
