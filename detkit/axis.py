@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -11,8 +10,7 @@ from torch import Tensor
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """What becomes of one coordinate: the part that is shown begins exactly where its window does.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.fields import cut_to_shown
+from detkit.fields import shown_boxes
 from detkit.geometry import Placement, Size
 from detkit.kind import ALWAYS, Kind, Swaps, Warp, Warped, check_tensor
 
@@ -86,7 +86,7 @@ class RegionBoxes(Kind):
         return placement.boxes(value)
 
     def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
-        return _with_area(placement.boxes(cut_to_shown(value, placement)))
+        return _with_area(shown_boxes(value, placement))
 
     def to_warp(self, value: Tensor) -> Warped:
         return Warped(points=value[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].numpy())

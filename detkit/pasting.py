@@ -33,7 +33,9 @@ class Paste(NamedTuple):
     def pixels(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
         """Pixels ``(H, W, C)`` uint8 in the new frame, whose border is `fill`."""
         left, top, right, bottom = self.part
-        pixels = self._scaled(pixels[top:bottom, left:right])
+        pixels = pixels[top:bottom, left:right]
+        if self.is_scaled:
+            pixels = cv2.resize(pixels, _sides(self.place), interpolation=self._interpolation)
         height, width = self.size
         if _sides(self.place) != (width, height):
             margins = self.place[1], height - self.place[3], self.place[0], width - self.place[2]
@@ -47,7 +49,8 @@ class Paste(NamedTuple):
         (x1, y1, x2, y2), flip_x, flip_y = self.place, *self.flips
         moved = masks[:, top:bottom, left:right]
         if self.is_scaled:
-            scaled = [self._scaled(mask.astype(np.uint8) * 255) for mask in moved]
+            size, interpolation = _sides(self.place), self._interpolation
+            scaled = [cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=interpolation) for mask in moved]
             moved = np.reshape(scaled, (len(masks), y2 - y1, x2 - x1)) >= 128
         if _sides(self.place) != self.size[::-1]:
             canvas = np.zeros((len(masks), *self.size), dtype=bool)
@@ -55,13 +58,11 @@ class Paste(NamedTuple):
             moved = canvas
         return np.ascontiguousarray(moved[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1])
 
-    def _scaled(self, pixels: np.ndarray) -> np.ndarray:
-        """Resampled linearly, by areas where they shrink to less than half."""
-        if not self.is_scaled:
-            return pixels
-        sides = _sides(self.place)
-        least = min(new / old for new, old in zip(sides, _sides(self.part), strict=True))
-        return cv2.resize(pixels, sides, interpolation=cv2.INTER_AREA if least < 0.5 else cv2.INTER_LINEAR)
+    @property
+    def _interpolation(self) -> int:
+        """Linear, by areas where the part shrinks to less than half."""
+        (width, height), (given_width, given_height) = _sides(self.place), _sides(self.part)
+        return cv2.INTER_AREA if min(width / given_width, height / given_height) < 0.5 else cv2.INTER_LINEAR
 
 
 def _sides(rectangle: WholeRectangle) -> tuple[int, int]:

@@ -22,7 +22,8 @@ def moved_box(matrix: Matrix, box: Rectangle) -> Rectangle:
 
 def are_near(one: Rectangle, other: Rectangle) -> bool:
     """Whether no edge is a millionth of a pixel off."""
-    return all(abs(value - expected) < 1e-6 for value, expected in zip(one, other, strict=True))
+    (a, b, c, d), (x1, y1, x2, y2) = one, other
+    return abs(a - x1) < 1e-6 and abs(b - y1) < 1e-6 and abs(c - x2) < 1e-6 and abs(d - y2) < 1e-6
 
 
 def product(second: Matrix, first: Matrix) -> Matrix:

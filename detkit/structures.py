@@ -64,8 +64,7 @@ class Fields:
     def _counted(self) -> tuple[int, str]:
         """How many objects there are, and which field tells so."""
         for name, kind in self.kinds().items():
-            value = getattr(self, name)
-            if kind.per_object and value is not None:
+            if kind.per_object and (value := getattr(self, name)) is not None:
                 shape = getattr(value, "shape", None)
                 return (shape[0] if shape else 0), name
         return 0, "objects"
@@ -106,9 +105,12 @@ class Fields:
         return masks is not None and not isinstance(masks, Tensor)
 
     def _map(self, function) -> Self:
-        values = {name: getattr(self, name) for name in self.kinds()}
-        present = {name: value for name, value in values.items() if value is not None}
-        return replace(self, **{name: function(self.kinds()[name], value) for name, value in present.items()})
+        values = {
+            name: function(kind, value)
+            for name, kind in self.kinds().items()
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **values)
 
 
 def _kind_of(owner: str, hint: Any) -> Kind:

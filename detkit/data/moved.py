@@ -35,8 +35,11 @@ def move_through(
 
 def changed(target: Target, change: Callable[[str, Kind, Any], Any]) -> dict[str, Any]:
     """What `change(name, kind, value)` makes of the fields that a target has; numbers are double on the way."""
-    fields = {name: (kind, getattr(target, name)) for name, kind in target.kinds().items()}
-    return {name: _in_double(name, kind, value, change) for name, (kind, value) in fields.items() if value is not None}
+    return {
+        name: _in_double(name, kind, value, change)
+        for name, kind in target.kinds().items()
+        if (value := getattr(target, name)) is not None
+    }
 
 
 def _in_double(name: str, kind: Kind, value: Any, change: Callable[[str, Kind, Any], Any]) -> Any:
@@ -91,10 +94,12 @@ def box_areas(boxes: np.ndarray) -> np.ndarray:
 def _seen(target: Target, part: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
     """The share ``(N,)`` float64 of each object, by its mask if it has one, in a part of the picture; and whether the
     part cuts its box."""
-    visible, is_cut = np.ones(len(target)), np.zeros(len(target), dtype=bool)
-    if target.boxes is not None:
-        old = target.boxes.numpy().astype(np.float64)
-        clipped = np.clip(old, np.array(part[:2] * 2, dtype=np.float64), np.array(part[2:] * 2, dtype=np.float64))
+    if target.boxes is None:
+        visible, is_cut = np.ones(len(target)), np.zeros(len(target), dtype=bool)
+    else:
+        old, (x1, y1, x2, y2) = target.boxes.numpy().astype(np.float64), part
+        low, high = np.array(((x1, y1, x1, y1), (x2, y2, x2, y2)), np.float64)
+        clipped = np.minimum(np.maximum(old, low), high)  # np.clip takes three times as long
         visible = box_areas(clipped) / np.maximum(box_areas(old), 1e-9)
         is_cut = (clipped != old).any(axis=1)
     if target.masks is not None:
