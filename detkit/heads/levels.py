@@ -68,7 +68,7 @@ def likeliest_of_logits(postprocess: Postprocess, logits: Tensor) -> tuple[Tenso
         logits: ``(B, P, K)``.
     """
     images, places, classes = logits.shape
-    least = torch.tensor(postprocess.score_threshold or 0.0).logit().item()
+    least = torch.tensor(postprocess.score_threshold or 0.0).clamp(0, 1).logit().item()
     # A little less than what is asked for, so that rounding does not decide here; the logit of nothing is -inf.
     likely = torch.where((logits >= least - 0.01).flatten())[0]
     bounds = torch.arange(images + 1, device=logits.device) * places

@@ -9,6 +9,7 @@ from contexts import context_of
 
 from detkit.errors import InputError
 from detkit.heads import NMS, RetinaNetHead
+from detkit.heads.levels import likeliest_of_logits
 from detkit.heads.retinanet import RetinaNetOutput
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.ops import box_iou
@@ -263,3 +264,10 @@ class TestDecode:
 def test_what_does_not_fit_is_refused(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+@pytest.mark.parametrize(("threshold", "likely"), [(-1.0, 24), (None, 24), (0.0, 24), (0.5, 12), (1.5, 0)])
+def test_any_threshold_sorts_out_by_logits_what_it_does_by_scores(threshold, likely):
+    logits = torch.linspace(-3, 3, 24).view(2, 4, 3)
+    _, _, _, scores = likeliest_of_logits(NMS(score_threshold=threshold), logits)
+    assert len(scores) == likely
