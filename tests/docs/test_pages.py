@@ -77,7 +77,13 @@ def test_what_is_not_run_is_on_its_page():
         assert any(command.startswith(words) for of, command in commands if of == page), f"{page} has no {words!r}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
+# Whole networks of others, each with tests of its own.
+SLOW = {"weights.md"}
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * (page in SLOW)) for page in PAGES if blocks_of(page)]
+)
 def test_a_page_works(page: str, folder: Path):
     blocks = blocks_of(page)
     files = {one.file: one.text for of in [*FILES_OF.get(page, []), page] for one in blocks_of(of) if one.file}
