@@ -10,11 +10,11 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from detkit.data.augmentation import Augmentation
-from detkit.data.formats import Format, open_split
-from detkit.data.image_class import ImageClass
+from detkit.data.formats.open_dataset import Format, open_split
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
+from detkit.data.packed.image_class import ImageClass
 from detkit.data.samplers import TrainingBatchSampler
+from detkit.data.transforms.augmentation import Augmentation
 from detkit.errors import InputError
 from detkit.images import IMAGE_SUFFIXES, read_image
 from detkit.proposals import Proposals

@@ -21,10 +21,10 @@ from torch import Tensor
 
 import detkit
 from detkit.engine.building import build
-from detkit.engine.explain import explain
-from detkit.engine.model_settings import check_describes
-from detkit.engine.old_configs import modernized
-from detkit.engine.trust import check_trusted, packages_of
+from detkit.engine.config.model_settings import check_describes
+from detkit.engine.config.old_configs import modernized
+from detkit.engine.config.parse_errors import explain
+from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.errors import InputError
 from detkit.models import VisionModel
 from detkit.structures import UNUSED_LABEL, Category

@@ -11,9 +11,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from detkit.distributed import broadcast, gather
-from detkit.engine.finite import FiniteCheck
+from detkit.engine.callbacks.finite import FiniteCheck
 from detkit.engine.loss_contract import LossContract
-from detkit.engine.optimization import (
+from detkit.engine.optim import (
     OptimizerFactory,
     Schedule,
     apply_lr_factors,

@@ -14,8 +14,8 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
 from detkit.structures import Category, Classification, Detections, Target
+from detkit.visualization.image_files import font_of_size, to_picture
 from detkit.visualization.labels import Colour, draw_labels, side_of, text_size
-from detkit.visualization.pictures import font_of_size, to_picture
 
 _CROWD: Colour = (150, 150, 150)
 _MASK_OPACITY = 0.4

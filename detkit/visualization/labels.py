@@ -7,7 +7,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from detkit.visualization.pictures import font_of_size
+from detkit.visualization.image_files import font_of_size
 
 Colour = tuple[int, int, int]
 

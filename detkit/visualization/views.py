@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from detkit.preprocess import Batch, Preprocess
-from detkit.visualization.deconvolution import Unit, extent, project, strongest_units
-from detkit.visualization.occlusion import Occlusion
-from detkit.visualization.pictures import font_of_size, to_picture
-from detkit.visualization.subjects import Subject
+from detkit.visualization.attribution.attribution_target import Subject
+from detkit.visualization.attribution.deconvolution import Unit, extent, project, strongest_units
+from detkit.visualization.attribution.occlusion import Occlusion
+from detkit.visualization.image_files import font_of_size, to_picture
 
 _WIDTH = 1290  # of the picture, in pixels
 _GAP = 6

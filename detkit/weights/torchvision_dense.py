@@ -12,7 +12,7 @@ from detkit.errors import InputError
 from detkit.heads import NMS, FCOSHead, RetinaNetHead
 from detkit.models import FCOS, Detector, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
-from detkit.weights.loading import Renames, counts_batches, load_all, renamed
+from detkit.weights.state_dict import Renames, counts_batches, load_all, renamed
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 

@@ -14,7 +14,7 @@ from detkit.heads import NMS, RPN, BoxHead, ConvolutionsThenFullyConnected, Keyp
 from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
 from detkit.necks import FPN
 from detkit.preprocess import Preprocess, ShortestEdge
-from detkit.weights.loading import Renames, counts_batches, load_all, renamed, set_batch_norm_epsilon
+from detkit.weights.state_dict import Renames, counts_batches, load_all, renamed, set_batch_norm_epsilon
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 

@@ -16,7 +16,7 @@ from tiny_detector import TinyDetector
 import detkit
 from detkit.data import DataModule, ImageDataset, WithProposals
 from detkit.engine.checkpoint import read_checkpoint
-from detkit.engine.old_configs import modern_arguments, modernized
+from detkit.engine.config.old_configs import modern_arguments, modernized
 from detkit.errors import InputError
 from detkit.images import read_image
 from detkit.proposals import Proposals

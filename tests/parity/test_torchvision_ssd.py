@@ -9,7 +9,7 @@ import torchvision
 from detkit.errors import InputError
 from detkit.geometry import Placement
 from detkit.heads.context import Context
-from detkit.heads.ssd import SSDOutput
+from detkit.heads.dense.ssd import SSDOutput
 from detkit.preprocess import Batch
 from detkit.structures import Target
 from detkit.weights import from_torchvision
