@@ -173,7 +173,7 @@ def test_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch):
             raise KeyboardInterrupt
         return draw_picture(*arguments)
 
-    monkeypatch.setattr(shapes, "draw_picture", interrupted)
+    monkeypatch.setattr(folder, "draw_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         draw_shapes(tmp_path / "a", ShapesOptions(counts={"train": 5}))
     assert os.listdir(tmp_path) == []
@@ -195,11 +195,11 @@ def test_two_processes_at_once(tmp_path: Path, monkeypatch):
     draw_split = folder._draw_split
 
     def slow(*arguments):
-        monkeypatch.setattr(shapes, "_draw_split", draw_split)
-        draw_folder(tmp_path / "a", options)
+        monkeypatch.setattr(folder, "_draw_split", draw_split)
+        draw_shapes(tmp_path / "a", options)
         draw_split(*arguments)
 
-    monkeypatch.setattr(shapes, "_draw_split", slow)
+    monkeypatch.setattr(folder, "_draw_split", slow)
     draw_shapes(tmp_path / "a", options)
     assert os.listdir(tmp_path) == ["a"]
     assert len(list((tmp_path / "a" / "images" / "train").iterdir())) == 2
