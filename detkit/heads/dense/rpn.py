@@ -13,8 +13,8 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.dense import old_rpn_arguments
 from detkit.heads.context import Candidates, Context, Regions
+from detkit.heads.dense import old_rpn_arguments
 from detkit.heads.dense.levels import per_place, shared_channels
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed import Postprocessed

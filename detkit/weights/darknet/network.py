@@ -6,9 +6,7 @@ import warnings
 
 from torch import Tensor, nn
 
-from detkit.weights import darknet_joints as joints
-from detkit.weights import darknet_layers as layers
-from detkit.weights import darknet_outputs as outputs
+from detkit.weights.darknet import joints, layers, outputs
 from detkit.weights.darknet.cfg import Section, parse_cfg
 from detkit.weights.darknet.layers import Layer
 from detkit.weights.darknet.weights_file import Header
