@@ -13,7 +13,7 @@ from detkit.data.loading import Loader, TrainingDataset, WithProposals, collate,
 from detkit.data.packed.image_class import label_images
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
-from detkit.data.sources import DataSource, UnlabelledImages
+from detkit.data.sources import DataSource, UnlabeledImages
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.copy_paste import CopyPaste
 from detkit.data.transforms.eval_transform import EvalTransform, TransformedImages
@@ -45,7 +45,7 @@ __all__ = [
     "TrainingBatchSampler",
     "TrainingDataset",
     "TransformedImages",
-    "UnlabelledImages",
+    "UnlabeledImages",
     "VocDataset",
     "WithProposals",
     "YoloDataset",

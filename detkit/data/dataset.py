@@ -124,9 +124,9 @@ class DetectionDataset(ImageDataset):
         """
         if self.has_image_labels:
             return self
-        labelled = copy.copy(self)
-        labelled._packed = label_images(self._packed, image_class, self.annotations_path)
-        return labelled
+        labeled = copy.copy(self)
+        labeled._packed = label_images(self._packed, image_class, self.annotations_path)
+        return labeled
 
     def _size_in_file(self, on_bad_image: OnBad):
         def size(file_name: str) -> tuple[int, int]:

@@ -90,7 +90,7 @@ class _Reader:
         if pixels.ndim != 2 or pixels.dtype not in _NONE:
             raise InputError(
                 f"{path}: a label map has one channel of 8 or 16 bits, this one has the shape {pixels.shape} and "
-                f"{pixels.dtype}; write category ids as grey values"
+                f"{pixels.dtype}; write category ids as gray values"
             )
         if pixels.shape != image.size:
             raise InputError(

@@ -28,7 +28,7 @@ SourceBatch = tuple[list[Tensor], list[Target] | None, list[Any]]
 
 
 class DataSource:
-    """Images that a learner reads beside the main ones, such as unlabelled images of another domain.
+    """Images that a learner reads beside the main ones, such as unlabeled images of another domain.
 
     Args:
         name: by which the learner asks for it.
@@ -77,7 +77,7 @@ class DataSource:
             InputError: the folder is missing or wrong, or has other classes.
         """
         if not self.labels:
-            return UnlabelledImages(self.root)
+            return UnlabeledImages(self.root)
         dataset = open_split(self.root, self.split, self.format, class_names, **reading)
         names = [category.name for category in dataset.categories]
         if names != list(class_names):
@@ -88,7 +88,7 @@ class DataSource:
         return dataset.with_image_labels(image_class) if image_class else dataset
 
 
-class UnlabelledImages(Dataset):
+class UnlabeledImages(Dataset):
     """The images of a folder, at all depths, sorted by path; each with a `Target` of its id alone, that path.
 
     Args:
@@ -124,7 +124,7 @@ class UnlabelledImages(Dataset):
         return read_image(self.root / path), Target(image_id=path)
 
 
-SourceDataset = Any  # a `DetectionDataset` or `UnlabelledImages`: what `TrainingDataset` varies
+SourceDataset = Any  # a `DetectionDataset` or `UnlabeledImages`: what `TrainingDataset` varies
 
 
 def check_names(sources: Sequence[DataSource]) -> None:

@@ -12,9 +12,11 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from detkit.deprecation import warn
+from detkit.deprecation import moved_names, warn
+from detkit.deprecation.renamed_names import RENAMED_NAMES
 
 MOVED = {
+    "backbones.catalogue": "backbones.catalog",
     "axis": "geometry.axis",
     "categories": "structures.categories",
     "data.annotations": "data.formats.annotations",
@@ -172,7 +174,12 @@ class _MovedLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Put the module of now in the place of the empty one; the import system takes what it finds there."""
         warn(f"{module.__name__} is {self.home} now", stacklevel=2)
-        sys.modules[module.__name__] = importlib.import_module(self.home)
+        home = importlib.import_module(self.home)
+        renamed = RENAMED_NAMES.get(module.__name__.removeprefix("detkit."))
+        if renamed and not hasattr(home, "__getattr__"):
+            names = {old: new if "." in new else f"{self.home}.{new}" for old, new in renamed.items()}
+            vars(home)["__getattr__"] = moved_names(module.__name__, names)
+        sys.modules[module.__name__] = home
 
 
 def find_moved_modules() -> None:

@@ -188,7 +188,7 @@ def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
 
 
 def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str | Path) -> VisionModel:
-    """Build the detector that `model_config` describes, its weights as initialised.
+    """Build the detector that `model_config` describes, its weights as initialized.
 
     Raises:
         InputError: it names something outside of detkit and `trust`, or does not fit its class's arguments.

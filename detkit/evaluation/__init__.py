@@ -1,10 +1,11 @@
 """Evaluation: detections and ground truth become numbers."""
 
+from detkit.deprecation import moved_names
 from detkit.evaluation.classification_evaluator import ClassificationEvaluator
 from detkit.evaluation.coco.bootstrap import Interval, bootstrap
 from detkit.evaluation.coco.coco_evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.coco.coco_evaluator import CocoEvaluator
-from detkit.evaluation.coco.tide import ErrorAnalysis, analyse_errors
+from detkit.evaluation.coco.tide import ErrorAnalysis, analyze_errors
 from detkit.evaluation.evaluator import Evaluation, Evaluator, Report, ReportOptions
 from detkit.evaluation.files.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.image_collector import ImageEvaluation
@@ -39,7 +40,7 @@ __all__ = [
     "ReportOptions",
     "VocEvaluation",
     "VocEvaluator",
-    "analyse_errors",
+    "analyze_errors",
     "bootstrap",
     "coco_table",
     "confusion_table",
@@ -56,3 +57,5 @@ __all__ = [
     "write_confusion",
     "write_metrics",
 ]
+
+__getattr__ = moved_names(__name__, {"analyse_errors": "detkit.evaluation.analyze_errors"})

@@ -149,7 +149,7 @@ class Objects:
         iscrowd: bool ``(N,)``.
         masks: N masks, where masks are compared.
         keypoints: float64 ``(N, J, 3)`` ``x y visibility``, where keypoints are compared.
-        num_keypoints: int64 ``(N,)`` how many of them are labelled.
+        num_keypoints: int64 ``(N,)`` how many of them are labeled.
         difficult: bool ``(N,)`` (PASCAL VOC); COCO's evaluation does not look at it.
     """
 
@@ -168,7 +168,7 @@ class Objects:
 
     @property
     def ignored(self) -> np.ndarray:
-        """bool ``(N,)`` objects that need not be found: crowds, and objects without labelled keypoints."""
+        """bool ``(N,)`` objects that need not be found: crowds, and objects without labeled keypoints."""
         return self.iscrowd if self.num_keypoints is None else self.iscrowd | (self.num_keypoints == 0)
 
 
@@ -216,7 +216,7 @@ class Found:
 
 
 def _extents(keypoints: np.ndarray) -> np.ndarray:
-    """The boxes ``x y width height`` around all keypoints of each object, labelled or not."""
+    """The boxes ``x y width height`` around all keypoints of each object, labeled or not."""
     if len(keypoints) == 0:
         return np.zeros((0, 4))
     low, high = keypoints[:, 0, :2].copy(), keypoints[:, 0, :2].copy()

@@ -13,7 +13,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.files import write_whole
 
-_COLOURLESS = {".pgm", ".pbm"}
+_COLORLESS = {".pgm", ".pbm"}
 
 
 def to_picture(image: np.ndarray | Tensor) -> np.ndarray:
@@ -52,7 +52,7 @@ def check_suffix(path: str | Path) -> None:
         InputError: OpenCV writes no such format.
     """
     suffix = Path(path).suffix
-    if not cv2.haveImageWriter(f"image{suffix}") or suffix.lower() in _COLOURLESS:
+    if not cv2.haveImageWriter(f"image{suffix}") or suffix.lower() in _COLORLESS:
         raise InputError(f"{path}: no picture can be written as {suffix!r}; name it .png or .jpg")
 
 

@@ -98,7 +98,7 @@ def test_masks_of_a_picture_hardly_overlap(train: CocoDataset):
 
 
 def test_objects_stand_out_from_what_is_around_them(train: CocoDataset):
-    """The mean colour inside a mask differs from that of the plain background."""
+    """The mean color inside a mask differs from that of the plain background."""
     distances = []
     for index in range(len(train)):
         image, target = train.read(index)

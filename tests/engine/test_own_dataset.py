@@ -32,7 +32,7 @@ from detkit.structures import Category, Target
 
 
 class Squares(ImageDataset):
-    """White squares on grey."""
+    """White squares on gray."""
 
     def __init__(self, split: str, count: int = 6, side: int = 12) -> None:
         self.side, self.numbers = side, range(count if split == "train" else 3)

@@ -80,7 +80,7 @@ def test_boxes_equal_the_definition_and_come_back(size, new_size):
     torch.testing.assert_close(target.boxes, boxes, atol=1e-3, rtol=1e-5)
 
 
-def test_normalises_border_and_image_alike():
+def test_normalizes_border_and_image_alike():
     preprocess = Letterbox((8, 8), mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.1))
     images = preprocess([torch.full((3, 4, 8), 0.75)]).images
     torch.testing.assert_close(images[0, :, 4, 4], torch.tensor([0.5, 1.4, 4.5]))

@@ -1,4 +1,4 @@
-"""Resizing, normalising, padding and back, against torchvision's."""
+"""Resizing, normalizing, padding and back, against torchvision's."""
 
 import pytest
 import torch
@@ -77,7 +77,7 @@ def test_restoring_undoes_resizing(size, min_size, max_size):
     torch.testing.assert_close(preprocess.restore([found], batch)[0].boxes, box, rtol=1e-5, atol=1e-4)
 
 
-def test_padding_is_black_after_normalising_and_a_multiple():
+def test_padding_is_black_after_normalizing_and_a_multiple():
     preprocess = ShortestEdge(50, 100, divisor=16)
     batch = preprocess([torch.ones(3, 50, 70), torch.ones(3, 60, 50)])
     assert batch.padded_size == (64, 80)
@@ -95,7 +95,7 @@ def test_bytes_equal_fractions():
     torch.testing.assert_close(double, preprocess([pixels]).images)
 
 
-def test_normalising_makes_mean_and_deviation_zero_and_one():
+def test_normalizing_makes_mean_and_deviation_zero_and_one():
     flat = torch.tensor(MEAN)[:, None, None].expand(3, 32, 32)
     batch = ShortestEdge(32, 32)([flat, flat + torch.tensor(STD)[:, None, None]])
     torch.testing.assert_close(batch.images[0], torch.zeros(3, 32, 32), atol=1e-6, rtol=0)

@@ -163,7 +163,7 @@ def write_yolo(splits: Sequence[AnnotatedSplit], folder: Path, with_masks: bool,
 
 
 def _yolo_values(found: Mapping[str, Any], image: Mapping[str, Any], with_masks: bool) -> str:
-    """Centre and size, or the points of an outline, as fractions with 12 digits: a millionth of a pixel is kept."""
+    """Center and size, or the points of an outline, as fractions with 12 digits: a millionth of a pixel is kept."""
     width, height = image["width"], image["height"]
     segmentation = found.get("segmentation")
     if with_masks and isinstance(segmentation, list) and len(segmentation) == 1 and len(segmentation[0]) >= 6:

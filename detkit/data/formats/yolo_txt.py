@@ -1,6 +1,6 @@
 """Folders in YOLO's layout: a ``data.yaml``, images, and for each image a text file of labels.
 
-A label is a line ``class x y width height``: the centre and the size of the box as fractions of the image's. A line
+A label is a line ``class x y width height``: the center and the size of the box as fractions of the image's. A line
 with more numbers is ``class x1 y1 x2 y2 x3 y3 …``, the outline of the object, in fractions too. The layout began with
 darknet (https://pjreddie.com/darknet/yolo); the ``data.yaml`` came with later programs.
 """
@@ -235,7 +235,7 @@ def read_yolo(
     """
     root = description.root
     size_of = size_of or (lambda name: image_size(root / name))
-    images, annotations, labelled = [], [], 0
+    images, annotations, labeled = [], [], 0
     files = description.images(split)
     for file in files:
         name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
@@ -247,9 +247,9 @@ def read_yolo(
         images.append({"id": name, "file_name": name, "height": height, "width": width})
         labels = label_file(file)
         if labels.is_file():
-            labelled += 1
+            labeled += 1
             annotations.extend(_objects(labels, name, (height, width), description, problems))
-    if files and not labelled and not problems:
+    if files and not labeled and not problems:
         raise InputError(
             f"{description.path}: none of the {len(files)} images of '{split}' has labels: looked for "
             f"{label_file(files[0])} and others like it"

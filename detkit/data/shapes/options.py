@@ -24,9 +24,9 @@ class ShapesOptions:
         names: the shapes to draw, which are the classes.
         max_objects: a picture holds 1 to this many shapes.
         min_object_size: diameter of the smallest shape in pixels; the largest is half the picture's shorter side.
-        contrast: least distance of a shape's colour from the background's mean in RGB space (0 to 441), and twice the
+        contrast: least distance of a shape's color from the background's mean in RGB space (0 to 441), and twice the
             least distance from another shape's.
-        noise: largest standard deviation of the Gaussian noise in grey levels; each picture draws its own.
+        noise: largest standard deviation of the Gaussian noise in gray levels; each picture draws its own.
         crowd_probability: how often a picture has a crowd region.
         png_fraction: the share of pictures stored as PNG; the others are JPEG.
     """

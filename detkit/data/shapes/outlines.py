@@ -52,15 +52,15 @@ def coverage_of(outline: np.ndarray, height: int, width: int) -> np.ndarray:
     x2, y2 = np.clip(np.ceil(outline.max(axis=0)), 0, (width, height)).astype(int).tolist()
     if x2 > x1 and y2 > y1:
         fine = np.zeros(((y2 - y1) * _FINENESS, (x2 - x1) * _FINENESS), dtype=np.uint8)
-        points = (outline - (x1, y1)) * _FINENESS - 0.5  # OpenCV counts from pixel centres
+        points = (outline - (x1, y1)) * _FINENESS - 0.5  # OpenCV counts from pixel centers
         cv2.fillPoly(fine, [np.round(points * 2**_SHIFT).astype(np.int32)], 255, cv2.LINE_8, _SHIFT)
         part = cv2.resize(fine, (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA)
         coverage[y1:y2, x1:x2] = part.astype(np.float32) / 255
     return coverage
 
 
-def keypoints_of(outline: np.ndarray, centre: np.ndarray, height: int, width: int) -> np.ndarray:
+def keypoints_of(outline: np.ndarray, center: np.ndarray, height: int, width: int) -> np.ndarray:
     extremes = [outline[:, 1].argmin(), outline[:, 0].argmax(), outline[:, 1].argmax(), outline[:, 0].argmin()]
-    points = np.concatenate([centre[None], outline[extremes]])
+    points = np.concatenate([center[None], outline[extremes]])
     inside = ((points >= 0) & (points < (width, height))).all(axis=1)
     return np.concatenate([points, np.where(inside, 2.0, 0.0)[:, None]], axis=1) * inside[:, None]

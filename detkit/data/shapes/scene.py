@@ -22,14 +22,14 @@ def draw_image(random: np.random.Generator, options: ShapesOptions) -> tuple[np.
     height, width = (int(side) for side in random.integers(options.image_size[0], options.image_size[1] + 1, 2))
     picture, base = _background(random, height, width)
     stack = _arrange(random, height, width, options)
-    colours: list[np.ndarray] = []
+    colors: list[np.ndarray] = []
     for shape in stack:
-        colours.append(_contrasting_colour(random, base, colours, options.contrast))
+        colors.append(_contrasting_color(random, base, colors, options.contrast))
         shade = 1 + random.uniform(-0.15, 0.15) * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
         x, y, w, h = cv2.boundingRect((shape.alpha > 0).view(np.uint8))
         alpha = shape.alpha[y : y + h, x : x + w, None]
         covered = picture[y : y + h, x : x + w]
-        covered += (colours[-1] * shade[:, x : x + w] - covered) * alpha
+        covered += (colors[-1] * shade[:, x : x + w] - covered) * alpha
     if random.random() < 0.5:
         picture = cv2.GaussianBlur(picture, (0, 0), random.uniform(0.3, 0.8))
     picture += random.standard_normal(picture.shape, dtype=np.float32) * random.uniform(0, options.noise)
@@ -81,10 +81,10 @@ def _random_shape(random: np.random.Generator, height: int, width: int, options:
     smallest = options.min_object_size
     largest = min(height, width) / 2
     radius = smallest * (largest / smallest) ** (random.random() ** 0.5) / 2
-    centre = random.uniform(0, 1, 2) * (width, height)
-    centre = np.clip(centre, 0.4 * radius, np.array([width, height]) - 0.4 * radius)
+    center = random.uniform(0, 1, 2) * (width, height)
+    center = np.clip(center, 0.4 * radius, np.array([width, height]) - 0.4 * radius)
     label = _random_label(random, options)
-    return _shape(random, label, centre, radius, height, width)
+    return _shape(random, label, center, radius, height, width)
 
 
 def _random_label(random: np.random.Generator, options: ShapesOptions) -> int:
@@ -92,17 +92,17 @@ def _random_label(random: np.random.Generator, options: ShapesOptions) -> int:
 
 
 def _shape(
-    random: np.random.Generator, label: int, centre: np.ndarray, radius: float, height: int, width: int
+    random: np.random.Generator, label: int, center: np.ndarray, radius: float, height: int, width: int
 ) -> _Shape:
     outline, hole = outline_of(random, SHAPE_NAMES[label])
     angle = random.uniform(0, 2 * np.pi)
     rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    outline = outline @ rotation * radius + centre
+    outline = outline @ rotation * radius + center
     alpha = coverage_of(outline, height, width)
     if hole is not None:
-        alpha = alpha * (1 - coverage_of(hole @ rotation * radius + centre, height, width))
+        alpha = alpha * (1 - coverage_of(hole @ rotation * radius + center, height, width))
     return _Shape(
-        label, alpha, alpha >= 0.5, outline if hole is None else None, keypoints_of(outline, centre, height, width)
+        label, alpha, alpha >= 0.5, outline if hole is None else None, keypoints_of(outline, center, height, width)
     )
 
 
@@ -110,16 +110,16 @@ def _swarm(random: np.random.Generator, height: int, width: int, options: Shapes
     """Many tiny shapes of one kind, annotated as one crowd region."""
     label = _random_label(random, options)
     spread = min(height, width) * random.uniform(0.08, 0.15)
-    centre = random.uniform(0.2, 0.8, 2) * (width, height)
+    center = random.uniform(0.2, 0.8, 2) * (width, height)
     alpha = np.zeros((height, width), dtype=np.float32)
-    for place in centre + random.uniform(-spread, spread, (int(random.integers(8, 16)), 2)):
+    for place in center + random.uniform(-spread, spread, (int(random.integers(8, 16)), 2)):
         tiny = _shape(random, label, place, random.uniform(2.0, 3.5), height, width)
         alpha = np.maximum(alpha, tiny.alpha)
     return _Shape(label, alpha, alpha >= 0.5, None, np.zeros((len(KEYPOINT_NAMES), 3)), iscrowd=True)
 
 
 def _background(random: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A float32 picture ``(H, W, 3)`` and its mean colour."""
+    """A float32 picture ``(H, W, 3)`` and its mean color."""
     base = random.uniform(40, 215, 3)
     kind = random.integers(3)
     if kind == 0:
@@ -146,10 +146,10 @@ def _clouds(random: np.random.Generator, height: int, width: int) -> np.ndarray:
     return noise
 
 
-def _contrasting_colour(
+def _contrasting_color(
     random: np.random.Generator, base: np.ndarray, others: list[np.ndarray], contrast: float
 ) -> np.ndarray:
-    """A colour far from the background's, and half as far from the other shapes'; the best of twenty otherwise."""
+    """A color far from the background's, and half as far from the other shapes'; the best of twenty otherwise."""
     candidates = random.uniform(0, 255, (20, 3))
     distances = np.linalg.norm(candidates - base, axis=1)
     for other in others:
@@ -193,7 +193,7 @@ def _visibility(shape: _Shape) -> np.ndarray:
     """Keypoints with visibility 1 where another shape hides them, 0 where the shape has no such point."""
     keypoints = shape.keypoints.copy()
     for position, point in enumerate(keypoints):
-        # An extreme corner is thinner than a pixel, so its surroundings decide; a centre is itself in or out.
+        # An extreme corner is thinner than a pixel, so its surroundings decide; a center is itself in or out.
         reach = 0 if position == 0 else 2
         x, y = (int(coordinate) for coordinate in point[:2])
         around = np.s_[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]

@@ -118,7 +118,7 @@ class _Parcel:
 
     Boxes carry their row in a further column: albumentations drops and keeps rows as it likes; so do points. Boxes have
     another column, 1 for crowd regions, for transforms that treat these apart. The points are the reference points, the
-    corners of each box, and those of every field. albumentations counts points from pixel centres, hence the half
+    corners of each box, and those of every field. albumentations counts points from pixel centers, hence the half
     pixel.
     """
 

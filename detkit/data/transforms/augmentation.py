@@ -1,7 +1,7 @@
 """Random variation of training pictures and their targets, on uint8.
 
 Cropping, zooming and mirroring are done here, exact in continuous coordinates (a point x of a picture of width W is
-mirrored to W - x), and so are colours, as one 3x4 matrix; everything else is a list of albumentations' transforms.
+mirrored to W - x), and so are colors, as one 3x4 matrix; everything else is a list of albumentations' transforms.
 The randomness of a call comes from the generator it is given and from nothing else.
 """
 
@@ -18,14 +18,14 @@ from detkit.errors import InputError
 from detkit.geometry import Placement, Size
 from detkit.structures import Target
 
-_MIDDLE_GREY = 127.5
+_MIDDLE_GRAY = 127.5
 # The television standard's luma and two chroma axes: turning the chroma plane changes the hue.
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _TO_RGB = np.linalg.inv(_TO_YIQ)
 
 
 class Augmentation:
-    """Varies a picture and its target: crop, zoom, mirror, colours, then `transforms`.
+    """Varies a picture and its target: crop, zoom, mirror, colors, then `transforms`.
 
     An object of which a crop leaves less than `min_visibility` becomes an ignore region (``Target.iscrowd``): too
     little to be learned as an object, and no background either. An object that is left out altogether is dropped. The
@@ -35,14 +35,14 @@ class Augmentation:
     Args:
         horizontal_flip: probability of mirroring left to right.
         vertical_flip: probability of mirroring top to bottom.
-        crop: probability of cutting out a part, placed so that it holds the centre of a random object.
+        crop: probability of cutting out a part, placed so that it holds the center of a random object.
         crop_size: smallest and largest side of that part, relative to the picture's, drawn for each side.
         zoom: smallest and largest factor by which the content is scaled inside the picture's own size: above 1 a
             part fills the picture, below 1 the picture becomes part of a plain one. None: never.
         brightness: largest relative change of brightness, 0 for none.
         contrast: largest relative change of contrast.
         saturation: largest relative change of saturation.
-        hue: largest change of hue, as a fraction of the colour circle (0 to 0.5).
+        hue: largest change of hue, as a fraction of the color circle (0 to 0.5).
         min_visibility: the share of an object that must be left for it to stay an object.
         transforms: more transforms by class path, applied last. They must give uint8 RGB, and move boxes, masks and
             keypoints along where they move pixels.
@@ -108,7 +108,7 @@ class Augmentation:
         placement = self._draw_placement(random, (height, width), target)
         image, target = move_through(placement, image, target, keypoint_pairs, self.min_visibility)
         if any((self.brightness, self.contrast, self.saturation, self.hue)):
-            image = cv2.transform(image, self._draw_colours(random))
+            image = cv2.transform(image, self._draw_colors(random))
         if self.transforms:
             image, target = self.transforms(image, target, random, keypoint_pairs, self.min_visibility)
         return image, target
@@ -125,7 +125,7 @@ class Augmentation:
             return placement
         return placement.then(Placement.mirror(placement.size, bool(mirror_x), bool(mirror_y)))
 
-    def _draw_colours(self, random: np.random.Generator) -> np.ndarray:
+    def _draw_colors(self, random: np.random.Generator) -> np.ndarray:
         """The ``(3, 4)`` matrix that takes RGB1 to the RGB of another light."""
         brightness, contrast, saturation = 1 + random.uniform(-1, 1, 3) * (
             self.brightness,
@@ -136,20 +136,20 @@ class Augmentation:
         turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
         chroma = _TO_RGB @ turn @ np.diag([1, saturation, saturation]) @ _TO_YIQ
         matrix = brightness * contrast * chroma
-        offset = brightness * (1 - contrast) * _MIDDLE_GREY
+        offset = brightness * (1 - contrast) * _MIDDLE_GRAY
         return np.column_stack([matrix, np.full(3, offset)]).astype(np.float32)
 
 
 def _cut(random: np.random.Generator, size: Size, fraction: np.ndarray, target: Target) -> Placement:
-    """A part of a picture with a random object's centre in it."""
+    """A part of a picture with a random object's center in it."""
     sides = np.array(size[::-1])
     part = np.maximum(np.round(sides * fraction), 1).astype(int)
     low, high = np.zeros(2), sides - part
     objects = target.objects()
     if objects.boxes is not None and len(objects):
         box = objects.boxes.numpy()[random.integers(len(objects))]
-        centre = np.clip((box[:2] + box[2:]) / 2, 0, sides)
-        low, high = np.clip(centre - part, 0, high), np.clip(centre, 0, high)
+        center = np.clip((box[:2] + box[2:]) / 2, 0, sides)
+        low, high = np.clip(center - part, 0, high), np.clip(center, 0, high)
     x, y = random.uniform(low, high + 1e-9).round().astype(int).tolist()
     width, height = part.tolist()
     return Placement.part(size, (x, y, x + width, y + height), (0, 0, width, height), (height, width))

@@ -14,6 +14,7 @@ import numpy as np
 
 from detkit.data.transforms.moved_target import move_through, tightened
 from detkit.deprecation import moved_names
+from detkit.deprecation.renamed_arguments import takes_old_names
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
 from detkit.ops import rle_to_masks
@@ -100,7 +101,7 @@ class Mosaic(Mixing):
     Args:
         probability: how often a picture becomes a mosaic.
         size: height and width of mosaics in pixels; None: those of the first picture.
-        centre: the point where the four meet lies between this fraction of height and width, and 1 minus it.
+        center: the point where the four meet lies between this fraction of height and width, and 1 minus it.
         scale: smallest and largest factor by which pictures are enlarged beyond what covers the quarter.
         min_visibility: the share of an object that must be left for it to stay an object.
 
@@ -110,22 +111,23 @@ class Mosaic(Mixing):
 
     way = "beside"
 
+    @takes_old_names
     def __init__(
         self,
         probability: float = 1.0,
         size: tuple[int, int] | None = None,
-        centre: float = 0.2,
+        center: float = 0.2,
         scale: tuple[float, float] = (1.0, 1.5),
         min_visibility: float = 0.25,
     ) -> None:
         check_fraction("Mosaic.probability", probability)
         check_fraction("Mosaic.min_visibility", min_visibility)
         check(size is None or min(size) >= 8, f"Mosaic.size must be at least 8 x 8 pixels, got {size}")
-        check(0 < centre <= 0.5, f"Mosaic.centre must lie above 0 and up to 0.5, got {centre}")
+        check(0 < center <= 0.5, f"Mosaic.center must lie above 0 and up to 0.5, got {center}")
         check(1 <= scale[0] <= scale[1], f"Mosaic.scale must be 1 <= low <= high, got {scale}")
         self.probability = probability
         self.size = size
-        self.centre = centre
+        self.center = center
         self.scale = scale
         self.min_visibility = min_visibility
 
@@ -134,7 +136,7 @@ class Mosaic(Mixing):
         if random.random() >= self.probability:
             return picture
         height, width = self.size or picture[0].shape[:2]
-        y, x = (round(side * random.uniform(self.centre, 1 - self.centre)) for side in (height, width))
+        y, x = (round(side * random.uniform(self.center, 1 - self.center)) for side in (height, width))
         canvas = np.empty((height, width, 3), dtype=np.uint8)
         targets = []
         for number, (top, bottom) in enumerate(((0, y), (0, y), (y, height), (y, height))):

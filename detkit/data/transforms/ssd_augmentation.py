@@ -22,7 +22,7 @@ class Expand(albumentations.Pad):
 
     Args:
         max_factor: of the picture's sides.
-        fill: colour of the canvas; nothing but the mean keeps it plain after normalisation.
+        fill: color of the canvas; nothing but the mean keeps it plain after normalization.
         p: probability.
 
     Raises:
@@ -55,8 +55,8 @@ class MinIoUCrop(BaseCrop):
 
     One of these is chosen at random: the whole picture; for each of `min_ious` a patch that has at least that IoU with
     one object or more; a patch without that condition. If no such patch is found, another choice is made. Of the
-    objects those stay whose centre lies in the patch, cut to it. As in published code, but not in the paper, every
-    patch has the centre of an object; where there are none, it lies anywhere. Crowd regions stay where they overlap
+    objects those stay whose center lies in the patch, cut to it. As in published code, but not in the paper, every
+    patch has the center of an object; where there are none, it lies anywhere. Crowd regions stay where they overlap
     the patch: what they cover is no background.
 
     Args:
@@ -119,7 +119,7 @@ class MinIoUCrop(BaseCrop):
         return np.concatenate([corners, corners + sides], axis=1)
 
     def apply_to_bboxes(self, bboxes: np.ndarray, crop_coords: tuple[int, int, int, int], **params: Any) -> np.ndarray:
-        """The boxes whose centre lies in the patch, and crowd regions, in shares of the patch."""
+        """The boxes whose center lies in the patch, and crowd regions, in shares of the patch."""
         size = np.array(params["shape"][1::-1])
         centers = (bboxes[:, :2] + bboxes[:, 2:4]) / 2 * size
         kept = _inside(centers, np.array([crop_coords]))[0] | _crowds(bboxes)
@@ -131,7 +131,7 @@ def _crowds(boxes: np.ndarray) -> np.ndarray:
 
 
 def _fits(patches: np.ndarray, boxes: np.ndarray, min_iou: float) -> np.ndarray:
-    """Which of `patches` ``(T, 4)`` have the centre of one of `boxes` ``(N, 4)`` and a great enough IoU with one."""
+    """Which of `patches` ``(T, 4)`` have the center of one of `boxes` ``(N, 4)`` and a great enough IoU with one."""
     if len(boxes) == 0:
         return np.ones(len(patches), dtype=bool)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -13,7 +13,7 @@ import torchvision
 from jsonargparse import ArgumentParser, Namespace
 from torch import Tensor
 
-from detkit.backbones.catalogue import source
+from detkit.backbones.catalog import source
 from detkit.backbones.classifiers import OWN
 from detkit.engine.checkpoint import checkpoint_path, load
 from detkit.engine.commands.predict import named_device

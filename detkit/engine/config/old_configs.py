@@ -16,6 +16,7 @@ import detkit.heads
 import detkit.models
 from detkit.data.old_flags import FLAGS
 from detkit.deprecation import warn
+from detkit.deprecation.renamed_arguments import RENAMED_ARGUMENTS, renamed_argument
 from detkit.heads.dense.old_rpn_arguments import MOVED as OF_RPN
 from detkit.heads.old_arguments import OLD_NAMES, moved, warn_of
 
@@ -184,5 +185,28 @@ def option_of_flag(option: str, value: str) -> list[tuple[str, str]] | None:
     return [] if is_off else [("--data.reads+", FLAGS[flag])]
 
 
-RULES: tuple[Rule, ...] = (thresholds_of_heads, masks_and_keypoints)
-OPTIONS: tuple[Option, ...] = (option_of_rpn, option_of_head, option_of_flag)
+def renamed_arguments(place: str, part: Part) -> Part:
+    """Arguments of classes under the names that they have now."""
+    owner, arguments = str(part.get("class_path")).rpartition(".")[2], part.get("init_args")
+    if owner not in RENAMED_ARGUMENTS or not isinstance(arguments, Mapping):
+        return part
+    modern = {}
+    for name, value in arguments.items():
+        new = renamed_argument(owner, name)
+        if new is not None:
+            warn(f"{place}.{name} of {owner} is {new} now")
+        modern[new or name] = value
+    return part | {"init_args": modern}
+
+
+_RENAMED = {old: new for names in RENAMED_ARGUMENTS.values() for old, new in names.items()}
+
+
+def option_of_renamed_argument(option: str, value: str) -> list[tuple[str, str]] | None:
+    """``--data.mixing.centre 0.3`` is ``--data.mixing.center=0.3``."""
+    owner, dot, name = option.rpartition(".")
+    return [(f"{owner}.{_RENAMED[name]}", value)] if dot and name in _RENAMED else None
+
+
+RULES: tuple[Rule, ...] = (thresholds_of_heads, masks_and_keypoints, renamed_arguments)
+OPTIONS: tuple[Option, ...] = (option_of_rpn, option_of_head, option_of_flag, option_of_renamed_argument)

@@ -18,7 +18,7 @@ class LARS(Optimizer):
     A layer with the weights ``w`` and the gradient ``g`` has the local rate ``eta * |w| / (|g| + weight_decay * |w|)``
     (equation 6, with weight decay); its momentum takes in the learning rate times the local rate times
     ``g + weight_decay * w``, and is what the weights lose. Where ``w`` or ``g`` is zero the local rate is 1, or a layer
-    that begins with zeros would keep them. Biases and normalisation, which are one-dimensional, have the learning rate
+    that begins with zeros would keep them. Biases and normalization, which are one-dimensional, have the learning rate
     itself and no decay.
 
     Args:

@@ -22,7 +22,7 @@ def parameter_groups(
 
     Args:
         model: the detector; parameters with ``requires_grad=False`` (frozen stages) are left out.
-        decay_norm_and_bias: whether weight decay holds for normalisation layers and biases too; if not, these
+        decay_norm_and_bias: whether weight decay holds for normalization layers and biases too; if not, these
             one-dimensional parameters form groups of their own with ``weight_decay=0``.
         lr_factors: of the learning rate by the beginning of parameters' names, see `grouped`.
 
@@ -108,7 +108,7 @@ class LayerDecay:
     """Learning rates that fall from the output to the input (Clark et al., "ELECTRA", 2020; BEiT, MAE).
 
     Args:
-        decay: the factor from one part to the next one towards the input.
+        decay: the factor from one part to the next one toward the input.
         parts: the beginnings of parameters' names, from the input to the output; what none of them names has factor 1.
     """
 

@@ -15,7 +15,7 @@ from rich.console import RenderableType
 from detkit.evaluation.coco.bootstrap import bootstrap
 from detkit.evaluation.coco.coco_evaluation import Backend, CocoEvaluation, check_choices, evaluate
 from detkit.evaluation.coco.protocol import protocol_of
-from detkit.evaluation.coco.tide import analyse_errors
+from detkit.evaluation.coco.tide import analyze_errors
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.ground_truth import IouType
@@ -98,7 +98,7 @@ class CocoEvaluator(DetectionCollector):
             intervals = bootstrap(evaluation, options.bootstrap)
             tables.append(interval_table(evaluation, intervals))
         if options.errors and "errors" in self.extras:
-            errors = analyse_errors(evaluation)
+            errors = analyze_errors(evaluation)
             tables.append(error_table(evaluation, errors))
         if options.curves:
             plot_precision_recall(evaluation, options.curves)

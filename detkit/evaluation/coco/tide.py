@@ -21,15 +21,15 @@ FOREGROUND_IOU = 0.5
 BACKGROUND_IOU = 0.1
 
 # In the order in which a wrong detection is tried for them.
-WRONG = ("localisation", "classification", "duplicate", "background", "both")
-_LOCALISATION, _CLASSIFICATION, _DUPLICATE, _BACKGROUND, _BOTH = range(len(WRONG))
+WRONG = ("localization", "classification", "duplicate", "background", "both")
+_LOCALIZATION, _CLASSIFICATION, _DUPLICATE, _BACKGROUND, _BOTH = range(len(WRONG))
 
 _PAIRS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """The errors at IoU 0.5, each kind by name: ``classification``, ``localisation``, ``both``, ``duplicate``,
+    """The errors at IoU 0.5, each kind by name: ``classification``, ``localization``, ``both``, ``duplicate``,
     ``background`` and ``missed``, and then all ``false_positives`` and all ``false_negatives`` together.
 
     Args:
@@ -43,12 +43,12 @@ class ErrorAnalysis:
     count: dict[str, int]
 
 
-def analyse_errors(evaluation: CocoEvaluation) -> ErrorAnalysis:
+def analyze_errors(evaluation: CocoEvaluation) -> ErrorAnalysis:
     """Give each wrong detection and each object that was not found one cause, and mend one cause at a time.
 
     With the IoU of a wrong detection and its best object of the same class and of another (TIDE, section 2.2):
 
-    - localisation: 0.1 to 0.5 with its own class; mended by moving it onto the object;
+    - localization: 0.1 to 0.5 with its own class; mended by moving it onto the object;
     - classification: at least 0.5 with another class; mended by giving it that class;
     - duplicate: at least 0.5 with its own class, whose object a better detection has found; mended by removing it;
     - background: less than 0.1 with anything; removed;
@@ -63,7 +63,7 @@ def analyse_errors(evaluation: CocoEvaluation) -> ErrorAnalysis:
     """
     if evaluation.iou_type == "keypoints":
         raise InputError(
-            "errors are analysed of boxes and masks (bbox, segm), which TIDE is defined for, not keypoints"
+            "errors are analyzed of boxes and masks (bbox, segm), which TIDE is defined for, not keypoints"
         )
     check_native("analysing errors")
     return _Analysis.of(evaluation).result()
@@ -110,19 +110,19 @@ class _Analysis:
                 own.iou >= FOREGROUND_IOU,
                 np.maximum(own.iou, other.iou) < BACKGROUND_IOU,
             ],
-            [_LOCALISATION, _CLASSIFICATION, _DUPLICATE, _BACKGROUND],
+            [_LOCALIZATION, _CLASSIFICATION, _DUPLICATE, _BACKGROUND],
             _BOTH,
         )
         wrong[right | ignored] = -1
         object_of = np.select(
-            [right, wrong == _LOCALISATION, wrong == _CLASSIFICATION], [found_object, own.object, other.object], -1
+            [right, wrong == _LOCALIZATION, wrong == _CLASSIFICATION], [found_object, own.object, other.object], -1
         )
         return cls(protocol, found, right, wrong, object_of, objects, is_found, len(evaluation.categories))
 
     def result(self) -> ErrorAnalysis:
         """Mend one kind after the other."""
         is_wrong, everything = self.wrong >= 0, np.ones(len(self.right), dtype=bool)
-        mendable = (self.wrong == _LOCALISATION) | (self.wrong == _CLASSIFICATION)
+        mendable = (self.wrong == _LOCALIZATION) | (self.wrong == _CLASSIFICATION)
         reachable = self.is_found.copy()
         reachable[self.object_of[mendable]] = True
         unfound = np.bincount(self.objects.categories[~self.is_found], minlength=self.classes)
@@ -130,7 +130,7 @@ class _Analysis:
         ap = self._ap(everything)
         mended = {
             "classification": self._ap_mended(_CLASSIFICATION),
-            "localisation": self._ap_mended(_LOCALISATION),
+            "localization": self._ap_mended(_LOCALIZATION),
             **{name: self._ap(self.wrong != WRONG.index(name)) for name in ("both", "duplicate", "background")},
             "missed": self._ap(everything, fewer_objects=missed),
             "false_positives": self._ap(~is_wrong),

@@ -187,13 +187,13 @@ def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> No
     curves = evaluation.curves.precision[np.isclose(protocol.iou_thresholds, threshold)][0][..., 0, -1]
     measured = [k for k in range(len(evaluation.categories)) if curves[0, k] != NOTHING_TO_MEASURE]
     named = len(measured) <= _CURVES_NAMED
-    colours = colormaps["tab20" if len(measured) > 10 else "tab10"]
+    colors = colormaps["tab20" if len(measured) > 10 else "tab10"]
     for position, k in enumerate(measured):
         label = f"{evaluation.categories[k].name}: {100 * curves[:, k].mean():.1f}" if named else None
         axis.plot(
             protocol.recall_thresholds,
             curves[:, k],
-            color=colours(position % colours.N),
+            color=colors(position % colors.N),
             linewidth=1.4 if named else 0.7,
             alpha=0.9 if named else 0.4,
             label=label,
@@ -204,7 +204,7 @@ def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> No
         axis.plot(protocol.recall_thresholds, mean, color="black", linewidth=2.6, label=label)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=9, frameon=False)
     else:
-        axis.text(0.5, 0.5, "no objects to measure", ha="center", va="center", color="grey")
+        axis.text(0.5, 0.5, "no objects to measure", ha="center", va="center", color="gray")
     axis.set(title=f"IoU {threshold:.2f}, AP in %", xlabel="recall", xlim=(0, 1), ylim=(0, 1.02))
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)

@@ -108,8 +108,8 @@ def _plotted(evaluation: ImageEvaluation) -> bytes:
         axis.set_yticks(range(classes), names)
     if classes <= _MATRIX_CLASSES:
         for (row, column), count in np.ndenumerate(confusion):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axis.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
     axis.set(xlabel="answer", ylabel="class")
     picture = io.BytesIO()
     figure.savefig(picture, format="png")

@@ -45,9 +45,9 @@ class FCOSHead(DenseHead):
 
         level --3x3 x 4--3x3--> classes
           `-----3x3 x 4--3x3--> distances      (ReLU, in strides)
-                    `----3x3--> centre-ness
+                    `----3x3--> center-ness
 
-    Follows the authors' later improvements (Tian et al. 2020): centre sampling, GIoU, centre-ness beside the distances,
+    Follows the authors' later improvements (Tian et al. 2020): center sampling, GIoU, center-ness beside the distances,
     which are in strides in place of a learned factor for each level.
 
     Args:
@@ -56,13 +56,13 @@ class FCOSHead(DenseHead):
         num_classes: classes without background.
         range_limits: of each level but the last, the distance in pixels from which on an edge is too far for it and
             which is too near for the next one (section 3.2); nothing means ``8 * stride``.
-        center_radius: an object is learned by locations closer than so many strides to its centre, in x and in y.
+        center_radius: an object is learned by locations closer than so many strides to its center, in x and in y.
         location_offset: where in its cell a location lies, in parts of the cell; 0 in torchvision's weights.
         convolutions: 3x3 convolutions of each tower.
         background_logit: have a last logit that learns to say no everywhere and is never detected, as torchvision's
             weights have.
         postprocess: `NMS` if not given; here ``score_threshold=0.2``, of the square root of class probability times
-            centre-ness, ``iou_threshold=0.6, candidates=1000``, of each level, and ``detections=100``.
+            center-ness, ``iou_threshold=0.6, candidates=1000``, of each level, and ``detections=100``.
 
     Raises:
         InputError: the levels differ in channels, or `strides` or `range_limits` has another number of levels.
@@ -107,7 +107,7 @@ class FCOSHead(DenseHead):
         self.postprocess = postprocess
 
     def forward(self, features: list[Tensor], context: Context) -> FCOSOutput:
-        """Classes, distances and centre-ness of every location of every level."""
+        """Classes, distances and center-ness of every location of every level."""
         classes = [per_place(self.classes(self.class_tower(x)), self.logits) for x in features]
         towers = [self.box_tower(x) for x in features]
         distances = [per_place(F.relu(self.distances(x)), 4) for x in towers]
@@ -124,7 +124,7 @@ class FCOSHead(DenseHead):
 
     def losses(self, raw: FCOSOutput, context: Context) -> dict[str, Tensor]:
         """``fcos_cls``, the focal loss of all locations; ``fcos_box``, ``1 - GIoU``, and ``fcos_centerness``, the
-        cross-entropy of centre-ness, of foreground ones. Each is summed and divided by their number in the batch.
+        cross-entropy of center-ness, of foreground ones. Each is summed and divided by their number in the batch.
         """
         classes, locations = torch.cat(raw.classes, dim=1), torch.cat(raw.locations)
         objects = context.objects
@@ -155,7 +155,7 @@ class FCOSHead(DenseHead):
         return detections_of_levels(parts, self.postprocess, self.num_classes, context)
 
     def candidates(self, raw: FCOSOutput, context: Context) -> Candidates:
-        """The boxes of all locations; the objectness is centre-ness."""
+        """The boxes of all locations; the objectness is center-ness."""
         boxes = self.coder.decode(torch.cat(raw.locations), torch.cat(self._in_pixels(raw.distances), dim=1))
         logits = torch.cat(raw.classes, dim=1)[..., : self.num_classes]
         return in_turn(boxes, logits, torch.cat(raw.centerness, dim=1), root_of_sigmoids)
@@ -168,7 +168,7 @@ class FCOSHead(DenseHead):
 
     @torch.no_grad()
     def match(self, locations: Sequence[Tensor], target: Target) -> tuple[Tensor, Tensor]:
-        """Which object each location is to find: of those it lies in, near the centre and at its level's distances
+        """Which object each location is to find: of those it lies in, near the center and at its level's distances
         from the edges, the one of the smallest area (section 3.1 and 3.2).
 
         A location within a crowd or ignore region is not background.

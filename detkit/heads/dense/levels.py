@@ -30,7 +30,7 @@ def shared_channels(head: str, in_channels: Sequence[int], strides: Sequence[int
 
 
 def tower(channels: int, convolutions: int, group_norm: bool) -> nn.Sequential:
-    """3x3 convolutions with ReLU that keep the number of channels; normalised, if so, in 32 groups of 256 channels."""
+    """3x3 convolutions with ReLU that keep the number of channels; normalized, if so, in 32 groups of 256 channels."""
     groups = math.gcd(channels, channels // 8 or 1, 32)  # of 8 channels or more: there is no norm of a single number
     layers = []
     for _ in range(convolutions):

@@ -73,7 +73,7 @@ class OverFeatHead(DenseHead):
         class_hidden: widths of the classifier's hidden layers.
         box_hidden: widths of the regressor's hidden layers.
         foreground_iou: least IoU of a window with the object that it learns; the box regression of windows further
-            away would not generalise (section 4.2).
+            away would not generalize (section 4.2).
         background_iou: windows below learn background, those between learn nothing.
         keep_best: let each object be learned by its best windows however low their IoU.
         positives_per_image: most windows per image that learn an object, drawn at random.

@@ -60,7 +60,7 @@ class RetinaNetHead(DenseHead):
             1, ``2^(1/3)`` and ``2^(2/3)``.
         aspect_ratios: height / width of the anchors.
         convolutions: 3x3 convolutions of each tower.
-        group_norm: normalise within the towers.
+        group_norm: normalize within the towers.
         foreground_iou: anchors at least so close to an object learn it, and so does the best one of every object.
         background_iou: anchors less close than this learn background.
         alpha: weight of what is there in the focal loss, ``1 - alpha`` that of what is not.

@@ -124,7 +124,7 @@ class BoxHead(Postprocessed, RegionBranch):
         return Candidates(boxes, logits, None, regions.image_index, softmax_beside_background)
 
     def assign(self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
-        """Which object each of labelled `regions` is to find ``(R,)``; see `DenseHead.assign`."""
+        """Which object each of labeled `regions` is to find ``(R,)``; see `DenseHead.assign`."""
         labels, matched = regions.sampled()
         return torch.where(labels >= 0, matched, labels)
 

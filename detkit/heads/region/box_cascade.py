@@ -119,7 +119,7 @@ class BoxCascade(RegionBranch):
     def assign(self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
         """Which object each region of the last stage is to find ``(R,)``, by its IoU; see `DenseHead.assign`."""
         last = replace(self.region_sampler, matcher=Matcher(self.ious[-1], self.ious[-1]))
-        return self.stages[-1].assign(raw.stages[-1], last.labelled(raw.regions[-1], context), so_far, context)
+        return self.stages[-1].assign(raw.stages[-1], last.labeled(raw.regions[-1], context), so_far, context)
 
     def _next(self, regions: Regions, head: BoxHead, output: BoxOutput, iou: float, context: Context) -> Regions:
         """The regions of the next stage: where they are trained on, sampled by its stricter IoU (section 4.2)."""

@@ -71,7 +71,7 @@ class KeypointHead(RegionBranch):
         return F.interpolate(self.deconvolution(hidden), scale_factor=2, mode="bilinear", align_corners=False)
 
     def losses(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
-        """``keypoint``, the mean cross-entropy over the cells of a heat map, of the labelled keypoints in a region.
+        """``keypoint``, the mean cross-entropy over the cells of a heat map, of the labeled keypoints in a region.
 
         Raises:
             InputError: a target has another number of keypoints.
@@ -86,8 +86,8 @@ class KeypointHead(RegionBranch):
             self._check_count(target.keypoints, target.image_id)
             keypoints = target.objects().keypoints
             assert keypoints is not None
-            cells, labelled = keypoint_cells(keypoints[matched[rows] - before], regions.boxes[rows], raw.shape[-1])
-            known = torch.where(labelled)
+            cells, labeled = keypoint_cells(keypoints[matched[rows] - before], regions.boxes[rows], raw.shape[-1])
+            known = torch.where(labeled)
             chosen.append(raw[rows][known].flatten(1))
             wanted.append(cells[known])
         logits, cells = torch.cat(chosen).float(), torch.cat(wanted)
@@ -131,7 +131,7 @@ def keypoint_cells(keypoints: Tensor, boxes: Tensor, resolution: int) -> tuple[T
         resolution: cells along each side of a box.
 
     Returns:
-        int64 ``(R, J)``, ``y * resolution + x``, and bool ``(R, J)``, which keypoints are labelled and in their box.
+        int64 ``(R, J)``, ``y * resolution + x``, and bool ``(R, J)``, which keypoints are labeled and in their box.
     """
     sizes = boxes[:, None, 2:] - boxes[:, None, :2]
     cells = ((keypoints[..., :2] - boxes[:, None, :2]) * (resolution / sizes)).floor()

@@ -36,7 +36,7 @@ class MaskHead(RegionBranch):
         num_classes: classes without background.
         channels: of the hidden layers.
         convolutions: 3x3 convolutions before the deconvolution.
-        batch_norm: normalise after each of these.
+        batch_norm: normalize after each of these.
         resolution: height and width of a crop in cells; a mask has twice as many.
         threshold: a pixel belongs to the object where its probability is greater.
         run_lengths: give ``Detections.masks`` as `RunLengths`, a small part of their size as pixels.

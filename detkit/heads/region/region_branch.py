@@ -84,7 +84,7 @@ class RegionBranch(nn.Module):
     def assign(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
         """Of the box branch, which object each of the `candidates` is to find ``(N,)``; see `DenseHead.assign`.
 
-        Arguments as of `forward`, but the regions are labelled, see `RegionSampler.labelled`.
+        Arguments as of `forward`, but the regions are labeled, see `RegionSampler.labeled`.
         """
         raise NotImplementedError
 

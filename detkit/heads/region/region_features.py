@@ -47,7 +47,7 @@ class TwoFullyConnected(RegionTrunk):
         in_channels: channels of a crop.
         resolution: height and width of a crop in cells.
         hidden: width of both layers.
-        layer_norm: normalise after each layer; training from random weights wants it. It is by region, so that it does
+        layer_norm: normalize after each layer; training from random weights wants it. It is by region, so that it does
             not mind a batch with few or no regions.
         dropout: probability of dropping a value after each layer, as in the classification nets.
         weights: the name of a torchvision classifier with these two layers (``vgg16``, ``alexnet``), whose published
@@ -190,7 +190,7 @@ class RegionBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that lets a batch without regions pass, which has no statistics."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise the crops ``(R, C, H, W)``."""
+        """Normalize the crops ``(R, C, H, W)``."""
         if len(x):
             return super().forward(x)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)

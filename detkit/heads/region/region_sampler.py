@@ -31,7 +31,7 @@ class RegionSampler:
     foreground_fraction: float = 0.25
 
     def __call__(self, proposals: Regions, context: Context) -> Regions:
-        """Sample from `proposals`, with the ground truth of `context`: labelled, of each image foreground first."""
+        """Sample from `proposals`, with the ground truth of `context`: labeled, of each image foreground first."""
         rows_of_images = proposals.slices(len(context.truth))
         nothing = proposals.image_index[:0]
         sampled = [
@@ -46,7 +46,7 @@ class RegionSampler:
         return Regions(boxes, image_index, labels, matched, [len(of_image[0]) for of_image in sampled])
 
     @torch.no_grad()
-    def labelled(self, regions: Regions, context: Context) -> Regions:
+    def labeled(self, regions: Regions, context: Context) -> Regions:
         """All `regions`, none drawn, with the ground truth of `context`.
 
         Of a region that learns nothing, ignored or in an image without annotation, the label is -2.

@@ -30,10 +30,10 @@ class Classifier(VisionModel):
             files load; or any backbone.
         num_classes: classes.
         weights: of a net by its name: nothing for random weights, ``DEFAULT`` for the library's download, or the path
-            of a weights file. With other classes the last layer stays as initialised.
+            of a weights file. With other classes the last layer stays as initialized.
         head: called with the channels of the backbone's coarsest map, nothing for a net by its name, and the number of
             classes.
-        preprocess: resizes, crops and normalises; nothing cuts 224 pixels out of 256, or as much of the size that the
+        preprocess: resizes, crops and normalizes; nothing cuts 224 pixels out of 256, or as much of the size that the
             net says it is made for.
         zero_gamma: let each residual block begin as the identity, see `detkit.backbones.zero_last_gamma`.
 

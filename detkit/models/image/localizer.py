@@ -27,7 +27,7 @@ class Localizer(Detector):
         backbone: any trunk; of several maps the coarsest is taken.
         num_classes: classes.
         head: called with the channels of the coarsest map and the number of classes.
-        preprocess: resizes and normalises; nothing stretches images to 224 x 224 pixels.
+        preprocess: resizes and normalizes; nothing stretches images to 224 x 224 pixels.
         loss_weights: factor of ``localization_cls`` and ``localization_box``; 1 where not named.
     """
 

@@ -24,7 +24,7 @@ class FCOS(SingleStageDetector):
         num_classes: classes without background.
         neck: called with the trunk's channels and strides; nothing is an FPN with P6 and P7 by convolutions on P5.
         head: called with the neck's channels and strides and the number of classes.
-        preprocess: resizes, normalises and pads.
+        preprocess: resizes, normalizes and pads.
         loss_weights: factor of each of ``fcos_cls``, ``fcos_box``, ``fcos_centerness``; 1 where not named.
     """
 

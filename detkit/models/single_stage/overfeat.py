@@ -26,7 +26,7 @@ class OverFeat(SingleStageDetector):
         num_classes: classes without background.
         scales: factors of the preprocessed image's size.
         head: called with the channels and the strides of the levels, one per scale, and the number of classes.
-        preprocess: resizes, normalises and pads.
+        preprocess: resizes, normalizes and pads.
         loss_weights: factor of ``overfeat_cls`` and ``overfeat_box``; 1 where not named.
     """
 

@@ -24,7 +24,7 @@ class RetinaNet(SingleStageDetector):
         num_classes: classes without background.
         neck: called with the trunk's channels and strides; nothing is an FPN with P6 and P7 by convolutions on C5.
         head: called with the neck's channels and strides and the number of classes.
-        preprocess: resizes, normalises and pads.
+        preprocess: resizes, normalizes and pads.
         loss_weights: factor of each of ``retinanet_cls``, ``retinanet_box``; 1 where not named.
     """
 

@@ -35,7 +35,7 @@ class SingleStageDetector(Detector):
         num_classes: classes without background.
         neck: called with the trunk's channels and strides; nothing passes the trunk's maps on.
         head: called with the neck's channels and strides and the number of classes.
-        preprocess: resizes, normalises and pads; nothing is a `ShortestEdge`.
+        preprocess: resizes, normalizes and pads; nothing is a `ShortestEdge`.
         loss_weights: factor of each named loss; those not named count once.
 
     Attributes:

@@ -25,7 +25,7 @@ class SSD(SingleStageDetector):
         num_classes: classes without background.
         neck: called with the trunk's channels and strides.
         head: called with the neck's channels and strides and the number of classes.
-        preprocess: resizes and normalises; weights of VGG's authors want ``Square(300, mean=(0.48235, 0.45882,
+        preprocess: resizes and normalizes; weights of VGG's authors want ``Square(300, mean=(0.48235, 0.45882,
             0.40784), std=[1 / 255] * 3)``.
         loss_weights: factor of ``ssd_cls`` and ``ssd_box``; 1 where not named.
     """

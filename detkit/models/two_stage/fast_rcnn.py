@@ -34,7 +34,7 @@ class FastRCNN(TwoStageDetector):
         branches: by name, further questions, each called with a crop's channels and the number of classes.
         region_pool: crops regions from the map.
         regions_per_image: regions sampled for training, a quarter of them foreground; 64 of each of two images.
-        preprocess: resizes, normalises and pads.
+        preprocess: resizes, normalizes and pads.
         loss_weights: factor of each of ``box_cls`` and ``box_reg``; 1 where not named.
     """
 

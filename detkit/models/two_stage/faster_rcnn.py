@@ -30,7 +30,7 @@ class FasterRCNN(TwoStageDetector):
             and the number of classes.
         region_pool: crops regions from the pyramid.
         regions_per_image: regions sampled for training, a quarter of them foreground at most.
-        preprocess: resizes, normalises and pads.
+        preprocess: resizes, normalizes and pads.
         loss_weights: factor of each of ``rpn_cls``, ``rpn_box``, ``box_cls``, ``box_reg``; 1 where not named.
     """
 

@@ -45,7 +45,7 @@ class RCNN(TwoStageDetector):
             scores by softmax until `detkit.engine.svm.fit_svms` has fitted its linear SVMs; `BoxHead` always does.
         region_pool: warps regions.
         regions_per_image: regions sampled for training, a quarter of them foreground; 64 of each of two images.
-        preprocess: normalises and pads.
+        preprocess: normalizes and pads.
         loss_weights: factor of each of ``box_cls`` and ``box_reg``; 1 where not named.
     """
 

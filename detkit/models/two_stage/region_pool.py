@@ -155,7 +155,7 @@ class RegionWarp(RegionPool):
     """The pixels of a region, warped to a square whatever its shape (R-CNN, section 2.1 and appendix A).
 
     The region is widened so that in the warped square there are `context` pixels of surroundings on each side; what
-    lies outside the image is the mean colour.
+    lies outside the image is the mean color.
 
     Args:
         resolution: height and width of the square in pixels; 227 for AlexNet.
@@ -170,8 +170,8 @@ class RegionWarp(RegionPool):
         self.context = context
 
     def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
-        """Crops of the normalised images, which are the only map."""
-        # Normalised, the mean colour is 0. A border of it makes the image end alike on all sides, padded or not.
+        """Crops of the normalized images, which are the only map."""
+        # Normalized, the mean color is 0. A border of it makes the image end alike on all sides, padded or not.
         pixels = F.pad(_only_map(features, strides), (1, 1, 1, 1))
         widened = _widened(regions.boxes, resolution / (resolution - 2 * self.context)) + strides[0]
         # One sample at the middle of each cell is bilinear resizing.
@@ -213,6 +213,6 @@ def _only_map(features: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
 
 
 def _widened(boxes: Tensor, factor: float) -> Tensor:
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     halves = (boxes[:, 2:] - boxes[:, :2]) * (factor / 2)
-    return torch.cat((centres - halves, centres + halves), dim=1)
+    return torch.cat((centers - halves, centers + halves), dim=1)

@@ -35,7 +35,7 @@ class TwoStageDetector(Detector):
 
     Args:
         num_classes: classes without background.
-        preprocess: resizes, normalises and pads.
+        preprocess: resizes, normalizes and pads.
         backbone: the trunk.
         neck: makes the pyramid; nothing passes the trunk's maps on.
         rpn: proposes regions and learns to; nothing if `proposals` do.
@@ -146,8 +146,8 @@ class TwoStageDetector(Detector):
     def assign(self, raw: Raw, context: Context) -> Tensor:
         """Which object each candidate is to find ``(N,)``, by the IoU of its region; see `DenseHead.assign`."""
         output, regions, _ = self._boxes(raw, context)
-        labelled = self.region_sampler.labelled(regions, context)
-        return self.box_head.assign(output, labelled, {}, context)
+        labeled = self.region_sampler.labeled(regions, context)
+        return self.box_head.assign(output, labeled, {}, context)
 
     def _boxes(self, raw: Raw, context: Context) -> tuple[Any, Regions, Context]:
         """What the box branch says in detection, of which regions, and in which context."""

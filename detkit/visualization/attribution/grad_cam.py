@@ -27,7 +27,7 @@ def grad_cam(network: nn.Module, layer: str, score: Callable[[], Tensor], size: 
         size: (height, width) of the network's input.
 
     Returns:
-        A map ``(H, W)`` of the layer's resolution, at least 0, not normalised.
+        A map ``(H, W)`` of the layer's resolution, at least 0, not normalized.
 
     Raises:
         InputError: a layer that is not there or gives no map, or a score that does not depend on it.

@@ -174,7 +174,7 @@ def recorded(network: nn.Module, layers: Sequence[str], size: Sequence[int]) -> 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """`network` in evaluation mode; afterwards each module is as it was."""
+    """`network` in evaluation mode; afterward each module is as it was."""
     in_training = [module for module in network.modules() if module.training]
     network.eval()
     try:

@@ -270,7 +270,7 @@ class Same(Layer):
 
 
 class Crop(Layer):
-    """``[crop]``: the centre, from [0, 1] to [-1, 1] unless ``noadjust``. Its flips and colours are for training."""
+    """``[crop]``: the center, from [0, 1] to [-1, 1] unless ``noadjust``. Its flips and colors are for training."""
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()

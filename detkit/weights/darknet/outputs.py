@@ -190,12 +190,12 @@ class Grid(OutputLayer):
 
 
 def _stretched(centers: Tensor, scale: float) -> Tensor:
-    """Centres that can reach the edges of their cells (YOLOv4, "eliminate grid sensitivity")."""
+    """Centers that can reach the edges of their cells (YOLOv4, "eliminate grid sensitivity")."""
     return centers if scale == 1 else centers * scale - 0.5 * (scale - 1)
 
 
 def _boxes(offsets: Tensor, sizes: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """Boxes ``(B, A * H * W, 4)`` in pixels, of centres `offsets` into their cells and `sizes` in pixels.
+    """Boxes ``(B, A * H * W, 4)`` in pixels, of centers `offsets` into their cells and `sizes` in pixels.
 
     Both are ``(B, A, 2, H, W)``, x and width first.
     """

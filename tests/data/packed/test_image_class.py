@@ -32,9 +32,9 @@ def dataset(tmp_path):
 
 
 def test_the_largest_object_decides(dataset, caplog):
-    labelled = dataset.with_image_labels("largest")
-    assert labelled.image_ids == [1, 2]
-    targets = [labelled.target(index) for index in range(2)]
+    labeled = dataset.with_image_labels("largest")
+    assert labeled.image_ids == [1, 2]
+    targets = [labeled.target(index) for index in range(2)]
     assert [target.image_label for target in targets] == [1, 0]
     assert targets[0].boxes.tolist() == [[0, 0, 10, 10], [5, 5, 25, 25]]
     assert targets[1].boxes.tolist() == [[3, 4, 23, 14]]
@@ -45,9 +45,9 @@ def test_the_largest_object_decides(dataset, caplog):
 
 
 def test_only_images_of_one_class(dataset):
-    labelled = dataset.with_image_labels("only")
-    assert labelled.image_ids == [1]
-    truth = labelled.ground_truth()
+    labeled = dataset.with_image_labels("only")
+    assert labeled.image_ids == [1]
+    truth = labeled.ground_truth()
     assert truth["images"][0]["category_id"] == 7
     assert [found["bbox"] for found in truth["annotations"]] == [[0, 0, 10, 10], [5, 5, 20, 20]]
     assert dataset.ground_truth() == dataset.annotations_path
@@ -66,8 +66,8 @@ def test_drawn_pictures_against_a_loop(tmp_path, seed):
     options = ShapesOptions(counts={"train": 20}, image_size=(48, 64), max_objects=3, crowd_probability=0.5, seed=seed)
     root = draw_shapes(tmp_path / "shapes", options)
     plain = CocoDataset(root / "images" / "train", root / "annotations" / "instances_train.json")
-    labelled = DataModule(root=root, image_class="largest").dataset("train")
-    position = {key: index for index, key in enumerate(labelled.image_ids)}
+    labeled = DataModule(root=root, image_class="largest").dataset("train")
+    position = {key: index for index, key in enumerate(labeled.image_ids)}
     for index, key in enumerate(plain.image_ids):
         objects = plain.target(index).objects()
         sizes = [float((x2 - x1) * (y2 - y1)) for x1, y1, x2, y2 in objects.boxes]
@@ -75,6 +75,6 @@ def test_drawn_pictures_against_a_loop(tmp_path, seed):
             assert key not in position
             continue
         label = objects.labels[int(np.argmax(sizes))].item()
-        target = labelled.target(position[key])
+        target = labeled.target(position[key])
         assert target.image_label == label
         assert target.boxes.tolist() == objects.boxes[objects.labels == label].tolist()

@@ -28,7 +28,7 @@ def tight(mask: torch.Tensor) -> list[int]:
 
 
 def rectangles(seed: int, count: int = 4, height: int = 90, width: int = 120) -> tuple[np.ndarray, Target]:
-    """Filled rectangles, each of its own colour on black and apart from the others, with masks and corner keypoints."""
+    """Filled rectangles, each of its own color on black and apart from the others, with masks and corner keypoints."""
     random = rng(seed)
     image = np.zeros((height, width, 3), np.uint8)
     boxes, masks = np.zeros((count, 4)), np.zeros((count, height, width), dtype=bool)
@@ -55,17 +55,17 @@ def rectangles(seed: int, count: int = 4, height: int = 90, width: int = 120) ->
     )
 
 
-def check_colours(image: np.ndarray, target: Target, tolerance: int = 0, margin: int = 0, share: float = 1.0) -> None:
-    """Each object's mask, but for its margin, lies on its own colour: the label says which, whatever moved."""
+def check_colors(image: np.ndarray, target: Target, tolerance: int = 0, margin: int = 0, share: float = 1.0) -> None:
+    """Each object's mask, but for its margin, lies on its own color: the label says which, whatever moved."""
     for mask, label in zip(target.masks.numpy(), target.labels.tolist(), strict=True):
         inner = cv2.erode(mask.astype(np.uint8), np.ones((2 * margin + 1,) * 2), borderValue=0).astype(bool)
-        colour = np.array([60 * (label + 1), 255 - 60 * label, 128])
-        right = (np.abs(image[inner].astype(int) - colour) <= tolerance).all(axis=1)
+        color = np.array([60 * (label + 1), 255 - 60 * label, 128])
+        right = (np.abs(image[inner].astype(int) - color) <= tolerance).all(axis=1)
         assert right.sum() >= share * right.size
 
 
 def check_keypoints(image: np.ndarray, target: Target) -> None:
-    """Each visible keypoint lies on its object's colour."""
+    """Each visible keypoint lies on its object's color."""
     for points, label in zip(target.keypoints.numpy(), target.labels.tolist(), strict=True):
         for x, y, visible in points:
             if visible:
@@ -111,7 +111,7 @@ def test_crop_keeps_pixels_boxes_masks_and_points_together(seed: int, flips: tup
     augmentation = Augmentation(float(flips[0]), float(flips[1]), crop=1.0, crop_size=(0.2, 1.0))
     varied, cut = augmentation(image, target, rng(seed))
     assert cut.masks.shape[1:] == varied.shape[:2]
-    check_colours(varied, cut)
+    check_colors(varied, cut)
     check_keypoints(varied, cut)
     for box, mask in zip(cut.boxes.tolist(), cut.masks, strict=True):
         assert box == tight(mask)
@@ -120,8 +120,8 @@ def test_crop_keeps_pixels_boxes_masks_and_points_together(seed: int, flips: tup
     expected = (visible < 0.25) | target.iscrowd[cut.labels]
     assert torch.equal(cut.iscrowd, expected)
     gone = sorted(set(range(4)) - set(cut.labels.tolist()))
-    colours = {60 * (label + 1) for label in gone}
-    assert not colours & set(np.unique(varied[..., 0]).tolist())  # what was dropped is not to be seen
+    colors = {60 * (label + 1) for label in gone}
+    assert not colors & set(np.unique(varied[..., 0]).tolist())  # what was dropped is not to be seen
 
 
 @given(seed=st.integers(0, 2**32), zoom=st.floats(0.3, 4.0))
@@ -131,7 +131,7 @@ def test_zoom_keeps_pixels_boxes_masks_and_points_together(seed: int, zoom: floa
     varied, moved = Augmentation(horizontal_flip=0.5, zoom=(zoom, zoom))(image, target, rng(seed))
     assert varied.shape == image.shape
     assert moved.masks.shape[1:] == varied.shape[:2]
-    check_colours(varied, moved, tolerance=2, margin=int(zoom) + 2)
+    check_colors(varied, moved, tolerance=2, margin=int(zoom) + 2)
     for box, mask in zip(moved.boxes.tolist(), moved.masks, strict=True):
         if mask.any():
             assert np.abs(np.subtract(box, tight(mask))).max() <= 1.0
@@ -167,7 +167,7 @@ def test_boxes_without_masks_are_clipped_precisely(seed: int):
     assert torch.allclose(cut.area, (left * target.area)[left > 0], rtol=1e-3, atol=1e-3)
 
 
-def test_crop_holds_the_centre_of_an_object():
+def test_crop_holds_the_center_of_an_object():
     image = noise(100, 100)
     target = Target(torch.tensor([[90.0, 2, 99, 9]]), torch.tensor([0]))
     augmentation = Augmentation(crop=1.0, crop_size=(0.2, 0.3), min_visibility=0)
@@ -187,7 +187,7 @@ def test_tiny_remains_become_ignore_regions():
 AUGMENTATIONS = {
     "crop": Augmentation(crop=1.0),
     "zoom": Augmentation(zoom=(0.5, 2)),
-    "colour": Augmentation(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+    "color": Augmentation(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
     "transforms": Augmentation(
         transforms=[albumentations.Affine(rotate=(-20, 20), p=1), albumentations.GaussNoise(p=0.5)]
     ),
@@ -236,22 +236,22 @@ def test_pickles():
     assert np.array_equal(augmentation(image, target, rng(4))[0], expected[0])
 
 
-# ---- colours ----
+# ---- colors ----
 
 
-def colours_of(image: np.ndarray, **options) -> np.ndarray:
+def colors_of(image: np.ndarray, **options) -> np.ndarray:
     return Augmentation(horizontal_flip=0, **options)(image, Target.empty(), rng(3))[0]
 
 
-def test_grey_stays_grey_and_bright_where_only_chroma_changes():
-    grey = np.repeat(noise(20, 20)[..., :1], 3, axis=2)
-    changed = colours_of(grey, saturation=0.9, hue=0.5)
-    assert np.abs(changed.astype(int) - grey).max() <= 1
+def test_gray_stays_gray_and_bright_where_only_chroma_changes():
+    gray = np.repeat(noise(20, 20)[..., :1], 3, axis=2)
+    changed = colors_of(gray, saturation=0.9, hue=0.5)
+    assert np.abs(changed.astype(int) - gray).max() <= 1
 
 
 def test_brightness_is_one_factor():
     image = noise(20, 20) // 2 + 10
-    ratio = colours_of(image, brightness=0.5) / image
+    ratio = colors_of(image, brightness=0.5) / image
     assert 0.5 <= ratio.mean() <= 1.5
     assert ratio.std() < 0.02
     assert abs(ratio.mean() - 1) > 0.01
@@ -259,7 +259,7 @@ def test_brightness_is_one_factor():
 
 def test_contrast_turns_about_the_middle():
     image = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
-    changed = colours_of(image, contrast=0.5).astype(int)
+    changed = colors_of(image, contrast=0.5).astype(int)
     assert abs(changed[7, 15, 0] - 127) <= 1
     assert (np.diff(changed.reshape(-1, 3)[:, 0]) >= 0).all()
     assert not np.array_equal(changed, image)
@@ -267,7 +267,7 @@ def test_contrast_turns_about_the_middle():
 
 def test_hue_keeps_brightness():
     image = noise(20, 20) // 4 + 96
-    changed = colours_of(image, hue=0.5)
+    changed = colors_of(image, hue=0.5)
     luma = np.array([0.299, 0.587, 0.114])
     assert np.abs(changed @ luma - image @ luma).max() < 2
     assert np.abs(changed.astype(int) - image).max() > 5
@@ -332,7 +332,7 @@ def test_transforms_keep_boxes_masks_and_labels_together(transform, seed: int):
     varied, moved = through(transform, image, target, seed)
     assert moved.masks.shape[1:] == varied.shape[:2]
     assert len(moved.boxes) == len(moved.labels) == len(moved.masks) == len(moved.keypoints) == len(moved.area)
-    check_colours(varied, moved, tolerance=40, margin=1, share=0.85)  # resampled
+    check_colors(varied, moved, tolerance=40, margin=1, share=0.85)  # resampled
     for box, mask in zip(moved.boxes.tolist(), moved.masks, strict=True):
         if mask.sum() > 20:
             assert np.abs(np.subtract(box, tight(mask))).max() <= 1.0
@@ -347,7 +347,7 @@ def test_random_crop_makes_ignore_regions(seed: int):
     assert torch.equal(cut.iscrowd[clear], ((visible < 0.5) | target.iscrowd[cut.labels])[clear])
 
 
-def test_colour_transforms_leave_the_target_alone():
+def test_color_transforms_leave_the_target_alone():
     image, target = rectangles(0)
     varied, same = through(albumentations.RandomGamma((150, 160), p=1), image, target)
     assert not np.array_equal(varied, image)

@@ -73,7 +73,7 @@ def test_boxes_are_those_of_the_masks(shapes: CocoDataset, samples: list, stages
 
 
 def painted(random: np.random.Generator, number: int, size: tuple[int, int]) -> tuple[np.ndarray, Target]:
-    """A grey picture with rectangles whose colour tells their label, the last a crowd region; keypoints are centres."""
+    """A gray picture with rectangles whose color tells their label, the last a crowd region; keypoints are centers."""
     height, width = size
     image = np.full((height, width, 3), 100, dtype=np.uint8)
     boxes, labels, masks = [], [], []
@@ -88,12 +88,12 @@ def painted(random: np.random.Generator, number: int, size: tuple[int, int]) -> 
         labels.append(label)
         masks.append(mask)
     boxes = torch.tensor(boxes, dtype=torch.float32)
-    centres = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, torch.full((4, 1), 2.0)], dim=1)
+    centers = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, torch.full((4, 1), 2.0)], dim=1)
     return image, Target(
         boxes=boxes,
         labels=torch.tensor(labels),
         masks=torch.from_numpy(np.stack(masks)),
-        keypoints=centres[:, None],
+        keypoints=centers[:, None],
         iscrowd=torch.tensor([False, False, False, True]),
         area=(boxes[:, 2:] - boxes[:, :2]).prod(dim=1),
         difficult=torch.tensor([True, False, False, False]),
@@ -122,13 +122,13 @@ def test_pixels_labels_masks_and_keypoints_agree(rectangles: list, stages: list)
                 pure = np.eye(3)[int(target.labels[row])] * 255
                 agreeing = (np.abs(pixels - pure).max(axis=1) < 100).mean()
                 assert agreeing > 0.7, (index, seed, row)
-            shown = np.abs(image.astype(int) - 100).max(axis=-1) > 100  # what is not grey is an object
+            shown = np.abs(image.astype(int) - 100).max(axis=-1) > 100  # what is not gray is an object
             assert (shown & ~target.masks.any(dim=0).numpy()).mean() < 0.01
     assert seen > 100
 
 
 def test_mosaic_scales_and_cuts(rectangles: list):
-    mosaic = Mosaic(size=(160, 200), centre=0.5, scale=(1, 1))
+    mosaic = Mosaic(size=(160, 200), center=0.5, scale=(1, 1))
     first = rectangles[0]
     image, target = mosaic(first, lambda: rectangles[1], np.random.default_rng(0))
     assert image.shape == (160, 200, 3)
@@ -196,8 +196,8 @@ def rectangle(size: tuple[int, int], box: list[int], label: int) -> Target:
     masks = torch.zeros(1, *size, dtype=torch.bool)
     masks[0, box[1] : box[3], box[0] : box[2]] = True
     boxes = torch.tensor([box], dtype=torch.float32)
-    centre = torch.tensor([[[(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 2.0]]])
-    return Target(boxes, torch.tensor([label]), masks=masks, keypoints=centre, area=masks.sum(dim=(1, 2)).float())
+    center = torch.tensor([[[(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, 2.0]]])
+    return Target(boxes, torch.tensor([label]), masks=masks, keypoints=center, area=masks.sum(dim=(1, 2)).float())
 
 
 def test_crowds_are_kept_and_never_pasted(rectangles: list):
@@ -278,7 +278,7 @@ def test_in_training(shapes: CocoDataset):
     [
         (lambda: Mosaic(1.5), "Mosaic.probability"),
         (lambda: Mosaic(size=(4, 100)), "Mosaic.size"),
-        (lambda: Mosaic(centre=0), "Mosaic.centre"),
+        (lambda: Mosaic(center=0), "Mosaic.center"),
         (lambda: Mosaic(scale=(0.5, 1)), "Mosaic.scale"),
         (lambda: MixUp(alpha=0), "MixUp.alpha"),
         (lambda: CopyPaste(scale=(0, 1)), "CopyPaste.scale"),

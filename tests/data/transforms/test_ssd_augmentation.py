@@ -51,7 +51,7 @@ def test_patches_have_the_iou_that_was_asked_for(min_iou, by_chance):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_objects_stay_whose_centre_lies_in_the_patch_cut_to_it(seed):
+def test_objects_stay_whose_center_lies_in_the_patch_cut_to_it(seed):
     target = random_target(seed)
     varied, cut = through(MinIoUCrop(), target, seed)
     x1, y1, x2, y2 = window_of(varied)[0].tolist()
@@ -148,7 +148,7 @@ def test_masks_and_keypoints_go_with_their_objects():
         varied, cut = through(MinIoUCrop(), target, seed)
         x1, y1, x2, y2 = (int(x) for x in window_of(varied)[0])
         assert torch.equal(cut.masks, masks[cut.labels][:, y1:y2, x1:x2])
-        assert (cut.keypoints[..., 2] == 2).all()  # centres of objects that stay are inside
+        assert (cut.keypoints[..., 2] == 2).all()  # centers of objects that stay are inside
         torch.testing.assert_close(cut.keypoints[:, 0, :2], centers[cut.labels] - torch.tensor([x1, y1]))
 
 

@@ -46,17 +46,17 @@ def test_images_of_folders_with_the_same_names(command, shapes_root):
 def test_a_video_and_a_picture_of_an_unusual_format(command, tmp_path):
     write_video(tmp_path / "walk.avi.mp4", 3)
     os.rename(tmp_path / "walk.avi.mp4", tmp_path / "walk.mov")
-    cv2.imwrite(str(tmp_path / "grey.pgm"), np.zeros((30, 40), np.uint8))
+    cv2.imwrite(str(tmp_path / "gray.pgm"), np.zeros((30, 40), np.uint8))
     status, said = command("walk.mov", "*.pgm", "--out", "found", "--batch_size", "2")
     assert status == 0, said
     assert len(list(read_video("found/walk.mov.mp4"))) == 3
-    assert Path("found/grey.pgm.png").is_file()
+    assert Path("found/gray.pgm.png").is_file()
     entries = json.loads(Path("found/detections.json").read_text())
     assert [(entry["file_name"], entry.get("frame")) for entry in entries] == [
         ("walk.mov", 0),
         ("walk.mov", 1),
         ("walk.mov", 2),
-        ("grey.pgm", None),
+        ("gray.pgm", None),
     ]
 
 

@@ -5,7 +5,7 @@ import pytest
 from pycocotools import mask as coco_masks
 
 from detkit.errors import InputError
-from detkit.evaluation import analyse_errors, evaluate_detections_file
+from detkit.evaluation import analyze_errors, evaluate_detections_file
 from detkit.evaluation.coco.tide import WRONG
 
 SIZE = {"width": 400, "height": 400}
@@ -40,14 +40,14 @@ def _found(*detections):
     ]
 
 
-def _analyse(annotations, detections, iou_type="bbox"):
-    return analyse_errors(evaluate_detections_file(annotations, detections, iou_type))
+def _analyze(annotations, detections, iou_type="bbox"):
+    return analyze_errors(evaluate_detections_file(annotations, detections, iou_type))
 
 
 OBJECT = (0, 1, 100, 100, 100, 100)
 CASES = {
     "classification": (0, 2, 0.9, 100, 100, 100, 100),
-    "localisation": (0, 1, 0.9, 160, 100, 100, 100),  # IoU 40 / 160
+    "localization": (0, 1, 0.9, 160, 100, 100, 100),  # IoU 40 / 160
     "both": (0, 2, 0.9, 160, 100, 100, 100),
     "background": (0, 1, 0.9, 300, 300, 50, 50),
 }
@@ -55,17 +55,17 @@ CASES = {
 
 @pytest.mark.parametrize("kind", CASES)
 def test_each_wrong_detection_has_its_cause(kind):
-    errors = _analyse(_annotations(OBJECT, (0, 2, 0, 0, 50, 50)), _found(CASES[kind]))
+    errors = _analyze(_annotations(OBJECT, (0, 2, 0, 0, 50, 50)), _found(CASES[kind]))
     assert {name for name in WRONG if errors.count[name]} == {kind}
     assert errors.count["false_positives"] == 1
     assert errors.count["false_negatives"] == 2
     # The object can be mended onto by a wrong class or place, and is not missed then; the other one is.
-    assert errors.count["missed"] == (1 if kind in ("classification", "localisation") else 2)
+    assert errors.count["missed"] == (1 if kind in ("classification", "localization") else 2)
 
 
 def test_a_duplicate_is_the_second_detection_of_an_object():
     right = (0, 1, 0.8, 100, 100, 100, 100)
-    errors = _analyse(_annotations(OBJECT), _found(right, (0, 1, 0.7, 105, 100, 100, 100)))
+    errors = _analyze(_annotations(OBJECT), _found(right, (0, 1, 0.7, 105, 100, 100, 100)))
     assert errors.count["duplicate"] == errors.count["false_positives"] == 1
     assert errors.count["missed"] == 0
     assert errors.ap == pytest.approx(1)
@@ -78,13 +78,13 @@ def test_costs_worked_by_hand():
     found = _found(
         (0, 1, 0.9, 0, 0, 40, 40), (0, 1, 0.8, 100, 100, 100, 100), (0, 1, 0.7, 310, 250, 100, 100)
     )  # fmt: skip
-    errors = _analyse(_annotations(*objects), found)
+    errors = _analyze(_annotations(*objects), found)
     # Recall 1/2 at precision 1/2: 51 of the 101 recalls.
     ap = 51 / 101 / 2
     assert errors.ap == pytest.approx(ap)
     assert errors.cost["background"] == pytest.approx(51 / 101 - ap)
     # The third detection is right then: precisions 1/2 and 2/3, of which the greater holds for all recalls.
-    assert errors.cost["localisation"] == pytest.approx(2 / 3 - ap)
+    assert errors.cost["localization"] == pytest.approx(2 / 3 - ap)
     assert errors.cost["false_positives"] == pytest.approx(51 / 101 - ap)
     assert errors.cost["false_negatives"] == pytest.approx(1 / 2 - ap)
     assert errors.cost["missed"] == errors.cost["classification"] == errors.cost["both"] == 0
@@ -92,32 +92,32 @@ def test_costs_worked_by_hand():
 
 def test_of_detections_mended_onto_one_object_the_best_stays():
     found = _found((0, 1, 0.9, 160, 100, 100, 100), (0, 1, 0.8, 160, 100, 100, 100))
-    errors = _analyse(_annotations(OBJECT), found)
-    assert errors.count["localisation"] == 2
-    assert errors.ap + errors.cost["localisation"] == pytest.approx(1.0)
+    errors = _analyze(_annotations(OBJECT), found)
+    assert errors.count["localization"] == 2
+    assert errors.ap + errors.cost["localization"] == pytest.approx(1.0)
 
 
 def test_a_detection_cannot_be_mended_onto_an_object_that_is_found():
     right, wrong_class = (0, 1, 0.5, 100, 100, 100, 100), (0, 2, 0.9, 100, 100, 100, 100)
     annotations = _annotations(OBJECT, (0, 2, 250, 250, 100, 100))
-    errors = _analyse(annotations, _found(right, wrong_class, (0, 2, 0.4, 250, 250, 100, 100)))
+    errors = _analyze(annotations, _found(right, wrong_class, (0, 2, 0.4, 250, 250, 100, 100)))
     # Removed, not a second find: class 2 rises from precision 1/2 to 1.
     assert errors.cost["classification"] == pytest.approx(1 - (1 + 1 / 2) / 2)
 
 
 def test_crowds_are_no_errors():
     annotations = _annotations(OBJECT, (0, 1, 200, 200, 100, 100, "crowd"))
-    errors = _analyse(annotations, _found((0, 1, 0.9, 210, 210, 20, 20), (0, 1, 0.8, 100, 100, 100, 100)))
+    errors = _analyze(annotations, _found((0, 1, 0.9, 210, 210, 20, 20), (0, 1, 0.8, 100, 100, 100, 100)))
     assert errors.ap == pytest.approx(1)
     assert errors.count == dict.fromkeys(errors.count, 0)
 
 
 @pytest.mark.parametrize("found", [[], _found((1, 1, 0.9, 1, 1, 9, 9))], ids=["none", "elsewhere"])
 def test_without_detections_or_objects(found):
-    errors = _analyse(_annotations(OBJECT, images=2), found)
+    errors = _analyze(_annotations(OBJECT, images=2), found)
     assert errors.count["missed"] == 1
     assert errors.ap == 0
-    nothing = _analyse(_annotations(images=2), found)
+    nothing = _analyze(_annotations(images=2), found)
     assert nothing.ap == -1
     assert nothing.cost == dict.fromkeys(nothing.cost, 0)
 
@@ -142,7 +142,7 @@ def test_every_error_is_counted_once(seed, pairs_at_once, monkeypatch):
     monkeypatch.setattr("detkit.evaluation.coco.tide._PAIRS_AT_ONCE", pairs_at_once)
     annotations, found = _random_case(seed)
     evaluation = evaluate_detections_file(annotations, found)
-    errors = analyse_errors(evaluation)
+    errors = analyze_errors(evaluation)
     assert errors.ap == pytest.approx(evaluation.metrics["AP50"], abs=1e-12)
     assert sum(errors.count[name] for name in WRONG) == errors.count["false_positives"]
     right = len(found) - errors.count["false_positives"]
@@ -165,7 +165,7 @@ def test_masks_that_fill_their_boxes_err_as_these_do(seed):
     for entry in found:
         encoded = coco_masks.frPyObjects(entry["segmentation"], 400, 400)[0]
         entry["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
-    boxes, masks = _analyse(annotations, found), _analyse(annotations, found, "segm")
+    boxes, masks = _analyze(annotations, found), _analyze(annotations, found, "segm")
     assert boxes.count == masks.count
     assert boxes.cost == pytest.approx(masks.cost)
 
@@ -175,4 +175,4 @@ def test_keypoints_are_refused():
         {**_annotations(OBJECT), "annotations": []}, [], "keypoints", keypoint_sigmas=[0.1]
     )
     with pytest.raises(InputError, match="boxes and masks"):
-        analyse_errors(evaluation)
+        analyze_errors(evaluation)

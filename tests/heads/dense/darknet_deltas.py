@@ -1,6 +1,6 @@
 """What darknet's output layers call delta, the negative gradient in a network's outputs, in plain loops.
 
-Written from the layers' semantics (detection, region, yolo) for one image; boxes are ``x y w h`` of centre and size in
+Written from the layers' semantics (detection, region, yolo) for one image; boxes are ``x y w h`` of center and size in
 images, truths are ``(box, label)``.
 """
 

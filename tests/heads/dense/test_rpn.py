@@ -100,9 +100,9 @@ class TestForward:
                 (getattr(after, name)[0] - getattr(before, name)[0]).abs().reshape(1, before.anchors[0].shape[0], -1)
             )
             changed = change.sum(dim=(0, 2)) > 1e-6
-            centres = (before.anchors[0][changed, :2] + before.anchors[0][changed, 2:]) / 2
-            # A 3 x 3 convolution: the cell (5, 9) and its neighbours, 8 pixels apart.
-            assert (centres - torch.tensor([9.0, 5.0]) * 8).abs().max() <= 8
+            centers = (before.anchors[0][changed, :2] + before.anchors[0][changed, 2:]) / 2
+            # A 3 x 3 convolution: the cell (5, 9) and its neighbors, 8 pixels apart.
+            assert (centers - torch.tensor([9.0, 5.0]) * 8).abs().max() <= 8
             assert changed.sum() == 9 * 3
 
     def test_channels_of_outputs_belong_to_anchors(self):

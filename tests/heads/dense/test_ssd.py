@@ -48,7 +48,7 @@ def _random(head, batch, seed):
 class TestForward:
     @pytest.mark.parametrize("kind", [SSDHead, SSDliteHead])
     def test_outputs_stand_where_their_default_boxes_do(self, kind):
-        """A change of one cell of one map changes the outputs of default boxes centred near it alone."""
+        """A change of one cell of one map changes the outputs of default boxes centered near it alone."""
         head = _head(kind).eval()
         features = _features(1)
         changed = [x.clone() for x in features]
@@ -71,7 +71,7 @@ class TestForward:
 
     def test_deltas_are_the_authors_with_their_variances(self):
         prior, box = torch.tensor([[10.0, 20.0, 50.0, 40.0]]), torch.tensor([[18.0, 14.0, 48.0, 54.0]])
-        # Centres (30, 30) and (33, 34), sizes (40, 20) and (30, 40); variances 0.1 and 0.2.
+        # Centers (30, 30) and (33, 34), sizes (40, 20) and (30, 40); variances 0.1 and 0.2.
         expected = [3 / 40 / 0.1, 4 / 20 / 0.1, math.log(30 / 40) / 0.2, math.log(40 / 20) / 0.2]
         deltas = _head().coder.encode(prior, box)
         assert deltas[0].tolist() == pytest.approx(expected, rel=1e-5)

@@ -288,8 +288,8 @@ class TestDecode:
         raw.classes[0, 5, 2], raw.confidences[0, 5, 1] = 0.9, 0.5
         raw.coordinates[0, 5, 1] = torch.tensor([0.25, 0.5, 0.5, 0.7])
         (found,) = head.decode(raw, context_of([SQUARE]))  # cell 5 is in row 1, column 2
-        centre, size = torch.tensor([2.25 * 32, 1.5 * 32]), torch.tensor([24.0, 0.49 * 96])
-        torch.testing.assert_close(found.boxes, torch.cat((centre - size / 2, centre + size / 2))[None])
+        center, size = torch.tensor([2.25 * 32, 1.5 * 32]), torch.tensor([24.0, 0.49 * 96])
+        torch.testing.assert_close(found.boxes, torch.cat((center - size / 2, center + size / 2))[None])
         assert found.scores.tolist() == pytest.approx([0.45])
         assert found.labels.tolist() == [2]
 

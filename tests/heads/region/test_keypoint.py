@@ -42,10 +42,10 @@ def test_cells_are_torchvisions(seed):
     boxes = _boxes(generator, 30)
     keypoints = _keypoints(generator, boxes, 7)
     expected, valid = keypoints_to_heatmap(keypoints.clone(), boxes, 56)
-    cells, labelled = keypoint_cells(keypoints, boxes, 56)
-    assert torch.equal(labelled, valid.bool())
-    assert torch.equal(cells[labelled], expected[labelled])
-    assert 0.1 < labelled.float().mean() < 0.9
+    cells, labeled = keypoint_cells(keypoints, boxes, 56)
+    assert torch.equal(labeled, valid.bool())
+    assert torch.equal(cells[labeled], expected[labeled])
+    assert 0.1 < labeled.float().mean() < 0.9
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -85,13 +85,13 @@ def test_another_number_of_keypoints_is_named():
         KeypointHead(4, 1, num_keypoints=0)
 
 
-def test_without_labelled_keypoints_the_loss_is_zero_and_attached():
+def test_without_labeled_keypoints_the_loss_is_zero_and_attached():
     generator = torch.Generator().manual_seed(8)
     head = KeypointHead(4, 1, num_keypoints=3, channels=4, convolutions=1)
     boxes = _boxes(generator, 2)
-    unlabelled = Target(boxes, torch.zeros(2, dtype=torch.int64), keypoints=torch.zeros(2, 3, 3))
-    without = Target(boxes, unlabelled.labels)
-    for target, regions in ((unlabelled, [0, 1]), (without, [1, 0]), (Target.empty(), [])):
+    unlabeled = Target(boxes, torch.zeros(2, dtype=torch.int64), keypoints=torch.zeros(2, 3, 3))
+    without = Target(boxes, unlabeled.labels)
+    for target, regions in ((unlabeled, [0, 1]), (without, [1, 0]), (Target.empty(), [])):
         raw = head.answer(torch.randn(len(regions), 4, 14, 14))
         loss = _loss(head, raw, boxes[: len(regions)], regions, target)
         head.zero_grad()

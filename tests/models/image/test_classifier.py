@@ -33,9 +33,9 @@ def _pictures(seed, *sizes):
 
 @pytest.mark.parametrize("size", [(300, 400), (500, 333), (256, 256), (257, 999), (100, 120)])
 @pytest.mark.parametrize(("crop", "shorter"), [(224, 256), (225, 232), (64, 64)])
-def test_the_centre_is_torchvisions(size, crop, shorter):
+def test_the_center_is_torchvisions(size, crop, shorter):
     image = _images(0, size)[0]
-    # Of bytes torchvision rounds to whole grey levels what it has resized; here nothing is rounded.
+    # Of bytes torchvision rounds to whole gray levels what it has resized; here nothing is rounded.
     expected = ImageClassification(crop_size=crop, resize_size=shorter)(image / 255)
     batch = CenterCrop((crop, crop), shorter)([image])
     assert batch.sizes == [(crop, crop)]
@@ -59,8 +59,8 @@ def test_boxes_go_through_the_crop_and_back(size):
     # The middle of the picture stays in the middle, up to the rounding of sizes and of the corner.
     height, width = size
     middle = Target(torch.tensor([[width / 2 - 1, height / 2 - 1, width / 2 + 1, height / 2 + 1]]), target.labels)
-    centre = crop.targets([middle], batch)[0].boxes.view(2, 2).mean(dim=0)
-    assert (centre - torch.tensor([24.0, 32.0])).abs().max() <= 1
+    center = crop.targets([middle], batch)[0].boxes.view(2, 2).mean(dim=0)
+    assert (center - torch.tensor([24.0, 32.0])).abs().max() <= 1
 
 
 def test_a_crop_larger_than_its_picture_is_refused():

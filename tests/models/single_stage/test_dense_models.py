@@ -47,7 +47,7 @@ def test_has_as_many_parameters_as_the_published_weights(weights):
     batch_norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     trained = sum(parameter.numel() for parameter in model.parameters())
     if weights is RetinaNet_ResNet50_FPN_V2_Weights:
-        trained -= 8 * 256  # its towers have no biases before their normalisation
+        trained -= 8 * 256  # its towers have no biases before their normalization
     else:
         trained -= sum(parameter.numel() for module in batch_norms for parameter in module.parameters())
     assert trained == weights.COCO_V1.meta["num_params"]

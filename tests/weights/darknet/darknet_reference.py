@@ -360,7 +360,7 @@ class Reference:
                 out[cell * classes : (cell + 1) * classes] = row / row.sum()
         return out
 
-    # Boxes: (centre x, centre y, width, height) in images, and the probability of each class
+    # Boxes: (center x, center y, width, height) in images, and the probability of each class
 
     def boxes(self, width, height, threshold, letterboxed=True):
         """What ``get_network_boxes`` finds for an image of that size."""

@@ -34,7 +34,7 @@ class Assigned(NamedTuple):
         predictions: ``(M,)`` int64, which of the ``B * P``.
         boxes: ``(M, 4)`` of the objects, in pixels.
         labels: ``(M,)`` of the objects.
-        places: ``(M, 2)`` the object's centre within its cell, in [0, 1].
+        places: ``(M, 2)`` the object's center within its cell, in [0, 1].
         anchors: ``(M, 2)`` of the predictions, in pixels.
         valid: ``(M,)`` bool, false where a pair does not count.
         last: ``(M,)`` bool, the last valid pair of each prediction that has one: darknet lets the last object win.
@@ -212,7 +212,7 @@ class YOLOHead(DenseHead):
 
     @torch.no_grad()
     def pairs(self, raw: list[Tensor], context: Context, further_iou: float = 1.0) -> Assigned:
-        """Each object goes to the cell of its centre and there to the anchor whose shape is most like its own.
+        """Each object goes to the cell of its center and there to the anchor whose shape is most like its own.
 
         Args:
             raw: the network's output, for the sizes of its grids.

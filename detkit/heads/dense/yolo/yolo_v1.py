@@ -28,7 +28,7 @@ class YOLOv1Output(NamedTuple):
     Args:
         classes: ``(B, S * S, K)`` probabilities of the classes given that there is an object.
         confidences: ``(B, S * S, A)`` the IoU to be expected of each of a cell's boxes.
-        coordinates: ``(B, S * S, A, 4)`` the centre within the cell, and square roots of the size, in images.
+        coordinates: ``(B, S * S, A, 4)`` the center within the cell, and square roots of the size, in images.
     """
 
     classes: Tensor
@@ -190,7 +190,7 @@ class YOLOv1Head(DenseHead):
         return torch.stack(excused).view(boxes.shape[:2])
 
     def _cells(self, truth: Tensor, targets: Sequence[Target], image_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For each object its cell, of ``B * S * S``, its centre in it, and 1 or 0: the first of a cell counts."""
+        """For each object its cell, of ``B * S * S``, its center in it, and 1 or 0: the first of a cell counts."""
         centers = (truth[:, :2] + truth[:, 2:]) / 2 / image_size * self.side
         corners = centers.long().clamp(0, self.side - 1)
         image = torch.cat([torch.full_like(target.labels, index) for index, target in enumerate(targets)])

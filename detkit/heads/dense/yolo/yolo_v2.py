@@ -23,7 +23,7 @@ class YOLOv2Head(YOLOHead):
 
     What is new since YOLOv1: a class for each box instead of each cell; anchors instead of free sizes, and so one
     prediction is responsible by its shape before it has learned anything; objectness, still the IoU to be expected, is
-    excused where a prediction is close to an object; centres cannot leave their cell.
+    excused where a prediction is close to an object; centers cannot leave their cell.
 
     Args:
         in_channels: channels of the map.

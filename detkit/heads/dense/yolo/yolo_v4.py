@@ -26,7 +26,7 @@ class YOLOv4Head(YOLOHead):
     """Predictions relative to anchors, on maps of several scales; an object goes to every anchor shaped like it.
 
     What is new since YOLOv3: the box as a whole learns its CIoU with the object in place of four numbers learning
-    theirs; all anchors above an IoU of shapes learn an object, not the best one alone; a centre can reach the edge of
+    theirs; all anchors above an IoU of shapes learn an object, not the best one alone; a center can reach the edge of
     its cell; and only predictions that name a class are excused for being close to an object.
 
     The gradient of the box is that of ``1 - CIoU`` in the network's outputs. darknet's leaves the anchors, the stride
@@ -37,7 +37,7 @@ class YOLOv4Head(YOLOHead):
         strides: strides of the maps.
         num_classes: classes without background.
         anchors: width and height in pixels of the network's input, for each map its own, finest first.
-        scale_x_y: for each map, how far beyond its cell a centre reaches (section 3.4, "eliminate grid sensitivity").
+        scale_x_y: for each map, how far beyond its cell a center reaches (section 3.4, "eliminate grid sensitivity").
         new_coords: sizes are squares of logistic outputs, at most four times the anchor (Scaled-YOLOv4).
         anchor_iou: anchors with a greater IoU of shapes than this learn an object as well as the best one.
         ignore_iou: predictions closer to an object than this are not background.

@@ -94,7 +94,7 @@ def source(name: str) -> str:
     return "torchvision" if name in torchvision.models.list_models(module=torchvision.models) else "timm"
 
 
-def catalogue() -> list[Entry]:
+def catalog() -> list[Entry]:
     """All entries, measured without data or weights."""
     return [_entry(family, name) for family, names in FAMILIES.items() for name in names]
 
@@ -178,7 +178,7 @@ def plot(entries: list[Entry], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(11, 7))
-    colours = pyplot.get_cmap("tab20")
+    colors = pyplot.get_cmap("tab20")
     shown = [one for one in entries if one.top1 is not None]
     for index, family in enumerate(dict.fromkeys(one.family for one in shown)):
         of_family = [one for one in shown if one.family == family]
@@ -186,7 +186,7 @@ def plot(entries: list[Entry], path: Path) -> None:
             [one.multiply_adds / 1e9 for one in of_family],
             [one.top1 for one in of_family],
             s=[one.parameters / 1e6 * 5 for one in of_family],
-            color=colours(index),
+            color=colors(index),
             alpha=0.6,
             label=family,
         )
