@@ -11,7 +11,7 @@ Environment variables:
                           should have. Default: those of this machine's GPUs; without one, code for 75 that the driver
                           of any newer GPU translates when it is first used, which is quick to build.
     DETKIT_SANITIZE       1: the CPU kernels stop the process at the first access outside of memory and the first
-                          undefined result (AddressSanitizer and UndefinedBehaviourSanitizer), for tests/ops.
+                          undefined result (AddressSanitizer and UndefinedBehaviorSanitizer), for tests/ops.
     CXX, NVCC             the compilers (default c++ and nvcc).
 """
 

@@ -84,7 +84,7 @@ DETKIT_HOST_DEVICE Dual<T> angle(const Dual<T>& y, const Dual<T>& x) {
 template <typename N>
 DETKIT_HOST_DEVICE N ratio(const N& numerator, const N& denominator) {
   bool valid = N(0) < denominator;
-  N quotient = numerator / (valid ? denominator : N(1));  // always divided, so that loops over it can be vectorised
+  N quotient = numerator / (valid ? denominator : N(1));  // always divided, so that loops over it can be vectorized
   return valid ? quotient : N(0);
 }
 

@@ -77,6 +77,6 @@ STABLE_TORCH_LIBRARY(detkit, m) {
 
   m.def("graph_segmentation(Tensor image, float scale, int min_size) -> Tensor");
   m.def(
-      "hierarchical_grouping(Tensor labels, Tensor colour, Tensor texture, int colour_bins, int texture_bins, "
+      "hierarchical_grouping(Tensor labels, Tensor color, Tensor texture, int color_bins, int texture_bins, "
       "int[] similarities) -> Tensor");
 }

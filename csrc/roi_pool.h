@@ -42,7 +42,7 @@ struct PoolAxis {
   int64_t start;  // of the region, in cells
   T bin_length;   // in cells
 
-  // The cells of a bin that are on the map. Neighbouring bins share the cell that their border goes through.
+  // The cells of a bin that are on the map. Neighboring bins share the cell that their border goes through.
   DETKIT_HOST_DEVICE CellRange bin(int64_t bin, int64_t cells) const {
     int64_t begin = start + int64_t(floor(T(bin) * bin_length)), end = start + int64_t(ceil(T(bin + 1) * bin_length));
     return {on_map(begin, cells), on_map(end, cells)};
@@ -62,7 +62,7 @@ DETKIT_HOST_DEVICE int64_t nearest_cell(T position) {
   return int64_t(round(position));
 }
 
-// Girshick 2015, section 2.1, quantised as in its code: both ends belong to the region, which has a cell at least.
+// Girshick 2015, section 2.1, quantized as in its code: both ends belong to the region, which has a cell at least.
 template <typename T>
 DETKIT_HOST_DEVICE PoolAxis<T> pool_axis(T from, T to, T scale, int64_t bins) {
   T first = from * scale, last = to * scale;

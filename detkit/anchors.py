@@ -77,7 +77,7 @@ def _shifted(base: Tensor, grid_size: tuple[int, int], steps: tuple[int, int]) -
 
 
 class DefaultBoxes(nn.Module):
-    """SSD's default boxes: of several shapes at the centre of every cell of every level (Liu 2016, section 2.2).
+    """SSD's default boxes: of several shapes at the center of every cell of every level (Liu 2016, section 2.2).
 
     Of the sizes ``s_k`` of its level and ``s_{k+1}`` of the next one, a cell has a square of side ``s_k``, a square of
     side ``sqrt(s_k s_{k+1})``, and for each further aspect ratio ``r`` two boxes of ``s_k sqrt(r)`` by
@@ -215,6 +215,6 @@ def kmeans_anchors(sizes: Tensor, count: int, seed: int = 0, max_rounds: int = 1
 
 
 def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
-    """IoU ``(N, A)`` of `sizes` ``(N, 2)`` and `anchors` ``(A, 2)`` laid upon each other's centre."""
+    """IoU ``(N, A)`` of `sizes` ``(N, 2)`` and `anchors` ``(A, 2)`` laid upon each other's center."""
     intersection = torch.minimum(sizes[:, None], anchors).prod(dim=-1)
     return intersection / (sizes.prod(dim=-1)[:, None] + anchors.prod(dim=-1) - intersection)

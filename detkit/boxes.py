@@ -46,7 +46,7 @@ def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
 class DeltaCoder:
     """Boxes as offsets from reference boxes, for regression (R-CNN, appendix C; Faster R-CNN, eq. 2).
 
-    With a reference of centre ``(ax, ay)`` and size ``(aw, ah)``, a box ``(x, y, w, h)`` becomes
+    With a reference of center ``(ax, ay)`` and size ``(aw, ah)``, a box ``(x, y, w, h)`` becomes
     ``wx (x - ax) / aw,  wy (y - ay) / ah,  ww log(w / aw),  wh log(h / ah)``.
 
     Args:
@@ -80,10 +80,10 @@ class CellCoder:
     """Boxes as a place within a grid cell and a factor of an anchor's size (YOLOv2, section 2; YOLOv3, section 2.1).
 
     In the cell with the corner ``(cx, cy)`` and with an anchor of size ``(aw, ah)``, the outputs ``(x, y, w, h)`` say
-    the centre ``stride * (cx + s sigmoid(x) - (s - 1) / 2)`` and the width ``aw exp(w)``, likewise y and height.
+    the center ``stride * (cx + s sigmoid(x) - (s - 1) / 2)`` and the width ``aw exp(w)``, likewise y and height.
 
     Args:
-        scale_x_y: ``s``; above 1 a centre can reach the cell's edge (YOLOv4, section 3.4, "grid sensitivity").
+        scale_x_y: ``s``; above 1 a center can reach the cell's edge (YOLOv4, section 3.4, "grid sensitivity").
         new_coords: the width is ``aw (2 sigmoid(w))^2``, at most four times the anchor's, as in darknet's cfg of that
             name (Scaled-YOLOv4).
     """

@@ -24,7 +24,7 @@ _QUARTER_TURNS = frozenset({5, 6, 7, 8})  # the EXIF orientations that swap heig
 def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decode an image file.
 
-    Grey images are repeated over the channels, alpha is dropped, 16 bits are scaled to 8.
+    Gray images are repeated over the channels, alpha is dropped, 16 bits are scaled to 8.
 
     EXIF orientation: without `size` it is applied, as every viewer does. With `size`, the height and width that an
     annotation file states, the orientation in which the picture has that size is taken, the stored one if both fit.
@@ -88,7 +88,7 @@ def _read_bytes(path: str | Path) -> bytes:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end: some decoders fill the missing part with grey and say nothing."""
+    """Whether a JPEG or PNG lacks its end: some decoders fill the missing part with gray and say nothing."""
     if data.startswith(b"\xff\xd8"):
         # The end-of-image marker must follow the last start of scan: an embedded thumbnail has both of its own.
         return data.rfind(b"\xff\xd9") < max(data.rfind(b"\xff\xda"), 0)

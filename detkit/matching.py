@@ -9,9 +9,9 @@ from torch import Tensor
 
 from detkit.boxes import coverage
 from detkit.deprecation import moved_names
-from detkit.kind import to_device
 from detkit.ops import box_iou
 from detkit.structures import Target
+from detkit.structures.kind import to_device
 
 FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
 

@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import os
+import sys
 from pathlib import Path
 
 # Before torch is loaded: threads that wait sleep, and each of several processes has one core.
@@ -14,6 +15,9 @@ from hypothesis import settings
 # The same examples on every run; the first call of a torch op takes longer than Hypothesis allows an example.
 settings.register_profile("detkit", deadline=None, derandomize=True)
 settings.load_profile("detkit")
+
+# Helpers are imported by their names, from whatever folder of tests.
+sys.path += sorted(str(folder) for folder in Path(__file__).parent.rglob("*") if folder.is_dir())
 
 _BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 

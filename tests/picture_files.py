@@ -12,7 +12,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def write_image(path: Path, image: np.ndarray) -> Path:
-    """Write RGB or grey."""
+    """Write RGB or gray."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), image[..., ::-1] if image.ndim == 3 else image)
     return path

@@ -44,8 +44,8 @@ class TestDeltaCoder:
         torch.testing.assert_close(encoded, deltas, rtol=1e-3, atol=2e-2)
 
     def test_a_worked_example(self):
-        reference = torch.tensor([[0.0, 0.0, 10.0, 20.0]])  # centre (5, 10)
-        box = torch.tensor([[5.0, 0.0, 25.0, 40.0]])  # centre (15, 20), twice as wide and high
+        reference = torch.tensor([[0.0, 0.0, 10.0, 20.0]])  # center (5, 10)
+        box = torch.tensor([[5.0, 0.0, 25.0, 40.0]])  # center (15, 20), twice as wide and high
         deltas = DeltaCoder((10.0, 10.0, 5.0, 5.0)).encode(reference, box)
         expected = torch.tensor([[10 * 1.0, 10 * 0.5, 5 * math.log(2), 5 * math.log(2)]])
         torch.testing.assert_close(deltas, expected)

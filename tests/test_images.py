@@ -27,9 +27,9 @@ def test_formats(tmp_path: Path, suffix: str):
     assert picture.dtype == np.uint8
 
 
-def test_grey_is_repeated(tmp_path: Path):
-    grey = noise(9, 8)[..., 0]
-    assert np.array_equal(read_image(write_image(tmp_path / "x.png", grey)), np.repeat(grey[..., None], 3, axis=2))
+def test_gray_is_repeated(tmp_path: Path):
+    gray = noise(9, 8)[..., 0]
+    assert np.array_equal(read_image(write_image(tmp_path / "x.png", gray)), np.repeat(gray[..., None], 3, axis=2))
 
 
 def test_alpha_is_dropped(tmp_path: Path):

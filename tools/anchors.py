@@ -2,8 +2,8 @@
 
 import sys
 
-from detkit.engine.anchors import anchors_command
 from detkit.engine.cli import run
+from detkit.engine.commands.fit_anchors import anchors_command
 
 if __name__ == "__main__":
     sys.exit(run(anchors_command))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from detkit.backbones.catalogue import catalogue, write_page
+from detkit.backbones.catalog import catalog, write_page
 
 if __name__ == "__main__":
-    write_page(catalogue(), Path(__file__).parent.parent / "docs" / "backbones.md")
+    write_page(catalog(), Path(__file__).parent.parent / "docs" / "backbones.md")

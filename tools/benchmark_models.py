@@ -8,7 +8,7 @@ the same detector, it gets the same weights, and both run by turns. Batch norm h
 class scores are spread out, as a trained network's are; score thresholds are set so that 300 scored boxes of a picture
 enter the last suppression, so that decoding has the work that a picture full of objects gives it.
 
-The parts of the time: `proposals` are those of selective search, `preprocess` is resizing, normalising and padding,
+The parts of the time: `proposals` are those of selective search, `preprocess` is resizing, normalizing and padding,
 `trunk` the backbone and its neck, `head` the layers of the heads and the crops of regions, and `decoding` all the rest:
 boxes and scores from their outputs, suppression, also of an RPN's proposals, masks pasted, pixels of the given image.
 On CUDA times are those between events on the stream; with one thread on the CPU they are the processor's.
@@ -143,7 +143,7 @@ def made(name: str, device: str) -> tuple[Detector, nn.Module | None]:
 
 
 def picture(device: str) -> Tensor:
-    """Coloured clouds ``(3, 480, 640)``."""
+    """Colored clouds ``(3, 480, 640)``."""
     generator = torch.Generator().manual_seed(0)
     clouds = sum(
         nn.functional.interpolate(torch.rand(1, 3, *size, generator=generator), PICTURE, mode="bicubic")[0]

@@ -1,6 +1,6 @@
 // Boxes by place and size. Two boxes whose IoU is above a threshold t are alike: their areas differ by a factor of
-// less than 1 / t, and their centres are less than (1 - t) / 2t of a side apart. So boxes are sorted by the octave of
-// their size, each octave into a uniform grid of cells, by their centre; and a box need only be compared with those
+// less than 1 / t, and their centers are less than (1 - t) / 2t of a side apart. So boxes are sorted by the octave of
+// their size, each octave into a uniform grid of cells, by their center; and a box need only be compared with those
 // in a few cells of a few octaves.
 #pragma once
 
@@ -91,13 +91,13 @@ class BoxGrid {
 
   struct Octave {
     int64_t count = 0;
-    T left = INFINITY, top = INFINITY, right = -INFINITY, bottom = -INFINITY;  // of the centres
+    T left = INFINITY, top = INFINITY, right = -INFINITY, bottom = -INFINITY;  // of the centers
     T width_sum = 0, height_sum = 0, widest = 0, tallest = 0;
     T cells_per_x = 0, cells_per_y = 0;
     int32_t columns = 0, rows = 0, first_cell = 0;
 
     void include(const Box<T>& box) {
-      T x = centre_x(box), y = centre_y(box), width = box.x2 - box.x1, height = box.y2 - box.y1;
+      T x = center_x(box), y = center_y(box), width = box.x2 - box.x1, height = box.y2 - box.y1;
       ++count;
       left = std::min(left, x);
       right = std::max(right, x);
@@ -109,7 +109,7 @@ class BoxGrid {
       tallest = std::max(tallest, height);
     }
 
-    // Cells as large as the neighbourhood that is searched, or larger where boxes are few. Returns where the cells
+    // Cells as large as the neighborhood that is searched, or larger where boxes are few. Returns where the cells
     // of the next octave begin.
     int32_t lay_out(T relative_reach, int32_t first) {
       T reach_x = std::min(2 * relative_reach, T(2)) * width_sum / T(count);
@@ -133,21 +133,21 @@ class BoxGrid {
       return static_cast<int32_t>(std::clamp(position, T(0), T(cells - 1)));
     }
     int32_t cell_of(const Box<T>& box) const {
-      return first_cell + row_at(centre_y(box)) * columns + column_at(centre_x(box));
+      return first_cell + row_at(center_y(box)) * columns + column_at(center_x(box));
     }
   };
 
-  static T centre_x(const Box<T>& box) { return box.x1 / 2 + box.x2 / 2; }
-  static T centre_y(const Box<T>& box) { return box.y1 / 2 + box.y2 / 2; }
+  static T center_x(const Box<T>& box) { return box.x1 / 2 + box.x2 / 2; }
+  static T center_y(const Box<T>& box) { return box.y1 / 2 + box.y2 / 2; }
 
-  // How far the centre of an overlapping box can be, in sides of this one.
+  // How far the center of an overlapping box can be, in sides of this one.
   T relative_reach() const {
     return threshold_ > 0 ? std::max(T(0), (1 - threshold_) / (2 * threshold_)) + epsilon : T(INFINITY);
   }
 
   template <typename Function>
   bool any_in_octave(const Octave& octave, const Box<T>& box, const Function& function) const {
-    T width = box.x2 - box.x1, height = box.y2 - box.y1, x = centre_x(box), y = centre_y(box);
+    T width = box.x2 - box.x1, height = box.y2 - box.y1, x = center_x(box), y = center_y(box);
     T reach_x = std::min(width * relative_reach(), (width + octave.widest) / 2) * (1 + epsilon) + slack_;
     T reach_y = std::min(height * relative_reach(), (height + octave.tallest) / 2) * (1 + epsilon) + slack_;
     int32_t left = octave.column_at(x - reach_x), right = octave.column_at(x + reach_x);

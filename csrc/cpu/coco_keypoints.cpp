@@ -29,8 +29,8 @@ double sum_as_numpy(const std::vector<double>& values) {
   return total;
 }
 
-// Object keypoint similarity: the mean over the labelled keypoints of exp(-distance^2 / (2 area (2 sigma)^2)). With
-// none labelled, the distance is that of each keypoint from the object's box, enlarged by its own size to every side.
+// Object keypoint similarity: the mean over the labeled keypoints of exp(-distance^2 / (2 area (2 sigma)^2)). With
+// none labeled, the distance is that of each keypoint from the object's box, enlarged by its own size to every side.
 class KeypointSimilarity {
  public:
   // Similarities below `lowest` need not be told apart, and are 0.
@@ -38,18 +38,18 @@ class KeypointSimilarity {
       : sigmas_(sigmas), count_(count), lowest_(lowest) {}
 
   double operator()(const double* keypoints, const double* object, const double* box, double area) {
-    int64_t labelled = 0;
-    for (int64_t j = 0; j < count_; ++j) labelled += object[3 * j + 2] > 0;
-    const int64_t term_count = labelled > 0 ? labelled : count_;
+    int64_t labeled = 0;
+    for (int64_t j = 0; j < count_; ++j) labeled += object[3 * j + 2] > 0;
+    const int64_t term_count = labeled > 0 ? labeled : count_;
     constexpr double rounding = 1e-6;
     double most = static_cast<double>(term_count);  // that the sum can be
     const double enough = lowest_ * most - rounding;
     terms_.clear();
     for (int64_t j = 0; j < count_; ++j) {
       const double *point = keypoints + 3 * j, *other = object + 3 * j;
-      if (labelled > 0 && !(other[2] > 0)) continue;
+      if (labeled > 0 && !(other[2] > 0)) continue;
       double dx, dy;
-      if (labelled > 0) {
+      if (labeled > 0) {
         dx = point[0] - other[0];
         dy = point[1] - other[1];
       } else {

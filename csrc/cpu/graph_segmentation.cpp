@@ -52,7 +52,7 @@ class Components {
   std::vector<float> inner_;
 };
 
-// The edges between all pixels that touch, diagonal ones too, weighted by the distance of their colours.
+// The edges between all pixels that touch, diagonal ones too, weighted by the distance of their colors.
 std::vector<Edge> edges_between(const float* image, int64_t height, int64_t width, int64_t channels) {
   std::vector<Edge> edges;
   edges.reserve(4 * height * width);
@@ -90,7 +90,7 @@ Tensor graph_segmentation(Tensor image, double scale, int64_t min_size) {
   for (const Edge& edge : edges) {
     int32_t a = components.find(edge.a), b = components.find(edge.b);
     if (a == b) continue;
-    // Equations 4 and 5: both are held together as weakly as this edge, with k / |C| in favour of small ones.
+    // Equations 4 and 5: both are held together as weakly as this edge, with k / |C| in favor of small ones.
     float tolerance = std::min(
         components.inner(a) + k / static_cast<float>(components.size(a)),
         components.inner(b) + k / static_cast<float>(components.size(b)));

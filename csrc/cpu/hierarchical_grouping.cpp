@@ -19,14 +19,14 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 // Which similarities are added up; the values are those of the Python side.
-enum : int64_t { colour_bit = 1, texture_bit = 2, size_bit = 4, fill_bit = 8 };
+enum : int64_t { color_bit = 1, texture_bit = 2, size_bit = 4, fill_bit = 8 };
 
 struct Region {
   double pixels = 0;
   int32_t x1 = 0, y1 = 0, x2 = 0, y2 = 0;  // x2 and y2 are of the last pixel
   bool alive = true;
-  std::vector<double> colour, texture;
-  std::vector<int32_t> neighbours;
+  std::vector<double> color, texture;
+  std::vector<int32_t> neighbors;
 };
 
 struct Candidate {
@@ -62,7 +62,7 @@ class Grouping {
   std::vector<Region> run() {
     std::vector<Candidate> first;
     for (size_t a = 0; a < regions_.size(); ++a) {
-      for (int32_t b : regions_[a].neighbours) {
+      for (int32_t b : regions_[a].neighbors) {
         if (static_cast<int32_t>(a) < b) first.push_back(candidate(static_cast<int32_t>(a), b));
       }
     }
@@ -82,7 +82,7 @@ class Grouping {
   // Equations 2, 4, 6 and 7.
   double similarity(const Region& a, const Region& b) const {
     double sum = 0;
-    if (similarities_ & colour_bit) sum += intersection(a.colour, b.colour);
+    if (similarities_ & color_bit) sum += intersection(a.color, b.color);
     if (similarities_ & texture_bit) sum += intersection(a.texture, b.texture);
     if (similarities_ & size_bit) sum += 1 - (a.pixels + b.pixels) / image_pixels_;
     if (similarities_ & fill_bit) {
@@ -100,20 +100,20 @@ class Grouping {
     both.y1 = std::min(left.y1, right.y1);
     both.x2 = std::max(left.x2, right.x2);
     both.y2 = std::max(left.y2, right.y2);
-    both.colour = mixed(left.colour, left.pixels, right.colour, right.pixels);
+    both.color = mixed(left.color, left.pixels, right.color, right.pixels);
     both.texture = mixed(left.texture, left.pixels, right.texture, right.pixels);
     left.alive = right.alive = false;
     std::merge(
-        left.neighbours.begin(), left.neighbours.end(), right.neighbours.begin(), right.neighbours.end(),
-        std::back_inserter(both.neighbours));
-    both.neighbours.erase(std::unique(both.neighbours.begin(), both.neighbours.end()), both.neighbours.end());
-    std::erase_if(both.neighbours, [&](int32_t neighbour) { return !regions_[neighbour].alive; });
-    for (Region* gone : {&left, &right}) gone->neighbours = {};
+        left.neighbors.begin(), left.neighbors.end(), right.neighbors.begin(), right.neighbors.end(),
+        std::back_inserter(both.neighbors));
+    both.neighbors.erase(std::unique(both.neighbors.begin(), both.neighbors.end()), both.neighbors.end());
+    std::erase_if(both.neighbors, [&](int32_t neighbor) { return !regions_[neighbor].alive; });
+    for (Region* gone : {&left, &right}) gone->neighbors = {};
     int32_t made = static_cast<int32_t>(regions_.size());
     regions_.push_back(std::move(both));
-    for (int32_t neighbour : regions_[made].neighbours) {
-      regions_[neighbour].neighbours.push_back(made);  // the greatest label yet: they stay in order
-      queue_.push(candidate(neighbour, made));
+    for (int32_t neighbor : regions_[made].neighbors) {
+      regions_[neighbor].neighbors.push_back(made);  // the greatest label yet: they stay in order
+      queue_.push(candidate(neighbor, made));
     }
   }
 
@@ -168,24 +168,24 @@ std::vector<Region> initial_regions(const int32_t* labels, int64_t height, int64
     }
   }
   for (auto [a, b] : adjacent_regions(labels, height, width)) {
-    regions[a].neighbours.push_back(b);
-    regions[b].neighbours.push_back(a);
+    regions[a].neighbors.push_back(b);
+    regions[b].neighbors.push_back(a);
   }
-  for (Region& region : regions) std::sort(region.neighbours.begin(), region.neighbours.end());
+  for (Region& region : regions) std::sort(region.neighbors.begin(), region.neighbors.end());
   return regions;
 }
 
-// labels (H, W) int32 in 0..N-1, each present; colour (H, W, F1) and texture (H, W, F2) uint8 bins; returns the boxes
+// labels (H, W) int32 in 0..N-1, each present; color (H, W, F1) and texture (H, W, F2) uint8 bins; returns the boxes
 // x1 y1 x2 y2 (S, N + merges, 4) float32 of the regions in the order in which they came to be, for each of S sums of
 // similarities.
 Tensor hierarchical_grouping(
-    Tensor labels, Tensor colour, Tensor texture, int64_t colour_bins, int64_t texture_bins,
+    Tensor labels, Tensor color, Tensor texture, int64_t color_bins, int64_t texture_bins,
     std::vector<int64_t> similarities) {
   labels = as_contiguous(labels);
-  colour = as_contiguous(colour);
+  color = as_contiguous(color);
   texture = as_contiguous(texture);
   STD_TORCH_CHECK(labels.dim() == 2 && labels.numel() > 0, "labels must be (H, W)");
-  check_bins("colour", colour, labels, colour_bins);
+  check_bins("color", color, labels, color_bins);
   check_bins("texture", texture, labels, texture_bins);
   int64_t height = labels.size(0), width = labels.size(1), pixels = height * width;
   const int32_t* label_data = labels.const_data_ptr<int32_t>();
@@ -196,12 +196,12 @@ Tensor hierarchical_grouping(
   STD_TORCH_CHECK(
       std::all_of(regions.begin(), regions.end(), [](const Region& region) { return region.pixels > 0; }),
       "labels must be numbered without gaps");
-  auto colours = histograms(
-      label_data, colour.const_data_ptr<uint8_t>(), pixels, colour.size(2), colour_bins, regions);
+  auto colors = histograms(
+      label_data, color.const_data_ptr<uint8_t>(), pixels, color.size(2), color_bins, regions);
   auto textures = histograms(
       label_data, texture.const_data_ptr<uint8_t>(), pixels, texture.size(2), texture_bins, regions);
   for (size_t i = 0; i < regions.size(); ++i) {
-    regions[i].colour = std::move(colours[i]);
+    regions[i].color = std::move(colors[i]);
     regions[i].texture = std::move(textures[i]);
   }
   // All regions of an image hang together, so that N - 1 merges leave one.

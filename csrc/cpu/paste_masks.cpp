@@ -54,7 +54,7 @@ DETKIT_FUSING_MACHINE void stretch_row(
   }
 }
 
-// Whether each of a row of pixels is inside. In blocks of whole numbers, which compilers can vectorise, unlike bytes.
+// Whether each of a row of pixels is inside. In blocks of whole numbers, which compilers can vectorize, unlike bytes.
 template <typename T, typename Probability>
 DETKIT_INLINE void compare(const Probability& probability, T threshold, int64_t count, uint8_t* out) {
   constexpr int64_t block = 64;
@@ -131,7 +131,7 @@ class Paster {
 
   const T* row_of_cells(int32_t row) const { return cells_.data() + row * (side_ + 2); }
 
-  // Rows are asked for in pairs of neighbours, downwards, so the last two are kept.
+  // Rows are asked for in pairs of neighbors, downwards, so the last two are kept.
   const T* stretched_row(int32_t row) {
     std::vector<T>& stretched = stretched_[row % 2];
     if (stretched_rows_[row % 2] != row) {

@@ -53,7 +53,7 @@ int64_t most_taps(const Axis<T>& axis, int64_t cells) {
   return axis.bin_length >= T(0) ? std::min(2 * axis.samples, cells) : 2 * axis.samples;
 }
 
-// Neighbouring samples share rows, which are counted once with their weights' sum.
+// Neighboring samples share rows, which are counted once with their weights' sum.
 template <typename T>
 void collect_taps(const Axis<T>& axis, int64_t bins, int64_t cells, const Taps<T>& result) {
   T share = T(1) / T(std::max<int64_t>(axis.samples, 1));

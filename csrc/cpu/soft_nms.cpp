@@ -1,4 +1,4 @@
-// Soft-NMS on the CPU. The boxes of a class are kept in blocks of neighbours: a box that is taken can only lower the
+// Soft-NMS on the CPU. The boxes of a class are kept in blocks of neighbors: a box that is taken can only lower the
 // scores of blocks that it reaches, and of the others the best score is known from before.
 #include "../soft_nms.h"
 
@@ -27,7 +27,7 @@ using torch::stable::Tensor;
 constexpr int64_t block_size = 64;
 constexpr int32_t nobody = INT32_MAX;
 
-// Neighbouring boxes, coordinate by coordinate, with their scores.
+// Neighboring boxes, coordinate by coordinate, with their scores.
 template <typename T>
 struct BoxBlock {
   T x1[block_size] = {}, y1[block_size] = {}, x2[block_size] = {}, y2[block_size] = {}, areas[block_size] = {};
@@ -147,9 +147,9 @@ std::vector<uint32_t> grid_places(const std::vector<T>& positions) {
   return places;
 }
 
-// The members in Morton order of their boxes' centres, in which neighbours are mostly near each other.
+// The members in Morton order of their boxes' centers, in which neighbors are mostly near each other.
 template <typename T>
-std::vector<int32_t> neighbouring(const Box<T>* boxes, const int32_t* members, int64_t count) {
+std::vector<int32_t> neighboring(const Box<T>* boxes, const int32_t* members, int64_t count) {
   std::vector<T> x, y;
   for (int64_t i = 0; i < count; ++i) {
     const Box<T>& box = boxes[members[i]];
@@ -171,7 +171,7 @@ template <Decay method, typename T>
 void suppress_softly(
     const Box<T>* boxes, const T* scores, const int32_t* members, int64_t count, const SoftRule<T>& rule,
     int32_t* places, T* taken_scores) {
-  std::vector<int32_t> order = neighbouring(boxes, members, count);
+  std::vector<int32_t> order = neighboring(boxes, members, count);
   std::vector<BoxBlock<T>> blocks((count + block_size - 1) / block_size);
   for (int64_t place = 0; place < count; ++place) {
     int32_t index = order[place];

@@ -1,4 +1,4 @@
-// Masks to run lengths and back on CUDA, a thread for each column: neighbouring threads read and write neighbouring
+// Masks to run lengths and back on CUDA, a thread for each column: neighboring threads read and write neighboring
 // pixels. What the runs are says ../rle.h.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>

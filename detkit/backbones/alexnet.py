@@ -12,7 +12,7 @@ from detkit.backbones.chain import ChainBackbone
 class AlexNet(ChainBackbone):
     """The net of Krizhevsky 2012 (section 3.5), for images of 227 x 227.
 
-    The towers of the two GPUs are groups of the second, fourth and fifth convolution. Contrast is normalised before
+    The towers of the two GPUs are groups of the second, fourth and fifth convolution. Contrast is normalized before
     pooling (section 3.3), and poolings overlap. The paper says 224, of which its first map's 55 cells need 227.
 
     Args:

@@ -112,7 +112,7 @@ def _fully_connected(widths: Sequence[int]) -> nn.Sequential:
 
 
 def _initialize(features: nn.Sequential) -> None:
-    """He's initialisation: without normalisation, the papers' Gaussian of 0.01 would take days to leave its plateau."""
+    """He's initialization: without normalization, the papers' Gaussian of 0.01 would take days to leave its plateau."""
     for layer in features:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -59,7 +59,7 @@ def classifier(name: str, num_classes: int = IMAGENET_CLASSES, weights: str | No
     Args:
         name: one of `OWN`; else a classification net of torchvision; else a model of timm.
         num_classes: outputs of the last layer. With another number than in the weights file, the last layer stays as
-            initialised, and a warning tells.
+            initialized, and a warning tells.
         weights: nothing for random weights, ``DEFAULT`` for the library's download, or the path of a weights file.
 
     Raises:
@@ -74,7 +74,7 @@ def classifier(name: str, num_classes: int = IMAGENET_CLASSES, weights: str | No
 
 
 def zero_last_gamma(net: nn.Module) -> None:
-    """Set the scale of the last normalisation of each residual block to zero: the block begins as the identity
+    """Set the scale of the last normalization of each residual block to zero: the block begins as the identity
     (Goyal 2017, section 5.1).
 
     Raises:

@@ -128,7 +128,7 @@ class DarknetTiny(StagedBackbone):
         channels = [_scaled(width, count) for count in (16, 32, 64, 128, 256, 512, 1024)]
         built = [nn.Sequential(convolution(3, channels[0], 3), nn.MaxPool2d(2), convolution(*channels[0:2], 3))]
         built += [nn.Sequential(nn.MaxPool2d(2), convolution(*channels[n : n + 2], 3)) for n in (1, 2, 3)]
-        # A pooling that keeps the size: a cell and its neighbours to the right and below.
+        # A pooling that keeps the size: a cell and its neighbors to the right and below.
         keep = nn.Sequential(nn.ReplicationPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, stride=1))
         last = [nn.MaxPool2d(2), convolution(*channels[4:6], 3), keep, convolution(*channels[5:7], 3)]
         super().__init__([*built, nn.Sequential(*last)], [*channels[1:5], channels[6]], stages)

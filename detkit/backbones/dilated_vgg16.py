@@ -71,7 +71,7 @@ class DilatedVGG16(Backbone):
         return [fine, F.relu(self.fc7(x))]
 
     def _initialize(self) -> None:
-        """He's initialisation where training is from random weights, the paper's "xavier" for its own layers."""
+        """He's initialization where training is from random weights, the paper's "xavier" for its own layers."""
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""The two nets of OverFeat: no contrast normalisation, poolings that do not overlap."""
+"""The two nets of OverFeat: no contrast normalization, poolings that do not overlap."""
 
 from __future__ import annotations
 

@@ -39,10 +39,10 @@ class LoadReport:
 
     def __str__(self) -> str:
         lines = [f"{self.source}: loaded {len(self.matched)} of {len(self.matched) + self._not_loaded()} tensors"]
-        lines += _listed("not in the file, left as initialised", self.missing)
+        lines += _listed("not in the file, left as initialized", self.missing)
         lines += _listed("in the file, not used", self.unexpected)
         shapes = [f"{name} (file {in_file}, model {in_model})" for name, in_file, in_model in self.mismatched]
-        lines += _listed("of another shape, left as initialised", shapes)
+        lines += _listed("of another shape, left as initialized", shapes)
         return "\n".join(lines)
 
     def _not_loaded(self) -> int:

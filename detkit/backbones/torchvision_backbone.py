@@ -179,7 +179,7 @@ def _skeleton(name: str) -> nn.Module:
 def create_net(name: str, **options: Any) -> nn.Module:
     """torchvision's classification net `name`, made with `options`, without GoogLeNet's and Inception's warning."""
     with warnings.catch_warnings():
-        # They announce that a later release may initialise them otherwise.
+        # They announce that a later release may initialize them otherwise.
         warnings.filterwarnings("ignore", message="The default weight initialization", category=FutureWarning)
         return torchvision.models.get_model(name, **options)
 

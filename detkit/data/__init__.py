@@ -1,24 +1,24 @@
 """Images and annotations: data sets, augmentation, batches."""
 
-from detkit.data.augmentation import Augmentation
-from detkit.data.coco import CocoDataset, find_split
-from detkit.data.copy_paste import CopyPaste
 from detkit.data.datamodule import DataModule
 from detkit.data.dataset import DetectionDataset
-from detkit.data.eval_transform import EvalTransform, TransformedImages
-from detkit.data.formats import format_of, open_split
-from detkit.data.image_class import label_images
+from detkit.data.formats.coco import CocoDataset, find_split
+from detkit.data.formats.image_folder import ImageFolderDataset
+from detkit.data.formats.open_dataset import format_of, open_split
+from detkit.data.formats.readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
+from detkit.data.formats.voc import VocDataset
+from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.image_dataset import ImageDataset
-from detkit.data.image_folder import ImageFolderDataset
 from detkit.data.loading import Loader, TrainingDataset, WithProposals, collate, measure_loader
-from detkit.data.mixing import Mixing, MixUp, Mosaic
-from detkit.data.readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
+from detkit.data.packed.image_class import label_images
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes
-from detkit.data.sources import DataSource, UnlabelledImages
-from detkit.data.ssd_augmentation import Expand, MinIoUCrop
-from detkit.data.voc import VocDataset
-from detkit.data.yolo_txt import YoloDataset
+from detkit.data.sources import DataSource, UnlabeledImages
+from detkit.data.transforms.augmentation import Augmentation
+from detkit.data.transforms.copy_paste import CopyPaste
+from detkit.data.transforms.eval_transform import EvalTransform, TransformedImages
+from detkit.data.transforms.mixing import Mixing, MixUp, Mosaic
+from detkit.data.transforms.ssd_augmentation import Expand, MinIoUCrop
 
 __all__ = [
     "COCO_READERS",
@@ -45,7 +45,7 @@ __all__ = [
     "TrainingBatchSampler",
     "TrainingDataset",
     "TransformedImages",
-    "UnlabelledImages",
+    "UnlabeledImages",
     "VocDataset",
     "WithProposals",
     "YoloDataset",

@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from detkit.data.annotations import read_json
-from detkit.data.coco import find_split, has_split
-from detkit.data.formats import BoxFormat, format_of
-from detkit.data.values import is_numbers
-from detkit.data.voc import find_image_sets, read_voc
-from detkit.data.writing import LAYOUTS, WRITERS, AnnotatedSplit
-from detkit.data.yolo_txt import find_description, read_description, read_yolo
+from detkit.data.formats.annotations import read_json
+from detkit.data.formats.coco import find_split, has_split
+from detkit.data.formats.open_dataset import BoxFormat, format_of
+from detkit.data.formats.values import is_numbers
+from detkit.data.formats.voc import find_image_sets, read_voc
+from detkit.data.formats.writing import LAYOUTS, WRITERS, AnnotatedSplit
+from detkit.data.formats.yolo_txt import find_description, read_description, read_yolo
 from detkit.errors import InputError
 from detkit.images import image_size
 

@@ -9,19 +9,19 @@ from typing import Any, Literal
 import lightning
 from torch.utils.data import Dataset
 
-from detkit.data.annotations import OnBad
-from detkit.data.augmentation import Augmentation
-from detkit.data.eval_transform import EvalTransform, TransformedImages
-from detkit.data.formats import Format
-from detkit.data.image_class import ImageClass
+from detkit.data.formats.annotations import OnBad
+from detkit.data.formats.open_dataset import Format
 from detkit.data.image_dataset import ImageDataset, check_same_categories
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
-from detkit.data.mixing import Mixing, check_mixing
 from detkit.data.old_flags import takes_old_flags
+from detkit.data.packed.image_class import ImageClass
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes, folder_name
 from detkit.data.sources import DataSource, SourceDataset, check_names, loader_with_sources
 from detkit.data.splits import Split, Splits
+from detkit.data.transforms.augmentation import Augmentation
+from detkit.data.transforms.eval_transform import EvalTransform, TransformedImages
+from detkit.data.transforms.mixing import Mixing, check_mixing
 from detkit.errors import InputError
 from detkit.proposals import Proposals
 from detkit.structures import Category, Target

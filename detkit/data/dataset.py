@@ -12,15 +12,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from detkit.categories import Category
-from detkit.data.annotations import OnBad
-from detkit.data.image_class import ImageClass, label_images
+from detkit.data.formats.annotations import OnBad
 from detkit.data.image_dataset import ALWAYS_READ, ImageDataset
-from detkit.data.packed import PackedAnnotations
+from detkit.data.packed.image_class import ImageClass, label_images
+from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.deprecation import rename_hooks
 from detkit.errors import InputError
 from detkit.images import image_size, read_image
 from detkit.structures import Target
+from detkit.structures.categories import Category
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +124,9 @@ class DetectionDataset(ImageDataset):
         """
         if self.has_image_labels:
             return self
-        labelled = copy.copy(self)
-        labelled._packed = label_images(self._packed, image_class, self.annotations_path)
-        return labelled
+        labeled = copy.copy(self)
+        labeled._packed = label_images(self._packed, image_class, self.annotations_path)
+        return labeled
 
     def _size_in_file(self, on_bad_image: OnBad):
         def size(file_name: str) -> tuple[int, int]:

@@ -10,12 +10,12 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detkit.categories import Category, keypoint_category, to_coco
-from detkit.data.image_class import ImageClass
+from detkit.data.packed.image_class import ImageClass
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.ops import masks_to_rle
 from detkit.structures import Target
+from detkit.structures.categories import Category, keypoint_category, to_coco
 
 ALWAYS_READ = frozenset({"boxes", "labels", "iscrowd", "area", "difficult", "image_id", "image_label"})
 """The fields of targets that every data set gives where it has them."""

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.data.columns import ImageFacts, ImageFiles
+from detkit.data.packed.columns import ImageFacts, ImageFiles
 from detkit.errors import InputError
-from detkit.image_fields import IGNORE_INDEX
+from detkit.structures.image_fields import IGNORE_INDEX
 
 _LEAST_INT16 = 255  # classes: one more than uint8 holds beside its 255 for none
 _NONE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
@@ -90,7 +90,7 @@ class _Reader:
         if pixels.ndim != 2 or pixels.dtype not in _NONE:
             raise InputError(
                 f"{path}: a label map has one channel of 8 or 16 bits, this one has the shape {pixels.shape} and "
-                f"{pixels.dtype}; write category ids as grey values"
+                f"{pixels.dtype}; write category ids as gray values"
             )
         if pixels.shape != image.size:
             raise InputError(

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from detkit.data.augmentation import Augmentation
 from detkit.data.image_dataset import ImageDataset
-from detkit.data.mixing import Mixing, mixed
+from detkit.data.transforms.augmentation import Augmentation
+from detkit.data.transforms.mixing import Mixing, mixed
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.proposals import Proposals

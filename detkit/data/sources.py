@@ -10,11 +10,11 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from detkit.data.augmentation import Augmentation
-from detkit.data.formats import Format, open_split
-from detkit.data.image_class import ImageClass
+from detkit.data.formats.open_dataset import Format, open_split
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
+from detkit.data.packed.image_class import ImageClass
 from detkit.data.samplers import TrainingBatchSampler
+from detkit.data.transforms.augmentation import Augmentation
 from detkit.errors import InputError
 from detkit.images import IMAGE_SUFFIXES, read_image
 from detkit.proposals import Proposals
@@ -28,7 +28,7 @@ SourceBatch = tuple[list[Tensor], list[Target] | None, list[Any]]
 
 
 class DataSource:
-    """Images that a learner reads beside the main ones, such as unlabelled images of another domain.
+    """Images that a learner reads beside the main ones, such as unlabeled images of another domain.
 
     Args:
         name: by which the learner asks for it.
@@ -77,7 +77,7 @@ class DataSource:
             InputError: the folder is missing or wrong, or has other classes.
         """
         if not self.labels:
-            return UnlabelledImages(self.root)
+            return UnlabeledImages(self.root)
         dataset = open_split(self.root, self.split, self.format, class_names, **reading)
         names = [category.name for category in dataset.categories]
         if names != list(class_names):
@@ -88,7 +88,7 @@ class DataSource:
         return dataset.with_image_labels(image_class) if image_class else dataset
 
 
-class UnlabelledImages(Dataset):
+class UnlabeledImages(Dataset):
     """The images of a folder, at all depths, sorted by path; each with a `Target` of its id alone, that path.
 
     Args:
@@ -124,7 +124,7 @@ class UnlabelledImages(Dataset):
         return read_image(self.root / path), Target(image_id=path)
 
 
-SourceDataset = Any  # a `DetectionDataset` or `UnlabelledImages`: what `TrainingDataset` varies
+SourceDataset = Any  # a `DetectionDataset` or `UnlabeledImages`: what `TrainingDataset` varies
 
 
 def check_names(sources: Sequence[DataSource]) -> None:

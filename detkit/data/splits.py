@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from detkit.categories import Category
-from detkit.data.annotations import read_categories
-from detkit.data.coco import CocoDataset, find_split
-from detkit.data.formats import Format, format_of, open_split
+from detkit.data.formats.annotations import read_categories
+from detkit.data.formats.coco import CocoDataset, find_split
+from detkit.data.formats.open_dataset import Format, format_of, open_split
 from detkit.data.image_dataset import ImageDataset
 from detkit.errors import InputError
+from detkit.structures.categories import Category
 
 Split = Literal["train", "val", "test"]
 Paths = tuple[Path | None, Path | None]

@@ -21,10 +21,10 @@ from torch import Tensor
 
 import detkit
 from detkit.engine.building import build
-from detkit.engine.explain import explain
-from detkit.engine.model_settings import check_describes
-from detkit.engine.old_configs import modernized
-from detkit.engine.trust import check_trusted, packages_of
+from detkit.engine.config.model_settings import check_describes
+from detkit.engine.config.old_configs import modernized
+from detkit.engine.config.parse_errors import explain
+from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.errors import InputError
 from detkit.models import VisionModel
 from detkit.structures import UNUSED_LABEL, Category
@@ -188,7 +188,7 @@ def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
 
 
 def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str | Path) -> VisionModel:
-    """Build the detector that `model_config` describes, its weights as initialised.
+    """Build the detector that `model_config` describes, its weights as initialized.
 
     Raises:
         InputError: it names something outside of detkit and `trust`, or does not fit its class's arguments.

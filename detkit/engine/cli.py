@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from detkit.deprecation import show_in
-from detkit.engine.signals import Interrupted
+from detkit.engine.callbacks.signals import Interrupted
 from detkit.errors import InputError
 
 USAGE = """usage: detkit train|eval|predict|visualize|convert [--help] ...
@@ -44,49 +44,49 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(argv: Sequence[str]) -> None:
     """``detkit train``."""
-    from detkit.engine.training import train_command
+    from detkit.engine.commands.train import train_command
 
     train_command(argv)
 
 
 def evaluate(argv: Sequence[str]) -> None:
     """``detkit eval``."""
-    from detkit.engine.evaluating import evaluate_command
+    from detkit.engine.commands.evaluate import evaluate_command
 
     evaluate_command(argv)
 
 
 def predict(argv: Sequence[str]) -> None:
     """``detkit predict``."""
-    from detkit.engine.predicting import predict_command
+    from detkit.engine.commands.predict import predict_command
 
     predict_command(argv)
 
 
 def visualize(argv: Sequence[str]) -> None:
     """``detkit visualize``."""
-    from detkit.engine.visualizing import visualize_command
+    from detkit.engine.commands.visualize import visualize_command
 
     visualize_command(argv)
 
 
 def convert(argv: Sequence[str]) -> None:
     """``detkit convert``."""
-    from detkit.engine.converting import convert_command
+    from detkit.engine.commands.convert import convert_command
 
     convert_command(argv)
 
 
 def fit_svms(argv: Sequence[str]) -> None:
     """``tools/fit_svms.py``."""
-    from detkit.engine.fitting_svms import fit_svms_command
+    from detkit.engine.commands.fit_svms import fit_svms_command
 
     fit_svms_command(argv)
 
 
 def proposals(argv: Sequence[str]) -> None:
     """``tools/proposals.py``."""
-    from detkit.engine.proposing import proposals_command
+    from detkit.engine.commands.propose import proposals_command
 
     proposals_command(argv)
 

@@ -11,8 +11,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from detkit.data import DataModule
+from detkit.engine.callbacks.signals import Interrupted
 from detkit.engine.module import DetectionModule
-from detkit.engine.signals import Interrupted
 from detkit.errors import InputError
 
 WRONG_INPUT = 2  # the exit status of `detkit.engine.cli.run`

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.data.columns import ImageFacts
-from detkit.data.readers import COCO_READERS, CocoFile
+from detkit.data.formats.readers import COCO_READERS, CocoFile
+from detkit.data.packed.columns import ImageFacts
 from detkit.errors import InputError
 from detkit.structures import Target
 

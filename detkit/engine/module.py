@@ -11,9 +11,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from detkit.distributed import broadcast, gather
-from detkit.engine.finite import FiniteCheck
+from detkit.engine.callbacks.finite import FiniteCheck
 from detkit.engine.loss_contract import LossContract
-from detkit.engine.optimization import (
+from detkit.engine.optim import (
     OptimizerFactory,
     Schedule,
     apply_lr_factors,
@@ -51,7 +51,7 @@ class DetectionModule(LightningModule):
         schedule: the learning rate over the steps; constant if not given.
         evaluators: judge the answers of a validation, by their names; their numbers are logged as `Evaluator.log_name`
             says: ``val/AP`` … of boxes, ``val/segm/AP``, ``val/classification/top1`` … of others.
-        decay_norm_and_bias: whether weight decay holds for normalisation layers and biases too.
+        decay_norm_and_bias: whether weight decay holds for normalization layers and biases too.
         lr_batch_size: how many images per optimizer step the optimizer's learning rate is for: with more or fewer it
             changes in proportion (Goyal 2017, section 2.1, "linear scaling rule"); None: it does not.
         validation_loss: whether to compute the losses on the validation images as well.

@@ -20,7 +20,7 @@ from detkit.structures import Target
 _TARGET_NORM = 20.0
 _BACKGROUND_IOU = 0.3
 _REGRESSION_IOU = 0.6
-_REGULARISATION = 1e-3
+_REGULARIZATION = 1e-3
 _POSITIVE_WEIGHT = 2.0
 _BIAS_SCALE = 10.0
 _RIDGE = 1000.0
@@ -112,7 +112,7 @@ class _Class:
             return
         positives = np.concatenate(self.positives)
         svm = LinearSVC(
-            C=_REGULARISATION,
+            C=_REGULARIZATION,
             loss="hinge",
             class_weight={1: _POSITIVE_WEIGHT},
             intercept_scaling=_BIAS_SCALE,

@@ -1,16 +1,17 @@
 """Evaluation: detections and ground truth become numbers."""
 
-from detkit.evaluation.bootstrap import Interval, bootstrap
-from detkit.evaluation.classification import ClassificationEvaluator
-from detkit.evaluation.coco import CocoEvaluator
-from detkit.evaluation.detections_file import evaluate_detections_file, evaluate_files
-from detkit.evaluation.evaluation import METRICS, CocoEvaluation
+from detkit.deprecation import moved_names
+from detkit.evaluation.classification_evaluator import ClassificationEvaluator
+from detkit.evaluation.coco.bootstrap import Interval, bootstrap
+from detkit.evaluation.coco.coco_evaluation import METRICS, CocoEvaluation
+from detkit.evaluation.coco.coco_evaluator import CocoEvaluator
+from detkit.evaluation.coco.tide import ErrorAnalysis, analyze_errors
 from detkit.evaluation.evaluator import Evaluation, Evaluator, Report, ReportOptions
+from detkit.evaluation.files.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.image_collector import ImageEvaluation
-from detkit.evaluation.image_report import confusion_table, image_class_table, image_table, write_confusion
-from detkit.evaluation.localization import LocalizationEvaluator
+from detkit.evaluation.localization_evaluator import LocalizationEvaluator
 from detkit.evaluation.proposal_recall import ProposalRecall
-from detkit.evaluation.report import (
+from detkit.evaluation.tables.detection_report import (
     coco_table,
     error_table,
     interval_table,
@@ -20,8 +21,8 @@ from detkit.evaluation.report import (
     voc_table,
     write_metrics,
 )
-from detkit.evaluation.tide import ErrorAnalysis, analyse_errors
-from detkit.evaluation.voc import VocEvaluation, VocEvaluator
+from detkit.evaluation.tables.image_report import confusion_table, image_class_table, image_table, write_confusion
+from detkit.evaluation.voc_evaluator import VocEvaluation, VocEvaluator
 
 __all__ = [
     "METRICS",
@@ -39,7 +40,7 @@ __all__ = [
     "ReportOptions",
     "VocEvaluation",
     "VocEvaluator",
-    "analyse_errors",
+    "analyze_errors",
     "bootstrap",
     "coco_table",
     "confusion_table",
@@ -56,3 +57,5 @@ __all__ = [
     "write_confusion",
     "write_metrics",
 ]
+
+__getattr__ = moved_names(__name__, {"analyse_errors": "detkit.evaluation.analyze_errors"})

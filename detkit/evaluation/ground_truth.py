@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from detkit.errors import InputError
-from detkit.evaluation.packed import Objects
+from detkit.evaluation.packed_objects import Objects
 from detkit.structures import Category
 
 IouType = Literal["bbox", "segm", "keypoints"]

@@ -12,12 +12,12 @@ from rich.console import RenderableType
 
 from detkit.deprecation import rename_hooks
 from detkit.errors import InputError
-from detkit.evaluation.coco_json import read_json
+from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.evaluator import Evaluator, Report, ReportOptions
+from detkit.evaluation.files.coco_json import read_json
 from detkit.evaluation.ground_truth import plain_id
-from detkit.evaluation.image_report import confusion_table, image_class_table, image_table, write_confusion
-from detkit.evaluation.protocol import NOTHING_TO_MEASURE
-from detkit.evaluation.report import metrics_entry
+from detkit.evaluation.tables.detection_report import metrics_entry
+from detkit.evaluation.tables.image_report import confusion_table, image_class_table, image_table, write_confusion
 from detkit.structures import UNUSED_LABEL, Category, Classification, Detections, Target
 
 TOP = 5

@@ -11,12 +11,12 @@ import numpy as np
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.evaluation.annotations_file import read_ground_truth
-from detkit.evaluation.evaluation import check_native
+from detkit.evaluation.coco.coco_evaluation import check_native
+from detkit.evaluation.coco.native import accumulate, match
+from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, Number, Protocol
 from detkit.evaluation.evaluator import Evaluation, Evaluator
-from detkit.evaluation.native import accumulate, match
-from detkit.evaluation.packed import Found
-from detkit.evaluation.protocol import NOTHING_TO_MEASURE, Number, Protocol
+from detkit.evaluation.files.annotations_file import read_ground_truth
+from detkit.evaluation.packed_objects import Found
 from detkit.structures import Category, Target
 
 

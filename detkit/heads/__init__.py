@@ -1,36 +1,36 @@
 """Heads: each answers one question by the three verbs `forward`, `losses` and `decode`."""
 
-from detkit.heads.box import BoxHead
-from detkit.heads.box_cascade import BoxCascade
 from detkit.heads.box_merge import MergeBoxes
-from detkit.heads.classification import ClassificationHead
 from detkit.heads.context import Candidates, Context, Regions
-from detkit.heads.dense_head import DenseHead
-from detkit.heads.fcos import FCOSHead
-from detkit.heads.image_head import ImageHead
-from detkit.heads.keypoint import KeypointHead
-from detkit.heads.localization import LocalizationHead
-from detkit.heads.mask import MaskHead
-from detkit.heads.overfeat import OverFeatHead
+from detkit.heads.dense.dense_head import DenseHead
+from detkit.heads.dense.fcos import FCOSHead
+from detkit.heads.dense.overfeat import OverFeatHead
+from detkit.heads.dense.retinanet import RetinaNetHead
+from detkit.heads.dense.rpn import RPN
+from detkit.heads.dense.ssd import SSDHead, SSDliteHead
+from detkit.heads.dense.yolo.yolo import YOLOHead
+from detkit.heads.dense.yolo.yolo_v1 import YOLOv1Head
+from detkit.heads.dense.yolo.yolo_v2 import YOLOv2Head
+from detkit.heads.dense.yolo.yolo_v3 import YOLOv3Head
+from detkit.heads.dense.yolo.yolo_v4 import YOLOv4Head
+from detkit.heads.image.classification import ClassificationHead
+from detkit.heads.image.image_head import ImageHead
+from detkit.heads.image.localization import LocalizationHead
 from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
-from detkit.heads.region_branch import Crop, InstanceBranch, RegionBranch
-from detkit.heads.region_sampler import RegionSampler
-from detkit.heads.region_trunk import (
+from detkit.heads.region.box import BoxHead
+from detkit.heads.region.box_cascade import BoxCascade
+from detkit.heads.region.keypoint import KeypointHead
+from detkit.heads.region.mask import MaskHead
+from detkit.heads.region.region_branch import Crop, InstanceBranch, RegionBranch
+from detkit.heads.region.region_features import (
     AveragePool,
     ConvolutionsThenFullyConnected,
     RegionNetwork,
     RegionTrunk,
     TwoFullyConnected,
 )
-from detkit.heads.retinanet import RetinaNetHead
-from detkit.heads.rpn import RPN
-from detkit.heads.ssd import SSDHead, SSDliteHead
-from detkit.heads.svm_box import SVMBoxHead
-from detkit.heads.yolo import YOLOHead
-from detkit.heads.yolo_v1 import YOLOv1Head
-from detkit.heads.yolo_v2 import YOLOv2Head
-from detkit.heads.yolo_v3 import YOLOv3Head
-from detkit.heads.yolo_v4 import YOLOv4Head
+from detkit.heads.region.region_sampler import RegionSampler
+from detkit.heads.region.svm_box import SVMBoxHead
 
 __all__ = [
     "NMS",

@@ -52,7 +52,7 @@ class MergeBoxes(Postprocess):
 def match_score(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """How badly two boxes match, 0 for equal ones (OverFeat, section 4.3); float32.
 
-    The paper adds the distance of the centres and the intersection area, without saying in which units or with which
+    The paper adds the distance of the centers and the intersection area, without saying in which units or with which
     sign. Here the distance is relative to the mean of the boxes' sides, and of the intersection counts what it lacks
     of the mean area: the score does not depend on the image's size, and disjoint boxes have more than 1.
 

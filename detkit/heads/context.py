@@ -14,9 +14,9 @@ from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.heads.activations import Activation, sigmoid_scores
 from detkit.heads.truth import Objects, objects_of
-from detkit.kind import to_device
 from detkit.preprocess import Batch
 from detkit.structures import Target
+from detkit.structures.kind import to_device
 
 
 @dataclass(frozen=True, eq=False)

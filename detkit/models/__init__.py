@@ -1,28 +1,28 @@
 """Detectors and classifiers: each file wires trunk, neck and heads, and reads like its paper's figure."""
 
 from detkit.deprecation import moved_names
-from detkit.models.cascade_rcnn import CascadeRCNN
-from detkit.models.classifier import Classifier
 from detkit.models.detector import Detector, VisionModel
-from detkit.models.fast_rcnn import FastRCNN
-from detkit.models.faster_rcnn import FasterRCNN
-from detkit.models.fcos import FCOS
-from detkit.models.keypoint_rcnn import KeypointRCNN
-from detkit.models.localizer import Localizer
-from detkit.models.mask_rcnn import MaskRCNN
-from detkit.models.overfeat import OverFeat
+from detkit.models.image.classifier import Classifier
+from detkit.models.image.localizer import Localizer
 from detkit.models.preprocess import PREPROCESS_NAMES
 from detkit.models.raw import Raw
-from detkit.models.rcnn import RCNN
-from detkit.models.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
-from detkit.models.retinanet import RetinaNet
-from detkit.models.single_stage import SingleStageDetector
-from detkit.models.ssd import SSD, SSDlite
-from detkit.models.two_stage import TwoStageDetector
-from detkit.models.yolo_v1 import YOLOv1
-from detkit.models.yolo_v2 import YOLOv2
-from detkit.models.yolo_v3 import YOLOv3
-from detkit.models.yolo_v4 import YOLOv4
+from detkit.models.single_stage.fcos import FCOS
+from detkit.models.single_stage.overfeat import OverFeat
+from detkit.models.single_stage.retinanet import RetinaNet
+from detkit.models.single_stage.single_stage_detector import SingleStageDetector
+from detkit.models.single_stage.ssd import SSD, SSDlite
+from detkit.models.single_stage.yolo_v1 import YOLOv1
+from detkit.models.single_stage.yolo_v2 import YOLOv2
+from detkit.models.single_stage.yolo_v3 import YOLOv3
+from detkit.models.single_stage.yolo_v4 import YOLOv4
+from detkit.models.two_stage.cascade_rcnn import CascadeRCNN
+from detkit.models.two_stage.fast_rcnn import FastRCNN
+from detkit.models.two_stage.faster_rcnn import FasterRCNN
+from detkit.models.two_stage.keypoint_rcnn import KeypointRCNN
+from detkit.models.two_stage.mask_rcnn import MaskRCNN
+from detkit.models.two_stage.rcnn import RCNN
+from detkit.models.two_stage.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
+from detkit.models.two_stage.two_stage_detector import TwoStageDetector
 
 __all__ = [
     "FCOS",

@@ -24,7 +24,7 @@ class DropBlock(nn.Module):
             return x
         height, width = x.shape[-2:]
         size = min(self.size, (height - 1) // 2 * 2 + 1, (width - 1) // 2 * 2 + 1)
-        # Centres lie where the whole patch fits, so many that the patches cover the wanted share (equation 1).
+        # Centers lie where the whole patch fits, so many that the patches cover the wanted share (equation 1).
         inner = (height - size + 1, width - size + 1)
         rate = self.probability / size**2 * (height * width) / (inner[0] * inner[1])
         centers = (torch.rand(x.shape[0], 1, *inner, device=x.device) < rate).to(x.dtype)

@@ -43,7 +43,7 @@ class L2Norm(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` ``(B, C, H, W)``, normalised in float32 also under autocast: squares may overflow."""
+        """`x` ``(B, C, H, W)``, normalized in float32 also under autocast: squares may overflow."""
         return (F.normalize(x.float()) * self.scale[:, None, None]).to(x.dtype)
 
 
@@ -61,8 +61,8 @@ class ExtraLayers(Neck):
         layers: of each further map (channels of the 1x1 convolution, channels of the map, and size, stride and
             padding of its convolution); nothing means those that SSD300 has beyond the last map's stride: they
             halve up to a stride of 64, then two lose the border, which at 300 pixels leads from 5 x 5 cells to 1.
-        l2_norm: rescale the finest map, whose activations are larger than the others' where nothing normalises them.
-        batch_norm: normalise after each convolution; training from random weights wants it.
+        l2_norm: rescale the finest map, whose activations are larger than the others' where nothing normalizes them.
+        batch_norm: normalize after each convolution; training from random weights wants it.
 
     Raises:
         InputError: the numbers of channels and of strides differ.

@@ -25,7 +25,7 @@ class FPN(Neck):
         out_channels: channels of every outgoing map.
         extra_levels: makes coarser maps for large objects, called with the channels of the coarsest incoming map and
             `out_channels`; null makes none.
-        batch_norm: normalise after each convolution; training from random weights wants it (He 2018, section 3.1).
+        batch_norm: normalize after each convolution; training from random weights wants it (He 2018, section 3.1).
 
     Raises:
         InputError: the numbers of channels and of strides differ.

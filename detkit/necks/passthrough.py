@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from detkit.backbones.darknet import alternating, convolution
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.necks.neck import Neck
 
@@ -49,17 +50,20 @@ class Passthrough(Neck):
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """One map of the coarsest resolution."""
-        fine = reorganised(self.fine(features[-2]))
+        fine = reorganized(self.fine(features[-2]))
         return [self.merge(torch.cat((fine, self.coarse(features[-1])), dim=1))]
 
 
-def reorganised(x: Tensor) -> Tensor:
+def reorganized(x: Tensor) -> Tensor:
     """``(B, C, H, W)`` as ``(B, 4 C, H / 2, W / 2)``, in the order of darknet's ``reorg`` with stride 2.
 
-    Darknet does not stack neighbouring cells of a channel: it takes the memory for a map of ``C / 4`` channels, twice
+    Darknet does not stack neighboring cells of a channel: it takes the memory for a map of ``C / 4`` channels, twice
     as wide and high, and stacks the cells of that one. Its published weights were trained so.
     """
     channels, height, width = x.shape[1:]
     x = x.flatten(1).unflatten(1, (channels // 4, height, 2, width, 2))  # memory, whatever the map's layout
     stacked = x.permute(0, 3, 5, 1, 2, 4)
     return stacked.flatten(1).unflatten(1, (4 * channels, height // 2, width // 2))
+
+
+__getattr__ = moved_names(__name__, {"reorganised": "detkit.necks.passthrough.reorganized"})

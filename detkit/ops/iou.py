@@ -1,4 +1,4 @@
-"""Intersection over union of boxes, and its generalisations."""
+"""Intersection over union of boxes, and its generalizations."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def _broadcast_iou(left: Tensor, right: Tensor, mode: IoUMode) -> Tensor:
     hull = torch.maximum(left[..., 2:], right[..., 2:]) - torch.minimum(left[..., :2], right[..., :2])
     if mode == "giou":
         return iou - _ratio(hull.prod(-1) - union, hull.prod(-1))
-    centres = (left[..., :2] + left[..., 2:] - right[..., :2] - right[..., 2:]) / 2
-    diou = iou - _ratio(centres.square().sum(-1), hull.square().sum(-1))
+    centers = (left[..., :2] + left[..., 2:] - right[..., :2] - right[..., 2:]) / 2
+    diou = iou - _ratio(centers.square().sum(-1), hull.square().sum(-1))
     if mode == "diou":
         return diou
     slant = torch.atan2(size1[..., 0], size1[..., 1]) - torch.atan2(size2[..., 0], size2[..., 1])

@@ -36,8 +36,8 @@ def roi_align(
         output_size: height and width of a crop in bins, or one number for both.
         spatial_scale: size of the feature map over size of the image, 1/16 for stride 16.
         sampling_ratio: samples per bin and axis; 0 or -1: as many as the bin has cells, rounded up.
-        aligned: shift by half a cell, so that a region's continuous coordinates meet the cells' centres. False is
-            the published behaviour, which also makes regions at least one cell wide.
+        aligned: shift by half a cell, so that a region's continuous coordinates meet the cells' centers. False is
+            the published behavior, which also makes regions at least one cell wide.
 
     Returns:
         ``(K, C, height, width)`` in the dtype and memory format of `features`; summed in float32.

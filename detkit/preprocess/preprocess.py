@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from detkit.geometry import Placement, Size
-from detkit.kind import to_device
 from detkit.preprocess.batch import Batch
 from detkit.structures import Detections, Target
+from detkit.structures.kind import to_device
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

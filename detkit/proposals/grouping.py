@@ -9,21 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.deprecation import moved_names
 from detkit.ops.library import is_native
 
-COLOUR, TEXTURE, SIZE, FILL = 1, 2, 4, 8
+COLOR, TEXTURE, SIZE, FILL = 1, 2, 4, 8
 """What makes two regions alike; a sum of these adds the similarities up."""
 
-COLOUR_BINS, TEXTURE_BINS = 25, 10
+COLOR_BINS, TEXTURE_BINS = 25, 10
 
 
 def graph_segmentation(image: Tensor, scale: float, min_size: int) -> Tensor:
-    """Cut an image where its colours differ more than within the parts (Felzenszwalb & Huttenlocher 2004, section 4).
+    """Cut an image where its colors differ more than within the parts (Felzenszwalb & Huttenlocher 2004, section 4).
 
     Args:
         image: ``(H, W, C)`` float32, smoothed.
         scale: the paper's k: the larger, the larger the regions.
-        min_size: regions with fewer pixels are merged into a neighbour.
+        min_size: regions with fewer pixels are merged into a neighbor.
 
     Returns:
         The region of each pixel, int32 ``(H, W)``, numbered in the order of their first pixels.
@@ -33,30 +34,30 @@ def graph_segmentation(image: Tensor, scale: float, min_size: int) -> Tensor:
     return graph_segmentation_reference(image, scale, min_size)
 
 
-def hierarchical_grouping(labels: Tensor, colour: Tensor, texture: Tensor, similarities: Sequence[int]) -> Tensor:
-    """Merge the two most similar neighbours until one region is left (Uijlings 2013, algorithm 1 and section 3.2).
+def hierarchical_grouping(labels: Tensor, color: Tensor, texture: Tensor, similarities: Sequence[int]) -> Tensor:
+    """Merge the two most similar neighbors until one region is left (Uijlings 2013, algorithm 1 and section 3.2).
 
     Args:
         labels: int32 ``(H, W)``, the region of each pixel in ``0..N-1``.
-        colour: uint8 ``(H, W, F)`` in ``0..24``, for each pixel the bin of each of its colour channels.
+        color: uint8 ``(H, W, F)`` in ``0..24``, for each pixel the bin of each of its color channels.
         texture: uint8 ``(H, W, F)`` in ``0..9``, the bins of its derivatives.
-        similarities: S sums of `COLOUR`, `TEXTURE`, `SIZE` and `FILL`, each of them a way to group.
+        similarities: S sums of `COLOR`, `TEXTURE`, `SIZE` and `FILL`, each of them a way to group.
 
     Returns:
         Boxes ``(S, 2 N - 1, 4)`` float32: those of the regions given, then of those made, in the order of merging.
     """
     if is_native(labels.device):
         return torch.ops.detkit.hierarchical_grouping(
-            labels, colour, texture, COLOUR_BINS, TEXTURE_BINS, list(similarities)
+            labels, color, texture, COLOR_BINS, TEXTURE_BINS, list(similarities)
         )
-    return torch.stack([hierarchical_grouping_reference(labels, colour, texture, one) for one in similarities])
+    return torch.stack([hierarchical_grouping_reference(labels, color, texture, one) for one in similarities])
 
 
 def graph_segmentation_reference(image: Tensor, scale: float, min_size: int) -> Tensor:
     """`graph_segmentation` in plain Python."""
     height, width = image.shape[:2]
     pixels = image.numpy().reshape(height * width, -1)
-    first, second = _neighbouring_pixels(height, width)
+    first, second = _neighboring_pixels(height, width)
     weights = np.sqrt(np.square(pixels[first] - pixels[second]).sum(axis=1, dtype=np.float32))
     edges = np.argsort(weights, kind="stable")
     parent, size, inner = list(range(len(pixels))), [1] * len(pixels), [np.float32(0)] * len(pixels)
@@ -84,22 +85,22 @@ def graph_segmentation_reference(image: Tensor, scale: float, min_size: int) -> 
     return torch.from_numpy(np.argsort(np.argsort(firsts))[inverse].reshape(height, width).astype(np.int32))
 
 
-def hierarchical_grouping_reference(labels: Tensor, colour: Tensor, texture: Tensor, similarities: int) -> Tensor:
+def hierarchical_grouping_reference(labels: Tensor, color: Tensor, texture: Tensor, similarities: int) -> Tensor:
     """`hierarchical_grouping` in plain Python, for one sum of similarities."""
     height, width = labels.shape
     flat = labels.numpy().ravel()
     count = int(flat.max()) + 1
     pixels = np.bincount(flat, minlength=count).tolist()
-    colours = _histograms(flat, colour.numpy(), COLOUR_BINS, pixels)
+    colors = _histograms(flat, color.numpy(), COLOR_BINS, pixels)
     textures = _histograms(flat, texture.numpy(), TEXTURE_BINS, pixels)
     boxes = _boxes(labels.numpy(), count)
-    neighbours = _neighbours(flat, height, width, count)
+    neighbors = _neighbors(flat, height, width, count)
     alive = [True] * count
 
     def similarity(a: int, b: int) -> float:
         total, size = 0.0, pixels[a] + pixels[b]
-        if similarities & COLOUR:
-            total += _intersection(colours[a], colours[b])
+        if similarities & COLOR:
+            total += _intersection(colors[a], colors[b])
         if similarities & TEXTURE:
             total += _intersection(textures[a], textures[b])
         if similarities & SIZE:
@@ -109,7 +110,7 @@ def hierarchical_grouping_reference(labels: Tensor, colour: Tensor, texture: Ten
             total += 1 - ((box[2] - box[0]) * (box[3] - box[1]) - size) / (height * width)
         return total
 
-    heap = [(-similarity(a, b), a, b) for a in range(count) for b in neighbours[a] if a < b]
+    heap = [(-similarity(a, b), a, b) for a in range(count) for b in neighbors[a] if a < b]
     heapq.heapify(heap)
     while heap:
         _, a, b = heapq.heappop(heap)
@@ -117,14 +118,14 @@ def hierarchical_grouping_reference(labels: Tensor, colour: Tensor, texture: Ten
             continue
         alive[a] = alive[b] = False
         size = pixels[a] + pixels[b]
-        for histograms in (colours, textures):
+        for histograms in (colors, textures):
             histograms.append(pixels[a] / size * histograms[a] + pixels[b] / size * histograms[b])
         boxes.append(_union(boxes[a], boxes[b]))
         pixels.append(size)
         alive.append(True)
-        neighbours.append({other for other in neighbours[a] | neighbours[b] if alive[other]})
-        for other in neighbours[-1]:
-            neighbours[other].add(len(boxes) - 1)
+        neighbors.append({other for other in neighbors[a] | neighbors[b] if alive[other]})
+        for other in neighbors[-1]:
+            neighbors[other].add(len(boxes) - 1)
             heapq.heappush(heap, (-similarity(other, len(boxes) - 1), other, len(boxes) - 1))
     return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
 
@@ -134,7 +135,7 @@ def _intersection(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.cumsum(np.minimum(a, b))[-1])
 
 
-def _neighbouring_pixels(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _neighboring_pixels(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Both pixels of every edge, in the order of the first, then right, below, below left, below right."""
     y, x = (axis.ravel() for axis in np.mgrid[:height, :width])
     pixel = y * width + x
@@ -172,11 +173,16 @@ def _union(a: Sequence[int], b: Sequence[int]) -> tuple[int, int, int, int]:
     return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
-def _neighbours(labels: np.ndarray, height: int, width: int, count: int) -> list[set[int]]:
-    neighbours: list[set[int]] = [set() for _ in range(count)]
-    first, second = _neighbouring_pixels(height, width)
+def _neighbors(labels: np.ndarray, height: int, width: int, count: int) -> list[set[int]]:
+    neighbors: list[set[int]] = [set() for _ in range(count)]
+    first, second = _neighboring_pixels(height, width)
     for a, b in np.unique(np.stack((labels[first], labels[second]), axis=1), axis=0):
         if a != b:
-            neighbours[a].add(int(b))
-            neighbours[b].add(int(a))
-    return neighbours
+            neighbors[a].add(int(b))
+            neighbors[b].add(int(a))
+    return neighbors
+
+
+__getattr__ = moved_names(
+    __name__, {"COLOUR": "detkit.proposals.grouping.COLOR", "COLOUR_BINS": "detkit.proposals.grouping.COLOR_BINS"}
+)

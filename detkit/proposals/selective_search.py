@@ -11,8 +11,8 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.proposals.grouping import (
-    COLOUR,
-    COLOUR_BINS,
+    COLOR,
+    COLOR_BINS,
     FILL,
     SIZE,
     TEXTURE,
@@ -22,21 +22,21 @@ from detkit.proposals.grouping import (
 )
 from detkit.proposals.proposals import Proposals
 
-# Section 5.1 and table 5: colour spaces, thresholds of the first segmentation, and sums of similarities.
+# Section 5.1 and table 5: color spaces, thresholds of the first segmentation, and sums of similarities.
 _MODES = {
-    "fast": (("hsv", "lab"), (50, 100), (COLOUR | TEXTURE | SIZE | FILL, TEXTURE | SIZE | FILL)),
+    "fast": (("hsv", "lab"), (50, 100), (COLOR | TEXTURE | SIZE | FILL, TEXTURE | SIZE | FILL)),
     "quality": (
         ("hsv", "lab", "rgi", "hue", "intensity"),
         (50, 100, 150, 300),
-        (COLOUR | TEXTURE | SIZE | FILL, TEXTURE | SIZE | FILL, FILL, SIZE),
+        (COLOR | TEXTURE | SIZE | FILL, TEXTURE | SIZE | FILL, FILL, SIZE),
     ),
 }
 
 
 class SelectiveSearch(Proposals):
-    """Regions from hierarchical grouping, in several colour spaces and by several similarities.
+    """Regions from hierarchical grouping, in several color spaces and by several similarities.
 
-    Each of the groupings begins with a segmentation and merges the two most similar neighbours again and again; every
+    Each of the groupings begins with a segmentation and merges the two most similar neighbors again and again; every
     region on the way is a proposal. They are ranked by their place in the hierarchy times a random number (section
     4.2), which is the same for the same image.
 
@@ -96,13 +96,13 @@ class SelectiveSearch(Proposals):
         spaces, scales, similarities = _MODES[self.mode]
         boxes, places = [], []
         for space in spaces:
-            channels = _COLOUR_SPACES[space](image)
+            channels = _COLOR_SPACES[space](image)
             smooth = torch.from_numpy(_as_three(cv2.GaussianBlur(channels.astype(np.float32), (0, 0), 0.8)))
-            colour = torch.from_numpy((_as_three(channels).astype(np.int32) * COLOUR_BINS // 256).astype(np.uint8))
+            color = torch.from_numpy((_as_three(channels).astype(np.int32) * COLOR_BINS // 256).astype(np.uint8))
             texture = torch.from_numpy(_texture_bins(_as_three(channels)))
             for scale in scales:
                 labels = graph_segmentation(smooth, scale, min_size=scale)
-                grouped = hierarchical_grouping(labels, colour, texture, similarities).numpy()
+                grouped = hierarchical_grouping(labels, color, texture, similarities).numpy()
                 boxes.append(grouped.reshape(-1, 4))
                 places.append(np.tile(np.arange(grouped.shape[1], 0, -1), len(similarities)))
         return np.concatenate(boxes), np.concatenate(places)
@@ -127,16 +127,16 @@ def _as_three(channels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(channels if channels.ndim == 3 else channels[..., None])
 
 
-def _normalised_rg_and_intensity(image: np.ndarray) -> np.ndarray:
+def _normalized_rg_and_intensity(image: np.ndarray) -> np.ndarray:
     sums = np.maximum(image.sum(axis=2, keepdims=True, dtype=np.float32), 1)
     shares = (image[..., :2] * (255 / sums)).astype(np.uint8)
     return np.concatenate((shares, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]), axis=2)
 
 
-_COLOUR_SPACES = {
+_COLOR_SPACES = {
     "hsv": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL),
     "lab": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2LAB),
-    "rgi": _normalised_rg_and_intensity,
+    "rgi": _normalized_rg_and_intensity,
     "hue": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)[..., 0],
     "intensity": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
 }

@@ -3,19 +3,20 @@
 Images are RGB. A picture that comes out is a uint8 array ``(H, W, 3)``.
 """
 
-from detkit.visualization.answers import Drawing
+from detkit.deprecation import moved_names
+from detkit.visualization.attribution.deconvolution import project, strongest_units
+from detkit.visualization.attribution.grad_cam import grad_cam
+from detkit.visualization.attribution.named_layers import stage_layers
+from detkit.visualization.attribution.occlusion import occlusion_sensitivity
 from detkit.visualization.comparison import save_comparison
 from detkit.visualization.curves import plot_curves
-from detkit.visualization.deconvolution import project, strongest_units
-from detkit.visualization.drawing import class_colour, draw_answer, draw_classes, draw_detections
-from detkit.visualization.grad_cam import grad_cam
-from detkit.visualization.layers import stage_layers
-from detkit.visualization.occlusion import occlusion_sensitivity
-from detkit.visualization.pictures import to_picture, write_image
+from detkit.visualization.drawing import class_color, draw_answer, draw_classes, draw_detections
+from detkit.visualization.drawing_by_type import Drawing
+from detkit.visualization.image_files import to_picture, write_image
 
 __all__ = [
     "Drawing",
-    "class_colour",
+    "class_color",
     "draw_answer",
     "draw_classes",
     "draw_detections",
@@ -29,3 +30,5 @@ __all__ = [
     "to_picture",
     "write_image",
 ]
+
+__getattr__ = moved_names(__name__, {"class_colour": "detkit.visualization.class_color"})

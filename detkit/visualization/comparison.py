@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from detkit.structures import Category, Detections, Target
-from detkit.visualization.answers import Drawing
+from detkit.visualization.drawing_by_type import Drawing
 from detkit.visualization.grid import CELL, picture_row, title_row
-from detkit.visualization.pictures import resize, to_picture, write_image
+from detkit.visualization.image_files import resize, to_picture, write_image
 
 
 def save_comparison(

@@ -83,17 +83,17 @@ def _is_metric(name: str, columns: Collection[str]) -> bool:
 
 
 def _plot_losses(axis: Axes, losses: dict[str, Curve]) -> None:
-    """Training losses faint as logged and firm as smoothed, validation losses dashed in the colour of the same term."""
+    """Training losses faint as logged and firm as smoothed, validation losses dashed in the color of the same term."""
     terms = sorted({_term(name) for name in losses}, key=lambda term: (term != "loss", term))
-    colours = {term: matplotlib.colormaps["tab10"](place % 10) for place, term in enumerate(terms)}
-    colours["loss"] = "black"
+    colors = {term: matplotlib.colormaps["tab10"](place % 10) for place, term in enumerate(terms)}
+    colors["loss"] = "black"
     for name, (steps, values) in sorted(losses.items(), key=lambda item: terms.index(_term(item[0]))):
-        colour, validation = colours[_term(name)], name.startswith("val")
+        color, validation = colors[_term(name)], name.startswith("val")
         smooth = _smoothed(values)
         if len(values) > 20:
-            axis.plot(steps, values, color=colour, alpha=0.15, linewidth=0.8)
+            axis.plot(steps, values, color=color, alpha=0.15, linewidth=0.8)
         style = {"linestyle": "--", "marker": ".", "markersize": 5} if validation else {}
-        axis.plot(steps, smooth, color=colour, linewidth=2.2 if name.endswith("/loss") else 1.4, label=name, **style)
+        axis.plot(steps, smooth, color=color, linewidth=2.2 if name.endswith("/loss") else 1.4, label=name, **style)
     highest = [np.percentile(values, 98) for _, values in losses.values()]
     axis.set(title="Losses", ylim=(0, 1.1 * max(highest, default=0) or 1))
     _name_curves(axis, losses)
@@ -106,11 +106,9 @@ def _plot_metrics(axis: Axes, metrics: dict[str, Curve]) -> None:
         steps, values = metrics[name]
         measured = values >= 0  # -1 stands where there was nothing to measure
         bold = {"color": "black", "linewidth": 2.6} if name.endswith("AP") else {"linewidth": 1.2, "alpha": 0.85}
-        colour = {} if name.endswith("AP") else {"color": matplotlib.colormaps["tab10"](place % 10)}
+        color = {} if name.endswith("AP") else {"color": matplotlib.colormaps["tab10"](place % 10)}
         style = "--" if "/AR" in name else "-"
-        axis.plot(
-            steps[measured], 100 * values[measured], style, marker="o", markersize=3, label=name, **bold, **colour
-        )
+        axis.plot(steps[measured], 100 * values[measured], style, marker="o", markersize=3, label=name, **bold, **color)
     precise = not metrics or any(_term(name).startswith("A") for name in metrics)
     axis.set(title="Average precision and recall, %" if precise else "Accuracy, %", ylim=(0, None))
     _name_curves(axis, metrics)
@@ -120,7 +118,7 @@ def _name_curves(axis: Axes, curves: dict[str, Curve]) -> None:
     if curves:
         axis.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
     else:
-        axis.text(0.5, 0.5, "nothing logged", ha="center", va="center", color="grey", transform=axis.transAxes)
+        axis.text(0.5, 0.5, "nothing logged", ha="center", va="center", color="gray", transform=axis.transAxes)
 
 
 def _term(name: str) -> str:
@@ -146,7 +144,7 @@ def _add_epochs(axis: Axes, epochs: Curve) -> None:
     first = {number: steps[numbers == number].min() for number in np.unique(numbers)}
     shown = list(first)[:: math.ceil(len(first) / 8)]
     above = axis.secondary_xaxis("top")
-    above.set_xticks([first[number] for number in shown], [f"{number:g}" for number in shown], fontsize=8, color="grey")
-    above.set_xlabel("epoch", fontsize=8, color="grey")
+    above.set_xticks([first[number] for number in shown], [f"{number:g}" for number in shown], fontsize=8, color="gray")
+    above.set_xlabel("epoch", fontsize=8, color="gray")
     above.spines["top"].set_visible(False)
-    above.tick_params(color="lightgrey")
+    above.tick_params(color="lightgray")

@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
 from detkit.structures import Category, Classification, Detections, Target
-from detkit.visualization.labels import Colour, draw_labels, side_of, text_size
-from detkit.visualization.pictures import font_of_size, to_picture
+from detkit.visualization.image_files import font_of_size, to_picture
+from detkit.visualization.labels import Color, draw_labels, side_of, text_size
 
-_CROWD: Colour = (150, 150, 150)
+_CROWD: Color = (150, 150, 150)
 _MASK_OPACITY = 0.4
 
 
@@ -29,7 +30,7 @@ def draw_detections(
 ) -> np.ndarray:
     """Draw boxes with their class and score, masks and keypoints into a copy of an image.
 
-    A class has the same colour in every picture. Crowd and ignore regions of a `Target` are dashed and grey. Texts that
+    A class has the same color in every picture. Crowd and ignore regions of a `Target` are dashed and gray. Texts that
     together would hide more than an eighth of the picture are left out.
 
     Args:
@@ -51,18 +52,18 @@ def draw_detections(
     labels = objects.labels.tolist()
     _check_labels(labels, categories)
     crowds = _crowds(objects)
-    colours = [_CROWD if crowd else class_colour(label) for crowd, label in zip(crowds, labels, strict=True)]
+    colors = [_CROWD if crowd else class_color(label) for crowd, label in zip(crowds, labels, strict=True)]
     thickness = _thickness(picture)
     if objects.masks is not None:
-        for mask, colour in zip(rle_to_masks(objects.masks).numpy(), colours, strict=True):
-            _draw_mask(picture, mask, colour, thickness)
+        for mask, color in zip(rle_to_masks(objects.masks).numpy(), colors, strict=True):
+            _draw_mask(picture, mask, color, thickness)
     corners = _corners(objects.boxes, picture)
-    for box, colour, crowd in zip(corners, colours, crowds, strict=True):
-        _draw_box(picture, box, colour, thickness, dashed=crowd)
+    for box, color, crowd in zip(corners, colors, crowds, strict=True):
+        _draw_box(picture, box, color, thickness, dashed=crowd)
     if objects.keypoints is not None:
-        for points, colour in zip(objects.keypoints.numpy(), colours, strict=True):
-            _draw_keypoints(picture, points, colour, thickness, visibilities=_scores(objects) is None)
-    return draw_labels(picture, corners, _texts(objects, categories, crowds), colours)
+        for points, color in zip(objects.keypoints.numpy(), colors, strict=True):
+            _draw_keypoints(picture, points, color, thickness, visibilities=_scores(objects) is None)
+    return draw_labels(picture, corners, _texts(objects, categories, crowds), colors)
 
 
 def draw_answer(
@@ -145,13 +146,13 @@ def _first_name(category: Category) -> str:
 
 
 def _write_lines(picture: np.ndarray, texts: list[str], labels: list[int]) -> np.ndarray:
-    """Write texts from the upper left corner on, one below the other, each in the colour of its class: as many of the
+    """Write texts from the upper left corner on, one below the other, each in the color of its class: as many of the
     first as leave the picture to be seen."""
     line = sum(font_of_size(text_size(picture)).getmetrics())
     corners = np.array([[0, line * place, 0, line * place] for place in range(1, len(labels) + 1)]).reshape(-1, 4)
-    colours = [class_colour(label) for label in labels]
+    colors = [class_color(label) for label in labels]
     for count in range(len(labels), 0, -1):
-        written = draw_labels(picture, corners[:count], texts[:count], colours[:count])
+        written = draw_labels(picture, corners[:count], texts[:count], colors[:count])
         if written is not picture:
             return written
     return picture
@@ -163,8 +164,8 @@ def _check_labels(labels: list[int], categories: Sequence[Category]) -> None:
         raise InputError(f"label {wrong} has no name among {len(categories)} categories; give the model's categories")
 
 
-def class_colour(label: int) -> Colour:
-    """The colour of a class: neighbouring labels are far apart on the colour circle."""
+def class_color(label: int) -> Color:
+    """The color of a class: neighboring labels are far apart on the color circle."""
     hue = (0.98 + label * 0.381966) % 1  # the golden angle
     saturation, value = ((0.85, 0.95), (0.60, 1.0), (1.0, 0.72))[(label // 8) % 3]
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
@@ -212,21 +213,21 @@ def _corners(boxes: Tensor, picture: np.ndarray) -> np.ndarray:
     return corners.clip(-1, [width, height, width, height]).round().astype(int)
 
 
-def _draw_mask(picture: np.ndarray, mask: np.ndarray, colour: Colour, thickness: int) -> None:
+def _draw_mask(picture: np.ndarray, mask: np.ndarray, color: Color, thickness: int) -> None:
     """Tint the pixels of a mask and trace its edge."""
     mask = mask.astype(np.uint8)
     x, y, width, height = cv2.boundingRect(mask)
     inside = mask[y : y + height, x : x + width].astype(bool)
     region = picture[y : y + height, x : x + width]
-    region[inside] = ((1 - _MASK_OPACITY) * region[inside] + _MASK_OPACITY * np.array(colour)).round()
+    region[inside] = ((1 - _MASK_OPACITY) * region[inside] + _MASK_OPACITY * np.array(color)).round()
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, colour, max(1, thickness // 2), cv2.LINE_AA)
+    cv2.drawContours(picture, contours, -1, color, max(1, thickness // 2), cv2.LINE_AA)
 
 
-def _draw_box(picture: np.ndarray, box: np.ndarray, colour: Colour, thickness: int, dashed: bool) -> None:
+def _draw_box(picture: np.ndarray, box: np.ndarray, color: Color, thickness: int, dashed: bool) -> None:
     left, top, right, bottom = box.tolist()
     if not dashed:
-        cv2.rectangle(picture, (left, top), (right, bottom), colour, thickness)
+        cv2.rectangle(picture, (left, top), (right, bottom), color, thickness)
         return
     for start, end in (
         ((left, top), (right, top)),
@@ -234,26 +235,30 @@ def _draw_box(picture: np.ndarray, box: np.ndarray, colour: Colour, thickness: i
         ((right, bottom), (left, bottom)),
         ((left, bottom), (left, top)),
     ):
-        _draw_dashes(picture, np.array(start), np.array(end), colour, thickness)
+        _draw_dashes(picture, np.array(start), np.array(end), color, thickness)
 
 
-def _draw_dashes(picture: np.ndarray, start: np.ndarray, end: np.ndarray, colour: Colour, thickness: int) -> None:
+def _draw_dashes(picture: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, thickness: int) -> None:
     length, dash = float(np.linalg.norm(end - start)), 5 * thickness
     for offset in np.arange(0, length, 2 * dash):
         stretch = np.array([offset, min(offset + dash, length)]) / length
         first, last = (start + stretch[:, None] * (end - start)).round().astype(int).tolist()
-        cv2.line(picture, first, last, colour, thickness)
+        cv2.line(picture, first, last, color, thickness)
 
 
-def _draw_keypoints(
-    picture: np.ndarray, points: np.ndarray, colour: Colour, thickness: int, visibilities: bool
-) -> None:
+def _draw_keypoints(picture: np.ndarray, points: np.ndarray, color: Color, thickness: int, visibilities: bool) -> None:
     """Dots with a white rim; of ground truth, hidden points are rings and absent ones are left out."""
     height, width = picture.shape[:2]
     for x, y, visibility in np.nan_to_num(points).tolist():
         if visibilities and visibility == 0:
             continue
-        centre = round(min(max(x, -9), width + 9)), round(min(max(y, -9), height + 9))
+        center = round(min(max(x, -9), width + 9)), round(min(max(y, -9), height + 9))
         hidden = visibilities and visibility == 1
-        cv2.circle(picture, centre, 2 * thickness + 1, (255, 255, 255), -1, cv2.LINE_AA)
-        cv2.circle(picture, centre, 2 * thickness, colour, 1 if hidden else -1, cv2.LINE_AA)
+        cv2.circle(picture, center, 2 * thickness + 1, (255, 255, 255), -1, cv2.LINE_AA)
+        cv2.circle(picture, center, 2 * thickness, color, 1 if hidden else -1, cv2.LINE_AA)
+
+
+__getattr__ = moved_names(
+    __name__,
+    {"Colour": "detkit.visualization.drawing.Color", "class_colour": "detkit.visualization.drawing.class_color"},
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from detkit.visualization.pictures import font_of_size
+from detkit.visualization.image_files import font_of_size
 
 CELL = 480
 """The longer side of a picture in a grid, in pixels."""

@@ -1,4 +1,4 @@
-"""Texts in images, on the colours of their classes, where they hide no other."""
+"""Texts in images, on the colors of their classes, where they hide no other."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from detkit.visualization.pictures import font_of_size
+from detkit.visualization.image_files import font_of_size
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 _MOST_TEXT = 1 / 8  # of an image, in area
 
 
-def draw_labels(image: np.ndarray, corners: np.ndarray, texts: list[str], colours: list[Colour]) -> np.ndarray:
-    """Write each text on its colour where it hides no other; the last find their place first and are on top."""
+def draw_labels(image: np.ndarray, corners: np.ndarray, texts: list[str], colors: list[Color]) -> np.ndarray:
+    """Write each text on its color where it hides no other; the last find their place first and are on top."""
     font = font_of_size(text_size(image))
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
@@ -25,14 +25,14 @@ def draw_labels(image: np.ndarray, corners: np.ndarray, texts: list[str], colour
     if len(texts) > 1 and height * sum(widths) > _MOST_TEXT * canvas.width * canvas.height:
         return image
     labels = []
-    for box, width, text, colour in reversed(list(zip(corners.tolist(), widths, texts, colours, strict=True))):
+    for box, width, text, color in reversed(list(zip(corners.tolist(), widths, texts, colors, strict=True))):
         size = width, height
         if size[0] <= canvas.width and 2 * size[1] <= canvas.height:  # else the text would hide the image
             place = _free_place(box, size, canvas.size, [taken for taken, _, _ in labels])
-            labels.append((place, text, colour))
-    for (left, top, right, bottom), text, colour in reversed(labels):
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
-        draw.text((left + pad, top), text, font=font, fill=_readable_on(colour))
+            labels.append((place, text, color))
+    for (left, top, right, bottom), text, color in reversed(labels):
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=color)
+        draw.text((left + pad, top), text, font=font, fill=_readable_on(color))
     return np.array(canvas)
 
 
@@ -62,9 +62,9 @@ def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
-def _readable_on(colour: Colour) -> Colour:
+def _readable_on(color: Color) -> Color:
     """Black or white, whichever stands out."""
-    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     return (0, 0, 0) if luminance > 140 else (255, 255, 255)
 
 

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from detkit.preprocess import Batch, Preprocess
-from detkit.visualization.deconvolution import Unit, extent, project, strongest_units
-from detkit.visualization.occlusion import Occlusion
-from detkit.visualization.pictures import font_of_size, to_picture
-from detkit.visualization.subjects import Subject
+from detkit.visualization.attribution.attribution_target import Subject
+from detkit.visualization.attribution.deconvolution import Unit, extent, project, strongest_units
+from detkit.visualization.attribution.occlusion import Occlusion
+from detkit.visualization.image_files import font_of_size, to_picture
 
 _WIDTH = 1290  # of the picture, in pixels
 _GAP = 6
@@ -86,18 +86,18 @@ def input_picture(preprocess: Preprocess, batch: Batch) -> np.ndarray:
     return to_picture(pixels.clamp(0, 1))
 
 
-def draw_heat(picture: np.ndarray, heat: Tensor, colours: str = "jet") -> np.ndarray:
+def draw_heat(picture: np.ndarray, heat: Tensor, colors: str = "jet") -> np.ndarray:
     """`picture` under a heat map, which is stretched over it.
 
     Args:
         picture: uint8 ``(H, W, 3)``.
         heat: ``(h, w)`` in [0, 1].
-        colours: matplotlib's name of a colour map.
+        colors: matplotlib's name of a color map.
     """
     height, width = picture.shape[:2]
     heat = cv2.resize(heat.detach().cpu().numpy().astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    coloured = matplotlib.colormaps[colours](heat.clip(0, 1))[..., :3] * 255
-    return ((1 - _HEAT) * picture + _HEAT * coloured).round().astype(np.uint8)
+    colored = matplotlib.colormaps[colors](heat.clip(0, 1))[..., :3] * 255
+    return ((1 - _HEAT) * picture + _HEAT * colored).round().astype(np.uint8)
 
 
 def draw_cam(subject: Subject, batch: Batch, cam: Tensor) -> np.ndarray:
@@ -124,7 +124,7 @@ def draw_views(panels: Mapping[str, np.ndarray], stages: Mapping[str, list[list[
     width = (_WIDTH - _GAP * (len(panels) - 1)) // len(panels)
     fitted = [_within(picture, width, width) for picture in panels.values()]
     titled = [
-        np.concatenate([_text(title, width), _centred(picture, max(one.shape[0] for one in fitted), width)])
+        np.concatenate([_text(title, width), _centered(picture, max(one.shape[0] for one in fitted), width)])
         for title, picture in zip(panels, fitted, strict=True)
     ]
     rows = [_beside(titled)]
@@ -133,7 +133,7 @@ def draw_views(panels: Mapping[str, np.ndarray], stages: Mapping[str, list[list[
         rows.append(_text(f"{layer}: filters {numbers}; above the image, below what of it excites them", _WIDTH))
         side = (_WIDTH - _GAP * (len(filters) - 1)) // max(8, len(filters))
         rows.append(_beside([_filter_block(views, side) for views in filters]))
-    return np.concatenate([_centred(row, row.shape[0] + _GAP, _WIDTH) for row in rows])
+    return np.concatenate([_centered(row, row.shape[0] + _GAP, _WIDTH) for row in rows])
 
 
 def _filter_block(views: Sequence[FilterView], side: int) -> np.ndarray:
@@ -169,7 +169,7 @@ def _sized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 
 
-def _centred(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+def _centered(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """`picture` at the top of a white one, in the middle from left to right."""
     canvas = np.full((height, width, 3), 255, np.uint8)
     left = (width - picture.shape[1]) // 2

@@ -1,6 +1,6 @@
 """Importers of weights that others trained."""
 
-from detkit.weights.darknet_models import from_darknet, to_darknet
+from detkit.weights.darknet.models import from_darknet, to_darknet
 from detkit.weights.detectron2_weights import from_detectron2
 from detkit.weights.torchvision_weights import from_torchvision
 

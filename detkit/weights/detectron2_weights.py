@@ -17,7 +17,7 @@ from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
 from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
 from detkit.preprocess import SmoothShortestEdge
 from detkit.structures import Category
-from detkit.weights.loading import load_all
+from detkit.weights.state_dict import load_all
 
 NAMES = [
     f"{kind}_rcnn_R_{net}"

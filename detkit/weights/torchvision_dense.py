@@ -12,7 +12,7 @@ from detkit.errors import InputError
 from detkit.heads import NMS, FCOSHead, RetinaNetHead
 from detkit.models import FCOS, Detector, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
-from detkit.weights.loading import Renames, counts_batches, load_all, renamed
+from detkit.weights.state_dict import Renames, counts_batches, load_all, renamed
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 
@@ -75,7 +75,7 @@ def _background_last(logits: Tensor, anchors: int) -> Tensor:
 
 
 def _with_biases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """With zeros for biases where torchvision has none before a normalisation."""
+    """With zeros for biases where torchvision has none before a normalization."""
     zeros = {
         name.replace(".0.weight", ".0.bias"): tensor.new_zeros(len(tensor))
         for name, tensor in state_dict.items()
@@ -105,7 +105,7 @@ _OF_FCOS: Renames = (
     *_OF_BOTH,
     (r"head\.regression_head\.bbox_reg\.", "head.distances."),
     (r"head\.regression_head\.bbox_ctrness\.", "head.centerness."),
-    # Convolution, normalisation and ReLU in turn.
+    # Convolution, normalization and ReLU in turn.
     (r"head\.classification_head\.conv\.(\d+)\.", lambda found: f"head.class_tower.{_of_three(int(found[1]))}."),
     (r"head\.regression_head\.conv\.(\d+)\.", lambda found: f"head.box_tower.{_of_three(int(found[1]))}."),
 )

@@ -13,7 +13,7 @@ from detkit.errors import InputError
 from detkit.heads import SSDHead
 from detkit.models import SSD, Detector, SSDlite
 from detkit.preprocess import Square
-from detkit.weights.loading import load_all
+from detkit.weights.state_dict import load_all
 
 
 def _ssd300_vgg16(state_dict: Mapping[str, Tensor]) -> SSD:

@@ -14,7 +14,7 @@ from detkit.heads import NMS, RPN, BoxHead, ConvolutionsThenFullyConnected, Keyp
 from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
 from detkit.necks import FPN
 from detkit.preprocess import Preprocess, ShortestEdge
-from detkit.weights.loading import Renames, counts_batches, load_all, renamed, set_batch_norm_epsilon
+from detkit.weights.state_dict import Renames, counts_batches, load_all, renamed, set_batch_norm_epsilon
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 
@@ -43,7 +43,7 @@ def _keypoint_rcnn_resnet50_fpn(state_dict: Mapping[str, Tensor]) -> KeypointRCN
     )
 
 
-# The second versions normalise everywhere and have deeper heads (Li 2021, appendix A.1).
+# The second versions normalize everywhere and have deeper heads (Li 2021, appendix A.1).
 _SECOND_VERSION = {
     "neck": partial(FPN, batch_norm=True),
     "rpn": partial(RPN, convolutions=2),
@@ -158,8 +158,8 @@ _RENAMES: Renames = [
 
 
 def _renamed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    normalised = "backbone.fpn.inner_blocks.0.1.weight" in state_dict
-    renames = _RENAMES if normalised else [*_UNWRAPPED, *_RENAMES]
+    normalized = "backbone.fpn.inner_blocks.0.1.weight" in state_dict
+    renames = _RENAMES if normalized else [*_UNWRAPPED, *_RENAMES]
     ours = {renamed(name, renames): tensor for name, tensor in state_dict.items()}
     return {name: _reordered(name, tensor) for name, tensor in ours.items()}
 

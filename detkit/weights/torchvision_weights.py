@@ -12,7 +12,7 @@ from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import Category
 from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
-from detkit.weights.loading import set_batch_norm_epsilon
+from detkit.weights.state_dict import set_batch_norm_epsilon
 
 BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
     **torchvision_two_stage.BUILDERS,

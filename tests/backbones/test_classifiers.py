@@ -22,7 +22,7 @@ def test_published_weights_load_by_their_usual_names(shared):
     published = torch.load(path, weights_only=True)
     assert net.state_dict().keys() == published.keys()
     assert all(torch.equal(value, published[name]) for name, value in net.state_dict().items())
-    # One colour all over the image is, to this net, not the same as another: its weights are no random ones.
+    # One color all over the image is, to this net, not the same as another: its weights are no random ones.
     images = torch.zeros(2, 3, 224, 224)
     images[1] = 2.0
     with torch.no_grad():

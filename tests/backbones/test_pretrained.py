@@ -141,9 +141,9 @@ def test_the_report_reads_as_text(net):
     weights["head.bias"] = torch.zeros(3)
     assert str(load_matching(net, weights, "a.pth")).splitlines() == [
         "a.pth: loaded 6 of 9 tensors",
-        "  1 not in the file, left as initialised: 1.weight",
+        "  1 not in the file, left as initialized: 1.weight",
         "  1 in the file, not used: head.bias",
-        "  2 of another shape, left as initialised: 2.weight (file (9, 4, 1, 1), model (5, 4, 1, 1)), "
+        "  2 of another shape, left as initialized: 2.weight (file (9, 4, 1, 1), model (5, 4, 1, 1)), "
         "2.bias (file (9,), model (5,))",
     ]
 

@@ -302,9 +302,9 @@ def test_a_file_of_another_net_is_refused(tmp_path):
 
 def test_tensors_of_another_shape_are_listed(tmp_path):
     state_dict = torchvision.models.squeezenet1_1(weights=None).state_dict()
-    state_dict["features.0.weight"] = torch.zeros(64, 1, 3, 3)  # of a net for grey images
-    torch.save(state_dict, tmp_path / "grey.pth")
-    report = TorchvisionBackbone("squeezenet1_1", str(tmp_path / "grey.pth")).load_report
+    state_dict["features.0.weight"] = torch.zeros(64, 1, 3, 3)  # of a net for gray images
+    torch.save(state_dict, tmp_path / "gray.pth")
+    report = TorchvisionBackbone("squeezenet1_1", str(tmp_path / "gray.pth")).load_report
     assert report.mismatched == [("features.0.weight", (64, 1, 3, 3), (64, 3, 3, 3))]
     assert "features.0.weight (file (64, 1, 3, 3), model (64, 3, 3, 3))" in str(report)
 

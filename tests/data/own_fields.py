@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from detkit.data import COCO_READERS, CocoDataset, ImageNumbers, ObjectNumbers
-from detkit.fields import Rows
-from detkit.kind import ALWAYS, Kind, check_tensor
 from detkit.structures import Target
+from detkit.structures.kind import ALWAYS, Kind, check_tensor
+from detkit.structures.object_fields import Rows
 
 
 @dataclass(frozen=True)

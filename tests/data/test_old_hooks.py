@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.categories import Category
 from detkit.data.dataset import DetectionDataset
-from detkit.data.packed import PackedAnnotations
+from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.evaluation.image_collector import ImageCollector
 from detkit.structures import Classification, Target
+from detkit.structures.categories import Category
 
 
 def test_a_data_set_that_reads_under_the_old_name():

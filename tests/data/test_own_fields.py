@@ -29,7 +29,7 @@ from detkit.data import (
     draw_shapes,
     find_split,
 )
-from detkit.data.mixing import mixed
+from detkit.data.transforms.mixing import mixed
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, Square

@@ -11,8 +11,8 @@ import torch
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-import detkit.data.shapes as shapes
-from detkit.data import CocoDataset, ShapesOptions, draw_shapes, find_split
+from detkit.data import CocoDataset, ShapesOptions, draw_shapes, find_split, shapes
+from detkit.data.shapes import folder, outlines, scene
 from detkit.errors import InputError
 from detkit.images import read_image
 
@@ -98,7 +98,7 @@ def test_masks_of_a_picture_hardly_overlap(train: CocoDataset):
 
 
 def test_objects_stand_out_from_what_is_around_them(train: CocoDataset):
-    """The mean colour inside a mask differs from that of the plain background."""
+    """The mean color inside a mask differs from that of the plain background."""
     distances = []
     for index in range(len(train)):
         image, target = train.read(index)
@@ -128,7 +128,7 @@ def test_mirror_pairs(train: CocoDataset):
 def test_shapes_look_like_themselves(name: str):
     """Share of the bounding circle that is filled, and holes."""
     random = np.random.default_rng(0)
-    shape = shapes._shape(random, shapes.SHAPE_NAMES.index(name), np.array([50.0, 50.0]), 30.0, 100, 100)
+    shape = scene._shape(random, shapes.SHAPE_NAMES.index(name), np.array([50.0, 50.0]), 30.0, 100, 100)
     share = shape.solid.sum() / (np.pi * 30**2)
     expected = {
         "disc": (0.97, 1.01), "box": (0.3, 0.65), "triangle": (0.39, 0.43), "ring": (0.5, 0.85),
@@ -141,7 +141,7 @@ def test_shapes_look_like_themselves(name: str):
 
 def test_antialiased_coverage_is_exact_for_a_box():
     outline = np.array([[2.25, 3.0], [10.75, 3.0], [10.75, 8.5], [2.25, 8.5]])
-    coverage = shapes._fill(outline, 12, 14)
+    coverage = outlines.coverage_of(outline, 12, 14)
     assert coverage.sum() == pytest.approx(8.5 * 5.5, rel=0.05)
     assert (coverage[4:7, 4:9] == 1).all()
     assert coverage[5, 2] == pytest.approx(0.75, abs=0.13)
@@ -165,7 +165,7 @@ def test_other_options_draw_anew(tmp_path: Path):
 
 
 def test_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch):
-    draw_picture, drawn = shapes.draw_picture, []
+    draw_picture, drawn = shapes.draw_image, []
 
     def interrupted(*arguments):
         drawn.append(1)
@@ -173,7 +173,7 @@ def test_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch):
             raise KeyboardInterrupt
         return draw_picture(*arguments)
 
-    monkeypatch.setattr(shapes, "draw_picture", interrupted)
+    monkeypatch.setattr(folder, "draw_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         draw_shapes(tmp_path / "a", ShapesOptions(counts={"train": 5}))
     assert os.listdir(tmp_path) == []
@@ -192,14 +192,14 @@ def test_killed_drawing_is_not_taken_for_a_finished_one(tmp_path: Path):
 def test_two_processes_at_once(tmp_path: Path, monkeypatch):
     """The other one finishes while this one still draws."""
     options = ShapesOptions(counts={"train": 2})
-    draw_split = shapes._draw_split
+    draw_split = folder._draw_split
 
     def slow(*arguments):
-        monkeypatch.setattr(shapes, "_draw_split", draw_split)
+        monkeypatch.setattr(folder, "_draw_split", draw_split)
         draw_shapes(tmp_path / "a", options)
         draw_split(*arguments)
 
-    monkeypatch.setattr(shapes, "_draw_split", slow)
+    monkeypatch.setattr(folder, "_draw_split", slow)
     draw_shapes(tmp_path / "a", options)
     assert os.listdir(tmp_path) == ["a"]
     assert len(list((tmp_path / "a" / "images" / "train").iterdir())) == 2

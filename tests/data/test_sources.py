@@ -3,7 +3,7 @@ import pytest
 import torch
 from picture_files import noise, write_image
 
-from detkit.data import Augmentation, DataModule, DataSource, ShapesOptions, UnlabelledImages, draw_shapes
+from detkit.data import Augmentation, DataModule, DataSource, ShapesOptions, UnlabeledImages, draw_shapes
 from detkit.errors import InputError
 
 STEPS = 5
@@ -28,7 +28,7 @@ def make(root, photos):
     def data(workers: int = 0, **options) -> DataModule:
         sources = [
             DataSource("photos", photos, labels=False, batch_size=3),
-            DataSource("labelled", root, split="val", augmentation=None),
+            DataSource("labeled", root, split="val", augmentation=None),
         ]
         return DataModule(root, num_workers=workers, batch_size=2, sources=sources, **options)
 
@@ -43,7 +43,7 @@ def epoch_of(data: DataModule, epoch: int) -> list:
 
 def pixels(batch) -> list[torch.Tensor]:
     images, _, sources = batch
-    return [*images, *sources["photos"][0], *sources["labelled"][0]]
+    return [*images, *sources["photos"][0], *sources["labeled"][0]]
 
 
 def assert_same(ones: list, others: list) -> None:
@@ -64,7 +64,7 @@ class TestBatches:
             assert [len(part[0]) for part in sources.values()] == [3, 2]
             assert sources["photos"][1] is None
             assert len(set(sources["photos"][2])) == len(sources["photos"][0])
-            assert all(target.boxes.shape[1] == 4 for target in sources["labelled"][1])
+            assert all(target.boxes.shape[1] == 4 for target in sources["labeled"][1])
 
     def test_main_images_are_those_without_sources(self, make, root):
         plain = DataModule(root, num_workers=0, batch_size=2)
@@ -75,7 +75,7 @@ class TestBatches:
 
     def test_a_source_goes_round_in_epochs_of_its_own(self, make):
         data = make()
-        seen = ids(epoch_of(data, 0) + epoch_of(data, 1), "labelled")  # 7 images, 3 batches of 2 in each of its epochs
+        seen = ids(epoch_of(data, 0) + epoch_of(data, 1), "labeled")  # 7 images, 3 batches of 2 in each of its epochs
         rounds = [seen[start : start + 6] for start in (0, 6, 12)]
         assert all(len(set(once)) == 6 for once in rounds)
         assert rounds[0] != rounds[1]
@@ -83,7 +83,7 @@ class TestBatches:
     def test_depend_on_seed_and_step_alone(self, make):
         assert_same(epoch_of(make(), 1), epoch_of(make(workers=2), 1))
         other = epoch_of(make(seed=1), 1)
-        assert ids(other, "labelled") != ids(epoch_of(make(), 1), "labelled")
+        assert ids(other, "labeled") != ids(epoch_of(make(), 1), "labeled")
 
     @pytest.mark.parametrize("skipped", [1, 4])
     def test_go_on_within_an_epoch(self, make, skipped):
@@ -101,9 +101,9 @@ class TestBatches:
         assert_same(epoch_of(data, 0), epoch_of(make(), 0))
 
 
-class TestUnlabelledImages:
+class TestUnlabeledImages:
     def test_are_all_images_below_a_folder(self, photos):
-        images = UnlabelledImages(photos)
+        images = UnlabeledImages(photos)
         assert len(images) == 7
         image, target = images.read(1)
         assert (image.dtype, image.shape[2]) == (np.uint8, 3)
@@ -112,7 +112,7 @@ class TestUnlabelledImages:
 
     def test_of_a_folder_without_any(self, tmp_path):
         with pytest.raises(InputError, match="no images in this folder"):
-            UnlabelledImages(tmp_path)
+            UnlabeledImages(tmp_path)
 
 
 class TestWrong:
@@ -141,6 +141,6 @@ def test_the_variation_is_the_source_s_own(root, photos):
     dark = Augmentation(horizontal_flip=0.0, brightness=0.5)
     sources = [DataSource("a", photos, False, augmentation=dark), DataSource("b", photos, False, augmentation=None)]
     (_, _, found), *_ = epoch_of(DataModule(root, num_workers=0, sources=sources), 0)
-    as_they_are = {tuple(torch.from_numpy(UnlabelledImages(photos).read(k)[0]).flatten().tolist()) for k in range(7)}
+    as_they_are = {tuple(torch.from_numpy(UnlabeledImages(photos).read(k)[0]).flatten().tolist()) for k in range(7)}
     assert all(tuple(image.permute(1, 2, 0).flatten().tolist()) in as_they_are for image in found["b"][0])
     assert not any(tuple(image.permute(1, 2, 0).flatten().tolist()) in as_they_are for image in found["a"][0])

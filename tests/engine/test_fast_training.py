@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from detkit.data import ShapesOptions, draw_shapes
+from detkit.engine.callbacks.progressive_resizing import ProgressiveResizing
 from detkit.engine.checkpoint import read_checkpoint
 from detkit.engine.module import DetectionModule
-from detkit.engine.progressive_resizing import ProgressiveResizing
 from detkit.errors import InputError
 from detkit.preprocess import CenterCrop, ShortestEdge, Stretch
 
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TRUNK = {"class_path": "TimmBackbone", "init_args": {"name": "test_convnext", "stages": [4]}}
 STRETCH = {"class_path": "Stretch", "init_args": {"size": [32, 32]}}
 CLASSIFIER = {"class_path": "Classifier", "init_args": {"net": TRUNK, "preprocess": STRETCH}}
-LARS = {"class_path": "detkit.engine.lars.LARS"}
+LARS = {"class_path": "detkit.engine.optim.lars.LARS"}
 LARS["init_args"] = {"lr": 2.0, "weight_decay": 1e-4, "trust_coefficient": 0.02}
 
 
@@ -157,9 +157,9 @@ def test_epochs_must_increase(sides):
         ProgressiveResizing(sides)
 
 
-GROWING = {"class_path": "detkit.engine.progressive_resizing.ProgressiveResizing"}
+GROWING = {"class_path": "detkit.engine.callbacks.progressive_resizing.ProgressiveResizing"}
 GROWING["init_args"] = {"sides": [[0, 16], [1, 32]]}
-TIMED = {"class_path": "detkit.engine.time_to_accuracy.TimeToAccuracy"}
+TIMED = {"class_path": "detkit.engine.callbacks.time_to_accuracy.TimeToAccuracy"}
 
 
 def _times(run):

@@ -176,9 +176,9 @@ class TestSources:
         assert_goes_on(monkeypatch, detkit_command, path, step=8)
 
     def test_with_labels(self, recipe, shapes_root, detkit_command):
-        data = {"sources": [{"name": "labelled", "root": str(shapes_root), "split": "val"}]}
+        data = {"sources": [{"name": "labeled", "root": str(shapes_root), "split": "val"}]}
         run(detkit_command, "--config", recipe(learner={"class_path": "toy_learners.Semisupervised"}, data=data))
-        assert float(rows("runs/tiny")[0]["train/labelled.cls"]) > 0
+        assert float(rows("runs/tiny")[0]["train/labeled.cls"]) > 0
 
     def test_that_the_learner_misses(self, recipe, detkit_command):
         path = recipe(learner={"class_path": "toy_learners.DomainAdaptation"})

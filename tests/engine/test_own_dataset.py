@@ -16,7 +16,7 @@ from tiny_detector import TinyDetector
 import detkit
 from detkit.data import DataModule, ImageDataset, WithProposals
 from detkit.engine.checkpoint import read_checkpoint
-from detkit.engine.old_configs import modern_arguments, modernized
+from detkit.engine.config.old_configs import modern_arguments, modernized
 from detkit.errors import InputError
 from detkit.images import read_image
 from detkit.proposals import Proposals
@@ -32,7 +32,7 @@ from detkit.structures import Category, Target
 
 
 class Squares(ImageDataset):
-    """White squares on grey."""
+    """White squares on gray."""
 
     def __init__(self, split: str, count: int = 6, side: int = 12) -> None:
         self.side, self.numbers = side, range(count if split == "train" else 3)

@@ -14,9 +14,9 @@ from torchvision.models import resnet50
 from torchvision.models._api import WeightsEnum
 
 from detkit.data import ShapesOptions, draw_shapes
-from detkit.engine.command import command_parser, parse
-from detkit.engine.optimization import Schedule
-from detkit.engine.training import add_arguments
+from detkit.engine.commands.train import add_arguments
+from detkit.engine.config.parser import command_parser, parse
+from detkit.engine.optim import Schedule
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHORT_EDGE = {"model.preprocess.min_size": 96}

@@ -19,15 +19,15 @@ pytest.importorskip("sklearn", reason="R-CNN's SVMs need scikit-learn: pip insta
 
 
 class Cells(Backbone):
-    """A 4 x 4 map of the mean colours, and their squares."""
+    """A 4 x 4 map of the mean colors, and their squares."""
 
     def __init__(self):
         super().__init__()
         self.channels, self.strides = [6], [8]
 
     def forward(self, images):
-        colours = torch.nn.functional.avg_pool2d(images, 8)
-        return [torch.cat((colours, colours**2), dim=1)]
+        colors = torch.nn.functional.avg_pool2d(images, 8)
+        return [torch.cat((colors, colors**2), dim=1)]
 
 
 class Grid(Proposals):
@@ -42,7 +42,7 @@ class Grid(Proposals):
 
 
 def _samples(count=12):
-    """Red squares of class 0 and green ones of class 1 on grey; class 2 is never there."""
+    """Red squares of class 0 and green ones of class 1 on gray; class 2 is never there."""
     random = np.random.default_rng(0)
     for _ in range(count):
         image = torch.full((3, 80, 96), 0.4) + 0.02 * torch.from_numpy(random.normal(size=(3, 80, 96))).float()

@@ -41,7 +41,7 @@ class Reversed(torch.autograd.Function):
 
 
 class DomainAdaptation(Learner):
-    """Features of the labelled images and of unlabelled ones become alike (Ganin 2015)."""
+    """Features of the labeled images and of unlabeled ones become alike (Ganin 2015)."""
 
     sources = ("other",)
 
@@ -60,11 +60,11 @@ class DomainAdaptation(Learner):
 class Semisupervised(Learner):
     """Learns the labels of another source too."""
 
-    sources = ("labelled",)
+    sources = ("labeled",)
 
     def losses(self, model, batch: TrainingBatch) -> dict[str, Tensor]:
-        other = batch.sources["labelled"]
-        further = {f"labelled.{name}": value for name, value in model(other.images, other.targets).items()}
+        other = batch.sources["labeled"]
+        further = {f"labeled.{name}": value for name, value in model(other.images, other.targets).items()}
         return model(batch.images, batch.targets) | further
 
 

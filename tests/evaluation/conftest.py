@@ -104,7 +104,7 @@ def _annotation(
 ) -> dict:
     x1, y1, x2, y2 = box.tolist()
     crowd = int(random.random() < 0.15)
-    unlabelled = random.random() < 0.1
+    unlabeled = random.random() < 0.1
     polygons = [[x1, y1, x2, y1, x2, (y1 + y2) / 2, (x1 + x2) / 2, y2, x1, y2]]
     mask = rle_masks.decode(rle_masks.frPyObjects(polygons, height, width))[:, :, 0]
     return {
@@ -115,8 +115,8 @@ def _annotation(
         "area": (x2 - x1) * (y2 - y1) * 0.8,
         "iscrowd": crowd,
         "segmentation": _run_lengths(mask) if crowd else polygons,
-        "keypoints": [0] * 51 if unlabelled else keypoints.flatten().tolist(),
-        "num_keypoints": 0 if unlabelled else int((keypoints[:, 2] > 0).sum()),
+        "keypoints": [0] * 51 if unlabeled else keypoints.flatten().tolist(),
+        "num_keypoints": 0 if unlabeled else int((keypoints[:, 2] > 0).sum()),
     }
 
 

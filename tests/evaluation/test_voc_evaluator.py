@@ -9,7 +9,7 @@ import torch
 
 from detkit.errors import InputError
 from detkit.evaluation import VocEvaluator, voc_table
-from detkit.evaluation.voc import all_point_average, eleven_point_average
+from detkit.evaluation.voc_evaluator import all_point_average, eleven_point_average
 from detkit.structures import Category, Detections
 
 CATEGORIES = [Category(4, "cat"), Category(9, "dog"), Category(12, "never seen")]

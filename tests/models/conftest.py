@@ -85,7 +85,7 @@ def make_model():
 
 @pytest.fixture(scope="package")
 def pictures():
-    """Two pictures of bright rectangles of three colours on dark noise, and their ground truth."""
+    """Two pictures of bright rectangles of three colors on dark noise, and their ground truth."""
     generator = torch.Generator().manual_seed(0)
     first = (torch.rand(3, 96, 128, generator=generator) * 60).to(torch.uint8)
     second = (torch.rand(3, 120, 90, generator=generator) * 60).to(torch.uint8)

@@ -39,7 +39,7 @@ class TestImages:
             "street.jpg",
             None,
         ],
-        ids=["grey", "channels last", "2-D", "4-D", "no pixels", "int64", "bool", "array", "path", "none"],
+        ids=["gray", "channels last", "2-D", "4-D", "no pixels", "int64", "bool", "array", "path", "none"],
     )
     def test_that_are_none_are_refused_by_their_place(self, model, image):
         with pytest.raises(

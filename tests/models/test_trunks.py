@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detkit.backbones import CSPDarknet53, Darknet53
-from detkit.backbones.catalogue import FAMILIES, trunk
+from detkit.backbones.catalog import FAMILIES, trunk
 from detkit.backbones.classifiers import OWN
 from detkit.errors import InputError
 from detkit.heads import NMS, RPN, BoxHead, OverFeatHead, TwoFullyConnected

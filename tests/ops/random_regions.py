@@ -7,10 +7,10 @@ from torch import Tensor
 def random_rois(count: int, images: int, size: float, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Regions of all sizes, some partly or wholly outside of the image."""
     generator = torch.Generator().manual_seed(seed)
-    centre = torch.rand(count, 2, generator=generator, dtype=dtype) * size * 1.2 - size * 0.1
+    center = torch.rand(count, 2, generator=generator, dtype=dtype) * size * 1.2 - size * 0.1
     sides = size * 2 ** -(torch.rand(count, 2, generator=generator, dtype=dtype) * 6)
     image = torch.randint(0, images, (count, 1), generator=generator).to(dtype)
-    return torch.cat([image, centre - sides / 2, centre + sides / 2], 1)
+    return torch.cat([image, center - sides / 2, center + sides / 2], 1)
 
 
 def random_map(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -48,7 +48,7 @@ def test_float32_is_close_to_float64(implementation, mode, seed):
 
 def test_by_hand(implementation):
     box = torch.tensor([[0.0, 0, 4, 2]])
-    other = torch.tensor([[2.0, 0, 6, 4]])  # intersection 4, union 20, hull 6 x 4, centres 2 and 1 apart
+    other = torch.tensor([[2.0, 0, 6, 4]])  # intersection 4, union 20, hull 6 x 4, centers 2 and 1 apart
     assert box_iou(box, other).item() == pytest.approx(0.2)
     assert box_iou(box, other, "giou").item() == pytest.approx(0.2 - 4 / 24)
     assert box_iou(box, other, "diou").item() == pytest.approx(0.2 - 5 / 52)

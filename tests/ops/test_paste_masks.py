@@ -38,8 +38,8 @@ def random_boxes(count: int, name: str, height: int, width: int, generator: torc
     """Boxes of which some reach over the image's border, but none is wholly outside: torchvision fails on those."""
     low, high = SIZES[name]
     sides = low + torch.rand(count, 2, generator=generator) * (high - low)
-    centre = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
-    boxes = torch.cat([centre - sides / 2, centre + sides / 2], 1)
+    center = torch.rand(count, 2, generator=generator) * torch.tensor([width, height])
+    boxes = torch.cat([center - sides / 2, center + sides / 2], 1)
     boxes[::5] = boxes[::5].round()
     return boxes
 

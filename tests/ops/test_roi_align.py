@@ -39,13 +39,13 @@ def test_float64_equals_torchvision(implementation, sampling_ratio, aligned, see
 
 
 def test_a_linear_map_is_sampled_exactly(implementation):
-    """The average over a bin of a linear function is its value at the bin's centre."""
+    """The average over a bin of a linear function is its value at the bin's center."""
     y, x = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
     features = (3 * x + 5 * y)[None, None]
     rois = torch.tensor([[0, 8.0, 4.0, 24.0, 12.0]])  # cells 4..12 by 2..6 at stride 2
     crops = roi_align(features, rois, (2, 4), 0.5, aligned=True)
-    centres_x, centres_y = 4 + torch.tensor([1.0, 3, 5, 7]) - 0.5, 2 + torch.tensor([1.0, 3]) - 0.5
-    torch.testing.assert_close(crops[0, 0], 3 * centres_x[None] + 5 * centres_y[:, None])
+    centers_x, centers_y = 4 + torch.tensor([1.0, 3, 5, 7]) - 0.5, 2 + torch.tensor([1.0, 3]) - 0.5
+    torch.testing.assert_close(crops[0, 0], 3 * centers_x[None] + 5 * centers_y[:, None])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,5 +1,5 @@
 """The tests of the ops and of COCO's evaluation, run once more on kernels that stop the process at the first access
-outside of memory and the first undefined result: AddressSanitizer and UndefinedBehaviourSanitizer."""
+outside of memory and the first undefined result: AddressSanitizer and UndefinedBehaviorSanitizer."""
 
 import os
 import platform

@@ -9,7 +9,7 @@ import torchvision
 from detkit.errors import InputError
 from detkit.geometry import Placement
 from detkit.heads.context import Context
-from detkit.heads.ssd import SSDOutput
+from detkit.heads.dense.ssd import SSDOutput
 from detkit.preprocess import Batch
 from detkit.structures import Target
 from detkit.weights import from_torchvision
@@ -66,7 +66,7 @@ def _spread_outputs(model):
 
 
 class _Spread:
-    """Scales a layer at its first call so that each of its channels is centred on 0 with a given deviation."""
+    """Scales a layer at its first call so that each of its channels is centered on 0 with a given deviation."""
 
     def __init__(self, std):
         self.std = std
@@ -76,8 +76,8 @@ class _Spread:
         deviation = output.std(dim=(0, 2, 3), keepdim=True) if output[0, 0].numel() > 1 else output.std()
         scale = (self.std / deviation).flatten()
         layer.weight.mul_(scale[:, None, None, None])
-        centred = (output - layer.bias[:, None, None]) * scale[:, None, None]
-        layer.bias.copy_(-centred.mean(dim=(0, 2, 3)) + 0.3 * torch.randn(len(layer.bias)))
+        centered = (output - layer.bias[:, None, None]) * scale[:, None, None]
+        layer.bias.copy_(-centered.mean(dim=(0, 2, 3)) + 0.3 * torch.randn(len(layer.bias)))
         return None
 
 

@@ -7,7 +7,7 @@ import torch
 
 from detkit.ops import backend
 from detkit.proposals import grouping
-from detkit.proposals.grouping import COLOUR, FILL, SIZE, TEXTURE
+from detkit.proposals.grouping import COLOR, FILL, SIZE, TEXTURE
 
 SEEDS = [0, 1, 2, 3, 4]
 
@@ -20,8 +20,8 @@ def _picture(seed, height=19, width=25):
 
 def _bins(seed, shape):
     random = np.random.default_rng(seed)
-    colour = torch.from_numpy(random.integers(0, grouping.COLOUR_BINS, (*shape, 3), dtype=np.uint8))
-    return colour, torch.from_numpy(random.integers(0, grouping.TEXTURE_BINS, (*shape, 24), dtype=np.uint8))
+    color = torch.from_numpy(random.integers(0, grouping.COLOR_BINS, (*shape, 3), dtype=np.uint8))
+    return color, torch.from_numpy(random.integers(0, grouping.TEXTURE_BINS, (*shape, 24), dtype=np.uint8))
 
 
 class TestGraphSegmentation:
@@ -56,11 +56,11 @@ class TestHierarchicalGrouping:
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equals_plain_python(self, seed):
         labels = grouping.graph_segmentation(_picture(seed), 60, 3)
-        colour, texture = _bins(seed, labels.shape)
-        sums = [COLOUR | TEXTURE | SIZE | FILL, TEXTURE | SIZE | FILL, COLOUR, SIZE, FILL]
-        grouped = grouping.hierarchical_grouping(labels, colour, texture, sums)
+        color, texture = _bins(seed, labels.shape)
+        sums = [COLOR | TEXTURE | SIZE | FILL, TEXTURE | SIZE | FILL, COLOR, SIZE, FILL]
+        grouped = grouping.hierarchical_grouping(labels, color, texture, sums)
         for boxes, one in zip(grouped, sums, strict=True):
-            expected = grouping.hierarchical_grouping_reference(labels, colour, texture, one)
+            expected = grouping.hierarchical_grouping_reference(labels, color, texture, one)
             assert torch.equal(boxes, expected)
 
     def test_begins_with_the_regions_and_ends_with_the_whole_image(self):
@@ -73,24 +73,24 @@ class TestHierarchicalGrouping:
             assert boxes[label].tolist() == [x.min(), y.min(), x.max() + 1, y.max() + 1]
         assert boxes[-1].tolist() == [0, 0, 25, 19]
 
-    def test_by_size_the_two_smallest_neighbours_go_first(self):
+    def test_by_size_the_two_smallest_neighbors_go_first(self):
         labels = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 2, 2, 3]], dtype=torch.int32)
         boxes = grouping.hierarchical_grouping(labels, *_bins(0, labels.shape), [SIZE])[0]
         assert boxes[4:].tolist() == [[7, 0, 10, 1], [4, 0, 10, 1], [0, 0, 10, 1]]
 
-    def test_by_colour_the_same_colour_goes_first(self):
+    def test_by_color_the_same_color_goes_first(self):
         labels = torch.tensor([[0, 0, 1, 1, 2, 2]], dtype=torch.int32)
-        colour = torch.tensor([[[3], [3], [9], [9], [9], [9]]], dtype=torch.uint8)
-        boxes = grouping.hierarchical_grouping(labels, colour, torch.zeros_like(colour), [COLOUR])[0]
+        color = torch.tensor([[[3], [3], [9], [9], [9], [9]]], dtype=torch.uint8)
+        boxes = grouping.hierarchical_grouping(labels, color, torch.zeros_like(color), [COLOR])[0]
         assert boxes[3].tolist() == [2, 0, 6, 1]
 
     @pytest.mark.skipif(backend() == "reference", reason="the native library checks its inputs")
     def test_labels_with_gaps_and_bins_out_of_range_are_refused(self):
         labels = torch.tensor([[0, 2, 2]], dtype=torch.int32)
-        colour, texture = _bins(0, labels.shape)
+        color, texture = _bins(0, labels.shape)
         with pytest.raises(RuntimeError, match="gaps"):
-            grouping.hierarchical_grouping(labels, colour, texture, [SIZE])
+            grouping.hierarchical_grouping(labels, color, texture, [SIZE])
         with pytest.raises(RuntimeError, match="labels must lie"):
-            grouping.hierarchical_grouping(labels - 1, colour, texture, [SIZE])
+            grouping.hierarchical_grouping(labels - 1, color, texture, [SIZE])
         with pytest.raises(RuntimeError, match="number of bins"):
-            grouping.hierarchical_grouping(labels.clamp(max=1), colour + 25, texture, [SIZE])
+            grouping.hierarchical_grouping(labels.clamp(max=1), color + 25, texture, [SIZE])

@@ -69,7 +69,7 @@ class TestSelectiveSearch:
         boxes = SelectiveSearch()(picture)
         assert torch.equal(SelectiveSearch(max_proposals=10)(picture), boxes[:10])
 
-    def test_one_colour_is_one_region(self):
+    def test_one_color_is_one_region(self):
         boxes = SelectiveSearch()(torch.full((3, 40, 60), 128, dtype=torch.uint8))
         assert boxes.tolist() == [[0, 0, 60, 40]]
 

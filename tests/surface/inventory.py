@@ -72,7 +72,8 @@ def parameters(value: Callable[..., Any]) -> list[str]:
 
 def command_keys() -> dict[str, list[str]]:
     """By command, the dotted keys that its parser declares; a positional argument is its name."""
-    from detkit.engine import anchors, cli
+    from detkit.engine import cli
+    from detkit.engine.commands import fit_anchors
 
     commands: dict[str, Callable[[Sequence[str]], None]] = {
         "train": cli.train,
@@ -82,7 +83,7 @@ def command_keys() -> dict[str, list[str]]:
         "convert": cli.convert,
         "fit_svms": cli.fit_svms,
         "proposals": cli.proposals,
-        "anchors": anchors.anchors_command,
+        "anchors": fit_anchors.anchors_command,
     }
     return {name: sorted(_declared(_parser_of(command))) for name, command in commands.items()}
 
@@ -169,10 +170,10 @@ def _methods(value: type) -> list[str]:
 
 
 def _is_configurable(value: type) -> bool:
+    from detkit.engine.optimization import Schedule
     from lightning.pytorch import Callback
 
     from detkit.data import Augmentation, DataModule, Mixing, ShapesOptions
-    from detkit.engine.optimization import Schedule
     from detkit.proposals import Proposals
 
     kinds = (nn.Module, Callback, Schedule, Optimizer, Proposals, Augmentation, Mixing, DataModule, ShapesOptions)

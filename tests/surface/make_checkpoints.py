@@ -20,17 +20,17 @@ from typing import Any
 import torch
 import yaml
 from answers import assert_same, plain
+from detkit.engine.command import command_parser, parse
+from detkit.engine.training import _record, add_arguments
+from detkit.weights.darknet_models import DarknetDetector
 from families import CLASSES, MODELS, RUNS
 from pictures import images, targets
 from torch import Tensor
 
 from detkit.engine.checkpoint import build_model, model_record, write_checkpoint
-from detkit.engine.command import command_parser, parse
-from detkit.engine.training import _record, add_arguments
 from detkit.heads import SVMBoxHead
 from detkit.models import Classifier, Detector, Localizer
 from detkit.structures import Category, Target
-from detkit.weights.darknet_models import DarknetDetector
 
 FOLDER = Path(__file__).parent / "checkpoints_0e2a452"
 ANSWERS = Path(__file__).parent / "answers_0e2a452.json"

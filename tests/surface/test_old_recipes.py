@@ -14,8 +14,8 @@ import yaml
 from renamed import RENAMED_KEYS
 
 from detkit.engine.checkpoint import build_model
-from detkit.engine.command import command_parser, parse
-from detkit.engine.training import add_arguments
+from detkit.engine.commands.train import add_arguments
+from detkit.engine.config.parser import command_parser, parse
 
 HERE = Path(__file__).parent
 TEXTS = json.loads((HERE / "configs_0e2a452.json").read_text())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from detkit.errors import InputError
 from detkit.structures import Category, Classification, Detections, Target
 from detkit.visualization import (
-    class_colour,
+    class_color,
     draw_answer,
     draw_classes,
     draw_detections,
@@ -35,12 +35,12 @@ def detections(*boxes, scores=None, labels=None, **fields):
     )
 
 
-def test_box_is_outlined_in_the_colour_of_its_class():
+def test_box_is_outlined_in_the_color_of_its_class():
     picture = draw_detections(black(), detections([50, 60, 150, 120], labels=[1]), CATEGORIES)
     for row, column in ((90, 50), (90, 149), (119, 100)):
-        assert tuple(picture[row, column]) == class_colour(1)
+        assert tuple(picture[row, column]) == class_color(1)
     assert picture[90, 100].sum() == 0  # nothing within
-    assert tuple(picture[50, 52]) == class_colour(1)  # the label, above
+    assert tuple(picture[50, 52]) == class_color(1)  # the label, above
 
 
 def test_image_is_not_changed():
@@ -63,14 +63,14 @@ def test_masks_are_translucent():
     white = np.full((200, 300, 3), 255, np.uint8)
     picture = draw_detections(white, detections([50, 60, 150, 120], masks=mask), CATEGORIES)
     inside = picture[90, 100].astype(int)
-    assert 0 < np.abs(inside - 255).max() < np.abs(np.array(class_colour(0)) - 255).max()
+    assert 0 < np.abs(inside - 255).max() < np.abs(np.array(class_color(0)) - 255).max()
     assert (picture[150, 100] == 255).all()
 
 
-def test_crowds_are_dashed_and_grey():
+def test_crowds_are_dashed_and_gray():
     target = Target(torch.tensor([[50.0, 60, 250, 180]]), torch.tensor([0]), iscrowd=torch.tensor([True]))
     line = draw_detections(black(), target, CATEGORIES)[100:179, 50]
-    assert (line.max(axis=1) == line.min(axis=1)).all()  # grey
+    assert (line.max(axis=1) == line.min(axis=1)).all()  # gray
     assert 0 < (line.sum(axis=1) > 0).mean() < 1  # dashed
 
 
@@ -78,7 +78,7 @@ def test_absent_keypoints_of_ground_truth_are_not_drawn():
     points = torch.tensor([[[100.0, 90, 2], [100, 150, 0]]])
     target = Target(torch.tensor([[50.0, 60, 150, 180]]), torch.tensor([0]), keypoints=points)
     picture = draw_detections(black(), target, CATEGORIES)
-    assert tuple(picture[90, 100]) == class_colour(0)
+    assert tuple(picture[90, 100]) == class_color(0)
     assert picture[150, 100].sum() == 0
 
 
@@ -88,11 +88,11 @@ def test_tensors_are_pictures_too():
     assert (to_picture(image / 255) == image.permute(1, 2, 0).numpy()).all()
 
 
-def test_colours_are_distinct():
-    colours = np.array([class_colour(label) for label in range(24)])
-    distances = np.abs(colours[:, None] - colours[None]).sum(axis=2) + 999 * np.eye(24)
+def test_colors_are_distinct():
+    colors = np.array([class_color(label) for label in range(24)])
+    distances = np.abs(colors[:, None] - colors[None]).sum(axis=2) + 999 * np.eye(24)
     assert distances.min() >= 40
-    assert class_colour(3) == class_colour(3)
+    assert class_color(3) == class_color(3)
 
 
 @settings(max_examples=40, deadline=None)
@@ -158,7 +158,7 @@ def test_save_comparison(tmp_path, count):
     picture = cv2.imread(str(tmp_path / "comparison.png"))
     assert picture.shape[1] == (996 if count <= 3 else 1980)
     if count == 1:
-        bgr = class_colour(1)[::-1]
+        bgr = class_color(1)[::-1]
         assert (picture[:, 500:] == bgr).all(axis=2).any()  # detections at the right
         assert not (picture[:, :490] == bgr).all(axis=2).any()
 
@@ -175,7 +175,7 @@ def test_of_many_objects_only_the_boxes_are_drawn():
 def test_classes_are_written_one_below_the_other():
     answer = Classification(torch.tensor([0.6, 0.3, 0.1]), torch.tensor([2, 0, 1]))
     picture = draw_classes(black(), answer, CATEGORIES)
-    rows = [np.argwhere((picture == class_colour(label)).all(axis=2))[:, 0] for label in (2, 0, 1)]
+    rows = [np.argwhere((picture == class_color(label)).all(axis=2))[:, 0] for label in (2, 0, 1)]
     assert rows[0].min() == 0
     assert rows[0].max() < rows[1].min() <= rows[1].max() < rows[2].min()
     assert picture[:, 200:].sum() == 0
@@ -186,7 +186,7 @@ def test_classes_are_written_one_below_the_other():
 
 def test_the_truth_of_an_image_is_its_class_or_its_objects():
     picture = draw_answer(black(), Target.empty(image_label=1), CATEGORIES)
-    assert tuple(picture[0, 0]) == class_colour(1)
+    assert tuple(picture[0, 0]) == class_color(1)
     with_object = Target(torch.tensor([[50.0, 60, 150, 120]]), torch.tensor([1]), image_label=1)
     expected = draw_detections(black(), with_object, CATEGORIES)
     assert np.array_equal(draw_answer(black(), with_object, CATEGORIES), expected)
@@ -204,5 +204,5 @@ def test_classes_on_pictures_of_any_size(size):
 def test_of_many_classes_as_many_are_written_as_leave_the_picture_to_be_seen():
     answer = Classification(torch.full((3,), 0.3), torch.tensor([0, 1, 2]))
     picture = draw_classes(black(60, 80), answer, CATEGORIES)
-    assert tuple(picture[0, 0]) == class_colour(0)
-    assert not (picture == class_colour(2)).all(axis=2).any()
+    assert tuple(picture[0, 0]) == class_color(0)
+    assert not (picture == class_color(2)).all(axis=2).any()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detkit.weights import from_darknet, to_darknet
-from detkit.weights.darknet_outputs import OutputLayer
+from detkit.weights.darknet.outputs import OutputLayer
 
 
 def randomize(network, seed, spread):

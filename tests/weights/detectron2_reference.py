@@ -26,7 +26,7 @@ def random_weights(pyramid, masks, classes, seed):
         if bias:
             weights[f"{name}.bias"] = torch.randn(shape[0], generator=generator) * 0.1
 
-    def normalised(name, *shape, scale=1.0):
+    def normalized(name, *shape, scale=1.0):
         layer(name, *shape, scale=scale, bias=False)
         weights[f"{name}.norm.weight"] = torch.rand(shape[0], generator=generator) * 0.4 + 0.6
         weights[f"{name}.norm.bias"] = torch.randn(shape[0], generator=generator) * 0.1
@@ -38,13 +38,13 @@ def random_weights(pyramid, masks, classes, seed):
         for block in range(BLOCKS[number]):
             incoming = 4 * width if block else (64 if number == 2 else 2 * width)
             if not block:
-                normalised(f"{name}.0.shortcut", 4 * width, incoming, 1, 1, scale=0.7)
-            normalised(f"{name}.{block}.conv1", width, incoming, 1, 1)
-            normalised(f"{name}.{block}.conv2", width, width, 3, 3)
-            normalised(f"{name}.{block}.conv3", 4 * width, width, 1, 1, scale=0.3)
+                normalized(f"{name}.0.shortcut", 4 * width, incoming, 1, 1, scale=0.7)
+            normalized(f"{name}.{block}.conv1", width, incoming, 1, 1)
+            normalized(f"{name}.{block}.conv2", width, width, 3, 3)
+            normalized(f"{name}.{block}.conv3", 4 * width, width, 1, 1, scale=0.3)
 
     trunk = "backbone.bottom_up" if pyramid else "backbone"
-    normalised(f"{trunk}.stem.conv1", 64, 3, 7, 7, scale=1 / 64)  # it sees values of 0..255
+    normalized(f"{trunk}.stem.conv1", 64, 3, 7, 7, scale=1 / 64)  # it sees values of 0..255
     for number in range(2, 6 if pyramid else 5):
         stage(f"{trunk}.res{number}", number)
     channels, anchors = (256, 3) if pyramid else (1024, 15)
@@ -145,7 +145,7 @@ def _linear(weights, name, x):
     return F.linear(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
-def _normalised(weights, name, x, **options):
+def _normalized(weights, name, x, **options):
     norm = [weights[f"{name}.norm.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
     return F.batch_norm(_conv(weights, name, x, **options), *norm, eps=1e-5)
 
@@ -154,17 +154,17 @@ def _stage(weights, x, name, number):
     for block in range(BLOCKS[number]):
         stride = 2 if number > 2 and not block else 1
         block = f"{name}.{block}"
-        hidden = F.relu(_normalised(weights, f"{block}.conv1", x, stride=stride))
-        hidden = F.relu(_normalised(weights, f"{block}.conv2", hidden, padding=1))
-        hidden = _normalised(weights, f"{block}.conv3", hidden)
+        hidden = F.relu(_normalized(weights, f"{block}.conv1", x, stride=stride))
+        hidden = F.relu(_normalized(weights, f"{block}.conv2", hidden, padding=1))
+        hidden = _normalized(weights, f"{block}.conv3", hidden)
         if f"{block}.shortcut.weight" in weights:
-            x = _normalised(weights, f"{block}.shortcut", x, stride=stride)
+            x = _normalized(weights, f"{block}.shortcut", x, stride=stride)
         x = F.relu(x + hidden)
     return x
 
 
 def _trunk(weights, pixels, prefix, last):
-    x = F.relu(_normalised(weights, f"{prefix}stem.conv1", pixels, stride=2, padding=3))
+    x = F.relu(_normalized(weights, f"{prefix}stem.conv1", pixels, stride=2, padding=3))
     x = F.max_pool2d(x, 3, 2, 1)
     maps = []
     for number in range(2, last + 1):
@@ -213,9 +213,9 @@ def _proposals(weights, maps, strides, sizes, image_size, candidates, count):
 
 def _decoded(references, deltas):
     sizes = references[..., 2:] - references[..., :2]
-    centres = references[..., :2] + sizes / 2 + deltas[..., :2] * sizes
+    centers = references[..., :2] + sizes / 2 + deltas[..., :2] * sizes
     sizes = sizes * deltas[..., 2:].clamp(max=math.log(1000 / 16)).exp()
-    return torch.cat((centres - sizes / 2, centres + sizes / 2), dim=-1)
+    return torch.cat((centers - sizes / 2, centers + sizes / 2), dim=-1)
 
 
 def _clipped(boxes, image_size):

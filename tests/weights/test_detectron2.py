@@ -34,7 +34,8 @@ def test_detections_and_masks_are_those_of_the_conventions_written_out(twins, se
     weights, model, pyramid = twins
     seen = []
     monkeypatch.setattr(
-        "detkit.heads.mask.paste_masks", lambda masks, boxes, size, threshold: seen.append(masks) or masks > threshold
+        "detkit.heads.region.mask.paste_masks",
+        lambda masks, boxes, size, threshold: seen.append(masks) or masks > threshold,
     )
     image = _noise(seed)
     boxes, scores, labels, masks = detect(weights, image, pyramid, PROPOSALS, DETECTIONS)
@@ -105,7 +106,7 @@ class TestRefusals:
         with pytest.raises(InputError, match=r"no roi_heads\.box_predictor\.cls_score\.bias"):
             from_detectron2("faster_rcnn_R_50_FPN_1x", {})
 
-    def test_anchors_and_colours_that_files_hold_are_looked_at(self, weights):
+    def test_anchors_and_colors_that_files_hold_are_looked_at(self, weights):
         more = weights | {
             "pixel_mean": torch.tensor([[[1.0]], [[2.0]], [[3.0]]]),
             "pixel_std": torch.full((3, 1, 1), 2.0),

@@ -1,0 +1,205 @@
+"""The trunks of the story from AlexNet on, what they cost and how well they classify: a table and a plot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from torch.utils.flop_counter import FlopCounterMode
+
+from detkit.backbones.alexnet import AlexNet
+from detkit.backbones.backbone import Backbone
+from detkit.backbones.classifiers import OWN, classifier
+from detkit.backbones.darknet import Darknet19
+from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
+from detkit.backbones.timm_backbone import TimmBackbone
+from detkit.backbones.torchvision_backbone import TorchvisionBackbone
+from detkit.backbones.zfnet import ZFNet
+
+_OWN_TRUNKS = {
+    "alexnet_two_towers": AlexNet,
+    "zfnet": ZFNet,
+    "overfeat_fast": OverFeatFast,
+    "overfeat_accurate": OverFeatAccurate,
+    "darknet19": lambda: Darknet19(stages=(2, 3, 4, 5)),
+}
+
+# Where torchvision's own number is not the one: top-1 accuracy of a single crop in percent, and who published it.
+_PUBLISHED = {
+    "alexnet_two_towers": (59.3, "Krizhevsky 2012"),
+    "zfnet": (61.6, "Zeiler & Fergus 2013"),
+    "overfeat_fast": (60.7, "Sermanet 2013"),
+    "overfeat_accurate": (64.3, "Sermanet 2013, at four scales"),
+    "darknet19": (74.1, "Redmon & Farhadi 2018"),
+    "darknet53": (77.2, "Redmon & Farhadi 2018"),
+    "cspdarknet53": (80.1, "timm"),
+    "mobilenetv1_100": (70.6, "Howard 2017"),
+    "legacy_seresnet18": (71.8, "timm"),
+    "legacy_seresnet34": (74.8, "timm"),
+    "legacy_seresnet50": (77.6, "timm"),
+    "legacy_seresnet101": (78.4, "timm"),
+    "legacy_seresnet152": (78.7, "timm"),
+    "legacy_seresnext50_32x4d": (79.1, "timm"),
+    "legacy_seresnext101_32x4d": (79.3, "Hu 2018"),
+}
+
+FAMILIES = {
+    "AlexNet": ["alexnet", "alexnet_two_towers"],
+    "ZFNet": ["zfnet"],
+    "OverFeat": ["overfeat_fast", "overfeat_accurate"],
+    "VGG": ["vgg11", "vgg13", "vgg16", "vgg19"],
+    "GoogLeNet": ["googlenet"],
+    "ResNet": ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"],
+    "ResNeXt": ["resnext50_32x4d", "resnext101_32x8d"],
+    "Wide ResNet": ["wide_resnet50_2", "wide_resnet101_2"],
+    "DenseNet": ["densenet121", "densenet161", "densenet169", "densenet201"],
+    "SE-ResNet": [f"legacy_seresnet{depth}" for depth in (18, 34, 50, 101, 152)],
+    "SE-ResNeXt": ["legacy_seresnext50_32x4d", "legacy_seresnext101_32x4d"],
+    "SqueezeNet": ["squeezenet1_0", "squeezenet1_1"],
+    "MobileNet": ["mobilenetv1_100", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"],
+    "Darknet": ["darknet19", "darknet53", "cspdarknet53"],
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trunk: what the whole classifier costs at the size of training, and the maps that a detector gets."""
+
+    family: str
+    name: str
+    source: str
+    size: int
+    parameters: int
+    multiply_adds: int
+    strides: list[int]
+    channels: list[int]
+    top1: float | None
+    published_by: str
+
+
+def trunk(name: str) -> Backbone:
+    """The trunk `name` without its classifier, with all of its stages from stride 4 on."""
+    if name in OWN:
+        return _OWN_TRUNKS[name]()
+    return TimmBackbone(name) if source(name) == "timm" else TorchvisionBackbone(name)
+
+
+def source(name: str) -> str:
+    """Where the trunk comes from."""
+    if name in OWN:
+        return "detkit"
+    return "torchvision" if name in torchvision.models.list_models(module=torchvision.models) else "timm"
+
+
+def catalog() -> list[Entry]:
+    """All entries, measured without data or weights."""
+    return [_entry(family, name) for family, names in FAMILIES.items() for name in names]
+
+
+def _entry(family: str, name: str) -> Entry:
+    with torch.device("meta"):
+        net = classifier(name).eval()
+        size = getattr(net, "training_size", None) or _size(name)
+        with FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, 3, size, size))
+        maps = trunk(name)
+    top1, published_by = _PUBLISHED.get(name) or _top1_of_torchvision(name)
+    return Entry(
+        family=family,
+        name=name,
+        source=source(name),
+        size=size,
+        parameters=_used_parameters(name, net),
+        multiply_adds=counter.get_total_flops() // 2,
+        strides=maps.strides,
+        channels=maps.channels,
+        top1=top1,
+        published_by=published_by,
+    )
+
+
+def _size(name: str) -> int:
+    return timm.get_pretrained_cfg(name).input_size[-1] if source(name) == "timm" else 224
+
+
+def _used_parameters(name: str, net: torch.nn.Module) -> int:
+    """Without GoogLeNet's auxiliary classifiers, which are for training alone."""
+    return sum(parameter.numel() for own, parameter in net.named_parameters() if not own.startswith(("aux1.", "aux2.")))
+
+
+def _top1_of_torchvision(name: str) -> tuple[float | None, str]:
+    """Of torchvision's first weights, which are trained as in the papers."""
+    if source(name) != "torchvision":
+        return None, ""
+    first = next(iter(torchvision.models.get_model_weights(name)))
+    return first.meta["_metrics"]["ImageNet-1K"]["acc@1"], "torchvision"
+
+
+_HEAD = """# Trunks
+
+Made by `python tools/backbones.py`. Parameters and multiply-adds are those of the whole classifier for one image of
+its size of training. Strides and channels are those of the maps that a detector gets, finest first; a stage of every
+stride may be chosen. Top-1 is the accuracy on ImageNet in percent for a single crop as published: by torchvision for
+its first weights, by timm in its table of results, or in the paper. `detkit.backbones.classifier(name)` is the
+classifier, `TorchvisionBackbone(name)`, `TimmBackbone(name)` or the class in `detkit.backbones` the trunk, and
+`fully_convolutional(classifier(name))` classifies every window of an image.
+
+![Accuracy against multiply-adds](images/backbones.png)
+
+| family | name | source | size | parameters, M | multiply-adds, G | stages | strides | channels | top-1 | by |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def write_page(entries: list[Entry], page: Path) -> None:
+    """Write the table to `page` and the plot beside it, to ``images/backbones.png``."""
+    rows = [
+        f"| {one.family} | `{one.name}` | {one.source} | {one.size} | {one.parameters / 1e6:.1f} "
+        f"| {one.multiply_adds / 1e9:.2f} | {len(one.strides)} | {_listed(one.strides)} | {_listed(one.channels)} "
+        f"| {one.top1 or 0:.1f} | {one.published_by} |".replace("| 0.0 |", "| |")
+        for one in entries
+    ]
+    page.write_text(_HEAD + "\n".join(rows) + "\n")
+    plot(entries, page.parent / "images" / "backbones.png")
+
+
+def _listed(numbers: list[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
+def plot(entries: list[Entry], path: Path) -> None:
+    """Accuracy against multiply-adds, each trunk a disc with an area by its parameters."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(11, 7))
+    colors = pyplot.get_cmap("tab20")
+    shown = [one for one in entries if one.top1 is not None]
+    for index, family in enumerate(dict.fromkeys(one.family for one in shown)):
+        of_family = [one for one in shown if one.family == family]
+        axes.scatter(
+            [one.multiply_adds / 1e9 for one in of_family],
+            [one.top1 for one in of_family],
+            s=[one.parameters / 1e6 * 5 for one in of_family],
+            color=colors(index),
+            alpha=0.6,
+            label=family,
+        )
+    for one in shown:
+        axes.annotate(one.name, (one.multiply_adds / 1e9, one.top1), fontsize=6, ha="center", va="center")
+    axes.set_xscale("log")
+    axes.set_xlabel("multiply-adds (G)")
+    axes.set_ylabel("top-1 on ImageNet (%)")
+    axes.set_title("Area by parameters")
+    axes.grid(alpha=0.3)
+    legend = axes.legend(loc="lower right", fontsize=8, ncols=2)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,13 @@
+"""Formats of annotated images, read and written: COCO, PASCAL VOC, YOLO, folders by class."""
+
+from detkit.deprecation import moved_names
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "BoxFormat": "detkit.data.formats.open_dataset.BoxFormat",
+        "Format": "detkit.data.formats.open_dataset.Format",
+        "format_of": "detkit.data.formats.open_dataset.format_of",
+        "open_split": "detkit.data.formats.open_dataset.open_split",
+    },
+)

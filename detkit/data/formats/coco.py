@@ -1,0 +1,170 @@
+"""A folder of images with a COCO annotation file, as a torch data set."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from detkit.data.dataset import DetectionDataset
+from detkit.data.formats.annotations import OnBad, read_annotations, read_json
+from detkit.data.formats.readers import COCO_READERS, FieldReader
+from detkit.data.old_flags import takes_old_flags
+from detkit.data.packed.packed_annotations import PackedAnnotations
+from detkit.errors import InputError
+
+
+class CocoDataset(DetectionDataset):
+    """Images and targets of one COCO annotation file.
+
+    ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. Annotations are held
+    packed in arrays, so that worker processes share them. An annotation with ``iscrowd`` or ``ignore`` set becomes
+    ``Target.iscrowd``, as in COCO's own evaluation. A missing ``area`` is the box's, a missing ``segmentation`` is
+    the box filled, a missing ``width`` or ``height`` is read from the image file.
+
+    Args:
+        images: folder that the file names in the JSON are relative to.
+        annotations: the JSON file.
+        reads: the fields of targets to read beside boxes, labels, areas, crowd regions and difficulty: ``masks``,
+            ``keypoints`` (``x y`` as written in the file), ``label_map``, ``camera``, or others of `readers`.
+        on_bad_image: "error" raises when an unreadable image is met; "skip" decodes every file once at the start and
+            leaves the unreadable ones, and those of another size than the JSON says, out of the data set.
+        on_bad_box: "error" raises where a box has no area or lies outside its image; "skip" leaves such boxes out.
+
+    Attributes:
+        readers: how each field that can be asked for stands in the file; a subclass may have more.
+
+    Raises:
+        InputError: the annotation file is wrong, an image file is missing, or, when indexed, cannot be decoded.
+    """
+
+    readers: ClassVar[Mapping[str, FieldReader]] = COCO_READERS
+    called = "a COCO file"
+    advice = "give its class a reader for it, see docs/data.md"
+
+    @takes_old_flags(3)
+    def __init__(
+        self,
+        images: str | Path,
+        annotations: str | Path,
+        reads: Collection[str] = (),
+        on_bad_image: OnBad = "error",
+        on_bad_box: OnBad = "error",
+    ) -> None:
+        self._on_bad_box: OnBad = on_bad_box
+        super().__init__(Path(images), Path(annotations), reads, on_bad_image)
+
+    @property
+    def readable(self) -> frozenset[str]:  # type: ignore[override]
+        """The fields that can be asked for."""
+        return frozenset(self.readers)
+
+    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
+        size_of = self._size_in_file(on_bad_image)
+        return read_annotations(
+            self.annotations_path, size_of, self.reads, self._on_bad_box, self.images_path, self.readers
+        )
+
+    def ground_truth(self) -> Path | dict:
+        """What an evaluation compares with: the annotation file, or, where something was left out, its content
+        without the images and annotations that were."""
+        if self.has_image_labels:
+            return super().ground_truth()
+        if len(self) == self._num_annotated_images and not self._packed.dropped:
+            return self.annotations_path
+        content = read_json(self.annotations_path)
+        images, dropped = set(self.image_ids), set(self._packed.dropped)
+        content["images"] = [image for image in content["images"] if image["id"] in images]
+        content["annotations"] = [
+            annotation
+            for row, annotation in enumerate(content["annotations"])
+            if annotation["image_id"] in images and annotation.get("id", row) not in dropped
+        ]
+        return content
+
+
+def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
+    """The images folder and the annotation file of one split of a COCO folder.
+
+    Annotation files: ``{split}.json``, ``instances_{split}.json``, ``instances_{split}20XX.json``, ``*_{split}.json``
+    or ``*_{split}20XX.json``, in ``annotations/`` or the folder itself, or ``{split}/_annotations.coco.json``. Images:
+    in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX`` or ``images``, the first of these that
+    holds the first file of the annotations. The split ``val`` may be called ``valid``.
+
+    Returns:
+        The images folder and the annotation file.
+
+    Raises:
+        InputError: nothing or more than one file fits; the message lists what was looked for and what is there.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder; a data set folder holds images/ and annotations/")
+    annotations = _find_annotations(root, split)
+    return _find_images(root, split, annotations), annotations
+
+
+def _names(split: str) -> tuple[str, ...]:
+    return ("val", "valid") if split == "val" else (split,)
+
+
+def has_split(root: Path, split: str) -> bool:
+    """Whether a COCO folder has an annotation file for a split, or several."""
+    return bool(_matches(root, split))
+
+
+def _annotation_patterns(split: str) -> list[str]:
+    forms = ("{}.json", "instances_{}.json", "instances_{}20??.json", "*_{}.json", "*_{}20??.json")
+    return [form.format(name) for form in forms for name in _names(split)]
+
+
+def _matches(root: Path, split: str) -> list[Path]:
+    """The annotation files that fit the first of the patterns that any fits."""
+    places = [f"{folder}{pattern}" for pattern in _annotation_patterns(split) for folder in ("annotations/", "")]
+    for place in (*places, *(f"{name}/_annotations.coco.json" for name in _names(split))):
+        matches = sorted(root.glob(place))
+        if matches:
+            return matches
+    return []
+
+
+def _find_annotations(root: Path, split: str) -> Path:
+    matches = _matches(root, split)
+    if len(matches) > 1:
+        raise InputError(
+            f"{root}: {', '.join(match.name for match in matches)} all fit the split '{split}'; "
+            f"choose one with --data.{split}_annotations"
+        )
+    if matches:
+        return matches[0]
+    present = sorted(str(file.relative_to(root)) for file in (*root.glob("*.json"), *root.glob("*/*.json")))
+    patterns = ", ".join(_annotation_patterns(split))
+    raise InputError(
+        f"{root}: no annotation file for the split '{split}': looked for {patterns} in annotations/ and the "
+        f"folder itself, found {', '.join(present) or 'no JSON file'}"
+    )
+
+
+def _find_images(root: Path, split: str, annotations: Path) -> Path:
+    first = _first_file_name(annotations)
+    forms = ("images/{}", "images/{}20??", "{}", "{}20??")
+    patterns = [form.format(name) for form in forms for name in _names(split)] + ["images"]
+    folders = [folder for pattern in patterns for folder in sorted(root.glob(pattern)) if folder.is_dir()]
+    for folder in folders:
+        if (folder / first).is_file():
+            return folder
+    if folders:
+        return folders[0]  # where the data set then misses its files, by name
+    present = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+    raise InputError(
+        f"{root}: no images folder for the split '{split}': looked for {', '.join(patterns)}, "
+        f"found the folders {', '.join(present) or '(none)'}"
+    )
+
+
+def _first_file_name(annotations: Path) -> str:
+    """Found without parsing a file that may have hundreds of megabytes."""
+    found = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', annotations.read_bytes())
+    return json.loads(found.group(1)) if found else ""

@@ -1,0 +1,149 @@
+"""Folders in ImageNet's layout: the pictures of a class lie in a folder of its name, ``root/train/{class}/*.jpg``."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from detkit.data.dataset import DetectionDataset
+from detkit.data.formats.annotations import OnBad
+from detkit.data.packed.columns import ImageLabels
+from detkit.data.packed.packed_annotations import PackedAnnotations
+from detkit.errors import InputError
+from detkit.images import IMAGE_SUFFIXES, read_image
+from detkit.structures import Category
+
+NAMES_FILES = ("LOC_synset_mapping.txt", "synset_words.txt", "classes.txt")
+
+_SPLIT_NAMES = {"val": ("val", "valid", "validation")}
+
+
+class ImageFolderDataset(DetectionDataset):
+    """Images of one split, each with the class whose folder it lies in; no objects.
+
+    ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and a `Target` without boxes whose ``image_label`` is
+    the class. Classes are the folders, sorted. The id of an image is its path within the split. Pictures may lie at any
+    depth below the folder of their class; files that are no pictures are passed over.
+
+    A file ``LOC_synset_mapping.txt``, ``synset_words.txt`` or ``classes.txt`` in `root` gives classes names to read,
+    one line each: the folder's name, a space, and what it means, as ILSVRC's ``n01440764 tench, Tinca tinca``. Of
+    classes with the same meaning the names end with the folder's.
+
+    Args:
+        root: the folder of the splits.
+        split: such as ``train``; ``val`` may be called ``valid`` or ``validation``.
+        on_bad_image: as of `CocoDataset`.
+        reads: fields of targets; there are none beside the class.
+
+    Raises:
+        InputError: the split is not there, a folder has no pictures, or an image file, when indexed, cannot be decoded.
+    """
+
+    called = "a folder for each class"
+
+    def __init__(
+        self, root: str | Path, split: str = "train", on_bad_image: OnBad = "error", reads: Collection[str] = ()
+    ) -> None:
+        self.root = Path(root)
+        folder = _find(self.root, split)
+        super().__init__(folder, folder, reads, on_bad_image)
+
+    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
+        folders = _class_folders(self.images_path)
+        files = [_pictures(folder) for folder in folders]
+        for folder, found in zip(folders, files, strict=True):
+            if not found:
+                raise InputError(f"{folder}: this folder of a class holds no picture; put some there or remove it")
+        named = zip(folders, files, strict=True)
+        paths = np.array([f"{folder.name}/{name}" for folder, names in named for name in names])
+        categories = _categories([folder.name for folder in folders], self.root)
+        labels = np.repeat(np.arange(len(folders)), [len(names) for names in files])
+        return PackedAnnotations(
+            categories=categories,
+            image_ids=paths,
+            file_names=paths,
+            # Unknown: to open a million files for their sizes would take longer than an epoch of small nets.
+            image_sizes=np.zeros((len(paths), 2), dtype=np.int64),
+            offsets=np.zeros(len(paths) + 1, dtype=np.int64),
+            columns={"image_label": ImageLabels(labels, ids=tuple(category.id for category in categories))},
+            dropped=[],
+        )
+
+    def read_image(self, index: int) -> np.ndarray:
+        """The image as uint8 RGB ``(H, W, 3)``.
+
+        Raises:
+            InputError: missing or broken; names the file.
+        """
+        return read_image(self.images_path / str(self._packed.file_names[index]))
+
+    def check_files(self) -> None:
+        """They do: they were just listed."""
+
+
+def is_image_folder(root: Path) -> bool:
+    """Whether a folder has a split in ImageNet's layout."""
+    for split in ("train", "val", "test"):
+        for name in _SPLIT_NAMES.get(split, (split,)):
+            folder = root / name
+            if folder.is_dir() and any(_has_pictures(one) for one in _class_folders(folder)):
+                return True
+    return False
+
+
+def _find(root: Path, split: str) -> Path:
+    for name in _SPLIT_NAMES.get(split, (split,)):
+        if (root / name).is_dir():
+            if not _class_folders(root / name):
+                raise InputError(f"{root / name}: this folder holds no folders, one of each class with its pictures")
+            return root / name
+    present = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) if root.is_dir() else ""
+    raise InputError(
+        f"{root}: there is no folder {split}, whose folders hold the pictures of the classes; "
+        f"found the folders {present or '(none)'}"
+    )
+
+
+def _class_folders(split: Path) -> list[Path]:
+    return sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def _has_pictures(folder: Path) -> bool:
+    return any(_is_picture(name) for name in os.listdir(folder))
+
+
+def _pictures(folder: Path) -> list[str]:
+    """The paths of the pictures below a folder, from there on, sorted."""
+    found = []
+    for place, _, names in os.walk(folder):
+        beginning = Path(place).relative_to(folder)
+        found += [(beginning / name).as_posix() for name in names if _is_picture(name)]
+    return sorted(found)
+
+
+def _categories(folders: list[str], root: Path) -> list[Category]:
+    meanings = _meanings(root)
+    names = [meanings.get(folder, folder) for folder in folders]
+    counts = Counter(names)
+    return [
+        Category(number, name if counts[name] == 1 else f"{name} ({folder})")
+        for number, (folder, name) in enumerate(zip(folders, names, strict=True), start=1)
+    ]
+
+
+def _meanings(root: Path) -> dict[str, str]:
+    """What the folders' names mean, as far as a file in `root` says."""
+    for name in NAMES_FILES:
+        if (root / name).is_file():
+            lines = (root / name).read_text("utf-8-sig").splitlines()
+            pairs = [line.strip().partition(" ") for line in lines if line.strip()]
+            return {folder: meaning.strip() or folder for folder, _, meaning in pairs}
+    return {}

@@ -1,0 +1,267 @@
+"""One field of all targets of a data set, packed in a few arrays that worker processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from pycocotools import mask as rle
+from torch import Tensor
+
+from detkit.data.packed.packed_json import PackedJson
+from detkit.errors import InputError
+from detkit.geometry import Size
+
+
+class ImageFacts(NamedTuple):
+    """What a column may need to know of an image to make a field of its target.
+
+    Args:
+        size: (height, width).
+        boxes: ``(N, 4)`` float32 of its objects.
+        image_id: as messages name it.
+        source: the file of the annotations.
+    """
+
+    size: Size
+    boxes: np.ndarray | None
+    image_id: Any
+    source: str
+
+
+class Column:
+    """One field: a row for each object of the data set, in the order of the images, or one for each image."""
+
+    per_object = True
+
+    def select(self, rows: np.ndarray) -> Self:
+        """The same with only the rows of these indices."""
+        raise NotImplementedError
+
+    def field(self, rows: slice, image: ImageFacts) -> Any:
+        """What the target of an image has in this field: of its objects' rows, or of its own; None: not annotated."""
+        raise NotImplementedError
+
+    def entry(self, row: int) -> dict[str, Any]:
+        """What a COCO file says of a row, in the object's entry or in the image's."""
+        return {}
+
+
+@dataclass(frozen=True)
+class NumberRows(Column):
+    """Numbers of each object.
+
+    Args:
+        values: ``(m, …)``.
+    """
+
+    values: np.ndarray
+
+    def select(self, rows: np.ndarray) -> Self:
+        return replace(self, values=self.values[rows])
+
+    def field(self, rows: slice, image: ImageFacts) -> Tensor:
+        return torch.from_numpy(self.values[rows].copy())
+
+
+@dataclass(frozen=True)
+class ObjectRows(NumberRows):
+    """Numbers of each object as a COCO file holds them.
+
+    Args:
+        key: what they are called there.
+    """
+
+    key: str
+
+    def entry(self, row: int) -> dict[str, Any]:
+        value = self.values[row].tolist()
+        return {self.key: int(value) if isinstance(value, bool) else value}
+
+
+@dataclass(frozen=True)
+class BoxRows(NumberRows):
+    """Boxes ``(m, 4)`` float32, which a COCO file holds as ``x y width height``."""
+
+    def entry(self, row: int) -> dict[str, Any]:
+        x1, y1, x2, y2 = self.values[row].astype(np.float64).tolist()
+        return {"bbox": [x1, y1, x2 - x1, y2 - y1]}
+
+
+@dataclass(frozen=True)
+class LabelRows(NumberRows):
+    """Labels ``(m,)`` int64.
+
+    Args:
+        ids: of the categories, in the order of the labels.
+    """
+
+    ids: tuple[int, ...]
+
+    def entry(self, row: int) -> dict[str, Any]:
+        return {"category_id": self.ids[self.values[row]]}
+
+
+@dataclass(frozen=True)
+class KeypointRows(NumberRows):
+    """Keypoints ``(m, J, 3)`` float32, which a COCO file holds in one list."""
+
+    def entry(self, row: int) -> dict[str, Any]:
+        return {
+            "keypoints": self.values[row].ravel().tolist(),
+            "num_keypoints": int((self.values[row, :, 2] > 0).sum()),
+        }
+
+
+@dataclass(frozen=True)
+class MaskRows(Column):
+    """Masks, as polygons or run lengths until they are asked for; an object without one has its box, filled."""
+
+    segmentations: PackedJson
+
+    def select(self, rows: np.ndarray) -> Self:
+        return replace(self, segmentations=self.segmentations.select(rows))
+
+    def field(self, rows: slice, image: ImageFacts) -> Tensor:
+        height, width = image.size
+        masks = np.zeros((rows.stop - rows.start, height, width), dtype=bool)
+        for number, row in enumerate(range(rows.start, rows.stop)):
+            segmentation = self.segmentations[row]
+            if segmentation is None:
+                x1, y1, x2, y2 = image.boxes[number].round().astype(int)
+                masks[number, y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = True
+            else:
+                where = f"{image.source}: a mask of image {image.image_id!r}"
+                masks[number] = _decoded(segmentation, image.size, where)
+        return torch.from_numpy(masks)
+
+    def entry(self, row: int) -> dict[str, Any]:
+        segmentation = self.segmentations[row]
+        return {} if segmentation is None else {"segmentation": segmentation}
+
+
+def _decoded(segmentation: list | dict, size: Size, where: str) -> np.ndarray:
+    """Polygons, run lengths or compressed run lengths to a mask ``(H, W)`` bool."""
+    height, width = size
+    if isinstance(segmentation, list):
+        return rle.decode(rle.merge(rle.frPyObjects(segmentation, height, width))).astype(bool)
+    if list(segmentation["size"]) != [height, width]:
+        raise InputError(
+            f"{where} has size {segmentation['size']}, the image {[height, width]} (height, width); "
+            "export the masks again"
+        )
+    try:
+        if isinstance(segmentation["counts"], list):
+            segmentation = rle.frPyObjects(segmentation, height, width)
+        mask = rle.decode(segmentation)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise InputError(f"{where} has run lengths that do not fit it ({error}); export the masks again") from error
+    if mask.max(initial=0) > 1:  # too few run lengths: the rest was never written
+        raise InputError(f"{where} has too few run lengths; export the masks again")
+    return mask.astype(bool)
+
+
+@dataclass(frozen=True)
+class ImageRows(Column):
+    """Numbers of each image.
+
+    Args:
+        values: ``(n, …)``.
+        known: ``(n,)`` bool, which of the images have them; None: all.
+        key: what they are called in the image's entry of a COCO file.
+    """
+
+    values: np.ndarray
+    key: str
+    known: np.ndarray | None = None
+
+    per_object = False
+
+    def select(self, rows: np.ndarray) -> Self:
+        return replace(self, values=self.values[rows], known=None if self.known is None else self.known[rows])
+
+    def field(self, rows: slice, image: ImageFacts) -> Tensor | int | float | None:
+        if self.known is not None and not self.known[rows.start]:
+            return None
+        value = self.values[rows.start]
+        return value.item() if value.ndim == 0 else torch.from_numpy(value.copy())
+
+    def entry(self, row: int) -> dict[str, Any]:
+        return {} if self.known is not None and not self.known[row] else {self.key: self.values[row].tolist()}
+
+
+@dataclass(frozen=True)
+class ImageLabels(ImageRows):
+    """The class of each image.
+
+    Args:
+        ids: of the categories, in the order of the labels.
+    """
+
+    key: str = "category_id"
+    ids: tuple[int, ...] = ()
+
+    def entry(self, row: int) -> dict[str, Any]:
+        return {self.key: self.ids[self.values[row]]}
+
+
+@dataclass(frozen=True)
+class ImageRegions(Column):
+    """Regions of each image, which a COCO file holds as lists of ``x y width height``.
+
+    Args:
+        regions: of each image such a list; None where an image has none annotated.
+        key: what they are called in the image's entry.
+    """
+
+    regions: PackedJson
+    key: str
+
+    per_object = False
+
+    def select(self, rows: np.ndarray) -> Self:
+        return replace(self, regions=self.regions.select(rows))
+
+    def field(self, rows: slice, image: ImageFacts) -> Tensor | None:
+        listed = self.regions[rows.start]
+        if listed is None:
+            return None
+        boxes = torch.tensor(listed, dtype=torch.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes.float()
+
+    def entry(self, row: int) -> dict[str, Any]:
+        listed = self.regions[row]
+        return {} if listed is None else {self.key: listed}
+
+
+@dataclass(frozen=True)
+class ImageFiles(Column):
+    """A file for each image, read when it is asked for.
+
+    Args:
+        paths: ``(n,)`` str; empty where an image has none.
+        read: makes the field of a file, given its image.
+        key: what it is called in the image's entry of a COCO file.
+    """
+
+    paths: np.ndarray
+    read: Callable[[Path, ImageFacts], Any]
+    key: str
+
+    per_object = False
+
+    def select(self, rows: np.ndarray) -> Self:
+        return replace(self, paths=self.paths[rows])
+
+    def field(self, rows: slice, image: ImageFacts) -> Any:
+        path = str(self.paths[rows.start])
+        return self.read(Path(path), image) if path else None
+
+    def entry(self, row: int) -> dict[str, Any]:
+        path = str(self.paths[row])
+        return {self.key: path} if path else {}

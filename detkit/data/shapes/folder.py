@@ -1,0 +1,127 @@
+"""A folder of drawn images with their annotation files in COCO's layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from detkit.data.shapes.options import COLORS, KEYPOINT_NAMES, KEYPOINT_SIGMAS, SHAPE_NAMES, SKELETON, ShapesOptions
+from detkit.data.shapes.scene import draw_image
+from detkit.errors import InputError
+from detkit.structures.categories import Category, to_coco
+
+logger = logging.getLogger(__name__)
+_MARKER = "shapes.json"
+_VERSION = 4  # raise it whenever the same parameters give other files
+
+
+def draw_shapes(root: str | Path, options: ShapesOptions | None = None) -> Path:
+    """Draw the data set, or find it drawn.
+
+    Writes ``root/images/{split}/*`` and ``root/annotations/instances_{split}.json``. The folder appears whole or not
+    at all: it is drawn beside its place and renamed. A folder drawn with the same options is used again, one drawn
+    with others is replaced.
+
+    Returns:
+        `root`.
+
+    Raises:
+        InputError: `root` exists and was not drawn by this function.
+    """
+    options = options or ShapesOptions()
+    root = Path(root)
+    if _is_drawn(root, options):
+        return root
+    if root.exists() and not (root / _MARKER).is_file() and any(root.iterdir()):
+        raise InputError(f"{root}: this folder holds something else than drawn shapes; name another one")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    logger.info("drawing %s into %s", options.counts, root)
+    work = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        for number, (split, count) in enumerate(sorted(options.counts.items())):
+            _draw_split(work, split, number, count, options)
+        (work / _MARKER).write_text(json.dumps(_description(options), indent=1))
+        work.chmod(0o755)
+        _move_into_place(work, root, options)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return root
+
+
+def folder_name(options: ShapesOptions) -> str:
+    """A folder name that differs whenever the pictures do."""
+    text = json.dumps(_description(options), sort_keys=True)
+    return f"shapes-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _description(options: ShapesOptions) -> dict:
+    return json.loads(json.dumps({"version": _VERSION, **asdict(options)}))
+
+
+def _is_drawn(root: Path, options: ShapesOptions) -> bool:
+    try:
+        return json.loads((root / _MARKER).read_text()) == _description(options)
+    except (OSError, json.JSONDecodeError):
+        return False
+
+
+def _move_into_place(work: Path, root: Path, options: ShapesOptions) -> None:
+    if _is_drawn(root, options):
+        return  # another process was faster: two ranks of one training draw the same pictures
+    if root.exists():
+        shutil.rmtree(root)
+    try:
+        os.rename(work, root)
+    except OSError:
+        if not _is_drawn(root, options):
+            raise
+
+
+def _draw_split(work: Path, split: str, number: int, count: int, options: ShapesOptions) -> None:
+    folder = work / "images" / split
+    folder.mkdir(parents=True)
+    (work / "annotations").mkdir(exist_ok=True)
+    images, annotations = [], []
+    for index in range(count):
+        random = np.random.default_rng([options.seed, number, index])
+        picture, objects = draw_image(random, options)
+        name = f"{index:06d}.png" if random.random() < options.png_fraction else f"{index:06d}.jpg"
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(70, 96))] if name.endswith("jpg") else []
+        _, data = cv2.imencode(name[-4:], cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
+        (folder / name).write_bytes(data.tobytes())
+        height, width = picture.shape[:2]
+        images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
+        for annotation in objects:
+            annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **annotation})
+    categories = [
+        {"supercategory": "shape", "isthing": 1, **to_coco(_category(label))}
+        for label, shape in enumerate(SHAPE_NAMES)
+        if shape in options.names
+    ]
+    content = {
+        "info": {"description": f"Shapes, {split}, seed {options.seed}"},
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+    (work / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+def _category(label: int) -> Category:
+    return Category(
+        label + 1,
+        SHAPE_NAMES[label],
+        color=COLORS[label],
+        keypoints=KEYPOINT_NAMES,
+        skeleton=SKELETON,
+        sigmas=KEYPOINT_SIGMAS,
+    )

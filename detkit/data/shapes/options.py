@@ -1,0 +1,59 @@
+"""What `Shapes` draws: names, colors, keypoints, and the options of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from detkit.errors import InputError
+
+SHAPE_NAMES = ("disc", "box", "triangle", "ring", "star", "cross", "crescent")
+KEYPOINT_NAMES = ("centre", "top", "right", "bottom", "left")
+SKELETON = ((0, 1), (0, 2), (0, 3), (0, 4))
+KEYPOINT_SIGMAS = (0.1,) * 5
+COLORS = ((230, 60, 60), (60, 140, 230), (60, 180, 90), (240, 180, 40), (160, 90, 210), (90, 200, 200), (240, 130, 190))
+
+
+@dataclass(frozen=True)
+class ShapesOptions:
+    """What `draw_shapes` draws.
+
+    Args:
+        counts: how many pictures each split has.
+        image_size: smallest and largest side of a picture in pixels; height and width are drawn independently.
+        seed: the same seed gives the same bytes.
+        names: the shapes to draw, which are the classes.
+        max_objects: a picture holds 1 to this many shapes.
+        min_object_size: diameter of the smallest shape in pixels; the largest is half the picture's shorter side.
+        contrast: least distance of a shape's color from the background's mean in RGB space (0 to 441), and twice the
+            least distance from another shape's.
+        noise: largest standard deviation of the Gaussian noise in gray levels; each picture draws its own.
+        crowd_probability: how often a picture has a crowd region.
+        png_fraction: the share of pictures stored as PNG; the others are JPEG.
+    """
+
+    counts: dict[str, int] = field(default_factory=lambda: {"train": 1000, "val": 200, "test": 200})
+    image_size: tuple[int, int] = (128, 192)
+    seed: int = 0
+    names: tuple[str, ...] = SHAPE_NAMES
+    max_objects: int = 8
+    min_object_size: float = 8.0
+    contrast: float = 70.0
+    noise: float = 8.0
+    crowd_probability: float = 0.1
+    png_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        low, high = self.image_size
+        if not 16 <= low <= high:
+            raise InputError(f"shapes.image_size must be (low, high) with 16 <= low <= high, got {self.image_size}")
+        if not self.counts or min(self.counts.values()) < 1:
+            raise InputError(f"shapes.counts must give each split at least one picture, got {self.counts}")
+        if not self.names or not set(self.names) <= set(SHAPE_NAMES):
+            raise InputError(f"shapes.names must be some of {', '.join(SHAPE_NAMES)}, got {self.names}")
+        if self.max_objects < 1:
+            raise InputError(f"shapes.max_objects must be at least 1, got {self.max_objects}")
+        if not 4 <= self.min_object_size <= low / 2:
+            raise InputError(
+                f"shapes.min_object_size must lie between 4 and half the smallest image side ({low / 2:g}), "
+                f"got {self.min_object_size}"
+            )

@@ -1,0 +1,204 @@
+"""One drawn image with its annotations.
+
+An image is a pure function of its random generator: a gradient, striped or cloudy background, up to a few shapes of any
+rotation drawn over each other with antialiased edges, blur and noise. Boxes, areas and masks are those of the *visible*
+part, as a person would annotate it; sometimes a swarm of tiny shapes is annotated as one crowd region.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from pycocotools import mask as rle
+
+from detkit.data.shapes.options import KEYPOINT_NAMES, SHAPE_NAMES, ShapesOptions
+from detkit.data.shapes.outlines import coverage_of, keypoints_of, outline_of
+
+
+def draw_image(random: np.random.Generator, options: ShapesOptions) -> tuple[np.ndarray, list[dict]]:
+    """One picture, uint8 RGB ``(H, W, 3)``, and its annotations in COCO's form without ids."""
+    height, width = (int(side) for side in random.integers(options.image_size[0], options.image_size[1] + 1, 2))
+    picture, base = _background(random, height, width)
+    stack = _arrange(random, height, width, options)
+    colors: list[np.ndarray] = []
+    for shape in stack:
+        colors.append(_contrasting_color(random, base, colors, options.contrast))
+        shade = 1 + random.uniform(-0.15, 0.15) * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+        x, y, w, h = cv2.boundingRect((shape.alpha > 0).view(np.uint8))
+        alpha = shape.alpha[y : y + h, x : x + w, None]
+        covered = picture[y : y + h, x : x + w]
+        covered += (colors[-1] * shade[:, x : x + w] - covered) * alpha
+    if random.random() < 0.5:
+        picture = cv2.GaussianBlur(picture, (0, 0), random.uniform(0.3, 0.8))
+    picture += random.standard_normal(picture.shape, dtype=np.float32) * random.uniform(0, options.noise)
+    picture = np.clip(picture, 0, 255).round().astype(np.uint8)
+    return picture, [_annotation(shape) for shape in stack]
+
+
+@dataclass
+class _Shape:
+    """A shape on the canvas: coverage 0..1 ``(H, W)``, visible pixels, and its geometry in continuous pixels."""
+
+    label: int
+    alpha: np.ndarray
+    solid: np.ndarray
+    outline: np.ndarray | None
+    keypoints: np.ndarray
+    iscrowd: bool = False
+
+    def __post_init__(self) -> None:
+        self.visible = self.solid
+        self.full = int(self.solid.sum())
+
+
+def _arrange(random: np.random.Generator, height: int, width: int, options: ShapesOptions) -> list[_Shape]:
+    """Shapes from back to front; one that would hide more than half of another is moved or given up."""
+    stack: list[_Shape] = []
+    for _ in range(int(random.integers(1, options.max_objects + 1))):
+        for _ in range(8):
+            shape = _random_shape(random, height, width, options)
+            if _put_on_top(stack, shape):
+                break
+    if random.random() < options.crowd_probability:
+        _put_on_top(stack, _swarm(random, height, width, options))
+    return stack
+
+
+def _put_on_top(stack: list[_Shape], shape: _Shape) -> bool:
+    remains = [below.visible & ~shape.solid for below in stack]
+    enough = (left.sum() >= max(0.5 * below.full, 12) for left, below in zip(remains, stack, strict=True))
+    if shape.full < 12 or not all(enough):
+        return False
+    for below, left in zip(stack, remains, strict=True):
+        below.visible = left
+    stack.append(shape)
+    return True
+
+
+def _random_shape(random: np.random.Generator, height: int, width: int, options: ShapesOptions) -> _Shape:
+    smallest = options.min_object_size
+    largest = min(height, width) / 2
+    radius = smallest * (largest / smallest) ** (random.random() ** 0.5) / 2
+    center = random.uniform(0, 1, 2) * (width, height)
+    center = np.clip(center, 0.4 * radius, np.array([width, height]) - 0.4 * radius)
+    label = _random_label(random, options)
+    return _shape(random, label, center, radius, height, width)
+
+
+def _random_label(random: np.random.Generator, options: ShapesOptions) -> int:
+    return SHAPE_NAMES.index(options.names[int(random.integers(len(options.names)))])
+
+
+def _shape(
+    random: np.random.Generator, label: int, center: np.ndarray, radius: float, height: int, width: int
+) -> _Shape:
+    outline, hole = outline_of(random, SHAPE_NAMES[label])
+    angle = random.uniform(0, 2 * np.pi)
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    outline = outline @ rotation * radius + center
+    alpha = coverage_of(outline, height, width)
+    if hole is not None:
+        alpha = alpha * (1 - coverage_of(hole @ rotation * radius + center, height, width))
+    return _Shape(
+        label, alpha, alpha >= 0.5, outline if hole is None else None, keypoints_of(outline, center, height, width)
+    )
+
+
+def _swarm(random: np.random.Generator, height: int, width: int, options: ShapesOptions) -> _Shape:
+    """Many tiny shapes of one kind, annotated as one crowd region."""
+    label = _random_label(random, options)
+    spread = min(height, width) * random.uniform(0.08, 0.15)
+    center = random.uniform(0.2, 0.8, 2) * (width, height)
+    alpha = np.zeros((height, width), dtype=np.float32)
+    for place in center + random.uniform(-spread, spread, (int(random.integers(8, 16)), 2)):
+        tiny = _shape(random, label, place, random.uniform(2.0, 3.5), height, width)
+        alpha = np.maximum(alpha, tiny.alpha)
+    return _Shape(label, alpha, alpha >= 0.5, None, np.zeros((len(KEYPOINT_NAMES), 3)), iscrowd=True)
+
+
+def _background(random: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A float32 picture ``(H, W, 3)`` and its mean color."""
+    base = random.uniform(40, 215, 3)
+    kind = random.integers(3)
+    if kind == 0:
+        direction = random.normal(0, 1, 2)
+        y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+        pattern = (x * direction[0] + y * direction[1]) / np.abs(direction).sum()
+    elif kind == 1:
+        angle, period = random.uniform(0, np.pi), random.uniform(6, 24)
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        pattern = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period))
+    else:
+        pattern = _clouds(random, height, width)
+    amplitude = random.uniform(5, 25) * random.uniform(0.5, 1, 3)
+    picture = base + pattern[..., None] * amplitude
+    return picture.astype(np.float32), base
+
+
+def _clouds(random: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Value noise in [-1, 1]: random grids of growing fineness, enlarged and added."""
+    noise = np.zeros((height, width), dtype=np.float32)
+    for cells, weight in ((4, 0.55), (9, 0.3), (20, 0.15)):
+        grid = random.uniform(-1, 1, (cells, cells)).astype(np.float32)
+        noise += weight * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    return noise
+
+
+def _contrasting_color(
+    random: np.random.Generator, base: np.ndarray, others: list[np.ndarray], contrast: float
+) -> np.ndarray:
+    """A color far from the background's, and half as far from the other shapes'; the best of twenty otherwise."""
+    candidates = random.uniform(0, 255, (20, 3))
+    distances = np.linalg.norm(candidates - base, axis=1)
+    for other in others:
+        distances = np.minimum(distances, 2 * np.linalg.norm(candidates - other, axis=1))
+    good = np.flatnonzero(distances >= contrast)
+    return candidates[good[0] if len(good) else distances.argmax()].astype(np.float32)
+
+
+def _annotation(shape: _Shape) -> dict:
+    height, width = shape.solid.shape
+    if _is_whole(shape):
+        segmentation = [shape.outline.round(2).ravel().tolist()]
+        mask = rle.decode(rle.frPyObjects(segmentation, height, width))[..., 0].astype(bool)
+    else:
+        mask = shape.visible
+        encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
+        segmentation = {"size": [height, width], "counts": encoded["counts"].decode()}
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    x, y = int(columns[0]), int(rows[0])
+    keypoints = _visibility(shape)
+    return {
+        "category_id": shape.label + 1,
+        "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
+        "area": int(mask.sum()),
+        "iscrowd": int(shape.iscrowd),
+        "segmentation": segmentation,
+        "keypoints": keypoints.round(2).ravel().tolist(),
+        "num_keypoints": int((keypoints[:, 2] > 0).sum()),
+    }
+
+
+def _is_whole(shape: _Shape) -> bool:
+    """Whether one polygon tells all of it: no hole, nothing hidden, nothing outside the picture."""
+    if shape.outline is None or not np.array_equal(shape.visible, shape.solid):
+        return False
+    height, width = shape.solid.shape
+    return bool((shape.outline >= 0).all() and (shape.outline <= (width, height)).all())
+
+
+def _visibility(shape: _Shape) -> np.ndarray:
+    """Keypoints with visibility 1 where another shape hides them, 0 where the shape has no such point."""
+    keypoints = shape.keypoints.copy()
+    for position, point in enumerate(keypoints):
+        # An extreme corner is thinner than a pixel, so its surroundings decide; a center is itself in or out.
+        reach = 0 if position == 0 else 2
+        x, y = (int(coordinate) for coordinate in point[:2])
+        around = np.s_[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+        if not shape.solid[around].any():
+            point[:] = 0
+        elif point[2] and not shape.visible[around].any():
+            point[2] = 1
+    return keypoints

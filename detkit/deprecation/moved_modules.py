@@ -1,0 +1,187 @@
+"""Modules that are at home in another room now: their old names are imported still, for one release.
+
+An old name gives the module of now, the same object; it is warned of once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from detkit.deprecation import moved_names, warn
+from detkit.deprecation.renamed_names import RENAMED_NAMES
+
+MOVED = {
+    "backbones.catalogue": "backbones.catalog",
+    "axis": "geometry.axis",
+    "categories": "structures.categories",
+    "data.annotations": "data.formats.annotations",
+    "data.augmentation": "data.transforms.augmentation",
+    "data.bridge": "data.transforms.albumentations_bridge",
+    "data.coco": "data.formats.coco",
+    "data.columns": "data.packed.columns",
+    "data.copy_paste": "data.transforms.copy_paste",
+    "data.eval_transform": "data.transforms.eval_transform",
+    "data.image_class": "data.packed.image_class",
+    "data.image_folder": "data.formats.image_folder",
+    "data.mixing": "data.transforms.mixing",
+    "data.moved": "data.transforms.moved_target",
+    "data.packed_json": "data.packed.packed_json",
+    "data.problems": "data.formats.problems",
+    "data.readers": "data.formats.readers",
+    "data.ssd_augmentation": "data.transforms.ssd_augmentation",
+    "data.values": "data.formats.values",
+    "data.voc": "data.formats.voc",
+    "data.writing": "data.formats.writing",
+    "data.yolo_txt": "data.formats.yolo_txt",
+    "engine.anchors": "engine.commands.fit_anchors",
+    "engine.checkpointing": "engine.callbacks.checkpoints",
+    "engine.command": "engine.config.parser",
+    "engine.converting": "engine.commands.convert",
+    "engine.ema": "engine.callbacks.ema",
+    "engine.evaluating": "engine.commands.evaluate",
+    "engine.explain": "engine.config.parse_errors",
+    "engine.finite": "engine.callbacks.finite",
+    "engine.fitting_svms": "engine.commands.fit_svms",
+    "engine.lars": "engine.optim.lars",
+    "engine.learning": "engine.config.learning",
+    "engine.loggers": "engine.callbacks.loggers",
+    "engine.model_settings": "engine.config.model_settings",
+    "engine.multi_scale": "engine.callbacks.multi_scale",
+    "engine.old_configs": "engine.config.old_configs",
+    "engine.optimization": "engine.optim",
+    "engine.pictures": "engine.callbacks.validation_images",
+    "engine.predicting": "engine.commands.predict",
+    "engine.progress": "engine.callbacks.progress",
+    "engine.progressive_resizing": "engine.callbacks.progressive_resizing",
+    "engine.proposing": "engine.commands.propose",
+    "engine.resolved": "engine.config.resolved",
+    "engine.resume": "engine.callbacks.resume",
+    "engine.signals": "engine.callbacks.signals",
+    "engine.tasks": "engine.evaluators",
+    "engine.time_to_accuracy": "engine.callbacks.time_to_accuracy",
+    "engine.training": "engine.commands.train",
+    "engine.trust": "engine.config.trust",
+    "engine.visualizing": "engine.commands.visualize",
+    "evaluation.annotations_file": "evaluation.files.annotations_file",
+    "evaluation.bootstrap": "evaluation.coco.bootstrap",
+    "evaluation.classification": "evaluation.classification_evaluator",
+    "evaluation.coco_json": "evaluation.files.coco_json",
+    "evaluation.collector": "evaluation.detection_collector",
+    "evaluation.detections_file": "evaluation.files.detections_file",
+    "evaluation.evaluation": "evaluation.coco.coco_evaluation",
+    "evaluation.image_report": "evaluation.tables.image_report",
+    "evaluation.json_columns": "evaluation.files.json_columns",
+    "evaluation.localization": "evaluation.localization_evaluator",
+    "evaluation.native": "evaluation.coco.native",
+    "evaluation.packed": "evaluation.packed_objects",
+    "evaluation.protocol": "evaluation.coco.protocol",
+    "evaluation.pycocotools_backend": "evaluation.coco.pycocotools_backend",
+    "evaluation.report": "evaluation.tables.detection_report",
+    "evaluation.tide": "evaluation.coco.tide",
+    "evaluation.voc": "evaluation.voc_evaluator",
+    "evaluation.well_formed": "evaluation.files.well_formed",
+    "fields": "structures.object_fields",
+    "heads.box": "heads.region.box",
+    "heads.box_cascade": "heads.region.box_cascade",
+    "heads.classification": "heads.image.classification",
+    "heads.dense_head": "heads.dense.dense_head",
+    "heads.fcos": "heads.dense.fcos",
+    "heads.image_head": "heads.image.image_head",
+    "heads.keypoint": "heads.region.keypoint",
+    "heads.levels": "heads.dense.levels",
+    "heads.localization": "heads.image.localization",
+    "heads.mask": "heads.region.mask",
+    "heads.old_rpn_arguments": "heads.dense.old_rpn_arguments",
+    "heads.overfeat": "heads.dense.overfeat",
+    "heads.region_branch": "heads.region.region_branch",
+    "heads.region_sampler": "heads.region.region_sampler",
+    "heads.region_trunk": "heads.region.region_features",
+    "heads.retinanet": "heads.dense.retinanet",
+    "heads.rpn": "heads.dense.rpn",
+    "heads.ssd": "heads.dense.ssd",
+    "heads.svm_box": "heads.region.svm_box",
+    "heads.yolo": "heads.dense.yolo.yolo",
+    "heads.yolo_v1": "heads.dense.yolo.yolo_v1",
+    "heads.yolo_v2": "heads.dense.yolo.yolo_v2",
+    "heads.yolo_v3": "heads.dense.yolo.yolo_v3",
+    "heads.yolo_v4": "heads.dense.yolo.yolo_v4",
+    "image_fields": "structures.image_fields",
+    "kind": "structures.kind",
+    "models.cascade_rcnn": "models.two_stage.cascade_rcnn",
+    "models.classifier": "models.image.classifier",
+    "models.fast_rcnn": "models.two_stage.fast_rcnn",
+    "models.faster_rcnn": "models.two_stage.faster_rcnn",
+    "models.fcos": "models.single_stage.fcos",
+    "models.keypoint_rcnn": "models.two_stage.keypoint_rcnn",
+    "models.localizer": "models.image.localizer",
+    "models.mask_rcnn": "models.two_stage.mask_rcnn",
+    "models.overfeat": "models.single_stage.overfeat",
+    "models.rcnn": "models.two_stage.rcnn",
+    "models.region_pool": "models.two_stage.region_pool",
+    "models.retinanet": "models.single_stage.retinanet",
+    "models.ssd": "models.single_stage.ssd",
+    "models.yolo_v1": "models.single_stage.yolo_v1",
+    "models.yolo_v2": "models.single_stage.yolo_v2",
+    "models.yolo_v3": "models.single_stage.yolo_v3",
+    "models.yolo_v4": "models.single_stage.yolo_v4",
+    "pasting": "geometry.pasting",
+    "recipe": "config_of",
+    "rectangles": "geometry.rectangles",
+    "visualization.answers": "visualization.drawing_by_type",
+    "visualization.deconvolution": "visualization.attribution.deconvolution",
+    "visualization.grad_cam": "visualization.attribution.grad_cam",
+    "visualization.layers": "visualization.attribution.named_layers",
+    "visualization.occlusion": "visualization.attribution.occlusion",
+    "visualization.pictures": "visualization.image_files",
+    "visualization.subjects": "visualization.attribution.attribution_target",
+    "weights.darknet_cfg": "weights.darknet.cfg",
+    "weights.darknet_joints": "weights.darknet.joints",
+    "weights.darknet_layers": "weights.darknet.layers",
+    "weights.darknet_models": "weights.darknet.models",
+    "weights.darknet_network": "weights.darknet.network",
+    "weights.darknet_outputs": "weights.darknet.outputs",
+    "weights.darknet_tree": "weights.darknet.tree",
+    "weights.darknet_weights": "weights.darknet.weights_file",
+    "weights.loading": "weights.state_dict",
+}
+"""Of each old name the one of now, both without ``detkit.`` before them."""
+
+
+class MovedModules(MetaPathFinder):
+    """Finds modules by their old names, after everybody else has failed to."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        if package != "detkit" or name not in MOVED:
+            return None
+        return ModuleSpec(fullname, _MovedLoader(f"detkit.{MOVED[name]}"))
+
+
+class _MovedLoader(Loader):
+    def __init__(self, home: str) -> None:
+        self.home = home
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the module of now in the place of the empty one; the import system takes what it finds there."""
+        warn(f"{module.__name__} is {self.home} now", stacklevel=2)
+        home = importlib.import_module(self.home)
+        renamed = RENAMED_NAMES.get(module.__name__.removeprefix("detkit."))
+        if renamed and not hasattr(home, "__getattr__"):
+            names = {old: new if "." in new else f"{self.home}.{new}" for old, new in renamed.items()}
+            vars(home)["__getattr__"] = moved_names(module.__name__, names)
+        sys.modules[module.__name__] = home
+
+
+def find_moved_modules() -> None:
+    """Let old names of modules be imported from here on."""
+    sys.meta_path.append(MovedModules())

@@ -1,0 +1,55 @@
+"""``tools/anchors.py``: from an annotation file to the anchors of a YOLO."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detkit.anchors import kmeans_anchors, shape_iou
+from detkit.data.formats.annotations import read_annotations
+from detkit.errors import InputError
+
+DESCRIPTION = """Find anchors that fit the boxes of a COCO annotation file (YOLOv2, section 2).
+
+Prints width and height in pixels of a letterboxed square input, smallest first, as a config takes them, and the mean
+IoU of each box's shape with the anchor most like it.
+
+example:
+  tools/anchors.py my/annotations/instances_train.json --count 9 --size 416"""
+
+
+def anchors_command(argv: Sequence[str]) -> None:
+    """Parse the command line `argv`, cluster, print."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("annotations", help="COCO annotation file")
+    parser.add_argument("--count", type=int, default=9, help="how many anchors; default: 9")
+    parser.add_argument("--size", type=int, default=416, help="side of the network's input in pixels; default: 416")
+    parser.add_argument("--seed", type=int, default=0, help="of the first guess")
+    options = parser.parse_args(argv)
+    if options.count < 1 or options.size < 1:
+        raise InputError(f"--count and --size must be at least 1, got {options.count} and {options.size}")
+    sizes = letterboxed_sizes(options.annotations, options.size)
+    anchors = kmeans_anchors(sizes, options.count, options.seed)
+    print("anchors:", [[round(number, 1) for number in anchor] for anchor in anchors.tolist()])
+    print(f"mean IoU: {shape_iou(sizes, anchors).amax(dim=1).mean():.4f} of {len(sizes)} boxes")
+
+
+def letterboxed_sizes(annotations: str, size: int) -> Tensor:
+    """Width and height ``(N, 2)`` of all objects, crowds left out, with their images fitted into `size` pixels.
+
+    Raises:
+        InputError: the file is no COCO annotation file, or does not state the sizes of its images.
+    """
+    packed = read_annotations(annotations, _unknown_size, on_bad_box="skip")
+    image = np.repeat(np.arange(len(packed.image_sizes)), np.diff(packed.offsets))
+    scale = size / packed.image_sizes.max(axis=1)[image]
+    sizes = (packed.boxes[:, 2:] - packed.boxes[:, :2]) * scale[:, None]
+    return torch.from_numpy(sizes[~packed.iscrowd].astype(np.float32))
+
+
+def _unknown_size(file_name: str) -> tuple[int, int]:
+    raise InputError(f"the annotation file does not state width and height of {file_name}: add them")

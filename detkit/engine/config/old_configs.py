@@ -1,0 +1,212 @@
+"""Configs of releases before, read as they would be written now; for one release.
+
+A rule is a function from a part of a config and its place, such as ``model.head``, to the part as it is written now.
+Each old key is warned of once. Configs come in by one door, the loader of `detkit.engine.config.parser.command_parser`;
+checkpoints by `detkit.engine.checkpoint.build_model`; arguments of a command by `modern_arguments`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import detkit.heads
+import detkit.models
+from detkit.data.old_flags import FLAGS
+from detkit.deprecation import warn
+from detkit.deprecation.renamed_arguments import RENAMED_ARGUMENTS, renamed_argument
+from detkit.heads.dense.old_rpn_arguments import MOVED as OF_RPN
+from detkit.heads.old_arguments import OLD_NAMES, moved, warn_of
+
+Part = dict[str, Any]
+Rule = Callable[[str, Part], Part]
+Option = Callable[[str, str], list[tuple[str, str]] | None]
+
+
+def modernized(config: Mapping[str, Any], place: str = "") -> Part:
+    """`config` with every old key in it, at any depth, as it is written now.
+
+    Args:
+        config: a config, or the part of one that stands at `place`.
+        place: the keys that lead to it, joined by dots, without ``init_args``.
+    """
+    part = dict(config)
+    for rule in RULES:
+        part = rule(place, part)
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            inside = place if key == "init_args" else f"{place}.{key}".lstrip(".")
+            part[key] = modernized(value, inside)
+    return part
+
+
+def modern_arguments(argv: Sequence[str]) -> list[str]:
+    """A command line whose options of before, such as ``--model.head.score_threshold``, are those of now."""
+    modern, rest = [], list(argv)
+    while rest:
+        argument = rest.pop(0)
+        option, equals, value = argument.partition("=")
+        follows = not equals and bool(rest) and not rest[0].startswith("--")
+        new = _renamed(option, rest[0] if follows else value) if option.startswith("--") else None
+        if new is None:
+            modern.append(argument)
+            continue
+        warn(f"{option} is {' and '.join(name for name, _ in new) + ' now' if new else 'not needed any more'}")
+        modern += [f"{name}={its}" for name, its in new]
+        del rest[: int(follows)]
+    return modern
+
+
+def _renamed(option: str, value: str) -> list[tuple[str, str]] | None:
+    """The options that stand for an old one, none if nothing does; None for one that is not old."""
+    return next((new for rename in OPTIONS if (new := rename(option, value)) is not None), None)
+
+
+def masks_and_keypoints(place: str, part: Part) -> Part:
+    """``data.with_masks`` and ``data.with_keypoints`` are a part of ``data.reads``."""
+    old = [flag for flag in FLAGS if flag in part] if place == "data" else []
+    if not old:
+        return part
+    rest = {name: value for name, value in part.items() if name not in old}
+    fields = [FLAGS[flag] for flag in old if part[flag]]
+    for flag in old:
+        warn(f"data.{flag} is not needed, what the model learns is read; for more give data.reads: [{FLAGS[flag]}]")
+    return rest | ({"reads": list(dict.fromkeys([*(part.get("reads") or ()), *fields]))} if fields else {})
+
+
+def thresholds_of_heads(place: str, part: Part) -> Part:
+    """Thresholds of a head stand in its ``postprocess``."""
+    owner, arguments = _class_of(part), part.get("init_args")
+    if owner is None or not isinstance(arguments, Mapping):
+        return part
+    arguments = {name: _with_class(owner, name, value) for name, value in arguments.items()}
+    parameters = _parameters(owner)
+    if "postprocess" in parameters:
+        arguments = _with_postprocess(owner, arguments, [name for name in arguments if name not in parameters])
+    return part | {"init_args": arguments}
+
+
+def _with_postprocess(head: type, arguments: Part, unknown: Sequence[str]) -> Part:
+    if head is detkit.heads.RPN:
+        return _of_rpn(arguments, [name for name in unknown if name in OF_RPN])
+    changed = moved(head, {name: arguments[name] for name in unknown})
+    if not changed.names:
+        return arguments
+    warn_of(head, changed, stacklevel=2)
+    rest = {name: value for name, value in arguments.items() if name not in changed.names}
+    return rest | {"postprocess": _filled(rest.get("postprocess"), changed.part, changed.values)}
+
+
+def _of_rpn(arguments: Part, old: Sequence[str]) -> Part:
+    """As of any head; but a number may be for proposing, for proposing in training, or for both."""
+    rest = {name: value for name, value in arguments.items() if name not in old}
+    for name in old:
+        new, owners = OF_RPN[name]
+        warn(f"RPN({name}=...) is {' and '.join(f'RPN({owner}=NMS({new}=...))' for owner in owners)} now")
+        for owner in owners:
+            rest[owner] = _filled(rest.get(owner), "NMS", {new: arguments[name]})
+    return rest
+
+
+def _filled(given: Mapping[str, Any] | None, part: str, values: Part) -> Part:
+    """A part of suppression with `values` where it has none."""
+    given = given or {}
+    class_path = given.get("class_path", f"detkit.heads.{part}")
+    return {"class_path": class_path, "init_args": values | dict(given.get("init_args") or {})}
+
+
+def _with_class(owner: type, name: str, value: Any) -> Any:
+    """The part `name` of `owner`; with the class that it is by default, where it says none and has old arguments."""
+    if not isinstance(value, Mapping) or "class_path" in value:
+        return value
+    default = getattr(inspect.signature(owner).parameters.get(name), "default", None)
+    arguments = value.get("init_args", value)
+    known = isinstance(default, type) and default.__module__.startswith("detkit.heads.")
+    if not known or not (moved(default, arguments).names or OF_RPN.keys() & arguments.keys()):
+        return value
+    return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
+
+
+def _parameters(owner: type) -> set[str]:
+    """The names of the arguments of a class, also of those that it passes on to the classes that it is made of."""
+    names: set[str] = set()
+    for kind in owner.__mro__:
+        parameters = inspect.signature(kind).parameters
+        names |= parameters.keys()
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return names
+
+
+def _class_of(part: Part) -> type | None:
+    """The model or head of detkit that a part of a config is; None if it is something else."""
+    package, _, name = str(part.get("class_path")).rpartition(".")
+    if package and package.partition(".")[0] != "detkit":
+        return None
+    found = vars(detkit.heads).get(name) or vars(detkit.models).get(name)
+    return found if isinstance(found, type) else None
+
+
+_OF_HEAD = re.compile(
+    rf"(--model\.(?:\w+\.)*?(?:head|box_head))\.(?:init_args\.)?({'|'.join(OLD_NAMES)}|match_threshold|resolve)"
+)
+
+
+def option_of_head(option: str, value: str) -> list[tuple[str, str]] | None:
+    """``--model.head.nms_threshold 0.5`` is ``--model.head.postprocess.iou_threshold=0.5``."""
+    found = _OF_HEAD.fullmatch(option)
+    if not found:
+        return None
+    if found[2] == "resolve":
+        return [(f"{found[1]}.postprocess", {"nms": "NMS", "merge": "MergeBoxes"}.get(value, value))]
+    return [(f"{found[1]}.postprocess.{OLD_NAMES.get(found[2], found[2])}", value)]
+
+
+_OF_RPN = re.compile(rf"(--model\.(?:init_args\.)?rpn)\.(?:init_args\.)?({'|'.join(OF_RPN)})")
+
+
+def option_of_rpn(option: str, value: str) -> list[tuple[str, str]] | None:
+    """``--model.rpn.proposals 300`` is ``--model.rpn.postprocess.detections=300``."""
+    found = _OF_RPN.fullmatch(option)
+    if not found:
+        return None
+    new, owners = OF_RPN[found[2]]
+    return [(f"{found[1]}.{owner}.{new}", value) for owner in owners]
+
+
+def option_of_flag(option: str, value: str) -> list[tuple[str, str]] | None:
+    """``--data.with_masks true`` adds to ``data.reads``."""
+    flag = option.removeprefix("--data.")
+    if flag == option or flag not in FLAGS:
+        return None
+    is_off = value.lower() in ("false", "no", "null", "0")
+    return [] if is_off else [("--data.reads+", FLAGS[flag])]
+
+
+def renamed_arguments(place: str, part: Part) -> Part:
+    """Arguments of classes under the names that they have now."""
+    owner, arguments = str(part.get("class_path")).rpartition(".")[2], part.get("init_args")
+    if owner not in RENAMED_ARGUMENTS or not isinstance(arguments, Mapping):
+        return part
+    modern = {}
+    for name, value in arguments.items():
+        new = renamed_argument(owner, name)
+        if new is not None:
+            warn(f"{place}.{name} of {owner} is {new} now")
+        modern[new or name] = value
+    return part | {"init_args": modern}
+
+
+_RENAMED = {old: new for names in RENAMED_ARGUMENTS.values() for old, new in names.items()}
+
+
+def option_of_renamed_argument(option: str, value: str) -> list[tuple[str, str]] | None:
+    """``--data.mixing.centre 0.3`` is ``--data.mixing.center=0.3``."""
+    owner, dot, name = option.rpartition(".")
+    return [(f"{owner}.{_RENAMED[name]}", value)] if dot and name in _RENAMED else None
+
+
+RULES: tuple[Rule, ...] = (thresholds_of_heads, masks_and_keypoints, renamed_arguments)
+OPTIONS: tuple[Option, ...] = (option_of_rpn, option_of_head, option_of_flag, option_of_renamed_argument)

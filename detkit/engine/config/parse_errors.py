@@ -1,0 +1,180 @@
+"""From jsonargparse's account of a wrong config to one sentence: the key, where it stands, what is near to it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import torch
+from jsonargparse import ArgumentParser
+
+from detkit.engine.optim import Schedule
+from detkit.evaluation import Evaluator
+from detkit.heads import Postprocess
+
+KEY = r'Parser key "(?P<key>[^"]+)"'
+CLASS = r"Problem with given class_path '(?P<cls>[^']+)'"
+UNKNOWN = r"Option '(?P<unknown>[^']+)' is not accepted"
+GROUP = r"Group '(?P<group>[^']+)' does not accept option '(?P<option>[^']+)'"
+REQUIRED = r"the following arguments are required: (?P<required>.+)"
+NAME = r"Expected a dot import path string: (?P<name>\S+)"
+MODULE = r"No module named '(?P<module>[^']+)'"
+SUBCLASS = r"Expected '(?P<other>[^']+)' to be a subclass of <class '(?:\w+\.)*(?P<base>\w+)'>"
+TYPE = r"Expected an? (?P<type>(?!path|dot import).+?)(?:\. Got value: (?P<value>.*?))?(?:\. Got value: Namespace.*)?$"
+STEP = re.compile("|".join((KEY, CLASS, UNKNOWN, GROUP, REQUIRED, NAME, MODULE, SUBCLASS, TYPE)), re.MULTILINE)
+
+PACKAGES = {
+    "model": "detkit.models",
+    "backbone": "detkit.backbones",
+    "neck": "detkit.necks",
+    "evaluators": "detkit.evaluation",
+    "preprocess": "detkit.preprocess",
+    "region_pool": "detkit.models",
+    "proposals": "detkit.proposals",
+    "learner": "detkit.learners",
+    "optimizer": "torch.optim",
+    "schedule": "detkit.engine.optim",
+}
+HEADS = "detkit.heads"
+
+
+def explain(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> str:
+    """One sentence about what is wrong with the command line `argv` or the config file that it names."""
+    text = str(error)
+    if match := re.match(r"unrecognized arguments: (\S+)", text):
+        option = match[1].split("=")[0]
+        if not option.startswith("-"):
+            return f"{option} on the command line has no option before it, as in --name {option}."
+        key = option.lstrip("-")
+        return f"The command line has no option {option}{_near(key, _options(parser))}."
+    if text.startswith("Unexpected config"):
+        return f"{_place('', argv)}: this file holds no settings, which are lines such as `data: {{root: my/folder}}`."
+    if match := re.search(r"File does not exist: '([^']+)'", text):
+        return f"The file {match[1]} does not exist."
+    if text.startswith("Problems parsing config:"):
+        return f"{_place('', argv)}: {' '.join(text.removeprefix('Problems parsing config:').split())}."
+    return _explain_config(text, parser, argv) or " ".join(text.split())
+
+
+def _explain_config(text: str, parser: ArgumentParser, argv: Sequence[str]) -> str | None:
+    keys: list[str] = []
+    owner = None
+    for step in STEP.finditer(text):
+        found = {name: value for name, value in step.groupdict().items() if value is not None}
+        if "key" in found:
+            keys.append(found["key"])
+        elif "cls" in found:
+            owner = found["cls"]
+        else:
+            return _sentence(found, keys, _owner_after(text, step.end()) or owner, text, parser, argv)
+    return None
+
+
+def _sentence(
+    found: dict[str, str], keys: list[str], owner: str | None, text: str, parser: ArgumentParser, argv: Sequence[str]
+) -> str | None:
+    path = ".".join(keys)
+    if "group" in found:
+        keys, found = [found["group"]], {"unknown": found["option"]}
+        path, owner = found["unknown"] and keys[0], None
+    if "unknown" in found:
+        full = ".".join([*keys, found["unknown"]])
+        if full.endswith("num_classes"):
+            return f"{_place(full, argv)}: leave {full} out, the number of classes is that of the data."
+        if owner is None:
+            return f"{_place(full, argv)}: there is no option {full}{_near(full, _options(parser))}."
+        name, accepted = owner.rpartition(".")[2], _parameters(owner)
+        key = found["unknown"].split(".")[0]
+        return f"{_place(full, argv)}: {path} ({name}) has no option {key}{_near(key, accepted)}."
+    if "required" in found:
+        missing = ", ".join(".".join([*keys, name.strip()]) for name in found["required"].split(","))
+        of = f" of {owner.rpartition('.')[2]}" if owner else ""
+        return f"{_place(path, argv)}: {missing}{of} must be given."
+    if "name" in found:
+        name = found["name"]
+        return (
+            f"{_place(path, argv)}: {path} cannot be {name}, no such class fits{_near(name, _class_names(keys[-1]))}."
+        )
+    if "module" in found:
+        named = f"is {owner}, but" if owner else "names a class, but"
+        return (
+            f"{_place(path, argv)}: {path} {named} there is no module {found['module']}: "
+            f"install it, or put its folder on PYTHONPATH."
+        )
+    if "other" in found:
+        return f"{_place(path, argv)}: {path} cannot be {found['other']}, which is no {found['base']}."
+    if not path:
+        return None
+    value = found.get("value") or _given(text)
+    kinds = _kinds(text, found["type"])
+    return f"{_place(path, argv)}: {path} must be {' or '.join(kinds)}, not {value}{_near(value, _choices(text))}."
+
+
+def _place(key: str, argv: Sequence[str]) -> str:
+    """Where `key` was given: on the command line, or else in the config file."""
+    options = [argument.split("=")[0].lstrip("-") for argument in argv if argument.startswith("--")]
+    parts = key.split(".") if key else []
+    if any(".".join(parts[:count]) in options for count in range(1, len(parts) + 1)):
+        return "command line"
+    files = [argv[at + 1] for at, argument in enumerate(argv[:-1]) if argument == "--config"]
+    files += [argument.split("=", 1)[1] for argument in argv if argument.startswith("--config=")]
+    return files[-1] if files else "command line"
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    close = get_close_matches(word, known, n=3, cutoff=0.6)
+    if close:
+        return f"; near to it: {', '.join(close)}"
+    group = word.rpartition(".")[0]
+    among = [name for name in known if name.rpartition(".")[0] == group]
+    return f"; there are: {', '.join(sorted(among))}" if among else ""
+
+
+def _options(parser: ArgumentParser) -> list[str]:
+    return [action.dest for action in parser._actions if action.dest.rpartition(".")[2] not in ("help", "==SUPPRESS==")]
+
+
+def _parameters(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    return [*parameters, "class_path", "init_args"]
+
+
+def _class_names(key: str) -> list[str]:
+    """The classes of detkit, or of torch's optimizers, that stand under a key of this name."""
+    package = PACKAGES.get(key, HEADS)
+    classes = [value for value in vars(importlib.import_module(package)).values() if isinstance(value, type)]
+    parts = (torch.nn.Module, torch.optim.Optimizer, Schedule, Evaluator)
+    kinds = (Postprocess,) if key == "postprocess" else parts
+    return [value.__name__ for value in classes if issubclass(value, kinds) and value.__module__.startswith(package)]
+
+
+def _owner_after(text: str, end: int) -> str | None:
+    """The class of a callable, which jsonargparse names behind the problem, in the same line."""
+    match = re.match(r"[^\n]*?Got value: Namespace\(class_path='([^']+)'", text[end:])
+    return match[1] if match else None
+
+
+def _given(text: str) -> str:
+    match = re.search(r"Given value: (?:NestedArg\(key='[^']+', val='(.*)'\)|(.*))", text)
+    return next(filter(None, match.groups()), "") if match else "what is there"
+
+
+def _kinds(text: str, first: str) -> list[str]:
+    """The types that would do, as one would write them."""
+    found = re.findall(r"- Expected an? (?!path|dot import)(.+?)$", text, re.MULTILINE)
+    kinds = [_plain(kind) for kind in (found if len(found) > 1 else [first])]
+    return list(dict.fromkeys(kind for kind in kinds if kind != "NoneType")) + (["null"] if "NoneType" in kinds else [])
+
+
+def _plain(kind: str) -> str:
+    kind = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
+    kind = re.sub(r"(?:typing|collections\.abc)\.", "", kind)
+    return re.sub(r"Literal\[(.*)\]", r"one of \1", kind)
+
+
+def _choices(text: str) -> list[str]:
+    return [choice for choices in re.findall(r"Literal\[(.*?)\]", text) for choice in re.findall(r"'([^']*)'", choices)]

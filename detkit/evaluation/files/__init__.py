@@ -1,0 +1,1 @@
+"""COCO's files of annotations and of results, read and checked."""

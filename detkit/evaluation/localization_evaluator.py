@@ -1,0 +1,86 @@
+"""Single-object localization: the class, and where one of its objects is (Russakovsky 2015, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detkit.errors import InputError
+from detkit.evaluation.classification_evaluator import answered_classes
+from detkit.evaluation.image_collector import TOP, ImageCollector, ImageEvaluation
+from detkit.ops import box_iou
+from detkit.structures import Category, Detections
+
+
+class LocalizationEvaluator(ImageCollector[Detections]):
+    """Collects the answers for images and computes ILSVRC's localization error.
+
+    An answer of up to five boxes is right if one of them has the class of the image and an IoU of at least the
+    threshold with any of the objects of that class.
+
+    Args:
+        annotations: as of `ImageCollector`; each image with at least one object of its class.
+        categories: as of `ImageCollector`.
+        iou_threshold: 0.5 in ILSVRC.
+
+    Raises:
+        InputError: also where an image has no object.
+    """
+
+    name = "localization"
+    reads = "boxes"
+    headline = "top1_localization"
+
+    def __init__(
+        self,
+        annotations: str | Path | dict,
+        categories: Sequence[Category] | None = None,
+        iou_threshold: float = 0.5,
+    ) -> None:
+        super().__init__(annotations, categories)
+        self.iou_threshold = iou_threshold
+        for image_id, boxes in zip(self.truth.image_ids, self.truth.boxes, strict=True):
+            if not len(boxes):
+                raise InputError(
+                    f"{self.truth.source}: image {image_id!r} has no object of its class, so that there is nothing "
+                    "to localize; evaluate the classification"
+                )
+
+    def evaluate(self) -> ImageEvaluation:
+        """As `compute`, with the numbers of each class and the confusion matrix.
+
+        ``localization_error`` is ILSVRC's, of the best of up to five boxes, ``top5_localization`` the share of images
+        that it counts as right, ``top1_localization`` that of the first boxes alone; ``top1`` and ``top5`` are those of
+        classification.
+        """
+        truth = self.truth
+        kept = [self.kept.get(image_id) for image_id in truth.image_ids]
+        answers = answered_classes([None if one is None else one[0] for one in kept])
+        found = np.zeros((len(kept), TOP), dtype=bool)
+        for row, one in zip(found, kept, strict=True):
+            if one is not None:
+                row[: len(one[1])] = one[1]
+        right = answers == truth.labels[:, None]
+        localized = right & found
+        values = {
+            "top1_localization": localized[:, 0],
+            "top5_localization": localized.any(axis=1),
+            "localization_error": ~localized.any(axis=1),
+            "top1": right[:, 0],
+            "top5": right.any(axis=1),
+        }
+        return ImageEvaluation("localization", truth.categories, truth.labels, answers, values)
+
+    def judge(self, number: int, classes: np.ndarray, answer: Detections) -> tuple[np.ndarray, np.ndarray]:
+        """The classes, and whether the box of each is on an object of the image's class."""
+        if getattr(answer, "boxes", None) is None:
+            image_id = self.truth.image_ids[number]
+            raise InputError(
+                f"the answer for image {image_id!r} has no boxes to localize with: evaluate classification"
+            )
+        boxes = answer.boxes[:TOP].detach().cpu().double()
+        ious = box_iou(boxes, torch.from_numpy(self.truth.boxes[number]))
+        return classes, (ious >= self.iou_threshold).any(dim=1).numpy()

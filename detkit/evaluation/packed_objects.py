@@ -1,0 +1,226 @@
+"""Objects and detections of many images in a few arrays: what evaluation compares, whoever computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from pycocotools import mask as rle_masks
+
+from detkit.ops import backend as ops_backend
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """N rows of different lengths, end to end.
+
+    Args:
+        values: ``(V,)`` of all rows.
+        offsets: int64 ``(N + 1,)`` where each row begins in `values`.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 ``(N,)``."""
+        return np.diff(self.offsets)
+
+    def table(self, width: int) -> np.ndarray:
+        """``(N, width)`` of rows that are all so long.
+
+        Raises:
+            ValueError: a row is of another length.
+        """
+        if (self.lengths != width).any():
+            raise ValueError(f"a row is not of length {width}")
+        return self.values.reshape(-1, width)
+
+    def table_or_zeros(self, width: int) -> np.ndarray:
+        """As `table`, where rows of no length become zeros."""
+        is_filled = self.lengths > 0
+        rows = np.zeros((len(self), width), self.values.dtype)
+        rows[is_filled] = Ragged(self.values, self.offsets[np.append(True, is_filled)]).table(width)
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """N masks as COCO's compressed run lengths, end to end.
+
+    Args:
+        strings: uint8, all the compressed run lengths.
+        offsets: int64 ``(N + 1,)`` where each begins in `strings`.
+        sizes: int64 ``(N, 2)`` height and width of each mask.
+    """
+
+    strings: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, encoded: Sequence[dict]) -> Masks:
+        """The masks that pycocotools would encode so: ``{"size": [height, width], "counts": bytes or str}``."""
+        counts = [one["counts"] for one in encoded]
+        counts = [one.encode("ascii") if isinstance(one, str) else one for one in counts]
+        offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+        np.cumsum([len(one) for one in counts], out=offsets[1:])
+        sizes = np.array([one["size"] for one in encoded], dtype=np.int64).reshape(-1, 2)
+        return cls(np.frombuffer(bytearray().join(counts), dtype=np.uint8), offsets, sizes)
+
+    @classmethod
+    def concatenated(cls, several: Sequence[Masks]) -> Masks:
+        """All the masks of `several`, in order."""
+        lengths = [np.diff(masks.offsets) for masks in several]
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), *lengths]).cumsum()
+        strings = np.concatenate([np.zeros(0, dtype=np.uint8), *(masks.strings for masks in several)])
+        sizes = np.concatenate([np.zeros((0, 2), dtype=np.int64), *(masks.sizes for masks in several)])
+        return cls(strings, offsets, sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def select(self, index: np.ndarray) -> Masks:
+        """The masks at the positions `index`, int64."""
+        begins, ends = self.offsets[index].tolist(), self.offsets[index + 1].tolist()
+        offsets = np.concatenate(
+            [np.zeros(1, dtype=np.int64), np.cumsum(self.offsets[index + 1] - self.offsets[index])]
+        )
+        view = memoryview(self.strings)
+        strings = bytearray().join([view[begin:end] for begin, end in zip(begins, ends, strict=True)])
+        return Masks(np.frombuffer(strings, dtype=np.uint8), offsets, self.sizes[index])
+
+    def encoded(self, index: int) -> dict:
+        """One mask, in pycocotools' form."""
+        counts = self.strings[self.offsets[index] : self.offsets[index + 1]].tobytes()
+        return {"size": self.sizes[index].tolist(), "counts": counts}
+
+    @cached_property
+    def measures(self) -> MaskMeasures:
+        """What is measured of each mask.
+
+        Raises:
+            RuntimeError: a string is no mask of its size.
+        """
+        if ops_backend() != "reference":
+            arrays = (self.strings, self.offsets, self.sizes)
+            return MaskMeasures(
+                *(part.numpy() for part in torch.ops.detkit.coco_measure_masks(*map(torch.from_numpy, arrays)))
+            )
+        encoded = [self.encoded(index) for index in range(len(self))]
+        areas = np.array([rle_masks.area(one) for one in encoded], dtype=np.float64)
+        boxes = np.array([rle_masks.toBbox(one) for one in encoded], dtype=np.float64).reshape(-1, 4)
+        return MaskMeasures(areas, boxes, np.zeros(len(self), dtype=bool))
+
+
+@dataclass(frozen=True, eq=False)
+class MaskMeasures:
+    """What is measured of N masks.
+
+    Args:
+        areas: float64 ``(N,)`` the pixels of each.
+        boxes: float64 ``(N, 4)`` the box ``x y width height`` around them.
+        have_empty_runs: bool ``(N,)`` whether a run after the first is of length 0, as no encoder writes it, which the
+            native kernels have to know; pycocotools is not asked.
+    """
+
+    areas: np.ndarray
+    boxes: np.ndarray
+    have_empty_runs: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The N objects to be found. Images and categories are given by their positions among those that are evaluated.
+
+    Args:
+        images: int64 ``(N,)``.
+        categories: int64 ``(N,)``.
+        boxes: float64 ``(N, 4)`` ``x y width height`` in pixels.
+        areas: float64 ``(N,)`` square pixels, by which an object is small, medium or large.
+        iscrowd: bool ``(N,)``.
+        masks: N masks, where masks are compared.
+        keypoints: float64 ``(N, J, 3)`` ``x y visibility``, where keypoints are compared.
+        num_keypoints: int64 ``(N,)`` how many of them are labeled.
+        difficult: bool ``(N,)`` (PASCAL VOC); COCO's evaluation does not look at it.
+    """
+
+    images: np.ndarray
+    categories: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    iscrowd: np.ndarray
+    masks: Masks | None = None
+    keypoints: np.ndarray | None = None
+    num_keypoints: np.ndarray | None = None
+    difficult: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def ignored(self) -> np.ndarray:
+        """bool ``(N,)`` objects that need not be found: crowds, and objects without labeled keypoints."""
+        return self.iscrowd if self.num_keypoints is None else self.iscrowd | (self.num_keypoints == 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The N detections of all images; see `Objects`.
+
+    Args:
+        scores: float64 ``(N,)``.
+        areas_of: what the areas are those of.
+    """
+
+    images: np.ndarray
+    categories: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    areas_of: Literal["boxes", "masks", "keypoints"]
+    masks: Masks | None = None
+    keypoints: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @classmethod
+    def measured(
+        cls,
+        images: np.ndarray,
+        categories: np.ndarray,
+        scores: np.ndarray,
+        boxes: np.ndarray | None,
+        masks: Masks | None = None,
+        keypoints: np.ndarray | None = None,
+    ) -> Found:
+        """The detections with their areas: of the boxes if there are any, else of the masks or of the keypoints'
+        extent, which then give the boxes too. That is how pycocotools reads a results file."""
+        if boxes is not None:
+            areas, areas_of = boxes[:, 2] * boxes[:, 3], "boxes"
+        elif masks is not None:
+            areas, boxes, areas_of = masks.measures.areas, masks.measures.boxes, "masks"
+        else:
+            boxes = _extents(keypoints)
+            areas, areas_of = boxes[:, 2] * boxes[:, 3], "keypoints"
+        return cls(images, categories, scores, boxes, areas, areas_of, masks, keypoints)
+
+
+def _extents(keypoints: np.ndarray) -> np.ndarray:
+    """The boxes ``x y width height`` around all keypoints of each object, labeled or not."""
+    if len(keypoints) == 0:
+        return np.zeros((0, 4))
+    low, high = keypoints[:, 0, :2].copy(), keypoints[:, 0, :2].copy()
+    for joint in range(1, keypoints.shape[1]):  # quicker than to reduce along so short an axis
+        np.minimum(low, keypoints[:, joint, :2], out=low)
+        np.maximum(high, keypoints[:, joint, :2], out=high)
+    return np.concatenate([low, high - low], axis=1)

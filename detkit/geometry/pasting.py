@@ -1,0 +1,69 @@
+"""A rectangle of whole pixels, cut out, stretched and put on a frame: how most images are moved, exact for pixels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from detkit.geometry.rectangles import WholeRectangle
+
+
+class Paste(NamedTuple):
+    """What is cut out of a frame, and where it goes.
+
+    Args:
+        part: the rectangle ``x1 y1 x2 y2`` that is cut out.
+        place: where it goes in the new frame, before that is mirrored.
+        size: (height, width) of the new frame.
+        flips: whether left and right, and top and bottom, are exchanged at last.
+    """
+
+    part: WholeRectangle
+    place: WholeRectangle
+    size: tuple[int, int]
+    flips: tuple[bool, bool]
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the part changes its size on the way."""
+        return _sides(self.part) != _sides(self.place)
+
+    def pixels(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
+        """Pixels ``(H, W, C)`` uint8 in the new frame, whose border is `fill`."""
+        left, top, right, bottom = self.part
+        pixels = pixels[top:bottom, left:right]
+        if self.is_scaled:
+            pixels = cv2.resize(pixels, _sides(self.place), interpolation=self._interpolation)
+        height, width = self.size
+        if _sides(self.place) != (width, height):
+            margins = self.place[1], height - self.place[3], self.place[0], width - self.place[2]
+            pixels = cv2.copyMakeBorder(pixels, *margins, cv2.BORDER_CONSTANT, value=fill)
+        flip = {(True, False): 1, (False, True): 0, (True, True): -1}.get(self.flips)
+        return np.ascontiguousarray(pixels) if flip is None else cv2.flip(pixels, flip)
+
+    def masks(self, masks: np.ndarray) -> np.ndarray:
+        """Masks ``(N, H, W)`` bool in the new frame, cut at a half where they are resampled."""
+        left, top, right, bottom = self.part
+        (x1, y1, x2, y2), flip_x, flip_y = self.place, *self.flips
+        moved = masks[:, top:bottom, left:right]
+        if self.is_scaled:
+            size, interpolation = _sides(self.place), self._interpolation
+            scaled = [cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=interpolation) for mask in moved]
+            moved = np.reshape(scaled, (len(masks), y2 - y1, x2 - x1)) >= 128
+        if _sides(self.place) != self.size[::-1]:
+            canvas = np.zeros((len(masks), *self.size), dtype=bool)
+            canvas[:, y1:y2, x1:x2] = moved
+            moved = canvas
+        return np.ascontiguousarray(moved[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1])
+
+    @property
+    def _interpolation(self) -> int:
+        """Linear, by areas where the part shrinks to less than half."""
+        (width, height), (given_width, given_height) = _sides(self.place), _sides(self.part)
+        return cv2.INTER_AREA if min(width / given_width, height / given_height) < 0.5 else cv2.INTER_LINEAR
+
+
+def _sides(rectangle: WholeRectangle) -> tuple[int, int]:
+    return rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]

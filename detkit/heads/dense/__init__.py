@@ -1,0 +1,1 @@
+"""Heads that predict at every location of the feature maps."""

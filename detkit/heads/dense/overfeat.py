@@ -1,0 +1,225 @@
+"""OverFeat's head: a classifier and a box regressor that slide over the map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.boxes import EdgeCoder
+from detkit.distributed import mean_count
+from detkit.errors import InputError
+from detkit.heads.activations import above_background, softmax_beside_background
+from detkit.heads.box_merge import MergeBoxes
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense.dense_head import DenseHead, in_turn
+from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.truth import NO_OBJECT, assigned
+from detkit.matching import Matcher, shuffled
+from detkit.structures import Detections
+
+
+class OverFeatOutput(NamedTuple):
+    """What the head says at ``P`` positions: those of every level one after the other, each in the order (y, x).
+
+    Args:
+        logits: class logits ``(B, P, K + 1)``, background last.
+        edges: encoded box edges ``(B, P, K, 4)``, one box for each class.
+        windows: ``(P, 4)``, what each position looks at, in pixels of the padded batch.
+    """
+
+    logits: Tensor
+    edges: Tensor
+    windows: Tensor
+
+
+def offset_max_pool(x: Tensor, size: int) -> Tensor:
+    """Max-pooling ``size x size`` at every offset in 0..size-1 along both axes, interleaved (OverFeat, section 3.3).
+
+    Where the pooling of offset ``(dy, dx)`` has its cell ``(i, j)``, the result has ``(size * i + dy, size * j + dx)``:
+    this is pooling that steps by one cell. A layer that is to see the cells of one offset takes every `size`-th, as a
+    convolution with ``dilation=size`` does; its outputs at all offsets then come interleaved, none computed twice.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        size: the pooling's window and step.
+
+    Returns:
+        ``(B, C, H - size + 1, W - size + 1)``.
+    """
+    return F.max_pool2d(x, size, stride=1)
+
+
+class OverFeatHead(DenseHead):
+    """Classes and per-class boxes of a window around every cell (Sermanet 2013, sections 3.3, 4 and 5).
+
+        map -> offset max-pooling -+-> fully connected layers, as convolutions -> K + 1 class logits
+                                   +-> fully connected layers, as convolutions -> K boxes, as the edges of the window
+
+    A window is ``pool * window`` cells wide. The levels are one trunk at several scales of the image, so they share the
+    layers, and windows of few cells find objects of all sizes. A level smaller than a window is padded to one.
+
+    Args:
+        in_channels: channels of each level, all the same.
+        strides: pixels per cell of each level, finest first.
+        num_classes: classes without background.
+        pool: cells of the last pooling's window.
+        window: pooled cells that the first fully connected layer sees, in height and in width.
+        class_hidden: widths of the classifier's hidden layers.
+        box_hidden: widths of the regressor's hidden layers.
+        foreground_iou: least IoU of a window with the object that it learns; the box regression of windows further
+            away would not generalize (section 4.2).
+        background_iou: windows below learn background, those between learn nothing.
+        keep_best: let each object be learned by its best windows however low their IoU.
+        positives_per_image: most windows per image that learn an object, drawn at random.
+        negatives_per_image: background windows per image, half of them at random, half the most offending ones: those
+            that look least like background now (section 5).
+        postprocess: `MergeBoxes` if not given (section 4.3); here ``score_threshold=0.05``, of the class probability of
+            a window, ``detections=100``, and of `NMS` ``iou_threshold=0.5`` and as many candidates as there are.
+
+    Raises:
+        InputError: the levels differ in channels, or not as many channels as strides are given.
+    """
+
+    usual_postprocess = MergeBoxes
+    old_attributes: ClassVar = {**OLD_ATTRIBUTES, "match_threshold": ("postprocess.match_threshold",)}
+    resolve = MovedResolve()
+    own_values: ClassVar = {
+        "postprocess": dict(score_threshold=0.05, iou_threshold=0.5, detections=100, least_side=1e-2)
+    }
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        strides: Sequence[float],
+        num_classes: int,
+        pool: int = 3,
+        window: int = 5,
+        class_hidden: Sequence[int] = (4096, 4096),
+        box_hidden: Sequence[int] = (4096, 1024),
+        foreground_iou: float = 0.5,
+        background_iou: float = 0.3,
+        keep_best: bool = True,
+        positives_per_image: int = 64,
+        negatives_per_image: int = 64,
+        postprocess: MergeBoxes | NMS | Postprocess | None = None,
+    ) -> None:
+        super().__init__()
+        if len(set(in_channels)) != 1:
+            raise InputError(f"OverFeatHead shares its layers over all levels, but they have channels {in_channels}")
+        if len(in_channels) != len(strides):
+            raise InputError(f"OverFeatHead got levels with channels {in_channels} but with strides {strides}")
+        self.strides = list(strides)
+        self.num_classes = num_classes
+        self.pool, self.window = pool, window
+        self.classes = self._dense_layers([in_channels[0], *class_hidden, num_classes + 1])
+        self.edges = self._dense_layers([in_channels[0], *box_hidden, num_classes * 4])
+        nn.init.normal_(self.classes[-1].weight, std=0.01)
+        nn.init.normal_(self.edges[-1].weight, std=0.001)
+
+        self.coder = EdgeCoder()
+        self.matcher = Matcher(foreground_iou, background_iou, keep_best)
+        self.positives_per_image = positives_per_image
+        self.negatives_per_image = negatives_per_image
+        self.postprocess = postprocess
+
+    def _dense_layers(self, widths: Sequence[int]) -> nn.Sequential:
+        """Fully connected layers on windows of the pooled map: the first as wide as these, the others 1 x 1."""
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise(widths):
+            first = not layers
+            layer = nn.Conv2d(fan_in, fan_out, self.window if first else 1, dilation=self.pool if first else 1)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+            layers += [layer, nn.ReLU(inplace=True)]
+        return nn.Sequential(*layers[:-1])
+
+    def forward(self, features: list[Tensor], context: Context) -> OverFeatOutput:
+        """Classify and regress the window around every cell of every level `features` ``(B, C, Hi, Wi)``."""
+        logits, edges, windows = [], [], []
+        for feature, stride in zip(features, self.strides, strict=True):
+            pooled = offset_max_pool(self._at_least_a_window(feature), self.pool)
+            classes = self.classes(pooled)
+            logits.append(classes.flatten(2).transpose(1, 2))
+            edges.append(self.edges(pooled).flatten(2).transpose(1, 2).unflatten(2, (self.num_classes, 4)))
+            windows.append(self._windows(classes, stride, context.batch.padded_size))
+        return OverFeatOutput(torch.cat(logits, dim=1), torch.cat(edges, dim=1), torch.cat(windows))
+
+    def losses(self, raw: OverFeatOutput, context: Context) -> dict[str, Tensor]:
+        """The losses of a sample of windows.
+
+        Returns:
+            ``overfeat_cls``, cross-entropy over the classes and background, mean over the sampled windows;
+            ``overfeat_box``, half the squared distance of the encoded edges, mean over the windows that see an object.
+        """
+        logits, edges = raw.logits.float(), raw.edges.float()
+        objects = context.objects
+        rows = self.assign(raw, context).view(logits.shape[:2])
+        samples = [self._sample(*image, context.generator) for image in zip(rows, logits.detach(), strict=True)]
+        classification, regression, sampled, seen = [], [], 0, 0
+        for image, (positives, negatives) in enumerate(samples):
+            boxes, labels = (part[rows[image, positives]] for part in objects)
+            classes = torch.cat((labels, torch.full_like(negatives, self.num_classes)))
+            chosen = torch.cat((positives, negatives))
+            classification.append(F.cross_entropy(logits[image, chosen], classes, reduction="sum"))
+            wanted = self.coder.encode(raw.windows[positives], boxes)
+            regression.append(F.mse_loss(edges[image, positives, labels], wanted, reduction="sum") / 2)
+            sampled, seen = sampled + len(chosen), seen + len(positives)
+        return {
+            "overfeat_cls": sum(classification) / mean_count(sampled, rows.device),
+            "overfeat_box": sum(regression) / mean_count(seen, rows.device),
+        }
+
+    @torch.no_grad()
+    def decode(self, raw: OverFeatOutput, context: Context) -> list[Detections]:
+        """The boxes of all likely classes at all positions and scales, merged or suppressed."""
+        scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
+        image, window, labels, scores = self.postprocess.likeliest(scores)
+        boxes = self.coder.decode(raw.windows[window], raw.edges[image, window, labels])
+        return context.batch.restore(self.postprocess.suppressed(boxes, scores, labels, image, context.batch.sizes))
+
+    def candidates(self, raw: OverFeatOutput, context: Context) -> Candidates:
+        """The box of the likeliest class of each window; logits are above that of background."""
+        likeliest = raw.logits[..., : self.num_classes].argmax(dim=2)
+        edges = raw.edges.take_along_dim(likeliest[..., None, None], dim=2).squeeze(2)
+        boxes = self.coder.decode(raw.windows, edges)
+        return in_turn(boxes, above_background(raw.logits), activation=softmax_beside_background)
+
+    @torch.no_grad()
+    def assign(self, raw: OverFeatOutput, context: Context) -> Tensor:
+        """Which object each window is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`.
+
+        Of these, and of the background, a sample is learned.
+        """
+        windows = raw.windows
+        return assigned(context.truth, lambda target: self.matcher(windows, target), windows.device).flatten()
+
+    def _at_least_a_window(self, feature: Tensor) -> Tensor:
+        missing = [max(0, self.pool * self.window - cells) for cells in feature.shape[-2:]]
+        top, left = missing[0] // 2, missing[1] // 2
+        return F.pad(feature, (left, missing[1] - left, top, missing[0] - top))
+
+    def _windows(self, positions: Tensor, stride: float, padded_size: tuple[int, int]) -> Tensor:
+        """The windows ``(Hi * Wi, 4)`` of one level; what the trunk loses at the borders, it loses on both sides."""
+        axes = []
+        for count, pixels in zip(positions.shape[-2:], padded_size, strict=True):
+            steps = torch.arange(count, device=positions.device, dtype=torch.float32)
+            axes.append((pixels - (count - 1) * stride) / 2 + steps * stride)
+        y, x = torch.meshgrid(*axes, indexing="ij")
+        centers = torch.stack((x, y), dim=-1).flatten(0, 1)
+        half = self.pool * self.window * stride / 2
+        return torch.cat((centers - half, centers + half), dim=1)
+
+    def _sample(self, rows: Tensor, logits: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """The windows of one image that learn an object, and those that learn background."""
+        positives = shuffled(torch.where(rows >= 0)[0], generator)[: self.positives_per_image]
+        background = shuffled(torch.where(rows == NO_OBJECT)[0], generator)
+        count = min(self.negatives_per_image, len(background))
+        random, others = background.split([count - count // 2, len(background) - count + count // 2])
+        as_background = logits[others].log_softmax(dim=1)[:, self.num_classes]
+        return positives, torch.cat((random, others[as_background.topk(count // 2, largest=False).indices]))

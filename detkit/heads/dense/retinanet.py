@@ -1,0 +1,181 @@
+"""RetinaNet: anchors everywhere, and a loss that the many easy ones do not swamp (Lin et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from detkit.anchors import AnchorGenerator
+from detkit.boxes import DeltaCoder
+from detkit.errors import InputError
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense.dense_head import DenseHead, in_turn
+from detkit.heads.dense.levels import (
+    detections_of_levels,
+    likeliest_of_logits,
+    per_place,
+    rare,
+    shared_channels,
+    small,
+    tower,
+)
+from detkit.heads.postprocess import NMS, Postprocess, Scored
+from detkit.heads.truth import NOT_LEARNED, assigned, count_annotated
+from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_of_each
+from detkit.matching import Matcher
+from detkit.ops.iou import paired_iou
+from detkit.structures import Detections
+
+BoxLoss = Literal["smooth_l1", "l1", "giou"]
+
+
+class RetinaNetOutput(NamedTuple):
+    """What the network says, one tensor per level; ``P = Hi * Wi * A`` in the order (y, x, anchor).
+
+    Args:
+        classes: logits ``(B, P, K)``, each class a question of its own.
+        deltas: box regressions ``(B, P, 4)`` from the anchors.
+        anchors: ``(P, 4)`` in pixels of the padded batch.
+    """
+
+    classes: list[Tensor]
+    deltas: list[Tensor]
+    anchors: list[Tensor]
+
+
+class RetinaNetHead(DenseHead):
+    """Two towers, shared by all levels, classify and regress nine anchors in each cell (section 4).
+
+        level --3x3 x 4--3x3--> classes of A anchors
+          `-----3x3 x 4--3x3--> deltas of A anchors
+
+    Args:
+        in_channels: channels of each level, all the same: the levels share the head.
+        strides: strides of the levels, finest first.
+        num_classes: classes without background.
+        anchor_sizes: sizes of the anchors of each level in pixels, as many on each; nothing means ``4 * stride`` times
+            1, ``2^(1/3)`` and ``2^(2/3)``.
+        aspect_ratios: height / width of the anchors.
+        convolutions: 3x3 convolutions of each tower.
+        group_norm: normalize within the towers.
+        foreground_iou: anchors at least so close to an object learn it, and so does the best one of every object.
+        background_iou: anchors less close than this learn background.
+        alpha: weight of what is there in the focal loss, ``1 - alpha`` that of what is not.
+        gamma: how much less a right answer counts.
+        box_loss: of deltas, ``smooth_l1`` (beta 1/9) or ``l1``; or of the boxes themselves, ``giou``.
+        background_logit: have a last logit that learns to say no everywhere and is never detected, as torchvision's
+            weights have.
+        postprocess: `NMS` if not given; here ``score_threshold=0.05, iou_threshold=0.5, candidates=1000``, of each
+            level, and ``detections=100``.
+
+    Raises:
+        InputError: the levels differ in channels or in their number of anchors, `strides` or `anchor_sizes` has another
+            number of levels, or `box_loss` is unknown.
+    """
+
+    own_values: ClassVar = {
+        "postprocess": dict(
+            score_threshold=0.05, iou_threshold=0.5, candidates=1000, detections=100, candidates_of="level"
+        )
+    }
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        strides: Sequence[int],
+        num_classes: int,
+        anchor_sizes: Sequence[Sequence[float]] | None = None,
+        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        convolutions: int = 4,
+        group_norm: bool = False,
+        foreground_iou: float = 0.5,
+        background_iou: float = 0.4,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        box_loss: BoxLoss = "smooth_l1",
+        background_logit: bool = False,
+        postprocess: NMS | Postprocess | None = None,
+    ) -> None:
+        super().__init__()
+        channels = shared_channels("RetinaNet", in_channels, strides)
+        if box_loss not in get_args(BoxLoss):
+            raise InputError(f"box_loss of RetinaNet must be one of {', '.join(get_args(BoxLoss))}, got {box_loss!r}")
+        sizes = anchor_sizes or [[4 * stride * 2 ** (third / 3) for third in range(3)] for stride in strides]
+        self.anchor_generator = AnchorGenerator(sizes, aspect_ratios)
+        if len(sizes) != len(strides) or len(set(self.anchor_generator.per_location)) != 1:
+            raise InputError(
+                f"RetinaNet needs as many anchor sizes on each of its levels with strides {list(strides)}, got {sizes}"
+            )
+        anchors = self.anchor_generator.per_location[0]
+        self.num_classes = num_classes
+        self.logits = num_classes + background_logit
+        self.class_tower = tower(channels, convolutions, group_norm)
+        self.box_tower = tower(channels, convolutions, group_norm)
+        self.classes = rare(nn.Conv2d(channels, anchors * self.logits, 3, padding=1))
+        self.deltas = small(nn.Conv2d(channels, anchors * 4, 3, padding=1))
+
+        self.coder = DeltaCoder()
+        self.matcher = Matcher(foreground_iou, background_iou, keep_best=True)
+        self.alpha, self.gamma = alpha, gamma
+        self.box_loss = box_loss
+        self.postprocess = postprocess
+
+    def forward(self, features: list[Tensor], context: Context) -> RetinaNetOutput:
+        """Classify and regress the anchors of every level."""
+        classes = [per_place(self.classes(self.class_tower(x)), self.logits) for x in features]
+        deltas = [per_place(self.deltas(self.box_tower(x)), 4) for x in features]
+        anchors = self.anchor_generator([feature.shape[-2:] for feature in features], context.batch.padded_size)
+        return RetinaNetOutput(classes, deltas, anchors)
+
+    def losses(self, raw: RetinaNetOutput, context: Context) -> dict[str, Tensor]:
+        """``retinanet_cls``, the focal loss of all anchors, and ``retinanet_box``, that of foreground boxes.
+
+        Each is summed over an image, divided by the number of its foreground anchors, and averaged over images.
+        """
+        anchors, deltas = torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1)
+        objects, images = context.objects, count_annotated(context.truth)
+        rows = self.assign(raw, context).view(deltas.shape[:2])
+        image, anchor = torch.where(rows >= 0)
+        found = rows[image, anchor]
+        foreground = (rows >= 0).sum(dim=1).clamp(min=1)
+
+        classification = focal_losses(
+            torch.cat(raw.classes, dim=1), image, anchor, objects.labels[found], rows == NOT_LEARNED,
+            self.alpha, self.gamma,
+        )  # fmt: skip
+        regression = self._box_losses(anchors[anchor], deltas[image, anchor].float(), objects.boxes[found])
+        return {
+            "retinanet_cls": (classification / foreground).sum() / images,
+            "retinanet_box": (regression / foreground[image]).sum() / images,
+        }
+
+    def _box_losses(self, anchors: Tensor, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """The loss ``(M,)`` of each foreground anchor."""
+        if self.box_loss == "giou":
+            return 1 - paired_iou(self.coder.decode(anchors, deltas), boxes, "giou")
+        beta = SMOOTH_L1_BETA if self.box_loss == "smooth_l1" else 0.0
+        return smooth_l1_of_each(deltas, self.coder.encode(anchors, boxes), beta)
+
+    @torch.no_grad()
+    def decode(self, raw: RetinaNetOutput, context: Context) -> list[Detections]:
+        """The best boxes of each level, after suppression within each class (section 4.1, "Inference")."""
+        parts = []
+        for classes, deltas, anchors in zip(*raw, strict=True):
+            image, anchor, labels, scores = likeliest_of_logits(self.postprocess, classes)
+            parts.append(Scored(self.coder.decode(anchors[anchor], deltas[image, anchor]), scores, labels, image))
+        return detections_of_levels(parts, self.postprocess, self.num_classes, context)
+
+    def candidates(self, raw: RetinaNetOutput, context: Context) -> Candidates:
+        """The boxes of all anchors; the sigmoid of each logit is a score."""
+        boxes = self.coder.decode(torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1))
+        logits = torch.cat(raw.classes, dim=1)[..., : self.num_classes]
+        return in_turn(boxes, logits)
+
+    @torch.no_grad()
+    def assign(self, raw: RetinaNetOutput, context: Context) -> Tensor:
+        """Which object each anchor is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
+        anchors = torch.cat(raw.anchors)
+        return assigned(context.truth, lambda target: self.matcher(anchors, target), anchors.device).flatten()

@@ -1,0 +1,1 @@
+"""The heads of YOLOv1 to v4."""

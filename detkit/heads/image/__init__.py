@@ -1,0 +1,1 @@
+"""Heads that predict for the image as a whole."""

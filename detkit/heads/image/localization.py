@@ -1,0 +1,122 @@
+"""The class of the whole image, and where its object is: one box."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.boxes import EdgeCoder, clip_boxes
+from detkit.heads.activations import softmax_scores
+from detkit.heads.context import Candidates, Context
+from detkit.heads.dense.dense_head import in_turn
+from detkit.heads.image.classification import ClassificationHead, ClassificationOutput
+from detkit.heads.image.image_head import ImageHead, image_labels, largest_objects, windows
+from detkit.heads.truth import NOT_LEARNED
+from detkit.structures import Detections
+
+
+class LocalizationOutput(NamedTuple):
+    """What the head says.
+
+    Args:
+        logits: class logits ``(B, K)``.
+        edges: encoded box edges ``(B, K, 4)``, or ``(B, 1, 4)`` of a box for all classes.
+    """
+
+    logits: Tensor
+    edges: Tensor
+
+
+class LocalizationHead(ImageHead):
+    """One class and one box of four numbers for each image (ILSVRC's task; Sermanet 2013, section 4).
+
+        map -+-> mean over cells -> linear -> K class logits
+             +-> mean over a grid of parts -> linear -> ReLU -> linear -> K boxes, as the edges of the image
+
+    The box is regressed from the map's parts, not from their mean, which does not tell where anything is. Of several
+    objects of the image's class the largest is learned.
+
+    Args:
+        in_channels: channels of the map.
+        num_classes: classes.
+        grid: parts of the map along each side.
+        hidden: width of the box regressor's hidden layer.
+        class_agnostic: one box for all classes instead of one for each.
+        box_loss: ``l2``, half the squared distance of the encoded edges, as OverFeat's; or ``smooth_l1``.
+        label_smoothing: as of `ClassificationHead`.
+        answers: most boxes in an answer, of the likeliest classes; ILSVRC's localization error judges five.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        grid: int = 4,
+        hidden: int = 512,
+        class_agnostic: bool = False,
+        box_loss: Literal["l2", "smooth_l1"] = "smooth_l1",
+        label_smoothing: float = 0.0,
+        answers: int = 5,
+    ) -> None:
+        super().__init__()
+        self.classification = ClassificationHead(in_channels, num_classes, label_smoothing, answers=answers)
+        boxes = 1 if class_agnostic else num_classes
+        self.edges = nn.Sequential(
+            nn.AdaptiveAvgPool2d(grid),
+            nn.Flatten(),
+            nn.Linear(in_channels * grid**2, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, boxes * 4),
+            nn.Unflatten(1, (boxes, 4)),
+        )
+        self.num_classes, self.class_agnostic = num_classes, class_agnostic
+        self.box_loss = F.mse_loss if box_loss == "l2" else F.smooth_l1_loss
+        self.box_loss_factor = 0.5 if box_loss == "l2" else 1.0
+        self.coder = EdgeCoder()
+
+    def forward(self, features: Tensor, context: Context) -> LocalizationOutput:
+        """Classify a map ``(B, C, H, W)`` and regress the box."""
+        return LocalizationOutput(self.classification(features, context).logits, self.edges(features))
+
+    def losses(self, raw: LocalizationOutput, context: Context) -> dict[str, Tensor]:
+        """The losses of the class, of all labeled images, and of the box, of those that have an object of their class.
+
+        Returns:
+            ``localization_cls``, cross-entropy, mean over images; ``localization_box``, the distance of the encoded
+            edges summed over the four, mean over images: what one process learns of two halves, two learn of each one.
+        """
+        targets, device = context.truth, raw.edges.device
+        losses = self.classification.losses(ClassificationOutput(raw.logits), context)
+        boxes, rows = largest_objects(targets, device)
+        edges = self._of_labels(raw, image_labels(targets, self.num_classes, device).clamp(min=0))
+        wanted = self.coder.encode(windows(context.batch.sizes, device), boxes)
+        distances = self.box_loss(edges.float(), wanted, reduction="none").sum(dim=1) * self.box_loss_factor
+        learned = (rows != NOT_LEARNED).sum().clamp(min=1)
+        return {"localization_cls": losses["cls"], "localization_box": (distances * (rows >= 0)).sum() / learned}
+
+    def candidates(self, raw: LocalizationOutput, context: Context) -> Candidates:
+        """The box of each image's likeliest class."""
+        device = raw.edges.device
+        boxes = self.coder.decode(windows(context.batch.sizes, device), self._of_labels(raw, raw.logits.argmax(dim=1)))
+        return in_turn(boxes[:, None], raw.logits[:, None], activation=softmax_scores)
+
+    def _of_labels(self, raw: LocalizationOutput, labels: Tensor) -> Tensor:
+        """The edges ``(B, 4)`` for `labels` ``(B,)``."""
+        of_class = torch.zeros_like(labels) if self.class_agnostic else labels
+        return raw.edges.take_along_dim(of_class[:, None, None], dim=1)[:, 0]
+
+    @torch.no_grad()
+    def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
+        """A box for each of the likeliest classes of each image; the first is the answer."""
+        found, sizes = self.classification.decode(ClassificationOutput(raw.logits), context), context.batch.sizes
+        boxes = self.coder.decode(windows(sizes, raw.edges.device)[:, None], raw.edges)
+        answers = []
+        for of_image, classes, size in zip(boxes, found, sizes, strict=True):
+            chosen = of_image.expand(len(classes), 4) if self.class_agnostic else of_image[classes.labels]
+            low, high = chosen[:, :2].minimum(chosen[:, 2:]), chosen[:, :2].maximum(chosen[:, 2:])
+            ordered = clip_boxes(torch.cat((low, high), dim=1), size)
+            answers.append(Detections(ordered, classes.scores, classes.labels))
+        return context.batch.restore(answers)

@@ -1,0 +1,1 @@
+"""Heads that predict for each region: the branches of two-stage detectors."""

@@ -1,0 +1,149 @@
+"""The box branch: what is in a region, and where exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.boxes import DeltaCoder
+from detkit.distributed import mean_count
+from detkit.heads.activations import above_background, softmax_beside_background
+from detkit.heads.context import Candidates, Context, Regions
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.postprocessed import Postprocessed
+from detkit.heads.region.region_branch import Crop, RegionBranch
+from detkit.heads.region.region_features import RegionTrunk, TwoFullyConnected
+from detkit.losses import smooth_l1
+from detkit.structures import Detections
+
+
+class BoxOutput(NamedTuple):
+    """What the branch says of ``R`` regions.
+
+    Args:
+        logits: class logits ``(R, K + 1)``, background last.
+        deltas: box regressions from the region ``(R, K, 4)``, one for each class, or ``(R, 1, 4)``, one for all.
+    """
+
+    logits: Tensor
+    deltas: Tensor
+
+
+class BoxHead(Postprocessed, RegionBranch):
+    """A trunk on each crop, then softmax classes and per-class boxes (Fast R-CNN, section 2; FPN, section 4.2).
+
+    Args:
+        in_channels: channels of a region's crop.
+        resolution: height and width of a crop in cells.
+        num_classes: classes without background.
+        trunk: called with a crop's channels and its resolution.
+        class_agnostic: regress one box for all classes (R-FCN, section 3; Cascade R-CNN, section 5.1).
+        delta_weights: weights of the box deltas.
+        postprocess: makes detections of scored boxes; by default `NMS` within each class at an IoU of 0.5, of scores
+            above 0.05, 100 detections of an image.
+    """
+
+    own_values: ClassVar = {
+        "postprocess": dict(score_threshold=0.05, iou_threshold=0.5, detections=100, least_side=1e-2)
+    }
+
+    def __init__(
+        self,
+        in_channels: int,
+        resolution: int,
+        num_classes: int,
+        trunk: Callable[[int, int], RegionTrunk] = TwoFullyConnected,
+        class_agnostic: bool = False,
+        delta_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
+        postprocess: NMS | Postprocess | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.class_agnostic = class_agnostic
+        self.trunk = trunk(in_channels, resolution)
+        self.classes = nn.Linear(self.trunk.out_channels, num_classes + 1)
+        self.deltas = nn.Linear(self.trunk.out_channels, 4 if class_agnostic else num_classes * 4)
+        # Fast R-CNN, section 2.3: Gaussians of standard deviation 0.01 and 0.001.
+        nn.init.normal_(self.classes.weight, std=0.01)
+        nn.init.normal_(self.deltas.weight, std=0.001)
+        nn.init.zeros_(self.classes.bias)
+        nn.init.zeros_(self.deltas.bias)
+        self.coder = DeltaCoder(delta_weights)
+        self.postprocess = postprocess
+
+    def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> BoxOutput:
+        """Classify and regress the regions."""
+        return self.answer(self.trunk.vectors(crop, regions))
+
+    def answer(self, vectors: Tensor) -> BoxOutput:
+        """Classify and regress regions by the trunk's `vectors` ``(R, D)``."""
+        return BoxOutput(self.classes(vectors), self.deltas(vectors).unflatten(1, (-1, 4)))
+
+    def losses(
+        self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> dict[str, Tensor]:
+        """``box_cls``, softmax cross-entropy, and ``box_reg``, smooth L1 of the foreground; each over all regions."""
+        labels, matched = regions.sampled()
+        is_object = labels >= 0
+        classes = torch.where(is_object, labels, self.num_classes)
+        count = mean_count(len(labels), labels.device)
+        foreground = torch.where(is_object)[0]
+        wanted = self.coder.encode(regions.boxes[foreground], context.objects.boxes[matched[foreground]])
+        return {
+            "box_cls": F.cross_entropy(raw.logits.float(), classes, reduction="sum") / count,
+            "box_reg": smooth_l1(self._of_label(raw.deltas[foreground], labels[foreground]), wanted) / count,
+        }
+
+    def decode(
+        self,
+        raw: BoxOutput,
+        regions: Regions,
+        so_far: Mapping[str, Any],
+        detections: list[Detections] | None,
+        context: Context,
+    ) -> list[Detections]:
+        """Softmax scores and decoded boxes of every class, after per-class NMS."""
+        return self.select(self.scores(raw), self.boxes(raw, regions), regions, context)
+
+    def scores(self, raw: BoxOutput) -> Tensor:
+        """The probability of each class but background ``(R, K)``."""
+        return raw.logits.float().softmax(dim=1)[:, : self.num_classes]
+
+    def boxes(self, raw: BoxOutput, regions: Regions) -> Tensor:
+        """The regressed boxes ``(R, K, 4)``, or ``(R, 1, 4)`` if they are for all classes."""
+        return self.coder.decode(regions.boxes[:, None], raw.deltas)
+
+    def candidates(self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Candidates:
+        """The box of each region's likeliest class; logits are above that of background."""
+        logits = above_background(raw.logits)
+        boxes = self.of_likeliest(self.boxes(raw, regions), logits)
+        return Candidates(boxes, logits, None, regions.image_index, softmax_beside_background)
+
+    def assign(self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """Which object each of labeled `regions` is to find ``(R,)``; see `DenseHead.assign`."""
+        labels, matched = regions.sampled()
+        return torch.where(labels >= 0, matched, labels)
+
+    @staticmethod
+    def of_likeliest(boxes: Tensor, logits: Tensor) -> Tensor:
+        """Of `boxes` ``(R, K, 4)`` those of the greatest of `logits` ``(R, K)``; of ``(R, 1, 4)`` the only ones."""
+        if boxes.shape[1] == 1:
+            return boxes[:, 0]
+        return boxes.take_along_dim(logits.argmax(dim=1)[:, None, None], dim=1)[:, 0]
+
+    def select(self, scores: Tensor, boxes: Tensor, regions: Regions, context: Context) -> list[Detections]:
+        """The detections of each image, in its own pixels, from `scores` and `boxes` of all `regions`."""
+        region, label = torch.where(self.postprocess.passes(scores))
+        boxes = boxes.expand(-1, self.num_classes, -1)[region, label]
+        found = self.postprocess(boxes, scores[region, label], label, regions.image_index[region], context.batch.sizes)
+        return context.batch.restore(found)
+
+    def _of_label(self, deltas: Tensor, labels: Tensor) -> Tensor:
+        """The regressions ``(R, 4)`` for `labels` ``(R,)`` out of those of every class."""
+        if self.class_agnostic:
+            return deltas[:, 0]
+        return deltas[torch.arange(len(deltas), device=deltas.device), labels]

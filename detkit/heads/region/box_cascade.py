@@ -1,0 +1,150 @@
+"""Box heads in a chain, each stricter than the one before (Cai & Vasconcelos 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from detkit.errors import InputError
+from detkit.heads.activations import above_background
+from detkit.heads.context import Candidates, Context, Regions
+from detkit.heads.region.box import BoxHead, BoxOutput
+from detkit.heads.region.region_branch import Crop, RegionBranch
+from detkit.heads.region.region_sampler import RegionSampler
+from detkit.matching import Matcher
+from detkit.structures import Detections
+
+
+class CascadeOutput(NamedTuple):
+    """What the stages say.
+
+    Args:
+        stages: the output of each.
+        regions: what each of them looked at; outside of training of the last one alone.
+    """
+
+    stages: list[BoxOutput]
+    regions: list[Regions]
+
+
+class BoxCascade(RegionBranch):
+    """Each head looks at the boxes of the one before (Cascade R-CNN, section 4).
+
+    Args:
+        in_channels: channels of a crop.
+        resolution: height and width of a crop in cells.
+        num_classes: classes without background.
+        box_head: called once for each stage with these three.
+        ious: the IoU from which on a region is an object, of each stage; that of the first is the region sampler's of
+            the detector.
+        region_sampler: draws the regions of each later stage, with the stage's own matcher.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        resolution: int,
+        num_classes: int,
+        box_head: Callable[[int, int, int], BoxHead],
+        ious: Sequence[float],
+        region_sampler: RegionSampler = RegionSampler(),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        heads = nn.ModuleList(box_head(in_channels, resolution, num_classes) for _ in ious)
+        self.stages: Sequence[BoxHead] = heads  # type: ignore[assignment]
+        self.ious = tuple(ious)
+        self.region_sampler = region_sampler
+        # The later a stage, the smaller its corrections: they are scaled to the same spread.
+        for stage, head in enumerate(self.stages, 1):
+            head.coder.weights = tuple(stage * weight for weight in head.coder.weights)
+
+    def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> CascadeOutput:
+        """The output of every stage, each on the boxes that the one before made of its regions."""
+        stages: list[BoxOutput] = []
+        seen: list[Regions] = []
+        for head, iou in zip(self.stages, self.ious, strict=True):
+            if stages:
+                regions = self._next(regions, self.stages[len(stages) - 1], stages[-1], iou, context)
+            stages.append(head(crop, regions, so_far, context))
+            seen = [regions] if context.targets is None else [*seen, regions]
+        return CascadeOutput(stages, seen)
+
+    def losses(
+        self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> dict[str, Tensor]:
+        """``box_cls_1``, ``box_reg_1``, ``box_cls_2`` ..., of the regions that each stage looked at."""
+        losses: dict[str, Tensor] = {}
+        for stage, (head, output, seen) in enumerate(zip(self.stages, raw.stages, raw.regions, strict=True), 1):
+            of_stage = head.losses(output, seen, so_far, context)
+            losses |= {f"{name}_{stage}": loss for name, loss in of_stage.items()}
+        return losses
+
+    def decode(
+        self,
+        raw: CascadeOutput,
+        regions: Regions,
+        so_far: Mapping[str, Any],
+        detections: list[Detections] | None,
+        context: Context,
+    ) -> list[Detections]:
+        """The last stage's boxes, scored by the mean of all stages (section 4.2; the authors' code).
+
+        Raises:
+            InputError: the output was made for training, where each stage looks at a sample of its own.
+        """
+        _check_same_regions(raw)
+        scores = [head.scores(output) for head, output in zip(self.stages, raw.stages, strict=True)]
+        head, last = self.stages[-1], raw.regions[-1]
+        return head.select(torch.stack(scores).mean(dim=0), head.boxes(raw.stages[-1], last), last, context)
+
+    def candidates(
+        self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> Candidates:
+        """The last stage's box of each region's likeliest class, scored by the mean of all stages.
+
+        Raises:
+            InputError: as of `decode`.
+        """
+        _check_same_regions(raw)
+        probabilities = torch.stack([output.logits.float().softmax(dim=1) for output in raw.stages]).mean(dim=0)
+        last = self.stages[-1].candidates(raw.stages[-1], raw.regions[-1], so_far, context)
+        logits = above_background(probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log())
+        boxes = self.stages[-1].of_likeliest(self.stages[-1].boxes(raw.stages[-1], raw.regions[-1]), logits)
+        return replace(last, boxes=boxes, logits=logits)
+
+    def assign(self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """Which object each region of the last stage is to find ``(R,)``, by its IoU; see `DenseHead.assign`."""
+        last = replace(self.region_sampler, matcher=Matcher(self.ious[-1], self.ious[-1]))
+        return self.stages[-1].assign(raw.stages[-1], last.labeled(raw.regions[-1], context), so_far, context)
+
+    def _next(self, regions: Regions, head: BoxHead, output: BoxOutput, iou: float, context: Context) -> Regions:
+        """The regions of the next stage: where they are trained on, sampled by its stricter IoU (section 4.2)."""
+        moved = _moved(regions, head, output)
+        if context.targets is None:
+            return moved.clipped(context.batch.sizes)
+        sides = moved.boxes[:, 2:] - moved.boxes[:, :2]
+        rows = torch.where((sides > 0).all(dim=1))[0]
+        # All of them, mostly; then nobody needs to ask the device how many each image has.
+        moved = moved if len(rows) == len(moved) else moved[rows]
+        return replace(self.region_sampler, matcher=Matcher(iou, iou))(moved, context)
+
+
+def _check_same_regions(raw: CascadeOutput) -> None:
+    if len(raw.regions) != 1:
+        raise InputError(
+            "the stages of this cascade looked at different samples, for training: call the branch once more, with a "
+            "Context without targets, for what decode and candidates need"
+        )
+
+
+@torch.no_grad()
+def _moved(regions: Regions, head: BoxHead, output: BoxOutput) -> Regions:
+    """The boxes that a stage makes of its regions: of the likeliest class, if each class has its own."""
+    boxes = head.boxes(output, regions)
+    likeliest = head.scores(output).argmax(dim=1) if boxes.shape[1] > 1 else boxes.new_zeros(len(boxes)).long()
+    chosen = boxes[torch.arange(len(boxes), device=boxes.device), likeliest]
+    return Regions(chosen, regions.image_index, counts=regions.counts)

@@ -1,0 +1,201 @@
+"""The keypoint branch: where in a box each landmark of the object lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.distributed import mean_count
+from detkit.errors import InputError
+from detkit.heads.context import Context, Regions
+from detkit.heads.region.region_branch import Crop, RegionBranch
+from detkit.heads.truth import objects_before
+from detkit.structures import Detections
+
+# So many pixels of enlarged heat maps are held at once.
+_PIXELS_AT_ONCE = 2**24
+
+
+class KeypointHead(RegionBranch):
+    """Convolutions on a crop and a heat map for each keypoint, of which one cell is right (Mask R-CNN, section 5).
+
+        (R, C, 14, 14) -> 8 x [3x3 conv, ReLU] -> 4x4 deconv -> (R, J, 28, 28) -> bilinear x 2 -> (R, J, 56, 56)
+
+    Args:
+        in_channels: channels of a crop.
+        num_classes: classes without background; the keypoints are the same for all of them.
+        num_keypoints: keypoints of an object, J.
+        channels: of the hidden layers.
+        convolutions: 3x3 convolutions before the deconvolution.
+        resolution: height and width of a crop in cells; a heat map has four times as many.
+    """
+
+    learns_from = "keypoints"
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        num_keypoints: int = 17,
+        channels: int = 512,
+        convolutions: int = 8,
+        resolution: int = 14,
+    ) -> None:
+        super().__init__()
+        if num_keypoints < 1:
+            raise InputError(f"KeypointHead needs at least one keypoint, got num_keypoints {num_keypoints}")
+        widths = [in_channels] + [channels] * convolutions
+        self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
+        self.deconvolution = nn.ConvTranspose2d(widths[-1], num_keypoints, kernel_size=4, stride=2, padding=1)
+        for layer in (*self.convolutions, self.deconvolution):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        self.num_keypoints = num_keypoints
+        self.resolution = resolution
+
+    def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """Logits ``(R, J, 4 resolution, 4 resolution)`` of the regions."""
+        return self.answer(crop(regions, self.resolution))
+
+    def answer(self, region_features: Tensor) -> Tensor:
+        """Logits ``(R, J, 4 resolution, 4 resolution)`` of the crops ``(R, C, resolution, resolution)``."""
+        hidden = region_features
+        for convolution in self.convolutions:
+            hidden = F.relu(convolution(hidden))
+        return F.interpolate(self.deconvolution(hidden), scale_factor=2, mode="bilinear", align_corners=False)
+
+    def losses(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
+        """``keypoint``, the mean cross-entropy over the cells of a heat map, of the labeled keypoints in a region.
+
+        Raises:
+            InputError: a target has another number of keypoints.
+        """
+        targets = context.truth
+        _, matched = regions.sampled()
+        chosen, wanted = [raw.flatten(0, 1).flatten(1)[:0]], [torch.zeros(0, dtype=torch.int64, device=raw.device)]
+        in_images, befores = regions.slices(len(targets)), objects_before(targets)
+        for rows, target, before in zip(in_images, targets, befores, strict=True):
+            if target.keypoints is None or rows.start == rows.stop:
+                continue
+            self._check_count(target.keypoints, target.image_id)
+            keypoints = target.objects().keypoints
+            assert keypoints is not None
+            cells, labeled = keypoint_cells(keypoints[matched[rows] - before], regions.boxes[rows], raw.shape[-1])
+            known = torch.where(labeled)
+            chosen.append(raw[rows][known].flatten(1))
+            wanted.append(cells[known])
+        logits, cells = torch.cat(chosen).float(), torch.cat(wanted)
+        loss = F.cross_entropy(logits, cells, reduction="sum")
+        return {"keypoint": loss / mean_count(len(cells), cells.device) + 0 * raw.float().sum()}
+
+    def decode(
+        self,
+        raw: Tensor,
+        regions: Regions,
+        so_far: Mapping[str, Any],
+        detections: list[Detections] | None,
+        context: Context,
+    ) -> list[Detections]:
+        """The peak of each heat map, as ``x y`` in the image and its logit."""
+        assert detections is not None, "keypoints are those of an object already found"
+        answers, rows = [], regions.slices(len(detections))
+        for in_image, found, place in zip(rows, detections, context.batch.placements, strict=True):
+            boxes = regions.boxes[in_image]
+            peaks = heat_map_peaks(raw[in_image].float(), boxes)
+            points = place.inverse().points(peaks[..., :2] + boxes[:, None, :2])
+            answers.append(replace(found, keypoints=torch.cat((points, peaks[..., 2:]), dim=-1)))
+        return answers
+
+    def _check_count(self, keypoints: Tensor, image_id: Any) -> None:
+        if keypoints.shape[1] != self.num_keypoints:
+            raise InputError(
+                f"image id {image_id}: its objects have {keypoints.shape[1]} keypoints, but the model "
+                f"has {self.num_keypoints}; set num_keypoints of KeypointHead"
+            )
+
+
+def keypoint_cells(keypoints: Tensor, boxes: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
+    """The cell of its box in which each keypoint lies.
+
+    A point on the right or lower edge of the box counts to the last cell.
+
+    Args:
+        keypoints: ``(R, J, 3)``, ``x y visibility`` in pixels.
+        boxes: ``(R, 4)``.
+        resolution: cells along each side of a box.
+
+    Returns:
+        int64 ``(R, J)``, ``y * resolution + x``, and bool ``(R, J)``, which keypoints are labeled and in their box.
+    """
+    sizes = boxes[:, None, 2:] - boxes[:, None, :2]
+    cells = ((keypoints[..., :2] - boxes[:, None, :2]) * (resolution / sizes)).floor()
+    cells = torch.where(keypoints[..., :2] == boxes[:, None, 2:], resolution - 1, cells)
+    inside = ((cells >= 0) & (cells < resolution)).all(dim=-1)
+    cells = torch.where(inside[..., None], cells, 0).to(torch.int64)
+    return cells[..., 1] * resolution + cells[..., 0], inside & (keypoints[..., 2] > 0)
+
+
+def heat_map_peaks(heat_maps: Tensor, boxes: Tensor) -> Tensor:
+    """The highest pixel of each heat map, enlarged bicubically to its box, as the authors' code has it.
+
+    Args:
+        heat_maps: ``(R, J, M, M)`` logits, float32.
+        boxes: ``(R, 4)``, whose sizes, rounded up to whole pixels, the maps are enlarged to.
+
+    Returns:
+        ``(R, J, 3)``: ``x y`` of the middle of the pixel, in pixels from the box's upper left corner, and its logit.
+    """
+    peaks = heat_maps.new_zeros(*heat_maps.shape[:2], 3)
+    sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
+    whole = sizes.ceil().to(torch.int64)
+    for rows, (width, height) in _of_like_size(whole, heat_maps.shape[1]):
+        enlarged = _enlarged(heat_maps[rows], whole[rows], width, height).flatten(2)
+        logit, position = enlarged.max(dim=2)
+        pixel = torch.stack((position % width, position // width), dim=-1)
+        peaks[rows, :, :2] = (pixel + 0.5) * (sizes / whole)[rows, None]
+        peaks[rows, :, 2] = logit
+    return peaks
+
+
+def _of_like_size(sizes: Tensor, num_keypoints: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+    """Rows of `sizes` ``(R, 2)`` that may be worked on at once, and the largest width and height among them."""
+    order = sizes.prod(dim=1).argsort()
+    start, widest, highest = 0, 0, 0
+    for end, (width, height) in enumerate(sizes[order].tolist()):
+        grown = max(widest, width), max(highest, height)
+        if end > start and (end + 1 - start) * num_keypoints * grown[0] * grown[1] > _PIXELS_AT_ONCE:
+            yield order[start:end], (widest, highest)
+            start, grown = end, (width, height)
+        widest, highest = grown
+    if start < len(order):
+        yield order[start:], (widest, highest)
+
+
+def _enlarged(heat_maps: Tensor, sizes: Tensor, width: int, height: int) -> Tensor:
+    """`heat_maps` ``(R, J, M, M)`` at their `sizes` ``(R, 2)``, in ``(R, J, height, width)``; the rest is -inf."""
+    across = _bicubic(heat_maps.shape[-1], sizes[:, 0], width)
+    down = _bicubic(heat_maps.shape[-2], sizes[:, 1], height)
+    enlarged = down[:, None] @ heat_maps @ across[:, None].transpose(2, 3)
+    outside_x = torch.arange(width, device=sizes.device) >= sizes[:, :1]
+    outside_y = torch.arange(height, device=sizes.device) >= sizes[:, 1:]
+    return enlarged.masked_fill_((outside_y[:, :, None] | outside_x[:, None, :])[:, None], -torch.inf)
+
+
+def _bicubic(cells: int, lengths: Tensor, longest: int) -> Tensor:
+    """Weights ``(R, longest, cells)`` that stretch `cells` values over ``lengths[r]`` pixels (Keys 1981, a = -3/4)."""
+    pixels = torch.arange(longest, device=lengths.device) + 0.5
+    position = pixels * (cells / lengths.float())[:, None] - 0.5
+    first = position.floor()
+    taps = torch.arange(-1, 3, device=lengths.device)
+    distance = (position[..., None] - (first[..., None] + taps)).abs()
+    near = (1.25 * distance - 2.25) * distance**2 + 1
+    far = ((-0.75 * distance + 3.75) * distance - 6) * distance + 3
+    weights = torch.where(distance <= 1, near, far)
+    cell = (first[..., None] + taps).clamp(0, cells - 1).to(torch.int64)
+    return weights.new_zeros(*position.shape, cells).scatter_add_(2, cell, weights)

@@ -1,0 +1,226 @@
+"""From the crop of a region to the vector that is classified and regressed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.backbones import Backbone
+from detkit.backbones.pretrained import read_state_dict
+from detkit.errors import InputError
+from detkit.heads.context import Regions
+from detkit.heads.region.region_branch import Crop
+
+# Two thousand warped regions of each image are too much at once.
+_REGIONS_AT_ONCE = 256
+
+
+class RegionTrunk(nn.Module):
+    """Crops ``(R, C, resolution, resolution)`` in, vectors ``(R, out_channels)`` out.
+
+    A box head builds it as ``trunk(in_channels, resolution)``. Further arguments come from the config.
+
+    Attributes:
+        out_channels: length of a region's vector.
+    """
+
+    out_channels: int
+
+    def forward(self, region_features: Tensor) -> Tensor:
+        """The vectors of the regions."""
+        raise NotImplementedError
+
+    def vectors(self, crop: Crop, regions: Regions) -> Tensor:
+        """The vectors of `regions`, which `crop` cuts out."""
+        return self(crop(regions))
+
+
+class TwoFullyConnected(RegionTrunk):
+    """``fc6`` and ``fc7``, as in VGG-16 and AlexNet (Fast R-CNN, section 2; FPN, section 4.2).
+
+    Args:
+        in_channels: channels of a crop.
+        resolution: height and width of a crop in cells.
+        hidden: width of both layers.
+        layer_norm: normalize after each layer; training from random weights wants it. It is by region, so that it does
+            not mind a batch with few or no regions.
+        dropout: probability of dropping a value after each layer, as in the classification nets.
+        weights: the name of a torchvision classifier with these two layers (``vgg16``, ``alexnet``), whose published
+            weights are downloaded, or the path of a weights file with torchvision's names; nothing for random ones.
+
+    Raises:
+        InputError: the weights have no two layers of these sizes.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        resolution: int,
+        hidden: int = 1024,
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(in_channels * resolution**2, hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
+        self.norm6 = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
+        self.norm7 = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.out_channels = hidden
+        if weights is not None:
+            self._load(weights)
+
+    def forward(self, region_features: Tensor) -> Tensor:
+        """The vectors ``(R, hidden)`` of the crops."""
+        hidden = self.dropout(F.relu(self.norm6(self.fc6(region_features.flatten(1)))))
+        return self.dropout(F.relu(self.norm7(self.fc7(hidden))))
+
+    def compress(self, rank6: int, rank7: int) -> None:
+        """Replace each layer by two thinner ones by truncated SVD, for faster detection (Fast R-CNN, section 3.1).
+
+        Args:
+            rank6: singular values of `fc6` to keep; the paper has 1024 of 4096.
+            rank7: those of `fc7`; the paper has 256.
+        """
+        self.fc6, self.fc7 = _truncated(self.fc6, rank6, "rank6"), _truncated(self.fc7, rank7, "rank7")
+
+    def _load(self, weights: str) -> None:
+        if weights in torchvision.models.list_models(module=torchvision.models):
+            state_dict = torchvision.models.get_model(weights, weights="DEFAULT").state_dict()
+        else:
+            state_dict = read_state_dict(weights)
+        matrices = [name for name, tensor in state_dict.items() if name.startswith("classifier.") and tensor.ndim == 2]
+        for layer, name in zip((self.fc6, self.fc7), matrices[:2], strict=False):
+            if state_dict[name].shape != layer.weight.shape:
+                raise InputError(
+                    f"{weights}: {name} has shape {tuple(state_dict[name].shape)}, but {tuple(layer.weight.shape)} "
+                    "is needed: set hidden and the resolution of the crops to those it was trained with"
+                )
+        if len(matrices) < 2:
+            raise InputError(f"{weights} has no two fully connected layers named classifier.*")
+        with torch.no_grad():
+            for layer, name in zip((self.fc6, self.fc7), matrices[:2], strict=True):
+                layer.weight.copy_(state_dict[name])
+                layer.bias.copy_(state_dict[name.replace(".weight", ".bias")])
+
+
+class ConvolutionsThenFullyConnected(RegionTrunk):
+    """Four 3x3 convolutions with batch norm, then one fully connected layer (Wu & He 2018, section 5.2: "4conv1fc").
+
+    Args:
+        in_channels: channels of a crop.
+        resolution: height and width of a crop in cells.
+        channels: of the convolutions.
+        convolutions: how many.
+        hidden: width of the fully connected layer.
+    """
+
+    def __init__(
+        self, in_channels: int, resolution: int, channels: int = 256, convolutions: int = 4, hidden: int = 1024
+    ) -> None:
+        super().__init__()
+        widths = [in_channels] + [channels] * convolutions
+        self.convolutions = nn.Sequential(*(_convolution(before, after) for before, after in pairwise(widths)))
+        self.fc = nn.Linear(widths[-1] * resolution**2, hidden)
+        self.out_channels = hidden
+
+    def forward(self, region_features: Tensor) -> Tensor:
+        """The vectors ``(R, hidden)`` of the crops."""
+        return F.relu(self.fc(self.convolutions(region_features).flatten(1)))
+
+
+class AveragePool(RegionTrunk):
+    """The mean over a crop, for crops that have been through much of a trunk already (He 2015, appendix A).
+
+    Args:
+        in_channels: channels of a crop.
+        resolution: height and width of a crop in cells; any will do.
+    """
+
+    def __init__(self, in_channels: int, resolution: int) -> None:
+        super().__init__()
+        self.out_channels = in_channels
+
+    def forward(self, region_features: Tensor) -> Tensor:
+        """The vectors ``(R, in_channels)`` of the crops."""
+        return region_features.mean(dim=(2, 3))
+
+
+class RegionNetwork(RegionTrunk):
+    """A whole network on each crop of pixels (R-CNN, section 2.1).
+
+    Args:
+        in_channels: channels of a crop.
+        resolution: height and width of a crop in pixels.
+        backbone: its last map is used.
+        layers: called with the channels and the cells across of that map; makes a vector of it.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        resolution: int,
+        backbone: Backbone,
+        layers: Callable[[int, int], RegionTrunk] = AveragePool,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.layers = layers(backbone.channels[-1], _cells(backbone, in_channels, resolution))
+        self.out_channels = self.layers.out_channels
+
+    def forward(self, region_features: Tensor) -> Tensor:
+        """The vectors of the crops ``(R, in_channels, resolution, resolution)``."""
+        return self.layers(self.backbone(region_features)[-1])
+
+    def vectors(self, crop: Crop, regions: Regions) -> Tensor:
+        """The vectors of `regions`; all at once where they are a sample, else some at a time."""
+        if regions.labels is not None or not len(regions):
+            return super().vectors(crop, regions)
+        starts = range(0, len(regions), _REGIONS_AT_ONCE)
+        return torch.cat([self(crop(regions[start : start + _REGIONS_AT_ONCE])) for start in starts])
+
+
+class RegionBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that lets a batch without regions pass, which has no statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize the crops ``(R, C, H, W)``."""
+        if len(x):
+            return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+
+@torch.no_grad()
+def _cells(backbone: Backbone, in_channels: int, resolution: int) -> int:
+    """The height and width of the last map for crops of `resolution`."""
+    training = backbone.training
+    cells = backbone.eval()(torch.zeros(1, in_channels, resolution, resolution))[-1].shape[-1]
+    backbone.train(training)
+    return cells
+
+
+def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return nn.Sequential(conv, RegionBatchNorm2d(out_channels), nn.ReLU())
+
+
+def _truncated(layer: nn.Linear, rank: int, name: str) -> nn.Sequential:
+    if not isinstance(layer, nn.Linear):
+        raise InputError("the layers have been compressed already")
+    if not 1 <= rank <= min(layer.weight.shape):
+        raise InputError(f"{name} must lie in 1..{min(layer.weight.shape)}, got {rank}")
+    left, values, right = torch.linalg.svd(layer.weight.detach().float(), full_matrices=False)
+    first = nn.Linear(layer.in_features, rank, bias=False, device=layer.weight.device)
+    second = nn.Linear(rank, layer.out_features, device=layer.weight.device)
+    with torch.no_grad():
+        first.weight.copy_(values[:rank, None] * right[:rank])
+        second.weight.copy_(left[:, :rank])
+        second.bias.copy_(layer.bias)
+    return nn.Sequential(first, second).to(layer.weight.dtype)

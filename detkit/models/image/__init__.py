@@ -1,0 +1,1 @@
+"""Models of whole images: classification, and localization of a single object."""

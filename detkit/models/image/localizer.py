@@ -1,0 +1,73 @@
+"""Single-object localization: a class and a box for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from detkit.backbones import Backbone, as_backbone
+from detkit.heads import LocalizationHead
+from detkit.heads.context import Candidates, Context
+from detkit.heads.image.localization import LocalizationOutput
+from detkit.models.detector import Detector
+from detkit.preprocess import IMAGENET_MEAN, IMAGENET_STD, Batch, Preprocess, Stretch
+from detkit.structures import Detections
+
+
+class Localizer(Detector):
+    """The class of each image and the box of its object.
+
+        images -> backbone -> head on its coarsest map -> a box for each of the likeliest classes
+
+    Called with targets it wants each one's ``image_label``. The first box of an answer is the answer; the others are
+    what ILSVRC's localization error may judge too.
+
+    Args:
+        backbone: any trunk; of several maps the coarsest is taken.
+        num_classes: classes.
+        head: called with the channels of the coarsest map and the number of classes.
+        preprocess: resizes and normalizes; nothing stretches images to 224 x 224 pixels.
+        loss_weights: factor of ``localization_cls`` and ``localization_box``; 1 where not named.
+    """
+
+    task = "detkit.tasks.Localization"
+
+    def __init__(
+        self,
+        backbone: Backbone | str,
+        num_classes: int,
+        head: Callable[[int, int], LocalizationHead] = LocalizationHead,
+        preprocess: Preprocess | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(num_classes)
+        self.learns_from = frozenset({"image_label"})
+        self.preprocess = preprocess or Stretch((224, 224), IMAGENET_MEAN, IMAGENET_STD)
+        self.backbone = as_backbone(backbone, stages=[5])
+        self.head = head(self.backbone.channels[-1], num_classes)
+        self.loss_weights = dict(loss_weights or {})
+
+    def features(self, batch: Batch) -> list[Tensor]:
+        """The backbone's maps, finest first."""
+        return self.backbone(batch.images)
+
+    def heads(self, features: list[Tensor], context: Context) -> LocalizationOutput:
+        """Class logits ``(B, K)`` and box edges of the coarsest map."""
+        return self.head(features[-1], context)
+
+    def losses(self, raw: LocalizationOutput, context: Context) -> dict[str, Tensor]:
+        """The head's losses."""
+        return self.head.losses(raw, context)
+
+    def candidates(self, raw: LocalizationOutput, context: Context) -> Candidates:
+        """The head's, one for each image."""
+        return self.head.candidates(raw, context)
+
+    def assign(self, raw: LocalizationOutput, context: Context) -> Tensor:
+        """The head's."""
+        return self.head.assign(raw, context)
+
+    def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
+        """The boxes of the likeliest classes, best first, in pixels of the images as given."""
+        return self.head.decode(raw, context)

@@ -1,0 +1,66 @@
+"""Faster R-CNN with a feature pyramid (Ren 2015; Lin 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from detkit.backbones import Backbone, as_backbone
+from detkit.heads import RPN, BoxHead, RegionBranch, RegionSampler
+from detkit.models.two_stage.region_pool import RegionAlign, RegionPool
+from detkit.models.two_stage.two_stage_detector import TwoStageDetector
+from detkit.necks import FPN, Neck
+from detkit.preprocess import Preprocess, ShortestEdge
+
+
+class FasterRCNN(TwoStageDetector):
+    """Regions from a region proposal network, RoIAlign on a pyramid, one box branch.
+
+    Parts that build on others are given as callables, which get the sizes of what they stand on: a class, or
+    ``functools.partial(BoxHead, class_agnostic=True)``. In a config they are a ``class_path`` with the other
+    ``init_args``.
+
+    Args:
+        backbone: the trunk; or the name of a torchvision or timm net, of which stages 2 to 5 are taken.
+        num_classes: classes without background.
+        neck: called with the trunk's channels and strides; null stands on the trunk's own maps, as C4 models do.
+        rpn: called with the neck's channels and strides.
+        box_head: called with a crop's channels, its resolution and the number of classes.
+        branches: by name, further questions about what was found, such as its mask; each called with a crop's channels
+            and the number of classes.
+        region_pool: crops regions from the pyramid.
+        regions_per_image: regions sampled for training, a quarter of them foreground at most.
+        preprocess: resizes, normalizes and pads.
+        loss_weights: factor of each of ``rpn_cls``, ``rpn_box``, ``box_cls``, ``box_reg``; 1 where not named.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | str,
+        num_classes: int,
+        neck: Callable[[list[int], list[int]], Neck] | None = FPN,
+        rpn: Callable[[list[int], list[int]], RPN] = RPN,
+        box_head: Callable[[int, int, int], RegionBranch] = BoxHead,
+        branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
+        region_pool: RegionPool | None = None,
+        regions_per_image: int = 512,
+        preprocess: Preprocess | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        backbone = as_backbone(backbone)
+        pyramid = neck(backbone.channels, backbone.strides) if neck is not None else None
+        levels = pyramid or backbone
+        region_pool = region_pool or RegionAlign()
+        channels = region_pool.out_channels(levels.channels[0])
+        super().__init__(
+            num_classes=num_classes,
+            preprocess=preprocess or ShortestEdge(),
+            backbone=backbone,
+            neck=pyramid,
+            rpn=rpn(levels.channels, levels.strides),
+            region_sampler=replace(RegionSampler(), count=regions_per_image),
+            region_pool=region_pool,
+            box_head=box_head(channels, region_pool.resolution, num_classes),
+            branches={name: branch(channels, num_classes) for name, branch in (branches or {}).items()},
+            loss_weights=loss_weights,
+        )

@@ -1,0 +1,32 @@
+"""Keypoint R-CNN with a feature pyramid (He 2017, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from detkit.backbones import Backbone
+from detkit.heads import KeypointHead, RegionBranch
+from detkit.models.two_stage.faster_rcnn import FasterRCNN
+
+
+class KeypointRCNN(FasterRCNN):
+    """Faster R-CNN with one more branch, which finds the keypoints of each detected object.
+
+    Args:
+        backbone: the trunk; or the name of a torchvision or timm net, as of `FasterRCNN`.
+        num_classes: classes without background.
+        keypoint_head: called with a crop's channels and the number of classes.
+        branches: by name, further branches beside this one, as of `FasterRCNN`.
+        arguments: as of `FasterRCNN`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | str,
+        num_classes: int,
+        keypoint_head: Callable[[int, int], RegionBranch] = KeypointHead,
+        branches: Mapping[str, Callable[[int, int], RegionBranch]] | None = None,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(backbone, num_classes, branches={"keypoint": keypoint_head, **(branches or {})}, **arguments)

@@ -1,0 +1,218 @@
+"""What is cropped for a region: cells of a pyramid, of one map, of one map and then a trunk's last stage, or pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import torch
+import torchvision
+from timm.layers import freeze_batch_norm_2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from detkit.backbones.pretrained import load_matching, read_state_dict
+from detkit.backbones.torchvision_backbone import move_strides_to_1x1
+from detkit.errors import InputError
+from detkit.heads import Regions
+from detkit.ops import multilevel_roi_align, roi_align, roi_pool
+
+
+class RegionPool(nn.Module):
+    """Crops of all regions of a batch, each of the same size.
+
+    Attributes:
+        resolution: height and width of a crop in cells.
+    """
+
+    resolution: int
+
+    def out_channels(self, in_channels: int) -> int:
+        """Channels of a crop from maps of `in_channels`."""
+        return in_channels
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        strides: Sequence[int],
+        regions: Regions,
+        resolution: int | None = None,
+    ) -> Tensor:
+        """Crops ``(R, C, resolution, resolution)`` of the `regions` of all images.
+
+        Args:
+            features: maps ``(B, C, Hi, Wi)``, finest first.
+            strides: of the maps.
+            regions: of the batch.
+            resolution: instead of the pool's own.
+        """
+        return self.cut(features, strides, regions, resolution or self.resolution)
+
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+        """What a subclass gives: the crops of `forward`, of this resolution."""
+        raise NotImplementedError
+
+
+class RegionAlign(RegionPool):
+    """RoIAlign on the pyramid level that suits each region's size (Mask R-CNN, section 3; FPN, eq. 1).
+
+    Args:
+        resolution: height and width of a crop in cells.
+        sampling_ratio: bilinear samples per cell and axis; 0 takes as many as the region has pixels.
+        aligned: shift by half a pixel, so that the crop of a region is where the region is. Weights published by
+            torchvision were trained without.
+        canonical_size: side in pixels of a region that belongs on level 4 (stride 16): 224 as in ImageNet training,
+            14 cells of that level.
+    """
+
+    def __init__(
+        self, resolution: int = 7, sampling_ratio: int = 2, aligned: bool = True, canonical_size: int = 224
+    ) -> None:
+        super().__init__()
+        self.resolution = resolution
+        self.sampling_ratio = sampling_ratio
+        self.aligned = aligned
+        self.canonical_size = canonical_size
+
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+        """Crops from the level of each region."""
+        return multilevel_roi_align(
+            list(features),
+            _rois(regions),
+            resolution,
+            [1 / stride for stride in strides],
+            self.sampling_ratio,
+            aligned=self.aligned,
+            canonical_size=self.canonical_size,
+        )
+
+
+class RegionMaxPool(RegionPool):
+    """RoIPool on one map: the greatest feature in each cell (Fast R-CNN, section 2.1).
+
+    Args:
+        resolution: height and width of a crop in cells.
+    """
+
+    def __init__(self, resolution: int = 7) -> None:
+        super().__init__()
+        self.resolution = resolution
+
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+        """Crops from the only map."""
+        return roi_pool(_only_map(features, strides), _rois(regions), resolution, 1 / strides[0])
+
+
+class RegionStage(RegionPool):
+    """Crops that go through a later stage of a ResNet, as all branches of a C4 model share it (He 2015, appendix A).
+
+    The stage has stride 2: crops of twice the resolution go in.
+
+    Args:
+        pool: cuts out what goes into the stage.
+        name: the ResNet of torchvision that it is of.
+        layer: which of its stages, torchvision's name: the one after the trunk's last.
+        weights: ``DEFAULT`` for torchvision's best, the path of a weights file of the whole net, or nothing.
+        frozen_batch_norm: use batch norm with its stored statistics, not trained.
+        stride_in_1x1: halve in the first 1x1 convolution instead of in the 3x3, as of `TorchvisionBackbone`.
+    """
+
+    def __init__(
+        self,
+        pool: RegionPool,
+        name: str = "resnet50",
+        layer: Literal["layer3", "layer4"] = "layer4",
+        weights: str | None = None,
+        frozen_batch_norm: bool = True,
+        stride_in_1x1: bool = False,
+    ) -> None:
+        super().__init__()
+        net = torchvision.models.get_model(name, weights="DEFAULT" if weights == "DEFAULT" else None)
+        if not isinstance(net, torchvision.models.ResNet):
+            raise InputError(f"RegionStage takes a stage of a ResNet, not of {name!r}")
+        if weights not in (None, "DEFAULT"):
+            load_matching(net, read_state_dict(weights), source=str(weights))
+        self.pool = pool
+        stage = net.get_submodule(layer)
+        if stride_in_1x1:
+            move_strides_to_1x1(stage)
+        self._channels = net.fc.in_features // (1 if layer == "layer4" else 2)
+        self.stage = freeze_batch_norm_2d(stage) if frozen_batch_norm else stage
+        self.resolution = pool.resolution // 2
+
+    def out_channels(self, in_channels: int) -> int:
+        """Channels of the stage."""
+        return self._channels
+
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+        """Crops of the only map, after the stage."""
+        return self.stage(self.pool(features, strides, regions, 2 * resolution))
+
+
+class RegionWarp(RegionPool):
+    """The pixels of a region, warped to a square whatever its shape (R-CNN, section 2.1 and appendix A).
+
+    The region is widened so that in the warped square there are `context` pixels of surroundings on each side; what
+    lies outside the image is the mean color.
+
+    Args:
+        resolution: height and width of the square in pixels; 227 for AlexNet.
+        context: pixels of surroundings.
+    """
+
+    def __init__(self, resolution: int = 227, context: int = 16) -> None:
+        super().__init__()
+        if not 0 <= 2 * context < resolution:
+            raise InputError(f"RegionWarp: {context} pixels of context on each side leave nothing of {resolution}")
+        self.resolution = resolution
+        self.context = context
+
+    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+        """Crops of the normalized images, which are the only map."""
+        # Normalized, the mean color is 0. A border of it makes the image end alike on all sides, padded or not.
+        pixels = F.pad(_only_map(features, strides), (1, 1, 1, 1))
+        widened = _widened(regions.boxes, resolution / (resolution - 2 * self.context)) + strides[0]
+        # One sample at the middle of each cell is bilinear resizing.
+        return roi_align(pixels, _rois(replace(regions, boxes=widened)), resolution, 1 / strides[0], 1, aligned=True)
+
+
+class Crops:
+    """Crops of the regions of a batch; of the same `Regions` object at the same resolution only once.
+
+    Args:
+        pool: cuts them out.
+        features: maps ``(B, C, Hi, Wi)``, finest first.
+        strides: of the maps.
+    """
+
+    def __init__(self, pool: RegionPool, features: Sequence[Tensor], strides: Sequence[int]) -> None:
+        self.pool, self.features, self.strides = pool, features, strides
+        # Crops are forgotten with their regions.
+        self._known: WeakKeyDictionary[Regions, dict[int, Tensor]] = WeakKeyDictionary()
+
+    def __call__(self, regions: Regions, resolution: int | None = None) -> Tensor:
+        """Crops ``(R, C, resolution, resolution)`` of `regions`; the resolution is the pool's own if not given."""
+        resolution = resolution or self.pool.resolution
+        known = self._known.setdefault(regions, {})
+        if resolution not in known:
+            known[resolution] = self.pool(self.features, self.strides, regions, resolution)
+        return known[resolution]
+
+
+def _rois(regions: Regions) -> Tensor:
+    """``(R, 5)``: the image of each region before its box."""
+    return torch.cat((regions.image_index[:, None].to(regions.boxes.dtype), regions.boxes), dim=1)
+
+
+def _only_map(features: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
+    if len(features) != 1:
+        raise InputError(f"crops are cut from one map here, but there are maps with strides {list(strides)}")
+    return features[0]
+
+
+def _widened(boxes: Tensor, factor: float) -> Tensor:
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    halves = (boxes[:, 2:] - boxes[:, :2]) * (factor / 2)
+    return torch.cat((centers - halves, centers + halves), dim=1)

@@ -1,0 +1,17 @@
+"""What travels between the rooms of detkit: a `Target` goes in, `Detections` or a `Classification` come out.
+
+Symbols used in every docstring of the package:
+    B images in a batch      N objects of an image     R regions of a batch
+    K classes                J keypoints of an object  L feature levels
+    H, W height and width    C channels                A anchors per location
+
+Boxes are float32 ``(N, 4)`` as ``x1 y1 x2 y2`` in absolute, continuous pixels (width is ``x2 - x1``).
+Labels are int64 in ``0..K-1``; background is never a label here.
+"""
+
+from detkit.structures.answers import Classification, Detections
+from detkit.structures.categories import UNUSED_LABEL, Category
+from detkit.structures.fields import Fields
+from detkit.structures.target import Target
+
+__all__ = ["UNUSED_LABEL", "Category", "Classification", "Detections", "Fields", "Target"]

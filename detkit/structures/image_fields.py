@@ -1,0 +1,128 @@
+"""The kinds of field that belong to an image as a whole or to its pixels: label maps, cameras, regions, its class.
+
+A field that is None is not annotated; one that is empty says that there is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.geometry import Placement, Size
+from detkit.structures.kind import ALWAYS, Kind, Swaps, Warp, Warped, check_tensor
+from detkit.structures.object_fields import shown_boxes
+
+IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1}
+"""What a label map says, by its dtype, of a pixel that is no class."""
+
+
+@dataclass(frozen=True)
+class LabelMap(Kind):
+    """``(H, W)``, the class of each pixel: uint8 with 255 for none, or int16 with -1."""
+
+    per_pixel = True
+    mixes = frozenset({"beside", "pasted"})
+
+    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
+        dtype = value.dtype if isinstance(value, Tensor) and value.dtype in IGNORE_INDEX else torch.uint8
+        check_tensor(owner, value, dtype, ("H", "W"))
+
+    def image_size(self, value: Tensor) -> Size:
+        return value.shape[0], value.shape[1]
+
+    def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
+        return placement.label_map(value, IGNORE_INDEX[value.dtype])
+
+    def cover(self, value: Tensor, cover: Tensor, share: Tensor) -> Tensor:
+        return value.masked_fill(cover, IGNORE_INDEX[value.dtype])
+
+    def to_warp(self, value: Tensor) -> Warped:
+        # One more each, so that no class becomes the 0 which transforms put where they know nothing.
+        return Warped(pixels=(value + 1).numpy())
+
+    def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
+        return torch.from_numpy(warped.pixels).to(value.dtype) - 1
+
+    def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor:
+        """Each map over those before it, where it says something."""
+        first, *others = [value for value in values if value is not None]
+        for value in others:
+            first = torch.where(value != IGNORE_INDEX[value.dtype], value, first)
+        return first
+
+
+@dataclass(frozen=True)
+class Camera(Kind):
+    """``(3, 3)`` float32, the intrinsic matrix from camera coordinates to homogeneous pixels."""
+
+    mixes = frozenset({"pasted"})
+
+    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
+        check_tensor(owner, value, torch.float32, (3, 3))
+
+    def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
+        return placement.camera(value)
+
+    def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor | None:
+        """That of the image on which objects of others were pasted."""
+        return values[0]
+
+
+@dataclass(frozen=True)
+class RegionBoxes(Kind):
+    """``(P, 4)`` float32, regions of an image ``x1 y1 x2 y2`` in pixels, whatever its objects."""
+
+    mixes = ALWAYS
+
+    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
+        check_tensor(owner, value, torch.float32, ("P", 4))
+
+    def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
+        return placement.boxes(value)
+
+    def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
+        return _with_area(shown_boxes(value, placement))
+
+    def to_warp(self, value: Tensor) -> Warped:
+        return Warped(points=value[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].numpy())
+
+    def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
+        corners = torch.from_numpy(warped.points).to(value)
+        height, width = warp.size
+        boxes = torch.cat((corners.amin(dim=1), corners.amax(dim=1)), dim=1)
+        return _with_area(
+            boxes[boxes.isfinite().all(dim=1)].clamp(boxes.new_zeros(4), boxes.new_tensor((width, height) * 2))
+        )
+
+    def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor:
+        if any(value is None for value in values):
+            raise InputError(f"data.mixing: some images have {name} and some have none; read them all alike")
+        return torch.cat(list(values))
+
+
+@dataclass(frozen=True)
+class ClassOfImage(Kind):
+    """An int, the class of an image as a whole."""
+
+    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
+        if type(value) is not int:
+            raise TypeError(f"{owner} must be an int, got {type(value).__name__}")
+
+
+@dataclass(frozen=True)
+class Identity(Kind):
+    """What an image is called; one that is made of several has the name of the first."""
+
+    mixes = ALWAYS
+
+    def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Any:
+        return values[0]
+
+
+def _with_area(boxes: Tensor) -> Tensor:
+    return boxes[(boxes[:, 2:] > boxes[:, :2]).all(dim=1)]

@@ -1,0 +1,89 @@
+"""The ground truth of one image."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+import torch
+from torch import Tensor
+
+from detkit.ops import RunLengths
+from detkit.structures.fields import Fields
+from detkit.structures.image_fields import Camera, ClassOfImage, Identity, LabelMap, RegionBoxes
+from detkit.structures.object_fields import Areas, Boxes, Keypoints, Masks, Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Target(Fields):
+    """The ground truth of one image. Every field may be None: it is not annotated, and nothing is learned of it.
+
+    Args:
+        boxes: ``(N, 4)`` float32, ``x1 y1 x2 y2`` in pixels.
+        labels: ``(N,)`` int64 in ``0..K-1``.
+        masks: ``(N, H, W)`` bool at the size of the image, or the same as `detkit.ops.RunLengths`.
+        keypoints: ``(N, J, 3)`` float32, ``x y visibility`` as COCO: 0 absent, 1 hidden, 2 visible.
+        iscrowd: ``(N,)`` bool. A crowd or ignore region: never learned from, neither as object nor as background.
+        area: ``(N,)`` float32 in square pixels, as annotated.
+        difficult: ``(N,)`` bool (PASCAL VOC).
+        image_id: the image's id in its data set.
+        image_label: the class of the image as a whole, in ``0..K-1``.
+        label_map: ``(H, W)`` uint8 at the size of the image, the class of each pixel, 255 where it has none; int16 and
+            -1 where there are more than 254 classes.
+        camera: ``(3, 3)`` float32, the intrinsic matrix, in pixels.
+        proposals: ``(P, 4)`` float32, regions that may be objects, best first.
+
+    Raises:
+        TypeError, ValueError: a field has the wrong dtype or shape; the message names it.
+    """
+
+    boxes: Annotated[Tensor | None, Boxes()] = None
+    labels: Annotated[Tensor | None, Rows(torch.int64)] = None
+    masks: Annotated[Tensor | RunLengths | None, Masks()] = None
+    keypoints: Annotated[Tensor | None, Keypoints()] = None
+    iscrowd: Annotated[Tensor | None, Rows(torch.bool, absent=False)] = None
+    area: Annotated[Tensor | None, Areas()] = None
+    difficult: Annotated[Tensor | None, Rows(torch.bool, absent=False)] = None
+    image_id: Annotated[Any, Identity()] = None
+    image_label: Annotated[int | None, ClassOfImage()] = None
+    label_map: Annotated[Tensor | None, LabelMap()] = None
+    camera: Annotated[Tensor | None, Camera()] = None
+    proposals: Annotated[Tensor | None, RegionBoxes()] = None
+
+    @classmethod
+    def empty(cls, image_id: Any = None, image_label: int | None = None) -> Target:
+        """An image without objects."""
+        return cls(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), image_id=image_id, image_label=image_label)
+
+    def objects(self) -> Self:
+        """Without the crowd and ignore regions; looked up once."""
+        return self if self._split[0] is None else self._split[0]
+
+    def ignored_boxes(self) -> Tensor:
+        """The boxes ``(M, 4)`` of crowd and ignore regions; none where no boxes are annotated."""
+        return self._split[1]
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same with every tensor on `device`; what is a crowd is looked up before, where the flags are on the CPU,
+        so that nothing waits for a GPU to tell."""
+        moved = super().to(device)
+        if self.iscrowd is not None and self.iscrowd.device.type == "cpu":
+            objects, ignored = self._split
+            split = None if objects is None else objects.to(device), self.kinds()["boxes"].to(ignored, device)
+            vars(moved)["_split"] = split
+        return moved
+
+    @functools.cached_property
+    def _split(self) -> tuple[Self | None, Tensor]:
+        """The objects, None where there are no others beside them, and the boxes of the crowds."""
+        boxes, flags = self.boxes, self.iscrowd
+        if flags is None:
+            return None, torch.zeros(0, 4) if boxes is None else boxes[:0]
+        no_boxes = torch.zeros(0, 4, device=flags.device) if boxes is None else boxes[:0]
+        crowds = torch.where(flags)[0]
+        if len(crowds) == 0:
+            return None, no_boxes
+        objects = self[~flags]
+        vars(objects)["_split"] = None, no_boxes
+        return objects, no_boxes if boxes is None else boxes[crowds]

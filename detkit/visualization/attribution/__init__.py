@@ -1,0 +1,1 @@
+"""What in an image a network's output depends on."""

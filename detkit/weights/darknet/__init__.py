@@ -1,0 +1,1 @@
+"""darknet's networks and weight files."""

@@ -1,0 +1,111 @@
+"""Networks as a ``.cfg`` describes them."""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import Tensor, nn
+
+from detkit.weights.darknet import joints, layers, outputs
+from detkit.weights.darknet.cfg import Section, parse_cfg
+from detkit.weights.darknet.layers import Layer
+from detkit.weights.darknet.weights_file import Header
+
+_KINDS: dict[str, type[Layer]] = {
+    "convolutional": layers.Convolutional,
+    "conv": layers.Convolutional,
+    "deconvolutional": layers.Deconvolutional,
+    "deconv": layers.Deconvolutional,
+    "connected": layers.Connected,
+    "conn": layers.Connected,
+    "local": layers.Local,
+    "maxpool": layers.Pool,
+    "max": layers.Pool,
+    "local_avgpool": layers.Pool,
+    "local_avg": layers.Pool,
+    "avgpool": layers.AveragePool,
+    "avg": layers.AveragePool,
+    "batchnorm": layers.Normalization,
+    "activation": layers.Activation,
+    "dropout": layers.Dropout,
+    "crop": layers.Crop,
+    "upsample": layers.Upsample,
+    "cost": layers.Same,
+    "empty": layers.Same,
+    "silence": layers.Same,
+    "route": joints.Route,
+    "shortcut": joints.Shortcut,
+    "reorg": joints.Reorg,
+    "reorg3d": joints.Reorg,
+    "scale_channels": joints.ScaleChannels,
+    "sam": joints.Attention,
+    "implicit": joints.Implicit,
+    "shift_channels": joints.ImplicitJoint,
+    "control_channels": joints.ImplicitJoint,
+    "softmax": joints.Softmax,
+    "soft": joints.Softmax,
+    "yolo": outputs.Yolo,
+    "Gaussian_yolo": outputs.GaussianYolo,
+    "region": outputs.Region,
+    "detection": outputs.Grid,
+}
+
+
+class Darknet(nn.Module):
+    """The layers of a cfg, one after another.
+
+    Args:
+        cfg: the text of the file.
+        file: its name, for messages.
+
+    Attributes:
+        input_shape: (channels, height, width) of ``[net]``.
+        header: of the weights file that was read.
+
+    Raises:
+        InputError: the cfg has a layer or a value that is not known, or layers that do not fit; the message gives file,
+            line and layer.
+    """
+
+    def __init__(self, cfg: str, file: str = "cfg") -> None:
+        super().__init__()
+        net, *self.sections = parse_cfg(cfg, file)
+        self.cfg = cfg
+        self.header = Header()
+        self.input_shape = net.positive("channels", 3), net.positive("height", 416), net.positive("width", 416)
+        self.layers = nn.ModuleList()
+        shapes: list[layers.Shape] = []
+        for section in self.sections:
+            if section.kind not in _KINDS:
+                raise section.error(f"unknown kind of layer; known are {', '.join(_KINDS)}")
+            layer = _KINDS[section.kind](section, shapes[-1] if shapes else self.input_shape, shapes)
+            if section.misspelled():
+                warnings.warn(section.misspelled(), stacklevel=2)
+            self.layers.append(layer)
+            shapes.append(layer.shape)
+        answers = [index for index, layer in enumerate(self.layers) if isinstance(layer, outputs.OutputLayer)]
+        self.answers = answers or [len(self.layers) - 1]
+        # An output is kept for the last layer that takes it, and no longer.
+        self.last_use = {source: index for index, layer in enumerate(self.layers) for source in layer.sources}
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Outputs of the ``[yolo]``, ``[region]`` and ``[detection]`` layers, without these of the last layer.
+
+        Args:
+            images: ``(B, channels, H, W)`` float, in [0, 1] as darknet has them.
+        """
+        x, kept, found = images, {}, []
+        for index, layer in enumerate(self.layers):
+            x = layer(x, *(kept[source] for source in layer.sources))
+            if index in self.answers:
+                found.append(x)
+            for source in layer.sources:
+                if self.last_use[source] == index:
+                    kept.pop(source, None)
+            if index in self.last_use:
+                kept[index] = x
+        return found
+
+    def stored(self) -> list[tuple[Section, Layer]]:
+        """Every layer with its section, in the order of the weights file."""
+        return list(zip(self.sections, self.layers, strict=True))

@@ -1,0 +1,43 @@
+"""Modules that have moved are imported by their old names still."""
+
+import importlib
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from detkit.deprecation import OldName
+from detkit.deprecation.moved_modules import MOVED
+
+
+def test_an_old_name_is_the_module_of_now_and_is_warned_of():
+    sys.modules.pop("detkit.engine.ema", None)
+    with pytest.warns(OldName, match=r"detkit\.engine\.ema is detkit\.engine\.callbacks\.ema now"):
+        old = importlib.import_module("detkit.engine.ema")
+    assert old is importlib.import_module("detkit.engine.callbacks.ema")
+    assert old.__name__ == "detkit.engine.callbacks.ema"
+    assert old.__spec__.name == "detkit.engine.callbacks.ema"
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_every_old_name_is_imported(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OldName)
+        assert importlib.import_module(f"detkit.{name}") is importlib.import_module(f"detkit.{MOVED[name]}")
+
+
+def test_a_module_that_never_was_is_not_found():
+    with pytest.raises(ModuleNotFoundError, match=r"detkit\.engine\.nothing"):
+        importlib.import_module("detkit.engine.nothing")
+
+
+def test_nothing_of_detkit_imports_itself_by_an_old_name():
+    code = (
+        "import warnings, pkgutil, importlib, detkit, detkit.deprecation\n"
+        "warnings.simplefilter('error', detkit.deprecation.OldName)\n"
+        "for info in pkgutil.walk_packages(detkit.__path__, 'detkit.'):\n"
+        "    if '._C' not in info.name:\n"
+        "        importlib.import_module(info.name)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

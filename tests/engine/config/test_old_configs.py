@@ -1,0 +1,254 @@
+"""Configs, checkpoints and arguments of the release before mean what they meant."""
+
+import warnings
+from functools import partial
+
+import pytest
+import torch
+import yaml
+
+from detkit.backbones import TimmBackbone
+from detkit.engine.checkpoint import build_model
+from detkit.engine.commands.train import add_arguments
+from detkit.engine.config.old_configs import modern_arguments, modernized
+from detkit.engine.config.parser import command_parser, parse
+from detkit.errors import InputError
+from detkit.heads import NMS, MergeBoxes, OverFeatHead, RetinaNetHead, SoftNMS, SSDliteHead
+from detkit.models import RetinaNet
+
+BACKBONE = {"class_path": "TimmBackbone", "init_args": {"name": "resnet10t"}}
+OLD = {"score_threshold": 0.3, "nms_threshold": 0.6, "candidates": 50, "detections": 7}
+NEW = {"score_threshold": 0.3, "iou_threshold": 0.6, "candidates": 50, "detections": 7}
+
+# An RPN had thresholds for training beside those for detection; two of them were for both.
+OLD_OF_RPN = {"nms_threshold": 0.6, "score_threshold": 0.1, "proposals": 8, "candidates_for_training": 60}
+DETECTING = {"iou_threshold": 0.6, "score_threshold": 0.1, "detections": 8, "candidates": None}
+TRAINING = {"iou_threshold": 0.6, "score_threshold": 0.1, "detections": None, "candidates": 60}
+OLD_OF_BOXES = {"score_threshold": 0.2, "detections_per_image": 9}
+
+
+def _model(head=None, name="RetinaNet"):
+    return {"class_path": f"detkit.models.{name}", "init_args": {"backbone": BACKBONE, "head": head or {}}}
+
+
+def _numbers(part):
+    return {name: getattr(part, name) for name in NEW}
+
+
+class TestModernized:
+    @pytest.mark.parametrize(
+        "head",
+        [{"class_path": "RetinaNetHead", "init_args": OLD}, {"init_args": OLD}, OLD],
+        ids=["named", "by default", "its arguments alone"],
+    )
+    def test_thresholds_of_a_head_stand_in_its_postprocess(self, head):
+        with pytest.warns(DeprecationWarning, match="postprocess") as warned:
+            modern = modernized({"model": _model(head)})
+        init_args = modern["model"]["init_args"]["head"]["init_args"]
+        assert init_args == {"postprocess": {"class_path": "detkit.heads.NMS", "init_args": NEW}}
+        assert len(warned) == 4
+        assert "RetinaNetHead(postprocess=NMS(iou_threshold=...)) now" in " ".join(str(one.message) for one in warned)
+
+    def test_what_is_written_as_now_stays(self):
+        part = {"class_path": "SoftNMS", "init_args": {"score_threshold": 0.1, "sigma": 0.3}}
+        config = _model({"class_path": "RetinaNetHead", "init_args": {"postprocess": part, "convolutions": 2}})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert modernized(config) == config
+
+    def test_a_head_of_ones_own_keeps_its_arguments(self):
+        config = _model({"class_path": "my_package.Head", "init_args": OLD})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert modernized(config) == config
+
+    @pytest.mark.parametrize(
+        ("old", "part", "new"),
+        [
+            ({"resolve": "nms", "nms_threshold": 0.3, "candidates": 9}, "NMS", {"iou_threshold": 0.3}),
+            ({"nms_threshold": 0.3, "candidates": 9}, "MergeBoxes", {"candidates": 9}),
+            (
+                {"resolve": "merge", "match_threshold": 0.7, "detections_per_image": 3},
+                "MergeBoxes",
+                {"match_threshold": 0.7, "detections": 3},
+            ),
+        ],
+    )
+    def test_overfeat_merges_unless_it_said_nms(self, old, part, new):
+        with pytest.warns(DeprecationWarning, match="postprocess"):
+            modern = modernized(_model({"class_path": "OverFeatHead", "init_args": old}, "OverFeat"))
+        postprocess = modern["init_args"]["head"]["init_args"]["postprocess"]
+        assert postprocess == {"class_path": f"detkit.heads.{part}", "init_args": new}
+
+    def test_an_rpn_has_numbers_for_training_of_its_own(self):
+        old = {"nms_threshold": 0.6, "candidates": 50, "proposals_for_training": 20, "foreground_iou": 0.8}
+        with pytest.warns(DeprecationWarning, match="postprocess_for_training"):
+            modern = modernized(_model(name="FasterRCNN") | {"init_args": {"rpn": {"init_args": old}}})
+        assert modern["init_args"]["rpn"]["init_args"] == {
+            "foreground_iou": 0.8,
+            "postprocess": {"class_path": "detkit.heads.NMS", "init_args": {"iou_threshold": 0.6, "candidates": 50}},
+            "postprocess_for_training": {
+                "class_path": "detkit.heads.NMS",
+                "init_args": {"iou_threshold": 0.6, "detections": 20},
+            },
+        }
+
+
+class TestRegionHeads:
+    def _config(self, rpn, box_head):
+        parts = {"backbone": BACKBONE, "num_classes": 2, "rpn": rpn, "box_head": box_head}
+        return {"class_path": "FasterRCNN", "init_args": parts}
+
+    @pytest.mark.parametrize("named", [True, False])
+    def test_are_built_from_checkpoints_of_before(self, named):
+        rpn, box_head = (
+            {"class_path": "RPN", "init_args": OLD_OF_RPN},
+            {"class_path": "BoxHead", "init_args": OLD_OF_BOXES},
+        )
+        config = self._config(rpn, box_head) if named else self._config(OLD_OF_RPN, OLD_OF_BOXES)
+        with pytest.warns(DeprecationWarning, match="postprocess"):
+            model = build_model(config, (), "old.ckpt")
+        assert _numbers(model.rpn.postprocess) == DETECTING | {"candidates": 1000}
+        assert _numbers(model.rpn.postprocess_for_training) == TRAINING | {"detections": 2000}
+        assert (model.box_head.postprocess.score_threshold, model.box_head.postprocess.detections) == (0.2, 9)
+
+    def test_keep_what_is_written_as_now(self):
+        part = {"class_path": "SoftNMS", "init_args": {"sigma": 0.3}}
+        config = self._config({"class_path": "RPN", "init_args": {"postprocess": part, "proposals": 5}}, {})
+        with pytest.warns(DeprecationWarning, match="RPN.proposals=...."):
+            rpn = modernized({"model": config})["model"]["init_args"]["rpn"]
+        assert rpn["init_args"]["postprocess"]["init_args"] == {"detections": 5, "sigma": 0.3}
+        assert rpn["init_args"]["postprocess"]["class_path"] == "SoftNMS"
+
+    def test_take_options_of_before(self):
+        argv = [
+            "--model.rpn.nms_threshold",
+            "0.6",
+            "--model.rpn.init_args.proposals=8",
+            "--model.box_head.nms_threshold=0.4",
+        ]
+        with pytest.warns(DeprecationWarning, match="now$"):
+            modern = modern_arguments(argv)
+        assert modern == [
+            "--model.rpn.postprocess.iou_threshold=0.6",
+            "--model.rpn.postprocess_for_training.iou_threshold=0.6",
+            "--model.rpn.postprocess.detections=8",
+            "--model.box_head.postprocess.iou_threshold=0.4",
+        ]
+
+
+class TestCheckpoints:
+    def test_of_before_are_built(self):
+        config = _model({"class_path": "RetinaNetHead", "init_args": OLD | {"convolutions": 1}})
+        config["init_args"]["num_classes"] = 2
+        with pytest.warns(DeprecationWarning, match="postprocess"):
+            model = build_model(config, (), "old.ckpt")
+        assert _numbers(model.head.postprocess) == NEW
+        assert model.head.postprocess.candidates_of == "level"
+
+
+class TestCommands:
+    def _head(self, tmp_path, head, *argv):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump({"model": _model(head), "data": {"root": "data"}}))
+        parser = command_parser("train", "", "")
+        add_arguments(parser)
+        return parse(parser, ["--config", str(path), *argv]).model.init_args.head.init_args.postprocess
+
+    def test_read_files_of_before(self, tmp_path):
+        with pytest.warns(DeprecationWarning, match="postprocess"):
+            part = self._head(tmp_path, {"class_path": "RetinaNetHead", "init_args": OLD})
+        assert part.init_args.as_dict() == NEW
+
+    @pytest.mark.parametrize(
+        "argv",
+        [
+            ["--model.head.nms_threshold", "0.7"],
+            ["--model.init_args.head.init_args.nms_threshold=0.7"],
+            ["--model.head.postprocess.iou_threshold", "0.7"],
+        ],
+    )
+    def test_take_options_of_before_and_of_now(self, tmp_path, argv):
+        head = {"class_path": "RetinaNetHead", "init_args": {"postprocess": {"class_path": "SoftNMS"}}}
+        part = self._head(tmp_path, head, *argv)
+        assert part.class_path == "detkit.heads.SoftNMS"
+        assert part.init_args.iou_threshold == 0.7
+
+    def test_a_part_is_changed_without_its_class(self, tmp_path):
+        part = self._head(tmp_path, {}, "--model.head.postprocess.detections", "5")
+        assert part.class_path == "detkit.heads.NMS"
+        assert part.init_args.as_dict() == dict.fromkeys(NEW) | {"detections": 5}
+
+    def test_an_unknown_part_is_named_with_those_there_are(self, tmp_path):
+        with pytest.raises(InputError, match=r"postprocess cannot be SoftNMSS.*near to it: SoftNMS"):
+            self._head(tmp_path, {}, "--model.head.postprocess", "SoftNMSS")
+
+    def test_an_option_of_an_rpn_is_for_training_as_well(self):
+        with pytest.warns(DeprecationWarning, match=r"--model.rpn.nms_threshold is .* now"):
+            modern = modern_arguments(["--model.rpn.nms_threshold", "0.6"])
+        assert modern == [
+            "--model.rpn.postprocess.iou_threshold=0.6",
+            "--model.rpn.postprocess_for_training.iou_threshold=0.6",
+        ]
+
+    def test_options_that_are_not_old_stay(self):
+        argv = ["--model.head.resolve", "nms", "--name", "x", "--data.root=y", "--model.neck.candidates", "3"]
+        with pytest.warns(DeprecationWarning, match=r"--model.head.resolve is --model.head.postprocess now"):
+            modern = modern_arguments(argv)
+        assert modern == ["--model.head.postprocess=NMS", *argv[2:]]
+
+
+class TestPython:
+    def test_old_arguments_of_a_head_work_and_warn(self):
+        with pytest.warns(DeprecationWarning, match="RetinaNetHead"):
+            head = RetinaNetHead([4], [8], 2, convolutions=1, **OLD)
+        assert _numbers(head.postprocess) == NEW
+
+    def test_they_work_through_a_partial_and_for_a_subclass(self):
+        with pytest.warns(DeprecationWarning, match="SSDliteHead"):
+            head = partial(SSDliteHead, nms_threshold=0.6)([4], [8], 2)
+        assert (head.postprocess.iou_threshold, head.postprocess.score_threshold) == (0.6, 0.001)
+        model = RetinaNet(TimmBackbone("resnet10t", stages=[3, 4, 5]), 2, head=partial(RetinaNetHead, detections=3))
+        assert model.head.postprocess.detections == 3
+
+    def test_they_change_a_part_that_is_given_too(self):
+        part = SoftNMS(sigma=0.3)
+        with pytest.warns(DeprecationWarning, match="postprocess"):
+            head = RetinaNetHead([4], [8], 2, convolutions=1, postprocess=part, score_threshold=0.2)
+        assert (head.postprocess.sigma, head.postprocess.score_threshold) == (0.3, 0.2)
+        assert part.score_threshold is None
+
+    @pytest.mark.parametrize(("resolve", "kind", "candidates"), [("nms", NMS, None), ("merge", MergeBoxes, 9)])
+    def test_overfeat_merges_unless_it_says_nms(self, resolve, kind, candidates):
+        with pytest.warns(DeprecationWarning, match="postprocess"):
+            head = OverFeatHead([4], [8], 2, class_hidden=(4,), box_hidden=(4,), resolve=resolve, candidates=9)
+        assert type(head.postprocess) is kind
+        assert head.postprocess.candidates == candidates
+
+    def test_a_wrong_argument_is_still_wrong(self):
+        with pytest.raises(TypeError, match="score_treshold"):
+            RetinaNetHead([4], [8], 2, score_treshold=0.2)
+
+
+def test_a_config_of_before_detects_the_same():
+    torch.manual_seed(0)
+    images = [torch.rand(3, 60, 80)]
+    found = []
+    for head in (OLD, {"postprocess": {"class_path": "NMS", "init_args": NEW}}):
+        config = _model({"class_path": "RetinaNetHead", "init_args": {"convolutions": 1} | head})
+        config["init_args"]["num_classes"] = 2
+        torch.manual_seed(1)
+        model = build_model(config, (), "some.ckpt")
+        model.head.classes.bias.data.zero_()
+        found.append(model.predict(images)[0])
+    assert len(found[0]) == 7
+    assert torch.equal(found[0].boxes, found[1].boxes)
+
+
+def test_who_runs_a_command_is_told_of_each_old_key_once(recipe, detkit_command, caplog):
+    config = recipe(data={"with_masks": True, "with_keypoints": False})
+    status, said = detkit_command("train", "--config", config, "--trainer.max_epochs", "1")
+    assert status == 0, said
+    told = [record.getMessage() for record in caplog.records if "not needed" in record.getMessage()]
+    assert len(told) == 2
+    assert any("data.reads: [masks]" in message for message in told)

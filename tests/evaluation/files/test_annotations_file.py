@@ -1,0 +1,97 @@
+"""Wrong annotation files are named, with the annotation."""
+
+import json
+
+import numpy as np
+import pytest
+
+from detkit.errors import InputError
+from detkit.evaluation.files.annotations_file import read_ground_truth
+
+
+def content(**annotation):
+    polygon = [[1, 1, 9, 1, 9, 9]]
+    complete = {"id": 3, "image_id": 5, "category_id": 1, "bbox": [1, 1, 8, 8], "segmentation": polygon} | annotation
+    return {
+        "images": [{"id": 5, "height": 20, "width": 30}],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": [{name: value for name, value in complete.items() if value is not None}],
+    }
+
+
+WRONG_ANNOTATIONS = {
+    "no image": ("bbox", {"image_id": None}, r"annotations: annotations\[0\] has no 'image_id'"),
+    "no category": ("bbox", {"category_id": None}, r"annotations\[0\] has no 'category_id'"),
+    "short box": ("bbox", {"bbox": [1, 2, 3]}, r"annotation 3 of image 5 has the bbox \[1, 2, 3\]"),
+    "box not finite": ("bbox", {"bbox": [1, 2, float("nan"), 4]}, "annotation 3 of image 5 has the bbox"),
+    "no box": ("bbox", {"bbox": None, "segmentation": None}, "annotation 3 of image 5 has the bbox None"),
+    "area in words": ("bbox", {"area": "large"}, "annotation 3 of image 5 has the area 'large'"),
+    "no masks at all": ("segm", {"segmentation": None}, "annotations has no segmentations"),
+    "odd mask": ("segm", {"segmentation": {"counts": "x"}, "bbox": None}, "annotation 3 of image 5 has no usable segm"),
+    "mask of another size": ("segm", {"segmentation": {"size": [9, 9], "counts": [81]}}, r"size \[9, 9\] is not the"),
+    "odd polygon": ("segm", {"segmentation": [[1, "a", 3, 4, 5, 6]]}, "annotation 3 of image 5 has no usable segm"),
+    "odd keypoints": ("keypoints", {"keypoints": [1, 2]}, "annotation 3 of image 5 has keypoints that"),
+}
+
+
+@pytest.mark.parametrize(("iou_type", "change", "message"), WRONG_ANNOTATIONS.values(), ids=WRONG_ANNOTATIONS)
+def test_wrong_annotations(iou_type, change, message):
+    with pytest.raises(InputError, match=message):
+        read_ground_truth(content(**change), iou_type)
+
+
+@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
+def test_missing_list(key):
+    annotations = content()
+    del annotations[key]
+    with pytest.raises(InputError, match=f"annotations has no list '{key}'"):
+        read_ground_truth(annotations, "bbox")
+
+
+def test_wrong_files(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.json does not exist"):
+        read_ground_truth(tmp_path / "absent.json", "bbox")
+    with pytest.raises(InputError, match="is a folder"):
+        read_ground_truth(tmp_path, "bbox")
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"images": [')
+    with pytest.raises(InputError, match=r"broken\.json is not JSON"):
+        read_ground_truth(broken, "bbox")
+    broken.write_text("[]")
+    with pytest.raises(InputError, match=r"broken\.json holds a JSON list"):
+        read_ground_truth(str(broken), "bbox")
+
+
+def test_file_and_its_content_are_the_same(tmp_path):
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(content(area=20.5, iscrowd=1)))
+    from_file, from_content = read_ground_truth(path, "segm"), read_ground_truth(content(area=20.5, iscrowd=1), "segm")
+    for name, expected in vars(from_content.objects).items():
+        found = getattr(from_file.objects, name)
+        if name == "masks":
+            assert [found.encoded(0)] == [expected.encoded(0)]
+        else:
+            assert np.array_equal(found, expected), name
+    assert from_file.image_sizes == from_content.image_sizes
+    assert from_file.source == str(path)
+
+
+def test_unknown_restriction():
+    with pytest.raises(InputError, match="image_ids: 6 is not an image of annotations"):
+        read_ground_truth(content(), "bbox", image_ids=[5, 6])
+
+
+def test_annotations_of_unlisted_images_and_categories_are_left_out():
+    assert len(read_ground_truth(content(image_id=99), "bbox").objects) == 0
+    assert len(read_ground_truth(content(category_id=99), "bbox").objects) == 0
+
+
+def test_box_of_segmentation():
+    truth = read_ground_truth(content(bbox=None), "bbox")
+    x, y, width, height = truth.objects.boxes[0]
+    assert (x, y, x + width, y + height) == pytest.approx((1, 1, 9, 9), abs=1)
+
+
+def test_keypoints_are_counted():
+    truth = read_ground_truth(content(keypoints=[1, 1, 2, 3, 3, 1, 0, 0, 0]), "keypoints")
+    assert truth.objects.num_keypoints.tolist() == [2]
