@@ -59,8 +59,8 @@ def convert(
 ) -> Conversion:
     """Write a data set in another format. The new folder appears whole or not at all.
 
-    Boxes come back the same to 1e-6 pixels; those that reach out of their image are clipped to it. docs/data.md tells
-    what each format holds.
+    Boxes come back the same to 1e-6 pixels; those that reach out of their image are clipped to it.
+    docs/conversion.md lists what each format holds.
 
     Args:
         root: the folder; of YOLO, its ``data.yaml`` too.

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 DESCRIPTION = """Convert annotated images between COCO's JSON, PASCAL VOC's XML and YOLO's text files.
 
 Every fault is reported with its file and line, and nothing is written where there is one, unless it is to be left out.
-docs/data.md tells what each format holds.
+docs/conversion.md lists what each format holds.
 
 examples:
   detkit convert my/coco --to yolo --out my/yolo
