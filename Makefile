@@ -5,7 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py build_backend.py $(wildcard csrc/*.h csrc/*.cpp csrc/*/*)
 
-.PHONY: install demo test lint benchmark cuda clean
+# The oldest torch that pyproject.toml allows, such as 2.11, and what the environment gets.
+OLDEST_TORCH := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+TORCH := torch>=$(OLDEST_TORCH)
+
+# What depends on torch's version, and is quick: operations, layers, whole models and a training.
+SENSITIVE_TESTS := $(addprefix tests/,ops backbones necks heads weights parity models) tests/engine/test_training.py
+
+.PHONY: install demo test test-oldest lint benchmark clean
 
 install: $(VENV)/.installed
 
@@ -15,6 +22,11 @@ demo: $(VENV)/.installed
 # A file of tests stays in one process, for what its tests share.
 test: $(VENV)/.test-installed
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# The same with the oldest torch, in an environment of its own.
+test-oldest:
+	$(MAKE) VENV=.venv-oldest TORCH="torch==$(OLDEST_TORCH).*" .venv-oldest/.test-installed
+	.venv-oldest/bin/python -m pytest --numprocesses auto --dist loadfile $(SENSITIVE_TESTS)
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
@@ -32,7 +44,7 @@ $(BIN)/python:
 
 # torch comes first: the native kernels are compiled against the one that will load them.
 $(VENV)/.torch: | $(BIN)/python
-	$(BIN)/python -m pip install "torch>=2.11" torchvision
+	$(BIN)/python -m pip install "$(TORCH)" torchvision
 	@touch $@
 
 $(VENV)/.installed: $(SOURCES) $(VENV)/.torch
@@ -44,4 +56,4 @@ $(VENV)/.test-installed: $(SOURCES) $(VENV)/.torch
 	@touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info detkit/*.so runs
+	rm -rf $(VENV) .venv-oldest build *.egg-info detkit/*.so runs
