@@ -1,6 +1,7 @@
 """What lets classifiers train fast: rates by batch size, growing images, the time it takes; several nodes."""
 
 import csv
+import itertools
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from detkit.data import ShapesOptions, draw_shapes
 from detkit.engine.checkpoint import read_checkpoint
 from detkit.engine.module import DetectionModule
 from detkit.engine.progressive_resizing import ProgressiveResizing
+from detkit.engine.time_to_accuracy import TimeToAccuracy
 from detkit.errors import InputError
 from detkit.preprocess import CenterCrop, ShortestEdge, Stretch
 
@@ -167,7 +169,10 @@ def _times(run):
         return list(csv.DictReader(file))
 
 
-def test_time_counts_on_in_a_resumed_run(fast_recipe, detkit_command):
+def test_time_counts_on_in_a_resumed_run(fast_recipe, detkit_command, monkeypatch):
+    readings = itertools.count(step=60)  # a minute passes between two looks at the clock
+    clock = SimpleNamespace(monotonic=lambda: next(readings))
+    monkeypatch.setattr(sys.modules[TimeToAccuracy.__module__], "time", clock)
     config = fast_recipe(trainer={"callbacks": [GROWING, TIMED], "max_epochs": 1})
     status, said = detkit_command("train", "--config", config)
     assert status == 0, said
@@ -178,8 +183,9 @@ def test_time_counts_on_in_a_resumed_run(fast_recipe, detkit_command):
     rows = _times("tiny")
     assert rows[0] == before
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
-    hours = [float(row["hours"]) for row in rows]
-    assert 0 < hours[0] < hours[1] < hours[2] < 0.2
+    minutes = [60 * float(row["hours"]) for row in rows]
+    assert minutes[0] == pytest.approx(1)
+    assert minutes[0] < minutes[1] < minutes[2]
 
 
 def test_a_run_ends_at_its_goal_in_mixed_precision_too(fast_recipe, detkit_command):
