@@ -16,6 +16,7 @@ import torch
 import torch.distributed
 import yaml
 from fake_clock import FakeClock
+from forked import run_in_processes
 from jsonargparse import ArgumentParser
 from picture_files import noise, write_image
 
@@ -262,30 +263,22 @@ def test_resumed_run_sees_what_the_unbroken_one_sees(root: Path, tmp_path: Path,
 # ---- several processes ----
 
 
-def seen_by(rank: int, world_size: int, root: Path, meeting: Path) -> tuple[list[list[int]], list[int]]:
-    """The images of each training batch of epoch 1, and those evaluated, on one of several processes."""
+def see(rank: int, root: Path, folder: Path) -> None:
+    """Writes the images of each training batch of epoch 1, and those evaluated, on one of two processes."""
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=world_size, timeout=timedelta(minutes=2)
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(minutes=2)
     )
-    try:
-        data = DataModule(root, batch_size=4 // world_size, eval_batch_size=2, num_workers=0, augmentation=ALL)
-        train = [[target.image_id for target in targets] for _, targets in epoch_of(data, 1)]
-        return train, [target.image_id for _, targets in data.val_dataloader() for target in targets]
-    finally:
-        torch.distributed.destroy_process_group()
+    data = DataModule(root, batch_size=2, eval_batch_size=2, num_workers=0, augmentation=ALL)
+    train = [[target.image_id for target in targets] for _, targets in epoch_of(data, 1)]
+    evaluated = [target.image_id for _, targets in data.val_dataloader() for target in targets]
+    (folder / f"{rank}.json").write_text(json.dumps([train, evaluated]))
+    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_see_what_one_sees(root: Path, tmp_path: Path):
-    meeting = tmp_path / "meeting"
-    code = (
-        f"import sys, json; sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]}\n"
-        "from pathlib import Path\n"
-        "from test_datamodule import seen_by\n"
-        f"print(json.dumps(seen_by(1, 2, Path({str(root)!r}), Path({str(meeting)!r}))))"
-    )
-    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    train, evaluated = seen_by(0, 2, root, meeting)
-    other_train, other_evaluated = json.loads(other.communicate(timeout=300)[0])
+    run_in_processes(see, root, tmp_path)
+    seen = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    (train, evaluated), (other_train, other_evaluated) = seen
     data = DataModule(root, batch_size=4, num_workers=0, augmentation=ALL)
     whole = [[target.image_id for target in targets] for _, targets in epoch_of(data, 1)]
     assert [a + b for a, b in zip(train, other_train, strict=True)] == whole

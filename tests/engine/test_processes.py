@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import start_forked
+from forked import start_command
 
 from detkit.engine.checkpoint import read_checkpoint
 
@@ -49,7 +49,7 @@ def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_
         free.bind(("127.0.0.1", 0))
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     two = [
-        start_forked(
+        start_command(
             tmp_path / f"said{rank}", "train", "--config", path, "--name", "two", *strategy,
             LOCAL_RANK=str(rank), OMP_NUM_THREADS="1", **meeting,
         )
@@ -69,7 +69,7 @@ def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_
 def test_a_killed_run_leaves_a_readable_checkpoint(recipe, tmp_path):
     last = tmp_path / "runs" / "tiny" / "last.ckpt"
     config = recipe(save_every_n_steps=1)
-    process = start_forked(tmp_path / "said", "train", "--config", config, "--trainer.max_epochs", "100000")
+    process = start_command(tmp_path / "said", "train", "--config", config, "--trainer.max_epochs", "100000")
     try:
         end = time.monotonic() + 400
         while not last.exists() and process.is_alive() and time.monotonic() < end:
