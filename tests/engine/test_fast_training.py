@@ -1,6 +1,7 @@
 """What lets classifiers train fast: rates by batch size, growing images, the time it takes; several nodes."""
 
 import csv
+import importlib
 import itertools
 import os
 import socket
@@ -16,7 +17,6 @@ from detkit.data import ShapesOptions, draw_shapes
 from detkit.engine.checkpoint import read_checkpoint
 from detkit.engine.module import DetectionModule
 from detkit.engine.progressive_resizing import ProgressiveResizing
-from detkit.engine.time_to_accuracy import TimeToAccuracy
 from detkit.errors import InputError
 from detkit.preprocess import CenterCrop, ShortestEdge, Stretch
 
@@ -172,7 +172,9 @@ def _times(run):
 def test_time_counts_on_in_a_resumed_run(fast_recipe, detkit_command, monkeypatch):
     readings = itertools.count(step=60)  # a minute passes between two looks at the clock
     clock = SimpleNamespace(monotonic=lambda: next(readings))
-    monkeypatch.setattr(sys.modules[TimeToAccuracy.__module__], "time", clock)
+    module, name = TIMED["class_path"].rsplit(".", 1)
+    timed = getattr(importlib.import_module(module), name)
+    monkeypatch.setattr(sys.modules[timed.__module__], "time", clock)
     config = fast_recipe(trainer={"callbacks": [GROWING, TIMED], "max_epochs": 1})
     status, said = detkit_command("train", "--config", config)
     assert status == 0, said
