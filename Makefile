@@ -12,21 +12,27 @@ TORCH := torch>=$(OLDEST_TORCH)
 # What depends on torch's version, and is quick: operations, layers, whole models and a training.
 SENSITIVE_TESTS := $(addprefix tests/,ops backbones necks heads weights parity models) tests/engine/test_training.py
 
-.PHONY: install demo test test-oldest lint benchmark clean
+# A file of tests stays in one process, for what its tests share; files begin in the order of tests/conftest.py.
+PYTEST := python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+.PHONY: install demo test test-oldest test-slow lint benchmark clean
 
 install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
 
-# A file of tests stays in one process, for what its tests share.
 test: $(VENV)/.test-installed
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/$(PYTEST)
 
 # The same with the oldest torch, in an environment of its own.
 test-oldest:
 	$(MAKE) VENV=.venv-oldest TORCH="torch==$(OLDEST_TORCH).*" .venv-oldest/.test-installed
-	.venv-oldest/bin/python -m pytest --numprocesses auto --dist loadfile $(SENSITIVE_TESTS)
+	.venv-oldest/bin/$(PYTEST) $(SENSITIVE_TESTS)
+
+# What takes long and rarely fails.
+test-slow: $(VENV)/.test-installed
+	$(BIN)/$(PYTEST) -m slow
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

@@ -32,16 +32,21 @@ def start_forked(run: Callable[..., Any], *arguments: Any) -> BaseProcess:
     return process
 
 
-def start_command(said: Path, *argv: str, **environment: str) -> BaseProcess:
-    """Starts ``detkit`` with these arguments; what it says on stderr goes to the file `said`."""
-    return start_forked(_command, said, argv, os.getcwd(), environment)
+def start_command(said: Path, folder: Path, *argv: str, **environment: str) -> BaseProcess:
+    """Starts ``detkit`` with these arguments in `folder`; all that it says goes to the file `said`.
+
+    As in a process of its own, ``PYTHONPATH`` in the environment is where modules are looked for.
+    """
+    return start_forked(_command, said, folder, argv, environment)
 
 
-def _command(said: Path, argv: tuple[str, ...], folder: str, environment: dict[str, str]) -> None:
+def _command(said: Path, folder: Path, argv: tuple[str, ...], environment: dict[str, str]) -> None:
     from detkit.engine.cli import main
 
     os.chdir(folder)
     os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     with open(said, "w") as file:
+        os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.exit(main(list(argv)))

@@ -89,11 +89,10 @@ def findings(python: Path, folder: Path, **scripts: str) -> str:
     pytest.importorskip("mypy")
     for name, text in scripts.items():
         (folder / f"{name}.py").write_text(text)
+    options = ["--config-file=", "--ignore-missing-imports", "--check-untyped-defs"]
+    options += ["--python-executable", str(python), "--cache-dir", str(python.parents[1] / "mypy_cache")]
     done = subprocess.run(
-        [
-            sys.executable, "-m", "mypy", "--python-executable", str(python), "--config-file=", "--ignore-missing-imports",
-            "--check-untyped-defs", "--cache-dir", str(python.parents[1] / "mypy_cache"), *(f"{name}.py" for name in scripts),
-        ],
+        [sys.executable, "-m", "mypy", *options, *(f"{name}.py" for name in scripts)],
         cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stdout + done.stderr

@@ -50,7 +50,7 @@ def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     two = [
         start_command(
-            tmp_path / f"said{rank}", "train", "--config", path, "--name", "two", *strategy,
+            tmp_path / f"said{rank}", tmp_path, "train", "--config", path, "--name", "two", *strategy,
             LOCAL_RANK=str(rank), OMP_NUM_THREADS="1", **meeting,
         )
         for rank in range(2)
@@ -69,7 +69,7 @@ def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_
 def test_a_killed_run_leaves_a_readable_checkpoint(recipe, tmp_path):
     last = tmp_path / "runs" / "tiny" / "last.ckpt"
     config = recipe(save_every_n_steps=1)
-    process = start_command(tmp_path / "said", "train", "--config", config, "--trainer.max_epochs", "100000")
+    process = start_command(tmp_path / "said", tmp_path, "train", "--config", config, "--trainer.max_epochs", "100000")
     try:
         end = time.monotonic() + 400
         while not last.exists() and process.is_alive() and time.monotonic() < end:
