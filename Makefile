@@ -9,8 +9,10 @@ SOURCES := pyproject.toml setup.py build_backend.py $(wildcard csrc/*.h csrc/*.c
 OLDEST_TORCH := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 TORCH := torch>=$(OLDEST_TORCH)
 
-# What depends on torch's version, and is quick: operations, layers, whole models and a training.
-SENSITIVE_TESTS := $(addprefix tests/,ops backbones necks heads weights parity models) tests/engine/test_training.py
+# What depends on torch's version, and is quick: operations, layers, whole models, checkpoints, training.
+SENSITIVE := ops backbones necks preprocess heads weights parity models $(addprefix engine/test_,checkpoint.py module.py \
+	learners.py)
+SENSITIVE_TESTS := $(wildcard $(addprefix tests/,$(SENSITIVE)))
 
 # A file of tests stays in one process, for what its tests share; files begin in the order of tests/conftest.py.
 PYTEST := python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder

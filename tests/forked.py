@@ -15,7 +15,7 @@ from typing import Any
 
 import torch.multiprocessing
 
-_PRELOADED = ["detkit.engine.cli", "detkit.engine.training"]
+_PRELOADED = ["detkit.engine.module", "detkit.engine.checkpoint", "detkit.models", "detkit.data"]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(_PRELOADED)
 
