@@ -266,7 +266,7 @@ def test_resumed_run_sees_what_the_unbroken_one_sees(root: Path, tmp_path: Path,
 def see(rank: int, root: Path, folder: Path) -> None:
     """Writes the images of each training batch of epoch 1, and those evaluated, on one of two processes."""
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(minutes=2)
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(minutes=10)
     )
     data = DataModule(root, batch_size=2, eval_batch_size=2, num_workers=0, augmentation=ALL)
     train = [[target.image_id for target in targets] for _, targets in epoch_of(data, 1)]
@@ -410,7 +410,7 @@ def test_worker_leaves_signals_to_the_main_process(root: Path):
     assert len(list(batches)) == len(loader) - 1
     assert worker.is_alive()
     worker.terminate()  # by its parent
-    worker.join(10)
+    worker.join(300)
     assert not worker.is_alive()
 
 
