@@ -40,8 +40,8 @@ RECIPES = [
 ]
 
 
-# One of two stages, one with a further branch, two of one stage; the others are slow.
-ALWAYS_LEARNED = ("faster_rcnn_shapes", "keypoint_rcnn_shapes", "ssd_shapes", "yolo_v3_shapes")
+# One of two stages and one of one stage; the others are slow.
+ALWAYS_LEARNED = ("faster_rcnn_shapes", "yolo_v3_shapes")
 
 # Of whole images: what is judged, its least value, and how a short run learns it.
 IMAGE_RECIPES = [

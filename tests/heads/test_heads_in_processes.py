@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from contexts import context_of
+from forked import run_in_processes
 
 from detkit.heads import RPN, BoxHead, FCOSHead, KeypointHead, MaskHead, OverFeatHead, Regions, SSDHead
 from detkit.structures import Target
@@ -75,7 +75,7 @@ def _gradients(case, images):
 def of_two(tmp_path_factory):
     """The gradients of each of two processes in each case, and the names of its losses."""
     folder = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.spawn(_work, (str(folder),), nprocs=2)
+    run_in_processes(_work, str(folder))
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 

@@ -35,7 +35,12 @@ PARAMETERS = {  # one of every part, by our and by torchvision's name
 }
 
 
-@pytest.fixture(scope="module", params=[(name, seed) for name, seeds in SEEDS.items() for seed in seeds], ids=str)
+CASES = [
+    pytest.param((name, seed), marks=[pytest.mark.slow] * (seed > 0)) for name, seeds in SEEDS.items() for seed in seeds
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
 def twins(request):
     """torchvision's model with random weights that detect something, and its detkit twin."""
     name, seed = request.param
