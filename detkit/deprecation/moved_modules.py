@@ -130,6 +130,7 @@ MOVED = {
     "models.yolo_v3": "models.single_stage.yolo_v3",
     "models.yolo_v4": "models.single_stage.yolo_v4",
     "pasting": "geometry.pasting",
+    "proposals.grouping": "ops.grouping",
     "recipe": "config_of",
     "rectangles": "geometry.rectangles",
     "visualization.answers": "visualization.drawing_by_type",

@@ -10,5 +10,6 @@ from collections.abc import Mapping
 RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "backbones.catalogue": {"catalogue": "catalog"},
     "evaluation.tide": {"analyse_errors": "analyze_errors"},
+    "proposals.grouping": {"COLOUR": "COLOR", "COLOUR_BINS": "COLOR_BINS"},
 }
 """By the old name of a module, without ``detkit.`` before it, of each old name in it the one of now."""

@@ -9,9 +9,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pycocotools import mask as rle_masks
 
-from detkit.ops import backend as ops_backend
+from detkit.ops.coco import measure_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +109,10 @@ class Masks:
         Raises:
             RuntimeError: a string is no mask of its size.
         """
-        if ops_backend() != "reference":
-            arrays = (self.strings, self.offsets, self.sizes)
-            return MaskMeasures(
-                *(part.numpy() for part in torch.ops.detkit.coco_measure_masks(*map(torch.from_numpy, arrays)))
-            )
-        encoded = [self.encoded(index) for index in range(len(self))]
-        areas = np.array([rle_masks.area(one) for one in encoded], dtype=np.float64)
-        boxes = np.array([rle_masks.toBbox(one) for one in encoded], dtype=np.float64).reshape(-1, 4)
-        return MaskMeasures(areas, boxes, np.zeros(len(self), dtype=bool))
+        areas, boxes, have_empty_runs = measure_masks(
+            torch.from_numpy(self.strings), torch.from_numpy(self.offsets), torch.from_numpy(self.sizes)
+        )
+        return MaskMeasures(areas.numpy(), boxes.numpy(), have_empty_runs.numpy())
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""How images and what is known of them move from one frame to another."""
+"""Geometry: moving images and their annotations from one coordinate frame to another."""
 
 from detkit.geometry.placement import IMAGENET_MEAN_COLOR, Placement
 from detkit.geometry.rectangles import Matrix, Rectangle, Size

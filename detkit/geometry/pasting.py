@@ -1,4 +1,4 @@
-"""A rectangle of whole pixels, cut out, stretched and put on a frame: how most images are moved, exact for pixels."""
+"""Crop, resize, pad and flip by whole pixels: the exact fast path of `Placement`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from detkit.geometry.rectangles import WholeRectangle
 
 
 class Paste(NamedTuple):
-    """What is cut out of a frame, and where it goes.
+    """A crop of one frame pasted onto another.
 
     Args:
-        part: the rectangle ``x1 y1 x2 y2`` that is cut out.
-        place: where it goes in the new frame, before that is mirrored.
+        part: the rectangle ``x1 y1 x2 y2`` of the given frame to crop.
+        place: the rectangle of the new frame to paste it into, before flipping.
         size: (height, width) of the new frame.
-        flips: whether left and right, and top and bottom, are exchanged at last.
+        flips: whether to flip the new frame horizontally, and vertically.
     """
 
     part: WholeRectangle
@@ -27,11 +27,11 @@ class Paste(NamedTuple):
 
     @property
     def is_scaled(self) -> bool:
-        """Whether the part changes its size on the way."""
+        """Whether the crop is resized."""
         return _sides(self.part) != _sides(self.place)
 
     def pixels(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
-        """Pixels ``(H, W, C)`` uint8 in the new frame, whose border is `fill`."""
+        """Pixels ``(H, W, C)`` uint8 of the given frame, in the new one; its border is `fill`."""
         left, top, right, bottom = self.part
         pixels = pixels[top:bottom, left:right]
         if self.is_scaled:
@@ -44,14 +44,14 @@ class Paste(NamedTuple):
         return np.ascontiguousarray(pixels) if flip is None else cv2.flip(pixels, flip)
 
     def masks(self, masks: np.ndarray) -> np.ndarray:
-        """Masks ``(N, H, W)`` bool in the new frame, cut at a half where they are resampled."""
+        """Masks ``(N, H, W)`` bool of the given frame, in the new one; resampled masks are thresholded at 0.5."""
         left, top, right, bottom = self.part
         (x1, y1, x2, y2), flip_x, flip_y = self.place, *self.flips
         moved = masks[:, top:bottom, left:right]
         if self.is_scaled:
             size, interpolation = _sides(self.place), self._interpolation
             scaled = [cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=interpolation) for mask in moved]
-            moved = np.reshape(scaled, (len(masks), y2 - y1, x2 - x1)) >= 128
+            moved = np.asarray(scaled).reshape(len(masks), y2 - y1, x2 - x1) >= 128
         if _sides(self.place) != self.size[::-1]:
             canvas = np.zeros((len(masks), *self.size), dtype=bool)
             canvas[:, y1:y2, x1:x2] = moved
@@ -60,7 +60,7 @@ class Paste(NamedTuple):
 
     @property
     def _interpolation(self) -> int:
-        """Linear, by areas where the part shrinks to less than half."""
+        """Bilinear; area averaging where the crop shrinks to less than half."""
         (width, height), (given_width, given_height) = _sides(self.place), _sides(self.part)
         return cv2.INTER_AREA if min(width / given_width, height / given_height) < 0.5 else cv2.INTER_LINEAR
 

@@ -1,6 +1,6 @@
-"""How an image lies in another frame, and how everything that is known of it moves along.
+"""`Placement`: the affine map of an image into another frame, which moves all of its annotations.
 
-Coordinates are continuous pixels: a frame of height H and width W spans ``[0, W] x [0, H]``, and the middle of its
+Coordinates are continuous pixels: a frame of height H and width W spans ``[0, W] x [0, H]``, and the center of its
 first pixel is ``(0.5, 0.5)``.
 """
 
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.geometry.axis import Array, Axis
+from detkit.geometry.arrays import Array, reversed_ends, stacked
+from detkit.geometry.axis import Axis
 from detkit.geometry.pasting import Paste
 from detkit.geometry.rectangles import (
     Matrix,
@@ -29,27 +31,28 @@ from detkit.geometry.rectangles import (
 )
 
 IMAGENET_MEAN_COLOR = (124, 116, 104)  # about zero once normalized
+_COVERED = cast(Rectangle, None)  # `Placement` replaces it with what the moved frame covers
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the pixels of a given frame lie in a new one: an affine map, exact where it is parallel to the axes.
+    """An affine map from a given frame to a new one, exact where it is axis-aligned.
 
-    A point ``(x, y)`` of the given frame is ``(a x + b y + c, d x + e y + f)`` in the new one. Moving takes numpy
-    arrays and tensors alike; tensors stay on their device, and boxes and points copy nothing to it.
+    A point ``(x, y)`` of the given frame is ``(a x + b y + c, d x + e y + f)`` in the new one. The methods take numpy
+    arrays and tensors alike. Tensors stay on their device; moving boxes and points copies nothing to it.
 
     Args:
         matrix: ``((a, b, c), (d, e, f))``.
         size: (height, width) of the new frame.
         given_size: (height, width) of the given frame.
-        window: the part ``x1 y1 x2 y2`` of the new frame that shows the given one; the rest is border. None: as much as
-            the moved frame covers.
+        window: the part ``x1 y1 x2 y2`` of the new frame that shows the given one; the rest is border. None: the part
+            that the moved frame covers.
     """
 
     matrix: Matrix
     size: Size
     given_size: Size
-    window: Rectangle | None = None
+    window: Rectangle = _COVERED
 
     def __post_init__(self) -> None:
         if self.window is None:
@@ -58,19 +61,19 @@ class Placement:
 
     @classmethod
     def identity(cls, size: Size) -> Placement:
-        """Everything stays where it is."""
+        """The placement that moves nothing."""
         return cls(((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), size, size, whole_frame(size))
 
     @classmethod
     def resize(cls, given_size: Size, size: Size) -> Placement:
-        """The whole frame stretched to another size."""
+        """The whole frame resized to `size`."""
         (given_height, given_width), (height, width) = given_size, size
         return cls(((width / given_width, 0.0, 0.0), (0.0, height / given_height, 0.0)), size, given_size)
 
     @classmethod
     def part(cls, given_size: Size, part: Rectangle, place: Rectangle, size: Size) -> Placement:
-        """The rectangle `part` of the given frame stretched over the rectangle `place` of the new one, both
-        ``x1 y1 x2 y2``; what lies outside of `part` is not shown."""
+        """The rectangle `part` of the given frame resized into the rectangle `place` of the new one, both
+        ``x1 y1 x2 y2``; the rest of the given frame is not shown."""
         scale_x = (place[2] - place[0]) / (part[2] - part[0])
         scale_y = (place[3] - place[1]) / (part[3] - part[1])
         offsets = place[0] - scale_x * part[0], place[1] - scale_y * part[1]
@@ -78,7 +81,7 @@ class Placement:
 
     @classmethod
     def mirror(cls, size: Size, horizontal: bool, vertical: bool) -> Placement:
-        """Left and right exchanged, or top and bottom."""
+        """A horizontal flip, a vertical flip, or both."""
         height, width = size
         row_x = (-1.0, 0.0, float(width)) if horizontal else (1.0, 0.0, 0.0)
         row_y = (0.0, -1.0, float(height)) if vertical else (0.0, 1.0, 0.0)
@@ -86,7 +89,7 @@ class Placement:
 
     @property
     def is_axis_aligned(self) -> bool:
-        """Whether boxes stay boxes."""
+        """Whether boxes stay axis-aligned boxes."""
         return self.matrix[0][1] == 0 and self.matrix[1][0] == 0
 
     @property
@@ -96,28 +99,28 @@ class Placement:
 
     @property
     def mirrors(self) -> bool:
-        """Whether left and right change places, in whatever direction."""
+        """Whether the map includes a reflection."""
         return self._determinant < 0
 
     @property
     def area_scale(self) -> float:
-        """By how much an area grows."""
+        """The factor of areas."""
         return abs(self._determinant)
 
     @cached_property
     def shown(self) -> Rectangle:
-        """The part ``x1 y1 x2 y2`` of the given frame that the new one shows, exact where it is of whole pixels."""
+        """The part ``x1 y1 x2 y2`` of the given frame that the new one shows; whole pixels are exact."""
         part = clipped(moved_box(self._inverse_matrix, self.window), self.given_size)
         return whole(part) or part
 
     @property
     def has_border(self) -> bool:
-        """Whether a part of the new frame shows nothing of the given one."""
+        """Whether a part of the new frame is border."""
         return self.window != whole_frame(self.size)
 
     @cached_property
     def _axes(self) -> tuple[Axis, Axis]:
-        """What becomes of x and of y where the map is parallel to the axes."""
+        """The maps of x and of y where the placement is axis-aligned."""
         (a, _, c), (_, e, f) = self.matrix
         (x1, y1, x2, y2), shown = self.window, self.shown
         return Axis.of(a, c, self.size[1], (shown[0], shown[2]), (x1, x2)), Axis.of(
@@ -148,50 +151,50 @@ class Placement:
         x, y = points[..., 0], points[..., 1]
         if self.is_axis_aligned:
             along_x, along_y = self._axes
-            return _stacked([along_x(x), along_y(y)])
+            return stacked([along_x(x), along_y(y)])
         (a, b, c), (d, e, f) = self.matrix
-        return _stacked([a * x + b * y + c, d * x + e * y + f])
+        return stacked([a * x + b * y + c, d * x + e * y + f])
 
     def boxes(self, boxes: Array) -> Array:
-        """`boxes` ``(..., 4)`` x1 y1 x2 y2 of the given frame, in the new one: the smallest ones around what they hold.
-        They may reach out of it."""
+        """`boxes` ``(..., 4)`` x1 y1 x2 y2 of the given frame, in the new one: the smallest boxes around the moved
+        ones. They are not clipped."""
         if self.is_identity:
             return boxes
         if self.is_axis_aligned:
             ends = [
-                axis(_reversed(boxes[..., first::2]) if axis.scale < 0 else boxes[..., first::2])
+                axis(reversed_ends(boxes[..., first::2]) if axis.scale < 0 else boxes[..., first::2])
                 for first, axis in enumerate(self._axes)
             ]
-            return _stacked(ends).reshape(boxes.shape)
+            return stacked(ends).reshape(boxes.shape)
         x1, y1, x2, y2 = (boxes[..., index] for index in range(4))
-        corners = self.points(_stacked([_stacked([x1, x2, x2, x1]), _stacked([y1, y1, y2, y2])]))
+        corners = self.points(stacked([stacked([x1, x2, x2, x1]), stacked([y1, y1, y2, y2])]))
         if isinstance(corners, Tensor):
             return torch.cat((corners.amin(dim=-2), corners.amax(dim=-2)), dim=-1)
         return np.concatenate((corners.min(axis=-2), corners.max(axis=-2)), axis=-1)
 
     def masks(self, masks: Array) -> Array:
-        """`masks` ``(N, H, W)`` bool of the given frame, in the new one; border belongs to none.
+        """`masks` ``(N, H, W)`` bool of the given frame, in the new one; False in the border.
 
-        Resampled linearly, by areas where they shrink to less than half, and cut at a half. A tensor is moved on the
-        CPU and returned to its device.
+        Resampling is bilinear, by area averaging where masks shrink to less than half, then thresholded at 0.5. A
+        tensor is moved on the CPU and returned to its device.
         """
         if isinstance(masks, Tensor):
-            return torch.from_numpy(self.masks(masks.cpu().numpy())).to(masks.device)
+            return torch.from_numpy(self.masks(np.asarray(masks.cpu()))).to(masks.device)
         self._check_size("masks", masks.shape[1:])
         if self._keeps_pixels:
             return masks
         if self._paste is not None:
             return self._paste.masks(masks)
         moved = [self._warped(mask.astype(np.uint8) * 255, (0,)) >= 128 for mask in masks]
-        return np.reshape(moved, (len(masks), *self.size)).astype(bool)
+        return np.asarray(moved, dtype=bool).reshape(len(masks), *self.size)
 
     def image(self, image: np.ndarray, fill: tuple[int, ...] = IMAGENET_MEAN_COLOR) -> np.ndarray:
-        """`image` ``(H, W, 3)`` uint8 of the given frame, in the new one; border has the color `fill`."""
+        """`image` ``(H, W, 3)`` uint8 of the given frame, in the new one; the border has the color `fill`."""
         self._check_size("image", image.shape[:2])
         return self._warped(image, fill) if self._paste is None else self._paste.pixels(image, fill)
 
     def label_map(self, label_map: Array, ignore: int) -> Array:
-        """`label_map` ``(H, W)`` of the given frame, in the new one, by nearest; border is `ignore`."""
+        """`label_map` ``(H, W)`` of the given frame, in the new one, by nearest neighbor; the border is `ignore`."""
         self._check_size("label map", label_map.shape)
         if self._keeps_pixels:
             return label_map
@@ -207,25 +210,26 @@ class Placement:
         affine = np.array([*self.matrix, (0.0, 0.0, 1.0)])
         if isinstance(camera, Tensor):
             return torch.from_numpy(affine).to(camera) @ camera
-        return (affine @ camera).astype(camera.dtype)
+        moved: np.ndarray = (affine @ camera).astype(camera.dtype)
+        return moved
 
     def clip(self, boxes: Array) -> Array:
-        """`boxes` ``(..., 4)`` of the new frame, cut at its edges."""
+        """`boxes` ``(..., 4)`` of the new frame, clipped to it."""
         height, width = self.size
         limits = (width, height, width, height)
-        return _stacked([boxes[..., index].clip(0, limit) for index, limit in enumerate(limits)])
+        return stacked([boxes[..., index].clip(0, limit) for index, limit in enumerate(limits)])
 
     def inverse(self) -> Placement:
-        """From the new frame back to the given one."""
+        """The placement from the new frame back to the given one."""
         matrix = self._inverse_matrix
         shown = clipped(moved_box(matrix, self.window), self.given_size)
         return Placement(matrix, self.given_size, self.size, shown)
 
     def then(self, following: Placement) -> Placement:
-        """This placement and `following` after it, as one.
+        """The composition of this placement and `following` after it.
 
         Raises:
-            ValueError: `following` starts from another size than this one ends with.
+            ValueError: `following` does not start from the size that this one ends with.
         """
         if following.given_size != self.size:
             raise ValueError(f"a placement into {self.size} cannot be followed by one from {following.given_size}")
@@ -242,13 +246,13 @@ class Placement:
 
     @cached_property
     def _paste(self) -> Paste | None:
-        """This placement as a rectangle of whole pixels on another one; None where it is not that."""
+        """This placement as a `Paste` of whole pixels; None where it is none."""
         if not self.is_axis_aligned:
             return None
         flip_x, flip_y = self.matrix[0][0] < 0, self.matrix[1][1] < 0
         (x1, y1, x2, y2), (height, width) = self.window, self.size
         part = whole(self.shown)
-        # Where the rectangle lies before the frame is mirrored.
+        # Where the rectangle lies before the frame is flipped.
         place = whole(
             (
                 width - x2 if flip_x else x1,
@@ -262,7 +266,7 @@ class Placement:
         return Paste(part, place, self.size, (flip_x, flip_y))
 
     def _warped(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
-        # OpenCV counts from the middle of the first pixel.
+        # OpenCV's origin is the center of the first pixel.
         half = Placement(((1.0, 0.0, 0.5), (0.0, 1.0, 0.5)), self.given_size, self.given_size)
         centers = np.array([*self.matrix, (0, 0, 1)]) @ np.array([*half.matrix, (0, 0, 1)])
         centers[:2, 2] -= 0.5
@@ -275,14 +279,14 @@ class Placement:
         return np.where(shown if pixels.ndim == 2 else shown[..., None], moved, np.array(fill, np.uint8))
 
     def _in_window(self) -> np.ndarray:
-        """Which pixels ``(H, W)`` of the new frame have their middle in the window."""
+        """Which pixels ``(H, W)`` of the new frame have their center in the window."""
         (x1, y1, x2, y2), (height, width) = self.window, self.size
         x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
         return ((y >= y1) & (y < y2))[:, None] & ((x >= x1) & (x < x2))
 
     def _sources(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Row and column of the given pixel under the middle of each new one, broadcast to ``(H, W)``, and whether
-        there is one."""
+        """Row and column of the given pixel under the center of each new one, broadcastable to ``(H, W)``, and whether
+        it exists."""
         height, width = self.size
         x, y = (np.arange(width) + 0.5)[None], (np.arange(height) + 0.5)[:, None]
         (a, b, c), (d, e, f) = self.inverse().matrix
@@ -290,14 +294,3 @@ class Placement:
         columns, rows = (np.floor(values + 1e-9).astype(np.int64) for values in (along_x, along_y))
         inside = (rows >= 0) & (rows < self.given_size[0]) & (columns >= 0) & (columns < self.given_size[1])
         return np.where(inside, rows, 0), np.where(inside, columns, 0), inside & self._in_window()
-
-
-def _reversed(ends: Array) -> Array:
-    return ends.flip(-1) if isinstance(ends, Tensor) else ends[..., ::-1]
-
-
-def _stacked(parts: list[Array]) -> Array:
-    """Parts of one shape along a new last axis."""
-    if isinstance(parts[0], Tensor):
-        return torch.stack(parts, dim=-1)
-    return np.concatenate([part[..., None] for part in parts], axis=-1)  # np.stack takes twice as long

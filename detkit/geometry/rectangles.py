@@ -1,4 +1,4 @@
-"""Single rectangles ``x1 y1 x2 y2`` and affine maps, in plain numbers: for four of them numpy is slower."""
+"""Single rectangles ``x1 y1 x2 y2`` and affine matrices in plain Python: for a few numbers numpy is slower."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ Matrix = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 def moved_box(matrix: Matrix, box: Rectangle) -> Rectangle:
-    """The smallest box around a moved one."""
+    """The smallest box around `box` as moved by `matrix`."""
     (a, b, c), (d, e, f) = matrix
     x1, y1, x2, y2 = box
     if b == 0 and d == 0:
-        xs, ys = (a * x1 + c, a * x2 + c), (e * y1 + f, e * y2 + f)
+        xs, ys = [a * x1 + c, a * x2 + c], [e * y1 + f, e * y2 + f]
     else:
         corners = ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
-        xs, ys = zip(*((a * x + b * y + c, d * x + e * y + f) for x, y in corners), strict=True)
+        xs, ys = [a * x + b * y + c for x, y in corners], [d * x + e * y + f for x, y in corners]
     return min(xs), min(ys), max(xs), max(ys)
 
 
 def are_near(one: Rectangle, other: Rectangle) -> bool:
-    """Whether no edge is a millionth of a pixel off."""
+    """Whether all edges agree to a millionth of a pixel."""
     (a, b, c, d), (x1, y1, x2, y2) = one, other
     return abs(a - x1) < 1e-6 and abs(b - y1) < 1e-6 and abs(c - x2) < 1e-6 and abs(d - y2) < 1e-6
 
 
 def product(second: Matrix, first: Matrix) -> Matrix:
-    """The map of `first` and `second` after it."""
+    """The matrix of applying `first`, then `second`."""
     (a, b, c), (d, e, f) = first
     rows = [(p * a + q * d, p * b + q * e, p * c + q * f + r) for p, q, r in second]
     return rows[0], rows[1]
 
 
 def clipped(box: Rectangle, size: Size) -> Rectangle:
-    """A box cut at the edges of a frame."""
+    """`box` clipped to a frame of `size` (height, width)."""
     (x1, y1, x2, y2), (height, width) = box, (float(size[0]), float(size[1]))
     return min(max(x1, 0.0), width), min(max(y1, 0.0), height), min(max(x2, 0.0), width), min(max(y2, 0.0), height)
 
@@ -45,7 +45,7 @@ def whole_frame(size: Size) -> Rectangle:
 
 
 def whole(rectangle: tuple[float, float, float, float]) -> WholeRectangle | None:
-    """The rectangle in whole pixels; None where its edges lie between them, or it is empty."""
+    """The rectangle in whole pixels; None if an edge is not on one, or it is empty."""
     x1, y1, x2, y2 = rectangle
     near = round(x1), round(y1), round(x2), round(y2)
     far = max(abs(x1 - near[0]), abs(y1 - near[1]), abs(x2 - near[2]), abs(y2 - near[3]))

@@ -1,4 +1,4 @@
-"""The operations of detection that torch does not have: each with a native kernel and a plain-torch reference.
+"""The operations of detection that torch lacks, each with a native kernel and a plain-torch reference.
 
 The native kernels (`csrc/`) are built when detkit is installed; `backend()` tells whether they are in use.
 """

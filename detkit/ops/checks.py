@@ -1,4 +1,4 @@
-"""What every op demands of its tensors, said in the argument's own name."""
+"""Argument checks that the ops share; messages name the argument."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from detkit.errors import InputError
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int | str, ...]) -> None:
-    """`tensor` must have `shape`, in which a string names a size that may be anything."""
+    """Raise InputError unless `tensor` has `shape`, where a string names a size of any value."""
     if not isinstance(tensor, Tensor):
         raise InputError(f"{name} must be a tensor of shape {_written(shape)}, got {type(tensor).__name__}")
-    # A list is quicker than a generator, which counts beside a kernel of a few microseconds.
+    # A list is faster than a generator, which matters for kernels of a few microseconds.
     fits = tensor.ndim == len(shape) and all(
         [isinstance(want, str) or want == have for want, have in zip(shape, tensor.shape, strict=True)]
     )
@@ -21,13 +21,13 @@ def check_shape(name: str, tensor: Tensor, shape: tuple[int | str, ...]) -> None
 
 
 def check_floating(name: str, tensor: Tensor) -> None:
-    """`tensor` must hold floating-point numbers."""
+    """Raise InputError unless `tensor` is floating point."""
     if not tensor.is_floating_point():
         raise InputError(f"{name} must be floating point, got {tensor.dtype}: convert it with {name}.float()")
 
 
 def check_same_device(**tensors: Tensor) -> None:
-    """All tensors must be on one device."""
+    """Raise InputError unless all tensors are on one device."""
     first, *others = tensors.values()
     if any([tensor.device != first.device for tensor in others]):
         listed = ", ".join(f"{name} on {tensor.device}" for name, tensor in tensors.items())
@@ -35,7 +35,7 @@ def check_same_device(**tensors: Tensor) -> None:
 
 
 def geometry_dtype(*tensors: Tensor) -> torch.dtype:
-    """Boxes are computed in float32, also when given in half precision; float64 stays float64."""
+    """The dtype that boxes are computed in: float64 if one of `tensors` is, else float32, also for half precision."""
     return torch.float64 if torch.float64 in [tensor.dtype for tensor in tensors] else torch.float32
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import torch
 from torch import Tensor
@@ -16,17 +16,17 @@ IoUMode = Literal["iou", "giou", "diou", "ciou"]
 
 
 def box_iou(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
-    """How much every box of one set overlaps every box of another. Differentiable in both.
+    """Pairwise IoU of two sets of boxes, or one of its generalizations. Differentiable in both sets.
 
     Args:
-        boxes1: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. Computed in float32, float64 when given so.
+        boxes1: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. Computed in float32; float64 stays float64.
         boxes2: ``(M, 4)``, likewise.
         mode: "iou"; "giou" (Rezatofighi et al. 2019, algorithm 1); "diou" (Zheng et al. 2020, eq. 7) or
-            "ciou" (eq. 10; its trade-off factor is a constant to the gradient).
+            "ciou" (eq. 10; no gradient flows through its trade-off factor).
 
     Returns:
-        ``(N, M)`` in [0, 1] for "iou", else at most 1. Where a union, a hull or a diagonal is empty, the term
-        that divides by it is 0.
+        ``(N, M)`` in [0, 1] for "iou", else at most 1. Where a union, an enclosing box or a diagonal is empty, the
+        term that divides by it is 0.
 
     Raises:
         InputError: a shape, dtype or device does not fit, or the mode is unknown.
@@ -40,7 +40,8 @@ def box_iou(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
     dtype = geometry_dtype(boxes1, boxes2)
     boxes1, boxes2 = boxes1.to(dtype), boxes2.to(dtype)
     if is_native(boxes1.device):
-        return torch.ops.detkit.box_iou(boxes1, boxes2, mode)
+        iou: Tensor = torch.ops.detkit.box_iou(boxes1, boxes2, mode)
+        return iou
     return box_iou_reference(boxes1, boxes2, mode)
 
 
@@ -50,7 +51,7 @@ def box_iou_reference(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> 
 
 
 def paired_iou(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
-    """How much each box overlaps the one in the same row: ``(N, 4), (N, 4) -> (N,)``, otherwise as `box_iou`.
+    """IoU of the boxes in the same row: ``(N, 4), (N, 4) -> (N,)``, otherwise as `box_iou`.
 
     Raises:
         InputError: a shape or dtype does not fit, or the mode is unknown.
@@ -65,7 +66,7 @@ def paired_iou(boxes1: Tensor, boxes2: Tensor, mode: IoUMode = "iou") -> Tensor:
 
 
 def _broadcast_iou(left: Tensor, right: Tensor, mode: IoUMode) -> Tensor:
-    """IoU ``(...,)`` of boxes ``(..., 4)``."""
+    """IoU ``(...,)`` of broadcastable boxes ``(..., 4)``."""
     size1, size2 = left[..., 2:] - left[..., :2], right[..., 2:] - right[..., :2]
     overlap = (torch.minimum(left[..., 2:], right[..., 2:]) - torch.maximum(left[..., :2], right[..., :2])).clamp(min=0)
     intersection = overlap.prod(-1)
@@ -97,27 +98,27 @@ def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(valid, numerator / torch.where(valid, denominator, 1), 0)
 
 
-def _fake_box_iou(boxes1, boxes2, mode) -> Tensor:
+def _fake_box_iou(boxes1: Tensor, boxes2: Tensor, mode: str) -> Tensor:
     return boxes1.new_empty(boxes1.shape[0], boxes2.shape[0])
 
 
-def _fake_box_iou_backward(gradient, boxes1, boxes2, mode) -> tuple[Tensor, Tensor]:
+def _fake_box_iou_backward(gradient: Tensor, boxes1: Tensor, boxes2: Tensor, mode: str) -> tuple[Tensor, Tensor]:
     return torch.empty_like(boxes1, memory_format=torch.contiguous_format), torch.empty_like(
         boxes2, memory_format=torch.contiguous_format
     )
 
 
-def _keep_for_box_iou(ctx, inputs, output) -> None:
+def _keep_for_box_iou(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     boxes1, boxes2, ctx.mode = inputs
     ctx.save_for_backward(boxes1, boxes2)
 
 
-def _differentiate_box_iou(ctx, gradient: Tensor):
+def _differentiate_box_iou(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
     boxes1, boxes2 = ctx.saved_tensors
     return *torch.ops.detkit.box_iou_backward(gradient, boxes1, boxes2, ctx.mode), None
 
 
-def _refuse_second_derivative(ctx, *gradients: Tensor):
+def _refuse_second_derivative(ctx: Any, *gradients: Tensor) -> NoReturn:
     raise NotImplementedError("box_iou has no second derivative; detkit.ops.iou.box_iou_reference has one")
 
 

@@ -1,4 +1,4 @@
-"""The native library: where it is, whether it loads, and what is used when it is not there."""
+"""The native library: loading it, and the devices that it has kernels for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _load(name: str) -> bool:
     if not path.exists():
         return False
     try:
-        torch.ops.load_library(path)
+        torch.ops.load_library(path)  # type: ignore[no-untyped-call]  # torch does not annotate it
     except OSError as error:
         logger.warning("detkit's native library %s does not load: %s", path, error)
         return False
@@ -31,7 +31,7 @@ def _load_all() -> frozenset[str]:
             "them, install a C++ compiler and run `python -m pip install .` in detkit's source folder."
         )
         return frozenset()
-    # A torch without CUDA lacks what the CUDA kernels link to.
+    # A torch without CUDA lacks the libraries that the CUDA kernels link to.
     if torch.version.cuda is not None and _load("_C_cuda.so"):
         return frozenset({"cpu", "cuda"})
     return frozenset({"cpu"})
@@ -47,7 +47,7 @@ def is_native(device: torch.device) -> bool:
 
 
 def backend() -> str:
-    """What the ops run on: "native+cuda", "native" (CPU kernels only) or "reference" (plain torch)."""
+    """The implementation of the ops: "native+cuda", "native" (CPU kernels only) or "reference" (plain torch)."""
     if not NATIVE_DEVICES:
         return "reference"
     return "native+cuda" if "cuda" in NATIVE_DEVICES else "native"

@@ -1,4 +1,4 @@
-"""Non-maximum suppression: of boxes that overlap, keep the best scored."""
+"""Non-maximum suppression: of overlapping boxes, keep the one with the highest score."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from detkit.ops.library import NATIVE_DEVICES, is_native
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy non-maximum suppression: a box goes when it overlaps a better one that stays.
+    """Greedy non-maximum suppression: drop each box that overlaps a kept box of higher score.
 
     Args:
-        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. Computed in float32, float64 when given so.
-        scores: ``(N,)`` floating point, no NaN. Of equal scores the lower index counts as the better one.
-        iou_threshold: boxes overlap when their IoU is greater than this, not equal.
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. Computed in float32; float64 stays float64.
+        scores: ``(N,)`` floating point, no NaN. Of equal scores, the lower index ranks higher.
+        iou_threshold: boxes overlap if their IoU is greater than this, not equal.
 
     Returns:
-        int64 ``(M,)`` indices of the boxes that stay, best first.
+        int64 ``(M,)`` indices of the kept boxes, highest score first.
 
     Raises:
         InputError: a shape, dtype or device does not fit, or a score is NaN.
@@ -31,7 +31,8 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     check_boxes(boxes, scores)
     boxes = as_geometry(boxes)
     if is_native(boxes.device):
-        return torch.ops.detkit.nms(boxes, as_geometry(scores), None, iou_threshold)
+        kept: Tensor = torch.ops.detkit.nms(boxes, as_geometry(scores), None, iou_threshold)
+        return kept
     return nms_reference(boxes, scores, iou_threshold)
 
 
@@ -42,10 +43,10 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
         boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels.
         scores: ``(N,)`` floating point, no NaN.
         labels: ``(N,)`` integers of any sign; an image index serves as well as a class.
-        iou_threshold: boxes overlap when their IoU is greater than this, not equal.
+        iou_threshold: boxes overlap if their IoU is greater than this, not equal.
 
     Returns:
-        int64 ``(M,)`` indices of the boxes that stay, best first over all classes.
+        int64 ``(M,)`` indices of the kept boxes, highest score first over all classes.
 
     Raises:
         InputError: a shape, dtype or device does not fit, or a score is NaN.
@@ -54,26 +55,27 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
     check_boxes(boxes, scores, labels)
     boxes = as_geometry(boxes)
     if is_native(boxes.device):
-        return torch.ops.detkit.nms(boxes, as_geometry(scores), labels.long(), iou_threshold)
+        kept: Tensor = torch.ops.detkit.nms(boxes, as_geometry(scores), labels.long(), iou_threshold)
+        return kept
     return batched_nms_reference(boxes, scores, labels, iou_threshold)
 
 
 def nms_padded(
     boxes: Tensor, scores: Tensor, iou_threshold: float, count: int, labels: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`nms`, or `batched_nms`, into a result of fixed size: nothing waits for the device, and shapes are static.
+    """`nms`, or `batched_nms`, with a result of fixed size: no synchronization with the device, static shapes.
 
     Args:
         boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels.
-        scores: ``(N,)`` floating point, no NaN: where it can be seen without waiting for the device it is refused, on
-            CUDA such boxes are left out.
-        iou_threshold: boxes overlap when their IoU is greater than this, not equal.
-        count: the most indices to give.
+        scores: ``(N,)`` floating point, no NaN. NaN is an error on the CPU; on CUDA, where checking would synchronize,
+            such boxes are dropped.
+        iou_threshold: boxes overlap if their IoU is greater than this, not equal.
+        count: size of the result.
         labels: ``(N,)`` integers: boxes of different labels never suppress each other. None: all are of one class.
 
     Returns:
-        int64 ``(count,)`` indices of the boxes that stay, best first over all classes, then -1; and int64 ``()``, how
-        many of them are not -1.
+        int64 ``(count,)`` indices of the kept boxes, highest score first over all classes, padded with -1; and int64
+        ``()``, the number of indices before the padding.
 
     Raises:
         InputError: a shape, dtype, device or the count does not fit, or a score is NaN.
@@ -84,12 +86,15 @@ def nms_padded(
         raise InputError(f"count must not be negative, got {count}")
     boxes = as_geometry(boxes)
     if is_native(boxes.device):
-        return torch.ops.detkit.nms_padded(boxes, as_geometry(scores), labels, iou_threshold, count)
+        padded: tuple[Tensor, Tensor] = torch.ops.detkit.nms_padded(
+            boxes, as_geometry(scores), labels, iou_threshold, count
+        )
+        return padded
     return nms_padded_reference(boxes, scores, iou_threshold, count, labels)
 
 
 def nms_reference(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """`nms` in plain torch, one step per box that stays."""
+    """`nms` in plain torch, one step per kept box."""
     order = torch.argsort(scores, descending=True, stable=True)
     kept = []
     while len(order):
@@ -102,25 +107,25 @@ def nms_reference(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor
 
 def batched_nms_reference(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
     """`batched_nms` in plain torch, one `nms_reference` per class."""
-    stays = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    for label in labels.unique():
+    is_kept = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    for label in torch.unique(labels):
         members = torch.where(labels == label)[0]
-        stays[members[nms_reference(boxes[members], scores[members], iou_threshold)]] = True
-    kept = torch.where(stays)[0]
+        is_kept[members[nms_reference(boxes[members], scores[members], iou_threshold)]] = True
+    kept = torch.where(is_kept)[0]
     return kept[torch.argsort(scores[kept], descending=True, stable=True)]
 
 
 def nms_padded_reference(
     boxes: Tensor, scores: Tensor, iou_threshold: float, count: int, labels: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`nms_padded` in plain torch, by the other references."""
+    """`nms_padded` in plain torch."""
     labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device) if labels is None else labels
     kept = batched_nms_reference(boxes, scores, labels, iou_threshold)[:count]
     return torch.nn.functional.pad(kept, (0, count - len(kept)), value=-1), torch.tensor(len(kept), device=boxes.device)
 
 
 def check_boxes(boxes: Tensor, scores: Tensor, labels: Tensor | None = None) -> None:
-    """What every suppression demands: boxes, a score and perhaps a label for each, on one device."""
+    """Check the arguments of a suppression: boxes, and a score and perhaps a label for each, on one device."""
     check_shape("boxes", boxes, ("N", 4))
     _check_scores(boxes, scores)
     check_same_device(boxes=boxes, scores=scores)
@@ -129,30 +134,32 @@ def check_boxes(boxes: Tensor, scores: Tensor, labels: Tensor | None = None) -> 
 
 
 def _check_scores(boxes: Tensor, scores: Tensor) -> None:
-    """`scores` must be floating-point numbers, one for each box."""
+    """Raise InputError unless `scores` are floating point without NaN, one per box."""
     check_shape("scores", scores, (boxes.shape[0],))
     check_floating("boxes", boxes)
     check_floating("scores", scores)
-    # A traced graph has no values to look at; the kernels then rank NaN somewhere, without harm. On CUDA a look would
-    # wait for the device: there the kernel of nms looks, when it waits anyway.
-    looks = not torch.compiler.is_compiling() and not (scores.is_cuda and is_native(scores.device))
-    if looks and len(scores) and math.isnan(scores.detach().max()):  # NaN is the greatest of all, and one pass finds it
+    # A traced graph has no values; the kernels then rank NaN somewhere, without harm. On CUDA reading a value would
+    # synchronize: there the kernel of nms checks, which has to synchronize anyway.
+    is_readable = not torch.compiler.is_compiling() and not (scores.is_cuda and is_native(scores.device))
+    if is_readable and len(scores) and math.isnan(scores.detach().max()):  # max() returns NaN if there is one
         raise InputError("scores must not be NaN: the model that made them has diverged, or they were never set")
 
 
 def _check_labels(boxes: Tensor, labels: Tensor) -> None:
-    """`labels` must be integers, one for each box, on the device of the boxes."""
+    """Raise InputError unless `labels` are integers, one per box, on the device of the boxes."""
     check_shape("labels", labels, (boxes.shape[0],))
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(f"labels must be integers, got {labels.dtype}")
     check_same_device(boxes=boxes, labels=labels)
 
 
-def _fake_nms(boxes, scores, labels, iou_threshold) -> Tensor:
+def _fake_nms(boxes: Tensor, scores: Tensor, labels: Tensor | None, iou_threshold: float) -> Tensor:
     return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
 
 
-def _fake_nms_padded(boxes, scores, labels, iou_threshold, count) -> tuple[Tensor, Tensor]:
+def _fake_nms_padded(
+    boxes: Tensor, scores: Tensor, labels: Tensor | None, iou_threshold: float, count: int
+) -> tuple[Tensor, Tensor]:
     return boxes.new_empty(count, dtype=torch.int64), boxes.new_empty((), dtype=torch.int64)
 
 

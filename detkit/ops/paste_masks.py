@@ -1,4 +1,4 @@
-"""Masks as a mask head gives them, a small square per box, put where they belong in the image."""
+"""Pasting the masks of a mask head, a small square per box, into the image."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ from detkit.errors import InputError
 from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
 from detkit.ops.masks import RunLengths, masks_to_rle
+from detkit.ops.masks.ragged import fake_packed
 
-# Images of a GPU that are encoded hold so many pixels together.
+# The most pixels that masks on a GPU take together before they are encoded.
 _PIXELS_AT_ONCE = 2**27
 
 
 def _torch_fuses(pixels: int) -> bool:
-    """Whether torch, where it interpolates to so many pixels, adds a product without rounding it before."""
-    # Of the numbers 0 and 1 it gives the places themselves, which differ by a rounding.
+    """Whether torch's interpolation to so many pixels uses a fused multiply-add, which rounds once instead of twice."""
+    # Interpolating between 0 and 1 returns the sampling positions themselves, which differ in the last bit.
     cells = torch.tensor([[0.0, 1.0]] * 2, dtype=torch.float32, device="cpu")
     given = F.interpolate(cells[None, None], (2, pixels), mode="bilinear", align_corners=False)[0, 0, 0]
-    middles = torch.arange(pixels, dtype=torch.float32, device="cpu") + 0.5
-    rounded_twice = (middles * (2 / torch.tensor(pixels, dtype=torch.float32, device="cpu")) - 0.5).clamp(0, 1)
+    centers = torch.arange(pixels, dtype=torch.float32, device="cpu") + 0.5
+    rounded_twice = (centers * (2 / torch.tensor(pixels, dtype=torch.float32, device="cpu")) - 0.5).clamp(0, 1)
     return not torch.equal(given, rounded_twice)
 
 
-# How torch rounds, which ours must do likewise: in general, and of places in results that it computes in two steps.
+# How torch rounds, to be reproduced to the bit: in general, and sampling positions in results computed in two steps.
 _ROUNDING = _torch_fuses(100), _torch_fuses(200)
 
 
 def paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5) -> Tensor:
-    """Stretch every mask over its box and threshold it (He et al. 2017, section 3.1).
+    """Resize every mask to its box and threshold it (He et al. 2017, section 3.1).
 
-    The pixels are those of torchvision's ``paste_masks_in_image(...) > threshold`` on the CPU: a mask gets a border of
-    one zero, the box grows by as much, its corners are cut to whole pixels, and the mask is interpolated bilinearly.
+    The pixels are those of torchvision's ``paste_masks_in_image(...) > threshold`` on the CPU: a mask is padded with
+    one zero, the box grows accordingly, its corners are truncated to whole pixels, and the mask is interpolated
+    bilinearly.
 
     Args:
-        masks: ``(N, M, M)`` floating point, probabilities. Computed in float32, float64 when given so.
-        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. What is outside of the image is cut off; a box that
-            is not finite holds no pixel.
+        masks: ``(N, M, M)`` floating point, probabilities. Computed in float32; float64 stays float64.
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. They are clipped to the image; a box that is not
+            finite covers no pixel.
         image_size: height and width of the image in pixels.
-        threshold: a pixel is inside where its probability is greater than this, which must not be negative.
+        threshold: a pixel is inside if its probability is greater than this; not negative.
 
     Returns:
         bool ``(N, H, W)`` on the device of `masks`.
@@ -52,31 +54,30 @@ def paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], thres
     """
     masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
     if is_native(masks.device):
-        return torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, *_ROUNDING)
+        pasted: Tensor = torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, *_ROUNDING)
+        return pasted
     return paste_masks_reference(masks, pixel_boxes, height, width, threshold)
 
 
 def paste_masks_to_rle(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5) -> RunLengths:
-    """`paste_masks`, run-length encoded, without making an image: only what the boxes cover is computed.
+    """`paste_masks`, run-length encoded. On the CPU only the pixels in the boxes are computed.
 
-    Arguments and errors are those of `paste_masks`. Those of a GPU are made as images there, some at a time, and
-    encoded there.
+    Arguments and errors are those of `paste_masks`. Masks on a GPU are pasted and encoded there, in chunks.
     """
     masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
     if masks.device.type != "cpu":
         count = max(1, _PIXELS_AT_ONCE // max(1, height * width))
-        parts = zip(masks.split(count), boxes.split(count), strict=True)
-        return RunLengths.concatenated(
-            [masks_to_rle(paste_masks(part, of_part, image_size, threshold)) for part, of_part in parts], height, width
-        )
+        chunks = zip(torch.split(masks, count), torch.split(boxes, count), strict=True)
+        encoded = [masks_to_rle(paste_masks(some, of_some, image_size, threshold)) for some, of_some in chunks]
+        return RunLengths.concatenated(encoded, height, width)
     if is_native(masks.device):
-        runs = torch.ops.detkit.paste_masks_to_runs(masks, pixel_boxes, height, width, threshold, *_ROUNDING)
-        return RunLengths(*runs, height, width)
+        counts, offsets = torch.ops.detkit.paste_masks_to_runs(masks, pixel_boxes, height, width, threshold, *_ROUNDING)
+        return RunLengths(counts, offsets, height, width)
     return masks_to_rle(paste_masks_reference(masks, pixel_boxes, height, width, threshold))
 
 
 def paste_masks_reference(masks: Tensor, pixel_boxes: Tensor, height: int, width: int, threshold: float) -> Tensor:
-    """`paste_masks` in plain torch, over the boxes ``(N, 4)`` int64 of the masks with their border."""
+    """`paste_masks` in plain torch; `pixel_boxes` ``(N, 4)`` int64 are those of the padded masks."""
     images = torch.zeros(len(masks), height, width, dtype=torch.bool, device=masks.device)
     for image, mask, (x1, y1, x2, y2) in zip(images, F.pad(masks, (1,) * 4), pixel_boxes.tolist(), strict=True):
         left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2 + 1, width), min(y2 + 1, height)
@@ -91,7 +92,7 @@ def paste_masks_reference(masks: Tensor, pixel_boxes: Tensor, height: int, width
 def _checked(
     masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float
 ) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """The masks in the dtype of the arithmetic, the boxes in whole pixels, and the size."""
+    """The masks in the dtype of the computation, the boxes in whole pixels, and the size of the image."""
     check_shape("masks", masks, ("N", "M", "M"))
     check_floating("masks", masks)
     if masks.shape[1] == 0 or masks.shape[1] != masks.shape[2]:
@@ -104,30 +105,32 @@ def _checked(
     if math.isnan(threshold) or threshold < 0:
         raise InputError(f"threshold must not be negative, got {threshold}")
     pixel_boxes = _pixel_boxes(as_geometry(boxes), masks.shape[1])
-    return as_geometry(masks), pixel_boxes, tuple(image_size)
+    height, width = image_size
+    return as_geometry(masks), pixel_boxes, (height, width)
 
 
 def _pixel_boxes(boxes: Tensor, side: int) -> Tensor:
-    """The first and last pixels ``(N, 4)`` that masks of `side` cells cover when they get a border of one more."""
+    """The first and last pixels ``(N, 4)`` that masks of `side` cells cover once padded by one cell."""
     x1, y1, x2, y2 = boxes.unbind(1)
     scale = (side + 2) / side
     half_width, half_height = (x2 - x1) * 0.5 * scale, (y2 - y1) * 0.5 * scale
     x, y = (x2 + x1) * 0.5, (y2 + y1) * 0.5
     grown = torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], 1)
-    nowhere = grown.new_tensor([0, 0, -1, -1])
-    grown = torch.where(grown.isfinite().all(1, keepdim=True), grown, nowhere)
+    empty = grown.new_tensor([0, 0, -1, -1])
+    grown = torch.where(grown.isfinite().all(1, keepdim=True), grown, empty)
     return grown.clamp(-(2**31), 2**31).to(torch.int64)
 
 
-def _fake_paste_masks(masks, boxes, height, width, threshold, fused, fused_places=True) -> Tensor:
+def _fake_paste_masks(
+    masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, fused: bool, fused_places: bool = True
+) -> Tensor:
     return masks.new_empty(masks.shape[0], height, width, dtype=torch.bool)
 
 
 def _fake_paste_masks_to_runs(
-    masks, boxes, height, width, threshold, fused, fused_places=True
+    masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, fused: bool, fused_places: bool = True
 ) -> tuple[Tensor, Tensor]:
-    size = torch.library.get_ctx().new_dynamic_size()
-    return masks.new_empty(size, dtype=torch.int32), masks.new_empty(masks.shape[0] + 1, dtype=torch.int64)
+    return fake_packed(masks, masks.shape[0], torch.int32)
 
 
 if NATIVE_DEVICES:

@@ -1,4 +1,4 @@
-"""What the ops that crop regions from feature maps have in common."""
+"""Argument checks and helpers that `roi_align` and `roi_pool` share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detkit.ops.checks import check_floating, check_same_device, check_shape
 
 
 def checked_size(output_size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a crop, which must be positive."""
+    """Height and width of a crop; InputError unless they are positive."""
     size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(size) != 2 or min(size) < 1:
         raise InputError(f"output_size must be a positive number or a pair of them, got {output_size}")
@@ -20,7 +20,7 @@ def checked_size(output_size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def check_features(name: str, features: Tensor) -> None:
-    """`features` must be maps ``(B, C, H, W)`` of floating-point numbers with at least one cell."""
+    """Raise InputError unless `features` are floating-point maps ``(B, C, H, W)`` with at least one cell."""
     check_shape(name, features, ("B", "C", "H", "W"))
     check_floating(name, features)
     if features.shape[2] == 0 or features.shape[3] == 0:
@@ -28,7 +28,7 @@ def check_features(name: str, features: Tensor) -> None:
 
 
 def checked_rois(rois: Tensor, features: Tensor) -> Tensor:
-    """`rois` in the dtype of the arithmetic: float64 for float64 features, else float32."""
+    """`rois` in the dtype of the computation: float64 for float64 features, else float32."""
     check_shape("rois", rois, ("K", 5))
     check_floating("rois", rois)
     check_same_device(features=features, rois=rois)
@@ -36,17 +36,17 @@ def checked_rois(rois: Tensor, features: Tensor) -> Tensor:
 
 
 def is_channels_last(tensor: Tensor) -> bool:
-    """Whether a tensor ``(B, C, H, W)`` has the channels of a cell side by side."""
+    """Whether a tensor ``(B, C, H, W)`` is stored channels-last."""
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 def memory_format_of(channels_last: bool) -> torch.memory_format:
-    """torch's name for one of the two formats that the kernels take."""
+    """The memory format, one of the two that the kernels take."""
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def refuse_if_deterministic(op: str, device: torch.device) -> None:
-    """For CUDA kernels that add up gradients in no fixed order: raises, or warns, where torch was told to."""
+    """Raise, or warn, for a non-deterministic CUDA backward, as ``torch.use_deterministic_algorithms`` asks for."""
     if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
         message = f"the backward of {op} has no deterministic CUDA kernel"
         if not torch.is_deterministic_algorithms_warn_only_enabled():

@@ -1,9 +1,10 @@
-"""RoIAlign: a feature map, or a pyramid of them, sampled bilinearly on a grid inside each region."""
+"""RoIAlign: crop regions from a feature map, or a pyramid of them, by bilinear sampling."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,12 +36,12 @@ def roi_align(
         rois: ``(K, 5)`` floating point: image index in ``0..B-1``, then ``x1 y1 x2 y2`` in pixels of the image.
         output_size: height and width of a crop in bins, or one number for both.
         spatial_scale: size of the feature map over size of the image, 1/16 for stride 16.
-        sampling_ratio: samples per bin and axis; 0 or -1: as many as the bin has cells, rounded up.
-        aligned: shift by half a cell, so that a region's continuous coordinates meet the cells' centers. False is
-            the published behavior, which also makes regions at least one cell wide.
+        sampling_ratio: samples per bin and axis; 0 or -1: the number of cells in the bin, rounded up.
+        aligned: shift by half a cell, so that continuous coordinates meet the centers of the cells. False is the
+            published behavior, which also makes regions at least one cell wide.
 
     Returns:
-        ``(K, C, height, width)`` in the dtype and memory format of `features`; summed in float32.
+        ``(K, C, height, width)`` in the dtype and memory format of `features`; accumulated in float32.
         Differentiable in `features`.
 
     Raises:
@@ -66,14 +67,14 @@ def multilevel_roi_align(
     canonical_size: int = 224,
     canonical_level: int = 4,
 ) -> Tensor:
-    """`roi_align` from a feature pyramid, each region from the level that suits its size (Lin et al. 2017, eq. 1).
+    """`roi_align` from a feature pyramid, each region from the level for its size (Lin et al. 2017, eq. 1).
 
     Args:
         features: L maps ``(B, C, Hl, Wl)`` of the same batch, channels, dtype and device, finest first.
         rois: ``(K, 5)``: image index, then ``x1 y1 x2 y2`` in pixels of the image.
         output_size: height and width of a crop in bins, or one number for both.
-        spatial_scales: L factors, each half of the one before: (1/4, 1/8, 1/16, 1/32). Of strides between two powers
-            of two, the lower one counts.
+        spatial_scales: L factors, each half of the one before: (1/4, 1/8, 1/16, 1/32). A stride between two powers of
+            two counts as the lower one.
         sampling_ratio: as in `roi_align`.
         aligned: as in `roi_align`.
         canonical_size: side in pixels of the square region that belongs to `canonical_level`.
@@ -97,7 +98,7 @@ def multilevel_roi_align(
 
 
 def roi_levels(rois: Tensor, spatial_scales: Sequence[float], canonical_size: int, canonical_level: int) -> Tensor:
-    """The position in the pyramid ``0..L-1`` of the level that each region ``(K, 5)`` belongs to: int64 ``(K,)``."""
+    """The index in ``0..L-1`` of the pyramid level for each region ``(K, 5)``: int64 ``(K,)``."""
     finest, coarsest = (math.floor(1e-6 - math.log2(scale)) for scale in (spatial_scales[0], spatial_scales[-1]))
     sides = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
     # The small constant keeps a side of exactly canonical_size on its own level in float arithmetic.
@@ -120,7 +121,7 @@ def roi_align_reference(
     images = rois[:, 0].long()
     if len(images) and (images.min() < 0 or images.max() >= len(features)):
         raise RuntimeError(f"rois name an image outside 0..{len(features) - 1}")
-    with torch.autocast(features.device.type, enabled=False):  # which would multiply in half precision
+    with torch.autocast(features.device.type, enabled=False):  # autocast would multiply in half precision
         crops = [
             row @ features[image].to(row.dtype) @ column.T
             for image, row, column in zip(images, rows, columns, strict=True)
@@ -186,7 +187,10 @@ def _native_roi_align(
     memory_format = memory_format_of(channels_last)
     maps = [feature.contiguous(memory_format=memory_format) for feature in features]
     scales = [float(scale) for scale in spatial_scales]
-    return torch.ops.detkit.roi_align(maps, rois, levels, scales, *output_size, sampling_ratio, aligned, channels_last)
+    crops: Tensor = torch.ops.detkit.roi_align(
+        maps, rois, levels, scales, *output_size, sampling_ratio, aligned, channels_last
+    )
+    return crops
 
 
 def _check_pyramid(features: list[Tensor], spatial_scales: Sequence[float]) -> None:
@@ -207,7 +211,15 @@ def _check_pyramid(features: list[Tensor], spatial_scales: Sequence[float]) -> N
 
 
 def _fake_roi_align(
-    features, rois, levels, spatial_scales, height, width, sampling_ratio, aligned, channels_last
+    features: list[Tensor],
+    rois: Tensor,
+    levels: Tensor,
+    spatial_scales: list[float],
+    height: int,
+    width: int,
+    sampling_ratio: int,
+    aligned: bool,
+    channels_last: bool,
 ) -> Tensor:
     shape = (rois.shape[0], features[0].shape[1], height, width)
     return torch.empty(
@@ -216,14 +228,30 @@ def _fake_roi_align(
 
 
 def _fake_roi_align_backward(
-    gradient, rois, levels, spatial_scales, batch, heights, widths, sampling_ratio, aligned, channels_last
+    gradient: Tensor,
+    rois: Tensor,
+    levels: Tensor,
+    spatial_scales: list[float],
+    batch: int,
+    heights: list[int],
+    widths: list[int],
+    sampling_ratio: int,
+    aligned: bool,
+    channels_last: bool,
 ) -> list[Tensor]:
-    shapes = [(batch, gradient.shape[1], height, width) for height, width in zip(heights, widths, strict=True)]
-    kind = {"dtype": gradient.dtype, "device": gradient.device, "memory_format": memory_format_of(channels_last)}
-    return [torch.empty(shape, **kind) for shape in shapes]
+    memory_format = memory_format_of(channels_last)
+    return [
+        torch.empty(
+            (batch, gradient.shape[1], height, width),
+            dtype=gradient.dtype,
+            device=gradient.device,
+            memory_format=memory_format,
+        )
+        for height, width in zip(heights, widths, strict=True)
+    ]
 
 
-def _keep_for_roi_align(ctx, inputs, output) -> None:
+def _keep_for_roi_align(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     features, rois, levels, ctx.scales, _, _, *ctx.sampling, ctx.channels_last = inputs
     ctx.save_for_backward(rois, levels)
     ctx.batch = features[0].shape[0]
@@ -231,7 +259,7 @@ def _keep_for_roi_align(ctx, inputs, output) -> None:
     ctx.widths = [feature.shape[3] for feature in features]
 
 
-def _differentiate_roi_align(ctx, gradient: Tensor):
+def _differentiate_roi_align(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     refuse_if_deterministic("roi_align", gradient.device)
     rois, levels = ctx.saved_tensors
     gradient = gradient.contiguous(memory_format=memory_format_of(ctx.channels_last))
@@ -249,13 +277,13 @@ def _differentiate_roi_align(ctx, gradient: Tensor):
     return gradients, *[None] * 8
 
 
-def _keep_for_roi_align_backward(ctx, inputs, output) -> None:
+def _keep_for_roi_align_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     gradient, rois, levels, ctx.scales, _, _, _, *ctx.sampling, ctx.channels_last = inputs
     ctx.save_for_backward(rois, levels)
     ctx.output_size = gradient.shape[2:]
 
 
-def _differentiate_roi_align_backward(ctx, gradients: list[Tensor]):
+def _differentiate_roi_align_backward(ctx: Any, gradients: list[Tensor]) -> tuple[Any, ...]:
     """RoIAlign is linear in the features, so the derivative of its backward is its forward."""
     rois, levels = ctx.saved_tensors
     memory_format = memory_format_of(ctx.channels_last)

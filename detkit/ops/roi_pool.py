@@ -1,6 +1,8 @@
-"""RoIPool: the greatest feature in every bin of a region, whose borders are rounded to whole cells."""
+"""RoIPool: crop regions from a feature map by max pooling over bins of whole cells."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +23,8 @@ LEAST_FEATURE = torch.finfo(torch.float32).min
 def roi_pool(features: Tensor, rois: Tensor, output_size: int | tuple[int, int], spatial_scale: float = 1.0) -> Tensor:
     """Crop every region from a feature map by the maximum over its bins (Girshick 2015, section 2.1).
 
-    A region's corners are rounded to the nearest cell, of two the one away from zero, and both belong to it, so that
-    it has one cell at least. A bin reaches from the cell that it begins in to the one that it ends in.
+    The corners of a region are rounded to the nearest cell, halves away from zero. Both cells belong to the region, so
+    it has at least one. A bin includes the cells in which it begins and ends.
 
     Args:
         features: ``(B, C, H, W)`` float16, bfloat16, float32 or float64, contiguous or channels-last.
@@ -31,9 +33,9 @@ def roi_pool(features: Tensor, rois: Tensor, output_size: int | tuple[int, int],
         spatial_scale: size of the feature map over size of the image, 1/16 for stride 16.
 
     Returns:
-        ``(K, C, height, width)`` in the dtype and memory format of `features`; 0 in bins beyond the map. A NaN feature
-        is passed over; a bin of nothing else, or of -inf alone, gives the least float32. Differentiable in `features`;
-        of equal features the first, row by row, gets the gradient.
+        ``(K, C, height, width)`` in the dtype and memory format of `features`; 0 in bins outside of the map. NaN is
+        ignored; a bin of only NaN or -inf gives the lowest float32. Differentiable in `features`; of equal maxima the
+        first in row-major order gets the gradient.
 
     Raises:
         InputError: a shape, dtype, device or size does not fit.
@@ -45,7 +47,8 @@ def roi_pool(features: Tensor, rois: Tensor, output_size: int | tuple[int, int],
     if is_native(features.device):
         channels_last = is_channels_last(features)
         features = features.contiguous(memory_format=memory_format_of(channels_last))
-        return torch.ops.detkit.roi_pool(features, rois, float(spatial_scale), *size, channels_last)[0]
+        pooled: Tensor = torch.ops.detkit.roi_pool(features, rois, float(spatial_scale), *size, channels_last)[0]
+        return pooled
     return roi_pool_reference(features, rois, size, spatial_scale)
 
 
@@ -67,12 +70,12 @@ def roi_pool_reference(
     ]
     if not crops:
         return features.new_zeros(0, features.shape[1], *output_size) + 0 * features.sum()
-    with torch.autocast(features.device.type, enabled=False):  # which does not know how to stack half precision
-        return torch.stack(crops, 1).unflatten(1, (len(rois), *output_size)).transpose(0, 1)
+    with torch.autocast(features.device.type, enabled=False):  # autocast cannot stack half precision
+        return torch.unflatten(torch.stack(crops, 1), 1, (len(rois), *output_size)).transpose(0, 1)
 
 
 def _bin_ranges(start: Tensor, end: Tensor, bins: int, cells: int) -> Tensor:
-    """The first cell of every bin and the one after its last, ``(K, bins, 2)``, along one axis of the map."""
+    """The first cell of every bin and the one past its last, ``(K, bins, 2)``, along one axis of the map."""
     first, last = (_nearest_cell(side).nan_to_num(0) for side in (start, end))
     bin_length = (last - first + 1).clamp(min=1).to(start.dtype) / bins
     bin_length = bin_length.masked_fill(start.isnan() | end.isnan(), 0)
@@ -82,40 +85,44 @@ def _bin_ranges(start: Tensor, end: Tensor, bins: int, cells: int) -> Tensor:
 
 
 def _nearest_cell(position: Tensor) -> Tensor:
-    """Rounded, halves away from zero; no farther than is beyond any map. In float64, which adds cells exactly."""
+    """The position rounded, halves away from zero, and clamped far outside of any map; float64, for exact sums."""
     position = position.double()
     whole = position.trunc()
     return (whole + position.sign() * ((position - whole).abs() >= 0.5)).clamp(-(2**30), 2**30)
 
 
 def _greatest(bin_features: Tensor) -> Tensor:
-    """The greatest of the features ``(C, h, w)`` of a bin: ``(C,)``."""
+    """The maximum of the features ``(C, h, w)`` of a bin: ``(C,)``."""
     flat = bin_features.flatten(1)
     if flat.shape[1] == 0:
         return flat.new_zeros(len(flat))
-    counts = flat > LEAST_FEATURE
-    places = torch.where(counts, flat, -torch.inf).argmax(1, keepdim=True)
-    return torch.where(counts.any(1), flat.gather(1, places)[:, 0], LEAST_FEATURE)
+    is_valid = flat > LEAST_FEATURE
+    indices = torch.where(is_valid, flat, -torch.inf).argmax(1, keepdim=True)
+    return torch.where(is_valid.any(1), flat.gather(1, indices)[:, 0], LEAST_FEATURE)
 
 
-def _fake_roi_pool(features, rois, spatial_scale, height, width, channels_last) -> tuple[Tensor, Tensor]:
+def _fake_roi_pool(
+    features: Tensor, rois: Tensor, spatial_scale: float, height: int, width: int, channels_last: bool
+) -> tuple[Tensor, Tensor]:
     shape, memory_format = (rois.shape[0], features.shape[1], height, width), memory_format_of(channels_last)
     pooled = torch.empty(shape, dtype=features.dtype, device=features.device, memory_format=memory_format)
     return pooled, torch.empty_like(pooled, dtype=torch.int32)
 
 
-def _fake_roi_pool_backward(gradient, cells, rois, batch, map_height, map_width, channels_last) -> Tensor:
+def _fake_roi_pool_backward(
+    gradient: Tensor, cells: Tensor, rois: Tensor, batch: int, map_height: int, map_width: int, channels_last: bool
+) -> Tensor:
     shape, memory_format = (batch, gradient.shape[1], map_height, map_width), memory_format_of(channels_last)
     return torch.empty(shape, dtype=gradient.dtype, device=gradient.device, memory_format=memory_format)
 
 
-def _keep_for_roi_pool(ctx, inputs, output) -> None:
+def _keep_for_roi_pool(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     features, rois, _, _, _, ctx.channels_last = inputs
     ctx.batch, _, ctx.map_height, ctx.map_width = features.shape
     ctx.save_for_backward(rois, output[1])
 
 
-def _differentiate_roi_pool(ctx, gradient: Tensor, _: Tensor | None):
+def _differentiate_roi_pool(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Any, ...]:
     refuse_if_deterministic("roi_pool", gradient.device)
     rois, cells = ctx.saved_tensors
     gradient = gradient.contiguous(memory_format=memory_format_of(ctx.channels_last))
@@ -123,18 +130,18 @@ def _differentiate_roi_pool(ctx, gradient: Tensor, _: Tensor | None):
     return torch.ops.detkit.roi_pool_backward(gradient, cells, rois, *size, ctx.channels_last), *[None] * 5
 
 
-def _keep_for_roi_pool_backward(ctx, inputs, output) -> None:
+def _keep_for_roi_pool_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     _, cells, rois, *_ = inputs
     ctx.save_for_backward(rois, cells)
 
 
-def _differentiate_roi_pool_backward(ctx, gradient: Tensor):
-    """Which cells are pooled is constant to the gradient, so the derivative of the backward takes those cells."""
+def _differentiate_roi_pool_backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    """The pooled cells do not depend on the gradient, so the derivative of the backward gathers those cells."""
     rois, cells = ctx.saved_tensors
     _, channels, height, width = gradient.shape
     maps = rois[:, 0].long()[:, None] * channels + torch.arange(channels, device=rois.device)  # (K, C)
-    places = maps[:, :, None, None] * (height * width) + cells.clamp(min=0)
-    return torch.where(cells >= 0, gradient.contiguous().take(places), 0), *[None] * 6
+    indices = maps[:, :, None, None] * (height * width) + cells.clamp(min=0)
+    return torch.where(cells >= 0, gradient.contiguous().take(indices), 0), *[None] * 6
 
 
 if NATIVE_DEVICES:

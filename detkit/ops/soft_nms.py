@@ -1,4 +1,4 @@
-"""Soft-NMS: of boxes that overlap a better one, lower the scores."""
+"""Soft-NMS: lower the scores of boxes that overlap a box of higher score."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ def soft_nms(
     score_threshold: float = 0.001,
     labels: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Greedy suppression by decay (Bodla et al. 2017, section 3): the best box is taken, and the scores of the others
-    are lowered by how much they overlap it, until no score is above the threshold. Not differentiable.
+    """Greedy suppression by decay (Bodla et al. 2017, section 3). Not differentiable.
+
+    Takes the box of the highest score, then lowers the scores of the others by their IoU with it, until no score is
+    above the threshold.
 
     Args:
-        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. Computed in float32, float64 when given so.
-        scores: ``(N,)`` floating point, no NaN. Of equal scores the lower index counts as the better one.
-        iou_threshold: of "linear" and "hard": overlaps count when their IoU is greater than this, not equal.
-        sigma: of "gaussian".
-        method: "linear": a score is multiplied by ``1 - iou`` where the IoU counts; "gaussian": by
-            ``exp(-iou² / sigma)``; "hard": the box goes where the IoU counts, which is `nms`.
-        score_threshold: a box goes when its score is lower, at the start or by decay. Not negative, unless the method
-            is "hard".
-        labels: ``(N,)`` integers: boxes of different labels leave each other alone. None: all are of one class.
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels. Computed in float32; float64 stays float64.
+        scores: ``(N,)`` floating point, no NaN. Of equal scores, the lower index ranks higher.
+        iou_threshold: for "linear" and "hard": boxes overlap if their IoU is greater than this, not equal.
+        sigma: for "gaussian".
+        method: "linear" multiplies the score of an overlapping box by ``1 - iou``; "gaussian" multiplies every score
+            by ``exp(-iou² / sigma)``; "hard" drops overlapping boxes, as `nms` does.
+        score_threshold: boxes of lower score are dropped, at the start and after decay. Not negative, unless the
+            method is "hard".
+        labels: ``(N,)`` integers: boxes of different labels do not affect each other. None: all are of one class.
 
     Returns:
-        int64 ``(M,)`` indices of the boxes that stay, best first over all classes, and their scores ``(M,)`` when they
-        were taken, in the dtype of the arithmetic.
+        int64 ``(M,)`` indices of the kept boxes, highest score first over all classes, and their decayed scores
+        ``(M,)`` in the dtype of the computation.
 
     Raises:
         InputError: a shape, dtype, device or parameter does not fit, or a score is NaN.
@@ -53,7 +55,8 @@ def soft_nms(
     boxes, scores = boxes.detach().to(dtype), scores.detach().to(dtype)
     rule = (float(iou_threshold), float(sigma), method, float(score_threshold))
     if is_native(boxes.device):
-        return torch.ops.detkit.soft_nms(boxes, scores, labels, *rule)
+        kept: tuple[Tensor, Tensor] = torch.ops.detkit.soft_nms(boxes, scores, labels, *rule)
+        return kept
     return soft_nms_reference(boxes, scores, labels, *rule)
 
 
@@ -67,21 +70,21 @@ def soft_nms_reference(
     method: Decay,
     score_threshold: float,
 ) -> tuple[Tensor, Tensor]:
-    """`soft_nms` in plain torch, one step per box that stays."""
+    """`soft_nms` in plain torch, one step per kept box."""
     left = torch.where(scores.double() >= score_threshold, scores, -torch.inf)
     kept, kept_scores = [], []
     while len(left) and left.max() > -torch.inf:
-        best = torch.where(left == left.max())[0][0]  # argmax may name any of equal ones
+        best = torch.where(left == left.max())[0][0]  # argmax may return any of several equal ones
         kept.append(best)
         kept_scores.append(left[best].clone())
         iou = box_iou_reference(boxes[best, None], boxes)[0]
         if labels is not None:
             iou = torch.where(labels == labels[best], iou, 0)
-        counts = iou.double() > iou_threshold
+        overlaps = iou.double() > iou_threshold
         if method == "hard":
-            left = left.masked_fill(counts, -torch.inf)
+            left = left.masked_fill(overlaps, -torch.inf)
         elif method == "linear":
-            left = torch.where(counts, left * (1 - iou).clamp(min=0), left)
+            left = torch.where(overlaps, left * (1 - iou).clamp(min=0), left)
         else:
             left = left * torch.exp(-iou.square() / sigma)
         left = left.masked_fill(~(left.double() >= score_threshold), -torch.inf)
@@ -102,7 +105,15 @@ def _check_rule(iou_threshold: float, sigma: float, method: str, score_threshold
         raise InputError(f"score_threshold must not be negative, since decay raises negative scores: {score_threshold}")
 
 
-def _fake_soft_nms(boxes, scores, labels, iou_threshold, sigma, method, score_threshold) -> tuple[Tensor, Tensor]:
+def _fake_soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor | None,
+    iou_threshold: float,
+    sigma: float,
+    method: str,
+    score_threshold: float,
+) -> tuple[Tensor, Tensor]:
     count = torch.library.get_ctx().new_dynamic_size()
     return boxes.new_empty(count, dtype=torch.int64), boxes.new_empty(count)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.proposals.grouping import (
+from detkit.ops.grouping import (
     COLOR,
     COLOR_BINS,
     FILL,

@@ -1,4 +1,4 @@
-"""What travels between the rooms of detkit: a `Target` goes in, `Detections` or a `Classification` come out.
+"""The data structures of detkit: `Target` for ground truth; `Detections` and `Classification` for predictions.
 
 Symbols used in every docstring of the package:
     B images in a batch      N objects of an image     R regions of a batch

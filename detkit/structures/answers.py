@@ -1,4 +1,4 @@
-"""What models answer for one image."""
+"""Predictions for one image: `Detections` and `Classification`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detkit.structures.object_fields import Boxes, Keypoints, Masks, Rows
 
 @dataclass(frozen=True, eq=False)
 class Detections(Fields):
-    """What a detector says of one image, in the pixels of the image as it was given.
+    """The detections of one image, in the pixels of the image as it was given.
 
     Args:
         boxes: ``(N, 4)`` float32, ``x1 y1 x2 y2`` in pixels.
@@ -42,7 +42,7 @@ class Detections(Fields):
 
 @dataclass(frozen=True, eq=False)
 class Classification(Fields):
-    """What a classifier says of one image as a whole.
+    """The predicted classes of one image as a whole.
 
     Args:
         scores: ``(N,)`` float32 in [0, 1], best first.

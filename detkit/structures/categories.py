@@ -1,17 +1,18 @@
-"""The classes of a data set, with what is known of their keypoints."""
+"""The categories of a data set: names, colors and keypoints, and how COCO files write them."""
 
 from __future__ import annotations
 
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 Pair = tuple[int, int]
+Read = Callable[[], tuple[Any, ...]]
 
 PERSON_KEYPOINTS = (
     "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
@@ -24,30 +25,30 @@ PERSON_SIGMAS = tuple(
     tenth / 10
     for tenth in (0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89)
 )
-"""Their spread, of which COCO's keypoint similarity is made."""
+"""The sigma of each of them in COCO's object keypoint similarity (OKS)."""
 
 UNUSED_LABEL = "N/A"
-"""The name of labels that no class has, as torchvision's COCO models count them: evaluation leaves them out."""
+"""The name of labels without a class, which torchvision's COCO models have; evaluation ignores them."""
 
 
 @dataclass(frozen=True)
 class Category:
-    """A class as its data set names it; the position in a list of categories is the label.
+    """One class of a data set; its position in a list of categories is its label.
 
     Args:
-        id: in the data set.
-        name: in words.
-        is_thing: whether it has objects that can be counted; grass and sky have not.
-        color: ``(red, green, blue)`` in 0..255, to draw it in; None: none of its own.
+        id: its id in the data set.
+        name: its name.
+        is_thing: whether it has countable objects; grass and sky do not.
+        color: ``(red, green, blue)`` in 0..255, for drawing; None: no color of its own.
         keypoints: the names of its J keypoints.
-        swap_pairs: the keypoints, by position from 0, that a mirror exchanges; None: those whose names differ in "left"
-            and "right" alone.
-        skeleton: the keypoints, by position from 0, between which a line is drawn.
-        sigmas: the spread of each keypoint in COCO's keypoint similarity; None: unknown, but of COCO's person, by the
-            names of its keypoints.
+        swap_pairs: pairs of keypoint indices that a mirror swaps; None: those whose names differ only in "left" and
+            "right".
+        skeleton: pairs of keypoint indices to draw a line between.
+        sigmas: the sigma of each keypoint in COCO's object keypoint similarity; None: COCO's where the keypoints are
+            those of COCO's person, else unknown.
 
     Raises:
-        ValueError: a pair names a keypoint that there is not, or `sigmas` are not as many as the keypoints.
+        ValueError: a pair has an index out of range, or the number of `sigmas` is not that of the keypoints.
     """
 
     id: int
@@ -82,14 +83,14 @@ class Category:
         return tuple(self.keypoints) == PERSON_KEYPOINTS
 
     def record(self) -> dict[str, Any]:
-        """What a file says of it: plain values, without those that are as they are unless said otherwise."""
+        """The category as plain values for a file, without those that equal their defaults."""
         plain = {one.name: one.default for one in fields(self)} | {"swap_pairs": left_right_pairs(self.keypoints)}
         plain["sigmas"] = PERSON_SIGMAS if self._is_person else None
         return {name: _listed(value) for name, value in asdict(self).items() if value != plain[name]}
 
 
 def left_right_pairs(names: Sequence[str]) -> tuple[Pair, ...]:
-    """The positions of names that differ in "left" and "right" alone."""
+    """The pairs of positions whose names differ only in "left" and "right"."""
     names = list(names)
     mirrored = [name.replace("left", "right") for name in names]
     return tuple(
@@ -100,19 +101,19 @@ def left_right_pairs(names: Sequence[str]) -> tuple[Pair, ...]:
 
 
 def keypoint_category(categories: Sequence[Category]) -> Category | None:
-    """The first category that has keypoints: all keypoints of a data set are those of this one."""
+    """The first category with keypoints, whose layout all keypoints of the data set share; None without any."""
     return next((category for category in categories if category.keypoints), None)
 
 
 def from_coco(entry: Mapping[str, Any], source: str) -> Category:
-    """The category of an entry of a COCO file, whose skeleton counts keypoints from 1.
+    """The category of an entry of a COCO file, where indices of keypoints start at 1.
 
-    ``isthing`` and ``color`` are those of COCO's panoptic files; ``swap_pairs`` (from 1 as well) and ``sigmas`` are
-    detkit's own. Of what is not as it should be a warning names `source`, and it is left out.
+    ``isthing`` and ``color`` come from COCO's panoptic files; ``swap_pairs`` (from 1 as well) and ``sigmas`` are
+    detkit's own. A malformed value is dropped with a warning that names `source`.
     """
     keypoints = tuple(map(str, entry.get("keypoints") or ()))
     category = Category(entry["id"], entry["name"], bool(entry.get("isthing", True)), keypoints=keypoints)
-    further = {
+    further: dict[str, Read] = {
         "color": lambda: _color(entry["color"]),
         "swap_pairs": lambda: _from_one(entry["swap_pairs"]),
         "skeleton": lambda: _from_one(entry["skeleton"]),
@@ -121,7 +122,8 @@ def from_coco(entry: Mapping[str, Any], source: str) -> Category:
     for name, read in further.items():
         if entry.get(name):
             try:
-                category = replace(category, **{name: read()})
+                values: dict[str, Any] = {name: read()}
+                category = replace(category, **values)
             except (TypeError, ValueError) as error:
                 logger.warning(
                     "%s: the %s of category %r is not used (%s)", source, name, entry["name"], error or type(error)
@@ -130,12 +132,11 @@ def from_coco(entry: Mapping[str, Any], source: str) -> Category:
 
 
 def entries_in(content: bytes) -> list[dict[str, Any]] | None:
-    """The categories of a COCO file, found without parsing what may be hundreds of megabytes beside them; None where
-    that is not possible."""
-    found = list(re.finditer(rb'"categories"\s*:\s*(?=\[)', content))
-    if len(found) != 1:
+    """The categories of a COCO file without parsing the rest of it; None where that is not possible."""
+    matches = list(re.finditer(rb'"categories"\s*:\s*(?=\[)', content))
+    if len(matches) != 1:
         return None
-    rest = content[found[0].end() :]
+    rest = content[matches[0].end() :]
     for size in (2**16, 2**20, 2**24, len(rest)):
         try:
             entries, _ = json.JSONDecoder().raw_decode(rest[:size].decode(errors="ignore"))
@@ -149,7 +150,7 @@ def entries_in(content: bytes) -> list[dict[str, Any]] | None:
 
 def _color(values: Sequence[int]) -> tuple[int, ...]:
     if len(values) != 3 or not all(0 <= int(value) <= 255 for value in values):
-        raise ValueError(f"{values!r} is no red, green and blue in 0..255")
+        raise ValueError(f"{values!r} is not red, green and blue in 0..255")
     return tuple(map(int, values))
 
 

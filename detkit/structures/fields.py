@@ -1,10 +1,11 @@
-"""What `Target` and the answers of models have in common: fields, each declared with its kind."""
+"""The base class of `Target` and of predictions: a dataclass whose fields are each declared with their kind."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import MISSING, fields, replace
-from typing import Any, Self, get_type_hints
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, replace
+from typing import Any, ClassVar, Self, get_type_hints
 
 import torch
 from torch import Tensor
@@ -14,11 +15,13 @@ from detkit.structures.kind import Kind, Swaps
 
 
 class Fields:
-    """What `Target` and the answers share.
+    """Base class of `Target` and of predictions; subclasses are dataclasses.
 
-    Each field is declared with its kind, ``boxes: Annotated[Tensor | None, Boxes()] = None``, which knows how the field
-    is checked, moved and selected.
+    Each field is declared with its kind, as in ``boxes: Annotated[Tensor | None, Boxes()] = None``. The kind checks,
+    moves and selects the values of the field.
     """
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # what makes the subclasses dataclasses
 
     @classmethod
     @functools.cache
@@ -38,13 +41,13 @@ class Fields:
     @classmethod
     @functools.cache
     def _required(cls) -> frozenset[str]:
-        return frozenset(one.name for one in fields(cls) if one.default is MISSING)  # type: ignore[arg-type]
+        return frozenset(one.name for one in fields(cls) if one.default is MISSING)
 
     def __len__(self) -> int:
         return self._counted()[0]
 
     def _counted(self) -> tuple[int, str]:
-        """How many objects there are, and which field tells so."""
+        """The number of objects, and the name of the field that it comes from."""
         for name, kind in self.kinds().items():
             if kind.per_object and (value := getattr(self, name)) is not None:
                 shape = getattr(value, "shape", None)
@@ -52,31 +55,31 @@ class Fields:
         return 0, "objects"
 
     def to(self, device: torch.device | str) -> Self:
-        """The same objects with every tensor on `device`."""
+        """A copy with every tensor on `device`."""
         return self._map(lambda kind, value: kind.to(value, device))
 
     def moved(self, placement: Placement, swaps: Swaps = ()) -> Self:
-        """The same in another frame; nothing is cut or dropped.
+        """A copy in the coordinates of another frame; nothing is clipped or dropped.
 
         Args:
-            placement: how the image lies in that frame.
-            swaps: the keypoints that a mirror exchanges.
+            placement: the placement of the image in that frame.
+            swaps: pairs of keypoints that a mirror swaps.
         """
         return self._map(lambda kind, value: kind.move(value, placement, swaps))
 
     def moved_to_network(self, placement: Placement) -> Self:
-        """The same in the frame of a network's input; masks and areas stay as annotated."""
+        """A copy in the frame of a network's input; masks and areas stay as annotated."""
         return self._map(lambda kind, value: kind.move_to_network(value, placement))
 
     def __getitem__(self, index: Tensor | slice) -> Self:
-        """The objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""
+        """A copy with the objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""
         if not isinstance(index, (Tensor, slice)):
             raise TypeError(f"index {type(self).__name__} with a mask, an index tensor or a slice, got {index!r}")
         if isinstance(index, Tensor) and index.dtype == torch.bool:
             count, counted = self._counted()
             if index.shape != (count,):
                 raise IndexError(f"a mask of shape {tuple(index.shape)} does not select of {count} {counted}")
-            # The rows are looked up once, and not in each field: on a GPU each look-up waits.
+            # Indices are computed once rather than in each field: on a GPU each time would synchronize.
             index = torch.where(index)[0]
         return self._map(lambda kind, value: kind.select(value, index))
 
@@ -86,7 +89,7 @@ class Fields:
         masks = getattr(self, "masks", None)
         return masks is not None and not isinstance(masks, Tensor)
 
-    def _map(self, function) -> Self:
+    def _map(self, function: Callable[[Kind, Any], Any]) -> Self:
         values = {
             name: function(kind, value)
             for name, kind in self.kinds().items()

@@ -1,6 +1,6 @@
-"""The kinds of field that belong to an image as a whole or to its pixels: label maps, cameras, regions, its class.
+"""Field kinds with one value per image: label maps, cameras, proposals, the class of the image.
 
-A field that is None is not annotated; one that is empty says that there is nothing.
+A field that is None is not annotated; an empty field means that nothing is there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from detkit.structures.kind import ALWAYS, Kind, Swaps, Warp, Warped, check_tens
 from detkit.structures.object_fields import shown_boxes
 
 IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1}
-"""What a label map says, by its dtype, of a pixel that is no class."""
+"""The value of pixels without a class in a label map, by its dtype."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,19 @@ class LabelMap(Kind):
         return value.masked_fill(cover, IGNORE_INDEX[value.dtype])
 
     def to_warp(self, value: Tensor) -> Warped:
-        # One more each, so that no class becomes the 0 which transforms put where they know nothing.
+        # Shifted by one, since transforms fill with 0: no class may be 0.
         return Warped(pixels=(value + 1).numpy())
 
     def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
-        return torch.from_numpy(warped.pixels).to(value.dtype) - 1
+        pixels: Tensor = torch.from_numpy(warped.pixels)
+        return pixels.to(value.dtype) - 1
 
-    def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor:
-        """Each map over those before it, where it says something."""
-        first, *others = [value for value in values if value is not None]
+    def join(self, name: str, values: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor:
+        """Each map over those before it, except where it is ignored."""
+        joined, *others = [value for value in values if value is not None]
         for value in others:
-            first = torch.where(value != IGNORE_INDEX[value.dtype], value, first)
-        return first
+            joined = torch.where(value != IGNORE_INDEX[value.dtype], value, joined)
+        return joined
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,14 @@ class Camera(Kind):
     def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
         return placement.camera(value)
 
-    def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor | None:
-        """That of the image on which objects of others were pasted."""
+    def join(self, name: str, values: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
+        """The camera of the image that objects of others were pasted on."""
         return values[0]
 
 
 @dataclass(frozen=True)
 class RegionBoxes(Kind):
-    """``(P, 4)`` float32, regions of an image ``x1 y1 x2 y2`` in pixels, whatever its objects."""
+    """``(P, 4)`` float32, region proposals ``x1 y1 x2 y2`` in pixels, independent of the objects."""
 
     mixes = ALWAYS
 
@@ -107,7 +108,7 @@ class RegionBoxes(Kind):
 
 @dataclass(frozen=True)
 class ClassOfImage(Kind):
-    """An int, the class of an image as a whole."""
+    """An int, the class of the image as a whole."""
 
     def check(self, owner: str, value: Any, count: int, counted: str) -> None:
         if type(value) is not int:
@@ -116,7 +117,7 @@ class ClassOfImage(Kind):
 
 @dataclass(frozen=True)
 class Identity(Kind):
-    """What an image is called; one that is made of several has the name of the first."""
+    """The id of the image; an image made of several gets the id of the first."""
 
     mixes = ALWAYS
 

@@ -1,4 +1,4 @@
-"""What a kind of field is asked: how its values are checked, selected, moved, sent and joined."""
+"""`Kind`, the base class of field kinds: how values of a field are checked, selected, moved, packed and joined."""
 
 from __future__ import annotations
 
@@ -17,117 +17,118 @@ from detkit.geometry import Placement, Size
 Swaps = Sequence[tuple[int, int]]
 Index = Tensor | slice
 Mix = Literal["beside", "through", "pasted"]
-"""How images become one: beside each other, one shining through the other, or objects of one pasted on the other."""
+"""Ways to mix images: side by side (mosaic), blended (mixup), or with objects of one pasted onto another."""
 
 ALWAYS: frozenset[Mix] = frozenset({"beside", "through", "pasted"})
 
 
 class Kind:
-    """What one field is. Values are never None here: a field that is None stays None.
+    """The kind of a field. Its methods never get None: a field that is None stays None.
 
-    The methods hold for a value that belongs to an image as a whole and does not lie in its pixels; a kind gives those
-    that are otherwise for it.
+    The defaults suit a value of the image as a whole that does not depend on its pixels; subclasses override the rest.
     """
 
     per_object = False
     per_pixel = False
     mixes: frozenset[Mix] = frozenset()
-    """The ways to make one image of several in which there is a value for that image; in others it becomes None."""
+    """The ways of mixing images that keep the field; with others it becomes None."""
 
     def check(self, owner: str, value: Any, count: int, counted: str) -> None:
-        """Raise TypeError or ValueError where `value` is not as it must be.
+        """Raise TypeError or ValueError if `value` has the wrong type, dtype or shape.
 
         Args:
-            owner: class and field, which begin the message.
-            value: what the field holds.
-            count: how many objects there are.
-            counted: the field that tells so.
+            owner: class and field, with which the message begins.
+            value: of the field.
+            count: the number of objects.
+            counted: the field that the number comes from.
         """
 
     def image_size(self, value: Any) -> Size | None:
-        """The (height, width) that the image must have; None for any."""
+        """The (height, width) that `value` requires of the image; None: any."""
         return None
 
     def to(self, value: Any, device: torch.device | str) -> Any:
-        """The same on `device`."""
+        """`value` on `device`."""
         return to_device(value, device) if isinstance(value, Tensor) else value
 
     def select(self, value: Any, index: Index) -> Any:
-        """What is left of it with the objects that `index` selects."""
+        """`value` for the objects that `index` selects."""
         return value
 
     def move(self, value: Any, placement: Placement, swaps: Swaps) -> Any:
-        """The same in another frame; `swaps` are the keypoints that a mirror exchanges."""
+        """`value` in the coordinates of another frame; `swaps` are the pairs of keypoints that a mirror swaps."""
         return value
 
     def move_to_network(self, value: Any, placement: Placement) -> Any:
-        """The same in the frame of a network's input."""
+        """`value` in the frame of a network's input."""
         return self.move(value, placement, ())
 
     def crop(self, value: Any, placement: Placement, swaps: Swaps, share: Tensor) -> Any:
-        """As `move`, without what the new frame does not show; objects that are not seen keep their rows.
+        """As `move`, clipped to the new frame; objects outside of it keep their rows.
 
         Args:
-            value: what the field holds.
-            placement: how the image lies in the new frame.
-            swaps: the keypoints that a mirror exchanges.
-            share: ``(N,)`` float64, how much of each object is seen.
+            value: of the field.
+            placement: the placement of the image in the new frame.
+            swaps: pairs of keypoints that a mirror swaps.
+            share: ``(N,)`` float64 in [0, 1], the visible share of each object.
         """
         return self.move(value, placement, swaps)
 
     def cover(self, value: Any, cover: Tensor, share: Tensor) -> Any:
-        """What of it is seen behind a `cover` ``(H, W)`` bool, which leaves a `share` ``(N,)`` of each object."""
+        """`value` where the pixels of `cover` ``(H, W)`` bool are hidden, which leaves a `share` ``(N,)`` of each
+        object."""
         return value
 
     def to_warp(self, value: Any) -> Warped:
-        """What of it must go through a transform that knows points and pixels alone, such as albumentations'."""
+        """The points and pixels of `value` to pass through a transform such as albumentations'."""
         return Warped()
 
     def from_warp(self, value: Any, warped: Warped, warp: Warp) -> Any:
-        """The same behind such a transform.
+        """`value` after such a transform.
 
         Args:
-            value: what the field held before; of objects those that are left.
-            warped: what `to_warp` gave, moved.
+            value: of the field before, for the remaining objects.
+            warped: the transformed result of `to_warp`.
             warp: what else is known of the transform.
 
         Raises:
-            InputError: only an affine map could take it along, and the transform is none.
+            InputError: the field can only follow an affine map, and the transform is not affine.
         """
         if type(self).move is Kind.move:
             return value
         return self.move(value, warp.placement, warp.swaps)
 
     def pack(self, value: Any) -> Any:
-        """The same without tensors, to be sent from a worker: a tensor takes a file descriptor, however small it is."""
+        """`value` without tensors, to be sent from a worker: each tensor would take a file descriptor."""
         return value.numpy() if isinstance(value, Tensor) else value
 
     def unpack(self, parcel: Any) -> Any:
-        """What was packed."""
+        """The reverse of `pack`."""
         return torch.from_numpy(parcel) if isinstance(parcel, np.ndarray) else parcel
 
     def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Any:
-        """One value for an image made of several, in one of the ways that it `mixes`.
+        """The value for an image that is mixed from several, in one of the ways in `mixes`.
 
         Args:
             name: of the field, for messages.
-            values: of each image, in the pixels of the new one; None where it has none, but not in all.
-            counts: of the objects of each image.
+            values: one per image, in the pixels of the new image; None where an image lacks the field, but not all.
+            counts: the number of objects of each image.
 
         Raises:
-            InputError: some images have the field and others have not, and nothing can stand for what is missing.
+            InputError: some images lack the field, and no value can stand for it.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
 class Warped:
-    """Points and pixels that go through a transform.
+    """Points and pixels that pass through a transform.
 
     Args:
-        points: ``(N, P, 2)`` float64 x y in continuous pixels, P of each of N rows; NaN where the transform lost them.
-        masks: ``(N, H, W)`` uint8, of which a pixel is 0 or 1, one for each object.
-        pixels: ``(H, W)``, numbers that cannot be averaged, 0 where nothing is known.
+        points: ``(N, P, 2)`` float64, ``x y`` in continuous pixels of P points per row; NaN where the transform dropped
+            them.
+        masks: ``(N, H, W)`` uint8 in {0, 1}, one per object.
+        pixels: ``(H, W)``, categorical values, 0 where unknown.
     """
 
     points: np.ndarray | None = None
@@ -137,15 +138,15 @@ class Warped:
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """What is known of a transform that has moved pixels.
+    """A transform that has moved the pixels of an image, as observed from outside.
 
     Args:
-        before: reference points ``(P, 2)`` of the image as it was, the first three no line.
-        after: where they went; NaN where they were lost.
-        given_size: (height, width) of the image as it was.
-        size: (height, width) of the new one.
-        swaps: the keypoints that a mirror exchanges.
-        share: ``(N,)`` float64, how much of each object is seen.
+        before: reference points ``(P, 2)`` of the image before, the first three not collinear.
+        after: the same points after the transform; NaN where it dropped them.
+        given_size: (height, width) of the image before.
+        size: (height, width) of the image after.
+        swaps: pairs of keypoints that a mirror swaps.
+        share: ``(N,)`` float64 in [0, 1], the visible share of each object.
         image_id: for messages.
     """
 
@@ -159,7 +160,7 @@ class Warp:
 
     @cached_property
     def determinant(self) -> float:
-        """By how much areas grow, negative where it mirrors; 1 where points were lost."""
+        """The factor of areas, negative if the transform mirrors; 1 where points were dropped."""
         return float(np.nan_to_num(_signed_area(self.after) / _signed_area(self.before), nan=1.0))
 
     @cached_property
@@ -167,7 +168,7 @@ class Warp:
         """The transform as an affine map.
 
         Raises:
-            InputError: it is none.
+            InputError: it is not affine.
         """
         known = np.column_stack([self.before, np.ones(len(self.before))])
         if np.isfinite(self.after).all():
@@ -176,26 +177,26 @@ class Warp:
                 (a, b, c), (d, e, f) = np.where(np.abs(matrix) < 1e-6, 0.0, matrix).tolist()
                 return Placement(((a, b, c), (d, e, f)), self.size, self.given_size)
         raise InputError(
-            f"augmentation.transforms bent image {self.image_id!r} by a map that is not affine, along which its "
-            "camera, or what else has no points, cannot be taken: leave out the transforms that bend"
+            f"augmentation.transforms moved image {self.image_id!r} by a map that is not affine, which its camera, or "
+            "another field without points, cannot follow: leave out the transforms that are not affine"
         )
 
 
 def _signed_area(points: np.ndarray) -> float:
-    """Twice the area of the triangle of the first three; its sign changes when it is mirrored."""
+    """Twice the area of the triangle of the first three points, with the sign of its orientation."""
     (ax, ay), (bx, by) = points[1] - points[0], points[2] - points[0]
     return float(ax * by - ay * bx)
 
 
 def to_device(value: Tensor, device: torch.device | str) -> Tensor:
-    """`value` on `device`. Only a copy to the CPU is waited for: before it has ended the memory holds anything."""
+    """`value` on `device`. Only copies to the CPU block: their memory is undefined until they have finished."""
     return value.to(device, non_blocking=torch.device(device).type != "cpu")
 
 
 def check_tensor(owner: str, value: Any, dtype: torch.dtype, shape: tuple[int | str, ...], for_rows: str = "") -> None:
     """Raise TypeError or ValueError unless `value` is a tensor of `dtype` and `shape`.
 
-    In `shape` a string names a size of any value. Messages begin with `owner` and say `for_rows` after the shape.
+    A string in `shape` names a size of any value. Messages begin with `owner` and have `for_rows` after the shape.
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{owner} must be a tensor, got {type(value).__name__}")

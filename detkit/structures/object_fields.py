@@ -1,6 +1,6 @@
-"""The kinds of field that hold a row for each object: boxes, labels, masks, keypoints and any other numbers.
+"""Field kinds with one row per object: boxes, labels, areas, masks, keypoints, or numbers of any other meaning.
 
-A field that is None is not annotated; one that is empty says that there is nothing.
+A field that is None is not annotated; an empty field means that there are no objects.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Rows(Kind):
 
     Args:
         dtype: of the tensor.
-        row: shape of a row, in which a string names a size of any value.
-        absent: what stands in a row of an image without the field; None where nothing can.
+        row: shape of a row; a string in it names a size of any value.
+        absent: the value of a row where an image lacks the field; None if no value can stand for it.
     """
 
     dtype: torch.dtype
@@ -46,9 +46,10 @@ class Rows(Kind):
         if self.absent is None and any(value is None for value in values):
             raise InputError(f"data.mixing: some images have {name} and some have none; read them all alike")
         row = next(value.shape[1:] for value in values if value is not None)
+        fill = 0 if self.absent is None else self.absent  # None is refused above where a value is missing
         pairs = zip(values, counts, strict=True)
         return torch.cat(
-            [torch.full((n, *row), self.absent, dtype=self.dtype) if value is None else value for value, n in pairs]
+            [torch.full((n, *row), fill, dtype=self.dtype) if value is None else value for value, n in pairs]
         )
 
 
@@ -88,7 +89,7 @@ class Areas(Rows):
         return value  # as annotated
 
     def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
-        # In numpy, as boxes are.
+        # In numpy, as the boxes are: faster for a few objects.
         return torch.from_numpy(value.numpy() * share.numpy() * placement.area_scale)
 
     def cover(self, value: Tensor, cover: Tensor, share: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ class Areas(Rows):
 
 @dataclass(frozen=True)
 class Keypoints(Rows):
-    """``(N, J, 3)`` float32, ``x y`` in pixels and what is said of the point."""
+    """``(N, J, 3)`` float32, ``x y`` in pixels and the visibility or score."""
 
     dtype: torch.dtype = torch.float32
     row: tuple[int | str, ...] = ("J", 3)
@@ -116,7 +117,7 @@ class Keypoints(Rows):
         return _settled(moved, inside.all(dim=-1), swaps if placement.mirrors else ())
 
     def cover(self, value: Tensor, cover: Tensor, share: Tensor) -> Tensor:
-        """Those behind it no longer visible."""
+        """Keypoints behind `cover` become hidden."""
         height, width = cover.shape
         x, y = (value[..., axis].long().clamp(0, side - 1) for axis, side in enumerate((width, height)))
         hidden = cover[y, x] & (value[..., 2] > 0)
@@ -151,8 +152,9 @@ class Masks(Kind):
         return value.shape[1], value.shape[2]
 
     def select(self, value: Tensor | RunLengths, index: Index) -> Tensor | RunLengths:
-        on_cpu = isinstance(index, Tensor) and not isinstance(value, Tensor)
-        return value[index.cpu() if on_cpu else index]
+        if isinstance(index, Tensor) and not isinstance(value, Tensor):
+            return value[index.cpu()]
+        return value[index]
 
     def move(self, value: Tensor | RunLengths, placement: Placement, swaps: Swaps) -> Tensor | RunLengths:
         if isinstance(value, Tensor):
@@ -160,7 +162,7 @@ class Masks(Kind):
         return masks_to_rle(placement.masks(rle_to_masks(value)))
 
     def move_to_network(self, value: Tensor | RunLengths, placement: Placement) -> Tensor | RunLengths:
-        return value  # heads crop them where they are, through the inverse placement
+        return value  # heads crop them from the given image, through the inverse placement
 
     def cover(self, value: Tensor | RunLengths, cover: Tensor, share: Tensor) -> Tensor:
         return rle_to_masks(value) & ~cover
@@ -169,10 +171,10 @@ class Masks(Kind):
         return Warped(masks=rle_to_masks(value).numpy().astype("uint8"))
 
     def from_warp(self, value: Tensor | RunLengths, warped: Warped, warp: Warp) -> Tensor:
-        return torch.from_numpy(warped.masks.astype(bool))
+        return torch.from_numpy(np.asarray(warped.masks, dtype=bool))
 
     def pack(self, value: Tensor | RunLengths) -> Any:
-        runs = masks_to_rle(value)  # hundreds of masks as pixels would fill the memory that processes share
+        runs = masks_to_rle(value)  # as pixels, hundreds of masks would fill the shared memory
         return runs.counts.numpy(), runs.offsets.numpy(), runs.height, runs.width
 
     def unpack(self, parcel: Any) -> RunLengths:
@@ -186,7 +188,7 @@ class Masks(Kind):
 
 
 def swapped(count: int, swaps: Swaps) -> list[int]:
-    """The order of `count` keypoints in a mirror."""
+    """The order of `count` keypoints after mirroring."""
     order = list(range(count))
     for one, other in swaps:
         order[one], order[other] = other, one
@@ -194,7 +196,7 @@ def swapped(count: int, swaps: Swaps) -> list[int]:
 
 
 def shown_boxes(boxes: Tensor, placement: Placement) -> Tensor:
-    """What `placement` shows of `boxes` ``(N, 4)`` on the CPU, in its new frame."""
+    """`boxes` ``(N, 4)`` on the CPU, clipped to the part that `placement` shows and moved into its new frame."""
     # In numpy: for the few boxes of an image torch takes three times as long.
     corners, (x1, y1, x2, y2) = boxes.numpy(), placement.shown
     low, high = np.array(((x1, y1, x1, y1), (x2, y2, x2, y2)), corners.dtype)
@@ -202,6 +204,6 @@ def shown_boxes(boxes: Tensor, placement: Placement) -> Tensor:
 
 
 def _settled(keypoints: Tensor, inside: Tensor, swaps: Swaps) -> Tensor:
-    """Keypoints ``(N, J, 3)``, absent where outside or never annotated; those of a pair exchanged."""
+    """Keypoints ``(N, J, 3)``, zero where outside or not annotated, with the pairs in `swaps` swapped."""
     keypoints = torch.where((inside & (keypoints[..., 2] > 0))[..., None], keypoints, 0.0)
     return keypoints[:, swapped(keypoints.shape[1], swaps)] if swaps else keypoints

@@ -17,14 +17,14 @@ from detkit.structures.object_fields import Areas, Boxes, Keypoints, Masks, Rows
 
 @dataclass(frozen=True, eq=False)
 class Target(Fields):
-    """The ground truth of one image. Every field may be None: it is not annotated, and nothing is learned of it.
+    """The ground truth of one image. Every field may be None: it is not annotated and does not contribute to losses.
 
     Args:
         boxes: ``(N, 4)`` float32, ``x1 y1 x2 y2`` in pixels.
         labels: ``(N,)`` int64 in ``0..K-1``.
         masks: ``(N, H, W)`` bool at the size of the image, or the same as `detkit.ops.RunLengths`.
         keypoints: ``(N, J, 3)`` float32, ``x y visibility`` as COCO: 0 absent, 1 hidden, 2 visible.
-        iscrowd: ``(N,)`` bool. A crowd or ignore region: never learned from, neither as object nor as background.
+        iscrowd: ``(N,)`` bool. A crowd or ignore region: used neither as object nor as background.
         area: ``(N,)`` float32 in square pixels, as annotated.
         difficult: ``(N,)`` bool (PASCAL VOC).
         image_id: the image's id in its data set.
@@ -57,16 +57,16 @@ class Target(Fields):
         return cls(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), image_id=image_id, image_label=image_label)
 
     def objects(self) -> Self:
-        """Without the crowd and ignore regions; looked up once."""
+        """The target without its crowd and ignore regions; computed once."""
         return self if self._split[0] is None else self._split[0]
 
     def ignored_boxes(self) -> Tensor:
-        """The boxes ``(M, 4)`` of crowd and ignore regions; none where no boxes are annotated."""
+        """The boxes ``(M, 4)`` of the crowd and ignore regions; none where boxes are not annotated."""
         return self._split[1]
 
     def to(self, device: torch.device | str) -> Self:
-        """The same with every tensor on `device`; what is a crowd is looked up before, where the flags are on the CPU,
-        so that nothing waits for a GPU to tell."""
+        """A copy with every tensor on `device`. Crowds are split off before, while their flags are on the CPU: on a GPU
+        that would synchronize."""
         moved = super().to(device)
         if self.iscrowd is not None and self.iscrowd.device.type == "cpu":
             objects, ignored = self._split
@@ -76,7 +76,7 @@ class Target(Fields):
 
     @functools.cached_property
     def _split(self) -> tuple[Self | None, Tensor]:
-        """The objects, None where there are no others beside them, and the boxes of the crowds."""
+        """The target of the objects alone, None if there are no crowds, and the boxes of the crowds."""
         boxes, flags = self.boxes, self.iscrowd
         if flags is None:
             return None, torch.zeros(0, 4) if boxes is None else boxes[:0]

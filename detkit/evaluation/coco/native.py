@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, from_numpy
+from torch import from_numpy
 
 from detkit.evaluation.coco.protocol import Curves, Protocol
 from detkit.evaluation.ground_truth import GroundTruth
 from detkit.evaluation.packed_objects import Found, Masks
+from detkit.ops import coco
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,21 +34,28 @@ def match(
 ) -> Matches:
     """Let the detections find their objects."""
     objects = ground_truth.objects
-    common = (
-        *map(from_numpy, (found.scores, found.images, found.categories, found.areas)),
-        *map(from_numpy, (objects.images, objects.categories, objects.areas, objects.iscrowd, objects.ignored)),
+    compared = coco.Compared(
+        from_numpy(found.scores),
+        from_numpy(found.images),
+        from_numpy(found.categories),
+        from_numpy(found.areas),
+        from_numpy(objects.images),
+        from_numpy(objects.categories),
+        from_numpy(objects.areas),
+        from_numpy(objects.iscrowd),
+        from_numpy(objects.ignored),
         from_numpy(protocol.iou_thresholds),
         torch.tensor(list(protocol.areas.values()), dtype=torch.float64),
         max(protocol.max_detections),
     )
     if iou_type == "bbox":
-        result = torch.ops.detkit.coco_match_boxes(*common, from_numpy(found.boxes), from_numpy(objects.boxes))
+        result = coco.match_boxes(compared, from_numpy(found.boxes), from_numpy(objects.boxes))
     elif iou_type == "segm":
-        result = torch.ops.detkit.coco_match_masks(*common, *_mask_tensors(found.masks), *_mask_tensors(objects.masks))
+        result = coco.match_masks(compared, _string_masks(found.masks), _string_masks(objects.masks))
     else:
         joints = len(keypoint_sigmas)
-        result = torch.ops.detkit.coco_match_keypoints(
-            *common,
+        result = coco.match_keypoints(
+            compared,
             from_numpy(found.keypoints),
             from_numpy(objects.keypoints if objects.keypoints.shape[1] else np.zeros((len(objects), joints, 3))),
             from_numpy(objects.boxes),
@@ -64,11 +72,13 @@ def accumulate(
     image_weights: np.ndarray | None = None,
 ) -> Curves:
     """Draw the curves; `image_weights`, float64 ``(I,)``, says how often each image counts."""
-    precision, recall, scores = torch.ops.detkit.coco_accumulate(
-        *map(
-            from_numpy,
-            (found.scores, found.images, found.categories, matches.order, matches.matched, matches.ignored),
-        ),
+    precision, recall, scores = coco.accumulate(
+        from_numpy(found.scores),
+        from_numpy(found.images),
+        from_numpy(found.categories),
+        from_numpy(matches.order),
+        from_numpy(matches.matched),
+        from_numpy(matches.ignored),
         from_numpy(objects_to_find(ground_truth, protocol, image_weights)),
         from_numpy(protocol.recall_thresholds),
         list(protocol.max_detections),
@@ -96,8 +106,8 @@ def objects_to_find(
     return counts
 
 
-def _mask_tensors(masks: Masks) -> tuple[Tensor, ...]:
+def _string_masks(masks: Masks) -> coco.StringMasks:
     measures = masks.measures
     # Of a mask with empty runs, the pixels do not tell how much it overlaps at most.
     pixels = np.where(measures.have_empty_runs, np.nan, measures.areas)
-    return tuple(map(from_numpy, (masks.strings, masks.offsets, masks.sizes, pixels, measures.boxes)))
+    return coco.StringMasks(*map(from_numpy, (masks.strings, masks.offsets, masks.sizes, pixels, measures.boxes)))

@@ -16,6 +16,7 @@ from detkit.evaluation.coco.coco_evaluation import CocoEvaluation, check_native
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, Protocol
 from detkit.evaluation.packed_objects import Found, Masks, Objects
 from detkit.ops import RunLengths, mask_iou
+from detkit.ops.coco import accumulate
 
 FOREGROUND_IOU = 0.5
 BACKGROUND_IOU = 0.1
@@ -169,7 +170,7 @@ class _Analysis:
         rows = rows[np.lexsort((-self.found.scores[rows], self.found.images[rows], categories[rows]))]
         ignored = (self.wrong < 0) & ~self.right
         to_find = np.bincount(self.objects.categories, minlength=self.classes) - fewer_objects
-        precision, _, _ = torch.ops.detkit.coco_accumulate(
+        precision, _, _ = accumulate(
             *map(torch.from_numpy, (self.found.scores, self.found.images, categories, rows)),
             torch.from_numpy(right[rows][None].astype(np.int32)),
             torch.from_numpy(ignored[rows][None].astype(np.int32)),

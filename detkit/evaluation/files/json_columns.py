@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from detkit.evaluation.packed_objects import Masks, Ragged
-from detkit.ops import backend as ops_backend
+from detkit.ops import coco
+from detkit.ops.coco import fill_masks
 
 Kind = Literal["key", "number", "numbers", "mask"]
 
@@ -70,7 +71,7 @@ class Segmentations:
     def filled(self, sizes: np.ndarray) -> Masks:
         """The masks in images of `sizes`, int64 ``(N, 2)`` height and width; a RuntimeError where one is none."""
         arrays = (self.corners, self.polygons, self.objects, self.masks.strings, self.masks.offsets, sizes)
-        characters, offsets = torch.ops.detkit.coco_fill_masks(*map(torch.from_numpy, arrays))
+        characters, offsets = fill_masks(*map(torch.from_numpy, arrays))
         return Masks(characters.numpy(), offsets.numpy(), sizes)
 
 
@@ -90,13 +91,13 @@ def read_json_columns(path: Path, lists: Mapping[str, Mapping[str, Kind]]) -> di
         By list and key; None where the file cannot be read so: it is not there, is not JSON, lacks a list or key, or
         holds something else.
     """
-    if ops_backend() == "reference":
-        return None
     names = [(name, key, kind) for name, columns in lists.items() for key, kind in columns.items()]
     try:
         text = np.fromfile(path, dtype=np.uint8)
-        tensors = torch.ops.detkit.read_json_columns(torch.from_numpy(text), *map(list, zip(*names, strict=True)))
+        tensors = coco.read_json_columns(torch.from_numpy(text), *zip(*names, strict=True))
     except (OSError, RuntimeError):
+        return None
+    if tensors is None:
         return None
     parts = iter(tensor.numpy() for tensor in tensors)
     result: dict[str, dict[str, Column]] = {name: {} for name in lists}

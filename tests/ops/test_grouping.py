@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.ops import backend
-from detkit.proposals import grouping
-from detkit.proposals.grouping import COLOR, FILL, SIZE, TEXTURE
+from detkit.ops import backend, grouping
+from detkit.ops.grouping import COLOR, FILL, SIZE, TEXTURE
 
 SEEDS = [0, 1, 2, 3, 4]
 

@@ -1,4 +1,4 @@
-"""The two steps of selective search on one image: cutting it into small regions, and merging them one by one."""
+"""The two steps of selective search: graph segmentation, and hierarchical grouping of its regions."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.deprecation import moved_names
 from detkit.ops.library import is_native
 
 COLOR, TEXTURE, SIZE, FILL = 1, 2, 4, 8
-"""What makes two regions alike; a sum of these adds the similarities up."""
+"""Similarity measures of two regions; the sum of several flags means the sum of their similarities."""
 
 COLOR_BINS, TEXTURE_BINS = 25, 10
 
 
 def graph_segmentation(image: Tensor, scale: float, min_size: int) -> Tensor:
-    """Cut an image where its colors differ more than within the parts (Felzenszwalb & Huttenlocher 2004, section 4).
+    """Graph-based segmentation of an image into regions (Felzenszwalb & Huttenlocher 2004, section 4).
 
     Args:
         image: ``(H, W, C)`` float32, smoothed.
-        scale: the paper's k: the larger, the larger the regions.
+        scale: the paper's k; larger values give larger regions.
         min_size: regions with fewer pixels are merged into a neighbor.
 
     Returns:
         The region of each pixel, int32 ``(H, W)``, numbered in the order of their first pixels.
     """
     if is_native(image.device):
-        return torch.ops.detkit.graph_segmentation(image, float(scale), min_size)
+        labels: Tensor = torch.ops.detkit.graph_segmentation(image, float(scale), min_size)
+        return labels
     return graph_segmentation_reference(image, scale, min_size)
 
 
@@ -39,17 +39,18 @@ def hierarchical_grouping(labels: Tensor, color: Tensor, texture: Tensor, simila
 
     Args:
         labels: int32 ``(H, W)``, the region of each pixel in ``0..N-1``.
-        color: uint8 ``(H, W, F)`` in ``0..24``, for each pixel the bin of each of its color channels.
-        texture: uint8 ``(H, W, F)`` in ``0..9``, the bins of its derivatives.
-        similarities: S sums of `COLOR`, `TEXTURE`, `SIZE` and `FILL`, each of them a way to group.
+        color: uint8 ``(H, W, F)`` in ``0..24``, the histogram bins of the color channels of each pixel.
+        texture: uint8 ``(H, W, F)`` in ``0..9``, the histogram bins of its derivatives.
+        similarities: S sums of `COLOR`, `TEXTURE`, `SIZE` and `FILL`; one grouping is made by each.
 
     Returns:
-        Boxes ``(S, 2 N - 1, 4)`` float32: those of the regions given, then of those made, in the order of merging.
+        Boxes ``(S, 2 N - 1, 4)`` float32: of the given regions, then of the merged ones in the order of merging.
     """
     if is_native(labels.device):
-        return torch.ops.detkit.hierarchical_grouping(
+        boxes: Tensor = torch.ops.detkit.hierarchical_grouping(
             labels, color, texture, COLOR_BINS, TEXTURE_BINS, list(similarities)
         )
+        return boxes
     return torch.stack([hierarchical_grouping_reference(labels, color, texture, one) for one in similarities])
 
 
@@ -131,7 +132,7 @@ def hierarchical_grouping_reference(labels: Tensor, color: Tensor, texture: Tens
 
 
 def _intersection(a: np.ndarray, b: np.ndarray) -> float:
-    """Summed one by one, as the kernel does it, so that equal similarities are equal in both."""
+    """The histogram intersection, summed in the order of the kernel, so that ties are ties in both."""
     return float(np.cumsum(np.minimum(a, b))[-1])
 
 
@@ -181,8 +182,3 @@ def _neighbors(labels: np.ndarray, height: int, width: int, count: int) -> list[
             neighbors[a].add(int(b))
             neighbors[b].add(int(a))
     return neighbors
-
-
-__getattr__ = moved_names(
-    __name__, {"COLOUR": "detkit.proposals.grouping.COLOR", "COLOUR_BINS": "detkit.proposals.grouping.COLOR_BINS"}
-)

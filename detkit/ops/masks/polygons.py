@@ -1,0 +1,86 @@
+"""Polygons of annotation files, filled as COCO fills them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from pycocotools import mask as coco_masks
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.ops.library import NATIVE_DEVICES, is_native
+from detkit.ops.masks.ragged import fake_packed, offsets_of, packed, unpacked
+from detkit.ops.masks.rle_strings import read_string
+from detkit.ops.masks.run_lengths import RunLengths
+
+
+def polygons_to_rle(objects: Sequence[Sequence[Sequence[float]]], height: int, width: int) -> RunLengths:
+    """Fill the polygons of each object as COCO does, to the pixel.
+
+    Args:
+        objects: for each object its polygons, each a flat list ``x y x y …`` of corners in pixels. They may cross
+            themselves, each other and the border of the image; the object is their union. (pycocotools reads four
+            numbers as a box. Here they are two corners, so an empty polygon.)
+        height: of the image in pixels.
+        width: of the image in pixels.
+
+    Raises:
+        InputError: an object has no polygon, or a polygon has an odd number of coordinates or one that is not finite.
+    """
+    polygons = [
+        torch.as_tensor(polygon, dtype=torch.float64, device="cpu").reshape(-1) for one in objects for polygon in one
+    ]
+    for i, one in enumerate(objects):
+        if len(one) == 0:
+            raise InputError(f"objects[{i}] has no polygon")
+        for j, polygon in enumerate(one):
+            if len(polygon) % 2:
+                raise InputError(f"objects[{i}][{j}] must be x y of each corner, got {len(polygon)} numbers")
+    coordinates = torch.cat([torch.zeros(0, dtype=torch.float64, device="cpu"), *polygons])
+    polygon_offsets = offsets_of([len(polygon) // 2 for polygon in polygons])
+    object_offsets = offsets_of([len(one) for one in objects])
+    sizes = torch.tensor([[height, width]], dtype=torch.int64, device="cpu").repeat(len(objects), 1)
+    run = torch.ops.detkit.polygons_to_runs if is_native(coordinates.device) else polygons_to_runs_reference
+    try:
+        counts, offsets = run(coordinates, polygon_offsets, object_offsets, sizes)
+    except RuntimeError as error:
+        raise InputError(str(error)) from None
+    return RunLengths(counts, offsets, height, width)
+
+
+def polygons_to_runs_reference(
+    coordinates: Tensor, polygon_offsets: Tensor, object_offsets: Tensor, sizes: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The runs of objects given by polygons, by pycocotools."""
+    polygons = unpacked(coordinates.reshape(-1, 2), polygon_offsets)
+    begins = object_offsets.tolist()
+    runs: list[Tensor] = []
+    for (begin, end), (height, width) in zip(pairwise(begins), sizes.tolist(), strict=True):
+        if begin == end:
+            raise RuntimeError(f"object {len(runs)}: it has no polygon")
+        for coordinate in torch.cat(polygons[begin:end]).flatten().tolist():
+            if not abs(5 * coordinate + 0.5) < 2**30:
+                raise RuntimeError(f"object {len(runs)}: a polygon has the coordinate {coordinate}")
+        corners = [_at_least_three(polygon.tolist()) for polygon in polygons[begin:end]]
+        merged = coco_masks.merge(coco_masks.frPyObjects(corners, height, width))
+        runs.append(torch.tensor(read_string(merged["counts"]), dtype=torch.int32))
+    return packed(runs)
+
+
+def _at_least_three(corners: list[list[float]]) -> list[float]:
+    """The flat polygon with its last corner repeated up to three corners: pycocotools reads four numbers as a box."""
+    corners = corners or [[0.0, 0.0]]
+    corners = corners + corners[-1:] * (3 - len(corners))
+    return [coordinate for corner in corners for coordinate in corner]
+
+
+def _fake_polygons_to_runs(
+    coordinates: Tensor, polygon_offsets: Tensor, object_offsets: Tensor, sizes: Tensor
+) -> tuple[Tensor, Tensor]:
+    return fake_packed(coordinates, object_offsets.shape[0] - 1, torch.int32)
+
+
+if NATIVE_DEVICES:
+    torch.library.register_fake("detkit::polygons_to_runs", _fake_polygons_to_runs)
