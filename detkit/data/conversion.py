@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from detkit.data.formats.annotations import read_json
+from detkit.data.formats.annotations import read_coco_file
 from detkit.data.formats.coco import find_split, has_split
 from detkit.data.formats.open_dataset import BoxFormat, format_of
-from detkit.data.formats.values import is_numbers
+from detkit.json_values import is_finite_numbers
 from detkit.data.formats.voc import find_image_sets, read_voc
 from detkit.data.formats.writing import LAYOUTS, WRITERS, AnnotatedSplit
 from detkit.data.formats.yolo_txt import find_description, read_description, read_yolo
@@ -137,7 +137,7 @@ def _has_image_set(root: Path, name: str) -> bool:
 def _read_coco(root: Path, name: str, problems: list[str]) -> AnnotatedSplit:
     """A COCO file without the images and annotations that contradict themselves."""
     images_path, path = find_split(root, name)
-    content = read_json(path)
+    content = read_coco_file(path)
     images: dict[Any, dict] = {}
     for position, image in enumerate(content["images"]):
         if not isinstance(image.get("id"), (int, str)) or not isinstance(image.get("file_name"), str):
@@ -157,7 +157,7 @@ def _read_coco(root: Path, name: str, problems: list[str]) -> AnnotatedSplit:
             problems.append(f"{place}: the file has no such image")
         elif annotation.get("category_id") not in known:
             problems.append(f"{place}: the file has no category {annotation.get('category_id')!r}")
-        elif not is_numbers(annotation.get("bbox"), 4):
+        elif not is_finite_numbers(annotation.get("bbox"), 4):
             problems.append(f"{place}: bbox is {annotation.get('bbox')!r:.60}, not x, y, width, height")
         else:
             annotations.append({**annotation, "id": place})

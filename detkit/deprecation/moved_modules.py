@@ -34,7 +34,6 @@ MOVED = {
     "data.problems": "data.formats.problems",
     "data.readers": "data.formats.readers",
     "data.ssd_augmentation": "data.transforms.ssd_augmentation",
-    "data.values": "data.formats.values",
     "data.voc": "data.formats.voc",
     "data.writing": "data.formats.writing",
     "data.yolo_txt": "data.formats.yolo_txt",

@@ -9,6 +9,14 @@ from collections.abc import Mapping
 
 RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "backbones.catalogue": {"catalogue": "catalog"},
-    "evaluation.tide": {"analyse_errors": "analyze_errors"},
+    "data.annotations": {
+        "is_numbers": "detkit.json_values.is_finite_numbers",
+        "read_json": "read_coco_file",
+    },
+    "evaluation.classification": {"answered_classes": "top_classes"},
+    "evaluation.coco_json": {"are_finite_numbers": "detkit.json_values.is_finite_numbers"},
+    "evaluation.native": {"objects_to_find": "count_objects"},
+    "evaluation.packed": {"Found": "PackedDetections", "Objects": "PackedObjects"},
+    "evaluation.tide": {"WRONG": "ERROR_KINDS", "analyse_errors": "analyze_errors"},
 }
 """By the old name of a module, without ``detkit.`` before it, of each old name in it the one of now."""

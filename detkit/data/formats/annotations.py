@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from detkit.data.formats.readers import COCO_READERS, CocoFile, FieldReader
-from detkit.data.formats.values import is_numbers
+from detkit.json_values import is_finite_numbers
 from detkit.data.packed.columns import BoxRows, Column, LabelRows, ObjectRows
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
@@ -46,7 +46,7 @@ def read_annotations(
     Raises:
         InputError: the file is no COCO annotation file, or contradicts itself; the message names the ids.
     """
-    return pack_annotations(read_json(path), Path(path), size_of, reads, on_bad_box, images_path, readers)
+    return pack_annotations(read_coco_file(path), Path(path), size_of, reads, on_bad_box, images_path, readers)
 
 
 def pack_annotations(
@@ -96,7 +96,7 @@ def pack_annotations(
     )
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
+def read_coco_file(path: str | Path) -> dict[str, Any]:
     """The content of a COCO file, checked to be an object with the lists `images`, `annotations` and `categories`.
 
     Raises:
@@ -202,7 +202,7 @@ def _boxes(annotations: list[dict], sizes: np.ndarray, path: Path) -> tuple[np.n
     raw = np.empty((len(annotations), 4))
     for row, annotation in enumerate(annotations):
         box = annotation.get("bbox")
-        if not is_numbers(box, 4):
+        if not is_finite_numbers(box, 4):
             raise InputError(
                 f"{path}: {_name(annotation, row)} of image {annotation['image_id']!r} has bbox {box!r}; "
                 "it must be four finite numbers: x, y, width, height"
@@ -253,6 +253,6 @@ def _areas(annotations: list[dict], boxes: np.ndarray) -> np.ndarray:
     """As annotated; the box's area where the file does not say."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for row, annotation in enumerate(annotations):
-        if is_numbers([annotation.get("area")]):
+        if is_finite_numbers([annotation.get("area")]):
             areas[row] = annotation["area"]
     return areas.astype(np.float32)

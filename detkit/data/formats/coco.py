@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from detkit.data.dataset import DetectionDataset
-from detkit.data.formats.annotations import OnBad, read_annotations, read_json
+from detkit.data.formats.annotations import OnBad, read_annotations, read_coco_file
 from detkit.data.formats.readers import COCO_READERS, FieldReader
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
@@ -74,7 +74,7 @@ class CocoDataset(DetectionDataset):
             return super().ground_truth()
         if len(self) == self._num_annotated_images and not self._packed.dropped:
             return self.annotations_path
-        content = read_json(self.annotations_path)
+        content = read_coco_file(self.annotations_path)
         images, dropped = set(self.image_ids), set(self._packed.dropped)
         content["images"] = [image for image in content["images"] if image["id"] in images]
         content["annotations"] = [

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detkit.data.formats.values import is_numbers
+from detkit.json_values import is_finite_numbers
 from detkit.data.label_maps import LabelMapFiles
 from detkit.data.packed.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
 from detkit.data.packed.packed_json import PackedJson
@@ -130,7 +130,7 @@ class RegionReader(FieldReader):
     def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> ImageRegions:
         listed = [entry.get(self.key) for entry in entries]
         for entry, regions in zip(entries, listed, strict=True):
-            if regions is not None and not (isinstance(regions, list) and all(is_numbers(one, 4) for one in regions)):
+            if regions is not None and not (isinstance(regions, list) and all(is_finite_numbers(one, 4) for one in regions)):
                 raise InputError(
                     f"{file.path}: the {self.key} of image {entry.get('id')!r} must be a list of boxes, each of four "
                     "finite numbers: x, y, width, height"
@@ -183,9 +183,9 @@ def _segmentation(annotation: dict, path: Path) -> list | dict | None:
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        fits = isinstance(segmentation.get("counts"), (str, list)) and is_numbers(segmentation.get("size"), 2)
+        fits = isinstance(segmentation.get("counts"), (str, list)) and is_finite_numbers(segmentation.get("size"), 2)
     else:
-        fits = isinstance(segmentation, list) and all(is_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation)
+        fits = isinstance(segmentation, list) and all(is_finite_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation)
     if not fits:
         raise InputError(
             f"{path}: the segmentation of annotation {annotation.get('id')!r} of image {annotation['image_id']!r} is "
@@ -209,7 +209,7 @@ class KeypointReader(FieldReader):
             values = annotation.get("keypoints")
             if not values:
                 continue
-            if not is_numbers(values, 3 * count):
+            if not is_finite_numbers(values, 3 * count):
                 raise InputError(
                     f"{file.path}: {annotation_name(annotation)} must have "
                     f"{3 * count} finite numbers as keypoints, {count} times x, y, visibility"
