@@ -1,7 +1,7 @@
 """Read a COCO annotation file as ground truth: each annotation is checked and completed.
 
 This reader defines what evaluation accepts; `well_formed` gives the same result faster for files without faults.
-`detkit.data.formats.annotations` reads the same files for training.
+`detkit.data.formats.coco_annotations` reads the same files for training.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def _check_keys(entry: Any, needed: tuple[str, ...], where: str) -> None:
             raise InputError(f"{where} has no {name!r}; add it to every entry")
 
 
-def _box(box: Any, _size: tuple[int, int] | None, _joints: int | None, where: str) -> list[float]:
+def _box(box: Any, _size: tuple[int, int] | None, _joints: int | None, where: str) -> Sequence[float]:
     if not is_finite_numbers(box, 4):
         raise InputError(f"{where} has the bbox {box!r:.80}; write [x, y, width, height] in finite pixels")
     return box
@@ -178,7 +178,7 @@ def _mask(segmentation: Any, size: tuple[int, int] | None, _joints: int | None, 
         ) from None
 
 
-def _keypoints(keypoints: Any, _size: tuple[int, int] | None, joints: int | None, where: str) -> list[float]:
+def _keypoints(keypoints: Any, _size: tuple[int, int] | None, joints: int | None, where: str) -> Sequence[float]:
     count = joints if joints is not None else len(keypoints) // 3 if isinstance(keypoints, list) else 1
     if not is_finite_numbers(keypoints, 3 * count):
         raise InputError(
