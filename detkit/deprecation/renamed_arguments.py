@@ -13,6 +13,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 RENAMED_ARGUMENTS: Mapping[str, Mapping[str, str]] = {
+    "CocoEvaluation": {"found": "detections"},
     "Mosaic": {"centre": "center"},
 }
 """By the name of a class, of each old argument the name that it has now; for calls, configs and options alike."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.data.formats.readers import COCO_READERS, CocoFile
+from detkit.data.formats.field_readers import COCO_READERS, CocoFile
 from detkit.data.packed.columns import ImageFacts
 from detkit.errors import InputError
 from detkit.structures import Target

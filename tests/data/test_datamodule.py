@@ -91,13 +91,13 @@ def test_samples_do_not_depend_on_the_workers(root: Path, num_workers: int):
 
 
 def test_epochs_and_seeds_differ(root: Path):
-    def picture(epoch: int, seed: int) -> torch.Tensor:
+    def image(epoch: int, seed: int) -> torch.Tensor:
         data = DataModule(root, augmentation=ALL, seed=seed)
         return TrainingDataset(data.train_dataset, ALL, seed)[3, epoch][0]
 
-    assert torch.equal(picture(1, 2), picture(1, 2))
-    assert not torch.equal(picture(1, 2), picture(2, 2))
-    assert not torch.equal(picture(1, 2), picture(1, 3))
+    assert torch.equal(image(1, 2), image(1, 2))
+    assert not torch.equal(image(1, 2), image(2, 2))
+    assert not torch.equal(image(1, 2), image(1, 3))
 
 
 def test_global_random_state_is_not_touched(root: Path):

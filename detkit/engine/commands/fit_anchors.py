@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detkit.anchors import kmeans_anchors, shape_iou
-from detkit.data.formats.annotations import read_annotations
+from detkit.data.formats.coco_annotations import read_annotations
 from detkit.errors import InputError
 
 DESCRIPTION = """Find anchors that fit the boxes of a COCO annotation file (YOLOv2, section 2).

@@ -1,18 +1,18 @@
-"""Images with packed annotations as a torch data set, whatever format the annotations came in."""
+"""The base of data sets that read annotation files: images of a folder with packed annotations."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from detkit.data.formats.annotations import OnBad
+from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.image_dataset import ALWAYS_READ, ImageDataset
 from detkit.data.packed.image_class import ImageClass, label_images
 from detkit.data.packed.packed_annotations import PackedAnnotations
@@ -26,22 +26,22 @@ logger = logging.getLogger(__name__)
 
 
 class DetectionDataset(ImageDataset):
-    """Images of a folder and their targets: what `CocoDataset`, `VocDataset` and `YoloDataset` share.
+    """Images of a folder and their targets; the base of `CocoDataset`, `VocDataset` and `YoloDataset`.
 
     ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. Annotations are held
     packed in arrays, so that worker processes share them.
 
     Args:
         images: folder that the file names are relative to.
-        source: the file or folder that holds the annotations; messages name it.
+        source: the file or folder of the annotations, for messages.
         reads: the fields of targets to read beside those that are always read.
-        on_bad_image: "error" raises when an unreadable image is met; "skip" decodes every file once at the start and
-            leaves the unreadable ones, and those of another size than the annotations say, out of the data set.
+        on_bad_image: "error" raises when an unreadable image is read; "skip" decodes every file once at the start and
+            leaves out those that are unreadable or do not have the annotated size.
 
     Attributes:
         readable: the fields that can be read on demand.
-        called: what messages call the source.
-        advice: what messages say to do where a field cannot be read from there.
+        called: what messages call the format.
+        advice: what messages advise where a field cannot be read from this format.
     """
 
     readable: ClassVar[frozenset[str]] = frozenset()
@@ -54,7 +54,7 @@ class DetectionDataset(ImageDataset):
 
     def __init__(self, images: Path, source: Path, reads: Collection[str], on_bad_image: OnBad) -> None:
         self.images_path = images
-        self.annotations_path = source
+        self.annotations_path: Path = source
         self._on_bad_image: OnBad = on_bad_image
         self._load(frozenset(reads))
 
@@ -69,18 +69,18 @@ class DetectionDataset(ImageDataset):
             self.check_files()
 
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
-        """The annotations, as the format has them: what a subclass gives.
+        """Read the annotations; a subclass implements it for its format.
 
         Args:
-            on_bad_image: as of the class; what cannot be read is left out later, here it must only not be in the way.
+            on_bad_image: as of the class; with "skip", an unreadable image must not raise here and is left out later.
 
         Raises:
-            InputError: they are missing or wrong.
+            InputError: annotations are missing or wrong.
         """
         raise NotImplementedError
 
     def check_fields(self, names: Collection[str]) -> None:
-        """Raise an `InputError` where targets have no such field, or it cannot be read from here."""
+        """Raise an `InputError` where targets have no such field, or it cannot be read from this format."""
         super().check_fields(names)
         missing = sorted(set(names) - ALWAYS_READ - self.readable)
         if missing:
@@ -94,7 +94,7 @@ class DetectionDataset(ImageDataset):
         """The same data set with these fields in its targets, beside those that it reads already.
 
         Raises:
-            InputError: the targets have no such field, or it cannot be read from here.
+            InputError: the targets have no such field, or it cannot be read from this format.
         """
         if set(names) <= self.reads | ALWAYS_READ:
             return self
@@ -103,18 +103,18 @@ class DetectionDataset(ImageDataset):
         return other
 
     def ground_truth(self) -> Path | dict:
-        """What an evaluation compares with: a COCO annotation file, or what it would hold."""
+        """The ground truth for evaluation: the path of a COCO annotation file or its content."""
         return self._packed.to_coco()
 
     @property
     def has_image_labels(self) -> bool:
-        """Whether each image has a class as a whole."""
+        """Whether each image has a class."""
         return "image_label" in self._packed.columns
 
     def with_image_labels(self, image_class: ImageClass) -> Self:
-        """The same data set with a class for each image as a whole, without the images that have none.
+        """The same data set with a class for each image, without the images that have none.
 
-        A data set whose images have a class already stays as it is.
+        A data set whose images already have classes is returned unchanged.
 
         Args:
             image_class: see `label_images`.
@@ -128,13 +128,15 @@ class DetectionDataset(ImageDataset):
         labeled._packed = label_images(self._packed, image_class, self.annotations_path)
         return labeled
 
-    def _size_in_file(self, on_bad_image: OnBad):
+    def _size_in_file(self, on_bad_image: OnBad) -> Callable[[str], tuple[int, int]]:
+        """Reads the size of an image from its header; with "skip" that of an unreadable image is ``(1, 1)``."""
+
         def size(file_name: str) -> tuple[int, int]:
             try:
                 return image_size(self.images_path / file_name)
             except InputError:
                 if on_bad_image == "skip":
-                    return 1, 1  # whatever the size: the file is left out a moment later
+                    return 1, 1  # any size: the image is left out later
                 raise
 
         return size
@@ -168,7 +170,7 @@ class DetectionDataset(ImageDataset):
         """The image as uint8 RGB ``(H, W, 3)``.
 
         Raises:
-            InputError: missing, broken or of another size than the JSON says; names the file and the image id.
+            InputError: the file is missing, broken or has another size than annotated; names the file and the image id.
         """
         path = self.images_path / str(self._packed.file_names[index])
         height, width = self._packed.image_sizes[index].tolist()
@@ -207,7 +209,7 @@ class DetectionDataset(ImageDataset):
         if not bad:
             return self._packed
         if len(bad) == len(self):
-            raise InputError(f"{self.annotations_path}: not one of the {len(bad)} images can be read; first: {bad[0]}")
+            raise InputError(f"{self.annotations_path}: none of the {len(bad)} images can be read; first: {bad[0]}")
         for problem in bad:
             logger.warning("left out: %s", problem)
         logger.warning("%s: %d of %d images were left out", self.annotations_path, len(bad), len(self))

@@ -1,4 +1,4 @@
-"""What becomes of a target when its picture is moved: objects cut, dropped or too small to be learned from."""
+"""Transform a target with its image: crop objects, drop invisible ones, turn too small ones into ignore regions."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from detkit.ops import RunLengths, rle_to_masks
 from detkit.structures import Target
 from detkit.structures.kind import Kind
 
-_MIN_SIDE = 1.0  # pixels; what is left of an object must be larger to be learned from
+_MIN_SIDE = 1.0  # pixels; smaller objects become ignore regions
 
 
-def move_through(
+def apply_placement(
     placement: Placement,
     image: np.ndarray,
     target: Target,
     keypoint_pairs: Sequence[tuple[int, int]],
     min_visibility: float,
 ) -> tuple[np.ndarray, Target]:
-    """A picture and its target as a placement shows them; arguments as of `Augmentation`."""
-    share, is_cut = _seen(target, placement.shown)
+    """An image and its target transformed by a placement; arguments as of `Augmentation.__call__`."""
+    share, is_cut = _visible_share(target, placement.shown)
     given = torch.from_numpy(share)
-    values = changed(target, lambda name, kind, value: kind.crop(value, placement, keypoint_pairs, given))
-    return placement.image(image), settled(target, values, is_cut, share, min_visibility)
+    values = map_fields(target, lambda name, kind, value: kind.crop(value, placement, keypoint_pairs, given))
+    return placement.image(image), drop_invisible(target, values, is_cut, share, min_visibility)
 
 
-def changed(target: Target, change: Callable[[str, Kind, Any], Any]) -> dict[str, Any]:
-    """What `change(name, kind, value)` makes of the fields that a target has; numbers are double on the way."""
+def map_fields(target: Target, change: Callable[[str, Kind, Any], Any]) -> dict[str, Any]:
+    """The results of `change(name, kind, value)` for the annotated fields of a target; floats are passed as doubles."""
     return {
         name: _in_double(name, kind, value, change)
         for name, kind in target.kinds().items()
@@ -48,34 +48,34 @@ def _in_double(name: str, kind: Kind, value: Any, change: Callable[[str, Kind, A
     return change(name, kind, value)
 
 
-def settled(
+def drop_invisible(
     target: Target, values: dict[str, Any], tight: np.ndarray, share: np.ndarray, min_visibility: float
 ) -> Target:
-    """A target after a move: what is invisible dropped, what is too little made an ignore region.
+    """A transformed target without invisible objects; too small or barely visible ones become ignore regions.
 
     Args:
-        target: before.
-        values: its fields after the move.
-        tight: ``(N,)`` bool, whose boxes are to be made tight around their masks, where there are masks.
-        share: ``(N,)`` how much of each object is seen.
-        min_visibility: the share that must be seen for an object to stay one.
+        target: before the transform.
+        values: its fields after the transform.
+        tight: ``(N,)`` bool, the objects whose boxes are recomputed from their masks, where there are masks.
+        share: ``(N,)`` the visible share of each object.
+        min_visibility: the visible share that an object needs to stay one.
     """
-    boxes, too_little, kept = values.get("boxes"), share < min_visibility, share > 0
+    boxes, is_too_small, kept = values.get("boxes"), share < min_visibility, share > 0
     if boxes is not None:
         if "masks" in values:
-            boxes = values["boxes"] = tightened(boxes, values["masks"], tight)
+            boxes = values["boxes"] = tighten_boxes(boxes, values["masks"], tight)
         corners = boxes.numpy()
         sides = (corners[:, 2:] - corners[:, :2]).min(axis=1, initial=np.inf)
-        too_little, kept = too_little | (sides < _MIN_SIDE), kept & (sides > 0)
+        is_too_small, kept = is_too_small | (sides < _MIN_SIDE), kept & (sides > 0)
     if len(share) or boxes is not None:
         crowd = values.get("iscrowd")
-        values["iscrowd"] = torch.from_numpy(too_little if crowd is None else too_little | crowd.numpy())
+        values["iscrowd"] = torch.from_numpy(is_too_small if crowd is None else is_too_small | crowd.numpy())
     varied = replace(target, **values)
     return varied if kept.all() else varied[torch.from_numpy(kept)]
 
 
-def tightened(boxes: Tensor, masks: Tensor | RunLengths, which: np.ndarray) -> Tensor:
-    """`boxes` ``(N, 4)`` with those of `which` ``(N,)`` made tight around their masks (where these are not empty)."""
+def tighten_boxes(boxes: Tensor, masks: Tensor | RunLengths, which: np.ndarray) -> Tensor:
+    """Boxes ``(N, 4)``, those of `which` ``(N,)`` bool recomputed from their masks unless these are empty."""
     if not which.any():
         return boxes
     tight, pixels = boxes.numpy().copy(), rle_to_masks(masks).numpy()
@@ -91,9 +91,8 @@ def box_areas(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def _seen(target: Target, part: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """The share ``(N,)`` float64 of each object, by its mask if it has one, in a part of the picture; and whether the
-    part cuts its box."""
+def _visible_share(target: Target, part: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """The share ``(N,)`` float64 of each object in a part of the image, by its mask if any; and whether its box is cut."""
     if target.boxes is None:
         visible, is_cut = np.ones(len(target)), np.zeros(len(target), dtype=bool)
     else:
@@ -105,6 +104,6 @@ def _seen(target: Target, part: tuple[float, float, float, float]) -> tuple[np.n
     if target.masks is not None:
         masks = rle_to_masks(target.masks).numpy()
         x1, y1, x2, y2 = (round(side) for side in part)
-        full, seen = masks.sum(axis=(1, 2)), masks[:, y1:y2, x1:x2].sum(axis=(1, 2))
-        visible = np.where(full > 0, seen / np.maximum(full, 1), visible)
+        full, visible_pixels = masks.sum(axis=(1, 2)), masks[:, y1:y2, x1:x2].sum(axis=(1, 2))
+        visible = np.where(full > 0, visible_pixels / np.maximum(full, 1), visible)
     return visible, is_cut

@@ -1,6 +1,6 @@
-"""How the fields of targets stand in a COCO file: one reader for each, named in `COCO_READERS`.
+"""Readers of the fields of targets in a COCO file, listed in `COCO_READERS`.
 
-A field of your own needs its declaration in a `Target` and a reader here, or in a data set class of yours.
+Your own field needs a declaration in a subclass of `Target` and a reader in your data set class.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detkit.data.formats.values import is_numbers
 from detkit.data.label_maps import LabelMapFiles
 from detkit.data.packed.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
 from detkit.data.packed.packed_json import PackedJson
 from detkit.errors import InputError
+from detkit.json_values import is_finite_numbers
 from detkit.structures.categories import Category, keypoint_category
 
 logger = logging.getLogger(__name__)
 
 
 class CocoFile(NamedTuple):
-    """What a reader may need to know of the file.
+    """The file that a reader reads from.
 
     Args:
-        path: of the file, which messages name.
+        path: of the file, for messages.
         images_path: the folder that file names are relative to.
         categories: in the order of the labels.
     """
@@ -38,20 +38,20 @@ class CocoFile(NamedTuple):
 
 
 class FieldReader:
-    """Reads one field of all targets.
+    """Base class of readers of one field of all targets.
 
     Attributes:
-        per_object: whether the entries are those of objects, else of images.
+        per_object: whether the field belongs to objects, else to images.
     """
 
     per_object = True
 
     def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> Column | None:
-        """The field of all entries; None where the file does not annotate it.
+        """Read the field of all entries; None where the file does not annotate it.
 
         Args:
-            entries: what the file says of each object, ordered by image, or of each image.
-            file: what else is known.
+            entries: the file's entries of all objects, ordered by image, or of all images.
+            file: which they are from.
 
         Raises:
             InputError: an entry is wrong, or the field is not in the file.
@@ -61,15 +61,15 @@ class FieldReader:
 
 @dataclass(frozen=True)
 class ObjectNumbers(FieldReader):
-    """A number, or several, that each object has under a key.
+    """One or more numbers under a key of each object's entry.
+
+    The field is None where no object of the file has the key.
 
     Args:
         key: in the object's entry.
-        dtype: of the field, as numpy calls it, such as ``int64`` or ``float32``.
+        dtype: of the field, a numpy name such as ``int64`` or ``float32``.
         row: shape of the numbers of an object; () for a single number.
-        absent: what an object has that has no such key; None: that is an error.
-
-    The field is None where no object of the file has the key.
+        absent: the value of objects without the key; None: that is an error.
     """
 
     key: str
@@ -91,11 +91,11 @@ class ObjectNumbers(FieldReader):
 
 @dataclass(frozen=True)
 class ImageNumbers(FieldReader):
-    """A number, or several, that an image has under a key; the targets of images without it have None.
+    """One or more numbers under a key of each image's entry; None for images without it.
 
     Args:
         key: in the image's entry.
-        dtype: of the field, as numpy calls it.
+        dtype: of the field, a numpy name.
         row: shape of the numbers of an image; () for a single number.
 
     Raises:
@@ -113,7 +113,7 @@ class ImageNumbers(FieldReader):
         if not known.any():
             raise InputError(f"{file.path}: no image has a '{self.key}', so it cannot be read from this file")
         values = np.zeros((len(entries), *self.row), dtype=self.dtype)
-        for index in np.flatnonzero(known):
+        for index in np.flatnonzero(known).tolist():
             name = f"{file.path}: the {self.key} of image {entries[index].get('id')!r}"
             values[index] = _numbers(entries[index][self.key], self.row, self.dtype, name)
         return ImageRows(values, self.key, known)
@@ -130,7 +130,9 @@ class RegionReader(FieldReader):
     def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> ImageRegions:
         listed = [entry.get(self.key) for entry in entries]
         for entry, regions in zip(entries, listed, strict=True):
-            if regions is not None and not (isinstance(regions, list) and all(is_numbers(one, 4) for one in regions)):
+            if regions is not None and not (
+                isinstance(regions, list) and all(is_finite_numbers(one, 4) for one in regions)
+            ):
                 raise InputError(
                     f"{file.path}: the {self.key} of image {entry.get('id')!r} must be a list of boxes, each of four "
                     "finite numbers: x, y, width, height"
@@ -138,7 +140,7 @@ class RegionReader(FieldReader):
         if all(regions is None for regions in listed):
             raise InputError(
                 f"{file.path}: no image has '{self.key}': write them there, or give data.proposals, such as "
-                "{class_path: detkit.proposals.SelectiveSearch}, which finds them"
+                "{class_path: detkit.proposals.SelectiveSearch}, which computes them"
             )
         return ImageRegions(PackedJson.pack(listed), self.key)
 
@@ -149,8 +151,8 @@ def _numbers(value: Any, shape: tuple[int, ...], dtype: str, name: str) -> np.nd
         array = np.array(value)
     except ValueError:
         array = np.array(None)
-    is_right = array.dtype.kind in "iufb" and array.shape == shape and np.isfinite(array).all()
-    if not is_right or (np.dtype(dtype).kind in "iu" and (array != np.round(array)).any()):
+    is_valid = array.dtype.kind in "iufb" and array.shape == shape and np.isfinite(array).all()
+    if not is_valid or (np.dtype(dtype).kind in "iu" and (array != np.round(array)).any()):
         kind = "whole numbers" if np.dtype(dtype).kind in "iu" else "finite numbers"
         raise InputError(f"{name} is {value!s:.60}; it must be {kind} of shape {shape}")
     return array
@@ -158,10 +160,10 @@ def _numbers(value: Any, shape: tuple[int, ...], dtype: str, name: str) -> np.nd
 
 @dataclass(frozen=True)
 class MaskReader(FieldReader):
-    """``segmentation``: polygons, run lengths or compressed run lengths; the box, filled, where there is none.
+    """``segmentation``: polygons, run lengths or compressed run lengths; the filled box where there is none.
 
     Args:
-        warns: say how many objects have none.
+        warns: log how many objects have none.
     """
 
     warns: bool = True
@@ -171,7 +173,7 @@ class MaskReader(FieldReader):
         absent = [annotation for annotation, value in zip(entries, values, strict=True) if value is None]
         if absent and self.warns:
             logger.warning(
-                "%s: %d of %d objects have no mask (first: annotation %r of image %r); their boxes, filled, are used",
+                "%s: %d of %d objects have no mask (first: annotation %r of image %r); their filled boxes are used",
                 file.path, len(absent), len(entries), absent[0].get("id"), absent[0]["image_id"],
             )  # fmt: skip
         return MaskRows(PackedJson.pack(values))
@@ -183,10 +185,14 @@ def _segmentation(annotation: dict, path: Path) -> list | dict | None:
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        fits = isinstance(segmentation.get("counts"), (str, list)) and is_numbers(segmentation.get("size"), 2)
+        is_valid = isinstance(segmentation.get("counts"), (str, list)) and is_finite_numbers(
+            segmentation.get("size"), 2
+        )
     else:
-        fits = isinstance(segmentation, list) and all(is_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation)
-    if not fits:
+        is_valid = isinstance(segmentation, list) and all(
+            is_finite_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation
+        )
+    if not is_valid:
         raise InputError(
             f"{path}: the segmentation of annotation {annotation.get('id')!r} of image {annotation['image_id']!r} is "
             "neither a list of polygons (x1, y1, x2, y2, …) nor an RLE with 'counts' and 'size'"
@@ -195,7 +201,7 @@ def _segmentation(annotation: dict, path: Path) -> list | dict | None:
 
 
 class KeypointReader(FieldReader):
-    """``keypoints``: three numbers for each that the first category with keypoints names; all absent where none are."""
+    """``keypoints``: three numbers for each keypoint of the first category with keypoints; zeros where absent."""
 
     def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> KeypointRows:
         category = keypoint_category(file.categories)
@@ -209,7 +215,7 @@ class KeypointReader(FieldReader):
             values = annotation.get("keypoints")
             if not values:
                 continue
-            if not is_numbers(values, 3 * count):
+            if not is_finite_numbers(values, 3 * count):
                 raise InputError(
                     f"{file.path}: {annotation_name(annotation)} must have "
                     f"{3 * count} finite numbers as keypoints, {count} times x, y, visibility"
@@ -219,7 +225,7 @@ class KeypointReader(FieldReader):
 
 
 def annotation_name(annotation: Mapping[str, Any]) -> str:
-    """What messages call an object."""
+    """The name of an annotation in messages."""
     return f"annotation {annotation.get('id')!r} of image {annotation.get('image_id')!r}"
 
 
@@ -240,4 +246,4 @@ COCO_READERS: Mapping[str, FieldReader] = {
     "camera": ImageNumbers("camera", row=(3, 3)),
     "proposals": RegionReader(),
 }
-"""How the fields that are not always read stand in a COCO file."""
+"""The readers of the fields that are read on request."""

@@ -1,4 +1,4 @@
-"""Annotated images written as COCO, PASCAL VOC or YOLO text files."""
+"""Write annotated images as COCO, PASCAL VOC or YOLO."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from xml.etree import ElementTree
 import yaml
 
 PutImage = Callable[[Path, Path], Any]
-"""Puts the image file of the first path at the second."""
+"""Copies or links the image file of the first path to the second."""
 
 LAYOUTS = {
     "coco": ("annotations", "images"),
     "voc": ("Annotations", "ImageSets", "JPEGImages", "classes.txt"),
     "yolo": ("images", "labels", "data.yaml"),
 }
-"""What each writer puts into its folder."""
+"""The files and folders that each writer creates."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class AnnotatedSplit:
 
     Args:
         name: such as ``train``.
-        content: what a COCO file holds, each image with its width and height.
+        content: of a COCO file, each image with its width and height.
         images_path: the folder that file names are relative to.
     """
 
@@ -65,25 +65,27 @@ def write_coco(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool
     for split in splits:
         (folder / "images" / split.name).mkdir(parents=True)
         stems, objects = _stems([split]), split.objects_of_images()
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for number, image in enumerate(split.content["images"], start=1):
             file = split.file_of(image)
             name = f"{stems[file]}{file.suffix}"
             put_image(file, folder / "images" / split.name / name)
             images.append({"id": number, "file_name": name, "height": image["height"], "width": image["width"]})
-            for found in objects[image["id"]]:
-                annotations.append({"id": len(annotations) + 1, "image_id": number, **_coco_object(found)})
+            for annotation in objects[image["id"]]:
+                annotations.append({"id": len(annotations) + 1, "image_id": number, **_coco_object(annotation)})
         content = {"images": images, "annotations": annotations, "categories": split.content["categories"]}
         (folder / "annotations" / f"instances_{split.name}.json").write_text(
             json.dumps(content, ensure_ascii=False), "utf-8"
         )
 
 
-def _coco_object(found: Mapping[str, Any]) -> dict[str, Any]:
-    box = found["bbox"]
-    required = {"category_id": found["category_id"], "bbox": box, "area": found.get("area", box[2] * box[3])}
-    optional = {key: found[key] for key in ("segmentation", "difficult") if key in found}
-    return {**required, "iscrowd": int(found.get("iscrowd", 0)), **optional}
+def _coco_object(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    box = annotation["bbox"]
+    area = annotation.get("area", box[2] * box[3])
+    required = {"category_id": annotation["category_id"], "bbox": box, "area": area}
+    optional = {key: annotation[key] for key in ("segmentation", "difficult") if key in annotation}
+    return {**required, "iscrowd": int(annotation.get("iscrowd", 0)), **optional}
 
 
 def write_voc(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool, put_image: PutImage) -> None:
@@ -111,12 +113,12 @@ def _voc_annotation(
     size = {"width": image["width"], "height": image["height"], "depth": 3}
     content: dict[str, Any] = {"folder": "JPEGImages", "filename": file_name, "size": size, "segmented": 0}
     root = _element("annotation", content)
-    for found in objects:
-        x, y, width, height = found["bbox"]
+    for annotation in objects:
+        x, y, width, height = annotation["bbox"]
         corners = {"xmin": x + 1, "ymin": y + 1, "xmax": x + width, "ymax": y + height}
-        ignored = any(found.get(key) for key in ("difficult", "iscrowd", "ignore"))
+        ignored = any(annotation.get(key) for key in ("difficult", "iscrowd", "ignore"))
         entry = {
-            "name": split.names[split.labels[found["category_id"]]],
+            "name": split.names[split.labels[annotation["category_id"]]],
             "pose": "Unspecified",
             "truncated": 0,
             "difficult": int(ignored),
@@ -137,12 +139,15 @@ def _element(tag: str, content: Mapping[str, Any] | Any) -> ElementTree.Element:
 
 
 def _digits(value: float) -> str:
-    """A coordinate to a millionth of a pixel, whole numbers without a point."""
+    """A coordinate with 6 decimals, without trailing zeros."""
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def write_yolo(splits: Sequence[AnnotatedSplit], folder: Path, with_masks: bool, put_image: PutImage) -> None:
-    """``images/{split}/``, ``labels/{split}/`` and the ``data.yaml``; with masks, single outlines instead of boxes."""
+    """``images/{split}/``, ``labels/{split}/`` and the ``data.yaml``.
+
+    With `with_masks`, an object with one outline is written as that instead of its box.
+    """
     for split in splits:
         stems, objects, labels = _stems([split]), split.objects_of_images(), split.labels
         for name in ("images", "labels"):
@@ -152,8 +157,7 @@ def write_yolo(splits: Sequence[AnnotatedSplit], folder: Path, with_masks: bool,
             stem = stems[file]
             put_image(file, folder / "images" / split.name / f"{stem}{file.suffix}")
             lines = [
-                f"{labels[found['category_id']]} {_yolo_values(found, image, with_masks)}\n"
-                for found in objects[image["id"]]
+                f"{labels[one['category_id']]} {_yolo_values(one, image, with_masks)}\n" for one in objects[image["id"]]
             ]
             (folder / "labels" / split.name / f"{stem}.txt").write_text("".join(lines), "utf-8")
     names = splits[0].names
@@ -162,21 +166,21 @@ def write_yolo(splits: Sequence[AnnotatedSplit], folder: Path, with_masks: bool,
     (folder / "data.yaml").write_text(text, "utf-8")
 
 
-def _yolo_values(found: Mapping[str, Any], image: Mapping[str, Any], with_masks: bool) -> str:
-    """Center and size, or the points of an outline, as fractions with 12 digits: a millionth of a pixel is kept."""
+def _yolo_values(annotation: Mapping[str, Any], image: Mapping[str, Any], with_masks: bool) -> str:
+    """Center and size, or the points of an outline, as fractions with 12 digits, enough for 1e-6 pixels."""
     width, height = image["width"], image["height"]
-    segmentation = found.get("segmentation")
+    segmentation = annotation.get("segmentation")
     if with_masks and isinstance(segmentation, list) and len(segmentation) == 1 and len(segmentation[0]) >= 6:
         sides = [(width, height)[position % 2] for position in range(len(segmentation[0]))]
         values = [min(max(value / side, 0), 1) for value, side in zip(segmentation[0], sides, strict=True)]
     else:
-        x, y, w, h = found["bbox"]
+        x, y, w, h = annotation["bbox"]
         values = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
     return " ".join(f"{value:.12g}" for value in values)
 
 
 def _stems(splits: Sequence[AnnotatedSplit]) -> dict[Path, str]:
-    """A name without suffix for each image file: its own, or where several share that, one that tells them apart."""
+    """A unique name without suffix for each image file: its own or, where several share that, a longer one."""
     split_of = {split.file_of(image): split.name for split in splits for image in split.content["images"]}
     stems = {file: file.stem for file in split_of}
     for longer in (

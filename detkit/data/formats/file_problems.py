@@ -1,4 +1,4 @@
-"""What is wrong with the files of a data set: collected, so that a person sees all of it at once."""
+"""Report the faults that a reader has collected from the files of a data set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from detkit.errors import InputError
 
 
-def stop_at(problems: Sequence[str], source: Path) -> None:
+def raise_problems(problems: Sequence[str], source: Path) -> None:
     """Raise an `InputError` with the first of the problems, if there are any."""
     if problems:
         others = f" (and {len(problems) - 1} other problems in {source})" if len(problems) > 1 else ""

@@ -1,4 +1,7 @@
-"""A COCO annotation file, checked and packed into a few numpy arrays.
+"""Read a COCO annotation file for training: it is checked and packed into a few numpy arrays.
+
+This reader defines what training accepts; `detkit.evaluation.files.annotations_file` reads the same files as ground
+truth and defines what evaluation accepts.
 
 Format: Lin et al., "Microsoft COCO", 2014, https://cocodataset.org/#format-data.
 """
@@ -13,11 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from detkit.data.formats.readers import COCO_READERS, CocoFile, FieldReader
-from detkit.data.formats.values import is_numbers
+from detkit.data.formats.field_readers import COCO_READERS, CocoFile, FieldReader
 from detkit.data.packed.columns import BoxRows, Column, LabelRows, ObjectRows
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
+from detkit.json_values import is_finite_numbers
 from detkit.structures.categories import Category, entries_in, from_coco
 
 logger = logging.getLogger(__name__)
@@ -39,14 +42,14 @@ def read_annotations(
         path: the JSON file.
         size_of: gives ``(height, width)`` of a file name, called for images whose size the JSON does not state.
         reads: the fields of targets to read beside boxes, labels, areas and crowd regions.
-        on_bad_box: whether a box of no area or outside its image is an error, or left out with a warning.
+        on_bad_box: whether a box without area or outside its image is an error, or left out with a warning.
         images_path: the folder that file names are relative to.
-        readers: of each field, how it stands in the file.
+        readers: the reader of each field.
 
     Raises:
         InputError: the file is no COCO annotation file, or contradicts itself; the message names the ids.
     """
-    return pack_annotations(read_json(path), Path(path), size_of, reads, on_bad_box, images_path, readers)
+    return pack_annotations(read_coco_file(path), Path(path), size_of, reads, on_bad_box, images_path, readers)
 
 
 def pack_annotations(
@@ -58,7 +61,7 @@ def pack_annotations(
     images_path: Path | None = None,
     readers: Mapping[str, FieldReader] = COCO_READERS,
 ) -> PackedAnnotations:
-    """As `read_annotations`, of the content of a COCO file; `path` is what messages name."""
+    """As `read_annotations`, for the content of a COCO file; messages name `path`."""
     categories = _categories(content["categories"], path)
     images = _images(content["images"], path, size_of)
     annotations = content["annotations"]
@@ -68,23 +71,26 @@ def pack_annotations(
     rows = _references(annotations, "image_id", image_of, path)
     labels = _references(annotations, "category_id", label_of, path)
     boxes, bad = _boxes(annotations, images[2][rows], path)
-    kept = _settle_bad_boxes(annotations, bad, path, on_bad_box)
+    kept = _rows_with_good_boxes(annotations, bad, path, on_bad_box)
     order = kept[np.argsort(rows[kept], kind="stable")]
     boxes = boxes[order]
-    chosen = [annotations[index] for index in order]
+    kept_annotations = [annotations[index] for index in order]
     columns: dict[str, Column | None] = {
         "boxes": BoxRows(boxes.astype(np.float32)),
         "labels": LabelRows(labels[order], ids=tuple(category.id for category in categories)),
-        "area": ObjectRows(_areas(chosen, boxes), "area"),
+        "area": ObjectRows(_areas(kept_annotations, boxes), "area"),
         "iscrowd": ObjectRows(
-            np.array([bool(a.get("iscrowd")) or bool(a.get("ignore")) for a in chosen], dtype=bool), "iscrowd"
+            np.array([bool(one.get("iscrowd")) or bool(one.get("ignore")) for one in kept_annotations], dtype=bool),
+            "iscrowd",
         ),
-        "difficult": _difficult(chosen),
+        "difficult": _difficult(kept_annotations),
     }
     file = CocoFile(path, images_path or path.parent, categories)
     for name in reads:
         if name in readers:
-            columns[name] = readers[name].read(chosen if readers[name].per_object else content["images"], file)
+            columns[name] = readers[name].read(
+                kept_annotations if readers[name].per_object else content["images"], file
+            )
     return PackedAnnotations(
         categories=categories,
         image_ids=images[0],
@@ -96,8 +102,8 @@ def pack_annotations(
     )
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """The content of a COCO file, checked to be an object with the lists `images`, `annotations` and `categories`.
+def read_coco_file(path: str | Path) -> dict[str, Any]:
+    """Read the content of a COCO file, checked to be an object with the lists `images`, `annotations` and `categories`.
 
     Raises:
         InputError: not readable, not JSON, or a list is missing.
@@ -120,7 +126,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def read_categories(path: str | Path) -> list[Category] | None:
-    """The classes of a COCO file, sorted by id, without reading the rest of it; None where it must be read for that."""
+    """Read the classes of a COCO file, sorted by id, without parsing the rest; None where that is impossible."""
     try:
         entries = entries_in(Path(path).read_bytes())
     except OSError:
@@ -142,7 +148,7 @@ def _images(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ids, file names and sizes."""
     if not entries:
-        raise InputError(f"{path}: the list 'images' is empty, so there is nothing to learn from or to evaluate")
+        raise InputError(f"{path}: the list 'images' is empty, so there is nothing to train on or to evaluate")
     for position, entry in enumerate(entries):
         for key in ("id", "file_name"):
             if key not in entry:
@@ -180,7 +186,7 @@ def _lookup(ids: Sequence[Any], kind: str, path: Path) -> dict[Any, int]:
 
 def _references(annotations: list[dict], key: str, positions: dict[Any, int], path: Path) -> np.ndarray:
     """The position that each annotation's `key` refers to."""
-    found = np.empty(len(annotations), dtype=np.int64)
+    rows = np.empty(len(annotations), dtype=np.int64)
     for row, annotation in enumerate(annotations):
         if key not in annotation:
             raise InputError(f"{path}: {_name(annotation, row)} has no '{key}'")
@@ -189,8 +195,8 @@ def _references(annotations: list[dict], key: str, positions: dict[Any, int], pa
             raise InputError(
                 f"{path}: {_name(annotation, row)} refers to {key} {value!r}, which the file does not have"
             )
-        found[row] = positions[value]
-    return found
+        rows[row] = positions[value]
+    return rows
 
 
 def _name(annotation: dict, row: int) -> str:
@@ -198,11 +204,11 @@ def _name(annotation: dict, row: int) -> str:
 
 
 def _boxes(annotations: list[dict], sizes: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Clipped corners ``(m, 4)`` float64, and which of them are bad ``(m,)``: of no area, or outside the image."""
+    """Clipped corners ``(m, 4)`` float64, and which are bad ``(m,)``: without area, or outside the image."""
     raw = np.empty((len(annotations), 4))
     for row, annotation in enumerate(annotations):
         box = annotation.get("bbox")
-        if not is_numbers(box, 4):
+        if not is_finite_numbers(box, 4):
             raise InputError(
                 f"{path}: {_name(annotation, row)} of image {annotation['image_id']!r} has bbox {box!r}; "
                 "it must be four finite numbers: x, y, width, height"
@@ -228,8 +234,8 @@ def _has_area(corners: np.ndarray) -> np.ndarray:
     return (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
 
 
-def _settle_bad_boxes(annotations: list[dict], bad: np.ndarray, path: Path, on_bad_box: OnBad) -> np.ndarray:
-    """The rows to keep."""
+def _rows_with_good_boxes(annotations: list[dict], bad: np.ndarray, path: Path, on_bad_box: OnBad) -> np.ndarray:
+    """The rows of good boxes; bad ones raise, or are left out with a warning."""
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         first = annotations[row]
@@ -250,9 +256,9 @@ def _difficult(annotations: list[dict]) -> ObjectRows | None:
 
 
 def _areas(annotations: list[dict], boxes: np.ndarray) -> np.ndarray:
-    """As annotated; the box's area where the file does not say."""
+    """The annotated areas, or those of the boxes where the file has none."""
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     for row, annotation in enumerate(annotations):
-        if is_numbers([annotation.get("area")]):
+        if is_finite_numbers([annotation.get("area")]):
             areas[row] = annotation["area"]
     return areas.astype(np.float32)
