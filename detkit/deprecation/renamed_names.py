@@ -22,5 +22,7 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "evaluation.packed": {"Found": "PackedDetections", "Objects": "PackedObjects"},
     "evaluation.tide": {"WRONG": "ERROR_KINDS", "analyse_errors": "analyze_errors"},
     "proposals.grouping": {"COLOUR": "COLOR", "COLOUR_BINS": "COLOR_BINS"},
+    "engine.explain": {"explain": "describe_parse_error"},
+    "engine.pictures": {"Pictures": "ValidationImages"},
 }
 """By the old name of a module, without ``detkit.`` before it, of each old name in it the one of now."""

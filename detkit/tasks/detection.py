@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from detkit.errors import InputError
-from detkit.evaluation import CocoEvaluator, VocEvaluator
+from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
 from detkit.ops import masks_to_rle
 from detkit.structures import Category, Detections
 from detkit.tasks.task import NamedEvaluator, Task
@@ -22,7 +22,7 @@ class Detection(Task):
     name = "detection"
     answer = Detections
     parts = frozenset({"boxes", "labels", "masks", "keypoints"})
-    evaluators = (CocoEvaluator,)
+    evaluators: tuple[type[Evaluator], ...] = (CocoEvaluator,)
     named = {  # noqa: RUF012 (of the class, and never changed)
         "bbox": NamedEvaluator(CocoEvaluator, "boxes", {"iou_type": "bbox"}),
         "segm": NamedEvaluator(CocoEvaluator, "masks", {"iou_type": "segm"}),

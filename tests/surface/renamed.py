@@ -124,5 +124,6 @@ RENAMED_KEYS: dict[str, str] = {
         for flag, new in _FLAGS.items()
     },
     **{f"detkit.heads.{head} {old}": new for head, names in _OF_HEADS.items() for old, new in names.items()},
+    "visualize trunk": "backbone",
     **{f"detkit.data.datamodule.DataModule {flag}": new for flag, new in _FLAGS.items()},
 }

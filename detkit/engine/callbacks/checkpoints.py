@@ -105,7 +105,7 @@ class RunCheckpoints(Checkpoint):
             or trainer.state.fn != "fit"
         ):
             return
-        for callback in trainer.callbacks:
+        for callback in vars(trainer)["callbacks"]:  # which Lightning's class does not declare
             if isinstance(callback, MovingAverage):
                 callback.restore(module)
         self.within_validation = True

@@ -123,8 +123,9 @@ def _with_class(owner: type, name: str, value: Any) -> Any:
         return value
     default = getattr(inspect.signature(owner).parameters.get(name), "default", None)
     arguments = value.get("init_args", value)
-    known = isinstance(default, type) and default.__module__.startswith("detkit.heads.")
-    if not known or not (moved(default, arguments).names or OF_RPN.keys() & arguments.keys()):
+    if not isinstance(default, type) or not default.__module__.startswith("detkit.heads."):
+        return value
+    if not (moved(default, arguments).names or OF_RPN.keys() & arguments.keys()):
         return value
     return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
 
@@ -208,5 +209,16 @@ def option_of_renamed_argument(option: str, value: str) -> list[tuple[str, str]]
     return [(f"{owner}.{_RENAMED[name]}", value)] if dot and name in _RENAMED else None
 
 
+def option_of_visualize(option: str, value: str) -> list[tuple[str, str]] | None:
+    """``--trunk vgg16`` is ``--backbone=vgg16``."""
+    return [("--backbone", value)] if option == "--trunk" else None
+
+
 RULES: tuple[Rule, ...] = (thresholds_of_heads, masks_and_keypoints, renamed_arguments)
-OPTIONS: tuple[Option, ...] = (option_of_rpn, option_of_head, option_of_flag, option_of_renamed_argument)
+OPTIONS: tuple[Option, ...] = (
+    option_of_rpn,
+    option_of_head,
+    option_of_flag,
+    option_of_renamed_argument,
+    option_of_visualize,
+)

@@ -41,7 +41,7 @@ PACKAGES = {
 HEADS = "detkit.heads"
 
 
-def explain(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> str:
+def describe_parse_error(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> str:
     """One sentence about what is wrong with the command line `argv` or the config file that it names."""
     text = str(error)
     if match := re.match(r"unrecognized arguments: (\S+)", text):

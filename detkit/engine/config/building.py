@@ -10,7 +10,7 @@ from detkit.errors import InputError
 
 
 def build(parser: ArgumentParser, config: Namespace) -> Namespace:
-    """The objects that `config` describes.
+    """Build the objects that `config` describes.
 
     Raises:
         InputError: the one that a constructor raised, which jsonargparse wraps in errors of its own.
@@ -25,6 +25,7 @@ def build(parser: ArgumentParser, config: Namespace) -> Namespace:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
