@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-
 from extend_pages import write_files
 
 from detkit.data import DataModule, ShapesOptions, draw_shapes
