@@ -116,11 +116,11 @@ def _check_sizes(
         for index, stride in enumerate(strides):
             for axis in (0, 1):
                 grown = large[index].shape[axis + 2] - small[index].shape[axis + 2]
-                wanted = (high[axis] - low[axis]) / stride
+                expected = (high[axis] - low[axis]) / stride
                 require(
-                    abs(grown - wanted) <= _CELLS,
+                    abs(grown - expected) <= _CELLS,
                     f"{owner}: map {index} grows by {grown} cells where the image grows by {high[axis] - low[axis]} "
-                    f"pixels, which is {wanted:g} cells of stride {stride:g}: correct strides[{index}]",
+                    f"pixels, which is {expected:g} cells of stride {stride:g}: correct strides[{index}]",
                 )
 
 

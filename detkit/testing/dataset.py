@@ -160,7 +160,7 @@ def _check_target(
 
 
 def _check_truth(dataset: ImageDataset, targets: dict[int, Target], owner: str) -> None:
-    """Evaluation sees the same images, classes and objects."""
+    """The ground truth has the same images, classes and objects as the targets."""
     where = f"{owner}.ground_truth"
     with no_error(where, "give the path of a COCO file or its content"):
         content = dataset.ground_truth()
@@ -182,12 +182,12 @@ def _check_truth(dataset: ImageDataset, targets: dict[int, Target], owner: str) 
         image_id = dataset.image_ids[row]
         own = sorted(_entry(box, dataset.categories[label].id) for box, label in zip(
             target.boxes.tolist(), target.labels.tolist(), strict=True))  # fmt: skip
-        told = sorted(_entry(_corners(entry["bbox"]), entry["category_id"]) for entry in objects[image_id])
-        close = len(own) == len(told) and np.allclose(own or 0, told or 0, atol=_OUTSIDE)
+        listed = sorted(_entry(_corners(entry["bbox"]), entry["category_id"]) for entry in objects[image_id])
+        close = len(own) == len(listed) and np.allclose(own or 0, listed or 0, atol=_OUTSIDE)
         require(
             close,
-            f"{where}: image {image_id!r} has {len(told)} objects (first {told[:1]}), but its target {len(own)} (first "
-            f"{own[:1]}): evaluation and training must see the same",
+            f"{where}: image {image_id!r} has {len(listed)} objects (first {listed[:1]}), but its target "
+            f"{len(own)} (first {own[:1]}): evaluation and training must have the same",
         )
 
 
@@ -227,4 +227,4 @@ def _check_batches(dataset: ImageDataset, rows: Sequence[int], num_workers: int,
     with no_error(f"{owner} in DataModule.val_dataloader", "it must go through the loader"):
         for _, targets in Loader(dataset, num_workers, batch_size=2, sampler=EvaluationSampler(len(dataset))):
             seen += [target.image_id for target in targets]
-    require(sorted(seen) == sorted(dataset.image_ids), f"{owner}: an evaluation must see every image once")
+    require(sorted(seen) == sorted(dataset.image_ids), f"{owner}: an evaluation must get every image once")

@@ -159,7 +159,7 @@ def _check_order(
 def _check_processes(
     make: Callable[[], Evaluator], best: dict[str, float], targets: Sequence[Target], answers: Sequence[Any], owner: str
 ) -> None:
-    """Two processes share the images, of which both see the middle one, as samplers fill up the last batch."""
+    """Two processes share the images; both get the middle one, as samplers fill up the last batch."""
     middle = len(targets) // 2
     parts = [make(), make()]
     parts[0].update(targets[: middle + 1], answers[: middle + 1])

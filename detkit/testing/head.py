@@ -52,8 +52,8 @@ def check_head(
         num_classes: classes without background.
         image_size: (height, width) of the network's input; even.
         resolution: of the crops that a branch was built for.
-        is_box_branch: of a branch whether it classifies proposals, or adds to objects already found; None: it
-            classifies where it has `candidates`.
+        is_box_branch: of a branch, whether it classifies proposals or adds to given detections; None: it classifies if
+            it has `candidates`.
         cut_boxes: whether detections lie inside of their image.
         change_target: adds fields of your own to a target, ``lambda target: MyTarget(**vars(target), …)``.
         steps: in which the losses of one batch must fall.

@@ -1,4 +1,4 @@
-"""The contract of a head's answers: what it decodes, its candidates, and whom they answer for."""
+"""The contract of a head's answers: what it decodes, its candidates and their assignment."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ def _check_answer(answer: Any, image: int, size: Size, num_classes: int, cut_box
 
 def _check_added(answers: list[Any], detections: list[Detections], owner: str) -> None:
     """A branch adds fields, and leaves the objects and their order as they are."""
-    for image, (answer, found) in enumerate(zip(answers, detections, strict=True)):
+    for image, (answer, given) in enumerate(zip(answers, detections, strict=True)):
         kept = isinstance(answer, Detections) and all(
-            is_close(getattr(answer, name), getattr(found, name)) for name in ("boxes", "scores", "labels")
+            is_close(getattr(answer, name), getattr(given, name)) for name in ("boxes", "scores", "labels")
         )
         require(
             kept,
-            f"{owner}.decode, image {image}: a branch on objects already found keeps them in their order: return "
+            f"{owner}.decode, image {image}: a branch on given detections keeps them in their order: return "
             "dataclasses.replace(detections[image], …)",
         )
 
@@ -101,8 +101,8 @@ def _check_same(head: nn.Module, caller: Caller, batches: Batches, raw: Raw, ans
     trained = caller.decode(head.train(), raw, batches.context())
     head.eval()
     require(is_close(trained, answers), f"{owner}.decode depends on self.training: let its arguments alone decide")
-    told = caller.decode(head, raw, batches.context(batches.targets("objects")))
-    require(is_close(told, answers), f"{owner}.decode depends on context.targets: they are for losses and assign")
+    known = caller.decode(head, raw, batches.context(batches.targets("objects")))
+    require(is_close(known, answers), f"{owner}.decode depends on context.targets: they are for losses and assign")
 
 
 def _check_frame(head: nn.Module, caller: Caller, batches: Batches, raw: Raw, answers: list[Any], owner: str) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from detkit.heads import Candidates, Context, DenseHead, ImageHead, RegionBranch, Regions, RegionSampler
-from detkit.heads.truth import objects_before
 from detkit.models.two_stage.region_pool import Crops, RegionAlign
 from detkit.structures import Detections
 
@@ -19,7 +19,7 @@ _SAMPLED = 16
 
 
 class Raw(NamedTuple):
-    """What a head says of a batch.
+    """The raw outputs of a head for a batch, with what it was called with.
 
     Args:
         output: of its `forward`.
@@ -81,7 +81,7 @@ class WholeCaller:
 
 
 class BranchCaller:
-    """Branches on regions: the box branch, which classifies proposals, or one that adds to objects already found.
+    """Branches on regions: the box branch, which classifies proposals, or one that adds to given detections.
 
     Args:
         strides: of the maps that are cropped.
@@ -105,8 +105,8 @@ class BranchCaller:
             regions = _proposals(context)
         else:
             detections = _detections(context, self.num_classes)
-            boxes = [one.boxes(found.boxes) for one, found in zip(context.batch.placements, detections, strict=True)]
-            regions = Regions.of_images(boxes, [found.labels for found in detections])
+            boxes = [place.boxes(one.boxes) for place, one in zip(context.batch.placements, detections, strict=True)]
+            regions = Regions.of_images(boxes, [one.labels for one in detections])
         return Raw(head(crop, regions, {}, context), regions, detections)
 
     def losses(self, head: Any, raw: Raw, context: Context) -> Any:
@@ -150,11 +150,11 @@ def object_rows(context: Context) -> list[range]:
     """Of each image the rows of its objects among those of the batch."""
     targets = context.truth
     counts = [0 if target.boxes is None else len(target.objects()) for target in targets]
-    return [range(before, before + count) for before, count in zip(objects_before(targets), counts, strict=True)]
+    return [range(end - count, end) for end, count in zip(accumulate(counts), counts, strict=True)]
 
 
 def without_targets(context: Context) -> Context:
-    """The same batch as detection sees it."""
+    """The same batch, as for detection."""
     return replace(context, targets=None)
 
 
@@ -172,7 +172,7 @@ def _proposals(context: Context) -> Regions:
 
 
 def _detections(context: Context, num_classes: int) -> list[Detections]:
-    """What a box branch would have found, in pixels of the images as given: in the second image nothing."""
+    """Detections to add to, in pixels of the images as given: none in the second image."""
     assert context.given is not None
     assert context.given[0].boxes is not None
     boxes = context.batch.placements[0].inverse().boxes(context.given[0].boxes)

@@ -13,6 +13,7 @@ from detkit.heads import (
     NMS,
     BoxCascade,
     BoxHead,
+    Candidates,
     ClassificationHead,
     ConvolutionsThenFullyConnected,
     DenseHead,
@@ -31,9 +32,6 @@ from detkit.heads import (
     YOLOv3Head,
     YOLOv4Head,
 )
-from detkit.heads.dense.dense_head import in_turn
-from detkit.heads.truth import assigned
-from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.structures import Detections
 from detkit.testing import ContractError, check_head
 
@@ -89,6 +87,11 @@ class TestOursPass:
         check_head(kind(6, CLASSES), [6], [16], CLASSES)
 
 
+def inside(points, boxes):
+    """Which points ``(P, 2)`` lie in which boxes ``(N, 4)``: bool ``(P, N)``."""
+    return ((points[:, None] > boxes[:, :2]) & (points[:, None] < boxes[:, 2:])).all(dim=2)
+
+
 class Dense(DenseHead):
     """What the mutants change: a sigmoid for each class and a box at each cell."""
 
@@ -106,9 +109,9 @@ class Dense(DenseHead):
         logits, boxes = (one.flatten(2).transpose(1, 2) for one in raw)
         rows = self.assign(raw, context).view(logits.shape[:2])
         objects, learned = context.objects, rows != -2
-        wanted = torch.zeros_like(logits)
-        wanted[rows >= 0] = one_hot(objects.labels[rows[rows >= 0]], CLASSES).to(wanted)
-        classes = binary_cross_entropy_with_logits(logits.float(), wanted.float(), reduction="none")
+        expected = torch.zeros_like(logits)
+        expected[rows >= 0] = one_hot(objects.labels[rows[rows >= 0]], CLASSES).to(expected)
+        classes = binary_cross_entropy_with_logits(logits.float(), expected.float(), reduction="none")
         distance = (self.decoded(raw)[rows >= 0] - objects.boxes[rows[rows >= 0]]).abs()
         count = max(1, int((rows >= 0).sum()))
         return {"cls": (classes * learned[..., None]).sum() / count, "box": distance.sum() / count + 0 * boxes.sum()}
@@ -121,22 +124,23 @@ class Dense(DenseHead):
         return torch.cat((centers - 8 - boxes[..., :2].relu(), centers + 8 + boxes[..., 2:].relu()), dim=2)
 
     def assign(self, raw, context):
-        centers = self.decoded((raw[0], 0 * raw[1])).unflatten(2, (2, 2)).mean(dim=2)
-
-        def match(target):
-            boxes = torch.cat((target.objects().boxes, target.ignored_boxes()))
-            at = centers[0][:, None]
-            inside = ((at > boxes[:, :2]) & (at < boxes[:, 2:])).all(dim=2)
-            objects = inside[:, : len(target.objects())]
-            states = torch.where(objects.any(dim=1), FOREGROUND, BACKGROUND)
-            states[inside.any(dim=1) & ~objects.any(dim=1)] = IGNORED
-            first = objects.float().argmax(dim=1) if objects.shape[1] else torch.zeros(len(states), dtype=torch.int64)
-            return first, states
-
-        return assigned(context.truth, match, raw[0].device).flatten()
+        centers = self.decoded((raw[0], 0 * raw[1])).unflatten(2, (2, 2)).mean(dim=2)[0]
+        rows, before = [], 0
+        for target in context.truth:
+            if target.boxes is None:
+                rows.append(torch.full((len(centers),), -2))
+                continue
+            objects, crowds = inside(centers, target.objects().boxes), inside(centers, target.ignored_boxes())
+            others = torch.where(crowds.any(dim=1), -2, -1)
+            first = torch.cat((objects, torch.ones(len(centers), 1)), dim=1).argmax(dim=1) + before
+            rows.append(torch.where(objects.any(dim=1), first, others))
+            before += objects.shape[1]
+        return torch.cat(rows)
 
     def candidates(self, raw, context):
-        return in_turn(self.decoded(raw), raw[0].flatten(2).transpose(1, 2))
+        boxes, logits = self.decoded(raw), raw[0].flatten(2).transpose(1, 2)
+        images = torch.arange(len(boxes)).repeat_interleave(boxes.shape[1])
+        return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), None, images)
 
     @torch.no_grad()
     def decode(self, raw, context):
@@ -144,8 +148,8 @@ class Dense(DenseHead):
         scores = candidates.scores()
         row, label = torch.where(self.postprocess.passes(scores))
         images = candidates.image_index[row]
-        found = self.postprocess(candidates.boxes[row], scores[row, label], label, images, context.batch.sizes)
-        return context.batch.restore(found)
+        scored = candidates.boxes[row], scores[row, label], label, images
+        return context.batch.restore(self.postprocess(*scored, context.batch.sizes))
 
 
 class ChangedLosses(Dense):
@@ -368,7 +372,7 @@ class NeedsRegions(MaskHead):
     ("mutant", "words"),
     [
         (MasksOfTheNetwork, r"masks must have the \(48, 64\) pixels of the image as it was given, got \(96, 128\)"),
-        (Reorders, r"a branch on objects already found keeps them in their order"),
+        (Reorders, r"a branch on given detections keeps them in their order"),
         (NeedsRegions, r"batch with crowds alone raises IndexError"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
