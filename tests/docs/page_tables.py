@@ -24,15 +24,11 @@ EXTRA = {
 # Commands and blocks, by page and first words, that are not run here, and why.
 NOT_RUN = {
     ("README.md", ". .venv/bin/activate"): "of the shell; `make --dry-run demo` shows that it makes .venv",
-    ("own_data.md", "export PYTHONPATH=."): "of the shell",
-    ("own_evaluator.md", "export PYTHONPATH=."): "of the shell",
-    ("own_task.md", "export PYTHONPATH=."): "of the shell",
-    ("own_data.md", "detkit eval --checkpoint runs/tracked"): "the reader trains it; see test_own_data_page.py",
     ("detectors.md", "python tools/fit_svms.py"): "needs a trained R-CNN: tests/engine/test_svm.py trains one",
 }
 
 # Other pages whose files a page uses.
-FILES_OF = {"own_task.md": ["own_evaluator.md"], "training.md": ["README.md", "learners.md"]}
+FILES_OF = {"training.md": ["README.md", "learners.md"]}
 
 # Classes that a page leaves to its reader.
 FILES = {

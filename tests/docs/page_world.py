@@ -158,14 +158,6 @@ def write_detectron2() -> None:
         pickle.dump({"model": weights}, file)
 
 
-def write_counter() -> None:
-    """A checkpoint of the page's own task."""
-    from my_package.counter import Counter
-
-    Path("runs/counter").mkdir()
-    save_model(Counter(), {"class_path": "my_package.counter.Counter"}, "runs/counter/best.ckpt")
-
-
 def write_single_stage() -> None:
     """A small YOLOv3 as ``runs/mine``."""
     parts = {

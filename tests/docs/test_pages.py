@@ -29,7 +29,6 @@ WEIGHTS_TESTS = Path(__file__).parents[1] / "weights"
 PREPARED = {
     "conversion.md": lambda: shutil.rmtree("my/yolo"),
     "export.md": page_world.write_single_stage,
-    "own_task.md": page_world.write_counter,
     "weights.md": page_world.write_detectron2,
 }
 

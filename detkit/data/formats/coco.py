@@ -42,7 +42,7 @@ class CocoDataset(DetectionDataset):
 
     readers: ClassVar[Mapping[str, FieldReader]] = COCO_READERS
     called = "a COCO file"
-    advice = "give its class a reader for it, see docs/own_data.md"
+    advice = "give its class a reader for it, see docs/extend/field.md"
 
     @takes_old_flags(3)
     def __init__(
