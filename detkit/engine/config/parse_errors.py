@@ -134,7 +134,9 @@ def _near(word: str, known: Sequence[str]) -> str:
 
 
 def _options(parser: ArgumentParser) -> list[str]:
-    return [action.dest for action in parser._actions if action.dest.rpartition(".")[2] not in ("help", "==SUPPRESS==")]
+    """The keys of the parser, down to those that hold a class."""
+    keys = parser.get_defaults().keys(branches=True)
+    return [key for key in keys if not {"class_path", "init_args"} & set(key.split("."))]
 
 
 def _parameters(class_path: str) -> list[str]:
