@@ -132,4 +132,4 @@ class TestTask:
         image = min((shapes_root / "images" / "val").iterdir())
         status, said = detkit_command("visualize", "--checkpoint", "runs/counter", *TRUST, image)
         assert status == 2
-        assert "What the Counter says cannot be visualized" in said
+        assert "The answers of a Counter cannot be visualized" in said

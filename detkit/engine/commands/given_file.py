@@ -1,4 +1,4 @@
-"""What a model asks for beside an image, from a file."""
+"""The file of ``--given``: what a model needs beside each image, such as a camera."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from detkit.structures import Target
 
 
 class GivenFile:
-    """A JSON file as COCO's, of which the images alone are read: ``{"images": [{"file_name": …, "camera": …}]}``.
+    """A JSON file like COCO's, of which only the images are read: ``{"images": [{"file_name": …, "camera": …}]}``.
 
     Args:
         path: the file.
-        asked: the fields that the model asks for, each under the key that it has in a COCO file.
+        asked: the fields that the model needs, under their keys in a COCO file.
 
     Raises:
-        InputError: the file is wrong, or a field cannot stand in one.
+        InputError: the file is wrong, or it cannot hold one of the fields.
     """
 
     def __init__(self, path: str | Path, asked: Collection[str]) -> None:
@@ -37,7 +37,7 @@ class GivenFile:
         self.rows = {str(entry["file_name"]): row for row, entry in enumerate(entries)}
 
     def of(self, source: Path, pixels: np.ndarray) -> Target:
-        """What is given with an image or with a frame of a video: by the longest end of its path that the file names.
+        """The fields given with an image or a video frame, found by the longest suffix of its path that the file has.
 
         Raises:
             InputError: the file does not name it.

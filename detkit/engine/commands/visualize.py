@@ -47,7 +47,7 @@ is explained as a whole, and each filter is shown with the images that excite it
 
 examples:
   detkit visualize --checkpoint runs/faster_rcnn_shapes/best.ckpt street.jpg --out views.jpg
-  detkit visualize --backbone vgg16 --weights vgg16.pth dog.jpg --category 'golden retriever' --layers [features.28]"""
+  detkit visualize --backbone squeezenet1_1 --weights squeezenet1_1.pth dog.jpg --category 'golden retriever'"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Configs as they are written down: with the numbers that a head gives to its suppression where nobody else did."""
+"""Writing resolved configs: with the numbers that a head sets in its suppression where the config does not."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from detkit.heads.postprocessed import Postprocessed
 
 
 class ResolvingParser(ArgumentParser):
-    """A parser that writes what is built: later releases, with other numbers, build it as well."""
+    """A parser that dumps all numbers, so that later releases with other defaults build the same."""
 
     def dump(self, cfg: Namespace, *arguments: Any, **options: Any) -> str:
-        """The config `cfg` as text."""
+        """Return the config `cfg` as text."""
         return super().dump(with_own_values(cfg), *arguments, **options)
 
 
 def with_own_values(config: Any) -> Any:
-    """`config`, or a part of it, with the own values of each `Postprocessed` head in its suppression."""
+    """`config`, or a part of it, with the values of each `Postprocessed` head filled in to its suppression."""
     if isinstance(config, list):
         return [with_own_values(part) for part in config]
     if not isinstance(config, Namespace):
@@ -50,7 +50,7 @@ def _filled(head: type[Postprocessed], name: str, given: Namespace | None) -> Na
 
 
 def _class_of(part: Namespace) -> type | None:
-    """The class that a parsed part names; whoever parsed it has imported it."""
+    """The class that a parsed part names; parsing has imported it."""
     module, _, name = str(part.get("class_path")).rpartition(".")
-    found = getattr(sys.modules.get(module), name, None)
-    return found if isinstance(found, type) else None
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind if isinstance(kind, type) else None
