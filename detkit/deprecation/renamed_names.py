@@ -21,5 +21,14 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "evaluation.native": {"objects_to_find": "count_objects"},
     "evaluation.packed": {"Found": "PackedDetections", "Objects": "PackedObjects"},
     "evaluation.tide": {"WRONG": "ERROR_KINDS", "analyse_errors": "analyze_errors"},
+    "visualization.layers": {"evaluating": "eval_mode", "recorded": "record_layers"},
+    "visualization.pictures": {"to_picture": "to_image_array"},
+    "visualization.subjects": {
+        "FoundObject": "DetectionTarget",
+        "ImageClass": "ClassTarget",
+        "Subject": "AttributionTarget",
+        "WarpedRegion": "WarpedRegionTarget",
+        "found_object": "detection_target",
+    },
 }
 """By the old name of a module, without ``detkit.`` before it, of each old name in it the one of now."""

@@ -24,13 +24,13 @@ from detkit.models import RCNN, Classifier, VisionModel
 from detkit.preprocess import CenterCrop
 from detkit.structures import Category
 from detkit.tasks import task_of
-from detkit.visualization import draw_detections, to_picture, write_image
-from detkit.visualization.attribution.attribution_target import ImageClass, Subject, found_object
+from detkit.visualization import draw_detections, to_image_array, write_image
+from detkit.visualization.attribution.attribution_target import AttributionTarget, ClassTarget, detection_target
 from detkit.visualization.attribution.grad_cam import grad_cam
 from detkit.visualization.attribution.named_layers import stage_layers
 from detkit.visualization.attribution.occlusion import occlusion_sensitivity
 from detkit.visualization.image_files import check_suffix
-from detkit.visualization.views import draw_cam, draw_occlusion, draw_views, filter_views, input_picture
+from detkit.visualization.views import draw_cam, draw_occlusion, draw_views, filter_views, network_input_image
 
 logger = logging.getLogger(__name__)
 
@@ -106,11 +106,11 @@ def _model(config: Namespace) -> VisionModel:
 
 def _visualize_class(model: Classifier, images: Sequence[Tensor], config: Namespace) -> None:
     # What the network sees of an image is the image from here on.
-    images = [to_tensor(input_picture(model.preprocess, model.preprocess([image]))) for image in images]
+    images = [to_tensor(network_input_image(model.preprocess, model.preprocess([image]))) for image in images]
     label = _label(config.category, model) if config.category else int(model.predict(images[0]).labels[0])
-    subject = ImageClass(model, label)
+    subject = ClassTarget(model, label)
     caption = _caption(subject.scores(images[0][None].float() / 255)[0], model.categories[label])
-    _write(subject, images, to_picture(images[0]), caption, config)
+    _write(subject, images, to_image_array(images[0]), caption, config)
 
 
 def _visualize_object(model: VisionModel, images: Sequence[Tensor], config: Namespace) -> None:
@@ -125,16 +125,18 @@ def _visualize_object(model: VisionModel, images: Sequence[Tensor], config: Name
     label = int(found.labels[0])
     picture = draw_detections(images[0], found[:1], model.categories, score_threshold=0.0)
     caption = _caption(found.scores[0], model.categories[label])
-    _write(found_object(model, found.boxes[0], label), images, picture, caption, config)
+    _write(detection_target(model, found.boxes[0], label), images, picture, caption, config)
 
 
-def _write(subject: Subject, images: Sequence[Tensor], picture: np.ndarray, caption: str, config: Namespace) -> None:
+def _write(
+    subject: AttributionTarget, images: Sequence[Tensor], picture: np.ndarray, caption: str, config: Namespace
+) -> None:
     """Look at everything and write the picture."""
     device = next(subject.network.parameters()).device
     with torch.no_grad():
         batches = [subject.prepare(image.to(device)) for image in images]
     first = batches[0]
-    layers = config.layers or stage_layers(subject.network, first.images, subject.forward, subject.trunk)
+    layers = config.layers or stage_layers(subject.network, first.images, subject.forward, subject.backbone)
     stages = filter_views(subject, batches, layers, config.filters, config.count, config.top)
     cam = grad_cam(subject.network, layers[-1], lambda: subject.objective(images[0].to(device)), first.padded_size)
     side = config.square or max(1, min(images[0].shape[-2:]) // 5)
@@ -145,7 +147,7 @@ def _write(subject: Subject, images: Sequence[Tensor], picture: np.ndarray, capt
         caption: picture,
         f"Grad-CAM at {layers[-1]}": draw_cam(subject, first, cam),
         f"with a gray square there: {low:.2f} (blue) to {high:.2f} (red)": draw_occlusion(
-            to_picture(images[0]), hidden
+            to_image_array(images[0]), hidden
         ),
     }
     write_image(config.out, draw_views(panels, stages))
