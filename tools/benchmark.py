@@ -10,8 +10,8 @@
 Both sides of a case run interleaved, so that other load on the machine affects both alike. The numbers are medians over
 the repetitions; the spread is the interquartile range of the ratios. With one thread, time is CPU time, which other
 programs do not lengthen; with more it is wall-clock time, and the speed-up over one thread is shown too. On CUDA it is
-the time until the device is done, launches included, beside the device's own time (the same kernels in a CUDA graph),
-the lower bound that its memory bandwidth sets for what must be read and written, and the peak of memory.
+the time until the device is done, launches included; next to it are the device's own time (the same kernels in a CUDA
+graph), the lower bound that its memory bandwidth sets for what must be read and written, and the peak of memory.
 """
 
 from __future__ import annotations
@@ -89,17 +89,23 @@ def main() -> None:
     )
     command.add_argument("--only", default="", help="run the cases whose name contains this")
     command.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
-    coco = commands.add_parser("coco", help="COCO evaluation, from files to metrics, beside other installed programs")
+    coco = commands.add_parser(
+        "coco", help="COCO evaluation, from files to metrics, compared with other installed programs"
+    )
     coco.add_argument(
         "--iou_type", choices=["bbox", "segm", "keypoints"], default="bbox", help="what to compare (default: bbox)"
     )
     coco.add_argument("--repetitions", type=int, default=3, help="processes per program (default: 3)")
     coco.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
-    dense = commands.add_parser("dense", help="dense evaluation of all windows of an image, beside one crop at a time")
+    dense = commands.add_parser(
+        "dense", help="dense evaluation of all windows of an image, compared with one crop at a time"
+    )
     dense.add_argument("--threads", type=int, default=2, help="threads of either side (default: 2)")
     dense.add_argument("--repetitions", type=int, default=3, help="dense passes per net (default: 3)")
     dense.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
-    proposals = commands.add_parser("proposals", help="selective search, beside OpenCV contrib's where it is installed")
+    proposals = commands.add_parser(
+        "proposals", help="selective search, compared with OpenCV contrib's where it is installed"
+    )
     proposals.add_argument("--root", type=Path, required=True, help="a data set in COCO format with a test split")
     proposals.add_argument("--modes", nargs="+", choices=["fast", "quality"], default=["fast", "quality"])
     proposals.add_argument("--images", type=int, default=40, help="images of it, and drawn ones (default: 40)")

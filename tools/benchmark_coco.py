@@ -1,6 +1,6 @@
 """Time COCO evaluations from the JSON files to the metrics, each in a process of its own.
 
-``python tools/benchmark.py coco`` runs it. pycocotools, hotcoco and faster-coco-eval are measured beside detkit where
+``python tools/benchmark.py coco`` runs it. pycocotools, hotcoco and faster-coco-eval are measured too where
 they are installed.
 """
 

@@ -1,4 +1,4 @@
-"""The cost of classifying every window of an image in one dense pass, beside classifying one crop at a time.
+"""The cost of classifying every window of an image in one dense pass, compared with one crop at a time.
 
     python tools/benchmark.py dense --threads 2
 
@@ -110,7 +110,7 @@ def cost(net: nn.Module, images: Tensor) -> int:
 
 
 def table(measurements: list[Measurement], threads: int) -> Table:
-    result = Table(title=f"dense evaluation beside one crop at a time, {threads} threads")
+    result = Table(title=f"dense evaluation and one crop at a time, {threads} threads")
     columns = ("net", "image", "stride", "windows", "dense GMAC", "of one pass", "of the features alone")
     for column in (*columns, "crops GMAC", "dense s", "crops s", "times faster"):
         result.add_column(column, justify="left" if column == "net" else "right")

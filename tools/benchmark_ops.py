@@ -1,4 +1,4 @@
-"""The cases of ``tools/benchmark.py ops``: each operation of detkit.ops beside torchvision's or pycocotools'."""
+"""The cases of ``tools/benchmark.py ops``: each operation of detkit.ops and torchvision's or pycocotools'."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time and recall of selective search, beside OpenCV contrib's where that is installed.
+"""Time and recall of selective search, compared with OpenCV contrib's where that is installed.
 
     python tools/benchmark.py proposals --root ../shared/data/bccd --images 40
 
