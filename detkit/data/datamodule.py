@@ -59,8 +59,8 @@ class DataModule(lightning.LightningDataModule):
         mixing_epochs: mix in this number of first epochs; null: in all.
         augmentation: of training images; null: none.
         aspect_ratio_grouping: batch upright images with upright ones and wide ones with wide ones, to save padding.
-        reads: fields of targets to read, such as masks, keypoints, label_map, camera, beside those that the model needs
-            and boxes, labels, areas, crowd regions and difficulty.
+        reads: fields of targets to read, such as masks, keypoints, label_map, camera, besides those that the model
+            needs and boxes, labels, areas, crowd regions and difficulty.
         on_bad_image: "error" stops at an unreadable image; "skip" decodes every file once at the start and leaves
             unreadable images out of training and evaluation, with a warning each.
         on_bad_box: "error" stops at boxes without area or outside their image; "skip" leaves them out with a warning.

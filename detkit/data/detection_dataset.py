@@ -34,7 +34,7 @@ class DetectionDataset(ImageDataset):
     Args:
         images: folder that the file names are relative to.
         source: the file or folder of the annotations, for messages.
-        reads: the fields of targets to read beside those that are always read.
+        reads: the fields of targets to read besides those that are always read.
         on_bad_image: "error" raises when an unreadable image is read; "skip" decodes every file once at the start and
             leaves out those that are unreadable or do not have the annotated size.
 
@@ -91,7 +91,7 @@ class DetectionDataset(ImageDataset):
             )
 
     def reading(self, names: Collection[str]) -> Self:
-        """The same data set with these fields in its targets, beside those that it reads already.
+        """The same data set with these fields in its targets, besides those that it reads already.
 
         Raises:
             InputError: the targets have no such field, or it cannot be read from this format.

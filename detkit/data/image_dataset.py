@@ -59,7 +59,7 @@ class ImageDataset(Dataset):
         return self.read(index)[1]
 
     def reading(self, names: Collection[str]) -> Self:
-        """The same data set with these fields in its targets, beside those that are always read.
+        """The same data set with these fields in its targets, besides those that are always read.
 
         Raises:
             InputError: the targets or the data have no such field.

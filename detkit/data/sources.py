@@ -28,7 +28,7 @@ SourceBatch = tuple[list[Tensor], list[Target] | None, list[Any]]
 
 
 class DataSource:
-    """Images that a learner uses beside the main data, such as unlabeled images of another domain.
+    """Images that a learner uses besides the main data, such as unlabeled images of another domain.
 
     Args:
         name: the key under which the learner gets its batches.

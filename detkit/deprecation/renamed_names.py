@@ -24,5 +24,14 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "proposals.grouping": {"COLOUR": "COLOR", "COLOUR_BINS": "COLOR_BINS"},
     "engine.explain": {"explain": "describe_parse_error"},
     "engine.pictures": {"Pictures": "ValidationImages"},
+    "visualization.layers": {"evaluating": "eval_mode", "recorded": "record_layers"},
+    "visualization.pictures": {"to_picture": "to_image_array"},
+    "visualization.subjects": {
+        "FoundObject": "DetectionTarget",
+        "ImageClass": "ClassTarget",
+        "Subject": "AttributionTarget",
+        "WarpedRegion": "WarpedRegionTarget",
+        "found_object": "detection_target",
+    },
 }
 """By the old name of a module, without ``detkit.`` before it, of each old name in it the one of now."""

@@ -37,7 +37,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a report holds beside the metrics.
+    """What a report holds besides the metrics.
 
     Args:
         per_class: the metrics of each class.
@@ -95,7 +95,7 @@ class Evaluator(ABC):
         reads: the part of an answer that is evaluated: ``boxes``, ``masks``, ``keypoints``, ``labels`` …
         headline: the most important metric; that of a training's first evaluator selects the best epoch.
         higher_is_better: whether a greater headline is better.
-        extras: the fields of `ReportOptions` that the report supports beside the metrics of each class, and
+        extras: the fields of `ReportOptions` that the report supports besides the metrics of each class, and
             ``save_detections`` where there are `results`.
         answers_called: what messages call the answers.
         kept: what `keep` gave, by image id.

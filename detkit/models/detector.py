@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
-from detkit.images import read_image
+from detkit.images import read_image, to_tensor
 from detkit.models.asked import NamedFields
 from detkit.models.checks import check_given, check_image, check_images, check_targets
 from detkit.models.loss_weights import weighted
@@ -234,4 +234,4 @@ def _as_tensor(image: ImageInput, name: str) -> Tensor:
         raise InputError(f"{name} must be a path, an array or a tensor, got {type(image).__name__}")
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise InputError(f"{name} must be (H, W, 3) uint8 RGB for an array, got {pixels.shape} {pixels.dtype}")
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+    return to_tensor(np.ascontiguousarray(pixels))

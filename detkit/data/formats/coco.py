@@ -27,7 +27,7 @@ class CocoDataset(DetectionDataset):
     Args:
         images: folder that the file names in the JSON are relative to.
         annotations: the JSON file.
-        reads: the fields of targets to read beside boxes, labels, areas, crowd regions and difficulty: ``masks``,
+        reads: the fields of targets to read besides boxes, labels, areas, crowd regions and difficulty: ``masks``,
             ``keypoints`` (``x y`` as written in the file), ``label_map``, ``camera``, or others of `readers`.
         on_bad_image: "error" raises when an unreadable image is read; "skip" decodes every file once at the start and
             leaves out those that are unreadable or do not have the size in the JSON.

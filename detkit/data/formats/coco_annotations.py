@@ -41,7 +41,7 @@ def read_annotations(
     Args:
         path: the JSON file.
         size_of: gives ``(height, width)`` of a file name, called for images whose size the JSON does not state.
-        reads: the fields of targets to read beside boxes, labels, areas and crowd regions.
+        reads: the fields of targets to read besides boxes, labels, areas and crowd regions.
         on_bad_box: whether a box without area or outside its image is an error, or left out with a warning.
         images_path: the folder that file names are relative to.
         readers: the reader of each field.

@@ -37,7 +37,7 @@ class ImageFolderDataset(DetectionDataset):
         root: the folder of the splits.
         split: such as ``train``; ``val`` may be called ``valid`` or ``validation``.
         on_bad_image: as of `CocoDataset`.
-        reads: fields of targets; there are none beside the class.
+        reads: fields of targets; there are none besides the class.
 
     Raises:
         InputError: the split is not there, a folder has no images, or an image file, when indexed, cannot be decoded.

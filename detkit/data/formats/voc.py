@@ -37,8 +37,8 @@ class VocDataset(DetectionDataset):
         split: the image set, ``ImageSets/Main/{split}.txt``.
         class_names: the classes in the order of their labels. None: the lines of ``classes.txt`` or ``labels.txt`` in
             `root`, else all names that occur in ``Annotations/``, sorted.
-        reads: the fields of targets to read beside boxes, labels, areas and difficulty: ``masks``, which are the filled
-            boxes: VOC's XML has no masks.
+        reads: the fields of targets to read besides boxes, labels, areas and difficulty: ``masks``, which are
+            the filled boxes: VOC's XML has no masks.
         on_bad_image: as of `CocoDataset`.
         on_bad_box: as of `CocoDataset`.
 

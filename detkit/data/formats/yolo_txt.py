@@ -36,7 +36,7 @@ class YoloDataset(DetectionDataset):
     Args:
         data: the ``data.yaml``, or the folder that it lies in.
         split: ``train``, ``val`` or ``test``.
-        reads: the fields of targets to read beside boxes, labels and areas: ``masks``, of outlines, or the filled
+        reads: the fields of targets to read besides boxes, labels and areas: ``masks``, of outlines, or the filled
             box for objects without one.
         on_bad_image: as of `CocoDataset`.
         on_bad_box: as of `CocoDataset`.

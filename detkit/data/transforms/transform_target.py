@@ -92,7 +92,10 @@ def box_areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def _visible_share(target: Target, part: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """The share ``(N,)`` float64 of each object that a part of the image shows, and whether its box is cut."""
+    """The share ``(N,)`` float64 of each object in a part of the image, and bool ``(N,)`` whether its box is cut.
+
+    The share is that of the mask, where there are masks.
+    """
     if target.boxes is None:
         visible, is_cut = np.ones(len(target)), np.zeros(len(target), dtype=bool)
     else:

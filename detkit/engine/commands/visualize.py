@@ -27,13 +27,13 @@ from detkit.models import RCNN, Classifier, Detector, VisionModel
 from detkit.preprocess import CenterCrop
 from detkit.structures import Category
 from detkit.tasks import task_of
-from detkit.visualization import draw_detections, to_picture, write_image
-from detkit.visualization.attribution.attribution_target import ImageClass, Subject, found_object
+from detkit.visualization import draw_detections, to_image_array, write_image
+from detkit.visualization.attribution.attribution_target import AttributionTarget, ClassTarget, detection_target
 from detkit.visualization.attribution.grad_cam import grad_cam
 from detkit.visualization.attribution.named_layers import stage_layers
 from detkit.visualization.attribution.occlusion import occlusion_sensitivity
 from detkit.visualization.image_files import check_suffix
-from detkit.visualization.views import draw_cam, draw_occlusion, draw_views, filter_views, input_picture
+from detkit.visualization.views import draw_cam, draw_occlusion, draw_views, filter_views, network_input_image
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +136,11 @@ def _model(options: VisualizationOptions) -> VisionModel:
 
 def _visualize_class(model: Classifier, images: Sequence[Tensor], options: VisualizationOptions) -> None:
     # From here on an image is what preprocessing leaves of it.
-    images = [to_tensor(input_picture(model.preprocess, model.preprocess([image]))) for image in images]
+    images = [to_tensor(network_input_image(model.preprocess, model.preprocess([image]))) for image in images]
     label = _label(options.category, model) if options.category else int(model.predict(images[0]).labels[0])
-    subject = ImageClass(model, label)
+    subject = ClassTarget(model, label)
     caption = _caption(subject.scores(images[0][None].float() / 255)[0], _categories(model)[label])
-    _write(subject, images, to_picture(images[0]), caption, options)
+    _write(subject, images, to_image_array(images[0]), caption, options)
 
 
 def _visualize_object(model: VisionModel, images: Sequence[Tensor], options: VisualizationOptions) -> None:
@@ -156,18 +156,18 @@ def _visualize_object(model: VisionModel, images: Sequence[Tensor], options: Vis
     label, categories = int(detections.labels[0]), _categories(model)
     drawing = draw_detections(images[0], detections[:1], categories, score_threshold=0.0)
     caption = _caption(detections.scores[0], categories[label])
-    _write(found_object(cast(Detector, model), detections.boxes[0], label), images, drawing, caption, options)
+    _write(detection_target(cast(Detector, model), detections.boxes[0], label), images, drawing, caption, options)
 
 
 def _write(
-    subject: Subject, images: Sequence[Tensor], drawing: NDArray[np.uint8], caption: str, options: VisualizationOptions
+    subject: AttributionTarget, images: Sequence[Tensor], drawing: NDArray[np.uint8], caption: str, options: VisualizationOptions
 ) -> None:
     """Compute all explanations and write them to one file."""
     device = next(subject.network.parameters()).device
     with torch.no_grad():
         batches = [subject.prepare(image.to(device)) for image in images]
     first = batches[0]
-    layers = options.layers or stage_layers(subject.network, first.images, subject.forward, subject.trunk)
+    layers = options.layers or stage_layers(subject.network, first.images, subject.forward, subject.backbone)
     stages = filter_views(subject, batches, layers, options.filters, options.count, options.top)
     cam = grad_cam(subject.network, layers[-1], lambda: subject.objective(images[0].to(device)), first.padded_size)
     side = options.square or max(1, min(images[0].shape[-2:]) // 5)
@@ -178,7 +178,7 @@ def _write(
         caption: drawing,
         f"Grad-CAM at {layers[-1]}": draw_cam(subject, first, cam),
         f"with a gray square there: {low:.2f} (blue) to {high:.2f} (red)": draw_occlusion(
-            to_picture(images[0]), hidden
+            to_image_array(images[0]), hidden
         ),
     }
     write_image(options.out, draw_views(panels, stages))
