@@ -1,6 +1,6 @@
-"""Functions, classes and constants of moved modules that have other names now; for one release.
+"""Renamed functions, classes and constants of moved modules, for one release.
 
-Names of modules that have not moved stand in a `detkit.deprecation.moved_names` of the module itself.
+A module that has not moved has its own `detkit.deprecation.moved_names`.
 """
 
 from __future__ import annotations
@@ -12,4 +12,4 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "evaluation.tide": {"analyse_errors": "analyze_errors"},
     "proposals.grouping": {"COLOUR": "COLOR", "COLOUR_BINS": "COLOR_BINS"},
 }
-"""By the old name of a module, without ``detkit.`` before it, of each old name in it the one of now."""
+"""By the old name of a module without the prefix ``detkit.``, from each old name in it to the new one."""
