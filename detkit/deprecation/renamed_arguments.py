@@ -13,6 +13,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 RENAMED_ARGUMENTS: Mapping[str, Mapping[str, str]] = {
+    "ImagePyramid": {"trunk": "backbone"},
+    "PooledClassifier": {"trunk": "backbone"},
     "Mosaic": {"centre": "center"},
     "StridedConvolutions": {"from_trunk": "from_backbone"},
 }

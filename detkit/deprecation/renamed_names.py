@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
-    "backbones.catalogue": {"catalogue": "catalog"},
+    "backbones.catalogue": {"catalogue": "catalog", "trunk": "backbone"},
     "evaluation.tide": {"analyse_errors": "analyze_errors"},
     "proposals.grouping": {"COLOUR": "COLOR", "COLOUR_BINS": "COLOR_BINS"},
 }

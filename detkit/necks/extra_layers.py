@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.backbones.tapped_mobilenet import NormalizedConvolution, initialized
+from detkit.backbones.tapped_mobilenet import NormalizedConvolution, init_ssdlite_
 from detkit.errors import InputError
 from detkit.necks.neck import Neck
 
@@ -137,7 +137,7 @@ class SeparableExtraLayers(Neck):
                     NormalizedConvolution(hidden, out_channels, 1),
                 )
             )
-        initialized(self.extra)
+        init_ssdlite_(self.extra)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """`features` and the extra maps, finest first."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.anchors import DefaultBoxes, default_scales
-from detkit.backbones.tapped_mobilenet import NormalizedConvolution, initialized
+from detkit.backbones.tapped_mobilenet import NormalizedConvolution, init_ssdlite_
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
@@ -218,7 +218,7 @@ class SSDliteHead(SSDHead):
     @staticmethod
     def predictor(in_channels: int, out_channels: int) -> nn.Module:
         """What predicts `out_channels` values in every cell of a map."""
-        return initialized(
+        return init_ssdlite_(
             nn.Sequential(
                 NormalizedConvolution(in_channels, in_channels, 3, groups=in_channels),
                 nn.Conv2d(in_channels, out_channels, 1),

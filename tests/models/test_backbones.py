@@ -1,12 +1,12 @@
-"""Every trunk carries every kind of detector: small images, one step."""
+"""Every backbone works with every kind of detector: small images, one step."""
 
 from functools import partial
 
 import pytest
 import torch
 
-from detkit.backbones import CSPDarknet53, Darknet53
-from detkit.backbones.catalog import FAMILIES, trunk
+from detkit.backbones import CSPDarknet53, Darknet53, catalog
+from detkit.backbones.catalog import FAMILIES
 from detkit.backbones.classifiers import OWN
 from detkit.errors import InputError
 from detkit.heads import NMS, RPN, BoxHead, OverFeatHead, TwoFullyConnected
@@ -71,9 +71,9 @@ def ssd(backbone, size):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_trunk_carries_every_detector(name):
+def test_a_backbone_works_with_every_detector(name):
     torch.manual_seed(0)
-    backbone = DARKNETS[name]() if name in DARKNETS else trunk(name)
+    backbone = DARKNETS[name]() if name in DARKNETS else catalog.backbone(name)
     size = SIZES.get(name, 64)
     images = [torch.rand(3, size, size) for _ in range(2)]
     targets = [Target(torch.tensor([[10.0, 16, 48, 60]]), torch.tensor([1])), Target.empty()]
