@@ -16,7 +16,7 @@ find_moved_modules()
 
 
 def __getattr__(name: str) -> Any:
-    """`load` on first use, so that ``import detkit`` does not wait for torch."""
+    """Import `load` on first use, so that ``import detkit`` does not import torch."""
     if name == "load":
         from detkit.engine.checkpoint import load
 

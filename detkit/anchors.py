@@ -1,4 +1,4 @@
-"""Anchors: the reference boxes that a dense head starts from."""
+"""Anchors: grids of reference boxes for dense heads, SSD's default boxes, and k-means clustering of sizes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class AnchorGenerator(nn.Module):
     Args:
         sizes: one sequence of sizes in pixels for each level.
         aspect_ratios: height / width, the same at every level.
-        strides: pixels between the cells of each level; corners are not rounded then. Nothing takes the whole-number
-            ratio of the image to the grid.
+        strides: pixels between the cells of each level, with corners that are not rounded. None: the integer ratio of
+            the image to the grid.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class AnchorGenerator(nn.Module):
         Args:
             grid_sizes: (height, width) of each feature level.
             image_size: (height, width) in pixels of the padded batch. Without strides the step between cells is its
-                whole-number ratio to the grid, so that a level made by rounding up (P6) still spans the image.
+                integer ratio to the grid, so that a level made by rounding up (P6) still spans the image.
         """
         return [
             _shifted(getattr(self, f"base{level}"), grid_size, self._steps(level, grid_size, image_size))
@@ -52,17 +52,17 @@ class AnchorGenerator(nn.Module):
         ]
 
     def _steps(self, level: int, grid_size: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int]:
-        """Pixels between the cells of a level, downwards and across."""
+        """Pixels between the cells of a level, vertically and horizontally."""
         if self.strides is not None:
             return self.strides[level], self.strides[level]
         return image_size[0] // grid_size[0], image_size[1] // grid_size[1]
 
 
 def _base_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
-    sizes = torch.tensor(sizes, dtype=torch.float32)
+    sides = torch.tensor(sizes, dtype=torch.float32)
     height_ratios = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
-    heights = (height_ratios[:, None] * sizes).flatten()
-    widths = ((1 / height_ratios)[:, None] * sizes).flatten()
+    heights = (height_ratios[:, None] * sides).flatten()
+    widths = ((1 / height_ratios)[:, None] * sides).flatten()
     return torch.stack((-widths, -heights, widths, heights), dim=1) / 2
 
 
@@ -77,21 +77,21 @@ def _shifted(base: Tensor, grid_size: tuple[int, int], steps: tuple[int, int]) -
 
 
 class DefaultBoxes(nn.Module):
-    """SSD's default boxes: of several shapes at the center of every cell of every level (Liu 2016, section 2.2).
+    """SSD's default boxes: several shapes at the center of every cell of every level (Liu 2016, section 2.2).
 
-    Of the sizes ``s_k`` of its level and ``s_{k+1}`` of the next one, a cell has a square of side ``s_k``, a square of
-    side ``sqrt(s_k s_{k+1})``, and for each further aspect ratio ``r`` two boxes of ``s_k sqrt(r)`` by
-    ``s_k / sqrt(r)``, one lying and one standing.
+    With the size ``s_k`` of its level and ``s_{k+1}`` of the next one, a cell has a square of side ``s_k``, a square of
+    side ``sqrt(s_k s_{k+1})``, and for each further aspect ratio ``r`` two boxes with the sides ``s_k sqrt(r)`` and
+    ``s_k / sqrt(r)``: one in landscape, one in portrait orientation.
 
     Args:
-        sizes: one for each level and one more, in pixels or `relative`.
-        aspect_ratios: for each level those beside 1, each above 1.
-        steps: pixels between cells of each level; nothing spreads them evenly over the image, as the paper does.
-        relative: `sizes` are shares of the image's width, for widths, and of its height, for heights.
-        clip: make no box wider or higher than the image, as torchvision does.
+        sizes: one per level and one more, in pixels or `relative`.
+        aspect_ratios: for each level the ratios other than 1, each above 1.
+        steps: pixels between the cells of each level; None spreads them evenly over the image, as the paper does.
+        relative: `sizes` are fractions of the width and height of the image.
+        clip: limit the width and height of boxes to those of the image, as torchvision does.
 
     Raises:
-        InputError: `sizes`, `aspect_ratios` and `steps` are not for as many levels.
+        InputError: `sizes`, `aspect_ratios` and `steps` are for different numbers of levels.
     """
 
     def __init__(
@@ -132,30 +132,30 @@ class DefaultBoxes(nn.Module):
     def _of_level(
         self, shapes: Tensor, step: float | None, grid_size: tuple[int, int], image_size: tuple[int, int]
     ) -> Tensor:
-        # In shares of the image, as torchvision computes them: boxes that tie there tie here.
-        places = []
+        # As fractions of the image, as torchvision computes them: boxes that tie there tie here.
+        axes = []
         for cells, pixels in zip(grid_size, image_size, strict=True):
             fitting = cells if step is None else pixels / step
-            places.append((torch.arange(cells, device=shapes.device, dtype=shapes.dtype) + 0.5) / fitting)
-        y, x = torch.meshgrid(*places, indexing="ij")
+            axes.append((torch.arange(cells, device=shapes.device, dtype=shapes.dtype) + 0.5) / fitting)
+        y, x = torch.meshgrid(*axes, indexing="ij")
         centers = torch.stack((x, y), dim=-1)[:, :, None]
         whole = shapes.new_tensor([image_size[1], image_size[0]])
-        shares = shapes if self.relative else shapes / whole
-        half = 0.5 * (shares.clamp(max=1) if self.clip else shares)
+        fractions = shapes if self.relative else shapes / whole
+        half = 0.5 * (fractions.clamp(max=1) if self.clip else fractions)
         return torch.cat(((centers - half) * whole, (centers + half) * whole), dim=-1).reshape(-1, 4)
 
 
 def default_scales(
     levels: int, smallest: float = 0.2, largest: float = 0.9, finest: float | None = None
 ) -> list[float]:
-    """The scale of the default boxes of each level, equally far apart, and the one that would follow (SSD, eq. 4).
+    """Evenly spaced scales of the default boxes, one per level and the next one after them (SSD, eq. 4).
 
     Args:
         levels: number of feature levels.
-        smallest: scale of the finest level, as a share of the image.
+        smallest: scale of the finest level, as a fraction of the image.
         largest: scale of the coarsest level.
-        finest: scale of a level below those of the equation, as SSD300's conv4_3 is (section 3.1); it is one of
-            `levels`. Nothing leaves all levels to the equation.
+        finest: scale of a level below those of the equation, such as SSD300's conv4_3 (section 3.1), which is one of
+            `levels`. None: the equation gives all levels.
     """
     spaced = levels if finest is None else levels - 1
     distance = (largest - smallest) / max(spaced - 1, 1)
@@ -178,26 +178,27 @@ def _listed(aspect_ratios: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def kmeans_anchors(sizes: Tensor, count: int, seed: int = 0, max_rounds: int = 1000) -> Tensor:
-    """Anchors for boxes of given sizes: k-means whose distance is ``1 - IoU`` of shapes (YOLOv2, section 2).
+    """Fit anchors to the sizes of boxes by k-means with the distance ``1 - IoU`` of shapes (YOLOv2, section 2).
 
-    Each box goes to the anchor most like it, each anchor becomes the mean size of its boxes, until no box changes its
-    anchor. An anchor that no box is like stays.
+    Each box is assigned to the nearest anchor, and each anchor becomes the mean size of its boxes, until the assignment
+    no longer changes. An anchor without boxes keeps its size.
 
     Args:
         sizes: width and height ``(N, 2)`` in pixels, all positive.
-        count: how many anchors.
-        seed: decides which boxes the anchors begin with, each drawn by its distance from those before (k-means++).
-        max_rounds: after so many rounds the anchors are taken as they are.
+        count: number of anchors.
+        seed: of the initial anchors, which are drawn among the boxes by k-means++.
+        max_rounds: limit of iterations.
 
     Returns:
         Width and height ``(count, 2)``, smallest area first.
 
     Raises:
-        InputError: there are fewer boxes of different sizes than anchors.
+        InputError: there are fewer distinct sizes than anchors.
     """
     sizes = sizes.double()
-    if len(sizes.unique(dim=0)) < count:
-        raise InputError(f"{count} anchors need as many boxes of different sizes, got {len(sizes.unique(dim=0))}")
+    distinct = len(torch.unique(sizes, dim=0))
+    if distinct < count:
+        raise InputError(f"{count} anchors need as many boxes of different sizes, got {distinct}")
     generator = torch.Generator().manual_seed(seed)
     anchors = sizes[torch.randint(len(sizes), (1,), generator=generator)]
     while len(anchors) < count:
@@ -215,6 +216,6 @@ def kmeans_anchors(sizes: Tensor, count: int, seed: int = 0, max_rounds: int = 1
 
 
 def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
-    """IoU ``(N, A)`` of `sizes` ``(N, 2)`` and `anchors` ``(A, 2)`` laid upon each other's center."""
+    """IoU ``(N, A)`` of boxes of `sizes` ``(N, 2)`` and of `anchors` ``(A, 2)`` with a common center."""
     intersection = torch.minimum(sizes[:, None], anchors).prod(dim=-1)
     return intersection / (sizes.prod(dim=-1)[:, None] + anchors.prod(dim=-1) - intersection)

@@ -1,4 +1,4 @@
-"""Boxes ``x1 y1 x2 y2`` in continuous pixels: measuring, clipping and the encodings that networks regress."""
+"""Boxes ``x1 y1 x2 y2`` in continuous pixels: area, clipping, coverage, and the coders of regression targets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# exp() of a larger size delta would make boxes no image holds: 16 px (one stride) to 1000 px, as published code has it.
+# The limit of published code: a delta that turns a reference of 16 px (one stride) into a box of 1000 px.
 MAX_SIZE_DELTA = math.log(1000 / 16)
-# Far beyond any box, yet its square is finite in float32.
+# Larger than for any box, but the square of its exponential is finite in float32.
 MAX_CELL_STRETCH = 20.0
 
 
@@ -20,21 +20,21 @@ def box_area(boxes: Tensor) -> Tensor:
 
 
 def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """`boxes` ``(..., 4)`` cut to an image of `image_size` (height, width)."""
+    """`boxes` ``(..., 4)`` clipped to an image of `image_size` (height, width)."""
     height, width = image_size
     x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
     return torch.stack((x, y), dim=-1).flatten(-2)
 
 
 def at_least(boxes: Tensor, size: float) -> Tensor:
-    """Which of `boxes` ``(..., 4)`` are at least `size` pixels wide and high, NaN is not; bool ``(...,)``."""
+    """Which of `boxes` ``(..., 4)`` are at least `size` pixels wide and high; False for NaN. Bool ``(...,)``."""
     return (boxes[..., 2:] - boxes[..., :2] >= size).all(dim=-1)
 
 
 def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
-    """The share of each box's own area that lies in each region: ``(N, 4), (M, 4) -> (N, M)`` in [0, 1].
+    """The fraction of the area of each box inside each region: ``(N, 4), (M, 4) -> (N, M)`` in [0, 1].
 
-    This is what COCO's evaluation uses in place of IoU against crowd regions. A box without area is covered by none.
+    COCO's evaluation uses it in place of IoU for crowd regions. It is 0 for a box without area.
     """
     top_left = torch.maximum(boxes[:, None, :2], regions[None, :, :2])
     bottom_right = torch.minimum(boxes[:, None, 2:], regions[None, :, 2:])
@@ -44,20 +44,20 @@ def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
 
 
 class DeltaCoder:
-    """Boxes as offsets from reference boxes, for regression (R-CNN, appendix C; Faster R-CNN, eq. 2).
+    """Encodes boxes as offsets from reference boxes (R-CNN, appendix C; Faster R-CNN, eq. 2).
 
     With a reference of center ``(ax, ay)`` and size ``(aw, ah)``, a box ``(x, y, w, h)`` becomes
     ``wx (x - ax) / aw,  wy (y - ay) / ah,  ww log(w / aw),  wh log(h / ah)``.
 
     Args:
-        weights: ``wx wy ww wh``; 10, 10, 5, 5 make the deltas of matched proposals have unit variance on COCO.
+        weights: ``wx wy ww wh``; with 10, 10, 5, 5 the deltas of matched proposals on COCO have unit variance.
     """
 
     def __init__(self, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0)) -> None:
         self.weights = tuple(weights)
 
     def encode(self, references: Tensor, boxes: Tensor) -> Tensor:
-        """Deltas ``(..., 4)`` that lead from `references` to `boxes`, both ``(..., 4)`` and of positive size."""
+        """Deltas ``(..., 4)`` from `references` to `boxes`, both ``(..., 4)`` and of positive size."""
         reference_centers, reference_sizes = _centers_and_sizes(references.float())
         centers, sizes = _centers_and_sizes(boxes.float())
         shift = (centers - reference_centers) / reference_sizes
@@ -65,9 +65,9 @@ class DeltaCoder:
         return torch.cat((shift, stretch), dim=-1) * shift.new_tensor(self.weights)
 
     def decode(self, references: Tensor, deltas: Tensor) -> Tensor:
-        """Boxes ``(..., 4)`` that `deltas` make of `references`; the inverse of `encode`, float32 under autocast too.
+        """Boxes ``(..., 4)`` from `references` and `deltas`: the inverse of `encode`, in float32 also under autocast.
 
-        Size deltas are cut at ``log(1000 / 16)``.
+        Size deltas are clamped to ``log(1000 / 16)``.
         """
         reference_centers, reference_sizes = _centers_and_sizes(references.float())
         deltas = deltas.float() / deltas.new_tensor(self.weights, dtype=torch.float32)
@@ -77,14 +77,14 @@ class DeltaCoder:
 
 
 class CellCoder:
-    """Boxes as a place within a grid cell and a factor of an anchor's size (YOLOv2, section 2; YOLOv3, section 2.1).
+    """Decodes boxes from an offset in a grid cell and a factor of an anchor's size (YOLOv2, section 2; YOLOv3, 2.1).
 
-    In the cell with the corner ``(cx, cy)`` and with an anchor of size ``(aw, ah)``, the outputs ``(x, y, w, h)`` say
-    the center ``stride * (cx + s sigmoid(x) - (s - 1) / 2)`` and the width ``aw exp(w)``, likewise y and height.
+    In the cell with the corner ``(cx, cy)`` and with an anchor of size ``(aw, ah)``, the outputs ``(x, y, w, h)`` mean
+    the center ``stride * (cx + s sigmoid(x) - (s - 1) / 2)`` and the width ``aw exp(w)``; y and height likewise.
 
     Args:
-        scale_x_y: ``s``; above 1 a center can reach the cell's edge (YOLOv4, section 3.4, "grid sensitivity").
-        new_coords: the width is ``aw (2 sigmoid(w))^2``, at most four times the anchor's, as in darknet's cfg of that
+        scale_x_y: ``s``; above 1 a center can reach the edge of the cell (YOLOv4, section 3.4, "grid sensitivity").
+        new_coords: the width is ``aw (2 sigmoid(w))^2``, at most four times the anchor's, as darknet's option of that
             name (Scaled-YOLOv4).
     """
 
@@ -92,16 +92,16 @@ class CellCoder:
         self.scale_x_y, self.new_coords = scale_x_y, new_coords
 
     def decode(self, outputs: Tensor, anchors: Tensor, stride: int) -> Tensor:
-        """Boxes ``(B, A, H, W, 4)`` of `outputs` ``(B, A, H, W, 4)``, float32 under autocast too.
+        """Boxes ``(B, A, H, W, 4)`` from `outputs` ``(B, A, H, W, 4)``, in float32 also under autocast.
 
         Args:
-            outputs: what the network says in each cell for each anchor.
+            outputs: of the network for each anchor in each cell.
             anchors: width and height in pixels ``(A, 2)``.
             stride: pixels per cell.
         """
         outputs = outputs.float()
-        places = self.scale_x_y * outputs[..., :2].sigmoid() - (self.scale_x_y - 1) / 2
-        centers = (places + cell_corners(outputs.shape[2:4], outputs)) * stride
+        offsets = self.scale_x_y * outputs[..., :2].sigmoid() - (self.scale_x_y - 1) / 2
+        centers = (offsets + cell_corners(outputs.shape[2:4], outputs)) * stride
         if self.new_coords:
             factors = (2 * outputs[..., 2:].sigmoid()).square()
         else:
@@ -111,41 +111,41 @@ class CellCoder:
 
 
 def cell_corners(grid_size: Sequence[int], like: Tensor) -> Tensor:
-    """``x y`` of the upper left corner of each cell in cells ``(H, W, 2)``, of the dtype and device of `like`."""
+    """``x y`` of the upper left corner of each cell, in cells: ``(H, W, 2)`` with the dtype and device of `like`."""
     y, x = (torch.arange(cells, device=like.device, dtype=like.dtype) for cells in grid_size)
     y, x = torch.meshgrid(y, x, indexing="ij")
     return torch.stack((x, y), dim=-1)
 
 
 class EdgeCoder:
-    """Boxes as the distances of their edges from those of a window, in tenths of its sides (OverFeat, section 4.1).
+    """Encodes boxes as the distances of their edges from those of a window, in tenths of its sides (OverFeat, 4.1).
 
-    Tenths, because the edges of objects that a window is made to learn are as far away as that.
+    Tenths are the typical distance of the edges of an object from those of a window that matches it.
     """
 
     unit = 0.1
 
     def encode(self, windows: Tensor, boxes: Tensor) -> Tensor:
-        """Encoded edges ``(..., 4)`` of `boxes` seen from `windows`, both ``(..., 4)``, windows of positive size."""
+        """Encoded edges ``(..., 4)`` of `boxes` relative to `windows`, both ``(..., 4)``, windows of positive size."""
         windows, boxes = windows.float(), boxes.float()
         return (boxes - windows) / (self.unit * _sides_twice(windows))
 
     def decode(self, windows: Tensor, edges: Tensor) -> Tensor:
-        """Boxes ``(..., 4)`` with `edges` seen from `windows`: the inverse of `encode`, float32 under autocast too.
+        """Boxes ``(..., 4)`` from `windows` and `edges`: the inverse of `encode`, in float32 also under autocast.
 
-        Nothing keeps the edges in order: a box may have no area.
+        The order of edges is not enforced: a box may have no area.
         """
         windows = windows.float()
         return windows + edges.float() * (self.unit * _sides_twice(windows))
 
 
 class DistanceCoder:
-    """Boxes as the distances of a location from their left, top, right and bottom edge (FCOS, eq. 1)."""
+    """Encodes boxes as the distances of a location from their left, top, right and bottom edges (FCOS, eq. 1)."""
 
     def encode(self, locations: Tensor, boxes: Tensor) -> Tensor:
         """Distances ``(..., 4)`` of the edges of `boxes` ``(..., 4)`` from `locations` ``(..., 2)``, all in pixels.
 
-        They are positive where the location lies within the box.
+        They are positive if the location lies inside the box.
         """
         locations, boxes = locations.float(), boxes.float()
         return torch.cat((locations - boxes[..., :2], boxes[..., 2:] - locations), dim=-1)

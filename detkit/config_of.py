@@ -1,4 +1,4 @@
-"""From an object back to the config that builds it."""
+"""The config of an object: the inverse of building it from one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _DIGITS = 7  # of float32
 
 
 def recipe_of(part: Any, **changed: Any) -> dict[str, Any]:
-    """The config of an object whose constructor's arguments are its attributes: class path and arguments.
+    """The config of an object that keeps its constructor's arguments as attributes: class path and arguments.
 
     Args:
         part: the object.
-        changed: arguments that are no plain attributes.
+        changed: values of arguments that are not plain attributes.
     """
     names = inspect.signature(type(part)).parameters
     values = {name: changed[name] if name in changed else plain(getattr(part, name)) for name in names}
@@ -28,10 +28,10 @@ def recipe_of(part: Any, **changed: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """`value` in lists, dicts and numbers; an object whose arguments are its attributes as a config names it.
+    """`value` as lists, dicts, strings and numbers; an object that keeps its arguments becomes its config.
 
     Raises:
-        InputError: nothing of the kind says what it is.
+        InputError: the object does not keep its arguments.
     """
     if isinstance(value, Tensor):
         return [round(number, _DIGITS) for number in value.detach().flatten().tolist()]
@@ -45,11 +45,11 @@ def plain(value: Any) -> Any:
         return f"{value.__module__}.{value.__qualname__}"
     if hasattr(value, "__dict__") and all(hasattr(value, name) for name in inspect.signature(type(value)).parameters):
         return recipe_of(value)
-    raise InputError(f"a {type(value).__name__} does not keep the arguments that it was made with: no config says them")
+    raise InputError(f"a {type(value).__name__} does not keep the arguments that it was made with: it has no config")
 
 
 def is_plain(value: Any) -> bool:
-    """Whether `value` is made of lists, dicts and numbers alone."""
+    """Whether `value` consists of lists, dicts, strings, numbers and tensors."""
     if isinstance(value, Mapping):
         return all(is_plain(one) for one in value.values())
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""What processes that train or evaluate together tell each other; each function also works in a process alone."""
+"""Communication between processes: gather, broadcast, mean. Each function also works in a single process."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def is_distributed() -> bool:
-    """Whether this process works together with others."""
+    """Whether a process group is initialized."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def gather(value: Any) -> list[Any]:
-    """`value` of every process, in the order of ranks."""
+    """`value` of every process, by rank."""
     if not is_distributed():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
@@ -24,7 +24,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def broadcast(value: Any) -> Any:
-    """The `value` of the first process, in all."""
+    """The `value` of rank 0, in every process."""
     values = [value]
     if is_distributed():
         distributed.broadcast_object_list(values)
@@ -32,10 +32,10 @@ def broadcast(value: Any) -> Any:
 
 
 def mean(value: Tensor) -> Tensor:
-    """The mean of `value` over the processes, detached; without others it is `value` itself, detached.
+    """The mean of `value` over the processes, detached; in a single process `value` itself, detached.
 
     Args:
-        value: a floating tensor of the same shape on every process.
+        value: a floating-point tensor of the same shape in every process.
     """
     value = value.detach()
     if not is_distributed():
@@ -46,15 +46,15 @@ def mean(value: Tensor) -> Tensor:
 
 
 def mean_count(count: Tensor | float, device: torch.device | str | None = None) -> Tensor:
-    """What a loss is divided by that is a sum over `count` things: its mean over the processes, at least 1.
+    """The normalizer of a loss that is a sum over `count` items: the mean count over the processes, at least 1.
 
-    Gradients are averaged over processes; with the mean count as divisor, each thing then weighs the same whichever
-    process it is on. The device is not waited for. A process alone communicates nothing, and none does where gradients
-    are off: in validation processes do not have as many batches, and one would wait for ever.
+    Gradients are averaged over processes; divided by the mean count, each item weighs the same on every process. It
+    does not synchronize with the device. Processes communicate only if gradients are enabled: in validation they may
+    have different numbers of batches, and one would wait forever.
 
     Args:
-        count: how many there are on this process: a number, or a scalar tensor of any type.
-        device: where a number goes; of a tensor its own device counts.
+        count: the number of items in this process: a number, or a scalar tensor of any dtype.
+        device: of the result if `count` is a number; a tensor keeps its device.
 
     Returns:
         A scalar float32 tensor.

@@ -1,8 +1,8 @@
-"""The error that a person can act on."""
+"""`InputError`, the error for bad user input."""
 
 
 class InputError(ValueError):
-    """The user's file, key, id or value is wrong; the message is one sentence that names it and says what to do.
+    """A file, key, id or value of the user is wrong. The message is one sentence that names it and says what to do.
 
-    The command line prints the message alone and exits with status 2; a library caller catches it as a ValueError.
+    The command line prints only the message and exits with status 2; library code may catch it as a ValueError.
     """

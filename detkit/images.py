@@ -1,4 +1,4 @@
-"""Reading pictures and videos: whatever the file holds becomes uint8 RGB ``(H, W, 3)``."""
+"""Reading images and videos from files, always as uint8 RGB ``(H, W, 3)``."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _QUARTER_TURNS = frozenset({5, 6, 7, 8})  # the EXIF orientations that swap heig
 def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decode an image file.
 
-    Gray images are repeated over the channels, alpha is dropped, 16 bits are scaled to 8.
+    Grayscale is repeated over the channels, alpha is dropped, 16 bits are scaled to 8.
 
-    EXIF orientation: without `size` it is applied, as every viewer does. With `size`, the height and width that an
-    annotation file states, the orientation in which the picture has that size is taken, the stored one if both fit.
+    EXIF orientation: without `size` it is applied, as viewers do. With `size`, the height and width in an annotation
+    file, the orientation in which the image has that size is used, the stored one if both fit.
 
     Args:
         path: a file in a format that OpenCV reads.
@@ -37,7 +37,7 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
         ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        InputError: the file is missing, empty, cut short, no image, or has another size than `size`.
+        InputError: the file is missing, empty, truncated, not an image, or has another size than `size`.
     """
     data = _read_bytes(path)
     if size is None:
@@ -61,10 +61,10 @@ def to_tensor(image: np.ndarray) -> Tensor:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """The ``(height, width)`` that `read_image` gives for a file, from its header alone.
+    """The ``(height, width)`` that `read_image` returns for a file, from its header alone.
 
     Raises:
-        InputError: the file is missing or no image.
+        InputError: the file is missing or not an image.
     """
     try:
         with Image.open(path) as image:
@@ -88,9 +88,9 @@ def _read_bytes(path: str | Path) -> bytes:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end: some decoders fill the missing part with gray and say nothing."""
+    """Whether a JPEG or PNG is truncated: some decoders fill the missing part with gray without an error."""
     if data.startswith(b"\xff\xd8"):
-        # The end-of-image marker must follow the last start of scan: an embedded thumbnail has both of its own.
+        # The end-of-image marker must follow the last start of scan: an embedded thumbnail has its own pair.
         return data.rfind(b"\xff\xd9") < max(data.rfind(b"\xff\xda"), 0)
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data[-4096:] and b"IEND" not in data
@@ -111,37 +111,37 @@ def read_video(path: str | Path) -> Iterator[np.ndarray]:
     """The frames of a video in order, each ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        InputError: the file is missing, no video, or holds no frame.
+        InputError: the file is missing, not a video, or has no frames.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such video file")
     capture = cv2.VideoCapture(str(path))
     try:
-        found, frame = capture.read()
-        if not found:
+        has_frame, frame = capture.read()
+        if not has_frame:
             raise InputError(f"{path}: OpenCV finds no video frame in this file")
-        while found:
+        while has_frame:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            found, frame = capture.read()
+            has_frame, frame = capture.read()
     finally:
         capture.release()
 
 
 def find_inputs(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The image and video files that the arguments name, each once, in the order given and sorted within one argument.
+    """The image and video files that `paths` name, without duplicates, in the given order, sorted within each argument.
 
     Args:
         paths: files, folders (the images and videos directly inside) and glob patterns (``**`` descends).
 
     Raises:
-        InputError: an argument names nothing, or a folder or pattern holds no image and no video.
+        InputError: a path does not exist, or a folder or pattern has no image and no video.
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    found = [file for path in paths for file in _expand(path)]
-    if not found:
+    files = [file for path in paths for file in _expand(path)]
+    if not files:
         raise InputError("no input was given: name an image, a video, a folder or a glob pattern")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(files))
 
 
 def _expand(path: str | Path) -> list[Path]:

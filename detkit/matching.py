@@ -1,4 +1,4 @@
-"""Which prediction is responsible for which object, and which predictions a loss sees."""
+"""Matching of candidate boxes to objects by IoU, and balanced sampling of the matches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from detkit.boxes import coverage
 from detkit.deprecation import moved_names
+from detkit.errors import InputError
 from detkit.ops import box_iou
 from detkit.structures import Target
 from detkit.structures.kind import to_device
@@ -24,12 +25,12 @@ class Matcher:
     ignored in between. A background candidate that lies mostly in a crowd or ignore region is ignored.
 
     Args:
-        foreground_iou: least IoU of a foreground candidate.
-        background_iou: IoU from which on a candidate is no longer background.
-        keep_best: also make each object's best candidates foreground (all that tie), however low their IoU; each of
-            them still stands for its own best object, which may be another one.
-        ignore_coverage: share of a candidate inside an ignore region from which on it is not background.
-        least_background_iou: a candidate less close than this to every object is ignored, as too easy a background
+        foreground_iou: minimum IoU of a foreground candidate.
+        background_iou: candidates below this IoU are background.
+        keep_best: also make the best candidates of each object foreground (all that tie), however low their IoU; each
+            is still matched to its own best object, which may be another one.
+        ignore_coverage: candidates with at least this fraction of their area in an ignore region are not background.
+        least_background_iou: candidates below this IoU with every object are ignored, as too easy background
             (Fast R-CNN, section 2.3: 0.1).
     """
 
@@ -43,10 +44,13 @@ class Matcher:
         """Match `candidates` ``(R, 4)`` to the objects of `target`.
 
         Returns:
-            The object index of each candidate within ``target.objects()``, int64 ``(R,)`` (0 where there is no
-            object), and its state, int64 ``(R,)``: `FOREGROUND`, `BACKGROUND` or `IGNORED`.
+            The index of each candidate's object in ``target.objects()``, int64 ``(R,)`` (0 where there is no object),
+            and its state, int64 ``(R,)``: `FOREGROUND`, `BACKGROUND` or `IGNORED`.
+
+        Raises:
+            InputError: the target has no annotated boxes.
         """
-        boxes = target.objects().boxes
+        boxes = _annotated_boxes(target)
         indices = candidates.new_zeros(len(candidates), dtype=torch.int64)
         states = torch.full_like(indices, BACKGROUND)
         if len(boxes) and len(candidates):
@@ -66,19 +70,19 @@ class Matcher:
 
 @dataclass(frozen=True)
 class BestForEachMatcher(Matcher):
-    """As `Matcher`, but each object gets the candidate closest to it, though that may be closer to another object.
+    """As `Matcher`, but each object is matched to its best candidate, even if that overlaps another object more.
 
-    SSD, section 2.2, "Matching strategy": first each object takes its best default box, then default boxes take any
-    object with enough IoU. Of several objects with the same best box the last one gets it.
+    SSD, section 2.2, "Matching strategy": first each object is matched to its best default box, then default boxes to
+    any object with enough IoU. Of several objects with the same best box, the last one gets it.
     """
 
     def __call__(self, candidates: Tensor, target: Target) -> tuple[Tensor, Tensor]:
         """Match `candidates` ``(R, 4)`` to the objects of `target`; returns as of `Matcher`."""
         indices, states = super().__call__(candidates, target)
-        boxes = target.objects().boxes
+        boxes = _annotated_boxes(target)
         if len(boxes) and len(candidates):
             best_iou, best = box_iou(boxes, candidates).max(dim=1)
-            # One place more, for objects that no candidate overlaps.
+            # One extra slot, for objects that no candidate overlaps.
             best = torch.where(best_iou > 0, best, len(candidates))
             order = torch.arange(len(boxes), device=boxes.device)
             owners = torch.full((len(candidates) + 1,), -1, device=boxes.device)
@@ -91,18 +95,18 @@ class BestForEachMatcher(Matcher):
 def sample_balanced(
     states: Tensor, count: int, foreground_fraction: float, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Draw at most `count` candidates at random, at most `foreground_fraction` of them foreground.
+    """Sample at most `count` candidates at random, at most `foreground_fraction` of them foreground.
 
-    Where foreground is short, background fills up (Faster R-CNN, section 3.1.3).
+    Background fills up what foreground lacks (Faster R-CNN, section 3.1.3).
 
     Args:
-        states: int64 ``(R,)``, as of `Matcher`.
-        count: most candidates.
-        foreground_fraction: largest share of foreground.
-        generator: the source of the draw; None: torch's own.
+        states: int64 ``(R,)``, as `Matcher` returns them.
+        count: maximum number of candidates.
+        foreground_fraction: maximum fraction of foreground.
+        generator: random generator; None: torch's global one.
 
     Returns:
-        The drawn foreground and background indices into `states`, int64.
+        The sampled foreground and background indices into `states`, int64.
     """
     foreground = torch.where(states == FOREGROUND)[0]
     background = torch.where(states == BACKGROUND)[0]
@@ -114,11 +118,19 @@ def sample_balanced(
 
 
 def shuffled(values: Tensor, generator: torch.Generator | None) -> Tensor:
-    """`values` ``(N, ...)`` in random order; the generator may be of another device, such as the CPU's for any."""
+    """`values` ``(N, ...)`` in random order; the generator may be on another device, for instance the CPU."""
     if generator is None:
         return values[torch.randperm(len(values), device=values.device)]
     order = torch.randperm(len(values), generator=generator, device=generator.device)
     return values[to_device(order, values.device)]
+
+
+def _annotated_boxes(target: Target) -> Tensor:
+    """The boxes ``(N, 4)`` of the objects of `target`."""
+    boxes = target.objects().boxes
+    if boxes is None:
+        raise InputError(f"image {target.image_id!r} has no annotated boxes: candidates cannot be matched to objects")
+    return boxes
 
 
 __getattr__ = moved_names(

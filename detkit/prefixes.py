@@ -1,4 +1,4 @@
-"""Rules for dotted names: `decoder` holds for `decoder` and `decoder.3.box`, not for `decoder_x`."""
+"""Prefix rules for dotted names: `decoder` applies to `decoder` and `decoder.3.box`, not to `decoder_x`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def prefixes(name: str) -> list[str]:
 
 
 def longest_prefix(name: str, rules: Collection[str]) -> str | None:
-    """The longest of `rules` that holds for `name`, or None."""
+    """The longest of `rules` that applies to `name`, or None."""
     return next((prefix for prefix in prefixes(name) if prefix in rules), None)
 
 
 def unmatched(rules: Iterable[str], names: Iterable[str]) -> list[str]:
-    """Those of `rules` that hold for none of `names`, sorted."""
+    """The `rules` that apply to none of `names`, sorted."""
     known = {prefix for name in names for prefix in prefixes(name)}
     return sorted(set(rules) - known)

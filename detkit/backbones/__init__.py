@@ -1,4 +1,4 @@
-"""Trunks: an image batch in, feature maps out."""
+"""Backbones, which turn a batch of images into feature maps, and the classifiers that they come from."""
 
 from detkit.backbones.alexnet import AlexNet
 from detkit.backbones.backbone import Backbone

@@ -1,4 +1,4 @@
-"""AlexNet as it was trained on two GPUs; torchvision's `alexnet` is the later net with one tower."""
+"""The original AlexNet with its two towers; torchvision's `alexnet` is the later network with one tower."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from detkit.backbones.chain import ChainBackbone
 
 
 class AlexNet(ChainBackbone):
-    """The net of Krizhevsky 2012 (section 3.5), for images of 227 x 227.
+    """The network of Krizhevsky 2012 (section 3.5), for images of 227 x 227.
 
-    The towers of the two GPUs are groups of the second, fourth and fifth convolution. Contrast is normalized before
-    pooling (section 3.3), and poolings overlap. The paper says 224, of which its first map's 55 cells need 227.
+    The towers of the two GPUs are groups of the second, fourth and fifth convolution. Local response normalization
+    precedes pooling (section 3.3), and pooling windows overlap. The paper says 224, but its first map of 55 cells needs
+    227.
 
     Args:
-        num_classes: outputs of the classifier; nothing leaves it out, as a detector wants it.
+        num_classes: outputs of the classifier; None: no classifier, as for a detector.
         weights: path of a weights file with this class's names.
-        strides: the strides whose last map is returned, of 4, 8, 16, 32; nothing returns 4, 8 and 16.
+        strides: the strides whose last map is returned, of 4, 8, 16, 32; None: 4, 8 and 16.
     """
 
     def __init__(

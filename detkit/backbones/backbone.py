@@ -1,16 +1,19 @@
-"""What every trunk promises to the parts that stand on it."""
+"""The base class of backbones, and freezing of their parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 
 class Backbone(nn.Module):
-    """An image batch in, feature maps out.
+    """Turns a batch of images into feature maps, finest first.
 
     Attributes:
-        channels: channels of each feature map, known before any forward.
-        strides: image pixels per cell of each feature map, finest first.
+        channels: channels of each feature map.
+        strides: image pixels per cell of each feature map.
     """
 
     channels: list[int]
@@ -21,7 +24,13 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
-def freeze(parameters) -> None:
-    """Take `parameters` out of training."""
+def freeze(parameters: Iterable[nn.Parameter]) -> None:
+    """Exclude `parameters` from training."""
     for parameter in parameters:
         parameter.requires_grad_(False)
+
+
+def frozen_batch_norm(module: nn.Module) -> nn.Module:
+    """`module` with batch norm that uses its stored statistics and is not trained."""
+    frozen: nn.Module = freeze_batch_norm_2d(module)  # type: ignore[no-untyped-call]  # timm does not annotate it
+    return frozen

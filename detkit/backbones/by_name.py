@@ -1,4 +1,4 @@
-"""A backbone where only its name is given."""
+"""`as_backbone`: a torchvision or timm backbone by its name."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def as_backbone(backbone: Backbone | str, stages: Sequence[int] | None = None) -
 
     Args:
         backbone: a backbone; or a name such as ``resnet18``.
-        stages: of a net by its name the stages to return, see `TorchvisionBackbone`; None: all from 2 (stride 4) on.
+        stages: for a name, the stages to return, see `TorchvisionBackbone`; None: all from 2 (stride 4) on.
 
     Raises:
-        InputError: it is neither, or there is no net of that name; the message says what a backbone is.
+        InputError: it is neither, or there is no net of that name.
     """
     if isinstance(backbone, Backbone):
         return backbone
     if not isinstance(backbone, str):
-        # A backbone of one's own need not be a subclass: it says its channels and strides.
+        # A user's backbone need not be a subclass; channels and strides are enough.
         if hasattr(backbone, "channels") and hasattr(backbone, "strides") and callable(backbone):
             return backbone
         raise InputError(
@@ -48,5 +48,6 @@ def as_backbone(backbone: Backbone | str, stages: Sequence[int] | None = None) -
 
 
 def _classes(base: type) -> list[str]:
-    """The names of all classes below `base`."""
-    return [name for kind in base.__subclasses__() for name in (kind.__name__, *_classes(kind))]
+    """The names of all subclasses of `base`."""
+    subclasses: list[type] = base.__subclasses__()
+    return [name for kind in subclasses for name in (kind.__name__, *_classes(kind))]

@@ -1,9 +1,11 @@
-"""The trunks of the story from AlexNet on, what they cost and how well they classify: a table and a plot."""
+"""The catalog of backbones since AlexNet, with their cost and accuracy: a table and a plot."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -19,7 +21,7 @@ from detkit.backbones.timm_backbone import TimmBackbone
 from detkit.backbones.torchvision_backbone import TorchvisionBackbone
 from detkit.backbones.zfnet import ZFNet
 
-_OWN_TRUNKS = {
+_OWN: dict[str, Callable[[], Backbone]] = {
     "alexnet_two_towers": AlexNet,
     "zfnet": ZFNet,
     "overfeat_fast": OverFeatFast,
@@ -27,7 +29,7 @@ _OWN_TRUNKS = {
     "darknet19": lambda: Darknet19(stages=(2, 3, 4, 5)),
 }
 
-# Where torchvision's own number is not the one: top-1 accuracy of a single crop in percent, and who published it.
+# Numbers that are not torchvision's: top-1 accuracy of a single crop in percent, and who published it.
 _PUBLISHED = {
     "alexnet_two_towers": (59.3, "Krizhevsky 2012"),
     "zfnet": (61.6, "Zeiler & Fergus 2013"),
@@ -66,7 +68,7 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One trunk: what the whole classifier costs at the size of training, and the maps that a detector gets."""
+    """One backbone: the cost of the whole classifier at its training size, and the maps that a detector gets."""
 
     family: str
     name: str
@@ -80,15 +82,15 @@ class Entry:
     published_by: str
 
 
-def trunk(name: str) -> Backbone:
-    """The trunk `name` without its classifier, with all of its stages from stride 4 on."""
+def backbone(name: str) -> Backbone:
+    """The backbone `name` without its classifier, with all of its stages from stride 4 on."""
     if name in OWN:
-        return _OWN_TRUNKS[name]()
+        return _OWN[name]()
     return TimmBackbone(name) if source(name) == "timm" else TorchvisionBackbone(name)
 
 
 def source(name: str) -> str:
-    """Where the trunk comes from."""
+    """The package that the backbone comes from: detkit, torchvision or timm."""
     if name in OWN:
         return "detkit"
     return "torchvision" if name in torchvision.models.list_models(module=torchvision.models) else "timm"
@@ -105,7 +107,7 @@ def _entry(family: str, name: str) -> Entry:
         size = getattr(net, "training_size", None) or _size(name)
         with FlopCounterMode(display=False) as counter:
             net(torch.empty(1, 3, size, size))
-        maps = trunk(name)
+        maps = backbone(name)
     top1, published_by = _PUBLISHED.get(name) or _top1_of_torchvision(name)
     return Entry(
         family=family,
@@ -122,16 +124,17 @@ def _entry(family: str, name: str) -> Entry:
 
 
 def _size(name: str) -> int:
-    return timm.get_pretrained_cfg(name).input_size[-1] if source(name) == "timm" else 224
+    published = timm.get_pretrained_cfg(name) if source(name) == "timm" else None
+    return published.input_size[-1] if published is not None else 224
 
 
 def _used_parameters(name: str, net: torch.nn.Module) -> int:
-    """Without GoogLeNet's auxiliary classifiers, which are for training alone."""
+    """The number of parameters without GoogLeNet's auxiliary classifiers, which are only for training."""
     return sum(parameter.numel() for own, parameter in net.named_parameters() if not own.startswith(("aux1.", "aux2.")))
 
 
 def _top1_of_torchvision(name: str) -> tuple[float | None, str]:
-    """Of torchvision's first weights, which are trained as in the papers."""
+    """The accuracy of torchvision's first weights, which are trained as in the papers."""
     if source(name) != "torchvision":
         return None, ""
     first = next(iter(torchvision.models.get_model_weights(name)))
@@ -185,7 +188,7 @@ def _listed(numbers: list[int]) -> str:
 
 
 def plot(entries: list[Entry], path: Path) -> None:
-    """Accuracy against multiply-adds, each trunk a disc with an area by its parameters."""
+    """Plot accuracy against multiply-adds; the area of each disc shows the number of parameters."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -198,21 +201,22 @@ def plot(entries: list[Entry], path: Path) -> None:
         of_family = [one for one in shown if one.family == family]
         axes.scatter(
             [one.multiply_adds / 1e9 for one in of_family],
-            [one.top1 for one in of_family],
+            [one.top1 or 0.0 for one in of_family],
             s=[one.parameters / 1e6 * 5 for one in of_family],
             color=colors(index),
             alpha=0.6,
             label=family,
         )
     for one in shown:
-        axes.annotate(one.name, (one.multiply_adds / 1e9, one.top1), fontsize=6, ha="center", va="center")
+        axes.annotate(one.name, (one.multiply_adds / 1e9, one.top1 or 0.0), fontsize=6, ha="center", va="center")
     axes.set_xscale("log")
     axes.set_xlabel("multiply-adds (G)")
     axes.set_ylabel("top-1 on ImageNet (%)")
     axes.set_title("Area by parameters")
     axes.grid(alpha=0.3)
     legend = axes.legend(loc="lower right", fontsize=8, ncols=2)
-    for handle in legend.legend_handles:
+    handles: list[Any] = legend.legend_handles  # those of scatter plots, which have sizes
+    for handle in handles:
         handle.set_sizes([40])
     figure.tight_layout()
     figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""Every trunk as the classifier that it was."""
+"""Classification networks by name: detkit's own, torchvision's and timm's."""
 
 from __future__ import annotations
 
@@ -15,29 +15,32 @@ from detkit.backbones.backbone import Backbone
 from detkit.backbones.darknet import Darknet19
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pretrained import downloaded, load_matching, read_state_dict
-from detkit.backbones.torchvision_backbone import create_net
+from detkit.backbones.torchvision_backbone import create_net, transform_inputs
 from detkit.backbones.zfnet import ZFNet
+from detkit.deprecation.renamed_arguments import takes_old_names
 from detkit.errors import InputError
 
 IMAGENET_CLASSES = 1000
 
 
 class PooledClassifier(nn.Module):
-    """One linear layer on the mean over the cells of a trunk's coarsest map.
+    """Global average pooling of a backbone's coarsest map, and one linear layer.
 
     Args:
-        trunk: any trunk.
+        backbone: any backbone.
         num_classes: outputs.
     """
 
-    def __init__(self, trunk: Backbone, num_classes: int) -> None:
+    @takes_old_names
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__()
-        self.trunk = trunk
-        self.classes = nn.Linear(trunk.channels[-1], num_classes)
+        self.trunk = backbone
+        self.classes = nn.Linear(backbone.channels[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Class logits ``(B, num_classes)`` of `images` ``(B, 3, H, W)``."""
-        return self.classes(self.trunk(images)[-1].mean(dim=(2, 3)))
+        logits: Tensor = self.classes(self.trunk(images)[-1].mean(dim=(2, 3)))
+        return logits
 
 
 OWN: dict[str, Callable[[int], nn.Module]] = {
@@ -47,23 +50,23 @@ OWN: dict[str, Callable[[int], nn.Module]] = {
     "overfeat_accurate": lambda num_classes: OverFeatAccurate(num_classes).as_classifier(),
     "darknet19": lambda num_classes: PooledClassifier(Darknet19(stages=[5]), num_classes),
 }
-"""The nets that neither torchvision nor timm has, by name."""
+"""The networks that neither torchvision nor timm has, by name."""
 
 
 def classifier(name: str, num_classes: int = IMAGENET_CLASSES, weights: str | None = None) -> nn.Module:
-    """The whole net `name`, from images ``(B, 3, H, W)`` to class logits ``(B, num_classes)``.
+    """The whole network `name`, from images ``(B, 3, H, W)`` to class logits ``(B, num_classes)``.
 
-    Parameters have the names of the net's own library, so that its usual weight files load; in training GoogLeNet
-    and Inception also return the logits of their auxiliary classifiers, as torchvision's do.
+    Parameters have the names of the library that the network comes from, so that its weight files load. In training
+    GoogLeNet and Inception also return the logits of their auxiliary classifiers, as torchvision's do.
 
     Args:
-        name: one of `OWN`; else a classification net of torchvision; else a model of timm.
-        num_classes: outputs of the last layer. With another number than in the weights file, the last layer stays as
-            initialized, and a warning tells.
-        weights: nothing for random weights, ``DEFAULT`` for the library's download, or the path of a weights file.
+        name: one of `OWN`; else a classification network of torchvision; else a model of timm.
+        num_classes: outputs of the last layer. If the weights file has another number, the last layer stays as
+            initialized, with a warning.
+        weights: None for random weights, ``DEFAULT`` for the library's download, or the path of a weights file.
 
     Raises:
-        InputError: unknown name, weights that cannot be had, or a weights file that does not fit.
+        InputError: unknown name, weights that cannot be downloaded, or a weights file that does not fit.
     """
     if weights == "DEFAULT":
         return downloaded(name, lambda: _published(name, num_classes))
@@ -74,17 +77,18 @@ def classifier(name: str, num_classes: int = IMAGENET_CLASSES, weights: str | No
 
 
 def zero_last_gamma(net: nn.Module) -> None:
-    """Set the scale of the last normalization of each residual block to zero: the block begins as the identity
+    """Set the scale of the last normalization of each residual block to zero, so that the block starts as the identity
     (Goyal 2017, section 5.1).
 
     Raises:
-        InputError: there is no residual block of torchvision or timm in `net`.
+        InputError: `net` has no residual block of torchvision or timm.
     """
     blocks = 0
     for module in net.modules():
         last = next((norm for name in ("bn3", "bn2") if (norm := getattr(module, name, None)) is not None), None)
-        if hasattr(module, "downsample") and getattr(last, "weight", None) is not None:
-            nn.init.zeros_(last.weight)
+        scale = getattr(last, "weight", None)
+        if hasattr(module, "downsample") and scale is not None:
+            nn.init.zeros_(scale)
             blocks += 1
     if not blocks:
         raise InputError(f"zero_gamma is for nets of residual blocks with batch norm, {type(net).__name__} has none")
@@ -118,6 +122,5 @@ def _published(name: str, num_classes: int) -> nn.Module:
 
 def _of_torchvision(name: str, **options: Any) -> nn.Module:
     net = create_net(name, **options)
-    if hasattr(net, "transform_input"):  # GoogLeNet and Inception, whose published weights are for pixels in [-1, 1]
-        net.transform_input = True
+    transform_inputs(net)
     return net

@@ -1,12 +1,13 @@
-"""The trunks of the YOLOs: darknet's nets of 1x1 and 3x3 convolutions with batch norm and leaky ReLU.
+"""Darknet's backbones of the YOLO family: 1x1 and 3x3 convolutions with batch norm and leaky ReLU or Mish.
 
-All of them take `width`, a factor of every number of channels, so that small ones train on a CPU.
+All of them take `width`, a factor of all numbers of channels, so that small ones train on a CPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,14 @@ MISH: Activation = partial(nn.Mish, inplace=True)
 def convolution(
     in_channels: int, out_channels: int, size: int, stride: int = 1, activation: Activation = LEAKY
 ) -> nn.Sequential:
-    """A convolution that keeps the size at stride 1, batch norm, activation."""
+    """A convolution with padding that keeps the size at stride 1, batch norm, and activation."""
     conv = nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, a=0.1)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), activation())
 
 
 def alternating(in_channels: int, sizes: Sequence[tuple[int, int]], activation: Activation = LEAKY) -> nn.Sequential:
-    """Convolutions one after the other, each given as (channels, kernel size)."""
+    """A sequence of convolutions, each given as (channels, kernel size)."""
     layers = []
     for channels, size in sizes:
         layers.append(convolution(in_channels, channels, size, activation=activation))
@@ -38,11 +39,11 @@ def alternating(in_channels: int, sizes: Sequence[tuple[int, int]], activation: 
 
 
 class StagedBackbone(Backbone):
-    """A chain of stages that halve the resolution one after the other; stage ``n`` has stride ``2^n``.
+    """A sequence of stages that each halve the resolution; stage ``n`` has stride ``2^n``.
 
     Args:
         stages: stage 1, 2 ...
-        channels: of what each stage returns.
+        channels: of the output of each stage.
         returned: the stages to return, finest first.
 
     Raises:
@@ -69,7 +70,7 @@ class StagedBackbone(Backbone):
 
 
 class YOLOv1Trunk(StagedBackbone):
-    """The 24 convolutions of the first YOLO, inspired by GoogLeNet (YOLOv1, figure 3), with batch norm.
+    """The backbone of YOLOv1: its 24 convolutions, inspired by GoogLeNet (YOLOv1, figure 3), with batch norm.
 
     Args:
         width: factor of all channels.
@@ -96,7 +97,7 @@ class YOLOv1Trunk(StagedBackbone):
 
 
 class Darknet19(StagedBackbone):
-    """The trunk of YOLOv2: as VGG, with 1x1 convolutions between and batch norm (YOLOv2, table 6).
+    """The backbone of YOLOv2: similar to VGG, with 1x1 convolutions and batch norm (YOLOv2, table 6).
 
     Args:
         width: factor of all channels.
@@ -117,7 +118,7 @@ class Darknet19(StagedBackbone):
 
 
 class DarknetTiny(StagedBackbone):
-    """The trunk of the tiny YOLOv2 and YOLOv3: one 3x3 convolution for each resolution.
+    """The backbone of the tiny YOLOv2 and YOLOv3: one 3x3 convolution per resolution.
 
     Args:
         width: factor of all channels.
@@ -126,27 +127,30 @@ class DarknetTiny(StagedBackbone):
 
     def __init__(self, width: float = 1.0, stages: Sequence[int] = (4, 5)) -> None:
         channels = [_scaled(width, count) for count in (16, 32, 64, 128, 256, 512, 1024)]
-        built = [nn.Sequential(convolution(3, channels[0], 3), nn.MaxPool2d(2), convolution(*channels[0:2], 3))]
-        built += [nn.Sequential(nn.MaxPool2d(2), convolution(*channels[n : n + 2], 3)) for n in (1, 2, 3)]
-        # A pooling that keeps the size: a cell and its neighbors to the right and below.
+        first = convolution(3, channels[0], 3)
+        steps = [convolution(before, after, 3) for before, after in pairwise(channels)]
+        built = [nn.Sequential(first, nn.MaxPool2d(2), steps[0])]
+        built += [nn.Sequential(nn.MaxPool2d(2), steps[number]) for number in (1, 2, 3)]
+        # A pooling that keeps the size: over a cell and its neighbors to the right and below.
         keep = nn.Sequential(nn.ReplicationPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, stride=1))
-        last = [nn.MaxPool2d(2), convolution(*channels[4:6], 3), keep, convolution(*channels[5:7], 3)]
+        last = [nn.MaxPool2d(2), steps[4], keep, steps[5]]
         super().__init__([*built, nn.Sequential(*last)], [*channels[1:5], channels[6]], stages)
 
 
 class Residual(nn.Module):
-    """A 1x1 and a 3x3 convolution beside a shortcut (YOLOv3, table 1)."""
+    """A residual block of a 1x1 and a 3x3 convolution (YOLOv3, table 1)."""
 
     def __init__(self, channels: int, hidden: int, activation: Activation = LEAKY) -> None:
         super().__init__()
         self.convolutions = alternating(channels, [(hidden, 1), (channels, 3)], activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.convolutions(x)
+        residual: Tensor = self.convolutions(x)
+        return x + residual
 
 
 class Darknet53(StagedBackbone):
-    """The trunk of YOLOv3: residual blocks (YOLOv3, table 1).
+    """The backbone of YOLOv3, made of residual blocks (YOLOv3, table 1).
 
     Args:
         width: factor of all channels.
@@ -168,15 +172,15 @@ class Darknet53(StagedBackbone):
 
 
 class CrossStage(nn.Module):
-    """A halving convolution, then two ways: one past the residual blocks, one through them (CSPNet, Wang 2019).
+    """A convolution of stride 2, then two branches: a bypass, and residual blocks (CSPNet, Wang 2019).
 
     Args:
-        in_channels: channels of the map.
-        out_channels: channels of the result.
-        depth: residual blocks.
-        split: channels of each way.
-        hidden: channels within a residual block.
-        activation: what follows each convolution.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        depth: number of residual blocks.
+        split: channels of each branch.
+        hidden: channels inside a residual block.
+        activation: after each convolution.
     """
 
     def __init__(
@@ -194,11 +198,12 @@ class CrossStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.down(x)
-        return self.merge(torch.cat((self.through(x), self.past(x)), dim=1))
+        merged: Tensor = self.merge(torch.cat((self.through(x), self.past(x)), dim=1))
+        return merged
 
 
 class CSPDarknet53(StagedBackbone):
-    """The trunk of YOLOv4: Darknet-53 with cross-stage partial connections and Mish (YOLOv4, section 3.4).
+    """The backbone of YOLOv4: Darknet-53 with cross-stage partial connections and Mish (YOLOv4, section 3.4).
 
     Args:
         width: factor of all channels.
@@ -213,7 +218,7 @@ class CSPDarknet53(StagedBackbone):
         built: list[nn.Module] = []
         for number, depth in enumerate(depths):
             before, after = channels[number : number + 2]
-            # The first stage is not narrowed by its split, but within its block.
+            # The branches of the first stage keep all channels; only its block has fewer.
             split, hidden = (max(1, after // 2),) * 2 if number else (after, before)
             built.append(CrossStage(before, after, depth, split, hidden))
         built[0] = nn.Sequential(convolution(3, channels[0], 3, activation=MISH), built[0])
@@ -221,7 +226,7 @@ class CSPDarknet53(StagedBackbone):
 
 
 class CrossStageTiny(nn.Module):
-    """Half of the channels of a 3x3 convolution go through two more; all meet again and are pooled (YOLOv4-tiny)."""
+    """A cross-stage block with two 3x3 convolutions on half of the channels (YOLOv4-tiny)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -231,7 +236,7 @@ class CrossStageTiny(nn.Module):
         self.merge = convolution(2 * half, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map before pooling, ``2 * channels``: the first convolution's and the merged one's."""
+        """The map before pooling with ``2 * channels``: the output of the first convolution and the merged one."""
         first = self.first(x)
         second = self.second(first[:, first.shape[1] // 2 :])
         merged = self.merge(torch.cat((self.third(second), second), dim=1))
@@ -239,9 +244,9 @@ class CrossStageTiny(nn.Module):
 
 
 class CSPDarknetTiny(StagedBackbone):
-    """The trunk of YOLOv4-tiny (Scaled-YOLOv4, section 3.3).
+    """The backbone of YOLOv4-tiny (Scaled-YOLOv4, section 3.3).
 
-    Of stages 2 to 4 the half is returned that went through all convolutions.
+    Stages 2 to 4 return the half of their channels that went through all convolutions.
 
     Args:
         width: factor of all channels.

@@ -1,4 +1,4 @@
-"""VGG-16 as SSD has it: without its classifier, whose first two layers have become convolutions with holes."""
+"""SSD's backbone: VGG-16, with the first two layers of its classifier turned into (dilated) convolutions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torchvision.models import VGG16_Weights
 from detkit.backbones.backbone import Backbone, freeze
 from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
 
-# Of fc6's and fc7's 4096 channels and of fc6's window of 7 x 7 cells remain 1024 and 3 x 3.
+# Decimation of the 4096 channels of fc6 and fc7 to 1024, and of fc6's window of 7 x 7 cells to 3 x 3.
 _EVERY_CHANNEL = 4
 _EVERY_CELL = 3
 
@@ -19,7 +19,7 @@ _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 51
 
 
 class DilatedVGG16(Backbone):
-    """The maps of conv4_3 and of fc7 (Liu 2016, section 3, "Base network", and figure 2).
+    """VGG-16 that returns the maps of conv4_3 and fc7 (Liu 2016, section 3, "Base network", and figure 2).
 
         images -> conv1_1 .. conv4_3 -+-> pool4 .. conv5_3 -> pool5, 3x3/1 -> fc6, 3x3 dilated by 6 -> fc7, 1x1 -> map
                                       +-> map
@@ -28,11 +28,11 @@ class DilatedVGG16(Backbone):
     torchvision's names (``features.0.weight`` …).
 
     Args:
-        weights: nothing for random weights; the path of a weights file of VGG-16 with torchvision's names, of whose
-            classifier fc6 and fc7 get every fourth channel and every third cell (DeepLab-LargeFOV's decimation, which
-            the paper takes over); or ``DEFAULT`` for torchvision's ``IMAGENET1K_FEATURES``, the weights of VGG's
-            authors without the classifier. These were trained on pixels from 0 to 255 less their mean: see `SSD`.
-        frozen_stages: so many of the five blocks, conv1 to conv5, are not trained; the authors train all.
+        weights: None for random weights; the path of a weights file of VGG-16 with torchvision's names, from whose
+            classifier fc6 and fc7 get every fourth channel and every third cell (the decimation of DeepLab-LargeFOV,
+            which the paper adopts); or ``DEFAULT`` for torchvision's ``IMAGENET1K_FEATURES``, the weights of VGG's
+            authors without the classifier. These were trained on pixels in 0..255 minus their mean: see `SSD`.
+        frozen_stages: this many of the five blocks, conv1 to conv5, are not trained; the authors train all.
 
     Attributes:
         load_report: what was loaded from a weights file, or None.
@@ -71,14 +71,15 @@ class DilatedVGG16(Backbone):
         return [fine, F.relu(self.fc7(x))]
 
     def _initialize(self) -> None:
-        """He's initialization where training is from random weights, the paper's "xavier" for its own layers."""
+        """He initialization, for training from random weights; the paper's "xavier" for its own layers."""
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
         for layer in (self.fc6, self.fc7):
             nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for layer in (*self.features, self.fc6, self.fc7):
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def _features() -> list[nn.Module]:
@@ -95,9 +96,9 @@ def _features() -> list[nn.Module]:
 
 
 def _converted(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of VGG-16 by their names here, its fully connected layers thinned out to convolutions."""
+    """The tensors of VGG-16 by their names here, with the fully connected layers decimated to convolutions."""
     converted = {name: tensor for name, tensor in state_dict.items() if not name.startswith("classifier.")}
-    # torchvision's file without a classifier has NaN in its place.
+    # torchvision's file without the classifier has NaN in its place.
     if all(tensor.isfinite().all() for name, tensor in state_dict.items() if name.startswith("classifier.")):
         for name, layer in (("fc6", "classifier.0"), ("fc7", "classifier.3")):
             if f"{layer}.weight" in state_dict:

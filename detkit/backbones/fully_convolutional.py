@@ -1,11 +1,11 @@
-"""A classifier slid over the image for the price of one pass: fully connected layers as convolutions."""
+"""`fully_convolutional`: turns a classifier into one that classifies every window of an image in a single pass."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,37 +24,35 @@ _ELEMENTWISE = {F.relu, F.dropout, torch.relu, torch.relu_, torch.sigmoid, "relu
 def fully_convolutional(
     model: nn.Module, size: int | tuple[int, int] | None = None, offset_pooling: bool = False
 ) -> fx.GraphModule:
-    """`model`, which classifies images of one size, as a net that classifies every window of larger images.
+    """A copy of the classifier `model` that classifies every window of larger images.
 
     Each fully connected layer becomes a convolution with the same weights: the first one as large as the map that it
-    was flattened from, the others 1 x 1 (Sermanet 2013, section 3.5). Adaptive average pooling before
-    them becomes what it is at the size of training: nothing, or average pooling of one size. Everything else stays, so
-    do all names; the weights are copied.
+    was flattened from, the others 1 x 1 (Sermanet 2013, section 3.5). Adaptive average pooling before them becomes
+    average pooling of the size that it has at the training size. Everything else, and all names, stay.
 
-    The dense net gives logits ``(B, K, H', W')``: ``1 x 1`` at the size of training, where they equal the classifier's,
-    and at position ``(i, j)`` of a larger image what the classifier says of the crop that begins at pixel
-    ``(i * stride, j * stride)``, *where padding does not reach*. A net that pads its maps, as all but the smallest do,
-    sees zeros around a crop where the dense net sees the rest of the image: the outermost cells of the maps differ,
-    and the logits as far as they depend on these. With no padding (nor ``ceil_mode``) before the first fully connected
-    layer they are equal at every position, up to rounding; with it they are still equal, cell by cell, to the fully
-    connected layers on the windows of the map of the whole image. Squeeze-and-excitation looks
-    at all it is given, crop or image.
+    The dense network returns logits ``(B, K, H', W')``. At the training size they are ``1 x 1`` and equal those of the
+    classifier. On a larger image, position ``(i, j)`` has the logits of the crop that begins at pixel
+    ``(i * stride, j * stride)``, *except for the effect of padding*. A network with padding gets zeros around a crop,
+    where the dense network gets the rest of the image: the outermost cells of the maps differ, and so do logits that
+    depend on them. Without padding (and ``ceil_mode``) before the first fully connected layer, logits are equal at
+    every position up to rounding; with padding they still equal, cell by cell, the fully connected layers on the
+    windows of the map of the whole image. Squeeze-and-excitation averages over its whole input, crop or image.
 
     Args:
-        model: a classifier as `classifier` makes them, or a `ChainBackbone` with classes; any net of modules that
-            torch.fx can trace will do, which has `Linear` layers or ends with global pooling.
-        size: height and width of the images of training, or their common side; nothing means what the model has as
-            ``training_size``, else 224.
-        offset_pooling: also evaluate the last max-pooling at every offset (OverFeat, section 3.3): it steps by one
-            cell, and the first fully connected layer takes every n-th of its cells. The stride of the positions
-            becomes n times finer, 12 in place of 36 for `OverFeatAccurate`.
+        model: a classifier as `classifier` makes them, a `ChainBackbone` with classes, or any network that torch.fx
+            can trace and that has `Linear` layers or ends with global pooling.
+        size: height and width of the training images, or their common side; None: the ``training_size`` of the model,
+            else 224.
+        offset_pooling: also evaluate the last max pooling at every offset (OverFeat, section 3.3): it gets stride 1,
+            and the first fully connected layer takes every n-th cell. The stride of the positions becomes n times
+            finer, 12 instead of 36 for `OverFeatAccurate`.
 
     Returns:
-        The dense net, with its ``stride`` and ``training_size`` (height, width) in pixels, in the model's mode.
+        The dense network with its ``stride`` and ``training_size`` (height, width) in pixels, in the mode of the model.
 
     Raises:
-        InputError: there is nothing to make dense, the size is not the one of training, or a layer between the fully
-            connected ones mixes positions.
+        InputError: the model has no fully connected layer or cannot be traced, `size` is not the training size, or a
+            layer between the fully connected ones mixes positions.
     """
     net = model.as_classifier() if isinstance(model, ChainBackbone) else model
     size = size if size is not None else getattr(model, "training_size", 224)
@@ -62,7 +60,7 @@ def fully_convolutional(
     dense = _traced(copy.deepcopy(net).eval())
     try:
         _propagated(dense, (height, width))
-    except Exception as error:  # shapes that do not fit say so in many ways
+    except Exception as error:  # shapes that do not fit raise errors of many types
         name = type(model).__name__
         raise InputError(
             f"{name} does not take images of {height} x {width}, give the size that it was trained on: {error}"
@@ -75,60 +73,58 @@ def fully_convolutional(
     dense.recompile()
     for module in dense.modules():
         module.training = net.training
-    dense.training_size = (height, width)
-    dense.stride = _measured_stride(dense, (height, width))
+    vars(dense).update(training_size=(height, width), stride=_measured_stride(dense, (height, width)))
     return dense
 
 
 @torch.no_grad()
 def dense_logits(dense: nn.Module, images: Tensor, scales: Sequence[float] = (1.0,), flip: bool = False) -> Tensor:
-    """Class logits of whole images from every window at several scales (OverFeat, section 3.3).
+    """Class logits of whole images from all windows at several scales (OverFeat, section 3.3).
 
-    The greatest logit over the positions, per class and scale and flip, averaged over scales and flips.
+    The maximum logit over positions per class, averaged over scales and flips.
 
     Args:
-        dense: what `fully_convolutional` made.
-        images: ``(B, 3, H, W)``, as the net wants them.
-        scales: factors of the images' size; a scale at which no window fits is left out.
-        flip: look at the mirror images too.
+        dense: a result of `fully_convolutional`.
+        images: ``(B, 3, H, W)``, normalized as the network expects.
+        scales: factors of the size of the images; scales at which no window fits are skipped.
+        flip: also use the horizontally flipped images.
 
     Returns:
         ``(B, K)``.
 
     Raises:
-        InputError: no scale leaves room for a window.
+        InputError: no window fits at any scale.
     """
+    window = cast(tuple[int, int], dense.training_size)  # which `fully_convolutional` has set
     sizes = {scale: [int(side * scale) for side in images.shape[-2:]] for scale in scales}
-    fitting = [
-        size for size in sizes.values() if size[0] >= dense.training_size[0] and size[1] >= dense.training_size[1]
-    ]
+    fitting = [size for size in sizes.values() if size[0] >= window[0] and size[1] >= window[1]]
     if not fitting:
-        raise InputError(f"images of {tuple(images.shape[-2:])} have no room for a window of {dense.training_size}")
+        raise InputError(f"images of {tuple(images.shape[-2:])} have no room for a window of {window}")
     maxima = []
     for size in fitting:
         resized = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        for seen in (resized, resized.flip(-1)) if flip else (resized,):
-            maxima.append(dense(seen).amax(dim=(2, 3)))
+        for view in (resized, resized.flip(-1)) if flip else (resized,):
+            maxima.append(dense(view).amax(dim=(2, 3)))
     return torch.stack(maxima).mean(dim=0)
 
 
 class _First(NamedTuple):
-    """The first convolution that was a fully connected layer, and the map that it stands on."""
+    """The first convolution that was a fully connected layer, and its input."""
 
     convolution: nn.Conv2d
     source: fx.Node
 
 
 class _Rewriting:
-    """One walk through the graph, in which flat vectors become maps.
+    """Rewrites the graph of a classifier so that flat vectors become maps.
 
     Args:
-        net: a traced classifier, with the shapes of one pass at the size of training in its nodes.
+        net: a traced classifier, with the shapes of one pass at the training size in its nodes.
     """
 
     def __init__(self, net: fx.GraphModule) -> None:
         self.net = net
-        # The map (C, H, W) at the size of training of every node that was a flat vector or is made from one.
+        # The map (C, H, W) at the training size of each node that was a flat vector or is computed from one.
         self.flat: dict[fx.Node, tuple[int, int, int]] = {}
         self.first: _First | None = None
 
@@ -136,6 +132,8 @@ class _Rewriting:
         for node in list(self.net.graph.nodes):
             module = _module(node)
             source = next(iter(node.all_input_nodes), None)
+            if source is None:
+                continue
             if isinstance(module, nn.Linear) and source in self.flat:
                 self._convolve(node, source, module)
             elif source in self.flat:
@@ -151,9 +149,10 @@ class _Rewriting:
         cells, flat_shape = _shape(source)[1:], _shape(node)
         if len(cells) != 3 or len(flat_shape) != 2:
             return
+        channels, height, width = cells
         if flat_shape[1] != prod(cells):  # a mean over the cells
-            source = self._pool(source, cells[1:])
-            cells = (cells[0], 1, 1)
+            source = self._pool(source, (height, width))
+            height = width = 1
         else:
             pooling = _before_elementwise(source)
             if isinstance(_module(pooling), nn.AdaptiveAvgPool2d) or pooling.target is F.adaptive_avg_pool2d:
@@ -161,17 +160,17 @@ class _Rewriting:
                 pooling.replace_all_uses_with(averaged)
                 source = averaged if source is pooling else source
         node.replace_all_uses_with(source)
-        self.flat[source] = cells
+        self.flat[source] = (channels, height, width)
 
     def _average(self, node: fx.Node) -> fx.Node:
-        """What adaptive pooling before the flattening is at the size of training."""
+        """The equivalent, at the training size, of adaptive pooling before the flattening."""
         source = node.all_input_nodes[0]
         before, after = _shape(source)[2:], _shape(node)[2:]
         if before == after:
             return source
         if before[0] % after[0] or before[1] % after[1]:
             raise InputError(
-                f"the net averages {before} cells to {after}, which no pooling of one size does: "
+                f"the network averages {before} cells to {after}, which no pooling of one size does: "
                 "give the size of the images that it was trained on"
             )
         window = (before[0] // after[0], before[1] // after[1])
@@ -192,7 +191,7 @@ class _Rewriting:
             linear.weight.detach().view(-1, channels, height, width), requires_grad=linear.weight.requires_grad
         )
         convolution.bias = linear.bias
-        self.net.set_submodule(node.target, convolution)
+        self.net.set_submodule(str(node.target), convolution)
         self.first = self.first or _First(convolution, source)
         self.flat[node] = (linear.out_features, 1, 1)
 
@@ -204,7 +203,7 @@ class _Rewriting:
                 module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats
             )
             normalization.load_state_dict(module.state_dict())
-            self.net.set_submodule(node.target, normalization)
+            self.net.set_submodule(str(node.target), normalization)
             self.flat[node] = self.flat[source]
         elif _is_elementwise(node):
             self.flat[node] = self.flat[source]
@@ -213,7 +212,8 @@ class _Rewriting:
 
 
 def _module(node: fx.Node) -> nn.Module | None:
-    return node.graph.owning_module.get_submodule(node.target) if node.op == "call_module" else None
+    net = node.graph.owning_module
+    return net.get_submodule(str(node.target)) if net is not None and node.op == "call_module" else None
 
 
 def _is_elementwise(node: fx.Node) -> bool:
@@ -227,39 +227,40 @@ def _before_elementwise(node: fx.Node) -> fx.Node:
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
-    meta = node.meta.get("tensor_meta")
-    return tuple(meta.shape) if hasattr(meta, "shape") else ()
+    shape = getattr(node.meta.get("tensor_meta"), "shape", None)
+    return () if shape is None else tuple(shape)
 
 
 def _traced(net: nn.Module) -> fx.GraphModule:
     try:
         return fx.symbolic_trace(net)
     except Exception as error:  # whatever a forward does with a tensor that has no values
-        raise InputError(f"{type(net).__name__} cannot be followed by torch.fx: {error}") from error
+        raise InputError(f"{type(net).__name__} cannot be traced by torch.fx: {error}") from error
 
 
 def _propagated(net: fx.GraphModule, size: tuple[int, int]) -> Tensor:
-    """What comes out of `net` for an image of `size`, without values; the shapes are kept in the nodes."""
-    return ShapeProp(net, fake_mode=FakeTensorMode()).propagate(torch.empty(1, 3, 1, 1).expand(1, 3, *size))
+    """The output of `net` for an image of `size`, without values; the shapes are stored in the nodes."""
+    output: Tensor = ShapeProp(net, fake_mode=FakeTensorMode()).propagate(torch.empty(1, 3, 1, 1).expand(1, 3, *size))
+    return output
 
 
 def _pool_at_every_offset(net: fx.GraphModule, first: _First | None) -> None:
-    """Let the last max-pooling before the `first` convolution step by one cell, and spread that one's cells."""
+    """Set the stride of the last max pooling before the `first` convolution to 1, and dilate that convolution."""
     pooling = _module(_before_elementwise(first.source)) if first is not None else None
-    if not isinstance(pooling, nn.MaxPool2d):
+    if first is None or not isinstance(pooling, nn.MaxPool2d):
         raise InputError("offset_pooling needs max-pooling right before the first fully connected layer")
     first.convolution.dilation = _pair(pooling.stride)
     pooling.stride = 1
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 _MANY_STRIDES = 20160  # a multiple of 32, 36 and of most other strides
 
 
 def _measured_stride(net: fx.GraphModule, size: tuple[int, int]) -> int:
-    """Pixels of the image from one position of the output to the next."""
+    """The distance of adjacent positions of the output, in pixels of the image."""
     positions = _propagated(net, (size[0] + _MANY_STRIDES, size[1])).shape[2]
     return round(_MANY_STRIDES / (positions - 1))

@@ -1,46 +1,50 @@
-"""One trunk at several sizes of the image."""
+"""`ImagePyramid`: one backbone applied to an image at several scales."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from detkit.backbones.backbone import Backbone
+from detkit.deprecation.renamed_arguments import takes_old_names
 from detkit.errors import InputError
 
 
 class ImagePyramid(Backbone):
-    """The coarsest map of a trunk, for the images at several scales (OverFeat, section 3.3).
+    """Returns the coarsest map of a backbone for the image at each of several scales (OverFeat, section 3.3).
 
-    What stands on it sees one level per scale, finest first: levels of one kind, as those of a feature pyramid are,
-    and strides in pixels of the image as it was given, which need not be whole numbers.
+    Heads get one level per scale, finest first, like the levels of a feature pyramid. Strides are in pixels of the
+    image at scale 1 and may be fractional.
 
     Args:
-        trunk: any trunk; of several maps the coarsest is taken.
-        scales: factors of the image's size.
+        backbone: any backbone; only its coarsest map is used.
+        scales: factors of the size of the image.
 
     Raises:
-        InputError: no scale, or one that is not positive.
+        InputError: there is no scale, or one is not positive.
     """
 
-    def __init__(self, trunk: Backbone, scales: Sequence[float]) -> None:
+    @takes_old_names
+    def __init__(self, backbone: Backbone, scales: Sequence[float]) -> None:
         super().__init__()
         if not scales or min(scales) <= 0:
             raise InputError(f"scales must be one or more positive factors of the image's size, got {list(scales)}")
-        self.trunk = trunk
+        self.trunk = backbone
         self.scales = sorted(scales, reverse=True)
-        self.channels = [trunk.channels[-1]] * len(self.scales)
-        self.strides = [trunk.strides[-1] / scale for scale in self.scales]
+        self.channels = [backbone.channels[-1]] * len(self.scales)
+        strides: list[Any] = [backbone.strides[-1] / scale for scale in self.scales]  # fractions, in this class alone
+        self.strides = strides
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The trunk's coarsest map of `images` ``(B, 3, H, W)`` at each scale, largest scale first."""
+        """The backbone's coarsest map of `images` ``(B, 3, H, W)`` at each scale, largest scale first."""
         return [self.trunk(_resized(images, scale))[-1] for scale in self.scales]
 
 
 def _resized(images: Tensor, scale: float) -> Tensor:
     if scale == 1:
         return images
-    # The factor is kept as it is, so that pixels map to pixels by it alone; rounding costs a strip at the border.
+    # By the exact factor, so that coordinates scale exactly; rounding the size down loses a strip at the border.
     return F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False, antialias=scale < 1)

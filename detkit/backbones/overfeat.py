@@ -1,4 +1,4 @@
-"""The two nets of OverFeat: no contrast normalization, poolings that do not overlap."""
+"""The two networks of OverFeat: similar to AlexNet, without contrast normalization and overlapping pooling."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from detkit.backbones.chain import ChainBackbone
 
 
 class OverFeatFast(ChainBackbone):
-    """The fast net of Sermanet 2013 (table 1), for images of 231 x 231.
+    """The fast network of Sermanet 2013 (table 1), for images of 231 x 231.
 
     Args:
-        num_classes: outputs of the classifier; nothing leaves it out, as a detector wants it.
+        num_classes: outputs of the classifier; None: no classifier, as for a detector.
         weights: path of a weights file with this class's names.
-        strides: the strides whose last map is returned, of 4, 8, 16, 32; nothing returns 4, 8 and 16.
+        strides: the strides whose last map is returned, of 4, 8, 16, 32; None: 4, 8 and 16.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class OverFeatFast(ChainBackbone):
 
 
 class OverFeatAccurate(ChainBackbone):
-    """The accurate net of Sermanet 2013 (table 3), for images of 221 x 221.
+    """The accurate network of Sermanet 2013 (table 3), for images of 221 x 221.
 
-    The default map of stride 12 is what the sliding-window detector's offset pooling stands on.
+    The default map of stride 12 is the input of the sliding-window detector's offset pooling.
 
     Args:
-        num_classes: outputs of the classifier; nothing leaves it out, as a detector wants it.
+        num_classes: outputs of the classifier; None: no classifier, as for a detector.
         weights: path of a weights file with this class's names.
-        strides: the strides whose last map is returned, of 2, 6, 12, 36; nothing returns 6 and 12.
+        strides: the strides whose last map is returned, of 2, 6, 12, 36; None: 6 and 12.
     """
 
     def __init__(

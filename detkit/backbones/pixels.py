@@ -1,4 +1,4 @@
-"""No trunk at all: the image is its own feature map."""
+"""`Pixels`, the identity backbone: the image is its own feature map."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from detkit.backbones.backbone import Backbone
 
 
 class Pixels(Backbone):
-    """Passes the images on, for systems that crop pixels (R-CNN)."""
+    """Returns the images unchanged, for systems that crop pixels (R-CNN)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reading weight files into a module, with an exact report of what fitted."""
+"""Loading weight files into a module, with a report of what was loaded."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor of a weight file and of every tensor of the module.
+    """The result of loading a weight file, for every tensor of the file and of the module.
 
     Args:
-        source: where the weights came from.
-        matched: names loaded.
+        source: of the weights.
+        matched: loaded names.
         missing: names in the module that the file lacks; they keep their initial values.
-        unexpected: names in the file that the module has no place for, such as a classifier's.
-        mismatched: names in both, with the shape in the file and the shape in the module; not loaded.
+        unexpected: names in the file that the module lacks, such as those of a classifier.
+        mismatched: names in both, with the shape in the file and in the module; not loaded.
     """
 
     source: str
@@ -54,10 +54,10 @@ def _listed(title: str, names: list[str]) -> list[str]:
 
 
 def downloaded(name: str, create: Callable[[], Made]) -> Made:
-    """What `create` makes of the published weights of the net `name`.
+    """The result of `create`, which downloads the published weights of the network `name`.
 
     Raises:
-        InputError: there are none, or they cannot be downloaded here.
+        InputError: there are none, or they cannot be downloaded.
     """
     try:
         return create()
@@ -68,12 +68,12 @@ def downloaded(name: str, create: Callable[[], Made]) -> Made:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file, without running any code from it.
+    """The tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file, read without executing code from it.
 
     A file that wraps its tensors under ``state_dict`` or ``model`` is unwrapped.
 
     Raises:
-        InputError: the file is missing, truncated, holds something else, or tries to run code.
+        InputError: the file is missing, truncated, not a state dict, or would execute code.
     """
     path = Path(path)
     if not path.is_file():
@@ -102,12 +102,13 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> LoadReport:
-    """Load what fits of `state_dict` into `module`, log the report, as a warning if parts are left out, and return it.
+    """Load the tensors of `state_dict` that fit into `module`; log and return the report.
 
-    Batch norm's ``num_batches_tracked`` counters, which older files lack, are not reported.
+    The log is a warning if a tensor of the module was not loaded. The ``num_batches_tracked`` counters of batch norm,
+    which older files lack, are not reported.
 
     Raises:
-        InputError: nothing fitted.
+        InputError: nothing fits.
     """
     own = module.state_dict()
     in_both = own.keys() & state_dict.keys()
@@ -128,7 +129,7 @@ def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
             f"{source}: none of its {len(state_dict)} tensors fits; it begins with {next(iter(state_dict), None)!r}, "
             f"the model with {next(iter(own), None)!r}"
         )
-    # The module's own dictionary, updated: it knows the version of its layout, which MNASNet wants to be told.
+    # The module's own dictionary is updated: it has the version of the layout, which MNASNet reads.
     own.update({name: state_dict[name] for name in matched})
     module.load_state_dict(own)
     logger.log(logging.WARNING if report.missing or report.mismatched else logging.INFO, "%s", report)

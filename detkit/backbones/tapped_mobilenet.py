@@ -1,28 +1,29 @@
-"""torchvision's MobileNets, seen where SSDlite looks at them."""
+"""SSDlite's backbone: a MobileNet of torchvision that also returns a map from inside a block."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
-from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.backbone import frozen_batch_norm as with_frozen_batch_norm
 from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
 from detkit.backbones.torchvision_backbone import create_net
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
 
 BatchNorm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
-"""Batch norm with the numbers of TensorFlow's SSDlite, which torchvision's has too."""
+"""Batch norm with the settings of TensorFlow's and torchvision's SSDlite."""
 
 NormalizedConvolution = partial(Conv2dNormActivation, norm_layer=BatchNorm, activation_layer=nn.ReLU6)
-"""A convolution as SSDlite's own layers have it: with batch norm, then ReLU6."""
+"""A convolution with batch norm and ReLU6, as in SSDlite's own layers."""
 
 
-def initialized(layers: nn.Module) -> nn.Module:
-    """`layers` with the initial weights of TensorFlow's SSDlite: normal, of standard deviation 0.03."""
+def init_ssdlite_(layers: nn.Module) -> nn.Module:
+    """Initialize `layers` as TensorFlow's SSDlite does, with a normal distribution of standard deviation 0.03."""
     for layer in layers.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=0.03)
@@ -32,20 +33,20 @@ def initialized(layers: nn.Module) -> nn.Module:
 
 
 class TappedMobileNet(Backbone):
-    """The expanded map of stride 16 and the last map (Sandler 2018, section 6.2; Howard 2019, section 6.3).
+    """Returns the expanded map of stride 16 and the last map (Sandler 2018, section 6.2; Howard 2019, section 6.3).
 
         images -> blocks -> expansion of the last block with a stride -+-> its depthwise convolution … end -> map
                                                                        +-> map
 
-    The block that goes from stride 16 to 32 begins with a 1x1 convolution to several times as many channels. SSDlite's
-    finest map is what comes out of that one; the strides of whole blocks, as of `TorchvisionBackbone`, do not show it.
+    The block from stride 16 to 32 starts with a 1x1 convolution that expands the channels. SSDlite's finest map is the
+    output of that convolution, which `TorchvisionBackbone`, with the outputs of whole blocks, does not return.
 
     Args:
-        name: which of torchvision's MobileNets.
-        weights: nothing for random weights, ``DEFAULT`` for torchvision's best, or the path of a weights file with
+        name: the MobileNet of torchvision.
+        weights: None for random weights, ``DEFAULT`` for torchvision's best, or the path of a weights file with
             torchvision's names.
-        reduced_tail: half as many channels in the blocks of stride 32 (Howard 2019, section 6.3), which needs weights
-            trained so; MobileNetV3 only.
+        reduced_tail: halve the channels of the blocks of stride 32 (Howard 2019, section 6.3), which needs weights
+            trained that way; MobileNetV3 only.
         frozen_stages: blocks with stride up to ``2^frozen_stages`` are not trained; 0 trains all.
         frozen_batch_norm: use batch norm with its stored statistics, not trained.
 
@@ -65,7 +66,9 @@ class TappedMobileNet(Backbone):
         frozen_batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        options = {"norm_layer": BatchNorm, "reduced_tail": reduced_tail} if name.startswith("mobilenet_v3") else {}
+        options: dict[str, Any] = {}
+        if name.startswith("mobilenet_v3"):
+            options = {"norm_layer": BatchNorm, "reduced_tail": reduced_tail}
         if reduced_tail and not options:
             raise InputError(f"{name} has no reduced tail: leave reduced_tail out, or choose a MobileNetV3")
         published = weights == "DEFAULT"
@@ -74,7 +77,7 @@ class TappedMobileNet(Backbone):
         self.load_report: LoadReport | None = None
         if weights is not None and not published:
             self.load_report = load_matching(net, read_state_dict(weights), source=str(weights))
-        blocks = list(net.features)
+        blocks: list[Any] = list(net.get_submodule("features").children())
         strided = [index for index, block in enumerate(blocks) if index == 0 or getattr(block, "_is_cn", False)]
         if frozen_stages:
             end = strided[frozen_stages] if frozen_stages < len(strided) else len(blocks)
@@ -88,9 +91,12 @@ class TappedMobileNet(Backbone):
         )
         self.channels, self.strides = [tapped[0].out_channels, blocks[-1].out_channels], [16, 32]
         if frozen_batch_norm:
-            self.stages = freeze_batch_norm_2d(self.stages)
+            with_frozen_batch_norm(self.stages)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps of strides 16 and 32 of `images` ``(B, 3, H, W)``."""
         fine = self.stages[0](images)
         return [fine, self.stages[1](fine)]
+
+
+__getattr__ = moved_names(__name__, {"initialized": "detkit.backbones.tapped_mobilenet.init_ssdlite_"})

@@ -1,37 +1,38 @@
-"""Any timm model with features as a trunk."""
+"""`TimmBackbone`: any timm model that returns feature maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import timm
 import torch
-from timm.layers import freeze_batch_norm_2d
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.backbone import frozen_batch_norm as with_frozen_batch_norm
 from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
 from detkit.errors import InputError
 
-# Transformers take the one size they were trained at, unless they are told; families differ in how.
-_ANY_SIZE = ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
+# Options that make transformers accept sizes other than that of training, by family.
+_ANY_SIZE: tuple[dict[str, Any], ...] = ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
 _PROBE_SIZE = (256, 384)
 
 
 class TimmBackbone(Backbone):
-    """A timm model seen at the end of chosen stages.
+    """A timm model that returns the feature maps of selected stages.
 
     Stage ``n`` is timm's last feature map of stride ``2^n``. Parameters keep the names of
     timm's feature extractor below ``trunk.``.
 
     Args:
-        name: any name of ``timm.list_models()`` that can return features of images of any size. Most transformers
-            want height and width to be multiples of their patch size.
-        weights: nothing for random weights, ``DEFAULT`` for timm's download, or the path of a weights file with timm's
+        name: any name of ``timm.list_models()`` that returns feature maps for images of any size. Most transformers
+            require height and width to be multiples of their patch size.
+        weights: None for random weights, ``DEFAULT`` for timm's download, or the path of a weights file with timm's
             names.
-        stages: the stages to return, finest first; nothing returns all from 2 (stride 4) on.
+        stages: the stages to return, finest first; None: all from 2 (stride 4) on.
         frozen_stages: parts with stride up to ``2^frozen_stages`` are not trained; 0 trains all.
         frozen_batch_norm: use batch norm with its stored statistics, not trained.
 
@@ -39,9 +40,11 @@ class TimmBackbone(Backbone):
         load_report: what was loaded from a weights file, or None.
 
     Raises:
-        InputError: unknown name or stage, a model without features or for images of one size alone, or a weights file
-            that does not fit.
+        InputError: unknown name or stage, a model without feature maps or only for images of one size, or a weights
+            file that does not fit.
     """
+
+    trunk: Any  # timm's feature extractor, a module of many types
 
     def __init__(
         self,
@@ -73,18 +76,18 @@ class TimmBackbone(Backbone):
         if weights is not None and weights != "DEFAULT":
             self.load_report = load_matching(self.trunk, _renamed(read_state_dict(weights), self.trunk), str(weights))
         if frozen_batch_norm:
-            self.trunk = freeze_batch_norm_2d(self.trunk)
+            self.trunk = with_frozen_batch_norm(self.trunk)
         if frozen_stages:
             freeze(_parameters_through(self.trunk, frozen_stages))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of the chosen stages of `images` ``(B, 3, H, W)``, finest first."""
-        features = self.trunk(images)
+        """Feature maps of the selected stages of `images` ``(B, 3, H, W)``, finest first."""
+        features: list[Tensor] = self.trunk(images)
         return [x.permute(0, 3, 1, 2) for x in features] if self._channels_last else features
 
 
-def _inspected(name: str) -> tuple[FeatureInfo, dict[str, bool]]:
-    """What timm knows of the features of its model `name`, and the options with which it takes images of any size."""
+def _inspected(name: str) -> tuple[FeatureInfo, dict[str, Any]]:
+    """The feature info of timm's model `name`, and the options with which it accepts images of any size."""
     if not timm.is_model(name):
         close = timm.list_models(f"*{name.split('_')[0]}*")[:3]
         raise InputError(f"timm has no model {name!r}; close to it: {', '.join(close) or 'none'}")
@@ -92,10 +95,10 @@ def _inspected(name: str) -> tuple[FeatureInfo, dict[str, bool]]:
     for options in _ANY_SIZE:
         try:
             with torch.device("meta"):
-                net = timm.create_model(name, features_only=True, **options).eval()
+                net: Any = timm.create_model(name, features_only=True, **options).eval()
                 net(torch.empty(1, 3, *_PROBE_SIZE))
             return net.feature_info, options
-        except Exception as error:  # models say in many ways that they cannot
+        except Exception as error:  # models raise errors of many types
             failures.append(error)
     raise InputError(f"timm's {name} cannot return feature maps of images of any size: {failures[0]}")
 
@@ -111,7 +114,7 @@ def _renamed(state_dict: dict[str, Tensor], trunk: nn.Module) -> dict[str, Tenso
     return {own.get(_flat(name), name): value for name, value in state_dict.items()}
 
 
-def _parameters_through(trunk: nn.Module, stage: int) -> list[nn.Parameter]:
+def _parameters_through(trunk: Any, stage: int) -> list[nn.Parameter]:
     """The parameters up to the last one that the feature map of `stage` depends on, in the order of definition."""
     ends = [_flat(part["module"]) + "_" for part in trunk.feature_info.info if part["reduction"] <= 2**stage]
     parameters = list(trunk.named_parameters())

@@ -1,29 +1,29 @@
-"""Any torchvision classification net as a trunk."""
+"""`TorchvisionBackbone`: any torchvision classification network that is a chain of blocks."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
-from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.backbone import frozen_batch_norm as with_frozen_batch_norm
 from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
 from detkit.errors import InputError
 
-# Everything after the features, by torchvision's names.
+# The children after the features, by torchvision's names.
 CLASSIFIER = {"avgpool", "classifier", "fc", "head", "heads", "dropout", "flatten", "AuxLogits", "aux1", "aux2"}
 
 
 class TorchvisionBackbone(Backbone):
-    """A torchvision classification net without its classifier, seen at the end of chosen stages.
+    """A torchvision classification network without its classifier, which returns the maps of selected stages.
 
     Stage ``n`` is the last block whose output has stride ``2^n``: for ResNets, stages 2 to 5 are the papers' C2 to C5.
     Parameters keep torchvision's names below ``trunk.``.
@@ -31,23 +31,25 @@ class TorchvisionBackbone(Backbone):
     Args:
         name: any name of ``torchvision.models.list_models(module=torchvision.models)`` that is a chain of blocks
             and takes images of any size.
-        weights: nothing for random weights, ``DEFAULT`` for torchvision's best, or the path of a weights file with
+        weights: None for random weights, ``DEFAULT`` for torchvision's best, or the path of a weights file with
             torchvision's names.
-        stages: the stages to return, finest first; nothing returns all from 2 (stride 4) on.
+        stages: the stages to return, finest first; None: all from 2 (stride 4) on.
         frozen_stages: blocks with stride up to ``2^frozen_stages`` are not trained; 0 trains all.
         frozen_batch_norm: use batch norm with its stored statistics, not trained.
         blocks: instead of `stages`, torchvision's names of the blocks to return, in their order, such as
             ``features.13``; several may have the same stride.
-        stride_in_1x1: let the blocks of a deep ResNet halve their maps in the first 1x1 convolution, as in the paper's
-            own weights (He 2015), instead of in the 3x3.
+        stride_in_1x1: the bottlenecks of a ResNet have their stride in the first 1x1 convolution instead of the 3x3, as
+            in the original weights (He 2015).
 
     Attributes:
         load_report: what was loaded from a weights file, or None.
 
     Raises:
-        InputError: unknown name, stage or block, a net that is not a chain of blocks, or a weights file that does not
-            fit.
+        InputError: unknown name, stage or block, a network that is not a chain of blocks, or a weights file that does
+            not fit.
     """
+
+    trunk: Any  # torchvision's network, a module of many types
 
     def __init__(
         self,
@@ -69,21 +71,18 @@ class TorchvisionBackbone(Backbone):
         self.strides = [2**block.stage for block in returned]
         self.load_report: LoadReport | None = None
         self.trunk = self._build(name, weights)
-        # GoogLeNet's and Inception's published weights were trained on pixels in [-1, 1]. Without weights too, so that
-        # a checkpoint, which is rebuilt without them, sees the pixels that it was trained on.
-        self._transform_input = hasattr(self.trunk, "_transform_input")
-        if self._transform_input:
-            self.trunk.transform_input = True
+        # Without weights too: a checkpoint, which is rebuilt without them, needs the pixels that it was trained on.
+        self._transform_input = transform_inputs(self.trunk)
         if stride_in_1x1:
             move_strides_to_1x1(self.trunk)
         if frozen_batch_norm:
-            self.trunk = freeze_batch_norm_2d(self.trunk)
+            self.trunk = with_frozen_batch_norm(self.trunk)
         for block in chain:
             if frozen_stages and block.stage <= frozen_stages:
                 freeze(self.trunk.get_submodule(block.name).parameters())
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of the chosen stages of `images` ``(B, 3, H, W)``, finest first."""
+        """Feature maps of the selected stages of `images` ``(B, 3, H, W)``, finest first."""
         x = self.trunk._transform_input(images) if self._transform_input else images
         features = []
         for name in self._block_names:
@@ -101,15 +100,20 @@ class TorchvisionBackbone(Backbone):
         return trunk
 
 
-class _Block:
-    """A link of the chain: its name in the net, and what comes out of it."""
+class _Block(NamedTuple):
+    """A block of the chain: its name in the network, and its output."""
 
-    def __init__(self, name: str, output: Tensor) -> None:
-        self.name = name
-        # Swin passes (B, H, W, C) between its stages.
-        self.channels_last = output.shape[1:3] in _EXACT_SIZES
-        self.stage = _stage(output.shape[1:3] if self.channels_last else output.shape[2:])
-        self.channels = output.shape[3 if self.channels_last else 1]
+    name: str
+    stage: int
+    channels: int
+    channels_last: bool  # Swin passes (B, H, W, C) between its stages
+
+    @classmethod
+    def from_output(cls, name: str, output: Tensor) -> _Block | None:
+        """The block with that output; None if it has no stride that is a power of two."""
+        channels_last = output.shape[1:3] in _EXACT_SIZES
+        stage = _stage(output.shape[1:3] if channels_last else output.shape[2:])
+        return None if stage is None else cls(name, stage, output.shape[3 if channels_last else 1], channels_last)
 
 
 def _at_end_of_stages(name: str, chain: list[_Block], stages: Sequence[int] | None) -> list[_Block]:
@@ -131,27 +135,27 @@ def _named(name: str, chain: list[_Block], names: Sequence[str]) -> list[_Block]
     return [block for block in chain if block.name in names]
 
 
-# Three times as wide as high, so that no (B, C, H, W) with H a power of two can pass for (B, H, W, C).
+# The width is three times the height, so that (B, C, H, W) cannot be mistaken for (B, H, W, C).
 _PROBE_SIZE = (512, 1536)
 _EXACT_SIZES = [(512 >> stage, 1536 >> stage) for stage in range(7)]
 
 
 def _stage(size: Sequence[int]) -> int | None:
-    """The n for which `size` is the probe's size at stride 2^n, or None. Nets without padding come out a bit small."""
+    """The n for which `size` is about the probe size at stride 2^n, or None; less where a network does not pad."""
     stages = {round(math.log2(probe / max(cells, 1))) for probe, cells in zip(_PROBE_SIZE, size, strict=True)}
     return stages.pop() if len(stages) == 1 and max(stages) <= 6 else None
 
 
 def _feature_blocks(name: str) -> list[_Block]:
-    """The chain of blocks of torchvision's net `name`, found by watching one forward pass without data."""
+    """The chain of blocks of torchvision's network `name`, recorded in one forward pass without data."""
     net = _skeleton(name)
     outputs: list[tuple[str, Tensor, Tensor]] = []
 
-    def watch(block_name: str):
+    def record(block_name: str) -> Callable[[nn.Module, Any, Any], None]:
         return lambda module, inputs, output: outputs.append((block_name, inputs[0], output))
 
     for block_name in _block_names(net):
-        net.get_submodule(block_name).register_forward_hook(watch(block_name))
+        net.get_submodule(block_name).register_forward_hook(record(block_name))
     try:
         net(torch.empty(1, 3, *_PROBE_SIZE, device="meta"))
     except Exception as error:
@@ -160,8 +164,8 @@ def _feature_blocks(name: str) -> list[_Block]:
     is_chain = bool(outputs) and all(before is after_input for (_, _, before), (_, after_input, _) in links)
     if not is_chain or any(output.ndim != 4 for _, _, output in outputs):
         raise InputError(f"{name} is not a chain of blocks with feature maps: choose another backbone, or timm's")
-    blocks = [_Block(block_name, output) for block_name, _, output in outputs]
-    return [block for block in blocks if block.stage is not None]
+    blocks = [_Block.from_output(block_name, output) for block_name, _, output in outputs]
+    return [block for block in blocks if block is not None]
 
 
 def _skeleton(name: str) -> nn.Module:
@@ -172,20 +176,33 @@ def _skeleton(name: str) -> nn.Module:
     try:
         with torch.device("meta"):
             return create_net(name).eval()
-    except NotImplementedError:  # RegNets compute their widths with tensors, which meta cannot.
+    except NotImplementedError:  # RegNets compute their widths with tensors, which the meta device cannot
         return create_net(name).eval().to("meta")
 
 
 def create_net(name: str, **options: Any) -> nn.Module:
-    """torchvision's classification net `name`, made with `options`, without GoogLeNet's and Inception's warning."""
+    """torchvision's classification network `name`, made with `options`, without GoogLeNet's and Inception's warning."""
     with warnings.catch_warnings():
-        # They announce that a later release may initialize them otherwise.
+        # They announce that a later release may initialize them differently.
         warnings.filterwarnings("ignore", message="The default weight initialization", category=FutureWarning)
-        return torchvision.models.get_model(name, **options)
+        net: nn.Module = torchvision.models.get_model(name, **options)
+    return net
+
+
+def transform_inputs(net: Any) -> bool:
+    """Let GoogLeNet and Inception map pixels to [-1, 1], on which their published weights were trained.
+
+    Returns:
+        Whether `net` is one of them.
+    """
+    is_affected = hasattr(net, "transform_input")
+    if is_affected:
+        net.transform_input = True
+    return is_affected
 
 
 def move_strides_to_1x1(net: nn.Module) -> None:
-    """Let every bottleneck of `net` halve its map in the first 1x1 convolution instead of in the 3x3.
+    """Move the stride of every bottleneck of `net` from the 3x3 to the first 1x1 convolution.
 
     Raises:
         InputError: there is no bottleneck.
@@ -200,7 +217,7 @@ def move_strides_to_1x1(net: nn.Module) -> None:
 
 
 def _block_names(net: nn.Module) -> list[str]:
-    """The net's children, those that are plain sequences opened once, up to the classifier."""
+    """The names of the children before the classifier, with the children of plain sequences in their place."""
     names = []
     for child_name, child in net.named_children():
         if child_name in CLASSIFIER:

@@ -1,4 +1,4 @@
-"""ZFNet, the winner of ILSVRC 2013: AlexNet with a finer look at the image."""
+"""ZFNet, the winner of ILSVRC 2013: AlexNet with a finer first layer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from detkit.backbones.chain import ChainBackbone
 
 
 class ZFNet(ChainBackbone):
-    """The net of Zeiler & Fergus 2013 (figure 3), for images of 224 x 224.
+    """The network of Zeiler & Fergus 2013 (figure 3), for images of 224 x 224.
 
-    The poolings round up, which gives the figure's maps of 55, 13 and 6 cells.
+    Pooling rounds sizes up, which gives the maps of 55, 13 and 6 cells in the figure.
 
     Args:
-        num_classes: outputs of the classifier; nothing leaves it out, as a detector wants it.
+        num_classes: outputs of the classifier; None: no classifier, as for a detector.
         weights: path of a weights file with this class's names.
-        strides: the strides whose last map is returned, of 2, 4, 8, 16, 32; nothing returns 4, 8 and 16.
+        strides: the strides whose last map is returned, of 2, 4, 8, 16, 32; None: 4, 8 and 16.
     """
 
     def __init__(

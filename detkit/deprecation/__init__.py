@@ -1,4 +1,4 @@
-"""Old names, which still work for one release and say what to write instead."""
+"""Deprecation helpers: old names work for one release, with a warning that gives the new one."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ Arguments = dict[str, Any]
 
 
 class OldName(DeprecationWarning):
-    """A name, an argument or a key of the release before."""
+    """The warning for a name, an argument or a key of the previous release."""
 
 
 def warn(message: str, stacklevel: int = 3) -> None:
-    """Warn that something will go: one sentence that says what to write instead."""
+    """Warn of an old name; `message` is one sentence that says what to write instead."""
     warnings.warn(message, OldName, stacklevel=stacklevel)
 
 
 def show_in(logger: logging.Logger) -> None:
-    """Let those who run a command see which of their keys are old, each once; Python hides such warnings from them."""
+    """Log each warning of an old name once: Python hides deprecation warnings from those who run a command."""
     warnings.simplefilter("always", OldName)
-    others, shown = warnings.showwarning, set()
+    others = warnings.showwarning
+    shown: set[str] = set()
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *location: Any, **options: Any) -> None:
         if not issubclass(category, OldName):
-            others(message, category, *place, **options)
+            others(message, category, *location, **options)
         elif str(message) not in shown:
             shown.add(str(message))
             logger.warning("%s", message)
@@ -41,11 +42,11 @@ def show_in(logger: logging.Logger) -> None:
 
 
 def moved_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """A ``__getattr__`` of `module` for names that are at home elsewhere now.
+    """A module-level ``__getattr__`` for names that have moved.
 
     Args:
-        module: the old home.
-        names: of each old name the new one, with its module: ``{"Square": "detkit.preprocess.Square"}``.
+        module: the module that the names were in.
+        names: from each old name to the new one with its module: ``{"Square": "detkit.preprocess.Square"}``.
     """
 
     def find(name: str) -> Any:
@@ -61,11 +62,11 @@ def moved_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
 def old_arguments(
     renew: Callable[[type, Arguments, list[str]], Arguments],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator of an ``__init__`` that still takes keywords which are not in its signature any more.
+    """A decorator for an ``__init__`` that still accepts keywords which its signature no longer has.
 
     Args:
-        renew: from the class, the keywords of a call and the names of those that the signature does not have to
-            keywords that it has; it warns.
+        renew: called with the class, the keywords of a call and the names of the unknown ones among them; returns
+            keywords of the signature, and warns.
     """
 
     def decorate(init: Callable[P, R]) -> Callable[P, R]:
@@ -82,11 +83,11 @@ def old_arguments(
 
 
 def rename_hooks(owner: type, names: Mapping[str, str]) -> None:
-    """Let what a subclass overrides under an old name count under the new one; for ``__init_subclass__``.
+    """Make methods that a subclass overrides under an old name override the new one; for ``__init_subclass__``.
 
     Args:
         owner: the subclass.
-        names: of each old name the new one.
+        names: from each old name to the new one.
     """
     for old, new in names.items():
         if old in vars(owner) and new not in vars(owner):
@@ -95,11 +96,11 @@ def rename_hooks(owner: type, names: Mapping[str, str]) -> None:
 
 
 class MovedAttribute:
-    """An attribute that stands in a part of the object now: it is read and written there, with a warning.
+    """An attribute that was renamed or moved into a part of the object: a descriptor that forwards, with a warning.
 
     Args:
-        paths: where it stands now, ``"postprocess.score_threshold"``; what is written goes to all of several.
-        name: its name; that under which a class has it is known without.
+        paths: the new attribute, such as ``"postprocess.score_threshold"``; writing sets all of several.
+        name: the old name; not needed for an attribute in the body of a class.
     """
 
     def __init__(self, *paths: str, name: str = "") -> None:
@@ -110,7 +111,7 @@ class MovedAttribute:
         self.name = name
 
     def put(self, owner: type, name: str) -> None:
-        """Make it the attribute `name` of a class that is there already."""
+        """Set it as the attribute `name` of an existing class."""
         self.name = name
         setattr(owner, name, self)
 
@@ -118,14 +119,13 @@ class MovedAttribute:
         if instance is None:
             return self
         self._warn(instance)
-        part, _, name = self.paths[0].rpartition(".")
-        return getattr(operator.attrgetter(part)(instance), name)
+        return operator.attrgetter(self.paths[0])(instance)
 
     def __set__(self, instance: Any, value: Any) -> None:
         self._warn(instance)
         for path in self.paths:
             part, _, name = path.rpartition(".")
-            setattr(operator.attrgetter(part)(instance), name, value)
+            setattr(operator.attrgetter(part)(instance) if part else instance, name, value)
 
     def _warn(self, instance: Any) -> None:
         kind = type(instance).__name__

@@ -1,6 +1,6 @@
-"""Modules that are at home in another room now: their old names are imported still, for one release.
+"""Modules that have moved: their old names can still be imported, for one release.
 
-An old name gives the module of now, the same object; it is warned of once.
+Importing an old name returns the moved module itself, and warns.
 """
 
 from __future__ import annotations
@@ -151,11 +151,11 @@ MOVED = {
     "weights.darknet_weights": "weights.darknet.weights_file",
     "weights.loading": "weights.state_dict",
 }
-"""Of each old name the one of now, both without ``detkit.`` before them."""
+"""From each old name to the new one, both without the prefix ``detkit.``."""
 
 
 class MovedModules(MetaPathFinder):
-    """Finds modules by their old names, after everybody else has failed to."""
+    """An import finder for old names of modules, the last one that is asked."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -174,7 +174,7 @@ class _MovedLoader(Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put the module of now in the place of the empty one; the import system takes what it finds there."""
+        """Replace the empty module in ``sys.modules``, from which the import system takes the result."""
         warn(f"{module.__name__} is {self.home} now", stacklevel=2)
         home = importlib.import_module(self.home)
         renamed = RENAMED_NAMES.get(module.__name__.removeprefix("detkit."))
@@ -185,5 +185,5 @@ class _MovedLoader(Loader):
 
 
 def find_moved_modules() -> None:
-    """Let old names of modules be imported from here on."""
+    """Register the finder, so that old names can be imported."""
     sys.meta_path.append(MovedModules())

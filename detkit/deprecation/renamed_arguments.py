@@ -1,4 +1,4 @@
-"""Arguments of constructors that have other names now: the old ones are taken still, for one release."""
+"""Renamed constructor arguments: the old names are still accepted, for one release."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ R = TypeVar("R")
 
 RENAMED_ARGUMENTS: Mapping[str, Mapping[str, str]] = {
     "CocoEvaluation": {"found": "detections"},
+    "ImagePyramid": {"trunk": "backbone"},
+    "PooledClassifier": {"trunk": "backbone"},
     "Mosaic": {"centre": "center"},
+    "StridedConvolutions": {"from_trunk": "from_backbone"},
 }
-"""By the name of a class, of each old argument the name that it has now; for calls, configs and options alike."""
+"""By class name, from each old argument to the new one; for calls, configs and command-line options alike."""
 
 
 def renamed_argument(owner: str, name: str) -> str | None:
-    """The name that an argument of a class has now; None if it has not got another one."""
+    """The new name of an argument of a class; None if it was not renamed."""
     return RENAMED_ARGUMENTS.get(owner, {}).get(name)
 
 
 def takes_old_names(init: Callable[P, R]) -> Callable[P, R]:
-    """A decorator of an ``__init__`` that takes the old names of its arguments too."""
+    """A decorator for an ``__init__`` that also accepts the old names of its arguments."""
     owner = init.__qualname__.rpartition(".")[0]
     names = RENAMED_ARGUMENTS[owner]
     unknown = set(names.values()) - inspect.signature(init).parameters.keys()

@@ -1,6 +1,6 @@
-"""Functions, classes and constants of moved modules that have other names now; for one release.
+"""Renamed functions, classes and constants of moved modules, for one release.
 
-Names of modules that have not moved stand in a `detkit.deprecation.moved_names` of the module itself.
+A module that has not moved has its own `detkit.deprecation.moved_names`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
-    "backbones.catalogue": {"catalogue": "catalog"},
+    "backbones.catalogue": {"catalogue": "catalog", "trunk": "backbone"},
     "data.annotations": {
         "is_numbers": "detkit.json_values.is_finite_numbers",
         "read_json": "read_coco_file",
@@ -34,4 +34,4 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
         "found_object": "detection_target",
     },
 }
-"""By the old name of a module, without ``detkit.`` before it, of each old name in it the one of now."""
+"""By the old name of a module without the prefix ``detkit.``, from each old name in it to the new one."""

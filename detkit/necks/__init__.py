@@ -1,4 +1,4 @@
-"""Necks: feature maps in, feature maps out."""
+"""Necks, which turn the feature maps of a backbone into those that heads use."""
 
 from detkit.necks.drop_block import DropBlock
 from detkit.necks.extra_layers import SSD300_LAYERS, SSD512_LAYERS, ExtraLayers, L2Norm, SeparableExtraLayers

@@ -1,4 +1,4 @@
-"""DropBlock: dropout of whole patches of a feature map (Ghiasi 2018)."""
+"""DropBlock: dropout of square blocks of a feature map (Ghiasi 2018)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 
 class DropBlock(nn.Module):
-    """In training, sets square patches of a map to zero, in all channels alike, and scales up the rest (algorithm 1).
+    """In training, zeroes square blocks of a map in all channels at once, and scales up the rest (algorithm 1).
 
     Args:
-        probability: the share that is dropped.
-        size: side of the patches in cells, odd; smaller where the map is.
+        probability: expected fraction of dropped cells.
+        size: side of the blocks in cells, odd; smaller for smaller maps.
     """
 
     def __init__(self, probability: float = 0.1, size: int = 7) -> None:
@@ -24,7 +24,7 @@ class DropBlock(nn.Module):
             return x
         height, width = x.shape[-2:]
         size = min(self.size, (height - 1) // 2 * 2 + 1, (width - 1) // 2 * 2 + 1)
-        # Centers lie where the whole patch fits, so many that the patches cover the wanted share (equation 1).
+        # Centers lie where the whole block fits, at a rate that drops the requested fraction of cells (equation 1).
         inner = (height - size + 1, width - size + 1)
         rate = self.probability / size**2 * (height * width) / (inner[0] * inner[1])
         centers = (torch.rand(x.shape[0], 1, *inner, device=x.device) < rate).to(x.dtype)

@@ -1,4 +1,4 @@
-"""SSD's neck: maps beyond the trunk's last one, each smaller than the one before."""
+"""The necks of SSD and SSDlite: extra maps after the backbone's last one, each smaller than the one before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.backbones.tapped_mobilenet import NormalizedConvolution, initialized
+from detkit.backbones.tapped_mobilenet import NormalizedConvolution, init_ssdlite_
 from detkit.errors import InputError
 from detkit.necks.neck import Neck
 
@@ -31,7 +31,7 @@ COARSEST_STRIDE = 64  # at 300 pixels 5 x 5 cells, from which two 3 x 3 convolut
 
 
 class L2Norm(nn.Module):
-    """Each cell's vector at length 1, times a learned factor per channel (Liu 2015, ParseNet, section 3.3).
+    """L2-normalizes the vector of each cell and scales it per channel (Liu 2015, ParseNet, section 3.3).
 
     Args:
         channels: of the map.
@@ -43,12 +43,12 @@ class L2Norm(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` ``(B, C, H, W)``, normalized in float32 also under autocast: squares may overflow."""
+        """`x` ``(B, C, H, W)``, normalized in float32 also under autocast, where squares may overflow."""
         return (F.normalize(x.float()) * self.scale[:, None, None]).to(x.dtype)
 
 
 class ExtraLayers(Neck):
-    """The trunk's maps, the finest one rescaled, and further ones by a 1x1 and a larger convolution each.
+    """SSD's neck: the backbone's maps, the finest one rescaled, and extra maps by a 1x1 and a larger convolution each.
 
         conv4_3 --L2Norm-------------------------------------------> P1     (Liu 2016, figure 2 and section 3.1)
         fc7 -----+-------------------------------------------------> P2
@@ -58,14 +58,14 @@ class ExtraLayers(Neck):
     Args:
         in_channels: channels of each map, finest first.
         strides: strides of the maps.
-        layers: of each further map (channels of the 1x1 convolution, channels of the map, and size, stride and
-            padding of its convolution); nothing means those that SSD300 has beyond the last map's stride: they
-            halve up to a stride of 64, then two lose the border, which at 300 pixels leads from 5 x 5 cells to 1.
-        l2_norm: rescale the finest map, whose activations are larger than the others' where nothing normalizes them.
-        batch_norm: normalize after each convolution; training from random weights wants it.
+        layers: for each extra map (channels of the 1x1 convolution, channels of the map, and size, stride and padding
+            of its convolution). None: those of SSD300 after the stride of the last map, which halve the map up to a
+            stride of 64; then two without padding lead from 5 x 5 cells at 300 pixels to 1.
+        l2_norm: rescale the finest map, whose activations are larger than the others' in a backbone without batch norm.
+        batch_norm: add batch norm after each convolution, as training from random weights needs.
 
     Raises:
-        InputError: the numbers of channels and of strides differ.
+        InputError: `in_channels` and `strides` differ in length.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ExtraLayers(Neck):
             self.strides.append(self.strides[-1] * stride)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """`features`, the first one rescaled, and the further maps, finest first."""
+        """`features`, the first one rescaled, and the extra maps, finest first."""
         maps = [self.norm(features[0]), *features[1:]]
         x = features[-1]
         for layers, cells in zip(self.extra, self._least_cells, strict=True):
@@ -104,15 +104,17 @@ class ExtraLayers(Neck):
 
 
 class SeparableExtraLayers(Neck):
-    """SSDlite's further maps: half the channels by 1x1, a depthwise 3x3 of stride 2, and 1x1 (Sandler 2018, 6.2).
+    """SSDlite's neck: each extra map by a 1x1 to half the channels, a depthwise 3x3 of stride 2, and a 1x1.
+
+    Sandler 2018, section 6.2.
 
     Args:
         in_channels: channels of each map, finest first.
         strides: strides of the maps.
-        extra_channels: channels of the further maps.
+        extra_channels: channels of the extra maps.
 
     Raises:
-        InputError: the numbers of channels and of strides differ.
+        InputError: `in_channels` and `strides` differ in length.
     """
 
     def __init__(
@@ -135,10 +137,10 @@ class SeparableExtraLayers(Neck):
                     NormalizedConvolution(hidden, out_channels, 1),
                 )
             )
-        initialized(self.extra)
+        init_ssdlite_(self.extra)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """`features` and the further maps, finest first."""
+        """`features` and the extra maps, finest first."""
         maps = list(features)
         for layers in self.extra:
             maps.append(layers(maps[-1]))
@@ -146,7 +148,7 @@ class SeparableExtraLayers(Neck):
 
 
 def _as_ssd300(stride: int) -> list[Layer]:
-    """What SSD300 has beyond a map of `stride`."""
+    """The layers of SSD300 after a map of `stride`."""
     halving = max(0, math.ceil(math.log2(COARSEST_STRIDE / stride)))
     return [*SSD300_LAYERS[:1], *SSD300_LAYERS[1:2] * (halving - 1), *SSD300_LAYERS[2:]][-2 - halving :]
 
@@ -156,14 +158,14 @@ def _convolution(
 ) -> list[nn.Module]:
     conv = nn.Conv2d(in_channels, out_channels, size, stride, padding, bias=not batch_norm)
     nn.init.xavier_uniform_(conv.weight)
-    if batch_norm:
+    if conv.bias is None:
         return [conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
     nn.init.zeros_(conv.bias)
     return [conv, nn.ReLU(inplace=True)]
 
 
 def _at_least(x: Tensor, cells: int) -> Tensor:
-    """`x` padded evenly to `cells` where it has fewer, so that a convolution of that size has a place."""
+    """`x` padded evenly to at least `cells` in each direction, so that a convolution of that size fits."""
     missing = [max(0, cells - have) for have in x.shape[-2:]]
     top, left = missing[0] // 2, missing[1] // 2
     return F.pad(x, (left, missing[1] - left, top, missing[0] - top)) if any(missing) else x

@@ -1,19 +1,22 @@
-"""Maps coarser than a pyramid's coarsest, for objects larger than its cells are made for."""
+"""Extra levels of a feature pyramid: maps coarser than its coarsest one, for large objects."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.deprecation import MovedAttribute
+from detkit.deprecation.renamed_arguments import takes_old_names
+
 
 class ExtraLevels(nn.Module):
-    """Coarser maps, each of half the size of the one before.
+    """Base class: makes coarser maps, each of half the size of the one before.
 
-    A pyramid builds it as ``extra_levels(in_channels, out_channels)``: channels of the trunk's coarsest map and of the
-    pyramid's maps. Further arguments come from the config.
+    A pyramid builds it as ``extra_levels(in_channels, out_channels)``: channels of the backbone's coarsest map and of
+    the pyramid's maps. Further arguments come from the config.
 
     Attributes:
-        count: how many maps it makes.
+        count: number of maps.
     """
 
     count: int
@@ -22,14 +25,14 @@ class ExtraLevels(nn.Module):
         """The maps, finest first.
 
         Args:
-            feature: the trunk's coarsest map, C5, ``(B, in_channels, H, W)``.
+            feature: the backbone's coarsest map, C5, ``(B, in_channels, H, W)``.
             coarsest: the pyramid's coarsest map, P5, ``(B, out_channels, H, W)``.
         """
         raise NotImplementedError
 
 
 class EveryOtherCell(ExtraLevels):
-    """P6 is every other cell of P5, for the largest anchors of region proposals (FPN, section 4.1, footnote 1)."""
+    """P6 is every other cell of P5, for the largest anchors of an RPN (FPN, section 4.1, footnote 1)."""
 
     count = 1
 
@@ -48,20 +51,23 @@ class StridedConvolutions(ExtraLevels):
     Args:
         in_channels: channels of C5.
         out_channels: channels of the pyramid's maps.
-        from_trunk: start at C5, as RetinaNet does, and not at P5, as FCOS does.
+        from_backbone: start from C5, as RetinaNet does, instead of P5, as FCOS does.
     """
 
     count = 2
+    from_trunk = MovedAttribute("from_backbone")
 
-    def __init__(self, in_channels: int, out_channels: int, from_trunk: bool = False) -> None:
+    @takes_old_names
+    def __init__(self, in_channels: int, out_channels: int, from_backbone: bool = False) -> None:
         super().__init__()
-        self.from_trunk = from_trunk
-        self.p6 = nn.Conv2d(in_channels if from_trunk else out_channels, out_channels, 3, stride=2, padding=1)
+        self.from_backbone = from_backbone
+        self.p6 = nn.Conv2d(in_channels if from_backbone else out_channels, out_channels, 3, stride=2, padding=1)
         self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
         for conv in (self.p6, self.p7):
             nn.init.kaiming_uniform_(conv.weight, a=1)
-            nn.init.zeros_(conv.bias)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
 
     def forward(self, feature: Tensor, coarsest: Tensor) -> list[Tensor]:
-        p6 = self.p6(feature if self.from_trunk else coarsest)
+        p6 = self.p6(feature if self.from_backbone else coarsest)
         return [p6, self.p7(F.relu(p6))]

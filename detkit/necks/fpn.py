@@ -13,7 +13,7 @@ from detkit.necks.neck import Neck
 
 
 class FPN(Neck):
-    """Merges coarse, meaningful maps into the fine ones (Lin 2017, section 3).
+    """Merges semantically strong coarse maps into fine ones, top-down (Lin 2017, section 3).
 
         C5 --1x1--> M5 ----3x3--> P5 --extra levels--> P6 ...
                     | x2
@@ -25,10 +25,10 @@ class FPN(Neck):
         out_channels: channels of every outgoing map.
         extra_levels: makes coarser maps for large objects, called with the channels of the coarsest incoming map and
             `out_channels`; null makes none.
-        batch_norm: normalize after each convolution; training from random weights wants it (He 2018, section 3.1).
+        batch_norm: add batch norm after each convolution, as training from random weights needs (He 2018, section 3.1).
 
     Raises:
-        InputError: the numbers of channels and of strides differ.
+        InputError: `in_channels` and `strides` differ in length.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class FPN(Neck):
 def _convolution(in_channels: int, out_channels: int, size: int, batch_norm: bool) -> nn.Module:
     conv = nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=not batch_norm)
     nn.init.kaiming_uniform_(conv.weight, a=1)
-    if batch_norm:
+    if conv.bias is None:
         return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
     nn.init.zeros_(conv.bias)
     return conv

@@ -1,4 +1,4 @@
-"""What every neck promises: the same signature as a backbone, from list to list."""
+"""The base class of necks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from torch import Tensor, nn
 
 
 class Neck(nn.Module):
-    """Feature maps in, feature maps out.
+    """Turns a list of feature maps into another one, finest first.
 
     Attributes:
-        channels: channels of each map that it returns.
-        strides: image pixels per cell of each map that it returns, finest first.
+        channels: channels of each returned map.
+        strides: image pixels per cell of each returned map.
     """
 
     channels: list[int]
     strides: list[int]
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """New maps from `features`, finest first."""
+        """The new maps, finest first, from `features`, finest first."""
         raise NotImplementedError

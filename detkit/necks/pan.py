@@ -1,4 +1,4 @@
-"""Path aggregation: a pyramid from coarse to fine, and back to coarse (Liu 2018; YOLOv4, section 3.4)."""
+"""Path aggregation network (Liu 2018; YOLOv4, section 3.4)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detkit.necks.yolo_v3 import check_levels, convolution_set
 
 
 class PAN(Neck):
-    """What is fine is told what is coarse, then what is coarse is told where exactly; joined by concatenation.
+    """YOLOv4's neck: a top-down path from coarse to fine maps, then a bottom-up path back, joined by concatenation.
 
         C5 --set with SPP--T5-----------concat--set--N5--3x3--> P5
                            | x 2        | x 1/2
@@ -27,14 +27,14 @@ class PAN(Neck):
     Args:
         in_channels: channels of each incoming map, finest first.
         strides: strides of the incoming maps, each twice the one before.
-        channels: of the 1x1 convolutions of each map; nothing means half of what comes in. Outgoing maps have twice
-            as many.
-        convolutions: in each set but the coarsest one's, which has 5.
+        channels: of the 1x1 convolutions of each map; None: half of the incoming ones. Outgoing maps have twice as
+            many.
+        convolutions: number in each set except that of the coarsest map, which has 5.
         spp: pool the coarsest map over windows of 5, 9 and 13 cells.
-        drop_block: the share of each set's result that is set to zero in training (DropBlock); 0 for none.
+        drop_block: the fraction of each set's output that DropBlock zeroes in training; 0 for none.
 
     Raises:
-        InputError: channels and maps are not as many, or a stride is not twice the one before.
+        InputError: `in_channels`, `strides` and `channels` differ in length, or a stride is not twice the one before.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class PAN(Neck):
         channels = list(channels) if channels is not None else [max(1, count // 2) for count in in_channels]
         check_levels(type(self).__name__, in_channels, strides, channels, [convolutions] * len(channels))
         self.coarsest = convolution_set(in_channels[-1], channels[-1], 5, spp)
-        pairs = list(pairwise(channels))  # each map and the coarser one beside it
+        pairs = list(pairwise(channels))  # each map and the next coarser one
         self.laterals = nn.ModuleList(
             convolution(count, own, 1) for count, own in zip(in_channels, channels[:-1], strict=False)
         )

@@ -1,4 +1,4 @@
-"""YOLOv2's passthrough: the finer map beside the coarse one, four cells stacked on each other."""
+"""YOLOv2's passthrough layer: the finer map, rearranged from space to depth, concatenated with the coarse one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detkit.necks.neck import Neck
 
 
 class Passthrough(Neck):
-    """Brings the finer of the last two maps to the coarse one's resolution and puts them together (YOLOv2, section 2).
+    """Brings the finer of the last two maps to the coarse resolution and concatenates both (YOLOv2, section 2).
 
         coarse --3x3--3x3-------------+
                                       concat --3x3--> one map
@@ -23,11 +23,11 @@ class Passthrough(Neck):
     Args:
         in_channels: channels of each map, finest first; the last two are used.
         strides: strides of the maps.
-        channels: of the outgoing map; nothing means as many as the coarse map has.
+        channels: of the outgoing map; None: as many as the coarse map has.
         fine_channels: of the fine map before its cells are stacked.
 
     Raises:
-        InputError: there are no two maps of which one is half as fine, or fine_channels is no multiple of 4.
+        InputError: the last stride is not twice the one before, or `fine_channels` is not a multiple of 4.
     """
 
     def __init__(
@@ -57,13 +57,14 @@ class Passthrough(Neck):
 def reorganized(x: Tensor) -> Tensor:
     """``(B, C, H, W)`` as ``(B, 4 C, H / 2, W / 2)``, in the order of darknet's ``reorg`` with stride 2.
 
-    Darknet does not stack neighboring cells of a channel: it takes the memory for a map of ``C / 4`` channels, twice
-    as wide and high, and stacks the cells of that one. Its published weights were trained so.
+    Darknet does not stack neighboring cells of a channel: it reads the memory as a map of ``C / 4`` channels, twice
+    as wide and high, and stacks the cells of that. Its published weights need the same.
     """
     channels, height, width = x.shape[1:]
-    x = x.flatten(1).unflatten(1, (channels // 4, height, 2, width, 2))  # memory, whatever the map's layout
+    # Contiguous memory, whatever the memory format of `x`.
+    x = torch.unflatten(x.flatten(1), 1, (channels // 4, height, 2, width, 2))
     stacked = x.permute(0, 3, 5, 1, 2, 4)
-    return stacked.flatten(1).unflatten(1, (4 * channels, height // 2, width // 2))
+    return torch.unflatten(stacked.flatten(1), 1, (4 * channels, height // 2, width // 2))
 
 
 __getattr__ = moved_names(__name__, {"reorganised": "detkit.necks.passthrough.reorganized"})

@@ -1,4 +1,4 @@
-"""Spatial pyramid pooling as the YOLOs use it."""
+"""Spatial pyramid pooling as YOLOv3-SPP and YOLOv4 use it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 
 class SPP(nn.Module):
-    """A map beside its maxima over windows of several sizes: ``C`` channels become ``C (1 + len(sizes))``.
+    """Concatenates a map with its max pooling over windows of several sizes.
 
-    He 2014, without the grid: the resolution stays (YOLOv3-SPP's and YOLOv4's cfg).
+    ``C`` channels become ``C (1 + len(sizes))``. Unlike He 2014, pooling has stride 1 and keeps the resolution (cfg of
+    YOLOv3-SPP and YOLOv4).
 
     Args:
         sizes: sides of the windows in cells, odd.
@@ -23,6 +24,6 @@ class SPP(nn.Module):
         self.sizes = sorted(sizes, reverse=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The widest window's maxima first, the map itself last."""
+        """The maxima of the largest window first, the map itself last."""
         pooled = [F.max_pool2d(x, size, stride=1, padding=size // 2) for size in self.sizes]
         return torch.cat([*pooled, x], dim=1)

@@ -1,4 +1,4 @@
-"""YOLOv3's neck: coarse maps are brought to the finer ones, and each is worked on with 1x1 and 3x3 convolutions."""
+"""YOLOv3's neck: a top-down pyramid with concatenation, and sets of 1x1 and 3x3 convolutions on each map."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detkit.necks.spp import SPP
 
 
 class YOLOv3Neck(Neck):
-    """Similar to a feature pyramid, with concatenation in place of the sum (YOLOv3, section 2.3).
+    """A feature pyramid with concatenation in place of the sum (YOLOv3, section 2.3).
 
         C5 --set of 5--+--3x3--> P5
                       1x1, x 2
@@ -27,14 +27,14 @@ class YOLOv3Neck(Neck):
     Args:
         in_channels: channels of each incoming map, finest first.
         strides: strides of the incoming maps, each twice the one before.
-        channels: of the 1x1 convolutions of each map; nothing means half of what comes in. Outgoing maps have twice
-            as many.
-        convolutions: in each map's set; YOLOv3-tiny has 0 on the fine map and 1 on the coarse one.
+        channels: of the 1x1 convolutions of each map; None: half of the incoming ones. Outgoing maps have twice as
+            many.
+        convolutions: number in the set of each map; YOLOv3-tiny has 0 on the fine map and 1 on the coarse one.
         spp: pool the coarsest map over windows of 5, 9 and 13 cells within its set (YOLOv3-SPP).
 
     Raises:
-        InputError: channels, convolutions and maps are not as many, a stride is not twice the one before, or spp is
-            given too short a set.
+        InputError: the arguments differ in length, a stride is not twice the one before, or the coarsest set is too
+            short for `spp`.
     """
 
     def __init__(
@@ -78,7 +78,8 @@ class YOLOv3Neck(Neck):
 
 
 def convolution_set(in_channels: int, channels: int, count: int, spp: bool = False) -> nn.Sequential:
-    """`count` convolutions, 1x1 with `channels` and 3x3 with twice as many in turns; with pooling after the third."""
+    """`count` convolutions, alternately 1x1 with `channels` and 3x3 with twice as many; with `spp`, pooling after the
+    third."""
     sizes = [(2 * channels, 3) if index % 2 else (channels, 1) for index in range(count)]
     if not spp:
         return alternating(in_channels, sizes)
@@ -89,7 +90,7 @@ def convolution_set(in_channels: int, channels: int, count: int, spp: bool = Fal
 def check_levels(
     name: str, in_channels: Sequence[int], strides: Sequence[int], channels: Sequence[int], convolutions: Sequence[int]
 ) -> None:
-    """Raise InputError unless all are as many, and each stride is twice the one before."""
+    """Raise InputError unless all have the same length and each stride is twice the one before."""
     if not len(in_channels) == len(strides) == len(channels) == len(convolutions):
         raise InputError(
             f"{name} got maps with channels {list(in_channels)} and strides {list(strides)}, but own channels "

@@ -1,4 +1,4 @@
-"""From images of any size to the batch that a network sees, and back."""
+"""Preprocessing: from images of any size to the input batch of a network, and detections back to the images."""
 
 from detkit.preprocess.batch import Batch
 from detkit.preprocess.center_crop import CenterCrop

@@ -1,4 +1,4 @@
-"""Images as a network sees them."""
+"""`Batch`, the input of a network."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from detkit.boxes import at_least
 from detkit.geometry import Placement, Size
 from detkit.structures import Detections
 
-_LEAST_SIDE = 1e-2  # pixels that must be left of a box which reached into a border
+_LEAST_SIDE = 1e-2  # minimum side in pixels of a box after clipping, for images with a border
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images as a network sees them.
+    """A batch of preprocessed images.
 
     Args:
         images: ``(B, 3, H, W)`` float32, normalized, padded at the right and the bottom.
-        placements: how each given image lies in its part of `images`; empty where nothing is known of given images.
+        placements: the placement of each given image in `images`; empty if the given images are unknown.
     """
 
     images: Tensor
@@ -45,7 +45,7 @@ class Batch:
 
     @cached_property
     def padding(self) -> Tensor:
-        """Which pixels belong to no image, bool ``(B, H, W)``; none where nothing is known of given images."""
+        """Which pixels are padding, bool ``(B, H, W)``; none if the given images are unknown."""
         images, (height, width), device = len(self.images), self.padded_size, self.images.device
         if all(size == (height, width) for size in self.sizes):
             return torch.zeros(images, height, width, dtype=torch.bool, device=device)
@@ -53,11 +53,11 @@ class Batch:
         return torch.stack([(y >= image_height) | (x >= image_width) for image_height, image_width in self.sizes])
 
     def restore(self, detections: Sequence[Detections], cut: bool = True) -> list[Detections]:
-        """`detections` of each image in the network's frame, in pixels of the images as given.
+        """`detections` per image in the frame of the network, moved into pixels of the images as given.
 
         Args:
-            detections: of each image.
-            cut: cut boxes at the edges of the image; what lies in a border around it is no detection.
+            detections: one per image.
+            cut: clip boxes to the image, and drop those in a border around it.
         """
         return [_restored(one, placement, cut) for one, placement in zip(detections, self.placements, strict=True)]
 
@@ -68,5 +68,5 @@ def _restored(detections: Detections, placement: Placement, cut: bool) -> Detect
     if not cut:
         return restored
     restored = replace(restored, boxes=back.clip(restored.boxes))
-    # Without a border the heads have decided already which boxes at the edge are large enough.
+    # Without a border, the heads have already dropped boxes that are too small after clipping.
     return restored[at_least(restored.boxes, _LEAST_SIDE)] if placement.has_border else restored

@@ -1,4 +1,4 @@
-"""The center of an image, as classifiers see it."""
+"""`CenterCrop`, the preprocessing of ImageNet classifiers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 
 class CenterCrop(Preprocess):
-    """Resizes the shorter side to a fixed length and cuts out the center, as classifiers of ImageNet are evaluated.
+    """Resizes the shorter side to a fixed length and crops the center, as ImageNet classifiers are evaluated.
 
-    An image that has the size of the crop already is taken as it is: what an augmentation has cropped is not cropped
-    once more.
+    An image that already has the size of the crop is not resized: an augmentation has cropped it.
 
     Args:
         size: (height, width) of the network's input.
-        shorter_side: length that the shorter side is resized to, at least the crop's longer side.
+        shorter_side: length that the shorter side is resized to, at least the longer side of the crop.
         mean: of each RGB channel, in [0, 1].
         std: of each RGB channel.
 
     Raises:
-        InputError: the crop is larger than what it is cut from.
+        InputError: the crop is larger than the resized image.
     """
 
     def __init__(
@@ -41,14 +40,14 @@ class CenterCrop(Preprocess):
         self.size, self.shorter_side = (size[0], size[1]), shorter_side
 
     def place(self, size: Size) -> Placement:
-        """The center, scaled; boxes of objects may reach out of it."""
+        """The scaled center of the image; boxes may extend beyond it."""
         height, width = self._resized(size)
         left, top = self._corner((height, width))
         row_x, row_y = (width / size[1], 0.0, float(-left)), (0.0, height / size[0], float(-top))
         return Placement((row_x, row_y), self.size, size)
 
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
-        """Resized with antialiasing after normalization, as torchvision resizes for its published weights, then cut."""
+        """Normalized, resized with antialiasing, as torchvision does for its published weights, then cropped."""
         image = self._normalized(image)
         resized = self._resized(placement.given_size)
         if resized != placement.given_size:
@@ -57,8 +56,7 @@ class CenterCrop(Preprocess):
         return image[:, top : top + self.size[0], left : left + self.size[1]]
 
     def resize_to(self, side: int) -> Preprocess:
-        """Squares that show the whole shorter side, so that a training image which an augmentation has cropped is not
-        cropped once more."""
+        """Squares that span the whole shorter side, so that images cropped by an augmentation are not cropped again."""
         return self.changed(size=(side, side), shorter_side=side)
 
     def _resized(self, size: Size) -> Size:

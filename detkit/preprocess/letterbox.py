@@ -1,4 +1,4 @@
-"""A fixed canvas, with borders or stretched, as darknet's networks see images."""
+"""`Letterbox` and `Stretch`, darknet's preprocessing to a fixed size."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from detkit.preprocess.preprocess import Preprocess
 
 
 class Letterbox(Preprocess):
-    """Resizes images until they touch two sides of a fixed size, and centers them on gray, as darknet does.
+    """Resizes images to fit into a fixed size, and centers them on gray, as darknet does.
 
-    Boxes count the border as half of what is free on each side, also where an odd pixel lies on one of them: so does
-    darknet.
+    For boxes, both borders are equally wide, even where an odd pixel belongs to one of them, as in darknet.
 
     Args:
         size: (height, width) of the network's input.
@@ -34,7 +33,7 @@ class Letterbox(Preprocess):
         self.size = size
 
     def place(self, size: Size) -> Placement:
-        """The whole image between two borders of the same width."""
+        """The whole image between two borders of equal width."""
         fitted = self.fitted(size)
         left, top = (self.size[1] - fitted[1]) / 2, (self.size[0] - fitted[0]) / 2
         row_x, row_y = (fitted[1] / size[1], 0.0, left), (0.0, fitted[0] / size[0], top)
@@ -53,7 +52,7 @@ class Letterbox(Preprocess):
         return self.changed(size=(side, side))
 
     def fitted(self, size: Size) -> Size:
-        """The size (height, width) in which an image of `size` lies on the canvas."""
+        """The (height, width) to which an image of `size` is resized."""
         # Compared in float32 and rounded down, as darknet does.
         height, width = self.size
         if np.float32(width) / np.float32(size[1]) < np.float32(height) / np.float32(size[0]):
@@ -62,7 +61,7 @@ class Letterbox(Preprocess):
 
 
 class Stretch(Letterbox):
-    """Resizes images to a fixed size whatever their aspect, as the first YOLO does.
+    """Resizes images to a fixed size regardless of their aspect ratio, as YOLOv1 does.
 
     Args:
         size: (height, width) of the network's input.
@@ -76,14 +75,14 @@ class Stretch(Letterbox):
 
 
 def corner_resize(image: Tensor, size: Size) -> Tensor:
-    """`image` ``(C, H, W)`` in `size`, bilinear with corner pixels on corner pixels: darknet's ``resize_image``.
+    """`image` ``(C, H, W)`` resized bilinearly with aligned corners: darknet's ``resize_image``.
 
-    Darknet adds nothing to the last row from below, so where rounding puts that row a hair above the image's last one
-    it is dark; networks of the world were trained so, and this does the same.
+    Darknet adds no lower neighbor to the last row, which makes it dark where rounding puts it slightly above the last
+    row of the image. Published networks were trained that way, so this does the same.
     """
     height, width = image.shape[-2:]
     first, share = _positions(width, size[1], image)
-    # The last column alone is taken as it is.
+    # The last column is copied.
     first[-1], share[-1] = width - 1, 0
     image = (1 - share) * image[:, :, first] + share * image[:, :, (first + 1).clamp(max=width - 1)]
     first, share = _positions(height, size[0], image)
@@ -93,7 +92,7 @@ def corner_resize(image: Tensor, size: Size) -> Tensor:
 
 
 def _positions(length: int, new_length: int, image: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each new pixel the old one before it, and its distance from that one."""
+    """For each new pixel, the index of the old one before it, and the distance from that one."""
     step = np.float32(length - 1) / np.float32(max(new_length - 1, 1))
     positions = np.arange(new_length, dtype=np.float32) * step
     first = positions.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Images at the size that they have."""
+"""`OriginalSize`, preprocessing without resizing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detkit.geometry import Placement, Size
 from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from detkit.preprocess.shortest_edge import ShortestEdge
 
-_LONGEST = 2  # of the longer side, in shorter sides, where training chooses a size
+_LONGEST = 2  # maximum ratio of the longer to the shorter side, for multi-scale training
 
 
 class OriginalSize(Preprocess):
@@ -28,7 +28,7 @@ class OriginalSize(Preprocess):
         super().__init__(mean, std, divisor)
 
     def place(self, size: Size) -> Placement:
-        """Where it is."""
+        """The identity."""
         return Placement.identity(size)
 
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
@@ -36,6 +36,6 @@ class OriginalSize(Preprocess):
         return self._normalized(image)
 
     def resize_to(self, side: int) -> Preprocess:
-        """Images whose shorter side has `side` pixels, the longer one at most twice as many."""
+        """Images with a shorter side of `side` pixels and a longer one of at most twice as many."""
         mean, std = self.mean.flatten().tolist(), self.std.flatten().tolist()
         return ShortestEdge(side, _LONGEST * side, mean, std, self.divisor).to(self.mean.device)

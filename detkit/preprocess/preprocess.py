@@ -1,4 +1,4 @@
-"""What every preprocessing does: it places an image, resamples its pixels, and batches; answers go the way back."""
+"""`Preprocess`, the base class of preprocessing: places an image, resamples its pixels, and makes batches."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Preprocess(nn.Module):
-    """Images of any sizes to one batch.
+    """Makes a batch of images of any size.
 
-    A subclass says where an image lies in the network's frame, `place`, and makes its pixels, `pixels`.
+    A subclass defines where an image lies in the frame of the network, `place`, and resamples its pixels, `pixels`.
 
     Args:
         mean: of each RGB channel, in [0, 1].
@@ -42,7 +42,7 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def place(self, size: Size) -> Placement:
-        """Where an image of `size` (height, width) lies in the network's frame."""
+        """The placement of an image of `size` (height, width) in the frame of the network."""
         raise NotImplementedError
 
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
@@ -50,12 +50,12 @@ class Preprocess(nn.Module):
         raise NotImplementedError
 
     def resize_to(self, side: int) -> Preprocess:
-        """The same preprocessing for a network's input of another size: squares of `side` pixels where it has a fixed
-        shape, else images whose shorter side has them."""
+        """The same preprocessing for another input size: squares of `side` pixels where the shape is fixed, else images
+        with a shorter side of `side` pixels."""
         raise NotImplementedError
 
     def changed(self, **settings: Any) -> Self:
-        """The same with other values of some attributes; what stays as it is, is shared."""
+        """A copy with other values of some attributes; the others are shared."""
         other = copy.copy(self)
         for named in ("_parameters", "_buffers", "_modules"):
             other.__dict__[named] = dict(self.__dict__[named])
@@ -66,16 +66,16 @@ class Preprocess(nn.Module):
     def forward(self, images: Sequence[Tensor]) -> Batch:
         """The batch of `images`, each ``(3, H, W)`` uint8 or float in [0, 1], on the device of this module.
 
-        The gradient of the batch reaches images in float.
+        It is differentiable in images in float.
         """
         placements = [self.place((image.shape[-2], image.shape[-1])) for image in images]
         pixels = [self.pixels(self._to_float(image), place) for image, place in zip(images, placements, strict=True)]
         return Batch(self._padded(pixels), placements)
 
     def targets(self, targets: Sequence[Target], batch: Batch) -> list[Target]:
-        """`targets`, in pixels of the images as given, in pixels of `batch` and on its device.
+        """`targets` in pixels of the images as given, moved into pixels of `batch` and to its device.
 
-        Masks keep the pixels of the given images: what learns them crops them there, by the inverse placement.
+        Masks keep the pixels of the given images: heads crop them there, through the inverse placement.
         """
         return [
             target.moved_to_network(placement).to(batch.images.device)
@@ -83,7 +83,7 @@ class Preprocess(nn.Module):
         ]
 
     def restore(self, detections: Sequence[Detections], batch: Batch, cut: bool = True) -> list[Detections]:
-        """`detections` in pixels of `batch`, in pixels of the images as given; see `Batch.restore`."""
+        """`detections` in pixels of `batch`, moved into pixels of the images as given; see `Batch.restore`."""
         return batch.restore(detections, cut)
 
     def _to_float(self, image: Tensor) -> Tensor:

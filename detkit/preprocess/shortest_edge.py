@@ -1,4 +1,4 @@
-"""The shorter side resized to a fixed length, as two-stage detectors see images."""
+"""`ShortestEdge` and `SmoothShortestEdge`, the preprocessing of two-stage detectors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 class ShortestEdge(Preprocess):
     """Resizes the shorter side to a fixed length, normalizes, and pads the batch to a common size.
 
-    Sizes are rounded down, as torchvision does, so that its published weights see the same pixels.
+    Sizes are rounded down, as in torchvision, so that its published weights get the same pixels.
 
     Args:
         min_size: length of the shorter side in pixels.
-        max_size: greatest length of the longer side; the shorter one then gets less than `min_size`.
+        max_size: maximum length of the longer side; it may make the shorter side less than `min_size`.
         mean: of each RGB channel, in [0, 1].
         std: of each RGB channel.
         divisor: the padded height and width are multiples of this.
@@ -46,7 +46,7 @@ class ShortestEdge(Preprocess):
         return Placement.resize(size, (height, width))
 
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
-        """Resized bilinearly after normalization."""
+        """Normalized, then resized bilinearly."""
         image = self._normalized(image)
         if placement.is_identity:
             return image
@@ -55,12 +55,12 @@ class ShortestEdge(Preprocess):
         )[0]
 
     def resize_to(self, side: int) -> Preprocess:
-        """The longer side's limit changes in proportion."""
+        """A shorter side of `side` pixels; the limit of the longer side changes in proportion."""
         return self.changed(min_size=side, max_size=round(self.max_size * side / self.min_size))
 
 
 class SmoothShortestEdge(ShortestEdge):
-    """Resizes the shorter side as Pillow does, and so detectron2: fine detail is averaged where an image shrinks.
+    """Resizes the shorter side with antialiasing, as Pillow and therefore detectron2 do.
 
     Sizes are rounded to the nearest pixel. Arguments as of `ShortestEdge`.
     """

@@ -1,4 +1,4 @@
-"""A square whatever the aspect, as SSD sees images."""
+"""`Square`, the preprocessing of SSD."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
 
 class Square(Preprocess):
-    """Resizes images to a square whatever their aspect, as SSD does.
+    """Resizes images to a square regardless of their aspect ratio, as SSD does.
 
-    `Stretch` does the same by darknet's interpolation, this by torch's and torchvision's.
+    `Stretch` does the same with darknet's interpolation; this class uses torch's.
 
     Args:
         size: side of the network's input in pixels.
@@ -33,12 +33,12 @@ class Square(Preprocess):
         return Placement.resize(size, (self.size, self.size))
 
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
-        """Resized bilinearly after normalization."""
+        """Normalized, then resized bilinearly."""
         image = self._normalized(image)
         if placement.is_identity:
             return image
         return F.interpolate(image[None], size=placement.size, mode="bilinear", align_corners=False)[0]
 
     def resize_to(self, side: int) -> Preprocess:
-        """Squares of another side."""
+        """Squares of `side` pixels."""
         return self.changed(size=side)

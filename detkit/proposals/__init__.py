@@ -1,4 +1,4 @@
-"""Regions that are not learned."""
+"""Region proposals that are not learned, such as selective search."""
 
 from detkit.proposals.cache import CachedProposals
 from detkit.proposals.proposals import Proposals

@@ -1,4 +1,4 @@
-"""Proposals that are computed once for each image and kept on disk."""
+"""A disk cache of proposals."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from detkit.proposals.proposals import Proposals
 
 
 class CachedProposals(Proposals):
-    """Other proposals, looked up by the content of the image before they are computed.
+    """Caches other proposals on disk, by the content of the image.
 
-    Several processes may share a folder: files appear whole or not at all, and of two that compute the same one wins.
-    A file that cannot be read is computed again, with a warning.
+    Several processes may share a folder: files are written atomically. A file that cannot be read is computed again,
+    with a warning.
 
     Args:
-        proposals: what to compute where there is no file.
-        folder: where to keep the files, some 32 kB for 2,000 boxes; it is made if need be.
+        proposals: computes the proposals that are not in the cache.
+        folder: for the files, about 32 kB for 2,000 boxes; it is created if needed.
     """
 
     def __init__(self, proposals: Proposals, folder: str | Path) -> None:
         self.proposals = proposals
         self.folder = Path(folder)
 
-    @property
-    def identity(self) -> str:
-        """That of the proposals."""
+    @property  # which users may also write as a plain attribute
+    def identity(self) -> str:  # type: ignore[override]
+        """The identity of the cached proposals."""
         return self.proposals.identity
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The regions ``(P, 4)`` of `image` ``(3, H, W)``, from disk if they are there."""
+        """The proposals ``(P, 4)`` of `image` ``(3, H, W)``, from disk if they are there."""
         path = self.folder / f"{self._key(image)}.npy"
-        found = _read(path) if path.exists() else None
-        if found is None:
-            found = self.proposals(image).numpy()
-            _write(path, found)
-        return torch.from_numpy(found)
+        boxes = _read(path) if path.exists() else None
+        if boxes is None:
+            boxes = self.proposals(image).numpy()
+            _write(path, boxes)
+        return torch.from_numpy(boxes)
 
     def _key(self, image: Tensor) -> str:
         pixels = np.ascontiguousarray(image.cpu().numpy())
         digest = hashlib.sha256(f"{self.identity} {pixels.shape} {pixels.dtype}".encode())
-        digest.update(pixels)
+        digest.update(pixels.data)
         return digest.hexdigest()
 
 
 def _read(path: Path) -> np.ndarray | None:
     try:
-        boxes = np.load(path, allow_pickle=False)
+        boxes: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         warnings.warn(f"{path} cannot be read ({error}); its proposals are computed again", stacklevel=3)
         return None

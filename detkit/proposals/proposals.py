@@ -1,4 +1,4 @@
-"""What every source of regions that are not learned promises."""
+"""The base class of region proposals that are not learned."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from torch import Tensor
 
 
 class Proposals:
-    """Finds regions of an image that may be objects, the same ones each time.
+    """Finds regions of an image that may contain objects, deterministically.
 
     Attributes:
-        identity: what the regions depend on beside the image, settings and version, in words.
+        identity: the settings and version that the proposals depend on besides the image, as text.
     """
 
     identity: str
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The regions of `image` ``(3, H, W)``, RGB, uint8 or float in [0, 1].
+        """The proposals of `image` ``(3, H, W)``, RGB, uint8 or float in [0, 1].
 
         Returns:
             Boxes ``(P, 4)`` float32 in pixels of the image, best first, on the CPU.

@@ -1,7 +1,8 @@
-"""Selective search: regions that may be objects, from merging small ones in many ways (Uijlings 2013)."""
+"""Selective search (Uijlings 2013): region proposals from hierarchical grouping of a segmentation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import cv2
@@ -34,18 +35,18 @@ _MODES = {
 
 
 class SelectiveSearch(Proposals):
-    """Regions from hierarchical grouping, in several color spaces and by several similarities.
+    """Proposals from hierarchical grouping, in several color spaces and by several similarities.
 
-    Each of the groupings begins with a segmentation and merges the two most similar neighbors again and again; every
-    region on the way is a proposal. They are ranked by their place in the hierarchy times a random number (section
-    4.2), which is the same for the same image.
+    Each grouping starts from a segmentation and repeatedly merges the two most similar neighbors; every region on the
+    way is a proposal. Proposals are ranked by their rank in the hierarchy times a random number (section 4.2), which
+    is the same for the same image.
 
     Args:
-        mode: 8 groupings or 80.
-        max_proposals: the best so many are kept.
-        width: images are resized to this many pixels across, so that the time does not depend on their size and the
-            regions' scale not on the camera; R-CNN took 500. Nothing leaves images at their size.
-        min_size: regions less high or wide are left out, in pixels of the resized image.
+        mode: "fast" for 8 groupings, "quality" for 80.
+        max_proposals: maximum number of proposals.
+        width: images are resized to this width in pixels, so that neither the time nor the scale of regions depends on
+            their size; R-CNN used 500. None: images are not resized.
+        min_size: minimum width and height of a proposal, in pixels of the resized image.
 
     Raises:
         InputError: unknown mode, or a value out of range.
@@ -67,34 +68,34 @@ class SelectiveSearch(Proposals):
             )
         self.mode, self.max_proposals, self.width, self.min_size = mode, max_proposals, width, min_size
 
-    @property
-    def identity(self) -> str:
-        """What the proposals depend on beside the image; the number counts changes of the algorithm."""
+    @property  # which users may also write as a plain attribute
+    def identity(self) -> str:  # type: ignore[override]
+        """The settings that the proposals depend on; the number counts changes of the algorithm."""
         return f"selective search 1: {self.mode} {self.max_proposals} {self.width} {self.min_size}"
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The regions of `image` ``(3, H, W)``, RGB, uint8 or float in [0, 1].
+        """The proposals of `image` ``(3, H, W)``, RGB, uint8 or float in [0, 1].
 
         Returns:
-            Boxes ``(P, 4)`` float32 in pixels of the image, best first, each once. An image smaller than `min_size` has
-            none.
+            Boxes ``(P, 4)`` float32 in pixels of the image, best first, without duplicates; none for an image smaller
+            than `min_size`.
         """
         pixels = _pixels(image)
         height, width = pixels.shape[:2]
         scale = self.width / width if self.width is not None else 1.0
         small = cv2.resize(pixels, (round(width * scale), max(1, round(height * scale)))) if scale != 1 else pixels
-        boxes, places = self._groupings(small)
+        boxes, ranks = self._groupings(small)
         random = np.random.default_rng(0).random(len(boxes))
-        boxes = boxes[np.argsort(random * places, kind="stable")]
-        wide_enough = (boxes[:, 2:] - boxes[:, :2] >= self.min_size).all(axis=1)
-        boxes = _distinct(boxes[wide_enough])[: self.max_proposals]
-        back = np.float32([width / small.shape[1], height / small.shape[0]])
+        boxes = boxes[np.argsort(random * ranks, kind="stable")]
+        is_large = (boxes[:, 2:] - boxes[:, :2] >= self.min_size).all(axis=1)
+        boxes = _distinct(boxes[is_large])[: self.max_proposals]
+        back = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
         return torch.from_numpy(boxes * np.tile(back, 2))
 
     def _groupings(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The boxes ``(P, 4)`` of all groupings, and the place of each in its hierarchy, 1 for the whole image."""
+        """The boxes ``(P, 4)`` of all groupings, and the rank of each in its hierarchy, 1 for the whole image."""
         spaces, scales, similarities = _MODES[self.mode]
-        boxes, places = [], []
+        boxes, ranks = [], []
         for space in spaces:
             channels = _COLOR_SPACES[space](image)
             smooth = torch.from_numpy(_as_three(cv2.GaussianBlur(channels.astype(np.float32), (0, 0), 0.8)))
@@ -104,8 +105,8 @@ class SelectiveSearch(Proposals):
                 labels = graph_segmentation(smooth, scale, min_size=scale)
                 grouped = hierarchical_grouping(labels, color, texture, similarities).numpy()
                 boxes.append(grouped.reshape(-1, 4))
-                places.append(np.tile(np.arange(grouped.shape[1], 0, -1), len(similarities)))
-        return np.concatenate(boxes), np.concatenate(places)
+                ranks.append(np.tile(np.arange(grouped.shape[1], 0, -1), len(similarities)))
+        return np.concatenate(boxes), np.concatenate(ranks)
 
 
 def _pixels(image: Tensor) -> np.ndarray:
@@ -118,7 +119,7 @@ def _pixels(image: Tensor) -> np.ndarray:
 
 
 def _distinct(boxes: np.ndarray) -> np.ndarray:
-    """Each box once, where it comes first."""
+    """`boxes` without duplicates, in the order of first occurrence."""
     _, firsts = np.unique(boxes, axis=0, return_index=True)
     return boxes[np.sort(firsts)]
 
@@ -133,7 +134,7 @@ def _normalized_rg_and_intensity(image: np.ndarray) -> np.ndarray:
     return np.concatenate((shares, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]), axis=2)
 
 
-_COLOR_SPACES = {
+_COLOR_SPACES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hsv": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL),
     "lab": lambda image: cv2.cvtColor(image, cv2.COLOR_RGB2LAB),
     "rgi": _normalized_rg_and_intensity,
@@ -143,9 +144,9 @@ _COLOR_SPACES = {
 
 
 def _texture_bins(channels: np.ndarray) -> np.ndarray:
-    """For each pixel and channel the bins of Gaussian derivatives (sigma 1) in eight directions; uint8 ``(H, W, 8 C)``.
+    """The bins of Gaussian derivatives (sigma 1) in eight directions per pixel and channel; uint8 ``(H, W, 8 C)``.
 
-    A derivative in one direction is the negative of that in the opposite one, so that each takes the positive part.
+    Opposite directions have opposite derivatives; each direction takes the positive part.
     """
     smooth = _as_three(cv2.GaussianBlur(channels.astype(np.float32), (0, 0), 1.0))
     padded = np.pad(smooth, ((1, 1), (1, 1), (0, 0)), mode="edge")
@@ -155,4 +156,5 @@ def _texture_bins(channels: np.ndarray) -> np.ndarray:
     along = np.concatenate([dx, half * (dx + dy), dy, half * (dy - dx)], axis=2)
     both = np.concatenate((np.maximum(along, 0), np.maximum(-along, 0)), axis=2)
     most = np.maximum(both.max(axis=(0, 1)), 1e-6)
-    return np.minimum(both * (TEXTURE_BINS / most), TEXTURE_BINS - 1).astype(np.uint8)
+    bins: np.ndarray = np.minimum(both * (TEXTURE_BINS / most), TEXTURE_BINS - 1).astype(np.uint8)
+    return bins

@@ -20,7 +20,7 @@ Builder = Callable[[Mapping[str, Tensor]], Detector]
 _ANCHOR_SIZES = [[int(size * 2 ** (third / 3)) for third in range(3)] for size in (32, 64, 128, 256, 512)]
 _ANCHORS = 9  # of three sizes and three shapes
 _PYRAMID = partial(FPN, extra_levels=StridedConvolutions)
-_PYRAMID_ON_C5 = partial(FPN, extra_levels=partial(StridedConvolutions, from_trunk=True))
+_PYRAMID_ON_C5 = partial(FPN, extra_levels=partial(StridedConvolutions, from_backbone=True))
 _RETINANET_HEAD = partial(
     RetinaNetHead, anchor_sizes=_ANCHOR_SIZES, background_logit=True, postprocess=NMS(detections=300)
 )

@@ -1,4 +1,4 @@
-"""The table of trunks, with torchvision's own numbers as the witness."""
+"""The table of backbones, with torchvision's own numbers as the witness."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_parameters_multiply_adds_and_accuracy_are_torchvision_s(name):
     assert entry.top1 == published["_metrics"]["ImageNet-1K"]["acc@1"]
 
 
-def test_the_page_has_a_row_per_trunk_and_a_plot(tmp_path):
+def test_the_page_has_a_row_per_backbone_and_a_plot(tmp_path):
     (tmp_path / "images").mkdir()
     entries = [catalog._entry("ZFNet", "zfnet"), catalog._entry("MobileNet", "mobilenetv1_100")]
     catalog.write_page(entries, tmp_path / "page.md")
@@ -31,7 +31,7 @@ def test_the_page_has_a_row_per_trunk_and_a_plot(tmp_path):
     assert (tmp_path / "images" / "backbones.png").stat().st_size > 5000
 
 
-def test_every_trunk_of_the_story_is_there_and_has_an_accuracy():
+def test_every_backbone_of_the_families_is_there_and_has_an_accuracy():
     names = [name for of_family in catalog.FAMILIES.values() for name in of_family]
     assert set(OWN) <= set(names)
     assert len(names) == len(set(names)) == 39

@@ -87,7 +87,7 @@ def test_a_classifier_s_file_loads_with_and_without_its_last_layers(tmp_path):
     assert {name.split(".")[0] for name in trunk.load_report.unexpected} == {"classifier"}
 
 
-def test_a_trunk_without_classes_does_not_classify():
+def test_a_backbone_without_classes_does_not_classify():
     with pytest.raises(InputError, match="no classifier: make it with num_classes"):
         ZFNet().classify(torch.rand(1, 3, 224, 224))
 

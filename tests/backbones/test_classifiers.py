@@ -9,7 +9,9 @@ import timm
 import torch
 import torchvision
 
-from detkit.backbones import TorchvisionBackbone, classifier
+from detkit.backbones import DarknetTiny, ImagePyramid, TorchvisionBackbone, classifier
+from detkit.backbones.classifiers import PooledClassifier
+from detkit.deprecation import OldName
 from detkit.errors import InputError
 from detkit.images import read_image, to_tensor
 
@@ -98,3 +100,11 @@ def test_an_unknown_name_is_answered_with_close_ones(name, close):
 def test_there_are_no_published_weights_of_ours():
     with pytest.raises(InputError, match="zfnet cannot be had"):
         classifier("zfnet", weights="DEFAULT")
+
+
+@pytest.mark.parametrize("owner", [PooledClassifier, ImagePyramid])
+def test_the_old_name_of_the_backbone_argument_still_works(owner):
+    backbone = DarknetTiny(0.1)
+    rest = {"num_classes": 3} if owner is PooledClassifier else {"scales": [1.0]}
+    with pytest.warns(OldName, match=rf"{owner.__name__}\(backbone=\.\.\.\) now"):
+        assert owner(trunk=backbone, **rest).trunk is backbone

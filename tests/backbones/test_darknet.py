@@ -1,4 +1,4 @@
-"""darknet's trunks: their maps are what they promise, at any width."""
+"""darknet's backbones: their maps have the promised shapes, at any width."""
 
 import pytest
 import torch

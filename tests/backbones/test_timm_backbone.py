@@ -1,4 +1,4 @@
-"""timm's models of several kinds as trunks, with timm's own whole model as the witness."""
+"""timm's models of several kinds as backbones, with timm's own whole model as the witness."""
 
 import copy
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ SIZE = (96, 128)
 
 @dataclass
 class Kind:
-    """timm's model with random weights, and the trunk that read them from a file."""
+    """timm's model with random weights, and the backbone that read them from a file."""
 
     name: str
     model: nn.Module
@@ -223,7 +223,7 @@ def test_a_file_of_another_model_is_refused(tmp_path):
         TimmBackbone("resnet10t", str(tmp_path / "other.pth"))
 
 
-def test_a_file_of_the_trunk_s_own_names_loads(tmp_path):
+def test_a_file_with_the_names_of_the_backbone_itself_loads(tmp_path):
     trunk = TimmBackbone("convnext_atto")
     torch.save(trunk.trunk.state_dict(), tmp_path / "trunk.pth")
     report = TimmBackbone("convnext_atto", str(tmp_path / "trunk.pth")).load_report

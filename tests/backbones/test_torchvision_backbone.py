@@ -1,4 +1,4 @@
-"""One net of every torchvision family as a trunk, with torchvision's own net as the witness."""
+"""One network of every torchvision family as a backbone, with torchvision's own net as the witness."""
 
 import copy
 import warnings
@@ -41,7 +41,7 @@ SIZE = (96, 128)
 
 @dataclass
 class Family:
-    """torchvision's net with random weights, and the trunk that read them from a file."""
+    """torchvision's net with random weights, and the backbone that read them from a file."""
 
     name: str
     net: nn.Module

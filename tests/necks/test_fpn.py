@@ -6,13 +6,14 @@ import pytest
 import torch
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool, LastLevelP6P7
 
+from detkit.deprecation import OldName
 from detkit.errors import InputError
 from detkit.necks import FPN, EveryOtherCell, StridedConvolutions
 
 EXTRA_LEVELS = {  # ours, and torchvision's, which takes C5 where the channels of C5 and P5 differ
     "every other cell": (EveryOtherCell, LastLevelMaxPool),
     "convolutions on P5": (StridedConvolutions, lambda: LastLevelP6P7(12, 12)),
-    "convolutions on C5": (partial(StridedConvolutions, from_trunk=True), lambda: LastLevelP6P7(32, 12)),
+    "convolutions on C5": (partial(StridedConvolutions, from_backbone=True), lambda: LastLevelP6P7(32, 12)),
 }
 CHANNELS, STRIDES = [8, 16, 24, 32], [4, 8, 16, 32]
 
@@ -94,3 +95,14 @@ def test_every_parameter_is_trained(extra_levels):
 def test_channels_and_strides_of_different_lengths_are_refused():
     with pytest.raises(InputError, match=r"\[8, 16\].*\[4, 8, 16\]"):
         FPN([8, 16], [4, 8, 16])
+
+
+def test_the_old_name_of_from_backbone_still_works():
+    with pytest.warns(OldName, match=r"StridedConvolutions\(from_backbone=\.\.\.\) now"):
+        levels = StridedConvolutions(8, 16, from_trunk=True)
+    assert levels.p6.in_channels == 8
+    with pytest.warns(OldName, match=r"from_trunk is StridedConvolutions\.from_backbone now"):
+        assert levels.from_trunk
+    with pytest.warns(OldName, match="from_trunk"):
+        levels.from_trunk = False
+    assert not levels.from_backbone

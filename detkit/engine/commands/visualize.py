@@ -160,7 +160,11 @@ def _visualize_object(model: VisionModel, images: Sequence[Tensor], options: Vis
 
 
 def _write(
-    subject: AttributionTarget, images: Sequence[Tensor], drawing: NDArray[np.uint8], caption: str, options: VisualizationOptions
+    subject: AttributionTarget,
+    images: Sequence[Tensor],
+    drawing: NDArray[np.uint8],
+    caption: str,
+    options: VisualizationOptions,
 ) -> None:
     """Compute all explanations and write them to one file."""
     device = next(subject.network.parameters()).device

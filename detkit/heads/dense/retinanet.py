@@ -24,7 +24,7 @@ from detkit.heads.dense.levels import (
 )
 from detkit.heads.postprocess import NMS, Postprocess, Scored
 from detkit.heads.truth import NOT_LEARNED, assigned, count_annotated
-from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_of_each
+from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_per_box
 from detkit.matching import Matcher
 from detkit.ops.iou import paired_iou
 from detkit.structures import Detections
@@ -157,7 +157,7 @@ class RetinaNetHead(DenseHead):
         if self.box_loss == "giou":
             return 1 - paired_iou(self.coder.decode(anchors, deltas), boxes, "giou")
         beta = SMOOTH_L1_BETA if self.box_loss == "smooth_l1" else 0.0
-        return smooth_l1_of_each(deltas, self.coder.encode(anchors, boxes), beta)
+        return smooth_l1_per_box(deltas, self.coder.encode(anchors, boxes), beta)
 
     @torch.no_grad()
     def decode(self, raw: RetinaNetOutput, context: Context) -> list[Detections]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.anchors import DefaultBoxes, default_scales
-from detkit.backbones.tapped_mobilenet import NormalizedConvolution, initialized
+from detkit.backbones.tapped_mobilenet import NormalizedConvolution, init_ssdlite_
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
@@ -20,7 +20,7 @@ from detkit.heads.dense.dense_head import DenseHead, in_turn
 from detkit.heads.dense.levels import per_place
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.truth import NO_OBJECT, assigned
-from detkit.losses import smooth_l1_of_each
+from detkit.losses import smooth_l1_per_box
 from detkit.matching import BestForEachMatcher
 from detkit.structures import Detections
 
@@ -138,7 +138,7 @@ class SSDHead(DenseHead):
         count = mean_count(positive.sum())
         errors = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         negative = hardest(errors.detach(), rows == NO_OBJECT, self.negatives_per_positive * positive.sum(dim=1))
-        distances = smooth_l1_of_each(deltas, wanted, beta=1.0)
+        distances = smooth_l1_per_box(deltas, wanted, beta=1.0)
         return {
             "ssd_cls": torch.where(positive | negative, errors, 0).sum() / count,
             "ssd_box": torch.where(positive, distances, 0).sum() / count,
@@ -218,7 +218,7 @@ class SSDliteHead(SSDHead):
     @staticmethod
     def predictor(in_channels: int, out_channels: int) -> nn.Module:
         """What predicts `out_channels` values in every cell of a map."""
-        return initialized(
+        return init_ssdlite_(
             nn.Sequential(
                 NormalizedConvolution(in_channels, in_channels, 3, groups=in_channels),
                 nn.Conv2d(in_channels, out_channels, 1),

@@ -37,5 +37,5 @@ class RetinaNet(SingleStageDetector):
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
-        neck = neck or partial(FPN, extra_levels=partial(StridedConvolutions, from_trunk=True))
+        neck = neck or partial(FPN, extra_levels=partial(StridedConvolutions, from_backbone=True))
         super().__init__(backbone, num_classes, neck, head, preprocess, loss_weights)

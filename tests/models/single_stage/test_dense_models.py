@@ -62,7 +62,7 @@ TRUNKS = {
 
 def _small(kind, trunk="Darknet", **options):
     torch.manual_seed(0)
-    extra = partial(StridedConvolutions, from_trunk=kind is RetinaNet)
+    extra = partial(StridedConvolutions, from_backbone=kind is RetinaNet)
     neck = partial(FPN, out_channels=16, extra_levels=extra)
     head = partial(HEADS[kind], **({"convolutions": 1} | options))
     return kind(TRUNKS[trunk](), 3, neck, head, ShortestEdge(64, 96))

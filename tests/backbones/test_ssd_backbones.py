@@ -1,4 +1,4 @@
-"""The trunks of SSD and SSDlite: torchvision's layers, seen at other places."""
+"""The backbones of SSD and SSDlite: torchvision's layers with other outputs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Every trunk carries every kind of detector: small images, one step."""
+"""Every backbone works with every kind of detector: small images, one step."""
 
 from functools import partial
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.utils import get_total_norm
 
-from detkit.backbones import CSPDarknet53, Darknet53
-from detkit.backbones.catalog import FAMILIES, trunk
+from detkit.backbones import CSPDarknet53, Darknet53, catalog
+from detkit.backbones.catalog import FAMILIES
 from detkit.backbones.classifiers import OWN
 from detkit.errors import InputError
 from detkit.heads import NMS, RPN, BoxHead, OverFeatHead, TwoFullyConnected
@@ -85,12 +85,17 @@ def ssd(backbone, size):
     return SSD(backbone, num_classes=2, neck=neck, preprocess=Square(size))
 
 
+<<<<<<< HEAD:tests/models/test_trunks.py
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES]
 )
-def test_a_trunk_carries_every_detector(name):
+def test_a_backbone_works_with_every_detector(name):
+=======
+@pytest.mark.parametrize("name", NAMES)
+def test_a_backbone_works_with_every_detector(name):
+>>>>>>> wt-ground:tests/models/test_backbones.py
     torch.manual_seed(0)
-    backbone = DARKNETS[name]() if name in DARKNETS else trunk(name)
+    backbone = DARKNETS[name]() if name in DARKNETS else catalog.backbone(name)
     size = SIZES.get(name, 64)
     images = [torch.rand(3, size, size) for _ in range(2)]
     targets = [Target(torch.tensor([[10.0, 16, 48, 60]]), torch.tensor([1])), Target.empty()]
