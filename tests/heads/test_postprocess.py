@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detkit.heads import NMS, SoftNMS, TopK
-from detkit.heads.postprocess import best_of_each
+from detkit.heads.scored_boxes import topk_per_group
 from detkit.ops import soft_nms
 from detkit.structures import Detections
 
@@ -134,9 +134,9 @@ class TestDefaults:
 
     def test_a_score_at_the_threshold_counts_where_the_head_says_so(self):
         scores = torch.tensor([0.5, 0.4, math.nan])
-        assert NMS(0.5).passes(scores).tolist() == [False, False, False]
-        assert NMS(0.5).with_defaults(at_threshold=True).passes(scores).tolist() == [True, False, False]
-        assert NMS().passes(scores).tolist() == [True, True, False]
+        assert NMS(0.5).above_threshold(scores).tolist() == [False, False, False]
+        assert NMS(0.5).with_defaults(at_threshold=True).above_threshold(scores).tolist() == [True, False, False]
+        assert NMS().above_threshold(scores).tolist() == [True, True, False]
 
 
 def test_boxes_of_a_head_that_does_not_cut_reach_beyond_the_image():
@@ -152,7 +152,7 @@ class TestLikeliest:
         scores = torch.rand(3, 50, 4, generator=torch.Generator().manual_seed(1))
         scores[1] = 0
         part = NMS().with_defaults(0.5, 0.5, 20, 100, candidates_of=of)
-        image, place, label, values = part.likeliest(scores)
+        image, place, label, values = part.topk_candidates(scores)
         assert torch.equal(values, scores[image, place, label])
         assert torch.equal(image, image.sort().values)
         for index, of_image in enumerate(scores):
@@ -166,8 +166,8 @@ class TestLikeliest:
             assert torch.equal(values[image == index].sort(descending=True).values, expected)
 
 
-def test_best_of_each_class():
+def test_topk_per_group_class():
     scores = torch.tensor([0.1, 0.9, 0.5, 0.7, 0.8, 0.2])
     labels = torch.tensor([2, 0, 2, 0, 0, 2])
-    assert sorted(best_of_each(scores, labels, 2).tolist()) == [1, 2, 4, 5]
-    assert len(best_of_each(scores[:0], labels[:0], 2)) == 0
+    assert sorted(topk_per_group(scores, labels, 2).tolist()) == [1, 2, 4, 5]
+    assert len(topk_per_group(scores[:0], labels[:0], 2)) == 0

@@ -129,7 +129,7 @@ class TestScoresOfRegions:
         context = Context(Batch(torch.zeros(1, 3, 40, 40), [Placement.identity((40, 40))]), [target])
         regions = Regions.of_images([torch.tensor([[0.0, 0, 9, 9], [2, 3, 20, 30]])])
         raw = cascade(lambda regions, resolution=None: torch.randn(len(regions), 6, 3, 3), regions, {}, context)
-        with pytest.raises(InputError, match="looked at different samples, for training"):
+        with pytest.raises(InputError, match="made for training"):
             cascade.decode(raw, regions, {}, None, context)
 
 
@@ -150,7 +150,7 @@ class TestGiven:
     def test_is_missing_of_an_image_by_name(self, tiny_backbone):
         model, images = self._model(tiny_backbone), [torch.rand(3, 60, 60)] * 2
         for given, words in (
-            (None, "regions come with the images"),
+            (None, "this model needs proposals with the images"),
             (
                 [Target(proposals=torch.ones(1, 4)), Target(image_id="b")],
                 r"given\[1\], image id b: proposals is missing",

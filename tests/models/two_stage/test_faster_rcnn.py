@@ -295,7 +295,7 @@ class TestParts:
                 super().__init__(channels, strides, out_channels=32)
                 self.strides = [64 * stride for stride in self.strides]
 
-        with pytest.raises(InputError, match=r"the neck has strides \[256, .*\], the trunk \[4, 8, 16\]"):
+        with pytest.raises(InputError, match=r"the neck has strides \[256, .*\], the backbone \[4, 8, 16\]"):
             make_model(neck=Coarse, rpn=RPN)
 
     def test_all_defaults_fit_together(self, make_model):
