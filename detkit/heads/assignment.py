@@ -73,7 +73,7 @@ def batch_boxes(targets: Sequence[Target], device: torch.device) -> AnnotatedBox
     """The annotated boxes of all images."""
     filled = fill_unannotated(targets, device)
     boxes, labels = zip(*(labeled_boxes(target) for target in filled), strict=True)
-    image_index = [torch.full_like(of_image, index) for index, of_image in enumerate(labels)]
+    image_index = [torch.full_like(per_image, index) for index, per_image in enumerate(labels)]
     is_crowd = [crowd_mask(target) for target in filled]
     return AnnotatedBoxes(torch.cat(boxes), torch.cat(labels), torch.cat(image_index), ~torch.cat(is_crowd))
 

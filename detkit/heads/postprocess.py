@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from detkit.boxes import at_least
+from detkit.deprecation import warn
 from detkit.geometry import Size
 from detkit.heads.scored_boxes import (
     ScoredBoxes,
@@ -154,6 +155,11 @@ class Postprocess(ABC):
         if self.score_threshold is None:
             return scores == scores
         return scores >= self.score_threshold if self.at_threshold else scores > self.score_threshold
+
+    def passes(self, scores: Tensor) -> Tensor:
+        """The old name of `above_threshold`, for one release."""
+        warn(f"{type(self).__name__}.passes is {type(self).__name__}.above_threshold now")
+        return self.above_threshold(scores)
 
     def topk_candidates(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The highest scores above the threshold, at most `candidates` of them.

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from detkit.backbones import Backbone, classifier, zero_last_gamma
 from detkit.errors import InputError
 from detkit.heads import ClassificationHead
-from detkit.heads.context import Candidates, Context
+from detkit.heads.context import Context
 from detkit.heads.image.classification import ClassificationOutput
-from detkit.models.detector import VisionModel
+from detkit.models.single_head import SingleHeadModel
 from detkit.preprocess import Batch, CenterCrop, Preprocess
-from detkit.structures import Classification
 
 
-class Classifier(VisionModel):
+class Classifier(SingleHeadModel):
     """The class of each image.
 
         images -> net by its name, with its own fully connected layers -> head -> classes and scores
@@ -75,19 +74,3 @@ class Classifier(VisionModel):
         """Class logits ``(B, K)``."""
         raw: ClassificationOutput = self.head(features[-1] if isinstance(self.net, Backbone) else features, context)
         return raw
-
-    def losses(self, raw: ClassificationOutput, context: Context) -> dict[str, Tensor]:
-        """The head's losses."""
-        return self.head.losses(raw, context)
-
-    def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:
-        """The head's candidates, one for each image."""
-        return self.head.candidates(raw, context)
-
-    def assign(self, raw: ClassificationOutput, context: Context) -> Tensor:
-        """The head's assignment."""
-        return self.head.assign(raw, context)
-
-    def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
-        """The top classes of each image."""
-        return self.head.decode(raw, context)

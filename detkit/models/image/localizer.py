@@ -8,14 +8,14 @@ from torch import Tensor
 
 from detkit.backbones import Backbone, as_backbone
 from detkit.heads import LocalizationHead
-from detkit.heads.context import Candidates, Context
+from detkit.heads.context import Context
 from detkit.heads.image.localization import LocalizationOutput
 from detkit.models.detector import Detector
+from detkit.models.single_head import SingleHeadModel
 from detkit.preprocess import IMAGENET_MEAN, IMAGENET_STD, Batch, Preprocess, Stretch
-from detkit.structures import Detections
 
 
-class Localizer(Detector):
+class Localizer(SingleHeadModel, Detector):
     """The class of each image and the box of its object.
 
         images -> backbone -> head on its coarsest map -> a box for each of the top classes
@@ -57,19 +57,3 @@ class Localizer(Detector):
         """Class logits ``(B, K)`` and box edges of the coarsest map."""
         raw: LocalizationOutput = self.head(features[-1], context)
         return raw
-
-    def losses(self, raw: LocalizationOutput, context: Context) -> dict[str, Tensor]:
-        """The head's losses."""
-        return self.head.losses(raw, context)
-
-    def candidates(self, raw: LocalizationOutput, context: Context) -> Candidates:
-        """The head's candidates, one for each image."""
-        return self.head.candidates(raw, context)
-
-    def assign(self, raw: LocalizationOutput, context: Context) -> Tensor:
-        """The head's assignment."""
-        return self.head.assign(raw, context)
-
-    def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
-        """The boxes of the top classes, best first, in pixels of the images as given."""
-        return self.head.decode(raw, context)

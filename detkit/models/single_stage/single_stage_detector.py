@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from detkit.backbones import Backbone, as_backbone
 from detkit.errors import InputError
 from detkit.heads import DenseHead
-from detkit.heads.context import Candidates, Context
+from detkit.heads.context import Context
 from detkit.models.detector import Detector
 from detkit.models.required_fields import check_fields
+from detkit.models.single_head import SingleHeadModel
 from detkit.necks import Neck
 from detkit.preprocess import Batch, Preprocess, ShortestEdge
 from detkit.structures import Detections
@@ -22,7 +23,7 @@ MakeHead = Callable[[list[int], list[int], int], DenseHead]
 Part = TypeVar("Part", bound=nn.Module)
 
 
-class SingleStageDetector(Detector):
+class SingleStageDetector(SingleHeadModel, Detector):
     """A backbone, optionally a neck, and one head that predicts at every location.
 
         images -> backbone -> neck -> head -> detections
@@ -80,18 +81,6 @@ class SingleStageDetector(Detector):
     def heads(self, features: list[Tensor], context: Context) -> Any:
         """The head's raw outputs."""
         return self.head(features, context)
-
-    def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
-        """The head's losses."""
-        return self.head.losses(raw, context)
-
-    def candidates(self, raw: Any, context: Context) -> Candidates:
-        """The head's candidates."""
-        return self.head.candidates(raw, context)
-
-    def assign(self, raw: Any, context: Context) -> Tensor:
-        """The head's assignment."""
-        return self.head.assign(raw, context)
 
     def decode(self, raw: Any, context: Context | Batch) -> list[Detections]:
         """The head's detections, in pixels of the images as given."""

@@ -51,9 +51,9 @@ class RegionPool(nn.Module):
             regions: of the batch.
             resolution: instead of the pool's own.
         """
-        return self.cut(features, strides, regions, resolution or self.resolution)
+        return self.crop(features, strides, regions, resolution or self.resolution)
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """The crops of `forward` at this resolution; implemented by subclasses."""
         raise NotImplementedError
 
@@ -78,7 +78,7 @@ class RegionAlign(RegionPool):
         self.aligned = aligned
         self.canonical_size = canonical_size
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops from the level of each region."""
         return multilevel_roi_align(
             list(features),
@@ -102,7 +102,7 @@ class RegionMaxPool(RegionPool):
         super().__init__()
         self.resolution = resolution
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops from the only map."""
         return roi_pool(_only_map(features, strides), _rois(regions), resolution, 1 / strides[0])
 
@@ -152,7 +152,7 @@ class RegionStage(RegionPool):
         """Channels of the stage."""
         return self._channels
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops of the only map, after the stage."""
         crops: Tensor = self.stage(self.pool(features, strides, regions, 2 * resolution))
         return crops
@@ -176,7 +176,7 @@ class RegionWarp(RegionPool):
         self.resolution = resolution
         self.context = context
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops of the normalized images, which are the only map."""
         # The normalized mean color is 0. A border of it makes all sides of the image alike, padded or not.
         pixels = F.pad(_only_map(features, strides), (1, 1, 1, 1))

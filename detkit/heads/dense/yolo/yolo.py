@@ -148,7 +148,7 @@ class YOLOHead(DenseHead):
 
     @torch.no_grad()
     def assign(self, raw: list[Tensor], context: Context) -> Tensor:
-        """The object that each prediction is to predict ``(B * P,)``: of several the last; see `DenseHead.assign`."""
+        """The object that each prediction is trained on ``(B * P,)``: of several the last; see `DenseHead.assign`."""
         pairs = self.pairs(raw, context)
         none = torch.where(self.ignore_mask(self.boxes(raw), flatten_levels(raw), context), NOT_LEARNED, NO_OBJECT)
         # An extra row for predictions without a pair.
