@@ -1,4 +1,4 @@
-"""Every trunk carries every kind of detector: small images, one step."""
+"""Every backbone works with every kind of detector: small images, one step."""
 
 from functools import partial
 

@@ -144,8 +144,8 @@ class TestGiven:
         model = self._model(tiny_backbone, proposals=lambda image: torch.tensor([[0.0, 0, 20, 20]]))
         known = Target(proposals=torch.tensor([[5.0, 5, 30, 30]]), camera=torch.eye(3))
         context = model.context([torch.rand(3, 60, 60)] * 2, given=[Target(camera=2 * torch.eye(3)), known])
-        assert [float(of_image.camera[0, 0]) for of_image in context.given] == [2, 1]
-        assert [of_image.proposals[0, 2] for of_image in context.given] == [20, 30]
+        assert [float(per_image.camera[0, 0]) for per_image in context.given] == [2, 1]
+        assert [per_image.proposals[0, 2] for per_image in context.given] == [20, 30]
 
     def test_is_missing_of_an_image_by_name(self, tiny_backbone):
         model, images = self._model(tiny_backbone), [torch.rand(3, 60, 60)] * 2
