@@ -33,5 +33,12 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
         "WarpedRegion": "WarpedRegionTarget",
         "found_object": "detection_target",
     },
+    "heads.levels": {"per_place": "flatten_predictions", "rare": "init_focal_bias_", "small": "init_normal_"},
+    "heads.region_trunk": {"RegionTrunk": "RegionFeatureExtractor"},
+    "heads.yolo": {
+        "crowds": "detkit.heads.assignment.crowd_mask",
+        "flattened": "flatten_levels",
+        "in_crowd": "detkit.heads.assignment.inside_crowd",
+    },
 }
 """By the old name of a module without the prefix ``detkit.``, from each old name in it to the new one."""

@@ -48,8 +48,8 @@ def _branches(images, rows):
     crops, wide = torch.randn(2, 3, 6, 3, 3), torch.randn(2, 3, 6, 14, 14)
     counts = [3, rows]
     context = context_of([SIZE] * len(images), [known] * len(images))
-    chosen = [slice(0, counts[image]) for image in images]
-    found = Regions.of_images([BOXES[few] for few in chosen], [known.labels[few] for few in chosen])
+    selected = [slice(0, counts[image]) for image in images]
+    found = Regions.of_images([BOXES[few] for few in selected], [known.labels[few] for few in selected])
     before = [3 * index + torch.arange(counts[image]) for index, image in enumerate(images)]
     regions = Regions(found.boxes, found.image_index, found.labels, torch.cat(before), found.counts)
     small = torch.cat([crops[image, : counts[image]] for image in images])

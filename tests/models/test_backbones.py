@@ -85,15 +85,10 @@ def ssd(backbone, size):
     return SSD(backbone, num_classes=2, neck=neck, preprocess=Square(size))
 
 
-<<<<<<< HEAD:tests/models/test_trunks.py
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES]
 )
 def test_a_backbone_works_with_every_detector(name):
-=======
-@pytest.mark.parametrize("name", NAMES)
-def test_a_backbone_works_with_every_detector(name):
->>>>>>> wt-ground:tests/models/test_backbones.py
     torch.manual_seed(0)
     backbone = DARKNETS[name]() if name in DARKNETS else catalog.backbone(name)
     size = SIZES.get(name, 64)

@@ -47,7 +47,7 @@ MISSING_NAMES: dict[str, str] = {
             "detkit.heads.yolo.IGNORE_COVERAGE",
             "detkit.heads.yolo_v3.cross_entropy",
         ],
-        "losses and assignment of dense heads are in detkit.losses and detkit.heads.truth",
+        "losses and assignment of dense heads are in detkit.losses and detkit.heads.assignment",
     ),
     "detkit.engine.checkpoint.DOTTED": "what a checkpoint may build is in detkit.engine.trust",
     "detkit.engine.training.SGD": "the optimizer's part of the config is declared in detkit.engine.learning",

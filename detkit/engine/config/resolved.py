@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from detkit.heads.postprocessed import Postprocessed
+from detkit.heads.postprocessed_head import PostprocessedHead
 
 
 class ResolvingParser(ArgumentParser):
@@ -20,20 +20,20 @@ class ResolvingParser(ArgumentParser):
 
 
 def with_own_values(config: Any) -> Any:
-    """`config`, or a part of it, with the values of each `Postprocessed` head filled in to its suppression."""
+    """`config`, or a part of it, with the own values of each `PostprocessedHead` in its suppression."""
     if isinstance(config, list):
         return [with_own_values(part) for part in config]
     if not isinstance(config, Namespace):
         return config
     filled = Namespace(**{name: with_own_values(part) for name, part in vars(config).items()})
     head, arguments = _class_of(filled), filled.get("init_args")
-    if isinstance(head, type) and issubclass(head, Postprocessed) and isinstance(arguments, Namespace):
+    if isinstance(head, type) and issubclass(head, PostprocessedHead) and isinstance(arguments, Namespace):
         for name in head.own_values.keys() & vars(arguments).keys():
             arguments[name] = _filled(head, name, arguments[name])
     return filled
 
 
-def _filled(head: type[Postprocessed], name: str, given: Namespace | None) -> Namespace | None:
+def _filled(head: type[PostprocessedHead], name: str, given: Namespace | None) -> Namespace | None:
     usual = head.usual_postprocess
     path = f"{usual.__module__}.{usual.__qualname__}"
     part = Namespace(class_path=path, init_args=Namespace()) if given is None else given

@@ -112,8 +112,8 @@ class DarknetDetector(Detector):
         scores = torch.cat([scores for _, scores in found], dim=1)
         # Within each class, as darknet's ``do_nms_sort``.
         select = NMS(self.score_threshold, self.nms_threshold).with_defaults(clip=None)
-        image, place, labels, likely = select.likeliest(scores)
-        detections = select.suppressed(boxes[image, place], likely, labels, image, batch.sizes)
+        image, place, labels, likely = select.topk_candidates(scores)
+        detections = select.suppress(boxes[image, place], likely, labels, image, batch.sizes)
         return self.preprocess.restore(detections, batch, cut=False)
 
 

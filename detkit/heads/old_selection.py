@@ -1,4 +1,4 @@
-"""The old name of selecting detections, for one release; `detkit.heads.postprocess` is its home."""
+"""The old function that selects detections, for one release; `detkit.heads.postprocess` replaces it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def select_detections(
         scores: ``(R, K)`` in [0, 1].
         image_size: (height, width) to clip to.
         score_threshold: scores must be greater than this.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
+        nms_threshold: IoU above which the lower-scoring of two boxes of a class is dropped.
         count: most detections.
     """
     warn("select_detections is detkit.heads.NMS(score_threshold, iou_threshold, detections=count) now")
-    select = NMS(score_threshold, nms_threshold, detections=count).with_defaults(least_side=1e-2)
-    _, region, label, scores = select.likeliest(scores.float()[None])
-    return select(boxes[region, label], scores, label, torch.zeros_like(label), [image_size])[0]
+    postprocess = NMS(score_threshold, nms_threshold, detections=count).with_defaults(least_side=1e-2)
+    _, region, label, scores = postprocess.topk_candidates(scores.float()[None])
+    return postprocess(boxes[region, label], scores, label, torch.zeros_like(label), [image_size])[0]

@@ -1,4 +1,4 @@
-"""What a model refuses to take: images, targets and what is given, each with one sentence that says why."""
+"""Checks of a model's inputs: images, targets and given fields."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def check_image(image: Tensor, name: str) -> None:
 
 
 def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int | None) -> None:
-    """Raise InputError unless there is one target per image that fits it.
+    """Raise InputError unless there is a valid target for each image.
 
-    Its boxes must have positive size and labels that the model has, its masks the size of the image.
+    Boxes must have positive size and labels that the model has, masks the size of the image.
     """
     if len(targets) != len(images):
         raise InputError(f"got {len(images)} images but {len(targets)} targets")
@@ -39,15 +39,23 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
         if not isinstance(target, Target):
             raise InputError(f"targets[{index}] must be a detkit.structures.Target, got {type(target).__name__}")
         _check_sizes(target, f"targets[{index}]", images[index])
-    with_boxes = [index for index, target in enumerate(targets) if target.boxes is not None]
+    _check_boxes(targets, num_classes)
+
+
+def _check_boxes(targets: Sequence[Target], num_classes: int | None) -> None:
+    with_boxes, boxes_of_images, labels_of_images = [], [], []
+    for index, target in enumerate(targets):
+        if target.boxes is None:
+            continue
+        if target.labels is None:
+            raise InputError(f"targets[{index}], image id {target.image_id}: its boxes have no labels")
+        with_boxes.append(index)
+        boxes_of_images.append(target.boxes)
+        labels_of_images.append(target.labels)
     if not with_boxes:
         return
-    for index in with_boxes:
-        if targets[index].labels is None:
-            raise InputError(f"targets[{index}], image id {targets[index].image_id}: its boxes have no labels")
-    boxes = torch.cat([targets[index].boxes for index in with_boxes])
-    labels = torch.cat([targets[index].labels for index in with_boxes])
-    # One comparison for the whole batch: the device is waited for once.
+    boxes, labels = torch.cat(boxes_of_images), torch.cat(labels_of_images)
+    # One comparison for the whole batch waits for the device only once.
     good = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
     good &= labels >= 0
     if num_classes is not None:
@@ -64,22 +72,22 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
     )
 
 
-def check_given(images: Sequence[Tensor], given: Sequence[Target] | None, asked: Collection[str]) -> None:
-    """Raise InputError unless all that a model asks for is given with each image, and fits it."""
-    names = ", ".join(sorted(asked))
+def check_given(images: Sequence[Tensor], given: Sequence[Target] | None, required: Collection[str]) -> None:
+    """Raise InputError unless each image is given the fields that the model requires, of its size."""
+    names = ", ".join(sorted(required))
     if given is None:
         raise InputError(f"the model asks for {names} of each image: call model(images, given=[Target({names}=…), …])")
     if len(given) != len(images):
-        raise InputError(f"got {len(images)} images but something given for {len(given)}")
-    for index, of_image in enumerate(given):
-        missing = sorted(name for name in asked if getattr(of_image, name, None) is None)
+        raise InputError(f"got {len(images)} images but given has {len(given)} targets")
+    for index, target in enumerate(given):
+        missing = sorted(name for name in required if getattr(target, name, None) is None)
         if missing:
-            raise InputError(f"given[{index}], image id {of_image.image_id}: {', '.join(missing)} is missing")
-        _check_sizes(of_image, f"given[{index}]", images[index])
+            raise InputError(f"given[{index}], image id {target.image_id}: {', '.join(missing)} is missing")
+        _check_sizes(target, f"given[{index}]", images[index])
 
 
 def _check_sizes(target: Target, name: str, image: Tensor) -> None:
-    """What has pixels must have those of the image."""
+    """Raise InputError if a field with pixels has another size than the image."""
     for field, kind in target.kinds().items():
         value = getattr(target, field)
         size = None if value is None else kind.image_size(value)

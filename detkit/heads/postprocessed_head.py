@@ -1,10 +1,10 @@
-"""Heads with a `Postprocess`: one that is set, by the constructor or later, gets the head's own values."""
+"""The base class of heads with a `Postprocess`, whose missing values the head fills in with its own."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
@@ -13,18 +13,29 @@ from detkit.heads.old_arguments import OLD_ATTRIBUTES, moved_to_postprocess
 from detkit.heads.postprocess import NMS, Postprocess
 
 
-class Postprocessed(nn.Module):
+class PostprocessedHead(nn.Module):
     """A head with a `Postprocess`, or several.
 
     Attributes:
-        own_values: by the attribute of each `Postprocess` what `Postprocess.with_defaults` fills in when it is set.
-        usual_postprocess: makes the one that a head has if none is given.
-        old_attributes: where attributes of the release before stand now.
-        old_keywords: makes arguments of the release before those of now.
+        own_values: for each attribute that holds a `Postprocess`, the arguments of `Postprocess.with_defaults`, which
+            is called when the attribute is set.
+        usual_postprocess: the class that is used if the attribute is set to None.
+        old_attributes: for each attribute of the previous release, where it is now.
+        old_keywords: translates constructor arguments of the previous release.
     """
 
+    if TYPE_CHECKING:
+
+        class Filled:
+            """An attribute that `__setattr__` fills: it may be set to None but is never read as None."""
+
+            def __get__(self, head: Any, owner: type | None = None) -> Postprocess: ...
+            def __set__(self, head: Any, value: Postprocess | None) -> None: ...
+
+        postprocess: Filled
+
     own_values: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    usual_postprocess: ClassVar[Callable[[], Postprocess]] = NMS
+    usual_postprocess: ClassVar[type[Postprocess]] = NMS
     old_attributes: ClassVar[Mapping[str, tuple[str, ...]]] = OLD_ATTRIBUTES
     old_keywords: ClassVar[Callable[..., dict[str, Any]]] = staticmethod(moved_to_postprocess)
 
@@ -47,5 +58,5 @@ class Postprocessed(nn.Module):
             super().__setattr__(name, value)
 
     def _is_old_number(self, name: str, value: Any) -> bool:
-        """Whether `value` is for suppression, where `candidates` is a method now that it would hide."""
+        """Whether the number of candidates is set by its old name, which would hide the method `candidates`."""
         return name == "candidates" and bool(self.own_values) and (value is None or isinstance(value, int))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detkit.heads.selection import select_detections
+from detkit.heads.old_selection import select_detections
 from detkit.structures import Detections
 
 

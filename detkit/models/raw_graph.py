@@ -1,4 +1,4 @@
-"""The part of a detector that becomes one graph, as a module."""
+"""The part of a model that is exported as one graph: backbone, neck and heads, without postprocessing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from detkit.models.detector import VisionModel
 
 
 class Raw(nn.Module):
-    """`raw` of a detector as a module of its own, which is what `torch.export` and `torch.onnx` take.
+    """The method `raw` of a model as a module, for `torch.export` and `torch.onnx`.
 
     Args:
-        model: a detector with `raw`: single-stage or two-stage.
+        model: any model whose `raw` takes images only.
     """
 
     def __init__(self, model: VisionModel) -> None:
@@ -21,5 +21,5 @@ class Raw(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Any:
-        """What ``model.raw`` says of `images` ``(B, 3, H, W)``, preprocessed."""
+        """The output of ``model.raw`` for preprocessed `images` ``(B, 3, H, W)``."""
         return self.model.raw(images)
