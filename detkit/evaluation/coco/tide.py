@@ -179,7 +179,10 @@ class _Analysis:
         ignored = (self.error == _NO_ERROR) & ~self.is_correct
         objects = np.bincount(self.objects.categories, minlength=self.classes) - fewer_objects
         precision, _, _ = accumulate(
-            *map(torch.from_numpy, (self.detections.scores, self.detections.images, categories, rows)),
+            torch.from_numpy(self.detections.scores),
+            torch.from_numpy(self.detections.images),
+            torch.from_numpy(categories),
+            torch.from_numpy(rows),
             torch.from_numpy(is_correct[rows][None].astype(np.int32)),
             torch.from_numpy(ignored[rows][None].astype(np.int32)),
             torch.from_numpy(objects[None].astype(np.float64)),
@@ -188,8 +191,8 @@ class _Analysis:
             1,
             None,
         )
-        precision = precision.numpy()
-        measured = precision[precision > NOTHING_TO_MEASURE]
+        values = precision.numpy()
+        measured = values[values > NOTHING_TO_MEASURE]
         return float(measured.mean()) if measured.size else NOTHING_TO_MEASURE
 
 

@@ -29,9 +29,14 @@ class AttributionTarget(Protocol):
         backbone: the name of the part of `network` whose layers are inspected; empty for all of it.
     """
 
-    network: nn.Module
-    preprocess: Preprocess
-    backbone: str
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def preprocess(self) -> Preprocess: ...
+
+    @property
+    def backbone(self) -> str: ...
 
     def prepare(self, image: Tensor) -> Batch:
         """The input of the backbone for `image` ``(3, H, W)``."""
