@@ -146,7 +146,7 @@ class Dense(DenseHead):
     def decode(self, raw, context):
         candidates = self.candidates(raw, context)
         scores = candidates.scores()
-        row, label = torch.where(self.postprocess.passes(scores))
+        row, label = torch.where(self.postprocess.above_threshold(scores))
         images = candidates.image_index[row]
         scored = candidates.boxes[row], scores[row, label], label, images
         return context.batch.restore(self.postprocess(*scored, context.batch.sizes))
