@@ -5,16 +5,36 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py build_backend.py $(wildcard csrc/*.h csrc/*.cpp csrc/*/*)
 
-.PHONY: install demo test lint benchmark cuda clean
+# The oldest torch that pyproject.toml allows, such as 2.11, and what the environment gets.
+OLDEST_TORCH := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+TORCH := torch>=$(OLDEST_TORCH)
+
+# What depends on torch's version, and is quick: operations, layers, whole models, checkpoints, training.
+SENSITIVE := ops backbones necks preprocess heads weights parity models $(addprefix engine/test_,checkpoint.py module.py \
+	learners.py)
+SENSITIVE_TESTS := $(wildcard $(addprefix tests/,$(SENSITIVE)))
+
+# A file of tests stays in one process, for what its tests share; files begin in the order of tests/conftest.py.
+PYTEST := python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+.PHONY: install demo test test-oldest test-slow lint benchmark clean
 
 install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py
 
-# A file of tests stays in one process, for what its tests share.
 test: $(VENV)/.test-installed
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/$(PYTEST)
+
+# The same with the oldest torch, in an environment of its own.
+test-oldest:
+	$(MAKE) VENV=.venv-oldest TORCH="torch==$(OLDEST_TORCH).*" .venv-oldest/.test-installed
+	.venv-oldest/bin/$(PYTEST) $(SENSITIVE_TESTS)
+
+# What takes long and rarely fails.
+test-slow: $(VENV)/.test-installed
+	$(BIN)/$(PYTEST) -m slow
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
@@ -32,7 +52,7 @@ $(BIN)/python:
 
 # torch comes first: the native kernels are compiled against the one that will load them.
 $(VENV)/.torch: | $(BIN)/python
-	$(BIN)/python -m pip install "torch>=2.11" torchvision
+	$(BIN)/python -m pip install "$(TORCH)" torchvision
 	@touch $@
 
 $(VENV)/.installed: $(SOURCES) $(VENV)/.torch
@@ -44,4 +64,4 @@ $(VENV)/.test-installed: $(SOURCES) $(VENV)/.torch
 	@touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info detkit/*.so runs
+	rm -rf $(VENV) .venv-oldest build *.egg-info detkit/*.so runs

@@ -8,12 +8,22 @@ only where there is none is torch asked for as a build requirement. Nothing here
 import importlib.util
 import re
 import sysconfig
+import tomllib
 from pathlib import Path
 
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403  (the hooks that stay as they are)
 
-OLDEST_TORCH = (2, 11)
+
+def _oldest_torch() -> tuple[int, int]:
+    """The oldest torch that pyproject.toml allows, (major, minor): the one place that says it."""
+    project = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text())["project"]
+    (version,) = (needed[1] for line in project["dependencies"] if (needed := re.fullmatch(r"torch>=(\d+\.\d+)", line)))
+    major, minor = version.split(".")
+    return int(major), int(minor)
+
+
+OLDEST_TORCH = _oldest_torch()
 
 
 def find_torch() -> Path | None:

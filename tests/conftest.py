@@ -29,3 +29,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared files at {folder}: set DETKIT_SHARED")
     return folder
+
+
+# Files that take longest; begun first, none of them is what the other processes wait for at the end.
+_LONG = ("test_recipes", "test_readme", "test_resume", "test_processes", "test_fast_training", "test_cuda_on_cpu")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in _LONG)

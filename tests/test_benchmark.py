@@ -3,10 +3,11 @@
 import importlib.util
 import json
 import sys
-import time
 from pathlib import Path
 
 import pytest
+import torch
+from fake_clock import FakeClock
 from rich.console import Console
 
 
@@ -21,14 +22,43 @@ def benchmark():
     del sys.modules["benchmark"]
 
 
-def test_the_ratio_is_their_time_over_ours(benchmark):
-    case = benchmark.Case("sleep", lambda: time.sleep(0.001), lambda: time.sleep(0.003))
-    measured = benchmark.measure(case, 10, time.perf_counter)
+@pytest.fixture
+def clock(benchmark, monkeypatch):
+    """The clock that the tool reads."""
+    clock = FakeClock()
+    monkeypatch.setattr(benchmark, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_ratio_is_their_time_over_ours(benchmark, clock):
+    case = benchmark.Case("sleep", lambda: clock.advance(0.001), lambda: clock.advance(0.003))
+    measured = benchmark.measure(case, 10, clock.process_time)
     assert measured.repetitions == 10
-    assert 2 < measured.ratio < 4
+    assert (measured.ours, measured.theirs) == pytest.approx((0.001, 0.003))
+    assert (measured.ratio, measured.ratio_low, measured.ratio_high) == pytest.approx((3, 3, 3))
+    assert measured.gain is None  # by the processor's time threads gain nothing
     assert measured.device is None
-    assert 0.5 < measured.gain < 2  # sleep gains nothing
-    assert benchmark.measure(case, 10, time.process_time).gain is None
+
+
+def test_the_gain_of_threads_is_the_time_of_one_over_that_of_all(benchmark, clock, two_threads):
+    case = benchmark.Case("shared", lambda: clock.advance(0.008 / torch.get_num_threads()), lambda: clock.advance(0.02))
+    measured = benchmark.measure(case, 10, clock.perf_counter)
+    assert measured.gain == pytest.approx(2)
+    assert measured.ratio == pytest.approx(5)
+    assert torch.get_num_threads() == 2
+
+
+def test_a_case_in_which_the_other_side_is_slow_gets_few_samples(benchmark, clock):
+    case = benchmark.Case("slow", lambda: clock.advance(1), lambda: clock.advance(benchmark.LONG_RUN + 1))
+    assert benchmark.measure(case, 10, clock.process_time).repetitions == benchmark.SAMPLES_OF_LONG_RUNS
 
 
 def test_what_a_gpu_tells_is_shown_where_there_is_one(benchmark, tmp_path):
@@ -48,8 +78,6 @@ def test_what_a_gpu_tells_is_shown_where_there_is_one(benchmark, tmp_path):
 
 @pytest.mark.gpu
 def test_memory_and_bounds_are_measured_on_a_gpu(benchmark):
-    import torch
-
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     numbers = torch.ones(2**22, device="cuda")

@@ -3,17 +3,17 @@
 import importlib.util
 import json
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from fake_clock import FakeClock
 from rich.console import Console
 from torch import nn
 
 from detkit.backbones import Darknet53, TorchvisionBackbone
-from detkit.heads import BoxHead, TwoFullyConnected
+from detkit.heads import BoxHead, TwoFullyConnected, YOLOv3Head
 from detkit.models import RCNN, CascadeRCNN, RegionWarp, YOLOv3
 from detkit.preprocess import Letterbox, ShortestEdge
 from detkit.proposals import Proposals
@@ -30,13 +30,25 @@ def models():
     del sys.modules["benchmark_models"]
 
 
+@pytest.fixture
+def clock(models, monkeypatch):
+    """The clock that the tool reads."""
+    clock = FakeClock()
+    monkeypatch.setattr(models, "time", clock)
+    return clock
+
+
 class SlowGrid(Proposals):
     """Boxes all over the image, after a while."""
 
     identity = "slow grid"
 
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
     def __call__(self, image):
-        time.sleep(0.02)
+        self.clock.advance(0.02)
         x, y = torch.meshgrid(torch.arange(10) * 60.0, torch.arange(8) * 60.0, indexing="xy")
         return torch.stack((x, y, x + 50, y + 50), dim=-1).flatten(0, 1)
 
@@ -46,8 +58,12 @@ class Twin(nn.Module):
 
     score_thresh = 0.05
 
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
     def forward(self, images):
-        time.sleep(0.05)
+        self.clock.advance(0.05)
         return [{"scores": torch.ones(3)} for _ in images]
 
 
@@ -55,14 +71,18 @@ def yolo():
     return YOLOv3(Darknet53(0.05, [1] * 5), 80, preprocess=Letterbox((64, 64)))
 
 
-def slowed(module, seconds):
-    forward = module.forward
+def slowed(clock, seconds, run):
+    """A function that takes `seconds`."""
 
     def slow(*arguments):
-        time.sleep(seconds)
-        return forward(*arguments)
+        clock.advance(seconds)
+        return run(*arguments)
 
-    module.forward = slow
+    return slow
+
+
+def slow_down(clock, module, seconds):
+    module.forward = slowed(clock, seconds, module.forward)
 
 
 def measured(models, model, theirs=None):
@@ -71,22 +91,24 @@ def measured(models, model, theirs=None):
     return models.measure("small", model, theirs, stopwatch, batch_size=2, repetitions=3, longest=60)
 
 
-def test_each_part_of_the_time_and_the_twin(models):
+def test_each_part_of_the_time_and_the_twin(models, clock, monkeypatch):
     torch.manual_seed(0)
-    model, twin = yolo(), Twin()
-    slowed(model.preprocess, 0.03)
-    slowed(model.head, 0.02)
+    monkeypatch.setattr(YOLOv3Head, "decode", slowed(clock, 0.04, YOLOv3Head.decode))
+    model, twin = yolo(), Twin(clock)
+    slow_down(clock, model.preprocess, 0.03)
+    slow_down(clock, model.backbone, 0.008)
+    slow_down(clock, model.neck, 0.002)
+    slow_down(clock, model.head, 0.02)
     one = measured(models, model, twin)
     assert one.candidates == pytest.approx(models.CANDIDATES, abs=2)
-    assert 0.03 <= one.parts["preprocess"] < one.seconds
-    assert 0.02 <= one.parts["head"] < one.seconds
-    assert one.parts["trunk"] > 0
-    assert 0 < one.parts["decoding"] < one.seconds
-    assert one.parts["proposals"] == 0
+    parts = {"proposals": 0, "preprocess": 0.03, "trunk": 0.01, "head": 0.02, "decoding": 0.04}
+    assert one.parts == pytest.approx(parts)
+    assert one.seconds == pytest.approx(0.1)
+    assert one.decoding_share == pytest.approx(0.4)
     assert twin.score_thresh == model.head.postprocess.score_threshold
     assert (one.torchvision_detections, one.repetitions) == (3, 3)
-    assert one.torchvision_seconds >= 0.05
-    assert 0.05 / one.seconds * 0.5 < one.ratio
+    assert one.torchvision_seconds == pytest.approx(0.05)
+    assert one.ratio == pytest.approx(0.5)
 
 
 def test_class_scores_are_spread_and_boxes_stay(models):
@@ -102,21 +124,21 @@ def test_class_scores_are_spread_and_boxes_stay(models):
         assert torch.equal(layer.weight.unflatten(0, (-1, 85))[:, :4], weight[:, :4])
 
 
-def test_heads_in_a_chain_and_parts_called_one_by_one(models):
+def test_heads_in_a_chain_and_parts_called_one_by_one(models, clock):
     torch.manual_seed(0)
     box_head = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16))
     trunk = TorchvisionBackbone("mobilenet_v3_small", stages=[3, 4, 5])
     cascade = CascadeRCNN(trunk, 3, partial(box_head, class_agnostic=True), preprocess=ShortestEdge(64, 128))
-    slowed([head for head in cascade.box_head.modules() if isinstance(head, BoxHead)][1], 0.02)
-    assert measured(models, cascade).parts["head"] >= 0.02
+    slow_down(clock, [head for head in cascade.box_head.modules() if isinstance(head, BoxHead)][1], 0.02)
+    assert measured(models, cascade).parts["head"] == pytest.approx(0.02)
 
     trunk = TorchvisionBackbone("squeezenet1_1", stages=[4])
     layers = partial(TwoFullyConnected, hidden=8)
-    rcnn = RCNN(trunk, 3, SlowGrid(), layers, BoxHead, RegionWarp(64, 8))
-    slowed(rcnn.box_head.trunk, 0.02)
+    rcnn = RCNN(trunk, 3, SlowGrid(clock), layers, BoxHead, RegionWarp(64, 8))
+    slow_down(clock, rcnn.box_head.trunk, 0.02)
     one = measured(models, rcnn)
-    assert one.parts["head"] >= 0.02
-    assert one.parts["proposals"] >= 0.04  # of two images
+    assert one.parts["head"] == pytest.approx(0.02)
+    assert one.parts["proposals"] == pytest.approx(0.04)  # of two images
 
 
 def test_the_table_and_the_file(models, tmp_path, monkeypatch):

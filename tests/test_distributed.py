@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
+from forked import run_in_processes
 
 from detkit.distributed import broadcast, gather, mean, mean_count
 from detkit.engine import module
@@ -33,7 +33,7 @@ def test_the_names_that_were_in_the_engine_are_there_still():
 
 
 def test_two_processes(tmp_path):
-    torch.multiprocessing.spawn(_work, (str(tmp_path),), nprocs=2)
+    run_in_processes(_work, str(tmp_path))
     for rank in (0, 1):
         seen = torch.load(tmp_path / f"{rank}.pt")
         assert seen["gathered"] == [0, 10]

@@ -1,7 +1,7 @@
-"""Times COCO evaluations, each in a process of its own: from the JSON files to the numbers.
+"""Time COCO evaluations from the JSON files to the metrics, each in a process of its own.
 
-``python tools/benchmark.py coco`` runs it. Those of pycocotools, hotcoco and faster-coco-eval that are installed are
-measured beside detkit.
+``python tools/benchmark.py coco`` runs it. pycocotools, hotcoco and faster-coco-eval are measured too where
+they are installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ JOINTS = 17
 
 @dataclass(frozen=True)
 class Size:
-    """How much is evaluated."""
+    """The size of an evaluation."""
 
     images: int
     objects: int
@@ -36,45 +36,45 @@ class Size:
     classes: int
 
 
-# About COCO's val2017: all its objects, and its persons with the twenty detections of an image that count.
+# About the size of COCO's val2017: all objects; for keypoints the persons, with 20 detections per image.
 SIZES = {
     "bbox": Size(5_000, 36_700, 180_000, 80),
     "segm": Size(5_000, 36_700, 180_000, 80),
     "keypoints": Size(5_000, 11_000, 100_000, 1),
 }
 
-# Each program has the modules imported before the clock starts, and leaves AP in `ap`.
+# Each program: its module, the imports before the clock starts, and the work, which leaves AP in `ap`.
 PROGRAMS = {
     "detkit": (
         "detkit",
         "from detkit.evaluation import evaluate_files",
-        "ap = evaluate_files(truth, found, iou_type)['AP']",
+        "ap = evaluate_files(truth, results, iou_type)['AP']",
     ),
     "hotcoco": (
         "hotcoco",
         "from hotcoco import COCO, COCOeval",
-        "coco = COCO(truth); judge = COCOeval(coco, coco.load_res(found), iou_type)\n"
-        "judge.evaluate(); judge.accumulate(); judge.summarize(); ap = judge.stats[0]",
+        "coco = COCO(truth); coco_eval = COCOeval(coco, coco.load_res(results), iou_type)\n"
+        "coco_eval.evaluate(); coco_eval.accumulate(); coco_eval.summarize(); ap = coco_eval.stats[0]",
     ),
     "faster-coco-eval": (
         "faster_coco_eval",
         "from faster_coco_eval import COCO, COCOeval_faster",
-        "coco = COCO(truth); judge = COCOeval_faster(coco, coco.loadRes(found), iou_type)\n"
-        "judge.evaluate(); judge.accumulate(); judge.summarize(); ap = judge.stats[0]",
+        "coco = COCO(truth); coco_eval = COCOeval_faster(coco, coco.loadRes(results), iou_type)\n"
+        "coco_eval.evaluate(); coco_eval.accumulate(); coco_eval.summarize(); ap = coco_eval.stats[0]",
     ),
     "pycocotools": (
         "pycocotools",
         "from pycocotools.coco import COCO\nfrom pycocotools.cocoeval import COCOeval",
-        "coco = COCO(truth); judge = COCOeval(coco, coco.loadRes(found), iou_type)\n"
-        "judge.evaluate(); judge.accumulate(); judge.summarize(); ap = judge.stats[0]",
+        "coco = COCO(truth); coco_eval = COCOeval(coco, coco.loadRes(results), iou_type)\n"
+        "coco_eval.evaluate(); coco_eval.accumulate(); coco_eval.summarize(); ap = coco_eval.stats[0]",
     ),
 }
 
-# The peak of memory is that of /proc, which can be begun anew; getrusage counts what the process was forked from.
+# The peak of memory is read from /proc, where it can be reset; getrusage includes the process it was forked from.
 MEASURED = """
 import json, re, sys, time
 from pathlib import Path
-truth, found, iou_type = sys.argv[1:]
+truth, results, iou_type = sys.argv[1:]
 {imports}
 kilobytes = lambda name: int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 Path("/proc/self/clear_refs").write_text("5")
@@ -88,8 +88,8 @@ print(json.dumps([seconds, passed, (kilobytes("VmHWM") - before) / 1024, float(a
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Medians: processor's seconds, those that passed, MB by which the process grew after its imports; and AP, on which
-    all must agree."""
+    """Medians: CPU seconds, wall-clock seconds, MB by which the process grew after its imports; and AP, on which all
+    must agree."""
 
     name: str
     seconds: float
@@ -112,7 +112,7 @@ def benchmark(iou_type: str, repetitions: int, out: Path | None) -> None:
     ]
     title = f"COCO {iou_type}: {size.images} images, {size.objects} objects, {size.detections} detections"
     table = Table(title=title, title_justify="left")
-    for column in ("", "processor's s", "s passed", "MB", "AP", "detkit is faster by"):
+    for column in ("", "CPU s", "wall-clock s", "MB", "AP", "detkit is faster by"):
         table.add_column(column, justify="left" if column == "" else "right")
     for one in evaluations:
         ratio = f"{one.seconds / evaluations[0].seconds:.1f}"
@@ -169,16 +169,16 @@ def draw_files(folder: Path, iou_type: str, size: Size) -> tuple[Path, Path]:
     }
     source = random.integers(0, size.objects, size.detections)
     near = random.random(size.detections) < 0.5
-    found = boxes[source] + random.normal(0, 0.1, (size.detections, 4)) * boxes[source][:, [2, 3, 2, 3]]
-    found[~near, :2] = random.random((int((~near).sum()), 2)) * [WIDTH / 2, HEIGHT / 2]
-    found[:, 2:] = found[:, 2:].clip(2)
+    detected = boxes[source] + random.normal(0, 0.1, (size.detections, 4)) * boxes[source][:, [2, 3, 2, 3]]
+    detected[~near, :2] = random.random((int((~near).sum()), 2)) * [WIDTH / 2, HEIGHT / 2]
+    detected[:, 2:] = detected[:, 2:].clip(2)
 
     def compared(index: int) -> dict:
         if iou_type == "segm":
-            return mask_of(random, found[index])
-        if iou_type == "keypoints":
-            return {"keypoints": keypoints(found[index], poses[source[index]], round(random.random(), 3))}
-        return {"bbox": found[index].round(2).tolist()}
+            return mask_of(random, detected[index])
+        if poses is not None:
+            return {"keypoints": keypoints(detected[index], poses[source[index]], round(random.random(), 3))}
+        return {"bbox": detected[index].round(2).tolist()}
 
     results = [
         {
@@ -195,9 +195,9 @@ def draw_files(folder: Path, iou_type: str, size: Size) -> tuple[Path, Path]:
     return paths
 
 
-def keypoints(box: np.ndarray, places: np.ndarray, visibility: float) -> list[float]:
-    """Keypoints at places in a box ``x y width height``, given as shares of its sides: ``x y visibility`` each."""
-    points = (box[:2] + places * box[2:]).round(1)
+def keypoints(box: np.ndarray, fractions: np.ndarray, visibility: float) -> list[float]:
+    """Keypoints ``x y visibility`` in a box ``x y width height``, given as fractions of its sides."""
+    points = (box[:2] + fractions * box[2:]).round(1)
     return np.insert(points, 2, visibility, axis=1).ravel().tolist()
 
 
@@ -211,6 +211,6 @@ def polygon(random: np.random.Generator, box: np.ndarray) -> list[float]:
 
 
 def mask_of(random: np.random.Generator, box: np.ndarray) -> dict:
-    """A mask of such a polygon, as a results file has it."""
+    """A mask of such a polygon, in the form of a results file."""
     (encoded,) = coco_masks.frPyObjects([polygon(random, box)], HEIGHT, WIDTH)
     return {"segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")}}

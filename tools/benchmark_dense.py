@@ -1,10 +1,10 @@
-"""What it costs to classify every window of an image in one dense pass, and to cut the windows out one by one.
+"""The cost of classifying every window of an image in one dense pass, compared with one crop at a time.
 
     python tools/benchmark.py dense --threads 2
 
-Both are measured by turns in the same process: a dense pass, then some of the crops, spread over the image, whose mean
-stands for all of them. "one pass" is the convolutional part over the image once and the last layers once for each
-window: what a dense net that computes nothing twice must cost.
+Both are measured interleaved in one process: a dense pass, then some of the crops, spread over the image, whose mean
+represents all of them. "one pass" is the convolutional part once over the image and the last layers once per window,
+the least that a dense network without repeated work can cost.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -31,12 +32,12 @@ CASES = [
     ("vgg16", False, (480, 640)),
     ("vgg16", False, (800, 1216)),
 ]
-CROPS = 6  # in each turn
+CROPS = 6  # per repetition
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One dense net on one image; times in seconds, costs in multiply-adds."""
+    """One dense network on one image; times in seconds, costs in multiply-adds."""
 
     net: str
     image: tuple[int, int]
@@ -67,15 +68,17 @@ def benchmark(threads: int, repetitions: int, out: Path | None) -> None:
 
 @torch.inference_mode()
 def measure(name: str, offset_pooling: bool, size: tuple[int, int], repetitions: int) -> Measurement:
-    net = classifier(name).eval()
-    dense = fully_convolutional(net, offset_pooling=offset_pooling).eval()
+    net: Any = classifier(name).eval()
+    dense: Any = fully_convolutional(net, offset_pooling=offset_pooling).eval()
     image = torch.rand(1, 3, *size)
-    side, rows, columns = dense.training_size[0], *dense(image).shape[2:]
-    dense_seconds, crop_seconds = [], []
-    for turn in range(repetitions):
+    side = dense.training_size[0]
+    rows, columns = dense(image).shape[2:]
+    dense_seconds: list[float] = []
+    crop_seconds: list[float] = []
+    for repetition in range(repetitions):
         dense_seconds.append(seconds(dense, image))
         for index in range(CROPS):
-            position = (turn * CROPS + index) * rows * columns // (repetitions * CROPS)
+            position = (repetition * CROPS + index) * rows * columns // (repetitions * CROPS)
             y, x = (position // columns) * dense.stride, (position % columns) * dense.stride
             crop_seconds.append(seconds(net, image[:, :, y : y + side, x : x + side]))
     crop = image[:, :, :side, :side]
@@ -107,7 +110,7 @@ def cost(net: nn.Module, images: Tensor) -> int:
 
 
 def table(measurements: list[Measurement], threads: int) -> Table:
-    result = Table(title=f"dense evaluation and crops one by one, {threads} threads")
+    result = Table(title=f"dense evaluation and one crop at a time, {threads} threads")
     columns = ("net", "image", "stride", "windows", "dense GMAC", "of one pass", "of the features alone")
     for column in (*columns, "crops GMAC", "dense s", "crops s", "times faster"):
         result.add_column(column, justify="left" if column == "net" else "right")

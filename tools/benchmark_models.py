@@ -1,17 +1,17 @@
-"""How long whole detectors take, where the time goes, and what torchvision's twins take.
+"""Time whole detectors, their parts, and torchvision's counterparts.
 
     python tools/benchmark.py models --threads 1 --out models.json
     python tools/benchmark.py models --only yolo --batch_size 8 --device cuda
 
-Each detector has the size that it usually has, random weights and a picture of 480 x 640 pixels. Where torchvision has
-the same detector, it gets the same weights, and both run by turns. Batch norm has the statistics of the picture, and
-class scores are spread out, as a trained network's are; score thresholds are set so that 300 scored boxes of a picture
-enter the last suppression, so that decoding has the work that a picture full of objects gives it.
+Each detector has its usual size, random weights and an image of 480 x 640 pixels. Where torchvision has the same
+detector, it gets the same weights, and both run interleaved. Batch norm has the statistics of the image, and class
+scores are spread out like those of a trained network; score thresholds are set so that 300 scored boxes per image enter
+the last suppression, which is the work of an image full of objects.
 
-The parts of the time: `proposals` are those of selective search, `preprocess` is resizing, normalizing and padding,
-`trunk` the backbone and its neck, `head` the layers of the heads and the crops of regions, and `decoding` all the rest:
-boxes and scores from their outputs, suppression, also of an RPN's proposals, masks pasted, pixels of the given image.
-On CUDA times are those between events on the stream; with one thread on the CPU they are the processor's.
+The parts of the time: `proposals` is selective search, `preprocess` resizing, normalizing and padding, `trunk` the
+backbone and its neck, `head` the layers of the heads and the crops of regions, and `decoding` all the rest: boxes and
+scores from their outputs, suppression (also of an RPN's proposals), pasting masks, mapping to the given image. On CUDA
+times are measured by events on the stream; with one thread on the CPU they are CPU time.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ from detkit.structures import Detections
 from detkit.weights import from_torchvision
 from detkit.weights.torchvision_weights import BUILDERS
 
-CANDIDATES = 300  # scored boxes of a picture that enter the last suppression
+CANDIDATES = 300  # scored boxes per image that enter the last suppression
 SPREAD = 3.0  # the standard deviation of class logits
-PICTURE = (480, 640)
+IMAGE_SIZE = (480, 640)  # height and width
 COCO_LABELS = 91  # of torchvision's detectors, background included
 FEWEST_REPETITIONS = 3
 PARTS = ("proposals", "preprocess", "trunk", "head", "decoding")
@@ -131,7 +131,7 @@ def benchmark(
 
 
 def made(name: str, device: str) -> tuple[Detector, nn.Module | None]:
-    """The detector `name` and its twin, if it has one, ready to be measured."""
+    """The detector `name` and torchvision's counterpart, if there is one, ready to be measured."""
     torch.manual_seed(0)
     if name in OWN:
         model = OWN[name]().to(device).eval()
@@ -142,29 +142,29 @@ def made(name: str, device: str) -> tuple[Detector, nn.Module | None]:
     return from_torchvision(name, theirs.state_dict()).to(device).eval(), theirs
 
 
-def picture(device: str) -> Tensor:
+def picture(device: str | torch.device) -> Tensor:
     """Colored clouds ``(3, 480, 640)``."""
     generator = torch.Generator().manual_seed(0)
-    clouds = sum(
-        nn.functional.interpolate(torch.rand(1, 3, *size, generator=generator), PICTURE, mode="bicubic")[0]
+    clouds = [
+        nn.functional.interpolate(torch.rand(1, 3, *size, generator=generator), IMAGE_SIZE, mode="bicubic")[0]
         for size in ((3, 4), (12, 16), (48, 64))
-    )
-    return (clouds / 3).clamp(0, 1).to(device)
+    ]
+    return (sum(clouds, torch.zeros(())) / 3).clamp(0, 1).to(device)
 
 
 @torch.no_grad()
 def prepare(model: nn.Module, device: str) -> None:
-    """Give batch norm the statistics of the picture, then class logits a spread."""
+    """Give batch norm the statistics of the image, then spread the class logits."""
     images = [picture(device)]
     norms = [(module, module.momentum) for module in model.modules() if isinstance(module, _BatchNorm)]
     for norm, _ in norms:
         norm.train().momentum = 1.0
     if norms:
-        model(images * 2)  # two, for the statistics of maps of one cell
+        model(images * 2)  # two images, for the statistics of maps of one cell
     for norm, momentum in norms:
         norm.eval().momentum = momentum
 
-    outputs: dict[nn.Module, list[Tensor]] = {layer: [] for layer in score_layers(model)}
+    outputs: dict[Any, list[Tensor]] = {layer: [] for layer in score_layers(model)}
     hooks = [
         layer.register_forward_hook(
             lambda layer, inputs, output: outputs[layer].append(output.movedim(1, 0).flatten(1))
@@ -174,25 +174,25 @@ def prepare(model: nn.Module, device: str) -> None:
     model(images)
     for hook in hooks:
         hook.remove()
-    for layer, of_levels in outputs.items():
+    for layer, level_outputs in outputs.items():
         rows = score_rows(model, layer)
-        logits = torch.cat(of_levels, dim=1) - (0 if layer.bias is None else layer.bias[:, None])
+        logits = torch.cat(level_outputs, dim=1) - (0 if layer.bias is None else layer.bias[:, None])
         layer.weight[rows] *= SPREAD / logits[rows].std()
         if isinstance(model, (torchvision.models.detection.RetinaNet, torchvision.models.detection.FCOS)):
-            # They have a logit for background, which trained weights never let win, and which detkit leaves out.
+            # They have a background logit, which detkit omits and which is never the largest with trained weights.
             layer.weight[::COCO_LABELS], layer.bias[::COCO_LABELS] = 0.0, -20.0
 
 
 def score_layers(model: nn.Module) -> list[nn.Module]:
-    """The layers that class scores come from; YOLOv1's scores have no sigmoid and stay as they are."""
+    """The layers that give class scores; YOLOv1's scores have no sigmoid and are left unchanged."""
     if isinstance(model, YOLOv1):
         return []
     named = [module for name, module in model.named_modules() if _SCORES.search(name) and "rpn" not in name]
     return [[layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))][-1] for module in named]
 
 
-def score_rows(model: nn.Module, layer: nn.Module) -> Tensor:
-    """Which outputs of a layer are scores, bool: in a YOLO's, boxes stand between them."""
+def score_rows(model: nn.Module, layer: nn.Linear | nn.Conv2d) -> Tensor:
+    """The outputs of a layer that are scores, bool; a YOLO's layer gives boxes too."""
     numbers = torch.arange(layer.weight.shape[0], device=layer.weight.device)
     return numbers % (5 + model.num_classes) >= 4 if isinstance(model, (YOLOv2, YOLOv3, YOLOv4)) else numbers >= 0
 
@@ -235,38 +235,39 @@ def set_threshold(model: Detector, images: Sequence[Tensor]) -> int | None:
     return count(high)
 
 
-def suppression(head: nn.Module) -> Any:
-    """What holds the thresholds of a head."""
+def suppression(head: Any) -> Any:
+    """The part of a head that holds its thresholds."""
     return getattr(head, "postprocess", head)
 
 
-def last_decoding(model: Detector, images: Sequence[Tensor]) -> tuple[nn.Module, Callable[[], object]]:
-    """The head that scores the final boxes, and its work on `images` alone, to be done again."""
-    owner = model.head if hasattr(model, "head") else model.box_head
+def last_decoding(model: Detector, images: Sequence[Tensor]) -> tuple[Any, Callable[[], object]]:
+    """The head that scores the final boxes, and a function that repeats its decoding of `images` alone."""
+    owner: Any = model.head if hasattr(model, "head") else model.box_head
     name = "decode"
     if isinstance(model, CascadeRCNN):
         owner, name = [module for module in owner.modules() if isinstance(module, BoxHead)][-1], "select"
-    original, calls = getattr(owner, name), []
+    original = getattr(owner, name)
+    calls: list[tuple[Any, ...]] = []
 
-    def noted(*arguments: Any) -> object:
+    def recorded(*arguments: Any) -> object:
         calls.append(arguments)
         return original(*arguments)
 
-    setattr(owner, name, noted)
+    setattr(owner, name, recorded)
     model(images)
     delattr(owner, name)
     return owner, lambda: original(*calls[0])
 
 
 class Stopwatch:
-    """Moments and the seconds between them, on a GPU's stream or a CPU."""
+    """Timestamps and the seconds between them, on a GPU's stream or a CPU."""
 
     def __init__(self, device: str, threads: int) -> None:
         self.on_cuda = device == "cuda"
         self.clock = time.process_time if threads == 1 else time.perf_counter
 
     def now(self) -> Any:
-        """This moment."""
+        """The current timestamp."""
         if not self.on_cuda:
             return self.clock()
         event = torch.cuda.Event(enable_timing=True)
@@ -274,7 +275,7 @@ class Stopwatch:
         return event
 
     def seconds(self, start: Any, end: Any) -> float:
-        """From one moment to another, which on a GPU are both over."""
+        """From one timestamp to another; a GPU must have passed both."""
         return start.elapsed_time(end) / 1e3 if self.on_cuda else end - start
 
     def time(self, run: Callable[[], object]) -> float:
@@ -288,40 +289,42 @@ class Stopwatch:
 
 
 class PartTimer:
-    """Notes when each part of a detector runs. What runs inside another part counts as that."""
+    """Records when each part of a detector runs; what runs inside another part counts as that part."""
 
     def __init__(self, model: Detector, stopwatch: Stopwatch) -> None:
         self.stopwatch = stopwatch
         self.spans: list[tuple[str, Any, Any]] = []
         self.depth = 0
-        self.hooks = []
+        self.hooks: list[Any] = []
         for part, names in {
             "preprocess": ["preprocess"],
             "trunk": ["backbone", "neck"],
             "head": ["head", "rpn", "region_pool", "box_head", "branches"],
         }.items():
             # Inner layers too: a cascade and an R-CNN call those of their box head one by one.
-            of_part = (getattr(model, name).modules() for name in names if getattr(model, name, None) is not None)
-            for module in itertools.chain.from_iterable(of_part):
+            parts = (getattr(model, name).modules() for name in names if getattr(model, name, None) is not None)
+            for module in itertools.chain.from_iterable(parts):
                 self.watch(part, module)
-        if getattr(model, "proposals", None) is not None:
-            model.proposals = self.timed("proposals", model.proposals)
+        search: Any = getattr(model, "proposals", None)
+        if search is not None:
+            timed: Any = self.timed("proposals", search)
+            model.proposals = timed
 
     def watch(self, part: str, module: nn.Module) -> None:
-        """Note the calls of a module."""
+        """Record the calls of a module."""
         self.hooks.append(module.register_forward_pre_hook(lambda *_: self.enter(part)))
         self.hooks.append(module.register_forward_hook(lambda *_: self.leave()))
 
     def timed(self, part: str, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """A function whose calls are noted."""
+        """A function whose calls are recorded."""
 
-        def noted(argument: Any) -> Any:
+        def recorded(argument: Any) -> Any:
             self.enter(part)
             result = run(argument)
             self.leave()
             return result
 
-        return noted
+        return recorded
 
     def enter(self, part: str) -> None:
         """A part begins."""
@@ -355,34 +358,38 @@ def measure(
     repetitions: int,
     longest: float,
 ) -> Measurement:
-    """Both by turns, after a run of each that is not counted."""
+    """Both interleaved, after a warm-up run of each."""
     images = [picture(next(model.parameters()).device)] * batch_size
     candidates = set_threshold(model, images)
     their_detections = None
     if theirs is not None:
-        owner = theirs.roi_heads if hasattr(theirs, "roi_heads") else theirs
+        owner: Any = theirs.roi_heads if hasattr(theirs, "roi_heads") else theirs
         owner.score_thresh = suppression(getattr(model, "head", getattr(model, "box_head", None))).score_threshold
         their_detections = len(theirs(images)[0]["scores"])
-    found: list[Detections] = []
+    detections: list[Detections] = []
     timer = PartTimer(model, stopwatch)
-    ours, parts, twins = [], [], []
+    ours: list[float] = []
+    parts: list[dict[str, float]] = []
+    counterparts: list[float] = []
     end = time.perf_counter() + longest
     while len(ours) < FEWEST_REPETITIONS or (len(ours) < repetitions and time.perf_counter() < end):
-        ours.append(stopwatch.time(lambda: found.extend(model(images))))
+        ours.append(stopwatch.time(lambda: detections.extend(model(images))))
         parts.append(timer.take(ours[-1]))
         if theirs is not None:
-            twins.append(stopwatch.time(lambda: theirs(images)))
+            counterparts.append(stopwatch.time(lambda: theirs(images)))
     return Measurement(
         name=name,
         batch_size=batch_size,
         seconds=statistics.median(ours),
         parts={part: statistics.median(one[part] for one in parts) for part in PARTS},
         candidates=candidates and candidates // batch_size,
-        detections=len(found[0]),
+        detections=len(detections[0]),
         repetitions=len(ours),
-        torchvision_seconds=statistics.median(twins) if twins else None,
+        torchvision_seconds=statistics.median(counterparts) if counterparts else None,
         torchvision_detections=their_detections,
-        ratio=statistics.median(one / two for one, two in zip(twins, ours, strict=True)) if twins else None,
+        ratio=statistics.median(one / two for one, two in zip(counterparts, ours, strict=True))
+        if counterparts
+        else None,
     )
 
 

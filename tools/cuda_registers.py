@@ -1,4 +1,4 @@
-"""Prints what each CUDA kernel takes of a device, as the table of docs/benchmarks.md has it.
+"""Print the registers and shared memory of each CUDA kernel, as in the table of docs/benchmarks.md.
 
     NVCC_APPEND_FLAGS=-Xptxas=-v DETKIT_CUDA=1 DETKIT_CUDA_ARCHS="75 80 90 100" \\
         python setup.py build_ext --force --build-temp build/ci --build-lib build/ci | python tools/cuda_registers.py
@@ -22,13 +22,13 @@ def main() -> None:
     shared: dict[tuple[str, str], int] = {}
     spilled: dict[tuple[str, str], int] = {}
     for line in sys.stdin:
-        if found := ENTRY.search(line):
-            kernel, arch = kernel_name(found[1]), found[2]
-        elif found := SPILLS.search(line):
-            spilled[kernel] = spilled.get(kernel, 0) + int(found[1]) + int(found[2])
-        elif found := USED.search(line):
-            registers.setdefault(kernel, {})[arch] = int(found[1])
-            shared[kernel] = max(shared.get(kernel, 0), int(found[2] or 0))
+        if match := ENTRY.search(line):
+            kernel, arch = kernel_name(match[1]), match[2]
+        elif match := SPILLS.search(line):
+            spilled[kernel] = spilled.get(kernel, 0) + int(match[1]) + int(match[2])
+        elif match := USED.search(line):
+            registers.setdefault(kernel, {})[arch] = int(match[1])
+            shared[kernel] = max(shared.get(kernel, 0), int(match[2] or 0))
     archs = sorted({arch for one in registers.values() for arch in one}, key=lambda arch: int(arch[3:]))
     print(f"| file | kernel | {' | '.join(archs)} | shared | spilled |")
     print("|---" * (len(archs) + 4) + "|")
@@ -44,7 +44,10 @@ def kernel_name(mangled: str) -> tuple[str, str]:
     name = re.sub(r"\([\w:]*Decay\)(\d)", lambda method: ("linear", "gaussian", "hard")[int(method[1])], name)
     name = name.replace("(bool)0", "false").replace("(bool)1", "true")
     name = re.sub(r"(?:\w+::|\(anonymous namespace\)::)+", "", name)
-    return SOURCE.search(mangled)[1], KERNEL.search(name)[1]
+    source, kernel = SOURCE.search(mangled), KERNEL.search(name)
+    if source is None or kernel is None:
+        raise SystemExit(f"{name} is not named as a kernel of csrc/cuda")
+    return source[1], kernel[1]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the Shapes, train a small Faster R-CNN on them, evaluate it and show what it learned: ``make demo``."""
+"""``make demo``: draw the Shapes, train a small Faster R-CNN on them, evaluate it and draw its predictions."""
 
 import sys
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from detkit.engine.cli import evaluate, run, train
 
 CONFIG = str(Path(__file__).parent.parent / "configs" / "faster_rcnn_shapes.yaml")
 RUN = Path("runs/demo")
-PICTURES = 6
+IMAGES = 6
 
 
 def demo(argv: Sequence[str]) -> None:
-    """Train into ``runs/demo`` with further arguments `argv`, then evaluate on the held-out test pictures."""
+    """Train into ``runs/demo`` with further arguments `argv`, then evaluate on the held-out test images."""
     train(["--config", CONFIG, "--name", RUN.name, "--overwrite", *argv])
     checkpoint = str(RUN / "best.ckpt")
     evaluate(["--checkpoint", checkpoint, "--split", "test", "--per_class", "--out", str(RUN / "metrics.json")])
     draw(checkpoint)
-    print(f"\nground truth beside predictions: {RUN}/predictions.png\nlosses and AP over time: {RUN}/curves.png")
+    print(f"\nground truth and predictions: {RUN}/predictions.png\nlosses and AP over the steps: {RUN}/curves.png")
 
 
 def draw(checkpoint: str) -> None:
@@ -30,8 +30,8 @@ def draw(checkpoint: str) -> None:
     model = detkit.load(checkpoint)
     drawn = read_checkpoint(checkpoint)["detkit"]["config"]["data"]["shapes"]
     dataset = DataModule(shapes=ShapesOptions(**drawn), eval_split="test").eval_dataset
-    images, targets = zip(*(dataset[index] for index in range(min(PICTURES, len(dataset)))), strict=True)
-    save_comparison(RUN / "predictions.png", images, targets, model.predict(list(images)), model.categories)
+    images, targets = zip(*(dataset[index] for index in range(min(IMAGES, len(dataset)))), strict=True)
+    save_comparison(RUN / "predictions.png", images, targets, model.predict(list(images)), model.categories or [])
     plot_curves(RUN / "metrics.csv", RUN / "curves.png")
 
 

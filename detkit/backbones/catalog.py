@@ -143,12 +143,26 @@ def _top1_of_torchvision(name: str) -> tuple[float | None, str]:
 
 _HEAD = """# Backbones
 
-Made by `python tools/backbones.py`. Parameters and multiply-adds are those of the whole classifier for one image of
-its training size. Strides and channels are those of the maps that a detector gets, finest first; any subset of the
-stages can be selected. Top-1 is the published accuracy on ImageNet in percent for a single crop: by torchvision for
-its first weights, by timm in its table of results, or in the paper. `detkit.backbones.classifier(name)` is the
-classifier; `TorchvisionBackbone(name)`, `TimmBackbone(name)` or the class in `detkit.backbones` is the backbone; and
-`fully_convolutional(classifier(name))` classifies every window of an image.
+Use a backbone by its name:
+
+```python
+from detkit.backbones import TimmBackbone, TorchvisionBackbone, classifier, fully_convolutional
+
+backbone = TorchvisionBackbone("resnet50")  # the feature maps, for a detector
+backbone = TimmBackbone("mobilenetv1_100")
+net = classifier("squeezenet1_1")  # the whole classifier
+windows = fully_convolutional(net)  # classifies every window of an image
+```
+
+In a config: `backbone: {class_path: TorchvisionBackbone, init_args: {name: resnet50, weights: DEFAULT}}`. Backbones
+with source `detkit` are classes in `detkit.backbones`.
+
+- **Parameters, multiply-adds**: of the whole classifier, for one image of the size that it was trained with.
+- **Strides, channels**: of the maps that a detector gets, finest first. You can select a stage of every stride.
+- **Top-1**: accuracy on ImageNet in percent for a single crop, as published: by torchvision for its first weights, by
+  timm in its table of results, or in the paper.
+
+The table and the plot are written by `python tools/backbones.py`.
 
 ![Accuracy against multiply-adds](images/backbones.png)
 

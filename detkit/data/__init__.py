@@ -1,11 +1,11 @@
-"""Images and annotations: data sets, augmentation, batches."""
+"""Data sets in COCO, VOC, YOLO and folder formats, augmentation, samplers and loaders."""
 
 from detkit.data.datamodule import DataModule
-from detkit.data.dataset import DetectionDataset
+from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import CocoDataset, find_split
+from detkit.data.formats.field_readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
 from detkit.data.formats.image_folder import ImageFolderDataset
 from detkit.data.formats.open_dataset import format_of, open_split
-from detkit.data.formats.readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.image_dataset import ImageDataset

@@ -1,4 +1,4 @@
-"""From one format of annotated images to another: COCO, PASCAL VOC and YOLO's text files."""
+"""Convert annotated images between COCO, PASCAL VOC and YOLO."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from detkit.data.formats.annotations import read_json
 from detkit.data.formats.coco import find_split, has_split
-from detkit.data.formats.open_dataset import BoxFormat, format_of
-from detkit.data.formats.values import is_numbers
-from detkit.data.formats.voc import find_image_sets, read_voc
-from detkit.data.formats.writing import LAYOUTS, WRITERS, AnnotatedSplit
-from detkit.data.formats.yolo_txt import find_description, read_description, read_yolo
+from detkit.data.formats.coco_annotations import read_coco_file
+from detkit.data.formats.open_dataset import BoxFormat, Format, format_of
+from detkit.data.formats.voc import find_image_sets, find_splits, read_voc
+from detkit.data.formats.writers import LAYOUTS, WRITERS, AnnotatedSplit
+from detkit.data.formats.yolo_txt import read_yolo
+from detkit.data.formats.yolo_yaml import find_description, read_description
 from detkit.errors import InputError
 from detkit.images import image_size
+from detkit.json_values import is_finite_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +31,10 @@ _SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert` has done.
+    """The result of `convert`.
 
     Args:
-        problems: what was wrong and left out, each with its file, and where there is one its line.
+        problems: a message for each fault that was left out, with its file and line if it has one.
         losses: what the new format cannot hold.
         images: the number of images of each split.
         boxes: the number of boxes of each split.
@@ -59,19 +60,19 @@ def convert(
 ) -> Conversion:
     """Write a data set in another format. The new folder appears whole or not at all.
 
-    Boxes come back the same to 1e-6 pixels; those that reach out of their image are clipped to it. docs/data.md tells
-    what each format holds.
+    Boxes come back the same to 1e-6 pixels; those that reach out of their image are clipped to it.
+    docs/conversion.md lists what each format holds.
 
     Args:
         root: the folder; of YOLO, its ``data.yaml`` too.
         out: the folder to write.
         to: its format.
-        source_format: the format of `root`; None: found out.
-        splits: those to convert; None: those of train, val and test that there are.
+        source_format: the format of `root`; None: detected.
+        splits: those to convert; None: all of train, val and test that exist.
         class_names: of VOC, the classes in the order of their labels, see `VocDataset`.
         with_masks: to YOLO: write objects with one outline as that instead of its box.
         images: copy the image files, or make symbolic links to them.
-        on_bad: "error" writes nothing where anything is wrong; "skip" leaves out what is wrong.
+        on_bad: "error" writes nothing if anything is wrong; "skip" leaves out what is wrong.
         overwrite: replace `out`, if it holds a data set in this format and nothing else.
 
     Raises:
@@ -79,27 +80,27 @@ def convert(
             for every fault of every file.
     """
     root, out = Path(root), Path(out)
-    source_format = source_format or format_of(root)
-    if source_format == "folders":
+    detected: Format = source_format or format_of(root)
+    if detected == "folders":
         raise InputError(f"{root} has a folder for each class and no boxes, so there is nothing to convert")
-    if source_format == to:
+    if detected == to:
         raise InputError(f"{root} is in the format {to} already; name another one to convert it to")
     _check_free(root, out, to, overwrite)
     problems: list[str] = []
-    found = [_checked(split, to, problems) for split in _read(root, source_format, splits, class_names, problems)]
-    _check_categories(found)
+    written = [_checked(split, to, problems) for split in _read(root, detected, splits, class_names, problems)]
+    _check_categories(written)
     if problems and on_bad == "error":
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise InputError(
             f"{root}: nothing was written, for {len(problems)} faults; correct them, or leave out what is wrong with "
             f"--on_bad skip\n{lines}"
         )
-    _write(found, out, to, with_masks, images == "link")
+    _write(written, out, to, with_masks, images == "link")
     return Conversion(
         problems,
-        _losses(found, to, with_masks),
-        {split.name: len(split.content["images"]) for split in found},
-        {split.name: len(split.content["annotations"]) for split in found},
+        _losses(written, to, with_masks),
+        {split.name: len(split.content["images"]) for split in written},
+        {split.name: len(split.content["annotations"]) for split in written},
     )
 
 
@@ -111,7 +112,7 @@ def _read(
         names = names or [name for name in _SPLITS if has_split(root, name)] or _SPLITS[:1]
         return [_read_coco(root, name, problems) for name in names]
     if format == "voc":
-        names = names or _voc_splits(root)
+        names = names or find_splits(root, _SPLITS) or _SPLITS[:1]
         sets = {name: find_image_sets(root, name) for name in names}
         return [AnnotatedSplit(name, read_voc(root, sets[name], class_names, problems), root) for name in names]
     description = read_description(find_description(root))
@@ -119,25 +120,10 @@ def _read(
     return [AnnotatedSplit(name, read_yolo(description, name, problems), description.root) for name in names]
 
 
-def _voc_splits(root: Path) -> Sequence[str]:
-    """Those of train, val and test; trainval in place of a missing train."""
-    found = [name for name in _SPLITS if _has_image_set(root, name)]
-    if "train" not in found and _has_image_set(root, "trainval"):
-        found.insert(0, "trainval")
-    return found or _SPLITS[:1]
-
-
-def _has_image_set(root: Path, name: str) -> bool:
-    try:
-        return bool(find_image_sets(root, name))
-    except InputError:
-        return False
-
-
 def _read_coco(root: Path, name: str, problems: list[str]) -> AnnotatedSplit:
     """A COCO file without the images and annotations that contradict themselves."""
     images_path, path = find_split(root, name)
-    content = read_json(path)
+    content = read_coco_file(path)
     images: dict[Any, dict] = {}
     for position, image in enumerate(content["images"]):
         if not isinstance(image.get("id"), (int, str)) or not isinstance(image.get("file_name"), str):
@@ -152,15 +138,15 @@ def _read_coco(root: Path, name: str, problems: list[str]) -> AnnotatedSplit:
     known = {entry["id"] for entry in categories}
     annotations = []
     for position, annotation in enumerate(content["annotations"]):
-        place = f"{path}: annotation {annotation.get('id', f'[{position}]')} of image {annotation.get('image_id')!r}"
+        where = f"{path}: annotation {annotation.get('id', f'[{position}]')} of image {annotation.get('image_id')!r}"
         if not isinstance(annotation.get("image_id"), (int, str)) or annotation["image_id"] not in images:
-            problems.append(f"{place}: the file has no such image")
+            problems.append(f"{where}: the file has no such image")
         elif annotation.get("category_id") not in known:
-            problems.append(f"{place}: the file has no category {annotation.get('category_id')!r}")
-        elif not is_numbers(annotation.get("bbox"), 4):
-            problems.append(f"{place}: bbox is {annotation.get('bbox')!r:.60}, not x, y, width, height")
+            problems.append(f"{where}: the file has no category {annotation.get('category_id')!r}")
+        elif not is_finite_numbers(annotation.get("bbox"), 4):
+            problems.append(f"{where}: bbox is {annotation.get('bbox')!r:.60}, not x, y, width, height")
         else:
-            annotations.append({**annotation, "id": place})
+            annotations.append({**annotation, "id": where})
     content = {"images": list(images.values()), "annotations": annotations, "categories": categories}
     return AnnotatedSplit(name, content, images_path)
 
@@ -179,7 +165,7 @@ def _checked(split: AnnotatedSplit, to: BoxFormat, problems: list[str]) -> Annot
         stated = image.get("height") or size[0], image.get("width") or size[1]
         if stated != size and (to == "yolo" or stated != size[::-1]):
             problems.append(
-                f"{path}: is {size[1]}x{size[0]} pixels, with the orientation that a camera noted, but its annotations "
+                f"{path}: is {size[1]}x{size[0]} pixels, after its EXIF orientation, but its annotations "
                 f"say {stated[1]}x{stated[0]}"
             )
             continue
@@ -273,7 +259,7 @@ def _write(splits: Sequence[AnnotatedSplit], out: Path, to: BoxFormat, with_mask
 
 
 def _move(work: Path, out: Path) -> None:
-    """Rename `work` to `out`; what is there goes, but not before."""
+    """Rename `work` to `out`; an existing `out` is deleted only after that."""
     if not out.exists():
         os.rename(work, out)
         return

@@ -1,4 +1,4 @@
-"""The `data:` section of a config: which images, how they are varied, how they are batched."""
+"""The `data:` section of a config: data sets, augmentation and batching as a Lightning data module."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 import lightning
 from torch.utils.data import Dataset
 
-from detkit.data.formats.annotations import OnBad
+from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.formats.open_dataset import Format
 from detkit.data.image_dataset import ImageDataset, check_same_categories
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
@@ -30,16 +30,16 @@ SHAPES_FOLDER = Path("runs/data")
 
 
 class DataModule(lightning.LightningDataModule):
-    """Training and evaluation batches of a folder with COCO, VOC or YOLO annotations or with a folder for each class,
-    or, without one, of the drawn `Shapes`.
+    """Training and evaluation batches of a folder with COCO, VOC or YOLO annotations or with a folder per class, or,
+    without one, of the drawn `Shapes`.
 
     A batch is ``(images, targets)``: a list of uint8 RGB ``(3, H, W)`` of any size and a list of `Target`. Give the
-    trainer ``use_distributed_sampler=False``: the samplers here know the ranks.
+    trainer ``use_distributed_sampler=False``: the samplers here split over ranks.
 
     Args:
         root: folder with ``images/`` and ``annotations/`` (see `find_split` for the names), VOC folder, YOLO folder or
             its ``data.yaml``, or ImageNet's folders. None: draw `shapes` under ``runs/data``.
-        format: what `root` holds: coco, voc, yolo or folders; null: found out.
+        format: the format of `root`: coco, voc, yolo or folders; null: detected.
         shapes: what is drawn where `root` is None.
         train_images: images folder of the training split, instead of the one found under `root`.
         train_annotations: annotation file of the training split, instead of the one found under `root`.
@@ -47,34 +47,34 @@ class DataModule(lightning.LightningDataModule):
         val_annotations: as `train_annotations`, for the validation split.
         test_images: as `train_images`, for the test split.
         test_annotations: as `train_annotations`, for the test split.
-        train_split: what `root` calls the split to train on; VOC's papers take ``trainval``.
-        val_split: what `root` calls the split ``val``.
+        train_split: the name in `root` of the split to train on; VOC's papers use ``trainval``.
+        val_split: the name in `root` of the split ``val``.
         class_names: of VOC, the classes in the order of their labels; null: see `VocDataset`.
-        image_class: how an image with objects gets a class as a whole, see `label_images`; null: not at all.
+        image_class: how an image with objects gets a class, see `label_images`; null: not at all.
         eval_split: the split that is evaluated, during training and after.
         batch_size: images per process and training step.
         eval_batch_size: images per process and evaluation step; None: as `batch_size`.
         num_workers: worker processes per loader; 0 loads in the main process.
-        mixing: how training images are made of several, one way after the other, before `augmentation`.
-        mixing_epochs: mix in so many epochs, the first ones, and not in the last; null: in all.
-        augmentation: how training images are varied; null: not at all.
-        aspect_ratio_grouping: put upright images with upright ones, and wide with wide, which saves padding.
-        reads: fields of targets to read beside those that the model learns from or asks for, and boxes, labels, areas,
-            crowd regions and difficulty: such as masks, keypoints, label_map, camera.
+        mixing: stages that combine several training images, applied in order before `augmentation`.
+        mixing_epochs: mix in this number of first epochs; null: in all.
+        augmentation: of training images; null: none.
+        aspect_ratio_grouping: batch upright images with upright ones and wide ones with wide ones, to save padding.
+        reads: fields of targets to read, such as masks, keypoints, label_map, camera, besides those that the model
+            needs and boxes, labels, areas, crowd regions and difficulty.
         on_bad_image: "error" stops at an unreadable image; "skip" decodes every file once at the start and leaves
             unreadable images out of training and evaluation, with a warning each.
         on_bad_box: "error" stops at boxes without area or outside their image; "skip" leaves them out with a warning.
-        seed: decides order and variation, together with the epoch.
-        sources: further images that a learner draws along with those of the training split at each step.
+        seed: decides order and augmentation, together with the epoch.
+        sources: additional images, of which a learner gets a batch at each step.
         eval_transform: changes the pixels of evaluated images, such as a corruption; takes the image, uint8 RGB
-            ``(H, W, 3)``, and a generator that depends on `seed` and the image's index, and moves nothing.
-        dataset: a data set class of your own, an `ImageDataset` called with the split, in place of `root` and paths.
-        proposals: finds regions in each image, as varied, for a model that asks for them; null: none.
+            ``(H, W, 3)``, and a generator that depends on `seed` and the image's index; must not move objects.
+        dataset: your own data set class, an `ImageDataset` called with the split, in place of `root` and paths.
+        proposals: computes regions in each augmented image, for a model that needs them; null: none.
 
     Attributes:
-        reads: a set of all fields to read, to which what a model needs is added before a split is opened.
-        skip_batches: how many batches the next `train_dataloader` leaves out of its first epoch: those that a run that
-            goes on within an epoch has had already.
+        reads: the set of all fields to read; what a model needs is added before a split is opened.
+        skip_batches: the number of batches that the next `train_dataloader` skips in its first epoch, for a run that is
+            resumed within an epoch.
 
     Raises:
         InputError: a value is out of range; later, a split or file is missing or wrong.
@@ -154,7 +154,7 @@ class DataModule(lightning.LightningDataModule):
 
     @property
     def splits(self) -> Splits:
-        """Where the data is."""
+        """Where the data is and how to open it."""
         return Splits(
             self.make_dataset, self.root, self.format, self.split_names, self.given_paths, self.class_names, self._drawn
         )
@@ -166,31 +166,31 @@ class DataModule(lightning.LightningDataModule):
     def categories(self) -> list[Category]:
         """The classes of the training split, sorted by id; the position is the label.
 
-        Of a COCO file they alone are read, as long as the split is not open.
+        From a COCO file only they are read, unless the split is open already.
         """
         if "train" not in self._datasets:
-            found = self.splits.categories()
-            if found:
-                return found
+            categories = self.splits.categories()
+            if categories:
+                return categories
         return self.train_dataset.categories
 
     @property
     def num_classes(self) -> int:
-        """How many classes the training split has."""
+        """The number of classes of the training split."""
         return len(self.categories)
 
     @property
     def train_dataset(self) -> ImageDataset:
-        """The training split, not varied."""
+        """The training split, without augmentation."""
         return self.dataset("train")
 
     @property
     def eval_dataset(self) -> ImageDataset:
-        """The split that is evaluated: what `val_dataloader` runs over."""
+        """The evaluated split: what `val_dataloader` iterates over."""
         return self.dataset(self.eval_split)
 
     def dataset(self, split: Split) -> ImageDataset:
-        """A split, read at the first call.
+        """A split; it is read at the first call.
 
         Raises:
             InputError: the split is missing or wrong.
@@ -201,10 +201,14 @@ class DataModule(lightning.LightningDataModule):
         return self._datasets[split]
 
     def read_for(self, learned: Collection[str], asked: Collection[str] = ()) -> None:
-        """Read what a model learns from and asks for as well; called before a split is opened, it is opened once.
+        """Add the fields that a model needs to `reads`; splits that are open already are opened again.
+
+        Args:
+            learned: the fields that the model learns from.
+            asked: the fields that it needs at inference too.
 
         Raises:
-            InputError: there is no such field of targets, or mixed images cannot have it.
+            InputError: targets have no such field, or mixed images cannot have it.
         """
         needed = frozenset(learned) | frozenset(asked)
         if needed - self.reads:
@@ -218,7 +222,7 @@ class DataModule(lightning.LightningDataModule):
         return self.reads if self.proposals is None else self.reads - {"proposals"}
 
     def prepare_data(self) -> None:
-        """Draw the `Shapes`, if they are asked for. Lightning calls it on one process of each machine."""
+        """Draw the `Shapes`, if they are the data. Lightning calls it on one process of each machine."""
         if self.splits.draws:
             self.splits.drawn()
 
@@ -236,7 +240,7 @@ class DataModule(lightning.LightningDataModule):
             self.dataset(self.eval_split)
 
     def train_dataloader(self) -> Loader:
-        """Varied batches in random order; the order and the variation depend on `seed` and the epoch alone."""
+        """Augmented batches in random order; order and augmentation depend on `seed` and the epoch alone."""
         dataset = TrainingDataset(self.train_dataset, self.augmentation, self.seed, self.mixing, self.mixing_epochs)
         sampler = TrainingBatchSampler(
             self.train_dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping, self.skip_batches
@@ -247,7 +251,7 @@ class DataModule(lightning.LightningDataModule):
         return Loader(self._proposed(dataset), self.num_workers, batch_sampler=sampler)
 
     def val_dataloader(self) -> Loader:
-        """The evaluated split as it is but for `eval_transform`, every image once over all processes."""
+        """The evaluated split with `eval_transform`, every image once over all processes."""
         dataset: ImageDataset | TransformedImages = self.eval_dataset
         if self.eval_transform is not None:
             dataset = TransformedImages(self.eval_dataset, self.eval_transform, self.seed)
@@ -258,7 +262,7 @@ class DataModule(lightning.LightningDataModule):
         return dataset if self.proposals is None else WithProposals(dataset, self.proposals)
 
     def opened_sources(self) -> list[tuple[DataSource, SourceDataset]]:
-        """The further sources with their images, read at the first call.
+        """The additional sources with their images, read at the first call.
 
         Raises:
             InputError: one is missing or wrong.
@@ -270,5 +274,5 @@ class DataModule(lightning.LightningDataModule):
         return self._sources
 
     def _reading(self) -> dict[str, Any]:
-        """What is read of annotations, and how bad ones are taken."""
+        """Options of `open_split`."""
         return {"reads": self._fields_of_files, "on_bad_image": self.on_bad_image, "on_bad_box": self.on_bad_box}

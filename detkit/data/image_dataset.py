@@ -1,4 +1,4 @@
-"""What training and evaluation ask of a data set: the base of detkit's own, and of yours."""
+"""The base class of data sets: what training and evaluation need of one."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from detkit.structures import Target
 from detkit.structures.categories import Category, keypoint_category, to_coco
 
 ALWAYS_READ = frozenset({"boxes", "labels", "iscrowd", "area", "difficult", "image_id", "image_label"})
-"""The fields of targets that every data set gives where it has them."""
+"""The fields of targets that are read without being requested, where a data set has them."""
 
 
 class ImageDataset(Dataset):
     """Images and their targets.
 
-    A subclass gives `categories`, `image_ids`, `image_sizes` and `read`. In a config it is named by its import path,
-    and called with the split: ``data.dataset: {class_path: mypackage.MyDataset, init_args: {folder: …}}``.
+    A subclass implements `categories`, `image_ids`, `image_sizes` and `read`. A config names it by its import path;
+    it is called with the split: ``data.dataset: {class_path: mypackage.MyDataset, init_args: {folder: …}}``.
 
     Attributes:
-        annotations_path: the file or folder of the annotations, which messages name.
-        target_class: of the targets; one of your own may have more fields.
+        annotations_path: the file or folder of the annotations, for messages.
+        target_class: the class of the targets; your own may have more fields.
     """
 
     annotations_path: Path | str = "the data set"
@@ -55,35 +55,35 @@ class ImageDataset(Dataset):
         raise NotImplementedError
 
     def target(self, index: int) -> Target:
-        """The target of an image; override it where that takes no decoding of the image."""
+        """The target of an image; override it where the image need not be decoded."""
         return self.read(index)[1]
 
     def reading(self, names: Collection[str]) -> Self:
-        """The same data set with these fields in its targets, beside those that are always read.
+        """The same data set with these fields in its targets, besides those that are always read.
 
         Raises:
-            InputError: the targets have no such field, or the data has not.
+            InputError: the targets or the data have no such field.
         """
         self.check_fields(names)
         return self
 
     def ground_truth(self) -> Path | dict:
-        """What an evaluation compares with: a COCO annotation file, or what it would hold, here made of all targets."""
+        """The ground truth for evaluation: the path of a COCO file or its content, by default made from all targets."""
         return _coco_content(self)
 
     @property
     def has_image_labels(self) -> bool:
-        """Whether each image has a class as a whole."""
+        """Whether each image has a class."""
         return False
 
     def with_image_labels(self, image_class: ImageClass) -> Self:
-        """The same data set with a class for each image as a whole.
+        """The same data set with a class for each image, see `label_images`.
 
         Raises:
-            InputError: it cannot be had.
+            InputError: the data set does not support it.
         """
         raise InputError(
-            f"{type(self).__name__} gives images no class as a whole: leave out data.image_class {image_class}, or "
+            f"{type(self).__name__} cannot derive a class for each image: leave out data.image_class {image_class}, or "
             "give targets with image_label and has_image_labels"
         )
 
@@ -107,7 +107,7 @@ class ImageDataset(Dataset):
         return list(category.swap_pairs or ()) if category else []
 
     def check_fields(self, names: Collection[str]) -> None:
-        """Raise an `InputError` where the targets have no such field, or the data has not."""
+        """Raise an `InputError` where the targets or the data have no such field."""
         known = self.target_class.kinds()
         for name in sorted(set(names) - known.keys()):
             raise InputError(
@@ -120,7 +120,7 @@ def check_same_categories(first: ImageDataset, second: ImageDataset) -> None:
     """Refuse two splits whose classes differ.
 
     Raises:
-        InputError: it names both.
+        InputError: they differ; the message names both.
     """
     names, others = ([category.name for category in dataset.categories] for dataset in (first, second))
     if names != others:
@@ -131,7 +131,8 @@ def check_same_categories(first: ImageDataset, second: ImageDataset) -> None:
 
 
 def _coco_content(dataset: ImageDataset) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index, image_id in enumerate(dataset.image_ids):
         target = dataset.target(index)
         height, width = map(int, dataset.image_sizes[index])
@@ -145,7 +146,7 @@ def _coco_content(dataset: ImageDataset) -> dict[str, Any]:
 
 
 def _objects(target: Target, categories: Sequence[Category], image_id: Any, before: int) -> list[dict[str, Any]]:
-    """The entries of a COCO file for the objects of a target, `before` of which come others."""
+    """The entries of a COCO file for the objects of a target; `before` is the number of entries before them."""
     if target.boxes is None or target.labels is None:
         return []
     corners = target.boxes.double()

@@ -1,4 +1,4 @@
-"""The class of each pixel, from PNG files beside the annotations."""
+"""Label maps (the class of each pixel) read from PNG files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detkit.data.packed.columns import ImageFacts, ImageFiles
 from detkit.errors import InputError
 from detkit.structures.image_fields import IGNORE_INDEX
 
-_LEAST_INT16 = 255  # classes: one more than uint8 holds beside its 255 for none
+_LEAST_INT16 = 255  # classes; uint8 holds 254 and the ignore value
 _NONE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
@@ -24,51 +24,51 @@ _NONE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 class LabelMapFiles(ImageFiles):
     """A PNG of one channel, of 8 or 16 bits, for each image.
 
-    Its values are the ids of categories. 255 (of 16 bits 65535) is no class, and so is 0 where no category has that id.
-    Any other value that is no id is an error.
+    Its values are category ids. 255 (with 16 bits 65535) means no class, and so does 0 unless a category has that id.
+    Any other unknown value is an error.
     """
 
     @classmethod
     def find(cls, entries: Sequence[Mapping[str, Any]], source: Path, images: Path, ids: Sequence[int]) -> Self:
-        """The files of the images of a COCO file.
+        """Find the label maps of the images of a COCO file.
 
         An image's entry names its file as ``label_map``, relative to the annotation file, to the folder above it or to
-        the images folder. Where it does not, the file of ``images/train/a.jpg`` is ``labels/train/a.png``, if it is
-        there.
+        the images folder. Without that key, the file for ``images/train/a.jpg`` is ``labels/train/a.png``, if it
+        exists.
 
         Raises:
             InputError: a named file is missing, or no image has one.
         """
         folders = (source.parent, source.parent.parent, images)
-        paths = [_named(entry, folders, source) or _beside(images / entry["file_name"]) for entry in entries]
+        paths = [_named_file(entry, folders, source) or _default_file(images / entry["file_name"]) for entry in entries]
         if not any(paths):
             raise InputError(
                 f"{source}: no image has a label map: name its PNG in the image's entry as 'label_map', or put that of "
-                f"{images / entries[0]['file_name']} at {_place(images / entries[0]['file_name'])}"
+                f"{images / entries[0]['file_name']} at {_default_path(images / entries[0]['file_name'])}"
             )
         return cls(np.array(paths), _Reader(tuple(ids)), "label_map")
 
 
-def _named(entry: Mapping[str, Any], folders: Sequence[Path], source: Path) -> str:
+def _named_file(entry: Mapping[str, Any], folders: Sequence[Path], source: Path) -> str:
     name = entry.get("label_map")
     if name is None:
         return ""
-    found = next((folder / str(name) for folder in folders if (folder / str(name)).is_file()), None)
-    if found is None:
+    path = next((folder / str(name) for folder in folders if (folder / str(name)).is_file()), None)
+    if path is None:
         raise InputError(
             f"{source}: the label map {name!r} of image {entry.get('id')!r} is in none of "
             f"{', '.join(map(str, dict.fromkeys(folders)))}; correct its path"
         )
-    return str(found)
+    return str(path)
 
 
-def _beside(image: Path) -> str:
-    path = _place(image)
+def _default_file(image: Path) -> str:
+    path = _default_path(image)
     return str(path) if path != image and path.is_file() else ""
 
 
-def _place(image: Path) -> Path:
-    """The last folder ``images`` of its path replaced by ``labels``."""
+def _default_path(image: Path) -> Path:
+    """The path with its last folder ``images`` replaced by ``labels``; the same path where there is no such folder."""
     parts = list(image.parts)
     for position in range(len(parts) - 2, -1, -1):
         if parts[position] == "images":
@@ -79,7 +79,7 @@ def _place(image: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads a file; `ids` are those of the categories, in the order of the labels."""
+    """Reads a label map; `ids` are the category ids in the order of the labels."""
 
     ids: tuple[int, ...]
 
@@ -94,7 +94,7 @@ class _Reader:
             )
         if pixels.shape != image.size:
             raise InputError(
-                f"{path}: this label map has {pixels.shape} pixels (height, width), but image {image.image_id!r} has "
+                f"{path}: this label map is {pixels.shape} (height, width), but image {image.image_id!r} has "
                 f"{image.size}"
             )
         dtype = torch.int16 if len(self.ids) >= _LEAST_INT16 else torch.uint8
@@ -109,7 +109,7 @@ class _Reader:
         return torch.from_numpy(labels).to(dtype)
 
     def _table(self, dtype: np.dtype, ignore: int) -> np.ndarray:
-        """The label of each value."""
+        """The label of each pixel value."""
         none = _NONE[dtype]
         table = np.full(none + 1, _UNKNOWN, dtype=np.int32)
         table[[0, none]] = ignore

@@ -1,4 +1,4 @@
-"""From a data set to batches: per-sample seeds, collation, workers."""
+"""Loaders: augmented samples with seeds of their own, collation, worker processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.transforms.augmentation import Augmentation
-from detkit.data.transforms.mixing import Mixing, mixed
+from detkit.data.transforms.mixing import Mixing, mix
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.proposals import Proposals
@@ -29,17 +29,17 @@ Batch = tuple[list[Tensor], list[Target]]
 
 
 class TrainingDataset(Dataset):
-    """A data set mixed and varied, indexed by ``(index, epoch)``.
+    """A data set with mixing and augmentation, indexed by ``(index, epoch)``.
 
-    A sample is a pure function of (seed, epoch, index): the number of workers, the order of visits and an
-    interrupted run change nothing.
+    A sample is a pure function of (seed, epoch, index): the number of workers, the order of access and a resumed run
+    make no difference.
 
     Args:
-        dataset: the pictures and targets as they are.
-        augmentation: how they are varied; None leaves them as they are.
-        seed: of the variation.
-        mixing: how several pictures become one, before the augmentation.
-        mixing_epochs: mix in so many epochs, the first ones; None: in all.
+        dataset: the images and targets.
+        augmentation: applied to each sample; None: none.
+        seed: of all randomness.
+        mixing: stages that combine several images, applied before the augmentation.
+        mixing_epochs: mix in this number of first epochs; None: in all.
     """
 
     def __init__(
@@ -63,22 +63,22 @@ class TrainingDataset(Dataset):
         index, epoch = key
         random = np.random.default_rng([self.seed, epoch, index])
         mixes = self.mixing_epochs is None or epoch < self.mixing_epochs
-        image, target = mixed(self.mixing if mixes else (), index, self.dataset.read, len(self), random)
+        image, target = mix(self.mixing if mixes else (), index, self.dataset.read, len(self), random)
         if self.augmentation is not None:
             image, target = self.augmentation(image, target, random, self.dataset.keypoint_pairs)
         return to_tensor(image), target
 
 
 class WithProposals(Dataset):
-    """Images of another data set, in whose targets stand the regions that may be objects.
+    """A data set with region proposals added to its targets.
 
     Args:
         dataset: of ``(image, target)``.
-        proposals: finds the regions, in the process that reads the image.
+        proposals: computes the regions, in the process that reads the image.
     """
 
     def __init__(self, dataset: Dataset, proposals: Proposals) -> None:
-        self.dataset = dataset
+        self.dataset: Any = dataset  # torch's Dataset declares no length
         self.proposals = proposals
 
     def __len__(self) -> int:
@@ -92,19 +92,19 @@ class WithProposals(Dataset):
 class Loader(DataLoader):
     """A `DataLoader` for detection.
 
-    Worker processes pass an `InputError` on as it is, without a traceback around it. Nothing is fetched before the
-    first batch is asked for: Lightning makes the iterator of a resumed run before it tells the sampler the epoch. No
-    random number of the process's own is drawn, so that how often data is looked at changes nothing else.
+    An `InputError` in a worker process is raised as it is, without the worker's traceback. Nothing is fetched before
+    the first batch is requested: Lightning creates the iterator of a resumed run before it sets the sampler's epoch.
+    The process's global random state is not used, so that loading does not influence anything else.
 
     Args:
         dataset: of ``(image, target)``.
-        num_workers: worker processes, which live on from epoch to epoch; 0 loads in this process.
+        num_workers: worker processes, which persist over epochs; 0 loads in this process.
         options: the sampler, or batch size and sampler, of `torch.utils.data.DataLoader`.
     """
 
     def __init__(self, dataset: Dataset, num_workers: int = 0, **options: Any) -> None:
         super().__init__(
-            _Careful(dataset),
+            _ErrorAsSample(dataset),
             num_workers=num_workers,
             collate_fn=_collate_to_send,
             worker_init_fn=_start_worker,
@@ -114,19 +114,19 @@ class Loader(DataLoader):
             **options,
         )
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # the stub names a private class
         for batch in super().__iter__():
             if isinstance(batch, InputError):
                 raise batch
-            images, parcels = batch
-            yield images, [_unpack(parcel) for parcel in parcels]
+            images, packed_targets = batch
+            yield images, [_unpack(packed) for packed in packed_targets]
 
 
-class _Careful(Dataset):
-    """Gives an `InputError` as the sample instead of raising it."""
+class _ErrorAsSample(Dataset):
+    """A data set that returns an `InputError` as the sample instead of raising it."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
+        self.dataset: Any = dataset  # torch's Dataset declares no length
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -139,7 +139,7 @@ class _Careful(Dataset):
 
 
 def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
-    """A list of images and a list of targets: images of any sizes, the model pads. The first error wins."""
+    """A list of images of any sizes and a list of targets, or the first error among the samples."""
     for sample in samples:
         if isinstance(sample, InputError):
             return sample
@@ -154,45 +154,46 @@ def _collate_to_send(samples: Sequence[Sample | InputError]) -> tuple[list[Tenso
 
 
 def _pack(target: Target) -> tuple[type[Target], dict[str, Any]]:
-    """A target without tensors, to be sent: each field as its kind packs it."""
+    """A target without tensors, to send between processes: each field as its kind packs it."""
     values = {name: (kind, getattr(target, name)) for name, kind in target.kinds().items()}
     return type(target), {name: kind.pack(value) for name, (kind, value) in values.items() if value is not None}
 
 
-def _unpack(parcel: tuple[type[Target], dict[str, Any]]) -> Target:
-    target_class, values = parcel
+def _unpack(packed: tuple[type[Target], dict[str, Any]]) -> Target:
+    target_class, values = packed
     kinds = target_class.kinds()
     return target_class(**{name: kinds[name].unpack(value) for name, value in values.items()})
 
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)  # one worker, one core
-    # A signal that is sent to all processes alike is the main one's affair, which ends its workers when it can.
+    # A signal that goes to the whole process group is handled by the main process, which then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_the_parent_says_so, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_exit_on_signal_of_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_when_the_parent_says_so(parent: int) -> None:
+def _exit_on_signal_of_parent(parent: int) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)
 
 
 class HasTrainLoader(Protocol):
-    """What `measure_loader` needs of a data module."""
+    """The part of a data module that `measure_loader` needs."""
 
     def train_dataloader(self) -> DataLoader:
-        """Batches to train on."""
+        """Training batches."""
+        ...
 
 
 def measure_loader(datamodule: HasTrainLoader, seconds: float = 10.0) -> float:
-    """How many training images a second the loader gives, its workers being warm.
+    """The number of training images per second that the loader gives once its workers are warm.
 
     Args:
-        datamodule: its `train_dataloader` is run, over and over if need be.
-        seconds: how long to measure at least.
+        datamodule: its `train_dataloader` is iterated over, repeatedly if necessary.
+        seconds: the least time to measure.
     """
     loader = datamodule.train_dataloader()
     batches = _endless(loader)

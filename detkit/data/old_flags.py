@@ -1,4 +1,4 @@
-"""``with_masks`` and ``with_keypoints``, which `reads` has taken the place of, for one release."""
+"""The deprecated flags ``with_masks`` and ``with_keypoints``, which `reads` replaces."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from detkit.deprecation import warn
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FLAGS = {"with_masks": "masks", "with_keypoints": "keypoints"}
-"""The field of targets that each flag asked for."""
+"""The field of targets that each flag requested."""
 
 
 def takes_old_flags(position: int, flags: tuple[str, ...] = tuple(FLAGS)) -> Callable[[Function], Function]:
-    """Let a function with the argument `reads` take the old flags as well, with a warning.
+    """A decorator that lets a function with the argument `reads` take the old flags too, with a warning.
 
     Args:
-        position: of `reads`, where the flags were, counted from 0 with ``self``.
-        flags: those that it had, in order.
+        position: of `reads` and formerly of the flags, counted from 0 with ``self``.
+        flags: the old flags, in order.
     """
 
     def decorate(function: Function) -> Function:
@@ -44,7 +44,7 @@ def takes_old_flags(position: int, flags: tuple[str, ...] = tuple(FLAGS)) -> Cal
 
 
 def _add(given: list[Any], options: dict[str, Any], fields: list[str], position: int) -> None:
-    """Put `fields` where `reads` are, or will be."""
+    """Add `fields` to the argument `reads`."""
     if len(given) > position:
         given.insert(position, fields)
     else:

@@ -1,7 +1,7 @@
-"""The order in which images are visited: pure functions of (seed, epoch), split over ranks.
+"""Samplers: the order of images is a pure function of (seed, epoch) and is split over ranks.
 
-Lightning's own replacement of samplers must be off (``Trainer(use_distributed_sampler=False)``): rank and world size
-are read here from `torch.distributed`.
+Lightning must not replace them (``Trainer(use_distributed_sampler=False)``): rank and world size are read here from
+`torch.distributed`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
     """Batches of ``(index, epoch)`` pairs in random order, the same number on every rank.
 
     Global batches of ``batch_size * world_size`` images are formed first and then cut into the ranks' parts, so that
-    the k-th batches of all ranks together are the k-th batch of one process with the whole batch size. The images
-    that do not fill the last global batch are left out of this epoch; a data set smaller than one global batch
+    the k-th batches of all ranks together are the k-th batch of one process with the whole batch size. Images that do
+    not fill the last global batch are left out of the epoch; a data set smaller than one global batch
     repeats its images.
 
     Args:
         image_sizes: ``(n, 2)`` height and width in pixels.
         batch_size: images per rank and batch.
         seed: with the epoch, decides the order.
-        aspect_ratio_grouping: batches hold only upright or only wide images (as far as the numbers allow), which
-            saves padding.
-        skip_batches: how many batches the first iteration leaves out, for a run that goes on within an epoch.
+        aspect_ratio_grouping: batches hold only upright or only wide images as far as possible, which saves padding.
+        skip_batches: the number of batches that the first iteration skips, for a run resumed within an epoch.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
 
     @property
     def sampler(self) -> TrainingBatchSampler:
-        """Itself: Lightning looks under this name of a batch sampler for `set_epoch`."""
+        """Itself: Lightning calls `set_epoch` on this attribute of a batch sampler."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -89,7 +88,7 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 class EvaluationSampler(Sampler[int]):
-    """Every image exactly once over all ranks, in order: none padded, none twice."""
+    """Every image exactly once over all ranks, in order, without padding."""
 
     def __init__(self, num_images: int) -> None:
         self.num_images = num_images

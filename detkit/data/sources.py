@@ -1,4 +1,4 @@
-"""Further data sources of a training: batches of other images that are drawn along with the main ones at each step."""
+"""Additional data sources of a training, such as unlabeled images: each step gets a batch of every source."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from detkit.proposals import Proposals
 from detkit.structures import Category, Target
 
 Key = tuple[int, int, int]
-"""Which source (0 is the main data), which image of it, and in which of the source's epochs."""
+"""The number of the source (0 is the main data), the index of its image, and the source's epoch."""
 
 SourceBatch = tuple[list[Tensor], list[Target] | None, list[Any]]
-"""Images, their targets if they have labels, and their ids."""
+"""Images, their targets if they have labels, and their image ids."""
 
 
 class DataSource:
-    """Images that a learner reads beside the main ones, such as unlabeled images of another domain.
+    """Images that a learner uses besides the main data, such as unlabeled images of another domain.
 
     Args:
-        name: by which the learner asks for it.
-        root: an annotated folder, as ``data.root``; without `labels` any folder, whose images at all depths are taken.
+        name: the key under which the learner gets its batches.
+        root: an annotated folder, as ``data.root``; without `labels` any folder, searched recursively for images.
         labels: whether its annotations are read. Its classes must then be those of the main data.
-        format: what `root` holds, as ``data.format``.
+        format: the format of `root`, as ``data.format``.
         split: of an annotated folder.
-        batch_size: images per process and step; None: as many as of the main data.
-        augmentation: how its images are varied; None: not at all.
+        batch_size: images per process and step; None: that of the main data.
+        augmentation: of its images; None: none.
 
     Raises:
         InputError: the batch size is below 1.
@@ -66,12 +66,12 @@ class DataSource:
     def open(
         self, class_names: Sequence[str], image_class: ImageClass | None, reading: Mapping[str, Any]
     ) -> SourceDataset:
-        """Its images, annotated or not.
+        """Open the images of the source, with or without annotations.
 
         Args:
             class_names: the classes of the main data, in their order.
-            image_class: how an image with objects gets a class as a whole; None: not at all.
-            reading: what is read of annotations, and how bad ones are taken; options of `open_split`.
+            image_class: how an image with objects gets a class, see `label_images`; None: not at all.
+            reading: options of `open_split`: the fields to read and how to treat bad annotations.
 
         Raises:
             InputError: the folder is missing or wrong, or has other classes.
@@ -89,7 +89,7 @@ class DataSource:
 
 
 class UnlabeledImages(Dataset):
-    """The images of a folder, at all depths, sorted by path; each with a `Target` of its id alone, that path.
+    """The images of a folder and its subfolders, sorted by path; a target holds the image id alone, which is the path.
 
     Args:
         root: the folder.
@@ -105,33 +105,33 @@ class UnlabeledImages(Dataset):
         self.root = Path(root)
         files = self.root.rglob("*") if self.root.is_dir() else ()
         paths = [path.relative_to(self.root) for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-        shown = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
-        if not shown:
+        visible = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+        if not visible:
             raise InputError(f"{self.root}: there are no images in this folder of a data source without labels")
-        self.paths = np.array(shown)
+        self.paths = np.array(visible)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @property
     def image_sizes(self) -> np.ndarray:
-        """``(n, 2)`` zeros: to open each file for its size would take too long."""
+        """``(n, 2)`` zeros: opening each file for its size would take too long."""
         return np.zeros((len(self), 2), dtype=np.int64)
 
     def read(self, index: int) -> tuple[np.ndarray, Target]:
-        """The image ``(H, W, 3)``, and a target of which nothing is annotated."""
+        """The image ``(H, W, 3)``, and a target without annotations."""
         path = str(self.paths[index])
         return read_image(self.root / path), Target(image_id=path)
 
 
-SourceDataset = Any  # a `DetectionDataset` or `UnlabeledImages`: what `TrainingDataset` varies
+SourceDataset = Any  # an `ImageDataset` or `UnlabeledImages`: what `TrainingDataset` augments
 
 
 def check_names(sources: Sequence[DataSource]) -> None:
-    """Refuse sources that a learner could not tell apart.
+    """Refuse sources with the same name.
 
     Raises:
-        InputError: a name is there twice.
+        InputError: a name is used twice.
     """
     names = [source.name for source in sources]
     for source in sources:
@@ -146,14 +146,14 @@ def loader_with_sources(
     num_workers: int,
     proposals: Proposals | None = None,
 ) -> SourcesLoader:
-    """The loader of the main data and of sources.
+    """The loader of the main data together with its sources.
 
     Args:
-        dataset: the main data, varied.
-        sampler: its batches; its seed and batch size are also those of the sources, as far as these say nothing else.
+        dataset: the main data, augmented.
+        sampler: of the main data; its seed, and its batch size unless a source has one, hold for the sources too.
         sources: each with its images.
         num_workers: as of `Loader`.
-        proposals: finds regions in each image; None: nothing does.
+        proposals: computes regions in each image; None: none.
     """
     seeds = [_seed(sampler.seed, source.name) for source, _ in sources]
     sizes = [source.batch_size or sampler.batch_size for source, _ in sources]
@@ -190,15 +190,14 @@ class SourcesDataset(Dataset):
 
 
 class SourcesBatchSampler(Sampler[list[Key]]):
-    """The main sampler's batches, each followed by one of every source.
+    """The main sampler's batches, each joined with a batch of every source.
 
-    A source goes round and round in epochs of its own, whatever the length of the main data's. Which of its batches
-    comes at a step is a pure function of the step's place in the main data: a run that goes on within an epoch, or a
-    shorter epoch, changes nothing.
+    A source repeats in epochs of its own, whatever the length of the main data's. Which of its batches comes at a step
+    is a pure function of the step's position in the main data, so that resuming within an epoch makes no difference.
 
     Args:
-        main: of the main data.
-        sources: of the further ones.
+        main: the sampler of the main data.
+        sources: the samplers of the sources.
     """
 
     def __init__(self, main: TrainingBatchSampler, sources: Sequence[TrainingBatchSampler]) -> None:
@@ -207,7 +206,7 @@ class SourcesBatchSampler(Sampler[list[Key]]):
 
     @property
     def sampler(self) -> SourcesBatchSampler:
-        """Itself: Lightning looks under this name of a batch sampler for `set_epoch`."""
+        """Itself: Lightning calls `set_epoch` on this attribute of a batch sampler."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -219,9 +218,9 @@ class SourcesBatchSampler(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         step = self.main.epoch * len(self.main) + self.main.skip_batches
-        rounds = [_round(sampler, step) for sampler in self.sources]
+        endless = [_batches_from(sampler, step) for sampler in self.sources]
         for batch in self.main:
-            parts = [batch, *(next(batches) for batches in rounds)]
+            parts = [batch, *(next(batches) for batches in endless)]
             yield [(number, index, epoch) for number, part in enumerate(parts) for index, epoch in part]
 
 
@@ -230,8 +229,8 @@ class SourcesLoader(Loader):
 
     Args:
         dataset: of main data and sources.
-        sampler: their batches.
-        parts: images in a batch of each source, and whether they have labels, by its name.
+        sampler: of their joined batches.
+        parts: the batch size of each source, and whether it has labels, by its name.
         num_workers: as of `Loader`.
     """
 
@@ -245,7 +244,7 @@ class SourcesLoader(Loader):
         super().__init__(dataset, num_workers, batch_sampler=sampler)
         self.parts = parts
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # the stub names a private class
         for images, targets in super().__iter__():
             start = len(images) - sum(size for size, _ in self.parts.values())
             main = images[:start], targets[:start]
@@ -258,8 +257,8 @@ class SourcesLoader(Loader):
             yield *main, sources
 
 
-def _round(sampler: TrainingBatchSampler, step: int) -> Iterator[list[tuple[int, int]]]:
-    """The batches of a source from `step` on, without end."""
+def _batches_from(sampler: TrainingBatchSampler, step: int) -> Iterator[list[tuple[int, int]]]:
+    """The endless batches of a source from `step` on."""
     epoch, sampler.skip_batches = divmod(step, len(sampler))
     while True:
         sampler.set_epoch(epoch)
@@ -268,5 +267,5 @@ def _round(sampler: TrainingBatchSampler, step: int) -> Iterator[list[tuple[int,
 
 
 def _seed(seed: int, name: str) -> int:
-    """A source's own seed, whatever its place in the list."""
+    """A source's own seed, whatever its position in the list."""
     return int(np.random.SeedSequence([seed, *name.encode()]).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""Where the splits of a data set are, and how each is opened."""
+"""Locate and open the splits of a data set as the config describes it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from detkit.data.formats.annotations import read_categories
 from detkit.data.formats.coco import CocoDataset, find_split
+from detkit.data.formats.coco_annotations import read_categories
 from detkit.data.formats.open_dataset import Format, format_of, open_split
 from detkit.data.image_dataset import ImageDataset
 from detkit.errors import InputError
@@ -20,13 +20,13 @@ Paths = tuple[Path | None, Path | None]
 
 @dataclass(frozen=True)
 class Splits:
-    """What a config says of where the data is.
+    """The config's description of where the data is.
 
     Args:
-        make: a data set class of one's own, called with the name of a split, in place of all others.
+        make: a user's data set class, called with the name of a split, in place of all others.
         root: the folder of all splits; None where paths are given or `Shapes` are drawn.
-        format: what `root` holds; None: found out.
-        names: what `root` calls each split.
+        format: the format of `root`; None: detected.
+        names: the names of the splits in `root`.
         paths: images folder and annotation file of each split, in place of those found under `root`.
         class_names: of VOC, the classes in the order of their labels.
         drawn: draws the `Shapes` and gives their folder.
@@ -42,12 +42,12 @@ class Splits:
 
     @property
     def draws(self) -> bool:
-        """Whether there is no data but what is drawn."""
+        """Whether the data is drawn `Shapes`."""
         is_given = any(path for paths in self.paths.values() for path in paths)
         return self.root is None and self.make is None and not is_given
 
     def categories(self) -> list[Category] | None:
-        """The classes of the training split, without its images and objects; None where they cannot be had so."""
+        """The classes of the training split, read without its images and objects; None where that is impossible."""
         annotations = self.paths["train"][1]
         if self.make is None and annotations is not None:
             return read_categories(annotations)
@@ -57,7 +57,11 @@ class Splits:
         return read_categories(find_split(root, self.names["train"])[1])
 
     def open(self, split: Split, reading: Mapping[str, Any]) -> ImageDataset:
-        """A split; `reading` are options of `open_split`: what is read of annotations, and how bad ones are taken.
+        """Open a split.
+
+        Args:
+            split: train, val or test.
+            reading: options of `open_split`: the fields to read and how to treat bad annotations.
 
         Raises:
             InputError: the split is missing or wrong.

@@ -13,6 +13,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 RENAMED_ARGUMENTS: Mapping[str, Mapping[str, str]] = {
+    "CocoEvaluation": {"found": "detections"},
     "ImagePyramid": {"trunk": "backbone"},
     "PooledClassifier": {"trunk": "backbone"},
     "Mosaic": {"centre": "center"},

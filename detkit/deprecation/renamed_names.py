@@ -9,11 +9,40 @@ from collections.abc import Mapping
 
 RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "backbones.catalogue": {"catalogue": "catalog", "trunk": "backbone"},
-    "evaluation.tide": {"analyse_errors": "analyze_errors"},
+    "data.annotations": {
+        "is_numbers": "detkit.json_values.is_finite_numbers",
+        "read_json": "read_coco_file",
+    },
+    "data.moved": {"move_through": "apply_placement", "tightened": "tighten_boxes"},
+    "data.problems": {"stop_at": "raise_problems"},
+    "data.yolo_txt": {"is_yolo": "detkit.data.formats.yolo_yaml.is_yolo"},
+    "evaluation.classification": {"answered_classes": "top_classes"},
+    "evaluation.coco_json": {"are_finite_numbers": "detkit.json_values.is_finite_numbers"},
+    "evaluation.native": {"objects_to_find": "count_objects"},
+    "evaluation.packed": {"Found": "PackedDetections", "Objects": "PackedObjects"},
+    "evaluation.tide": {"WRONG": "ERROR_KINDS", "analyse_errors": "analyze_errors"},
     "weights.darknet_layers": {
         name: f"detkit.weights.darknet.weighted_layers.{name}"
         for name in ("BatchNorm", "Connected", "Convolutional", "Deconvolutional", "Local", "Normalization")
     },
     "proposals.grouping": {"COLOUR": "COLOR", "COLOUR_BINS": "COLOR_BINS"},
+    "engine.explain": {"explain": "describe_parse_error"},
+    "engine.pictures": {"Pictures": "ValidationImages"},
+    "visualization.layers": {"evaluating": "eval_mode", "recorded": "record_layers"},
+    "visualization.pictures": {"to_picture": "to_image_array"},
+    "visualization.subjects": {
+        "FoundObject": "DetectionTarget",
+        "ImageClass": "ClassTarget",
+        "Subject": "AttributionTarget",
+        "WarpedRegion": "WarpedRegionTarget",
+        "found_object": "detection_target",
+    },
+    "heads.levels": {"per_place": "flatten_predictions", "rare": "init_focal_bias_", "small": "init_normal_"},
+    "heads.region_trunk": {"RegionTrunk": "RegionFeatureExtractor"},
+    "heads.yolo": {
+        "crowds": "detkit.heads.assignment.crowd_mask",
+        "flattened": "flatten_levels",
+        "in_crowd": "detkit.heads.assignment.inside_crowd",
+    },
 }
 """By the old name of a module without the prefix ``detkit.``, from each old name in it to the new one."""

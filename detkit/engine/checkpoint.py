@@ -1,39 +1,128 @@
-"""Checkpoint files: what a run leaves behind, and how a detector comes back from one file alone.
+"""Checkpoints: what a run leaves behind, and how a model comes back from one file alone.
 
 A checkpoint is a dictionary of plain values and tensors, so it is read with ``weights_only=True`` and runs no code.
-``detkit`` holds what describes the model; ``state_dict`` the trained weights; ``ema`` their moving average if the run
-kept one, and then that is what inference uses. Checkpoints of a run also hold Lightning's own state for resuming.
+``detkit`` describes the model; ``state_dict`` holds the trained weights; ``ema`` their moving average if the run kept
+one, and then inference uses it. Checkpoints of a run also hold Lightning's own state for resuming.
 """
 
 from __future__ import annotations
 
 import copy
-import os
-import pickle
-import tempfile
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 import detkit
-from detkit.engine.building import build
+from detkit.engine.checkpoint_file import checkpoint_path, read_checkpoint, write_checkpoint
+from detkit.engine.config.building import build
 from detkit.engine.config.model_settings import check_describes
 from detkit.engine.config.old_configs import modernized
-from detkit.engine.config.parse_errors import explain
+from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.errors import InputError
 from detkit.models import VisionModel
 from detkit.structures import UNUSED_LABEL, Category
 
-PREFIX = "model."  # the detector's place in the training module
+if TYPE_CHECKING:
+    from detkit.data import DataModule
+    from detkit.data.image_dataset import ImageDataset
+    from detkit.data.splits import Split
+
+__all__ = [
+    "PREFIX",
+    "Checkpoint",
+    "build_model",
+    "categories_of",
+    "check_categories",
+    "check_weights",
+    "checkpoint_path",
+    "inference_weights",
+    "load",
+    "model_record",
+    "read_checkpoint",
+    "save_model",
+    "write_checkpoint",
+]
+
+PREFIX = "model."  # the model's place in the training module
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A checkpoint that has been read, once, for all that is asked of it.
+
+    Args:
+        path: of the file.
+        content: as `read_checkpoint` gives it.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, checkpoint: str | Path, preferred: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Checkpoint:
+        """Read a checkpoint, given as a file or as a run's folder.
+
+        Raises:
+            InputError: the file is missing, truncated, no checkpoint of detkit, or tries to run code.
+        """
+        path = checkpoint_path(checkpoint, preferred)
+        return cls(path, read_checkpoint(path))
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """What describes the model, see `model_record`."""
+        record: Mapping[str, Any] = self.content["detkit"]
+        return record
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The resolved recipe of the training; empty where there was none."""
+        recipe: Mapping[str, Any] = self.record.get("config", {})
+        return recipe
+
+    @property
+    def categories(self) -> list[Category]:
+        """The categories, in the order of the labels."""
+        return categories_of(self.content)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights for inference, by the model's own names."""
+        return inference_weights(self.content)
+
+    def model(self, device: torch.device | str | None = None, trust: Sequence[str] = ()) -> VisionModel:
+        """Build the model, ready to predict: eval mode, its categories set, averaged weights if there are any.
+
+        Raises:
+            InputError: the checkpoint names a class outside of detkit and `trust`, or its weights do not fit the model.
+        """
+        model = build_model(self.record["model"], trust, self.path)
+        weights = self.weights
+        check_weights(model, weights, self.path)
+        model.load_state_dict(weights)
+        model.categories = self.categories
+        return model.to(device or "cpu").eval()
+
+    def dataset(self, data: DataModule, model: VisionModel, split: Split) -> ImageDataset:
+        """Open a split of data for the model of this checkpoint, with the fields of targets that the model needs.
+
+        Raises:
+            InputError: the split is missing or wrong, or has other classes.
+        """
+        data.read_for(model.learns_from, model.asks_for)
+        data.class_names = data.class_names or [category.name for category in self.categories]
+        dataset = data.dataset(split)
+        check_categories(self.categories, dataset.categories, self.path, str(dataset.annotations_path))
+        return dataset
 
 
 def load(checkpoint: str | Path, device: torch.device | str | None = None, trust: Sequence[str] = ()) -> VisionModel:
-    """Rebuild the detector of a checkpoint, ready to predict: eval mode, its categories set, averaged weights if any.
+    """Rebuild the model of a checkpoint, ready to predict: eval mode, its categories set, averaged weights if any.
 
     The file is read without running code from it, and only detkit's own classes and torch's layers are built.
 
@@ -46,15 +135,7 @@ def load(checkpoint: str | Path, device: torch.device | str | None = None, trust
         InputError: the file is missing, truncated or no checkpoint; it names a class outside of detkit and `trust`;
             or its weights don't fit the model it describes.
     """
-    path = checkpoint_path(checkpoint)
-    content = read_checkpoint(path)
-    record = content["detkit"]
-    model = build_model(record["model"], trust, path)
-    weights = inference_weights(content)
-    check_weights(model, weights, path)
-    model.load_state_dict(weights)
-    model.categories = categories_of(content)
-    return model.to(device or "cpu").eval()
+    return Checkpoint.read(checkpoint).model(device, trust)
 
 
 def save_model(
@@ -66,21 +147,22 @@ def save_model(
     """Write `model` as a checkpoint that `load` rebuilds.
 
     Args:
-        model: the detector; its `categories` go with it.
+        model: its `categories` are saved with it.
         model_config: how to build it, as in a config file: ``{"class_path": "detkit.models.FasterRCNN",
-            "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights. None: ask
-            the model, which has a `recipe` if it comes from darknet's files.
+            "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights. None: that
+            of ``model.recipe()``, which models from darknet's files have.
         path: the file to write; replaced in one step.
-        config: the recipe of the run that it comes from, if any.
+        config: the recipe of the run that trained it, if any.
 
     Raises:
         InputError: the config builds another model, such as one with another threshold; or the disk is full or the
             folder cannot be written.
     """
     if model_config is None:
-        if not hasattr(model, "recipe"):
+        recipe: Callable[[], dict[str, Any]] | None = getattr(model, "recipe", None)
+        if recipe is None:
             raise InputError(f"a {type(model).__name__} cannot say how to build it: give save_model its config")
-        model_config = model.recipe()
+        model_config = recipe()
     bare = _without_pretrained(model_config)
     with torch.random.fork_rng():
         check_describes(model, build_model(bare, packages_of(bare), path), type(model).__name__)
@@ -107,7 +189,7 @@ def categories_of(content: Mapping[str, Any]) -> list[Category]:
 
 
 def check_categories(model: Sequence[Category], data: Sequence[Category], checkpoint: str | Path, source: str) -> None:
-    """Refuse data whose class names are not the model's, in whatever order.
+    """Refuse data with other class names than the model's; their order may differ.
 
     Raises:
         InputError: the names differ; both lists are in the message.
@@ -121,74 +203,8 @@ def check_categories(model: Sequence[Category], data: Sequence[Category], checkp
         )
 
 
-def checkpoint_path(checkpoint: str | Path, preferred: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:
-    """The checkpoint file that is meant by a file or by a run's folder.
-
-    Raises:
-        InputError: there is none.
-    """
-    path = Path(checkpoint)
-    if not path.is_dir():
-        return path
-    for name in preferred:
-        if (path / name).is_file():
-            return path / name
-    raise InputError(f"{path} has no checkpoint: neither {' nor '.join(preferred)} is in it.")
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU.
-
-    Raises:
-        InputError: the file is missing, truncated, no checkpoint of detkit, or tries to run code.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"Checkpoint {path} does not exist.")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path} is not a checkpoint, or it is truncated: train again or take another copy.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path} holds more than weights and plain values; it was refused without running it.") from (
-            error
-        )
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a readable checkpoint ({_first_line(error)}).") from error
-    record = content.get("detkit") if isinstance(content, dict) else None
-    if not isinstance(record, dict) or not {"model", "categories"} <= record.keys() or "state_dict" not in content:
-        raise InputError(f"{path} is not a checkpoint of detkit: it does not say how to build its model.")
-    return content
-
-
-def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
-    """Write `content` at `path` in one step: a crash or a full disk leaves the file that was there before.
-
-    Raises:
-        InputError: the disk is full or the folder cannot be written.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"Checkpoint {path} could not be written ({_first_line(error)}); the one before it is untouched."
-        ) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-
-
 def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str | Path) -> VisionModel:
-    """Build the detector that `model_config` describes, its weights as initialized.
+    """Build the model that `model_config` describes, its weights as initialized.
 
     Raises:
         InputError: it names something outside of detkit and `trust`, or does not fit its class's arguments.
@@ -203,12 +219,12 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
         check_trusted(config.as_dict()["model"], trust, path)
         return build(parser, config).model
     except ArgumentError as error:
-        reason = explain(error, parser, ["--config", str(path)])
+        reason = describe_parse_error(error, parser, ["--config", str(path)])
         raise InputError(f"detkit {detkit.__version__} cannot build the model of {reason}") from error
 
 
 def inference_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of a checkpoint that detect best, by the detector's names: the moving average if there is one."""
+    """The weights of a checkpoint for inference, by the model's own names: the moving average if there is one."""
     return _of_model(content.get("ema") or content["state_dict"])
 
 
@@ -254,13 +270,3 @@ def _shape(value: Tensor) -> tuple[int, ...]:
 
 def _listed(names: Sequence[str], most: int = 20) -> str:
     return "[" + ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "") + "]"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

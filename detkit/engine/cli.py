@@ -16,18 +16,18 @@ from detkit.errors import InputError
 
 USAGE = """usage: detkit train|eval|predict|visualize|convert [--help] ...
 
-  train     train a detector on images with COCO, VOC or YOLO annotations, or a classifier on folders of classes
-  eval      compute COCO's, VOC's or ILSVRC's numbers of a checkpoint, or of a file of detections
-  predict   detect in images, folders and videos, or classify them
-  visualize show what a network sees in an image
-  convert   turn COCO, VOC or YOLO annotations into another of these
+  train     train a detector on COCO, VOC or YOLO annotations, or a classifier on folders of classes
+  eval      evaluate a checkpoint, or a file of detections, with COCO's, VOC's or ILSVRC's metrics
+  predict   detect objects in images, folders and videos, or classify them
+  visualize show Grad-CAM, occlusion sensitivity and filters of a network on an image
+  convert   convert annotations between COCO, VOC and YOLO
 
-`detkit COMMAND --help` tells more. Set DETKIT_DEBUG=1 to see where an error comes from."""
+`detkit COMMAND --help` lists all arguments, with examples. DETKIT_DEBUG=1 shows the traceback of an error."""
 
 Command = Callable[[Sequence[str]], None]
 
-# Before torch is loaded, which reads it then: threads that wait for each other soon sleep. Left to spin, they take the
-# cores from the loader's workers, and a training step on two busy cores lasts several times as long.
+# Set before torch is loaded, which reads it then: waiting threads sleep early. If they spin, they take the cores from
+# the loader's workers, and a training step on two busy cores takes several times as long.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
@@ -37,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = {"train": train, "eval": evaluate, "predict": predict, "visualize": visualize, "convert": convert}
     if argv and argv[0] in commands:
         return run(commands[argv[0]], argv[1:])
-    asked_for_help = bool(argv) and argv[0] in ("-h", "--help")
-    print(USAGE, file=sys.stdout if asked_for_help else sys.stderr)
-    return 0 if asked_for_help else 2
+    help_requested = bool(argv) and argv[0] in ("-h", "--help")
+    print(USAGE, file=sys.stdout if help_requested else sys.stderr)
+    return 0 if help_requested else 2
 
 
 def train(argv: Sequence[str]) -> None:
@@ -95,8 +95,8 @@ def run(command: Command, argv: Sequence[str] | None = None) -> int:
     """Run one command with the arguments of the process, or with `argv`.
 
     Returns:
-        The exit status: 0 if all went well, 2 if something that the user gave is wrong, which one sentence on stderr
-        tells, 128 and the number of the signal if one stopped the run.
+        The exit status: 0 for success, 2 for wrong input, which one sentence on stderr describes, and 128 plus the
+        number of the signal if one stopped the run.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What a training step needs of losses: named scalars, the same names at every step."""
+"""Checking the losses of a training step: named scalars, the same names at every step."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class LossContract:
         self._names: dict[str, frozenset[str]] = {}
 
     def check(self, phase: str, losses: Mapping[str, Tensor]) -> None:
-        """Compare the losses of a step with what they must be.
+        """Check the losses of one step.
 
         Args:
-            phase: what gives them.
-            losses: by name.
+            phase: name of what computes them.
+            losses: losses by name.
 
         Raises:
-            InputError: there is none, one is no scalar, or the names are not those of the step before.
+            InputError: there are none, one is not a scalar, or the names differ from those of an earlier step.
         """
         if not losses:
-            raise InputError(f"The {phase} gives no losses: it must give at least one named scalar.")
+            raise InputError(f"The {phase} returns no losses: it must return at least one named scalar.")
         for name, value in losses.items():
             if not isinstance(value, Tensor) or value.ndim:
                 got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -35,6 +35,6 @@ class LossContract:
         before = self._names.setdefault(phase, names)
         if names != before:
             raise InputError(
-                f"The losses of the {phase} are {sorted(names)}, but were {sorted(before)} at a step before: give the "
-                "same names at every step, 0 where there is nothing to learn."
+                f"The losses of the {phase} are {sorted(names)}, but were {sorted(before)} at an earlier step: return "
+                "the same names at every step, 0 where there is nothing to learn."
             )

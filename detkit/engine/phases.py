@@ -1,4 +1,4 @@
-"""The phases of a training step: whose parameters each one steps, and how they take turns."""
+"""The phases of a training step: their parameters, and stepping their optimizers one after the other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parameters_of_phases(phases: Sequence[Phase], model: nn.Module, learner: Lea
     """The trainable parameters of each phase, by name.
 
     Raises:
-        InputError: a phase has none, or some that no checkpoint would hold; or a trainable parameter is in no phase.
+        InputError: a phase has none, or some that no checkpoint would hold, or a trainable parameter is in no phase.
     """
     named = named_parameters(model, learner)
     known = {id(parameter) for parameter in named.values()}
@@ -53,24 +53,24 @@ def parameters_of_phases(phases: Sequence[Phase], model: nn.Module, learner: Lea
 
 
 def with_phase(phase: Phase, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`losses` under the names that are logged: those of a phase with a name form a group of it."""
+    """`losses` under the names that are logged; those of a named phase are prefixed with its name."""
     return {f"{phase.name}.{name}" if phase.name else name: value for name, value in losses.items()}
 
 
 def take_turns(module: Any, phases: Sequence[Phase], batch: TrainingBatch) -> dict[str, Tensor]:
-    """One step of each phase's optimizer and schedule; only a phase's own parameters get gradients in its turn.
+    """Step each phase's optimizer and schedule in order; only a phase's own parameters get gradients in it.
 
-    All of it counts as one step of the run, as it would with one optimizer.
+    Together they count as one step of the run, as with one optimizer.
 
     Args:
-        module: the training module, whose optimizers are those of `phases`.
-        phases: in their order.
-        batch: of this step.
+        module: the training module, with one optimizer for each of `phases`.
+        phases: in order.
+        batch: the batch of this step.
 
     Returns:
         The losses of all phases.
     """
-    seen: dict[str, Tensor] = {}
+    losses_of_all: dict[str, Tensor] = {}
     for phase, optimizer in zip(phases, module.optimizers(), strict=True):
         module.toggle_optimizer(optimizer)
         losses = module.losses(phase, batch)
@@ -81,21 +81,21 @@ def take_turns(module: Any, phases: Sequence[Phase], batch: TrainingBatch) -> di
         else:  # around Lightning's counter of steps
             module.trainer.strategy.optimizer_step(optimizer.optimizer, lambda: None)
         module.untoggle_optimizer(optimizer)
-        seen |= {name: value.detach() for name, value in losses.items()}
+        losses_of_all |= {name: value.detach() for name, value in losses.items()}
     for scheduler in module.lr_schedulers() or ():
         scheduler.step()
-    return seen
+    return losses_of_all
 
 
 def check_learner_weights(learner: Learner, weights: Mapping[str, Tensor]) -> None:
     """Refuse the weights of another learner.
 
     Args:
-        learner: of this run.
-        weights: by the names of a checkpoint, the model's among them.
+        learner: the learner of this run.
+        weights: all weights of a checkpoint, by name.
 
     Raises:
-        InputError: names or shapes of the learner's weights are others.
+        InputError: names or shapes of the learner's weights differ.
     """
     saved = {name.removeprefix(LEARNER): value for name, value in weights.items() if name.startswith(LEARNER)}
     own = learner.state_dict()
@@ -103,8 +103,8 @@ def check_learner_weights(learner: Learner, weights: Mapping[str, Tensor]) -> No
     different += [name for name, value in own.items() if name in saved and saved[name].shape != value.shape]
     if different:
         raise InputError(
-            f"The checkpoint is of a run with another learner than {type(learner).__name__}, whose weights differ in "
-            f"{different[0]} ({len(different)} in all): go on with the learner of that run."
+            f"The checkpoint comes from a run with another learner than {type(learner).__name__}: weights differ in "
+            f"{different[0]} ({len(different)} in all): resume with the learner of that run."
         )
 
 

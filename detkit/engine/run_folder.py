@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and that no run overwrites another unasked."""
+"""The folder of a run: its files, and protection against overwriting another run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ OWNED = ("best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "events.out.tfe
 
 
 def folder_of(resume: str | Path) -> Path:
-    """The folder of the run that a checkpoint, or the folder itself, names."""
+    """The folder of a run, given as the folder or as a checkpoint in it."""
     path = Path(resume)
     return path if path.is_dir() else path.parent
 
 
 @rank_zero_only
 def check_free(folder: Path) -> None:
-    """Refuse a folder that holds a run.
+    """Refuse a folder that already holds a run.
 
     Raises:
-        InputError: it does.
+        InputError: it holds one.
     """
     if _files(folder):
         raise InputError(
@@ -35,10 +35,10 @@ def check_free(folder: Path) -> None:
 
 @rank_zero_only
 def clear(folder: Path) -> None:
-    """Make the folder, without the files of an earlier run; other files in it stay.
+    """Create the folder, or delete the files of an earlier run in it; other files stay.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

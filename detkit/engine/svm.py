@@ -37,7 +37,7 @@ def fit_svms(model: RCNN, samples: Samples) -> None:
     The SVM of a class learns its objects' own boxes against regions of IoU < 0.3 with all of them, in one pass over
     the images with hard negative mining: regions that score above -1 join, those that fall below -1.2 leave, and the
     SVM is fitted again after every 2,000 new ones. Ridge regression (lambda 1000) learns to correct regions of IoU >
-    0.6. Both look at the vector of the network's last layer, scaled to a mean norm of 20.
+    0.6. Both take the vector of the network's last layer, scaled to a mean norm of 20.
 
     Args:
         model: trained, with an `SVMBoxHead`.
@@ -55,11 +55,10 @@ def fit_svms(model: RCNN, samples: Samples) -> None:
     classes = [_Class(head.trunk.out_channels) for _ in range(head.num_classes)]
     for image, target in samples():
         boxes, vectors = _regions(model, image, target, scale)
-        objects = target.objects()
+        object_boxes, labels = _objects(target)
         for label, one in enumerate(classes):
-            of_class = objects.boxes[objects.labels == label]
-            rows = torch.where(objects.labels == label)[0].numpy()
-            one.see(boxes, vectors, of_class, vectors[rows])
+            of_class = labels == label
+            one.add(boxes, vectors, object_boxes[of_class], vectors[torch.where(of_class)[0].numpy()])
     if not any(one.positives for one in classes):
         raise InputError("fit_svms found no objects in the data")
     for label, one in enumerate(classes):
@@ -70,7 +69,7 @@ def fit_svms(model: RCNN, samples: Samples) -> None:
 
 @dataclass
 class _Class:
-    """What is learned about one class, of vectors of length D."""
+    """The samples and the SVM of one class, for vectors of length D."""
 
     length: int
     positives: list[np.ndarray] = field(default_factory=list)
@@ -85,8 +84,8 @@ class _Class:
         self.negatives = np.zeros((0, self.length), np.float32)
         self.weight = np.zeros(self.length)
 
-    def see(self, boxes: Tensor, vectors: np.ndarray, objects: Tensor, positives: np.ndarray) -> None:
-        """Collect what one image has to teach."""
+    def add(self, boxes: Tensor, vectors: np.ndarray, objects: Tensor, positives: np.ndarray) -> None:
+        """Collect the training samples of one image."""
         if len(positives):
             self.positives.append(positives)
         iou = box_iou(objects, boxes) if len(objects) else torch.zeros(1, len(boxes))
@@ -139,6 +138,14 @@ class _Class:
         return np.linalg.solve(gram, inputs.T @ (targets - mean)).T, mean
 
 
+def _objects(target: Target) -> tuple[Tensor, Tensor]:
+    """Boxes ``(N, 4)`` and labels ``(N,)`` of the objects, none where they are not annotated."""
+    objects = target.objects()
+    boxes = torch.zeros(0, 4) if objects.boxes is None else objects.boxes
+    labels = torch.zeros(len(boxes), dtype=torch.int64) if objects.labels is None else objects.labels
+    return boxes, labels
+
+
 def _encode(boxes: Tensor, objects: Tensor) -> np.ndarray:
     from detkit.boxes import DeltaCoder
 
@@ -153,18 +160,18 @@ def _mean_norm(model: RCNN, samples: Samples, images: int = 200) -> float:
         norms.append(np.linalg.norm(_regions(model, image, target, 1.0)[1], axis=1))
     total = np.concatenate(norms) if norms else np.zeros(0)
     if not total.size or not total.mean() > 0:
-        raise InputError("fit_svms: the data has no regions, or the network says nothing about any of them")
+        raise InputError("fit_svms: the data has no regions, or the network's vectors of them are all zero")
     return float(total.mean())
 
 
 def _regions(model: RCNN, image: Tensor, target: Target, scale: float) -> tuple[Tensor, np.ndarray]:
     """Boxes ``(R, 4)``, the objects' own first, in pixels of `image`, and their scaled vectors ``(R, D)``."""
-    boxes = torch.cat((target.objects().boxes.cpu(), _proposals(model, image, target)))
+    object_boxes = _objects(target)[0].cpu()
+    boxes = torch.cat((object_boxes, _proposals(model, image, target)))
     ignored = target.ignored_boxes().cpu()
     if len(ignored):
-        objects = len(target.objects())
         outside = box_iou(boxes, ignored).amax(dim=1) < _BACKGROUND_IOU
-        outside[:objects] = True
+        outside[: len(object_boxes)] = True
         boxes = boxes[outside]
     batch = model.preprocess([image])
     in_input = model.preprocess.targets([Target(proposals=boxes)], batch)[0].proposals
@@ -173,7 +180,7 @@ def _regions(model: RCNN, image: Tensor, target: Target, scale: float) -> tuple[
 
 
 def _proposals(model: RCNN, image: Tensor, target: Target) -> Tensor:
-    """The regions ``(P, 4)`` that the model finds in the image, or those given with it."""
+    """The region proposals ``(P, 4)``: computed by the model, or given with the image."""
     if model.proposals is not None:
         return model.proposals(image)
     if target.proposals is None:
@@ -182,8 +189,8 @@ def _proposals(model: RCNN, image: Tensor, target: Target) -> Tensor:
 
 
 def _put(head: SVMBoxHead, label: int, one: _Class, scale: float) -> None:
-    """Make the last layers of `head` compute what was learned about a class."""
-    # A class that was never seen scores nothing: its margin is far below zero.
+    """Write the SVM and the regression of a class into the last layers of `head`."""
+    # A class without samples never scores: its margin is far below zero.
     bias = one.bias if one.positives else -20.0
     head.classes.weight[label] = torch.from_numpy(one.weight * scale)
     head.classes.bias[label] = bias

@@ -1,4 +1,4 @@
-"""Classification of whole images: top-1, top-5 and who is taken for whom (Russakovsky 2015, section 4.1)."""
+"""The evaluator of image classification: top-1, top-5 and the confusion matrix (Russakovsky 2015, section 4.1)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from detkit.structures import Classification
 
 
 class ClassificationEvaluator(ImageCollector[Classification]):
-    """Collects the answers for images and counts how often the class is the first, or among the first five.
+    """Collects the answers for images and computes top-1 and top-5 accuracy.
 
-    Detections will do as answers, each box standing for its class. Arguments as of `ImageCollector`.
+    Detections are taken as answers too, each box standing for its class. Arguments as of `ImageCollector`.
     """
 
     name = "classification"
@@ -19,19 +19,19 @@ class ClassificationEvaluator(ImageCollector[Classification]):
     headline = "top1"
 
     def evaluate(self) -> ImageEvaluation:
-        """As `compute`: ``top1`` and ``top5``; with the numbers of each class and the confusion matrix."""
+        """``top1`` and ``top5``, with those of each class and the confusion matrix."""
         truth = self.truth
-        answers = answered_classes([self.kept.get(image_id) for image_id in truth.image_ids])
-        right = answers == truth.labels[:, None]
-        values = {"top1": right[:, 0], "top5": right.any(axis=1)}
+        answers = top_classes([self.kept.get(image_id) for image_id in truth.image_ids])
+        correct = answers == truth.labels[:, None]
+        values = {"top1": correct[:, 0], "top5": correct.any(axis=1)}
         return ImageEvaluation("classification", truth.categories, truth.labels, answers, values)
 
-    def judge(self, number: int, classes: np.ndarray, answer: Classification) -> np.ndarray:
+    def compare(self, number: int, classes: np.ndarray, answer: Classification) -> np.ndarray:
         return classes
 
 
-def answered_classes(kept: list[np.ndarray | None]) -> np.ndarray:
-    """Classes of images, some of which have none, as one array ``(n, 5)``, filled with -1."""
+def top_classes(kept: list[np.ndarray | None]) -> np.ndarray:
+    """The first five classes of each image, None for one without an answer, as ``(n, 5)`` padded with -1."""
     answers = np.full((len(kept), TOP), -1, dtype=np.int64)
     for row, classes in zip(answers, kept, strict=True):
         if classes is not None:

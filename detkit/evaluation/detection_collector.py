@@ -1,4 +1,4 @@
-"""Detections that come image by image, while a model runs, checked and kept for an evaluation at the end."""
+"""The base of evaluators of detections: it checks and keeps the detections of each image until all have come."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from detkit.deprecation import warn
 from detkit.errors import InputError
 from detkit.evaluation.coco.coco_evaluation import check_sigmas, sigmas_of
 from detkit.evaluation.evaluator import Evaluator
 from detkit.evaluation.files.annotations_file import read_ground_truth
 from detkit.evaluation.files.detections_file import read_detections
-from detkit.evaluation.ground_truth import GroundTruth, IouType, plain_id
-from detkit.evaluation.packed_objects import Found, Masks
+from detkit.evaluation.ground_truth import IouType, label_positions, plain_id
+from detkit.evaluation.packed_objects import Masks, PackedDetections
 from detkit.ops import masks_to_rle
-from detkit.structures import UNUSED_LABEL, Category, Detections, Target
+from detkit.structures import Category, Detections, Target
 
 
 class DetectionCollector(Evaluator):
-    """Collects the detections of images: what `CocoEvaluator` and `VocEvaluator` share.
+    """Collects the detections of images; the base of `CocoEvaluator` and `VocEvaluator`.
 
     Args:
         annotations: as of `CocoEvaluator`.
@@ -30,7 +32,7 @@ class DetectionCollector(Evaluator):
         categories: as of `CocoEvaluator`.
         image_ids: as of `CocoEvaluator`.
         keypoint_sigmas: as of `CocoEvaluator`.
-        limit: how many detections of each class in each image are kept, the best ones; None for all.
+        limit: the most detections kept per image and class, the highest-scoring ones; None for all.
 
     Raises:
         InputError: the annotations cannot be evaluated against, or a category is not among theirs.
@@ -53,8 +55,9 @@ class DetectionCollector(Evaluator):
         self.categories = list(self.ground_truth.categories if categories is None else categories)
         check_sigmas(self.ground_truth, iou_type, keypoint_sigmas)
         self.keypoint_sigmas = sigmas_of(keypoint_sigmas, self.ground_truth.categories)
-        self._positions = _positions(self.categories, self.ground_truth)
-        self._read: Found | None = None
+        truth = self.ground_truth
+        self._positions = label_positions(self.categories, truth.categories, truth.source)
+        self._read: PackedDetections | None = None
 
     def check_image(self, image_id: Any, source: str) -> None:
         """Raise an `InputError` where the annotations have no such image."""
@@ -76,11 +79,11 @@ class DetectionCollector(Evaluator):
 
     def state(self) -> dict[Any, dict[str, Any]]:
         """The detections so far by image id, in plain arrays that can be pickled and sent to another process."""
-        return {image_id: vars(found).copy() for image_id, found in self.kept.items()}
+        return {image_id: vars(kept).copy() for image_id, kept in self.kept.items()}
 
     def merge(self, states: Iterable[dict[Any, dict[str, Any]]]) -> None:
         """Add what other evaluators of the same annotations collected, each image counted once."""
-        super().merge({key: _ImageDetections(**found) for key, found in state.items()} for state in states)
+        super().merge({key: _ImageDetections(**kept) for key, kept in state.items()} for state in states)
 
     def read(self, detections: str | Path | list[dict]) -> None:
         """Take the detections of all images from a file in COCO's results format, or from its content.
@@ -90,56 +93,63 @@ class DetectionCollector(Evaluator):
         """
         self._read = read_detections(detections, self.ground_truth, self.iou_type, self.keypoint_sigmas)
 
-    def found(self) -> Found:
+    def detections(self) -> PackedDetections:
         """The detections so far, in the order of the images of the ground truth, or those of a file that was `read`."""
         if self._read is not None:
             return self._read
         numbers = self.ground_truth.image_numbers
-        ordered = sorted((numbers[image_id], found) for image_id, found in self.kept.items())
-        several = [found for _, found in ordered]
-        counts = [len(found.labels) for found in several]
-        boxes = np.concatenate([np.zeros((0, 4)), *(found.boxes for found in several)])  # of float64
+        ordered = sorted((numbers[image_id], kept) for image_id, kept in self.kept.items())
+        per_image = [kept for _, kept in ordered]
+        counts = [len(one.labels) for one in per_image]
+        boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes for one in per_image)])  # float64
         boxes[:, 2:] -= boxes[:, :2]
-        masks = Masks.concatenated([found.masks for found in several]) if self.iou_type == "segm" else None
+        masks = Masks.concatenated([one.masks for one in per_image]) if self.iou_type == "segm" else None
         no_keypoints = np.zeros((0, len(self.keypoint_sigmas), 3))
-        keypoints = [found.keypoints for found in several if found.keypoints is not None]
-        return Found.measured(
+        keypoints = [one.keypoints for one in per_image if one.keypoints is not None]
+        return PackedDetections.measured(
             images=np.repeat(np.array([number for number, _ in ordered], dtype=np.int64), counts),
-            categories=self._positions[np.concatenate([np.zeros(0, dtype=np.int64), *(f.labels for f in several)])],
-            scores=np.concatenate([np.zeros(0), *(found.scores for found in several)]),
+            categories=self._positions[
+                np.concatenate([np.zeros(0, dtype=np.int64), *(one.labels for one in per_image)])
+            ],
+            scores=np.concatenate([np.zeros(0), *(one.scores for one in per_image)]),
             boxes=boxes if self.iou_type == "bbox" else None,
             masks=masks,
             keypoints=np.concatenate([no_keypoints, *keypoints]) if self.iou_type == "keypoints" else None,
         )
 
+    def found(self) -> PackedDetections:
+        """The old name of `detections`."""
+        warn(f"{type(self).__name__}.found is {type(self).__name__}.detections now")
+        return self.detections()
+
     def results(self) -> list[dict[str, Any]]:
         """The detections in COCO's results format, with image and category ids of the annotations.
 
         With boxes ``bbox`` is ``[x, y, width, height]``. Results with masks or keypoints have no ``bbox``, as COCO
-        wants them: pycocotools would take the object's area from it instead of from the mask or the keypoints.
+        requires: pycocotools would take the object's area from it instead of from the mask or the keypoints.
         """
-        found = self.found()
+        detections = self.detections()
         return [
             {
-                "image_id": self.ground_truth.image_ids[found.images[index]],
-                "category_id": self.ground_truth.categories[found.categories[index]].id,
-                **_result_shape(found, index, self.iou_type),
-                "score": float(found.scores[index]),
+                "image_id": self.ground_truth.image_ids[detections.images[index]],
+                "category_id": self.ground_truth.categories[detections.categories[index]].id,
+                **_result_shape(detections, index, self.iou_type),
+                "score": float(detections.scores[index]),
             }
-            for index in range(len(found))
+            for index in range(len(detections))
         ]
 
-    def _checked(self, image_id: Any, found: Detections) -> _ImageDetections:
-        """The detections that evaluation can need: of each class the best."""
-        place = f"detections of image {image_id!r}"
-        scores, labels, boxes = _array(found.scores), _array(found.labels), _array(found.boxes)
+    def _checked(self, image_id: Any, detections: Detections) -> _ImageDetections:
+        """The detections that can count: the highest-scoring of each class."""
+        where = f"detections of image {image_id!r}"
+        scores, labels, boxes = _array(detections.scores), _array(detections.labels), _array(detections.boxes)
         if len(labels) == 0:
             return _ImageDetections.none()
-        _check_finite(place, boxes=boxes, scores=scores)
+        _check_finite(where, boxes=boxes, scores=scores)
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= len(self.categories):
             raise InputError(
-                f"{place}: label {low if low < 0 else high} is outside 0..{len(self.categories) - 1}, "
+                f"{where}: label {low if low < 0 else high} is outside 0..{len(self.categories) - 1}, "
                 f"the labels of the {len(self.categories)} categories; give the evaluator the model's categories"
             )
         kept = _best_of_each_class(scores, labels, self.limit)
@@ -148,31 +158,31 @@ class DetectionCollector(Evaluator):
             boxes=boxes[kept],
             scores=scores[kept],
             labels=labels[kept],
-            masks=self._masks(image_id, found, place, kept) if self.iou_type == "segm" else None,
-            keypoints=self._keypoints(found, place)[kept] if self.iou_type == "keypoints" else None,
+            masks=self._masks(image_id, detections, where, kept) if self.iou_type == "segm" else None,
+            keypoints=self._keypoints(detections, where)[kept] if self.iou_type == "keypoints" else None,
         )
 
-    def _masks(self, image_id: Any, found: Detections, place: str, kept: np.ndarray) -> Masks:
-        if found.masks is None:
-            raise InputError(f"{place} have no masks; evaluate boxes (iou_type bbox) or a model with a mask head")
+    def _masks(self, image_id: Any, detections: Detections, where: str, kept: np.ndarray) -> Masks:
+        if detections.masks is None:
+            raise InputError(f"{where} have no masks; evaluate boxes (iou_type bbox) or a model with a mask head")
         size = self.ground_truth.image_sizes.get(image_id)
-        if size is not None and tuple(found.masks.shape[1:]) != size:
+        if size is not None and tuple(detections.masks.shape[1:]) != size:
             raise InputError(
-                f"{place}: masks are {tuple(found.masks.shape[1:])} while {self.ground_truth.source} "
-                f"says that the image is {size} (height, width); give masks at the size of the image"
+                f"{where}: masks are {tuple(detections.masks.shape[1:])} while {self.ground_truth.source} "
+                f"has the size {size} of the image (height, width); give masks at the size of the image"
             )
-        return Masks.of(masks_to_rle(found.masks[kept]).to_coco())
+        return Masks.of(masks_to_rle(detections.masks[torch.from_numpy(kept)]).to_coco())
 
-    def _keypoints(self, found: Detections, place: str) -> np.ndarray:
-        if found.keypoints is None:
+    def _keypoints(self, detections: Detections, where: str) -> np.ndarray:
+        if detections.keypoints is None:
             raise InputError(
-                f"{place} have no keypoints; evaluate boxes (iou_type bbox) or a model with a keypoint head"
+                f"{where} have no keypoints; evaluate boxes (iou_type bbox) or a model with a keypoint head"
             )
-        keypoints, wanted = _array(found.keypoints), len(self.keypoint_sigmas)
-        _check_finite(place, keypoints=keypoints)
-        if keypoints.shape[1] != wanted:
+        keypoints, sigmas = _array(detections.keypoints), len(self.keypoint_sigmas)
+        _check_finite(where, keypoints=keypoints)
+        if keypoints.shape[1] != sigmas:
             raise InputError(
-                f"{place} have {keypoints.shape[1]} keypoints each, but there are {wanted} keypoint_sigmas; "
+                f"{where} have {keypoints.shape[1]} keypoints each, but there are {sigmas} keypoint_sigmas; "
                 "give one for each keypoint"
             )
         return keypoints
@@ -180,7 +190,7 @@ class DetectionCollector(Evaluator):
 
 @dataclass(frozen=True, eq=False)
 class _ImageDetections:
-    """The detections of one image that evaluation can need, without tensors: N per class at most 100."""
+    """The detections of one image that can count, as arrays: of each class at most the limit."""
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -194,24 +204,26 @@ class _ImageDetections:
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), Masks.of([]))
 
 
-def _check_finite(place: str, **named: np.ndarray) -> None:
+def _check_finite(where: str, **named: np.ndarray) -> None:
     for name, values in named.items():
         if not np.isfinite(values).all():
-            raise InputError(f"{place}: {name} holds a value that is not finite; look for a diverged model")
+            raise InputError(f"{where}: {name} holds a value that is not finite; look for a diverged model")
 
 
-def _result_shape(found: Found, index: int, iou_type: IouType) -> dict[str, Any]:
-    """What is compared of one detection, in COCO's results format."""
+def _result_shape(detections: PackedDetections, index: int, iou_type: IouType) -> dict[str, Any]:
+    """The compared part of one detection, in COCO's results format."""
     if iou_type == "bbox":
-        return {"bbox": found.boxes[index].tolist()}
-    if iou_type == "keypoints":
-        return {"keypoints": found.keypoints[index].ravel().tolist()}
-    mask = found.masks.encoded(index)
+        return {"bbox": detections.boxes[index].tolist()}
+    if detections.keypoints is not None:
+        return {"keypoints": detections.keypoints[index].ravel().tolist()}
+    if detections.masks is None:
+        raise ValueError("detections have neither masks nor keypoints")
+    mask = detections.masks.encoded(index)
     return {"segmentation": {"size": mask["size"], "counts": mask["counts"].decode("ascii")}}
 
 
 def _best_of_each_class(scores: np.ndarray, labels: np.ndarray, limit: int | None) -> np.ndarray:
-    """Ascending indices of the `limit` best detections of each class; of equal scores the first, as COCO sorts them."""
+    """Ascending indices of each class's `limit` highest-scoring detections; of equal scores the first, as in COCO."""
     if limit is None or len(labels) <= limit:
         return np.arange(len(labels))
     order = np.lexsort((-scores, labels))  # by class, then best first; stable
@@ -222,17 +234,3 @@ def _best_of_each_class(scores: np.ndarray, labels: np.ndarray, limit: int | Non
 
 def _array(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
-
-
-def _positions(categories: Sequence[Category], ground_truth: GroundTruth) -> np.ndarray:
-    """int64 ``(K,)`` of each label the position of its category in the ground truth, found by name; -1 for none."""
-    names = {category.name: position for position, category in enumerate(ground_truth.categories)}
-    exact = {category: position for position, category in enumerate(ground_truth.categories)}
-    unknown = [category.name for category in categories if category.name not in {*names, UNUSED_LABEL}]
-    if unknown:
-        raise InputError(
-            f"the model's category {unknown[0]!r} is not in {ground_truth.source}: the model has "
-            f"{[category.name for category in categories]}, the annotations have {list(names)}; "
-            "rename the categories or take the annotations that the model was trained for"
-        )
-    return np.array([exact.get(one, names.get(one.name, -1)) for one in categories], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What every evaluator is: the answers for images come in, numbers and a report come out."""
+"""The base class of evaluators, and what they give: metrics and a report."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from detkit.structures import Category, Target
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of an evaluation, for evaluators that need no more.
+    """A result of an evaluation that holds metrics alone.
 
     Args:
-        metrics: the numbers by name.
-        classes: of each class by its name its numbers by name; empty where classes have none.
+        metrics: the metrics by name.
+        classes: the metrics of each class by its name; empty where classes have none.
     """
 
     metrics: dict[str, float]
     classes: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """The numbers of each class by its name."""
+        """The metrics of each class by its name."""
         return self.classes
 
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a report holds beside the numbers.
+    """What a report holds besides the metrics.
 
     Args:
-        per_class: the numbers of each class.
-        bootstrap: confidence intervals, from so many samples; 0: none.
-        errors: which kinds of errors there are, and what they cost.
+        per_class: the metrics of each class.
+        bootstrap: confidence intervals from this number of samples; 0: none.
+        errors: the kinds of errors, and how much AP each costs.
         curves: draw precision and recall to this file.
-        confusion: write which class was taken for which to this file.
+        confusion: write the confusion matrix to this file.
     """
 
     per_class: bool = False
@@ -54,11 +54,11 @@ class ReportOptions:
     confusion: Path | None = None
 
     def extras(self) -> list[str]:
-        """What is asked for that an evaluator must be able to give: names among its `Evaluator.extras`."""
+        """The requested parts that not every evaluator has: names among its `Evaluator.extras`."""
         return [name for name in ("bootstrap", "errors", "curves", "confusion") if getattr(self, name)]
 
     def named(self, name: str) -> ReportOptions:
-        """The same with `name` in the names of the files, so that those of several evaluators can lie side by side."""
+        """The same with `name` in the names of the files, so that several evaluators do not overwrite each other's."""
         files = {key: getattr(self, key) for key in ("curves", "confusion")}
         return replace(
             self, **{key: path.with_stem(f"{path.stem}_{name}") for key, path in files.items() if path is not None}
@@ -67,10 +67,10 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """What people and programs read of an evaluation.
+    """The tables and numbers of an evaluation.
 
     Args:
-        tables: for the terminal; a text is printed as it is.
+        tables: for the terminal; a string is printed as it is.
         numbers: for a JSON file.
     """
 
@@ -79,27 +79,27 @@ class Report:
 
 
 class Evaluator(ABC):
-    """Collects the answers of a model for images and computes numbers of them at the end.
+    """Collects the answers of a model image by image and computes metrics from all of them.
 
-    A subclass says what it `keep`\\ s of an image and how it `evaluate`\\ s that. What is kept can be pickled, so that
-    several processes can share the images; an image that comes twice counts once, with the later answer. A config
-    names evaluators by class, ``evaluators: [{class_path: my_package.MyEvaluator, init_args: {…}}]``: the first
-    argument of the constructor is filled in by the data set, ``categories`` by the model, all others by the config.
+    A subclass implements `keep`, which gives what is needed of an image, and `evaluate`. What is kept must be
+    picklable, so that several processes can share the images; an image that comes twice counts once, with the later
+    answer. A config names evaluators by class, ``evaluators: [{class_path: my_package.MyEvaluator, init_args: {…}}]``:
+    the data set fills in the first argument of the constructor, the model ``categories``, the config all others.
 
     Args:
-        annotations: the data set's truth: the path of its COCO file, or the content of one.
-        categories: ``categories[k]`` is the class of label ``k``, as the model has it.
+        annotations: the data set's ground truth: the path of a COCO file, or its content.
+        categories: the model's; ``categories[k]`` is the class of label ``k``.
 
     Attributes:
-        name: what stands before the numbers in logs and in ``metrics.json``.
-        reads: the part of an answer that is looked at: ``boxes``, ``masks``, ``keypoints``, ``labels`` …
-        headline: the most important number; as the first evaluator of a training it decides which epoch is the best.
-        higher_is_better: whether a greater headline is a better one.
-        extras: what of `ReportOptions` the report can hold beside the numbers of each class, and
+        name: the prefix of the metrics in logs and their key in ``metrics.json``.
+        reads: the part of an answer that is evaluated: ``boxes``, ``masks``, ``keypoints``, ``labels`` …
+        headline: the most important metric; that of a training's first evaluator selects the best epoch.
+        higher_is_better: whether a greater headline is better.
+        extras: the fields of `ReportOptions` that the report supports besides the metrics of each class, and
             ``save_detections`` where there are `results`.
         answers_called: what messages call the answers.
         kept: what `keep` gave, by image id.
-        evaluation: the outcome of the last `compute`; None before.
+        evaluation: the result of the last `compute`; None before.
     """
 
     name: str
@@ -116,7 +116,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def keep(self, target: Target, answer: Any) -> Any:
-        """What the evaluation needs of an image: of its truth in a batch, and of the answer, in pixels of the image.
+        """What the evaluation needs of an image: of its target, and of the answer in pixels of the image.
 
         Raises:
             InputError: the answer cannot be evaluated.
@@ -124,13 +124,13 @@ class Evaluator(ABC):
 
     @abstractmethod
     def evaluate(self) -> Any:
-        """The outcome for all that is kept: an `Evaluation`, or another object with ``metrics`` and ``per_class()``."""
+        """The result for all that is kept: an `Evaluation`, or another object with ``metrics`` and ``per_class()``."""
 
     def check_image(self, image_id: Any, source: str) -> None:  # noqa: B027 (nothing to check is a choice)
-        """Raise an `InputError` where the annotations have no such image, which `source` names; default: take any."""
+        """Raise an `InputError` where the annotations lack an image that `source` names; default: accept any."""
 
     def reset(self) -> None:
-        """Forget all answers; the truth stays."""
+        """Discard all answers; the ground truth stays."""
         self.kept = {}
         self.evaluation = None
 
@@ -138,8 +138,8 @@ class Evaluator(ABC):
         """Add the answers for some images.
 
         Args:
-            targets: of each image its target, of which ``image_id`` says which image it is. (Deprecated: the ids.)
-            answers: of each image, in its pixels, as the model gives them.
+            targets: the target of each image; its ``image_id`` identifies the image. (Deprecated: the ids.)
+            answers: what the model gave for each image, in its pixels.
 
         Raises:
             InputError: an image is not in the annotations, or an answer cannot be evaluated.
@@ -154,7 +154,7 @@ class Evaluator(ABC):
             self.kept[image_id] = self.keep(target, answer)
 
     def state(self) -> dict[Any, Any]:
-        """What is kept so far, by image id, to be sent to another process."""
+        """What is kept so far, by image id, to send to another process."""
         return dict(self.kept)
 
     def merge(self, states: Iterable[dict[Any, Any]]) -> None:
@@ -165,7 +165,7 @@ class Evaluator(ABC):
                 self.kept[image_id] = kept
 
     def compute(self) -> dict[str, float]:
-        """The numbers by name, `headline` among them; `evaluation` then holds the whole outcome."""
+        """The metrics by name, `headline` among them; `evaluation` then holds the whole result."""
         evaluation = self.evaluate()
         if not hasattr(evaluation, "metrics"):
             raise InputError(
@@ -176,11 +176,11 @@ class Evaluator(ABC):
         return dict(evaluation.metrics)
 
     def log_name(self, number: str) -> str:
-        """How a number is called in the logs of validations."""
+        """The name of a metric in the logs of validations."""
         return f"val/{self.name}/{number}"
 
     def report(self, evaluation: Any, options: ReportOptions) -> Report:
-        """Tables and numbers of an outcome of `evaluate`; writes the files that `options` names."""
+        """Tables and numbers of a result of `evaluate`; writes the files that `options` names."""
         numbers: dict[str, Any] = dict(evaluation.metrics)
         tables: list[RenderableType] = [plain_table(self.name, {"": evaluation.metrics})]
         if options.per_class:
@@ -197,16 +197,16 @@ class Evaluator(ABC):
         raise InputError(f"{type(self).__name__} has no results in COCO's format: leave out --save_detections.")
 
     def read(self, detections: str | Path | list[dict]) -> None:
-        """Take the answers for all images from a file in COCO's results format, or from its content.
+        """Read the answers for all images from a file in COCO's results format, or from its content.
 
         Raises:
-            InputError: the file cannot be read, or the evaluator reads no such files.
+            InputError: the file cannot be read, or the evaluator does not support files.
         """
         raise InputError(f"{type(self).__name__} evaluates a model: give --checkpoint in place of --detections.")
 
 
 def plain_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A table of numbers, a row for each of `rows` and a column for each of its numbers."""
+    """A table with a row for each of `rows` and a column for each of its numbers."""
     table = Table(title=title, title_justify="left")
     table.add_column("")
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
@@ -218,7 +218,7 @@ def plain_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _with_ids(targets: Sequence[Any] | Tensor) -> list[Any]:
-    """The targets, or of mere ids targets that hold nothing else."""
+    """The targets; image ids become targets that hold nothing else."""
     targets = list(targets)
     if all(hasattr(target, "image_id") for target in targets):
         return targets

@@ -1,4 +1,4 @@
-"""Answers for whole images that come image by image, while a model runs, kept for an evaluation at the end."""
+"""The base of evaluators of image classes: it keeps the answer for each image until all have come."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from detkit.errors import InputError
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.evaluator import Evaluator, Report, ReportOptions
 from detkit.evaluation.files.coco_json import read_json
-from detkit.evaluation.ground_truth import plain_id
+from detkit.evaluation.ground_truth import label_positions, plain_id
 from detkit.evaluation.tables.detection_report import metrics_entry
 from detkit.evaluation.tables.image_report import confusion_table, image_class_table, image_table, write_confusion
-from detkit.structures import UNUSED_LABEL, Category, Classification, Detections, Target
+from detkit.structures import Category, Classification, Detections, Target
 
 TOP = 5
-"""How many answers of an image are looked at, as ILSVRC's top-5 error does."""
+"""The number of classes of an answer that count, as in ILSVRC's top-5 error."""
 
 AnswerT = TypeVar("AnswerT", Classification, Detections)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTruth:
-    """The classes of images as a whole.
+    """The true class of each image.
 
     Args:
         source: how messages name it.
         categories: the K classes, sorted by id.
         image_ids: the n images.
-        labels: ``(n,)`` int64 position in `categories` of each image's class.
-        boxes: of each image the boxes ``(m, 4)`` float64 ``x1 y1 x2 y2`` of its class.
+        labels: ``(n,)`` int64 the position in `categories` of each image's class.
+        boxes: for each image the boxes ``(m, 4)`` float64 ``x1 y1 x2 y2`` of its class.
     """
 
     source: str
@@ -47,14 +47,14 @@ class ImageTruth:
 
 @dataclass(frozen=True, eq=False)
 class ImageEvaluation:
-    """The outcome of an evaluation of whole images.
+    """The result of an evaluation of image classes.
 
     Args:
         task: ``classification`` or ``localization``.
         categories: the K classes, sorted by id.
         labels: ``(n,)`` int64, the class of each image.
-        answers: ``(n, 5)`` int64, the classes that were answered, best first, -1 where there are none.
-        values: of each number its value for each image ``(n,)``, of which the number is the mean.
+        answers: ``(n, 5)`` int64, the predicted classes, best first, -1 where there are fewer.
+        values: for each metric its value in each image ``(n,)``; the metric is their mean.
     """
 
     task: str
@@ -70,13 +70,13 @@ class ImageEvaluation:
 
     @property
     def confusion(self) -> np.ndarray:
-        """``(K, K)`` how many images of the class of a row were taken for that of a column, of those with an answer."""
+        """``(K, K)`` the confusion matrix of images with an answer: true class by row, predicted class by column."""
         classes, answered = len(self.categories), self.answers[:, 0] >= 0
         pairs = self.labels[answered] * classes + self.answers[answered, 0]
         return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """By class name: the numbers of its images, and how many ``images`` there are."""
+        """By class name: its metrics, and the number of its ``images``."""
         return {
             category.name: {name: _mean(values[self.labels == k]) for name, values in self.values.items()}
             | {"images": int((self.labels == k).sum())}
@@ -89,7 +89,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 class ImageCollector(Evaluator, Generic[AnswerT]):
-    """Collects the answers for images: what the evaluators of classification and localization share.
+    """Collects the answers for images; the base of the evaluators of classification and localization.
 
     Every image of the annotations counts; one that is never updated has no answer, which is wrong. An image that is
     updated twice keeps the later answer.
@@ -97,7 +97,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
     Args:
         annotations: path of a COCO file whose images have a ``category_id``, as
             `detkit.data.DetectionDataset.ground_truth` gives it, or the dict that it holds.
-        categories: ``categories[k]`` is the category of label ``k``; they are found among those of the annotations by
+        categories: ``categories[k]`` is the category of label ``k``; they are matched to those of the annotations by
             name. Default: the annotations' own, sorted by id.
 
     Raises:
@@ -108,17 +108,17 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        rename_hooks(cls, {"_judged": "judge"})
+        rename_hooks(cls, {"_judged": "compare"})
 
     def __init__(self, annotations: str | Path | dict, categories: Sequence[Category] | None = None) -> None:
         super().__init__(annotations, categories)
         self.truth = read_image_truth(annotations)
         self.categories = list(self.truth.categories if categories is None else categories)
-        self._positions = _positions(self.categories, self.truth)
+        self._positions = label_positions(self.categories, self.truth.categories, self.truth.source)
         self._numbers = {key: number for number, key in enumerate(self.truth.image_ids)}
 
     def keep(self, target: Target, answer: AnswerT) -> Any:
-        """What counts of the answer for an image, which is best first; boxes in pixels of the image.
+        """The part of an answer that counts; the answer is sorted by score, its boxes are in pixels of the image.
 
         Raises:
             InputError: the answer does not fit.
@@ -130,7 +130,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
                 f"answer for image {image_id!r}: its labels {labels.tolist()} are not all in "
                 f"0..{len(self.categories) - 1}; give the evaluator the model's categories"
             )
-        return self.judge(self._numbers[image_id], self._positions[labels], answer)
+        return self.compare(self._numbers[image_id], self._positions[labels], answer)
 
     def check_image(self, image_id: Any, source: str) -> None:
         """Raise an `InputError` where the annotations have no such image."""
@@ -141,7 +141,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
             )
 
     def report(self, evaluation: ImageEvaluation, options: ReportOptions) -> Report:
-        """The numbers, those of the classes, and which class was taken for which, also in a file."""
+        """The metrics, those of each class, and the confusion matrix, which is also written to a file."""
         tables: list[RenderableType] = [image_table(evaluation)]
         tables += [image_class_table(evaluation)] if options.per_class else []
         tables.append(confusion_table(evaluation))
@@ -149,11 +149,11 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
             write_confusion(evaluation, options.confusion)
         return Report(tables, metrics_entry(evaluation, options.per_class))
 
-    def judge(self, number: int, classes: np.ndarray, answer: AnswerT) -> Any:
-        """What is kept of an answer: what a subclass gives.
+    def compare(self, number: int, classes: np.ndarray, answer: AnswerT) -> Any:
+        """Compare an answer with the truth; gives what is kept of it. A subclass implements it.
 
         Args:
-            number: of the image in `truth`.
+            number: the position of the image in `truth`.
             classes: ``(n,)`` int64, the positions of the answer's best labels among the categories of `truth`.
             answer: as the model gives it, best first.
         """
@@ -173,7 +173,7 @@ def read_image_truth(annotations: str | Path | dict) -> ImageTruth:
         position = {category.id: k for k, category in enumerate(categories)}
         images = content["images"]
         if any("category_id" not in image for image in images):
-            raise InputError(f"{source}: images have no class as a whole (category_id); set data.image_class")
+            raise InputError(f"{source}: images have no class (category_id); set data.image_class")
         labels = {image["id"]: position[image["category_id"]] for image in images}
         boxes: dict[Any, list] = {image["id"]: [] for image in images}
         for one in content["annotations"]:
@@ -187,17 +187,5 @@ def read_image_truth(annotations: str | Path | dict) -> ImageTruth:
         categories=categories,
         image_ids=list(labels),
         labels=np.array(list(labels.values()), dtype=np.int64),
-        boxes=[np.array(found, dtype=np.float64).reshape(-1, 4) for found in boxes.values()],
+        boxes=[np.array(rows, dtype=np.float64).reshape(-1, 4) for rows in boxes.values()],
     )
-
-
-def _positions(categories: Sequence[Category], truth: ImageTruth) -> np.ndarray:
-    """int64 ``(K,)`` of each label the position of its category in the ground truth, found by name; -1 for none."""
-    names = {category.name: position for position, category in enumerate(truth.categories)}
-    unknown = [one.name for one in categories if one.name not in names and one.name != UNUSED_LABEL]
-    if unknown:
-        raise InputError(
-            f"the model's category {unknown[0]!r} is not in {truth.source}, which has {list(names)}; "
-            "take the annotations that the model was trained for"
-        )
-    return np.array([names.get(one.name, -1) for one in categories], dtype=np.int64)

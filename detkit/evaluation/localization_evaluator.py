@@ -1,4 +1,4 @@
-"""Single-object localization: the class, and where one of its objects is (Russakovsky 2015, section 4.2)."""
+"""The evaluator of single-object localization: ILSVRC's error (Russakovsky 2015, section 4.2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from detkit.errors import InputError
-from detkit.evaluation.classification_evaluator import answered_classes
+from detkit.evaluation.classification_evaluator import top_classes
 from detkit.evaluation.image_collector import TOP, ImageCollector, ImageEvaluation
 from detkit.ops import box_iou
 from detkit.structures import Category, Detections
@@ -18,7 +18,7 @@ from detkit.structures import Category, Detections
 class LocalizationEvaluator(ImageCollector[Detections]):
     """Collects the answers for images and computes ILSVRC's localization error.
 
-    An answer of up to five boxes is right if one of them has the class of the image and an IoU of at least the
+    An answer of up to five boxes is correct if one of them has the class of the image and an IoU of at least the
     threshold with any of the objects of that class.
 
     Args:
@@ -50,32 +50,31 @@ class LocalizationEvaluator(ImageCollector[Detections]):
                 )
 
     def evaluate(self) -> ImageEvaluation:
-        """As `compute`, with the numbers of each class and the confusion matrix.
+        """As `compute`, with the metrics of each class and the confusion matrix.
 
-        ``localization_error`` is ILSVRC's, of the best of up to five boxes, ``top5_localization`` the share of images
-        that it counts as right, ``top1_localization`` that of the first boxes alone; ``top1`` and ``top5`` are those of
-        classification.
+        ``localization_error`` is ILSVRC's, for the best of up to five boxes; ``top5_localization`` is 1 minus it,
+        ``top1_localization`` the accuracy of the first box alone; ``top1`` and ``top5`` are those of classification.
         """
         truth = self.truth
         kept = [self.kept.get(image_id) for image_id in truth.image_ids]
-        answers = answered_classes([None if one is None else one[0] for one in kept])
-        found = np.zeros((len(kept), TOP), dtype=bool)
-        for row, one in zip(found, kept, strict=True):
+        answers = top_classes([None if one is None else one[0] for one in kept])
+        is_on_object = np.zeros((len(kept), TOP), dtype=bool)
+        for row, one in zip(is_on_object, kept, strict=True):
             if one is not None:
                 row[: len(one[1])] = one[1]
-        right = answers == truth.labels[:, None]
-        localized = right & found
+        correct = answers == truth.labels[:, None]
+        localized = correct & is_on_object
         values = {
             "top1_localization": localized[:, 0],
             "top5_localization": localized.any(axis=1),
             "localization_error": ~localized.any(axis=1),
-            "top1": right[:, 0],
-            "top5": right.any(axis=1),
+            "top1": correct[:, 0],
+            "top5": correct.any(axis=1),
         }
         return ImageEvaluation("localization", truth.categories, truth.labels, answers, values)
 
-    def judge(self, number: int, classes: np.ndarray, answer: Detections) -> tuple[np.ndarray, np.ndarray]:
-        """The classes, and whether the box of each is on an object of the image's class."""
+    def compare(self, number: int, classes: np.ndarray, answer: Detections) -> tuple[np.ndarray, np.ndarray]:
+        """The classes, and whether the box of each overlaps an object of the image's class enough."""
         if getattr(answer, "boxes", None) is None:
             image_id = self.truth.image_ids[number]
             raise InputError(

@@ -1,4 +1,4 @@
-"""Objects and detections of many images in a few arrays: what evaluation compares, whoever computes it."""
+"""The objects and the detections of many images, packed in a few arrays for evaluation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from detkit.ops.coco import measure_masks
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """N rows of different lengths, end to end.
+    """N rows of different lengths, concatenated.
 
     Args:
-        values: ``(V,)`` of all rows.
+        values: ``(V,)`` the values of all rows.
         offsets: int64 ``(N + 1,)`` where each row begins in `values`.
     """
 
@@ -34,17 +34,17 @@ class Ragged:
         return np.diff(self.offsets)
 
     def table(self, width: int) -> np.ndarray:
-        """``(N, width)`` of rows that are all so long.
+        """The rows as an array ``(N, width)``.
 
         Raises:
-            ValueError: a row is of another length.
+            ValueError: a row has another length.
         """
         if (self.lengths != width).any():
-            raise ValueError(f"a row is not of length {width}")
+            raise ValueError(f"a row does not have the length {width}")
         return self.values.reshape(-1, width)
 
     def table_or_zeros(self, width: int) -> np.ndarray:
-        """As `table`, where rows of no length become zeros."""
+        """As `table`, with zeros for empty rows."""
         is_filled = self.lengths > 0
         rows = np.zeros((len(self), width), self.values.dtype)
         rows[is_filled] = Ragged(self.values, self.offsets[np.append(True, is_filled)]).table(width)
@@ -53,7 +53,7 @@ class Ragged:
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """N masks as COCO's compressed run lengths, end to end.
+    """N masks as COCO's compressed run lengths, concatenated.
 
     Args:
         strings: uint8, all the compressed run lengths.
@@ -67,7 +67,7 @@ class Masks:
 
     @classmethod
     def of(cls, encoded: Sequence[dict]) -> Masks:
-        """The masks that pycocotools would encode so: ``{"size": [height, width], "counts": bytes or str}``."""
+        """The masks in pycocotools' encoding: ``{"size": [height, width], "counts": bytes or str}``."""
         counts = [one["counts"] for one in encoded]
         counts = [one.encode("ascii") if isinstance(one, str) else one for one in counts]
         offsets = np.zeros(len(counts) + 1, dtype=np.int64)
@@ -93,7 +93,7 @@ class Masks:
         offsets = np.concatenate(
             [np.zeros(1, dtype=np.int64), np.cumsum(self.offsets[index + 1] - self.offsets[index])]
         )
-        view = memoryview(self.strings)
+        view = memoryview(self.strings.data)
         strings = bytearray().join([view[begin:end] for begin, end in zip(begins, ends, strict=True)])
         return Masks(np.frombuffer(strings, dtype=np.uint8), offsets, self.sizes[index])
 
@@ -104,10 +104,10 @@ class Masks:
 
     @cached_property
     def measures(self) -> MaskMeasures:
-        """What is measured of each mask.
+        """The area and the box of each mask.
 
         Raises:
-            RuntimeError: a string is no mask of its size.
+            RuntimeError: a string does not encode a mask of its size.
         """
         areas, boxes, have_empty_runs = measure_masks(
             torch.from_numpy(self.strings), torch.from_numpy(self.offsets), torch.from_numpy(self.sizes)
@@ -117,13 +117,13 @@ class Masks:
 
 @dataclass(frozen=True, eq=False)
 class MaskMeasures:
-    """What is measured of N masks.
+    """The areas and boxes of N masks.
 
     Args:
-        areas: float64 ``(N,)`` the pixels of each.
+        areas: float64 ``(N,)`` in pixels.
         boxes: float64 ``(N, 4)`` the box ``x y width height`` around them.
-        have_empty_runs: bool ``(N,)`` whether a run after the first is of length 0, as no encoder writes it, which the
-            native kernels have to know; pycocotools is not asked.
+        have_empty_runs: bool ``(N,)`` whether a run after the first has length 0, which no encoder writes but the
+            native kernels must know; all False where pycocotools measures.
     """
 
     areas: np.ndarray
@@ -132,8 +132,8 @@ class MaskMeasures:
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
-    """The N objects to be found. Images and categories are given by their positions among those that are evaluated.
+class PackedObjects:
+    """The N annotated objects of all images. Images and categories are positions among those that are evaluated.
 
     Args:
         images: int64 ``(N,)``.
@@ -143,8 +143,8 @@ class Objects:
         iscrowd: bool ``(N,)``.
         masks: N masks, where masks are compared.
         keypoints: float64 ``(N, J, 3)`` ``x y visibility``, where keypoints are compared.
-        num_keypoints: int64 ``(N,)`` how many of them are labeled.
-        difficult: bool ``(N,)`` (PASCAL VOC); COCO's evaluation does not look at it.
+        num_keypoints: int64 ``(N,)`` the number of labeled keypoints.
+        difficult: bool ``(N,)`` (PASCAL VOC); COCO's evaluation ignores it.
     """
 
     images: np.ndarray
@@ -162,17 +162,17 @@ class Objects:
 
     @property
     def ignored(self) -> np.ndarray:
-        """bool ``(N,)`` objects that need not be found: crowds, and objects without labeled keypoints."""
+        """bool ``(N,)`` objects that need not be detected: crowds, and objects without labeled keypoints."""
         return self.iscrowd if self.num_keypoints is None else self.iscrowd | (self.num_keypoints == 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """The N detections of all images; see `Objects`.
+class PackedDetections:
+    """The N detections of all images; see `PackedObjects`.
 
     Args:
         scores: float64 ``(N,)``.
-        areas_of: what the areas are those of.
+        areas_of: what the areas were computed from.
     """
 
     images: np.ndarray
@@ -196,16 +196,23 @@ class Found:
         boxes: np.ndarray | None,
         masks: Masks | None = None,
         keypoints: np.ndarray | None = None,
-    ) -> Found:
-        """The detections with their areas: of the boxes if there are any, else of the masks or of the keypoints'
-        extent, which then give the boxes too. That is how pycocotools reads a results file."""
+    ) -> PackedDetections:
+        """The detections with their areas: those of the boxes if given, else those of the masks or of the keypoints'
+        extent, which then give the boxes too. That is how pycocotools reads a results file.
+
+        Raises:
+            ValueError: there are neither boxes nor masks nor keypoints.
+        """
+        areas_of: Literal["boxes", "masks", "keypoints"]
         if boxes is not None:
             areas, areas_of = boxes[:, 2] * boxes[:, 3], "boxes"
         elif masks is not None:
             areas, boxes, areas_of = masks.measures.areas, masks.measures.boxes, "masks"
-        else:
+        elif keypoints is not None:
             boxes = _extents(keypoints)
             areas, areas_of = boxes[:, 2] * boxes[:, 3], "keypoints"
+        else:
+            raise ValueError("detections need boxes, masks or keypoints")
         return cls(images, categories, scores, boxes, areas, areas_of, masks, keypoints)
 
 
@@ -214,7 +221,7 @@ def _extents(keypoints: np.ndarray) -> np.ndarray:
     if len(keypoints) == 0:
         return np.zeros((0, 4))
     low, high = keypoints[:, 0, :2].copy(), keypoints[:, 0, :2].copy()
-    for joint in range(1, keypoints.shape[1]):  # quicker than to reduce along so short an axis
+    for joint in range(1, keypoints.shape[1]):  # faster than a reduction along so short an axis
         np.minimum(low, keypoints[:, joint, :2], out=low)
         np.maximum(high, keypoints[:, joint, :2], out=high)
     return np.concatenate([low, high - low], axis=1)

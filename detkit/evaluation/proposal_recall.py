@@ -1,8 +1,7 @@
-"""How many objects proposals reach, whatever their class: average recall as COCO measures it for proposals."""
+"""The evaluator of region proposals: class-agnostic average recall, as COCO measures it for proposals."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from detkit.evaluation.coco.native import accumulate, match
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, Number, Protocol
 from detkit.evaluation.evaluator import Evaluation, Evaluator
 from detkit.evaluation.files.annotations_file import read_ground_truth
-from detkit.evaluation.packed_objects import Found
+from detkit.evaluation.files.coco_json import read_json
+from detkit.evaluation.packed_objects import PackedDetections
 from detkit.structures import Category, Target
 
 
@@ -28,9 +28,9 @@ class ProposalRecall(Evaluator):
 
     Args:
         annotations: path of a COCO annotation file, or the dict that it holds.
-        limits: numbers of proposals of an image, the best ones, to measure with.
+        limits: numbers of proposals per image to measure with, the best ones first.
         image_ids: measure on these images alone; all of the annotations by default.
-        categories: not looked at: proposals have no classes.
+        categories: ignored: proposals have no classes.
 
     Raises:
         InputError: the annotations cannot be evaluated against, or the native kernels were not built.
@@ -60,7 +60,7 @@ class ProposalRecall(Evaluator):
         self.ground_truth.number_of(image_id, source)
 
     def keep(self, target: Target, answer: Tensor) -> np.ndarray:
-        """The proposals ``(P, 4)`` of an image, best first, in pixels of the image, as many as are looked at.
+        """The proposals ``(P, 4)`` of an image, best first, in pixels of the image, up to the largest limit.
 
         Raises:
             InputError: a box is not finite.
@@ -85,18 +85,18 @@ class ProposalRecall(Evaluator):
         )
         if not self.ground_truth.image_ids or not self.ground_truth.categories:
             return dict.fromkeys(numbers, NOTHING_TO_MEASURE)
-        found = self._found()
-        matches = match(self.ground_truth, found, "bbox", protocol, np.zeros(0))
-        return protocol.summarize(accumulate(self.ground_truth, found, matches, protocol))
+        detections = self._as_detections()
+        matches = match(self.ground_truth, detections, "bbox", protocol, np.zeros(0))
+        return protocol.summarize(accumulate(self.ground_truth, detections, matches, protocol))
 
-    def _found(self) -> Found:
-        """The proposals as detections of the only class, whose scores tell their order."""
+    def _as_detections(self) -> PackedDetections:
+        """The proposals as detections of a single class; their scores hold their order."""
         proposals = {self.ground_truth.image_numbers[image_id]: boxes for image_id, boxes in self.kept.items()}
         numbers = sorted(proposals)
         counts = [len(proposals[number]) for number in numbers]
         boxes = np.concatenate([np.zeros((0, 4)), *(proposals[number] for number in numbers)])
         boxes[:, 2:] -= boxes[:, :2]
-        return Found.measured(
+        return PackedDetections.measured(
             images=np.repeat(np.array(numbers, dtype=np.int64), counts),
             categories=np.zeros(len(boxes), dtype=np.int64),
             scores=np.concatenate([np.zeros(0), *(-np.arange(count, dtype=np.float64) for count in counts)]),
@@ -105,10 +105,6 @@ class ProposalRecall(Evaluator):
 
 
 def _without_classes(annotations: str | Path | dict) -> dict:
-    if not isinstance(annotations, dict):
-        try:
-            annotations = json.loads(Path(annotations).read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{annotations} cannot be read as JSON: {error}") from error
-    objects = [{**one, "category_id": 1} for one in annotations.get("annotations", [])]
-    return {**annotations, "annotations": objects, "categories": [{"id": 1, "name": "object"}]}
+    content = annotations if isinstance(annotations, dict) else read_json(Path(annotations))
+    objects = [{**one, "category_id": 1} for one in content.get("annotations", [])]
+    return {**content, "annotations": objects, "categories": [{"id": 1, "name": "object"}]}

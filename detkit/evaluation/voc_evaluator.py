@@ -1,4 +1,4 @@
-"""PASCAL VOC's evaluation: average precision at one IoU threshold, with 11 points (2007) or all points (2010 on).
+"""The evaluator of PASCAL VOC's metric: AP at one IoU threshold, with 11 points (2007) or all points (2010 on).
 
 The definition is that of the development kits' ``VOCevaldet.m`` and ``VOCap.m`` (Everingham et al., "The PASCAL Visual
 Object Classes (VOC) Challenge", 2010, section 4.2). The kits count pixels from 1 and a box's width as
@@ -20,7 +20,8 @@ from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.ground_truth import GroundTruth
-from detkit.evaluation.packed_objects import Found, Objects
+from detkit.evaluation.packed_objects import PackedDetections, PackedObjects
+from detkit.evaluation.pair_iou import pair_box_iou
 from detkit.evaluation.tables.detection_report import metrics_entry, voc_table
 from detkit.structures import Category
 
@@ -31,17 +32,17 @@ _ELEVEN_RECALLS = 0.1 * np.arange(11)  # in floating point, as the kits count: a
 
 @dataclass(frozen=True, eq=False)
 class VocEvaluation:
-    """The outcome of an evaluation.
+    """The result of a VOC evaluation.
 
     Args:
         protocol: ``voc2007`` or ``voc2010``.
         categories: the K classes, sorted by id.
         average_precision: ``(K,)`` in 0..1, -1 for a class without objects.
-        recall: of each class, over its D detections from the best on, ``(D,)``.
+        recall: for each class, over its D detections from the highest-scoring on, ``(D,)``.
         precision: likewise.
-        objects: ``(K,)`` number of objects that must be found.
-        difficult: ``(K,)`` number of those that need not be.
-        images: ``(K,)`` number of images with an object that must be found.
+        objects: ``(K,)`` number of objects that must be detected.
+        difficult: ``(K,)`` number of objects that need not be.
+        images: ``(K,)`` number of images with an object that must be detected.
     """
 
     protocol: VocProtocol
@@ -72,9 +73,9 @@ class VocEvaluator(DetectionCollector):
     """Collects the detections of images and evaluates their boxes as PASCAL VOC does.
 
     A detection belongs to the object of its class and image that it overlaps most. If that IoU reaches the threshold,
-    the best scored detection of the object is right and all others are wrong; those of a difficult object are neither.
-    A detection below the threshold is wrong. Detections of equal scores count in the order of the images in the ground
-    truth, then in the order in which they were given.
+    the highest-scoring detection of the object is a true positive and all others are false positives; those of a
+    difficult object are neither. A detection below the threshold is a false positive. Detections of equal scores are
+    ordered by the order of the images in the ground truth, then as they were given.
 
     Args:
         annotations: ground truth in COCO's form, with ``difficult`` in the annotations, such as
@@ -82,8 +83,8 @@ class VocEvaluator(DetectionCollector):
         protocol: ``voc2007`` averages the best precision at recalls of at least 0, 0.1 … 1; ``voc2010`` is the area
             under precision made monotonous.
         iou_threshold: 0.5 in VOC.
-        categories: as of `CocoEvaluator`.
-        image_ids: as of `CocoEvaluator`.
+        categories: as for `CocoEvaluator`.
+        image_ids: as for `CocoEvaluator`.
 
     Raises:
         InputError: the annotations cannot be evaluated against, or a category is not among theirs.
@@ -115,7 +116,7 @@ class VocEvaluator(DetectionCollector):
 
     def evaluate(self) -> VocEvaluation:
         """As `compute`, with the curves and the numbers of each class."""
-        return evaluate_voc(self.ground_truth, self.found(), self.protocol, self.iou_threshold)
+        return evaluate_voc(self.ground_truth, self.detections(), self.protocol, self.iou_threshold)
 
     def report(self, evaluation: VocEvaluation, options: ReportOptions) -> Report:
         """The table of the classes and their mean."""
@@ -129,18 +130,21 @@ def check_protocol(protocol: str) -> None:
 
 
 def evaluate_voc(
-    ground_truth: GroundTruth, found: Found, protocol: VocProtocol = "voc2010", iou_threshold: float = 0.5
+    ground_truth: GroundTruth,
+    detections: PackedDetections,
+    protocol: VocProtocol = "voc2010",
+    iou_threshold: float = 0.5,
 ) -> VocEvaluation:
     """Evaluate the boxes of all images; see `VocEvaluator`."""
     objects, classes = ground_truth.objects, len(ground_truth.categories)
-    ignored = objects.difficult | objects.iscrowd
-    order = np.lexsort((-found.scores, found.categories))  # by class, then best first; stable
-    right, wrong = _judged(objects, ignored, found, order, max(classes, 1), iou_threshold)
-    ends = np.searchsorted(found.categories[order], np.arange(classes + 1))
+    ignored = objects.iscrowd if objects.difficult is None else objects.difficult | objects.iscrowd
+    order = np.lexsort((-detections.scores, detections.categories))  # by class, then best first; stable
+    correct, wrong = _match(objects, ignored, detections, order, max(classes, 1), iou_threshold)
+    ends = np.searchsorted(detections.categories[order], np.arange(classes + 1))
     counts = np.bincount(objects.categories[~ignored], minlength=classes)
     recall, precision = [], []
     for k in range(classes):
-        hits = right[ends[k] : ends[k + 1]].cumsum()
+        hits = correct[ends[k] : ends[k + 1]].cumsum()
         counted = hits + wrong[ends[k] : ends[k + 1]].cumsum()
         recall.append(hits / max(counts[k], 1))
         precision.append(hits / np.maximum(counted, 1))
@@ -172,34 +176,41 @@ def all_point_average(recall: np.ndarray, precision: np.ndarray) -> float:
     return float((np.diff(recall, prepend=0.0) * envelope).sum())
 
 
-def _judged(
-    objects: Objects, ignored: np.ndarray, found: Found, order: np.ndarray, classes: int, iou_threshold: float
+def _match(
+    objects: PackedObjects,
+    ignored: np.ndarray,
+    detections: PackedDetections,
+    order: np.ndarray,
+    classes: int,
+    iou_threshold: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the detections in `order` are right, and which are wrong: bool ``(D,)`` each."""
-    nearest, overlap = _nearest_objects(objects, found, classes)
+    """The true positives and the false positives among the detections in `order`: bool ``(D,)`` each."""
+    nearest, overlap = _nearest_objects(objects, detections, classes)
     nearest, overlap = nearest[order], overlap[order]
     is_near = overlap >= iou_threshold
     counts = is_near.copy()
     counts[is_near] = ~ignored[nearest[is_near]]
     first = np.unique(nearest[counts], return_index=True)[1]  # of each object, in `order`
-    right = np.zeros(len(order), dtype=bool)
-    right[np.flatnonzero(counts)[first]] = True
-    return right, ~is_near | (counts & ~right)
+    correct = np.zeros(len(order), dtype=bool)
+    correct[np.flatnonzero(counts)[first]] = True
+    return correct, ~is_near | (counts & ~correct)
 
 
-def _nearest_objects(objects: Objects, found: Found, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each detection the object of its image and class that it overlaps most, the first of equals, and their IoU:
+def _nearest_objects(
+    objects: PackedObjects, detections: PackedDetections, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The object of its image and class that each detection overlaps most, the first of equals, and their IoU:
     ``(D,)`` each; IoU 0 where there is no such object."""
     keys = objects.images * classes + objects.categories
     sorted_objects = np.argsort(keys, kind="stable")
-    wanted = found.images * classes + found.categories
-    begin, end = (np.searchsorted(keys[sorted_objects], wanted, side) for side in ("left", "right"))
+    detection_keys = detections.images * classes + detections.categories
+    begin, end = (np.searchsorted(keys[sorted_objects], detection_keys, side) for side in ("left", "right"))
     counts = end - begin
     starts = np.cumsum(counts) - counts
-    detection = np.repeat(np.arange(len(found)), counts)
+    detection = np.repeat(np.arange(len(detections)), counts)
     candidate = sorted_objects[np.arange(len(detection)) - np.repeat(starts - begin, counts)]
-    ious = _pair_ious(found.boxes[detection], objects.boxes[candidate])
-    nearest, overlap = np.zeros(len(found), dtype=np.int64), np.zeros(len(found))
+    ious = pair_box_iou(detections.boxes[detection], objects.boxes[candidate])
+    nearest, overlap = np.zeros(len(detections), dtype=np.int64), np.zeros(len(detections))
     has_any = np.flatnonzero(counts)
     if len(has_any):
         overlap[has_any] = np.maximum.reduceat(ious, starts[has_any])
@@ -209,16 +220,7 @@ def _nearest_objects(objects: Objects, found: Found, classes: int) -> tuple[np.n
     return nearest, overlap
 
 
-def _pair_ious(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    """IoU ``(P,)`` of pairs of boxes ``x y width height``, 0 where they share no area."""
-    low = np.maximum(boxes1[:, :2], boxes2[:, :2])
-    high = np.minimum(boxes1[:, :2] + boxes1[:, 2:], boxes2[:, :2] + boxes2[:, 2:])
-    shared = (high - low).clip(min=0).prod(axis=1)
-    union = boxes1[:, 2:].prod(axis=1) + boxes2[:, 2:].prod(axis=1) - shared
-    return np.divide(shared, union, out=np.zeros(len(shared)), where=shared > 0)
-
-
-def _images_of_classes(objects: Objects, counted: np.ndarray, classes: int) -> np.ndarray:
-    """``(K,)`` the number of images that have an object of each class that is counted."""
+def _images_of_classes(objects: PackedObjects, counted: np.ndarray, classes: int) -> np.ndarray:
+    """``(K,)`` for each class the number of images with an object that counts."""
     pairs = np.unique(np.stack([objects.categories[counted], objects.images[counted]]), axis=1)
     return np.bincount(pairs[0], minlength=classes)

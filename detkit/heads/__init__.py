@@ -1,5 +1,6 @@
-"""Heads: each answers one question by the three verbs `forward`, `losses` and `decode`."""
+"""Heads: each owns its targets, losses and decoding, by the methods `forward`, `losses` and `decode`."""
 
+from detkit.deprecation import moved_names
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense.dense_head import DenseHead
@@ -25,8 +26,8 @@ from detkit.heads.region.region_branch import Crop, InstanceBranch, RegionBranch
 from detkit.heads.region.region_features import (
     AveragePool,
     ConvolutionsThenFullyConnected,
+    RegionFeatureExtractor,
     RegionNetwork,
-    RegionTrunk,
     TwoFullyConnected,
 )
 from detkit.heads.region.region_sampler import RegionSampler
@@ -54,9 +55,9 @@ __all__ = [
     "OverFeatHead",
     "Postprocess",
     "RegionBranch",
+    "RegionFeatureExtractor",
     "RegionNetwork",
     "RegionSampler",
-    "RegionTrunk",
     "Regions",
     "RetinaNetHead",
     "SSDHead",
@@ -71,3 +72,5 @@ __all__ = [
     "YOLOv3Head",
     "YOLOv4Head",
 ]
+
+__getattr__ = moved_names(__name__, {"RegionTrunk": "detkit.heads.RegionFeatureExtractor"})

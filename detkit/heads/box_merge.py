@@ -1,4 +1,4 @@
-"""Merging boxes that agree, in place of suppressing all but one."""
+"""Merging of overlapping boxes, OverFeat's alternative to suppression."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import torch
 from torch import Tensor
 
 from detkit.boxes import box_area
-from detkit.heads.postprocess import Postprocess, Scored
+from detkit.heads.postprocess import Postprocess
+from detkit.heads.scored_boxes import ScoredBoxes
 
 
 class MergeBoxes(Postprocess):
-    """Boxes of a class that agree become one (OverFeat, section 4.3), see `merge_boxes`.
+    """Merges matching boxes of a class into one (OverFeat, section 4.3), see `merge_boxes`.
 
-    The accumulated scores ``s`` have no upper end; ``1 - exp(-s)`` keeps their order and is at most 1. Only boxes of at
-    least a pixel are merged.
+    The accumulated scores ``s`` are unbounded; ``1 - exp(-s)`` keeps their order and is at most 1. Boxes smaller than a
+    pixel are dropped.
 
     Args:
-        score_threshold: scores must be greater than this; None, here and below: the head's own.
+        score_threshold: scores must be greater than this; None, here and below, is the head's own.
         match_threshold: boxes with a greater `match_score` are not merged.
-        candidates: the best so many of each image are merged.
+        candidates: most boxes of each image that are merged, the highest-scoring ones.
         detections: most detections of an image.
     """
 
@@ -35,26 +36,26 @@ class MergeBoxes(Postprocess):
         self.match_threshold = match_threshold
 
     def with_defaults(self, *numbers: Any, **way: Any) -> Self:
-        """As of `Postprocess`; boxes without area do not match any."""
+        """As of `Postprocess`, for boxes of at least a pixel: boxes without area match none."""
         return super().with_defaults(*numbers, **way | {"least_side": 1.0})
 
-    def resolve(self, scored: Scored, images: int) -> Scored:
+    def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
         """The merged boxes of each image, best first."""
         parts = []
         for image in range(images):
-            of_image = scored.at(torch.where(scored.image_index == image)[0])
-            best = of_image.at(of_image.scores.argsort(descending=True, stable=True))
+            per_image = scored.take(torch.where(scored.image_index == image)[0])
+            best = per_image.take(per_image.scores.argsort(descending=True, stable=True))
             boxes, confidence, labels = merge_boxes(best.boxes, best.scores, best.labels, self.match_threshold)
-            parts.append(Scored(boxes, -torch.expm1(-confidence), labels, torch.full_like(labels, image)))
-        return Scored(*(torch.cat(part) for part in zip(*parts, strict=True)))
+            parts.append(ScoredBoxes(boxes, -torch.expm1(-confidence), labels, torch.full_like(labels, image)))
+        return ScoredBoxes(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def match_score(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """How badly two boxes match, 0 for equal ones (OverFeat, section 4.3); float32.
 
-    The paper adds the distance of the centers and the intersection area, without saying in which units or with which
-    sign. Here the distance is relative to the mean of the boxes' sides, and of the intersection counts what it lacks
-    of the mean area: the score does not depend on the image's size, and disjoint boxes have more than 1.
+    The paper adds the distance of the centers and the intersection area, but does not give units or signs. Here the
+    distance is divided by the mean side of the boxes, and one minus the share of the intersection in the mean area is
+    added: the score does not depend on the size of the image, and disjoint boxes have more than 1.
 
     Args:
         boxes1: ``(..., 4)``, of positive size.
@@ -65,16 +66,16 @@ def match_score(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     mean_side = (_sides(boxes1) + _sides(boxes2)).mean(dim=-1) / 2
     overlap = torch.minimum(boxes1[..., 2:], boxes2[..., 2:]) - torch.maximum(boxes1[..., :2], boxes2[..., :2])
     mean_area = (box_area(boxes1) + box_area(boxes2)) / 2
-    return distance / mean_side + 1 - overlap.clamp(min=0).prod(dim=-1) / mean_area
+    mismatch: Tensor = distance / mean_side + 1 - overlap.clamp(min=0).prod(dim=-1) / mean_area
+    return mismatch
 
 
 @torch.no_grad()
 def merge_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Merge the two best matching boxes of a class until no two match (OverFeat, section 4.3).
 
-    The merged box has the mean of both boxes' coordinates, and the sum of their scores: confidence is how much of the
-    class was seen by all the windows that agree on a box. One pair is merged per step, all else is done at once;
-    of pairs that match equally well the first is taken, in the order of the boxes.
+    The merged box has the mean of both boxes' coordinates and the sum of their scores, the evidence of all windows that
+    agree on it. Each step merges one pair; of pairs that match equally well, the first in the order of the boxes.
 
     Args:
         boxes: ``(N, 4)``, of positive size.
@@ -83,7 +84,7 @@ def merge_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float)
         threshold: the `match_score` above which boxes are not merged.
 
     Returns:
-        Boxes ``(M, 4)``, accumulated scores ``(M,)`` and labels ``(M,)``, greatest score first, in float32.
+        Boxes ``(M, 4)``, accumulated scores ``(M,)`` and labels ``(M,)``, greatest score first, float32.
     """
     boxes, scores = boxes.float().clone(), scores.float().clone()
     alive = torch.ones_like(labels, dtype=torch.bool)
@@ -93,7 +94,7 @@ def merge_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float)
     for _ in range(len(boxes) - 1):
         pair = mismatch.argmin()
         first, second = pair // len(boxes), pair % len(boxes)
-        if mismatch.flatten()[pair] > threshold:  # the one wait for the device in a step; it ends most runs early
+        if mismatch.flatten()[pair] > threshold:  # waits for the device once per step, but ends most runs early
             break
         boxes[first] = (boxes[first] + boxes[second]) / 2
         scores[first] += scores[second]

@@ -1,4 +1,4 @@
-"""What a head may know beside the maps, and what it lets others know."""
+"""What heads exchange: the `Context` of a batch, `Regions` of its images, and `Candidates` for detections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.heads.activations import Activation, sigmoid_scores
-from detkit.heads.truth import Objects, objects_of
+from detkit.heads.assignment import Objects, batch_objects
 from detkit.preprocess import Batch
 from detkit.structures import Target
 from detkit.structures.kind import to_device
@@ -21,13 +21,13 @@ from detkit.structures.kind import to_device
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """One batch on its way through a model.
+    """A batch with its targets, as heads get it.
 
     Args:
-        batch: the images as the network sees them, and how they lie in it.
+        batch: the preprocessed images and their placements.
         targets: ground truth of each image in the network's frame; None outside of training.
-        given: what the model asks for of each image also at inference, in the network's frame.
-        generator: the source of all random sampling; None: torch's own.
+        given: the fields that the model `asks_for` of each image, also at inference, in the network's frame.
+        generator: the source of all random sampling; None is torch's default.
     """
 
     batch: Batch
@@ -37,33 +37,32 @@ class Context:
 
     @cached_property
     def truth(self) -> Sequence[Target]:
-        """The targets, where losses need them.
+        """The targets, which losses need.
 
         Raises:
             InputError: there are none.
         """
         if self.targets is None:
-            raise InputError("losses need a Context with targets, and this one has none")
+            raise InputError("losses need a Context with targets, but this one has none: pass Context(batch, targets)")
         return self.targets
 
     @cached_property
     def objects(self) -> Objects:
-        """The objects of all images in turn, which `Regions.matched` and the rows of `assign` number."""
-        return objects_of(self.truth, self.batch.images.device)
+        """The objects of all images; `Regions.matched` and `assign` give rows of these."""
+        return batch_objects(self.truth, self.batch.images.device)
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Regions of the images of a batch, of all images in turn.
+    """Regions of the images of a batch, ordered by image.
 
     Args:
         boxes: ``(R, 4)`` in the network's frame.
         image_index: ``(R,)`` int64, the image of each, ascending.
-        labels: ``(R,)`` int64, of a sampled region the class of its object, -1 for background; of what was detected
-            its class; None where nothing is known.
-        matched: ``(R,)`` int64 of a sampled region the row of its object among all objects of the batch, those of each
-            image, `Target.objects`, in turn; meaningless for background.
-        counts: how many of each image; None where nobody has asked the device yet.
+        labels: ``(R,)`` int64: the class of a sampled region's object, -1 for background; the class of a detection;
+            None if unknown.
+        matched: ``(R,)`` int64, the row of a sampled region's object in `Context.objects`; meaningless for background.
+        counts: the number of regions of each image; None until `slices` has asked the device.
     """
 
     boxes: Tensor
@@ -77,8 +76,9 @@ class Regions:
 
     def __getitem__(self, rows: Tensor | slice) -> Regions:
         """The regions that a bool mask ``(R,)``, an ascending int64 index or a slice selects."""
-        values = self.boxes, self.image_index, self.labels, self.matched
-        return Regions(*(None if value is None else value[rows] for value in values))  # type: ignore[arg-type]
+        labels = None if self.labels is None else self.labels[rows]
+        matched = None if self.matched is None else self.matched[rows]
+        return Regions(self.boxes[rows], self.image_index[rows], labels, matched)
 
     @classmethod
     def of_images(
@@ -87,63 +87,69 @@ class Regions:
         labels: Sequence[Tensor] | None = None,
         device: torch.device | str | None = None,
     ) -> Regions:
-        """The regions of each image.
+        """The regions of a batch from those of each image.
 
         Args:
-            boxes: ``(Ri, 4)`` of each image in turn; None where it has none.
-            labels: ``(Ri,)`` of each, if they are known.
-            device: where the regions go; None: where the first boxes are.
+            boxes: ``(Ri, 4)`` of each image; None where it has none.
+            labels: ``(Ri,)`` of each image, if they are known.
+            device: where the regions go; None is the device of the first boxes.
         """
-        present = [of_image for of_image in boxes if of_image is not None]
-        counts = [0 if of_image is None else len(of_image) for of_image in boxes]
+        present = [per_image for per_image in boxes if per_image is not None]
+        counts = [0 if per_image is None else len(per_image) for per_image in boxes]
         images = torch.arange(len(boxes)).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
-        values = [torch.cat(present) if present else torch.zeros(0, 4), images]
+        together = torch.cat(present) if present else torch.zeros(0, 4)
+        classes = None
         if labels is not None:
-            values.append(torch.cat(list(labels)) if labels else images[:0])
+            classes = torch.cat(list(labels)) if labels else images[:0]
         if device is None:
-            device = values[0].device
-        return cls(*(to_device(value, device) for value in values), counts=counts)
+            device = together.device
+        return cls(
+            to_device(together, device),
+            to_device(images, device),
+            None if classes is None else to_device(classes, device),
+            counts=counts,
+        )
 
     def clipped(self, sizes: Sequence[Size]) -> Regions:
-        """The regions cut at the edges of their images, whose (height, width) in the network's frame `sizes` are."""
+        """The regions clipped to their images, whose (height, width) in the network's frame are `sizes`."""
         limits = self.boxes.new_tensor([(width, height, width, height) for height, width in sizes])
         return replace(self, boxes=self.boxes.clamp(min=0).minimum(limits[self.image_index]))
 
     def sampled(self) -> tuple[Tensor, Tensor]:
-        """`labels` and `matched`, where losses need them.
+        """`labels` and `matched`, which losses need.
 
         Raises:
-            InputError: nobody knows what these regions stand for.
+            InputError: these regions are not sampled.
         """
         if self.labels is None or self.matched is None:
-            raise InputError("losses need sampled Regions, with labels and matched; these have none")
+            raise InputError("losses need Regions with labels and matched, but these have none: use a RegionSampler")
         return self.labels, self.matched
 
     def foreground(self) -> Regions:
-        """Those of sampled regions that stand for an object."""
+        """The sampled regions that are matched with an object."""
         labels, _ = self.sampled()
         return self[torch.where(labels >= 0)[0]]
 
     def slices(self, images: int) -> list[slice]:
-        """Where the regions of each of `images` images stand; where `counts` are not known this waits for the device,
-        once."""
+        """The rows of each of the `images` images; waits for the device once if `counts` is not known."""
         counts = self.counts
         if counts is None or len(counts) != images:
-            counts = torch.bincount(self.image_index, minlength=images).tolist()
+            counted: list[int] = torch.bincount(self.image_index, minlength=images).tolist()
+            counts = counted
             object.__setattr__(self, "counts", counts)
         return [slice(end - count, end) for count, end in zip(counts, accumulate(counts), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """All that a head might answer, before suppression; differentiable.
+    """All possible detections of a head, before thresholds and suppression; differentiable.
 
     Args:
         boxes: ``(N, 4)`` in the network's frame.
         logits: ``(N, K)`` of the classes.
-        objectness: ``(N,)`` logits of being an object at all; None where the head does not ask.
+        objectness: ``(N,)`` logits of being an object at all; None where the head does not predict it.
         image_index: ``(N,)`` int64, the image of each, ascending.
-        activation: makes scores of logits and objectness.
+        activation: turns logits and objectness into scores.
     """
 
     boxes: Tensor
@@ -153,5 +159,5 @@ class Candidates:
     activation: Activation = sigmoid_scores
 
     def scores(self) -> Tensor:
-        """How sure the head is of each class ``(N, K)``, in [0, 1]; differentiable."""
+        """The score of each class ``(N, K)`` in [0, 1]; differentiable."""
         return self.activation(self.logits, self.objectness)

@@ -1,4 +1,4 @@
-"""Arguments that heads had before suppression became a part of its own, for one release."""
+"""Old constructor arguments of heads, which moved to their `Postprocess`; for one release."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ OLD_NAMES = {
     "detections": "detections",
     "detections_per_image": "detections",
 }
-"""By its old name the argument of `NMS` that an argument of a head is now."""
+"""The argument of `NMS` that replaces each old argument of a head."""
 
 OLD_ATTRIBUTES = {old: (f"postprocess.{new}",) for old, new in OLD_NAMES.items()}
-"""By its old name where an attribute of a head stands now."""
+"""Where each old attribute of a head is now."""
 
-# OverFeat's head said by an argument whether it merges, and each way had numbers of its own.
+# OverFeat's head had an argument for merging or suppression, and thresholds for each.
 _MERGING = {"score_threshold": "score_threshold", "candidates": "candidates", "match_threshold": "match_threshold"}
 _SUPPRESSING = {"score_threshold": "score_threshold", "nms_threshold": "iou_threshold"}
 _OF_OVERFEAT = ("resolve", "match_threshold", *OLD_NAMES)
 
 
 class Moved(NamedTuple):
-    """What old arguments of a head say in new words.
+    """Old arguments of a head, translated.
 
     Args:
-        part: the name of the class that suppresses.
+        part: the name of the `Postprocess` class.
         values: its arguments.
-        names: by the old name of each argument the new one, "" where it has no effect.
+        names: the new name of each old argument, "" where it has no effect.
     """
 
     part: str
@@ -55,7 +55,7 @@ def moved(head: type, arguments: Mapping[str, Any]) -> Moved:
 
 
 def warn_of(head: type, changed: Moved, stacklevel: int) -> None:
-    """One warning for each old argument."""
+    """Warn of each old argument."""
     name = head.__name__
     for old, new in changed.names.items():
         instead = f"{changed.part}({new}=...)" if new else f"{changed.part}()"
@@ -63,11 +63,11 @@ def warn_of(head: type, changed: Moved, stacklevel: int) -> None:
 
 
 def moved_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
-    """`keywords` of a call of `head` with those that suppression has now in its ``postprocess``; warns of each.
+    """`keywords` of a call of `head`, with the old ones moved into its ``postprocess``; warns of each.
 
     Args:
         head: the class.
-        keywords: all of them.
+        keywords: all keywords of the call.
         unknown: the names of those that the head does not have.
     """
     changed = moved(head, {name: keywords[name] for name in unknown})
@@ -83,7 +83,7 @@ def moved_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence
 
 
 class MovedResolve:
-    """OverFeat's ``resolve``, which said by a word what its ``postprocess`` says by its class."""
+    """OverFeat's old attribute ``resolve``, ``merge`` or ``nms``; now the class of its ``postprocess``."""
 
     def __get__(self, head: Any, owner: type) -> Any:
         if head is None:

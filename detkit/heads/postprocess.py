@@ -1,6 +1,6 @@
-"""From scored boxes to detections, for every head: drop the unlikely, suppress, keep the best.
+"""From scored boxes to detections: apply the score threshold, suppress overlaps, keep the best (NMS, Soft-NMS, top-k).
 
-R  boxes of a batch, those of each image in turn     B  images
+B  images     P  locations of an image     K  classes     R  boxes of a batch, ordered by image
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from detkit.boxes import at_least
+from detkit.deprecation import warn
 from detkit.geometry import Size
-from detkit.heads.scored import (
-    Scored,
-    best_of_each,
-    counts_of,
-    cut,
-    finite,
-    first_of_each_image,
-    groups_of,
+from detkit.heads.scored_boxes import (
+    ScoredBoxes,
+    class_groups,
+    clip_to_images,
+    counts_per_image,
+    finite_boxes,
+    first_per_image,
+    topk_per_group,
 )
 from detkit.ops import batched_nms
 from detkit.ops.soft_nms import Decay, soft_nms
@@ -31,23 +32,23 @@ from detkit.structures import Detections
 
 
 class Postprocess(ABC):
-    """What makes detections of all that a head might answer.
+    """Turns the scored boxes of a head into detections.
 
-    A head takes one as an argument and fills what was left out with its own values, `with_defaults`. A subclass says
-    what becomes of boxes that overlap, `resolve`.
+    A head takes one as an argument and fills in its own values for what is None, see `with_defaults`. A subclass
+    implements `resolve`, which handles overlapping boxes.
 
     Args:
-        score_threshold: scores must be greater than this; None: the head's own, without a head none.
-        candidates: the best so many enter suppression; None: the head's own, which also says of what: of an image, a
-            level or a class.
-        detections: most detections of an image; None: the head's own.
+        score_threshold: scores must be greater than this; None is the head's own, or no threshold without a head.
+        candidates: most boxes that enter suppression, of each image, level or class, as the head counts them; None is
+            the head's own.
+        detections: most detections of an image; None is the head's own.
 
     Attributes:
-        candidates_of: what `candidates` counts: the boxes of each image or of each class in it; or of each level,
-            which the head does before it decodes boxes, by `likeliest`.
-        clip: whether boxes are cut at the edges of their image before suppression or after it; None: not at all.
-        least_side: pixels that a box must be wide and high once it is cut.
-        at_threshold: whether a score that equals `score_threshold` is enough.
+        candidates_of: what `candidates` counts: boxes of each image, of each class of an image, or of each level. The
+            head limits those of a level itself, before it decodes boxes, by `topk_candidates`.
+        clip: whether boxes are clipped to their image before or after suppression; None does not clip.
+        least_side: least width and height of a clipped box in pixels.
+        at_threshold: whether a score that equals `score_threshold` passes.
     """
 
     def __init__(
@@ -73,13 +74,13 @@ class Postprocess(ABC):
         least_side: float = 0.0,
         at_threshold: bool = False,
     ) -> Self:
-        """The same with a head's own values where none was given, and the head's way to count and to cut.
+        """A copy with a head's own values in place of None, and with how the head counts and clips.
 
         Args:
-            score_threshold: if none was given.
-            iou_threshold: if none was given; IoU above which the less likely of two boxes of a class is dropped.
-            candidates: if none was given.
-            detections: if none was given.
+            score_threshold: used if None was given.
+            iou_threshold: used if None was given; IoU above which the lower-scoring of two boxes of a class is dropped.
+            candidates: used if None was given.
+            detections: used if None was given.
             candidates_of: see the attributes.
             clip: see the attributes.
             least_side: see the attributes.
@@ -99,8 +100,8 @@ class Postprocess(ABC):
         return filled
 
     @abstractmethod
-    def resolve(self, scored: Scored, images: int) -> Scored:
-        """What stays of boxes that overlap, the best of each image first.
+    def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
+        """The boxes that remain after overlaps are resolved, the best of each image first.
 
         Args:
             scored: the candidates of all images.
@@ -111,118 +112,124 @@ class Postprocess(ABC):
     def __call__(
         self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
     ) -> list[Detections]:
-        """The detections of each image, best first, cut at its edges; boxes that are not finite are none.
+        """The detections of each image, best first and clipped to it; boxes that are not finite are dropped.
 
         Args:
             boxes: ``(R, 4)`` in the network's frame.
             scores: ``(R,)`` in [0, 1].
-            labels: ``(R,)`` int64, boxes of different labels leave each other alone.
+            labels: ``(R,)`` int64; boxes of different labels do not suppress each other.
             image_index: ``(R,)`` int64, the image of each, ascending.
             sizes: (height, width) of each image in the network's frame.
         """
-        likely = torch.where(self.passes(scores.float()))[0]
-        scored = Scored(boxes, scores, labels, image_index).at(likely)
+        passing = torch.where(self.above_threshold(scores.float()))[0]
+        scored = ScoredBoxes(boxes, scores, labels, image_index).take(passing)
         best = None
         if self.candidates_of != "level":
-            best = self._best(scored.scores, scored.labels, counts_of(scored.image_index, len(sizes)))
-        return self.suppressed(*(scored if best is None else scored.at(best)), sizes)
+            best = self._topk_indices(scored.scores, scored.labels, counts_per_image(scored.image_index, len(sizes)))
+        return self.suppress(*(scored if best is None else scored.take(best)), sizes)
 
     @torch.no_grad()
-    def suppressed(
+    def suppress(
         self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
     ) -> list[Detections]:
-        """As a call, of candidates that are likely and few enough, as `likeliest` gives them."""
+        """As a call, of candidates that are above the threshold and few enough, as `topk_candidates` gives them."""
         boxes, scores = boxes.float(), scores.float()
         if self.clip == "before":
-            boxes = cut(boxes, image_index, sizes)
-        usable = finite(boxes)
+            boxes = clip_to_images(boxes, image_index, sizes)
+        usable = finite_boxes(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
-        scored = Scored(boxes, scores, labels, image_index)
+        scored = ScoredBoxes(boxes, scores, labels, image_index)
         rows = torch.where(usable)[0]
-        scored = self.resolve(scored if len(rows) == len(scores) else scored.at(rows), len(sizes))
-        scored = first_of_each_image(scored, self.detections, len(sizes))
+        scored = self.resolve(scored if len(rows) == len(scores) else scored.take(rows), len(sizes))
+        scored = first_per_image(scored, self.detections, len(sizes))
         if self.clip == "after":
-            scored = scored._replace(boxes=cut(scored.boxes, scored.image_index, sizes))
-            scored = scored.at(torch.where(at_least(scored.boxes, self.least_side))[0])
-        counts = counts_of(scored.image_index, len(sizes))
-        return [Detections(*of_image) for of_image in zip(*(part.split(counts) for part in scored[:3]), strict=True)]
+            scored = scored._replace(boxes=clip_to_images(scored.boxes, scored.image_index, sizes))
+            scored = scored.take(torch.where(at_least(scored.boxes, self.least_side))[0])
+        counts = counts_per_image(scored.image_index, len(sizes))
+        parts = (torch.split(part, counts) for part in scored[:3])
+        return [Detections(*per_image) for per_image in zip(*parts, strict=True)]
 
-    def passes(self, scores: Tensor) -> Tensor:
-        """Which of `scores` are high enough, NaN is not; bool of their shape."""
+    def above_threshold(self, scores: Tensor) -> Tensor:
+        """Which of `scores` pass the threshold, bool of their shape; NaN does not."""
         if self.score_threshold is None:
             return scores == scores
         return scores >= self.score_threshold if self.at_threshold else scores > self.score_threshold
 
-    def likeliest(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What is likely enough of P places, and the best of it: as many candidates as the head counts.
+    def passes(self, scores: Tensor) -> Tensor:
+        """The old name of `above_threshold`, for one release."""
+        warn(f"{type(self).__name__}.passes is {type(self).__name__}.above_threshold now")
+        return self.above_threshold(scores)
 
-        What is decided here needs no box, and boxes need be decoded of these places alone.
+    def topk_candidates(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The highest scores above the threshold, at most `candidates` of them.
+
+        This needs no boxes, so that only those of the result need be decoded.
 
         Args:
-            scores: ``(B, P, K)`` of K classes.
+            scores: ``(B, P, K)``.
 
         Returns:
-            The image, the place, the label and the score of each ``(R,)``, images in turn.
+            The image, the location, the label and the score of each ``(R,)``, ordered by image.
         """
-        images, places, classes = scores.shape
-        bounds = torch.arange(images + 1, device=scores.device) * places
+        images, locations, classes = scores.shape
+        bounds = torch.arange(images + 1, device=scores.device) * locations
         scores = scores.flatten()
-        likely = torch.where(self.passes(scores))[0]
-        row, label, scores = self.best(likely, scores[likely], bounds, classes)
-        return row // places, row % places, label, scores
+        passing = torch.where(self.above_threshold(scores))[0]
+        row, label, scores = self.topk(passing, scores[passing], bounds, classes)
+        return row // locations, row % locations, label, scores
 
-    def best(self, likely: Tensor, scores: Tensor, bounds: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The best of what is likely enough.
+    def topk(self, passing: Tensor, scores: Tensor, bounds: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The best of the scores above the threshold, at most `candidates` of them.
 
         Args:
-            likely: ``(R,)`` int64, ascending: ``place * classes + label``, places of all images in turn.
+            passing: ``(R,)`` int64, ascending: ``row * classes + label``; rows number the locations of all images.
             scores: ``(R,)``.
-            bounds: ``(B + 1,)`` int64, where the places of each image begin, and where the last ones end.
-            classes: how many there are.
+            bounds: ``(B + 1,)`` int64, the first row of each image, and the number of rows.
+            classes: the number of classes.
 
         Returns:
-            The place, the label and the score of each.
+            The row, the label and the score of each.
         """
-        if self.candidates is not None and len(likely) > self.candidates:
-            ends = torch.searchsorted(likely, bounds * classes).tolist()
+        if self.candidates is not None and len(passing) > self.candidates:
+            ends = torch.searchsorted(passing, bounds * classes).tolist()
             counts = [end - start for start, end in pairwise(ends)]
-            best = self._best(scores, likely % classes if self.candidates_of == "class" else likely, counts)
+            best = self._topk_indices(scores, passing % classes if self.candidates_of == "class" else passing, counts)
             if best is not None:
-                likely, scores = likely[best], scores[best]
-        return likely // classes, likely % classes, scores
+                passing, scores = passing[best], scores[best]
+        return passing // classes, passing % classes, scores
 
-    def _best(self, scores: Tensor, labels: Tensor, counts: Sequence[int]) -> Tensor | None:
-        """Indices of at most `candidates` of each image, or of each class in it; None if these are all there are.
+    def _topk_indices(self, scores: Tensor, labels: Tensor, counts: list[int]) -> Tensor | None:
+        """Indices of at most `candidates` of each image, or of each class of it; None if no image has more.
 
         Args:
-            scores: ``(R,)`` of all images in turn.
+            scores: ``(R,)``, ordered by image.
             labels: ``(R,)``.
             counts: how many of the R each image has.
         """
-        most = self.candidates
-        if most is None or max(counts) <= most:
+        limit = self.candidates
+        if limit is None or max(counts) <= limit:
             return None
-        chosen, start = [], 0
-        for its, of_class in zip(scores.split(list(counts)), labels.split(list(counts)), strict=True):
-            if len(its) <= most:
-                best = torch.arange(len(its), device=scores.device)
+        kept, start = [], 0
+        for per_image, classes in zip(torch.split(scores, counts), torch.split(labels, counts), strict=True):
+            if len(per_image) <= limit:
+                best = torch.arange(len(per_image), device=scores.device)
             elif self.candidates_of == "class":
-                best = best_of_each(its, of_class, most)
+                best = topk_per_group(per_image, classes, limit)
             else:
-                best = its.topk(most).indices
-            chosen.append(best + start)
-            start += len(its)
-        return torch.cat(chosen)
+                best = per_image.topk(limit).indices
+            kept.append(best + start)
+            start += len(per_image)
+        return torch.cat(kept)
 
 
 class NMS(Postprocess):
-    """Of boxes of a class that overlap, the best one stays.
+    """Non-maximum suppression within each class.
 
     Args:
-        score_threshold: scores must be greater than this; None, here and below: the head's own.
-        iou_threshold: IoU above which the less likely of two boxes of a class is dropped; without a head 0.5.
-        candidates: the best so many enter suppression, of each image, level or class, as the head counts them.
+        score_threshold: scores must be greater than this; None, here and below, is the head's own.
+        iou_threshold: IoU above which the lower-scoring of two boxes of a class is dropped; 0.5 without a head.
+        candidates: most boxes that enter suppression, of each image, level or class, as the head counts them.
         detections: most detections of an image.
     """
 
@@ -236,20 +243,20 @@ class NMS(Postprocess):
         super().__init__(score_threshold, candidates, detections)
         self.iou_threshold = iou_threshold
 
-    def resolve(self, scored: Scored, images: int) -> Scored:
-        """The boxes that no better one of their class and image suppresses."""
+    def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
+        """The boxes that no higher-scoring one of their class and image suppresses."""
         threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
-        return scored.at(batched_nms(scored.boxes, scored.scores, groups_of(scored, images), threshold))
+        return scored.take(batched_nms(scored.boxes, scored.scores, class_groups(scored, images), threshold))
 
 
 class SoftNMS(NMS):
-    """A box that overlaps a better one of its class loses score, not its life (Bodla et al. 2017).
+    """Soft-NMS: a box that overlaps a higher-scoring one of its class gets a lower score (Bodla et al. 2017).
 
     Args:
-        score_threshold: scores must be greater than this, at first, and not lower after decay; None, here and below:
-            the head's own.
-        iou_threshold: IoU above which overlaps count, of ``linear`` and ``hard``; without a head 0.5.
-        candidates: the best so many enter suppression, of each image, level or class, as the head counts them.
+        score_threshold: scores must be greater than this before decay, and not lower after it; None, here and below,
+            is the head's own.
+        iou_threshold: IoU above which overlaps count, of ``linear`` and ``hard``; 0.5 without a head.
+        candidates: most boxes that enter suppression, of each image, level or class, as the head counts them.
         detections: most detections of an image.
         method: how scores decay, see `detkit.ops.soft_nms`.
         sigma: of ``gaussian``.
@@ -267,25 +274,25 @@ class SoftNMS(NMS):
         super().__init__(score_threshold, iou_threshold, candidates, detections)
         self.method, self.sigma = method, sigma
 
-    def resolve(self, scored: Scored, images: int) -> Scored:
-        """All boxes whose score is still high enough, with that score."""
+    def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
+        """The boxes whose decayed score still passes the threshold, with that score."""
         threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
         kept, scores = soft_nms(
             scored.boxes, scored.scores, threshold, self.sigma, self.method, self.score_threshold or 0.0,
-            groups_of(scored, images),
+            class_groups(scored, images),
         )  # fmt: skip
-        return scored.at(kept)._replace(scores=scores)
+        return scored.take(kept)._replace(scores=scores)
 
 
 class TopK(Postprocess):
-    """No suppression: the best boxes are the detections, however they overlap.
+    """No suppression: the highest-scoring boxes are the detections, however they overlap.
 
     Args:
-        score_threshold: scores must be greater than this; None, here and below: the head's own.
-        candidates: the best so many of each image, level or class, as the head counts them.
+        score_threshold: scores must be greater than this; None, here and below, is the head's own.
+        candidates: most boxes of each image, level or class, as the head counts them.
         detections: most detections of an image.
     """
 
-    def resolve(self, scored: Scored, images: int) -> Scored:
-        """All of them, best first."""
-        return scored.at(scored.scores.argsort(descending=True, stable=True))
+    def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
+        """All boxes, best first."""
+        return scored.take(scored.scores.argsort(descending=True, stable=True))

@@ -1,4 +1,4 @@
-"""What a training step learns: plain losses of a model, or what a learner of one's own makes of model and batch."""
+"""Learners: the losses of a training step, plain ones of the model or your own."""
 
 from detkit.learners.batch import TrainingBatch
 from detkit.learners.learner import Learner, OptimizerFactory, Phase, frozen

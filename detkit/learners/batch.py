@@ -1,4 +1,4 @@
-"""What a training step has to learn from."""
+"""The batch of a training step."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class TrainingBatch:
 
     Args:
         images: uint8 RGB ``(3, H, W)`` each, of any sizes, on the device.
-        targets: ground truth of each image, in its pixels, on the CPU; None of a source without labels.
-        sources: the batches of the further data sources (``data.sources``) by name.
-        progress: how much of the run is over, from 0 to 1; 0 where its end is not known.
-        own_ids: the ids of `images`; None for those of `targets`.
+        targets: ground truth of each image, in its pixels, on the CPU; None for a source without labels.
+        sources: batches of further data sources (``data.sources``), by name.
+        progress: completed share of the run, from 0 to 1; 0 if its length is not known.
+        own_ids: image ids; None for those of `targets`.
     """
 
     images: list[Tensor]
@@ -31,11 +31,11 @@ class TrainingBatch:
 
     @classmethod
     def of(cls, batch: Sequence[Any], progress: float = 0.0) -> TrainingBatch:
-        """From what the loader gives.
+        """Make it from a batch of the loader.
 
         Args:
             batch: ``(images, targets)``, or ``(images, targets, {name of a source: (images, targets[, image ids])})``.
-            progress: as of the class.
+            progress: see the class.
         """
         images, targets, *further = batch
         sources = further[0] if further else {}
@@ -47,6 +47,6 @@ class TrainingBatch:
 
     @property
     def image_ids(self) -> list[Any]:
-        """The ids of all images that have one, those of the sources at the end."""
+        """The ids of all images that have one, those of the sources last."""
         own = [target.image_id for target in self.targets or ()] if self.own_ids is None else list(self.own_ids)
         return own + [image_id for source in self.sources.values() for image_id in source.image_ids]

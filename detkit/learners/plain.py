@@ -1,4 +1,4 @@
-"""Training as it mostly is: the model's own losses."""
+"""The default learner: the model's own losses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class PlainLearner(Learner):
     """Learns ``model(images, targets)``."""
 
     def losses(self, model: Any, batch: TrainingBatch) -> dict[str, Tensor]:
-        """The losses of the model."""
+        """Compute the losses of the model."""
         losses: dict[str, Tensor] = model(batch.images, batch.targets)
         return losses

@@ -1,11 +1,11 @@
-"""Detectors and classifiers: each file wires trunk, neck and heads, and reads like its paper's figure."""
+"""Detectors and classifiers: each file wires a backbone, a neck and heads, and reads like the figure of its paper."""
 
 from detkit.deprecation import moved_names
 from detkit.models.detector import Detector, VisionModel
 from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
 from detkit.models.preprocess import PREPROCESS_NAMES
-from detkit.models.raw import Raw
+from detkit.models.raw_graph import Raw
 from detkit.models.single_stage.fcos import FCOS
 from detkit.models.single_stage.overfeat import OverFeat
 from detkit.models.single_stage.retinanet import RetinaNet

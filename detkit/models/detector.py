@@ -1,10 +1,10 @@
-"""What every model is, whatever it answers, and what every detector is, whatever stands behind it."""
+"""The base classes of models: `VisionModel`, and `Detector` for models that predict `Detections`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
-from detkit.images import read_image
-from detkit.models.asked import NamedFields
-from detkit.models.checks import check_given, check_image, check_images, check_targets
+from detkit.images import read_image, to_tensor
+from detkit.models.check_inputs import check_given, check_image, check_images, check_targets
 from detkit.models.loss_weights import weighted
+from detkit.models.required_fields import RequiredFields
 from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Category, Target
 
@@ -26,41 +26,41 @@ ImageInput = str | Path | np.ndarray | Tensor
 
 
 class Answer(Protocol):
-    """What a model says of one image: `Detections`, a `Classification`, or what a task of your own has."""
+    """The result of a model for one image: `Detections`, a `Classification`, or the answer type of your own task."""
 
     def to(self, device: torch.device | str, /) -> Self:
         """The same with every tensor on `device`."""
 
 
 class VisionModel(nn.Module):
-    """Images in; losses out where targets are given, answers where not.
+    """Maps images to losses if targets are given, otherwise to answers.
 
         images -> preprocess -> features -> heads -+-> losses
                                                    +-> decode -> answers
 
-    A subclass gives `features`, `heads`, `losses` and `decode`; one that goes another way gives `compute_losses` and
-    `detect`. What a call returns depends on its arguments alone, never on ``training``, so that a validation loss is a
-    call like any other.
+    A subclass implements `features`, `heads`, `losses` and `decode`, or replaces `compute_losses` and `detect`. What a
+    call returns depends on its arguments only, never on ``training``, so that validation losses need no other mode.
 
     Args:
-        num_classes: classes without background; None for a model that has none.
+        num_classes: classes without background; None for a model without classes.
 
     Attributes:
         preprocess: places images in the network's frame.
-        loss_weights: factor of each named loss; those not named count once.
-        asks_for: the fields of `Target` that must be given with an image also at inference: what is set here and what
-            its modules name.
-        categories: the class of each label as its data set names it; None until known.
-        learns_from: the fields of `Target` beside boxes and labels without which something is not learned, likewise.
-        task: what its answers are, and so how they are evaluated, drawn and written: a `detkit.tasks.Task`, or the
-            import path of one. `detkit.tasks.task_of` gives the object.
+        loss_weights: factor of each named loss; 1 where not named.
+        asks_for: the fields of `Target` that it needs with each image also at inference: those set here and those of
+            its modules.
+        categories: the category of each label as the data set names it; None until known.
+        learns_from: the fields of `Target` that it learns from in addition to boxes and labels: those set here and
+            those of its modules.
+        task: the kind of its answers, which decides how they are evaluated, drawn and written: a `detkit.tasks.Task`,
+            or the import path of one. `detkit.tasks.task_of` gives the object.
     """
 
     task: Task | str
     preprocess: Preprocess
     loss_weights: Mapping[str, float] = {}
-    learns_from = NamedFields()
-    asks_for = NamedFields()
+    learns_from = RequiredFields()
+    asks_for = RequiredFields()
 
     def __init__(self, num_classes: int | None = None) -> None:
         super().__init__()
@@ -81,34 +81,34 @@ class VisionModel(nn.Module):
         Args:
             images: ``(3, H, W)`` each, RGB, uint8 or float in [0, 1], of any sizes.
             targets: ground truth of each image, in its pixels.
-            given: what the model `asks_for` of each image, in its pixels; in training it may stand in the targets.
-            generator: the source of all random sampling; None: torch's own.
+            given: the fields that the model `asks_for` of each image, in its pixels; None takes them from the targets.
+            generator: the source of all random sampling; None is torch's default.
 
         Returns:
             Named scalar losses, weighted, to be summed; or the answer for each image in its own pixels.
 
         Raises:
-            InputError: an image or a target is not as it must be; the message says which and how.
+            InputError: an image or a target is invalid; the message says which and why.
         """
         check_images(images)
-        further: dict[str, Any] = {}
-        asked = self.asks_for
-        if asked or given is not None:
-            further["given"] = targets if given is None else given
-            check_given(images, further["given"], asked)
+        options: dict[str, Any] = {}
+        required = self.asks_for
+        if required or given is not None:
+            options["given"] = targets if given is None else given
+            check_given(images, options["given"], required)
         if targets is None:
-            return self.detect(images, **further)
+            return self.detect(images, **options)
         check_targets(images, targets, self.num_classes)
         if generator is not None:
-            further["generator"] = generator
-        return self.compute_losses(images, targets, **further)
+            options["generator"] = generator
+        return self.compute_losses(images, targets, **options)
 
     def features(self, batch: Batch) -> Any:
-        """What the heads look at: maps of the preprocessed images, finest first."""
+        """The input of the heads: maps of the preprocessed images, finest first."""
         raise NotImplementedError
 
     def heads(self, features: Any, context: Context) -> Any:
-        """What the heads say of `features`, raw; without targets it is one graph."""
+        """The raw outputs of the heads for `features`; without targets it can be exported as one graph."""
         raise NotImplementedError
 
     def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
@@ -120,15 +120,15 @@ class VisionModel(nn.Module):
         raise NotImplementedError
 
     def candidates(self, raw: Any, context: Context) -> Candidates:
-        """All that might be an answer, before suppression, whatever the targets; differentiable."""
+        """All possible detections, before suppression; differentiable and independent of the targets."""
         raise NotImplementedError
 
     def assign(self, raw: Any, context: Context) -> Tensor:
-        """Which object of the targets each of the `candidates` is to find ``(N,)``; see `DenseHead.assign`."""
+        """The object that each of the `candidates` is to predict ``(N,)``; see `DenseHead.assign`."""
         raise NotImplementedError
 
     def raw(self, images: Tensor) -> Any:
-        """Backbone, neck and heads alone: tensors in, tensors out, no suppression.
+        """Backbone, neck and heads only: tensors to tensors, without postprocessing.
 
         Args:
             images: ``(B, 3, H, W)``, preprocessed.
@@ -143,11 +143,11 @@ class VisionModel(nn.Module):
         given: Sequence[Target] | None = None,
         generator: torch.Generator | None = None,
     ) -> Context:
-        """The batch of `images`, with targets and what is given in the network's frame."""
+        """The preprocessed batch, with targets and given fields in the network's frame."""
         batch = self.preprocess(images)
-        moved = None if targets is None else self.preprocess.targets(targets, batch)
-        asked = moved if given is targets or given is None else self.preprocess.targets(given, batch)
-        return Context(batch, moved, asked, generator)
+        moved_targets = None if targets is None else self.preprocess.targets(targets, batch)
+        moved_given = moved_targets if given is targets or given is None else self.preprocess.targets(given, batch)
+        return Context(batch, moved_targets, moved_given, generator)
 
     def compute_losses(
         self,
@@ -173,41 +173,47 @@ class VisionModel(nn.Module):
         batch_size: int = 8,
         given: Target | Sequence[Target] | None = None,
     ) -> Any:
-        """Answer in evaluation mode, on the device of the model, in batches.
+        """The answers for images, in evaluation mode, on the device of the model, in batches.
 
         Args:
             inputs: an image or a sequence of images, each the path of a file, a ``(H, W, 3)`` uint8 RGB array, or a
                 ``(3, H, W)`` RGB tensor, uint8 or float in [0, 1].
             batch_size: images that pass through the network at once.
-            given: what the model `asks_for` of the image, or of each, in its pixels.
+            given: the fields that the model `asks_for` of the image, or of each, in its pixels.
 
         Returns:
-            An answer on the CPU for one image, a list of them for a sequence.
+            The answer on the CPU for one image, a list of them for a sequence.
 
         Raises:
             InputError: a file cannot be read, or an array is no image.
         """
-        if not _is_sequence(inputs):
-            return self.predict([inputs], batch_size, None if given is None else [given])[0]
+        if _is_sequence(inputs):
+            return self._predict_batches(inputs, batch_size, cast("Sequence[Target] | None", given))
+        single = None if given is None else [cast(Target, given)]
+        return self._predict_batches([cast(ImageInput, inputs)], batch_size, single)[0]
+
+    def _predict_batches(
+        self, inputs: Sequence[ImageInput], batch_size: int, given: Sequence[Target] | None
+    ) -> list[Answer]:
         if given is not None and len(given) != len(inputs):
-            raise InputError(f"predict got {len(inputs)} images but something given for {len(given)}")
+            raise InputError(f"predict got {len(inputs)} images but given has {len(given)} targets")
         in_training = [module for module in self.modules() if module.training]
         self.eval()
         try:
-            found = []
+            answers: list[Answer] = []
             for start in range(0, len(inputs), batch_size):
                 batch = enumerate(inputs[start : start + batch_size], start)
                 images = [_as_tensor(image, f"inputs[{index}]") for index, image in batch]
-                further = {} if given is None else {"given": given[start : start + batch_size]}
-                found += [answer.to("cpu") for answer in self(images, **further)]
-            return found
+                options = {} if given is None else {"given": given[start : start + batch_size]}
+                answers += [answer.to("cpu") for answer in self(images, **options)]
+            return answers
         finally:
             for module in in_training:
                 module.training = True
 
 
 class Detector(VisionModel):
-    """A model whose answers are `Detections`.
+    """A model that predicts `Detections`.
 
     Args:
         num_classes: classes without background.
@@ -220,8 +226,8 @@ class Detector(VisionModel):
         super().__init__(num_classes)
 
 
-def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> bool:
-    """Whether `inputs` are several images, also as one array or tensor ``(B, …)``."""
+def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> TypeGuard[Sequence[ImageInput]]:
+    """Whether `inputs` are several images, possibly as one array or tensor ``(B, …)``."""
     return getattr(inputs, "ndim", 0) == 4 or (isinstance(inputs, Sequence) and not isinstance(inputs, str))
 
 
@@ -234,4 +240,4 @@ def _as_tensor(image: ImageInput, name: str) -> Tensor:
         raise InputError(f"{name} must be a path, an array or a tensor, got {type(image).__name__}")
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise InputError(f"{name} must be (H, W, 3) uint8 RGB for an array, got {pixels.shape} {pixels.dtype}")
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+    return to_tensor(np.ascontiguousarray(pixels))

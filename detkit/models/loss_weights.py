@@ -1,4 +1,4 @@
-"""How much each named loss counts, and the sums of groups of losses."""
+"""Weights of named losses, and the sums of groups of losses."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Value = TypeVar("Value", Tensor, float)
 
 
 def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """`losses`, each times its factor in `weights`, 1 where it has none.
+    """`losses`, each times its factor in `weights`, or 1 if it has none.
 
     Args:
         losses: scalars by name; names may be grouped by dots, such as ``decoder.3.box``.
-        weights: factors by the name of a loss or of a group: ``decoder`` and ``decoder.3`` hold for
-            ``decoder.3.box``, of which the longer one wins.
+        weights: factors by the name of a loss or of a group: both ``decoder`` and ``decoder.3`` match
+            ``decoder.3.box``, and the longest match is used.
 
     Raises:
-        InputError: `weights` names a loss or a group that there is not.
+        InputError: `weights` names a loss or a group that does not exist.
     """
     unknown = unmatched(weights, losses) if weights else []
     if unknown:
@@ -32,9 +32,9 @@ def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict
 
 
 def group_sums(losses: Mapping[str, Value]) -> dict[str, Value]:
-    """The sum of each group of losses, by the first component of its names; nothing of names without dots.
+    """The sum of each group of losses, which is the first component of dotted names.
 
-    A group is left out where a loss itself has its name.
+    A group is left out if a loss has its name.
     """
     sums: dict[str, Value] = {}
     for name, value in losses.items():

@@ -1,4 +1,4 @@
-"""The old home of `detkit.preprocess`."""
+"""Old names of `detkit.preprocess`, for one release."""
 
 from detkit.deprecation import moved_names
 

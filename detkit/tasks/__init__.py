@@ -1,4 +1,4 @@
-"""Tasks: one file each for a kind of answer, with its evaluators, its results file and how it is drawn."""
+"""Tasks, one file each: the type of answer, its evaluators, its results file and its drawing."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _OWN = (Detection, Classification, Localization)
 NAMED_EVALUATORS: dict[str, NamedEvaluator] = {name: one for task in _OWN for name, one in task.named.items()}
 """The evaluators of detkit's tasks by their short names."""
 
-# What models said before tasks were objects.
+# Names that models used before tasks were objects.
 _OLD_NAMES = {one.name: f"detkit.tasks.{one.__name__}" for one in _OWN}
 
 
 def task_of(model: VisionModel | type[VisionModel]) -> Task:
-    """The task of a model: the object that it holds, or what the import path that it names leads to.
+    """The task of a model: its attribute `task`, an object or an import path.
 
     Raises:
-        InputError: the model names no task, or there is nothing under that path.
+        InputError: the model has no task, or the path cannot be imported.
     """
     named = getattr(model, "task", None)
     owner = model.__name__ if isinstance(model, type) else type(model).__name__
@@ -55,7 +55,7 @@ def task_of(model: VisionModel | type[VisionModel]) -> Task:
 
 
 def task_of_results() -> Task:
-    """The task whose answers stand in a file in COCO's results format."""
+    """The task of a file of detections in COCO's results format."""
     return Detection()
 
 

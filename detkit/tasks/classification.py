@@ -1,4 +1,4 @@
-"""Classification: the class of an image as a whole."""
+"""Image classification."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detkit.tasks.task import NamedEvaluator, Task
 
 
 class Classification(Task):
-    """The likeliest classes of an image."""
+    """The most likely classes of an image."""
 
     name = "classification"
     answer = Classes
@@ -22,12 +22,12 @@ class Classification(Task):
     results_file = "classes.json"
 
     def results(self, answer: Classes, categories: Sequence[Category]) -> list[dict[str, Any]]:
-        """The classes, best first, like COCO's results without boxes."""
+        """The classes, best first, in a format like COCO's results without boxes."""
         return [
             {"category_id": categories[label].id, "category": categories[label].name, "score": score}
             for score, label in zip(answer.scores.tolist(), answer.labels.tolist(), strict=True)
         ]
 
     def refusal(self, option: str, model: str) -> str:
-        """An answer has no boxes to compare."""
+        """Explain that a classification has no boxes."""
         return f"{option} is of detectors: leave it out, the {model} answers for whole images."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from detkit.errors import InputError
-from detkit.evaluation import CocoEvaluator, VocEvaluator
+from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
 from detkit.ops import masks_to_rle
 from detkit.structures import Category, Detections
 from detkit.tasks.task import NamedEvaluator, Task
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Detection(Task):
-    """All objects of an image."""
+    """Object detection: boxes, and masks or keypoints, of all objects of an image."""
 
     name = "detection"
     answer = Detections
     parts = frozenset({"boxes", "labels", "masks", "keypoints"})
-    evaluators = (CocoEvaluator,)
+    evaluators: tuple[type[Evaluator], ...] = (CocoEvaluator,)
     named = {  # noqa: RUF012 (of the class, and never changed)
         "bbox": NamedEvaluator(CocoEvaluator, "boxes", {"iou_type": "bbox"}),
         "segm": NamedEvaluator(CocoEvaluator, "masks", {"iou_type": "segm"}),
@@ -52,7 +52,7 @@ class Detection(Task):
         return entries
 
     def check_data(self, model: VisionModel, data: DataModule) -> None:
-        """Folders of a class each have no boxes."""
+        """Refuse folders of classes, which have no boxes, as well."""
         super().check_data(model, data)
         learns_images = "image_label" in model.learns_from
         if data.train_dataset.has_image_labels and not learns_images and data.image_class is None:
@@ -62,7 +62,7 @@ class Detection(Task):
             )
 
     def refusal(self, option: str, model: str) -> str:
-        """Whole images alone are confused; what else is computed is of COCO's evaluation."""
+        """Explain which options are for classifiers, and which for COCO's evaluation."""
         if option == "--confusion":
             return f"--confusion is of whole images, but the {model} detects: leave it out."
         return f"{option} is of COCO's evaluation: leave it out, or list a CocoEvaluator under evaluators."

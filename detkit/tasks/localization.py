@@ -8,7 +8,7 @@ from detkit.tasks.task import NamedEvaluator
 
 
 class Localization(Detection):
-    """The likeliest classes of an image, each with one box."""
+    """The most likely classes of an image, each with one box."""
 
     name = "localization"
     parts = frozenset({"boxes", "labels"})
@@ -16,5 +16,5 @@ class Localization(Detection):
     named = {"localization": NamedEvaluator(LocalizationEvaluator, "boxes")}  # noqa: RUF012
 
     def refusal(self, option: str, model: str) -> str:
-        """The image as a whole is judged."""
+        """Explain that the image is evaluated as a whole."""
         return f"{option} is of detectors: leave it out, the {model} answers for whole images."

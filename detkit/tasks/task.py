@@ -1,4 +1,4 @@
-"""What a task is: the kind of answer that models give, and all that depends on it."""
+"""The base class of tasks: a type of answer, and everything that depends on it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NamedEvaluator:
-    """An evaluator of detkit's for which a short name stands in options of ``eval`` and in old configs.
+    """An evaluator that has a short name in options of ``detkit eval`` and in old configs.
 
     Args:
         kind: its class.
-        reads: the part of an answer that it looks at, as `Evaluator.reads`.
-        arguments: of its constructor.
+        reads: the part of an answer that it reads, as `Evaluator.reads`.
+        arguments: arguments of its constructor.
     """
 
     kind: type[Evaluator]
@@ -32,26 +32,26 @@ class NamedEvaluator:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """As a config names it."""
+        """The evaluator as an entry of a config."""
         named = {"class_path": f"detkit.evaluation.{self.kind.__name__}"}
         return named | ({"init_args": dict(self.arguments)} if self.arguments else {})
 
 
 class Task(Drawing):
-    """What the commands must know of a kind of answer. They ask the model's task, and never which one it is.
+    """What the commands must know about a type of answer. They call the model's task, and never test which one it is.
 
-    A subclass sets the attributes and overrides what differs; a model names it, ``task = "my_package.MyTask"``, or
-    holds an object of it. How answers are drawn is inherited from `detkit.visualization.Drawing`.
+    A subclass sets the attributes and overrides what differs. A model names it, ``task = "my_package.MyTask"``, or
+    holds an object of it. Drawing is inherited from `detkit.visualization.Drawing`.
 
     Attributes:
-        name: of the task, in messages.
-        answer: the type of a model's answer for one image; it has ``to(device)``.
-        parts: what evaluators can read of an answer: names as of `Evaluator.reads`.
-        evaluators: the classes of evaluators that judge a model where the config names none; the first one's headline
-            decides which epoch is the best.
-        named: the evaluators of these answers that have a short name.
-        results_file: what ``predict`` calls the file of its results.
-        least_score: answers that score less are not shown by ``predict``, unless the command line says otherwise.
+        name: name of the task in messages.
+        answer: type of a model's answer for one image; it has ``to(device)``.
+        parts: what evaluators can read of an answer, as named by `Evaluator.reads`.
+        evaluators: default evaluators, where the config names none; the first one's headline decides which epoch is
+            the best.
+        named: evaluators with a short name.
+        results_file: name of the results file of ``detkit predict``.
+        least_score: default score threshold of ``detkit predict``.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Task(Drawing):
     least_score: float = 0.0
 
     def check_answers(self, model: VisionModel, answers: Sequence[Any]) -> None:
-        """Refuse answers that are not of this task.
+        """Refuse answers that are not of this task's type.
 
         Raises:
             InputError: it names the model and both types.
@@ -76,10 +76,10 @@ class Task(Drawing):
                 )
 
     def check_data(self, model: VisionModel, data: DataModule) -> None:
-        """Refuse data without what the model learns from.
+        """Refuse data that lacks what the model learns from.
 
         Raises:
-            InputError: it says what is missing and what to do.
+            InputError: it names what is missing and what to do.
         """
         if "image_label" in model.learns_from and not data.train_dataset.has_image_labels:
             raise InputError(
@@ -88,29 +88,29 @@ class Task(Drawing):
             )
 
     def select(self, answer: Any, least_score: float) -> Any:
-        """The part of an answer that ``predict`` shows: what scores at least so much, where answers have scores."""
+        """The part of an answer that scores at least `least_score`; all of it where answers have no scores."""
         scores = getattr(answer, "scores", None)
         return answer if scores is None else answer[scores >= least_score]
 
     def results(self, answer: Any, categories: Sequence[Category]) -> list[dict[str, Any]]:
-        """The entries of an answer for one image in the file that ``predict`` writes, ready for JSON.
+        """The entries of one image's answer in the results file of ``detkit predict``, ready for JSON.
 
         The command adds ``file_name``, ``image_id`` and, of videos, ``frame`` to each.
         """
         raise NotImplementedError
 
     def refusal(self, option: str, model: str) -> str:
-        """The sentence that says why an option of ``eval`` is not for a model of this task."""
+        """A sentence that explains why an option of ``detkit eval`` is not for a model of this task."""
         return f"{option} is not for the answers of the {model} ({self.name}): leave it out."
 
     def doctor(self, dataset: Any) -> list[str]:
-        """Sentences about what in a data set makes it hard to learn this task from."""
+        """Warnings about a data set for this task, a sentence each."""
         return []
 
     def report(self, evaluation: Any) -> list[Any]:
-        """Sections of the report page that only this task has."""
+        """Sections of the report page for this task."""
         return []
 
     def export(self, model: Any) -> dict[str, Any]:
-        """What an exported file of a model must tell its user about the answers, by name."""
+        """Metadata about the answers for an exported model, by name."""
         return {}

@@ -1,6 +1,6 @@
-"""Pictures: detections and ground truth, the curves of a training, and what a network sees.
+"""Drawings of detections and ground truth, training curves, and attribution maps of a network.
 
-Images are RGB. A picture that comes out is a uint8 array ``(H, W, 3)``.
+Images are RGB; the functions return uint8 arrays ``(H, W, 3)``.
 """
 
 from detkit.deprecation import moved_names
@@ -12,7 +12,7 @@ from detkit.visualization.comparison import save_comparison
 from detkit.visualization.curves import plot_curves
 from detkit.visualization.drawing import class_color, draw_answer, draw_classes, draw_detections
 from detkit.visualization.drawing_by_type import Drawing
-from detkit.visualization.image_files import to_picture, write_image
+from detkit.visualization.image_files import to_image_array, write_image
 
 __all__ = [
     "Drawing",
@@ -27,8 +27,14 @@ __all__ = [
     "save_comparison",
     "stage_layers",
     "strongest_units",
-    "to_picture",
+    "to_image_array",
     "write_image",
 ]
 
-__getattr__ = moved_names(__name__, {"class_colour": "detkit.visualization.class_color"})
+__getattr__ = moved_names(
+    __name__,
+    {
+        "class_colour": "detkit.visualization.class_color",
+        "to_picture": "detkit.visualization.to_image_array",
+    },
+)

@@ -1,4 +1,4 @@
-"""The curves of a training."""
+"""Plots of a training's losses and metrics."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,9 +25,9 @@ Curve = tuple[np.ndarray, np.ndarray]
 def plot_curves(metrics_csv: str | Path, path: str | Path) -> None:
     """Draw a training's losses and AP over its steps as a PNG, from the ``metrics.csv`` of Lightning's logger.
 
-    ``epoch`` and ``step`` place a row, and ``lr…`` is left out. Metrics are ``AP``, ``AP50``, ``top1`` … and whatever
-    else stands under ``val/`` without a loss of that name under ``train/``; every other column is a loss. The metrics
-    of single classes are not drawn. Any column may be missing, and cells may be empty.
+    ``epoch`` and ``step`` give the position of a row; ``lr…`` is left out. Metrics are ``AP``, ``AP50``, ``top1`` … and
+    whatever else is under ``val/`` without a loss of that name under ``train/``; every other column is a loss. The
+    metrics of single classes are not drawn. Any column may be missing, and cells may be empty.
 
     Raises:
         InputError: the file does not exist.
@@ -55,8 +56,8 @@ def _read_curves(path: Path) -> tuple[dict[str, Curve], Curve]:
             rows = list(csv.DictReader(file))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the metrics.csv of a training run") from None
-    steps = [_number(row.get("step")) for row in rows]
-    steps = np.array([place if math.isnan(step) else step for place, step in enumerate(steps)])
+    logged = [_number(row.get("step")) for row in rows]
+    steps = np.array([index if math.isnan(step) else step for index, step in enumerate(logged)])
     curves = {name: _curve(rows, name, steps) for name in (rows[0] if rows else ())}
     epochs = curves.pop("epoch", (steps[:0], steps[:0]))
     drawn = {name: curve for name, curve in curves.items() if len(curve[0]) and not re.match(r"lr|step$", name)}
@@ -71,8 +72,8 @@ def _curve(rows: list[dict[str, str]], name: str, steps: np.ndarray) -> Curve:
 
 def _number(text: str | None) -> float:
     try:
-        return float(text)
-    except (TypeError, ValueError):  # an empty cell, or a word
+        return float(text or "")
+    except ValueError:  # an empty cell, or a word
         return math.nan
 
 
@@ -83,16 +84,16 @@ def _is_metric(name: str, columns: Collection[str]) -> bool:
 
 
 def _plot_losses(axis: Axes, losses: dict[str, Curve]) -> None:
-    """Training losses faint as logged and firm as smoothed, validation losses dashed in the color of the same term."""
+    """Training losses: faint as logged, opaque as smoothed; validation losses dashed in the color of the same term."""
     terms = sorted({_term(name) for name in losses}, key=lambda term: (term != "loss", term))
-    colors = {term: matplotlib.colormaps["tab10"](place % 10) for place, term in enumerate(terms)}
+    colors: dict[str, Any] = {term: matplotlib.colormaps["tab10"](index % 10) for index, term in enumerate(terms)}
     colors["loss"] = "black"
     for name, (steps, values) in sorted(losses.items(), key=lambda item: terms.index(_term(item[0]))):
         color, validation = colors[_term(name)], name.startswith("val")
         smooth = _smoothed(values)
         if len(values) > 20:
             axis.plot(steps, values, color=color, alpha=0.15, linewidth=0.8)
-        style = {"linestyle": "--", "marker": ".", "markersize": 5} if validation else {}
+        style: dict[str, Any] = {"linestyle": "--", "marker": ".", "markersize": 5} if validation else {}
         axis.plot(steps, smooth, color=color, linewidth=2.2 if name.endswith("/loss") else 1.4, label=name, **style)
     highest = [np.percentile(values, 98) for _, values in losses.values()]
     axis.set(title="Losses", ylim=(0, 1.1 * max(highest, default=0) or 1))
@@ -102,13 +103,14 @@ def _plot_losses(axis: Axes, losses: dict[str, Curve]) -> None:
 def _plot_metrics(axis: Axes, metrics: dict[str, Curve]) -> None:
     """AP and AR in percent; AP alone is bold."""
     order = sorted(metrics, key=lambda name: (not name.endswith("/AP"), "AR" in name))
-    for place, name in enumerate(order):
+    for index, name in enumerate(order):
         steps, values = metrics[name]
-        measured = values >= 0  # -1 stands where there was nothing to measure
-        bold = {"color": "black", "linewidth": 2.6} if name.endswith("AP") else {"linewidth": 1.2, "alpha": 0.85}
-        color = {} if name.endswith("AP") else {"color": matplotlib.colormaps["tab10"](place % 10)}
-        style = "--" if "/AR" in name else "-"
-        axis.plot(steps[measured], 100 * values[measured], style, marker="o", markersize=3, label=name, **bold, **color)
+        measured = values >= 0  # -1 means that there was nothing to measure
+        style: dict[str, Any] = {"color": matplotlib.colormaps["tab10"](index % 10), "linewidth": 1.2, "alpha": 0.85}
+        if name.endswith("AP"):
+            style = {"color": "black", "linewidth": 2.6}
+        line = "--" if "/AR" in name else "-"
+        axis.plot(steps[measured], 100 * values[measured], line, marker="o", markersize=3, label=name, **style)
     precise = not metrics or any(_term(name).startswith("A") for name in metrics)
     axis.set(title="Average precision and recall, %" if precise else "Accuracy, %", ylim=(0, None))
     _name_curves(axis, metrics)
@@ -126,18 +128,18 @@ def _term(name: str) -> str:
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """The mean of a window of a fortieth of the curve around each value."""
+    """The moving average over a fortieth of the curve."""
     half = len(values) // 80
     if half == 0:
         return values
     summed = np.concatenate([[0.0], np.cumsum(values)])
-    place = np.arange(len(values))
-    first, last = np.maximum(place - half, 0), np.minimum(place + half + 1, len(values))
+    index = np.arange(len(values))
+    first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
     return (summed[last] - summed[first]) / (last - first)
 
 
 def _add_epochs(axis: Axes, epochs: Curve) -> None:
-    """Epochs as a second axis above."""
+    """A second axis above with the epochs."""
     steps, numbers = epochs
     if len(numbers) == 0 or numbers.max() == 0:
         return

@@ -1,4 +1,4 @@
-"""Detections and ground truth drawn into images."""
+"""Draw detections, ground truth and class names into images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
 from detkit.structures import Category, Classification, Detections, Target
-from detkit.visualization.image_files import font_of_size, to_picture
+from detkit.visualization.image_files import font_of_size, to_image_array
 from detkit.visualization.labels import Color, draw_labels, side_of, text_size
 
 _CROWD: Color = (150, 150, 150)
@@ -30,8 +30,8 @@ def draw_detections(
 ) -> np.ndarray:
     """Draw boxes with their class and score, masks and keypoints into a copy of an image.
 
-    A class has the same color in every picture. Crowd and ignore regions of a `Target` are dashed and gray. Texts that
-    together would hide more than an eighth of the picture are left out.
+    A class has the same color in every image. Crowd and ignore regions of a `Target` are dashed and gray. Texts that
+    together would cover more than an eighth of the image are left out.
 
     Args:
         image: uint8 ``(H, W, 3)`` array, or ``(3, H, W)`` tensor, uint8 or float in [0, 1]; RGB.
@@ -40,36 +40,36 @@ def draw_detections(
         score_threshold: detections below it are not drawn.
 
     Returns:
-        The picture, uint8 ``(H, W, 3)``.
+        The drawing, uint8 ``(H, W, 3)``.
 
     Raises:
-        InputError: `image` is not a picture, or a label has no category.
+        InputError: `image` is not an image, or a label has no category.
     """
-    picture = to_picture(image)
+    canvas = to_image_array(image)
     if objects.boxes is None:
-        return picture  # nothing is annotated that could be drawn
+        return canvas  # nothing is annotated that could be drawn
     objects = _in_drawing_order(objects.to("cpu"), score_threshold)
-    labels = objects.labels.tolist()
+    boxes, labels = _boxes_and_labels(objects)
     _check_labels(labels, categories)
     crowds = _crowds(objects)
     colors = [_CROWD if crowd else class_color(label) for crowd, label in zip(crowds, labels, strict=True)]
-    thickness = _thickness(picture)
+    thickness = _thickness(canvas)
     if objects.masks is not None:
         for mask, color in zip(rle_to_masks(objects.masks).numpy(), colors, strict=True):
-            _draw_mask(picture, mask, color, thickness)
-    corners = _corners(objects.boxes, picture)
+            _draw_mask(canvas, mask, color, thickness)
+    corners = _corners(boxes, canvas)
     for box, color, crowd in zip(corners, colors, crowds, strict=True):
-        _draw_box(picture, box, color, thickness, dashed=crowd)
+        _draw_box(canvas, box, color, thickness, dashed=crowd)
     if objects.keypoints is not None:
         for points, color in zip(objects.keypoints.numpy(), colors, strict=True):
-            _draw_keypoints(picture, points, color, thickness, visibilities=_scores(objects) is None)
-    return draw_labels(picture, corners, _texts(objects, categories, crowds), colors)
+            _draw_keypoints(canvas, points, color, thickness, visibilities=_scores(objects) is None)
+    return draw_labels(canvas, corners, _texts(objects, labels, categories, crowds), colors)
 
 
 def draw_answer(
     image: np.ndarray | Tensor, answer: Any, categories: Sequence[Category], score_threshold: float = 0.5
 ) -> np.ndarray:
-    """Draw whatever a model answers, or the truth, into a copy of an image: boxes, or the classes of the image.
+    """Draw an answer of a model or the ground truth into a copy of an image.
 
     Args:
         image: as of `draw_detections`.
@@ -79,7 +79,7 @@ def draw_answer(
         score_threshold: detections below it are not drawn; classes always are.
 
     Raises:
-        InputError: `image` is not a picture, a label has no category, or answers of this type are drawn by their task.
+        InputError: `image` is not an image, a label has no category, or answers of this type are drawn by their task.
     """
     return _drawn(answer, image, categories, score_threshold)
 
@@ -88,7 +88,7 @@ def draw_answer(
 def _drawn(
     answer: Any, image: np.ndarray | Tensor, categories: Sequence[Category], score_threshold: float
 ) -> np.ndarray:
-    raise InputError(f"{type(answer).__name__} cannot be drawn without its task, whose `draw` says how it looks")
+    raise InputError(f"{type(answer).__name__} cannot be drawn without its task, whose `draw` does it; call that")
 
 
 @_drawn.register
@@ -117,13 +117,13 @@ def draw_classes(image: np.ndarray | Tensor, classes: Classification, categories
         categories: ``categories[k]`` names label ``k``; of several synonyms the first is written.
 
     Raises:
-        InputError: `image` is not a picture, or a label has no category.
+        InputError: `image` is not an image, or a label has no category.
     """
     labels = classes.labels.tolist()
     _check_labels(labels, categories)
     names = [_first_name(categories[label]) for label in labels]
     texts = [f"{name} {score:.2f}" for name, score in zip(names, classes.scores.tolist(), strict=True)]
-    return _write_lines(to_picture(image), texts, labels)
+    return _write_lines(to_image_array(image), texts, labels)
 
 
 def draw_class(image: np.ndarray | Tensor, label: int, categories: Sequence[Category]) -> np.ndarray:
@@ -135,27 +135,27 @@ def draw_class(image: np.ndarray | Tensor, label: int, categories: Sequence[Cate
         categories: as of `draw_classes`.
 
     Raises:
-        InputError: `image` is not a picture, or the label has no category.
+        InputError: `image` is not an image, or the label has no category.
     """
     _check_labels([label], categories)
-    return _write_lines(to_picture(image), [_first_name(categories[label])], [label])
+    return _write_lines(to_image_array(image), [_first_name(categories[label])], [label])
 
 
 def _first_name(category: Category) -> str:
     return category.name.split(",")[0]
 
 
-def _write_lines(picture: np.ndarray, texts: list[str], labels: list[int]) -> np.ndarray:
-    """Write texts from the upper left corner on, one below the other, each in the color of its class: as many of the
-    first as leave the picture to be seen."""
-    line = sum(font_of_size(text_size(picture)).getmetrics())
-    corners = np.array([[0, line * place, 0, line * place] for place in range(1, len(labels) + 1)]).reshape(-1, 4)
+def _write_lines(canvas: np.ndarray, texts: list[str], labels: list[int]) -> np.ndarray:
+    """Write texts from the top left corner on, one below the other, each in the color of its class; the last ones are
+    left out where all would cover too much of the image."""
+    line = sum(font_of_size(text_size(canvas)).getmetrics())
+    corners = np.array([[0, line * row, 0, line * row] for row in range(1, len(labels) + 1)]).reshape(-1, 4)
     colors = [class_color(label) for label in labels]
     for count in range(len(labels), 0, -1):
-        written = draw_labels(picture, corners[:count], texts[:count], colors[:count])
-        if written is not picture:
+        written = draw_labels(canvas, corners[:count], texts[:count], colors[:count])
+        if written is not canvas:
             return written
-    return picture
+    return canvas
 
 
 def _check_labels(labels: list[int], categories: Sequence[Category]) -> None:
@@ -173,17 +173,24 @@ def class_color(label: int) -> Color:
 
 
 def _in_drawing_order(objects: Detections | Target, score_threshold: float) -> Detections | Target:
-    """What is drawn, the most important last: detections by score, ground truth by decreasing size."""
+    """The objects to draw, the most important last: detections by score, ground truth by decreasing size."""
     scores = _scores(objects)
     if scores is not None:
         drawn = (scores >= score_threshold).nonzero()[:, 0]
         return objects[drawn[scores[drawn].argsort()]]
-    sizes = (objects.boxes[:, 2:] - objects.boxes[:, :2]).prod(dim=1)
+    boxes, _ = _boxes_and_labels(objects)
+    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     return objects[sizes.argsort(descending=True)]
 
 
+def _boxes_and_labels(objects: Detections | Target) -> tuple[Tensor, list[int]]:
+    if objects.boxes is None or objects.labels is None:
+        raise InputError("these objects have boxes without labels, or labels without boxes; give both to draw them")
+    return objects.boxes, objects.labels.tolist()
+
+
 def _scores(objects: Detections | Target) -> Tensor | None:
-    """What tells detections from ground truth."""
+    """The scores of detections; None for ground truth."""
     return getattr(objects, "scores", None)
 
 
@@ -192,42 +199,44 @@ def _crowds(objects: Detections | Target) -> list[bool]:
     return [False] * len(objects) if iscrowd is None else iscrowd.tolist()
 
 
-def _texts(objects: Detections | Target, categories: Sequence[Category], crowds: list[bool]) -> list[str]:
-    names = [categories[label].name for label in objects.labels.tolist()]
+def _texts(
+    objects: Detections | Target, labels: list[int], categories: Sequence[Category], crowds: list[bool]
+) -> list[str]:
+    names = [categories[label].name for label in labels]
     scores = _scores(objects)
     if scores is not None:
         return [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
     return [f"{name} (crowd)" if crowd else name for name, crowd in zip(names, crowds, strict=True)]
 
 
-def _thickness(picture: np.ndarray) -> int:
+def _thickness(canvas: np.ndarray) -> int:
     """The width of lines: 2 pixels in an image of 640 by 480."""
-    return max(1, round(0.5 + side_of(picture) / 400))
+    return max(1, round(0.5 + side_of(canvas) / 400))
 
 
-def _corners(boxes: Tensor, picture: np.ndarray) -> np.ndarray:
+def _corners(boxes: Tensor, canvas: np.ndarray) -> np.ndarray:
     """``(N, 4)`` int: the outermost pixels of boxes, those outside the image moved to just outside."""
-    height, width = picture.shape[:2]
+    height, width = canvas.shape[:2]
     corners = np.nan_to_num(boxes.numpy().astype(float))
     corners[:, 2:] = np.maximum(corners[:, 2:] - 1, corners[:, :2])
     return corners.clip(-1, [width, height, width, height]).round().astype(int)
 
 
-def _draw_mask(picture: np.ndarray, mask: np.ndarray, color: Color, thickness: int) -> None:
+def _draw_mask(canvas: np.ndarray, mask: np.ndarray, color: Color, thickness: int) -> None:
     """Tint the pixels of a mask and trace its edge."""
     mask = mask.astype(np.uint8)
     x, y, width, height = cv2.boundingRect(mask)
     inside = mask[y : y + height, x : x + width].astype(bool)
-    region = picture[y : y + height, x : x + width]
+    region = canvas[y : y + height, x : x + width]
     region[inside] = ((1 - _MASK_OPACITY) * region[inside] + _MASK_OPACITY * np.array(color)).round()
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, color, max(1, thickness // 2), cv2.LINE_AA)
+    cv2.drawContours(canvas, contours, -1, color, max(1, thickness // 2), cv2.LINE_AA)
 
 
-def _draw_box(picture: np.ndarray, box: np.ndarray, color: Color, thickness: int, dashed: bool) -> None:
+def _draw_box(canvas: np.ndarray, box: np.ndarray, color: Color, thickness: int, dashed: bool) -> None:
     left, top, right, bottom = box.tolist()
     if not dashed:
-        cv2.rectangle(picture, (left, top), (right, bottom), color, thickness)
+        cv2.rectangle(canvas, (left, top), (right, bottom), color, thickness)
         return
     for start, end in (
         ((left, top), (right, top)),
@@ -235,27 +244,27 @@ def _draw_box(picture: np.ndarray, box: np.ndarray, color: Color, thickness: int
         ((right, bottom), (left, bottom)),
         ((left, bottom), (left, top)),
     ):
-        _draw_dashes(picture, np.array(start), np.array(end), color, thickness)
+        _draw_dashes(canvas, np.array(start), np.array(end), color, thickness)
 
 
-def _draw_dashes(picture: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, thickness: int) -> None:
+def _draw_dashes(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Color, thickness: int) -> None:
     length, dash = float(np.linalg.norm(end - start)), 5 * thickness
     for offset in np.arange(0, length, 2 * dash):
         stretch = np.array([offset, min(offset + dash, length)]) / length
         first, last = (start + stretch[:, None] * (end - start)).round().astype(int).tolist()
-        cv2.line(picture, first, last, color, thickness)
+        cv2.line(canvas, first, last, color, thickness)
 
 
-def _draw_keypoints(picture: np.ndarray, points: np.ndarray, color: Color, thickness: int, visibilities: bool) -> None:
+def _draw_keypoints(canvas: np.ndarray, points: np.ndarray, color: Color, thickness: int, visibilities: bool) -> None:
     """Dots with a white rim; of ground truth, hidden points are rings and absent ones are left out."""
-    height, width = picture.shape[:2]
+    height, width = canvas.shape[:2]
     for x, y, visibility in np.nan_to_num(points).tolist():
         if visibilities and visibility == 0:
             continue
         center = round(min(max(x, -9), width + 9)), round(min(max(y, -9), height + 9))
         hidden = visibilities and visibility == 1
-        cv2.circle(picture, center, 2 * thickness + 1, (255, 255, 255), -1, cv2.LINE_AA)
-        cv2.circle(picture, center, 2 * thickness, color, 1 if hidden else -1, cv2.LINE_AA)
+        cv2.circle(canvas, center, 2 * thickness + 1, (255, 255, 255), -1, cv2.LINE_AA)
+        cv2.circle(canvas, center, 2 * thickness, color, 1 if hidden else -1, cv2.LINE_AA)
 
 
 __getattr__ = moved_names(

@@ -1,4 +1,4 @@
-"""How the answers of models and the truth look: by the type of the answer, or as a task of its own has it."""
+"""The drawing of answers and ground truth, by the type of the answer; the base of what a task overrides."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from detkit.visualization.drawing import draw_answer
 
 
 class Drawing:
-    """How the answers of a model and the truth look."""
+    """Draws the answers of a model and the ground truth."""
 
     def draw(
         self, image: np.ndarray | Tensor, answer: Any, categories: Sequence[Category], score_threshold: float = 0.5
     ) -> np.ndarray:
-        """A copy of an image ``(H, W, 3)`` uint8 with what a model answers, in its pixels; see `draw_answer`."""
+        """A copy of an image ``(H, W, 3)`` uint8 with an answer in its pixels; see `draw_answer`."""
         return draw_answer(image, answer, categories, score_threshold)
 
     def draw_truth(self, image: np.ndarray | Tensor, target: Target, categories: Sequence[Category]) -> np.ndarray:
-        """A copy of an image ``(H, W, 3)`` uint8 with the truth, in its pixels."""
+        """A copy of an image ``(H, W, 3)`` uint8 with the ground truth in its pixels."""
         return draw_answer(image, target, categories)
 
     def resized(self, answer: Any, given: tuple[int, int], size: tuple[int, int]) -> Any:
-        """An answer or a target in the pixels of an image that was resized from `given` to `size` ``(height, width)``.
+        """An answer or a target for an image that was resized from `given` to `size` ``(height, width)``.
 
-        What has boxes, masks or keypoints gets them resized; all else is taken to be the same at any size.
+        Boxes, masks and keypoints are resized; all else does not depend on the size.
         """
         boxes, masks, keypoints = (getattr(answer, name, None) for name in ("boxes", "masks", "keypoints"))
         x, y = size[1] / given[1], size[0] / given[0]
@@ -47,7 +47,7 @@ class Drawing:
         return replace(answer, **resized) if resized else answer
 
     def title(self, answer: Any, score_threshold: float) -> str:
-        """What is written above answers such as `answer`."""
+        """The title above drawings of answers such as `answer`."""
         return _title(answer, score_threshold)
 
 

@@ -1,4 +1,4 @@
-"""Pictures as arrays and as files."""
+"""Convert images to arrays, resize them and write them to files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from detkit.files import write_whole
 _COLORLESS = {".pgm", ".pbm"}
 
 
-def to_picture(image: np.ndarray | Tensor) -> np.ndarray:
-    """A copy as uint8 array ``(H, W, 3)`` of such an array or of a tensor ``(3, H, W)``, uint8 or float in [0, 1].
+def to_image_array(image: np.ndarray | Tensor) -> np.ndarray:
+    """Copy an image to a uint8 array ``(H, W, 3)``.
+
+    Args:
+        image: such an array, or a tensor ``(3, H, W)``, uint8 or float in [0, 1].
 
     Raises:
         InputError: it is neither.
@@ -28,41 +31,41 @@ def to_picture(image: np.ndarray | Tensor) -> np.ndarray:
             (values.float().clamp(0, 1) * 255).round().byte().numpy() if values.is_floating_point() else values.numpy()
         )
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__
-        raise InputError(f"a picture is a uint8 array (H, W, 3) or a tensor (3, H, W), got {found}; convert it to RGB")
+        got = f"{image.dtype} {tuple(image.shape)}" if hasattr(image, "shape") else type(image).__name__
+        raise InputError(f"an image is a uint8 array (H, W, 3) or a tensor (3, H, W), got {got}; convert it to RGB")
     return np.array(image, order="C")
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Write a uint8 RGB picture ``(H, W, 3)``; the suffix chooses the format. The file appears whole or not at all.
+    """Write a uint8 RGB image ``(H, W, 3)``; the suffix chooses the format. The file appears whole or not at all.
 
     Raises:
-        InputError: OpenCV writes no such format.
+        InputError: OpenCV cannot write this format.
     """
     path = Path(path)
     check_suffix(path)
-    _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(to_picture(image), cv2.COLOR_RGB2BGR))
+    _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(to_image_array(image), cv2.COLOR_RGB2BGR))
     write_whole(path, encoded.tobytes())
 
 
 def check_suffix(path: str | Path) -> None:
-    """Refuse the name of a picture that `write_image` could not write.
+    """Refuse the name of an image file that `write_image` cannot write.
 
     Raises:
-        InputError: OpenCV writes no such format.
+        InputError: OpenCV cannot write this format.
     """
     suffix = Path(path).suffix
     if not cv2.haveImageWriter(f"image{suffix}") or suffix.lower() in _COLORLESS:
-        raise InputError(f"{path}: no picture can be written as {suffix!r}; name it .png or .jpg")
+        raise InputError(f"{path}: no image can be written as {suffix!r}; name it .png or .jpg")
 
 
-def resize(picture: np.ndarray, scale: float) -> np.ndarray:
-    """The picture with sides `scale` times as long."""
-    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+def resize(image: np.ndarray, scale: float) -> np.ndarray:
+    """The image with sides `scale` times as long."""
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
 def font_of_size(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib."""
+    """DejaVu Sans, which is part of matplotlib."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)

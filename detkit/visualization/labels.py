@@ -1,4 +1,4 @@
-"""Texts in images, on the colors of their classes, where they hide no other."""
+"""Draw the labels of objects into images where they do not cover each other."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ from PIL import Image, ImageDraw
 from detkit.visualization.image_files import font_of_size
 
 Color = tuple[int, int, int]
+Box = tuple[int, int, int, int]
 
 _MOST_TEXT = 1 / 8  # of an image, in area
 
 
 def draw_labels(image: np.ndarray, corners: np.ndarray, texts: list[str], colors: list[Color]) -> np.ndarray:
-    """Write each text on its color where it hides no other; the last find their place first and are on top."""
+    """Write each text on its color where it covers no other; the last ones are placed first and drawn on top.
+
+    Nothing is written where all texts together would cover too much of the image.
+
+    Args:
+        image: uint8 ``(H, W, 3)``.
+        corners: ``(N, 4)`` int, the boxes that the texts belong to.
+        texts: of each box.
+        colors: of each box.
+    """
     font = font_of_size(text_size(image))
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
@@ -24,22 +34,20 @@ def draw_labels(image: np.ndarray, corners: np.ndarray, texts: list[str], colors
     widths = [math.ceil(draw.textlength(text, font=font)) + 2 * pad for text in texts]
     if len(texts) > 1 and height * sum(widths) > _MOST_TEXT * canvas.width * canvas.height:
         return image
-    labels = []
+    labels: list[tuple[Box, str, Color]] = []
     for box, width, text, color in reversed(list(zip(corners.tolist(), widths, texts, colors, strict=True))):
         size = width, height
-        if size[0] <= canvas.width and 2 * size[1] <= canvas.height:  # else the text would hide the image
-            place = _free_place(box, size, canvas.size, [taken for taken, _, _ in labels])
-            labels.append((place, text, color))
+        if size[0] <= canvas.width and 2 * size[1] <= canvas.height:  # else the text would cover the image
+            location = _free_location(box, size, canvas.size, [taken for taken, _, _ in labels])
+            labels.append((location, text, color))
     for (left, top, right, bottom), text, color in reversed(labels):
         draw.rectangle((left, top, right - 1, bottom - 1), fill=color)
         draw.text((left + pad, top), text, font=font, fill=_readable_on(color))
     return np.array(canvas)
 
 
-def _free_place(
-    box: list[int], size: tuple[int, int], image_size: tuple[int, int], taken: list[tuple[int, int, int, int]]
-) -> tuple[int, int, int, int]:
-    """Where a label of `size` ``(width, height)`` goes: above, within, below or beside its box, where no other is."""
+def _free_location(box: list[int], size: tuple[int, int], image_size: tuple[int, int], taken: list[Box]) -> Box:
+    """A free box for a label of `size` ``(width, height)``: above, within, below or beside its object."""
     left, top, right, bottom = box
     width, height = size
     corners = [
@@ -49,16 +57,16 @@ def _free_place(
         (left, bottom),
         (right - width, bottom),
     ]
-    places = []
+    locations = []
     for x, y in corners:
         x = max(0, min(x, image_size[0] - width))
         y = max(0, min(y, image_size[1] - height))
-        places.append((x, y, x + width, y + height))
-    free = (place for place in places if not any(_overlap(place, other) for other in taken))
-    return next(free, places[0])
+        locations.append((x, y, x + width, y + height))
+    free = (location for location in locations if not any(_overlap(location, other) for other in taken))
+    return next(free, locations[0])
 
 
-def _overlap(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> bool:
+def _overlap(first: Box, second: Box) -> bool:
     return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
 
 
@@ -69,7 +77,7 @@ def _readable_on(color: Color) -> Color:
 
 
 def text_size(image: np.ndarray) -> int:
-    """The height of letters: 13 pixels, fewer in images too small for that, more in large ones."""
+    """The font size in pixels: 13, smaller in small images and larger in large ones."""
     side = side_of(image)
     return round(max(9, min(13, side / 12), side / 55))
 

@@ -1,4 +1,4 @@
-"""What a network sees in an image, as one picture: input, Grad-CAM, occlusion, and what excites its filters."""
+"""One image of a network's attributions: its input, Grad-CAM, occlusion, and the strongest activations of filters."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from detkit.deprecation import moved_names
 from detkit.preprocess import Batch, Preprocess
-from detkit.visualization.attribution.attribution_target import Subject
+from detkit.visualization.attribution.attribution_target import AttributionTarget
 from detkit.visualization.attribution.deconvolution import Unit, extent, project, strongest_units
 from detkit.visualization.attribution.occlusion import Occlusion
-from detkit.visualization.image_files import font_of_size, to_picture
+from detkit.visualization.image_files import font_of_size, to_image_array
 
-_WIDTH = 1290  # of the picture, in pixels
+_WIDTH = 1290  # of the image, in pixels
 _GAP = 6
 _TEXT = 15
 _HEAT = 0.5  # opacity of a heat map
@@ -26,12 +27,12 @@ _HEAT = 0.5  # opacity of a heat map
 
 @dataclass(frozen=True)
 class FilterView:
-    """What excites a filter in one image.
+    """The strongest activation of a filter in one image.
 
     Args:
-        unit: where, and how much.
+        unit: its location and value.
         patch: that part of the network's input, uint8 ``(S, S, 3)``.
-        projection: what of it excites the filter, of the same size, gray where nothing does.
+        projection: the activation projected back to these pixels, of the same size, gray where it is zero.
     """
 
     unit: Unit
@@ -40,7 +41,7 @@ class FilterView:
 
 
 def filter_views(
-    subject: Subject,
+    target: AttributionTarget,
     batches: Sequence[Batch],
     layers: Sequence[str],
     filters: Sequence[int] | None = None,
@@ -50,87 +51,87 @@ def filter_views(
     """The projections of filters' strongest activations beside the patches (Zeiler & Fergus 2013, figure 2).
 
     Args:
-        subject: whose network to look at.
-        batches: the network's input for each image, from `Subject.prepare`.
+        target: whose network to inspect.
+        batches: the network's input for each image, from `AttributionTarget.prepare`.
         layers, filters, count, top: as for `strongest_units`.
     """
     images = [batch.images for batch in batches]
-    network, forward = subject.network, subject.forward
+    network, forward = target.network, target.forward
     units = strongest_units(network, images, layers, filters, count, top, forward)
     views: dict[tuple[str, Unit], FilterView] = {}
     for index, image in enumerate(images):
-        here = {
-            name: [unit for filter_units in of_layer for unit in filter_units if unit.image == index]
-            for name, of_layer in units.items()
+        units_of_image = {
+            name: [unit for filter_units in layer_units for unit in filter_units if unit.image == index]
+            for name, layer_units in units.items()
         }
-        if not any(here.values()):
+        if not any(units_of_image.values()):
             continue
-        seen = input_picture(subject.preprocess, batches[index])
-        for name, projections in project(network, image, here, forward).items():
+        pixels_in = network_input_image(target.preprocess, batches[index])
+        for name, projections in project(network, image, units_of_image, forward).items():
             for unit, pixels in projections:
-                pixels = pixels[:, : seen.shape[0], : seen.shape[1]]
+                pixels = pixels[:, : pixels_in.shape[0], : pixels_in.shape[1]]
                 left, upper, right, lower = extent(pixels)
-                patch = seen[upper:lower, left:right]
-                shown = _contrast(pixels[:, upper:lower, left:right], subject.preprocess)
-                views[name, unit] = FilterView(unit, patch, shown)
+                patch = pixels_in[upper:lower, left:right]
+                projection = _contrast(pixels[:, upper:lower, left:right], target.preprocess)
+                views[name, unit] = FilterView(unit, patch, projection)
     return {
-        name: [[views[name, unit] for unit in filter_units] for filter_units in of_layer]
-        for name, of_layer in units.items()
+        name: [[views[name, unit] for unit in filter_units] for filter_units in layer_units]
+        for name, layer_units in units.items()
     }
 
 
-def input_picture(preprocess: Preprocess, batch: Batch) -> np.ndarray:
-    """The only image of `batch` as the network sees it, without padding."""
+def network_input_image(preprocess: Preprocess, batch: Batch) -> np.ndarray:
+    """The only image of `batch` at the network's input, without normalization and padding."""
     height, width = batch.sizes[0]
     pixels = batch.images[0, :, :height, :width] * preprocess.std + preprocess.mean
-    return to_picture(pixels.clamp(0, 1))
+    return to_image_array(pixels.clamp(0, 1))
 
 
-def draw_heat(picture: np.ndarray, heat: Tensor, colors: str = "jet") -> np.ndarray:
-    """`picture` under a heat map, which is stretched over it.
+def draw_heat(image: np.ndarray, heat: Tensor, colors: str = "jet") -> np.ndarray:
+    """Blend an image with a heat map, which is resized to it.
 
     Args:
-        picture: uint8 ``(H, W, 3)``.
+        image: uint8 ``(H, W, 3)``.
         heat: ``(h, w)`` in [0, 1].
         colors: matplotlib's name of a color map.
     """
-    height, width = picture.shape[:2]
-    heat = cv2.resize(heat.detach().cpu().numpy().astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    colored = matplotlib.colormaps[colors](heat.clip(0, 1))[..., :3] * 255
-    return ((1 - _HEAT) * picture + _HEAT * colored).round().astype(np.uint8)
+    height, width = image.shape[:2]
+    values = cv2.resize(heat.detach().cpu().numpy().astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    colored = np.asarray(matplotlib.colormaps[colors](values.clip(0, 1)))[..., :3] * 255
+    return ((1 - _HEAT) * image + _HEAT * colored).round().astype(np.uint8)
 
 
-def draw_cam(subject: Subject, batch: Batch, cam: Tensor) -> np.ndarray:
-    """Grad-CAM's map over what the network sees, red where it looks."""
+def draw_cam(target: AttributionTarget, batch: Batch, cam: Tensor) -> np.ndarray:
+    """Grad-CAM's map over the network's input; red is the strongest."""
     height, width = batch.sizes[0]
     padded = cv2.resize(cam.cpu().numpy(), batch.padded_size[::-1], interpolation=cv2.INTER_LINEAR)
     heat = cam.new_tensor(padded[:height, :width])
-    return draw_heat(input_picture(subject.preprocess, batch), heat / heat.max().clamp(min=1e-12))
+    return draw_heat(network_input_image(target.preprocess, batch), heat / heat.max().clamp(min=1e-12))
 
 
-def draw_occlusion(picture: np.ndarray, occlusion: Occlusion) -> np.ndarray:
-    """The scores over the image: blue is the lowest, where what counts is hidden, and red the highest."""
+def draw_occlusion(image: np.ndarray, occlusion: Occlusion) -> np.ndarray:
+    """The scores over the image: blue is the lowest, where the occluded pixels matter most, and red the highest."""
     low, high = occlusion.pixels.aminmax()
-    return draw_heat(picture, (occlusion.pixels - low) / (high - low).clamp(min=1e-12))
+    return draw_heat(image, (occlusion.pixels - low) / (high - low).clamp(min=1e-12))
 
 
 def draw_views(panels: Mapping[str, np.ndarray], stages: Mapping[str, list[list[FilterView]]]) -> np.ndarray:
-    """One picture of everything.
+    """Arrange everything in one image.
 
     Args:
-        panels: pictures beside each other in the first row, by title.
-        stages: for each layer its filters' views; each filter's patches stand above their projections.
+        panels: the images of the first row, by title.
+        stages: for each layer its filters' views; each filter's patches are above their projections.
     """
     width = (_WIDTH - _GAP * (len(panels) - 1)) // len(panels)
-    fitted = [_within(picture, width, width) for picture in panels.values()]
+    fitted = [_within(image, width, width) for image in panels.values()]
     titled = [
-        np.concatenate([_text(title, width), _centered(picture, max(one.shape[0] for one in fitted), width)])
-        for title, picture in zip(panels, fitted, strict=True)
+        np.concatenate([_text(title, width), _centered(image, max(one.shape[0] for one in fitted), width)])
+        for title, image in zip(panels, fitted, strict=True)
     ]
     rows = [_beside(titled)]
     for layer, filters in stages.items():
         numbers = ", ".join(f"{views[0].unit.channel} ({views[0].unit.activation:.3g})" for views in filters)
-        rows.append(_text(f"{layer}: filters {numbers}; above the image, below what of it excites them", _WIDTH))
+        rows.append(_text(f"{layer}: filters {numbers}; image patches above, projected activations below", _WIDTH))
         side = (_WIDTH - _GAP * (len(filters) - 1)) // max(8, len(filters))
         rows.append(_beside([_filter_block(views, side) for views in filters]))
     return np.concatenate([_centered(row, row.shape[0] + _GAP, _WIDTH) for row in rows])
@@ -141,46 +142,46 @@ def _filter_block(views: Sequence[FilterView], side: int) -> np.ndarray:
     return np.concatenate([_tiles([getattr(view, kind) for view in views], side) for kind in ("patch", "projection")])
 
 
-def _tiles(pictures: Sequence[np.ndarray], side: int) -> np.ndarray:
-    """Pictures in a square of `side` pixels, as many in a row as in a column."""
-    columns = math.ceil(math.sqrt(len(pictures)))
+def _tiles(images: Sequence[np.ndarray], side: int) -> np.ndarray:
+    """Images in a square of `side` pixels, as many in a row as in a column."""
+    columns = math.ceil(math.sqrt(len(images)))
     block = np.full((side, side, 3), 255, np.uint8)
     size = side // columns
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         y, x = (position * size for position in divmod(index, columns))
-        block[y : y + size - 1, x : x + size - 1] = _sized(picture, size - 1, size - 1)
+        block[y : y + size - 1, x : x + size - 1] = _sized(image, size - 1, size - 1)
     return block
 
 
 def _contrast(projection: Tensor, preprocess: Preprocess) -> np.ndarray:
-    """A projection ``(3, H, W)`` around gray, stretched to what a picture can hold."""
+    """A projection ``(3, H, W)`` around gray, scaled to [0, 1]."""
     values = projection * preprocess.std
-    return to_picture((0.5 + 0.5 * values / values.abs().max().clamp(min=1e-12)).clamp(0, 1))
+    return to_image_array((0.5 + 0.5 * values / values.abs().max().clamp(min=1e-12)).clamp(0, 1))
 
 
-def _within(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`picture` as large as fits."""
-    scale = min(height / picture.shape[0], width / picture.shape[1])
-    return _sized(picture, *(max(1, round(length * scale)) for length in picture.shape[:2]))
+def _within(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`image` scaled to fit."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    return _sized(image, *(max(1, round(length * scale)) for length in image.shape[:2]))
 
 
-def _sized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    smaller = height < picture.shape[0]
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+def _sized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    smaller = height < image.shape[0]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 
 
-def _centered(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`picture` at the top of a white one, in the middle from left to right."""
+def _centered(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`image` on white, at the top and horizontally centered."""
     canvas = np.full((height, width, 3), 255, np.uint8)
-    left = (width - picture.shape[1]) // 2
-    canvas[: picture.shape[0], left : left + picture.shape[1]] = picture
+    left = (width - image.shape[1]) // 2
+    canvas[: image.shape[0], left : left + image.shape[1]] = image
     return canvas
 
 
-def _beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures of the same height in a row."""
-    gap = np.full((pictures[0].shape[0], _GAP, 3), 255, np.uint8)
-    parts = [part for picture in pictures for part in (gap, picture)]
+def _beside(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images of the same height in a row."""
+    gap = np.full((images[0].shape[0], _GAP, 3), 255, np.uint8)
+    parts = [part for image in images for part in (gap, image)]
     return np.concatenate(parts[1:], axis=1)
 
 
@@ -193,3 +194,6 @@ def _text(text: str, width: int) -> np.ndarray:
         text = text[:-2].rstrip(" …") + "…" if len(text) > 2 else ""
     draw.text((3, 4), text, font=font, fill=(40, 40, 40))
     return np.array(canvas)
+
+
+__getattr__ = moved_names(__name__, {"input_picture": "detkit.visualization.views.network_input_image"})

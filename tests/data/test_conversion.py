@@ -57,8 +57,8 @@ def read_coco_file(root: Path, split: str) -> tuple[list, list[str]]:
     names = {category["id"]: category["name"] for category in content["categories"]}
     stems = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
     for image in content["images"]:
-        picture = cv2.imread(str(root / "images" / split / image["file_name"]))
-        assert picture.shape[:2] == (image["height"], image["width"])
+        pixels = cv2.imread(str(root / "images" / split / image["file_name"]))
+        assert pixels.shape[:2] == (image["height"], image["width"])
     objects = [
         (stems[one["image_id"]], names[one["category_id"]], one["bbox"], one.get("difficult"))
         for one in content["annotations"]
@@ -117,7 +117,7 @@ def test_boxes_survive_any_way_there_and_back(tmp_path: Path, path: tuple[str, .
         for split, objects in expected.items():
             found, found_names = READERS[to](tmp_path / str(step), split)
             assert found_names == names
-            if "voc" in path:  # whose pictures share one folder
+            if "voc" in path:  # whose images share one folder
                 shares = {f"{split}_{one[0]}": one[0] for one in objects}
             found = [(shares.get(stem, stem), *rest) for stem, *rest in found]
             precision = 2e-6 * step if decimals == 15 else 1e-9
@@ -293,7 +293,7 @@ def test_several_years_of_voc(tmp_path: Path):
     assert sum(len(both.target(index)) for index in range(6)) == sum(len(parts.target(index)) for index in range(6))
 
 
-def test_pictures_that_a_camera_turned(tmp_path: Path):
+def test_images_with_an_exif_orientation(tmp_path: Path):
     """YOLO has no image sizes, so readers apply the orientation; COCO and VOC state which one their boxes are in."""
     path = tmp_path / "0" / "images" / "a.jpg"
     path.parent.mkdir(parents=True)

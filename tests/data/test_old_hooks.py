@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data.dataset import DetectionDataset
+from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.evaluation.image_collector import ImageCollector
 from detkit.structures import Classification, Target
@@ -24,8 +24,8 @@ def test_a_data_set_that_reads_under_the_old_name():
     assert Mine(Path(), Path(), (), "error").categories == [Category(4, "x")]
 
 
-def test_an_evaluator_that_judges_under_the_old_name():
-    with pytest.warns(DeprecationWarning, match="Mine._judged is deprecated: call it judge"):
+def test_an_evaluator_that_compares_under_the_old_name():
+    with pytest.warns(DeprecationWarning, match="Mine._judged is deprecated: call it compare"):
 
         class Mine(ImageCollector):
             name, reads, headline = "mine", "labels", "right"

@@ -1,29 +1,24 @@
-"""The code and the recipes of docs/own_data.md work as they stand there."""
+"""The code and the recipes of docs/extend/field.md and dataset.md work as they stand there."""
 
 import json
-import re
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from extend_pages import write_files
 
 from detkit.data import DataModule, ShapesOptions, draw_shapes
 from detkit.engine.cli import main
 
-PAGE = (Path(__file__).parents[2] / "docs" / "own_data.md").read_text()
-
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Writes the page's files into a folder, from which they are imported."""
+    """A folder with the files of both pages, from which they are imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for content in re.findall(r"```(?:python|yaml)\n(# .*?)```", PAGE, re.DOTALL):
-        path = tmp_path / content.split("\n")[0].removeprefix("# ")
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(content)
+    write_files(tmp_path, "field.md", "dataset.md")
     yield tmp_path
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
         del sys.modules[name]

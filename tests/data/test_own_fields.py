@@ -29,7 +29,7 @@ from detkit.data import (
     draw_shapes,
     find_split,
 )
-from detkit.data.transforms.mixing import mixed
+from detkit.data.transforms.mixing import mix
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, Square
@@ -282,7 +282,7 @@ class TestTargetsWithoutBoxes:
 
     def test_are_mixed(self, samples: list):
         maps = [(image, Target(label_map=target.label_map)) for image, target in samples]
-        _, moved = mixed([Mosaic(size=(64, 64))], 0, maps.__getitem__, len(maps), np.random.default_rng(0))
+        _, moved = mix([Mosaic(size=(64, 64))], 0, maps.__getitem__, len(maps), np.random.default_rng(0))
         assert moved.boxes is None
         assert tuple(moved.label_map.shape) == (64, 64)
 
@@ -295,7 +295,7 @@ class TestMixing:
     def test_label_maps_go_with_the_masks(self, samples: list, name: str):
         for index in range(len(samples)):
             random = np.random.default_rng(index)
-            image, target = mixed(STAGES[name], index, samples.__getitem__, len(samples), random)
+            image, target = mix(STAGES[name], index, samples.__getitem__, len(samples), random)
             check_label_map(target, image.shape[:2])
             assert len(target.track_ids) == len(target)
             assert target.weather == index
@@ -307,11 +307,11 @@ class TestMixing:
             for track, label in zip(target.track_ids.tolist(), target.labels.tolist(), strict=True)
         }
         for stages in (*STAGES.values(), [MixUp(1.0)]):
-            _, target = mixed(stages, 5, samples.__getitem__, len(samples), np.random.default_rng(5))
+            _, target = mix(stages, 5, samples.__getitem__, len(samples), np.random.default_rng(5))
             assert target.labels.tolist() == [label_of[track] for track in target.track_ids.tolist()]
 
     def test_what_was_pasted_on_keeps_its_camera(self, samples: list):
-        _, target = mixed([CopyPaste(1.0)], 2, samples.__getitem__, len(samples), np.random.default_rng(0))
+        _, target = mix([CopyPaste(1.0)], 2, samples.__getitem__, len(samples), np.random.default_rng(0))
         assert torch.equal(target.camera, samples[2][1].camera)
         assert torch.equal(target.horizon, samples[2][1].horizon)
 
@@ -321,7 +321,7 @@ class TestMixing:
     )
     def test_what_has_no_answer_is_refused_before_anything_is_read(self, folder: Path, stage, field: str):
         data = DataModule(folder, mixing=[stage])
-        with pytest.raises(InputError, match=f"{type(stage).__name__} makes of several has no {field}"):
+        with pytest.raises(InputError, match=f"{type(stage).__name__} gives images without {field}"):
             data.read_for({field})
         DataModule(folder, mixing=[CopyPaste()]).read_for({"label_map"}, {"camera"})
 
@@ -423,7 +423,7 @@ class TestLabelMapFiles:
         ("pixels", "word"),
         [
             (np.full((4, 6), 9, np.uint8), "the value 9"),
-            (np.zeros((5, 6), np.uint8), r"\(5, 6\) pixels"),
+            (np.zeros((5, 6), np.uint8), r"is \(5, 6\)"),
             (np.zeros((4, 6, 3), np.uint8), "one channel"),
         ],
     )

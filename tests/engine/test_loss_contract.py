@@ -24,7 +24,7 @@ def test_each_phase_has_names_of_its_own():
 @pytest.mark.parametrize(
     ("losses", "said"),
     [
-        ({}, "gives no losses"),
+        ({}, "returns no losses"),
         ({"box": torch.ones(3)}, r"loss box of the model must be a tensor without dimensions, got shape \(3,\)"),
         ({"box": 1.0}, "got float"),
         ({"cls": ONE}, r"are \['cls'\], but were \['box'\]"),

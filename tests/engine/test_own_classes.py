@@ -2,31 +2,20 @@
 
 import csv
 import json
-import re
 import sys
 from pathlib import Path
 
 import pytest
+from extend_pages import files_of, write_files
 
-DOCS = Path(__file__).parents[2] / "docs"
 TRUST = ("--trust", "my_package")
 EVALUATOR, TASK = "my_package.counting.CountError", "my_package.counter.Counter"
-
-
-def block(page: str, language: str) -> str:
-    """The only code block of `language` on a page of the documentation."""
-    (text,) = re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-    return text
 
 
 @pytest.fixture(scope="module", autouse=True)
 def package(tmp_path_factory):
     root = tmp_path_factory.mktemp("stranger")
-    folder = root / "my_package"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    (folder / "counting.py").write_text(block("own_evaluator.md", "python"))
-    (folder / "counter.py").write_text(block("own_task.md", "python"))
+    write_files(root, "evaluator.md", "task.md")
     sys.path.insert(0, str(root))
     yield
     sys.path.remove(str(root))
@@ -129,7 +118,7 @@ class TestTask:
 
     def test_the_recipe_of_the_page_is_read(self, detkit_command, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        Path("counter.yaml").write_text(block("own_task.md", "yaml"))
+        Path("counter.yaml").write_text(files_of("task.md")["counter.yaml"])
         small = ("--data.shapes.counts={train: 8, val: 4, test: 4}", "--data.num_workers=0", "--trainer.max_epochs=1")
         status, said = detkit_command("train", "--config", "counter.yaml", *small, "--trainer.accelerator=cpu")
         assert status == 0, said
@@ -143,4 +132,4 @@ class TestTask:
         image = min((shapes_root / "images" / "val").iterdir())
         status, said = detkit_command("visualize", "--checkpoint", "runs/counter", *TRUST, image)
         assert status == 2
-        assert "What the Counter says cannot be visualized" in said
+        assert "The answers of a Counter cannot be visualized" in said

@@ -58,7 +58,7 @@ def test_the_losses_of_a_phase_are_its_group():
 def test_weights_of_another_learner():
     own = {f"learner.{name}": value for name, value in Two().state_dict().items()}
     check_learner_weights(Two(), {"model.weight": torch.zeros(1), **own})
-    with pytest.raises(InputError, match=r"another learner than Two, whose weights differ in judge.bias \(2 in all\)"):
+    with pytest.raises(InputError, match=r"another learner than Two: weights differ in judge.bias \(2 in all\)"):
         check_learner_weights(Two(), {})
     with pytest.raises(InputError, match=r"differ in judge.bias \(1 in all\)"):
         check_learner_weights(Two(), own | {"learner.judge.bias": torch.zeros(5)})

@@ -1,8 +1,9 @@
-"""Runs that need processes of their own: two that share the work, and the scripts in tools/."""
+"""Runs that need processes of their own: two that share the work, and one that is killed."""
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import start_command
 
 from detkit.engine.checkpoint import read_checkpoint
 
@@ -40,14 +42,24 @@ def test_two_processes_learn_what_one_learns_with_their_batches(recipe, detkit_c
     assert len(both["random_states"]) == 2
 
 
-def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_command):
+def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_command, tmp_path):
     path = recipe(learner={"class_path": "toy_learners.TakesTurnsAlike"})
     strategy = ("--trainer.devices", "2", "--trainer.strategy", "ddp_find_unused_parameters_true")
-    two = start("train.py", "--config", path, "--name", "two", *strategy)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    two = [
+        start_command(
+            tmp_path / f"said{rank}", tmp_path, "train", "--config", path, "--name", "two", *strategy,
+            LOCAL_RANK=str(rank), OMP_NUM_THREADS="1", **meeting,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
     status, said = detkit_command("train", "--config", path, "--name", "one", "--data.batch_size", "4")
     assert status == 0, said
-    said = two.communicate(timeout=400)[1]
-    assert two.returncode == 0, said
+    for rank, process in enumerate(two):
+        process.join(400)
+        assert process.exitcode == 0, (tmp_path / f"said{rank}").read_text()
     one, both = read_checkpoint("runs/one/last.ckpt"), read_checkpoint("runs/two/last.ckpt")
     assert one["global_step"] == both["global_step"] == 6
     for name, value in one["state_dict"].items():
@@ -56,25 +68,26 @@ def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_
 
 def test_a_killed_run_leaves_a_readable_checkpoint(recipe, tmp_path):
     last = tmp_path / "runs" / "tiny" / "last.ckpt"
-    process = start("train.py", "--config", recipe(save_every_n_steps=1), "--trainer.max_epochs", "100000")
+    config = recipe(save_every_n_steps=1)
+    process = start_command(tmp_path / "said", tmp_path, "train", "--config", config, "--trainer.max_epochs", "100000")
     try:
         end = time.monotonic() + 400
-        while not last.exists() and process.poll() is None and time.monotonic() < end:
+        while not last.exists() and process.is_alive() and time.monotonic() < end:
             time.sleep(0.05)
         time.sleep(0.3)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.join(60)
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / "said").read_text()
     assert read_checkpoint(last)["global_step"] >= 1
 
 
-def test_evaluation_without_a_model(shapes_root, tmp_path):
+def test_evaluation_without_a_model(shapes_root, tmp_path, detkit_command):
     truth = shapes_root / "annotations" / "instances_val.json"
     objects = [found for found in json.loads(truth.read_text())["annotations"] if not found["iscrowd"]]
     found = [{key: entry[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for entry in objects]
     detections, out = tmp_path / "detections.json", tmp_path / "metrics.json"
     detections.write_text(json.dumps(found))
-    process = start("eval.py", "--annotations", str(truth), "--detections", str(detections), "--out", str(out))
-    said = process.communicate(timeout=400)[1]
-    assert process.returncode == 0, said
+    status, said = detkit_command("eval", "--annotations", truth, "--detections", detections, "--out", out)
+    assert status == 0, said
     assert json.loads(out.read_text())["bbox"]["AP"] == pytest.approx(1.0)

@@ -14,8 +14,8 @@ from torchvision.models import resnet50
 from torchvision.models._api import WeightsEnum
 
 from detkit.data import ShapesOptions, draw_shapes
-from detkit.engine.commands.train import add_arguments
 from detkit.engine.config.parser import command_parser, parse
+from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.engine.optim import Schedule
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -40,8 +40,8 @@ RECIPES = [
 ]
 
 
-# One of two stages, one with a further branch, two of one stage; the others are slow.
-ALWAYS_LEARNED = ("faster_rcnn_shapes", "keypoint_rcnn_shapes", "ssd_shapes", "yolo_v3_shapes")
+# One of two stages and one of one stage; the others are slow.
+ALWAYS_LEARNED = ("faster_rcnn_shapes", "yolo_v3_shapes")
 
 # Of whole images: what is judged, its least value, and how a short run learns it.
 IMAGE_RECIPES = [
@@ -142,7 +142,7 @@ def test_imagenets_recipes_can_be_built(name, tmp_path):
         for folder in ("n01440764", "n01443537"):
             write_image(tmp_path / split / folder / "a.jpg", noise(8, 8))
     parser = command_parser("train", "", "")
-    add_arguments(parser)
+    add_training_arguments(parser)
     argv = ["--config", str(CONFIGS / f"{name}.yaml"), f"--data.root={tmp_path}"]
     with torch.device("meta"):
         built = parser.instantiate(parse(parser, argv))
@@ -175,7 +175,7 @@ def test_a_papers_recipe_can_be_built(name, eight_pictures, monkeypatch):
     """On the meta device, where large models cost nothing, and without a download."""
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **options: resnet50().state_dict())
     parser = command_parser("train", "", "")
-    add_arguments(parser)
+    add_training_arguments(parser)
     with torch.device("meta"):
         built = parser.instantiate(
             parse(parser, ["--config", str(CONFIGS / f"{name}.yaml"), f"--data.root={eight_pictures}"])
@@ -205,7 +205,7 @@ def test_a_two_stage_papers_recipe_can_be_built(name, eight_pictures, tmp_path):
     recipe = _without_downloads(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     parser = command_parser("train", "", "")
-    add_arguments(parser)
+    add_training_arguments(parser)
     splits = [f"--data.{split}_annotations=null" for split in ("train", "val")]
     splits += ["--data.train_split=train", "--data.val_split=val"]
     with torch.device("meta"):
@@ -274,7 +274,7 @@ def test_ssds_papers_recipes_can_be_built(name, side, boxes, eight_pictures, tmp
     recipe["model"]["init_args"]["backbone"]["init_args"]["weights"] = None
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     parser = command_parser("train", "", "")
-    add_arguments(parser)
+    add_training_arguments(parser)
     argv = ["--config", str(tmp_path / "recipe.yaml"), f"--data.root={eight_pictures}"]
     with torch.device("meta"):
         built = parser.instantiate(parse(parser, argv))

@@ -96,8 +96,8 @@ class TestCandidates:
         scores = candidates.scores()
         assert scores.shape == (len(candidates.boxes), CLASSES)
         row, label = torch.where(scores > head.postprocess.score_threshold)
-        chosen = candidates.boxes[row], scores[row, label], label, candidates.image_index[row]
-        expected = head.postprocess(*chosen, two.batch.sizes)
+        selected = candidates.boxes[row], scores[row, label], label, candidates.image_index[row]
+        expected = head.postprocess(*selected, two.batch.sizes)
         for found, by_hand in zip(head.decode(raw, two), expected, strict=True):
             assert len(found) > 10
             assert len(found) == len(by_hand)

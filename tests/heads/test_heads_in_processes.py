@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from contexts import context_of
+from forked import run_in_processes
 
 from detkit.heads import RPN, BoxHead, FCOSHead, KeypointHead, MaskHead, OverFeatHead, Regions, SSDHead
 from detkit.structures import Target
@@ -48,8 +48,8 @@ def _branches(images, rows):
     crops, wide = torch.randn(2, 3, 6, 3, 3), torch.randn(2, 3, 6, 14, 14)
     counts = [3, rows]
     context = context_of([SIZE] * len(images), [known] * len(images))
-    chosen = [slice(0, counts[image]) for image in images]
-    found = Regions.of_images([BOXES[few] for few in chosen], [known.labels[few] for few in chosen])
+    selected = [slice(0, counts[image]) for image in images]
+    found = Regions.of_images([BOXES[few] for few in selected], [known.labels[few] for few in selected])
     before = [3 * index + torch.arange(counts[image]) for index, image in enumerate(images)]
     regions = Regions(found.boxes, found.image_index, found.labels, torch.cat(before), found.counts)
     small = torch.cat([crops[image, : counts[image]] for image in images])
@@ -75,7 +75,7 @@ def _gradients(case, images):
 def of_two(tmp_path_factory):
     """The gradients of each of two processes in each case, and the names of its losses."""
     folder = tmp_path_factory.mktemp("processes")
-    torch.multiprocessing.spawn(_work, (str(folder),), nprocs=2)
+    run_in_processes(_work, str(folder))
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detkit.heads import NMS, SoftNMS, TopK
-from detkit.heads.postprocess import best_of_each
+from detkit.heads.scored_boxes import topk_per_group
 from detkit.ops import soft_nms
 from detkit.structures import Detections
 
@@ -74,34 +74,34 @@ class TestPostprocess:
     def test_a_batch_equals_each_image_in_loops(self, part, seed):
         boxes, scores, labels, image = _problem(seed)
         found = part(boxes, scores, labels, image, SIZES)
-        assert [type(of_image) for of_image in found] == [Detections] * len(SIZES)
-        for index, (of_image, size) in enumerate(zip(found, SIZES, strict=True)):
+        assert [type(per_image) for per_image in found] == [Detections] * len(SIZES)
+        for index, (per_image, size) in enumerate(zip(found, SIZES, strict=True)):
             own = image == index
             expected = _by_hand(part, boxes[own], scores[own], labels[own], size)
             assert expected
-            assert of_image.boxes.tolist() == [box for box, _, _ in expected]
-            assert of_image.scores.tolist() == [score for _, score, _ in expected]
-            assert of_image.labels.tolist() == [label for _, _, label in expected]
+            assert per_image.boxes.tolist() == [box for box, _, _ in expected]
+            assert per_image.scores.tolist() == [score for _, score, _ in expected]
+            assert per_image.labels.tolist() == [label for _, _, label in expected]
 
     def test_soft_suppression_lowers_scores_within_image_and_class(self):
         boxes, scores, labels, image = _problem(5)
         part = SoftNMS(method="gaussian", sigma=0.3).with_defaults(0.05, 0.5, None, 1000)
         found = part(boxes, scores, labels, image, [(40, 40)] * 3)
-        for index, of_image in enumerate(found):
+        for index, per_image in enumerate(found):
             own = (image == index) & (scores > 0.05)
             cut = boxes[own].clamp(0, 40)
             kept, lowered = soft_nms(
                 cut, scores[own], sigma=0.3, method="gaussian", score_threshold=0.05, labels=labels[own]
             )
-            assert torch.equal(of_image.boxes, cut[kept])
-            assert torch.equal(of_image.scores, lowered)
-        assert sum(len(of_image) for of_image in found) < len(boxes)
+            assert torch.equal(per_image.boxes, cut[kept])
+            assert torch.equal(per_image.scores, lowered)
+        assert sum(len(per_image) for per_image in found) < len(boxes)
 
     def test_images_without_boxes_get_empty_detections(self):
         boxes, scores, labels, image = _problem(0)
         own = image == 1
         found = NMS(0.1, 0.5)(boxes[own], scores[own], labels[own], image[own], SIZES)
-        assert [len(of_image) > 0 for of_image in found] == [False, True, False]
+        assert [len(per_image) > 0 for per_image in found] == [False, True, False]
         nothing = torch.zeros(0, dtype=torch.int64)
         for part in (NMS(), SoftNMS(), TopK()):
             assert [len(one) for one in part(torch.zeros(0, 4), torch.zeros(0), nothing, nothing, SIZES)] == [0, 0, 0]
@@ -134,9 +134,13 @@ class TestDefaults:
 
     def test_a_score_at_the_threshold_counts_where_the_head_says_so(self):
         scores = torch.tensor([0.5, 0.4, math.nan])
-        assert NMS(0.5).passes(scores).tolist() == [False, False, False]
-        assert NMS(0.5).with_defaults(at_threshold=True).passes(scores).tolist() == [True, False, False]
-        assert NMS().passes(scores).tolist() == [True, True, False]
+        assert NMS(0.5).above_threshold(scores).tolist() == [False, False, False]
+        assert NMS(0.5).with_defaults(at_threshold=True).above_threshold(scores).tolist() == [True, False, False]
+        assert NMS().above_threshold(scores).tolist() == [True, True, False]
+
+    def test_passes_is_the_old_name_of_above_threshold(self):
+        with pytest.warns(DeprecationWarning, match=r"NMS\.passes is NMS\.above_threshold now"):
+            assert NMS(0.5).passes(torch.tensor([0.6, 0.4])).tolist() == [True, False]
 
 
 def test_boxes_of_a_head_that_does_not_cut_reach_beyond_the_image():
@@ -152,22 +156,22 @@ class TestLikeliest:
         scores = torch.rand(3, 50, 4, generator=torch.Generator().manual_seed(1))
         scores[1] = 0
         part = NMS().with_defaults(0.5, 0.5, 20, 100, candidates_of=of)
-        image, place, label, values = part.likeliest(scores)
+        image, place, label, values = part.topk_candidates(scores)
         assert torch.equal(values, scores[image, place, label])
         assert torch.equal(image, image.sort().values)
-        for index, of_image in enumerate(scores):
-            likely = of_image[of_image > 0.5].sort(descending=True).values
+        for index, per_image in enumerate(scores):
+            likely = per_image[per_image > 0.5].sort(descending=True).values
             expected = likely[:20]
             if of == "class":
                 best = [
-                    of_class[of_class > 0.5].sort(descending=True).values[:20] for of_class in of_image.unbind(dim=1)
+                    of_class[of_class > 0.5].sort(descending=True).values[:20] for of_class in per_image.unbind(dim=1)
                 ]
                 expected = torch.cat(best).sort(descending=True).values
             assert torch.equal(values[image == index].sort(descending=True).values, expected)
 
 
-def test_best_of_each_class():
+def test_topk_per_group_class():
     scores = torch.tensor([0.1, 0.9, 0.5, 0.7, 0.8, 0.2])
     labels = torch.tensor([2, 0, 2, 0, 0, 2])
-    assert sorted(best_of_each(scores, labels, 2).tolist()) == [1, 2, 4, 5]
-    assert len(best_of_each(scores[:0], labels[:0], 2)) == 0
+    assert sorted(topk_per_group(scores, labels, 2).tolist()) == [1, 2, 4, 5]
+    assert len(topk_per_group(scores[:0], labels[:0], 2)) == 0

@@ -48,7 +48,7 @@ class TinyBackbone(Backbone):
 
 @pytest.fixture(scope="package")
 def tiny_backbone():
-    """The class of the small trunk."""
+    """The class of the small backbone."""
     return TinyBackbone
 
 

@@ -72,7 +72,7 @@ def test_says_the_same_in_onnx_runtime(model, graph, tmp_path):
             expected = model(images)
         raw = raw if kind is list else kind(*raw)
         found = model.decode(raw, batch)
-        assert [len(of_image) for of_image in found] == [len(of_image) for of_image in expected]
+        assert [len(per_image) for per_image in found] == [len(per_image) for per_image in expected]
 
 
 def _size(model):

@@ -129,7 +129,7 @@ class TestScoresOfRegions:
         context = Context(Batch(torch.zeros(1, 3, 40, 40), [Placement.identity((40, 40))]), [target])
         regions = Regions.of_images([torch.tensor([[0.0, 0, 9, 9], [2, 3, 20, 30]])])
         raw = cascade(lambda regions, resolution=None: torch.randn(len(regions), 6, 3, 3), regions, {}, context)
-        with pytest.raises(InputError, match="looked at different samples, for training"):
+        with pytest.raises(InputError, match="made for training"):
             cascade.decode(raw, regions, {}, None, context)
 
 
@@ -144,13 +144,13 @@ class TestGiven:
         model = self._model(tiny_backbone, proposals=lambda image: torch.tensor([[0.0, 0, 20, 20]]))
         known = Target(proposals=torch.tensor([[5.0, 5, 30, 30]]), camera=torch.eye(3))
         context = model.context([torch.rand(3, 60, 60)] * 2, given=[Target(camera=2 * torch.eye(3)), known])
-        assert [float(of_image.camera[0, 0]) for of_image in context.given] == [2, 1]
-        assert [of_image.proposals[0, 2] for of_image in context.given] == [20, 30]
+        assert [float(per_image.camera[0, 0]) for per_image in context.given] == [2, 1]
+        assert [per_image.proposals[0, 2] for per_image in context.given] == [20, 30]
 
     def test_is_missing_of_an_image_by_name(self, tiny_backbone):
         model, images = self._model(tiny_backbone), [torch.rand(3, 60, 60)] * 2
         for given, words in (
-            (None, "regions come with the images"),
+            (None, "this model needs proposals with the images"),
             (
                 [Target(proposals=torch.ones(1, 4)), Target(image_id="b")],
                 r"given\[1\], image id b: proposals is missing",

@@ -1,6 +1,7 @@
 """The build backend: which torch the kernels are compiled against, found without importing it."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ def only(backend, monkeypatch, folder: Path) -> None:
     """Leaves `folder` as the one place where packages are installed."""
     monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(backend.sysconfig, "get_path", lambda scheme: str(folder))
+
+
+def test_the_oldest_torch_is_the_one_that_the_package_asks_for(backend):
+    """And no other file of the build names a version of its own."""
+    oldest = ".".join(map(str, backend.OLDEST_TORCH))
+    named = {
+        name: re.findall(r"torch ?[><=]=+ ?([\d.]+)", (ROOT / name).read_text())
+        for name in ("pyproject.toml", "build_backend.py", "setup.py", "Makefile", ".ci/run")
+    }
+    assert named.pop("pyproject.toml") == [oldest]
+    assert not any(named.values()), named
 
 
 @pytest.mark.parametrize("version", ["2.11.0", "2.15.0+cu132", "2.16.0.dev20261101", "3.0.1+cpu"])

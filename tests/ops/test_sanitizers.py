@@ -60,7 +60,7 @@ def sanitized(tmp_path_factory, sanitizers) -> dict[str, str]:
 def run(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess:
     folder = environment["PYTHONPATH"]
     return subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=500
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=2000
     )
 
 

@@ -41,7 +41,7 @@ PARAMETERS_OF_FCOS = {
     "head.distances.weight": "head.regression_head.bbox_reg.weight",
     "head.centerness.weight": "head.regression_head.bbox_ctrness.weight",
 }
-CASES = [(name, seed) for name in LOSSES for seed in SEEDS]
+CASES = [pytest.param((name, seed), marks=[pytest.mark.slow] * (seed > 0)) for name in LOSSES for seed in SEEDS]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")

@@ -35,7 +35,12 @@ PARAMETERS = {  # one of every part, by our and by torchvision's name
 }
 
 
-@pytest.fixture(scope="module", params=[(name, seed) for name, seeds in SEEDS.items() for seed in seeds], ids=str)
+CASES = [
+    pytest.param((name, seed), marks=[pytest.mark.slow] * (seed > 0)) for name, seeds in SEEDS.items() for seed in seeds
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
 def twins(request):
     """torchvision's model with random weights that detect something, and its detkit twin."""
     name, seed = request.param
@@ -170,7 +175,7 @@ def test_losses_of_other_targets_are_equal(twins, seed):
 
 
 def test_weights_on_imagenets_whole_trunk_load():
-    """Unlike its published weights: torchvision reduces the tail of a trunk without ImageNet's weights."""
+    """Unlike its published weights: torchvision reduces the tail of a backbone without ImageNet's weights."""
     theirs = torchvision.models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
     whole = torchvision.models.mobilenet_v3_large()
     theirs.backbone = torchvision.models.detection.ssdlite._mobilenet_extractor(whole, 6, torch.nn.BatchNorm2d)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from detkit.heads.truth import crowds
+from detkit.heads.assignment import crowd_mask
 from detkit.ops import masks_to_rle, rle_to_masks
 from detkit.structures import Category, Classification, Detections, Target
 from detkit.structures.kind import to_device
@@ -228,7 +228,7 @@ class TestCrowds:
             target = Target(iscrowd=flags, image_label=1)
             assert target.ignored_boxes().shape == (0, 4)
             assert target.objects().image_label == 1
-            assert crowds(target).shape == (0,)
+            assert crowd_mask(target).shape == (0,)
 
 
 def test_a_mask_for_another_number_of_objects_is_refused():

@@ -47,7 +47,7 @@ MISSING_NAMES: dict[str, str] = {
             "detkit.heads.yolo.IGNORE_COVERAGE",
             "detkit.heads.yolo_v3.cross_entropy",
         ],
-        "losses and assignment of dense heads are in detkit.losses and detkit.heads.truth",
+        "losses and assignment of dense heads are in detkit.losses and detkit.heads.assignment",
     ),
     "detkit.engine.checkpoint.DOTTED": "what a checkpoint may build is in detkit.engine.trust",
     "detkit.engine.training.SGD": "the optimizer's part of the config is declared in detkit.engine.learning",
@@ -124,5 +124,6 @@ RENAMED_KEYS: dict[str, str] = {
         for flag, new in _FLAGS.items()
     },
     **{f"detkit.heads.{head} {old}": new for head, names in _OF_HEADS.items() for old, new in names.items()},
+    "visualize trunk": "backbone",
     **{f"detkit.data.datamodule.DataModule {flag}": new for flag, new in _FLAGS.items()},
 }

@@ -14,8 +14,8 @@ import yaml
 from renamed import RENAMED_KEYS
 
 from detkit.engine.checkpoint import build_model
-from detkit.engine.commands.train import add_arguments
 from detkit.engine.config.parser import command_parser, parse
+from detkit.engine.config.training_arguments import add_training_arguments
 
 HERE = Path(__file__).parent
 TEXTS = json.loads((HERE / "configs_0e2a452.json").read_text())
@@ -81,7 +81,7 @@ def parsed_recipe(recipe: dict[str, Any], folder: Path) -> Any:
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     parser = command_parser("train", "", "")
-    add_arguments(parser)
+    add_training_arguments(parser)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return parse(parser, ["--config", str(path)])

@@ -15,7 +15,7 @@ from detkit.visualization import (
     draw_classes,
     draw_detections,
     save_comparison,
-    to_picture,
+    to_image_array,
     write_image,
 )
 
@@ -84,8 +84,8 @@ def test_absent_keypoints_of_ground_truth_are_not_drawn():
 
 def test_tensors_are_pictures_too():
     image = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
-    assert (to_picture(image) == image.permute(1, 2, 0).numpy()).all()
-    assert (to_picture(image / 255) == image.permute(1, 2, 0).numpy()).all()
+    assert (to_image_array(image) == image.permute(1, 2, 0).numpy()).all()
+    assert (to_image_array(image / 255) == image.permute(1, 2, 0).numpy()).all()
 
 
 def test_colors_are_distinct():
@@ -125,7 +125,7 @@ def test_wrong_input():
     with pytest.raises(InputError, match=r"got float64 \(4, 4, 3\)"):
         draw_detections(np.zeros((4, 4, 3)), Detections.empty(), CATEGORIES)
     with pytest.raises(InputError, match=r"got uint8 \(4, 4\)"):
-        to_picture(np.zeros((4, 4), np.uint8))
+        to_image_array(np.zeros((4, 4), np.uint8))
     with pytest.raises(InputError, match="label 3 has no name among 3 categories"):
         draw_detections(black(), detections([0, 0, 9, 9], labels=[3]), CATEGORIES)
 
@@ -136,7 +136,7 @@ def test_write_image_is_rgb_and_leaves_nothing_behind(tmp_path):
     write_image(tmp_path / "new" / "red.png", image)
     assert (cv2.imread(str(tmp_path / "new" / "red.png"))[..., 2] == 255).all()  # OpenCV reads BGR
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["red.png"]
-    with pytest.raises(InputError, match=r"red\.txt: no picture can be written as '\.txt'"):
+    with pytest.raises(InputError, match=r"red\.txt: no image can be written as '\.txt'"):
         write_image(tmp_path / "red.txt", image)
 
 

@@ -1,4 +1,4 @@
-"""Formats of annotated images, read and written: COCO, PASCAL VOC, YOLO, folders by class."""
+"""Readers and writers of COCO, PASCAL VOC, YOLO and class folders."""
 
 from detkit.deprecation import moved_names
 

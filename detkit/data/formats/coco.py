@@ -1,4 +1,4 @@
-"""A folder of images with a COCO annotation file, as a torch data set."""
+"""Data sets with a COCO annotation file, and where the splits of a COCO folder are."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from detkit.data.dataset import DetectionDataset
-from detkit.data.formats.annotations import OnBad, read_annotations, read_json
-from detkit.data.formats.readers import COCO_READERS, FieldReader
+from detkit.data.detection_dataset import DetectionDataset
+from detkit.data.formats.coco_annotations import OnBad, read_annotations, read_coco_file
+from detkit.data.formats.field_readers import COCO_READERS, FieldReader
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
@@ -27,14 +27,14 @@ class CocoDataset(DetectionDataset):
     Args:
         images: folder that the file names in the JSON are relative to.
         annotations: the JSON file.
-        reads: the fields of targets to read beside boxes, labels, areas, crowd regions and difficulty: ``masks``,
+        reads: the fields of targets to read besides boxes, labels, areas, crowd regions and difficulty: ``masks``,
             ``keypoints`` (``x y`` as written in the file), ``label_map``, ``camera``, or others of `readers`.
-        on_bad_image: "error" raises when an unreadable image is met; "skip" decodes every file once at the start and
-            leaves the unreadable ones, and those of another size than the JSON says, out of the data set.
+        on_bad_image: "error" raises when an unreadable image is read; "skip" decodes every file once at the start and
+            leaves out those that are unreadable or do not have the size in the JSON.
         on_bad_box: "error" raises where a box has no area or lies outside its image; "skip" leaves such boxes out.
 
     Attributes:
-        readers: how each field that can be asked for stands in the file; a subclass may have more.
+        readers: the reader of each field that can be read; a subclass may add more.
 
     Raises:
         InputError: the annotation file is wrong, an image file is missing, or, when indexed, cannot be decoded.
@@ -42,7 +42,7 @@ class CocoDataset(DetectionDataset):
 
     readers: ClassVar[Mapping[str, FieldReader]] = COCO_READERS
     called = "a COCO file"
-    advice = "give its class a reader for it, see docs/data.md"
+    advice = "give its class a reader for it, see docs/extend/field.md"
 
     @takes_old_flags(3)
     def __init__(
@@ -58,7 +58,7 @@ class CocoDataset(DetectionDataset):
 
     @property
     def readable(self) -> frozenset[str]:  # type: ignore[override]
-        """The fields that can be asked for."""
+        """The fields that can be read."""
         return frozenset(self.readers)
 
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
@@ -68,13 +68,13 @@ class CocoDataset(DetectionDataset):
         )
 
     def ground_truth(self) -> Path | dict:
-        """What an evaluation compares with: the annotation file, or, where something was left out, its content
-        without the images and annotations that were."""
+        """The ground truth for evaluation: the path of the annotation file or, if something was left out, its other
+        content."""
         if self.has_image_labels:
             return super().ground_truth()
         if len(self) == self._num_annotated_images and not self._packed.dropped:
             return self.annotations_path
-        content = read_json(self.annotations_path)
+        content = read_coco_file(self.annotations_path)
         images, dropped = set(self.image_ids), set(self._packed.dropped)
         content["images"] = [image for image in content["images"] if image["id"] in images]
         content["annotations"] = [
@@ -121,10 +121,10 @@ def _annotation_patterns(split: str) -> list[str]:
 
 
 def _matches(root: Path, split: str) -> list[Path]:
-    """The annotation files that fit the first of the patterns that any fits."""
-    places = [f"{folder}{pattern}" for pattern in _annotation_patterns(split) for folder in ("annotations/", "")]
-    for place in (*places, *(f"{name}/_annotations.coco.json" for name in _names(split))):
-        matches = sorted(root.glob(place))
+    """The annotation files that fit the first of the patterns with a match."""
+    patterns = [f"{folder}{pattern}" for pattern in _annotation_patterns(split) for folder in ("annotations/", "")]
+    for pattern in (*patterns, *(f"{name}/_annotations.coco.json" for name in _names(split))):
+        matches = sorted(root.glob(pattern))
         if matches:
             return matches
     return []
@@ -156,7 +156,7 @@ def _find_images(root: Path, split: str, annotations: Path) -> Path:
         if (folder / first).is_file():
             return folder
     if folders:
-        return folders[0]  # where the data set then misses its files, by name
+        return folders[0]  # the data set then names the missing files
     present = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
     raise InputError(
         f"{root}: no images folder for the split '{split}': looked for {', '.join(patterns)}, "
@@ -165,6 +165,6 @@ def _find_images(root: Path, split: str, annotations: Path) -> Path:
 
 
 def _first_file_name(annotations: Path) -> str:
-    """Found without parsing a file that may have hundreds of megabytes."""
-    found = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', annotations.read_bytes())
-    return json.loads(found.group(1)) if found else ""
+    """The file name of the first image, found without parsing a file that may have hundreds of megabytes."""
+    match = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', annotations.read_bytes())
+    return json.loads(match.group(1)) if match else ""

@@ -1,4 +1,4 @@
-"""Folders in ImageNet's layout: the pictures of a class lie in a folder of its name, ``root/train/{class}/*.jpg``."""
+"""Data sets in ImageNet's layout: a folder of images per class, ``root/train/{class}/*.jpg``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.data.dataset import DetectionDataset
-from detkit.data.formats.annotations import OnBad
+from detkit.data.detection_dataset import DetectionDataset
+from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.packed.columns import ImageLabels
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
@@ -26,21 +26,21 @@ class ImageFolderDataset(DetectionDataset):
     """Images of one split, each with the class whose folder it lies in; no objects.
 
     ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and a `Target` without boxes whose ``image_label`` is
-    the class. Classes are the folders, sorted. The id of an image is its path within the split. Pictures may lie at any
-    depth below the folder of their class; files that are no pictures are passed over.
+    the class. Classes are the folders, sorted. The id of an image is its path within the split. Images may lie at any
+    depth below the folder of their class; other files are ignored.
 
-    A file ``LOC_synset_mapping.txt``, ``synset_words.txt`` or ``classes.txt`` in `root` gives classes names to read,
-    one line each: the folder's name, a space, and what it means, as ILSVRC's ``n01440764 tench, Tinca tinca``. Of
-    classes with the same meaning the names end with the folder's.
+    A file ``LOC_synset_mapping.txt``, ``synset_words.txt`` or ``classes.txt`` in `root` gives the classes readable
+    names, one line each: the folder's name, a space, and the class's name, as in ILSVRC's ``n01440764 tench, Tinca
+    tinca``. Names that several classes share get the folder's name as a suffix.
 
     Args:
         root: the folder of the splits.
         split: such as ``train``; ``val`` may be called ``valid`` or ``validation``.
         on_bad_image: as of `CocoDataset`.
-        reads: fields of targets; there are none beside the class.
+        reads: fields of targets; there are none besides the class.
 
     Raises:
-        InputError: the split is not there, a folder has no pictures, or an image file, when indexed, cannot be decoded.
+        InputError: the split is not there, a folder has no images, or an image file, when indexed, cannot be decoded.
     """
 
     called = "a folder for each class"
@@ -54,10 +54,10 @@ class ImageFolderDataset(DetectionDataset):
 
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         folders = _class_folders(self.images_path)
-        files = [_pictures(folder) for folder in folders]
-        for folder, found in zip(folders, files, strict=True):
-            if not found:
-                raise InputError(f"{folder}: this folder of a class holds no picture; put some there or remove it")
+        files = [_image_files(folder) for folder in folders]
+        for folder, names in zip(folders, files, strict=True):
+            if not names:
+                raise InputError(f"{folder}: this folder of a class holds no image; add some or remove it")
         named = zip(folders, files, strict=True)
         paths = np.array([f"{folder.name}/{name}" for folder, names in named for name in names])
         categories = _categories([folder.name for folder in folders], self.root)
@@ -66,7 +66,7 @@ class ImageFolderDataset(DetectionDataset):
             categories=categories,
             image_ids=paths,
             file_names=paths,
-            # Unknown: to open a million files for their sizes would take longer than an epoch of small nets.
+            # Unknown: opening a million files for their sizes would take longer than an epoch of a small network.
             image_sizes=np.zeros((len(paths), 2), dtype=np.int64),
             offsets=np.zeros(len(paths) + 1, dtype=np.int64),
             columns={"image_label": ImageLabels(labels, ids=tuple(category.id for category in categories))},
@@ -82,7 +82,7 @@ class ImageFolderDataset(DetectionDataset):
         return read_image(self.images_path / str(self._packed.file_names[index]))
 
     def check_files(self) -> None:
-        """They do: they were just listed."""
+        """Nothing to do: the files were just listed."""
 
 
 def is_image_folder(root: Path) -> bool:
@@ -90,7 +90,7 @@ def is_image_folder(root: Path) -> bool:
     for split in ("train", "val", "test"):
         for name in _SPLIT_NAMES.get(split, (split,)):
             folder = root / name
-            if folder.is_dir() and any(_has_pictures(one) for one in _class_folders(folder)):
+            if folder.is_dir() and any(_has_images(one) for one in _class_folders(folder)):
                 return True
     return False
 
@@ -99,11 +99,11 @@ def _find(root: Path, split: str) -> Path:
     for name in _SPLIT_NAMES.get(split, (split,)):
         if (root / name).is_dir():
             if not _class_folders(root / name):
-                raise InputError(f"{root / name}: this folder holds no folders, one of each class with its pictures")
+                raise InputError(f"{root / name}: this folder must hold a folder of images for each class")
             return root / name
     present = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) if root.is_dir() else ""
     raise InputError(
-        f"{root}: there is no folder {split}, whose folders hold the pictures of the classes; "
+        f"{root}: there is no folder {split}, which holds a folder of images for each class; "
         f"found the folders {present or '(none)'}"
     )
 
@@ -112,21 +112,21 @@ def _class_folders(split: Path) -> list[Path]:
     return sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
-def _has_pictures(folder: Path) -> bool:
-    return any(_is_picture(name) for name in os.listdir(folder))
+def _has_images(folder: Path) -> bool:
+    return any(_is_image(name) for name in os.listdir(folder))
 
 
-def _pictures(folder: Path) -> list[str]:
-    """The paths of the pictures below a folder, from there on, sorted."""
-    found = []
-    for place, _, names in os.walk(folder):
-        beginning = Path(place).relative_to(folder)
-        found += [(beginning / name).as_posix() for name in names if _is_picture(name)]
-    return sorted(found)
+def _image_files(folder: Path) -> list[str]:
+    """The paths of the images below a folder, relative to it, sorted."""
+    files: list[str] = []
+    for parent, _, names in os.walk(folder):
+        relative = Path(parent).relative_to(folder)
+        files += [(relative / name).as_posix() for name in names if _is_image(name)]
+    return sorted(files)
 
 
 def _categories(folders: list[str], root: Path) -> list[Category]:
@@ -140,7 +140,7 @@ def _categories(folders: list[str], root: Path) -> list[Category]:
 
 
 def _meanings(root: Path) -> dict[str, str]:
-    """What the folders' names mean, as far as a file in `root` says."""
+    """The class name of each folder's name, from a file in `root`; empty without one."""
     for name in NAMES_FILES:
         if (root / name).is_file():
             lines = (root / name).read_text("utf-8-sig").splitlines()

@@ -1,4 +1,4 @@
-"""Which format a folder of annotated images has, and the data set of one of its splits."""
+"""Detect the format of a folder of annotated images, and open a split of it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
-from detkit.data.dataset import DetectionDataset
-from detkit.data.formats.annotations import OnBad
+from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import CocoDataset, find_split, has_split
+from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.formats.image_folder import ImageFolderDataset, is_image_folder
 from detkit.data.formats.voc import VocDataset, is_voc
-from detkit.data.formats.yolo_txt import YoloDataset, is_yolo
+from detkit.data.formats.yolo_txt import YoloDataset
+from detkit.data.formats.yolo_yaml import is_yolo
 from detkit.data.old_flags import takes_old_flags
 
 BoxFormat = Literal["coco", "voc", "yolo"]
 """The formats with boxes."""
 
-Format = Literal[BoxFormat, "folders"]
-"""Those, and ImageNet's folder for each class."""
+Format = Literal["coco", "voc", "yolo", "folders"]
+"""All formats; ``folders`` is ImageNet's layout, a folder per class."""
 
 
 def format_of(root: Path) -> Format:
-    """The format of a folder, by what is in it.
+    """Detect the format of a folder.
 
-    COCO's has a JSON file for the split ``train``, YOLO's a ``data.yaml``, VOC's ``Annotations/*.xml``, also one level
-    down, ImageNet's pictures in ``train/{class}/``, in this order; what is none of them is taken for COCO's.
+    COCO has a JSON file for the split ``train``, YOLO a ``data.yaml``, VOC ``Annotations/*.xml``, also one level down,
+    ImageNet's layout images in ``train/{class}/``. They are tried in this order; the default is COCO.
     """
     if root.is_dir() and has_split(root, "train"):
         return "coco"
@@ -46,20 +47,20 @@ def open_split(
     on_bad_image: OnBad = "error",
     on_bad_box: OnBad = "error",
 ) -> DetectionDataset:
-    """A split of a folder in any of the formats; see `CocoDataset`, `VocDataset`, `YoloDataset` and
+    """Open a split of a folder in any of the formats; see `CocoDataset`, `VocDataset`, `YoloDataset` and
     `ImageFolderDataset`.
 
     Args:
         root: the folder; of YOLO, its ``data.yaml`` too.
         split: such as ``train``.
-        format: None: what `format_of` says.
+        format: None: detected by `format_of`.
         class_names: of VOC, see `VocDataset`.
         reads: see `CocoDataset`; the other formats have fewer fields.
         on_bad_image: see `CocoDataset`.
         on_bad_box: see `CocoDataset`.
 
     Raises:
-        InputError: the split is missing or wrong, or the format does not have what is asked for.
+        InputError: the split is missing or wrong, or the format does not have a requested field.
     """
     format = format or format_of(root)
     if format == "coco":

@@ -1,4 +1,4 @@
-"""Folders in PASCAL VOC's layout: ``Annotations/*.xml``, ``ImageSets/Main/*.txt``, ``JPEGImages/``.
+"""Data sets in PASCAL VOC's layout: ``Annotations/*.xml``, ``ImageSets/Main/*.txt``, ``JPEGImages/``.
 
 Format: Everingham et al., "The PASCAL Visual Object Classes Challenge 2007 (VOC2007) Development Kit", section 3.
 VOC counts pixels from 1 and its corners are part of the box, so that ``xmin ymin xmax ymax`` is our
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from detkit.data.dataset import DetectionDataset
-from detkit.data.formats.annotations import OnBad, pack_annotations
-from detkit.data.formats.problems import stop_at
+from detkit.data.detection_dataset import DetectionDataset
+from detkit.data.formats.coco_annotations import OnBad, pack_annotations
+from detkit.data.formats.file_problems import raise_problems
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
@@ -37,8 +37,8 @@ class VocDataset(DetectionDataset):
         split: the image set, ``ImageSets/Main/{split}.txt``.
         class_names: the classes in the order of their labels. None: the lines of ``classes.txt`` or ``labels.txt`` in
             `root`, else all names that occur in ``Annotations/``, sorted.
-        reads: the fields of targets to read beside boxes, labels, areas and difficulty: ``masks``, the boxes filled:
-            VOC's XML has no masks.
+        reads: the fields of targets to read besides boxes, labels, areas and difficulty: ``masks``, which are
+            the filled boxes: VOC's XML has no masks.
         on_bad_image: as of `CocoDataset`.
         on_bad_box: as of `CocoDataset`.
 
@@ -69,7 +69,7 @@ class VocDataset(DetectionDataset):
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         problems: list[str] = []
         content = read_voc(self.images_path, self.image_sets, self.class_names, problems)
-        stop_at(problems, self.annotations_path)
+        raise_problems(problems, self.annotations_path)
         size_of = self._size_in_file(on_bad_image)
         return pack_annotations(content, self.annotations_path, size_of, self.reads, self._on_bad_box)
 
@@ -89,9 +89,9 @@ def find_image_sets(root: Path, split: str) -> list[Path]:
     if not folders:
         raise InputError(f"{root}: this is no VOC folder, which holds Annotations/, ImageSets/Main/ and JPEGImages/")
     for name in ("val", "valid") if split == "val" else (split,):
-        found = [path for folder in folders if (path := folder / "ImageSets" / "Main" / f"{name}.txt").is_file()]
-        if found:
-            return found
+        files = [path for folder in folders if (path := folder / "ImageSets" / "Main" / f"{name}.txt").is_file()]
+        if files:
+            return files
     present = sorted({path.stem for folder in folders for path in folder.glob("ImageSets/Main/*.txt")})
     raise InputError(
         f"{root}: there is no ImageSets/Main/{split}.txt, which lists the images of the split '{split}'; "
@@ -99,33 +99,49 @@ def find_image_sets(root: Path, split: str) -> list[Path]:
     )
 
 
+def find_splits(root: Path, names: Sequence[str] = ("train", "val", "test")) -> list[str]:
+    """Those of `names` that have an image set; ``trainval`` in place of a missing ``train``."""
+    splits = [name for name in names if _has_image_set(root, name)]
+    if "train" not in splits and _has_image_set(root, "trainval"):
+        splits.insert(0, "trainval")
+    return splits
+
+
+def _has_image_set(root: Path, name: str) -> bool:
+    try:
+        return bool(find_image_sets(root, name))
+    except InputError:
+        return False
+
+
 def _folders(root: Path) -> list[Path]:
-    """Those that hold ``Annotations/`` with XML files: `root`, or folders in it or in its ``VOCdevkit``."""
+    """The folders that hold ``Annotations/`` with XML files: `root`, or folders in it or in its ``VOCdevkit``."""
     candidates = [root], sorted(root.glob("*/")), sorted(root.glob("VOCdevkit/*/"))
     for folders in candidates:
-        found = [folder for folder in folders if next(folder.glob("Annotations/*.xml"), None)]
-        if found:
-            return found
+        voc_folders = [folder for folder in folders if next(folder.glob("Annotations/*.xml"), None)]
+        if voc_folders:
+            return voc_folders
     return []
 
 
 def read_voc(
     root: Path, image_sets: Sequence[Path], class_names: Sequence[str] | None, problems: list[str]
 ) -> dict[str, Any]:
-    """The content of a COCO file with the images and objects of some image sets.
+    """Read the images and objects of some image sets as the content of a COCO file.
 
-    Objects have ``difficult``, and as ``id`` the file and line that they stand in.
+    Objects have ``difficult``, and their ``id`` is their file and line.
 
     Args:
-        root: what file names in the result are relative to.
+        root: the folder that file names in the result are relative to.
         image_sets: as of `find_image_sets`.
         class_names: see `VocDataset`.
-        problems: what is wrong with files is added, each with its file and line; the objects are left out.
+        problems: a message for each fault, with its file and line, is added; such objects are left out.
     """
     folders = [path.parents[2] for path in image_sets]
-    names = list(class_names or _listed_names(root) or _found_names(_folders(root)))
+    names = list(class_names or _listed_names(root) or _annotated_names(_folders(root)))
     numbers = {name: number for number, name in enumerate(names, start=1)}
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for folder, image_set in zip(folders, image_sets, strict=True):
         prefix = f"{folder.relative_to(root).as_posix()}/" if len(image_sets) > 1 else ""
         files = _files_by_stem(folder)
@@ -138,8 +154,8 @@ def read_voc(
             file = files.get(stem, folder / IMAGE_FOLDERS[0] / f"{stem}.jpg")
             images.append({"id": image_id, "file_name": file.relative_to(root).as_posix(), **_size(tree)})
             annotations.extend(
-                {"id": f"{path.relative_to(root).as_posix()}:{line}", "image_id": image_id, **found}
-                for line, found in _objects(tree, numbers, path, problems)
+                {"id": f"{path.relative_to(root).as_posix()}:{line}", "image_id": image_id, **one}
+                for line, one in _objects(tree, numbers, path, problems)
             )
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
@@ -153,10 +169,10 @@ def _listed_names(root: Path) -> list[str]:
     return []
 
 
-def _found_names(folders: Sequence[Path]) -> list[str]:
+def _annotated_names(folders: Sequence[Path]) -> list[str]:
     """All names of objects in any annotation, so that every image set has the same labels."""
     trees = (parse_xml(path, []) for folder in folders for path in folder.glob("Annotations/*.xml"))
-    return sorted({found.child("name").text for tree in trees if tree for found in tree.children("object")} - {""})
+    return sorted({entry.child("name").text for tree in trees if tree for entry in tree.children("object")} - {""})
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
@@ -178,35 +194,36 @@ def _stems(image_set: Path) -> list[str]:
     return [stem for stem in dict.fromkeys(stems) if stem]
 
 
-def _size(tree: Element) -> dict[str, int]:
+def _size(tree: Element) -> dict[str, float | None]:
     """Width and height, where the file states them."""
     size = {side: _number(tree.child("size").child(side).text) for side in ("width", "height")}
     return size if all(size.values()) else {}
 
 
 def _objects(
-    tree: Element, numbers: dict[str, int], path: Path, problems: list[str]
+    tree: Element, class_numbers: dict[str, int], path: Path, problems: list[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Of each object its line, and class, box and difficulty in COCO's form."""
-    for found in tree.children("object"):
-        name, box = found.child("name"), found.child("bndbox")
-        corners = [_number(box.child(side).text) for side in ("xmin", "ymin", "xmax", "ymax")]
-        if name.text not in numbers:
-            known = ", ".join(list(numbers)[:20])
-            problems.append(f"{path}:{name.line or found.line}: the class {name.text!r} is not among {known}")
-        elif None in corners:
+    """The line of each object, and its class, box and difficulty in COCO's form."""
+    for entry in tree.children("object"):
+        name, box = entry.child("name"), entry.child("bndbox")
+        numbers = (_number(box.child(side).text) for side in ("xmin", "ymin", "xmax", "ymax"))
+        corners = [number for number in numbers if number is not None]
+        if name.text not in class_numbers:
+            known = ", ".join(list(class_numbers)[:20])
+            problems.append(f"{path}:{name.line or entry.line}: the class {name.text!r} is not among {known}")
+        elif len(corners) < 4:
             problems.append(
-                f"{path}:{box.line or found.line}: an object needs a bndbox with the numbers xmin, ymin, xmax and ymax"
+                f"{path}:{box.line or entry.line}: an object needs a bndbox with the numbers xmin, ymin, xmax and ymax"
             )
         else:
             xmin, ymin, xmax, ymax = corners
             width, height = (round(side, 6) for side in (xmax - xmin + 1, ymax - ymin + 1))
             yield (
-                found.line,
+                entry.line,
                 {
-                    "category_id": numbers[name.text],
+                    "category_id": class_numbers[name.text],
                     "bbox": [round(xmin - 1, 6), round(ymin - 1, 6), width, height],
-                    "difficult": int(bool(_number(found.child("difficult").text))),
+                    "difficult": int(bool(_number(entry.child("difficult").text))),
                 },
             )
 
@@ -228,7 +245,7 @@ class Element:
         self._children: list[Element] = []
 
     def add(self, child: Element) -> None:
-        """Put `child` behind the others."""
+        """Append `child`."""
         self._children.append(child)
 
     def child(self, tag: str) -> Element:
@@ -241,7 +258,7 @@ class Element:
 
 
 def parse_xml(path: Path, problems: list[str]) -> Element | None:
-    """The root element of an annotation file; None, and a problem more, where it cannot be read."""
+    """The root element of an annotation file; None where it cannot be read, which is added to `problems`."""
     root = Element("")
     open_elements = [root]
 

@@ -1,4 +1,4 @@
-"""Folders in YOLO's layout: a ``data.yaml``, images, and for each image a text file of labels.
+"""Data sets in YOLO's layout: a ``data.yaml``, images, and a text file of labels for each image.
 
 A label is a line ``class x y width height``: the center and the size of the box as fractions of the image's. A line
 with more numbers is ``class x1 y1 x2 y2 x3 y3 …``, the outline of the object, in fractions too. The layout began with
@@ -12,20 +12,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from detkit.data.dataset import DetectionDataset
-from detkit.data.formats.annotations import OnBad, pack_annotations
-from detkit.data.formats.problems import stop_at
-from detkit.data.formats.readers import MaskReader
+from detkit.data.detection_dataset import DetectionDataset
+from detkit.data.formats.coco_annotations import OnBad, pack_annotations
+from detkit.data.formats.field_readers import MaskReader
+from detkit.data.formats.file_problems import raise_problems
+from detkit.data.formats.yolo_yaml import Description, find_description, read_description
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
-from detkit.images import IMAGE_SUFFIXES, image_size
+from detkit.images import image_size
 
 SizeOf = Callable[[str], tuple[int, int]]
 
-_OUTSIDE = 0.01  # how far rounding may carry a fraction out of 0..1
+_OUTSIDE = 0.01  # tolerance of fractions outside 0..1
 
 
 class YoloDataset(DetectionDataset):
@@ -37,8 +36,8 @@ class YoloDataset(DetectionDataset):
     Args:
         data: the ``data.yaml``, or the folder that it lies in.
         split: ``train``, ``val`` or ``test``.
-        reads: the fields of targets to read beside boxes, labels and areas: ``masks``, of outlines, and the box filled
-            for objects without one.
+        reads: the fields of targets to read besides boxes, labels and areas: ``masks``, of outlines, or the filled
+            box for objects without one.
         on_bad_image: as of `CocoDataset`.
         on_bad_box: as of `CocoDataset`.
 
@@ -67,9 +66,9 @@ class YoloDataset(DetectionDataset):
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         problems: list[str] = []
         content = read_yolo(self.description, self.split, problems, self._size_in_file(on_bad_image))
-        stop_at(problems, self.images_path)
+        raise_problems(problems, self.images_path)
         size_of = self._size_in_file(on_bad_image)
-        # Outlines are of the ground truth whether or not targets are to have them.
+        # Outlines belong to the ground truth whether or not targets have masks.
         masks = {"masks"} if any("segmentation" in one for one in content["annotations"]) else set()
         readers = {"masks": MaskReader(warns="masks" in self.reads)}
         return pack_annotations(
@@ -77,140 +76,8 @@ class YoloDataset(DetectionDataset):
         )
 
 
-class Description:
-    """What a ``data.yaml`` says.
-
-    Args:
-        path: of the file.
-        content: what it holds.
-
-    Attributes:
-        root: the folder that its paths are relative to.
-        names: the classes, in the order of their labels.
-    """
-
-    def __init__(self, path: Path, content: dict[str, Any]) -> None:
-        self.path, self.content = path, content
-        self.names = _names(content, path)
-        stated = path.parent / str(content.get("path") or "")
-        self.root = stated if stated.is_dir() or not content.get("path") else Path(content["path"])
-        if not self.root.is_dir():
-            raise InputError(
-                f"{path}: the 'path' {content['path']!r} is no folder, neither from here nor beside the file"
-            )
-
-    @property
-    def splits(self) -> list[str]:
-        """Those of train, val and test that it names."""
-        return [split for split in ("train", "val", "test") if self.content.get(split)]
-
-    def images(self, split: str) -> list[Path]:
-        """The image files of a split, in order.
-
-        Raises:
-            InputError: the split is not there, or names no images.
-        """
-        entries = self.content.get(split) or (self.content.get("valid") if split == "val" else None)
-        if not entries:
-            present = ", ".join(self.splits) or "none of train, val and test"
-            raise InputError(f"{self.path} names no '{split}' images, it has {present}; add the folder or list of them")
-        entries = entries if isinstance(entries, list) else [entries]
-        found = [file for entry in entries for file in self._files(str(entry), split)]
-        if not found:
-            raise InputError(f"{self.path}: there is no image in '{split}': {', '.join(map(str, entries))}")
-        return list(dict.fromkeys(found))
-
-    def _files(self, entry: str, split: str) -> Iterator[Path]:
-        """The image files that a folder, list or file names."""
-        place = self._place(entry)
-        if place is None:
-            raise InputError(f"{self.path}: '{split}' is {entry}, which is neither in {self.root} nor elsewhere")
-        if place.is_dir():
-            files = sorted(place.rglob("*"))
-            yield from (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
-        elif place.suffix == ".txt":
-            for line in place.read_text("utf-8-sig").splitlines():
-                if line.strip():
-                    yield self._listed(line.strip(), place)
-        else:
-            yield place
-
-    def _place(self, entry: str) -> Path | None:
-        """Where a path of the file leads: from its root, or, as some exports have it, one folder too high."""
-        candidates = [self.root / entry, self.path.parent / entry, self.root / entry.removeprefix("../")]
-        return next((candidate for candidate in candidates if candidate.exists()), None)
-
-    def _listed(self, line: str, place: Path) -> Path:
-        """An image that a list names, relative to the list, to the root, or to the working folder."""
-        candidates = [place.parent / line, self.root / line, Path(line)]
-        return next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
-
-
-def find_description(data: Path) -> Path:
-    """The ``data.yaml`` of a folder, or `data` itself where it is a file.
-
-    Raises:
-        InputError: there is none, or more than one file that could be it.
-    """
-    if data.is_file():
-        return data
-    found = [data / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (data / name).is_file()]
-    found = found[:1] or [path for path in sorted(data.glob("*.y*ml")) if _looks_like_one(path)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise InputError(f"{data}: {', '.join(path.name for path in found)} could each be the data.yaml; name one")
-    raise InputError(f"{data}: there is no data.yaml, which names the images and the classes of a YOLO folder")
-
-
-def is_yolo(data: Path) -> bool:
-    """Whether `data` is a ``data.yaml`` or a folder with one."""
-    try:
-        return data.suffix in (".yaml", ".yml") or bool(data.is_dir() and find_description(data))
-    except InputError:
-        return False
-
-
-def _looks_like_one(path: Path) -> bool:
-    try:
-        content = yaml.safe_load(path.read_text("utf-8-sig"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return False
-    return isinstance(content, dict) and {"names", "train"} <= content.keys()
-
-
-def read_description(path: Path) -> Description:
-    """Read a ``data.yaml``.
-
-    Raises:
-        InputError: it is not YAML, or has no classes, or its ``path`` is no folder.
-    """
-    try:
-        content = yaml.safe_load(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this file ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this is not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a data.yaml has the keys train, val and names, this one holds {content!r:.60}")
-    return Description(path, content)
-
-
-def _names(content: dict[str, Any], path: Path) -> list[str]:
-    names = content.get("names")
-    if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
-            raise InputError(f"{path}: 'names' must number the classes 0, 1, 2 …, it has {list(names)[:20]}")
-        names = [names[number] for number in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise InputError(f"{path}: 'names' must list the classes, it is {names!r:.60}")
-    if content.get("nc", len(names)) != len(names):
-        raise InputError(f"{path}: 'nc' is {content['nc']!r}, but 'names' has {len(names)} classes")
-    return [str(name) for name in names]
-
-
 def label_file(image: Path) -> Path:
-    """Where the labels of an image are: its last folder ``images`` (darknet: ``JPEGImages``) replaced by ``labels``, or
+    """The label file of an image: its last folder ``images`` (darknet: ``JPEGImages``) replaced by ``labels``, or
     beside the image where it lies in no such folder."""
     parts = list(image.parts)
     for position in range(len(parts) - 2, -1, -1):
@@ -223,19 +90,21 @@ def label_file(image: Path) -> Path:
 def read_yolo(
     description: Description, split: str, problems: list[str], size_of: SizeOf | None = None
 ) -> dict[str, Any]:
-    """The content of a COCO file with the images and objects of a split.
+    """Read the images and objects of a split as the content of a COCO file.
 
-    Objects have as ``id`` the file and line that they stand in, and outlines as ``segmentation``.
+    The ``id`` of an object is its file and line; an outline is its ``segmentation``.
 
     Args:
         description: the ``data.yaml``.
         split: ``train``, ``val`` or ``test``.
-        problems: what is wrong with files is added, each with its file and line; the objects are left out.
+        problems: a message for each fault, with its file and line, is added; such objects are left out.
         size_of: gives ``(height, width)`` of a file name; default: reads the image's header.
     """
     root = description.root
     size_of = size_of or (lambda name: image_size(root / name))
-    images, annotations, labeled = [], [], 0
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    labeled = 0
     files = description.images(split)
     for file in files:
         name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
@@ -279,7 +148,7 @@ def _objects(
 
 
 def _parsed(words: Sequence[str], description: Description) -> tuple[str | None, int, list[float]]:
-    """What is wrong with a line, or its class and its other numbers: 4 of a box, or at least 6 of an outline."""
+    """The fault of a line or None, its class, and its other numbers: 4 of a box, or at least 6 of an outline."""
     try:
         numbers = [float(word) for word in words]
     except ValueError:

@@ -1,4 +1,4 @@
-"""One field of all targets of a data set, packed in a few arrays that worker processes share."""
+"""Columns: one field of all targets of a data set, packed in a few arrays that worker processes share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from detkit.geometry import Size
 
 
 class ImageFacts(NamedTuple):
-    """What a column may need to know of an image to make a field of its target.
+    """The facts about an image that a column may need to build a field of its target.
 
     Args:
         size: (height, width).
         boxes: ``(N, 4)`` float32 of its objects.
-        image_id: as messages name it.
-        source: the file of the annotations.
+        image_id: for messages.
+        source: the file of the annotations, for messages.
     """
 
     size: Size
@@ -34,20 +34,20 @@ class ImageFacts(NamedTuple):
 
 
 class Column:
-    """One field: a row for each object of the data set, in the order of the images, or one for each image."""
+    """Base class of columns: a row for each object of the data set, in the order of the images, or for each image."""
 
     per_object = True
 
     def select(self, rows: np.ndarray) -> Self:
-        """The same with only the rows of these indices."""
+        """The column with only the rows at these indices."""
         raise NotImplementedError
 
     def field(self, rows: slice, image: ImageFacts) -> Any:
-        """What the target of an image has in this field: of its objects' rows, or of its own; None: not annotated."""
+        """The field of an image's target, from the rows of its objects or its own row; None: not annotated."""
         raise NotImplementedError
 
     def entry(self, row: int) -> dict[str, Any]:
-        """What a COCO file says of a row, in the object's entry or in the image's."""
+        """The keys and values of a row in a COCO file, for the object's or the image's entry."""
         return {}
 
 
@@ -70,10 +70,10 @@ class NumberRows(Column):
 
 @dataclass(frozen=True)
 class ObjectRows(NumberRows):
-    """Numbers of each object as a COCO file holds them.
+    """Numbers of each object as they stand in a COCO file.
 
     Args:
-        key: what they are called there.
+        key: in the object's entry.
     """
 
     key: str
@@ -119,7 +119,7 @@ class KeypointRows(NumberRows):
 
 @dataclass(frozen=True)
 class MaskRows(Column):
-    """Masks, as polygons or run lengths until they are asked for; an object without one has its box, filled."""
+    """Masks, kept as polygons or run lengths and decoded on access; an object without one gets its filled box."""
 
     segmentations: PackedJson
 
@@ -131,10 +131,10 @@ class MaskRows(Column):
         masks = np.zeros((rows.stop - rows.start, height, width), dtype=bool)
         for number, row in enumerate(range(rows.start, rows.stop)):
             segmentation = self.segmentations[row]
-            if segmentation is None:
+            if segmentation is None and image.boxes is not None:
                 x1, y1, x2, y2 = image.boxes[number].round().astype(int)
                 masks[number, y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = True
-            else:
+            elif segmentation is not None:
                 where = f"{image.source}: a mask of image {image.image_id!r}"
                 masks[number] = _decoded(segmentation, image.size, where)
         return torch.from_numpy(masks)
@@ -145,7 +145,7 @@ class MaskRows(Column):
 
 
 def _decoded(segmentation: list | dict, size: Size, where: str) -> np.ndarray:
-    """Polygons, run lengths or compressed run lengths to a mask ``(H, W)`` bool."""
+    """Decode polygons, run lengths or compressed run lengths to a mask ``(H, W)`` bool."""
     height, width = size
     if isinstance(segmentation, list):
         return rle.decode(rle.merge(rle.frPyObjects(segmentation, height, width))).astype(bool)
@@ -160,7 +160,7 @@ def _decoded(segmentation: list | dict, size: Size, where: str) -> np.ndarray:
         mask = rle.decode(segmentation)
     except (ValueError, OverflowError, TypeError) as error:
         raise InputError(f"{where} has run lengths that do not fit it ({error}); export the masks again") from error
-    if mask.max(initial=0) > 1:  # too few run lengths: the rest was never written
+    if mask.max(initial=0) > 1:  # too few run lengths leave pixels uninitialized
         raise InputError(f"{where} has too few run lengths; export the masks again")
     return mask.astype(bool)
 
@@ -171,8 +171,8 @@ class ImageRows(Column):
 
     Args:
         values: ``(n, …)``.
-        known: ``(n,)`` bool, which of the images have them; None: all.
-        key: what they are called in the image's entry of a COCO file.
+        key: in the image's entry of a COCO file.
+        known: ``(n,)`` bool, the images that have them; None: all.
     """
 
     values: np.ndarray
@@ -214,8 +214,8 @@ class ImageRegions(Column):
     """Regions of each image, which a COCO file holds as lists of ``x y width height``.
 
     Args:
-        regions: of each image such a list; None where an image has none annotated.
-        key: what they are called in the image's entry.
+        regions: for each image such a list; None where it is not annotated.
+        key: in the image's entry.
     """
 
     regions: PackedJson
@@ -241,12 +241,12 @@ class ImageRegions(Column):
 
 @dataclass(frozen=True)
 class ImageFiles(Column):
-    """A file for each image, read when it is asked for.
+    """A file for each image, read on access.
 
     Args:
-        paths: ``(n,)`` str; empty where an image has none.
-        read: makes the field of a file, given its image.
-        key: what it is called in the image's entry of a COCO file.
+        paths: ``(n,)`` str; empty for images without a file.
+        read: reads the field from the file of an image.
+        key: in the image's entry of a COCO file.
     """
 
     paths: np.ndarray

@@ -1,7 +1,7 @@
-"""Annotations in a few numpy arrays.
+"""All annotations of a data set in a few numpy arrays.
 
-Millions of small Python objects would be copied into every worker process as their reference counts change; a
-handful of arrays stays shared.
+Millions of small Python objects would be copied into every worker process as their reference counts change; a few
+arrays stay shared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.data.packed.columns import Column, ImageFacts
+from detkit.data.packed.columns import Column, ImageFacts, NumberRows
 from detkit.data.packed.packed_json import PackedJson
 from detkit.structures.categories import Category, to_coco
 
@@ -21,7 +21,7 @@ __all__ = ["PackedAnnotations", "PackedJson"]
 
 @dataclass(frozen=True)
 class PackedAnnotations:
-    """What a reader makes of annotation files: n images, m annotations ordered by image.
+    """n images and their m annotations, ordered by image.
 
     Args:
         categories: sorted by id; an annotation's label is the position in this list.
@@ -29,7 +29,7 @@ class PackedAnnotations:
         file_names: ``(n,)`` str, relative to the images folder.
         image_sizes: ``(n, 2)`` int64 height and width in pixels.
         offsets: ``(n + 1,)``; the annotations of image i are ``offsets[i]:offsets[i + 1]``.
-        columns: what is annotated, by the names of the fields of targets.
+        columns: the annotated fields, by the names of the fields of targets.
         dropped: ids of the annotations that were left out because of a bad box.
     """
 
@@ -43,7 +43,7 @@ class PackedAnnotations:
 
     @property
     def boxes(self) -> np.ndarray:
-        """``(m, 4)`` float32 ``x1 y1 x2 y2`` in pixels, clipped to the image; none where there are no objects."""
+        """``(m, 4)`` float32 ``x1 y1 x2 y2`` in pixels, clipped to the image; empty where there are no objects."""
         return self._values("boxes", np.zeros((0, 4), dtype=np.float32))
 
     @property
@@ -57,17 +57,27 @@ class PackedAnnotations:
         return self._values("iscrowd", np.zeros(len(self.boxes), dtype=bool))
 
     def _values(self, name: str, absent: np.ndarray) -> np.ndarray:
-        return self.columns[name].values if name in self.columns else absent
+        column = self.columns.get(name)
+        return column.values if isinstance(column, NumberRows) else absent
 
     def fields(self, index: int, names: Collection[str], source: str) -> dict[str, Any]:
-        """What the target of an image has in the columns of these `names`; `source` is named by messages."""
+        """The fields of an image's target.
+
+        Args:
+            index: of the image.
+            names: of the fields to read.
+            source: of the annotations, for messages.
+        """
         span = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         height, width = self.image_sizes[index].tolist()
-        boxes = self.columns["boxes"].values[span] if "boxes" in self.columns else None
+        boxes = self.boxes[span] if "boxes" in self.columns else None
         image = ImageFacts((height, width), boxes, self.image_ids[index].item(), source)
         own = slice(index, index + 1)
-        wanted = {name: column for name, column in self.columns.items() if name in names}
-        return {name: column.field(span if column.per_object else own, image) for name, column in wanted.items()}
+        return {
+            name: column.field(span if column.per_object else own, image)
+            for name, column in self.columns.items()
+            if name in names
+        }
 
     def select_images(self, keep: np.ndarray) -> PackedAnnotations:
         """The same with only the images at the indices `keep`."""
@@ -94,19 +104,20 @@ class PackedAnnotations:
         )
 
     def to_coco(self) -> dict[str, Any]:
-        """The content of a COCO file with the same images and what is annotated.
+        """The content of a COCO file with the same images and annotations.
 
-        Where images have a class as a whole, it is the ``category_id`` of the image.
+        The class of an image is its ``category_id``.
         """
-        of_objects = [column for column in self.columns.values() if column.per_object]
-        of_images = [column for column in self.columns.values() if not column.per_object]
-        annotations, entries = [], []
+        object_columns = [column for column in self.columns.values() if column.per_object]
+        image_columns = [column for column in self.columns.values() if not column.per_object]
+        annotations: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = []
         images = zip(self.image_ids.tolist(), self.file_names.tolist(), self.image_sizes.tolist(), strict=True)
         for index, (image_id, file_name, (height, width)) in enumerate(images):
             entry = {"id": image_id, "file_name": file_name, "height": height, "width": width}
-            entries.append(entry | _merged(of_images, index))
+            entries.append(entry | _merged(image_columns, index))
             for row in range(self.offsets[index], self.offsets[index + 1]):
-                annotations.append({"id": row + 1, "image_id": image_id, **_merged(of_objects, row)})
+                annotations.append({"id": row + 1, "image_id": image_id, **_merged(object_columns, row)})
         categories = [to_coco(category) for category in self.categories]
         return {"images": entries, "annotations": annotations, "categories": categories}
 

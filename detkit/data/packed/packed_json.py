@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PackedJson:
-    """Any list of JSON values in two arrays: the text of value i is ``text[offsets[i]:offsets[i + 1]]``."""
+    """A list of JSON values in two arrays: the text of value i is ``text[offsets[i]:offsets[i + 1]]``."""
 
     text: np.ndarray
     offsets: np.ndarray

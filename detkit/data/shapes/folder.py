@@ -1,4 +1,4 @@
-"""A folder of drawn images with their annotation files in COCO's layout."""
+"""Draw the `Shapes` data set into a folder in COCO's layout."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,11 +26,11 @@ _VERSION = 4  # raise it whenever the same parameters give other files
 
 
 def draw_shapes(root: str | Path, options: ShapesOptions | None = None) -> Path:
-    """Draw the data set, or find it drawn.
+    """Draw the data set, or reuse it if it is there.
 
     Writes ``root/images/{split}/*`` and ``root/annotations/instances_{split}.json``. The folder appears whole or not
-    at all: it is drawn beside its place and renamed. A folder drawn with the same options is used again, one drawn
-    with others is replaced.
+    at all: it is drawn under another name and renamed. A folder drawn with the same options is reused, one drawn with
+    others is replaced.
 
     Returns:
         `root`.
@@ -42,7 +43,7 @@ def draw_shapes(root: str | Path, options: ShapesOptions | None = None) -> Path:
     if _is_drawn(root, options):
         return root
     if root.exists() and not (root / _MARKER).is_file() and any(root.iterdir()):
-        raise InputError(f"{root}: this folder holds something else than drawn shapes; name another one")
+        raise InputError(f"{root}: this folder holds other files than drawn shapes; name another one")
     root.parent.mkdir(parents=True, exist_ok=True)
     logger.info("drawing %s into %s", options.counts, root)
     work = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
@@ -58,7 +59,7 @@ def draw_shapes(root: str | Path, options: ShapesOptions | None = None) -> Path:
 
 
 def folder_name(options: ShapesOptions) -> str:
-    """A folder name that differs whenever the pictures do."""
+    """A folder name that is unique to the options."""
     text = json.dumps(_description(options), sort_keys=True)
     return f"shapes-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -76,7 +77,7 @@ def _is_drawn(root: Path, options: ShapesOptions) -> bool:
 
 def _move_into_place(work: Path, root: Path, options: ShapesOptions) -> None:
     if _is_drawn(root, options):
-        return  # another process was faster: two ranks of one training draw the same pictures
+        return  # another process was faster: two ranks of one training draw the same images
     if root.exists():
         shutil.rmtree(root)
     try:
@@ -90,15 +91,16 @@ def _draw_split(work: Path, split: str, number: int, count: int, options: Shapes
     folder = work / "images" / split
     folder.mkdir(parents=True)
     (work / "annotations").mkdir(exist_ok=True)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index in range(count):
         random = np.random.default_rng([options.seed, number, index])
-        picture, objects = draw_image(random, options)
+        image, objects = draw_image(random, options)
         name = f"{index:06d}.png" if random.random() < options.png_fraction else f"{index:06d}.jpg"
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(70, 96))] if name.endswith("jpg") else []
-        _, data = cv2.imencode(name[-4:], cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
+        _, data = cv2.imencode(name[-4:], cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
         (folder / name).write_bytes(data.tobytes())
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         for annotation in objects:
             annotations.append({"id": len(annotations) + 1, "image_id": index + 1, **annotation})

@@ -1,4 +1,4 @@
-"""What `Shapes` draws: names, colors, keypoints, and the options of a data set."""
+"""The shapes of the `Shapes` data set (names, colors, keypoints), and its options."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ COLORS = ((230, 60, 60), (60, 140, 230), (60, 180, 90), (240, 180, 40), (160, 90
 
 @dataclass(frozen=True)
 class ShapesOptions:
-    """What `draw_shapes` draws.
+    """The options of `draw_shapes`.
 
     Args:
-        counts: how many pictures each split has.
-        image_size: smallest and largest side of a picture in pixels; height and width are drawn independently.
+        counts: the number of images in each split.
+        image_size: smallest and largest side of an image in pixels; height and width are drawn independently.
         seed: the same seed gives the same bytes.
         names: the shapes to draw, which are the classes.
-        max_objects: a picture holds 1 to this many shapes.
-        min_object_size: diameter of the smallest shape in pixels; the largest is half the picture's shorter side.
+        max_objects: an image holds 1 to this many shapes.
+        min_object_size: diameter of the smallest shape in pixels; the largest is half the image's shorter side.
         contrast: least distance of a shape's color from the background's mean in RGB space (0 to 441), and twice the
             least distance from another shape's.
-        noise: largest standard deviation of the Gaussian noise in gray levels; each picture draws its own.
-        crowd_probability: how often a picture has a crowd region.
-        png_fraction: the share of pictures stored as PNG; the others are JPEG.
+        noise: largest standard deviation of the Gaussian noise in gray levels; each image draws its own.
+        crowd_probability: how often an image has a crowd region.
+        png_fraction: the share of images stored as PNG; the others are JPEG.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: {"train": 1000, "val": 200, "test": 200})
@@ -47,7 +47,7 @@ class ShapesOptions:
         if not 16 <= low <= high:
             raise InputError(f"shapes.image_size must be (low, high) with 16 <= low <= high, got {self.image_size}")
         if not self.counts or min(self.counts.values()) < 1:
-            raise InputError(f"shapes.counts must give each split at least one picture, got {self.counts}")
+            raise InputError(f"shapes.counts must give each split at least one image, got {self.counts}")
         if not self.names or not set(self.names) <= set(SHAPE_NAMES):
             raise InputError(f"shapes.names must be some of {', '.join(SHAPE_NAMES)}, got {self.names}")
         if self.max_objects < 1:

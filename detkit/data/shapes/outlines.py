@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-_FINENESS = 8  # shapes are drawn this much larger and averaged
+_SUPERSAMPLING = 8  # shapes are drawn this much larger and averaged
 _SHIFT = 4  # OpenCV takes coordinates in 1/16 pixel
 
 
@@ -38,6 +38,7 @@ def outline_of(random: np.random.Generator, name: str) -> tuple[np.ndarray, np.n
 
 
 def polygon(corners: int, phase: float = 0.0) -> np.ndarray:
+    """The corners ``(corners, 2)`` of a regular polygon of radius one around the origin, the first at angle `phase`."""
     angles = np.arange(corners) * 2 * np.pi / corners + phase
     return np.stack([np.cos(angles), np.sin(angles)], 1)
 
@@ -45,14 +46,14 @@ def polygon(corners: int, phase: float = 0.0) -> np.ndarray:
 def coverage_of(outline: np.ndarray, height: int, width: int) -> np.ndarray:
     """Coverage ``(H, W)`` float32 in 0..1 of a polygon in continuous pixels.
 
-    Drawn finer and averaged: OpenCV's own antialiasing adds half a pixel all around.
+    Supersampled: OpenCV's own antialiasing adds half a pixel all around.
     """
     coverage = np.zeros((height, width), dtype=np.float32)
     x1, y1 = np.clip(np.floor(outline.min(axis=0)), 0, (width, height)).astype(int).tolist()
     x2, y2 = np.clip(np.ceil(outline.max(axis=0)), 0, (width, height)).astype(int).tolist()
     if x2 > x1 and y2 > y1:
-        fine = np.zeros(((y2 - y1) * _FINENESS, (x2 - x1) * _FINENESS), dtype=np.uint8)
-        points = (outline - (x1, y1)) * _FINENESS - 0.5  # OpenCV counts from pixel centers
+        fine = np.zeros(((y2 - y1) * _SUPERSAMPLING, (x2 - x1) * _SUPERSAMPLING), dtype=np.uint8)
+        points = (outline - (x1, y1)) * _SUPERSAMPLING - 0.5  # OpenCV counts from pixel centers
         cv2.fillPoly(fine, [np.round(points * 2**_SHIFT).astype(np.int32)], 255, cv2.LINE_8, _SHIFT)
         part = cv2.resize(fine, (x2 - x1, y2 - y1), interpolation=cv2.INTER_AREA)
         coverage[y1:y2, x1:x2] = part.astype(np.float32) / 255
@@ -60,7 +61,8 @@ def coverage_of(outline: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def keypoints_of(outline: np.ndarray, center: np.ndarray, height: int, width: int) -> np.ndarray:
+    """``(5, 3)`` ``x y visibility`` of the center and the extreme corners; zeros outside the image."""
     extremes = [outline[:, 1].argmin(), outline[:, 0].argmax(), outline[:, 1].argmax(), outline[:, 0].argmin()]
     points = np.concatenate([center[None], outline[extremes]])
-    inside = ((points >= 0) & (points < (width, height))).all(axis=1)
+    inside = np.all((points >= 0) & (points < (width, height)), axis=1)
     return np.concatenate([points, np.where(inside, 2.0, 0.0)[:, None]], axis=1) * inside[:, None]

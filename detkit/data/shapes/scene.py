@@ -1,4 +1,4 @@
-"""One drawn image with its annotations.
+"""Draw one image of the `Shapes` data set with its annotations.
 
 An image is a pure function of its random generator: a gradient, striped or cloudy background, up to a few shapes of any
 rotation drawn over each other with antialiased edges, blur and noise. Boxes, areas and masks are those of the *visible*
@@ -8,6 +8,7 @@ part, as a person would annotate it; sometimes a swarm of tiny shapes is annotat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,9 +19,9 @@ from detkit.data.shapes.outlines import coverage_of, keypoints_of, outline_of
 
 
 def draw_image(random: np.random.Generator, options: ShapesOptions) -> tuple[np.ndarray, list[dict]]:
-    """One picture, uint8 RGB ``(H, W, 3)``, and its annotations in COCO's form without ids."""
+    """Draw one image, uint8 RGB ``(H, W, 3)``, and its annotations in COCO's form without ids."""
     height, width = (int(side) for side in random.integers(options.image_size[0], options.image_size[1] + 1, 2))
-    picture, base = _background(random, height, width)
+    image, base = _background(random, height, width)
     stack = _arrange(random, height, width, options)
     colors: list[np.ndarray] = []
     for shape in stack:
@@ -28,13 +29,13 @@ def draw_image(random: np.random.Generator, options: ShapesOptions) -> tuple[np.
         shade = 1 + random.uniform(-0.15, 0.15) * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
         x, y, w, h = cv2.boundingRect((shape.alpha > 0).view(np.uint8))
         alpha = shape.alpha[y : y + h, x : x + w, None]
-        covered = picture[y : y + h, x : x + w]
+        covered = image[y : y + h, x : x + w]
         covered += (colors[-1] * shade[:, x : x + w] - covered) * alpha
     if random.random() < 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), random.uniform(0.3, 0.8))
-    picture += random.standard_normal(picture.shape, dtype=np.float32) * random.uniform(0, options.noise)
-    picture = np.clip(picture, 0, 255).round().astype(np.uint8)
-    return picture, [_annotation(shape) for shape in stack]
+        image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.3, 0.8))
+    image += random.standard_normal(image.shape, dtype=np.float32) * random.uniform(0, options.noise)
+    image = np.clip(image, 0, 255).round().astype(np.uint8)
+    return image, [_annotation(shape) for shape in stack]
 
 
 @dataclass
@@ -50,11 +51,11 @@ class _Shape:
 
     def __post_init__(self) -> None:
         self.visible = self.solid
-        self.full = int(self.solid.sum())
+        self.area = int(self.solid.sum())
 
 
 def _arrange(random: np.random.Generator, height: int, width: int, options: ShapesOptions) -> list[_Shape]:
-    """Shapes from back to front; one that would hide more than half of another is moved or given up."""
+    """Shapes from back to front; one that would hide more than half of another is redrawn or given up."""
     stack: list[_Shape] = []
     for _ in range(int(random.integers(1, options.max_objects + 1))):
         for _ in range(8):
@@ -68,8 +69,8 @@ def _arrange(random: np.random.Generator, height: int, width: int, options: Shap
 
 def _put_on_top(stack: list[_Shape], shape: _Shape) -> bool:
     remains = [below.visible & ~shape.solid for below in stack]
-    enough = (left.sum() >= max(0.5 * below.full, 12) for left, below in zip(remains, stack, strict=True))
-    if shape.full < 12 or not all(enough):
+    enough = (left.sum() >= max(0.5 * below.area, 12) for left, below in zip(remains, stack, strict=True))
+    if shape.area < 12 or not all(enough):
         return False
     for below, left in zip(stack, remains, strict=True):
         below.visible = left
@@ -112,14 +113,14 @@ def _swarm(random: np.random.Generator, height: int, width: int, options: Shapes
     spread = min(height, width) * random.uniform(0.08, 0.15)
     center = random.uniform(0.2, 0.8, 2) * (width, height)
     alpha = np.zeros((height, width), dtype=np.float32)
-    for place in center + random.uniform(-spread, spread, (int(random.integers(8, 16)), 2)):
-        tiny = _shape(random, label, place, random.uniform(2.0, 3.5), height, width)
+    for point in center + random.uniform(-spread, spread, (int(random.integers(8, 16)), 2)):
+        tiny = _shape(random, label, point, random.uniform(2.0, 3.5), height, width)
         alpha = np.maximum(alpha, tiny.alpha)
     return _Shape(label, alpha, alpha >= 0.5, None, np.zeros((len(KEYPOINT_NAMES), 3)), iscrowd=True)
 
 
 def _background(random: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A float32 picture ``(H, W, 3)`` and its mean color."""
+    """A float32 image ``(H, W, 3)`` and its mean color."""
     base = random.uniform(40, 215, 3)
     kind = random.integers(3)
     if kind == 0:
@@ -133,8 +134,8 @@ def _background(random: np.random.Generator, height: int, width: int) -> tuple[n
     else:
         pattern = _clouds(random, height, width)
     amplitude = random.uniform(5, 25) * random.uniform(0.5, 1, 3)
-    picture = base + pattern[..., None] * amplitude
-    return picture.astype(np.float32), base
+    image = base + pattern[..., None] * amplitude
+    return image.astype(np.float32), base
 
 
 def _clouds(random: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -160,7 +161,8 @@ def _contrasting_color(
 
 def _annotation(shape: _Shape) -> dict:
     height, width = shape.solid.shape
-    if _is_whole(shape):
+    segmentation: Any
+    if shape.outline is not None and _is_whole(shape, shape.outline):
         segmentation = [shape.outline.round(2).ravel().tolist()]
         mask = rle.decode(rle.frPyObjects(segmentation, height, width))[..., 0].astype(bool)
     else:
@@ -181,12 +183,12 @@ def _annotation(shape: _Shape) -> dict:
     }
 
 
-def _is_whole(shape: _Shape) -> bool:
-    """Whether one polygon tells all of it: no hole, nothing hidden, nothing outside the picture."""
-    if shape.outline is None or not np.array_equal(shape.visible, shape.solid):
+def _is_whole(shape: _Shape, outline: np.ndarray) -> bool:
+    """Whether its outline is its mask: nothing hidden, nothing outside the image."""
+    if not np.array_equal(shape.visible, shape.solid):
         return False
     height, width = shape.solid.shape
-    return bool((shape.outline >= 0).all() and (shape.outline <= (width, height)).all())
+    return bool((outline >= 0).all() and (outline <= (width, height)).all())
 
 
 def _visibility(shape: _Shape) -> np.ndarray:

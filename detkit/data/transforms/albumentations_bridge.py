@@ -1,4 +1,4 @@
-"""Targets through albumentations and back, without its rounding and filtering of boxes."""
+"""Apply albumentations' transforms to images and targets, without its rounding and filtering of boxes."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ import os
 import random as python_random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import torch
 
-from detkit.data.transforms.moved_target import box_areas, changed, settled
+from detkit.data.transforms.transform_target import box_areas, drop_invisible, map_fields
 from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.structures import Target
 from detkit.structures.kind import Kind, Warp, Warped
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing a library is no reason to ask the network
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no request to the network at import
 import albumentations
 
-Transform = albumentations.BasicTransform | albumentations.BaseCompose
+Transform: TypeAlias = albumentations.BasicTransform | albumentations.BaseCompose
 
 
 class Bridge:
-    """A list of albumentations' transforms, applied to a picture and its `Target`.
+    """A list of albumentations' transforms, applied to an image and its `Target`.
 
     Args:
         transforms: applied in order. They must give uint8 RGB, and move boxes, masks and keypoints along where they
@@ -51,15 +52,15 @@ class Bridge:
         keypoint_pairs: Sequence[tuple[int, int]],
         min_visibility: float,
     ) -> tuple[np.ndarray, Target]:
-        """The varied picture and its target; arguments as of `Augmentation`.
+        """The transformed image and its target; arguments as of `Augmentation.__call__`.
 
         Raises:
-            InputError: a transform failed or gave no uint8 RGB picture.
+            InputError: a transform failed or gave no uint8 RGB image.
         """
         self._compose.set_random_state(random, python_random.Random(int(random.integers(2**63))))
-        parcel = _Parcel(target, (image.shape[0], image.shape[1])) if self._moves else None
-        data = {"image": image} if parcel is None else {"image": image, **parcel.data()}
-        self._announce(parcel.pixels if parcel else {})
+        packed = _PackedTarget(target, (image.shape[0], image.shape[1])) if self._moves else None
+        data: dict[str, Any] = {"image": image} if packed is None else {"image": image, **packed.data()}
+        self._register_pixel_fields(packed.pixels if packed else {})
         try:
             result = self._compose(**data)
         except (ValueError, KeyError, TypeError, NotImplementedError, cv2.error) as error:
@@ -67,15 +68,15 @@ class Bridge:
         varied = result["image"]
         if not isinstance(varied, np.ndarray) or varied.dtype != np.uint8 or varied.ndim != 3 or varied.shape[2] != 3:
             raise InputError(
-                "augmentation.transforms must give a uint8 RGB picture; leave out transforms such as Normalize and "
+                "augmentation.transforms must give a uint8 RGB image; leave out transforms such as Normalize and "
                 "ToTensorV2, the model does that itself"
             )
-        if parcel is not None:
-            target = parcel.opened(result, keypoint_pairs, min_visibility)
+        if packed is not None:
+            target = packed.unpack(result, keypoint_pairs, min_visibility)
         return np.ascontiguousarray(varied), target
 
-    def _announce(self, names: Collection[str]) -> None:
-        """Let fields of pixels be moved as masks whose pixels are numbers."""
+    def _register_pixel_fields(self, names: Collection[str]) -> None:
+        """Let albumentations transform per-pixel fields as it does masks."""
         unknown = {name: "mask" for name in names if name not in self._compose.additional_targets}
         if unknown:
             _check_transforms(self._compose.transforms, {"mask"})
@@ -99,27 +100,25 @@ def _check_transforms(
         missing = set(keys) - leaf.available_keys
         if not isinstance(leaf, albumentations.ImageOnlyTransform) and missing:
             raise InputError(
-                f"augmentation.transforms: {type(leaf).__name__} changes the picture but not its "
+                f"augmentation.transforms: {type(leaf).__name__} changes the image but not its "
                 f"{' and '.join(sorted(missing))}; use a transform that does"
             )
 
 
 def _reference_points(size: Size) -> np.ndarray:
-    """Points of a picture ``(P, 2)``: where they go tells whether a transform mirrors, how it scales, and whether it is
-    affine."""
+    """Points of an image ``(P, 2)`` that show whether a transform mirrors, how it scales, and whether it is affine."""
     height, width = size
     middle = [[0.5, 0.5], [0.75, 0.5], [0.5, 0.75]]
     return np.array([*middle, [0.1, 0.1], [0.9, 0.1], [0.1, 0.9], [0.9, 0.9]]) * (width, height)
 
 
 @dataclass
-class _Parcel:
-    """A target on its way through albumentations.
+class _PackedTarget:
+    """A target in the arrays that albumentations takes.
 
-    Boxes carry their row in a further column: albumentations drops and keeps rows as it likes; so do points. Boxes have
-    another column, 1 for crowd regions, for transforms that treat these apart. The points are the reference points, the
-    corners of each box, and those of every field. albumentations counts points from pixel centers, hence the half
-    pixel.
+    Boxes and points have a column with their row, because albumentations drops rows. Boxes have another column, 1 for
+    crowd regions, for transforms that treat these separately. The points are the reference points, the corners of each
+    box, and those of every field. albumentations counts points from pixel centers, hence the half pixel.
     """
 
     target: Target
@@ -136,7 +135,7 @@ class _Parcel:
         self.pixels = {name: one.pixels for name, one in self.warped.items() if one.pixels is not None}
 
     def data(self) -> dict[str, np.ndarray]:
-        """What albumentations is called with."""
+        """The arguments of albumentations' call, without the image."""
         crowds = np.zeros(len(self.boxes)) if self.target.iscrowd is None else self.target.iscrowd.numpy()
         parts = [_reference_points(self.size), self.corners, *self.points.values()]
         points = np.concatenate([part.reshape(-1, 2).astype(np.float64) for part in parts]) - 0.5
@@ -149,11 +148,11 @@ class _Parcel:
             data["masks"] = np.concatenate(list(self.masks.values()))
         return data
 
-    def opened(self, result: dict[str, np.ndarray], swaps: Sequence[tuple[int, int]], min_visibility: float) -> Target:
+    def unpack(self, result: dict[str, np.ndarray], swaps: Sequence[tuple[int, int]], min_visibility: float) -> Target:
         """The target in the pixels of the result."""
         height, width = result["image"].shape[:2]
         reference, corners, points = self._split(result["keypoints"])
-        rows, boxes, unmoved, visible = self._settled_boxes(result["bboxes"], corners, (height, width))
+        rows, boxes, unmoved, visible = self._transformed_boxes(result["bboxes"], corners, (height, width))
         share, image_id = torch.from_numpy(visible), self.target.image_id
         warp = Warp(_reference_points(self.size), reference, self.size, (height, width), swaps, share, image_id)
         masks = self._split_masks(result, (height, width))
@@ -167,21 +166,21 @@ class _Parcel:
             for name in self.warped
         }
         left = self.target if self.target.boxes is None else self.target[torch.from_numpy(rows)]
-        values = changed(left, lambda name, kind, value: kind.from_warp(value, warped[name], warp))
+        values = map_fields(left, lambda name, kind, value: kind.from_warp(value, warped[name], warp))
         if self.target.boxes is not None:
             values["boxes"] = torch.from_numpy(boxes.astype(np.float32))
-        return settled(left, values, ~unmoved, visible, min_visibility)
+        return drop_invisible(left, values, ~unmoved, visible, min_visibility)
 
-    def _settled_boxes(
-        self, found: np.ndarray, corners: np.ndarray, size: Size
+    def _transformed_boxes(
+        self, bboxes: np.ndarray, corners: np.ndarray, size: Size
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Rows, boxes, whether they stay where they are, and the share that is seen, of the boxes that are left."""
+        """Rows, boxes, whether they are unmoved, and the visible share, of the boxes that are left."""
         if self.target.boxes is None:
             rows = np.arange(len(self.target))
             return rows, np.zeros((0, 4)), np.ones(len(rows), dtype=bool), np.ones(len(rows))
-        rows = found[:, 4].astype(int) if len(found) else np.zeros(0, dtype=int)
-        old, corners, boxes = self.boxes[rows], corners[rows], np.array(found, dtype=np.float64)[:, :4]
-        # Some transforms round boxes although they move nothing.
+        rows = bboxes[:, 4].astype(int) if len(bboxes) else np.zeros(0, dtype=int)
+        old, corners, boxes = self.boxes[rows], corners[rows], np.array(bboxes, dtype=np.float64)[:, :4]
+        # Some transforms round boxes even if they move nothing.
         unmoved = np.isclose(corners, self.corners[rows], atol=1e-3).all(axis=(1, 2))
         unmoved &= (np.abs(boxes - old) <= 1).all(axis=1)
         return rows, np.where(unmoved[:, None], old, boxes), unmoved, _visible_share(corners, size)
@@ -198,8 +197,8 @@ class _Parcel:
 
     def _split_masks(self, result: dict[str, np.ndarray], size: Size) -> dict[str, np.ndarray]:
         """The masks ``(N, H, W)`` of each field."""
-        names = [name for name, one in self.warped.items() if one.masks is not None]
-        counts = [len(self.warped[name].masks) for name in names]
+        held = {name: one.masks for name, one in self.warped.items() if one.masks is not None}
+        names, counts = list(held), [len(masks) for masks in held.values()]
         masks = np.reshape(result.get("masks", []), (-1, *size))
         return dict(zip(names, np.split(masks, np.cumsum(counts)[:-1]), strict=True)) if names else {}
 

@@ -1,8 +1,8 @@
-"""Random variation of training pictures and their targets, on uint8.
+"""Random augmentation of training images and their targets, on uint8.
 
-Cropping, zooming and mirroring are done here, exact in continuous coordinates (a point x of a picture of width W is
-mirrored to W - x), and so are colors, as one 3x4 matrix; everything else is a list of albumentations' transforms.
-The randomness of a call comes from the generator it is given and from nothing else.
+Crop, zoom and mirror are exact in continuous coordinates (a point x of an image of width W is mirrored to W - x), and
+colors change by one 3x4 matrix; everything else is a list of albumentations' transforms. All randomness comes from the
+generator that is passed to a call.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ import cv2
 import numpy as np
 
 from detkit.data.transforms.albumentations_bridge import Bridge, Transform
-from detkit.data.transforms.moved_target import move_through
+from detkit.data.transforms.transform_target import apply_placement
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
 from detkit.structures import Target
 
 _MIDDLE_GRAY = 127.5
-# The television standard's luma and two chroma axes: turning the chroma plane changes the hue.
+# YIQ, one luma and two chroma axes: rotating the chroma plane changes the hue.
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _TO_RGB = np.linalg.inv(_TO_YIQ)
 
 
 class Augmentation:
-    """Varies a picture and its target: crop, zoom, mirror, colors, then `transforms`.
+    """Augments an image and its target: crop, zoom, mirror, colors, then `transforms`.
 
-    An object of which a crop leaves less than `min_visibility` becomes an ignore region (``Target.iscrowd``): too
-    little to be learned as an object, and no background either. An object that is left out altogether is dropped. The
-    box of an object that was cut is made tight around what is left of its mask, where there are masks. Keypoints
-    outside the picture become absent (all zero). Pictures without objects are varied as well.
+    An object of which a crop leaves less than `min_visibility` becomes an ignore region (``Target.iscrowd``), which
+    counts neither as an object nor as background; an object outside the crop is dropped. The box of a cut object is
+    recomputed from what is left of its mask, where there are masks. Keypoints outside the image become absent (all
+    zero). Images without objects are augmented as well.
 
     Args:
         horizontal_flip: probability of mirroring left to right.
         vertical_flip: probability of mirroring top to bottom.
         crop: probability of cutting out a part, placed so that it holds the center of a random object.
-        crop_size: smallest and largest side of that part, relative to the picture's, drawn for each side.
-        zoom: smallest and largest factor by which the content is scaled inside the picture's own size: above 1 a
-            part fills the picture, below 1 the picture becomes part of a plain one. None: never.
+        crop_size: smallest and largest side of that part, relative to the image's, drawn for each side.
+        zoom: smallest and largest factor by which the content is scaled while the image keeps its size: above 1 a part
+            fills the image, below 1 the image is surrounded by a plain color. None: never.
         brightness: largest relative change of brightness, 0 for none.
         contrast: largest relative change of contrast.
         saturation: largest relative change of saturation.
         hue: largest change of hue, as a fraction of the color circle (0 to 0.5).
-        min_visibility: the share of an object that must be left for it to stay an object.
-        transforms: more transforms by class path, applied last. They must give uint8 RGB, and move boxes, masks and
+        min_visibility: the visible share that an object needs to stay one.
+        transforms: further transforms by class path, applied last. They must give uint8 RGB, and move boxes, masks and
             keypoints along where they move pixels.
 
     Raises:
@@ -93,20 +93,20 @@ class Augmentation:
         random: np.random.Generator,
         keypoint_pairs: Sequence[tuple[int, int]] = (),
     ) -> tuple[np.ndarray, Target]:
-        """A varied picture and its target.
+        """An augmented image and its target.
 
         Args:
-            image: ``(H, W, 3)`` uint8 RGB; left as it is.
+            image: ``(H, W, 3)`` uint8 RGB; not modified.
             target: in the pixels of `image`.
             random: the source of all randomness; the same state gives the same result.
             keypoint_pairs: the keypoints that are each other's mirror image, such as left and right eye.
 
         Raises:
-            InputError: one of `transforms` failed or gave no uint8 RGB picture.
+            InputError: one of `transforms` failed or gave no uint8 RGB image.
         """
         height, width = image.shape[:2]
         placement = self._draw_placement(random, (height, width), target)
-        image, target = move_through(placement, image, target, keypoint_pairs, self.min_visibility)
+        image, target = apply_placement(placement, image, target, keypoint_pairs, self.min_visibility)
         if any((self.brightness, self.contrast, self.saturation, self.hue)):
             image = cv2.transform(image, self._draw_colors(random))
         if self.transforms:
@@ -116,17 +116,17 @@ class Augmentation:
     def _draw_placement(self, random: np.random.Generator, size: Size, target: Target) -> Placement:
         placement = Placement.identity(size)
         if random.random() < self.crop:
-            placement = _cut(random, size, random.uniform(*self.crop_size, 2), target)
+            placement = _random_crop(random, size, random.uniform(*self.crop_size, 2), target)
         if self.zoom is not None:
             factor = np.exp(random.uniform(*np.log(self.zoom)))
-            placement = placement.then(_zoomed(random, placement.size, factor))
+            placement = placement.then(_zoom(random, placement.size, factor))
         mirror_x, mirror_y = random.random(2) < (self.horizontal_flip, self.vertical_flip)
         if not (mirror_x or mirror_y):
             return placement
         return placement.then(Placement.mirror(placement.size, bool(mirror_x), bool(mirror_y)))
 
     def _draw_colors(self, random: np.random.Generator) -> np.ndarray:
-        """The ``(3, 4)`` matrix that takes RGB1 to the RGB of another light."""
+        """The ``(3, 4)`` matrix that maps ``(R, G, B, 1)`` to the changed RGB."""
         brightness, contrast, saturation = 1 + random.uniform(-1, 1, 3) * (
             self.brightness,
             self.contrast,
@@ -140,8 +140,8 @@ class Augmentation:
         return np.column_stack([matrix, np.full(3, offset)]).astype(np.float32)
 
 
-def _cut(random: np.random.Generator, size: Size, fraction: np.ndarray, target: Target) -> Placement:
-    """A part of a picture with a random object's center in it."""
+def _random_crop(random: np.random.Generator, size: Size, fraction: np.ndarray, target: Target) -> Placement:
+    """A part of an image that holds the center of a random object."""
     sides = np.array(size[::-1])
     part = np.maximum(np.round(sides * fraction), 1).astype(int)
     low, high = np.zeros(2), sides - part
@@ -155,8 +155,8 @@ def _cut(random: np.random.Generator, size: Size, fraction: np.ndarray, target: 
     return Placement.part(size, (x, y, x + width, y + height), (0, 0, width, height), (height, width))
 
 
-def _zoomed(random: np.random.Generator, size: Size, factor: float) -> Placement:
-    """A picture scaled by `factor` inside its own size."""
+def _zoom(random: np.random.Generator, size: Size, factor: float) -> Placement:
+    """An image scaled by `factor` within its own size."""
     sides = np.array(size[::-1])
     part = np.maximum(np.round(sides * min(factor, 1 / factor)), 1).astype(int)
     x, y = random.integers(0, sides - part + 1).tolist()

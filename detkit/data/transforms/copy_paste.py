@@ -1,4 +1,4 @@
-"""Objects of one image pasted on another."""
+"""Copy-paste augmentation: objects of one image pasted onto another."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.data.transforms.mixing import Mixing, Picture, check, check_fraction, joined, with_boxes_of_masks
-from detkit.data.transforms.moved_target import changed, move_through, settled
+from detkit.data.transforms.mixing import (
+    ImageAndTarget,
+    Mixing,
+    check,
+    check_fraction,
+    fit_boxes_to_masks,
+    join_targets,
+)
+from detkit.data.transforms.transform_target import apply_placement, drop_invisible, map_fields
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
 from detkit.ops import rle_to_masks
 from detkit.structures import Target
+from detkit.structures.kind import Mix
 
 
 class CopyPaste(Mixing):
     """Objects of another image, cut out by their masks and pasted in front (Ghiasi et al., "Simple Copy-Paste is a
     Strong Data Augmentation Method for Instance Segmentation", 2021, section 3).
 
-    The other image is scaled at random first. Objects that the pasted ones cover lose that part of their masks, and
-    their boxes follow; of which too little is left becomes an ignore region, and what is covered altogether is dropped.
+    The other image is scaled at random first. Covered objects lose that part of their masks, and their boxes
+    shrink accordingly; those of which too little is left become ignore regions, and fully covered ones are dropped.
     Covered keypoints become hidden. Crowd regions are not pasted.
 
     Args:
-        probability: how often a image gets objects of another.
+        probability: how often an image gets objects of another.
         share: the probability of each object to be pasted.
         scale: smallest and largest factor by which the other image is scaled, relative to one that fits.
         min_visibility: the share of an object that must be left for it to stay an object.
@@ -35,7 +43,7 @@ class CopyPaste(Mixing):
         InputError: a value is out of range; when called, the data has no masks.
     """
 
-    way = "pasted"
+    way: Mix | None = "pasted"
     reads = frozenset({"masks"})
 
     def __init__(
@@ -53,11 +61,13 @@ class CopyPaste(Mixing):
         self.scale = scale
         self.min_visibility = min_visibility
 
-    def __call__(self, picture: Picture, draw: Callable[[], Picture], random: np.random.Generator) -> Picture:
-        """`picture` with objects of another one in front."""
+    def __call__(
+        self, sample: ImageAndTarget, draw: Callable[[], ImageAndTarget], random: np.random.Generator
+    ) -> ImageAndTarget:
+        """`sample` with objects of another one in front."""
         if random.random() >= self.probability:
-            return picture
-        image, target = picture
+            return sample
+        image, target = sample
         other, objects = draw()
         if target.masks is None or objects.masks is None:
             raise InputError(
@@ -65,42 +75,51 @@ class CopyPaste(Mixing):
             )
         objects = objects.objects()
         objects = objects[torch.from_numpy(random.random(len(objects)) < self.share)]
-        other, objects = self._placed(other, objects, image.shape[:2], random)
-        objects = with_boxes_of_masks(objects.objects())
-        pasted = rle_to_masks(objects.masks).any(dim=0)
+        other, objects = self._scale_and_place(other, objects, image.shape[:2], random)
+        objects = fit_boxes_to_masks(objects.objects())
+        pasted = _pixels(objects).any(dim=0)
         image = np.where(pasted.numpy()[..., None], other, image)
-        return image, joined([_covered(target, pasted, self.min_visibility), _cut_out(objects, pasted)], self.way)
+        targets = [_covered(target, pasted, self.min_visibility), _only_pasted_pixels(objects, pasted)]
+        return image, join_targets(targets, "pasted")
 
-    def _placed(self, image: np.ndarray, target: Target, size: Size, random: np.random.Generator) -> Picture:
+    def _scale_and_place(
+        self, image: np.ndarray, target: Target, size: Size, random: np.random.Generator
+    ) -> ImageAndTarget:
         """The other image scaled, at a random location of one of `size`."""
         sides, new = np.array(image.shape[1::-1]), np.array(size[::-1])
         factor = (new / sides).min() * np.exp(random.uniform(*np.log(self.scale)))
         part = np.clip(np.round(new / factor), 1, sides).astype(int)
-        place = np.clip(np.round(part * factor), 1, new).astype(int)
+        scaled = np.clip(np.round(part * factor), 1, new).astype(int)
         x, y = random.integers(0, sides - part + 1).tolist()
-        place_x, place_y = random.integers(0, new - place + 1).tolist()
-        (width, height), (place_width, place_height) = part.tolist(), place.tolist()
+        new_x, new_y = random.integers(0, new - scaled + 1).tolist()
+        (width, height), (new_width, new_height) = part.tolist(), scaled.tolist()
         placement = Placement.part(
             image.shape[:2],
             (x, y, x + width, y + height),
-            (place_x, place_y, place_x + place_width, place_y + place_height),
+            (new_x, new_y, new_x + new_width, new_y + new_height),
             size,
         )
-        return move_through(placement, image, target, (), self.min_visibility)
+        return apply_placement(placement, image, target, (), self.min_visibility)
+
+
+def _pixels(target: Target) -> Tensor:
+    if target.masks is None:
+        raise ValueError("the target has no masks")
+    return rle_to_masks(target.masks)
 
 
 def _covered(target: Target, cover: Tensor, min_visibility: float) -> Target:
     """The objects behind a `cover` ``(H, W)`` bool."""
-    masks = rle_to_masks(target.masks).numpy()
+    masks = _pixels(target).numpy()
     full, rest = masks.sum(axis=(1, 2)), (masks & ~cover.numpy()).sum(axis=(1, 2))
     share = np.where(full > 0, rest / np.maximum(full, 1), 1.0)
     given = torch.from_numpy(share)
-    values = changed(target, lambda _, kind, value: kind.cover(value, cover, given))
-    return settled(target, values, rest < full, share, min_visibility)
+    values = map_fields(target, lambda _, kind, value: kind.cover(value, cover, given))
+    return drop_invisible(target, values, rest < full, share, min_visibility)
 
 
-def _cut_out(objects: Target, pasted: Tensor) -> Target:
-    """Pasted objects, without what was said of the other pixels of their image."""
+def _only_pasted_pixels(objects: Target, pasted: Tensor) -> Target:
+    """Pasted objects; the other pixels of their image are not annotated."""
     pixels = {name for name, kind in objects.kinds().items() if kind.per_pixel and getattr(objects, name) is not None}
     outside = torch.zeros(0, dtype=torch.float64)
     return replace(

@@ -1,4 +1,4 @@
-"""Evaluated images in another state, such as corrupted ones."""
+"""Evaluation on transformed images, such as corrupted ones."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detkit.data.dataset import DetectionDataset
+from detkit.data.image_dataset import ImageDataset
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.structures import Target
 
 EvalTransform = Callable[[np.ndarray, np.random.Generator], Any]
-"""Takes an image, uint8 RGB ``(H, W, 3)``, and a generator for all randomness; gives an image of the same shape in
-which everything is where it was."""
+"""Maps an image, uint8 RGB ``(H, W, 3)``, and a random generator to an image of the same shape, whose objects have not
+moved."""
 
 
 class TransformedImages(Dataset):
-    """A data set whose images have passed through a transform; what it gives of an image depends on `seed` and the
-    image's index alone.
+    """A data set with transformed images; the result depends on `seed` and the index of the image alone.
 
     Args:
-        dataset: the images as they are, and their targets.
+        dataset: the images and targets.
         transform: changes pixels and moves nothing.
         seed: of the transform's randomness.
 
@@ -32,7 +31,7 @@ class TransformedImages(Dataset):
         InputError: when an image is read, the transform has given another shape or type.
     """
 
-    def __init__(self, dataset: DetectionDataset, transform: EvalTransform, seed: int = 0) -> None:
+    def __init__(self, dataset: ImageDataset, transform: EvalTransform, seed: int = 0) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed

@@ -1,4 +1,4 @@
-"""SSD's own augmentation as albumentations' transforms; the library has none that follows the paper's rules."""
+"""SSD's augmentation (Liu et al., 2016) as albumentations' transforms, which has none that follows the paper."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _CROWD = 5
 
 
 class Expand(albumentations.Pad):
-    """Puts the picture at a random place on a larger plain canvas, so that its objects become small.
+    """Places the image at a random position on a larger plain canvas, so that its objects become small.
 
-    SSD, section 3.6: the canvas has up to 16 times the picture's area. In the authors' code the factor of its sides is
-    uniform, and half of the pictures are expanded.
+    SSD, section 3.6: the canvas has up to 16 times the image's area. In the authors' code the factor of its sides is
+    uniform, and half of the images are expanded.
 
     Args:
-        max_factor: of the picture's sides.
-        fill: color of the canvas; nothing but the mean keeps it plain after normalization.
+        max_factor: the largest ratio of the canvas's sides to the image's.
+        fill: color of the canvas; the mean of normalization makes it zero for the network.
         p: probability.
 
     Raises:
@@ -42,7 +42,7 @@ class Expand(albumentations.Pad):
         self.max_factor = max_factor
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """The borders of one picture in pixels."""
+        """The borders of one image in pixels."""
         height, width = params["shape"][:2]
         factor = self.random_generator.uniform(1, self.max_factor)
         free_y, free_x = round(height * (factor - 1)), round(width * (factor - 1))
@@ -51,18 +51,18 @@ class Expand(albumentations.Pad):
 
 
 class MinIoUCrop(BaseCrop):
-    """Cuts out a patch that overlaps an object by a least IoU, drawn anew for each picture (SSD, section 2.2).
+    """Cuts out a patch that overlaps an object by a least IoU, drawn for each image (SSD, section 2.2).
 
-    One of these is chosen at random: the whole picture; for each of `min_ious` a patch that has at least that IoU with
-    one object or more; a patch without that condition. If no such patch is found, another choice is made. Of the
-    objects those stay whose center lies in the patch, cut to it. As in published code, but not in the paper, every
+    One of these is chosen at random: the whole image; for each of `min_ious` a patch that has at least that IoU with
+    one object or more; a patch without that condition. If no such patch is found, another choice is made. Objects
+    whose center lies in the patch stay, cut to it. As in published code, but not in the paper, every
     patch has the center of an object; where there are none, it lies anywhere. Crowd regions stay where they overlap
     the patch: what they cover is no background.
 
     Args:
         min_ious: the IoUs to choose from.
-        scale: smallest and largest side of a square patch, as shares of the picture's.
-        aspect_ratio: smallest and largest width / height of a patch of a square picture.
+        scale: smallest and largest side of a square patch, as shares of the image's.
+        aspect_ratio: smallest and largest width / height of a patch of a square image.
         trials: patches that are drawn for a choice.
         p: probability.
 
@@ -93,7 +93,7 @@ class MinIoUCrop(BaseCrop):
         self.min_ious, self.scale, self.aspect_ratio, self.trials = min_ious, scale, aspect_ratio, trials
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """The patch of one picture."""
+        """The patch of one image."""
         size = np.array(params["shape"][1::-1])
         boxes = np.asarray(data["bboxes"]) if len(data.get("bboxes", ())) else np.zeros((0, 4))
         boxes = boxes[~_crowds(boxes), :4] * np.tile(size, 2)
@@ -108,7 +108,7 @@ class MinIoUCrop(BaseCrop):
         return {"crop_coords": (0, 0, int(size[0]), int(size[1]))}
 
     def _patches(self, size: np.ndarray) -> np.ndarray:
-        """``(trials, 4)`` whole pixels, at least one wide and high, within a picture of `size` (width, height)."""
+        """``(trials, 4)`` whole pixels, at least one wide and high, within an image of `size` (width, height)."""
         random = self.random_generator
         scale = random.uniform(*self.scale, self.trials)
         low, high = np.maximum(self.aspect_ratio[0], scale**2), np.minimum(self.aspect_ratio[1], 1 / scale**2)
@@ -119,7 +119,7 @@ class MinIoUCrop(BaseCrop):
         return np.concatenate([corners, corners + sides], axis=1)
 
     def apply_to_bboxes(self, bboxes: np.ndarray, crop_coords: tuple[int, int, int, int], **params: Any) -> np.ndarray:
-        """The boxes whose center lies in the patch, and crowd regions, in shares of the patch."""
+        """The boxes whose center lies in the patch, and crowd regions, as fractions of the patch."""
         size = np.array(params["shape"][1::-1])
         centers = (bboxes[:, :2] + bboxes[:, 2:4]) / 2 * size
         kept = _inside(centers, np.array([crop_coords]))[0] | _crowds(bboxes)
@@ -131,7 +131,7 @@ def _crowds(boxes: np.ndarray) -> np.ndarray:
 
 
 def _fits(patches: np.ndarray, boxes: np.ndarray, min_iou: float) -> np.ndarray:
-    """Which of `patches` ``(T, 4)`` have the center of one of `boxes` ``(N, 4)`` and a great enough IoU with one."""
+    """Which of `patches` ``(T, 4)`` hold the center of one of `boxes` ``(N, 4)`` and reach the IoU with one."""
     if len(boxes) == 0:
         return np.ones(len(patches), dtype=bool)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -143,4 +143,4 @@ def _fits(patches: np.ndarray, boxes: np.ndarray, min_iou: float) -> np.ndarray:
 
 def _inside(points: np.ndarray, patches: np.ndarray) -> np.ndarray:
     """Which of `points` ``(N, 2)`` lie in each of `patches` ``(T, 4)``, bool ``(T, N)``."""
-    return ((points >= patches[:, None, :2]) & (points <= patches[:, None, 2:])).all(axis=-1)
+    return np.all((points >= patches[:, None, :2]) & (points <= patches[:, None, 2:]), axis=-1)

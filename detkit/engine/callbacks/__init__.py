@@ -1,1 +1,1 @@
-"""What is done beside the steps of a training: checkpoints, averages, logs, changing resolutions."""
+"""Lightning callbacks and loggers of a training: checkpoints, moving averages, logs, changing resolutions."""

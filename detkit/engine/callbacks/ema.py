@@ -1,4 +1,4 @@
-"""A moving average of the weights, which validation and inference use."""
+"""An exponential moving average (EMA) of the weights, for validation and inference."""
 
 from __future__ import annotations
 
@@ -15,36 +15,39 @@ from detkit.errors import InputError
 class MovingAverage(Callback):
     """Keeps an exponential moving average of the model's weights.
 
-    The average validates, and is saved as ``ema`` beside the weights in training, from which training resumes. Batch
-    norm's running mean and variance are averaged like weights, so that they belong to the averaged layers before them;
-    integers, its counters, are copied. The average is float32 whatever the precision of training.
+    Lightning's `EMAWeightAveraging` is another average: without the warm-up of the decay, of counters and of the
+    learner's modules too; and it makes the CPU wait for the GPU at each step.
+
+    Validation uses the average. Checkpoints hold it as ``ema``, and the weights, from which training resumes, as they
+    are. Batch norm's running mean and variance are averaged like weights, so that they fit the averaged layers before
+    them; integers, its counters, are copied. The average is float32 whatever the precision of training.
 
     Args:
         decay: the weight of the past per optimizer step. In the first steps it is ``(1 + step) / (10 + step)`` where
-            that is less, so that a short run does not average its random beginning.
+            that is less, so that a short run does not average its random initialization.
     """
 
     def __init__(self, decay: float = 0.9998) -> None:
         if not 0 < decay < 1:
             raise InputError(f"The decay of the moving average (ema) must lie between 0 and 1, got {decay}.")
         self.decay = decay
-        self.average: dict[str, Tensor] | None = None
+        self.average: dict[str, Tensor] = {}  # empty before training
         self.swapped = False
         self.last_step = 0
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Begin with the model's weights, or go on with the average of the checkpoint."""
+        """Start from the model's weights, or from the average of the checkpoint."""
         own = _averaged(module)
         start = self.average or own
         self.average = {name: _held(start[name], value.device) for name, value in own.items()}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Wait for the next optimizer step; only now is the step of a resumed run known."""
+        """Note the current step; only now is that of a resumed run known."""
         self.last_step = trainer.global_step
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *args: Any) -> None:
-        """Take in the weights after an optimizer step."""
+        """Update the average after an optimizer step."""
         step = trainer.global_step
         if step == self.last_step:
             return
@@ -52,28 +55,28 @@ class MovingAverage(Callback):
         decay = min(self.decay, (1 + step) / (10 + step))
         current = _averaged(module)
         floating = [name for name, value in self.average.items() if value.is_floating_point()]
-        news = [current[name].to(self.average[name].dtype) for name in floating]
-        torch._foreach_lerp_([self.average[name] for name in floating], news, 1 - decay)
+        new = [current[name].to(self.average[name].dtype) for name in floating]
+        torch._foreach_lerp_([self.average[name] for name in floating], new, 1 - decay)
         for name, value in self.average.items():
             if not value.is_floating_point():
                 value.copy_(current[name])
 
     def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Put the average in the place of the weights."""
-        if self.average is not None:
+        """Swap the average into the model."""
+        if self.average:
             self._swap(module)
 
     def on_validation_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Put the weights back."""
+        """Swap the weights back."""
         self.restore(module)
 
     def restore(self, module: LightningModule) -> None:
-        """Put the weights back if the average is in their place."""
+        """Swap the weights back if the average is in the model."""
         if self.swapped:
             self._swap(module)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Leave the average in the model."""
+        """Load the average into the model."""
         module.load_state_dict(module.state_dict() | self.average)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -81,8 +84,8 @@ class MovingAverage(Callback):
         checkpoint["ema"] = self.average
 
     def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take the average from a checkpoint; a run without one starts it from the weights."""
-        self.average = checkpoint.get("ema")
+        """Read the average of a checkpoint; without one it starts from the weights."""
+        self.average = checkpoint.get("ema") or {}
 
     @torch.no_grad()
     def _swap(self, module: LightningModule) -> None:
@@ -94,7 +97,7 @@ class MovingAverage(Callback):
 
 
 def _averaged(module: nn.Module) -> dict[str, Tensor]:
-    """What is averaged: the model, not what a learner has beside it."""
+    """The tensors that are averaged: the model's, not those of a learner's own modules."""
     return {name: value for name, value in module.state_dict().items() if not name.startswith(LEARNER)}
 
 

@@ -1,4 +1,4 @@
-"""Stopping at a loss that is not finite."""
+"""Stopping a training at a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from detkit.errors import InputError
 
 
 class FiniteCheck:
-    """Stops training at a loss that is not finite, without making the CPU wait for the GPU at each step.
+    """Stops training at a loss that is not finite; the CPU does not wait for the GPU at each step.
 
     On the CPU the step itself fails, before it changes a weight. On a GPU each step's flags are copied to the host
-    while the GPU works on, and read when they have arrived, a few steps later; before any checkpoint is written all of
-    them are waited for, so a file never holds weights that a bad step has touched.
+    asynchronously, and read when they have arrived, a few steps later. Before a checkpoint is written all of them are
+    waited for, so a file never holds weights that a bad step has changed.
     """
 
     def __init__(self) -> None:
         self.pending: deque[_Flags] = deque()
 
     def watch(self, losses: Mapping[str, Tensor], image_ids: Sequence[Any], step: int) -> None:
-        """Note the losses of one step, and fail if one that is known by now was not finite.
+        """Record the losses of one step, and fail if one that has arrived by now was not finite.
 
         Raises:
-            InputError: it names the losses, the step and the ids of the images.
+            InputError: it names the losses, the step and the image ids.
         """
         finite = torch.stack([value.detach() for value in losses.values()]).isfinite().float()
         everywhere = finite.min(dim=0, keepdim=True).values
@@ -55,7 +55,7 @@ class FiniteCheck:
 
 
 class _Flags(NamedTuple):
-    """Whether each loss of a step is finite, and whether all are on every process; on the host once `event` passed."""
+    """Whether each loss of a step is finite, and whether all of all processes are; on the host once `event` is done."""
 
     finite: Tensor
     event: torch.cuda.Event | None

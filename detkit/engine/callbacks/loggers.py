@@ -1,4 +1,4 @@
-"""What a run logs to: ``metrics.csv`` and TensorBoard's events."""
+"""The loggers of a run: ``metrics.csv`` and TensorBoard's events."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 
 class MetricsFile(Logger):
-    """``metrics.csv``: a row for each time that something was logged, a column for each number.
+    """Writes ``metrics.csv``: a row for each call of the logger, a column for each metric.
 
-    A resumed run drops the rows after the step it goes on from.
+    A resumed run drops the rows from its step on.
 
     Args:
         path: the file.
@@ -31,12 +31,12 @@ class MetricsFile(Logger):
 
     @property
     def name(self) -> str:
-        """Its file's name."""
+        """The name of the file."""
         return self.path.name
 
     @property
     def version(self) -> str:
-        """There is one per run."""
+        """Empty: there is one per run."""
         return ""
 
     @rank_zero_only
@@ -45,7 +45,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def resume(self, step: int) -> None:
-        """Keep what an earlier part of this run has logged before `step`."""
+        """Keep the rows of an earlier part of this run before `step`."""
         if self.path.is_file():
             with open(self.path, newline="") as file:
                 reader = csv.DictReader(file)
@@ -73,19 +73,19 @@ class MetricsFile(Logger):
                 file.write(text.getvalue())
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, newline="", delete=False) as file:
-            file.write(text.getvalue())
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, self.path)
+        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, newline="", delete=False) as unfinished:
+            unfinished.write(text.getvalue())
+        os.chmod(unfinished.name, 0o644)
+        os.replace(unfinished.name, self.path)
 
 
 class Events(TensorBoardLogger):
-    """TensorBoard's events in the run's folder itself, without the empty ``hparams.yaml`` that Lightning adds."""
+    """Writes TensorBoard's events to the run's folder itself, without the empty ``hparams.yaml`` of Lightning."""
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
 
     @rank_zero_only
     def save(self) -> None:
-        """Bring the events to the disk."""
+        """Flush the events to the disk."""
         self.experiment.flush()

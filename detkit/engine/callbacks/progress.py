@@ -1,4 +1,4 @@
-"""What a run shows on the console: a line per epoch, a bar where there is a terminal, and none of Lightning's tips."""
+"""Console output of a run: a line per epoch, a progress bar on a terminal, and none of Lightning's tips."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SECONDS_BETWEEN_LINES = 30
 
 
 def quiet_lightning() -> None:
-    """Silence the messages of Lightning that a user of detkit cannot act on."""
+    """Silence messages of Lightning that a user of detkit cannot act on."""
     for message in NOISE:
         warnings.filterwarnings("ignore", message)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
@@ -40,7 +40,7 @@ def quiet_lightning() -> None:
 
 
 class ProgressLines(Callback):
-    """Prints the losses now and then where there is no terminal for a bar, and a line after each epoch.
+    """Prints a line after each epoch, and without a terminal the losses every half minute.
 
     Args:
         console: where to print.
@@ -52,7 +52,7 @@ class ProgressLines(Callback):
         self.validated = False
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Start the clock, also of an epoch that goes on in its middle."""
+        """Start the clock, also for an epoch that is resumed in its middle."""
         self.epoch_start = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -62,7 +62,7 @@ class ProgressLines(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A line every half minute."""
+        """Print a line every half minute."""
         now = time.monotonic()
         if self.console.is_terminal or now - self.last_line < SECONDS_BETWEEN_LINES or not trainer.is_global_zero:
             return
@@ -73,11 +73,11 @@ class ProgressLines(Callback):
         )
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """This epoch has numbers of its own."""
+        """Note that this epoch has metrics of its own."""
         self.validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """The epoch in one line: losses, validation, learning rate, time."""
+        """Print the epoch in one line: losses, validation, learning rate, time."""
         if not trainer.is_global_zero:
             return
         metrics = trainer.callback_metrics if self.validated else {}
@@ -109,7 +109,7 @@ class EpochBar(RichProgressBar):
 
 
 def progress_bar(console: Console) -> RichProgressBar | None:
-    """A bar where there is a terminal."""
+    """A progress bar on a terminal, else None."""
     return EpochBar(leave=False) if console.is_terminal else None
 
 
@@ -124,5 +124,5 @@ def _losses(trainer: Trainer) -> str:
         return "no training step"
     total = losses.pop("train/loss")
     shown = {name.removeprefix("train/"): float(value) for name, value in losses.items() if "." not in name}
-    terms = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())  # of groups their sum alone
+    terms = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())  # groups as their sum
     return f"loss {float(total):.4f} ({terms})"

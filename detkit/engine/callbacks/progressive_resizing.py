@@ -1,4 +1,4 @@
-"""Training that begins with small images."""
+"""Training that starts with small images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from detkit.engine.callbacks.multi_scale import given_preprocess
+from detkit.engine.callbacks.multi_scale import resizable_preprocess, trained_model
 from detkit.errors import InputError
 from detkit.preprocess import Preprocess
 
@@ -16,10 +16,9 @@ class ProgressiveResizing(Callback):
     """Gives training images another size from certain epochs on: small ones first, which cost less (DAWNBench's fast
     trainings of ResNet-50; Howard 2018).
 
-    Training images are resized as a whole, also where the model cuts a center out of others; what a side means for the
-    others is said by `Preprocess.resize_to`. Validation, and the model
-    that is saved, have the size of the config. An augmentation that cuts training images to a size should give the
-    largest one. In a config: ``trainer: {callbacks: [{class_path:
+    Training images are resized as a whole, also where the model takes a center crop of others; `Preprocess.resize_to`
+    defines what a side means. Validation, and the model that is saved, have the size of the config. An augmentation
+    that crops training images to a size should use the largest one. In a config: ``trainer: {callbacks: [{class_path:
     detkit.engine.callbacks.progressive_resizing.ProgressiveResizing, init_args: {sides: [[0, 128], [14, 224]]}}]}``.
 
     Args:
@@ -37,22 +36,22 @@ class ProgressiveResizing(Callback):
                 f"ProgressiveResizing needs positive sides and increasing epochs from 0 on, got {list(sides)}"
             )
         self.sides = list(sides)
-        self.given: Preprocess | None = None
+        self.original: Preprocess  # from the start of training on
 
     def side(self, epoch: int) -> int:
         """The side in pixels in an epoch."""
         return next(side for first, side in reversed(self.sides) if epoch >= first)
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Remember the preprocessing of the config."""
-        self.given = given_preprocess(module, "ProgressiveResizing")
+        """Store the preprocessing of the config."""
+        self.original = resizable_preprocess(module, "ProgressiveResizing")
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Choose the size of the epoch."""
-        module.model.preprocess = self.given.resize_to(self.side(trainer.current_epoch))
+        trained_model(module).preprocess = self.original.resize_to(self.side(trainer.current_epoch))
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Back to the size of the config, for whatever follows: a validation, the end."""
-        module.model.preprocess = self.given
+        """Restore the size of the config, for validation and for the end of the run."""
+        trained_model(module).preprocess = self.original

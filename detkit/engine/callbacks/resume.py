@@ -1,4 +1,4 @@
-"""What Lightning does not carry over when a run goes on: random states, and the place within an epoch."""
+"""What Lightning does not restore when a run resumes: random states, and the position within an epoch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from detkit.distributed import gather
 
 
 class ExactResume(Callback):
-    """Makes a resumed run go on as the unbroken one would have.
+    """Makes a resumed run continue exactly as the uninterrupted one would have.
 
-    Checkpoints hold the random state of Python, NumPy and torch on every process. Validation leaves it as it found it.
-    A run that stopped within an epoch goes on with that epoch's next batch.
+    Checkpoints hold the random state of Python, NumPy and torch on every process. Validation does not change it.
+    A run that stopped within an epoch continues with that epoch's next batch.
     """
 
     def __init__(self) -> None:
@@ -24,13 +24,14 @@ class ExactResume(Callback):
         self.before_validation: dict[str, Any] | None = None
 
     def on_load_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Tell the data where to go on."""
+        """Set the batch at which the data continues."""
         self.resumed = checkpoint.get("random_states")
         progress = checkpoint["loops"]["fit_loop"]
         epoch, batches = progress["epoch_progress"]["current"], progress["epoch_loop.batch_progress"]
         unfinished = epoch["processed"] < epoch["ready"] and not batches["is_last_batch"]
-        if trainer.datamodule is not None:
-            trainer.datamodule.skip_batches = batches["current"]["processed"] if unfinished else 0
+        data = getattr(trainer, "datamodule", None)
+        if data is not None:
+            data.skip_batches = batches["current"]["processed"] if unfinished else 0
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Hide ``max_steps`` while Lightning restores its loops: with it, it would count a finished epoch twice."""
@@ -38,7 +39,7 @@ class ExactResume(Callback):
         trainer.fit_loop.epoch_loop.max_steps = -1
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Go on with the checkpoint's random state, unless the number of processes is another."""
+        """Restore the checkpoint's random state, unless the number of processes has changed."""
         trainer.fit_loop.epoch_loop.max_steps = self.max_steps
         if self.resumed is not None and len(self.resumed) == trainer.world_size:
             set_random_state(self.resumed[trainer.global_rank], module.device)
@@ -47,12 +48,13 @@ class ExactResume(Callback):
         self.resumed = None
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Remember the random state."""
+        """Store the random state."""
         self.before_validation = random_state(module.device)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Bring it back."""
-        set_random_state(self.before_validation, module.device)
+        """Restore it."""
+        if self.before_validation is not None:
+            set_random_state(self.before_validation, module.device)
         self.before_validation = None
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -61,11 +63,11 @@ class ExactResume(Callback):
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of all random numbers of this process, in plain values and tensors."""
-    _, keys, *place = np.random.get_state()
+    """The state of all random number generators of this process, in plain values and tensors."""
+    _, keys, *position = np.random.get_state(legacy=True)
     state = {
         "python": random.getstate(),
-        "numpy": [torch.from_numpy(keys.astype(np.int64)), *place],
+        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), *position],
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
@@ -74,11 +76,11 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Go back to `state`."""
+    """Restore the random number generators from `state`."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
-    keys, *place = state["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *place))
+    keys, *position = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *position))
     torch.set_rng_state(state["torch"].cpu())
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)

@@ -1,4 +1,4 @@
-"""Ending on a signal without losing work."""
+"""Handling SIGINT and SIGTERM: finish the current step, save, then stop."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """A signal ended the work after it was saved; no error, so that no ``except Exception`` catches it.
+    """Raised when a signal ended the work after saving; ``except Exception`` does not catch it.
 
     Args:
         signum: the signal.
-        saved: what was done and how to go on, for the console.
+        saved: what was saved and how to continue, for the console.
     """
 
     def __init__(self, signum: int, saved: str) -> None:
@@ -26,9 +26,9 @@ class Interrupted(BaseException):
 
 
 class SignalListener:
-    """Notes the first SIGINT or SIGTERM, to be asked for where work can be saved; a second one ends at once.
+    """Stores the first SIGINT or SIGTERM in `signum`, to be read where work can be saved; a second one stops at once.
 
-    Signals reach the main thread alone; elsewhere nothing is listened to.
+    Python delivers signals to the main thread only; in other threads the listener does nothing.
     """
 
     def __init__(self) -> None:
@@ -36,12 +36,12 @@ class SignalListener:
         self._before: dict[int, Any] = {}
 
     def start(self) -> None:
-        """Listen."""
+        """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def stop(self) -> None:
-        """Leave signals to whoever had them before."""
+        """Restore the previous handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

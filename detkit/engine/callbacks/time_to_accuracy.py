@@ -1,4 +1,4 @@
-"""How long a training takes to become how good."""
+"""Recording how long a training takes to reach an accuracy."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ logger = logging.getLogger(__name__)
 
 class TimeToAccuracy(Callback):
     """Writes ``time_to_accuracy.csv`` in the run's folder: a row for each validation with the epoch, the step, the
-    hours since training began, and the numbers, as DAWNBench asks for (Coleman 2017).
+    hours since training began, and the metrics, as DAWNBench requires (Coleman 2017).
 
-    The time is that of training and validation together; a resumed run counts on from where it stopped. In a config:
+    The time is that of training and validation together; a resumed run adds to it. In a config:
     ``trainer: {callbacks: [{class_path: detkit.engine.callbacks.time_to_accuracy.TimeToAccuracy}]}``.
 
     Args:
-        metric: a number that is logged at validations.
-        goal: the run ends at the validation where the metric reaches this, DAWNBench's is 0.93 of
-            ``val/classification/top5``; None: it does not.
+        metric: a metric that validations log.
+        goal: the run ends at the validation where the metric reaches this value; DAWNBench's is 0.93 of
+            ``val/classification/top5``. None: it does not end early.
 
     Raises:
-        InputError: later, where there is no such number.
+        InputError: in a validation that does not log the metric.
     """
 
     def __init__(self, metric: str = "val/classification/top1", goal: float | None = None) -> None:
@@ -40,11 +40,11 @@ class TimeToAccuracy(Callback):
         self.seconds_before = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The time so far, and the rows."""
+        """The time so far and the rows."""
         return {"seconds": self._seconds(), "rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the time and the rows."""
         self.seconds_before, self.rows = state_dict["seconds"], list(state_dict["rows"])
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
@@ -55,15 +55,15 @@ class TimeToAccuracy(Callback):
         """Write a row, and end the run at the goal."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        numbers = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        if self.metric not in numbers:
-            known = ", ".join(sorted(numbers))
-            raise InputError(f"TimeToAccuracy waits for {self.metric}, but validation gives {known}")
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        if self.metric not in metrics:
+            known = ", ".join(sorted(metrics))
+            raise InputError(f"TimeToAccuracy needs {self.metric}, but validation logs {known}")
         hours = self._seconds() / 3600
-        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "hours": hours, **numbers})
+        self.rows.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "hours": hours, **metrics})
         if trainer.is_global_zero:
             self._write(Path(trainer.default_root_dir) / TIME_FILE)
-        if self.goal is not None and numbers[self.metric] >= self.goal:
+        if self.goal is not None and metrics[self.metric] >= self.goal:
             logger.info("%s reached %g after %.4f hours", self.metric, self.goal, hours)
             trainer.should_stop = True
 

@@ -1,4 +1,4 @@
-"""Pictures of what the model sees, after each validation."""
+"""Validation images with ground truth and predictions, drawn after each validation."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from detkit.engine.module import Batch
+from detkit.engine.evaluation_module import Batch
 from detkit.models.detector import Answer
 from detkit.structures import Category, Target
 from detkit.visualization import Drawing, save_comparison
 
 
-class Pictures(Callback):
-    """After each validation one picture: its first images, ground truth at the left, answers at the right.
+class ValidationImages(Callback):
+    """Draws the first images of each validation to one file, ground truth on the left, predictions on the right.
 
     Args:
         folder: gets ``epoch_003.png`` …
-        count: how many images.
+        count: number of images.
         categories: the names of the classes.
-        drawing: how answers look, such as the model's task; default: see `save_comparison`.
+        drawing: draws the answers, such as the model's task; default: see `save_comparison`.
     """
 
     def __init__(
@@ -34,27 +34,27 @@ class Pictures(Callback):
         self.shown: list[tuple[Tensor, Target, Answer]] = []
 
     def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Begin a new picture."""
+        """Start a new drawing."""
         self.shown = []
 
     def on_validation_batch_end(
         self,
         trainer: Trainer,
         module: LightningModule,
-        outputs: list[Answer],
+        outputs: list[Answer],  # type: ignore[override]  # see EvaluationModule.validation_step
         batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first images."""
-        wanted = self.count - len(self.shown)
-        if trainer.is_global_zero and not trainer.sanity_checking and wanted > 0:
+        missing = self.count - len(self.shown)
+        if trainer.is_global_zero and not trainer.sanity_checking and missing > 0:
             images, targets = batch
-            triples = list(zip(images, targets, outputs, strict=True))[:wanted]
-            self.shown += [(image.cpu(), target.to("cpu"), found.to("cpu")) for image, target, found in triples]
+            triples = list(zip(images, targets, outputs, strict=True))[:missing]
+            self.shown += [(image.cpu(), target.to("cpu"), answer.to("cpu")) for image, target, answer in triples]
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Write the picture."""
+        """Write the drawing."""
         if self.shown:
             images, targets, answers = zip(*self.shown, strict=True)
             path = self.folder / f"epoch_{trainer.current_epoch + 1:03d}.png"

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich import get_console
-from torch.optim import SGD
 
 from detkit.data import DataModule
-from detkit.engine.building import build
+from detkit.deprecation import moved_names
 from detkit.engine.callbacks.progress import progress_bar, quiet_lightning
-from detkit.engine.checkpoint import check_categories, checkpoint_path, load, read_checkpoint
-from detkit.engine.config.old_configs import modernized
-from detkit.engine.config.parser import check_precision, command_parser, parse, write_json
-from detkit.engine.config.trust import check_trusted
-from detkit.engine.evaluators import (
+from detkit.engine.checkpoint import Checkpoint
+from detkit.engine.config.command_line import read_named_checkpoint
+from detkit.engine.config.evaluator_entries import (
     OLD_KEYS,
+    Entry,
     EvaluatorFactory,
     add_evaluators,
-    by_name,
     check_named,
+    complete_entries,
     entries_named,
     factories,
-    make_evaluators,
-    parsed_evaluators,
     task_entries,
     with_arguments,
 )
-from detkit.engine.module import DetectionModule
+from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser, write_json
+from detkit.engine.config.trust import check_trusted
+from detkit.engine.evaluation_module import EvaluationModule
+from detkit.engine.evaluators import by_name, make_evaluators
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, ReportOptions
 from detkit.evaluation.coco.coco_evaluation import Backend
@@ -43,236 +42,244 @@ from detkit.evaluation.voc_evaluator import VocProtocol
 from detkit.models import VisionModel
 from detkit.tasks import task_of, task_of_results
 
-DESCRIPTION = """Compute the numbers of a checkpoint: COCO's, PASCAL VOC's, ILSVRC's, or those of your own evaluators.
+__getattr__ = moved_names(
+    __name__,
+    {
+        "EXPLICIT_PATHS": "detkit.engine.config.command_line.EXPLICIT_PATHS",
+        "default_to_training_data": "detkit.engine.config.command_line.default_to_training_data",
+    },
+)
 
-Of a checkpoint, on the data that it was trained with or on another folder with the same classes, by the evaluators that
-its training was validated with; or, without a model, of a file of detections in COCO's results format.
+DESCRIPTION = """Evaluate a checkpoint, or a file of detections: COCO's, PASCAL VOC's, ILSVRC's numbers or your own.
+
+A checkpoint is evaluated on the data that it was trained with, or on another folder with the same classes, by the
+evaluators that validated its training. Without a model, a file of detections in COCO's results format is evaluated.
 
 examples:
-  tools/eval.py --checkpoint runs/shapes/best.ckpt --out metrics.json
-  tools/eval.py --checkpoint runs/shapes/best.ckpt --data.root my/folder --split test --per_class
-  tools/eval.py --annotations ground_truth.json --detections detections.json --iou_type segm
-  tools/eval.py --checkpoint runs/voc/best.ckpt --data.root VOCdevkit/VOC2007 --split test --protocol voc2007
-  tools/eval.py --checkpoint runs/shapes/best.ckpt --evaluators '[CocoEvaluator, my_package.MyEvaluator]'
-  tools/eval.py --checkpoint runs/shapes/best.ckpt --bootstrap 1000 --errors --curves curves.png
-  tools/eval.py --checkpoint runs/imagenet/best.ckpt --data.root imagenet --confusion confusion.csv"""
+  detkit eval --checkpoint runs/faster_rcnn_shapes/best.ckpt --out metrics.json
+  detkit eval --checkpoint runs/faster_rcnn_shapes/best.ckpt --data.root my/folder --split test --per_class
+  detkit eval --annotations ground_truth.json --detections detections.json --iou_type segm
+  detkit eval --checkpoint runs/voc/best.ckpt --data.root VOCdevkit/VOC2007 --split test --protocol voc2007
+  detkit eval --checkpoint runs/faster_rcnn_shapes/best.ckpt --evaluators '[CocoEvaluator, my_package.MyEvaluator]'
+  detkit eval --checkpoint runs/faster_rcnn_shapes/best.ckpt --bootstrap 1000 --errors --curves curves.png
+  detkit eval --checkpoint runs/imagenet/best.ckpt --data.root imagenet --confusion confusion.csv"""
 
-EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "annotations")]
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to evaluate, how, and what to write; the fields are arguments of ``detkit eval``."""
+
+    checkpoint: str | None
+    annotations: str | None
+    detections: str | None
+    split: Literal["val", "test"]
+    evaluators: list[Entry] | None
+    protocol: str | None
+    iou_type: list[str] | None
+    keypoint_sigmas: list[float] | None
+    backend: Backend | None
+    out: str | None
+    save_detections: str | None
+    per_class: bool
+    bootstrap: int
+    errors: bool
+    curves: str | None
+    confusion: str | None
+    device: str
+    precision: str
+    trust: list[str]
+
+    @property
+    def report(self) -> ReportOptions:
+        """What the tables and plots show."""
+        return ReportOptions(
+            per_class=self.per_class,
+            bootstrap=self.bootstrap,
+            errors=self.errors,
+            curves=Path(self.curves) if self.curves else None,
+            confusion=Path(self.confusion) if self.confusion else None,
+        )
+
+    @property
+    def short_names(self) -> tuple[str, list[str]]:
+        """The option that names evaluators by short names, and these names; none where it is not given."""
+        if self.protocol in (None, "coco"):
+            return "--iou_type", self.iou_type or ([] if self.protocol is None else ["bbox"])
+        return "--protocol", [str(self.protocol)]
 
 
 def evaluate_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, evaluate, and print the tables."""
     parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
-    recipe = default_to_training_data(parser, argv)
-    config = parse(parser, argv)
-    _check_options(config)
-    if (config.checkpoint is None) == (config.detections is None):
+    checkpoint = read_named_checkpoint(parser, argv)
+    parsed = ParsedCommand.of(parser, argv)
+    options = parsed.options(EvaluationOptions)
+    _check_options(options)
+    if (checkpoint is None) == (options.detections is None):
         raise InputError("Give either --checkpoint, or --annotations and --detections; see --help.")
-    evaluators = _evaluate_file(config) if config.checkpoint is None else _evaluate_checkpoint(parser, config, recipe)
+    if checkpoint is None:
+        evaluators: dict[str, Evaluator] | None = _evaluate_file(options)
+    else:
+        evaluators = _evaluate_checkpoint(checkpoint, parsed, options)
     if evaluators is not None:
-        _report(evaluators, config)
+        _report(evaluators, options)
 
 
-def _check_options(config: Namespace) -> None:
-    """Refuse options that contradict each other, before anything is read."""
-    voc = None if config.protocol in (None, "coco") else config.protocol
-    coco = {"--iou_type": config.iou_type not in (None, ["bbox"])}
-    coco |= {f"--{name}": bool(getattr(config, name)) for name in ("bootstrap", "errors", "curves")}
+def _check_options(options: EvaluationOptions) -> None:
+    """Refuse options that contradict each other."""
+    voc = None if options.protocol in (None, "coco") else options.protocol
+    coco = {"--iou_type": options.iou_type not in (None, ["bbox"])}
+    coco |= {f"--{name}": bool(getattr(options, name)) for name in ("bootstrap", "errors", "curves")}
     for option, is_given in coco.items():
         if voc and is_given:
             raise InputError(f"{option} is of COCO's evaluation: leave it out, or --protocol {voc}.")
-    if config.errors and config.iou_type == ["keypoints"]:
+    if options.errors and options.iou_type == ["keypoints"]:
         raise InputError("--errors is of boxes and masks; choose --iou_type bbox or segm.")
-    for option in ("protocol", "iou_type"):
-        if config.evaluators is not None and getattr(config, option) is not None:
-            raise InputError(f"--evaluators and --{option} both say how to evaluate: leave out one.")
+    for name in ("protocol", "iou_type"):
+        if options.evaluators is not None and getattr(options, name) is not None:
+            raise InputError(f"--evaluators and --{name} both say how to evaluate: leave out one.")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--checkpoint", type=str | None, help="a checkpoint, or a run's folder")
-    parser.add_argument("--annotations", type=str | None, help="without a checkpoint: the ground truth")
+    parser.add_argument("--annotations", type=str | None, help="without a checkpoint: the ground truth, a COCO file")
     parser.add_argument("--detections", type=str | None, help="without a checkpoint: detections in COCO's format")
-    parser.add_argument("--split", type=Literal["val", "test"], default="val", help="the part of the data to use")
-    add_evaluators(parser, "those that the checkpoint's training was validated with; of a file COCO's of boxes")
+    parser.add_argument("--split", type=Literal["val", "test"], default="val", help="the split of the data")
+    add_evaluators(parser, "those that validated the checkpoint's training; for a file COCO's of boxes")
     parser.add_argument(
         "--protocol",
         type=Literal["coco", VocProtocol] | None,
-        help="in place of --evaluators: COCO's numbers, or PASCAL VOC's of boxes",
+        help="instead of --evaluators: COCO's numbers, or PASCAL VOC's, of boxes",
     )
     parser.add_argument(
-        "--iou_type", type=IouType, nargs="+", default=None, help="in place of --evaluators: COCO's numbers of these"
+        "--iou_type",
+        type=IouType,
+        nargs="+",
+        default=None,
+        help="instead of --evaluators: COCO's numbers of these parts",
     )
     parser.add_argument(
         "--keypoint_sigmas",
         type=list[float] | None,
-        help="for COCO's keypoints; null: those of a person",
+        help="sigmas of COCO's keypoints; null: those of a person",
     )
-    parser.add_argument("--backend", type=Backend | None, help="who computes COCO's numbers; null: native code")
+    parser.add_argument("--backend", type=Backend | None, help="what computes COCO's numbers; null: native code")
     parser.add_argument("--out", type=str | None, help="write the numbers to this JSON file")
     parser.add_argument("--save_detections", type=str | None, help="write the detections to this JSON file")
     parser.add_argument("--per_class", action="store_true", help="print the numbers of each class too")
-    parser.add_argument("--bootstrap", type=int, default=0, help="confidence intervals, from so many samples: 1000")
-    parser.add_argument("--errors", action="store_true", help="print what kinds of errors cost how much AP (TIDE)")
-    parser.add_argument("--curves", type=str | None, help="draw precision and recall to this PNG file")
-    parser.add_argument("--confusion", type=str | None, help="write which class was taken for which: to a .png or .csv")
+    parser.add_argument("--bootstrap", type=int, default=0, help="samples for confidence intervals, such as 1000")
+    parser.add_argument("--errors", action="store_true", help="print how much AP each kind of error costs (TIDE)")
+    parser.add_argument("--curves", type=str | None, help="plot precision and recall to this PNG file")
+    parser.add_argument("--confusion", type=str | None, help="write the confusion matrix to this .png or .csv file")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", type=str, default="32-true", help="as Lightning's, such as bf16-mixed")
+    parser.add_argument("--precision", type=str, default="32-true", help="one of Lightning's, such as bf16-mixed")
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
     )
     parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
 
 
-def default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
-    """Let the data be what the checkpoint was trained with, as far as the command line does not say otherwise.
-
-    Returns:
-        The whole recipe of that training; empty where there is none.
-    """
-    options = dict(argument.split("=", 1) if "=" in argument else (argument, None) for argument in argv)
-    if "--checkpoint" not in options:
-        return {}
-    checkpoint = options["--checkpoint"] or argv[list(argv).index("--checkpoint") + 1 :][:1]
-    if not checkpoint:
-        return {}
-    path = checkpoint_path(checkpoint if isinstance(checkpoint, str) else checkpoint[0])
-    recipe = dict(read_checkpoint(path)["detkit"].get("config", {}))
-    data = modernized({"data": recipe.get("data", {})})["data"]
-    if data.get("dataset") and "--data.dataset" not in options:
-        check_trusted(data["dataset"], _trusted(argv), path)
-    if "--data.root" in options:
-        data.update(dict.fromkeys((*EXPLICIT_PATHS, "format")))
-    known = {action.dest for action in parser._actions}
-    parser.set_defaults({key: value for key, value in _flat("data", data, known) if key in known})
-    return recipe
-
-
-def _trusted(argv: Sequence[str]) -> list[str]:
-    """The packages that the command line trusts, before it is parsed."""
-    named = [argument.split("=", 1)[1] for argument in argv if argument.startswith("--trust=")]
-    return named + [value for option, value in pairwise(argv) if option == "--trust"]
-
-
-def _flat(key: str, value: Any, known: set[str]) -> list[tuple[str, Any]]:
-    """Nested values by dotted keys, down to those that the parser has."""
-    if isinstance(value, Mapping) and not (key in known and key != "data"):
-        return [pair for name, inner in value.items() for pair in _flat(f"{key}.{name}", inner, known)]
-    return [(key, value)]
-
-
-def _evaluate_file(config: Namespace) -> dict[str, Evaluator]:
-    if config.annotations is None:
+def _evaluate_file(options: EvaluationOptions) -> dict[str, Evaluator]:
+    if options.annotations is None or options.detections is None:
         raise InputError("--detections needs --annotations, the ground truth to compare them with.")
-    names = _names(config)[1] or ["bbox"]
-    chosen = _ready(config.evaluators or parsed_evaluators(entries_named(names)), config)
-    evaluators = by_name([factory(config.annotations) for factory in chosen])
+    names = options.short_names[1] or ["bbox"]
+    entries = options.evaluators or complete_entries(entries_named(names))
+    annotations = Path(options.annotations)
+    evaluators = by_name([factory(annotations) for factory in _factories(entries, options)])
     for evaluator in evaluators.values():
-        evaluator.read(config.detections)
-    _check_extras(config, evaluators)
+        evaluator.read(options.detections)
+    _check_extras(options, evaluators)
     for evaluator in evaluators.values():
         evaluator.compute()
     return evaluators
 
 
 def _evaluate_checkpoint(
-    parser: ArgumentParser, config: Namespace, recipe: Mapping[str, Any]
+    checkpoint: Checkpoint, parsed: ParsedCommand, options: EvaluationOptions
 ) -> dict[str, Evaluator] | None:
+    """The evaluators after a pass over the data; None on all processes but the first."""
     quiet_lightning()
-    path = checkpoint_path(config.checkpoint)
-    model = load(path, trust=config.trust)
-    chosen = _ready(_chosen(model, config, recipe, path), config)
-    data = build(parser, config).data
-    data.eval_split = config.split
-    data.read_for(model.learns_from, model.asks_for)
-    data.class_names = data.class_names or [category.name for category in model.categories]
-    dataset = data.eval_dataset
-    check_categories(model.categories, dataset.categories, path, str(dataset.annotations_path))
-    evaluators = make_evaluators(model, chosen, dataset.ground_truth(), model.categories)
-    _check_extras(config, evaluators, model)
-    trainer = _trainer(config)
-    trainer.validate(DetectionModule(model, SGD, evaluators=evaluators), data.val_dataloader(), verbose=False)
+    model = checkpoint.model(trust=options.trust)
+    makers = _factories(_entries(model, options, checkpoint), options)
+    data: DataModule = parsed.build()["data"]
+    data.eval_split = options.split
+    dataset = checkpoint.dataset(data, model, options.split)
+    evaluators = make_evaluators(model, makers, dataset.ground_truth(), checkpoint.categories)
+    _check_extras(options, evaluators, model)
+    trainer = _trainer(options)
+    trainer.validate(EvaluationModule(model, evaluators), data.val_dataloader(), verbose=False)
     return evaluators if trainer.is_global_zero else None
 
 
-def _names(config: Namespace) -> tuple[str, list[str]]:
-    """The option that names evaluators in short, and the names; none where there is no such option."""
-    if config.protocol in (None, "coco"):
-        return "--iou_type", config.iou_type or ([] if config.protocol is None else ["bbox"])
-    return "--protocol", [config.protocol]
-
-
-def _chosen(model: VisionModel, config: Namespace, recipe: Mapping[str, Any], path: Path) -> list[Namespace]:
-    """The evaluators of the command line, in full or in short, else those of the recipe, else those of the task."""
-    option, names = _names(config)
-    if config.evaluators is not None:
-        return config.evaluators
+def _entries(model: VisionModel, options: EvaluationOptions, checkpoint: Checkpoint) -> list[Entry]:
+    """The evaluators of the command line, in full or by short names, else of the recipe, else of the task."""
+    option, names = options.short_names
+    if options.evaluators is not None:
+        return options.evaluators
     if names:
         check_named(option, names, model)
-        return parsed_evaluators(entries_named(names))
-    return _recorded(recipe, config, path) or parsed_evaluators(task_entries(model))
+        return complete_entries(entries_named(names))
+    return _recorded(checkpoint, options.trust) or complete_entries(task_entries(model))
 
 
-def _recorded(recipe: Mapping[str, Any], config: Namespace, path: Path) -> list[Namespace] | None:
+def _recorded(checkpoint: Checkpoint, trust: Sequence[str]) -> list[Entry] | None:
     """The evaluators of the checkpoint's recipe, if it names any; nothing is imported that is not trusted."""
-    names, sigmas = (recipe.get(name) for name in OLD_KEYS)
-    entries = recipe.get("evaluators") or entries_named(names or [])
-    check_trusted(entries, config.trust, path)
-    return with_arguments(parsed_evaluators(entries), keypoint_sigmas=sigmas) if entries else None
+    names, sigmas = (checkpoint.recipe.get(name) for name in OLD_KEYS)
+    entries = checkpoint.recipe.get("evaluators") or entries_named(names or [])
+    check_trusted(entries, trust, checkpoint.path)
+    return with_arguments(complete_entries(entries), keypoint_sigmas=sigmas) if entries else None
 
 
-def _ready(parsed: Sequence[Namespace], config: Namespace) -> list[EvaluatorFactory]:
-    return factories(with_arguments(parsed, backend=config.backend, keypoint_sigmas=config.keypoint_sigmas))
+def _factories(entries: Sequence[Entry], options: EvaluationOptions) -> list[EvaluatorFactory]:
+    return factories(with_arguments(entries, backend=options.backend, keypoint_sigmas=options.keypoint_sigmas))
 
 
-def _check_extras(config: Namespace, evaluators: Mapping[str, Evaluator], model: VisionModel | None = None) -> None:
+def _check_extras(
+    options: EvaluationOptions, evaluators: Mapping[str, Evaluator], model: VisionModel | None = None
+) -> None:
     """Refuse to compute what none of the evaluators has."""
-    for extra in [*_report_options(config).extras(), *(["save_detections"] if config.save_detections else [])]:
+    for extra in [*options.report.extras(), *(["save_detections"] if options.save_detections else [])]:
         if not any(extra in evaluator.extras for evaluator in evaluators.values()):
             task = task_of_results() if model is None else task_of(model)
             raise InputError(task.refusal(f"--{extra}", "file" if model is None else type(model).__name__))
 
 
-def _trainer(config: Namespace) -> Trainer:
-    kind, _, number = config.device.partition(":")
-    check_precision("--precision", config.precision)
+def _trainer(options: EvaluationOptions) -> Trainer:
+    kind, _, number = options.device.partition(":")
+    check_precision("--precision", options.precision)
     bar = progress_bar(get_console())
+    arguments: dict[str, Any] = {
+        "accelerator": {"cuda": "gpu"}.get(kind, kind),
+        "precision": options.precision,
+        "callbacks": [bar] if bar else [],
+    }
     try:
         return Trainer(
-            accelerator={"cuda": "gpu"}.get(kind, kind),
+            **arguments,
             devices=[int(number)] if number else 1,
-            precision=config.precision,
             logger=False,
-            callbacks=[bar] if bar else [],
             enable_progress_bar=bar is not None,
             enable_checkpointing=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"--device {config.device}, --precision {config.precision}: {error}") from error
+        raise InputError(f"--device {options.device}, --precision {options.precision}: {error}") from error
 
 
-def _report(evaluators: Mapping[str, Evaluator], config: Namespace) -> None:
-    console, options, numbers = get_console(), _report_options(config), {}
+def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> None:
+    """Print the tables, write the files."""
+    console, numbers = get_console(), {}
     for name, evaluator in evaluators.items():
-        report = evaluator.report(evaluator.evaluation, options.named(name) if len(evaluators) > 1 else options)
+        shown = options.report.named(name) if len(evaluators) > 1 else options.report
+        report = evaluator.report(evaluator.evaluation, shown)
         numbers[name] = report.numbers
         for table in report.tables:
             console.print(table, highlight=False, soft_wrap=isinstance(table, str))
-    if config.out:
-        write_numbers(config.out, numbers)
-    if config.save_detections:
+    if options.out:
+        write_numbers(options.out, numbers)
+    if options.save_detections:
         with_results = next(one for one in evaluators.values() if "save_detections" in one.extras)
-        write_json(config.save_detections, with_results.results())
-
-
-def _report_options(config: Namespace) -> ReportOptions:
-    return ReportOptions(
-        per_class=config.per_class,
-        bootstrap=config.bootstrap,
-        errors=config.errors,
-        curves=Path(config.curves) if config.curves else None,
-        confusion=Path(config.confusion) if config.confusion else None,
-    )
+        write_json(options.save_detections, with_results.results())

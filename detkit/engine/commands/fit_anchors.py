@@ -1,4 +1,4 @@
-"""``tools/anchors.py``: from an annotation file to the anchors of a YOLO."""
+"""``tools/anchors.py``: anchors of a YOLO for the boxes of an annotation file."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import torch
 from torch import Tensor
 
 from detkit.anchors import kmeans_anchors, shape_iou
-from detkit.data.formats.annotations import read_annotations
+from detkit.data.formats.coco_annotations import read_annotations
 from detkit.errors import InputError
 
 DESCRIPTION = """Find anchors that fit the boxes of a COCO annotation file (YOLOv2, section 2).
 
 Prints width and height in pixels of a letterboxed square input, smallest first, as a config takes them, and the mean
-IoU of each box's shape with the anchor most like it.
+IoU of each box's shape with the most similar anchor.
 
 example:
-  tools/anchors.py my/annotations/instances_train.json --count 9 --size 416"""
+  python tools/anchors.py my/annotations/instances_train.json --count 9 --size 416"""
 
 
 def anchors_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, cluster, print."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    program = "python tools/anchors.py"
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(program, description=DESCRIPTION, formatter_class=formatter)
     parser.add_argument("annotations", help="COCO annotation file")
-    parser.add_argument("--count", type=int, default=9, help="how many anchors; default: 9")
+    parser.add_argument("--count", type=int, default=9, help="number of anchors; default: 9")
     parser.add_argument("--size", type=int, default=416, help="side of the network's input in pixels; default: 416")
-    parser.add_argument("--seed", type=int, default=0, help="of the first guess")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial anchors")
     options = parser.parse_args(argv)
     if options.count < 1 or options.size < 1:
         raise InputError(f"--count and --size must be at least 1, got {options.count} and {options.size}")

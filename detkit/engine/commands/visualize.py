@@ -1,162 +1,203 @@
-"""``detkit visualize``: what a network sees in an image."""
+"""``detkit visualize``: Grad-CAM, occlusion sensitivity and filters of a network on an image."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import cast
 
 import numpy as np
 import timm
 import torch
 import torchvision
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
+from numpy.typing import NDArray
 from torch import Tensor
 
 from detkit.backbones.catalog import source
 from detkit.backbones.classifiers import OWN
-from detkit.engine.checkpoint import checkpoint_path, load
+from detkit.engine.checkpoint import load
 from detkit.engine.commands.predict import named_device
-from detkit.engine.config.parser import command_parser, parse
+from detkit.engine.config.parser import ParsedCommand, command_parser
 from detkit.errors import InputError
 from detkit.images import find_inputs, read_image, to_tensor
-from detkit.models import RCNN, Classifier, VisionModel
+from detkit.models import RCNN, Classifier, Detector, VisionModel
 from detkit.preprocess import CenterCrop
 from detkit.structures import Category
 from detkit.tasks import task_of
-from detkit.visualization import draw_detections, to_picture, write_image
-from detkit.visualization.attribution.attribution_target import ImageClass, Subject, found_object
+from detkit.visualization import draw_detections, to_image_array, write_image
+from detkit.visualization.attribution.attribution_target import AttributionTarget, ClassTarget, detection_target
 from detkit.visualization.attribution.grad_cam import grad_cam
 from detkit.visualization.attribution.named_layers import stage_layers
 from detkit.visualization.attribution.occlusion import occlusion_sensitivity
 from detkit.visualization.image_files import check_suffix
-from detkit.visualization.views import draw_cam, draw_occlusion, draw_views, filter_views, input_picture
+from detkit.visualization.views import draw_cam, draw_occlusion, draw_views, filter_views, network_input_image
 
 logger = logging.getLogger(__name__)
 
 _IMAGENET = torchvision.models.ResNet50_Weights.DEFAULT.meta["categories"]
 
-DESCRIPTION = """Show what a network sees in an image, as one picture.
+DESCRIPTION = """Show what a network responds to in an image: Grad-CAM, occlusion sensitivity and its strongest filters.
 
-It has the image with what the network says of it; Grad-CAM, where the network looks for that; occlusion
-sensitivity, how sure it is with a gray square in each place; and, for the strongest filters of each stage, what
-excites them, by a deconvolution network. Of several images, the first is looked at as a whole, and each filter
-is shown with those that excite it most.
+Writes one file with the image and its prediction; Grad-CAM of it; the score with a gray square at each location; and
+for the strongest filters of each stage what excites them, by a deconvolution network. Of several images the first
+is explained as a whole, and each filter is shown with the images that excite it most.
 
 examples:
-  tools/visualize.py --checkpoint runs/shapes/best.ckpt street.jpg --out views.jpg
-  tools/visualize.py --trunk vgg16 --weights vgg16.pth dog.jpg --category 'golden retriever' --layers [features.28]"""
+  detkit visualize --checkpoint runs/faster_rcnn_shapes/best.ckpt street.jpg --out views.jpg
+  detkit visualize --backbone squeezenet1_1 --weights squeezenet1_1.pth dog.jpg --category 'golden retriever'"""
+
+
+@dataclass(frozen=True)
+class VisualizationOptions:
+    """The arguments of ``detkit visualize``."""
+
+    inputs: list[str]
+    checkpoint: str | None
+    backbone: str | None
+    weights: str | None
+    out: str
+    category: str | None
+    layers: list[str] | None
+    filters: list[int] | None
+    count: int
+    top: int
+    square: int | None
+    step: int | None
+    batch_size: int
+    device: str
+    trust: list[str]
 
 
 def visualize_command(argv: Sequence[str]) -> None:
-    """Parse the command line `argv` and write the picture."""
-    usage = "--checkpoint CHECKPOINT | --trunk NAME [--weights FILE] IMAGE ... [--KEY VALUE ...]"
+    """Parse the command line `argv` and write the drawing."""
+    usage = "--checkpoint CHECKPOINT | --backbone NAME [--weights FILE] IMAGE ... [--KEY VALUE ...]"
     parser = command_parser("visualize", usage, DESCRIPTION)
     add_arguments(parser)
-    config = parse(parser, argv)
-    if (config.checkpoint is None) == (config.trunk is None):
-        raise InputError("Give either --checkpoint, or --trunk with the name of a net.")
-    for key in ("count", "top", "batch_size"):
-        if config[key] < 1:
-            raise InputError(f"--{key} must be at least 1, got {config[key]}.")
-    check_suffix(config.out)
-    images = [to_tensor(read_image(path)) for path in find_inputs(config.inputs)]
-    model = _model(config)
+    options = ParsedCommand.of(parser, argv).options(VisualizationOptions)
+    _check_options(options)
+    images = [to_tensor(read_image(path)) for path in find_inputs(options.inputs)]
+    model = _model(options)
     if "boxes" in task_of(model).parts:
-        _visualize_object(model, images, config)
+        _visualize_object(model, images, options)
     elif isinstance(model, Classifier):
-        _visualize_class(model, images, config)
+        _visualize_class(model, images, options)
     else:
         name = type(model).__name__
-        raise InputError(f"What the {name} says cannot be visualized: boxes and a Classifier's classes can.")
-    logger.info("wrote %s", config.out)
+        raise InputError(f"The answers of a {name} cannot be visualized: boxes and a Classifier's classes can.")
+    logger.info("wrote %s", options.out)
+
+
+def _check_options(options: VisualizationOptions) -> None:
+    if (options.checkpoint is None) == (options.backbone is None):
+        raise InputError("Give either --checkpoint, or --backbone with the name of a classification network.")
+    for key in ("count", "top", "batch_size"):
+        if getattr(options, key) < 1:
+            raise InputError(f"--{key} must be at least 1, got {getattr(options, key)}.")
+    check_suffix(options.out)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("inputs", type=str, nargs="+", help="images, folders, glob patterns")
     parser.add_argument("--checkpoint", type=str | None, help="a checkpoint, or a run's folder")
-    parser.add_argument("--trunk", type=str | None, help="instead: a classification net of torchvision, timm or detkit")
-    parser.add_argument("--weights", type=str | None, help="of the trunk: a file, or DEFAULT for the published ones")
-    parser.add_argument("--out", type=str, default="views.png", help="the picture to write")
-    parser.add_argument("--category", type=str | None, help="the class to look at; the most likely one if not given")
-    parser.add_argument("--layers", type=list[str] | None, help="layers to look at; each stage's last if not given")
-    parser.add_argument("--filters", type=list[int] | None, help="filters of each layer; the strongest if not given")
-    parser.add_argument("--count", type=int, default=8, help="the most filters of a layer")
-    parser.add_argument("--top", type=int, default=9, help="the most images of a filter")
-    parser.add_argument("--square", type=int | None, help="side of the gray square in pixels; a fifth if not given")
-    parser.add_argument("--step", type=int | None, help="pixels that it moves by; half of its side if not given")
-    parser.add_argument("--batch_size", type=int, default=16, help="images that pass through the network at once")
+    parser.add_argument(
+        "--backbone", type=str | None, help="instead: a classification network of torchvision, timm or detkit"
+    )
+    parser.add_argument("--weights", type=str | None, help="of the backbone: a file, or DEFAULT for published ones")
+    parser.add_argument("--out", type=str, default="views.png", help="the image file to write")
+    parser.add_argument("--category", type=str | None, help="the class to explain; default: the highest-scoring one")
+    parser.add_argument("--layers", type=list[str] | None, help="layers to show; default: the last one of each stage")
+    parser.add_argument("--filters", type=list[int] | None, help="filters of each layer; default: the strongest")
+    parser.add_argument("--count", type=int, default=8, help="maximum number of filters per layer")
+    parser.add_argument("--top", type=int, default=9, help="maximum number of images per filter")
+    parser.add_argument("--square", type=int | None, help="side of the gray square in pixels; default: a fifth")
+    parser.add_argument("--step", type=int | None, help="stride of the square in pixels; default: half of its side")
+    parser.add_argument("--batch_size", type=int, default=16, help="images per forward pass")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
     )
 
 
-def _model(config: Namespace) -> VisionModel:
-    device = named_device(config.device)
-    if config.trunk is None:
-        return load(checkpoint_path(config.checkpoint), device, config.trust)
-    model = Classifier(config.trunk, len(_IMAGENET), config.weights)
-    if config.trunk not in OWN:
-        model.preprocess = _published_preprocess(config.trunk)
+def _model(options: VisualizationOptions) -> VisionModel:
+    device = named_device(options.device)
+    if options.checkpoint is not None:
+        return load(options.checkpoint, device, options.trust)
+    name = str(options.backbone)
+    model = Classifier(name, len(_IMAGENET), options.weights)
+    if name not in OWN:
+        model.preprocess = _published_preprocess(name)
     model.categories = [Category(label, name) for label, name in enumerate(_IMAGENET)]
     return model.to(device).eval()
 
 
-def _visualize_class(model: Classifier, images: Sequence[Tensor], config: Namespace) -> None:
-    # What the network sees of an image is the image from here on.
-    images = [to_tensor(input_picture(model.preprocess, model.preprocess([image]))) for image in images]
-    label = _label(config.category, model) if config.category else int(model.predict(images[0]).labels[0])
-    subject = ImageClass(model, label)
-    caption = _caption(subject.scores(images[0][None].float() / 255)[0], model.categories[label])
-    _write(subject, images, to_picture(images[0]), caption, config)
+def _visualize_class(model: Classifier, images: Sequence[Tensor], options: VisualizationOptions) -> None:
+    # From here on an image is what preprocessing leaves of it.
+    images = [to_tensor(network_input_image(model.preprocess, model.preprocess([image]))) for image in images]
+    label = _label(options.category, model) if options.category else int(model.predict(images[0]).labels[0])
+    subject = ClassTarget(model, label)
+    caption = _caption(subject.scores(images[0][None].float() / 255)[0], _categories(model)[label])
+    _write(subject, images, to_image_array(images[0]), caption, options)
 
 
-def _visualize_object(model: VisionModel, images: Sequence[Tensor], config: Namespace) -> None:
+def _visualize_object(model: VisionModel, images: Sequence[Tensor], options: VisualizationOptions) -> None:
     if isinstance(model, RCNN) and len(images) > 1:
-        raise InputError(f"An R-CNN's trunk sees one box at a time: give one image, not {len(images)}.")
-    found = model.predict(images[0])
-    if config.category:
-        found = found[found.labels == _label(config.category, model)]
-    if len(found) == 0:
-        what = f"no {config.category}" if config.category else "nothing"
-        raise InputError(f"{config.checkpoint} finds {what} in {config.inputs[0]}: give another image or category.")
-    label = int(found.labels[0])
-    picture = draw_detections(images[0], found[:1], model.categories, score_threshold=0.0)
-    caption = _caption(found.scores[0], model.categories[label])
-    _write(found_object(model, found.boxes[0], label), images, picture, caption, config)
+        raise InputError(f"An R-CNN's backbone takes one box at a time: give one image, not {len(images)}.")
+    detections = model.predict(images[0])
+    if options.category:
+        detections = detections[detections.labels == _label(options.category, model)]
+    if len(detections) == 0:
+        what = f"no {options.category}" if options.category else "nothing"
+        raise InputError(f"{options.checkpoint} finds {what} in {options.inputs[0]}: give another image or category.")
+    # A model whose answers have boxes detects, whatever its base class is.
+    label, categories = int(detections.labels[0]), _categories(model)
+    drawing = draw_detections(images[0], detections[:1], categories, score_threshold=0.0)
+    caption = _caption(detections.scores[0], categories[label])
+    _write(detection_target(cast(Detector, model), detections.boxes[0], label), images, drawing, caption, options)
 
 
-def _write(subject: Subject, images: Sequence[Tensor], picture: np.ndarray, caption: str, config: Namespace) -> None:
-    """Look at everything and write the picture."""
+def _write(
+    subject: AttributionTarget,
+    images: Sequence[Tensor],
+    drawing: NDArray[np.uint8],
+    caption: str,
+    options: VisualizationOptions,
+) -> None:
+    """Compute all explanations and write them to one file."""
     device = next(subject.network.parameters()).device
     with torch.no_grad():
         batches = [subject.prepare(image.to(device)) for image in images]
     first = batches[0]
-    layers = config.layers or stage_layers(subject.network, first.images, subject.forward, subject.trunk)
-    stages = filter_views(subject, batches, layers, config.filters, config.count, config.top)
+    layers = options.layers or stage_layers(subject.network, first.images, subject.forward, subject.backbone)
+    stages = filter_views(subject, batches, layers, options.filters, options.count, options.top)
     cam = grad_cam(subject.network, layers[-1], lambda: subject.objective(images[0].to(device)), first.padded_size)
-    side = config.square or max(1, min(images[0].shape[-2:]) // 5)
-    step = config.step or max(1, side // 2)
-    hidden = occlusion_sensitivity(subject.scores, images[0].to(device), side, step, config.batch_size)
+    side = options.square or max(1, min(images[0].shape[-2:]) // 5)
+    step = options.step or max(1, side // 2)
+    hidden = occlusion_sensitivity(subject.scores, images[0].to(device), side, step, options.batch_size)
     low, high = hidden.pixels.aminmax()
     panels = {
-        caption: picture,
+        caption: drawing,
         f"Grad-CAM at {layers[-1]}": draw_cam(subject, first, cam),
         f"with a gray square there: {low:.2f} (blue) to {high:.2f} (red)": draw_occlusion(
-            to_picture(images[0]), hidden
+            to_image_array(images[0]), hidden
         ),
     }
-    write_image(config.out, draw_views(panels, stages))
+    write_image(options.out, draw_views(panels, stages))
 
 
 def _caption(score: Tensor, category: Category) -> str:
     return f"{category.name}, {float(score):.2f}"
 
 
+def _categories(model: VisionModel) -> list[Category]:
+    return model.categories or []
+
+
 def _label(name: str, model: VisionModel) -> int:
-    names = [category.name for category in model.categories]
+    names = [category.name for category in _categories(model)]
     if name not in names:
         close = get_close_matches(name, names, n=4, cutoff=0.3)
         raise InputError(f"--category: there is no class {name!r}; close to it: {', '.join(close) or 'none'}.")
@@ -164,9 +205,11 @@ def _label(name: str, model: VisionModel) -> int:
 
 
 def _published_preprocess(name: str) -> CenterCrop:
-    """What the published weights of a net of torchvision or timm are made for."""
+    """The preprocessing that published weights of torchvision or timm were trained with."""
     if source(name) == "timm":
         published = timm.get_pretrained_cfg(name)
+        if published is None:
+            raise InputError(f"timm does not state the preprocessing of {name}: give a --checkpoint that has one.")
         side, mean, std = published.input_size[-1], published.mean, published.std
     else:
         preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()

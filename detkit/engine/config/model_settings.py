@@ -1,4 +1,4 @@
-"""Whether a config describes a model as it is: a checkpoint must not lose what was set after the model was built."""
+"""Checking that a config describes a model: a checkpoint must not lose what was set after the model was built."""
 
 from __future__ import annotations
 
@@ -18,109 +18,113 @@ from torch import nn
 from detkit.config_of import is_plain, plain
 from detkit.errors import InputError
 
-# A checkpoint holds them beside the config, or they are said by how a model is used.
+# A checkpoint holds them beside the config, or they depend on how a model is used.
 _NOT_SETTINGS = {"training", "categories"}
-_UNKNOWN = object()  # what nothing can be said of
+_UNKNOWN = object()  # stands for values that cannot be compared
 _NAMED = (type, FunctionType, BuiltinFunctionType)
 
 
 def check_describes(model: nn.Module, built: nn.Module, name: str = "model") -> None:
-    """Refuse a config that builds another model than the one at hand.
+    """Refuse a config that builds another model than the given one.
 
-    Compared are the kinds of all parts, and of each part the arguments of its constructor that it keeps as attributes
-    of the same name; of parts of detkit every attribute, and wherever they are what detkit's settings hold, such as the
-    numbers of a `Postprocess` or a `Matcher`. Weights are not.
+    It compares the types of all parts, and for each part the constructor arguments that it keeps as attributes of the
+    same name; for parts of detkit every public attribute; and everything in detkit's settings, such as the numbers of a
+    `Postprocess` or a `Matcher`. Weights are not compared.
 
     Args:
-        model: what is to be described.
-        built: what the config builds.
-        name: how messages call the model.
+        model: the model to describe.
+        built: the model that the config builds.
+        name: the name of the model in messages.
 
     Raises:
         InputError: the first difference, by its dotted name.
     """
     theirs = dict(built.named_modules())
     for path, module in model.named_modules():
-        place = f"{name}.{path}" if path else name
+        part = f"{name}.{path}" if path else name
         other = theirs.pop(path, None)
         if type(other) is not type(module):
             builds = "nothing" if other is None else type(other).__name__
             raise InputError(
-                f"{place} is a {type(module).__name__}, but the config builds {builds} there: give the config that "
+                f"{part} is a {type(module).__name__}, but the config builds {builds} there: give the config that "
                 "describes the model"
             )
-        _check_same(place, _settings(module), _settings(other))
+        _check_same(part, _settings(module), _settings(other))
     if theirs:
         raise InputError(f"the config builds {name}.{next(iter(theirs))}, which the model does not have")
 
 
-def _check_same(place: str, settings: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def _check_same(part: str, settings: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     for attribute in {**settings, **expected}:
         value, builds = settings.get(attribute), expected.get(attribute)
         if value is _UNKNOWN and builds is _UNKNOWN:
             warnings.warn(
-                f"{place}.{attribute} cannot be compared with the config: what it builds comes back", stacklevel=4
+                f"{part}.{attribute} cannot be compared with the config: what it builds comes back", stacklevel=4
             )
         elif value != builds:
             raise InputError(
-                f"{place}.{attribute} is {value}, but the config builds {builds}: give the config that describes the "
+                f"{part}.{attribute} is {value}, but the config builds {builds}: give the config that describes the "
                 "model, or set it when the model is built"
             )
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """What a module keeps beside its weights and its parts, in plain values by their dotted names."""
+    """The settings of a module, without weights and submodules, as plain values by dotted names."""
     weights = module.state_dict(keep_vars=True)
     kept = {**vars(module), **dict(module.named_buffers(recurse=False))}
     arguments = inspect.signature(type(module)).parameters
     kept |= {name: getattr(module, name) for name in arguments if name not in kept and hasattr(module, name)}
     is_detkits = _of_detkit(type(module))
     return {
-        dotted: said
+        dotted: plain_value
         for name, value in kept.items()
         if name not in weights and name not in _NOT_SETTINGS and not isinstance(value, nn.Module)
         if name in arguments or (not name.startswith("_") and (is_detkits or _of_detkit(type(value))))
-        for dotted, said in _said(name, value, ())
+        for dotted, plain_value in _flatten(name, value, ())
     }
 
 
-def _said(place: str, value: Any, within: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
-    """`value` at `place`, and all that it is made of at places within."""
+def _flatten(name: str, value: Any, ancestors: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    """`value` at the dotted name `name`, and all that it contains."""
     if is_plain(value):
-        yield place, plain(value)
+        yield name, plain(value)
     elif isinstance(value, Mapping):
-        yield from _all_of(place, {str(key): one for key, one in value.items()}, value, within)
+        yield from _flatten_parts(name, {str(key): one for key, one in value.items()}, value, ancestors)
     elif isinstance(value, (list, tuple)):
-        yield f"{place}.length", len(value)
-        yield from _all_of(place, {str(index): one for index, one in enumerate(value)}, value, within)
+        yield f"{name}.length", len(value)
+        yield from _flatten_parts(name, {str(index): one for index, one in enumerate(value)}, value, ancestors)
     elif isinstance(value, (set, frozenset)):
-        yield place, sorted(map(str, value))
+        yield name, sorted(map(str, value))
     elif isinstance(value, np.ndarray):
-        yield place, value.tolist()
+        yield name, value.tolist()
     elif isinstance(value, functools.partial):
         parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
-        yield from _all_of(place, parts, value, within)
+        yield from _flatten_parts(name, parts, value, ancestors)
     elif isinstance(value, MethodType):
-        yield place, _path(value.__func__)
+        yield name, _path(value.__func__)
     elif isinstance(value, _NAMED):
-        yield place, _path(value)
+        yield name, _path(value)
     elif isinstance(value, (Enum, torch.dtype, torch.device, np.generic)):
-        yield place, str(value)
+        yield name, str(value)
     elif isinstance(value, nn.Module):
-        yield place, _path(type(value))
+        yield name, _path(type(value))
     elif hasattr(value, "__dict__"):
-        yield place, _path(type(value))
+        yield name, _path(type(value))
         fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
         beside = {one.name for one in fields if not one.compare}
-        yield from _all_of(place, {name: one for name, one in vars(value).items() if name not in beside}, value, within)
+        yield from _flatten_parts(
+            name, {key: one for key, one in vars(value).items() if key not in beside}, value, ancestors
+        )
     else:
-        yield place, _UNKNOWN
+        yield name, _UNKNOWN
 
 
-def _all_of(place: str, parts: Mapping[str, Any], whole: Any, within: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
-    if id(whole) not in within:  # an object may hold what holds it
+def _flatten_parts(
+    prefix: str, parts: Mapping[str, Any], whole: Any, ancestors: tuple[int, ...]
+) -> Iterator[tuple[str, Any]]:
+    if id(whole) not in ancestors:  # an object may hold what holds it
         for name, part in parts.items():
-            yield from _said(f"{place}.{name}", part, (*within, id(whole)))
+            yield from _flatten(f"{prefix}.{name}", part, (*ancestors, id(whole)))
 
 
 def _path(named: Any) -> str:

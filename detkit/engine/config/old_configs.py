@@ -1,7 +1,7 @@
-"""Configs of releases before, read as they would be written now; for one release.
+"""Translating configs of the previous release; kept for one release.
 
-A rule is a function from a part of a config and its place, such as ``model.head``, to the part as it is written now.
-Each old key is warned of once. Configs come in by one door, the loader of `detkit.engine.config.parser.command_parser`;
+A rule maps a part of a config and its dotted key, such as ``model.head``, to the part as it is written now. Each old
+key gives one warning. Configs come through one door, the loader of `detkit.engine.config.parser.command_parser`;
 checkpoints by `detkit.engine.checkpoint.build_model`; arguments of a command by `modern_arguments`.
 """
 
@@ -26,11 +26,11 @@ Option = Callable[[str, str], list[tuple[str, str]] | None]
 
 
 def modernized(config: Mapping[str, Any], place: str = "") -> Part:
-    """`config` with every old key in it, at any depth, as it is written now.
+    """Translate every old key in `config`, at any depth.
 
     Args:
-        config: a config, or the part of one that stands at `place`.
-        place: the keys that lead to it, joined by dots, without ``init_args``.
+        config: a config, or the part of one at `place`.
+        place: its keys, joined by dots, without ``init_args``.
     """
     part = dict(config)
     for rule in RULES:
@@ -43,7 +43,7 @@ def modernized(config: Mapping[str, Any], place: str = "") -> Part:
 
 
 def modern_arguments(argv: Sequence[str]) -> list[str]:
-    """A command line whose options of before, such as ``--model.head.score_threshold``, are those of now."""
+    """Translate the old options of a command line, such as ``--model.head.score_threshold``."""
     modern, rest = [], list(argv)
     while rest:
         argument = rest.pop(0)
@@ -60,12 +60,12 @@ def modern_arguments(argv: Sequence[str]) -> list[str]:
 
 
 def _renamed(option: str, value: str) -> list[tuple[str, str]] | None:
-    """The options that stand for an old one, none if nothing does; None for one that is not old."""
+    """The options that replace an old one, empty if it is not needed; None for one that is not old."""
     return next((new for rename in OPTIONS if (new := rename(option, value)) is not None), None)
 
 
 def masks_and_keypoints(place: str, part: Part) -> Part:
-    """``data.with_masks`` and ``data.with_keypoints`` are a part of ``data.reads``."""
+    """``data.with_masks`` and ``data.with_keypoints`` are in ``data.reads`` now."""
     old = [flag for flag in FLAGS if flag in part] if place == "data" else []
     if not old:
         return part
@@ -77,7 +77,7 @@ def masks_and_keypoints(place: str, part: Part) -> Part:
 
 
 def thresholds_of_heads(place: str, part: Part) -> Part:
-    """Thresholds of a head stand in its ``postprocess``."""
+    """Thresholds of a head are in its ``postprocess`` now."""
     owner, arguments = _class_of(part), part.get("init_args")
     if owner is None or not isinstance(arguments, Mapping):
         return part
@@ -100,7 +100,7 @@ def _with_postprocess(head: type, arguments: Part, unknown: Sequence[str]) -> Pa
 
 
 def _of_rpn(arguments: Part, old: Sequence[str]) -> Part:
-    """As of any head; but a number may be for proposing, for proposing in training, or for both."""
+    """As for other heads, but a number can be for inference, for training, or for both."""
     rest = {name: value for name, value in arguments.items() if name not in old}
     for name in old:
         new, owners = OF_RPN[name]
@@ -111,26 +111,27 @@ def _of_rpn(arguments: Part, old: Sequence[str]) -> Part:
 
 
 def _filled(given: Mapping[str, Any] | None, part: str, values: Part) -> Part:
-    """A part of suppression with `values` where it has none."""
+    """A suppression part with `values` where it has none of its own."""
     given = given or {}
     class_path = given.get("class_path", f"detkit.heads.{part}")
     return {"class_path": class_path, "init_args": values | dict(given.get("init_args") or {})}
 
 
 def _with_class(owner: type, name: str, value: Any) -> Any:
-    """The part `name` of `owner`; with the class that it is by default, where it says none and has old arguments."""
+    """The argument `name` of `owner`, with its default class where it names none and has old arguments."""
     if not isinstance(value, Mapping) or "class_path" in value:
         return value
     default = getattr(inspect.signature(owner).parameters.get(name), "default", None)
     arguments = value.get("init_args", value)
-    known = isinstance(default, type) and default.__module__.startswith("detkit.heads.")
-    if not known or not (moved(default, arguments).names or OF_RPN.keys() & arguments.keys()):
+    if not isinstance(default, type) or not default.__module__.startswith("detkit.heads."):
+        return value
+    if not (moved(default, arguments).names or OF_RPN.keys() & arguments.keys()):
         return value
     return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
 
 
 def _parameters(owner: type) -> set[str]:
-    """The names of the arguments of a class, also of those that it passes on to the classes that it is made of."""
+    """The names of the arguments of a class, also of those that it passes on to its bases."""
     names: set[str] = set()
     for kind in owner.__mro__:
         parameters = inspect.signature(kind).parameters
@@ -141,7 +142,7 @@ def _parameters(owner: type) -> set[str]:
 
 
 def _class_of(part: Part) -> type | None:
-    """The model or head of detkit that a part of a config is; None if it is something else."""
+    """The model or head of detkit that a part of a config names; None for others."""
     package, _, name = str(part.get("class_path")).rpartition(".")
     if package and package.partition(".")[0] != "detkit":
         return None
@@ -186,7 +187,7 @@ def option_of_flag(option: str, value: str) -> list[tuple[str, str]] | None:
 
 
 def renamed_arguments(place: str, part: Part) -> Part:
-    """Arguments of classes under the names that they have now."""
+    """Arguments of classes have their current names."""
     owner, arguments = str(part.get("class_path")).rpartition(".")[2], part.get("init_args")
     if owner not in RENAMED_ARGUMENTS or not isinstance(arguments, Mapping):
         return part
@@ -208,5 +209,16 @@ def option_of_renamed_argument(option: str, value: str) -> list[tuple[str, str]]
     return [(f"{owner}.{_RENAMED[name]}", value)] if dot and name in _RENAMED else None
 
 
+def option_of_visualize(option: str, value: str) -> list[tuple[str, str]] | None:
+    """``--trunk vgg16`` is ``--backbone=vgg16``."""
+    return [("--backbone", value)] if option == "--trunk" else None
+
+
 RULES: tuple[Rule, ...] = (thresholds_of_heads, masks_and_keypoints, renamed_arguments)
-OPTIONS: tuple[Option, ...] = (option_of_rpn, option_of_head, option_of_flag, option_of_renamed_argument)
+OPTIONS: tuple[Option, ...] = (
+    option_of_rpn,
+    option_of_head,
+    option_of_flag,
+    option_of_renamed_argument,
+    option_of_visualize,
+)

@@ -1,4 +1,4 @@
-"""From jsonargparse's account of a wrong config to one sentence: the key, where it stands, what is near to it."""
+"""Turning jsonargparse's errors into one sentence: the key, where it was given, and similar keys."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ PACKAGES = {
 HEADS = "detkit.heads"
 
 
-def explain(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> str:
-    """One sentence about what is wrong with the command line `argv` or the config file that it names."""
+def describe_parse_error(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> str:
+    """Describe in one sentence what is wrong with the command line `argv` or the config file that it names."""
     text = str(error)
     if match := re.match(r"unrecognized arguments: (\S+)", text):
         option = match[1].split("=")[0]
@@ -56,10 +56,10 @@ def explain(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> st
         return f"The file {match[1]} does not exist."
     if text.startswith("Problems parsing config:"):
         return f"{_place('', argv)}: {' '.join(text.removeprefix('Problems parsing config:').split())}."
-    return _explain_config(text, parser, argv) or " ".join(text.split())
+    return _describe_config_error(text, parser, argv) or " ".join(text.split())
 
 
-def _explain_config(text: str, parser: ArgumentParser, argv: Sequence[str]) -> str | None:
+def _describe_config_error(text: str, parser: ArgumentParser, argv: Sequence[str]) -> str | None:
     keys: list[str] = []
     owner = None
     for step in STEP.finditer(text):
@@ -114,7 +114,7 @@ def _sentence(
 
 
 def _place(key: str, argv: Sequence[str]) -> str:
-    """Where `key` was given: on the command line, or else in the config file."""
+    """Where `key` was given: "command line", or the name of the config file."""
     options = [argument.split("=")[0].lstrip("-") for argument in argv if argument.startswith("--")]
     parts = key.split(".") if key else []
     if any(".".join(parts[:count]) in options for count in range(1, len(parts) + 1)):
@@ -134,7 +134,9 @@ def _near(word: str, known: Sequence[str]) -> str:
 
 
 def _options(parser: ArgumentParser) -> list[str]:
-    return [action.dest for action in parser._actions if action.dest.rpartition(".")[2] not in ("help", "==SUPPRESS==")]
+    """The keys of the parser, down to those that hold a class."""
+    keys = parser.get_defaults().keys(branches=True)
+    return [key for key in keys if not {"class_path", "init_args"} & set(key.split("."))]
 
 
 def _parameters(class_path: str) -> list[str]:
@@ -144,7 +146,7 @@ def _parameters(class_path: str) -> list[str]:
 
 
 def _class_names(key: str) -> list[str]:
-    """The classes of detkit, or of torch's optimizers, that stand under a key of this name."""
+    """The classes of detkit, or of torch's optimizers, that a key of this name can have."""
     package = PACKAGES.get(key, HEADS)
     classes = [value for value in vars(importlib.import_module(package)).values() if isinstance(value, type)]
     parts = (torch.nn.Module, torch.optim.Optimizer, Schedule, Evaluator)
@@ -153,7 +155,7 @@ def _class_names(key: str) -> list[str]:
 
 
 def _owner_after(text: str, end: int) -> str | None:
-    """The class of a callable, which jsonargparse names behind the problem, in the same line."""
+    """The class of a callable, which jsonargparse names after the problem, in the same line."""
     match = re.match(r"[^\n]*?Got value: Namespace\(class_path='([^']+)'", text[end:])
     return match[1] if match else None
 
@@ -164,7 +166,7 @@ def _given(text: str) -> str:
 
 
 def _kinds(text: str, first: str) -> list[str]:
-    """The types that would do, as one would write them."""
+    """The accepted types, in plain words."""
     found = re.findall(r"- Expected an? (?!path|dot import)(.+?)$", text, re.MULTILINE)
     kinds = [_plain(kind) for kind in (found if len(found) > 1 else [first])]
     return list(dict.fromkeys(kind for kind in kinds if kind != "NoneType")) + (["null"] if "NoneType" in kinds else [])

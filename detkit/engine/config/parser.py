@@ -1,29 +1,33 @@
-"""What the commands' parsers have in common."""
+"""The parser of a command, and its parsed command line as typed options and objects."""
 
 from __future__ import annotations
 
 import json
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader
 
+from detkit.engine.config.building import build
 from detkit.engine.config.old_configs import modern_arguments, modernized
-from detkit.engine.config.parse_errors import explain
+from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.resolved import ResolvingParser
 from detkit.errors import InputError
 from detkit.files import write_whole
 
+Options = TypeVar("Options")
+
 
 class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Descriptions as they were written, each argument with its type and default."""
+    """Prints descriptions as they are written, and each argument with its type and default."""
 
 
 CONFIG = "detkit_yaml"
-"""The mode of our parsers: YAML whose keys may be those of the release before."""
+"""The mode of detkit's parsers: YAML in which keys of the previous release are accepted."""
 
 
 def _load_config(text: str) -> Any:
@@ -34,11 +38,11 @@ def _load_config(text: str) -> Any:
 set_loader(CONFIG, _load_config, (yaml.YAMLError,))
 
 
-def command_parser(name: str, usage: str, description: str) -> ArgumentParser:
-    """A parser for ``detkit name``, which raises its errors."""
+def command_parser(name: str, usage: str, description: str, program: str = "detkit") -> ArgumentParser:
+    """Make the parser of ``detkit name``, or of another `program`; it raises errors and does not exit."""
     return ResolvingParser(
-        prog=f"detkit {name}",
-        usage=f"detkit {name} {usage}",
+        prog=f"{program} {name}".rstrip(),
+        usage=f"{program} {name}".rstrip() + f" {usage}",
         description=description,
         exit_on_error=False,
         allow_abbrev=False,
@@ -48,10 +52,10 @@ def command_parser(name: str, usage: str, description: str) -> ArgumentParser:
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
-    """The command line `argv`, parsed.
+    """Parse the command line `argv`.
 
     Raises:
-        InputError: one sentence that names the wrong key, where it stands and what is near to it.
+        InputError: one sentence that names the wrong key, where it was given and the nearest valid keys.
     """
     try:
         return parser.parse_args(list(argv))
@@ -59,14 +63,62 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         modern = modern_arguments(argv)
         if modern != list(argv):
             return parse(parser, modern)
-        raise InputError(explain(error, parser, argv)) from error
+        raise InputError(describe_parse_error(error, parser, argv)) from error
+
+
+class ParsedCommand:
+    """A parsed command line. The rest of the engine gets typed options and built objects from it.
+
+    Args:
+        parser: what it was parsed with.
+        config: the result of parsing.
+        argv: the command line itself.
+    """
+
+    def __init__(self, parser: ArgumentParser, config: Namespace, argv: Sequence[str] = ()) -> None:
+        self.parser, self.config, self.argv = parser, config, list(argv)
+
+    @classmethod
+    def of(cls, parser: ArgumentParser, argv: Sequence[str]) -> ParsedCommand:
+        """Parse `argv`; raises as `parse`."""
+        return cls(parser, parse(parser, argv), argv)
+
+    def options(self, kind: type[Options]) -> Options:
+        """The values of the arguments that a dataclass has as fields, classes in them as plain entries."""
+        return kind(**{one.name: _plain(self.config[one.name]) for one in fields(kind)})  # type: ignore[arg-type]
+
+    def build(self) -> dict[str, Any]:
+        """The sections and arguments by name, with all classes built.
+
+        Raises:
+            InputError: a constructor refuses its arguments.
+        """
+        return dict(vars(build(self.parser, self.config)))
+
+    def dump(self, style: str, without: Collection[str] = ()) -> str:
+        """The config as text, apart from some arguments.
+
+        Args:
+            style: ``"yaml"`` or ``"json"``.
+            without: names of arguments to leave out.
+        """
+        config = self.config.clone()
+        for name in without:
+            config.pop(name, None)
+        return self.parser.dump(config, format=style, skip_unset=False, skip_validation=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Namespace):
+        return value.as_dict()
+    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def check_precision(key: str, precision: str | int | None) -> None:
-    """Refuse a precision in which boxes would not be float32, as they always are.
+    """Refuse a precision in which boxes would not be float32.
 
     Raises:
-        InputError: it names `key` and what there is.
+        InputError: it names `key` and the valid values.
     """
     known = ("32-true", "bf16-mixed", "16-mixed")
     if precision not in (None, "32", 32, *known):
@@ -74,7 +126,7 @@ def check_precision(key: str, precision: str | int | None) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write a JSON file that appears whole or not at all.
+    """Write a JSON file in one step: it appears whole or not at all.
 
     Raises:
         InputError: the disk is full or the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Configs as they are written down: with the numbers that a head gives to its suppression where nobody else did."""
+"""Writing resolved configs: with the numbers that a head sets in its suppression where the config does not."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from detkit.heads.postprocessed import Postprocessed
+from detkit.heads.postprocessed_head import PostprocessedHead
 
 
 class ResolvingParser(ArgumentParser):
-    """A parser that writes what is built: later releases, with other numbers, build it as well."""
+    """A parser that dumps all numbers, so that later releases with other defaults build the same."""
 
     def dump(self, cfg: Namespace, *arguments: Any, **options: Any) -> str:
-        """The config `cfg` as text."""
+        """Return the config `cfg` as text."""
         return super().dump(with_own_values(cfg), *arguments, **options)
 
 
 def with_own_values(config: Any) -> Any:
-    """`config`, or a part of it, with the own values of each `Postprocessed` head in its suppression."""
+    """`config`, or a part of it, with the own values of each `PostprocessedHead` in its suppression."""
     if isinstance(config, list):
         return [with_own_values(part) for part in config]
     if not isinstance(config, Namespace):
         return config
     filled = Namespace(**{name: with_own_values(part) for name, part in vars(config).items()})
     head, arguments = _class_of(filled), filled.get("init_args")
-    if isinstance(head, type) and issubclass(head, Postprocessed) and isinstance(arguments, Namespace):
+    if isinstance(head, type) and issubclass(head, PostprocessedHead) and isinstance(arguments, Namespace):
         for name in head.own_values.keys() & vars(arguments).keys():
             arguments[name] = _filled(head, name, arguments[name])
     return filled
 
 
-def _filled(head: type[Postprocessed], name: str, given: Namespace | None) -> Namespace | None:
+def _filled(head: type[PostprocessedHead], name: str, given: Namespace | None) -> Namespace | None:
     usual = head.usual_postprocess
     path = f"{usual.__module__}.{usual.__qualname__}"
     part = Namespace(class_path=path, init_args=Namespace()) if given is None else given
@@ -50,7 +50,7 @@ def _filled(head: type[Postprocessed], name: str, given: Namespace | None) -> Na
 
 
 def _class_of(part: Namespace) -> type | None:
-    """The class that a parsed part names; whoever parsed it has imported it."""
+    """The class that a parsed part names; parsing has imported it."""
     module, _, name = str(part.get("class_path")).rpartition(".")
-    found = getattr(sys.modules.get(module), name, None)
-    return found if isinstance(found, type) else None
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind if isinstance(kind, type) else None

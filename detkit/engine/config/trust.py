@@ -1,4 +1,4 @@
-"""What a checkpoint may build: detkit's own classes, torch's layers, and packages that are trusted by name."""
+"""Checking what a checkpoint may build: detkit's own classes, torch's layers, and packages trusted by name."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
-    """Refuse any name in `config` that leads to code outside of detkit and `trust`, before anything is imported.
+    """Refuse any name in `config` of code outside of detkit and `trust`, before anything is imported.
 
     Raises:
-        InputError: it names what was asked for, and the package that would have to be trusted.
+        InputError: it names the code, and the package to trust.
     """
     packages = ("detkit", *trust)
     for key, name in _names(config):
@@ -34,7 +34,7 @@ def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
             if isinstance(layer, type) and issubclass(layer, torch.nn.Module):
                 continue
         elif key != "class_path" and find_spec(package) is None:
-            continue  # a dotted word that is no Python name, such as a timm model's
+            continue  # a dotted word that is no import path, such as the name of a timm model
         raise InputError(
             f"{path} asks for {name}, which is not part of {' or '.join(packages)}: if you trust it, load the "
             f'checkpoint with trust=["{package}"] (on the command line: --trust {package}).'
@@ -42,15 +42,15 @@ def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
 
 
 def packages_of(config: Any) -> list[str]:
-    """The packages that are installed and that a config names code of."""
+    """The installed packages whose code a config names."""
     packages = {name.partition(".")[0] for _, name in _names(config)}
     return sorted(package for package in packages if find_spec(package) is not None)
 
 
 def _names(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """The strings in `config` that can name code: whatever reads as a dotted name.
+    """The strings in `config` that can name code: all dotted names.
 
-    A short class name imports nothing; it is checked once it is resolved.
+    A short class name imports nothing; it is checked after it is resolved.
     """
     if isinstance(config, Mapping):
         for name, value in config.items():

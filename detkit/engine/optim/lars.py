@@ -1,4 +1,4 @@
-"""Layer-wise adaptive rate scaling, for batches of many thousand images."""
+"""Layer-wise adaptive rate scaling (LARS), an optimizer for batches of many thousand images."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from detkit.errors import InputError
 class LARS(Optimizer):
     """SGD with momentum, in which each layer's step is in proportion to its weights (You 2017, algorithm 1).
 
+    timm's `Lars` is another algorithm: its momentum does not take in the learning rate, so steps differ under a
+    schedule, and it adapts biases and normalization, or without weight decay nothing.
+
     A layer with the weights ``w`` and the gradient ``g`` has the local rate ``eta * |w| / (|g| + weight_decay * |w|)``
-    (equation 6, with weight decay); its momentum takes in the learning rate times the local rate times
-    ``g + weight_decay * w``, and is what the weights lose. Where ``w`` or ``g`` is zero the local rate is 1, or a layer
-    that begins with zeros would keep them. Biases and normalization, which are one-dimensional, have the learning rate
-    itself and no decay.
+    (equation 6, with weight decay); the momentum adds the learning rate times the local rate times
+    ``g + weight_decay * w``, and is subtracted from the weights. Where ``w`` or ``g`` is zero the local rate is 1, else
+    a layer that starts at zero would stay there. One-dimensional parameters (biases, normalization) use the learning
+    rate itself, without decay.
 
     Args:
         params: parameters, or groups of them.
-        lr: the global learning rate; far greater than SGD's, since `trust_coefficient` is a factor of it.
-        momentum: share of the last step in the next.
+        lr: the global learning rate; much larger than SGD's, since it is multiplied by `trust_coefficient`.
+        momentum: share of the last step in the next one.
         weight_decay: of layers with more than one dimension.
-        trust_coefficient: ``eta``, how far the step of a layer may go in relation to its weights.
+        trust_coefficient: ``eta``, the size of a layer's step relative to its weights.
 
     Raises:
         InputError: a value is out of range.
@@ -60,11 +63,11 @@ class LARS(Optimizer):
             if layers:
                 self._move(layers, _adapted(layers, group["weight_decay"], group["trust_coefficient"]), group)
             if others:
-                self._move(others, [parameter.grad for parameter in others], group)
+                self._move(others, _gradients(others), group)
         return loss
 
     def _move(self, parameters: list[Tensor], updates: list[Tensor], group: dict[str, Any]) -> None:
-        """Take the updates into the momentum, and the momentum off the parameters."""
+        """Add the updates to the momentum, and subtract the momentum from the parameters."""
         momenta = []
         for parameter in parameters:
             state = self.state[parameter]
@@ -77,10 +80,14 @@ class LARS(Optimizer):
 
 
 def _adapted(layers: list[Tensor], weight_decay: float, trust_coefficient: float) -> list[Tensor]:
-    """The decayed gradients of layers times their local rates, without making the CPU wait for a GPU."""
-    gradients = [layer.grad for layer in layers]
+    """The decayed gradients of layers times their local rates; the CPU does not wait for a GPU."""
+    gradients = _gradients(layers)
     weight_norms, gradient_norms = (torch.stack(torch._foreach_norm(tensors)) for tensors in (layers, gradients))
     rates = trust_coefficient * weight_norms / (gradient_norms + weight_decay * weight_norms)
     rates = rates.where((weight_norms > 0) & (gradient_norms > 0), 1.0)
     decayed = torch._foreach_add(gradients, layers, alpha=weight_decay)
-    return torch._foreach_mul(decayed, list(rates.unbind()))
+    return list(torch._foreach_mul(decayed, list(rates.unbind())))
+
+
+def _gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]

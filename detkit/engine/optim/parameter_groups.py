@@ -1,4 +1,4 @@
-"""Which parameters the optimizer sees, and by what factor each group learns."""
+"""Groups of parameters for the optimizer, with factors of the learning rate."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def parameter_groups(
     """The trainable parameters as an optimizer takes them, each parameter in exactly one group.
 
     Args:
-        model: the detector; parameters with ``requires_grad=False`` (frozen stages) are left out.
-        decay_norm_and_bias: whether weight decay holds for normalization layers and biases too; if not, these
+        model: parameters with ``requires_grad=False`` (frozen stages) are left out.
+        decay_norm_and_bias: whether weight decay applies to normalization layers and biases too; if not, these
             one-dimensional parameters form groups of their own with ``weight_decay=0``.
-        lr_factors: of the learning rate by the beginning of parameters' names, see `grouped`.
+        lr_factors: factors of the learning rate by prefix of parameter names, see `grouped`.
 
     Raises:
-        InputError: nothing in the model can be trained, or a factor is of nothing in it.
+        InputError: nothing in the model can be trained, or a factor matches no parameter.
     """
     named = dict(model.named_parameters())
     check_lr_factors(lr_factors or {}, named)
@@ -40,14 +40,14 @@ def parameter_groups(
 def grouped(
     named: Mapping[str, nn.Parameter], decay_norm_and_bias: bool, lr_factors: Mapping[str, float]
 ) -> list[dict]:
-    """Parameters by what is the same for them: the factor of the learning rate and whether their weights decay.
+    """Group parameters by the factor of their learning rate and by whether they decay.
 
-    Groups with another factor than 1 hold it as ``lr_factor``, for `apply_lr_factors`; they come last.
+    Groups with a factor other than 1 have it as ``lr_factor``, for `apply_lr_factors`; they come last.
 
     Args:
         named: parameters by name.
         decay_norm_and_bias: see `parameter_groups`.
-        lr_factors: by prefix of names, in whole components; the longest one wins, and without one it is 1.
+        lr_factors: factors by prefix of names, in whole components; the longest match wins, the default is 1.
     """
     kinds: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
     for name, parameter in named.items():
@@ -67,10 +67,10 @@ def grouped(
 
 
 def check_lr_factors(lr_factors: Mapping[str, float], names: Collection[str]) -> None:
-    """Refuse factors that are none, and those of nothing in the model.
+    """Refuse factors that are not positive and finite, and prefixes that match nothing in the model.
 
     Raises:
-        InputError: it names the prefix, and those near to it.
+        InputError: it names the prefix, and similar ones.
     """
     for prefix, factor in lr_factors.items():
         if not 0 < factor < math.inf:
@@ -86,19 +86,19 @@ def check_lr_factors(lr_factors: Mapping[str, float], names: Collection[str]) ->
 
 
 def check_same_groups(groups: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse to go on with other groups of parameters than those of a checkpoint, whose rates would stay.
+    """Refuse to resume with other groups of parameters than a checkpoint's, whose rates would be used.
 
     Args:
-        groups: as `grouped` makes them now.
-        saved: as an optimizer's state has them.
+        groups: the groups of this run, from `grouped`.
+        saved: the groups of the saved optimizer state.
 
     Raises:
-        InputError: they differ in number, in size or in their factors.
+        InputError: they differ in number, size or factors.
     """
     now, before = ([(len(group["params"]), group.get("lr_factor", 1.0)) for group in some] for some in (groups, saved))
     if now != before:
         raise InputError(
-            "The run was begun with other groups of parameters: go on with the lr_factors, lr_layer_decay, "
+            "The run began with other groups of parameters: resume with the lr_factors, lr_layer_decay, "
             "decay_norm_and_bias and frozen parts that it had, or begin a new one with --start_from."
         )
 
@@ -109,30 +109,30 @@ class LayerDecay:
 
     Args:
         decay: the factor from one part to the next one toward the input.
-        parts: the beginnings of parameters' names, from the input to the output; what none of them names has factor 1.
+        parts: prefixes of parameter names, from the input to the output; others have factor 1.
     """
 
     decay: float
     parts: list[str]
 
     def factors(self) -> dict[str, float]:
-        """The factor of each part: `decay` of the last one, its square of the one before."""
-        return {part: self.decay ** (len(self.parts) - place) for place, part in enumerate(self.parts)}
+        """The factor of each part: `decay` for the last one, its square for the one before."""
+        return {part: self.decay ** (len(self.parts) - index) for index, part in enumerate(self.parts)}
 
 
 def scale_learning_rates(optimizer: Optimizer, factor: float) -> None:
-    """Multiply the learning rate of every group, before a schedule takes it as the one to start from."""
+    """Multiply the learning rate of every group, before a schedule starts from it."""
     for group in optimizer.param_groups:
         group["lr"] *= factor
 
 
 def apply_lr_factors(optimizer: Optimizer) -> None:
-    """Multiply the learning rate of every group by its own ``lr_factor``, once, before a schedule begins."""
+    """Multiply the learning rate of every group by its ``lr_factor``, once, before a schedule starts from it."""
     for group in optimizer.param_groups:
         group["lr"] *= group.get("lr_factor", 1.0)
 
 
 def learning_rate(optimizer: Optimizer) -> float:
-    """The learning rate now, without the factors of groups."""
+    """The current learning rate, without factors of groups."""
     group = optimizer.param_groups[0]
     return float(group["lr"]) / float(group.get("lr_factor", 1.0))

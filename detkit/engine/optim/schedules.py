@@ -11,12 +11,12 @@ from detkit.errors import InputError
 
 
 class Schedule:
-    """The learning rate as a factor of the optimizer's own, a closed formula of the step: resuming needs no history.
+    """The learning rate as a factor of the optimizer's, a function of the step alone: resuming needs no history.
 
     Args:
-        warmup_steps: optimizer steps of warm-up; a value below 1 is a fraction of the whole run.
+        warmup_steps: optimizer steps of warm-up; a value below 1 is a fraction of the run.
         warmup_factor: where the warm-up starts, as a factor of the learning rate.
-        warmup_power: of the share of the warm-up that is over; darknet's ``burn_in`` has 4.
+        warmup_power: exponent of the warm-up's progress; darknet's ``burn_in`` has 4.
     """
 
     def __init__(self, warmup_steps: float = 500, warmup_factor: float = 0.001, warmup_power: float = 1.0) -> None:
@@ -30,7 +30,7 @@ class Schedule:
         self.warmup_power = warmup_power
 
     def attach(self, optimizer: Optimizer, total_steps: int, steps_per_epoch: int) -> LambdaLR:
-        """torch's scheduler for `optimizer`, to be stepped after each optimizer step."""
+        """Make torch's scheduler for `optimizer`, to be stepped after each optimizer step."""
         warmup = self.warmup_steps if self.warmup_steps >= 1 else self.warmup_steps * total_steps
 
         def factor(step: int) -> float:
@@ -41,19 +41,19 @@ class Schedule:
         return LambdaLR(optimizer, factor)
 
     def factor(self, step: int, warmup: float, total_steps: int, steps_per_epoch: int) -> float:
-        """The factor at `step` apart from the warm-up: constant here."""
+        """The factor at `step` without the warm-up; constant here."""
         return 1.0
 
 
 class WarmupMultiStep(Schedule):
-    """A warm-up, linear unless told, then a drop by `gamma` at each milestone: the "1x" schedule of the R-CNN family.
+    """A warm-up, then a drop by `gamma` at each milestone: the "1x" schedule of the R-CNN family.
 
     Args:
         milestones: epochs at whose end the learning rate drops; fractions of an epoch are fine.
         gamma: the factor of each drop.
-        warmup_steps: optimizer steps of warm-up; a value below 1 is a fraction of the whole run.
+        warmup_steps: optimizer steps of warm-up; a value below 1 is a fraction of the run.
         warmup_factor: where the warm-up starts, as a factor of the learning rate.
-        warmup_power: of the share of the warm-up that is over; darknet's ``burn_in`` has 4.
+        warmup_power: exponent of the warm-up's progress; darknet's ``burn_in`` has 4.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class WarmupCosine(Schedule):
 
     Args:
         final_factor: the learning rate of the last step, as a factor of the first.
-        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the whole run.
+        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the run.
         warmup_factor: where the warm-up starts, as a factor of the learning rate.
     """
 
@@ -91,11 +91,11 @@ class WarmupCosine(Schedule):
 
 
 class WarmupPolynomial(Schedule):
-    """Linear warm-up, then ``(1 - progress)^power`` down to zero, as LARS is used with (You 2017, section 5).
+    """Linear warm-up, then ``(1 - progress)^power`` down to zero, as used with LARS (You 2017, section 5).
 
     Args:
-        power: of the decay.
-        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the whole run.
+        power: exponent of the decay.
+        warmup_steps: optimizer steps of linear warm-up; a value below 1 is a fraction of the run.
         warmup_factor: where the warm-up starts, as a factor of the learning rate.
     """
 
@@ -108,5 +108,5 @@ class WarmupPolynomial(Schedule):
 
 
 def _progress(step: int, warmup: float, total_steps: int) -> float:
-    """The share of the run behind the warm-up that is done at `step`."""
+    """The completed share of the run after the warm-up."""
     return min(1.0, max(0.0, (step - warmup) / max(1.0, total_steps - warmup)))

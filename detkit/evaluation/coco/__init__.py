@@ -1,4 +1,4 @@
-"""COCO's evaluation."""
+"""COCO's evaluation: its protocol, who computes it, and what is derived from it."""
 
 from detkit.deprecation import moved_names
 

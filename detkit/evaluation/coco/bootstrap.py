@@ -1,4 +1,4 @@
-"""How sure the numbers of an evaluation are: confidence intervals by the bootstrap (Efron 1979)."""
+"""Confidence intervals of COCO's numbers by the bootstrap (Efron 1979)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 
 
 class Interval(NamedTuple):
-    """Where a number lies with the asked confidence; both -1 where there is nothing to measure."""
+    """The bounds of a confidence interval; both -1 where there is nothing to measure."""
 
     low: float
     high: float
@@ -22,15 +22,15 @@ class Interval(NamedTuple):
 def bootstrap(
     evaluation: CocoEvaluation, samples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> dict[str, Interval]:
-    """An interval for each of COCO's numbers, from data sets drawn with replacement out of the images of this one.
+    """A confidence interval for each of COCO's numbers, from data sets resampled from the images with replacement.
 
-    The interval is that of percentiles. It tells how much the numbers owe to the choice of the images, nothing of the
-    chance in training. A detector is matched to the objects once; each sample only counts the images anew.
+    These are percentile intervals. They measure how much the numbers depend on the choice of the images, not on the
+    randomness of training. Detections are matched to objects once; each sample only reweights the images.
 
     Args:
-        evaluation: of which the numbers are.
-        samples: how many data sets are drawn.
-        confidence: the share of them whose number lies in the interval.
+        evaluation: whose numbers the intervals are for.
+        samples: the number of resampled data sets.
+        confidence: the share of samples whose number lies in the interval.
         seed: the same seed gives the same intervals.
 
     Raises:
@@ -44,20 +44,19 @@ def bootstrap(
     names, images = list(evaluation.metrics), len(evaluation.ground_truth.image_ids)
     if not images or not evaluation.categories:
         return dict.fromkeys(names, Interval(NOTHING_TO_MEASURE, NOTHING_TO_MEASURE))
-    matches = native.match(
-        evaluation.ground_truth, evaluation.found, evaluation.iou_type, evaluation.protocol, evaluation.keypoint_sigmas
-    )
+    truth, detections, protocol = evaluation.ground_truth, evaluation.detections, evaluation.protocol
+    matches = native.match(truth, detections, evaluation.iou_type, protocol, evaluation.keypoint_sigmas)
     random = np.random.default_rng(seed)
     drawn = []
     for _ in range(samples):
         weights = np.bincount(random.integers(images, size=images), minlength=images).astype(np.float64)
-        curves = native.accumulate(evaluation.ground_truth, evaluation.found, matches, evaluation.protocol, weights)
-        drawn.append(list(evaluation.protocol.summarize(curves).values()))
+        curves = native.accumulate(truth, detections, matches, protocol, weights)
+        drawn.append(list(protocol.summarize(curves).values()))
     return {name: _interval(values, confidence) for name, values in zip(names, np.transpose(drawn), strict=True)}
 
 
 def _interval(values: np.ndarray, confidence: float) -> Interval:
-    """Samples without an object that decides the number say nothing of it."""
+    """The percentiles of the samples that have an object to measure with."""
     values = values[values > NOTHING_TO_MEASURE]
     if not len(values):
         return Interval(NOTHING_TO_MEASURE, NOTHING_TO_MEASURE)

@@ -1,4 +1,4 @@
-"""From objects and detections to an evaluation: who computes it, and what it holds."""
+"""COCO's evaluation of packed detections: the choice of the backend, and the result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from detkit.deprecation import warn
+from detkit.deprecation.renamed_arguments import takes_old_names
 from detkit.errors import InputError
 from detkit.evaluation.coco import native, pycocotools_backend
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, PERSON_SIGMAS, PROTOCOLS, Curves, Protocol, protocol_of
 from detkit.evaluation.ground_truth import GroundTruth, IouType
-from detkit.evaluation.packed_objects import Found
+from detkit.evaluation.packed_objects import PackedDetections
 from detkit.ops import backend as ops_backend
 from detkit.structures import Category
 
@@ -28,7 +30,7 @@ METRICS: dict[str, tuple[str, ...]] = {name: tuple(protocol.numbers) for name, p
 
 @dataclass(frozen=True, eq=False)
 class CocoEvaluation:
-    """The outcome of an evaluation, from which tables and plots are made.
+    """The result of an evaluation, from which tables and plots are made.
 
     Args:
         iou_type: what was compared: ``bbox``, ``segm`` or ``keypoints``.
@@ -39,7 +41,7 @@ class CocoEvaluation:
         objects: ``(K,)`` number of objects of each class, crowds left out.
         images: ``(K,)`` number of images with such an object.
         ground_truth: what the detections were compared with.
-        found: the detections.
+        detections: the detections.
         keypoint_sigmas: ``(J,)`` the spread of each keypoint.
     """
 
@@ -51,8 +53,14 @@ class CocoEvaluation:
     objects: np.ndarray
     images: np.ndarray
     ground_truth: GroundTruth
-    found: Found
+    detections: PackedDetections
     keypoint_sigmas: np.ndarray
+
+    @property
+    def found(self) -> PackedDetections:
+        """The old name of `detections`."""
+        warn("CocoEvaluation.found is CocoEvaluation.detections now")
+        return self.detections
 
     @property
     def class_metrics(self) -> tuple[str, ...]:
@@ -71,22 +79,33 @@ class CocoEvaluation:
         return table
 
 
+CocoEvaluation.__init__ = takes_old_names(CocoEvaluation.__init__)  # type: ignore[method-assign]  # dataclass's own
+
+
 def evaluate(
     ground_truth: GroundTruth,
-    found: Found,
+    detections: PackedDetections,
     iou_type: IouType,
     keypoint_sigmas: np.ndarray = PERSON_SIGMAS,
     backend: Backend = "native",
 ) -> CocoEvaluation:
-    """Evaluate the detections of all images."""
+    """Evaluate the detections of all images.
+
+    Args:
+        ground_truth: what they are compared with.
+        detections: of all images.
+        iou_type: compare boxes, masks or keypoints.
+        keypoint_sigmas: ``(J,)`` the spread of each keypoint.
+        backend: who computes the numbers; without the native kernels it is pycocotools, with a warning.
+    """
     protocol = protocol_of(iou_type)
     if not ground_truth.image_ids or not ground_truth.categories:
-        curves = _nothing(protocol, len(ground_truth.categories))
+        curves = _empty_curves(protocol, len(ground_truth.categories))
     elif _resolved(backend) == "native":
-        matches = native.match(ground_truth, found, iou_type, protocol, keypoint_sigmas)
-        curves = native.accumulate(ground_truth, found, matches, protocol)
+        matches = native.match(ground_truth, detections, iou_type, protocol, keypoint_sigmas)
+        curves = native.accumulate(ground_truth, detections, matches, protocol)
     else:
-        curves = pycocotools_backend.evaluate(ground_truth, found, iou_type, protocol, keypoint_sigmas)
+        curves = pycocotools_backend.evaluate(ground_truth, detections, iou_type, protocol, keypoint_sigmas)
     objects, images = _count_objects(ground_truth)
     return CocoEvaluation(
         iou_type=iou_type,
@@ -97,7 +116,7 @@ def evaluate(
         objects=objects,
         images=images,
         ground_truth=ground_truth,
-        found=found,
+        detections=detections,
         keypoint_sigmas=keypoint_sigmas,
     )
 
@@ -116,9 +135,8 @@ def check_native(what: str) -> None:
         raise InputError(f"{what} needs detkit's native kernels: install it where there is a C++ compiler")
 
 
-def sigmas_of(keypoint_sigmas: Sequence[float] | None, categories: Sequence[Category] = ()) -> np.ndarray:
-    """``(J,)`` the given sigmas, or those of the first category that has some, or COCO's of the 17 keypoints of a
-    person."""
+def sigmas_of(keypoint_sigmas: Sequence[float] | np.ndarray | None, categories: Sequence[Category] = ()) -> np.ndarray:
+    """``(J,)`` the given sigmas, else those of the first category that has some, else COCO's 17 of a person."""
     if keypoint_sigmas is None:
         keypoint_sigmas = next((category.sigmas for category in categories if category.sigmas), None)
     return PERSON_SIGMAS if keypoint_sigmas is None else np.array(keypoint_sigmas, dtype=np.float64)
@@ -128,12 +146,17 @@ def check_sigmas(ground_truth: GroundTruth, iou_type: IouType, keypoint_sigmas: 
     """Raise an `InputError` where the annotated keypoints are not as many as the sigmas."""
     if iou_type != "keypoints":
         return
-    found, wanted = ground_truth.objects.keypoints.shape[1], len(sigmas_of(keypoint_sigmas, ground_truth.categories))
-    if found not in (0, wanted):
+    annotated, sigmas = _number_of_keypoints(ground_truth), len(sigmas_of(keypoint_sigmas, ground_truth.categories))
+    if annotated not in (0, sigmas):
         raise InputError(
-            f"{ground_truth.source}: its objects have {found} keypoints, but there are {wanted} keypoint_sigmas; "
+            f"{ground_truth.source}: its objects have {annotated} keypoints, but there are {sigmas} keypoint_sigmas; "
             "give one for each keypoint"
         )
+
+
+def _number_of_keypoints(ground_truth: GroundTruth) -> int:
+    keypoints = ground_truth.objects.keypoints
+    return 0 if keypoints is None else keypoints.shape[1]
 
 
 def _resolved(backend: Backend) -> Backend:
@@ -145,10 +168,12 @@ def _resolved(backend: Backend) -> Backend:
 
 @functools.cache
 def _warn_once() -> None:
-    logger.warning("detkit's native kernels were not built, so pycocotools evaluates: the same numbers, more slowly")
+    logger.warning(
+        "detkit's native kernels were not built, so pycocotools evaluates: it gives the same numbers but is slower"
+    )
 
 
-def _nothing(protocol: Protocol, classes: int) -> Curves:
+def _empty_curves(protocol: Protocol, classes: int) -> Curves:
     """The curves where there are no images or no categories."""
     thresholds, recalls = len(protocol.iou_thresholds), len(protocol.recall_thresholds)
     rest = (classes, len(protocol.areas), len(protocol.max_detections))
@@ -157,7 +182,7 @@ def _nothing(protocol: Protocol, classes: int) -> Curves:
 
 
 def _count_objects(ground_truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
-    """``(K,)`` objects that are no crowd, and images that have one, of each class."""
+    """``(K,)`` for each class the objects that are no crowd, and the images with such an object."""
     objects, classes = ground_truth.objects, len(ground_truth.categories)
     single = ~objects.iscrowd
     where = np.unique(objects.categories[single] * max(1, len(ground_truth.image_ids)) + objects.images[single])

@@ -1,4 +1,4 @@
-"""COCO's evaluation of detections that come image by image, while a model runs.
+"""The evaluator of COCO's metrics: it takes detections image by image, while a model runs.
 
 The definition is that of https://cocodataset.org/#detection-eval: AP here is what COCO calls AP, the mean over ten IoU
 thresholds, 101 recalls and all classes that have objects.
@@ -36,16 +36,16 @@ class CocoEvaluator(DetectionCollector):
     """Collects the detections of images and evaluates them as COCO does.
 
     Every image of the annotations counts; one that is never updated is an image without detections. An image that is
-    updated twice keeps the later detections. Of each class in each image the best 100 are kept (keypoints: 20), which
-    are all that COCO looks at.
+    updated twice keeps the later detections. The 100 highest-scoring per image and class are kept (keypoints: 20);
+    COCO evaluates no more.
 
     Args:
         annotations: path of a COCO annotation file, or the dict that it holds; read once and never changed. Missing
             ``area``, ``iscrowd`` and ``info`` are filled in (see `read_ground_truth`).
         iou_type: compare boxes, masks or keypoints.
         backend: who computes the numbers: detkit's native kernels, or pycocotools, the reference.
-        categories: ``categories[k]`` is the category of label ``k``; they are found among those of the annotations by
-            name, so that ids may differ; detections of labels that are called "N/A" are left out. Default: the
+        categories: ``categories[k]`` is the category of label ``k``; they are matched to those of the annotations by
+            name, so that ids may differ; detections of labels that are called "N/A" are dropped. Default: the
             annotations' own, sorted by id.
         image_ids: evaluate on these images alone; all of the annotations by default.
         keypoint_sigmas: the spread of each of the J keypoints in COCO's keypoint similarity; default: COCO's 17 of a
@@ -82,7 +82,7 @@ class CocoEvaluator(DetectionCollector):
 
     def evaluate(self) -> CocoEvaluation:
         """As `compute`, with the curves and the numbers of each class."""
-        return evaluate(self.ground_truth, self.found(), self.iou_type, self.keypoint_sigmas, self.backend)
+        return evaluate(self.ground_truth, self.detections(), self.iou_type, self.keypoint_sigmas, self.backend)
 
     def log_name(self, number: str) -> str:
         """``val/AP`` … of boxes, ``val/segm/AP`` … of others."""

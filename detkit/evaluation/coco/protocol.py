@@ -1,4 +1,4 @@
-"""What COCO measures: thresholds, sizes, numbers of detections, and the numbers of its table."""
+"""The definition of COCO's metrics: IoU thresholds, object sizes, limits of detections, and the rows of its table."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NOTHING_TO_MEASURE = -1.0
-"""The value of a number that no object can decide, as in COCO's table: never NaN, and not 0, a bad detector."""
+from detkit.structures import categories
 
-PERSON_SIGMAS = np.array(
-    [0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89]
-) / 10.0  # fmt: skip
-"""The spread of each of the 17 keypoints of a person, as a share of the person's size."""
+NOTHING_TO_MEASURE = -1.0
+"""The value of a metric without any object to measure with, as in COCO's table; 0 would mean a bad detector."""
+
+PERSON_SIGMAS = np.array(categories.PERSON_SIGMAS)
+"""``(17,)`` the spread of each keypoint of a person, as a share of the person's size."""
 
 _AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 
 
 @dataclass(frozen=True)
 class Number:
-    """How one of COCO's numbers is read from the curves: an average precision or recall.
+    """One of COCO's numbers, an average precision or recall, and how it is read from the curves.
 
     Args:
         is_precision: precision, else recall.
-        iou_threshold: at this one; None for the mean over all.
-        area: of objects of this size.
-        max_detections: with so many detections of an image and category.
+        iou_threshold: the IoU threshold; None for the mean over all.
+        area: the size of objects, by name.
+        max_detections: the most detections per image and category.
     """
 
     is_precision: bool
@@ -38,7 +38,7 @@ class Number:
 @dataclass(frozen=True, eq=False)
 class Curves:
     """Precision ``(T, R, K, A, L)``, recall ``(T, K, A, L)`` and the score ``(T, R, K, A, L)`` at which a recall is
-    reached, by IoU threshold, recall threshold, class, size and number of detections; -1 where there are no objects."""
+    reached, by IoU threshold, recall threshold, class, size and limit of detections; -1 where there are no objects."""
 
     precision: np.ndarray
     recall: np.ndarray
@@ -53,8 +53,8 @@ class Protocol:
         iou_thresholds: ``(T,)`` 0.50 to 0.95.
         recall_thresholds: ``(R,)`` 0 to 1.
         areas: A ranges of square pixels, both ends included, by name.
-        max_detections: L numbers of detections of an image and category.
-        numbers: COCO's table.
+        max_detections: L limits of detections per image and category.
+        numbers: the rows of COCO's table.
     """
 
     iou_thresholds: np.ndarray
@@ -68,7 +68,7 @@ class Protocol:
         return {name: self._read(number, curves, category) for name, number in self.numbers.items()}
 
     def _read(self, number: Number, curves: Curves, category: int | None) -> float:
-        """The mean over what has objects."""
+        """The mean over the entries that have objects."""
         values = curves.precision if number.is_precision else curves.recall
         if number.iou_threshold is not None:
             values = values[np.isclose(self.iou_thresholds, number.iou_threshold)]
@@ -81,7 +81,7 @@ class Protocol:
 
 
 def protocol_of(iou_type: str) -> Protocol:
-    """COCO's evaluation of ``bbox``, ``segm`` or ``keypoints``."""
+    """COCO's protocol for ``bbox``, ``segm`` or ``keypoints``."""
     return PROTOCOLS[iou_type]
 
 

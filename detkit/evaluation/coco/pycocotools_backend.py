@@ -1,4 +1,4 @@
-"""COCO's evaluation by pycocotools, the reference."""
+"""COCO's evaluation by pycocotools, the reference implementation."""
 
 from __future__ import annotations
 
@@ -12,29 +12,34 @@ from pycocotools.cocoeval import COCOeval
 
 from detkit.evaluation.coco.protocol import Curves, Protocol
 from detkit.evaluation.ground_truth import GroundTruth
-from detkit.evaluation.packed_objects import Found, Objects
+from detkit.evaluation.packed_objects import PackedDetections, PackedObjects
 
 
 def evaluate(
-    ground_truth: GroundTruth, found: Found, iou_type: str, protocol: Protocol, keypoint_sigmas: np.ndarray
+    ground_truth: GroundTruth,
+    detections: PackedDetections,
+    iou_type: str,
+    protocol: Protocol,
+    keypoint_sigmas: np.ndarray,
 ) -> Curves:
-    """The curves that pycocotools draws."""
+    """The curves that pycocotools computes."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _index(ground_truth)
-        judge = COCOeval(truth, truth.loadRes(_results(found)) if len(found) else _empty(truth), iou_type)
-        judge.params.iouThrs, judge.params.recThrs = protocol.iou_thresholds, protocol.recall_thresholds
-        judge.params.maxDets = list(protocol.max_detections)
-        judge.params.areaRng = [list(bounds) for bounds in protocol.areas.values()]
-        judge.params.areaRngLbl = list(protocol.areas)
+        results = truth.loadRes(_results(detections)) if len(detections) else _empty(truth)
+        coco_eval = COCOeval(truth, results, iou_type)
+        coco_eval.params.iouThrs, coco_eval.params.recThrs = protocol.iou_thresholds, protocol.recall_thresholds
+        coco_eval.params.maxDets = list(protocol.max_detections)
+        coco_eval.params.areaRng = [list(bounds) for bounds in protocol.areas.values()]
+        coco_eval.params.areaRngLbl = list(protocol.areas)
         if iou_type == "keypoints":
-            judge.params.kpt_oks_sigmas = keypoint_sigmas
-        judge.evaluate()
-        judge.accumulate()
-    return Curves(judge.eval["precision"], judge.eval["recall"], judge.eval["scores"])
+            coco_eval.params.kpt_oks_sigmas = keypoint_sigmas
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+    return Curves(coco_eval.eval["precision"], coco_eval.eval["recall"], coco_eval.eval["scores"])
 
 
 def _index(ground_truth: GroundTruth) -> COCO:
-    """The ground truth with images and categories by their positions, and annotations numbered from 1: pycocotools
+    """The ground truth with images and categories by their positions. Annotations are numbered from 1: pycocotools
     takes an annotation of id 0 for "not matched"."""
     coco = COCO()
     coco.dataset = {
@@ -51,8 +56,8 @@ def _index(ground_truth: GroundTruth) -> COCO:
     return coco
 
 
-def _annotation(objects: Objects, index: int) -> dict[str, Any]:
-    annotation = {
+def _annotation(objects: PackedObjects, index: int) -> dict[str, Any]:
+    annotation: dict[str, Any] = {
         "id": index + 1,
         "image_id": int(objects.images[index]),
         "category_id": int(objects.categories[index]),
@@ -62,28 +67,28 @@ def _annotation(objects: Objects, index: int) -> dict[str, Any]:
     }
     if objects.masks is not None:
         annotation["segmentation"] = objects.masks.encoded(index)
-    if objects.keypoints is not None:
+    if objects.keypoints is not None and objects.num_keypoints is not None:
         annotation["keypoints"] = objects.keypoints[index].ravel().tolist()
         annotation["num_keypoints"] = int(objects.num_keypoints[index])
     return annotation
 
 
-def _results(found: Found) -> list[dict[str, Any]]:
-    """The detections in COCO's results format, with what their areas are those of, which pycocotools works out."""
+def _results(detections: PackedDetections) -> list[dict[str, Any]]:
+    """The detections in COCO's results format, with only what pycocotools is to compute their areas from."""
     results = []
-    for index in range(len(found)):
-        result = {
-            "image_id": int(found.images[index]),
-            "category_id": int(found.categories[index]),
-            "score": float(found.scores[index]),
+    for index in range(len(detections)):
+        result: dict[str, Any] = {
+            "image_id": int(detections.images[index]),
+            "category_id": int(detections.categories[index]),
+            "score": float(detections.scores[index]),
         }
-        if found.areas_of == "boxes":
+        if detections.areas_of == "boxes":
             # Without a segmentation, pycocotools would make a polygon of every box.
-            result |= {"bbox": found.boxes[index].tolist(), "segmentation": []}
-        if found.masks is not None:
-            result["segmentation"] = found.masks.encoded(index)
-        if found.keypoints is not None:
-            result["keypoints"] = found.keypoints[index].ravel().tolist()
+            result |= {"bbox": detections.boxes[index].tolist(), "segmentation": []}
+        if detections.masks is not None:
+            result["segmentation"] = detections.masks.encoded(index)
+        if detections.keypoints is not None:
+            result["keypoints"] = detections.keypoints[index].ravel().tolist()
         results.append(result)
     return results
 

@@ -1,1 +1,1 @@
-"""COCO's files of annotations and of results, read and checked."""
+"""Readers of COCO's annotation and results files for evaluation, with checks."""

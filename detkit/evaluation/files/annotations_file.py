@@ -1,9 +1,13 @@
-"""COCO annotation files, checked annotation by annotation and completed for evaluation."""
+"""Read a COCO annotation file as ground truth: each annotation is checked and completed.
+
+This reader defines what evaluation accepts; `well_formed` gives the same result faster for files without faults.
+`detkit.data.formats.coco_annotations` reads the same files for training.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,17 @@ from pycocotools import mask as rle_masks
 
 from detkit.errors import InputError
 from detkit.evaluation.files import well_formed
-from detkit.evaluation.files.coco_json import are_finite_numbers, read_json, to_rle
-from detkit.evaluation.ground_truth import GroundTruth, IouType, by_id, plain_id, positions, visited
-from detkit.evaluation.packed_objects import Masks, Objects
+from detkit.evaluation.files.coco_json import read_json, to_rle
+from detkit.evaluation.ground_truth import (
+    GroundTruth,
+    IouType,
+    images_to_evaluate,
+    plain_id,
+    positions,
+    positions_by_id,
+)
+from detkit.evaluation.packed_objects import Masks, PackedObjects
+from detkit.json_values import is_finite_numbers
 from detkit.structures import Category
 from detkit.structures.categories import from_coco
 
@@ -39,28 +51,28 @@ def read_ground_truth(
     Raises:
         InputError: the file is missing, is not COCO, or an annotation lacks what `iou_type` compares.
     """
-    wanted = None if image_ids is None else [plain_id(key) for key in image_ids]
+    requested = None if image_ids is None else [plain_id(key) for key in image_ids]
     if not isinstance(annotations, dict):
-        quickly = well_formed.read_annotations(Path(annotations), str(annotations), iou_type, wanted)
-        if quickly is not None:
-            return quickly
+        ground_truth = well_formed.read_annotations(Path(annotations), str(annotations), iou_type, requested)
+        if ground_truth is not None:
+            return ground_truth
     source, content = ("annotations", annotations) if isinstance(annotations, dict) else _read(Path(annotations))
     images = {image["id"]: image for image in _entries(content, "images", source, ("id",))}
     categories = _categories(content, source)
-    ordered = visited(images, wanted, source)
+    ordered = images_to_evaluate(images, requested, source)
     sizes = {
         key: (int(images[key]["height"]), int(images[key]["width"]))
         for key in ordered
         if images[key].get("height") and images[key].get("width")
     }
-    complete = list(_annotations(content, source, iou_type, positions(ordered), by_id(categories), sizes))
+    complete = list(_annotations(content, source, iou_type, positions(ordered), positions_by_id(categories), sizes))
     return GroundTruth(source, categories, ordered, sizes, _packed(complete, iou_type, source))
 
 
-def _packed(complete: list[dict], iou_type: IouType, source: str) -> Objects:
-    """Annotations, each of them complete, as arrays."""
+def _packed(complete: list[dict], iou_type: IouType, source: str) -> PackedObjects:
+    """Completed annotations as arrays."""
     keypoints = _packed_keypoints(complete, source) if iou_type == "keypoints" else None
-    return Objects(
+    return PackedObjects(
         images=np.array([one["image"] for one in complete], dtype=np.int64),
         categories=np.array([one["category"] for one in complete], dtype=np.int64),
         boxes=np.array([one["bbox"] for one in complete], dtype=np.float64).reshape(-1, 4),
@@ -120,19 +132,21 @@ def _categories(content: dict, source: str) -> list[Category]:
 
 
 def _annotations(
-    content: dict, source: str, iou_type: IouType, numbers: dict, places: dict, sizes: dict
+    content: dict, source: str, iou_type: IouType, image_numbers: dict, category_positions: dict, sizes: dict
 ) -> Iterator[dict]:
-    """The annotations to evaluate against, complete."""
+    """The annotations to evaluate against, completed."""
     listed = _entries(content, "annotations", source, ("image_id", "category_id"))
-    kept = [entry for entry in listed if entry["image_id"] in numbers and entry["category_id"] in places]
+    kept = [
+        entry for entry in listed if entry["image_id"] in image_numbers and entry["category_id"] in category_positions
+    ]
     if iou_type == "segm":
         _warn_of_boxes_for_masks(kept, source)
     for number, entry in enumerate(kept, start=1):
-        place = f"{source}: annotation {entry.get('id', number)} of image {entry['image_id']!r}"
-        complete = _completed(entry, iou_type, sizes.get(entry["image_id"]), place)
+        where = f"{source}: annotation {entry.get('id', number)} of image {entry['image_id']!r}"
+        complete = _completed(entry, iou_type, sizes.get(entry["image_id"]), where)
         yield {
-            "image": numbers[entry["image_id"]],
-            "category": places[entry["category_id"]],
+            "image": image_numbers[entry["image_id"]],
+            "category": category_positions[entry["category_id"]],
             "iscrowd": bool(entry.get("iscrowd", 0)),
             "difficult": bool(entry.get("difficult", 0)),
             **complete,
@@ -140,48 +154,49 @@ def _annotations(
 
 
 def _warn_of_boxes_for_masks(entries: list[dict], source: str) -> None:
-    without = sum(not entry.get("segmentation") for entry in entries)
-    if without and without == len(entries):
+    missing = sum(not entry.get("segmentation") for entry in entries)
+    if missing and missing == len(entries):
         raise InputError(f"{source} has no segmentations, so masks cannot be evaluated; evaluate boxes (iou_type bbox)")
-    if without:
+    if missing:
         logger.warning(
-            "%s: %d of %d objects have no segmentation; the box is their mask", source, without, len(entries)
+            "%s: %d of %d objects have no segmentation; their boxes are used as masks", source, missing, len(entries)
         )
 
 
-def _completed(entry: dict, iou_type: IouType, size: tuple[int, int] | None, place: str) -> dict:
+def _completed(entry: dict, iou_type: IouType, size: tuple[int, int] | None, where: str) -> dict:
     """The geometry of one annotation: box, area, and what `iou_type` compares."""
-    complete = {}
+    complete: dict[str, Any] = {}
     box, area, segmentation = entry.get("bbox"), entry.get("area"), entry.get("segmentation")
-    if iou_type == "segm" and not segmentation and are_finite_numbers(box, 4):
-        segmentation = _filled(*box)
+    if iou_type == "segm" and not segmentation and is_finite_numbers(box, 4):
+        segmentation = _box_polygons(box)
     if iou_type == "segm" or (segmentation and (not box or (area is None and size is not None))):
         try:
             segmentation = to_rle(segmentation, size)
         except ValueError as error:
-            raise InputError(f"{place} has no usable segmentation: {error}; correct it") from None
+            raise InputError(f"{where} has no usable segmentation: {error}; correct it") from None
         box = box or rle_masks.toBbox(segmentation).tolist()
         area = float(rle_masks.area(segmentation)) if area is None else area
         complete["segmentation"] = segmentation
     if iou_type == "keypoints":
-        complete |= _keypoints(entry, place)
-    if not are_finite_numbers(box, 4):
-        raise InputError(f"{place} has the bbox {box!r}; COCO's is [x, y, width, height] in pixels")
+        complete |= _keypoints(entry, where)
+    if not is_finite_numbers(box, 4):
+        raise InputError(f"{where} has the bbox {box!r}; COCO's is [x, y, width, height] in pixels")
     area = float(box[2] * box[3]) if area is None else area
-    if not are_finite_numbers([area], 1):
-        raise InputError(f"{place} has the area {area!r}; give a number of square pixels or leave it out")
+    if not is_finite_numbers([area], 1):
+        raise InputError(f"{where} has the area {area!r}; give a number of square pixels or leave it out")
     return complete | {"bbox": box, "area": area}
 
 
-def _keypoints(entry: dict, place: str) -> dict:
-    """Keypoints and their number; an annotation without any is one that evaluation ignores."""
+def _keypoints(entry: dict, where: str) -> dict:
+    """Keypoints and their number; evaluation ignores an annotation without any."""
     keypoints = entry.get("keypoints") or []
-    if not are_finite_numbers(keypoints, len(keypoints)) or len(keypoints) % 3:
-        raise InputError(f"{place} has keypoints that are not a flat list of x, y, visibility; correct them")
+    if not is_finite_numbers(keypoints, len(keypoints)) or len(keypoints) % 3:
+        raise InputError(f"{where} has keypoints that are not a flat list of x, y, visibility; correct them")
     visible = sum(visibility > 0 for visibility in keypoints[2::3])
     return {"keypoints": keypoints, "num_keypoints": entry.get("num_keypoints", visible)}
 
 
-def _filled(x: float, y: float, width: float, height: float) -> list[list[float]]:
-    """A box as polygons."""
+def _box_polygons(box: Sequence[float]) -> list[list[float]]:
+    """A box ``x y width height`` as polygons."""
+    x, y, width, height = box
     return [[x, y, x + width, y, x + width, y + height, x, y + height]]

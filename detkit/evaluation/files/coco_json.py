@@ -1,11 +1,8 @@
-"""JSON in COCO's format: files, and checks of the values that they hold."""
+"""Reading JSON files and COCO's three forms of a mask."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +28,21 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is not JSON ({error}); give a file in COCO's format") from None
 
 
-def are_finite_numbers(values: Any, count: int) -> bool:
-    """Whether `values` is a list of `count` finite numbers."""
-    return (
-        isinstance(values, Sequence)
-        and len(values) == count
-        and all(isinstance(value, Real) and math.isfinite(value) for value in values)
-    )
-
-
 def to_rle(segmentation: Any, size: tuple[int, int] | None) -> dict:
-    """Any of COCO's three forms of a mask (polygons, run lengths, compressed run lengths) as the last of them.
+    """Convert any of COCO's three forms of a mask (polygons, run lengths, compressed run lengths) to the last of them.
 
     Args:
-        segmentation: the mask as the file has it.
+        segmentation: the mask as it stands in the file.
         size: ``(height, width)`` of its image, where known.
 
     Raises:
-        ValueError: it is none of them, is not of the size of the image, or holds polygons while that is unknown.
+        ValueError: it is none of them, does not have the size of the image, or is polygons and the size is unknown.
     """
     try:
         mask = _encoded(segmentation, size)
         if size is not None and list(mask["size"]) != list(size):
             raise ValueError(f"its size {list(mask['size'])} is not the image's {list(size)} (height, width)")
-        RunLengths.from_coco([mask])  # reads it
+        RunLengths.from_coco([mask])  # raises if it is malformed
     except (KeyError, TypeError, IndexError, OverflowError) as error:
         raise ValueError(f"it is none of COCO's forms of a mask ({type(error).__name__}: {error})") from None
     except Exception as error:  # pycocotools raises bare exceptions
@@ -69,5 +57,5 @@ def _encoded(segmentation: Any, size: tuple[int, int] | None) -> dict:
     if not isinstance(segmentation, list) or not segmentation:
         raise TypeError("neither polygons nor run lengths")
     if size is None:
-        raise ValueError("its polygons need the height and width of the image, which the file does not tell")
+        raise ValueError("its polygons need the height and width of the image, which the file does not state")
     return rle_masks.merge(rle_masks.frPyObjects(segmentation, *size))

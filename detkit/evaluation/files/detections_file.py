@@ -1,4 +1,4 @@
-"""Files of detections in COCO's results format, checked entry by entry and evaluated."""
+"""Read and evaluate a file of detections in COCO's results format; each entry is checked."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from detkit.evaluation.coco.coco_evaluation import (
 )
 from detkit.evaluation.files import well_formed
 from detkit.evaluation.files.annotations_file import read_ground_truth
-from detkit.evaluation.files.coco_json import are_finite_numbers, read_json, to_rle
+from detkit.evaluation.files.coco_json import read_json, to_rle
 from detkit.evaluation.ground_truth import GroundTruth, IouType
-from detkit.evaluation.packed_objects import Found, Masks
+from detkit.evaluation.packed_objects import Masks, PackedDetections
+from detkit.json_values import is_finite_numbers
 
 
 def evaluate_files(
@@ -42,10 +43,10 @@ def evaluate_detections_file(
     keypoint_sigmas: Sequence[float] | None = None,
     backend: Backend = "native",
 ) -> CocoEvaluation:
-    """Evaluate detections in COCO's results format, whoever wrote them.
+    """Evaluate detections in COCO's results format, from any program.
 
-    The numbers are those of pycocotools on the same two files. That holds for the areas that decide between small,
-    medium and large too: where the first entry has a ``bbox``, the area is that of the box, also with masks.
+    The numbers are those of pycocotools on the same two files. The areas that decide between small, medium and large
+    are computed as there: where the first entry has a ``bbox``, the area is that of the box, also with masks.
 
     Args:
         annotations: path of a COCO annotation file, or its content.
@@ -62,26 +63,26 @@ def evaluate_detections_file(
     check_choices(iou_type, backend)
     ground_truth = read_ground_truth(annotations, iou_type)
     check_sigmas(ground_truth, iou_type, keypoint_sigmas)
-    found = read_detections(detections, ground_truth, iou_type, keypoint_sigmas)
-    return evaluate(ground_truth, found, iou_type, sigmas_of(keypoint_sigmas, ground_truth.categories), backend)
+    packed = read_detections(detections, ground_truth, iou_type, keypoint_sigmas)
+    return evaluate(ground_truth, packed, iou_type, sigmas_of(keypoint_sigmas, ground_truth.categories), backend)
 
 
 def read_detections(
     detections: str | Path | list[dict],
     ground_truth: GroundTruth,
     iou_type: IouType,
-    keypoint_sigmas: Sequence[float] | None = None,
-) -> Found:
-    """The entries of a results file.
+    keypoint_sigmas: Sequence[float] | np.ndarray | None = None,
+) -> PackedDetections:
+    """Read the entries of a results file.
 
     Raises:
         InputError: the file is not in COCO's results format, or an entry cannot be evaluated; the message names it.
     """
     joints = len(sigmas_of(keypoint_sigmas, ground_truth.categories)) if iou_type == "keypoints" else None
     if not isinstance(detections, list):
-        quickly = well_formed.read_results(Path(detections), ground_truth, iou_type, joints)
-        if quickly is not None:
-            return quickly
+        packed = well_formed.read_results(Path(detections), ground_truth, iou_type, joints)
+        if packed is not None:
+            return packed
     source, entries = ("detections", detections) if isinstance(detections, list) else _read(Path(detections))
     shapes = _needed_shapes(entries[0] if entries else None, iou_type)
     checked = [
@@ -90,16 +91,16 @@ def read_detections(
     return _packed(checked, shapes, joints)
 
 
-def _packed(checked: list[dict[str, Any]], shapes: tuple[str, ...], joints: int | None) -> Found:
+def _packed(checked: list[dict[str, Any]], shapes: tuple[str, ...], joints: int | None) -> PackedDetections:
     """Checked entries as arrays."""
 
     def numbers(name: str, dtype: type, *shape: int) -> np.ndarray:
         return np.array([one[name] for one in checked], dtype=dtype).reshape(len(checked), *shape)
 
     boxes = numbers("bbox", np.float64, 4) if "bbox" in shapes else None
-    if "keypoints" in shapes and joints is None:  # boxes are compared, those around the keypoints
+    if "keypoints" in shapes and joints is None:  # boxes are compared: those around the keypoints
         boxes = np.array([_extent(one["keypoints"]) for one in checked]).reshape(-1, 4)
-    return Found.measured(
+    return PackedDetections.measured(
         images=numbers("image", np.int64),
         categories=numbers("category", np.int64),
         scores=numbers("score", np.float64),
@@ -116,23 +117,23 @@ def _extent(keypoints: list[float]) -> list[float]:
 
 
 def _checked(
-    entry: Any, shapes: tuple[str, ...], ground_truth: GroundTruth, joints: int | None, place: str
+    entry: Any, shapes: tuple[str, ...], ground_truth: GroundTruth, joints: int | None, where: str
 ) -> dict[str, Any]:
-    """What evaluation needs of one entry."""
-    _check_keys(entry, ("image_id", "category_id", "score", *shapes), place)
-    number = ground_truth.number_of(entry["image_id"], place)
+    """The parts of one entry that evaluation needs."""
+    _check_keys(entry, ("image_id", "category_id", "score", *shapes), where)
+    number = ground_truth.number_of(entry["image_id"], where)
     positions = ground_truth.category_positions
     if not isinstance(entry["category_id"], Hashable) or entry["category_id"] not in positions:
         raise InputError(
-            f"{place}: category id {entry['category_id']!r} is not among those of {ground_truth.source} "
+            f"{where}: category id {entry['category_id']!r} is not among those of {ground_truth.source} "
             f"({list(positions)}); write the ids of the annotations"
         )
-    if not are_finite_numbers([entry["score"]], 1):
-        raise InputError(f"{place} has the score {entry['score']!r}; write a finite number")
+    if not is_finite_numbers([entry["score"]], 1):
+        raise InputError(f"{where} has the score {entry['score']!r}; write a finite number")
     result = {"image": number, "category": positions[entry["category_id"]], "score": entry["score"]}
     size = ground_truth.image_sizes.get(entry["image_id"])
     for shape in shapes:
-        result[shape] = _CHECKED_SHAPE[shape](entry[shape], size, joints, place)
+        result[shape] = _CHECKED_SHAPE[shape](entry[shape], size, joints, where)
     return result
 
 
@@ -147,41 +148,41 @@ def _read(path: Path) -> tuple[str, list]:
 
 
 def _needed_shapes(first: Any, iou_type: IouType) -> tuple[str, ...]:
-    """What every entry must have: what is compared, and what pycocotools takes the area from, by the first entry."""
+    """The keys that every entry needs: what is compared, and what areas are computed from, by the first entry."""
     held = [name for name in ("bbox", "segmentation", "keypoints") if isinstance(first, dict) and first.get(name)]
-    of_area = held[0] if held else "bbox"
-    compared = {"bbox": of_area, "segm": "segmentation", "keypoints": "keypoints"}[iou_type]
-    return (compared,) if compared == of_area else (compared, of_area)
+    area_from = held[0] if held else "bbox"
+    compared = {"bbox": area_from, "segm": "segmentation", "keypoints": "keypoints"}[iou_type]
+    return (compared,) if compared == area_from else (compared, area_from)
 
 
-def _check_keys(entry: Any, needed: tuple[str, ...], place: str) -> None:
+def _check_keys(entry: Any, needed: tuple[str, ...], where: str) -> None:
     if not isinstance(entry, dict):
-        raise InputError(f"{place} is {entry!r:.60}, not an object; write one with {', '.join(needed)}")
+        raise InputError(f"{where} is {entry!r:.60}, not an object; write an object with {', '.join(needed)}")
     for name in needed:
         if entry.get(name) is None:
-            raise InputError(f"{place} has no {name!r}; add it to every entry")
+            raise InputError(f"{where} has no {name!r}; add it to every entry")
 
 
-def _box(box: Any, _size: tuple[int, int] | None, _joints: int | None, place: str) -> list[float]:
-    if not are_finite_numbers(box, 4):
-        raise InputError(f"{place} has the bbox {box!r:.80}; write [x, y, width, height] in finite pixels")
+def _box(box: Any, _size: tuple[int, int] | None, _joints: int | None, where: str) -> Sequence[float]:
+    if not is_finite_numbers(box, 4):
+        raise InputError(f"{where} has the bbox {box!r:.80}; write [x, y, width, height] in finite pixels")
     return box
 
 
-def _mask(segmentation: Any, size: tuple[int, int] | None, _joints: int | None, place: str) -> dict:
+def _mask(segmentation: Any, size: tuple[int, int] | None, _joints: int | None, where: str) -> dict:
     try:
         return to_rle(segmentation, size)
     except ValueError as error:
         raise InputError(
-            f"{place} has no usable segmentation: {error}; write a mask of the image in COCO's form"
+            f"{where} has no usable segmentation: {error}; write a mask of the image in COCO's form"
         ) from None
 
 
-def _keypoints(keypoints: Any, _size: tuple[int, int] | None, joints: int | None, place: str) -> list[float]:
+def _keypoints(keypoints: Any, _size: tuple[int, int] | None, joints: int | None, where: str) -> Sequence[float]:
     count = joints if joints is not None else len(keypoints) // 3 if isinstance(keypoints, list) else 1
-    if not are_finite_numbers(keypoints, 3 * count):
+    if not is_finite_numbers(keypoints, 3 * count):
         raise InputError(
-            f"{place} has keypoints that are not {3 * count} finite numbers, x, y, score of {count} keypoints; "
+            f"{where} has keypoints that are not {3 * count} finite numbers, x, y, score of {count} keypoints; "
             "correct them, or give the keypoint_sigmas of your own keypoints"
         )
     return keypoints

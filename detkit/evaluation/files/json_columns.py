@@ -1,12 +1,12 @@
-"""Lists of objects in a JSON file as arrays, read by native code without a Python object for every entry."""
+"""Read lists of objects in a JSON file as one array per key, by native code, without a Python object per entry."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from detkit.ops import coco
 from detkit.ops.coco import fill_masks
 
 Kind = Literal["key", "number", "numbers", "mask"]
+"""What a key of the objects holds; see `read_json_columns`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +24,8 @@ class Keys:
     """Numbers or strings that many of N objects share.
 
     Args:
-        index: int64 ``(N,)`` of each object the position in `values`.
-        values: D numbers and strings.
+        index: int64 ``(N,)`` the position in `values` of each object's value.
+        values: the D different numbers and strings.
     """
 
     index: np.ndarray
@@ -38,7 +39,7 @@ class Keys:
         return [self.values[position] for position in self.index.tolist()]
 
     def positions(self, known: Mapping[Any, int]) -> np.ndarray:
-        """int64 ``(N,)`` what is known of each value; -1 for the unknown ones."""
+        """int64 ``(N,)`` the positions of the values in `known`; -1 for unknown ones."""
         return np.array([known.get(value, -1) for value in self.values], dtype=np.int64)[self.index]
 
 
@@ -47,10 +48,10 @@ class Segmentations:
     """COCO's masks of N objects: polygons, or compressed run lengths of a size, or neither.
 
     Args:
-        corners: float64 ``(2P,)`` x y of each corner of all polygons.
-        polygons: int64 ``(Q + 1,)`` where each polygon begins among the corners.
-        objects: int64 ``(N + 1,)`` where those of each object begin among the polygons.
-        masks: the run lengths; of size 0 where there are none.
+        corners: float64 ``(2P,)`` x y of the corners of all polygons.
+        polygons: int64 ``(Q + 1,)`` where each polygon begins in `corners`.
+        objects: int64 ``(N + 1,)`` where each object begins in `polygons`.
+        masks: the run lengths; size 0 for objects without.
     """
 
     corners: np.ndarray
@@ -69,7 +70,14 @@ class Segmentations:
         return np.diff(self.masks.offsets) > 0
 
     def filled(self, sizes: np.ndarray) -> Masks:
-        """The masks in images of `sizes`, int64 ``(N, 2)`` height and width; a RuntimeError where one is none."""
+        """The masks in images of given sizes.
+
+        Args:
+            sizes: int64 ``(N, 2)`` height and width in pixels.
+
+        Raises:
+            RuntimeError: a mask is malformed.
+        """
         arrays = (self.corners, self.polygons, self.objects, self.masks.strings, self.masks.offsets, sizes)
         characters, offsets = fill_masks(*map(torch.from_numpy, arrays))
         return Masks(characters.numpy(), offsets.numpy(), sizes)
@@ -77,19 +85,48 @@ class Segmentations:
 
 Column = Keys | np.ndarray | Ragged | Segmentations
 
+ColumnT = TypeVar("ColumnT", Keys, np.ndarray, Ragged, Segmentations)
 
-def read_json_columns(path: Path, lists: Mapping[str, Mapping[str, Kind]]) -> dict[str, dict[str, Column]] | None:
-    """The columns of lists in a JSON file.
+
+class Columns(dict[str, Column]):
+    """The columns of one list by key; each is read as what its kind gives."""
+
+    def keys_of(self, name: str) -> Keys:
+        """A column of the kind ``key``."""
+        return _as(Keys, self[name])
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column of the kind ``number``, float64 ``(N,)``."""
+        return _as(np.ndarray, self[name])
+
+    def rows(self, name: str) -> Ragged:
+        """A column of the kind ``numbers``."""
+        return _as(Ragged, self[name])
+
+    def masks(self, name: str) -> Segmentations:
+        """A column of the kind ``mask``."""
+        return _as(Segmentations, self[name])
+
+
+def _as(kind: type[ColumnT], column: Column) -> ColumnT:
+    if not isinstance(column, kind):
+        raise TypeError(f"the column is a {type(column).__name__}, not a {kind.__name__}")
+    return column
+
+
+def read_json_columns(path: Path, lists: Mapping[str, Mapping[str, Kind]]) -> dict[str, Columns] | None:
+    """Read the columns of lists in a JSON file.
 
     Args:
         path: the file.
-        lists: by the name of a list in the outermost object, or ``""`` where the file is a list: what the keys of its
-            objects hold. A ``key`` is a number or string that each object has, given as `Keys`; a ``number`` or truth
-            an array, NaN where there is none; ``numbers`` are `Ragged`; a ``mask`` is `Segmentations`.
+        lists: the kind of each key to read, by the name of the list in the outermost object, ``""`` where the file
+            itself is a list. A ``key`` is a number or string that each object has, read as `Keys`; a ``number`` or
+            truth value becomes an array, NaN where it is absent; ``numbers`` are `Ragged`; a ``mask`` is
+            `Segmentations`.
 
     Returns:
-        By list and key; None where the file cannot be read so: it is not there, is not JSON, lacks a list or key, or
-        holds something else.
+        The columns by list; None where the file cannot be read like this: it is missing, is not JSON, lacks a list or
+        key, or holds other values.
     """
     names = [(name, key, kind) for name, columns in lists.items() for key, kind in columns.items()]
     try:
@@ -100,14 +137,14 @@ def read_json_columns(path: Path, lists: Mapping[str, Mapping[str, Kind]]) -> di
     if tensors is None:
         return None
     parts = iter(tensor.numpy() for tensor in tensors)
-    result: dict[str, dict[str, Column]] = {name: {} for name in lists}
+    result = {name: Columns() for name in lists}
     for name, key, kind in names:
         result[name][key] = _COLUMN[kind](text, *(next(parts) for _ in range(_PARTS[kind])))
     return result
 
 
-def _keys(text: np.ndarray, index: np.ndarray, places: np.ndarray) -> Keys:
-    written = (text[begin:end].tobytes() for begin, end in places.tolist())
+def _keys(text: np.ndarray, index: np.ndarray, spans: np.ndarray) -> Keys:
+    written = (text[begin:end].tobytes() for begin, end in spans.tolist())
     return Keys(index, json.loads(b"[" + b",".join(written) + b"]"))
 
 
@@ -123,10 +160,10 @@ def _segmentations(
     return Segmentations(corners, polygons, objects, Masks(characters, strings, sizes))
 
 
-_COLUMN = {
+_COLUMN: dict[Kind, Callable[..., Column]] = {
     "key": _keys,
     "number": lambda _text, values: values,
     "numbers": lambda _text, values, offsets: Ragged(values, offsets),
     "mask": _segmentations,
 }
-_PARTS = {"key": 2, "number": 1, "numbers": 2, "mask": 6}
+_PARTS: dict[Kind, int] = {"key": 2, "number": 1, "numbers": 2, "mask": 6}

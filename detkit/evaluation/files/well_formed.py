@@ -1,20 +1,19 @@
-"""COCO files without faults, read fast by native code: whatever is out of the ordinary makes a reader give up.
+"""The fast path for COCO files without faults, by native code; it gives up on anything unusual.
 
-A file in which something is missing, of another type or written in another way is for the readers in
-`annotations_file` and `detections_file`, which take their time, fill in, and say what is wrong where.
+The readers in `annotations_file` and `detections_file` are authoritative: they take every other file, complete it, and
+say what is wrong where.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from detkit.evaluation.files.json_columns import Column, Keys, Kind, Segmentations, read_json_columns
-from detkit.evaluation.ground_truth import GroundTruth, IouType, by_id, positions, visited
-from detkit.evaluation.packed_objects import Found, Masks, Objects, Ragged
+from detkit.evaluation.files.json_columns import Columns, Keys, Kind, Segmentations, read_json_columns
+from detkit.evaluation.ground_truth import GroundTruth, IouType, images_to_evaluate, positions, positions_by_id
+from detkit.evaluation.packed_objects import Masks, PackedDetections, PackedObjects, Ragged
 from detkit.structures import Category
 from detkit.structures.categories import entries_in, from_coco
 
@@ -34,38 +33,41 @@ _ANNOTATED: dict[IouType, dict[str, Kind]] = {
     "segm": {"segmentation": "mask"},
     "keypoints": {"keypoints": "numbers", "num_keypoints": "number"},
 }
-_FOUND: dict[IouType, dict[str, Kind]] = {
+_DETECTED: dict[IouType, dict[str, Kind]] = {
     "bbox": {},
     "segm": {"segmentation": "mask"},
     "keypoints": {"keypoints": "numbers", "segmentation": "mask"},
 }
 
-Columns = Mapping[str, Column]
 
+def read_annotations(path: Path, source: str, iou_type: IouType, requested: list[Any] | None) -> GroundTruth | None:
+    """Read the ground truth of an annotation file in which nothing is missing; None for any other file.
 
-def read_annotations(path: Path, source: str, iou_type: IouType, wanted: list[Any] | None) -> GroundTruth | None:
-    """The ground truth of an annotation file in which nothing is missing, and of the `wanted` images; None for any
-    other file.
+    Args:
+        path: the JSON file.
+        source: how messages name it.
+        iou_type: what will be compared.
+        requested: ids of the images to evaluate; None for all.
 
     Raises:
-        InputError: a wanted image is not in the file.
+        InputError: a requested image is not in the file.
     """
     lists = {"images": _IMAGES, "categories": _CATEGORIES, "annotations": _ANNOTATIONS | _ANNOTATED[iou_type]}
     read = read_json_columns(path, lists)
     if read is None:
         return None
-    ids, category_ids = read["images"]["id"].as_list(), read["categories"]["id"].as_list()
+    ids, category_ids = read["images"].keys_of("id").as_list(), read["categories"].keys_of("id").as_list()
     if not all(isinstance(key, (int, str)) for key in ids) or not all(isinstance(key, int) for key in category_ids):
         return None
-    ordered = visited(ids, wanted, source)
+    ordered = images_to_evaluate(ids, requested, source)
     sizes = _sizes(ids, read["images"])
-    names = dict(zip(category_ids, map(str, read["categories"]["name"].as_list()), strict=True))
+    names = dict(zip(category_ids, map(str, read["categories"].keys_of("name").as_list()), strict=True))
     categories = [Category(key, name) for key, name in sorted(names.items())]
     if iou_type == "keypoints":
         entries = entries_in(path.read_bytes())
         categories = [from_coco(entry, source) for entry in entries] if entries else categories
     try:
-        objects = _objects(read["annotations"], iou_type, positions(ordered), by_id(categories), sizes)
+        objects = _objects(read["annotations"], iou_type, positions(ordered), positions_by_id(categories), sizes)
     except (ValueError, RuntimeError):
         return None
     kept = {key: sizes[key] for key in ordered if key in sizes}
@@ -73,33 +75,47 @@ def read_annotations(path: Path, source: str, iou_type: IouType, wanted: list[An
 
 
 def _sizes(ids: list[Any], images: Columns) -> dict[Any, tuple[int, int]]:
-    """``(height, width)`` of the images of which both are known."""
-    sides = np.nan_to_num(np.stack((images["height"], images["width"]), axis=1)).astype(np.int64).tolist()
+    """``(height, width)`` of the images whose sides are both stated."""
+    sides = (
+        np.nan_to_num(np.stack((images.numbers("height"), images.numbers("width")), axis=1)).astype(np.int64).tolist()
+    )
     return {key: (height, width) for key, (height, width) in zip(ids, sides, strict=True) if height and width}
 
 
 def _objects(
-    columns: Columns, iou_type: IouType, numbers: dict, places: dict, sizes: dict[Any, tuple[int, int]]
-) -> Objects:
-    """The annotations of the images and categories of those `numbers` and `places`; a ValueError or RuntimeError where
-    something is missing or wrong."""
-    images, categories = columns["image_id"].positions(numbers), columns["category_id"].positions(places)
+    columns: Columns,
+    iou_type: IouType,
+    image_numbers: dict[Any, int],
+    category_positions: dict[Any, int],
+    sizes: dict[Any, tuple[int, int]],
+) -> PackedObjects:
+    """The annotations of the given images and categories.
+
+    Raises:
+        ValueError: something is missing or wrong.
+        RuntimeError: a mask is malformed.
+    """
+    image_ids, areas = columns.keys_of("image_id"), columns.numbers("area")
+    images = image_ids.positions(image_numbers)
+    categories = columns.keys_of("category_id").positions(category_positions)
     is_kept = (images >= 0) & (categories >= 0)
     kept = slice(None) if is_kept.all() else np.flatnonzero(is_kept)
-    masks = _filled(columns["segmentation"], columns["image_id"], sizes, is_kept) if iou_type == "segm" else None
-    keypoints = _keypoints(columns["keypoints"])[kept] if iou_type == "keypoints" else None
-    if np.isnan(columns["area"][kept]).any():
+    masks = _filled(columns.masks("segmentation"), image_ids, sizes, is_kept) if iou_type == "segm" else None
+    keypoints = _keypoints(columns.rows("keypoints"))[kept] if iou_type == "keypoints" else None
+    if np.isnan(areas[kept]).any():
         raise ValueError("an area is missing")
-    return Objects(
+    return PackedObjects(
         images=images[kept],
         categories=categories[kept],
-        boxes=columns["bbox"].table(4)[kept],
-        areas=columns["area"][kept],
-        iscrowd=_truths(columns["iscrowd"])[kept],
-        difficult=_truths(columns["difficult"])[kept],
+        boxes=columns.rows("bbox").table(4)[kept],
+        areas=areas[kept],
+        iscrowd=_truths(columns.numbers("iscrowd"))[kept],
+        difficult=_truths(columns.numbers("difficult"))[kept],
         masks=masks,
         keypoints=keypoints,
-        num_keypoints=None if keypoints is None else _numbers_of_keypoints(columns["num_keypoints"][kept], keypoints),
+        num_keypoints=None
+        if keypoints is None
+        else _numbers_of_keypoints(columns.numbers("num_keypoints")[kept], keypoints),
     )
 
 
@@ -110,15 +126,15 @@ def _truths(column: np.ndarray) -> np.ndarray:
 def _filled(segmentations: Segmentations, image_ids: Keys, sizes: dict, is_kept: np.ndarray) -> Masks:
     """The masks of the objects that are kept."""
     unknown = (0, 0)
-    of_ids = np.array([sizes.get(key, unknown) for key in image_ids.values], dtype=np.int64).reshape(-1, 2)
-    of_objects = of_ids[image_ids.index]
+    size_of_id = np.array([sizes.get(key, unknown) for key in image_ids.values], dtype=np.int64).reshape(-1, 2)
+    object_sizes = size_of_id[image_ids.index]
     has_polygons, has_run_lengths = segmentations.has_polygons, segmentations.has_run_lengths
-    is_right = has_polygons | (has_run_lengths & (segmentations.masks.sizes == of_objects).all(axis=1))
-    if not (is_right & of_objects.any(axis=1))[is_kept].all() or (np.diff(segmentations.polygons) < 3).any():
+    has_mask = has_polygons | (has_run_lengths & (segmentations.masks.sizes == object_sizes).all(axis=1))
+    if not (has_mask & object_sizes.any(axis=1))[is_kept].all() or (np.diff(segmentations.polygons) < 3).any():
         raise ValueError("an object has no mask of its image")
-    masks = segmentations.filled(of_objects)
+    masks = segmentations.filled(object_sizes)
     masks = masks if is_kept.all() else masks.select(np.flatnonzero(is_kept))
-    masks.measures  # noqa: B018 which reads them
+    masks.measures  # noqa: B018 (raises if a mask is malformed)
     return masks
 
 
@@ -131,55 +147,67 @@ def _keypoints(column: Ragged) -> np.ndarray:
 
 
 def _numbers_of_keypoints(column: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """As the file has them, or else counted."""
+    """The stated numbers, or else counts of the labeled keypoints."""
     counts = np.where(np.isnan(column), (keypoints[..., 2] > 0).sum(axis=1), column)
     if (counts < 0).any() or (counts % 1).any():
-        raise ValueError("a number of keypoints is none")
+        raise ValueError("a number of keypoints is negative or no integer")
     return counts.astype(np.int64)
 
 
-def read_results(path: Path, ground_truth: GroundTruth, iou_type: IouType, joints: int | None) -> Found | None:
-    """The entries of a results file that all have what is compared; None for any other."""
-    read = read_json_columns(path, {"": _RESULTS | _FOUND[iou_type]})
-    if read is None or len(read[""]["score"]) == 0:
+def read_results(
+    path: Path, ground_truth: GroundTruth, iou_type: IouType, joints: int | None
+) -> PackedDetections | None:
+    """Read a results file all of whose entries have what is compared; None for any other."""
+    read = read_json_columns(path, {"": _RESULTS | _DETECTED[iou_type]})
+    if read is None or len(read[""].numbers("score")) == 0:
         return None
     try:
-        return _found(read[""], ground_truth, iou_type, joints)
+        return _detections(read[""], ground_truth, iou_type, joints)
     except (ValueError, RuntimeError):
         return None
 
 
-def _found(columns: Columns, ground_truth: GroundTruth, iou_type: IouType, joints: int | None) -> Found:
-    """The detections; a ValueError or RuntimeError where something is missing or wrong."""
-    images = columns["image_id"].positions(ground_truth.image_numbers)
-    categories = columns["category_id"].positions(ground_truth.category_positions)
-    if (images < 0).any() or (categories < 0).any() or np.isnan(columns["score"]).any():
+def _detections(columns: Columns, ground_truth: GroundTruth, iou_type: IouType, joints: int | None) -> PackedDetections:
+    """The entries as arrays.
+
+    Raises:
+        ValueError: something is missing or wrong.
+        RuntimeError: a mask is malformed.
+    """
+    images = columns.keys_of("image_id").positions(ground_truth.image_numbers)
+    categories = columns.keys_of("category_id").positions(ground_truth.category_positions)
+    scores, boxes = columns.numbers("score"), columns.rows("bbox")
+    if (images < 0).any() or (categories < 0).any() or np.isnan(scores).any():
         raise ValueError("an image, category or score is missing or unknown")
-    # The first entry decides what the areas are those of.
-    has_boxes = columns["bbox"].lengths[0] > 0
-    if not has_boxes and (iou_type == "bbox" or (iou_type == "keypoints" and _has_mask(columns["segmentation"]))):
+    # As in pycocotools, the first entry decides what areas are computed from.
+    has_boxes = boxes.lengths[0] > 0
+    if not has_boxes and (iou_type == "bbox" or (iou_type == "keypoints" and _has_mask(columns.masks("segmentation")))):
         raise ValueError("areas are those of masks")
-    masks = _masks(columns["segmentation"], images, ground_truth) if iou_type == "segm" else None
-    return Found.measured(
+    masks = _masks(columns.masks("segmentation"), images, ground_truth) if iou_type == "segm" else None
+    return PackedDetections.measured(
         images,
         categories,
-        columns["score"],
-        boxes=columns["bbox"].table(4) if has_boxes else None,
+        scores,
+        boxes=boxes.table(4) if has_boxes else None,
         masks=masks,
-        keypoints=columns["keypoints"].table(3 * joints).reshape(-1, joints, 3) if iou_type == "keypoints" else None,
+        keypoints=columns.rows("keypoints").table(3 * joints).reshape(-1, joints, 3) if joints else None,
     )
 
 
 def _has_mask(segmentations: Segmentations) -> bool:
-    """Whether the first entry has one."""
+    """Whether the first entry has a mask."""
     return bool(segmentations.has_polygons[0] or segmentations.has_run_lengths[0])
 
 
 def _masks(segmentations: Segmentations, images: np.ndarray, ground_truth: GroundTruth) -> Masks:
-    """The masks, if all are run lengths of the size of their `images`."""
-    sizes = np.array([ground_truth.image_sizes.get(one, (-1, -1)) for one in ground_truth.image_ids])
+    """The masks, which must all be run lengths of the size of their images.
+
+    Raises:
+        ValueError: they are not.
+    """
+    sizes = np.array([ground_truth.image_sizes.get(key, (-1, -1)) for key in ground_truth.image_ids])
     masks = segmentations.masks
     if not segmentations.has_run_lengths.all() or not np.array_equal(masks.sizes, sizes[images]):
         raise ValueError("a mask is missing or of another size than its image")
-    masks.measures  # noqa: B018 which reads them
+    masks.measures  # noqa: B018 (raises if a mask is malformed)
     return masks

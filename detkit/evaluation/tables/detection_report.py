@@ -1,4 +1,4 @@
-"""What people read of an evaluation: COCO's table, the table of classes, ``metrics.json``, precision-recall curves."""
+"""The report of detections: COCO's table, tables of classes, ``metrics.json``, precision-recall curves."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from detkit.evaluation.coco.tide import ErrorAnalysis
 from detkit.evaluation.ground_truth import IouType
 from detkit.files import write_whole
 
-if TYPE_CHECKING:  # their evaluators make the tables here
+if TYPE_CHECKING:  # their evaluators import this module
     from detkit.evaluation.image_collector import ImageEvaluation
     from detkit.evaluation.voc_evaluator import VocEvaluation
 
 _AREAS = {"s": "small", "m": "medium", "l": "large"}
-_CURVES_NAMED = 12
+_MAX_NAMED_CURVES = 12
 
 
 def coco_table(metrics: Mapping[str, float], iou_type: IouType = "bbox") -> str:
-    """The numbers as COCO prints them, one line each; -1 stands where there is nothing to measure."""
+    """The metrics as COCO prints them, one line each; -1 where there is nothing to measure."""
     return "\n".join(
         f" {title:<18} {sign} @[ IoU={iou:<9} | area={area:>6s} | maxDets={limit:>3d} ] = {metrics[name]:0.3f}"
         for name in METRICS[iou_type]
@@ -40,7 +40,7 @@ def coco_table(metrics: Mapping[str, float], iou_type: IouType = "bbox") -> str:
 
 
 def rich_table(metrics: Mapping[str, float], iou_type: IouType = "bbox") -> Table:
-    """The numbers as a table for the terminal, in percent."""
+    """The metrics as a table for the terminal, in percent."""
     table = Table(title=f"COCO {iou_type}", title_justify="left")
     table.add_column("")
     for column in ("IoU", "area", "detections", "%"):
@@ -52,7 +52,7 @@ def rich_table(metrics: Mapping[str, float], iou_type: IouType = "bbox") -> Tabl
 
 
 def per_class_table(evaluation: CocoEvaluation) -> Table:
-    """One row a class: AP, AP50, AP by size, AR100 (keypoints: AR) in percent; objects, and images with such."""
+    """One row per class: AP, AP50, AP by size, AR100 (keypoints: AR) in percent, and numbers of objects and images."""
     table = Table(title=f"COCO {evaluation.iou_type} by class", title_justify="left")
     table.add_column("class")
     for column in (*evaluation.class_metrics, "objects", "images"):
@@ -64,7 +64,7 @@ def per_class_table(evaluation: CocoEvaluation) -> Table:
 
 
 def voc_table(evaluation: VocEvaluation) -> Table:
-    """One row a class: VOC's AP in percent; objects, difficult ones, and images; then the mean over the classes."""
+    """One row per class: VOC's AP in percent; numbers of objects, difficult ones and images; then the mean."""
     year = evaluation.protocol.removeprefix("voc")
     points = "11 points" if year == "2007" else "all points"
     table = Table(title=f"PASCAL VOC {year}, {points}", title_justify="left")
@@ -79,7 +79,7 @@ def voc_table(evaluation: VocEvaluation) -> Table:
 
 
 def interval_table(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Table:
-    """One row a number: its value, and where it lies with the confidence of the intervals, in percent."""
+    """One row per metric: its value and its confidence interval, in percent."""
     table = Table(title=f"COCO {evaluation.iou_type} with confidence intervals", title_justify="left")
     table.add_column("")
     for column in ("%", "from", "to"):
@@ -90,7 +90,7 @@ def interval_table(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]
 
 
 def error_table(evaluation: CocoEvaluation, errors: ErrorAnalysis) -> Table:
-    """One row a kind of error: how much AP50 it costs, in percent, and how often it occurs."""
+    """One row per kind of error: how much AP50 it costs, in percent, and how often it occurs."""
     title = f"COCO {evaluation.iou_type} errors at IoU 0.5, where AP is {percent(errors.ap)} %"
     table = Table(title=title, title_justify="left")
     table.add_column("error")
@@ -115,10 +115,10 @@ def write_metrics(
     Args:
         path: the JSON file; it appears whole or not at all.
         evaluations: by what was compared, ``bbox``, ``segm`` or ``keypoints``, or how, ``voc2007`` or ``voc2010``, or
-            by the task of whole images.
-        per_class: add ``per_class``, the numbers of each class by its name.
-        intervals: likewise, add ``intervals``, for each number where it lies: ``[low, high]``.
-        errors: likewise, add ``errors``: the ``ap`` at IoU 0.5, and the ``cost`` and ``count`` of each kind of error.
+            by the task of image classes.
+        per_class: add ``per_class``, the metrics of each class by its name.
+        intervals: add ``intervals``, the bounds of each metric: ``[low, high]``.
+        errors: add ``errors``: the ``ap`` at IoU 0.5, and the ``cost`` and ``count`` of each kind of error.
     """
     write_numbers(
         path,
@@ -135,7 +135,7 @@ def metrics_entry(
     intervals: Mapping[str, Interval] | None = None,
     errors: ErrorAnalysis | None = None,
 ) -> dict[str, Any]:
-    """The numbers of one evaluation as they stand in ``metrics.json``; see `write_metrics`."""
+    """The entry of one evaluation in ``metrics.json``; see `write_metrics`."""
     entry: dict[str, Any] = dict(evaluation.metrics)
     if per_class:
         entry["per_class"] = evaluation.per_class()
@@ -147,27 +147,27 @@ def metrics_entry(
 
 
 def write_numbers(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file that people read too; it appears whole or not at all."""
+    """Write an indented JSON file; it appears whole or not at all."""
     write_whole(Path(path), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def plot_precision_recall(evaluation: CocoEvaluation, path: str | Path) -> None:
-    """Draw precision over recall at IoU 0.50 and 0.75 as a PNG: each class thin, their mean bold.
+    """Plot precision over recall at IoU 0.50 and 0.75 as a PNG: each class thin, their mean bold.
 
-    With more than 12 classes only the mean is named in the legend.
+    With more than 12 classes only the mean is in the legend.
     """
     figure = Figure(figsize=(11, 5.5), dpi=120, layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, threshold in zip(axes, (0.5, 0.75), strict=True):
         _draw_curves(axis, evaluation, threshold)
     axes[0].set_ylabel("precision")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    write_whole(Path(path), picture.getvalue())
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format="png")
+    write_whole(Path(path), encoded.getvalue())
 
 
 def _conditions(name: str, iou_type: IouType) -> tuple[str, str, str, str, int]:
-    """What COCO prints before a number: title, sign, IoU, area and the most detections per image."""
+    """What COCO prints before a metric: title, sign, IoU, area and the most detections per image."""
     sign, condition = name[:2], name[2:]
     limits_detections = sign == "AR" and iou_type != "keypoints" and condition.isdigit()
     limit = int(condition) if limits_detections else 20 if iou_type == "keypoints" else 100
@@ -177,7 +177,7 @@ def _conditions(name: str, iou_type: IouType) -> tuple[str, str, str, str, int]:
 
 
 def percent(value: float) -> str:
-    """A number in 0..1 in percent, a dash where there was nothing to measure."""
+    """A metric in 0..1 in percent; a dash where there is nothing to measure."""
     return "–" if value == NOTHING_TO_MEASURE else f"{100 * value:.1f}"
 
 
@@ -186,7 +186,7 @@ def _draw_curves(axis: Axes, evaluation: CocoEvaluation, threshold: float) -> No
     protocol = evaluation.protocol
     curves = evaluation.curves.precision[np.isclose(protocol.iou_thresholds, threshold)][0][..., 0, -1]
     measured = [k for k in range(len(evaluation.categories)) if curves[0, k] != NOTHING_TO_MEASURE]
-    named = len(measured) <= _CURVES_NAMED
+    named = len(measured) <= _MAX_NAMED_CURVES
     colors = colormaps["tab20" if len(measured) > 10 else "tab10"]
     for position, k in enumerate(measured):
         label = f"{evaluation.categories[k].name}: {100 * curves[:, k].mean():.1f}" if named else None

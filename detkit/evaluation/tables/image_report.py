@@ -1,4 +1,4 @@
-"""What people read of an evaluation of whole images: tables, and the confusion matrix as table, file and plot."""
+"""The report of image classes: tables, and the confusion matrix as a table, a file and a plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from detkit.evaluation.tables.detection_report import percent
 from detkit.files import write_whole
 
-if TYPE_CHECKING:  # its evaluators make the tables here
+if TYPE_CHECKING:  # its evaluators import this module
     from detkit.evaluation.image_collector import ImageEvaluation
 
 _MATRIX_CLASSES = 12
@@ -23,17 +23,17 @@ _NAMED_CLASSES = 40
 
 
 def image_table(evaluation: ImageEvaluation) -> Table:
-    """The numbers in percent."""
+    """The metrics in percent."""
     table = Table(title=evaluation.task, title_justify="left")
     table.add_column(f"{len(evaluation.labels)} images")
     table.add_column("%", justify="right")
-    for place, (name, value) in enumerate(evaluation.metrics.items()):
-        table.add_row(name.replace("_", " "), percent(value), style="bold" if place == 0 else None)
+    for index, (name, value) in enumerate(evaluation.metrics.items()):
+        table.add_row(name.replace("_", " "), percent(value), style="bold" if index == 0 else None)
     return table
 
 
 def image_class_table(evaluation: ImageEvaluation) -> Table:
-    """One row a class: the numbers in percent, and how many images."""
+    """One row per class: the metrics in percent, and the number of images."""
     table = Table(title=f"{evaluation.task} by class", title_justify="left")
     table.add_column("class")
     for name in (*evaluation.values, "images"):
@@ -44,8 +44,8 @@ def image_class_table(evaluation: ImageEvaluation) -> Table:
 
 
 def confusion_table(evaluation: ImageEvaluation) -> Table:
-    """The whole matrix of up to 12 classes: images of a row's class that were taken for a column's; of more classes
-    those that are most often taken for another."""
+    """The confusion matrix, true class by row, predicted class by column; of more than 12 classes the most frequent
+    confusions alone."""
     if len(evaluation.categories) > _MATRIX_CLASSES:
         return _most_confused(evaluation)
     table = Table(title="confusion", title_justify="left")
@@ -59,29 +59,29 @@ def confusion_table(evaluation: ImageEvaluation) -> Table:
 
 def _most_confused(evaluation: ImageEvaluation) -> Table:
     table = Table(title="most frequent confusions", title_justify="left")
-    for column in ("class", "taken for"):
-        table.add_column(column)
-    for column in ("images", "of"):
-        table.add_column(column, justify="right")
+    for title in ("class", "taken for"):
+        table.add_column(title)
+    for title in ("images", "of"):
+        table.add_column(title, justify="right")
     confusion = evaluation.confusion
     wrong = confusion - np.diag(np.diag(confusion))
     names = [category.name for category in evaluation.categories]
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSED]:
-        row, column = divmod(int(place), len(names))
+    for index in np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSED]:
+        row, column = divmod(int(index), len(names))
         if wrong[row, column]:
             table.add_row(names[row], names[column], str(wrong[row, column]), str(confusion[row].sum()))
     return table
 
 
 def write_confusion(evaluation: ImageEvaluation, path: str | Path) -> None:
-    """Write the confusion matrix: drawn as ``.png``, else as CSV with a row and a column for each class.
+    """Write the confusion matrix: a plot where the suffix is ``.png``, else CSV with a row and a column per class.
 
     Args:
-        evaluation: of whole images.
+        evaluation: of image classes.
         path: the file; it appears whole or not at all.
     """
     path = Path(path)
-    write_whole(path, _plotted(evaluation) if path.suffix.lower() == ".png" else _as_csv(evaluation))
+    write_whole(path, _plot(evaluation) if path.suffix.lower() == ".png" else _as_csv(evaluation))
 
 
 def _as_csv(evaluation: ImageEvaluation) -> bytes:
@@ -93,8 +93,8 @@ def _as_csv(evaluation: ImageEvaluation) -> bytes:
     return text.getvalue().encode()
 
 
-def _plotted(evaluation: ImageEvaluation) -> bytes:
-    """Shares of each row, and in small matrices the numbers of images."""
+def _plot(evaluation: ImageEvaluation) -> bytes:
+    """The share of each row, and in small matrices the numbers of images."""
     confusion, classes = evaluation.confusion, len(evaluation.categories)
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     side = 4 + 0.35 * min(classes, _NAMED_CLASSES)
@@ -111,6 +111,6 @@ def _plotted(evaluation: ImageEvaluation) -> bytes:
             color = "white" if shares[row, column] > 0.5 else "black"
             axis.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
     axis.set(xlabel="answer", ylabel="class")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return picture.getvalue()
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format="png")
+    return encoded.getvalue()

@@ -1,4 +1,4 @@
-"""Arguments that an RPN had before suppression became a part of its own, for one release."""
+"""Old constructor arguments of the RPN, which moved to its `Postprocess`; for one release."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ MOVED = {
     "candidates_for_training": ("candidates", ("postprocess_for_training",)),
     "proposals_for_training": ("detections", ("postprocess_for_training",)),
 }
-"""By its old name the argument of `NMS` that an argument of `RPN` is now, and in which of its arguments."""
-
+"""For each old argument of `RPN` the argument of `NMS` that replaces it, and the arguments of `RPN` that hold it."""
 
 OLD_ATTRIBUTES = {old: tuple(f"{owner}.{new}" for owner in owners) for old, (new, owners) in MOVED.items()}
-"""By its old name where an attribute of an RPN stands now."""
+"""Where each old attribute of an RPN is now."""
 
 
 def moved_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
-    """`keywords` of an RPN with those that suppression has now in its arguments for it; warns of each.
+    """`keywords` of a call of `head`, with the old ones moved into its postprocesses; warns of each.
 
     Args:
-        head: the class.
-        keywords: all of them.
+        head: the class, `RPN` or derived from it.
+        keywords: all keywords of the call.
         unknown: the names of those that the RPN does not have.
     """
     rpn = head.__name__

@@ -1,4 +1,7 @@
-"""OverFeat's head: a classifier and a box regressor that slide over the map."""
+"""The OverFeat head: a classifier and a box regressor that slide over the map (Sermanet et al. 2013).
+
+B  images     P  positions of an image     K  classes
+"""
 
 from __future__ import annotations
 
@@ -13,24 +16,24 @@ from torch.nn import functional as F
 from detkit.boxes import EdgeCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.activations import above_background, softmax_beside_background
+from detkit.heads.activations import softmax_with_background, subtract_background
+from detkit.heads.assignment import NO_OBJECT, assign_targets
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense.dense_head import DenseHead, in_turn
+from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.truth import NO_OBJECT, assigned
 from detkit.matching import Matcher, shuffled
 from detkit.structures import Detections
 
 
 class OverFeatOutput(NamedTuple):
-    """What the head says at ``P`` positions: those of every level one after the other, each in the order (y, x).
+    """The outputs at ``P`` positions of all levels, finest level first, each in the order (y, x).
 
     Args:
         logits: class logits ``(B, P, K + 1)``, background last.
         edges: encoded box edges ``(B, P, K, 4)``, one box for each class.
-        windows: ``(P, 4)``, what each position looks at, in pixels of the padded batch.
+        windows: ``(P, 4)``, the window of each position in pixels of the padded batch.
     """
 
     logits: Tensor
@@ -41,13 +44,13 @@ class OverFeatOutput(NamedTuple):
 def offset_max_pool(x: Tensor, size: int) -> Tensor:
     """Max-pooling ``size x size`` at every offset in 0..size-1 along both axes, interleaved (OverFeat, section 3.3).
 
-    Where the pooling of offset ``(dy, dx)`` has its cell ``(i, j)``, the result has ``(size * i + dy, size * j + dx)``:
-    this is pooling that steps by one cell. A layer that is to see the cells of one offset takes every `size`-th, as a
-    convolution with ``dilation=size`` does; its outputs at all offsets then come interleaved, none computed twice.
+    Cell ``(i, j)`` of the pooling with offset ``(dy, dx)`` is cell ``(size * i + dy, size * j + dx)`` of the result, so
+    that this is pooling with stride 1. A convolution with ``dilation=size`` on it reads the cells of one offset, and
+    gives the outputs of all offsets interleaved, each computed once.
 
     Args:
         x: ``(B, C, H, W)``.
-        size: the pooling's window and step.
+        size: window and stride of the pooling.
 
     Returns:
         ``(B, C, H - size + 1, W - size + 1)``.
@@ -56,34 +59,35 @@ def offset_max_pool(x: Tensor, size: int) -> Tensor:
 
 
 class OverFeatHead(DenseHead):
-    """Classes and per-class boxes of a window around every cell (Sermanet 2013, sections 3.3, 4 and 5).
+    """Classes and per-class boxes of a window around every cell (sections 3.3, 4 and 5).
 
         map -> offset max-pooling -+-> fully connected layers, as convolutions -> K + 1 class logits
                                    +-> fully connected layers, as convolutions -> K boxes, as the edges of the window
 
-    A window is ``pool * window`` cells wide. The levels are one trunk at several scales of the image, so they share the
-    layers, and windows of few cells find objects of all sizes. A level smaller than a window is padded to one.
+    A window is ``pool * window`` cells wide. The levels are maps of one backbone at several scales of the image: they
+    share the layers, and windows of the same number of cells detect objects of all sizes. A level smaller than a window
+    is padded to one.
 
     Args:
         in_channels: channels of each level, all the same.
         strides: pixels per cell of each level, finest first.
         num_classes: classes without background.
-        pool: cells of the last pooling's window.
-        window: pooled cells that the first fully connected layer sees, in height and in width.
+        pool: window of the last pooling in cells.
+        window: height and width of the input of the first fully connected layer, in pooled cells.
         class_hidden: widths of the classifier's hidden layers.
         box_hidden: widths of the regressor's hidden layers.
         foreground_iou: least IoU of a window with the object that it learns; the box regression of windows further
             away would not generalize (section 4.2).
-        background_iou: windows below learn background, those between learn nothing.
-        keep_best: let each object be learned by its best windows however low their IoU.
-        positives_per_image: most windows per image that learn an object, drawn at random.
-        negatives_per_image: background windows per image, half of them at random, half the most offending ones: those
-            that look least like background now (section 5).
-        postprocess: `MergeBoxes` if not given (section 4.3); here ``score_threshold=0.05``, of the class probability of
-            a window, ``detections=100``, and of `NMS` ``iou_threshold=0.5`` and as many candidates as there are.
+        background_iou: windows with a lower IoU learn background; those between learn nothing.
+        keep_best: let the best windows of each object learn it even if their IoU is lower.
+        positives_per_image: most foreground windows per image, drawn at random.
+        negatives_per_image: background windows per image, half of them drawn at random, half those with the lowest
+            probability of background (section 5).
+        postprocess: None is `MergeBoxes` (section 4.3) with ``score_threshold=0.05`` of the class probability of a
+            window and ``detections=100``; `NMS` has ``iou_threshold=0.5`` and no limit of candidates.
 
     Raises:
-        InputError: the levels differ in channels, or not as many channels as strides are given.
+        InputError: the levels differ in channels, or there are not as many strides as channels.
     """
 
     usual_postprocess = MergeBoxes
@@ -117,10 +121,10 @@ class OverFeatHead(DenseHead):
         self.strides = list(strides)
         self.num_classes = num_classes
         self.pool, self.window = pool, window
-        self.classes = self._dense_layers([in_channels[0], *class_hidden, num_classes + 1])
-        self.edges = self._dense_layers([in_channels[0], *box_hidden, num_classes * 4])
-        nn.init.normal_(self.classes[-1].weight, std=0.01)
-        nn.init.normal_(self.edges[-1].weight, std=0.001)
+        self.classes, last_of_classes = self._dense_layers([in_channels[0], *class_hidden, num_classes + 1])
+        self.edges, last_of_edges = self._dense_layers([in_channels[0], *box_hidden, num_classes * 4])
+        nn.init.normal_(last_of_classes.weight, std=0.01)
+        nn.init.normal_(last_of_edges.weight, std=0.001)
 
         self.coder = EdgeCoder()
         self.matcher = Matcher(foreground_iou, background_iou, keep_best)
@@ -128,22 +132,26 @@ class OverFeatHead(DenseHead):
         self.negatives_per_image = negatives_per_image
         self.postprocess = postprocess
 
-    def _dense_layers(self, widths: Sequence[int]) -> nn.Sequential:
-        """Fully connected layers on windows of the pooled map: the first as wide as these, the others 1 x 1."""
+    def _dense_layers(self, widths: Sequence[int]) -> tuple[nn.Sequential, nn.Conv2d]:
+        """Fully connected layers on windows of the pooled map, as convolutions, and the last of them.
+
+        The first is as wide as a window, the others are 1 x 1.
+        """
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(widths):
             first = not layers
             layer = nn.Conv2d(fan_in, fan_out, self.window if first else 1, dilation=self.pool if first else 1)
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
             layers += [layer, nn.ReLU(inplace=True)]
-        return nn.Sequential(*layers[:-1])
+        return nn.Sequential(*layers[:-1]), layer
 
     def forward(self, features: list[Tensor], context: Context) -> OverFeatOutput:
         """Classify and regress the window around every cell of every level `features` ``(B, C, Hi, Wi)``."""
         logits, edges, windows = [], [], []
         for feature, stride in zip(features, self.strides, strict=True):
-            pooled = offset_max_pool(self._at_least_a_window(feature), self.pool)
+            pooled = offset_max_pool(self._pad_to_window(feature), self.pool)
             classes = self.classes(pooled)
             logits.append(classes.flatten(2).transpose(1, 2))
             edges.append(self.edges(pooled).flatten(2).transpose(1, 2).unflatten(2, (self.num_classes, 4)))
@@ -155,57 +163,57 @@ class OverFeatHead(DenseHead):
 
         Returns:
             ``overfeat_cls``, cross-entropy over the classes and background, mean over the sampled windows;
-            ``overfeat_box``, half the squared distance of the encoded edges, mean over the windows that see an object.
+            ``overfeat_box``, half the squared distance of the encoded edges, mean over the foreground windows.
         """
         logits, edges = raw.logits.float(), raw.edges.float()
         objects = context.objects
         rows = self.assign(raw, context).view(logits.shape[:2])
         samples = [self._sample(*image, context.generator) for image in zip(rows, logits.detach(), strict=True)]
-        classification, regression, sampled, seen = [], [], 0, 0
+        classification, regression, sampled, foreground = [], [], 0, 0
         for image, (positives, negatives) in enumerate(samples):
             boxes, labels = (part[rows[image, positives]] for part in objects)
             classes = torch.cat((labels, torch.full_like(negatives, self.num_classes)))
-            chosen = torch.cat((positives, negatives))
-            classification.append(F.cross_entropy(logits[image, chosen], classes, reduction="sum"))
-            wanted = self.coder.encode(raw.windows[positives], boxes)
-            regression.append(F.mse_loss(edges[image, positives, labels], wanted, reduction="sum") / 2)
-            sampled, seen = sampled + len(chosen), seen + len(positives)
+            selected = torch.cat((positives, negatives))
+            classification.append(F.cross_entropy(logits[image, selected], classes, reduction="sum"))
+            targets = self.coder.encode(raw.windows[positives], boxes)
+            regression.append(F.mse_loss(edges[image, positives, labels], targets, reduction="sum") / 2)
+            sampled, foreground = sampled + len(selected), foreground + len(positives)
         return {
             "overfeat_cls": sum(classification) / mean_count(sampled, rows.device),
-            "overfeat_box": sum(regression) / mean_count(seen, rows.device),
+            "overfeat_box": sum(regression) / mean_count(foreground, rows.device),
         }
 
     @torch.no_grad()
     def decode(self, raw: OverFeatOutput, context: Context) -> list[Detections]:
-        """The boxes of all likely classes at all positions and scales, merged or suppressed."""
+        """The boxes above the threshold at all positions and scales, merged or suppressed."""
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
-        image, window, labels, scores = self.postprocess.likeliest(scores)
+        image, window, labels, scores = self.postprocess.topk_candidates(scores)
         boxes = self.coder.decode(raw.windows[window], raw.edges[image, window, labels])
-        return context.batch.restore(self.postprocess.suppressed(boxes, scores, labels, image, context.batch.sizes))
+        return context.batch.restore(self.postprocess.suppress(boxes, scores, labels, image, context.batch.sizes))
 
     def candidates(self, raw: OverFeatOutput, context: Context) -> Candidates:
-        """The box of the likeliest class of each window; logits are above that of background."""
-        likeliest = raw.logits[..., : self.num_classes].argmax(dim=2)
-        edges = raw.edges.take_along_dim(likeliest[..., None, None], dim=2).squeeze(2)
+        """The box of the top class of each window; logits are relative to that of background."""
+        top_class = raw.logits[..., : self.num_classes].argmax(dim=2)
+        edges = raw.edges.take_along_dim(top_class[..., None, None], dim=2).squeeze(2)
         boxes = self.coder.decode(raw.windows, edges)
-        return in_turn(boxes, above_background(raw.logits), activation=softmax_beside_background)
+        return batch_candidates(boxes, subtract_background(raw.logits), activation=softmax_with_background)
 
     @torch.no_grad()
     def assign(self, raw: OverFeatOutput, context: Context) -> Tensor:
-        """Which object each window is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`.
+        """The object that each window is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`.
 
-        Of these, and of the background, a sample is learned.
+        Only a sample of foreground and background windows is learned.
         """
         windows = raw.windows
-        return assigned(context.truth, lambda target: self.matcher(windows, target), windows.device).flatten()
+        return assign_targets(context.truth, lambda target: self.matcher(windows, target), windows.device).flatten()
 
-    def _at_least_a_window(self, feature: Tensor) -> Tensor:
+    def _pad_to_window(self, feature: Tensor) -> Tensor:
         missing = [max(0, self.pool * self.window - cells) for cells in feature.shape[-2:]]
         top, left = missing[0] // 2, missing[1] // 2
         return F.pad(feature, (left, missing[1] - left, top, missing[0] - top))
 
     def _windows(self, positions: Tensor, stride: float, padded_size: tuple[int, int]) -> Tensor:
-        """The windows ``(Hi * Wi, 4)`` of one level; what the trunk loses at the borders, it loses on both sides."""
+        """The windows ``(Hi * Wi, 4)`` of one level, centered on the image: the backbone loses as much on each side."""
         axes = []
         for count, pixels in zip(positions.shape[-2:], padded_size, strict=True):
             steps = torch.arange(count, device=positions.device, dtype=torch.float32)
@@ -216,10 +224,10 @@ class OverFeatHead(DenseHead):
         return torch.cat((centers - half, centers + half), dim=1)
 
     def _sample(self, rows: Tensor, logits: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """The windows of one image that learn an object, and those that learn background."""
+        """The sampled foreground windows of one image, and the sampled background windows."""
         positives = shuffled(torch.where(rows >= 0)[0], generator)[: self.positives_per_image]
         background = shuffled(torch.where(rows == NO_OBJECT)[0], generator)
         count = min(self.negatives_per_image, len(background))
-        random, others = background.split([count - count // 2, len(background) - count + count // 2])
+        random, others = torch.split(background, [count - count // 2, len(background) - count + count // 2])
         as_background = logits[others].log_softmax(dim=1)[:, self.num_classes]
         return positives, torch.cat((random, others[as_background.topk(count // 2, largest=False).indices]))

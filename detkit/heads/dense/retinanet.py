@@ -1,4 +1,7 @@
-"""RetinaNet: anchors everywhere, and a loss that the many easy ones do not swamp (Lin et al. 2017)."""
+"""The RetinaNet head: dense anchors trained with the focal loss (Lin et al. 2017).
+
+B  images     P  anchors of a level     A  anchors of a cell     K  classes     M  foreground anchors of a batch
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,19 @@ from torch import Tensor, nn
 from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
+from detkit.heads.assignment import NOT_LEARNED, assign_targets, count_annotated
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense.dense_head import DenseHead, in_turn
-from detkit.heads.dense.levels import (
-    detections_of_levels,
-    likeliest_of_logits,
-    per_place,
-    rare,
+from detkit.heads.dense.dense_head import DenseHead, batch_candidates
+from detkit.heads.dense.pyramid_decode import detections_of_levels, topk_candidates_from_logits
+from detkit.heads.dense.pyramid_layers import (
+    flatten_predictions,
+    init_focal_bias_,
+    init_normal_,
     shared_channels,
-    small,
     tower,
 )
-from detkit.heads.postprocess import NMS, Postprocess, Scored
-from detkit.heads.truth import NOT_LEARNED, assigned, count_annotated
+from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import ScoredBoxes
 from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_per_box
 from detkit.matching import Matcher
 from detkit.ops.iou import paired_iou
@@ -33,10 +36,10 @@ BoxLoss = Literal["smooth_l1", "l1", "giou"]
 
 
 class RetinaNetOutput(NamedTuple):
-    """What the network says, one tensor per level; ``P = Hi * Wi * A`` in the order (y, x, anchor).
+    """The outputs of the network, one tensor per level; ``P = Hi * Wi * A`` in the order (y, x, anchor).
 
     Args:
-        classes: logits ``(B, P, K)``, each class a question of its own.
+        classes: logits ``(B, P, K)`` of independent classes.
         deltas: box regressions ``(B, P, 4)`` from the anchors.
         anchors: ``(P, 4)`` in pixels of the padded batch.
     """
@@ -47,7 +50,7 @@ class RetinaNetOutput(NamedTuple):
 
 
 class RetinaNetHead(DenseHead):
-    """Two towers, shared by all levels, classify and regress nine anchors in each cell (section 4).
+    """Two towers, shared by all levels, classify and regress the anchors of each cell, nine by default (section 4).
 
         level --3x3 x 4--3x3--> classes of A anchors
           `-----3x3 x 4--3x3--> deltas of A anchors
@@ -56,19 +59,18 @@ class RetinaNetHead(DenseHead):
         in_channels: channels of each level, all the same: the levels share the head.
         strides: strides of the levels, finest first.
         num_classes: classes without background.
-        anchor_sizes: sizes of the anchors of each level in pixels, as many on each; nothing means ``4 * stride`` times
-            1, ``2^(1/3)`` and ``2^(2/3)``.
+        anchor_sizes: sizes of the anchors of each level in pixels, as many on each; None is ``4 * stride`` times 1,
+            ``2^(1/3)`` and ``2^(2/3)``.
         aspect_ratios: height / width of the anchors.
         convolutions: 3x3 convolutions of each tower.
         group_norm: normalize within the towers.
-        foreground_iou: anchors at least so close to an object learn it, and so does the best one of every object.
-        background_iou: anchors less close than this learn background.
-        alpha: weight of what is there in the focal loss, ``1 - alpha`` that of what is not.
-        gamma: how much less a right answer counts.
-        box_loss: of deltas, ``smooth_l1`` (beta 1/9) or ``l1``; or of the boxes themselves, ``giou``.
-        background_logit: have a last logit that learns to say no everywhere and is never detected, as torchvision's
-            weights have.
-        postprocess: `NMS` if not given; here ``score_threshold=0.05, iou_threshold=0.5, candidates=1000``, of each
+        foreground_iou: anchors with at least this IoU with an object learn it, and so does each object's best anchor.
+        background_iou: anchors with a lower IoU than this learn background.
+        alpha: weight of positives in the focal loss; that of negatives is ``1 - alpha``.
+        gamma: exponent that reduces the weight of well-classified anchors in the focal loss.
+        box_loss: ``smooth_l1`` (beta 1/9) or ``l1`` of the deltas, or ``giou`` of the boxes.
+        background_logit: add a last logit that learns background and is never detected, as torchvision's weights have.
+        postprocess: None is `NMS` with ``score_threshold=0.05``, ``iou_threshold=0.5``, ``candidates=1000`` of each
             level, and ``detections=100``.
 
     Raises:
@@ -114,8 +116,8 @@ class RetinaNetHead(DenseHead):
         self.logits = num_classes + background_logit
         self.class_tower = tower(channels, convolutions, group_norm)
         self.box_tower = tower(channels, convolutions, group_norm)
-        self.classes = rare(nn.Conv2d(channels, anchors * self.logits, 3, padding=1))
-        self.deltas = small(nn.Conv2d(channels, anchors * 4, 3, padding=1))
+        self.classes = init_focal_bias_(nn.Conv2d(channels, anchors * self.logits, 3, padding=1))
+        self.deltas = init_normal_(nn.Conv2d(channels, anchors * 4, 3, padding=1))
 
         self.coder = DeltaCoder()
         self.matcher = Matcher(foreground_iou, background_iou, keep_best=True)
@@ -125,8 +127,8 @@ class RetinaNetHead(DenseHead):
 
     def forward(self, features: list[Tensor], context: Context) -> RetinaNetOutput:
         """Classify and regress the anchors of every level."""
-        classes = [per_place(self.classes(self.class_tower(x)), self.logits) for x in features]
-        deltas = [per_place(self.deltas(self.box_tower(x)), 4) for x in features]
+        classes = [flatten_predictions(self.classes(self.class_tower(x)), self.logits) for x in features]
+        deltas = [flatten_predictions(self.deltas(self.box_tower(x)), 4) for x in features]
         anchors = self.anchor_generator([feature.shape[-2:] for feature in features], context.batch.padded_size)
         return RetinaNetOutput(classes, deltas, anchors)
 
@@ -139,14 +141,14 @@ class RetinaNetHead(DenseHead):
         objects, images = context.objects, count_annotated(context.truth)
         rows = self.assign(raw, context).view(deltas.shape[:2])
         image, anchor = torch.where(rows >= 0)
-        found = rows[image, anchor]
+        matched = rows[image, anchor]
         foreground = (rows >= 0).sum(dim=1).clamp(min=1)
 
         classification = focal_losses(
-            torch.cat(raw.classes, dim=1), image, anchor, objects.labels[found], rows == NOT_LEARNED,
+            torch.cat(raw.classes, dim=1), image, anchor, objects.labels[matched], rows == NOT_LEARNED,
             self.alpha, self.gamma,
         )  # fmt: skip
-        regression = self._box_losses(anchors[anchor], deltas[image, anchor].float(), objects.boxes[found])
+        regression = self._box_losses(anchors[anchor], deltas[image, anchor].float(), objects.boxes[matched])
         return {
             "retinanet_cls": (classification / foreground).sum() / images,
             "retinanet_box": (regression / foreground[image]).sum() / images,
@@ -164,18 +166,18 @@ class RetinaNetHead(DenseHead):
         """The best boxes of each level, after suppression within each class (section 4.1, "Inference")."""
         parts = []
         for classes, deltas, anchors in zip(*raw, strict=True):
-            image, anchor, labels, scores = likeliest_of_logits(self.postprocess, classes)
-            parts.append(Scored(self.coder.decode(anchors[anchor], deltas[image, anchor]), scores, labels, image))
+            image, anchor, labels, scores = topk_candidates_from_logits(self.postprocess, classes)
+            parts.append(ScoredBoxes(self.coder.decode(anchors[anchor], deltas[image, anchor]), scores, labels, image))
         return detections_of_levels(parts, self.postprocess, self.num_classes, context)
 
     def candidates(self, raw: RetinaNetOutput, context: Context) -> Candidates:
-        """The boxes of all anchors; the sigmoid of each logit is a score."""
+        """The boxes of all anchors; scores are sigmoids of the logits."""
         boxes = self.coder.decode(torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1))
         logits = torch.cat(raw.classes, dim=1)[..., : self.num_classes]
-        return in_turn(boxes, logits)
+        return batch_candidates(boxes, logits)
 
     @torch.no_grad()
     def assign(self, raw: RetinaNetOutput, context: Context) -> Tensor:
-        """Which object each anchor is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
+        """The object that each anchor is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
         anchors = torch.cat(raw.anchors)
-        return assigned(context.truth, lambda target: self.matcher(anchors, target), anchors.device).flatten()
+        return assign_targets(context.truth, lambda target: self.matcher(anchors, target), anchors.device).flatten()

@@ -1,9 +1,12 @@
-"""Region proposal network: class-agnostic objectness and boxes at every location of the pyramid."""
+"""Region proposal network: class-agnostic objectness and boxes at every location of the pyramid (Ren et al. 2015).
+
+B  images     P  anchors of a level     A  anchors of a cell
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +16,18 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
+from detkit.heads.assignment import NO_OBJECT, assign_targets, image_indices
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense import old_rpn_arguments
-from detkit.heads.dense.levels import per_place, shared_channels
+from detkit.heads.dense.pyramid_layers import flatten_predictions, shared_channels
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.postprocessed import Postprocessed
-from detkit.heads.truth import NO_OBJECT, assigned, of_batch
+from detkit.heads.postprocessed_head import PostprocessedHead
 from detkit.losses import smooth_l1
 from detkit.matching import FOREGROUND, Matcher, sample_balanced
 
 
 class RPNOutput(NamedTuple):
-    """What the network says, one tensor per level; ``P = Hi * Wi * A`` in the order (y, x, anchor).
+    """The outputs of the network, one tensor per level; ``P = Hi * Wi * A`` in the order (y, x, anchor).
 
     Args:
         objectness: logits ``(B, P)``.
@@ -38,35 +41,38 @@ class RPNOutput(NamedTuple):
 
 
 def _own(count: int) -> dict[str, Any]:
-    """Proposals of different levels leave each other alone; `count` of each level and of an image."""
+    """Suppression within each level, of `count` anchors of each level, with `count` proposals of an image."""
     return dict(
         score_threshold=0.0, iou_threshold=0.7, candidates=count, detections=count, candidates_of="level",
         least_side=1e-3, at_threshold=True,
     )  # fmt: skip
 
 
-class RPN(Postprocessed):
-    """The dense head that proposes regions (Faster R-CNN, section 3.1; on a pyramid as in FPN, section 4.1).
+class RPN(PostprocessedHead):
+    """The region proposal network (Faster R-CNN, section 3.1; on a pyramid as in FPN, section 4.1).
 
     Args:
         in_channels: channels of each level, all the same: the levels share the head.
         strides: strides of the levels, finest first.
-        anchor_sizes: sizes of the anchors of each level in pixels; nothing means ``8 * stride``, one per level.
+        anchor_sizes: sizes of the anchors of each level in pixels; None is ``8 * stride``, one per level.
         aspect_ratios: height / width of the anchors.
-        foreground_iou: anchors at least so close to an object learn it, and so does the best one of every object.
-        background_iou: anchors less close than this learn background.
+        foreground_iou: anchors with at least this IoU with an object learn it, and so does each object's best anchor.
+        background_iou: anchors with a lower IoU than this learn background.
         samples_per_image: anchors in the loss.
         foreground_fraction: largest share of foreground among them.
-        postprocess: makes proposals of the best anchors, for detection: 1000 of each level enter suppression within it
-            at an IoU of 0.7, 1000 of an image are left, of whatever objectness.
-        postprocess_for_training: the same for training, with 2000 and 2000.
+        postprocess: turns anchors into proposals at inference; None is `NMS` within each level with
+            ``iou_threshold=0.7``, ``candidates=1000`` of each level, ``detections=1000`` and no score threshold.
+        postprocess_for_training: the same in training; None has 2000 and 2000.
         convolutions: 3x3 convolutions before the two outputs.
-        exact_anchors: leave anchors where they are; else their corners, and the step from cell to cell of levels that
-            do not divide the image, are rounded to whole pixels, as torchvision's published weights expect.
+        exact_anchors: do not round anchors to whole pixels. By default their corners are rounded, and the step between
+            cells of levels that do not divide the image, as torchvision's published weights expect.
 
     Raises:
         InputError: the levels differ in channels, or `strides` or `anchor_sizes` has another number of levels.
     """
+
+    if TYPE_CHECKING:
+        postprocess_for_training: PostprocessedHead.Filled
 
     own_values: ClassVar = {"postprocess": _own(1000), "postprocess_for_training": _own(2000)}
     old_attributes = old_rpn_arguments.OLD_ATTRIBUTES
@@ -115,13 +121,13 @@ class RPN(Postprocessed):
         hidden = features
         for convolution in self.convolutions:
             hidden = [F.relu(convolution(x)) for x in hidden]
-        objectness = [per_place(self.objectness(x), 1).squeeze(-1) for x in hidden]
-        deltas = [per_place(self.deltas(x), 4) for x in hidden]
+        objectness = [flatten_predictions(self.objectness(x), 1).squeeze(-1) for x in hidden]
+        deltas = [flatten_predictions(self.deltas(x), 4) for x in hidden]
         anchors = self.anchor_generator([feature.shape[-2:] for feature in features], context.batch.padded_size)
         return RPNOutput(objectness, deltas, anchors)
 
     def losses(self, raw: RPNOutput, context: Context) -> dict[str, Tensor]:
-        """The losses of a random sample of anchors, each over the number of sampled anchors (Faster R-CNN, eq. 1).
+        """The losses of a random sample of anchors, each divided by the number of sampled anchors (eq. 1).
 
         Returns:
             ``rpn_cls``, binary cross-entropy of objectness, and ``rpn_box``, smooth L1 (beta 1/9) of foreground deltas.
@@ -132,58 +138,58 @@ class RPN(Postprocessed):
         zero, sampled = objectness.new_zeros((), dtype=torch.float32), 0
         classification, regression = zero, zero
         for image, rows in enumerate(self._rows(anchors, context)):
-            states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # as a matcher tells them
+            states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # the constants of detkit.matching
             drawn = sample_balanced(states, self.samples_per_image, self.foreground_fraction, context.generator)
-            foreground, chosen = drawn[0], torch.cat(drawn)
-            sampled += len(chosen)
-            classification = classification + _objectness_loss(objectness[image, chosen], states[chosen])
-            wanted = self.coder.encode(anchors[foreground], context.objects.boxes[rows[foreground]])
-            regression = regression + smooth_l1(deltas[image, foreground], wanted)
+            foreground, selected = drawn[0], torch.cat(drawn)
+            sampled += len(selected)
+            classification = classification + _objectness_loss(objectness[image, selected], states[selected])
+            targets = self.coder.encode(anchors[foreground], context.objects.boxes[rows[foreground]])
+            regression = regression + smooth_l1(deltas[image, foreground], targets)
         count = mean_count(sampled, objectness.device)
         return {"rpn_cls": classification / count, "rpn_box": regression / count}
 
     @torch.no_grad()
     def propose(self, raw: RPNOutput, context: Context) -> Regions:
-        """The proposals, of each image the best first: top anchors of each level, decoded, clipped, after suppression.
+        """The proposals of each image, best first: top anchors of each level, decoded, clipped, after suppression.
 
-        With ``context.targets`` they are as many as training wants.
+        With ``context.targets`` these are the proposals for training, see `postprocess_for_training`.
         """
         postprocess = self.postprocess if context.targets is None else self.postprocess_for_training
-        assert postprocess.candidates is not None, "filled with the RPN's own"
-        boxes, scores, levels = self._best(raw, postprocess.candidates)
-        images, places = scores.shape
-        image_index = of_batch(images, places, boxes.device)
-        proposed = postprocess(
+        assert postprocess.candidates is not None, "filled in from own_values"
+        boxes, scores, levels = self._topk_anchors(raw, postprocess.candidates)
+        images, anchors = scores.shape
+        image_index = image_indices(images, anchors, boxes.device)
+        proposals = postprocess(
             boxes.flatten(0, 1), scores.flatten(), levels.repeat(images), image_index, context.batch.sizes
         )
-        return Regions.of_images([of_image.boxes for of_image in proposed])
+        return Regions.of_images([per_image.boxes for per_image in proposals])
 
     def candidates(self, raw: RPNOutput, context: Context) -> Candidates:
-        """The box of every anchor, and whether it is an object; of what class nobody asks."""
+        """The box and the objectness of every anchor; there are no classes."""
         deltas, logits = torch.cat(raw.deltas, dim=1), torch.cat(raw.objectness, dim=1)
         boxes = self.coder.decode(torch.cat(raw.anchors), deltas)
-        images, places = logits.shape
-        image_index = of_batch(images, places, logits.device)
-        return Candidates(boxes.flatten(0, 1), logits.new_zeros(images * places, 0), logits.flatten(), image_index)
+        images, anchors = logits.shape
+        image_index = image_indices(images, anchors, logits.device)
+        return Candidates(boxes.flatten(0, 1), logits.new_zeros(images * anchors, 0), logits.flatten(), image_index)
 
     @torch.no_grad()
     def assign(self, raw: RPNOutput, context: Context) -> Tensor:
-        """Which object each anchor is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
+        """The object that each anchor is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
         return self._rows(torch.cat(raw.anchors), context).flatten()
 
     def _rows(self, anchors: Tensor, context: Context) -> Tensor:
-        return assigned(context.truth, lambda target: self.matcher(anchors, target), anchors.device)
+        return assign_targets(context.truth, lambda target: self.matcher(anchors, target), anchors.device)
 
-    def _best(self, raw: RPNOutput, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _topk_anchors(self, raw: RPNOutput, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes ``(B, P, 4)``, scores ``(B, P)`` and levels ``(P,)`` of the `count` best anchors of each level."""
         logits, deltas, anchors, levels = [], [], [], []
-        for level, (of_level, deltas_of_level, anchors_of_level) in enumerate(zip(*raw, strict=True)):
-            highest, best = of_level.float().topk(min(count, of_level.shape[1]), dim=1)
+        for level, (level_logits, level_deltas, level_anchors) in enumerate(zip(*raw, strict=True)):
+            highest, best = level_logits.float().topk(min(count, level_logits.shape[1]), dim=1)
             logits.append(highest)
-            deltas.append(deltas_of_level.gather(1, best[..., None].expand(-1, -1, 4)))
-            anchors.append(anchors_of_level[best])
+            deltas.append(level_deltas.gather(1, best[..., None].expand(-1, -1, 4)))
+            anchors.append(level_anchors[best])
             levels.append(torch.full_like(best[0], level))
-        # Decoded all at once: a GPU spends more time on starting small kernels than in them.
+        # Decoded all at once: on a GPU launching small kernels takes longer than running them.
         boxes = self.coder.decode(torch.cat(anchors, dim=1), torch.cat(deltas, dim=1))
         return boxes, torch.cat(logits, dim=1).sigmoid(), torch.cat(levels)
 

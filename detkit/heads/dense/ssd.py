@@ -1,4 +1,7 @@
-"""SSD's head: classes and offsets of default boxes at every cell, and the hardest of the background."""
+"""The SSD and SSDlite heads: default boxes at every cell, trained with hard negative mining (Liu et al. 2016).
+
+B  images     P  default boxes of an image     A  default boxes of a cell     K  classes
+"""
 
 from __future__ import annotations
 
@@ -14,24 +17,24 @@ from detkit.backbones.tapped_mobilenet import NormalizedConvolution, init_ssdlit
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.activations import above_background, softmax_beside_background
+from detkit.heads.activations import softmax_with_background, subtract_background
+from detkit.heads.assignment import NO_OBJECT, assign_targets
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense.dense_head import DenseHead, in_turn
-from detkit.heads.dense.levels import per_place
+from detkit.heads.dense.dense_head import DenseHead, batch_candidates
+from detkit.heads.dense.pyramid_layers import flatten_predictions
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.truth import NO_OBJECT, assigned
 from detkit.losses import smooth_l1_per_box
 from detkit.matching import BestForEachMatcher
 from detkit.structures import Detections
 
 
 class SSDOutput(NamedTuple):
-    """What the head says of ``P`` default boxes: those of every level one after the other, in the order (y, x, box).
+    """The outputs for ``P`` default boxes of all levels, finest level first, each in the order (y, x, box).
 
     Args:
         logits: class logits ``(B, P, K + 1)``, background last.
         deltas: box regressions ``(B, P, 4)`` from the default boxes.
-        default_boxes: ``(P, 4)`` in pixels of the image batch.
+        default_boxes: ``(P, 4)`` in pixels of the padded batch.
     """
 
     logits: Tensor
@@ -40,23 +43,23 @@ class SSDOutput(NamedTuple):
 
 
 class SSDHead(DenseHead):
-    """A 3x3 convolution on each map says the classes of each default box, another its offsets (Liu 2016, section 2).
+    """On each map one 3x3 convolution predicts the classes of the default boxes, another their offsets (section 2).
 
     Args:
         in_channels: channels of each map, finest first.
         strides: strides of the maps.
         num_classes: classes without background.
-        scales: of the boxes of each level and one more, as shares of the image; nothing means those of equation 4 from
-            0.2 to 0.9, below them 0.1 for the finest level, as of SSD300 on VOC (section 3.1).
-        sizes: in place of `scales`, in pixels.
-        aspect_ratios: for each level those beside 1; nothing means 2 on the finest and the two coarsest levels, and 2
-            and 3 on those between.
-        steps: pixels between cells of each level; nothing spreads them evenly over the image.
-        clip: make no default box wider or higher than the image, as torchvision does.
-        foreground_iou: default boxes at least so close to an object learn it, and so does each object's best one.
-        negatives_per_positive: background boxes in the loss for each one that learns an object: those of each image
-            that look least like background (section 2.2, "Hard negative mining").
-        postprocess: `NMS` if not given; here ``score_threshold=0.01, iou_threshold=0.45, candidates=400``, of each
+        scales: of the boxes of each level and one more, as fractions of the image; None is 0.1 for the finest level and
+            equation 4 from 0.2 to 0.9 for the others, as of SSD300 on VOC (section 3.1).
+        sizes: the same in pixels, instead of `scales`.
+        aspect_ratios: of each level, in addition to 1; None is 2 on the finest and the two coarsest levels, and 2 and 3
+            on the others.
+        steps: pixels between cells of each level; None spreads the cells evenly over the image.
+        clip: limit the width and height of default boxes to those of the image, as torchvision does.
+        foreground_iou: default boxes with at least this IoU with an object learn it, and so does the object's best one.
+        negatives_per_positive: background boxes in the loss for each foreground box: those of each image with the
+            greatest loss (section 2.2, "Hard negative mining").
+        postprocess: None is `NMS` with ``score_threshold=0.01``, ``iou_threshold=0.45``, ``candidates=400`` of each
             class, and ``detections=200``.
 
     Raises:
@@ -93,11 +96,10 @@ class SSDHead(DenseHead):
             )
         if sizes is not None and scales is not None:
             raise InputError(f"{type(self).__name__} takes scales or sizes, not both: {list(scales)}, {list(sizes)}")
-        if sizes is None and scales is None:
-            scales = default_scales(levels, finest=0.1)
-        self.default_boxes = DefaultBoxes(
-            sizes if scales is None else scales, aspect_ratios, steps, relative=scales is not None, clip=clip
-        )
+        relative = sizes is None
+        if sizes is None:
+            sizes = scales if scales is not None else default_scales(levels, finest=0.1)
+        self.default_boxes = DefaultBoxes(sizes, aspect_ratios, steps, relative=relative, clip=clip)
         self.num_classes = num_classes
         counts = list(zip(in_channels, self.default_boxes.per_location, strict=True))
         self.classes = nn.ModuleList(self.predictor(channels, count * (num_classes + 1)) for channels, count in counts)
@@ -109,10 +111,11 @@ class SSDHead(DenseHead):
 
     @staticmethod
     def predictor(in_channels: int, out_channels: int) -> nn.Module:
-        """What predicts `out_channels` values in every cell of a map."""
+        """A layer that predicts `out_channels` values in every cell of a map."""
         conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         nn.init.xavier_uniform_(conv.weight)
-        nn.init.zeros_(conv.bias)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
         return conv
 
     def forward(self, features: list[Tensor], context: Context) -> SSDOutput:
@@ -125,20 +128,20 @@ class SSDHead(DenseHead):
         )
 
     def losses(self, raw: SSDOutput, context: Context) -> dict[str, Tensor]:
-        """Equation 1, both parts over the number of default boxes that learn an object.
+        """The losses of equation 1, both divided by the number of foreground boxes.
 
         Returns:
-            ``ssd_cls``, cross-entropy of those boxes and of the hardest background, and ``ssd_box``, smooth L1 of the
+            ``ssd_cls``, cross-entropy of foreground boxes and the hardest background, and ``ssd_box``, smooth L1 of the
             offsets; zero in a batch without objects.
         """
         logits, deltas = raw.logits.float(), raw.deltas.float()
         rows = self.assign(raw, context).view(logits.shape[:2])
         positive = rows >= 0
-        labels, wanted = self._wanted(rows, raw.default_boxes, context)
+        labels, targets = self._targets(rows, raw.default_boxes, context)
         count = mean_count(positive.sum())
         errors = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         negative = hardest(errors.detach(), rows == NO_OBJECT, self.negatives_per_positive * positive.sum(dim=1))
-        distances = smooth_l1_per_box(deltas, wanted, beta=1.0)
+        distances = smooth_l1_per_box(deltas, targets, beta=1.0)
         return {
             "ssd_cls": torch.where(positive | negative, errors, 0).sum() / count,
             "ssd_box": torch.where(positive, distances, 0).sum() / count,
@@ -146,32 +149,32 @@ class SSDHead(DenseHead):
 
     @torch.no_grad()
     def decode(self, raw: SSDOutput, context: Context) -> list[Detections]:
-        """The likely classes of all default boxes, moved, after suppression within each class."""
+        """The regressed default boxes with scores above the threshold, after suppression within each class."""
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
         boxes = self.coder.decode(raw.default_boxes, raw.deltas)
-        image, box, labels, scores = self.postprocess.likeliest(scores)
-        found = self.postprocess.suppressed(boxes[image, box], scores, labels, image, context.batch.sizes)
-        return context.batch.restore(found)
+        image, box, labels, scores = self.postprocess.topk_candidates(scores)
+        detections = self.postprocess.suppress(boxes[image, box], scores, labels, image, context.batch.sizes)
+        return context.batch.restore(detections)
 
     def candidates(self, raw: SSDOutput, context: Context) -> Candidates:
-        """All default boxes, moved; logits are above that of background."""
+        """All regressed default boxes; logits are relative to that of background."""
         boxes = self.coder.decode(raw.default_boxes, raw.deltas)
-        return in_turn(boxes, above_background(raw.logits), activation=softmax_beside_background)
+        return batch_candidates(boxes, subtract_background(raw.logits), activation=softmax_with_background)
 
     @torch.no_grad()
     def assign(self, raw: SSDOutput, context: Context) -> Tensor:
-        """Which object each default box is to find ``(B * P,)``, by its IoU; see `DenseHead.assign`.
+        """The object that each default box is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`.
 
-        How much background is learned beside depends on how hard it is.
+        Of background only the hardest boxes are learned.
         """
         boxes = raw.default_boxes
-        return assigned(context.truth, lambda target: self.matcher(boxes, target), boxes.device).flatten()
+        return assign_targets(context.truth, lambda target: self.matcher(boxes, target), boxes.device).flatten()
 
     @torch.no_grad()
-    def _wanted(self, rows: Tensor, default_boxes: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """What each default box is to learn, by the `rows` of its object ``(B, P)``: a label and deltas."""
+    def _targets(self, rows: Tensor, default_boxes: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """The label ``(B, P)`` and the deltas ``(B, P, 4)`` of the object at `rows` ``(B, P)``."""
         objects = context.objects
-        # One row more, for default boxes without an object: background, and a box of any positive size.
+        # An extra row for default boxes without an object: background, and a box of any positive size.
         labels = torch.cat((objects.labels, objects.labels.new_full((1,), self.num_classes)))
         boxes = torch.cat((objects.boxes, objects.boxes.new_tensor([[0.0, 0.0, 1.0, 1.0]])))
         rows = torch.where(rows >= 0, rows, len(labels) - 1)
@@ -179,10 +182,10 @@ class SSDHead(DenseHead):
 
 
 class SSDliteHead(SSDHead):
-    """SSD's head with separable convolutions (Sandler 2018, section 6.2): depthwise 3x3, then 1x1.
+    """The SSD head with separable convolutions: depthwise 3x3, then 1x1 (Sandler 2018, section 6.2).
 
-    With torchvision's numbers: six shapes on every level, scales of equation 4 from 0.2 to 0.95, and 1 after them; and
-    for `postprocess` ``score_threshold=0.001, iou_threshold=0.55, candidates=300, detections=300``. Arguments as of
+    Defaults are torchvision's: six shapes on every level, scales of equation 4 from 0.2 to 0.95 followed by 1, and for
+    `postprocess` ``score_threshold=0.001, iou_threshold=0.55, candidates=300, detections=300``. Arguments as of
     `SSDHead`.
     """
 
@@ -217,7 +220,7 @@ class SSDliteHead(SSDHead):
 
     @staticmethod
     def predictor(in_channels: int, out_channels: int) -> nn.Module:
-        """What predicts `out_channels` values in every cell of a map."""
+        """A layer that predicts `out_channels` values in every cell of a map."""
         return init_ssdlite_(
             nn.Sequential(
                 NormalizedConvolution(in_channels, in_channels, 3, groups=in_channels),
@@ -227,12 +230,12 @@ class SSDliteHead(SSDHead):
 
 
 def hardest(errors: Tensor, eligible: Tensor, counts: Tensor) -> Tensor:
-    """The boxes with the greatest errors of each image.
+    """The boxes of each image with the greatest errors.
 
     Args:
         errors: ``(B, P)``.
-        eligible: bool ``(B, P)``, of which boxes.
-        counts: ``(B,)``, how many; fewer where fewer are eligible.
+        eligible: bool ``(B, P)``, the boxes to select from.
+        counts: ``(B,)``, how many to select; fewer where fewer are eligible.
 
     Returns:
         bool ``(B, P)``.
@@ -249,4 +252,4 @@ def _aspect_ratios(levels: int) -> list[tuple[float, ...]]:
 
 def _per_box(maps: Sequence[Tensor], values: int) -> Tensor:
     """Maps ``(B, A * values, Hi, Wi)`` as ``(B, P, values)``."""
-    return torch.cat([per_place(x, values) for x in maps], dim=1)
+    return torch.cat([flatten_predictions(x, values) for x in maps], dim=1)

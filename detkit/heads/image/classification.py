@@ -1,4 +1,4 @@
-"""The class of the whole image."""
+"""The classification head: the class of the whole image."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.errors import InputError
 from detkit.heads.activations import softmax_scores
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense.dense_head import in_turn
+from detkit.heads.dense.dense_head import batch_candidates
 from detkit.heads.image.image_head import UNLABELED, ImageHead, image_labels, windows
 from detkit.structures import Classification
 
 
 class ClassificationOutput(NamedTuple):
-    """What the head says.
+    """The outputs of the head.
 
     Args:
         logits: class logits ``(B, K)``.
-        auxiliary: class logits ``(B, K)`` of each auxiliary classifier on the way through the trunk, in training.
+        auxiliary: class logits ``(B, K)`` of each auxiliary classifier of the backbone, in training.
     """
 
     logits: Tensor
@@ -28,20 +29,20 @@ class ClassificationOutput(NamedTuple):
 
 
 class ClassificationHead(ImageHead):
-    """A softmax over classes: of one linear layer on the mean over the cells of a map, or of a net's own logits.
+    """A softmax over the logits of a linear layer on the pooled map, or over those of a net with its own classifier.
 
         map -> mean over cells -> dropout -> linear -> K class logits
         logits, and those of auxiliary classifiers ->
 
     Args:
-        in_channels: channels of the map; nothing where the trunk has a classifier of its own, which gives the logits.
+        in_channels: channels of the map; None for a backbone with its own classifier, which gives the logits.
         num_classes: classes.
         label_smoothing: share of the target that is spread evenly over all classes (Szegedy 2016, "Rethinking the
             Inception architecture", section 7).
         auxiliary_weight: factor of the losses of auxiliary classifiers (Szegedy 2015, section 5, "Going deeper with
             convolutions").
         dropout: probability of leaving out a channel before the linear layer.
-        answers: most classes in an answer.
+        answers: most classes in a `Classification`.
     """
 
     def __init__(
@@ -61,18 +62,25 @@ class ClassificationHead(ImageHead):
         self.classes = nn.Linear(in_channels, num_classes) if in_channels is not None else None
 
     def forward(self, features: Tensor | tuple[Tensor, ...], context: Context) -> ClassificationOutput:
-        """Classify a map ``(B, C, H, W)``; or pass on logits, the main classifier's first."""
-        if self.classes is not None:
-            return ClassificationOutput(self.classes(self.dropout(features.mean(dim=(2, 3)))))
+        """Classify a map ``(B, C, H, W)``; or pass on logits, the main classifier's first.
+
+        Raises:
+            InputError: the head classifies a map but got several tensors.
+        """
         if isinstance(features, Tensor):
-            return ClassificationOutput(features)
+            if self.classes is None:
+                return ClassificationOutput(features)
+            return ClassificationOutput(self.classes(self.dropout(features.mean(dim=(2, 3)))))
+        if self.classes is not None:
+            raise InputError("a ClassificationHead with in_channels takes one map (B, C, H, W), got several tensors")
         return ClassificationOutput(features[0], tuple(features[1:]))
 
     def losses(self, raw: ClassificationOutput, context: Context) -> dict[str, Tensor]:
         """``cls``: cross-entropy, mean over labeled images, with the weighted ones of auxiliary classifiers added."""
         labels = image_labels(context.truth, self.num_classes, raw.logits.device)
         if all(target.image_label is None for target in context.truth):
-            return {"cls": sum(logits.float().sum() for logits in (raw.logits, *raw.auxiliary)) * 0}
+            sums = [logits.float().sum() for logits in (raw.logits, *raw.auxiliary)]
+            return {"cls": torch.stack(sums).sum() * 0}
         loss = self._cross_entropy(raw.logits, labels)
         for logits in raw.auxiliary:
             loss = loss + self.auxiliary_weight * self._cross_entropy(logits, labels)
@@ -80,14 +88,14 @@ class ClassificationHead(ImageHead):
 
     @torch.no_grad()
     def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
-        """The likeliest classes of each image."""
+        """The top classes of each image."""
         scores, labels = raw.logits.float().softmax(dim=1).topk(self.answers)
         return [Classification(score, label) for score, label in zip(scores, labels, strict=True)]
 
     def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:
-        """Each image as a whole."""
+        """One candidate for each image, whose box is the whole image."""
         boxes = windows(context.batch.sizes, raw.logits.device)[:, None]
-        return in_turn(boxes, raw.logits[:, None], activation=softmax_scores)
+        return batch_candidates(boxes, raw.logits[:, None], activation=softmax_scores)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), labels, ignore_index=UNLABELED, label_smoothing=self.label_smoothing)

@@ -1,4 +1,4 @@
-"""What every head that answers for the whole image promises."""
+"""The contract of image heads, which make one prediction for the whole image."""
 
 from __future__ import annotations
 
@@ -9,56 +9,56 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
+from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, crowd_mask, fill_unannotated, labeled_boxes
 from detkit.heads.context import Candidates, Context
-from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, annotated, crowds
 from detkit.structures import Classification, Detections, Target
 
-UNLABELED = -100  # in place of the class of an image that has none: what torch's cross-entropy leaves out
+UNLABELED = -100  # the class of an image without a label, which torch's cross-entropy ignores
 
 
 class ImageHead(nn.Module):
-    """A head with one answer for each image, with a loss of its own.
+    """A head that makes one prediction for each image, with its own targets, losses and decoding.
 
     Attributes:
-        learns_from: the field of `Target` that it learns from beside boxes and labels, or several.
-        asks_for: the field of `Target` that must be given with an image also at inference, or several.
+        learns_from: the field or fields of `Target` that it learns from in addition to boxes and labels.
+        asks_for: the field or fields of `Target` that it needs with each image also at inference.
     """
 
     learns_from: str | Collection[str] = frozenset()
     asks_for: str | Collection[str] = frozenset()
 
     def forward(self, features: Any, context: Context) -> Any:
-        """Raw outputs on what the trunk says; no thresholds."""
+        """Raw outputs for the output of the backbone, before thresholds."""
         raise NotImplementedError
 
     def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """Named scalar losses of `raw`; the same names at every step.
 
         Args:
-            raw: what `forward` says.
-            context: with targets in the network's frame; one without ``image_label`` teaches nothing.
+            raw: the output of `forward`.
+            context: with targets in the network's frame; one without ``image_label`` does not contribute.
         """
         raise NotImplementedError
 
     def decode(self, raw: Any, context: Context) -> Sequence[Classification] | Sequence[Detections]:
-        """The answer for each image, in pixels of the image as given."""
+        """The result for each image, in pixels of the image as given."""
         raise NotImplementedError
 
     def candidates(self, raw: Any, context: Context) -> Candidates:
-        """One for each image; differentiable. Each head says what its logits mean."""
+        """One candidate for each image; differentiable."""
         raise NotImplementedError
 
     @torch.no_grad()
     def assign(self, raw: Any, context: Context) -> Tensor:
-        """Which object each image is to find ``(B,)``: the largest of its class, see `DenseHead.assign`."""
+        """The object that each image is to predict ``(B,)``: the largest of its class; see `DenseHead.assign`."""
         return largest_objects(context.truth, context.batch.images.device)[1]
 
 
 def image_labels(targets: Sequence[Target], num_classes: int, device: torch.device) -> Tensor:
-    """The classes ``(B,)`` int64 of images as a whole, `UNLABELED` where an image has none.
+    """The image labels ``(B,)`` int64, `UNLABELED` where an image has none.
 
     Raises:
-        InputError: an image has a class that the model does not have; the message names it.
+        InputError: an image has a label that the model does not have; the message names the image.
     """
     labels = [UNLABELED if target.image_label is None else target.image_label for target in targets]
     for index, label in enumerate(labels):
@@ -71,28 +71,31 @@ def image_labels(targets: Sequence[Target], num_classes: int, device: torch.devi
 
 
 def largest_objects(targets: Sequence[Target], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The largest box of each image's class, crowds left out ``(B, 4)``, and its row among the objects of the batch
-    ``(B,)``: -1 where there is none, -2 where the image has no class or no annotated boxes."""
-    boxes, rows, before = [], [], torch.zeros((), dtype=torch.int64, device=device)
-    for target, given in zip(annotated(targets, device), targets, strict=True):
+    """The largest box of each image's class ``(B, 4)``, crowds left out, and its row among the objects of the batch.
+
+    The row ``(B,)`` is -1 where there is no such box, -2 where the image has no label or no annotated boxes.
+    """
+    boxes, rows, offset = [], [], torch.zeros((), dtype=torch.int64, device=device)
+    for target, given in zip(fill_unannotated(targets, device), targets, strict=True):
         learned = given.boxes is not None and target.image_label is not None
-        objects = ~crowds(target)
+        is_object = ~crowd_mask(target)
         if len(target) == 0 or not learned:
             boxes.append(torch.zeros(4, device=device))
-            rows.append(torch.full_like(before, NO_OBJECT if learned else NOT_LEARNED))
+            rows.append(torch.full_like(offset, NO_OBJECT if learned else NOT_LEARNED))
         else:
-            counts = (target.labels == target.image_label) & objects
-            areas = (target.boxes[:, 2:] - target.boxes[:, :2]).prod(dim=1).where(counts, -1.0)
-            # Selected on the device: an index that the CPU had to know would make it wait.
+            all_boxes, labels = labeled_boxes(target)
+            eligible = (labels == target.image_label) & is_object
+            areas = (all_boxes[:, 2:] - all_boxes[:, :2]).prod(dim=1).where(eligible, -1.0)
+            # Selected on the device: an index on the CPU would make it wait.
             largest = areas.argmax(dim=0, keepdim=True)
-            boxes.append(target.boxes.index_select(0, largest)[0])
-            row = before + objects.cumsum(dim=0).index_select(0, largest)[0] - 1
-            rows.append(torch.where(counts.any(), row, NO_OBJECT))
-        before = before + objects.sum()
+            boxes.append(all_boxes.index_select(0, largest)[0])
+            row = offset + is_object.cumsum(dim=0).index_select(0, largest)[0] - 1
+            rows.append(torch.where(eligible.any(), row, NO_OBJECT))
+        offset = offset + is_object.sum()
     return torch.stack(boxes), torch.stack(rows)
 
 
 def windows(sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """Images of `sizes` (height, width) as boxes ``(B, 4)``."""
+    """Boxes ``(B, 4)`` that cover images of `sizes` (height, width)."""
     rows = [(0.0, 0.0, float(width), float(height)) for height, width in sizes]
     return torch.tensor(rows).to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""The class of the whole image, and where its object is: one box."""
+"""The localization head: the class of the whole image and one box for its object."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch.nn import functional as F
 
 from detkit.boxes import EdgeCoder, clip_boxes
 from detkit.heads.activations import softmax_scores
+from detkit.heads.assignment import NOT_LEARNED
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense.dense_head import in_turn
+from detkit.heads.dense.dense_head import batch_candidates
 from detkit.heads.image.classification import ClassificationHead, ClassificationOutput
 from detkit.heads.image.image_head import ImageHead, image_labels, largest_objects, windows
-from detkit.heads.truth import NOT_LEARNED
 from detkit.structures import Detections
 
 
 class LocalizationOutput(NamedTuple):
-    """What the head says.
+    """The outputs of the head.
 
     Args:
         logits: class logits ``(B, K)``.
@@ -36,8 +36,8 @@ class LocalizationHead(ImageHead):
         map -+-> mean over cells -> linear -> K class logits
              +-> mean over a grid of parts -> linear -> ReLU -> linear -> K boxes, as the edges of the image
 
-    The box is regressed from the map's parts, not from their mean, which does not tell where anything is. Of several
-    objects of the image's class the largest is learned.
+    The box is regressed from a grid of parts of the map, as their mean has no position. Of several objects of the
+    image's class the largest is learned.
 
     Args:
         in_channels: channels of the map.
@@ -47,7 +47,7 @@ class LocalizationHead(ImageHead):
         class_agnostic: one box for all classes instead of one for each.
         box_loss: ``l2``, half the squared distance of the encoded edges, as OverFeat's; or ``smooth_l1``.
         label_smoothing: as of `ClassificationHead`.
-        answers: most boxes in an answer, of the likeliest classes; ILSVRC's localization error judges five.
+        answers: most boxes of an image, one for each of the top classes; ILSVRC's localization error evaluates five.
     """
 
     def __init__(
@@ -86,22 +86,22 @@ class LocalizationHead(ImageHead):
 
         Returns:
             ``localization_cls``, cross-entropy, mean over images; ``localization_box``, the distance of the encoded
-            edges summed over the four, mean over images: what one process learns of two halves, two learn of each one.
+            edges summed over the four, mean over images, whether or not they have an object of their class.
         """
         targets, device = context.truth, raw.edges.device
         losses = self.classification.losses(ClassificationOutput(raw.logits), context)
         boxes, rows = largest_objects(targets, device)
         edges = self._of_labels(raw, image_labels(targets, self.num_classes, device).clamp(min=0))
-        wanted = self.coder.encode(windows(context.batch.sizes, device), boxes)
-        distances = self.box_loss(edges.float(), wanted, reduction="none").sum(dim=1) * self.box_loss_factor
+        encoded = self.coder.encode(windows(context.batch.sizes, device), boxes)
+        distances = self.box_loss(edges.float(), encoded, reduction="none").sum(dim=1) * self.box_loss_factor
         learned = (rows != NOT_LEARNED).sum().clamp(min=1)
         return {"localization_cls": losses["cls"], "localization_box": (distances * (rows >= 0)).sum() / learned}
 
     def candidates(self, raw: LocalizationOutput, context: Context) -> Candidates:
-        """The box of each image's likeliest class."""
+        """The box of each image's top class."""
         device = raw.edges.device
         boxes = self.coder.decode(windows(context.batch.sizes, device), self._of_labels(raw, raw.logits.argmax(dim=1)))
-        return in_turn(boxes[:, None], raw.logits[:, None], activation=softmax_scores)
+        return batch_candidates(boxes[:, None], raw.logits[:, None], activation=softmax_scores)
 
     def _of_labels(self, raw: LocalizationOutput, labels: Tensor) -> Tensor:
         """The edges ``(B, 4)`` for `labels` ``(B,)``."""
@@ -110,13 +110,13 @@ class LocalizationHead(ImageHead):
 
     @torch.no_grad()
     def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
-        """A box for each of the likeliest classes of each image; the first is the answer."""
-        found, sizes = self.classification.decode(ClassificationOutput(raw.logits), context), context.batch.sizes
+        """A box for each of the top classes of each image, the best first."""
+        top_classes, sizes = self.classification.decode(ClassificationOutput(raw.logits), context), context.batch.sizes
         boxes = self.coder.decode(windows(sizes, raw.edges.device)[:, None], raw.edges)
-        answers = []
-        for of_image, classes, size in zip(boxes, found, sizes, strict=True):
-            chosen = of_image.expand(len(classes), 4) if self.class_agnostic else of_image[classes.labels]
-            low, high = chosen[:, :2].minimum(chosen[:, 2:]), chosen[:, :2].maximum(chosen[:, 2:])
+        detections = []
+        for per_image, classes, size in zip(boxes, top_classes, sizes, strict=True):
+            selected = per_image.expand(len(classes), 4) if self.class_agnostic else per_image[classes.labels]
+            low, high = selected[:, :2].minimum(selected[:, 2:]), selected[:, :2].maximum(selected[:, 2:])
             ordered = clip_boxes(torch.cat((low, high), dim=1), size)
-            answers.append(Detections(ordered, classes.scores, classes.labels))
-        return context.batch.restore(answers)
+            detections.append(Detections(ordered, classes.scores, classes.labels))
+        return context.batch.restore(detections)

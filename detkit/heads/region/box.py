@@ -1,4 +1,7 @@
-"""The box branch: what is in a region, and where exactly."""
+"""The box head: classifies and regresses the regions of a two-stage detector.
+
+R  regions of a batch     K  classes     D  length of a region's vector
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,18 @@ from torch.nn import functional as F
 
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
-from detkit.heads.activations import above_background, softmax_beside_background
+from detkit.heads.activations import softmax_with_background, subtract_background
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.postprocessed import Postprocessed
+from detkit.heads.postprocessed_head import PostprocessedHead
 from detkit.heads.region.region_branch import Crop, RegionBranch
-from detkit.heads.region.region_features import RegionTrunk, TwoFullyConnected
+from detkit.heads.region.region_features import RegionFeatureExtractor, TwoFullyConnected
 from detkit.losses import smooth_l1
 from detkit.structures import Detections
 
 
 class BoxOutput(NamedTuple):
-    """What the branch says of ``R`` regions.
+    """The outputs for ``R`` regions.
 
     Args:
         logits: class logits ``(R, K + 1)``, background last.
@@ -33,18 +36,17 @@ class BoxOutput(NamedTuple):
     deltas: Tensor
 
 
-class BoxHead(Postprocessed, RegionBranch):
-    """A trunk on each crop, then softmax classes and per-class boxes (Fast R-CNN, section 2; FPN, section 4.2).
+class BoxHead(PostprocessedHead, RegionBranch):
+    """A vector for each crop, then softmax classes and per-class boxes (Fast R-CNN, section 2; FPN, section 4.2).
 
     Args:
         in_channels: channels of a region's crop.
         resolution: height and width of a crop in cells.
         num_classes: classes without background.
-        trunk: called with a crop's channels and its resolution.
+        trunk: called with the channels and the resolution of a crop; makes a vector of it.
         class_agnostic: regress one box for all classes (R-FCN, section 3; Cascade R-CNN, section 5.1).
-        delta_weights: weights of the box deltas.
-        postprocess: makes detections of scored boxes; by default `NMS` within each class at an IoU of 0.5, of scores
-            above 0.05, 100 detections of an image.
+        delta_weights: weights of the box deltas x, y, w, h, see `detkit.boxes.DeltaCoder`.
+        postprocess: None is `NMS` with ``score_threshold=0.05, iou_threshold=0.5, detections=100``.
     """
 
     own_values: ClassVar = {
@@ -56,7 +58,7 @@ class BoxHead(Postprocessed, RegionBranch):
         in_channels: int,
         resolution: int,
         num_classes: int,
-        trunk: Callable[[int, int], RegionTrunk] = TwoFullyConnected,
+        trunk: Callable[[int, int], RegionFeatureExtractor] = TwoFullyConnected,
         class_agnostic: bool = False,
         delta_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
         postprocess: NMS | Postprocess | None = None,
@@ -80,22 +82,22 @@ class BoxHead(Postprocessed, RegionBranch):
         return self.answer(self.trunk.vectors(crop, regions))
 
     def answer(self, vectors: Tensor) -> BoxOutput:
-        """Classify and regress regions by the trunk's `vectors` ``(R, D)``."""
+        """Classify and regress regions from their `vectors` ``(R, D)``."""
         return BoxOutput(self.classes(vectors), self.deltas(vectors).unflatten(1, (-1, 4)))
 
     def losses(
         self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
     ) -> dict[str, Tensor]:
-        """``box_cls``, softmax cross-entropy, and ``box_reg``, smooth L1 of the foreground; each over all regions."""
+        """``box_cls``, cross-entropy, and ``box_reg``, smooth L1 of the foreground; each over the number of regions."""
         labels, matched = regions.sampled()
         is_object = labels >= 0
         classes = torch.where(is_object, labels, self.num_classes)
         count = mean_count(len(labels), labels.device)
         foreground = torch.where(is_object)[0]
-        wanted = self.coder.encode(regions.boxes[foreground], context.objects.boxes[matched[foreground]])
+        targets = self.coder.encode(regions.boxes[foreground], context.objects.boxes[matched[foreground]])
         return {
             "box_cls": F.cross_entropy(raw.logits.float(), classes, reduction="sum") / count,
-            "box_reg": smooth_l1(self._of_label(raw.deltas[foreground], labels[foreground]), wanted) / count,
+            "box_reg": smooth_l1(self._class_deltas(raw.deltas[foreground], labels[foreground]), targets) / count,
         }
 
     def decode(
@@ -118,31 +120,31 @@ class BoxHead(Postprocessed, RegionBranch):
         return self.coder.decode(regions.boxes[:, None], raw.deltas)
 
     def candidates(self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Candidates:
-        """The box of each region's likeliest class; logits are above that of background."""
-        logits = above_background(raw.logits)
-        boxes = self.of_likeliest(self.boxes(raw, regions), logits)
-        return Candidates(boxes, logits, None, regions.image_index, softmax_beside_background)
+        """The box of each region's top class; logits are relative to that of background."""
+        logits = subtract_background(raw.logits)
+        boxes = self.boxes_of_top_class(self.boxes(raw, regions), logits)
+        return Candidates(boxes, logits, None, regions.image_index, softmax_with_background)
 
     def assign(self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
-        """Which object each of labeled `regions` is to find ``(R,)``; see `DenseHead.assign`."""
+        """The object that each of the labeled `regions` is to predict ``(R,)``; see `DenseHead.assign`."""
         labels, matched = regions.sampled()
         return torch.where(labels >= 0, matched, labels)
 
     @staticmethod
-    def of_likeliest(boxes: Tensor, logits: Tensor) -> Tensor:
-        """Of `boxes` ``(R, K, 4)`` those of the greatest of `logits` ``(R, K)``; of ``(R, 1, 4)`` the only ones."""
+    def boxes_of_top_class(boxes: Tensor, logits: Tensor) -> Tensor:
+        """The boxes ``(R, 4)`` of the greatest of `logits` ``(R, K)``, out of ``(R, K, 4)`` or ``(R, 1, 4)``."""
         if boxes.shape[1] == 1:
             return boxes[:, 0]
         return boxes.take_along_dim(logits.argmax(dim=1)[:, None, None], dim=1)[:, 0]
 
     def select(self, scores: Tensor, boxes: Tensor, regions: Regions, context: Context) -> list[Detections]:
         """The detections of each image, in its own pixels, from `scores` and `boxes` of all `regions`."""
-        region, label = torch.where(self.postprocess.passes(scores))
-        boxes = boxes.expand(-1, self.num_classes, -1)[region, label]
-        found = self.postprocess(boxes, scores[region, label], label, regions.image_index[region], context.batch.sizes)
-        return context.batch.restore(found)
+        region, label = torch.where(self.postprocess.above_threshold(scores))
+        boxes, images = boxes.expand(-1, self.num_classes, -1)[region, label], regions.image_index[region]
+        detections = self.postprocess(boxes, scores[region, label], label, images, context.batch.sizes)
+        return context.batch.restore(detections)
 
-    def _of_label(self, deltas: Tensor, labels: Tensor) -> Tensor:
+    def _class_deltas(self, deltas: Tensor, labels: Tensor) -> Tensor:
         """The regressions ``(R, 4)`` for `labels` ``(R,)`` out of those of every class."""
         if self.class_agnostic:
             return deltas[:, 0]

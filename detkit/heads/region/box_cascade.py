@@ -1,4 +1,4 @@
-"""Box heads in a chain, each stricter than the one before (Cai & Vasconcelos 2018)."""
+"""A cascade of box heads, each trained at a higher IoU than the one before (Cai & Vasconcelos 2018)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
-from detkit.heads.activations import above_background
+from detkit.heads.activations import subtract_background
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.region.box import BoxHead, BoxOutput
 from detkit.heads.region.region_branch import Crop, RegionBranch
@@ -20,11 +20,11 @@ from detkit.structures import Detections
 
 
 class CascadeOutput(NamedTuple):
-    """What the stages say.
+    """The outputs of all stages.
 
     Args:
         stages: the output of each.
-        regions: what each of them looked at; outside of training of the last one alone.
+        regions: the input regions of each; without targets those of the last one only.
     """
 
     stages: list[BoxOutput]
@@ -32,16 +32,16 @@ class CascadeOutput(NamedTuple):
 
 
 class BoxCascade(RegionBranch):
-    """Each head looks at the boxes of the one before (Cascade R-CNN, section 4).
+    """A chain of box heads, each on the boxes of the one before (Cascade R-CNN, section 4).
 
     Args:
         in_channels: channels of a crop.
         resolution: height and width of a crop in cells.
         num_classes: classes without background.
-        box_head: called once for each stage with these three.
-        ious: the IoU from which on a region is an object, of each stage; that of the first is the region sampler's of
-            the detector.
-        region_sampler: draws the regions of each later stage, with the stage's own matcher.
+        box_head: called with these three, once for each stage.
+        ious: least IoU of a foreground region, for each stage; that of the first must be that of the detector's region
+            sampler.
+        region_sampler: samples the regions of each later stage, with the matcher of the stage.
     """
 
     def __init__(
@@ -58,29 +58,29 @@ class BoxCascade(RegionBranch):
         self.stages: Sequence[BoxHead] = heads  # type: ignore[assignment]
         self.ious = tuple(ious)
         self.region_sampler = region_sampler
-        # The later a stage, the smaller its corrections: they are scaled to the same spread.
+        # Later stages make smaller corrections: greater weights give their deltas the same spread.
         for stage, head in enumerate(self.stages, 1):
             head.coder.weights = tuple(stage * weight for weight in head.coder.weights)
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> CascadeOutput:
-        """The output of every stage, each on the boxes that the one before made of its regions."""
+        """The output of every stage, each on the boxes that the one before predicted."""
         stages: list[BoxOutput] = []
-        seen: list[Regions] = []
+        inputs: list[Regions] = []
         for head, iou in zip(self.stages, self.ious, strict=True):
             if stages:
                 regions = self._next(regions, self.stages[len(stages) - 1], stages[-1], iou, context)
             stages.append(head(crop, regions, so_far, context))
-            seen = [regions] if context.targets is None else [*seen, regions]
-        return CascadeOutput(stages, seen)
+            inputs = [regions] if context.targets is None else [*inputs, regions]
+        return CascadeOutput(stages, inputs)
 
     def losses(
         self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
     ) -> dict[str, Tensor]:
-        """``box_cls_1``, ``box_reg_1``, ``box_cls_2`` ..., of the regions that each stage looked at."""
+        """``box_cls_1``, ``box_reg_1``, ``box_cls_2`` ..., of the input regions of each stage."""
         losses: dict[str, Tensor] = {}
-        for stage, (head, output, seen) in enumerate(zip(self.stages, raw.stages, raw.regions, strict=True), 1):
-            of_stage = head.losses(output, seen, so_far, context)
-            losses |= {f"{name}_{stage}": loss for name, loss in of_stage.items()}
+        for stage, (head, output, inputs) in enumerate(zip(self.stages, raw.stages, raw.regions, strict=True), 1):
+            stage_losses = head.losses(output, inputs, so_far, context)
+            losses |= {f"{name}_{stage}": loss for name, loss in stage_losses.items()}
         return losses
 
     def decode(
@@ -94,7 +94,7 @@ class BoxCascade(RegionBranch):
         """The last stage's boxes, scored by the mean of all stages (section 4.2; the authors' code).
 
         Raises:
-            InputError: the output was made for training, where each stage looks at a sample of its own.
+            InputError: the output was made for training, where each stage has its own sample of regions.
         """
         _check_same_regions(raw)
         scores = [head.scores(output) for head, output in zip(self.stages, raw.stages, strict=True)]
@@ -104,7 +104,7 @@ class BoxCascade(RegionBranch):
     def candidates(
         self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
     ) -> Candidates:
-        """The last stage's box of each region's likeliest class, scored by the mean of all stages.
+        """The last stage's box of each region's top class, scored by the mean of all stages.
 
         Raises:
             InputError: as of `decode`.
@@ -112,39 +112,39 @@ class BoxCascade(RegionBranch):
         _check_same_regions(raw)
         probabilities = torch.stack([output.logits.float().softmax(dim=1) for output in raw.stages]).mean(dim=0)
         last = self.stages[-1].candidates(raw.stages[-1], raw.regions[-1], so_far, context)
-        logits = above_background(probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log())
-        boxes = self.stages[-1].of_likeliest(self.stages[-1].boxes(raw.stages[-1], raw.regions[-1]), logits)
+        logits = subtract_background(probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log())
+        boxes = self.stages[-1].boxes_of_top_class(self.stages[-1].boxes(raw.stages[-1], raw.regions[-1]), logits)
         return replace(last, boxes=boxes, logits=logits)
 
     def assign(self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
-        """Which object each region of the last stage is to find ``(R,)``, by its IoU; see `DenseHead.assign`."""
+        """The object that each region of the last stage is to predict ``(R,)``; see `DenseHead.assign`."""
         last = replace(self.region_sampler, matcher=Matcher(self.ious[-1], self.ious[-1]))
         return self.stages[-1].assign(raw.stages[-1], last.labeled(raw.regions[-1], context), so_far, context)
 
     def _next(self, regions: Regions, head: BoxHead, output: BoxOutput, iou: float, context: Context) -> Regions:
-        """The regions of the next stage: where they are trained on, sampled by its stricter IoU (section 4.2)."""
-        moved = _moved(regions, head, output)
+        """The regions of the next stage; in training sampled by its stricter IoU (section 4.2)."""
+        refined = _refined(regions, head, output)
         if context.targets is None:
-            return moved.clipped(context.batch.sizes)
-        sides = moved.boxes[:, 2:] - moved.boxes[:, :2]
+            return refined.clipped(context.batch.sizes)
+        sides = refined.boxes[:, 2:] - refined.boxes[:, :2]
         rows = torch.where((sides > 0).all(dim=1))[0]
-        # All of them, mostly; then nobody needs to ask the device how many each image has.
-        moved = moved if len(rows) == len(moved) else moved[rows]
-        return replace(self.region_sampler, matcher=Matcher(iou, iou))(moved, context)
+        # Usually all of them; then the counts of each image are known without waiting for the device.
+        refined = refined if len(rows) == len(refined) else refined[rows]
+        return replace(self.region_sampler, matcher=Matcher(iou, iou))(refined, context)
 
 
 def _check_same_regions(raw: CascadeOutput) -> None:
     if len(raw.regions) != 1:
         raise InputError(
-            "the stages of this cascade looked at different samples, for training: call the branch once more, with a "
-            "Context without targets, for what decode and candidates need"
+            "this output of the cascade was made for training, where each stage has its own sample of regions: decode "
+            "and candidates need the output of a call with a Context without targets"
         )
 
 
 @torch.no_grad()
-def _moved(regions: Regions, head: BoxHead, output: BoxOutput) -> Regions:
-    """The boxes that a stage makes of its regions: of the likeliest class, if each class has its own."""
+def _refined(regions: Regions, head: BoxHead, output: BoxOutput) -> Regions:
+    """The boxes that a stage predicts for its regions, of the top class if each class has its own."""
     boxes = head.boxes(output, regions)
-    likeliest = head.scores(output).argmax(dim=1) if boxes.shape[1] > 1 else boxes.new_zeros(len(boxes)).long()
-    chosen = boxes[torch.arange(len(boxes), device=boxes.device), likeliest]
-    return Regions(chosen, regions.image_index, counts=regions.counts)
+    top_class = head.scores(output).argmax(dim=1) if boxes.shape[1] > 1 else boxes.new_zeros(len(boxes)).long()
+    selected = boxes[torch.arange(len(boxes), device=boxes.device), top_class]
+    return Regions(selected, regions.image_index, counts=regions.counts)

@@ -1,4 +1,7 @@
-"""The keypoint branch: where in a box each landmark of the object lies."""
+"""The keypoint head: the keypoints of each detected object (Mask R-CNN, He et al. 2017, section 5).
+
+R  regions of a batch     J  keypoints of an object     M  cells along a side of a heat map
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,17 @@ from torch.nn import functional as F
 
 from detkit.distributed import mean_count
 from detkit.errors import InputError
+from detkit.heads.assignment import object_offsets
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.region_branch import Crop, RegionBranch
-from detkit.heads.truth import objects_before
 from detkit.structures import Detections
 
-# So many pixels of enlarged heat maps are held at once.
+# Heat maps are enlarged in parts of at most this many pixels, to limit memory.
 _PIXELS_AT_ONCE = 2**24
 
 
 class KeypointHead(RegionBranch):
-    """Convolutions on a crop and a heat map for each keypoint, of which one cell is right (Mask R-CNN, section 5).
+    """Convolutions on a crop and a heat map for each keypoint, trained as a softmax over its cells (section 5).
 
         (R, C, 14, 14) -> 8 x [3x3 conv, ReLU] -> 4x4 deconv -> (R, J, 28, 28) -> bilinear x 2 -> (R, J, 56, 56)
 
@@ -31,7 +34,7 @@ class KeypointHead(RegionBranch):
         in_channels: channels of a crop.
         num_classes: classes without background; the keypoints are the same for all of them.
         num_keypoints: keypoints of an object, J.
-        channels: of the hidden layers.
+        channels: channels of the hidden layers.
         convolutions: 3x3 convolutions before the deconvolution.
         resolution: height and width of a crop in cells; a heat map has four times as many.
     """
@@ -71,26 +74,26 @@ class KeypointHead(RegionBranch):
         return F.interpolate(self.deconvolution(hidden), scale_factor=2, mode="bilinear", align_corners=False)
 
     def losses(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
-        """``keypoint``, the mean cross-entropy over the cells of a heat map, of the labeled keypoints in a region.
+        """``keypoint``: cross-entropy over the cells of a heat map, mean over the labeled keypoints in the regions.
 
         Raises:
             InputError: a target has another number of keypoints.
         """
         targets = context.truth
         _, matched = regions.sampled()
-        chosen, wanted = [raw.flatten(0, 1).flatten(1)[:0]], [torch.zeros(0, dtype=torch.int64, device=raw.device)]
-        in_images, befores = regions.slices(len(targets)), objects_before(targets)
-        for rows, target, before in zip(in_images, targets, befores, strict=True):
+        predicted, correct = [raw.flatten(0, 1).flatten(1)[:0]], [torch.zeros(0, dtype=torch.int64, device=raw.device)]
+        slices, offsets = regions.slices(len(targets)), object_offsets(targets)
+        for rows, target, offset in zip(slices, targets, offsets, strict=True):
             if target.keypoints is None or rows.start == rows.stop:
                 continue
             self._check_count(target.keypoints, target.image_id)
             keypoints = target.objects().keypoints
             assert keypoints is not None
-            cells, labeled = keypoint_cells(keypoints[matched[rows] - before], regions.boxes[rows], raw.shape[-1])
+            cells, labeled = keypoint_cells(keypoints[matched[rows] - offset], regions.boxes[rows], raw.shape[-1])
             known = torch.where(labeled)
-            chosen.append(raw[rows][known].flatten(1))
-            wanted.append(cells[known])
-        logits, cells = torch.cat(chosen).float(), torch.cat(wanted)
+            predicted.append(raw[rows][known].flatten(1))
+            correct.append(cells[known])
+        logits, cells = torch.cat(predicted).float(), torch.cat(correct)
         loss = F.cross_entropy(logits, cells, reduction="sum")
         return {"keypoint": loss / mean_count(len(cells), cells.device) + 0 * raw.float().sum()}
 
@@ -103,14 +106,14 @@ class KeypointHead(RegionBranch):
         context: Context,
     ) -> list[Detections]:
         """The peak of each heat map, as ``x y`` in the image and its logit."""
-        assert detections is not None, "keypoints are those of an object already found"
-        answers, rows = [], regions.slices(len(detections))
-        for in_image, found, place in zip(rows, detections, context.batch.placements, strict=True):
-            boxes = regions.boxes[in_image]
-            peaks = heat_map_peaks(raw[in_image].float(), boxes)
-            points = place.inverse().points(peaks[..., :2] + boxes[:, None, :2])
-            answers.append(replace(found, keypoints=torch.cat((points, peaks[..., 2:]), dim=-1)))
-        return answers
+        assert detections is not None, "keypoints are predicted for detections"
+        results, slices = [], regions.slices(len(detections))
+        for rows, per_image, placement in zip(slices, detections, context.batch.placements, strict=True):
+            boxes = regions.boxes[rows]
+            peaks = heat_map_peaks(raw[rows].float(), boxes)
+            points = placement.inverse().points(peaks[..., :2] + boxes[:, None, :2])
+            results.append(replace(per_image, keypoints=torch.cat((points, peaks[..., 2:]), dim=-1)))
+        return results
 
     def _check_count(self, keypoints: Tensor, image_id: Any) -> None:
         if keypoints.shape[1] != self.num_keypoints:
@@ -121,9 +124,9 @@ class KeypointHead(RegionBranch):
 
 
 def keypoint_cells(keypoints: Tensor, boxes: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
-    """The cell of its box in which each keypoint lies.
+    """Keypoint targets: the cell of its box in which each keypoint lies.
 
-    A point on the right or lower edge of the box counts to the last cell.
+    A point on the right or lower edge of the box belongs to the last cell.
 
     Args:
         keypoints: ``(R, J, 3)``, ``x y visibility`` in pixels.
@@ -142,19 +145,19 @@ def keypoint_cells(keypoints: Tensor, boxes: Tensor, resolution: int) -> tuple[T
 
 
 def heat_map_peaks(heat_maps: Tensor, boxes: Tensor) -> Tensor:
-    """The highest pixel of each heat map, enlarged bicubically to its box, as the authors' code has it.
+    """The highest pixel of each heat map, enlarged bicubically to its box as in the authors' code.
 
     Args:
         heat_maps: ``(R, J, M, M)`` logits, float32.
         boxes: ``(R, 4)``, whose sizes, rounded up to whole pixels, the maps are enlarged to.
 
     Returns:
-        ``(R, J, 3)``: ``x y`` of the middle of the pixel, in pixels from the box's upper left corner, and its logit.
+        ``(R, J, 3)``: ``x y`` of the pixel's center, in pixels from the upper left corner of the box, and its logit.
     """
     peaks = heat_maps.new_zeros(*heat_maps.shape[:2], 3)
     sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
     whole = sizes.ceil().to(torch.int64)
-    for rows, (width, height) in _of_like_size(whole, heat_maps.shape[1]):
+    for rows, (width, height) in _groups_by_size(whole, heat_maps.shape[1]):
         enlarged = _enlarged(heat_maps[rows], whole[rows], width, height).flatten(2)
         logit, position = enlarged.max(dim=2)
         pixel = torch.stack((position % width, position // width), dim=-1)
@@ -163,8 +166,8 @@ def heat_map_peaks(heat_maps: Tensor, boxes: Tensor) -> Tensor:
     return peaks
 
 
-def _of_like_size(sizes: Tensor, num_keypoints: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Rows of `sizes` ``(R, 2)`` that may be worked on at once, and the largest width and height among them."""
+def _groups_by_size(sizes: Tensor, num_keypoints: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+    """Groups of rows of similar `sizes` ``(R, 2)`` that fit in memory, with the largest width and height of each."""
     order = sizes.prod(dim=1).argsort()
     start, widest, highest = 0, 0, 0
     for end, (width, height) in enumerate(sizes[order].tolist()):
@@ -178,7 +181,7 @@ def _of_like_size(sizes: Tensor, num_keypoints: int) -> Iterator[tuple[Tensor, t
 
 
 def _enlarged(heat_maps: Tensor, sizes: Tensor, width: int, height: int) -> Tensor:
-    """`heat_maps` ``(R, J, M, M)`` at their `sizes` ``(R, 2)``, in ``(R, J, height, width)``; the rest is -inf."""
+    """`heat_maps` ``(R, J, M, M)`` enlarged to `sizes` ``(R, 2)`` in ``(R, J, height, width)``; the rest is -inf."""
     across = _bicubic(heat_maps.shape[-1], sizes[:, 0], width)
     down = _bicubic(heat_maps.shape[-2], sizes[:, 1], height)
     enlarged = down[:, None] @ heat_maps @ across[:, None].transpose(2, 3)
@@ -188,7 +191,7 @@ def _enlarged(heat_maps: Tensor, sizes: Tensor, width: int, height: int) -> Tens
 
 
 def _bicubic(cells: int, lengths: Tensor, longest: int) -> Tensor:
-    """Weights ``(R, longest, cells)`` that stretch `cells` values over ``lengths[r]`` pixels (Keys 1981, a = -3/4)."""
+    """Weights ``(R, longest, cells)`` that enlarge `cells` values to ``lengths[r]`` pixels (Keys 1981, a = -3/4)."""
     pixels = torch.arange(longest, device=lengths.device) + 0.5
     position = pixels * (cells / lengths.float())[:, None] - 0.5
     first = position.floor()

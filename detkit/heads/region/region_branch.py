@@ -1,4 +1,4 @@
-"""What every branch of a two-stage detector promises."""
+"""The contract of the branches of two-stage detectors, which predict for each region."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from detkit.structures import Detections
 
 
 class Crop(Protocol):
-    """Cuts regions out of the maps of a batch; of the same `Regions` at the same resolution only once in a step."""
+    """Crops regions from the maps of a batch; crops of the same `Regions` at the same resolution are computed once."""
 
     def __call__(self, regions: Regions, resolution: int | None = None) -> Tensor:
         """Crops ``(R, C, resolution, resolution)``; None is the resolution that the box branch was built with."""
 
 
 class RegionBranch(nn.Module):
-    """A head that answers one question about each region, with a loss of its own.
+    """A head that makes a prediction for each region, with its own targets, losses and decoding.
 
     The **box branch** of a detector classifies and refines the proposed regions. It is built as
     ``branch(in_channels, resolution, num_classes)``: channels of a crop, its height and width in cells, and the number
     of classes without background.
 
-    Any other branch adds to what is known of an object already found: its mask, its keypoints, its mesh. It is trained
-    on the foreground of the sampled regions, and at test looks at the detected boxes (Mask R-CNN, section 3). It is
-    built as ``branch(in_channels, num_classes)``. Further arguments come from the config.
+    Any other branch adds to the detected objects: their masks, keypoints or meshes. It is trained on the foreground of
+    the sampled regions, and at inference gets the detected boxes (Mask R-CNN, section 3). It is built as
+    ``branch(in_channels, num_classes)``. Further arguments come from the config.
 
     Attributes:
-        learns_from: the field of `Target` that it learns from beside boxes and labels, or several.
-        asks_for: the field of `Target` that must be given with an image also at inference, or several.
+        learns_from: the field or fields of `Target` that it learns from in addition to boxes and labels.
+        asks_for: the field or fields of `Target` that it needs with each image also at inference.
     """
 
     learns_from: str | Collection[str] = frozenset()
     asks_for: str | Collection[str] = frozenset()
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Any:
-        """Raw outputs for all regions of the batch; no thresholds.
+        """Raw outputs for all regions of the batch, before thresholds.
 
         Args:
-            crop: cuts regions out of the maps, those given or others.
-            regions: what is asked about. Of the box branch the proposals, or a sample of them where ``context.targets``
-                are known; of any other the foreground of this sample, or the detected boxes with their labels.
-            so_far: by name, the raw outputs for the same regions of the branches before this one.
+            crop: crops regions from the maps, these or others.
+            regions: the box branch gets the proposals, or a sample of them if ``context.targets`` are known; any other
+                branch the foreground of this sample, or the detected boxes with their labels.
+            so_far: the raw outputs of the branches before this one for the same regions, by name.
             context: of the batch.
         """
         raise NotImplementedError
 
     def losses(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
-        """Named scalar losses of `raw`; the same names at every step, attached to the graph also without regions.
+        """Named scalar losses of `raw`: the same names at every step, attached to the graph also without regions.
 
-        An image whose target lacks what this branch learns contributes nothing. Arguments as of `forward`.
+        An image whose target lacks what this branch learns does not contribute. Arguments as of `forward`.
         """
         raise NotImplementedError
 
@@ -64,27 +64,25 @@ class RegionBranch(nn.Module):
         detections: list[Detections] | None,
         context: Context,
     ) -> list[Detections]:
-        """`detections`, with what this branch adds, in pixels of the images as given.
+        """`detections` with the predictions of this branch, in pixels of the images as given.
 
         Args:
-            raw: what `forward` says.
+            raw: the output of `forward`.
             regions: as of `forward`.
             so_far: as of `forward`.
-            detections: what is known of the objects in each image, in the order of `regions`; None for the box branch,
-                which finds them.
+            detections: those of each image, in the order of `regions`; None for the box branch, which makes them.
             context: of the batch.
         """
         raise NotImplementedError
 
     def candidates(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Candidates:
-        """Of the box branch, all that might be a detection, before any threshold; differentiable. Arguments as of
-        `forward`."""
+        """All possible detections of the box branch, before thresholds; differentiable. Arguments as of `forward`."""
         raise NotImplementedError
 
     def assign(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
-        """Of the box branch, which object each of the `candidates` is to find ``(N,)``; see `DenseHead.assign`.
+        """The object that each of the box branch's `candidates` is to predict ``(N,)``; see `DenseHead.assign`.
 
-        Arguments as of `forward`, but the regions are labeled, see `RegionSampler.labeled`.
+        Arguments as of `forward`, but with labeled regions, see `RegionSampler.labeled`.
         """
         raise NotImplementedError
 

@@ -1,8 +1,11 @@
-"""From the crop of a region to the vector that is classified and regressed."""
+"""Region feature extractors: from the crop of a region to the vector that a box head classifies and regresses.
+
+R  regions of a batch     C  channels of a crop
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -16,14 +19,14 @@ from detkit.errors import InputError
 from detkit.heads.context import Regions
 from detkit.heads.region.region_branch import Crop
 
-# Two thousand warped regions of each image are too much at once.
+# R-CNN's 2000 warped regions of each image go through the network in parts of this many, to limit memory.
 _REGIONS_AT_ONCE = 256
 
 
-class RegionTrunk(nn.Module):
+class RegionFeatureExtractor(nn.Module):
     """Crops ``(R, C, resolution, resolution)`` in, vectors ``(R, out_channels)`` out.
 
-    A box head builds it as ``trunk(in_channels, resolution)``. Further arguments come from the config.
+    A box head builds it as ``extractor(in_channels, resolution)``. Further arguments come from the config.
 
     Attributes:
         out_channels: length of a region's vector.
@@ -36,26 +39,30 @@ class RegionTrunk(nn.Module):
         raise NotImplementedError
 
     def vectors(self, crop: Crop, regions: Regions) -> Tensor:
-        """The vectors of `regions`, which `crop` cuts out."""
-        return self(crop(regions))
+        """The vectors of `regions`, cropped by `crop`."""
+        vectors: Tensor = self(crop(regions))
+        return vectors
 
 
-class TwoFullyConnected(RegionTrunk):
+class TwoFullyConnected(RegionFeatureExtractor):
     """``fc6`` and ``fc7``, as in VGG-16 and AlexNet (Fast R-CNN, section 2; FPN, section 4.2).
 
     Args:
         in_channels: channels of a crop.
         resolution: height and width of a crop in cells.
         hidden: width of both layers.
-        layer_norm: normalize after each layer; training from random weights wants it. It is by region, so that it does
-            not mind a batch with few or no regions.
+        layer_norm: use layer norm after each layer, recommended for training from random weights. Unlike batch norm it
+            works with few or no regions in a batch.
         dropout: probability of dropping a value after each layer, as in the classification nets.
         weights: the name of a torchvision classifier with these two layers (``vgg16``, ``alexnet``), whose published
-            weights are downloaded, or the path of a weights file with torchvision's names; nothing for random ones.
+            weights are downloaded, or the path of a weights file with torchvision's names; None is random weights.
 
     Raises:
         InputError: the weights have no two layers of these sizes.
     """
+
+    fc6: nn.Linear | nn.Sequential
+    fc7: nn.Linear | nn.Sequential
 
     def __init__(
         self,
@@ -67,57 +74,42 @@ class TwoFullyConnected(RegionTrunk):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.fc6 = nn.Linear(in_channels * resolution**2, hidden)
-        self.fc7 = nn.Linear(hidden, hidden)
+        fc6, fc7 = nn.Linear(in_channels * resolution**2, hidden), nn.Linear(hidden, hidden)
+        self.fc6, self.fc7 = fc6, fc7
         self.norm6 = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
         self.norm7 = nn.LayerNorm(hidden) if layer_norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.out_channels = hidden
         if weights is not None:
-            self._load(weights)
+            _load_layers((fc6, fc7), weights)
 
     def forward(self, region_features: Tensor) -> Tensor:
         """The vectors ``(R, hidden)`` of the crops."""
         hidden = self.dropout(F.relu(self.norm6(self.fc6(region_features.flatten(1)))))
-        return self.dropout(F.relu(self.norm7(self.fc7(hidden))))
+        vectors: Tensor = self.dropout(F.relu(self.norm7(self.fc7(hidden))))
+        return vectors
 
     def compress(self, rank6: int, rank7: int) -> None:
-        """Replace each layer by two thinner ones by truncated SVD, for faster detection (Fast R-CNN, section 3.1).
+        """Replace each layer by two smaller ones by truncated SVD, for faster inference (Fast R-CNN, section 3.1).
 
         Args:
-            rank6: singular values of `fc6` to keep; the paper has 1024 of 4096.
-            rank7: those of `fc7`; the paper has 256.
+            rank6: singular values of `fc6` to keep; the paper keeps 1024 of 4096.
+            rank7: singular values of `fc7` to keep; the paper keeps 256.
+
+        Raises:
+            InputError: a rank is out of range, or the layers are compressed already.
         """
         self.fc6, self.fc7 = _truncated(self.fc6, rank6, "rank6"), _truncated(self.fc7, rank7, "rank7")
 
-    def _load(self, weights: str) -> None:
-        if weights in torchvision.models.list_models(module=torchvision.models):
-            state_dict = torchvision.models.get_model(weights, weights="DEFAULT").state_dict()
-        else:
-            state_dict = read_state_dict(weights)
-        matrices = [name for name, tensor in state_dict.items() if name.startswith("classifier.") and tensor.ndim == 2]
-        for layer, name in zip((self.fc6, self.fc7), matrices[:2], strict=False):
-            if state_dict[name].shape != layer.weight.shape:
-                raise InputError(
-                    f"{weights}: {name} has shape {tuple(state_dict[name].shape)}, but {tuple(layer.weight.shape)} "
-                    "is needed: set hidden and the resolution of the crops to those it was trained with"
-                )
-        if len(matrices) < 2:
-            raise InputError(f"{weights} has no two fully connected layers named classifier.*")
-        with torch.no_grad():
-            for layer, name in zip((self.fc6, self.fc7), matrices[:2], strict=True):
-                layer.weight.copy_(state_dict[name])
-                layer.bias.copy_(state_dict[name.replace(".weight", ".bias")])
 
-
-class ConvolutionsThenFullyConnected(RegionTrunk):
+class ConvolutionsThenFullyConnected(RegionFeatureExtractor):
     """Four 3x3 convolutions with batch norm, then one fully connected layer (Wu & He 2018, section 5.2: "4conv1fc").
 
     Args:
         in_channels: channels of a crop.
         resolution: height and width of a crop in cells.
-        channels: of the convolutions.
-        convolutions: how many.
+        channels: channels of the convolutions.
+        convolutions: number of convolutions.
         hidden: width of the fully connected layer.
     """
 
@@ -135,12 +127,12 @@ class ConvolutionsThenFullyConnected(RegionTrunk):
         return F.relu(self.fc(self.convolutions(region_features).flatten(1)))
 
 
-class AveragePool(RegionTrunk):
-    """The mean over a crop, for crops that have been through much of a trunk already (He 2015, appendix A).
+class AveragePool(RegionFeatureExtractor):
+    """The mean over a crop, for crops that went through the last stage of the backbone (He 2015, appendix A).
 
     Args:
         in_channels: channels of a crop.
-        resolution: height and width of a crop in cells; any will do.
+        resolution: height and width of a crop in cells; without effect.
     """
 
     def __init__(self, in_channels: int, resolution: int) -> None:
@@ -152,14 +144,14 @@ class AveragePool(RegionTrunk):
         return region_features.mean(dim=(2, 3))
 
 
-class RegionNetwork(RegionTrunk):
+class RegionNetwork(RegionFeatureExtractor):
     """A whole network on each crop of pixels (R-CNN, section 2.1).
 
     Args:
         in_channels: channels of a crop.
         resolution: height and width of a crop in pixels.
-        backbone: its last map is used.
-        layers: called with the channels and the cells across of that map; makes a vector of it.
+        backbone: the network, whose last map is used.
+        layers: called with the channels and the resolution of that map; makes a vector of it.
     """
 
     def __init__(
@@ -167,7 +159,7 @@ class RegionNetwork(RegionTrunk):
         in_channels: int,
         resolution: int,
         backbone: Backbone,
-        layers: Callable[[int, int], RegionTrunk] = AveragePool,
+        layers: Callable[[int, int], RegionFeatureExtractor] = AveragePool,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -176,10 +168,11 @@ class RegionNetwork(RegionTrunk):
 
     def forward(self, region_features: Tensor) -> Tensor:
         """The vectors of the crops ``(R, in_channels, resolution, resolution)``."""
-        return self.layers(self.backbone(region_features)[-1])
+        vectors: Tensor = self.layers(self.backbone(region_features)[-1])
+        return vectors
 
     def vectors(self, crop: Crop, regions: Regions) -> Tensor:
-        """The vectors of `regions`; all at once where they are a sample, else some at a time."""
+        """The vectors of `regions`: all at once for a sample, in parts for all proposals of an image."""
         if regions.labels is not None or not len(regions):
             return super().vectors(crop, regions)
         starts = range(0, len(regions), _REGIONS_AT_ONCE)
@@ -187,7 +180,7 @@ class RegionNetwork(RegionTrunk):
 
 
 class RegionBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that lets a batch without regions pass, which has no statistics."""
+    """Batch norm that also takes a batch without regions, which has no statistics."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize the crops ``(R, C, H, W)``."""
@@ -200,9 +193,9 @@ class RegionBatchNorm2d(nn.BatchNorm2d):
 def _cells(backbone: Backbone, in_channels: int, resolution: int) -> int:
     """The height and width of the last map for crops of `resolution`."""
     training = backbone.training
-    cells = backbone.eval()(torch.zeros(1, in_channels, resolution, resolution))[-1].shape[-1]
+    maps: list[Tensor] = backbone.eval()(torch.zeros(1, in_channels, resolution, resolution))
     backbone.train(training)
-    return cells
+    return maps[-1].shape[-1]
 
 
 def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -211,9 +204,30 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(conv, RegionBatchNorm2d(out_channels), nn.ReLU())
 
 
-def _truncated(layer: nn.Linear, rank: int, name: str) -> nn.Sequential:
+def _load_layers(layers: Sequence[nn.Linear], weights: str) -> None:
+    """Load the first fully connected layers of a torchvision classifier or a weights file."""
+    if weights in torchvision.models.list_models(module=torchvision.models):
+        state_dict = torchvision.models.get_model(weights, weights="DEFAULT").state_dict()
+    else:
+        state_dict = read_state_dict(weights)
+    matrices = [name for name, tensor in state_dict.items() if name.startswith("classifier.") and tensor.ndim == 2]
+    for layer, name in zip(layers, matrices, strict=False):
+        if state_dict[name].shape != layer.weight.shape:
+            raise InputError(
+                f"{weights}: {name} has shape {tuple(state_dict[name].shape)}, but {tuple(layer.weight.shape)} "
+                "is needed: set hidden and the resolution of the crops to those it was trained with"
+            )
+    if len(matrices) < len(layers):
+        raise InputError(f"{weights} has no two fully connected layers named classifier.*")
+    with torch.no_grad():
+        for layer, name in zip(layers, matrices, strict=False):
+            layer.weight.copy_(state_dict[name])
+            layer.bias.copy_(state_dict[name.replace(".weight", ".bias")])
+
+
+def _truncated(layer: nn.Module, rank: int, name: str) -> nn.Sequential:
     if not isinstance(layer, nn.Linear):
-        raise InputError("the layers have been compressed already")
+        raise InputError("the layers are compressed already: load or build the model again for another rank")
     if not 1 <= rank <= min(layer.weight.shape):
         raise InputError(f"{name} must lie in 1..{min(layer.weight.shape)}, got {rank}")
     left, values, right = torch.linalg.svd(layer.weight.detach().float(), full_matrices=False)

@@ -1,49 +1,49 @@
-"""A classifier of whole images: any trunk, with its own last layers or with one linear layer."""
+"""Image classification: any backbone, with its own last layers or with one linear layer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import nn
 
 from detkit.backbones import Backbone, classifier, zero_last_gamma
 from detkit.errors import InputError
 from detkit.heads import ClassificationHead
-from detkit.heads.context import Candidates, Context
+from detkit.heads.context import Context
 from detkit.heads.image.classification import ClassificationOutput
-from detkit.models.detector import VisionModel
+from detkit.models.single_head import SingleHeadModel
 from detkit.preprocess import Batch, CenterCrop, Preprocess
-from detkit.structures import Classification
 
 
-class Classifier(VisionModel):
+class Classifier(SingleHeadModel):
     """The class of each image.
 
         images -> net by its name, with its own fully connected layers -> head -> classes and scores
         images -> backbone -> head, with a linear layer on its coarsest map -> classes and scores
 
-    Called with targets it wants each one's ``image_label``; the answers are a `Classification` for each image.
+    Targets need an ``image_label``; the answer for each image is a `Classification`.
 
     Args:
-        net: the name of a whole net as `detkit.backbones.classifier` knows it, such as ``resnet50``, whose usual weight
-            files load; or any backbone.
-        num_classes: classes.
-        weights: of a net by its name: nothing for random weights, ``DEFAULT`` for the library's download, or the path
-            of a weights file. With other classes the last layer stays as initialized.
-        head: called with the channels of the backbone's coarsest map, nothing for a net by its name, and the number of
+        net: the name of a whole net for `detkit.backbones.classifier`, such as ``resnet50``, which loads the weight
+            files of its library; or any backbone.
+        num_classes: number of classes.
+        weights: of a net by its name: None for random weights, ``DEFAULT`` for the library's download, or the path of a
+            weights file. With another number of classes the last layer stays as initialized.
+        head: called with the channels of the backbone's coarsest map, or None for a net by its name, and the number of
             classes.
-        preprocess: resizes, crops and normalizes; nothing cuts 224 pixels out of 256, or as much of the size that the
-            net says it is made for.
-        zero_gamma: let each residual block begin as the identity, see `detkit.backbones.zero_last_gamma`.
+        preprocess: resizes, crops and normalizes; None crops 224 of 256 pixels, or the same share of the size that the
+            net was designed for.
+        zero_gamma: initialize each residual block as the identity, see `detkit.backbones.zero_last_gamma`.
 
     Raises:
-        InputError: unknown name, weights that do not fit or cannot be had, or `weights` or `zero_gamma` where they
-            have no place.
+        InputError: unknown name, weights that do not fit or cannot be downloaded, or `weights` together with a backbone
+            or with `zero_gamma`.
     """
 
     task = "detkit.tasks.Classification"
     num_classes: int
+    net: nn.Module
 
     def __init__(
         self,
@@ -56,14 +56,13 @@ class Classifier(VisionModel):
     ) -> None:
         super().__init__(num_classes)
         self.learns_from = frozenset({"image_label"})
-        by_name = isinstance(net, str)
-        if weights is not None and (zero_gamma or not by_name):
-            why = "zero_gamma would undo them" if by_name else f"the {type(net).__name__} takes its own"
+        if weights is not None and (zero_gamma or not isinstance(net, str)):
+            why = "zero_gamma would undo them" if isinstance(net, str) else f"the {type(net).__name__} takes its own"
             raise InputError(f"the classifier's weights are {weights}, but {why}: leave out one of the two")
-        self.net = classifier(net, num_classes, weights) if by_name else net
+        self.net = classifier(net, num_classes, weights) if isinstance(net, str) else net
         size = getattr(self.net, "training_size", 224)
         self.preprocess = preprocess or CenterCrop((size, size), shorter_side=round(size * 256 / 224))
-        self.head = head(None if by_name else net.channels[-1], num_classes)
+        self.head = head(None if isinstance(net, str) else net.channels[-1], num_classes)
         if zero_gamma:
             zero_last_gamma(self.net)
 
@@ -73,20 +72,5 @@ class Classifier(VisionModel):
 
     def heads(self, features: Any, context: Context) -> ClassificationOutput:
         """Class logits ``(B, K)``."""
-        return self.head(features[-1] if isinstance(self.net, Backbone) else features, context)
-
-    def losses(self, raw: ClassificationOutput, context: Context) -> dict[str, Tensor]:
-        """The head's losses."""
-        return self.head.losses(raw, context)
-
-    def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:
-        """The head's, one for each image."""
-        return self.head.candidates(raw, context)
-
-    def assign(self, raw: ClassificationOutput, context: Context) -> Tensor:
-        """The head's."""
-        return self.head.assign(raw, context)
-
-    def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
-        """The likeliest classes of each image."""
-        return self.head.decode(raw, context)
+        raw: ClassificationOutput = self.head(features[-1] if isinstance(self.net, Backbone) else features, context)
+        return raw

@@ -8,26 +8,26 @@ from torch import Tensor
 
 from detkit.backbones import Backbone, as_backbone
 from detkit.heads import LocalizationHead
-from detkit.heads.context import Candidates, Context
+from detkit.heads.context import Context
 from detkit.heads.image.localization import LocalizationOutput
 from detkit.models.detector import Detector
+from detkit.models.single_head import SingleHeadModel
 from detkit.preprocess import IMAGENET_MEAN, IMAGENET_STD, Batch, Preprocess, Stretch
-from detkit.structures import Detections
 
 
-class Localizer(Detector):
+class Localizer(SingleHeadModel, Detector):
     """The class of each image and the box of its object.
 
-        images -> backbone -> head on its coarsest map -> a box for each of the likeliest classes
+        images -> backbone -> head on its coarsest map -> a box for each of the top classes
 
-    Called with targets it wants each one's ``image_label``. The first box of an answer is the answer; the others are
-    what ILSVRC's localization error may judge too.
+    Targets need an ``image_label``. The first box of an image is the prediction; the others are for ILSVRC's top-5
+    localization error.
 
     Args:
-        backbone: any trunk; of several maps the coarsest is taken.
-        num_classes: classes.
+        backbone: any backbone, whose coarsest map is used; or the name of a torchvision or timm net.
+        num_classes: number of classes.
         head: called with the channels of the coarsest map and the number of classes.
-        preprocess: resizes and normalizes; nothing stretches images to 224 x 224 pixels.
+        preprocess: resizes and normalizes; None stretches images to 224 x 224 pixels.
         loss_weights: factor of ``localization_cls`` and ``localization_box``; 1 where not named.
     """
 
@@ -50,24 +50,10 @@ class Localizer(Detector):
 
     def features(self, batch: Batch) -> list[Tensor]:
         """The backbone's maps, finest first."""
-        return self.backbone(batch.images)
+        maps: list[Tensor] = self.backbone(batch.images)
+        return maps
 
     def heads(self, features: list[Tensor], context: Context) -> LocalizationOutput:
         """Class logits ``(B, K)`` and box edges of the coarsest map."""
-        return self.head(features[-1], context)
-
-    def losses(self, raw: LocalizationOutput, context: Context) -> dict[str, Tensor]:
-        """The head's losses."""
-        return self.head.losses(raw, context)
-
-    def candidates(self, raw: LocalizationOutput, context: Context) -> Candidates:
-        """The head's, one for each image."""
-        return self.head.candidates(raw, context)
-
-    def assign(self, raw: LocalizationOutput, context: Context) -> Tensor:
-        """The head's."""
-        return self.head.assign(raw, context)
-
-    def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
-        """The boxes of the likeliest classes, best first, in pixels of the images as given."""
-        return self.head.decode(raw, context)
+        raw: LocalizationOutput = self.head(features[-1], context)
+        return raw

@@ -15,14 +15,14 @@ from detkit.preprocess import Preprocess
 class FCOS(SingleStageDetector):
     """Boxes from locations on a pyramid, without anchors (section 3 and figure 2).
 
-        image -> trunk -> C3 C4 C5 -> FPN -> P3 P4 P5 P6 P7 -> FCOSHead
+        image -> backbone -> C3 C4 C5 -> FPN -> P3 P4 P5 P6 P7 -> FCOSHead
 
-    Parts that build on others are given as callables, as for any `SingleStageDetector`.
+    Parts are given as callables, as for any `SingleStageDetector`.
 
     Args:
-        backbone: the trunk; the paper's pyramid begins at stride 8, stages 3 to 5.
+        backbone: the backbone, or the name of a torchvision or timm net, whose stages 3 to 5 are used, as in the paper.
         num_classes: classes without background.
-        neck: called with the trunk's channels and strides; nothing is an FPN with P6 and P7 by convolutions on P5.
+        neck: called with the backbone's channels and strides; None is an FPN with P6 and P7 by convolutions on P5.
         head: called with the neck's channels and strides and the number of classes.
         preprocess: resizes, normalizes and pads.
         loss_weights: factor of each of ``fcos_cls``, ``fcos_box``, ``fcos_centerness``; 1 where not named.

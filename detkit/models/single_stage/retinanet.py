@@ -15,14 +15,14 @@ from detkit.preprocess import Preprocess
 class RetinaNet(SingleStageDetector):
     """Dense anchors on a pyramid, trained with the focal loss (section 4 and figure 3).
 
-        image -> trunk -> C3 C4 C5 -> FPN -> P3 P4 P5 P6 P7 -> RetinaNetHead
+        image -> backbone -> C3 C4 C5 -> FPN -> P3 P4 P5 P6 P7 -> RetinaNetHead
 
-    Parts that build on others are given as callables, as for any `SingleStageDetector`.
+    Parts are given as callables, as for any `SingleStageDetector`.
 
     Args:
-        backbone: the trunk; the paper's pyramid begins at stride 8, stages 3 to 5.
+        backbone: the backbone, or the name of a torchvision or timm net, whose stages 3 to 5 are used, as in the paper.
         num_classes: classes without background.
-        neck: called with the trunk's channels and strides; nothing is an FPN with P6 and P7 by convolutions on C5.
+        neck: called with the backbone's channels and strides; None is an FPN with P6 and P7 by convolutions on C5.
         head: called with the neck's channels and strides and the number of classes.
         preprocess: resizes, normalizes and pads.
         loss_weights: factor of each of ``retinanet_cls``, ``retinanet_box``; 1 where not named.

@@ -12,21 +12,22 @@ from detkit.preprocess import Preprocess, Square
 
 
 class SSD(SingleStageDetector):
-    """Default boxes on maps of many scales, and nothing else (figure 2).
+    """Default boxes on maps of many scales (figure 2).
 
-        image -> Square -> trunk -> ExtraLayers -> SSDHead
+        image -> Square -> backbone -> ExtraLayers -> SSDHead
 
     ``SSD(DilatedVGG16(), num_classes)`` is SSD300, of 8732 default boxes. SSD512 has another extra map and 24564:
     ``SSD(DilatedVGG16(), num_classes, partial(ExtraLayers, layers=SSD512_LAYERS), preprocess=Square(512))``. Any other
-    trunk does as well. Parts that build on others are given as callables, as for any `SingleStageDetector`.
+    backbone works as well. Parts are given as callables, as for any `SingleStageDetector`.
 
     Args:
-        backbone: the trunk; the paper's is `detkit.backbones.DilatedVGG16`.
+        backbone: the backbone, or the name of a torchvision or timm net, whose stages 4 and 5 are used; the paper's is
+            `detkit.backbones.DilatedVGG16`.
         num_classes: classes without background.
-        neck: called with the trunk's channels and strides.
+        neck: called with the backbone's channels and strides.
         head: called with the neck's channels and strides and the number of classes.
-        preprocess: resizes and normalizes; weights of VGG's authors want ``Square(300, mean=(0.48235, 0.45882,
-            0.40784), std=[1 / 255] * 3)``.
+        preprocess: resizes and normalizes; None is ``Square(300)``. The VGG authors' weights need ``Square(300,
+            mean=(0.48235, 0.45882, 0.40784), std=[1 / 255] * 3)``.
         loss_weights: factor of ``ssd_cls`` and ``ssd_box``; 1 where not named.
     """
 
@@ -45,11 +46,12 @@ class SSD(SingleStageDetector):
 
 
 class SSDlite(SSD):
-    """SSD for small devices: its own layers are separable (Sandler 2018, section 6.2).
+    """SSD for mobile devices, with separable convolutions in neck and head (Sandler 2018, section 6.2).
 
-        image -> Square -> trunk -> SeparableExtraLayers -> SSDliteHead
+        image -> Square -> backbone -> SeparableExtraLayers -> SSDliteHead
 
-    Arguments as of `SSD`; the paper's trunk is `detkit.backbones.TappedMobileNet`.
+    Arguments as of `SSD`, but None as `preprocess` is ``Square(320)``; the paper's backbone is
+    `detkit.backbones.TappedMobileNet`.
     """
 
     def __init__(

@@ -11,17 +11,17 @@ from detkit.preprocess import Letterbox, Preprocess
 
 
 class YOLOv1(SingleStageDetector):
-    """One trunk, one look at the whole image, one grid of cells (figure 2).
+    """A backbone and fully connected layers that predict a grid of cells (figure 2).
 
-        image -> Letterbox -> trunk -> YOLOv1Head
+        image -> Letterbox -> backbone -> YOLOv1Head
 
-    Parts that build on others are given as callables, as for any `SingleStageDetector`.
+    Parts are given as callables, as for any `SingleStageDetector`.
 
     Args:
-        backbone: the trunk, such as `detkit.backbones.YOLOv1Trunk`.
+        backbone: the backbone, such as `detkit.backbones.YOLOv1Trunk`.
         num_classes: classes without background.
-        head: called with the trunk's channels and strides and the number of classes.
-        preprocess: fits images into the canvas; nothing means the one size that the head can take.
+        head: called with the backbone's channels and strides and the number of classes.
+        preprocess: resizes and pads images to a canvas; None is a `Letterbox` of the one size that the head takes.
         loss_weights: factor of each of ``yolo_box``, ``yolo_obj``, ``yolo_cls``; 1 where not named.
     """
 

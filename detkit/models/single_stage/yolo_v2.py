@@ -12,18 +12,18 @@ from detkit.preprocess import Letterbox, Preprocess
 
 
 class YOLOv2(SingleStageDetector):
-    """Anchors on one map that sees a finer one as well (section 2, "fine-grained features").
+    """Anchors on one map, to which a finer one is concatenated (section 2, "fine-grained features").
 
-        image -> Letterbox -> trunk -> Passthrough -> YOLOv2Head
+        image -> Letterbox -> backbone -> Passthrough -> YOLOv2Head
 
-    Parts that build on others are given as callables, as for any `SingleStageDetector`.
+    Parts are given as callables, as for any `SingleStageDetector`.
 
     Args:
-        backbone: the trunk, such as `detkit.backbones.Darknet19`.
+        backbone: the backbone, such as `detkit.backbones.Darknet19`.
         num_classes: classes without background.
-        neck: called with the trunk's channels and strides.
+        neck: called with the backbone's channels and strides.
         head: called with the neck's channels and strides and the number of classes.
-        preprocess: fits images into the canvas.
+        preprocess: resizes and pads images to a canvas; None is ``Letterbox((416, 416))``.
         loss_weights: factor of each of ``yolo_box``, ``yolo_obj``, ``yolo_cls``; 1 where not named.
     """
 

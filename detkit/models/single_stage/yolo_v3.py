@@ -12,18 +12,18 @@ from detkit.preprocess import Letterbox, Preprocess
 
 
 class YOLOv3(SingleStageDetector):
-    """Anchors on three scales (section 2.3). Tiny and SPP are arguments of trunk and neck.
+    """Anchors on three scales (section 2.3). YOLOv3-tiny and -SPP are arguments of backbone and neck.
 
-        image -> Letterbox -> trunk -> YOLOv3Neck -> YOLOv3Head
+        image -> Letterbox -> backbone -> YOLOv3Neck -> YOLOv3Head
 
-    Parts that build on others are given as callables, as for any `SingleStageDetector`.
+    Parts are given as callables, as for any `SingleStageDetector`.
 
     Args:
-        backbone: the trunk, such as `detkit.backbones.Darknet53`.
+        backbone: the backbone, such as `detkit.backbones.Darknet53`.
         num_classes: classes without background.
-        neck: called with the trunk's channels and strides.
+        neck: called with the backbone's channels and strides.
         head: called with the neck's channels and strides and the number of classes.
-        preprocess: fits images into the canvas.
+        preprocess: resizes and pads images to a canvas; None is ``Letterbox((416, 416))``.
         loss_weights: factor of each of ``yolo_box``, ``yolo_obj``, ``yolo_cls``; 1 where not named.
     """
 

@@ -12,18 +12,18 @@ from detkit.preprocess import Letterbox, Preprocess
 
 
 class YOLOv4(SingleStageDetector):
-    """CSPDarknet-53, pooling and path aggregation under YOLOv3's anchors (section 3.4).
+    """CSPDarknet-53, spatial pyramid pooling, path aggregation, and anchors on three scales (section 3.4).
 
-        image -> Letterbox -> trunk -> PAN with SPP -> YOLOv4Head
+        image -> Letterbox -> backbone -> PAN with SPP -> YOLOv4Head
 
-    Parts that build on others are given as callables, as for any `SingleStageDetector`.
+    Parts are given as callables, as for any `SingleStageDetector`.
 
     Args:
-        backbone: the trunk, such as `detkit.backbones.CSPDarknet53`.
+        backbone: the backbone, such as `detkit.backbones.CSPDarknet53`.
         num_classes: classes without background.
-        neck: called with the trunk's channels and strides.
+        neck: called with the backbone's channels and strides.
         head: called with the neck's channels and strides and the number of classes.
-        preprocess: fits images into the canvas.
+        preprocess: resizes and pads images to a canvas; None is ``Letterbox((608, 608))``.
         loss_weights: factor of each of ``yolo_box``, ``yolo_obj``, ``yolo_cls``; 1 where not named.
     """
 

@@ -16,17 +16,17 @@ ClassAgnosticBoxHead = partial(BoxHead, class_agnostic=True)
 
 
 class CascadeRCNN(FasterRCNN):
-    """Faster R-CNN whose box head is a chain: each looks at the boxes of the one before, and is stricter about them.
+    """Faster R-CNN with a chain of box heads, each trained at a higher IoU on the boxes of the one before.
 
         proposals -> head 1 (IoU 0.5) -> boxes -> head 2 (0.6) -> boxes -> head 3 (0.7) -> boxes
 
     Args:
-        backbone: the trunk; or the name of a torchvision or timm net, as of `FasterRCNN`.
+        backbone: the backbone, or the name of a torchvision or timm net, as of `FasterRCNN`.
         num_classes: classes without background.
         box_head: called once for each stage with a crop's channels, its resolution and the number of classes.
-        stage_ious: the IoU from which on a region is an object, of each stage.
-        stage_weights: factor of the losses of each stage.
-        regions_per_image: regions sampled for training by each stage, a quarter of them foreground at most.
+        stage_ious: least IoU of a foreground region, for each stage.
+        stage_weights: factor of the losses, for each stage.
+        regions_per_image: regions sampled for training in each stage, at most a quarter of them foreground.
         loss_weights: factor of each named loss; the stages' are ``box_cls_1``, ``box_reg_1``, ``box_cls_2`` ...
         arguments: as of `FasterRCNN`.
     """
@@ -43,14 +43,14 @@ class CascadeRCNN(FasterRCNN):
         **arguments: Any,
     ) -> None:
         names = ("box_cls", "box_reg")
-        of_stages = {f"{name}_{stage}": weight for stage, weight in enumerate(stage_weights, 1) for name in names}
+        weights = {f"{name}_{stage}": weight for stage, weight in enumerate(stage_weights, 1) for name in names}
         sampler = RegionSampler(count=regions_per_image)
         super().__init__(
             backbone,
             num_classes,
             box_head=partial(BoxCascade, box_head=box_head, ious=stage_ious, region_sampler=sampler),
             regions_per_image=regions_per_image,
-            loss_weights=of_stages | dict(loss_weights or {}),
+            loss_weights=weights | dict(loss_weights or {}),
             **arguments,
         )
         self.region_sampler = replace(sampler, matcher=Matcher(stage_ious[0], stage_ious[0]))

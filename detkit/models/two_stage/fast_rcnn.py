@@ -14,26 +14,27 @@ from detkit.necks import Neck
 from detkit.preprocess import Preprocess, ShortestEdge
 from detkit.proposals import Proposals
 
-# VGG-16's own layers.
+# The fully connected layers of VGG-16.
 VGGBoxHead = partial(
     BoxHead, trunk=partial(TwoFullyConnected, hidden=4096, dropout=0.5), postprocess=NMS(iou_threshold=0.3)
 )
 
 
 class FastRCNN(TwoStageDetector):
-    """Regions from outside, one pass of the trunk over the image, RoIPool, two fully connected layers.
+    """External proposals, one pass of the backbone over the image, RoIPool, two fully connected layers (figure 1).
 
     Args:
-        backbone: the trunk; the paper's is VGG-16 up to conv5_3, ``TorchvisionBackbone("vgg16", stages=[4])``. By
-            its name stage 4 of a torchvision or timm net.
+        backbone: the backbone, or the name of a torchvision or timm net, whose stage 4 is used; the paper's is VGG-16
+            up to conv5_3, ``TorchvisionBackbone("vgg16", stages=[4])``.
         num_classes: classes without background.
-        proposals: finds regions in an image; without it they must be given with each image:
+        proposals: proposes regions of an image; without it they must be given with each image:
             ``model(images, given=[Target(proposals=boxes), ...])``.
-        neck: called with the trunk's channels and strides; nothing stands on the trunk's own map.
+        neck: called with the backbone's channels and strides; None uses the backbone's own map.
         box_head: called with a crop's channels, its resolution and the number of classes.
-        branches: by name, further questions, each called with a crop's channels and the number of classes.
+        branches: further branches, by name, each called with a crop's channels and the number of classes.
         region_pool: crops regions from the map.
-        regions_per_image: regions sampled for training, a quarter of them foreground; 64 of each of two images.
+        regions_per_image: regions sampled for training, at most a quarter of them foreground; 64 of each of two images
+            in the paper.
         preprocess: resizes, normalizes and pads.
         loss_weights: factor of each of ``box_cls`` and ``box_reg``; 1 where not named.
     """

@@ -14,22 +14,22 @@ from detkit.preprocess import Preprocess, ShortestEdge
 
 
 class FasterRCNN(TwoStageDetector):
-    """Regions from a region proposal network, RoIAlign on a pyramid, one box branch.
+    """A region proposal network, RoIAlign on a pyramid, one box branch.
 
-    Parts that build on others are given as callables, which get the sizes of what they stand on: a class, or
+    Parts are given as callables, which are called with the sizes of their inputs: a class, or
     ``functools.partial(BoxHead, class_agnostic=True)``. In a config they are a ``class_path`` with the other
     ``init_args``.
 
     Args:
-        backbone: the trunk; or the name of a torchvision or timm net, of which stages 2 to 5 are taken.
+        backbone: the backbone, or the name of a torchvision or timm net, whose stages 2 to 5 are used.
         num_classes: classes without background.
-        neck: called with the trunk's channels and strides; null stands on the trunk's own maps, as C4 models do.
+        neck: called with the backbone's channels and strides; null uses the backbone's own maps, as C4 models do.
         rpn: called with the neck's channels and strides.
         box_head: called with a crop's channels, its resolution and the number of classes.
-        branches: by name, further questions about what was found, such as its mask; each called with a crop's channels
-            and the number of classes.
+        branches: further branches, by name, such as masks; each called with a crop's channels and the number of
+            classes.
         region_pool: crops regions from the pyramid.
-        regions_per_image: regions sampled for training, a quarter of them foreground at most.
+        regions_per_image: regions sampled for training, at most a quarter of them foreground.
         preprocess: resizes, normalizes and pads.
         loss_weights: factor of each of ``rpn_cls``, ``rpn_box``, ``box_cls``, ``box_reg``; 1 where not named.
     """

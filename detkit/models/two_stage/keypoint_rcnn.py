@@ -11,13 +11,13 @@ from detkit.models.two_stage.faster_rcnn import FasterRCNN
 
 
 class KeypointRCNN(FasterRCNN):
-    """Faster R-CNN with one more branch, which finds the keypoints of each detected object.
+    """Faster R-CNN with a branch that predicts the keypoints of each detected object.
 
     Args:
-        backbone: the trunk; or the name of a torchvision or timm net, as of `FasterRCNN`.
+        backbone: the backbone, or the name of a torchvision or timm net, as of `FasterRCNN`.
         num_classes: classes without background.
         keypoint_head: called with a crop's channels and the number of classes.
-        branches: by name, further branches beside this one, as of `FasterRCNN`.
+        branches: further branches, by name, as of `FasterRCNN`.
         arguments: as of `FasterRCNN`.
     """
 

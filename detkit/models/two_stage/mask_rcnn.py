@@ -11,13 +11,13 @@ from detkit.models.two_stage.faster_rcnn import FasterRCNN
 
 
 class MaskRCNN(FasterRCNN):
-    """Faster R-CNN with one more branch, which gives each detected object its mask.
+    """Faster R-CNN with a branch that predicts the mask of each detected object.
 
     Args:
-        backbone: the trunk; or the name of a torchvision or timm net, as of `FasterRCNN`.
+        backbone: the backbone, or the name of a torchvision or timm net, as of `FasterRCNN`.
         num_classes: classes without background.
         mask_head: called with a crop's channels and the number of classes.
-        branches: by name, further branches beside the mask's, as of `FasterRCNN`.
+        branches: further branches, by name, as of `FasterRCNN`.
         arguments: as of `FasterRCNN`.
     """
 

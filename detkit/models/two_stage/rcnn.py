@@ -11,10 +11,10 @@ from detkit.backbones import Backbone, Pixels, as_backbone
 from detkit.heads import (
     NMS,
     BoxHead,
+    RegionFeatureExtractor,
     RegionNetwork,
     Regions,
     RegionSampler,
-    RegionTrunk,
     SVMBoxHead,
     TwoFullyConnected,
 )
@@ -24,27 +24,28 @@ from detkit.models.two_stage.two_stage_detector import TwoStageDetector
 from detkit.preprocess import OriginalSize, Preprocess
 from detkit.proposals import Proposals
 
-# AlexNet's own layers.
+# The fully connected layers of AlexNet.
 AlexNetLayers = partial(TwoFullyConnected, hidden=4096, dropout=0.5)
 SVMs = partial(SVMBoxHead, postprocess=NMS(iou_threshold=0.3))
 
 
 class RCNN(TwoStageDetector):
-    """Regions from outside, each warped to a square of pixels and sent through the whole network on its own.
+    """External proposals, each warped to a square of pixels and classified by a whole network (figure 1).
 
         image -> proposals -> warped pixels -> backbone -> fc6, fc7 -> classes, boxes
 
     Args:
-        backbone: the network; the paper's is AlexNet, ``TorchvisionBackbone("alexnet", stages=[5])``. By
-            its name stage 5 of a torchvision or timm net.
+        backbone: the network, or the name of a torchvision or timm net, whose stage 5 is used; the paper's is AlexNet,
+            ``TorchvisionBackbone("alexnet", stages=[5])``.
         num_classes: classes without background.
-        proposals: finds regions in an image; without it they must be given with each image:
+        proposals: proposes regions of an image; without it they must be given with each image:
             ``model(images, given=[Target(proposals=boxes), ...])``.
-        layers: called with the channels and the cells of the network's last map; makes a region's vector of it.
+        layers: called with the channels and the resolution of the network's last map; makes a region's vector of it.
         box_head: called with a crop's channels, its resolution, the number of classes and ``trunk``. `SVMBoxHead`
             scores by softmax until `detkit.engine.svm.fit_svms` has fitted its linear SVMs; `BoxHead` always does.
-        region_pool: warps regions.
-        regions_per_image: regions sampled for training, a quarter of them foreground; 64 of each of two images.
+        region_pool: warps regions to squares of pixels.
+        regions_per_image: regions sampled for training, at most a quarter of them foreground; 64 of each of two images
+            in the paper.
         preprocess: normalizes and pads.
         loss_weights: factor of each of ``box_cls`` and ``box_reg``; 1 where not named.
     """
@@ -54,7 +55,7 @@ class RCNN(TwoStageDetector):
         backbone: Backbone | str,
         num_classes: int,
         proposals: Proposals | None = None,
-        layers: Callable[[int, int], RegionTrunk] = AlexNetLayers,
+        layers: Callable[[int, int], RegionFeatureExtractor] = AlexNetLayers,
         box_head: Callable[[int, int, int], BoxHead] = SVMs,
         region_pool: RegionWarp | None = None,
         regions_per_image: int = 64,
@@ -73,11 +74,12 @@ class RCNN(TwoStageDetector):
             proposals=proposals,
             region_sampler=RegionSampler(Matcher(0.5, 0.5), regions_per_image),
             region_pool=region_pool,
-            box_head=box_head(3, region_pool.resolution, num_classes, trunk=network),
+            # A Callable type can name no keyword, and its positional arguments tell jsonargparse what is filled in.
+            box_head=box_head(3, region_pool.resolution, num_classes, trunk=network),  # type: ignore[call-arg]
             loss_weights=loss_weights,
         )
 
     def region_vectors(self, features: list[Tensor], regions: Regions) -> Tensor:
         """The vectors ``(R, D)`` of `regions`."""
-        trunk: RegionTrunk = self.box_head.trunk  # type: ignore[assignment]
-        return trunk.vectors(self.crops(features), regions)
+        extractor: RegionFeatureExtractor = self.box_head.trunk  # type: ignore[assignment]
+        return extractor.vectors(self.crops(features), regions)

@@ -1,4 +1,7 @@
-"""What is cropped for a region: cells of a pyramid, of one map, of one map and then a trunk's last stage, or pixels."""
+"""Region pooling: crops of fixed size from a pyramid, from one map, before a last stage of the backbone, or of pixels.
+
+R  regions of a batch     C  channels
+"""
 
 from __future__ import annotations
 
@@ -48,23 +51,22 @@ class RegionPool(nn.Module):
             regions: of the batch.
             resolution: instead of the pool's own.
         """
-        return self.cut(features, strides, regions, resolution or self.resolution)
+        return self.crop(features, strides, regions, resolution or self.resolution)
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
-        """What a subclass gives: the crops of `forward`, of this resolution."""
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+        """The crops of `forward` at this resolution; implemented by subclasses."""
         raise NotImplementedError
 
 
 class RegionAlign(RegionPool):
-    """RoIAlign on the pyramid level that suits each region's size (Mask R-CNN, section 3; FPN, eq. 1).
+    """RoIAlign on the pyramid level that matches each region's size (Mask R-CNN, section 3; FPN, eq. 1).
 
     Args:
         resolution: height and width of a crop in cells.
-        sampling_ratio: bilinear samples per cell and axis; 0 takes as many as the region has pixels.
-        aligned: shift by half a pixel, so that the crop of a region is where the region is. Weights published by
-            torchvision were trained without.
-        canonical_size: side in pixels of a region that belongs on level 4 (stride 16): 224 as in ImageNet training,
-            14 cells of that level.
+        sampling_ratio: bilinear samples per cell and axis; 0 adapts to the size of the region, one per cell of the map.
+        aligned: shift by half a pixel for exact alignment. Weights published by torchvision were trained without.
+        canonical_size: side in pixels of a region that is cropped from level 4 (stride 16); 224 as in ImageNet
+            training is 14 cells of that level.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class RegionAlign(RegionPool):
         self.aligned = aligned
         self.canonical_size = canonical_size
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops from the level of each region."""
         return multilevel_roi_align(
             list(features),
@@ -90,7 +92,7 @@ class RegionAlign(RegionPool):
 
 
 class RegionMaxPool(RegionPool):
-    """RoIPool on one map: the greatest feature in each cell (Fast R-CNN, section 2.1).
+    """RoIPool on one map: the maximum in each cell (Fast R-CNN, section 2.1).
 
     Args:
         resolution: height and width of a crop in cells.
@@ -100,24 +102,26 @@ class RegionMaxPool(RegionPool):
         super().__init__()
         self.resolution = resolution
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops from the only map."""
         return roi_pool(_only_map(features, strides), _rois(regions), resolution, 1 / strides[0])
 
 
 class RegionStage(RegionPool):
-    """Crops that go through a later stage of a ResNet, as all branches of a C4 model share it (He 2015, appendix A).
+    """Crops that go through a later stage of a ResNet, which all branches of a C4 model share (He 2015, appendix A).
 
-    The stage has stride 2: crops of twice the resolution go in.
+    The stage has stride 2: its input crops have twice the resolution.
 
     Args:
-        pool: cuts out what goes into the stage.
-        name: the ResNet of torchvision that it is of.
-        layer: which of its stages, torchvision's name: the one after the trunk's last.
-        weights: ``DEFAULT`` for torchvision's best, the path of a weights file of the whole net, or nothing.
-        frozen_batch_norm: use batch norm with its stored statistics, not trained.
-        stride_in_1x1: halve in the first 1x1 convolution instead of in the 3x3, as of `TorchvisionBackbone`.
+        pool: makes the input crops of the stage.
+        name: name of a ResNet of torchvision.
+        layer: torchvision's name of the stage, the one after the last of the backbone.
+        weights: ``DEFAULT`` for torchvision's best, the path of a weights file of the whole net, or None.
+        frozen_batch_norm: use the stored statistics of batch norm and do not train it.
+        stride_in_1x1: downsample in the first 1x1 convolution instead of in the 3x3, as of `TorchvisionBackbone`.
     """
+
+    stage: nn.Module
 
     def __init__(
         self,
@@ -138,40 +142,43 @@ class RegionStage(RegionPool):
         stage = net.get_submodule(layer)
         if stride_in_1x1:
             move_strides_to_1x1(stage)
-        self._channels = net.fc.in_features // (1 if layer == "layer4" else 2)
-        self.stage = freeze_batch_norm_2d(stage) if frozen_batch_norm else stage
+        channels: int = net.fc.in_features // (1 if layer == "layer4" else 2)
+        self._channels = channels
+        # timm's function has no annotations.
+        self.stage = freeze_batch_norm_2d(stage) if frozen_batch_norm else stage  # type: ignore[no-untyped-call]
         self.resolution = pool.resolution // 2
 
     def out_channels(self, in_channels: int) -> int:
         """Channels of the stage."""
         return self._channels
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops of the only map, after the stage."""
-        return self.stage(self.pool(features, strides, regions, 2 * resolution))
+        crops: Tensor = self.stage(self.pool(features, strides, regions, 2 * resolution))
+        return crops
 
 
 class RegionWarp(RegionPool):
-    """The pixels of a region, warped to a square whatever its shape (R-CNN, section 2.1 and appendix A).
+    """The pixels of a region, warped to a square of fixed size (R-CNN, section 2.1 and appendix A).
 
-    The region is widened so that in the warped square there are `context` pixels of surroundings on each side; what
-    lies outside the image is the mean color.
+    The region is enlarged so that the square has `context` pixels of surroundings on each side; outside the image it
+    has the mean color.
 
     Args:
         resolution: height and width of the square in pixels; 227 for AlexNet.
-        context: pixels of surroundings.
+        context: pixels of surroundings on each side.
     """
 
     def __init__(self, resolution: int = 227, context: int = 16) -> None:
         super().__init__()
         if not 0 <= 2 * context < resolution:
-            raise InputError(f"RegionWarp: {context} pixels of context on each side leave nothing of {resolution}")
+            raise InputError(f"RegionWarp: resolution {resolution} must be more than twice the context of {context}")
         self.resolution = resolution
         self.context = context
 
-    def cut(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
+    def crop(self, features: Sequence[Tensor], strides: Sequence[int], regions: Regions, resolution: int) -> Tensor:
         """Crops of the normalized images, which are the only map."""
-        # Normalized, the mean color is 0. A border of it makes the image end alike on all sides, padded or not.
+        # The normalized mean color is 0. A border of it makes all sides of the image alike, padded or not.
         pixels = F.pad(_only_map(features, strides), (1, 1, 1, 1))
         widened = _widened(regions.boxes, resolution / (resolution - 2 * self.context)) + strides[0]
         # One sample at the middle of each cell is bilinear resizing.
@@ -179,36 +186,38 @@ class RegionWarp(RegionPool):
 
 
 class Crops:
-    """Crops of the regions of a batch; of the same `Regions` object at the same resolution only once.
+    """Crops of the regions of a batch; those of the same `Regions` object at the same resolution are computed once.
 
     Args:
-        pool: cuts them out.
+        pool: makes the crops.
         features: maps ``(B, C, Hi, Wi)``, finest first.
-        strides: of the maps.
+        strides: strides of the maps.
     """
 
     def __init__(self, pool: RegionPool, features: Sequence[Tensor], strides: Sequence[int]) -> None:
         self.pool, self.features, self.strides = pool, features, strides
-        # Crops are forgotten with their regions.
-        self._known: WeakKeyDictionary[Regions, dict[int, Tensor]] = WeakKeyDictionary()
+        # The cache does not keep regions alive.
+        self._cache: WeakKeyDictionary[Regions, dict[int, Tensor]] = WeakKeyDictionary()
 
     def __call__(self, regions: Regions, resolution: int | None = None) -> Tensor:
         """Crops ``(R, C, resolution, resolution)`` of `regions`; the resolution is the pool's own if not given."""
         resolution = resolution or self.pool.resolution
-        known = self._known.setdefault(regions, {})
-        if resolution not in known:
-            known[resolution] = self.pool(self.features, self.strides, regions, resolution)
-        return known[resolution]
+        cached = self._cache.setdefault(regions, {})
+        if resolution not in cached:
+            cached[resolution] = self.pool(self.features, self.strides, regions, resolution)
+        return cached[resolution]
 
 
 def _rois(regions: Regions) -> Tensor:
-    """``(R, 5)``: the image of each region before its box."""
+    """``(R, 5)``: the image of each region, then its box."""
     return torch.cat((regions.image_index[:, None].to(regions.boxes.dtype), regions.boxes), dim=1)
 
 
 def _only_map(features: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
     if len(features) != 1:
-        raise InputError(f"crops are cut from one map here, but there are maps with strides {list(strides)}")
+        raise InputError(
+            f"RegionMaxPool and RegionWarp crop from one map, but there are maps with strides {list(strides)}"
+        )
     return features[0]
 
 

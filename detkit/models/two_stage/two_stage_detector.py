@@ -1,4 +1,4 @@
-"""Two-stage detectors: propose regions, crop them, answer questions about each crop."""
+"""Two-stage detectors: propose regions, crop them, classify and refine each crop."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from detkit.backbones import Backbone
 from detkit.errors import InputError
 from detkit.heads import RPN, Candidates, Context, RegionBranch, Regions, RegionSampler
 from detkit.heads.dense.rpn import RPNOutput
-from detkit.models.asked import check_fields
 from detkit.models.detector import Detector
+from detkit.models.required_fields import check_fields
 from detkit.models.two_stage.region_pool import Crops, RegionPool
 from detkit.necks import Neck
 from detkit.preprocess import Batch, Preprocess
@@ -25,8 +25,7 @@ Raw = tuple[list[Tensor], RPNOutput | None]
 
 
 class TwoStageDetector(Detector):
-    """Where regions come from, what is cropped, and what is asked of a crop, as three parts that fit together.
-
+    """A detector of three parts: where regions come from, how they are cropped, and the branches on the crops.
         images -> backbone -> neck -+-> rpn -> regions      (or images -> proposals -> regions)
                                     |             |
                                     +----> region_pool -> box_head -> detections
@@ -36,21 +35,22 @@ class TwoStageDetector(Detector):
     Args:
         num_classes: classes without background.
         preprocess: resizes, normalizes and pads.
-        backbone: the trunk.
-        neck: makes the pyramid; nothing passes the trunk's maps on.
-        rpn: proposes regions and learns to; nothing if `proposals` do.
-        proposals: finds regions in an image, without learning. Without an `rpn` and this they must be given with each
-            image: ``model(images, given=[Target(proposals=boxes), ...])``.
-        region_sampler: draws the regions that are trained on.
+        backbone: makes the feature maps.
+        neck: makes the pyramid; None passes the backbone's maps on.
+        rpn: proposes regions and is trained; None if `proposals` does.
+        proposals: proposes regions of an image and is not trained. Without an `rpn` and this they must be given with
+            each image: ``model(images, given=[Target(proposals=boxes), ...])``.
+        region_sampler: samples the regions for training.
         region_pool: crops regions from the pyramid.
-        box_head: classifies and refines them.
-        branches: by name, what else is asked of an object that was found.
-        loss_weights: factor of each named loss; those not named count once.
+        box_head: classifies and refines the regions.
+        branches: further predictions for each detected object, by name.
+        loss_weights: factor of each named loss; 1 where not named.
 
     Raises:
-        InputError: the pyramid has no level of the trunk's strides to crop from, or both `rpn` and
-            `proposals` are given.
+        InputError: no level of the pyramid has a stride of the backbone, or both `rpn` and `proposals` are given.
     """
+
+    neck: nn.Module
 
     def __init__(
         self,
@@ -81,8 +81,8 @@ class TwoStageDetector(Detector):
         self.branches: Mapping[str, RegionBranch] = nn.ModuleDict(branches or {})  # type: ignore[assignment]
         self.loss_weights = dict(loss_weights or {})
         strides = (neck or backbone).strides
-        # Coarser levels that the neck invents (P6) are for large anchors; crops come from levels the trunk has, of
-        # several with the same stride from the first.
+        # Coarser levels that the neck adds (P6) are for large anchors only. Crops come from levels that the backbone
+        # has, and from the first of several with the same stride.
         self._pooled = [
             level
             for level, stride in enumerate(strides)
@@ -90,19 +90,20 @@ class TwoStageDetector(Detector):
         ]
         self._pooled_strides = [strides[level] for level in self._pooled]
         if not self._pooled:
-            raise InputError(f"no level to crop from: the neck has strides {strides}, the trunk {backbone.strides}")
+            raise InputError(f"no level to crop from: the neck has strides {strides}, the backbone {backbone.strides}")
         check_fields(self)
 
     def features(self, batch: Batch) -> list[Tensor]:
         """The pyramid ``(B, C, Hi, Wi)``, finest first."""
-        return self.neck(self.backbone(batch.images))
+        maps: list[Tensor] = self.neck(self.backbone(batch.images))
+        return maps
 
     def heads(self, features: list[Tensor], context: Context) -> Raw:
         """The pyramid, from which regions are cropped later, and the RPN's output on it if there is one."""
         return features, None if self.rpn is None else self.rpn(features, context)
 
     def losses(self, raw: Raw, context: Context) -> dict[str, Tensor]:
-        """The losses of proposing regions and of answering about a sample of them."""
+        """The losses of the RPN, and those of the branches for a sample of the proposals."""
         features, proposed = raw
         crop = self.crops(features)
         proposals = self.regions(proposed, context)
@@ -114,13 +115,13 @@ class TwoStageDetector(Detector):
         regions = regions.foreground()
         so_far: dict[str, Any] = {}
         for name, branch in self.branches.items():
-            of_branch = branch(crop, regions, so_far, context)
-            losses |= branch.losses(of_branch, regions, so_far, context)
-            so_far = so_far | {name: of_branch}
+            output = branch(crop, regions, so_far, context)
+            losses |= branch.losses(output, regions, so_far, context)
+            so_far = so_far | {name: output}
         return losses
 
-    def decode(self, raw: Raw, context: Context) -> list[Detections]:  # type: ignore[override]
-        """What the box branch finds in the proposed regions, and what the others add to it, whatever the targets."""
+    def decode(self, raw: Raw, context: Context) -> list[Detections]:
+        """The detections of the box branch, with the predictions of the others; independent of the targets."""
         features, proposed = raw
         context = replace(context, targets=None)
         crop = self.crops(features)
@@ -128,36 +129,38 @@ class TwoStageDetector(Detector):
         detections = self.box_head.decode(self.box_head(crop, regions, {}, context), regions, {}, None, context)
         if not self.branches:
             return detections
-        regions = _detected(detections, context)
+        regions = _detected_regions(detections, context)
         so_far: dict[str, Any] = {}
         for name, branch in self.branches.items():
-            of_branch = branch(crop, regions, so_far, context)
-            detections = branch.decode(of_branch, regions, so_far, detections, context)
-            so_far = so_far | {name: of_branch}
+            output = branch(crop, regions, so_far, context)
+            detections = branch.decode(output, regions, so_far, detections, context)
+            so_far = so_far | {name: output}
         return detections
 
     def candidates(self, raw: Raw, context: Context) -> Candidates:
-        """The box branch's, of the regions that detection looks at, whatever the targets; those do not move with what
-        the RPN says. Where to look is asked of ``rpn.candidates(raw[1], context)``."""
+        """The candidates of the box branch for the regions of inference, independent of the targets.
+
+        They have no gradient through the proposals; those of the RPN are ``rpn.candidates(raw[1], context)``.
+        """
         output, regions, context = self._boxes(raw, context)
         return self.box_head.candidates(output, regions, {}, context)
 
     @torch.no_grad()
     def assign(self, raw: Raw, context: Context) -> Tensor:
-        """Which object each candidate is to find ``(N,)``, by the IoU of its region; see `DenseHead.assign`."""
+        """The object that each candidate is to predict ``(N,)``, by the IoU of its region; see `DenseHead.assign`."""
         output, regions, _ = self._boxes(raw, context)
         labeled = self.region_sampler.labeled(regions, context)
         return self.box_head.assign(output, labeled, {}, context)
 
     def _boxes(self, raw: Raw, context: Context) -> tuple[Any, Regions, Context]:
-        """What the box branch says in detection, of which regions, and in which context."""
+        """The output of the box branch at inference, its regions and its context."""
         features, proposed = raw
         context = replace(context, targets=None)
         regions = self.regions(proposed, context)
         return self.box_head(self.crops(features), regions, {}, context), regions, context
 
     def regions(self, proposed: RPNOutput | None, context: Context) -> Regions:
-        """Where to look: what the RPN proposes, or what is given.
+        """The regions to classify: the proposals of the RPN, or those given with the images.
 
         Raises:
             InputError: an image is given without proposals.
@@ -167,15 +170,15 @@ class TwoStageDetector(Detector):
         images = context.batch.images
         if context.given is None:
             raise InputError(
-                "regions come with the images here: call model.context(images, given=[Target(proposals=…)])"
+                "this model needs proposals with the images: call model.context(images, given=[Target(proposals=…)])"
             )
-        for index, of_image in enumerate(context.given):
-            if of_image.proposals is None:
-                raise InputError(f"given[{index}], image id {of_image.image_id}: proposals is missing")
-        return Regions.of_images([of_image.proposals for of_image in context.given], device=images.device)
+        for index, target in enumerate(context.given):
+            if target.proposals is None:
+                raise InputError(f"given[{index}], image id {target.image_id}: proposals is missing")
+        return Regions.of_images([target.proposals for target in context.given], device=images.device)
 
     def crops(self, features: Sequence[Tensor]) -> Crops:
-        """Cuts regions out of the levels of the pyramid that are cropped from."""
+        """Crops regions from the levels of the pyramid."""
         return Crops(self.region_pool, [features[level] for level in self._pooled], self._pooled_strides)
 
     def context(
@@ -185,18 +188,18 @@ class TwoStageDetector(Detector):
         given: Sequence[Target] | None = None,
         generator: torch.Generator | None = None,
     ) -> Context:
-        """The batch of `images`, with proposals found in those that are given without."""
+        """The preprocessed batch, with proposals for the images that are given without."""
         if self.proposals is not None:
             known = [Target()] * len(images) if given is None else given
             given = [
-                of_image if of_image.proposals is not None else replace(of_image, proposals=self.proposals(image))
-                for image, of_image in zip(images, known, strict=True)
+                target if target.proposals is not None else replace(target, proposals=self.proposals(image))
+                for image, target in zip(images, known, strict=True)
             ]
         return super().context(images, targets, given, generator)
 
 
-def _detected(detections: Sequence[Detections], context: Context) -> Regions:
+def _detected_regions(detections: Sequence[Detections], context: Context) -> Regions:
     """The boxes of `detections`, in the network's frame, with their labels."""
-    placements = context.batch.placements
-    boxes = [place.boxes(found.boxes) for place, found in zip(placements, detections, strict=True)]
-    return Regions.of_images(boxes, [found.labels for found in detections])
+    pairs = zip(context.batch.placements, detections, strict=True)
+    boxes = [placement.boxes(per_image.boxes) for placement, per_image in pairs]
+    return Regions.of_images(boxes, [per_image.labels for per_image in detections])

@@ -1,1 +1,1 @@
-"""What in an image a network's output depends on."""
+"""Attribution: which parts of an image a network's output depends on."""

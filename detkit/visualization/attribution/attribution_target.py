@@ -1,69 +1,76 @@
-"""What is looked at: a class of the whole image, or an object that a detector has found."""
+"""The outputs that an attribution explains: a class of the image, or a detection."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from detkit.deprecation import warn
 from detkit.geometry import Placement
 from detkit.heads import Regions
 from detkit.models import RCNN, Classifier, Detector
 from detkit.ops import box_iou
 from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Detections
-from detkit.visualization.attribution.named_layers import evaluating
+from detkit.visualization.attribution.named_layers import eval_mode
 
 SAME_OBJECT = 0.5  # the IoU from which on a detection in a changed image is of the same object
 
 
-class Subject(Protocol):
-    """Something that a network says of an image.
+class AttributionTarget(Protocol):
+    """An output of a network for an image.
 
     Attributes:
-        network: what says it.
-        preprocess: makes the network's input of images.
-        trunk: the name of the part of `network` whose layers are looked at; empty for all of it.
+        network: that gives the output.
+        preprocess: converts images to the network's input.
+        backbone: the name of the part of `network` whose layers are inspected; empty for all of it.
     """
 
     network: nn.Module
     preprocess: Preprocess
-    trunk: str
+    backbone: str
 
     def prepare(self, image: Tensor) -> Batch:
-        """What the trunk is to see of `image` ``(3, H, W)``."""
+        """The input of the backbone for `image` ``(3, H, W)``."""
         ...
 
     def forward(self, images: Tensor) -> object:
-        """Run the trunk on what `prepare` makes, ``(1, 3, H, W)``."""
+        """Run the backbone on the output of `prepare`, ``(1, 3, H, W)``."""
         ...
 
     def scores(self, images: Tensor) -> Tensor:
-        """How sure the network is, ``(B,)`` in [0, 1], in each of the `images` ``(B, 3, H, W)`` in [0, 1]."""
+        """The score ``(B,)`` in [0, 1] in each of the `images` ``(B, 3, H, W)`` in [0, 1]."""
         ...
 
     def objective(self, image: Tensor) -> Tensor:
-        """The scalar whose gradient tells where the network looks in `image` ``(3, H, W)``."""
+        """The scalar to differentiate for `image` ``(3, H, W)``."""
         ...
 
 
-class ImageClass:
-    """A class of a classifier.
+class ClassTarget:
+    """The score of a class of a classifier.
 
     Args:
-        classifier: says of an image what it is.
+        classifier: the network.
         label: the class.
     """
 
-    trunk = ""
+    backbone = ""
 
     def __init__(self, classifier: Classifier, label: int) -> None:
         self.classifier = classifier
-        self.network = classifier.net
+        self.network = classifier.get_submodule("net")
         self.preprocess = classifier.preprocess
         self.label = label
+
+    @property
+    def trunk(self) -> str:
+        """The old name of `backbone`."""
+        warn(f"{type(self).__name__}.trunk is {type(self).__name__}.backbone now")
+        return self.backbone
 
     def prepare(self, image: Tensor) -> Batch:
         """The preprocessed image."""
@@ -82,13 +89,13 @@ class ImageClass:
         """The class's logit."""
         return self._logits([image])[0, self.label]
 
-    def _logits(self, images: Sequence[Tensor]) -> Tensor:
-        with evaluating(self.classifier):
+    def _logits(self, images: Sequence[Tensor] | Tensor) -> Tensor:
+        with eval_mode(self.classifier):
             return self.classifier.raw(self.preprocess(list(images)).images).logits.float()
 
 
-class FoundObject:
-    """An object that a detector has found.
+class DetectionTarget:
+    """The score of a detection.
 
     Args:
         detector: any detector.
@@ -96,7 +103,8 @@ class FoundObject:
         label: its class.
     """
 
-    trunk = "backbone"
+    backbone = "backbone"
+    network: Detector
 
     def __init__(self, detector: Detector, box: Tensor, label: int) -> None:
         self.network = detector
@@ -104,32 +112,41 @@ class FoundObject:
         self.box = box
         self.label = label
 
+    @property
+    def trunk(self) -> str:
+        """The old name of `backbone`."""
+        warn(f"{type(self).__name__}.trunk is {type(self).__name__}.backbone now")
+        return self.backbone
+
     def prepare(self, image: Tensor) -> Batch:
         """The preprocessed image."""
         return self.preprocess([image])
 
     def forward(self, images: Tensor) -> object:
-        """Trunk, neck and dense heads."""
+        """Run backbone, neck and dense heads."""
         return self.network.raw(images)
 
     def scores(self, images: Tensor) -> Tensor:
         """The best score of a detection of the same class with an IoU of at least 0.5, 0 where there is none."""
-        with torch.inference_mode(), evaluating(self.network):
-            return torch.stack([self._score(found) for found in self.network.detect(list(images))])
+        with torch.inference_mode(), eval_mode(self.network):
+            return torch.stack([self._score(detections) for detections in self._detect(list(images))])
 
     def objective(self, image: Tensor) -> Tensor:
         """The detection's score."""
-        with evaluating(self.network):
-            return self._score(self.network.detect([image])[0])
+        with eval_mode(self.network):
+            return self._score(self._detect([image])[0])
 
-    def _score(self, found: Detections) -> Tensor:
-        same = found.labels == self.label
-        same &= box_iou(found.boxes.detach(), self.box.to(found.boxes)[None])[:, 0] >= SAME_OBJECT
-        return torch.cat((found.scores[same], found.scores.new_zeros(1))).max()
+    def _detect(self, images: list[Tensor]) -> Sequence[Any]:
+        return self.network.detect(images)
+
+    def _score(self, detections: Detections) -> Tensor:
+        same = detections.labels == self.label
+        same &= box_iou(detections.boxes.detach(), self.box.to(detections.boxes)[None])[:, 0] >= SAME_OBJECT
+        return torch.cat((detections.scores[same], detections.scores.new_zeros(1))).max()
 
 
-class WarpedRegion(FoundObject):
-    """An object that an R-CNN has found, whose trunk sees nothing but the warped box of it.
+class WarpedRegionTarget(DetectionTarget):
+    """The score of an R-CNN's detection; the backbone's input is its warped box alone.
 
     Args:
         detector: an R-CNN.
@@ -137,7 +154,7 @@ class WarpedRegion(FoundObject):
         label: its class.
     """
 
-    trunk = "box_head.trunk.backbone"
+    backbone = "box_head.trunk.backbone"
     network: RCNN
 
     def prepare(self, image: Tensor) -> Batch:
@@ -147,16 +164,18 @@ class WarpedRegion(FoundObject):
         return Batch(crop, [Placement.identity((crop.shape[-2], crop.shape[-1]))])
 
     def forward(self, images: Tensor) -> Tensor:
-        """The vectors of the crops."""
-        return self.network.box_head.trunk(images)
+        """The feature vectors of the crops."""
+        head: Any = self.network.box_head
+        return head.trunk(images)
 
     def objective(self, image: Tensor) -> Tensor:
         """The logit of the class, or the margin of its SVM, for the crop."""
-        with evaluating(self.network):
+        with eval_mode(self.network):
             vectors = self.forward(self.prepare(image).images)
-            return self.network.box_head.answer(vectors).logits[0, self.label]
+            head: Any = self.network.box_head
+            return head.answer(vectors).logits[0, self.label]
 
 
-def found_object(detector: Detector, box: Tensor, label: int) -> FoundObject:
-    """The subject for a detection of any detector."""
-    return (WarpedRegion if isinstance(detector, RCNN) else FoundObject)(detector, box, label)
+def detection_target(detector: Detector, box: Tensor, label: int) -> DetectionTarget:
+    """The attribution target for a detection of any detector."""
+    return (WarpedRegionTarget if isinstance(detector, RCNN) else DetectionTarget)(detector, box, label)

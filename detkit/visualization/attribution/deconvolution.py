@@ -1,4 +1,4 @@
-"""What in an image excites a feature: the deconvolution network of Zeiler & Fergus 2013, section 2.1."""
+"""Project activations back to pixels: the deconvolution network of Zeiler & Fergus 2013, section 2.1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from detkit.errors import InputError
-from detkit.visualization.attribution.named_layers import evaluating, recorded
+from detkit.visualization.attribution.named_layers import eval_mode, record_layers
 
 # Nonlinearities that let what is positive through, about as it is.
 _RECTIFIERS = {
@@ -29,8 +29,8 @@ class Unit(NamedTuple):
     """One cell of one channel of a layer's map, where the channel's activation is strongest in an image.
 
     Args:
-        image: the position of the image among those looked at.
-        channel: the position of the filter in its layer.
+        image: the index of the image.
+        channel: the index of the filter in its layer.
         cell: (row, column) in the map.
         activation: the value there.
     """
@@ -49,16 +49,16 @@ class Projection(NamedTuple):
 
 
 class DeconvolutionMode(TorchFunctionMode):
-    """Networks that run within it have the backward pass of the deconvolution network.
+    """Gives networks that run within it the backward pass of the deconvolution network.
 
     Section 2.1 sends a layer's activations back through *unpooling* by the recorded switches, *rectification*, and
     *filtering* by the transposed filters. Of these, filtering is what a convolution's backward pass is, and unpooling
-    what max-pooling's is: a value goes to the place of the maximum; where windows overlap and share their maximum,
+    what max-pooling's is: a value goes to the location of the maximum; where windows overlap and share their maximum,
     their values add up. So only the nonlinearities differ. ReLU's backward pass, which lets the signal through where
     the *activation* was positive, becomes one that rectifies the *signal*. The same is done at its relatives (leaky
     ReLU, SiLU, hard-swish, GELU …), whose outputs are all but positive too. Gates and attention weights (sigmoid,
     hard-sigmoid and softmax) are kept as recorded, like the switches. Everything else is linear in evaluation, batch
-    norm too, and its adjoint is its backward pass, so that residual sums and concatenations need nothing of their own.
+    norm too, and its adjoint is its backward pass, so that residual sums and concatenations need no special case.
     """
 
     def __torch_function__(
@@ -106,15 +106,15 @@ def strongest_units(
     top: int = 9,
     forward: Callable[[Tensor], object] | None = None,
 ) -> dict[str, list[list[Unit]]]:
-    """The images that excite filters most, and where in them (figure 2 of the paper).
+    """The strongest activations of filters: in which images, and where (figure 2 of the paper).
 
     Args:
         network: any network.
-        images: ``(1, 3, H, W)`` each, of any sizes, as the network wants them.
-        layers: the layers to look at, by name.
-        filters: channels of each layer; nothing means those with the strongest activations.
-        count: the most filters of a layer.
-        top: the most images of a filter.
+        images: ``(1, 3, H, W)`` each, of any sizes, as the network takes them.
+        layers: the names of the layers.
+        filters: channels of each layer; None: those with the strongest activations.
+        count: the most filters per layer.
+        top: the most images per filter.
         forward: runs the network on one of `images`; the network itself if not given.
 
     Returns:
@@ -125,18 +125,18 @@ def strongest_units(
         InputError: a layer that is not there or gives no map, or a filter that it does not have.
     """
     peaks: dict[str, list[tuple[Tensor, Tensor, int]]] = {name: [] for name in layers}
-    with torch.no_grad(), evaluating(network):
+    with torch.no_grad(), eval_mode(network):
         for image in images:
             for name, maps in zip(layers, _run(network, image, layers, forward).values(), strict=True):
-                activations, places = maps[0].flatten(1).max(dim=1)
-                peaks[name].append((activations.cpu(), places.cpu(), maps.shape[3]))
-    return {name: _strongest(name, of_layer, filters, count, top) for name, of_layer in peaks.items()}
+                activations, indices = maps[0].flatten(1).max(dim=1)
+                peaks[name].append((activations.cpu(), indices.cpu(), maps.shape[3]))
+    return {name: _strongest(name, layer_peaks, filters, count, top) for name, layer_peaks in peaks.items()}
 
 
 def _strongest(
     layer: str, peaks: list[tuple[Tensor, Tensor, int]], filters: Sequence[int] | None, count: int, top: int
 ) -> list[list[Unit]]:
-    activations = torch.stack([of_image for of_image, _, _ in peaks])
+    activations = torch.stack([values for values, _, _ in peaks])
     channels = activations.shape[1]
     wrong = [channel for channel in filters or () if not 0 <= channel < channels]
     if wrong:
@@ -146,12 +146,12 @@ def _strongest(
     units = []
     for channel in filters:
         best = activations[:, channel].argsort(descending=True, stable=True)[:top].tolist()
-        found = []
+        filter_units = []
         for image in best:
-            values, places, width = peaks[image]
-            row, column = divmod(int(places[channel]), width)
-            found.append(Unit(image, channel, (row, column), float(values[channel])))
-        units.append(found)
+            values, indices, width = peaks[image]
+            row, column = divmod(int(indices[channel]), width)
+            filter_units.append(Unit(image, channel, (row, column), float(values[channel])))
+        units.append(filter_units)
     return units
 
 
@@ -161,33 +161,33 @@ def project(
     units: Mapping[str, Sequence[Unit]],
     forward: Callable[[Tensor], object] | None = None,
 ) -> dict[str, list[Projection]]:
-    """Send the activations of `units` of one image back to its pixels, each alone.
+    """Project the activations of `units` of one image back to its pixels, one at a time.
 
     Args:
         network: any network.
-        image: ``(1, 3, H, W)``, as the network wants it.
-        units: by layer, what to project; `Unit.image` is not looked at.
+        image: ``(1, 3, H, W)``, as the network takes it.
+        units: to project, by layer; `Unit.image` is ignored.
         forward: runs the network on `image`; the network itself if not given.
 
     Raises:
         InputError: a layer that is not there, gives no map, or does not depend on the image.
     """
     image = image.detach().clone().requires_grad_()
-    with torch.enable_grad(), evaluating(network), DeconvolutionMode():
+    with torch.enable_grad(), eval_mode(network), DeconvolutionMode():
         maps = _run(network, image, list(units), forward)
     return {
-        name: [Projection(unit, _projected(name, maps[name], unit, image)) for unit in of_layer]
-        for name, of_layer in units.items()
+        name: [Projection(unit, _projected(name, maps[name], unit, image)) for unit in layer_units]
+        for name, layer_units in units.items()
     }
 
 
 def _projected(layer: str, maps: Tensor, unit: Unit, image: Tensor) -> Tensor:
     signal = torch.zeros_like(maps)
-    place = (0, unit.channel, *unit.cell)
-    signal[place] = maps.detach()[place]
+    index = (0, unit.channel, *unit.cell)
+    signal[index] = maps.detach()[index]
     (pixels,) = torch.autograd.grad(maps, image, signal, retain_graph=True, allow_unused=True)
     if pixels is None:
-        raise InputError(f"layer {layer!r} does not depend on the image's pixels: name a layer of the trunk")
+        raise InputError(f"layer {layer!r} does not depend on the image's pixels: name a layer of the backbone")
     return pixels[0]
 
 
@@ -195,17 +195,17 @@ def _run(
     network: nn.Module, image: Tensor, layers: Sequence[str], forward: Callable[[Tensor], object] | None
 ) -> dict[str, Tensor]:
     """The maps ``(1, C, H, W)`` of `layers`."""
-    with recorded(network, layers, image.shape[-2:]) as maps:
+    with record_layers(network, layers, image.shape[-2:]) as maps:
         (forward or network)(image)
     return {name: maps.as_map(output) for name, output in zip(layers, maps.outputs(), strict=True)}
 
 
 def extent(projection: Tensor, share: float = 0.95) -> tuple[int, int, int, int]:
-    """The square ``x1 y1 x2 y2``, moved into the image, around all but a rest of what a projection shows.
+    """The square ``x1 y1 x2 y2`` within the image around most of a projection.
 
     Args:
         projection: ``(3, H, W)``.
-        share: of the sum of squares, in each direction.
+        share: of the sum of squares that the square holds in each direction.
     """
     energy = projection.double().square().sum(dim=0)
     height, width = energy.shape
@@ -226,7 +226,7 @@ def _interval(weights: Tensor, share: float) -> tuple[int, int]:
 
 
 def _widened(start: int, end: int, side: int, length: int) -> tuple[int, int]:
-    """An interval of `side` around the middle of another one, moved into ``0..length``, which may cut it."""
+    """An interval of length `side`, at most `length`, around the middle of another one, moved into ``0..length``."""
     side = min(side, length)
     start = min(max(0, (start + end - side) // 2), length - side)
     return start, start + side

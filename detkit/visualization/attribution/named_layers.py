@@ -1,4 +1,4 @@
-"""The layers of a network by name, and what comes out of them."""
+"""Find the layers of a network by name, and record their outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from detkit.errors import InputError
 
-# Where classification nets stop looking at places, by the names of torchvision's and timm's.
+# The modules of torchvision's and timm's networks whose outputs are no feature maps any more.
 _CLASSIFIER = {"avgpool", "global_pool", "classifier", "classes", "fc", "head", "heads", "aux1", "aux2", "AuxLogits"}
 _COARSEST = 6  # stages: strides up to 64
 
@@ -21,7 +21,7 @@ def get_layer(network: nn.Module, name: str) -> nn.Module:
     """The layer `name` of `network`, as ``named_modules`` calls it.
 
     Raises:
-        InputError: there is none; the message tells what is near.
+        InputError: there is none; the message lists similar names.
     """
     layers = dict(network.named_modules())
     if name and name in layers:
@@ -36,21 +36,21 @@ def stage_layers(
     """The last block at each resolution that `network` goes through, by name, finest first.
 
     Found by watching one pass. A block is a layer that gives a map ``(B, C, H, W)``, or ``(B, H, W, C)`` as
-    transformers have it, as a whole; what goes through more than two resolutions is looked into. Layers of the
-    classifier don't count.
+    transformers have it; a layer that goes through more than two resolutions is split up. Layers of the classifier do
+    not count.
 
     Args:
         network: any network.
-        images: ``(1, 3, H, W)``, as the network wants them.
+        images: ``(1, 3, H, W)``, as the network takes them.
         forward: runs the network on `images`; the network itself if not given.
-        within: look at the layers inside this one, such as a detector's ``backbone``.
+        within: only the layers inside this one, such as a detector's ``backbone``.
 
     Raises:
         InputError: no layer gives a map.
     """
     stages: dict[str, int] = {}
 
-    def watch(name: str):
+    def watch(name: str) -> Callable[..., None]:
         def note(module: nn.Module, inputs: tuple, output: object) -> None:
             stage = _stage(output, images.shape[-2:]) if isinstance(output, Tensor) else None
             if stage is not None:
@@ -60,10 +60,10 @@ def stage_layers(
 
     inside = f"{within}." if within else ""
     names = [name for name, _ in network.named_modules() if name.startswith(inside) and name]
-    looked_at = [name for name in names if _CLASSIFIER.isdisjoint(name.removeprefix(inside).split("."))]
-    handles = [network.get_submodule(name).register_forward_hook(watch(name)) for name in looked_at]
+    watched = [name for name in names if _CLASSIFIER.isdisjoint(name.removeprefix(inside).split("."))]
+    handles = [network.get_submodule(name).register_forward_hook(watch(name)) for name in watched]
     try:
-        with torch.no_grad(), evaluating(network):
+        with torch.no_grad(), eval_mode(network):
             (forward or network)(images)
     finally:
         for handle in handles:
@@ -76,11 +76,11 @@ def stage_layers(
 
 def _blocks(stages: dict[str, int]) -> list[str]:
     """The outermost of the layers with maps that go through one or two stages, in the order in which they ended."""
-    gone_through: dict[str, set[int]] = {name: {stage} for name, stage in stages.items()}
+    resolutions: dict[str, set[int]] = {name: {stage} for name, stage in stages.items()}
     for name, stage in stages.items():
         for outer in _outer(name):
-            gone_through.get(outer, set()).add(stage)
-    small = {name for name, through in gone_through.items() if len(through) <= 2}
+            resolutions.get(outer, set()).add(stage)
+    small = {name for name, reached in resolutions.items() if len(reached) <= 2}
     return [name for name in stages if name in small and small.isdisjoint(_outer(name))]
 
 
@@ -123,16 +123,16 @@ class LayerMaps:
         self._outputs: dict[str, Tensor] = {}
 
     def outputs(self) -> list[Tensor]:
-        """What each layer gave, in its own layout.
+        """The output of each layer, in its own layout.
 
         Raises:
-            InputError: one gave no map, or was not called.
+            InputError: an output is no map, or a layer was not called.
         """
         for name in self.layers:
             output = self._outputs.get(name)
             if output is None or output.ndim != 4:
-                found = f"gives {tuple(output.shape)}" if output is not None else "gives no tensor in this pass"
-                raise InputError(f"layer {name!r} {found}, not a map (B, C, H, W): name a layer of the trunk")
+                what = f"gives {tuple(output.shape)}" if output is not None else "gives no tensor in this pass"
+                raise InputError(f"layer {name!r} {what}, not a map (B, C, H, W): name a layer of the backbone")
         return [self._outputs[name] for name in self.layers]
 
     def as_map(self, output: Tensor) -> Tensor:
@@ -140,10 +140,10 @@ class LayerMaps:
         return output.permute(0, 3, 1, 2) if _channels_last(output, self.size) else output
 
     def keep(self, name: str, output: object) -> Tensor | None:
-        """Note what layer `name` gave; returns what is to go on in its place.
+        """Record the output of layer `name`; returns a copy that replaces it.
 
-        What goes on is a copy: a layer behind may change it in place. Where nothing before the layer is
-        learned, gradients begin here.
+        It is a copy because a later layer may change it in place. Gradients start here where nothing before the layer
+        requires them.
         """
         if name in self._outputs or not isinstance(output, Tensor):
             return None
@@ -154,8 +154,8 @@ class LayerMaps:
 
 
 @contextmanager
-def recorded(network: nn.Module, layers: Sequence[str], size: Sequence[int]) -> Iterator[LayerMaps]:
-    """Note the maps of `layers` while `network` runs on images of `size` (height, width).
+def record_layers(network: nn.Module, layers: Sequence[str], size: Sequence[int]) -> Iterator[LayerMaps]:
+    """Record the maps of `layers` while `network` runs on images of `size` (height, width).
 
     Raises:
         InputError: a layer that the network does not have.
@@ -173,8 +173,8 @@ def recorded(network: nn.Module, layers: Sequence[str], size: Sequence[int]) -> 
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """`network` in evaluation mode; afterward each module is as it was."""
+def eval_mode(network: nn.Module) -> Iterator[None]:
+    """`network` in evaluation mode; afterwards each module has its former mode."""
     in_training = [module for module in network.modules() if module.training]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""What must be seen for a network to say what it says: occlusion sensitivity (Zeiler & Fergus 2013, section 4.2)."""
+"""Occlusion sensitivity (Zeiler & Fergus 2013, section 4.2)."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Occlusion(NamedTuple):
 def occlusion_sensitivity(
     score: Callable[[Tensor], Tensor], image: Tensor, side: int, step: int, batch_size: int = 16
 ) -> Occlusion:
-    """Slide a gray square over an image and see how the score falls where it hides what counts.
+    """Slide a gray square over an image and measure how the score falls.
 
-    Squares lie within the image, the first and the last of a row at its borders; what is between them is divided
-    evenly, by `step` at most.
+    Squares lie within the image, the first and the last of a row at its borders and the others evenly between them, at
+    most `step` apart.
 
     Args:
         score: from images ``(B, 3, H, W)`` in [0, 1] to the scores ``(B,)`` of one class or object.
@@ -43,22 +43,22 @@ def occlusion_sensitivity(
         batch_size: images that are scored at once.
 
     Raises:
-        InputError: the square does not fit into the image, or it leaves pixels out.
+        InputError: the square does not fit into the image, or its steps leave pixels out.
     """
     height, width = image.shape[-2:]
     if not 1 <= step <= side <= min(height, width):
         raise InputError(
-            f"a square of side {side} that moves by {step} pixels does not do for an image of {height} x {width}: "
+            f"a square of side {side} that moves by {step} pixels does not fit an image of {height} x {width}: "
             f"the side must be in 1..{min(height, width)}, the step in 1..side"
         )
     image = image.float() / 255 if image.dtype == torch.uint8 else image.float()
     rows, columns = (_covered(length, side, step).to(image.device) for length in (height, width))
     positions = torch.cartesian_prod(torch.arange(len(rows)), torch.arange(len(columns))).to(image.device)
-    scores = []
+    batches = []
     for batch in positions.split(batch_size):
         hidden = rows[batch[:, 0]][:, None, :, None] & columns[batch[:, 1]][:, None, None, :]
-        scores.append(score(torch.where(hidden, GRAY, image)).float().cpu())
-    scores = torch.cat(scores).view(len(rows), len(columns))
+        batches.append(score(torch.where(hidden, GRAY, image)).float().cpu())
+    scores = torch.cat(batches).view(len(rows), len(columns))
     rows, columns = rows.float().cpu(), columns.float().cpu()
     return Occlusion(scores, (rows.T @ scores @ columns) / (rows.T @ torch.ones_like(scores) @ columns))
 

@@ -113,8 +113,8 @@ class DarknetDetector(Detector):
         scores = torch.cat([scores for _, scores in candidates], dim=1)
         # Within each class, as darknet's ``do_nms_sort``.
         select = NMS(self.score_threshold, self.nms_threshold).with_defaults(clip=None)
-        image, location, labels, best = select.likeliest(scores)
-        detections = select.suppressed(boxes[image, location], best, labels, image, batch.sizes)
+        image, location, labels, best = select.topk_candidates(scores)
+        detections = select.suppress(boxes[image, location], best, labels, image, batch.sizes)
         return self.preprocess.restore(detections, batch, cut=False)
 
 

@@ -355,7 +355,7 @@ def test_no_readable_image(coco_folder):
     images, path = coco_folder()
     for file in images.iterdir():
         file.write_bytes(b"x")
-    with pytest.raises(InputError, match="not one of the 3 images"):
+    with pytest.raises(InputError, match="none of the 3 images"):
         CocoDataset(images, path, on_bad_image="skip")
 
 

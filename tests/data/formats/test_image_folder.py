@@ -11,7 +11,7 @@ from detkit.structures import Category
 
 @pytest.fixture
 def folders(tmp_path):
-    """Three classes, one with pictures a level further down; 2 + 1 + 3 pictures to train, one of each to validate."""
+    """Three classes, one with images a level further down; 2 + 1 + 3 images to train, one of each to validate."""
     names = {
         "train": ["n02/b.png", "n02/a.png", "n01/x.png", "n03/deep/c.png", "n03/deep/d.png", "n03/e.png"],
         "val": ["n01/v.png", "n02/v.png", "n03/v.png"],
@@ -73,7 +73,7 @@ def test_batches_know_the_classes(folders, workers):
     assert all(target.image_label == expected[target.image_id[:3]] for target in targets)
 
 
-def test_broken_pictures_are_named_or_left_out(folders, caplog):
+def test_broken_images_are_named_or_left_out(folders, caplog):
     broken = folders / "train" / "n03" / "deep" / "d.png"
     broken.write_bytes(broken.read_bytes()[:100])
     dataset = ImageFolderDataset(folders, "train")
@@ -89,10 +89,10 @@ def test_what_is_missing_is_named(folders):
     with pytest.raises(InputError, match=r"no folder test.*train, val"):
         ImageFolderDataset(folders, "test")
     (folders / "val" / "n02" / "v.png").unlink()
-    with pytest.raises(InputError, match="n02: this folder of a class holds no picture"):
+    with pytest.raises(InputError, match="n02: this folder of a class holds no image"):
         ImageFolderDataset(folders, "val")
     (folders / "empty" / "train").mkdir(parents=True)
-    with pytest.raises(InputError, match="holds no folders"):
+    with pytest.raises(InputError, match="must hold a folder of images for each class"):
         ImageFolderDataset(folders / "empty", "train")
 
 

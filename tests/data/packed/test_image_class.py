@@ -62,7 +62,7 @@ def test_no_image_has_a_class(dataset):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_drawn_pictures_against_a_loop(tmp_path, seed):
+def test_drawn_images_against_a_loop(tmp_path, seed):
     options = ShapesOptions(counts={"train": 20}, image_size=(48, 64), max_objects=3, crowd_probability=0.5, seed=seed)
     root = draw_shapes(tmp_path / "shapes", options)
     plain = CocoDataset(root / "images" / "train", root / "annotations" / "instances_train.json")

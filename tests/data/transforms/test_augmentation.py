@@ -195,7 +195,7 @@ AUGMENTATIONS = {
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_pictures_without_objects(name: str):
+def test_images_without_objects(name: str):
     image, target = rectangles(0, count=4)
     for empty in (target[torch.zeros(4, dtype=torch.bool)], Target.empty(3)):
         varied, none = AUGMENTATIONS[name](image, empty, rng(0))
@@ -220,7 +220,7 @@ def test_the_generator_decides_all(name: str):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (40, 2)])
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_tiny_pictures(name: str, size: tuple[int, int]):
+def test_tiny_images(name: str, size: tuple[int, int]):
     image = noise(*size)
     target = Target(torch.tensor([[0.0, 0, size[1], size[0]]]), torch.tensor([0]))
     for seed in range(5):
@@ -368,7 +368,7 @@ def test_transforms_must_move_boxes():
         def targets(self):
             return {"image": self.apply, "mask": self.apply_to_mask}
 
-    with pytest.raises(InputError, match="OnlyMask changes the picture but not its bboxes and keypoints and masks"):
+    with pytest.raises(InputError, match="OnlyMask changes the image but not its bboxes and keypoints and masks"):
         Augmentation(transforms=[albumentations.OneOf([OnlyMask()])])
 
 

@@ -60,7 +60,7 @@ def test_training_images_do_not_pass_through_it(root):
 
 
 def test_the_fog_of_the_docs(root):
-    page = (Path(__file__).resolve().parents[3] / "docs" / "data.md").read_text()
+    page = (Path(__file__).resolve().parents[3] / "docs" / "augmentation.md").read_text()
     (block,) = [text for text in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "def fog" in text]
     names = {"np": np}
     exec(block, names)

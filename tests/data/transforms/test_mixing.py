@@ -1,4 +1,4 @@
-"""Mixed pictures: what the pixels show is what the target says."""
+"""Mixed images: the target describes what the pixels show."""
 
 from dataclasses import fields
 
@@ -18,7 +18,7 @@ from detkit.data import (
     draw_shapes,
     find_split,
 )
-from detkit.data.transforms.mixing import mixed
+from detkit.data.transforms.mixing import mix
 from detkit.errors import InputError
 from detkit.structures import Target
 
@@ -53,7 +53,7 @@ def test_boxes_are_those_of_the_masks(shapes: CocoDataset, samples: list, stages
     seen = crowds = 0
     for index in range(len(shapes)):
         random = np.random.default_rng([7, index])
-        image, target = mixed(stages, index, samples.__getitem__, len(samples), random)
+        image, target = mix(stages, index, samples.__getitem__, len(samples), random)
         assert image.dtype == np.uint8
         assert target.masks.shape == (len(target), *image.shape[:2])
         assert target.keypoints.shape[1:] == (5, 3)
@@ -73,7 +73,7 @@ def test_boxes_are_those_of_the_masks(shapes: CocoDataset, samples: list, stages
 
 
 def painted(random: np.random.Generator, number: int, size: tuple[int, int]) -> tuple[np.ndarray, Target]:
-    """A gray picture with rectangles whose color tells their label, the last a crowd region; keypoints are centers."""
+    """A gray image with rectangles whose color tells their label, the last a crowd region; keypoints are centers."""
     height, width = size
     image = np.full((height, width, 3), 100, dtype=np.uint8)
     boxes, labels, masks = [], [], []
@@ -113,7 +113,7 @@ def test_pixels_labels_masks_and_keypoints_agree(rectangles: list, stages: list)
     for index in range(len(rectangles)):
         for seed in range(6):
             random = np.random.default_rng([seed, index])
-            image, target = mixed(stages, index, rectangles.__getitem__, len(rectangles), random)
+            image, target = mix(stages, index, rectangles.__getitem__, len(rectangles), random)
             for row in range(len(target)):
                 pixels = image[target.masks[row].numpy()].astype(int)
                 if len(pixels) < 60:
@@ -159,7 +159,7 @@ def test_mixup_keeps_every_object(rectangles: list):
             assert torch.equal(getattr(both, name), torch.cat(parts)), name
         assert both.masks.sum() == target.masks.sum() + objects.masks.sum()
         height, width = np.min([image.shape[:2], other.shape[:2]], axis=0)
-        overlap = [picture[:height, :width].astype(float) for picture in (image, other, mixture)]
+        overlap = [one[:height, :width].astype(float) for one in (image, other, mixture)]
         differs = np.abs(overlap[0] - overlap[1]) > 50
         shares = (overlap[2] - overlap[1])[differs] / (overlap[0] - overlap[1])[differs]
         assert np.ptp(shares) < 0.03
@@ -216,10 +216,10 @@ def test_crowds_are_kept_and_never_pasted(rectangles: list):
 
 
 @pytest.mark.parametrize("stage", [Mosaic(), MixUp(1.0), CopyPaste(1.0)], ids=lambda stage: type(stage).__name__)
-def test_pictures_without_objects(stage):
+def test_images_without_objects(stage):
     empty = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 30, 40, dtype=torch.bool))
-    picture = np.zeros((30, 40, 3), dtype=np.uint8), empty
-    image, target = stage(picture, lambda: picture, np.random.default_rng(0))
+    sample = np.zeros((30, 40, 3), dtype=np.uint8), empty
+    image, target = stage(sample, lambda: sample, np.random.default_rng(0))
     assert image.shape == (30, 40, 3)
     assert target.masks.shape == (0, 30, 40)
 
@@ -227,7 +227,7 @@ def test_pictures_without_objects(stage):
 @pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES)
 def test_the_generator_alone_decides_and_inputs_stay(samples: list, stages: list):
     copies = [(image.copy(), target.boxes.clone(), target.masks.clone()) for image, target in samples]
-    outcomes = [mixed(stages, 3, samples.__getitem__, len(samples), np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    outcomes = [mix(stages, 3, samples.__getitem__, len(samples), np.random.default_rng(seed)) for seed in (1, 1, 2)]
     (first, one), (again, same), (other, _) = outcomes
     assert np.array_equal(first, again)
     for field in fields(Target):
@@ -243,13 +243,13 @@ def test_the_generator_alone_decides_and_inputs_stay(samples: list, stages: list
 def test_without_masks(shapes: CocoDataset):
     plain = CocoDataset(shapes.images_path, shapes.annotations_path)
     for index in range(10):
-        image, target = mixed([Mosaic(), MixUp(1.0)], index, plain.read, 24, np.random.default_rng(index))
+        image, target = mix([Mosaic(), MixUp(1.0)], index, plain.read, 24, np.random.default_rng(index))
         assert target.masks is None
         assert (target.boxes >= 0).all()
         assert (target.boxes[:, 2:] <= torch.tensor(image.shape[1::-1])).all()
         assert (target.boxes[:, 2:] > target.boxes[:, :2]).all()
     with pytest.raises(InputError, match=r"data\.reads: \[masks\]"):
-        mixed([CopyPaste(1.0)], 0, plain.read, 24, np.random.default_rng(0))
+        mix([CopyPaste(1.0)], 0, plain.read, 24, np.random.default_rng(0))
 
 
 def test_in_training(shapes: CocoDataset):

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from detkit.data import Augmentation, CopyPaste, Expand, MinIoUCrop, MixUp, Mosaic
-from detkit.data.transforms.mixing import mixed
+from detkit.data.transforms.mixing import mix
 from detkit.structures import Target
 
 PAIRS = [(0, 1)]
@@ -108,7 +108,7 @@ def outcome(name: str) -> dict:
         results = [
             AUGMENTATIONS[name](*SAMPLES[index], random, PAIRS)
             if name in AUGMENTATIONS
-            else mixed(MIXING[name], index, SAMPLES.__getitem__, len(SAMPLES), random)
+            else mix(MIXING[name], index, SAMPLES.__getitem__, len(SAMPLES), random)
             for index in range(len(SAMPLES))
             for random in (np.random.default_rng([seed, index]) for seed in range(3))
         ]

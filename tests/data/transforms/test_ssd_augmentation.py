@@ -14,7 +14,7 @@ SEEDS = range(12)
 PIXELS = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT), [7]), axis=-1)[..., 0, :].astype(np.uint8)
 
 
-def picture():
+def plain_image():
     """Each pixel says where it was, so that a result shows its window."""
     return PIXELS.copy()
 
@@ -28,11 +28,11 @@ def random_target(seed, count=4):
 
 def through(transform, target, seed):
     augmentation = Augmentation(horizontal_flip=0, min_visibility=0.0, transforms=[transform])
-    return augmentation(picture(), target, np.random.default_rng(seed))
+    return augmentation(plain_image(), target, np.random.default_rng(seed))
 
 
 def window_of(varied):
-    """x1 y1 x2 y2 of a crop in the picture it was cut from."""
+    """x1 y1 x2 y2 of a crop in the image it was cut from."""
     return torch.tensor([[varied[0, 0, 0], varied[0, 0, 1], varied[-1, -1, 0] + 1.0, varied[-1, -1, 1] + 1.0]])
 
 
@@ -101,24 +101,24 @@ def test_expansion_moves_objects_with_their_pixels(seed):
     height, width = varied.shape[:2]
     assert 1 <= width / WIDTH <= 4.01
     assert width / WIDTH == pytest.approx(height / HEIGHT, abs=0.02)
-    place = np.argwhere((varied == PIXELS[0, 0]).all(axis=-1))[0]  # y x of the picture's first pixel
-    assert np.array_equal(varied[place[0] : place[0] + HEIGHT, place[1] : place[1] + WIDTH], PIXELS)
+    corner = np.argwhere((varied == PIXELS[0, 0]).all(axis=-1))[0]  # y x of the first pixel of the image
+    assert np.array_equal(varied[corner[0] : corner[0] + HEIGHT, corner[1] : corner[1] + WIDTH], PIXELS)
     around = np.ones(varied.shape[:2], dtype=bool)
-    around[place[0] : place[0] + HEIGHT, place[1] : place[1] + WIDTH] = False
+    around[corner[0] : corner[0] + HEIGHT, corner[1] : corner[1] + WIDTH] = False
     assert (varied[around] == [200, 201, 202]).all()
-    shift = torch.tensor([place[1], place[0], place[1], place[0]])
+    shift = torch.tensor([corner[1], corner[0], corner[1], corner[0]])
     torch.testing.assert_close(moved.boxes, target.boxes + shift, atol=1e-3, rtol=0)
     assert moved.labels.tolist() == target.labels.tolist()
 
 
-def test_half_of_the_pictures_are_expanded_to_all_places():
+def test_half_of_the_images_are_expanded_to_all_positions():
     sizes = [through(Expand(), Target.empty(), seed)[0].shape[1] for seed in range(200)]
     assert 0.4 < np.mean([size == WIDTH for size in sizes]) < 0.6
     assert max(sizes) > 3.5 * WIDTH
 
 
 @pytest.mark.parametrize("transform", [MinIoUCrop(), Expand(p=1.0)])
-def test_pictures_without_objects(transform):
+def test_images_without_objects(transform):
     shapes = set()
     for seed in range(20):
         varied, none = through(transform, Target.empty(), seed)

@@ -2,9 +2,12 @@ import json
 import shutil
 
 import pytest
+import torch
+from lightning.pytorch import Trainer
 
 import detkit
 from detkit.data import CocoDataset, find_split
+from detkit.engine.evaluation_module import EvaluationModule
 from detkit.evaluation import CocoEvaluator
 
 TRUST = ("--trust", "tiny_detector")
@@ -52,6 +55,30 @@ def test_another_folder_and_split(run_folder, shapes_root, detkit_command, tmp_p
     status, said = detkit_command(*command, "--split", "val")
     assert status == 2
     assert "val" in said
+
+
+@pytest.mark.parametrize("form", [("--checkpoint", "RUN"), ("--checkpoint=RUN",)], ids=["two words", "one word"])
+def test_the_checkpoint_is_read_once(run_folder, detkit_command, monkeypatch, form):
+    load, read = torch.load, []
+    monkeypatch.setattr(torch, "load", lambda *args, **options: read.append(args[0]) or load(*args, **options))
+    status, said = detkit_command("eval", *(word.replace("RUN", str(run_folder)) for word in form), *TRUST)
+    assert status == 0, said
+    assert read == [run_folder / "best.ckpt"]
+
+
+def test_evaluation_has_no_optimizer(run_folder, detkit_command, monkeypatch):
+    evaluated, validate = [], Trainer.validate
+
+    def watched(self, module, *args, **options):
+        evaluated.append(module)
+        return validate(self, module, *args, **options)
+
+    monkeypatch.setattr(Trainer, "validate", watched)
+    status, said = detkit_command("eval", "--checkpoint", run_folder, *TRUST)
+    assert status == 0, said
+    (module,) = evaluated
+    assert type(module) is EvaluationModule
+    assert list(dict(module.named_children())) == ["model"]
 
 
 @pytest.mark.parametrize(

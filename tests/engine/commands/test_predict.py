@@ -82,7 +82,7 @@ def test_a_signal_loses_nothing_that_was_done(command, shapes_root, monkeypatch)
     monkeypatch.setattr(TinyDetector, "detect", interrupted)
     status, said = command(shapes_root / "images" / "val", "--out", "found", "--batch_size", "1")
     assert status == 143
-    assert "2 pictures are in found" in said
+    assert "2 images are in found" in said
     assert len(json.loads(Path("found/detections.json").read_text())) == 2
 
 

@@ -1,4 +1,4 @@
-"""``detkit visualize`` on a detector and on a bare trunk."""
+"""``detkit visualize`` on a detector and on a bare backbone."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ DETECTOR = {
         "preprocess": {"class_path": "detkit.preprocess.Letterbox", "init_args": {"size": [64, 96]}},
     },
 }
-TRUNK = ("--trunk", "squeezenet1_1", "--square", "112", "--step", "112", "--layers", "[features.4,features.12]")
+BACKBONE = ("--backbone", "squeezenet1_1", "--square", "112", "--step", "112", "--layers", "[features.4,features.12]")
 
 
 @pytest.fixture(scope="module")
@@ -56,31 +56,37 @@ def test_a_detector(checkpoint, detkit_command):
     assert picture.shape[0] > 425 + 5 * 2 * 161  # the images, and two squares for each of five stages
 
 
-def test_a_trunk(detkit_command):
+def test_a_backbone(detkit_command):
     torch.manual_seed(0)
     status, said = detkit_command(
-        "visualize", *TRUNK, "a.png", "b.png", "c.png", "--filters", "[3,100]", "--out", "new/views.jpg"
+        "visualize", *BACKBONE, "a.png", "b.png", "c.png", "--filters", "[3,100]", "--out", "new/views.jpg"
     )
     assert status == 0, said
     assert cv2.imread("new/views.jpg").shape[1] == 1290
     assert [path.name for path in Path("new").iterdir()] == ["views.jpg"]
 
 
+def test_the_option_trunk_of_the_release_before_is_taken(detkit_command, caplog):
+    status, said = detkit_command("visualize", "--trunk", *BACKBONE[1:], "a.png", "--category", "tench")
+    assert status == 0, said
+    assert "--trunk is --backbone now" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["a.png"], ["either --checkpoint, or --trunk"]),
-        ([*TRUNK, "--checkpoint", "best.ckpt", "a.png"], ["either --checkpoint, or --trunk"]),
-        (["--trunk", "squeezenet1_2", "a.png"], ["squeezenet1_2", "squeezenet1_1"]),
-        ([*TRUNK, "none.png"], ["none.png"]),
-        ([*TRUNK, "a.png", "--layers", "[features.99]"], ["features.99", "close to it: features.9"]),
-        ([*TRUNK, "a.png", "--layers", "[classifier.1,classifier.3,fc]"], ["'fc'"]),
-        ([*TRUNK, "a.png", "--filters", "[128]"], ["'features.4' has no filter 128: it has 128"]),
-        ([*TRUNK, "a.png", "--category", "military uniforn"], ["military uniforn", "military uniform"]),
-        ([*TRUNK, "a.png", "--count", "0"], ["--count must be at least 1"]),
-        ([*TRUNK, "a.png", "--square", "300"], ["side must be in 1..224"]),
-        ([*TRUNK, "a.png", "--device", "cudda"], ["--device cudda"]),
-        ([*TRUNK, "a.png", "--out", "views.txt"], ["views.txt", ".png or .jpg"]),
+        (["a.png"], ["either --checkpoint, or --backbone"]),
+        ([*BACKBONE, "--checkpoint", "best.ckpt", "a.png"], ["either --checkpoint, or --backbone"]),
+        (["--backbone", "squeezenet1_2", "a.png"], ["squeezenet1_2", "squeezenet1_1"]),
+        ([*BACKBONE, "none.png"], ["none.png"]),
+        ([*BACKBONE, "a.png", "--layers", "[features.99]"], ["features.99", "close to it: features.9"]),
+        ([*BACKBONE, "a.png", "--layers", "[classifier.1,classifier.3,fc]"], ["'fc'"]),
+        ([*BACKBONE, "a.png", "--filters", "[128]"], ["'features.4' has no filter 128: it has 128"]),
+        ([*BACKBONE, "a.png", "--category", "military uniforn"], ["military uniforn", "military uniform"]),
+        ([*BACKBONE, "a.png", "--count", "0"], ["--count must be at least 1"]),
+        ([*BACKBONE, "a.png", "--square", "300"], ["side must be in 1..224"]),
+        ([*BACKBONE, "a.png", "--device", "cudda"], ["--device cudda"]),
+        ([*BACKBONE, "a.png", "--out", "views.txt"], ["views.txt", ".png or .jpg"]),
         (["--checkpoint", "CHECKPOINT", "a.png", "--category", "dogs"], ["'dogs'", "close to it: dog"]),
         (["--checkpoint", "CHECKPOINT", "a.png", "--layers", "[head.predict.9]"], ["head.predict.9", "head.predict.0"]),
     ],

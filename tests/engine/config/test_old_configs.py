@@ -9,9 +9,9 @@ import yaml
 
 from detkit.backbones import TimmBackbone
 from detkit.engine.checkpoint import build_model
-from detkit.engine.commands.train import add_arguments
 from detkit.engine.config.old_configs import modern_arguments, modernized
 from detkit.engine.config.parser import command_parser, parse
+from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.errors import InputError
 from detkit.heads import NMS, MergeBoxes, OverFeatHead, RetinaNetHead, SoftNMS, SSDliteHead
 from detkit.models import RetinaNet
@@ -152,7 +152,7 @@ class TestCommands:
         path = tmp_path / "recipe.yaml"
         path.write_text(yaml.safe_dump({"model": _model(head), "data": {"root": "data"}}))
         parser = command_parser("train", "", "")
-        add_arguments(parser)
+        add_training_arguments(parser)
         return parse(parser, ["--config", str(path), *argv]).model.init_args.head.init_args.postprocess
 
     def test_read_files_of_before(self, tmp_path):

@@ -2,7 +2,7 @@ import copy
 
 import numpy as np
 import pytest
-from test_tide import _annotations, _found, _random_case
+from test_tide import _annotations, _detections, _random_case
 
 from detkit.errors import InputError
 from detkit.evaluation import bootstrap, evaluate_detections_file
@@ -22,7 +22,7 @@ class FixedDraws:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_sample_is_the_data_set_with_images_repeated_and_left_out(seed, monkeypatch):
-    annotations, found = _random_case(seed)
+    annotations, detections = _random_case(seed)
     draws = np.random.default_rng(seed).integers(8, size=8)
     repeated = copy.deepcopy(annotations) | {"images": [], "annotations": []}
     repeated_found = []
@@ -32,10 +32,10 @@ def test_a_sample_is_the_data_set_with_images_repeated_and_left_out(seed, monkey
             if entry["image_id"] == source:
                 number = len(repeated["annotations"]) + 1
                 repeated["annotations"].append({**entry, "image_id": image, "id": number})
-        repeated_found += [{**entry, "image_id": image} for entry in found if entry["image_id"] == source]
+        repeated_found += [{**entry, "image_id": image} for entry in detections if entry["image_id"] == source]
     expected = evaluate_detections_file(repeated, repeated_found).metrics
     monkeypatch.setattr(np.random, "default_rng", lambda seed: FixedDraws(draws))
-    intervals = bootstrap(evaluate_detections_file(annotations, found), samples=2)
+    intervals = bootstrap(evaluate_detections_file(annotations, detections), samples=2)
     for name, value in expected.items():
         assert intervals[name] == pytest.approx((value, value), abs=1e-9), name
 
@@ -51,7 +51,9 @@ def test_intervals_hold_the_number_and_narrow_with_the_images():
 
 
 def test_numbers_without_objects_have_no_interval():
-    evaluation = evaluate_detections_file(_annotations((0, 1, 0, 0, 200, 200)), _found((0, 1, 0.5, 0, 0, 200, 200)))
+    evaluation = evaluate_detections_file(
+        _annotations((0, 1, 0, 0, 200, 200)), _detections((0, 1, 0.5, 0, 0, 200, 200))
+    )
     intervals = bootstrap(evaluation, samples=10)
     assert intervals["APs"] == Interval(-1, -1)
     assert intervals["AP"] == pytest.approx((1, 1))

@@ -20,8 +20,8 @@ IOU_TYPES = ("bbox", "segm", "keypoints")
 
 def evaluated(problem, iou_type, **options):
     evaluator = CocoEvaluator(problem.annotations, iou_type, categories=problem.categories, **options)
-    for image_id, found in zip(problem.image_ids, problem.detections, strict=True):
-        evaluator.update([image_id], [found])
+    for image_id, detections in zip(problem.image_ids, problem.detections, strict=True):
+        evaluator.update([image_id], [detections])
     return evaluator
 
 
@@ -64,15 +64,15 @@ def test_equals_pycocotools_on_any_data(make_problem, reference, seed, iou_type,
 @settings(max_examples=25, deadline=None)
 @given(
     boxes=st.lists(st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(0, 40)] * 2), max_size=4),
-    found=st.lists(
+    detections=st.lists(
         st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(0, 40)] * 2, st.sampled_from([0, 0.5, 1])), max_size=4
     ),
 )
-def test_numbers_are_fractions_or_minus_one(boxes, found):
+def test_numbers_are_fractions_or_minus_one(boxes, detections):
     evaluator = CocoEvaluator(one_image(boxes))
-    boxes_found = torch.tensor([[x, y, x + w, y + h] for x, y, w, h, _ in found]).reshape(-1, 4).float()
-    scores = torch.tensor([score for *_, score in found]).float()
-    evaluator.update([5], [Detections(boxes_found, scores, torch.zeros(len(found), dtype=torch.int64))])
+    detected_boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h, _ in detections]).reshape(-1, 4).float()
+    scores = torch.tensor([score for *_, score in detections]).float()
+    evaluator.update([5], [Detections(detected_boxes, scores, torch.zeros(len(detections), dtype=torch.int64))])
     for value in evaluator.compute().values():
         assert value == -1 or 0 <= value <= 1
 
@@ -127,7 +127,7 @@ def test_ground_truth_as_detections_is_perfect_also_with_annotation_id_0(make_pr
         boxes = torch.tensor([a["bbox"] for a in for_image]).reshape(-1, 4).float()
         boxes[:, 2:] += boxes[:, :2]
         masks = torch.tensor(np.array([coco.annToMask(a) for a in for_image])).bool() if iou_type == "segm" else None
-        found = Detections(
+        detections = Detections(
             boxes=boxes,
             scores=torch.ones(len(boxes)),
             labels=torch.tensor([labels[a["category_id"]] for a in for_image], dtype=torch.int64),
@@ -136,7 +136,7 @@ def test_ground_truth_as_detections_is_perfect_also_with_annotation_id_0(make_pr
             if iou_type == "keypoints"
             else None,
         )
-        evaluator.update([image_id], [found])
+        evaluator.update([image_id], [detections])
     numbers = evaluator.compute()
     assert numbers["AP"] == pytest.approx(1)
 
@@ -217,8 +217,8 @@ def test_merged_states_equal_one_evaluator(make_problem, iou_type):
     problem = make_problem(6)
     together = evaluated(problem, iou_type)
     parts = [CocoEvaluator(problem.annotations, iou_type, categories=problem.categories) for _ in range(3)]
-    for number, (image_id, found) in enumerate(zip(problem.image_ids, problem.detections, strict=True)):
-        parts[number % 3].update([image_id], [found])
+    for number, (image_id, detections) in enumerate(zip(problem.image_ids, problem.detections, strict=True)):
+        parts[number % 3].update([image_id], [detections])
     parts[1].update(problem.image_ids[:1], problem.detections[:1])  # samplers repeat images to fill the last batch
     states = [pickle.loads(pickle.dumps(part.state())) for part in parts]
     parts[0].merge(states)
@@ -277,8 +277,8 @@ def test_keypoints_of_another_number_with_their_sigmas():
     with pytest.raises(InputError, match=r"3 keypoints, but there are 17 keypoint_sigmas"):
         CocoEvaluator(annotations, "keypoints")
     evaluator = CocoEvaluator(annotations, "keypoints", keypoint_sigmas=[0.05] * 3)
-    found = torch.tensor([[[12.0, 12, 1], [20, 20, 1], [70, 70, 1]]])
-    evaluator.update([5], [detection(10, 10, 30, 30, keypoints=found)])
+    keypoints = torch.tensor([[[12.0, 12, 1], [20, 20, 1], [70, 70, 1]]])
+    evaluator.update([5], [detection(10, 10, 30, 30, keypoints=keypoints)])
     assert evaluator.compute()["AP"] == pytest.approx(1)
 
 
@@ -327,11 +327,11 @@ WRONG_UPDATES = {
 }
 
 
-@pytest.mark.parametrize(("iou_type", "image_id", "found", "message"), WRONG_UPDATES.values(), ids=WRONG_UPDATES)
-def test_wrong_updates(iou_type, image_id, found, message):
+@pytest.mark.parametrize(("iou_type", "image_id", "detections", "message"), WRONG_UPDATES.values(), ids=WRONG_UPDATES)
+def test_wrong_updates(iou_type, image_id, detections, message):
     evaluator = CocoEvaluator(one_image(segmentation=[[10, 10, 30, 10, 30, 30]]), iou_type)
     with pytest.raises(InputError, match=message):
-        evaluator.update([image_id], [found])
+        evaluator.update([image_id], [detections])
     assert evaluator.results() == []
 
 

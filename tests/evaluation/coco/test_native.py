@@ -8,7 +8,7 @@ from pycocotools import mask as rle_masks
 from detkit.evaluation.coco import native, pycocotools_backend
 from detkit.evaluation.coco.protocol import PERSON_SIGMAS, Protocol, protocol_of
 from detkit.evaluation.ground_truth import GroundTruth
-from detkit.evaluation.packed_objects import Found, Masks, Objects
+from detkit.evaluation.packed_objects import Masks, PackedDetections, PackedObjects
 from detkit.ops import RunLengths, mask_iou
 from detkit.ops import backend as ops_backend
 from detkit.ops.masks import strings_to_runs_reference
@@ -28,15 +28,15 @@ def random_boxes(random, count):
 
 
 def random_masks(random, boxes):
-    pictures = np.zeros((len(boxes), HEIGHT, WIDTH), dtype=np.uint8)
-    for picture, (x, y, width, height) in zip(pictures, boxes.astype(int), strict=True):
-        picture[y : y + height, x : x + width] = random.random((height, width))[: HEIGHT - y, : WIDTH - x] < 0.9
-    return Masks.of([rle_masks.encode(np.asfortranarray(picture)) for picture in pictures])
+    images = np.zeros((len(boxes), HEIGHT, WIDTH), dtype=np.uint8)
+    for image, (x, y, width, height) in zip(images, boxes.astype(int), strict=True):
+        image[y : y + height, x : x + width] = random.random((height, width))[: HEIGHT - y, : WIDTH - x] < 0.9
+    return Masks.of([rle_masks.encode(np.asfortranarray(image)) for image in images])
 
 
 def random_keypoints(random, boxes):
-    places = boxes[:, None, :2] + random.random((len(boxes), 17, 2)) * boxes[:, None, 2:]
-    return np.concatenate([places.round(1), random.integers(0, 3, (len(boxes), 17, 1))], axis=2)
+    points = boxes[:, None, :2] + random.random((len(boxes), 17, 2)) * boxes[:, None, 2:]
+    return np.concatenate([points.round(1), random.integers(0, 3, (len(boxes), 17, 1))], axis=2)
 
 
 def random_problem(seed, iou_type):
@@ -52,7 +52,7 @@ def random_problem(seed, iou_type):
     keypoints = random_keypoints(random, boxes)
     keypoints[random.random(count) < 0.3, :, 2] = 0
     measured = iou_type == "keypoints"
-    objects = Objects(
+    objects = PackedObjects(
         images=random.integers(0, images, count),
         categories=random.integers(0, classes, count),
         boxes=boxes,
@@ -62,7 +62,7 @@ def random_problem(seed, iou_type):
         keypoints=keypoints if measured else None,
         num_keypoints=(keypoints[..., 2] > 0).sum(1) if measured else None,
     )
-    found = Found.measured(
+    detections = PackedDetections.measured(
         images=random.integers(0, random.integers(1, images + 1), found_count),
         categories=random.integers(0, random.integers(1, classes + 1), found_count),
         scores=random.integers(0, random.choice([1, 5, 1000]), found_count) / 1000,
@@ -72,14 +72,14 @@ def random_problem(seed, iou_type):
     )
     sizes = dict.fromkeys(range(images), (HEIGHT, WIDTH))
     categories = [Category(key, str(key)) for key in range(classes)]
-    return GroundTruth("random", categories, list(range(images)), sizes, objects), found
+    return GroundTruth("random", categories, list(range(images)), sizes, objects), detections
 
 
-def assert_equal_curves(truth, found, iou_type, protocol=None):
+def assert_equal_curves(truth, detections, iou_type, protocol=None):
     protocol = protocol or protocol_of(iou_type)
-    matches = native.match(truth, found, iou_type, protocol, PERSON_SIGMAS)
-    curves = native.accumulate(truth, found, matches, protocol)
-    expected = pycocotools_backend.evaluate(truth, found, iou_type, protocol, PERSON_SIGMAS)
+    matches = native.match(truth, detections, iou_type, protocol, PERSON_SIGMAS)
+    curves = native.accumulate(truth, detections, matches, protocol)
+    expected = pycocotools_backend.evaluate(truth, detections, iou_type, protocol, PERSON_SIGMAS)
     for name, values in vars(expected).items():
         np.testing.assert_allclose(getattr(curves, name), values, rtol=0, atol=1e-12, err_msg=name)
     return curves
@@ -115,20 +115,20 @@ def test_weights_of_images_are_copies_of_images():
     """An image that counts three times is three images; one that counts nothing is not there."""
     protocol = protocol_of("bbox")
     for seed in range(20):
-        truth, found = random_problem(seed, "bbox")
+        truth, detections = random_problem(seed, "bbox")
         weights = np.random.default_rng(seed).integers(0, 4, len(truth.image_ids)).astype(float)
-        matches = native.match(truth, found, "bbox", protocol, PERSON_SIGMAS)
-        weighted = native.accumulate(truth, found, matches, protocol, weights)
-        several, found_often = repeated(truth, found, weights.astype(int))
-        matches = native.match(several, found_often, "bbox", protocol, PERSON_SIGMAS)
-        expected = native.accumulate(several, found_often, matches, protocol)
+        matches = native.match(truth, detections, "bbox", protocol, PERSON_SIGMAS)
+        weighted = native.accumulate(truth, detections, matches, protocol, weights)
+        several, detections_often = repeated(truth, detections, weights.astype(int))
+        matches = native.match(several, detections_often, "bbox", protocol, PERSON_SIGMAS)
+        expected = native.accumulate(several, detections_often, matches, protocol)
         np.testing.assert_allclose(weighted.recall, expected.recall, rtol=0, atol=1e-12)
         # Of equal scores, the order among images decides, which is another: so only detections of different scores.
-        if len(np.unique(found.scores)) == len(found):
+        if len(np.unique(detections.scores)) == len(detections):
             np.testing.assert_allclose(weighted.precision, expected.precision, rtol=0, atol=1e-12)
 
 
-def repeated(truth, found, times):
+def repeated(truth, detections, times):
     """The problem with each image so many times."""
     new = iter(range(int(times.sum())))
     copies = [(image, next(new)) for image in range(len(times)) for _ in range(times[image])]
@@ -139,10 +139,12 @@ def repeated(truth, found, times):
 
     index, images = rows(truth.objects.images)
     of = truth.objects
-    objects = Objects(images, of.categories[index], of.boxes[index], of.areas[index], of.iscrowd[index])
-    index, images = rows(found.images)
-    found = Found.measured(images, found.categories[index], found.scores[index], found.boxes[index])
-    return GroundTruth("repeated", truth.categories, list(range(len(copies))), {}, objects), found
+    objects = PackedObjects(images, of.categories[index], of.boxes[index], of.areas[index], of.iscrowd[index])
+    index, images = rows(detections.images)
+    detections = PackedDetections.measured(
+        images, detections.categories[index], detections.scores[index], detections.boxes[index]
+    )
+    return GroundTruth("repeated", truth.categories, list(range(len(copies))), {}, objects), detections
 
 
 def masks_of(*counts, size=(4, 5)):
@@ -175,8 +177,8 @@ def test_any_string_is_a_mask_or_refused_as_by_the_reference():
     refused = 0
     for _ in range(400):
         height, width = random.integers(1, 40, 2)
-        picture = random.random((height, width)) < random.choice([0.01, 0.5, 0.99])
-        string = bytearray(rle_masks.encode(np.asfortranarray(picture.astype(np.uint8)))["counts"])
+        image = random.random((height, width)) < random.choice([0.01, 0.5, 0.99])
+        string = bytearray(rle_masks.encode(np.asfortranarray(image.astype(np.uint8)))["counts"])
         for _ in range(random.integers(0, 3)):
             at = random.integers(0, len(string))
             string[at : at + random.integers(0, 3)] = (
@@ -199,19 +201,19 @@ def test_any_string_is_a_mask_or_refused_as_by_the_reference():
 
 
 def test_masks_with_empty_runs_are_compared_as_by_pycocotools():
-    """No encoder writes runs of no length, but files may hold them; two of them at one place end pycocotools' walk."""
+    """No encoder writes runs of no length, but files may hold them; two at one position end pycocotools' walk."""
     random = np.random.default_rng(1)
     size = (6, 7)
     for _ in range(150):
         masks = [with_empty_runs(random, size) for _ in range(5)]
         crowd = random.random(3) < 0.3
         expected = rle_masks.iou(masks[:2], masks[2:], crowd.tolist())
-        found, objects = Masks.of(masks[:2]), Masks.of(masks[2:])
+        detected, objects = Masks.of(masks[:2]), Masks.of(masks[2:])
         truth = GroundTruth(
             "random", [Category(1, "1")], [0], {0: size},
-            Objects(np.zeros(3, int), np.zeros(3, int), objects.measures.boxes, np.full(3, 9.0), crowd, objects),
+            PackedObjects(np.zeros(3, int), np.zeros(3, int), objects.measures.boxes, np.full(3, 9.0), crowd, objects),
         )  # fmt: skip
-        detections = Found.measured(np.zeros(2, int), np.zeros(2, int), random.random(2), None, found)
+        detections = PackedDetections.measured(np.zeros(2, int), np.zeros(2, int), random.random(2), None, detected)
         curves = assert_equal_curves(truth, detections, "segm")
         assert curves.precision.shape[0] == 10
         runs = [RunLengths.from_coco(some) for some in (masks[:2], masks[2:])]
@@ -219,8 +221,8 @@ def test_masks_with_empty_runs_are_compared_as_by_pycocotools():
 
 
 def with_empty_runs(random, size):
-    picture = np.asfortranarray(random.random(size) < 0.5, dtype=np.uint8)
-    runs = RunLengths.from_coco([rle_masks.encode(picture)]).counts.tolist()
+    image = np.asfortranarray(random.random(size) < 0.5, dtype=np.uint8)
+    runs = RunLengths.from_coco([rle_masks.encode(image)]).counts.tolist()
     for _ in range(random.integers(0, 3)):
         at = random.integers(1, len(runs) + 1)
         runs[at:at] = [0, 0] if random.random() < 0.8 else [0]

@@ -89,7 +89,10 @@ def test_quick_and_careful_readers_read_the_same(tmp_path, make_problem):
         paths = written(tmp_path, problem.annotations, results)
         quick = evaluate_detections_file(*paths, iou_type)
         careful = evaluate_detections_file(problem.annotations, results, iou_type)
-        for part, other in ((quick.found, careful.found), (quick.ground_truth.objects, careful.ground_truth.objects)):
+        for part, other in (
+            (quick.detections, careful.detections),
+            (quick.ground_truth.objects, careful.ground_truth.objects),
+        ):
             for name, value in vars(part).items():
                 if isinstance(value, np.ndarray):
                     np.testing.assert_array_equal(value, getattr(other, name), err_msg=name)

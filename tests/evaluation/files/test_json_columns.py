@@ -64,8 +64,8 @@ def random_entry(random):
         entry["score"] = random.choice([None, True, False, 0, -1.5, 1e-7, float(random.random()), 10**20])
     if random.random() < 0.8:
         entry["bbox"] = random.choice([None, [], (random.random(4) * 1000).round(2).tolist(), [1, 2.5e3, -0.0]])
-    picture = np.asfortranarray(random.random((4, 9)) < 0.5, dtype=np.uint8)
-    encoded = rle_masks.encode(picture)
+    image = np.asfortranarray(random.random((4, 9)) < 0.5, dtype=np.uint8)
+    encoded = rle_masks.encode(image)
     lengths = [0, 6, 30] if random.random() < 0.5 else [1, 35]
     entry["segmentation"] = random.choice(
         [

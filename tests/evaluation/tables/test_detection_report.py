@@ -43,11 +43,11 @@ def test_coco_table_is_what_pycocotools_prints(make_problem, iou_type):
         truth = COCO()
         truth.dataset = problem.annotations
         truth.createIndex()
-        judge = COCOeval(truth, truth.loadRes(results), iou_type)
-        judge.evaluate()
-        judge.accumulate()
+        coco_eval = COCOeval(truth, truth.loadRes(results), iou_type)
+        coco_eval.evaluate()
+        coco_eval.accumulate()
         with contextlib.redirect_stdout(printed):
-            judge.summarize()
+            coco_eval.summarize()
     assert coco_table(evaluation.metrics, iou_type) == printed.getvalue().rstrip("\n")
 
 

@@ -9,7 +9,7 @@ from contexts import context_of
 
 from detkit.errors import InputError
 from detkit.heads import NMS, RetinaNetHead
-from detkit.heads.dense.levels import likeliest_of_logits
+from detkit.heads.dense.pyramid_decode import topk_candidates_from_logits
 from detkit.heads.dense.retinanet import RetinaNetOutput
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.ops import box_iou
@@ -269,5 +269,5 @@ def test_what_does_not_fit_is_refused(make, words):
 @pytest.mark.parametrize(("threshold", "likely"), [(-1.0, 24), (None, 24), (0.0, 24), (0.5, 12), (1.5, 0)])
 def test_any_threshold_sorts_out_by_logits_what_it_does_by_scores(threshold, likely):
     logits = torch.linspace(-3, 3, 24).view(2, 4, 3)
-    _, _, _, scores = likeliest_of_logits(NMS(score_threshold=threshold), logits)
+    _, _, _, scores = topk_candidates_from_logits(NMS(score_threshold=threshold), logits)
     assert len(scores) == likely

@@ -206,8 +206,8 @@ class TestDecode:
 def test_hardest_are_counted_among_the_eligible():
     errors = torch.tensor([[5.0, 4, 3, 2, 1], [1.0, 2, 3, 4, 5]])
     eligible = torch.tensor([[False, True, True, False, True], [True, False, True, True, False]])
-    chosen = hardest(errors, eligible, torch.tensor([2, 9]))
-    assert chosen.tolist() == [[False, True, True, False, False], [True, False, True, True, False]]
+    selected = hardest(errors, eligible, torch.tensor([2, 9]))
+    assert selected.tolist() == [[False, True, True, False, False], [True, False, True, True, False]]
     assert not hardest(errors, eligible, torch.tensor([0, 0])).any()
 
 

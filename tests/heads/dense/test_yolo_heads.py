@@ -136,14 +136,14 @@ class TestGradientsAreDarknetsDeltas:
         (losses["yolo_obj"] + losses["yolo_cls"]).backward()
         deltas, expected = [], 0.0
         for image, target in enumerate(targets):
-            truths, of_image = _truths(target, SIZE), [x[image].detach().double().numpy() for x in raw]
-            found, pairs = darknet_deltas.yolo(of_image, truths, ANCHORS, SIZE, 0.3, 0.3, [1.2, 1.1, 1.05], 0.25)
+            truths, per_image = _truths(target, SIZE), [x[image].detach().double().numpy() for x in raw]
+            found, pairs = darknet_deltas.yolo(per_image, truths, ANCHORS, SIZE, 0.3, 0.3, [1.2, 1.1, 1.05], 0.25)
             for delta in found:
                 delta[..., :4] = 0
             deltas.append(found)
             assert len(pairs) > len(target)
             for level, a, row, column, index in pairs:
-                x, grid = of_image[level], (SIZE[0] // STRIDES[level], SIZE[1] // STRIDES[level])
+                x, grid = per_image[level], (SIZE[0] // STRIDES[level], SIZE[1] // STRIDES[level])
                 scale = [1.2, 1.1, 1.05][level]
                 cx, cy, w, h = darknet_deltas.cell_box(
                     x[a, row, column], column, row, grid, ANCHORS[level][a], SIZE, scale

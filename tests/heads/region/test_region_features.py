@@ -1,4 +1,4 @@
-"""Region trunks: shapes, weights from classification nets, truncated SVD."""
+"""Region feature extractors: shapes, weights from classification nets, truncated SVD."""
 
 import numpy as np
 import pytest
@@ -22,27 +22,27 @@ TRUNKS = [
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_a_vector_for_each_region(make, count):
     torch.manual_seed(0)
-    trunk = make().eval()
-    crops = torch.rand(count, 3, *((32, 32) if isinstance(trunk, RegionNetwork) else (4, 4)))
-    vectors = trunk(crops)
-    assert vectors.shape == (count, trunk.out_channels)
+    extractor = make().eval()
+    crops = torch.rand(count, 3, *((32, 32) if isinstance(extractor, RegionNetwork) else (4, 4)))
+    vectors = extractor(crops)
+    assert vectors.shape == (count, extractor.out_channels)
     assert vectors.isfinite().all()
 
 
 @pytest.mark.parametrize("make", TRUNKS[:3])
 def test_no_regions_pass_in_training(make):
-    trunk = make().train()
-    trunk(torch.zeros(0, 3, 4, 4)).sum().backward()
-    assert all(parameter.grad is not None for parameter in trunk.parameters())
+    extractor = make().train()
+    extractor(torch.zeros(0, 3, 4, 4)).sum().backward()
+    assert all(parameter.grad is not None for parameter in extractor.parameters())
 
 
 def test_alexnets_own_layers_load_from_its_file(tmp_path):
     torch.manual_seed(0)
     net = torchvision.models.alexnet(num_classes=3).eval()
     torch.save(net.state_dict(), tmp_path / "alexnet.pth")
-    trunk = TwoFullyConnected(256, 6, hidden=4096, dropout=0.5, weights=str(tmp_path / "alexnet.pth")).eval()
+    extractor = TwoFullyConnected(256, 6, hidden=4096, dropout=0.5, weights=str(tmp_path / "alexnet.pth")).eval()
     crops = torch.rand(2, 256, 6, 6)
-    torch.testing.assert_close(trunk(crops), net.classifier[:-1](crops.flatten(1)), rtol=0, atol=0)
+    torch.testing.assert_close(extractor(crops), net.classifier[:-1](crops.flatten(1)), rtol=0, atol=0)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):
@@ -58,27 +58,27 @@ def test_weights_of_another_shape_are_refused(tmp_path):
 class TestCompress:
     def test_all_singular_values_change_nothing(self):
         torch.manual_seed(0)
-        trunk, crops = TwoFullyConnected(3, 4, hidden=8), torch.rand(5, 3, 4, 4)
-        expected = trunk(crops)
-        trunk.compress(8, 8)
-        torch.testing.assert_close(trunk(crops), expected)
+        extractor, crops = TwoFullyConnected(3, 4, hidden=8), torch.rand(5, 3, 4, 4)
+        expected = extractor(crops)
+        extractor.compress(8, 8)
+        torch.testing.assert_close(extractor(crops), expected)
 
     @pytest.mark.parametrize("seed", [0, 1])
     def test_layers_are_the_best_of_their_rank(self, seed):
         torch.manual_seed(seed)
-        trunk = TwoFullyConnected(3, 4, hidden=8)
-        matrix = trunk.fc6.weight.detach().double().numpy()
-        trunk.compress(3, 5)
-        first, second = trunk.fc6
+        extractor = TwoFullyConnected(3, 4, hidden=8)
+        matrix = extractor.fc6.weight.detach().double().numpy()
+        extractor.compress(3, 5)
+        first, second = extractor.fc6
         left, values, right = np.linalg.svd(matrix, full_matrices=False)
         best = (left[:, :3] * values[:3]) @ right[:3]
         np.testing.assert_allclose((second.weight @ first.weight).detach(), best, atol=1e-6)
-        assert [layer.out_features for layer in (*trunk.fc6, *trunk.fc7)] == [3, 8, 5, 8]
+        assert [layer.out_features for layer in (*extractor.fc6, *extractor.fc7)] == [3, 8, 5, 8]
 
     def test_refuses_ranks_there_are_not_and_a_second_time(self):
-        trunk = TwoFullyConnected(3, 4, hidden=8)
+        extractor = TwoFullyConnected(3, 4, hidden=8)
         with pytest.raises(InputError, match=r"rank6 must lie in 1\.\.8, got 9"):
-            trunk.compress(9, 1)
-        trunk.compress(2, 2)
+            extractor.compress(9, 1)
+        extractor.compress(2, 2)
         with pytest.raises(InputError, match="already"):
-            trunk.compress(2, 2)
+            extractor.compress(2, 2)

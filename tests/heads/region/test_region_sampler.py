@@ -6,7 +6,7 @@ from contexts import context_of
 
 from detkit.errors import InputError
 from detkit.heads import Regions, RegionSampler
-from detkit.heads.truth import objects_before
+from detkit.heads.assignment import object_offsets
 from detkit.ops import box_iou
 from detkit.structures import Target
 
@@ -104,12 +104,12 @@ class TestContext:
         context = context_of([(200, 200)] * 4, targets)
         assert torch.equal(context.objects.boxes, torch.cat((targets[0].boxes[~crowd], targets[3].boxes)))
         assert context.objects.labels.tolist() == [0, 2, 0]
-        assert objects_before(targets) == [0, 2, 2, 2]
+        assert object_offsets(targets) == [0, 2, 2, 2]
 
     def test_losses_say_what_they_lack(self):
         with pytest.raises(InputError, match="Context with targets"):
             context_of([(9, 9)]).objects  # noqa: B018
-        with pytest.raises(InputError, match="sampled Regions, with labels and matched"):
+        with pytest.raises(InputError, match="Regions with labels and matched"):
             Regions.of_images([torch.zeros(1, 4)]).foreground()
 
 

@@ -1,4 +1,4 @@
-"""RetinaNet and FCOS as detectors: as large as their published weights, on any trunk, and what they return."""
+"""RetinaNet and FCOS as detectors: as large as their published weights, on any backbone, and what they return."""
 
 from functools import partial
 
@@ -53,19 +53,19 @@ def test_has_as_many_parameters_as_the_published_weights(weights):
     assert trained == weights.COCO_V1.meta["num_params"]
 
 
-TRUNKS = {
+BACKBONES = {
     "MobileNet": lambda: TorchvisionBackbone("mobilenet_v3_small", stages=[3, 4, 5]),
     "timm": lambda: TimmBackbone("test_resnet"),
     "Darknet": lambda: Darknet53(0.05, [1] * 5),
 }
 
 
-def _small(kind, trunk="Darknet", **options):
+def _small(kind, backbone="Darknet", **options):
     torch.manual_seed(0)
     extra = partial(StridedConvolutions, from_backbone=kind is RetinaNet)
     neck = partial(FPN, out_channels=16, extra_levels=extra)
     head = partial(HEADS[kind], **({"convolutions": 1} | options))
-    return kind(TRUNKS[trunk](), 3, neck, head, ShortestEdge(64, 96))
+    return kind(BACKBONES[backbone](), 3, neck, head, ShortestEdge(64, 96))
 
 
 def _images():
@@ -73,10 +73,10 @@ def _images():
     return [torch.rand(3, 60, 90, generator=generator), torch.rand(3, 50, 40, generator=generator)]
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("kind", HEADS)
-def test_learns_and_detects_on_any_trunk(kind, trunk):
-    model, images = _small(kind, trunk, postprocess=NMS(score_threshold=0.0)), _images()
+def test_learns_and_detects_on_any_backbone(kind, backbone):
+    model, images = _small(kind, backbone, postprocess=NMS(score_threshold=0.0)), _images()
     targets = [Target(torch.tensor([[5.0, 6, 40, 50], [50, 20, 88, 60]]), torch.tensor([0, 2])), Target.empty()]
     losses = model(images, targets)
     sum(losses.values()).backward()

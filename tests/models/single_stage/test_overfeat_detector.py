@@ -25,18 +25,18 @@ def make_overfeat(tiny_backbone):
     return make
 
 
-def test_the_pyramid_is_the_trunk_at_every_scale(tiny_backbone):
+def test_the_pyramid_is_the_backbone_at_every_scale(tiny_backbone):
     torch.manual_seed(0)
-    trunk = tiny_backbone().eval()
-    pyramid = ImagePyramid(trunk, [0.5, 1.0, 1.25])
+    backbone = tiny_backbone().eval()
+    pyramid = ImagePyramid(backbone, [0.5, 1.0, 1.25])
     images = torch.rand(2, 3, 96, 128)
     assert pyramid.strides == [12.8, 16, 32]
     assert pyramid.channels == [32, 32, 32]
     maps = pyramid(images)
     assert [map_.shape[-2:] for map_ in maps] == [(8, 10), (6, 8), (3, 4)]
-    assert torch.equal(maps[1], trunk(images)[-1])
+    assert torch.equal(maps[1], backbone(images)[-1])
     smaller = torch.nn.functional.interpolate(images, size=(48, 64), mode="bilinear", antialias=True)
-    torch.testing.assert_close(maps[2], trunk(smaller)[-1])
+    torch.testing.assert_close(maps[2], backbone(smaller)[-1])
 
 
 @pytest.mark.parametrize("scales", [[], [1.0, 0.0]])
@@ -93,18 +93,21 @@ def test_one_graph(make_overfeat):
 
 
 @torch.no_grad()
-def test_a_dense_look_costs_the_trunk_once_and_the_head_once_per_position():
+def test_a_dense_pass_costs_the_backbone_once_and_the_head_once_per_position():
     """The paper's net on 461 x 569: 21 x 30 windows for the price of one pass."""
     with torch.device("meta"):
         model = OverFeat(OverFeatAccurate(strides=[12]), 1000, scales=[1.0])
         image = torch.empty(1, 3, 461, 569)
         whole = _multiply_adds(lambda: model.raw(image))
-        trunk = _multiply_adds(lambda: model.backbone(image))
+        backbone = _multiply_adds(lambda: model.backbone(image))
         window = torch.empty(1, 3, 221, 221)
-        one_crop, crop_trunk = _multiply_adds(lambda: model.raw(window)), _multiply_adds(lambda: model.backbone(window))
+        one_crop, crop_backbone = (
+            _multiply_adds(lambda: model.raw(window)),
+            _multiply_adds(lambda: model.backbone(window)),
+        )
         positions = len(model.raw(image).windows)
     assert positions == 21 * 30
-    assert whole == trunk + positions * (one_crop - crop_trunk)
+    assert whole == backbone + positions * (one_crop - crop_backbone)
     assert positions * one_crop > 18 * whole
 
 

@@ -1,4 +1,4 @@
-"""SSD and SSDlite as detectors: as large as published, on any trunk, and what they return."""
+"""SSD and SSDlite as detectors: as large as published, on any backbone, and what they return."""
 
 from functools import partial
 
@@ -53,7 +53,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_learns_and_detects_on_any_trunk(name):
+def test_learns_and_detects_on_any_backbone(name):
     torch.manual_seed(0)
     model = SMALL[name]()
     check_learning_and_detecting(model, {"ssd_cls", "ssd_box"})

@@ -1,4 +1,4 @@
-"""YOLOv1 to v4 as detectors: as large as their published weights, on any trunk, and what they return."""
+"""YOLOv1 to v4 as detectors: as large as their published weights, on any backbone, and what they return."""
 
 from functools import partial
 
@@ -71,7 +71,7 @@ def _mobilenet(*stages):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_learns_and_detects_on_any_trunk(name):
+def test_learns_and_detects_on_any_backbone(name):
     torch.manual_seed(0)
     model = SMALL[name]()
     model.head.postprocess.score_threshold = 0.0

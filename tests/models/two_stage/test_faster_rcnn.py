@@ -1,4 +1,4 @@
-"""Faster R-CNN as a whole, on a trunk small enough to be trained within the tests."""
+"""Faster R-CNN as a whole, on a backbone small enough to be trained within the tests."""
 
 import copy
 from functools import partial
@@ -139,7 +139,7 @@ class TestDetections:
             _same(found, expected, rtol=0, atol=0)
 
     def test_of_a_batch_are_those_of_its_images(self, model):
-        """Of several sizes that are padded to the same: padding beyond an image's own is in the trunk's sight."""
+        """Of several sizes that are padded to the same; the padding is part of the backbone's input."""
         generator = torch.Generator().manual_seed(1)
         images = [torch.rand(3, *size, generator=generator) for size in ((96, 128), (96, 100), (96, 97), (96, 126))]
         for found, image in zip(model(images), images, strict=True):
@@ -270,7 +270,7 @@ class TestParts:
         assert (len(features), strides) == (3, [4, 8, 16])
 
     def test_levels_are_cropped_by_their_strides(self, make_model, pictures):
-        """A neck may return finer levels than the trunk has."""
+        """A neck may return finer levels than the backbone has."""
 
         class Finer(FPN):
             def __init__(self, channels, strides):
@@ -295,7 +295,7 @@ class TestParts:
                 super().__init__(channels, strides, out_channels=32)
                 self.strides = [64 * stride for stride in self.strides]
 
-        with pytest.raises(InputError, match=r"the neck has strides \[256, .*\], the trunk \[4, 8, 16\]"):
+        with pytest.raises(InputError, match=r"the neck has strides \[256, .*\], the backbone \[4, 8, 16\]"):
             make_model(neck=Coarse, rpn=RPN)
 
     def test_all_defaults_fit_together(self, make_model):

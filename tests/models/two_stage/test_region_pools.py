@@ -75,7 +75,7 @@ class TestWarp:
         assert (RegionWarp(16, 0)([images], [1], Regions.of_images(regions)) == 2).all()
 
     def test_context_that_leaves_nothing_is_refused(self):
-        with pytest.raises(InputError, match="leave nothing of 32"):
+        with pytest.raises(InputError, match="resolution 32 must be more than twice"):
             RegionWarp(32, 16)
 
 

@@ -45,7 +45,7 @@ from detkit.necks import FPN
 from detkit.preprocess import Batch, CenterCrop, Letterbox, ShortestEdge, Square, Stretch
 from detkit.proposals import Proposals
 from detkit.visualization import grad_cam, project, stage_layers, strongest_units
-from detkit.visualization.attribution.attribution_target import ImageClass, WarpedRegion, found_object
+from detkit.visualization.attribution.attribution_target import ClassTarget, WarpedRegionTarget, detection_target
 
 CLASSES = 3
 EVERY = NMS(score_threshold=0.0)
@@ -129,13 +129,13 @@ def test_every_detector(name):
     model = DETECTORS[name]()
     image = (torch.rand(3, 72, 100) * 255).byte()
     found = model.predict(image)
-    subject = found_object(model, found.boxes[0], int(found.labels[0]))
+    subject = detection_target(model, found.boxes[0], int(found.labels[0]))
 
     scores = subject.scores(torch.stack((image, image)).float() / 255)
     torch.testing.assert_close(scores, found.scores[:1].expand(2), rtol=1e-3, atol=1e-5)
 
     batch = subject.prepare(image)
-    layers = stage_layers(model, batch.images, subject.forward, subject.trunk)
+    layers = stage_layers(model, batch.images, subject.forward, subject.backbone)
     units = strongest_units(model, [batch.images], layers[-2:], count=1, forward=subject.forward)
     first = {layer: of_layer[0] for layer, of_layer in units.items()}
     for projections in project(model, batch.images, first, subject.forward).values():
@@ -155,7 +155,7 @@ def test_the_gradient_of_a_detection_is_that_of_its_score_written_out():
             predict.weight.mul_(30)  # scores that differ
     image = torch.rand(3, 96, 128)
     found = model.predict(image)
-    subject = found_object(model, found.boxes[0], int(found.labels[0]))
+    subject = detection_target(model, found.boxes[0], int(found.labels[0]))
     cam = grad_cam(model, "backbone.stages.4", lambda: subject.objective(image), (96, 128))
 
     maps = model.backbone(model.preprocess([image]).images)
@@ -176,7 +176,7 @@ def test_the_same_object_is_of_the_same_class_and_in_the_same_place():
         scores = torch.tensor([0.9, 0.6, 0.8, 0.3])
 
     model = DETECTORS["YOLOv3"]()
-    subject = found_object(model, torch.tensor([0.0, 0, 10, 10]), 0)
+    subject = detection_target(model, torch.tensor([0.0, 0, 10, 10]), 0)
     assert subject._score(Finds) == torch.tensor(0.6)
     Finds.labels = torch.tensor([2, 2, 2, 2])
     assert subject._score(Finds) == 0
@@ -185,8 +185,8 @@ def test_the_same_object_is_of_the_same_class_and_in_the_same_place():
 def test_an_rcnn_is_looked_at_in_the_warped_box():
     torch.manual_seed(0)
     model = DETECTORS["R-CNN"]()
-    subject = found_object(model, torch.tensor([30.0, 20, 90, 70]), 1)
-    assert isinstance(subject, WarpedRegion)
+    subject = detection_target(model, torch.tensor([30.0, 20, 90, 70]), 1)
+    assert isinstance(subject, WarpedRegionTarget)
     assert subject.prepare(torch.rand(3, 72, 100)).images.shape == (1, 3, 64, 64)
 
 
@@ -195,7 +195,7 @@ def test_a_class_of_an_image(net):
     torch.manual_seed(0)
     preprocess = CenterCrop((64, 64), 64)
     model = Classifier(trunk() if net == "trunk" else net, 4, preprocess=preprocess, head=HEAD)
-    subject, images = ImageClass(model, 2), torch.rand(2, 3, 64, 64)
+    subject, images = ClassTarget(model, 2), torch.rand(2, 3, 64, 64)
     assert model.training
     model.eval()
     logits = model.raw(preprocess(list(images)).images).logits

@@ -115,9 +115,9 @@ class Branches(nn.Module):
 
     def forward(self, x):
         both = torch.cat((F.relu(self.left(x)) + x, F.relu(self.right(x))), dim=1)
-        return self.end(both * self.recorded(both))
+        return self.end(both * self.record_layers(both))
 
-    def recorded(self, both):
+    def record_layers(self, both):
         return F.hardsigmoid(self.gate(F.adaptive_avg_pool2d(both, 1)))
 
 
@@ -126,7 +126,7 @@ def test_sums_concatenations_and_gates():
     torch.manual_seed(0)
     net, image = Branches(), torch.rand(1, 3, 4, 5)
     both = torch.cat((F.relu(net.left(image)) + image, F.relu(net.right(image))), dim=1)
-    gates = net.recorded(both)[0, :, 0, 0]
+    gates = net.record_layers(both)[0, :, 0, 0]
     for channel in range(6):
         unit = Unit(0, channel, (2, 3), 0.0)
         (projected,) = project(net, image, {"end": [unit]})["end"]

@@ -6,7 +6,7 @@ from torch import nn
 
 from detkit.backbones import TimmBackbone, classifier
 from detkit.errors import InputError
-from detkit.visualization.attribution.named_layers import evaluating, get_layer, recorded, stage_layers
+from detkit.visualization.attribution.named_layers import eval_mode, get_layer, record_layers, stage_layers
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_unknown_layer_is_named_with_those_near_to_it():
 
 def test_a_layer_without_a_map_is_named():
     net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten())
-    with recorded(net, ["1"], (2, 2)) as maps:
+    with record_layers(net, ["1"], (2, 2)) as maps:
         net(torch.rand(1, 3, 2, 2))
     with pytest.raises(InputError, match=r"layer '1' gives \(1, 8\), not a map"):
         maps.outputs()
@@ -56,7 +56,7 @@ def test_a_layer_without_a_map_is_named():
 
 def test_what_was_recorded_stays_when_the_next_layer_works_in_place():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True))
-    with recorded(net, ["0"], (5, 5)) as maps:
+    with record_layers(net, ["0"], (5, 5)) as maps:
         image = torch.randn(1, 3, 5, 5)
         after = net(image)
     assert torch.equal(maps.outputs()[0], net[0](image))
@@ -67,6 +67,6 @@ def test_what_was_recorded_stays_when_the_next_layer_works_in_place():
 def test_evaluation_mode_ends_as_it_was():
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout())
     net[0].eval()
-    with evaluating(net):
+    with eval_mode(net):
         assert not any(module.training for module in net.modules())
     assert [module.training for module in net] == [False, True]

@@ -1,1 +1,1 @@
-"""The heads of YOLOv1 to v4."""
+"""The YOLOv1 to v4 heads."""

@@ -1,4 +1,7 @@
-"""YOLOv1: the whole image at once says what is in each cell of a grid (Redmon 2015)."""
+"""The YOLOv1 head: fully connected layers predict the contents of each cell of a grid (Redmon et al. 2015).
+
+B  images     S  cells along a side     A  boxes of a cell     K  classes     T  boxes of a batch, crowds included
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,25 @@ from torch.nn import functional as F
 
 from detkit.boxes import cell_corners
 from detkit.errors import InputError
+from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, AnnotatedBoxes, batch_boxes, inside_crowd
 from detkit.heads.context import Candidates, Context
-from detkit.heads.dense.dense_head import DenseHead, in_turn
-from detkit.heads.dense.yolo.yolo import YOLOHead, of_images
+from detkit.heads.dense.dense_head import DenseHead, batch_candidates
+from detkit.heads.dense.yolo.yolo import YOLOHead, mean_over_images
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.truth import NO_OBJECT, NOT_LEARNED, annotated, crowds, in_crowd
 from detkit.ops.iou import paired_iou
-from detkit.structures import Detections, Target
+from detkit.structures import Detections
 
-EPSILON = 1e-6  # the probability next to 0, and to 1, that still has a logit
+EPSILON = 1e-6  # probabilities are clamped to at least this distance from 0 and 1 before their logit
 
 
 class YOLOv1Output(NamedTuple):
-    """What the network says of each cell; the order of the fields is that of darknet's outputs.
+    """The outputs for each cell, in darknet's order.
 
     Args:
         classes: ``(B, S * S, K)`` probabilities of the classes given that there is an object.
-        confidences: ``(B, S * S, A)`` the IoU to be expected of each of a cell's boxes.
-        coordinates: ``(B, S * S, A, 4)`` the center within the cell, and square roots of the size, in images.
+        confidences: ``(B, S * S, A)`` expected IoU of each box.
+        coordinates: ``(B, S * S, A, 4)`` centers within the cell, in cells, and square roots of the width and height as
+            fractions of the image.
     """
 
     classes: Tensor
@@ -37,10 +41,10 @@ class YOLOv1Output(NamedTuple):
 
 
 class YOLOv1Head(DenseHead):
-    """Fully connected layers say, for each of S x S cells, one class and a few boxes (section 2).
+    """Fully connected layers predict one class and a few boxes for each of S x S cells (section 2).
 
-    Outputs are linear, and nothing but training keeps them in their range. The box that overlaps an object most is
-    responsible for it, and its confidence learns that IoU.
+    Outputs are linear: only training keeps them in their range. The box of a cell with the greatest IoU with its object
+    is responsible for it, and its confidence learns that IoU.
 
     Args:
         in_channels: channels of each map; the last is used.
@@ -48,12 +52,12 @@ class YOLOv1Head(DenseHead):
         num_classes: classes without background.
         side: cells of the grid, and of the last map, along each side.
         boxes_per_cell: the paper's B.
-        hidden: width of the hidden layer; of a `local` one, channels.
-        local: the hidden layer is a 3x3 convolution with weights of its own in each cell, as in darknet's yolov1.cfg,
-            and not the paper's fully connected one.
-        dropout: of the hidden layer.
-        coord_scale: how much boxes count (equation 3).
-        background_scale: how much confidence counts where there is no object (equation 3).
+        hidden: width of the hidden layer, or channels of a `local` one.
+        local: use a 3x3 convolution with different weights in each cell as hidden layer, as in darknet's yolov1.cfg,
+            instead of the paper's fully connected layer.
+        dropout: probability of dropping a value of the hidden layer.
+        coord_scale: weight of the box loss (equation 3).
+        background_scale: weight of the confidence loss where there is no object (equation 3).
         postprocess: as of `YOLOHead`.
     """
 
@@ -90,7 +94,7 @@ class YOLOv1Head(DenseHead):
         )
 
     def forward(self, features: list[Tensor], context: Context) -> YOLOv1Output:
-        """What the last of `features` says of every cell.
+        """The outputs for each cell of the last of `features`.
 
         Raises:
             InputError: the last map is not S x S.
@@ -98,7 +102,7 @@ class YOLOv1Head(DenseHead):
         if tuple(features[-1].shape[-2:]) != (self.side, self.side):
             size = self.side * self.stride
             raise InputError(
-                f"YOLOv1 with {self.side} x {self.side} cells on a trunk of stride {self.stride} needs images of "
+                f"YOLOv1 with {self.side} x {self.side} cells on a backbone of stride {self.stride} needs images of "
                 f"{size} x {size}, got {tuple(context.batch.padded_size)}: set the size of its preprocess"
             )
         return self.split(self.predict(features[-1]))
@@ -106,11 +110,11 @@ class YOLOv1Head(DenseHead):
     def split(self, outputs: Tensor) -> YOLOv1Output:
         """The parts of darknet's flat `outputs` ``(B, S * S * (K + 5 A))``."""
         cells, count = self.side**2, self.boxes_per_cell
-        sizes = (cells * self.num_classes, cells * count, cells * count * 4)
-        classes, confidences, coordinates = outputs.float().split(sizes, dim=1)
+        sizes = [cells * self.num_classes, cells * count, cells * count * 4]
+        classes, confidences, coordinates = torch.split(outputs.float(), sizes, dim=1)
         return YOLOv1Output(
-            classes.unflatten(1, (cells, -1)), confidences.unflatten(1, (cells, -1)),
-            coordinates.unflatten(1, (cells, count, 4)),
+            torch.unflatten(classes, 1, (cells, -1)), torch.unflatten(confidences, 1, (cells, -1)),
+            torch.unflatten(coordinates, 1, (cells, count, 4)),
         )  # fmt: skip
 
     def boxes(self, coordinates: Tensor, image_size: Tensor) -> Tensor:
@@ -122,110 +126,107 @@ class YOLOv1Head(DenseHead):
 
     @torch.no_grad()
     def decode(self, raw: YOLOv1Output, context: Context) -> list[Detections]:
-        """Boxes whose confidence times their cell's class probability is high enough (equation 1)."""
+        """Boxes whose confidence times the class probability of their cell passes the threshold (equation 1)."""
         boxes = self.boxes(raw.coordinates, _size(raw, context)).flatten(1, 2)
         scores = (raw.confidences[..., None] * raw.classes[:, :, None]).clamp(max=1).flatten(1, 2)
-        image, box, labels, scores = self.postprocess.likeliest(scores)
-        found = self.postprocess.suppressed(boxes[image, box], scores, labels, image, context.batch.sizes)
-        return context.batch.restore(found)
+        image, box, labels, scores = self.postprocess.topk_candidates(scores)
+        detections = self.postprocess.suppress(boxes[image, box], scores, labels, image, context.batch.sizes)
+        return context.batch.restore(detections)
 
     def candidates(self, raw: YOLOv1Output, context: Context) -> Candidates:
         """The boxes of all cells; a score is the sigmoid of the objectness times that of the logit.
 
-        The network says probabilities, though nothing keeps them in their range: the logits are of what they are within
-        it, and have no gradient beyond.
+        The network predicts probabilities, which may leave [0, 1]: logits are those of the clamped ones, without a
+        gradient outside.
         """
         boxes = self.boxes(raw.coordinates, _size(raw, context)).flatten(1, 2)
         classes = raw.classes.repeat_interleave(self.boxes_per_cell, dim=1)
-        return in_turn(boxes, classes.logit(EPSILON), raw.confidences.flatten(1).logit(EPSILON))
+        return batch_candidates(boxes, classes.logit(EPSILON), raw.confidences.flatten(1).logit(EPSILON))
 
     @torch.no_grad()
     def assign(self, raw: YOLOv1Output, context: Context) -> Tensor:
-        """Which object each box is to find ``(B * S * S * A,)``; see `DenseHead.assign`."""
-        targets = annotated(context.truth, raw.coordinates.device)
-        truth = torch.cat([target.boxes for target in targets]).float()
+        """The object that each box is to predict ``(B * S * S * A,)``; see `DenseHead.assign`."""
+        truth = batch_boxes(context.truth, raw.coordinates.device)
         image_size = _size(raw, context)
         boxes = self.boxes(raw.coordinates, image_size).flatten(0, 1)
-        cells, _, counts = self._cells(truth, targets, image_size)
-        best, _ = self._responsible(boxes[cells], truth, image_size)
-        rows = torch.where(self._no_background(boxes, context), NOT_LEARNED, NO_OBJECT)
-        # One row more, for objects that do not count.
+        cells, _, counts = self._cells(truth, len(raw.coordinates), image_size)
+        best, _ = self._responsible(boxes[cells], truth.boxes.float(), image_size)
+        rows = torch.where(self._ignore_mask(boxes, context), NOT_LEARNED, NO_OBJECT)
+        # An extra row for objects that are not learned.
         rows = torch.cat((rows, rows[:1]))
-        objects = (~torch.cat([crowds(target) for target in targets])).cumsum(dim=0) - 1
-        rows[torch.where(counts > 0, cells, len(rows) - 1), best] = objects
+        rows[torch.where(counts > 0, cells, len(rows) - 1), best] = truth.is_object.cumsum(dim=0) - 1
         return rows[:-1].flatten()
 
     def losses(self, raw: YOLOv1Output, context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: half the squared errors of equation 3, per image."""
-        targets = annotated(context.truth, raw.coordinates.device)
+        truth = batch_boxes(context.truth, raw.coordinates.device)
         image_size = _size(raw, context)
-        truth = torch.cat([target.boxes for target in targets]).float()
-        cells, places, counts = self._cells(truth, targets, image_size)
-        wanted = torch.cat((places, ((truth[:, 2:] - truth[:, :2]) / image_size).sqrt()), dim=1)
+        objects = truth.boxes.float()
+        cells, xy_offsets, counts = self._cells(truth, len(raw.coordinates), image_size)
+        targets = torch.cat((xy_offsets, ((objects[:, 2:] - objects[:, :2]) / image_size).sqrt()), dim=1)
 
         boxes = self.boxes(raw.coordinates.detach(), image_size).flatten(0, 1)
-        best, iou = self._responsible(boxes[cells], truth, image_size)
+        best, iou = self._responsible(boxes[cells], objects, image_size)
         coordinates = raw.coordinates.flatten(0, 1)[cells, best]
-        box = self.coord_scale * (counts * (coordinates - wanted).square().sum(dim=1)).sum() / 2
+        box = self.coord_scale * (counts * (coordinates - targets).square().sum(dim=1)).sum() / 2
 
         confidences = raw.confidences.flatten(0, 1)
-        background = ~self._no_background(boxes, context)
-        # One row more, for objects that do not count.
+        background = ~self._ignore_mask(boxes, context)
+        # An extra row for objects that are not learned.
         background = torch.cat((background, background[:1]))
         background[torch.where(counts > 0, cells, len(confidences)), best] = False
-        found = (confidences[cells, best] - iou).square()
+        foreground_error = (confidences[cells, best] - iou).square()
         obj = self.background_scale * (background[:-1] * confidences.square()).sum() / 2
-        obj = obj + (counts * found).sum() / 2
+        obj = obj + (counts * foreground_error).sum() / 2
 
-        one_hot = F.one_hot(torch.cat([target.labels for target in targets]), self.num_classes)
+        one_hot = F.one_hot(truth.labels, self.num_classes)
         errors = (raw.classes.flatten(0, 1)[cells] - one_hot).square().sum(dim=1)
         cls = (counts * errors).sum() / 2
-        return of_images(context.truth, box, obj, cls)
+        return mean_over_images(context.truth, box, obj, cls)
 
-    def _no_background(self, boxes: Tensor, context: Context) -> Tensor:
-        """Which of `boxes` ``(B * S * S, A, 4)`` learn no background: in a crowd, or in an image without annotation."""
+    def _ignore_mask(self, boxes: Tensor, context: Context) -> Tensor:
+        """Which of `boxes` ``(B * S * S, A, 4)`` are not background: in a crowd, or in an image without annotation."""
         each = zip(boxes.view(len(context.truth), -1, 4), context.truth, strict=True)
         whole = torch.ones(self.side**2 * self.boxes_per_cell, dtype=torch.bool, device=boxes.device)
-        excused = [whole if target.boxes is None else in_crowd(of_image, target) for of_image, target in each]
-        return torch.stack(excused).view(boxes.shape[:2])
+        masks = [whole if target.boxes is None else inside_crowd(per_image, target) for per_image, target in each]
+        return torch.stack(masks).view(boxes.shape[:2])
 
-    def _cells(self, truth: Tensor, targets: Sequence[Target], image_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For each object its cell, of ``B * S * S``, its center in it, and 1 or 0: the first of a cell counts."""
-        centers = (truth[:, :2] + truth[:, 2:]) / 2 / image_size * self.side
+    def _cells(self, truth: AnnotatedBoxes, images: int, image_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The cell of each object, out of ``B * S * S``, its center in it, and 1 if it is the cell's first, else 0."""
+        boxes = truth.boxes.float()
+        centers = (boxes[:, :2] + boxes[:, 2:]) / 2 / image_size * self.side
         corners = centers.long().clamp(0, self.side - 1)
-        image = torch.cat([torch.full_like(target.labels, index) for index, target in enumerate(targets)])
-        cells = (image * self.side + corners[:, 1]) * self.side + corners[:, 0]
-        valid = ~torch.cat([crowds(target) for target in targets])
+        cells = (truth.image_index * self.side + corners[:, 1]) * self.side + corners[:, 0]
         order = torch.arange(len(cells), device=cells.device)
-        first = torch.full((len(targets) * self.side**2 + 1,), len(cells), device=cells.device)
-        first.scatter_reduce_(0, torch.where(valid, cells, len(first) - 1), order, "amin")
-        return cells, centers - corners, (valid & (first[cells] == order)).float()
+        first = torch.full((images * self.side**2 + 1,), len(cells), device=cells.device)
+        first.scatter_reduce_(0, torch.where(truth.is_object, cells, len(first) - 1), order, "amin")
+        return cells, centers - corners, (truth.is_object & (first[cells] == order)).float()
 
     def _responsible(self, boxes: Tensor, truth: Tensor, image_size: Tensor) -> tuple[Tensor, Tensor]:
-        """Which of each cell's boxes ``(T, A, 4)`` overlaps its object most, or is nearest, and its IoU."""
+        """The index of the responsible box of each object, out of those of its cell ``(T, A, 4)``, and its IoU."""
         count = self.boxes_per_cell
         iou = paired_iou(boxes.flatten(0, 1), truth.repeat_interleave(count, dim=0)).view(-1, count)
         error = _centers_and_sizes(boxes, image_size) - _centers_and_sizes(truth, image_size)[:, None]
-        # A box that overlaps beats any that does not; of those that do not, the nearest is the best.
+        # A box that overlaps the object wins over any that does not; among the latter, the nearest wins.
         rank = torch.where(iou > 0, iou, -error.square().sum(dim=-1))
         best = rank.argmax(dim=1)
         return best, iou.gather(1, best[:, None])[:, 0]
 
 
 def _size(raw: YOLOv1Output, context: Context) -> Tensor:
-    """(width, height) ``(2,)`` of the network's input, over which the cells are spread, whatever an image fills."""
+    """(width, height) ``(2,)`` of the network's input, padding included, over which the cells are spread."""
     height, width = context.batch.padded_size
     return raw.coordinates.new_tensor((width, height))
 
 
 def _centers_and_sizes(boxes: Tensor, image_size: Tensor) -> Tensor:
-    """``x y w h`` in images."""
+    """``x y w h`` as fractions of the image."""
     centers, sizes = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
     return torch.cat((centers / image_size, sizes / image_size), dim=-1)
 
 
 class LocallyConnected(nn.Module):
-    """A 3x3 convolution whose weights are different in every cell of a square map (darknet's ``[local]``).
+    """A 3x3 convolution with different weights in every cell of a square map (darknet's ``[local]``).
 
     Args:
         in_channels: channels of the map.
@@ -243,4 +244,5 @@ class LocallyConnected(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, out_channels, side, side)`` of `x` ``(B, in_channels, side, side)``."""
         patches = F.unfold(x, 3, padding=1).permute(2, 1, 0)  # (cells, in_channels * 9, B)
-        return (self.weight @ patches).permute(2, 1, 0).unflatten(2, (self.side, self.side)) + self.bias
+        maps = torch.unflatten((self.weight @ patches).permute(2, 1, 0), 2, (self.side, self.side))
+        return maps + self.bias

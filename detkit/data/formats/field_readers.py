@@ -1,0 +1,249 @@
+"""Readers of the fields of targets in a COCO file, listed in `COCO_READERS`.
+
+Your own field needs a declaration in a subclass of `Target` and a reader in your data set class.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from detkit.data.label_maps import LabelMapFiles
+from detkit.data.packed.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
+from detkit.data.packed.packed_json import PackedJson
+from detkit.errors import InputError
+from detkit.json_values import is_finite_numbers
+from detkit.structures.categories import Category, keypoint_category
+
+logger = logging.getLogger(__name__)
+
+
+class CocoFile(NamedTuple):
+    """The file that a reader reads from.
+
+    Args:
+        path: of the file, for messages.
+        images_path: the folder that file names are relative to.
+        categories: in the order of the labels.
+    """
+
+    path: Path
+    images_path: Path
+    categories: Sequence[Category]
+
+
+class FieldReader:
+    """Base class of readers of one field of all targets.
+
+    Attributes:
+        per_object: whether the field belongs to objects, else to images.
+    """
+
+    per_object = True
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> Column | None:
+        """Read the field of all entries; None where the file does not annotate it.
+
+        Args:
+            entries: the file's entries of all objects, ordered by image, or of all images.
+            file: which they are from.
+
+        Raises:
+            InputError: an entry is wrong, or the field is not in the file.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ObjectNumbers(FieldReader):
+    """One or more numbers under a key of each object's entry.
+
+    The field is None where no object of the file has the key.
+
+    Args:
+        key: in the object's entry.
+        dtype: of the field, a numpy name such as ``int64`` or ``float32``.
+        row: shape of the numbers of an object; () for a single number.
+        absent: the value of objects without the key; None: that is an error.
+    """
+
+    key: str
+    dtype: str = "int64"
+    row: tuple[int, ...] = ()
+    absent: float | None = None
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> ObjectRows | None:
+        if entries and not any(entry.get(self.key) is not None for entry in entries):
+            return None
+        values = np.empty((len(entries), *self.row), dtype=self.dtype)
+        for row, entry in enumerate(entries):
+            value, name = entry.get(self.key), f"{file.path}: the {self.key} of {annotation_name(entry)}"
+            if value is None and self.absent is None:
+                raise InputError(f"{name} is missing, but other objects have it: add it")
+            values[row] = self.absent if value is None else _numbers(value, self.row, self.dtype, name)
+        return ObjectRows(values, self.key)
+
+
+@dataclass(frozen=True)
+class ImageNumbers(FieldReader):
+    """One or more numbers under a key of each image's entry; None for images without it.
+
+    Args:
+        key: in the image's entry.
+        dtype: of the field, a numpy name.
+        row: shape of the numbers of an image; () for a single number.
+
+    Raises:
+        InputError: no image has the key.
+    """
+
+    key: str
+    dtype: str = "float32"
+    row: tuple[int, ...] = ()
+
+    per_object = False
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> ImageRows:
+        known = np.array([entry.get(self.key) is not None for entry in entries], dtype=bool)
+        if not known.any():
+            raise InputError(f"{file.path}: no image has a '{self.key}', so it cannot be read from this file")
+        values = np.zeros((len(entries), *self.row), dtype=self.dtype)
+        for index in np.flatnonzero(known).tolist():
+            name = f"{file.path}: the {self.key} of image {entries[index].get('id')!r}"
+            values[index] = _numbers(entries[index][self.key], self.row, self.dtype, name)
+        return ImageRows(values, self.key, known)
+
+
+@dataclass(frozen=True)
+class RegionReader(FieldReader):
+    """``proposals`` of an image: a list of ``x y width height``, best first; None for images without."""
+
+    key: str = "proposals"
+
+    per_object = False
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> ImageRegions:
+        listed = [entry.get(self.key) for entry in entries]
+        for entry, regions in zip(entries, listed, strict=True):
+            if regions is not None and not (
+                isinstance(regions, list) and all(is_finite_numbers(one, 4) for one in regions)
+            ):
+                raise InputError(
+                    f"{file.path}: the {self.key} of image {entry.get('id')!r} must be a list of boxes, each of four "
+                    "finite numbers: x, y, width, height"
+                )
+        if all(regions is None for regions in listed):
+            raise InputError(
+                f"{file.path}: no image has '{self.key}': write them there, or give data.proposals, such as "
+                "{class_path: detkit.proposals.SelectiveSearch}, which computes them"
+            )
+        return ImageRegions(PackedJson.pack(listed), self.key)
+
+
+def _numbers(value: Any, shape: tuple[int, ...], dtype: str, name: str) -> np.ndarray:
+    """A number, or nested lists of them."""
+    try:
+        array = np.array(value)
+    except ValueError:
+        array = np.array(None)
+    is_valid = array.dtype.kind in "iufb" and array.shape == shape and np.isfinite(array).all()
+    if not is_valid or (np.dtype(dtype).kind in "iu" and (array != np.round(array)).any()):
+        kind = "whole numbers" if np.dtype(dtype).kind in "iu" else "finite numbers"
+        raise InputError(f"{name} is {value!s:.60}; it must be {kind} of shape {shape}")
+    return array
+
+
+@dataclass(frozen=True)
+class MaskReader(FieldReader):
+    """``segmentation``: polygons, run lengths or compressed run lengths; the filled box where there is none.
+
+    Args:
+        warns: log how many objects have none.
+    """
+
+    warns: bool = True
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> MaskRows:
+        values = [_segmentation(annotation, file.path) for annotation in entries]
+        absent = [annotation for annotation, value in zip(entries, values, strict=True) if value is None]
+        if absent and self.warns:
+            logger.warning(
+                "%s: %d of %d objects have no mask (first: annotation %r of image %r); their filled boxes are used",
+                file.path, len(absent), len(entries), absent[0].get("id"), absent[0]["image_id"],
+            )  # fmt: skip
+        return MaskRows(PackedJson.pack(values))
+
+
+def _segmentation(annotation: dict, path: Path) -> list | dict | None:
+    """An RLE object, polygons of at least three points, or None for an annotation that has neither."""
+    segmentation = annotation.get("segmentation")
+    if not segmentation:
+        return None
+    if isinstance(segmentation, dict):
+        is_valid = isinstance(segmentation.get("counts"), (str, list)) and is_finite_numbers(
+            segmentation.get("size"), 2
+        )
+    else:
+        is_valid = isinstance(segmentation, list) and all(
+            is_finite_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation
+        )
+    if not is_valid:
+        raise InputError(
+            f"{path}: the segmentation of annotation {annotation.get('id')!r} of image {annotation['image_id']!r} is "
+            "neither a list of polygons (x1, y1, x2, y2, …) nor an RLE with 'counts' and 'size'"
+        )
+    return segmentation if isinstance(segmentation, dict) else [ring for ring in segmentation if len(ring) >= 6] or None
+
+
+class KeypointReader(FieldReader):
+    """``keypoints``: three numbers for each keypoint of the first category with keypoints; zeros where absent."""
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> KeypointRows:
+        category = keypoint_category(file.categories)
+        if category is None:
+            raise InputError(
+                f"{file.path}: no category names its 'keypoints', so keypoints cannot be read from this file"
+            )
+        count = len(category.keypoints)
+        keypoints = np.zeros((len(entries), count, 3), dtype=np.float32)
+        for row, annotation in enumerate(entries):
+            values = annotation.get("keypoints")
+            if not values:
+                continue
+            if not is_finite_numbers(values, 3 * count):
+                raise InputError(
+                    f"{file.path}: {annotation_name(annotation)} must have "
+                    f"{3 * count} finite numbers as keypoints, {count} times x, y, visibility"
+                )
+            keypoints[row] = np.reshape(values, (count, 3))
+        return KeypointRows(keypoints)
+
+
+def annotation_name(annotation: Mapping[str, Any]) -> str:
+    """The name of an annotation in messages."""
+    return f"annotation {annotation.get('id')!r} of image {annotation.get('image_id')!r}"
+
+
+@dataclass(frozen=True)
+class LabelMapReader(FieldReader):
+    """``label_map``: a PNG of one channel whose values are category ids; see `LabelMapFiles`."""
+
+    per_object = False
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> Column:
+        return LabelMapFiles.find(entries, file.path, file.images_path, [category.id for category in file.categories])
+
+
+COCO_READERS: Mapping[str, FieldReader] = {
+    "masks": MaskReader(),
+    "keypoints": KeypointReader(),
+    "label_map": LabelMapReader(),
+    "camera": ImageNumbers("camera", row=(3, 3)),
+    "proposals": RegionReader(),
+}
+"""The readers of the fields that are read on request."""

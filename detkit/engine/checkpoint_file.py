@@ -1,0 +1,91 @@
+"""Checkpoint files on the disk: found, read without running code, written in one step."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detkit.errors import InputError
+
+
+def checkpoint_path(checkpoint: str | Path, preferred: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:
+    """The checkpoint file that a path names: the file itself, or the first of `preferred` in a run's folder.
+
+    Raises:
+        InputError: the folder has none.
+    """
+    path = Path(checkpoint)
+    if not path.is_dir():
+        return path
+    for name in preferred:
+        if (path / name).is_file():
+            return path / name
+    raise InputError(f"{path} has no checkpoint: neither {' nor '.join(preferred)} is in it.")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU.
+
+    Raises:
+        InputError: the file is missing, truncated, no checkpoint of detkit, or tries to run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"Checkpoint {path} does not exist.")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is not a checkpoint, or it is truncated: train again or take another copy.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path} holds more than weights and plain values; it was refused without running it.") from (
+            error
+        )
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is not a readable checkpoint ({_first_line(error)}).") from error
+    record = content.get("detkit") if isinstance(content, dict) else None
+    if not isinstance(record, dict) or not {"model", "categories"} <= record.keys() or "state_dict" not in content:
+        raise InputError(f"{path} is not a checkpoint of detkit: it does not say how to build its model.")
+    return content
+
+
+def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
+    """Write `content` at `path` in one step: a crash or a full disk leaves the file that was there before.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"Checkpoint {path} could not be written ({_first_line(error)}); the one before it is untouched."
+        ) from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,136 @@
+"""The files that ``detkit predict`` writes: annotated copies of images and videos, and one JSON file of results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detkit.engine.config.parser import write_json
+from detkit.errors import InputError
+from detkit.images import VIDEO_SUFFIXES
+from detkit.models.detector import Answer
+from detkit.structures import Category
+from detkit.tasks import Task
+from detkit.visualization import write_image
+
+WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""Formats of images that a copy keeps."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image, or one frame of a video.
+
+    Args:
+        source: the file it comes from.
+        image_id: its number among all images and frames of the command, from 1.
+        frame: its number in the video, from 0; None for an image.
+        pixels: ``(H, W, 3)`` uint8 RGB.
+    """
+
+    source: Path
+    image_id: int
+    frame: int | None
+    pixels: NDArray[np.uint8]
+
+
+class Output:
+    """Writes annotated copies as results come, and a JSON file of all of them at the end, also after an error.
+
+    Args:
+        copies: the annotated copy of each input.
+        file: the JSON file.
+        categories: of the labels.
+        task: of the model; draws the answers and turns them into results.
+    """
+
+    def __init__(self, copies: Mapping[Path, Path], file: Path, categories: Sequence[Category], task: Task) -> None:
+        self.task = task
+        self.copies = copies
+        self.file = file
+        self.categories = categories
+        self.results: list[dict[str, Any]] = []
+        self.images = 0
+        self._video: tuple[Path, Path, cv2.VideoWriter] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finish_video()
+        write_json(self.file, self.results)
+
+    def add(self, frame: Frame, answer: Answer) -> None:
+        """Write the annotated copy of an image or frame, and collect its results."""
+        drawn = self.task.draw(frame.pixels, answer, self.categories, score_threshold=0.0)
+        if frame.frame is None:
+            write_image(self.copies[frame.source], drawn)
+        else:
+            self._write_frame(frame, drawn)
+        source = {"file_name": str(frame.source), "image_id": frame.image_id}
+        source |= {} if frame.frame is None else {"frame": frame.frame}
+        self.results += [{**source, **entry} for entry in self.task.results(answer, self.categories)]
+        self.images += 1
+
+    def _write_frame(self, frame: Frame, drawn: NDArray[np.uint8]) -> None:
+        if self._video is None or self._video[0] != frame.source:
+            self._finish_video()
+            copy = self.copies[frame.source]
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = copy.with_name(f".{copy.name}")
+            height, width = drawn.shape[:2]
+            writer = cv2.VideoWriter(
+                str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), _frame_rate(frame.source), (width, height)
+            )
+            if not writer.isOpened():
+                raise InputError(f"{copy} cannot be written: OpenCV opens no MP4 file there.")
+            self._video = frame.source, unfinished, writer
+        self._video[2].write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+
+    def _finish_video(self) -> None:
+        if self._video is not None:
+            source, unfinished, writer = self._video
+            writer.release()
+            os.replace(unfinished, self.copies[source])
+            self._video = None
+
+
+def annotated_copies(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """The path of each input's annotated copy: under `out` as the inputs lie under their common folder.
+
+    Raises:
+        InputError: a copy would replace an input.
+    """
+    absolute = {source: Path(os.path.abspath(source)) for source in inputs}
+    common = Path(os.path.commonpath([path.parent for path in absolute.values()]))
+    copies = {source: out / _copied_name(path.relative_to(common)) for source, path in absolute.items()}
+    originals = {path.resolve() for path in absolute.values()}
+    for source, copy in copies.items():
+        if copy.resolve() in originals:
+            raise InputError(f"--out {out} would replace {source} by its annotated copy: name another folder.")
+    return copies
+
+
+def _copied_name(path: Path) -> Path:
+    """The name of a copy: a common format is kept, another one gets .png or .mp4 appended."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return path if path.suffix.lower() == ".mp4" else path.with_name(path.name + ".mp4")
+    return path if path.suffix.lower() in WRITTEN else path.with_name(path.name + ".png")
+
+
+def _frame_rate(source: Path) -> float:
+    capture = cv2.VideoCapture(str(source))
+    try:
+        return capture.get(cv2.CAP_PROP_FPS) or 25.0
+    finally:
+        capture.release()

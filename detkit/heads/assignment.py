@@ -1,0 +1,149 @@
+"""The objects of a batch, and which of them each candidate of a head is to predict.
+
+B  images     P  candidates of an image     T  boxes of a batch
+
+An object is numbered by its row among the objects of all images, crowd and ignore regions left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from detkit.boxes import coverage
+from detkit.errors import InputError
+from detkit.geometry import Size
+from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
+from detkit.structures import Target
+
+NO_OBJECT, NOT_LEARNED = -1, -2  # in place of a row: background, and a candidate without a target
+IGNORE_COVERAGE = 0.5  # a prediction that lies in a crowd with this share of its area or more is not background
+
+
+class Objects(NamedTuple):
+    """The objects of a batch.
+
+    Args:
+        boxes: ``(T, 4)`` in the network's frame.
+        labels: ``(T,)`` int64.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+
+
+class AnnotatedBoxes(NamedTuple):
+    """All annotated boxes of a batch, crowd and ignore regions included.
+
+    Args:
+        boxes: ``(T, 4)`` in the network's frame.
+        labels: ``(T,)`` int64.
+        image_index: ``(T,)`` int64, the image of each, ascending.
+        is_object: ``(T,)`` bool, false for crowd and ignore regions.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    image_index: Tensor
+    is_object: Tensor
+
+
+def labeled_boxes(target: Target) -> Objects:
+    """The boxes and labels of one target.
+
+    Raises:
+        InputError: it has none.
+    """
+    if target.boxes is None or target.labels is None:
+        raise InputError(f"the target of image id {target.image_id} has no boxes with labels")
+    return Objects(target.boxes, target.labels)
+
+
+def batch_objects(targets: Sequence[Target], device: torch.device) -> Objects:
+    """The objects of all images."""
+    objects = [labeled_boxes(target.objects()) for target in fill_unannotated(targets, device)]
+    return Objects(torch.cat([one.boxes for one in objects]), torch.cat([one.labels for one in objects]))
+
+
+def batch_boxes(targets: Sequence[Target], device: torch.device) -> AnnotatedBoxes:
+    """The annotated boxes of all images."""
+    filled = fill_unannotated(targets, device)
+    boxes, labels = zip(*(labeled_boxes(target) for target in filled), strict=True)
+    image_index = [torch.full_like(per_image, index) for index, per_image in enumerate(labels)]
+    is_crowd = [crowd_mask(target) for target in filled]
+    return AnnotatedBoxes(torch.cat(boxes), torch.cat(labels), torch.cat(image_index), ~torch.cat(is_crowd))
+
+
+def fill_unannotated(targets: Sequence[Target], device: torch.device) -> list[Target]:
+    """`targets`, with an empty one in place of each whose boxes are not annotated."""
+    return [Target.empty().to(device) if target.boxes is None else target for target in targets]
+
+
+def object_offsets(targets: Sequence[Target]) -> list[int]:
+    """The row of each image's first object, which is the number of objects in the images before it."""
+    counts = [count_objects(target) for target in targets]
+    return [end - count for count, end in zip(counts, accumulate(counts), strict=True)]
+
+
+def count_annotated(targets: Sequence[Target]) -> int:
+    """How many images have annotated boxes, at least 1; losses are means over these."""
+    return max(1, sum(target.boxes is not None for target in targets))
+
+
+def assign_targets(
+    targets: Sequence[Target], match: Callable[[Target], tuple[Tensor, Tensor]], device: torch.device
+) -> Tensor:
+    """The row of the object that each candidate is to predict ``(B, P)``, or `NO_OBJECT` or `NOT_LEARNED`.
+
+    Args:
+        targets: ground truth of each image; one whose boxes are not annotated teaches nothing.
+        match: from a target to each candidate's object among ``target.objects()`` and its state, both ``(P,)`` int64,
+            as of `detkit.matching.Matcher`.
+        device: that of the candidates.
+    """
+    rows, states = [], []
+    filled = fill_unannotated(targets, device)
+    for target, given, offset in zip(filled, targets, object_offsets(targets), strict=True):
+        indices, state = match(target)
+        rows.append(indices + offset if offset else indices)
+        states.append(state if given.boxes is not None else torch.full_like(state, IGNORED))
+    state = torch.stack(states)
+    others = torch.where(state == BACKGROUND, NO_OBJECT, NOT_LEARNED)
+    return torch.where(state == FOREGROUND, torch.stack(rows), others)
+
+
+def image_indices(images: int, each: int, device: torch.device) -> Tensor:
+    """The image ``(images * each,)`` of each of ``images * each`` candidates, ordered by image."""
+    return torch.arange(images, device=device).repeat_interleave(each)
+
+
+def image_areas(sizes: Sequence[Size], image_index: Tensor) -> Tensor | int:
+    """The area in pixels of the image of each ``(M,)``, of images of `sizes`; one number where all have the same."""
+    areas = [height * width for height, width in sizes]
+    if len(set(areas)) == 1:
+        return areas[0]
+    return torch.tensor(areas).to(image_index.device, non_blocking=True)[image_index]
+
+
+def crowd_mask(target: Target) -> Tensor:
+    """Which of a target's boxes are crowd or ignore regions, bool ``(N,)``; none where no boxes are annotated."""
+    if target.boxes is None:
+        return torch.zeros(0, dtype=torch.bool)
+    return target.boxes.new_zeros(len(target.boxes), dtype=torch.bool) if target.iscrowd is None else target.iscrowd
+
+
+def inside_crowd(boxes: Tensor, target: Target) -> Tensor:
+    """Which of `boxes` ``(R, 4)`` lie mostly in a crowd or ignore region, where background is not learned."""
+    ignored = target.ignored_boxes()
+    if len(ignored) == 0:
+        return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    return (coverage(boxes, ignored) >= IGNORE_COVERAGE).any(dim=1)
+
+
+def count_objects(target: Target) -> int:
+    """How many objects with a box there are, crowds left out; does not wait for the device."""
+    return 0 if target.boxes is None else len(target.objects())

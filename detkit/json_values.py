@@ -1,0 +1,28 @@
+"""Checks of values read from JSON files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, TypeGuard
+
+_PLAIN = {int, float}
+
+
+def is_finite_numbers(values: Any, count: int | None = None) -> TypeGuard[Sequence[float]]:
+    """Whether `values` is a list of finite numbers, truth values excepted.
+
+    Args:
+        values: any value.
+        count: the length that the list must have; None: any.
+    """
+    if not isinstance(values, Sequence) or (count is not None and len(values) != count):
+        return False
+    kinds = set(map(type, values))
+    return (kinds <= _PLAIN or all(_is_number_type(kind) for kind in kinds)) and all(map(math.isfinite, values))
+
+
+def _is_number_type(kind: type) -> bool:
+    """numpy's numbers as well: content may come from Python instead of a file."""
+    return issubclass(kind, Real) and kind is not bool

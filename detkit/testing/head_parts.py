@@ -1,0 +1,180 @@
+"""How the three kinds of head are called: dense heads, heads of whole images, and branches on regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from detkit.heads import Candidates, Context, DenseHead, ImageHead, RegionBranch, Regions, RegionSampler
+from detkit.models.two_stage.region_pool import Crops, RegionAlign
+from detkit.structures import Detections
+
+_PROPOSALS = 24  # of each image
+_SAMPLED = 16
+
+
+class Raw(NamedTuple):
+    """The raw outputs of a head for a batch, with what it was called with.
+
+    Args:
+        output: of its `forward`.
+        regions: which a branch was called with; None for other heads.
+        detections: which an instance branch adds to.
+    """
+
+    output: Any
+    regions: Regions | None = None
+    detections: list[Detections] | None = None
+
+
+class Caller(Protocol):
+    """Calls the verbs of one kind of head."""
+
+    finds_objects: bool
+    """Whether `decode` gives answers of its own, and not what it adds to those of others."""
+
+    def forward(self, head: Any, features: list[Tensor], context: Context) -> Raw:
+        """The raw outputs; those for losses where the context has targets."""
+
+    def losses(self, head: Any, raw: Raw, context: Context) -> Any:
+        """The losses."""
+
+    def decode(self, head: Any, raw: Raw, context: Context) -> Any:
+        """The answers."""
+
+    def candidates(self, head: Any, raw: Raw, context: Context) -> Candidates:
+        """The candidates."""
+
+    def assign(self, head: Any, raw: Raw, context: Context) -> Tensor:
+        """The object of each candidate."""
+
+
+class WholeCaller:
+    """Dense heads, which get all maps, and heads of whole images, which get the last."""
+
+    finds_objects = True
+
+    def __init__(self, last_map_alone: bool) -> None:
+        self.last_map_alone = last_map_alone
+
+    def forward(self, head: Any, features: list[Tensor], context: Context) -> Raw:
+        return Raw(head(features[-1] if self.last_map_alone else list(features), context))
+
+    def losses(self, head: Any, raw: Raw, context: Context) -> Any:
+        return head.losses(raw.output, context)
+
+    def decode(self, head: Any, raw: Raw, context: Context) -> Any:
+        return head.decode(raw.output, context)
+
+    def candidates(self, head: Any, raw: Raw, context: Context) -> Candidates:
+        candidates: Candidates = head.candidates(raw.output, context)
+        return candidates
+
+    def assign(self, head: Any, raw: Raw, context: Context) -> Tensor:
+        rows: Tensor = head.assign(raw.output, context)
+        return rows
+
+
+class BranchCaller:
+    """Branches on regions: the box branch, which classifies proposals, or one that adds to given detections.
+
+    Args:
+        strides: of the maps that are cropped.
+        resolution: of a crop, where the branch does not say.
+        num_classes: classes of the detections that are added to.
+        box: whether it is the box branch.
+    """
+
+    def __init__(self, strides: Sequence[float], resolution: int, num_classes: int, box: bool) -> None:
+        self.strides, self.num_classes, self.finds_objects = [int(one) for one in strides], num_classes, box
+        self.pool = RegionAlign(resolution)
+        self.sampler = RegionSampler(count=_SAMPLED)
+
+    def forward(self, head: Any, features: list[Tensor], context: Context) -> Raw:
+        crop = Crops(self.pool, features, self.strides)
+        detections = None
+        if context.targets is not None:
+            regions = self.sampler(_proposals(context), context)
+            regions = regions if self.finds_objects else regions.foreground()
+        elif self.finds_objects:
+            regions = _proposals(context)
+        else:
+            detections = _detections(context, self.num_classes)
+            boxes = [place.boxes(one.boxes) for place, one in zip(context.batch.placements, detections, strict=True)]
+            regions = Regions.of_images(boxes, [one.labels for one in detections])
+        return Raw(head(crop, regions, {}, context), regions, detections)
+
+    def losses(self, head: Any, raw: Raw, context: Context) -> Any:
+        return head.losses(raw.output, raw.regions, {}, context)
+
+    def decode(self, head: Any, raw: Raw, context: Context) -> Any:
+        return head.decode(raw.output, raw.regions, {}, raw.detections, context)
+
+    def candidates(self, head: Any, raw: Raw, context: Context) -> Candidates:
+        candidates: Candidates = head.candidates(raw.output, raw.regions, {}, context)
+        return candidates
+
+    def assign(self, head: Any, raw: Raw, context: Context) -> Tensor:
+        assert raw.regions is not None
+        rows: Tensor = head.assign(raw.output, self.sampler.labeled(raw.regions, context), {}, context)
+        return rows
+
+
+def caller_of(
+    head: nn.Module, strides: Sequence[float], resolution: int, num_classes: int, box: bool | None
+) -> Caller | None:
+    """What calls `head`; None where it is of no kind.
+
+    Args:
+        head: to be called.
+        strides: of the maps.
+        resolution: of a crop.
+        num_classes: of the objects.
+        box: of a branch whether it is the box branch; None: it is where it has candidates of its own.
+    """
+    if isinstance(head, RegionBranch):
+        if box is None:
+            box = type(head).candidates is not RegionBranch.candidates
+        return BranchCaller(strides, resolution, num_classes, box)
+    if isinstance(head, (DenseHead, ImageHead)):
+        return WholeCaller(last_map_alone=isinstance(head, ImageHead))
+    return None
+
+
+def object_rows(context: Context) -> list[range]:
+    """Of each image the rows of its objects among those of the batch."""
+    targets = context.truth
+    counts = [0 if target.boxes is None else len(target.objects()) for target in targets]
+    return [range(end - count, end) for end, count in zip(accumulate(counts), counts, strict=True)]
+
+
+def without_targets(context: Context) -> Context:
+    """The same batch, as for detection."""
+    return replace(context, targets=None)
+
+
+def _proposals(context: Context) -> Regions:
+    """Regions of both images, always the same."""
+    height, width = context.batch.padded_size
+    generator = torch.Generator().manual_seed(5)
+    limits = torch.tensor([width, height])
+    boxes = []
+    for _ in context.batch.sizes:
+        sides = (0.2 + 0.4 * torch.rand(_PROPOSALS, 2, generator=generator)) * limits
+        corners = torch.rand(_PROPOSALS, 2, generator=generator) * (limits - sides)
+        boxes.append(torch.cat((corners, corners + sides), dim=1))
+    return Regions.of_images(boxes)
+
+
+def _detections(context: Context, num_classes: int) -> list[Detections]:
+    """Detections to add to, in pixels of the images as given: none in the second image."""
+    assert context.given is not None
+    assert context.given[0].boxes is not None
+    boxes = context.batch.placements[0].inverse().boxes(context.given[0].boxes)
+    some = Detections(boxes, torch.linspace(0.9, 0.3, len(boxes)), torch.arange(len(boxes)) % num_classes)
+    return [some, Detections.empty()]

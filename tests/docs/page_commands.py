@@ -1,0 +1,96 @@
+"""Runs a command line of the pages within this process."""
+
+from __future__ import annotations
+
+import io
+import runpy
+import shlex
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
+
+import torch
+import yaml
+from page_blocks import ROOT
+
+from detkit.engine.cli import main
+
+BENCHMARKS = ("benchmark_coco", "benchmark_dense", "benchmark_models", "benchmark_proposals")
+
+
+def run_command(command: str, extra: tuple[str, ...] = ()) -> None:
+    """Run `command` with further arguments `extra`; training is parsed up to its resolved config.
+
+    Raises:
+        AssertionError: it ends with another status than 0, or is of no kind that is known here.
+    """
+    words = shlex.split(command)
+    while words and words[0] == "PYTHONPATH=.":
+        words.pop(0)
+    match words:
+        case ["torchrun" | "srun", *rest] if "tools/train.py" in rest:
+            _detkit("train", [*rest[rest.index("tools/train.py") + 1 :], *extra])
+        case ["detkit", name, *arguments]:
+            _detkit(name, [*arguments, *extra])
+        case ["python", "tools/benchmark.py", *arguments]:
+            _benchmark(arguments)
+        case ["python", tool, *arguments] if tool.startswith("tools/"):
+            _tool(tool, [*arguments, *extra])
+        case ["python", "-m", "pytest", path]:
+            assert (ROOT / path).exists(), path
+        case ["make", target]:
+            subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+        case _:
+            raise AssertionError(f"no test knows how to run: {command}")
+
+
+def _detkit(name: str, arguments: list[str]) -> None:
+    if name != "train":
+        status = main([name, *arguments])
+        assert status == 0, f"detkit {name} ended with {status}"
+        return
+    asks_for_help = any(argument.endswith("help") for argument in arguments)
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            status = main(["train", *arguments, *([] if asks_for_help else ["--print_config"])])
+    except SystemExit as end:
+        status = end.code
+    assert status in (0, None), f"detkit train ended with {status}"
+    if not asks_for_help:
+        assert yaml.safe_load(said.getvalue())["model"]["class_path"]
+
+
+def _tool(tool: str, arguments: list[str]) -> None:
+    status: object = 0
+    with patch.object(sys, "argv", [tool, *arguments]):
+        try:
+            runpy.run_path(str(ROOT / tool), run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+    assert status in (0, None), f"{tool} ended with {status}"
+
+
+def _benchmark(arguments: list[str]) -> None:
+    """Parse and dispatch as the tool does, but measure nothing."""
+    calls: list[str] = []
+    stubs = {}
+    for name in BENCHMARKS:
+        stubs[name] = ModuleType(name)
+        stubs[name].benchmark = lambda *_, name=name, **__: calls.append(name)
+    threads = torch.get_num_threads()
+    try:
+        with patch.dict(sys.modules, stubs), patch.object(sys, "argv", ["benchmark.py", *arguments]):
+            sys.modules["__page_benchmark__"] = module = ModuleType("__page_benchmark__")
+            source = Path(ROOT / "tools" / "benchmark.py")
+            exec(compile(source.read_text(), str(source), "exec"), module.__dict__)
+            module.op_cases = lambda: calls.append("ops") or []
+            module.main()
+    finally:
+        torch.set_default_device(None)
+        torch.set_num_threads(threads)
+        sys.modules.pop("__page_benchmark__", None)
+    assert len(calls) == 1, f"tools/benchmark.py {arguments} measured {calls}"

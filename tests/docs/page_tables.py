@@ -1,0 +1,134 @@
+"""What each page's blocks need beside the files of the world: names, other numbers, and what no test can run."""
+
+from __future__ import annotations
+
+# What the text of a command or of a Python block becomes: big things small, downloads local.
+REPLACED = {
+    "../shared/data/bccd": "my/folder",
+    '"train": 1000, "val": 200': '"train": 2, "val": 1',
+    '"squeezenet1_1", 1000': '"squeezenet1_1", 2',
+    '"num_classes": 1000': '"num_classes": 2',
+    "torch.zeros(3, 480, 640": "torch.zeros(3, 64, 96",
+    "num_classes=3)\nimages": "num_classes=3, preprocess=ShortestEdge(96, 128))\nimages",
+    "samples=1000": "samples=20",
+    "--bootstrap 1000": "--bootstrap 20",
+}
+
+# Further arguments that make a command cheap, by how it begins.
+EXTRA = {
+    "detkit visualize --trunk": ("--step=44", "--count=1"),
+    "detkit visualize --checkpoint": ("--square=30", "--step=30", "--count=1"),
+    "python tools/proposals.py": ("--data.num_workers=0", "--search.width=60", "--search.min_size=4"),
+}
+
+# Commands and blocks, by page and first words, that are not run here, and why.
+NOT_RUN = {
+    ("README.md", ". .venv/bin/activate"): "of the shell; `make --dry-run demo` shows that it makes .venv",
+    ("detectors.md", "python tools/fit_svms.py"): "needs a trained R-CNN: tests/engine/test_svm.py trains one",
+}
+
+# Other pages whose files a page uses.
+FILES_OF = {"training.md": ["README.md", "learners.md"]}
+
+# Classes that a page leaves to its reader.
+FILES = {
+    "my_learners/adaptation.py": """
+from detkit.learners import Learner
+
+class Adaptation(Learner):
+    sources = ("fog", "synthetic")
+""",
+    "my_package/tracker.py": """
+from detkit.models import VisionModel
+
+class Tracker(VisionModel):
+    learns_from = frozenset({"track_ids"})
+""",
+}
+
+# Languages of blocks that only show something.
+SHOWN = {"text": "output, signatures and folders"}
+
+# Where in a config a fragment of YAML belongs, by page and first words; otherwise it is a config over BASE.
+UNDER = {
+    ("heads.md", "head:"): ("configs/retinanet_shapes.yaml", "model.init_args"),
+    ("detectors.md", "rpn:"): ("configs/faster_rcnn_shapes.yaml", "model.init_args"),
+    ("detectors.md", "trainer:"): ("configs/yolo_v3_shapes.yaml", ""),
+}
+BASE = "configs/faster_rcnn_shapes.yaml"
+
+# Python that runs before each block of a page: the names that its text takes as given.
+GIVEN = {
+    "augmentation.md": "import numpy as np",
+    "classification.md": """
+from detkit.data import ImageFolderDataset
+from detkit.models import Classifier
+dataset = ImageFolderDataset("imagenet", "val")
+images, targets = map(list, zip(*(dataset[index] for index in range(len(dataset)))))
+if "model" not in globals() or "ClassificationEvaluator" in THIS:
+    model = Classifier("squeezenet1_1", 2)
+    model.categories = dataset.categories
+if "ClassificationEvaluator" in THIS:
+    predictions = model.predict(images)
+    class other:
+        state = staticmethod(lambda: {})
+""",
+    "README.md": "from detkit.preprocess import ShortestEdge",
+    "detectors.md": """
+import torch
+from detkit.backbones import TimmBackbone
+from detkit.models import FastRCNN
+from detkit.structures import Target
+backbone = TimmBackbone("test_resnet", stages=[4])
+images = [torch.zeros(3, 64, 64, dtype=torch.uint8)]
+proposals = [torch.tensor([[4.0, 4.0, 40.0, 40.0]])]
+""",
+    "evaluation.md": """
+if "model" not in globals():
+    import detkit
+    from detkit.data import CocoDataset
+    from detkit.images import read_image
+    model = detkit.load("runs/mine/best.ckpt", device="cpu")
+    dataset = CocoDataset("my/folder/images/val", "my/folder/annotations/instances_val.json")
+    images, targets = map(list, zip(*(dataset[index] for index in range(len(dataset)))))
+    image = read_image("street.jpg")
+    loader = [(images, targets)]
+    detections = model.predict(images)
+from detkit.evaluation import CocoEvaluator
+evaluator = CocoEvaluator("instances_val.json", categories=model.categories)
+evaluator.update(targets, detections)
+evaluator.compute()
+""",
+    "export.md": """
+import sys, types, torch
+import page_onnx
+sys.modules["onnxruntime"] = page_onnx
+images = [torch.zeros(3, 64, 96, dtype=torch.uint8)] * 2
+if "InferenceSession" not in THIS:
+    import detkit
+    model = detkit.load("runs/mine/best.ckpt", device="cpu").eval()
+""",
+    "learners.md": "from torch import nn",
+    "ops.md": """
+import torch
+generator = torch.Generator().manual_seed(0)
+corner = torch.rand(200, 2, generator=generator) * 100
+boxes = torch.cat([corner, corner + 10], 1)
+scores, labels = torch.rand(200, generator=generator), torch.zeros(200, dtype=torch.int64)
+features = torch.rand(1, 4, 50, 50, generator=generator)
+rois = torch.cat([torch.zeros(200, 1), boxes * 8], 1)
+masks = torch.rand(200, 28, 28, generator=generator)
+""",
+    "visualization.md": """
+import torch, torchvision
+net = torchvision.models.resnet18(num_classes=4).eval()
+image = torch.rand(3, 64, 64)
+images, label = image[None], 1
+def normalize(x):
+    return x
+""",
+    "weights.md": """
+import torchvision
+state_dict = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
+""",
+}  # fmt: skip

@@ -1,0 +1,38 @@
+"""Links between the pages lead somewhere, and every page can be reached from the index."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from page_blocks import PAGES, ROOT
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FENCED = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+
+
+def links_of(page: str) -> list[str]:
+    """The targets of a page's links and images within the repository."""
+    text = _FENCED.sub("", PAGES[page].read_text())
+    return [target for target in _LINK.findall(text) if "://" not in target]
+
+
+def anchors_of(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", _FENCED.sub("", PAGES[page].read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_has_a_target(page: str):
+    for link in links_of(page):
+        path, _, anchor = link.partition("#")
+        target = (PAGES[page].parent / path).resolve() if path else PAGES[page]
+        assert target.exists(), f"{page} links to {link}"
+        if anchor:
+            assert anchor in anchors_of(target.name), f"{page} links to {link}"
+
+
+def test_every_page_is_in_the_index():
+    linked = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links_of("index.md")}
+    assert {path for name, path in PAGES.items() if name != "index.md"} <= linked

@@ -1,0 +1,287 @@
+"""Other values for the scalar arguments of every head, and the outcomes in which they must differ."""
+
+import typing
+from functools import partial
+
+import torch
+from contexts import context_of
+from torch import nn
+
+from detkit import heads
+from detkit.heads import Regions
+from detkit.models import RegionAlign
+from detkit.models.two_stage.region_pool import Crops
+from detkit.structures import Detections, Target
+
+CLASSES, SIZE, CHANNELS = 3, (96, 128), 6
+STRIDES = [8, 16, 32]
+ANCHORS = [[(8.0, 10.0), (14.0, 9.0)], [(20.0, 24.0), (30.0, 18.0)], [(44.0, 60.0), (90.0, 70.0)]]
+THREE = {"in_channels": [CHANNELS] * 3, "strides": STRIDES, "num_classes": CLASSES}
+SSD_SIZES = [14, 24, 80, 120]
+
+NO_EFFECT = {
+    ("KeypointHead", "num_classes"): "a branch is built with it, but the keypoints are those of all classes",
+    ("AveragePool", "resolution"): "the mean over a crop of any size",
+    ("RegionNetwork", "in_channels"): "must be what the backbone takes",
+}
+"""By class and argument the reason why another value makes no difference."""
+
+
+class Case(typing.NamedTuple):
+    """A class, arguments that it is built with, other values of its scalar arguments, and what is compared."""
+
+    name: str
+    base: dict
+    others: dict
+    outcome: typing.Callable
+
+
+def _targets():
+    generator = torch.Generator().manual_seed(3)
+    targets = []
+    for _ in range(2):
+        sides = 12 + torch.rand(5, 2, generator=generator) * 40
+        corners = torch.rand(5, 2, generator=generator) * (torch.tensor([70.0, 80.0]) - sides)
+        boxes = torch.cat((corners, corners + sides), dim=1)
+        labels = torch.randint(CLASSES, (5,), generator=generator)
+        points = corners[:, None] + torch.rand(5, 2, 2, generator=generator) * sides[:, None]
+        keypoints = torch.cat((points, torch.full((5, 2, 1), 2.0)), dim=2)
+        masks = torch.rand(5, 80, 70, generator=generator) > 0.3
+        crowd = torch.arange(5) == 4
+        targets.append(Target(boxes, labels, masks, keypoints, crowd, image_label=int(labels[0])))
+    return targets
+
+
+def _context(targets=None, size=SIZE):
+    return context_of([(80, 70)] * 2, targets, padded_size=size, generator=torch.Generator().manual_seed(5))
+
+
+def _dense(head, size=SIZE, strides=STRIDES):
+    generator = torch.Generator().manual_seed(7)
+    features = [torch.randn(2, CHANNELS, size[0] // s, size[1] // s, generator=generator) for s in strides]
+    learning, seeing = _context(_targets(), size), _context(size=size)
+    losses = head.train().losses(head(features, learning), learning)
+    raw = head.eval()(features, learning)
+    candidates = head.candidates(raw, seeing)
+    detections = head.propose(raw, seeing) if isinstance(head, heads.RPN) else head.decode(raw, seeing)
+    return losses, candidates.boxes, candidates.scores(), head.assign(raw, learning), detections
+
+
+def _yolo_v1(head):
+    return _dense(head, (96, 96))
+
+
+def _one_map(head):
+    return _dense(head, strides=[32])
+
+
+def _image(head):
+    return _of_image(head, torch.randn(2, CHANNELS, 5, 5, generator=torch.Generator().manual_seed(7)))
+
+
+def _logits(head):
+    return _of_image(head, tuple(torch.randn(3, 2, CLASSES, generator=torch.Generator().manual_seed(7))))
+
+
+def _of_image(head, features):
+    context = _context(_targets())
+    losses = head.train().losses(head(features, context), context)
+    raw = head.eval()(features, context)
+    return losses, head.decode(raw, context)
+
+
+def _crops(resolution=4):
+    features = torch.randn(2, CHANNELS, 24, 32, generator=torch.Generator().manual_seed(7))
+    return Crops(RegionAlign(resolution), [features], [4])
+
+
+def _regions():
+    targets = _targets()
+    boxes = [target.objects().boxes + 2 for target in targets]
+    labels = torch.cat([target.objects().labels for target in targets])
+    labels[1] = -1
+    regions = Regions.of_images(boxes)
+    return Regions(regions.boxes, regions.image_index, labels, torch.arange(len(labels)))
+
+
+def _box_branch(head):
+    crop, regions, learning = _crops(), _regions(), _context(_targets())
+    losses = head.train().losses(head(crop, regions, {}, learning), regions, {}, learning)
+    seeing = _context()
+    raw = head.eval()(crop, regions, {}, seeing)
+    return losses, head.decode(raw, regions, {}, None, seeing), head.candidates(raw, regions, {}, seeing).boxes
+
+
+def _branch(head):
+    crop, regions, learning = _crops(), _regions().foreground(), _context(_targets())
+    losses = head.train().losses(head(crop, regions, {}, learning), regions, {}, learning)
+    counts = [len(regions.boxes[regions.image_index == image]) for image in range(2)]
+    found = [
+        Detections(boxes, torch.ones(len(boxes)), labels)
+        for boxes, labels in zip(regions.boxes.split(counts), regions.labels.split(counts), strict=True)
+    ]
+    return losses, head.decode(head.eval()(crop, regions, {}, _context()), regions, {}, found, _context())
+
+
+def _extractor(network):
+    crops = torch.randn(5, CHANNELS, 4, 4, generator=torch.Generator().manual_seed(7))
+    return network.train()(crops), network.eval()(crops)
+
+
+def _postprocess(part):
+    generator = torch.Generator().manual_seed(7)
+    corners, sides = torch.rand(200, 2, generator=generator) * 40, 10 + torch.rand(200, 2, generator=generator) * 30
+    boxes, scores = torch.cat((corners, corners + sides), dim=1), torch.rand(200, generator=generator)
+    labels, images = torch.randint(2, (200,), generator=generator), torch.arange(2).repeat_interleave(100)
+    return part(boxes, scores, labels, images, [(80, 70)] * 2)
+
+
+def _sampler(sampler):
+    return sampler(_regions(), _context(_targets()))
+
+
+class AnyMap(nn.Module):
+    """A backbone whose map has as many cells as its input, of two channels, whatever it is given."""
+
+    channels, strides = [2], [1]
+
+    def forward(self, images):
+        return [images[:, :1].expand(-1, 2, -1, -1)]
+
+
+DENSE_TOWERS = {"num_classes": 4, "convolutions": 2, "background_logit": True}
+IOUS = {"foreground_iou": 0.75, "background_iou": 0.1}
+OVERFEAT = THREE | {"window": 1, "class_hidden": (8,), "box_hidden": (8,)}
+YOLO_V1 = THREE | {"side": 3, "hidden": 8}
+YOLO_V2 = {"in_channels": [CHANNELS], "strides": [32], "num_classes": CLASSES, "anchors": [ANCHORS[2]]}
+CROP = {"in_channels": CHANNELS, "resolution": 4}
+BRANCH = {"in_channels": CHANNELS, "num_classes": CLASSES, "channels": 4, "convolutions": 1}
+# Two fully connected layers as of a torchvision classifier, which replace "FILE".
+WEIGHTS = {
+    "classifier.0.weight": torch.ones(8, CHANNELS * 16),
+    "classifier.0.bias": torch.ones(8),
+    "classifier.3.weight": torch.ones(8, 8),
+    "classifier.3.bias": torch.ones(8),
+}
+SMALL = partial(heads.TwoFullyConnected, hidden=8)
+LIMITS = {"score_threshold": 0.5, "candidates": 7, "detections": 3}
+
+CASES = [
+    Case(
+        "RetinaNetHead",
+        THREE | {"convolutions": 1},
+        DENSE_TOWERS | IOUS | {"group_norm": True, "alpha": 0.5, "gamma": 1.0, "box_loss": "giou"},
+        _dense,
+    ),
+    Case(
+        "FCOSHead", THREE | {"convolutions": 1}, DENSE_TOWERS | {"center_radius": 0.5, "location_offset": 0.0}, _dense
+    ),
+    *(
+        Case(
+            name,
+            THREE | {"sizes": SSD_SIZES},
+            {"num_classes": 4, "clip": clip, "foreground_iou": 0.3, "negatives_per_positive": 1.0},
+            _dense,
+        )
+        for name, clip in (("SSDHead", True), ("SSDliteHead", False))
+    ),
+    Case(
+        "OverFeatHead",
+        OVERFEAT,
+        IOUS
+        | {"num_classes": 4, "pool": 2, "window": 2, "keep_best": False}
+        | {"positives_per_image": 1, "negatives_per_image": 2},
+        _dense,
+    ),
+    Case(
+        "YOLOv1Head",
+        YOLO_V1,
+        {"num_classes": 4, "side": 4, "boxes_per_cell": 3, "hidden": 9, "local": True, "dropout": 0.0}
+        | {"coord_scale": 1.0, "background_scale": 1.0},
+        _yolo_v1,
+    ),
+    Case(
+        "YOLOv2Head",
+        YOLO_V2,
+        {"num_classes": 4, "ignore_iou": 0.05, "object_scale": 1.0, "background_scale": 2.0, "prior_images": 0},
+        _one_map,
+    ),
+    Case("YOLOv3Head", THREE | {"anchors": ANCHORS}, {"num_classes": 4, "ignore_iou": 0.05}, _dense),
+    Case(
+        "YOLOv4Head",
+        THREE | {"anchors": ANCHORS},
+        {"num_classes": 4, "new_coords": True, "anchor_iou": 0.6, "ignore_iou": 0.05},
+        _dense,
+    ),
+    Case(
+        "RPN",
+        {"in_channels": [CHANNELS] * 3, "strides": STRIDES, "anchor_sizes": [[18], [36], [70]]},
+        {"foreground_iou": 0.4, "background_iou": 0.1, "samples_per_image": 20, "foreground_fraction": 0.01}
+        | {"convolutions": 2, "exact_anchors": True},
+        _dense,
+    ),
+    Case(
+        "ClassificationHead",
+        {"in_channels": CHANNELS, "num_classes": CLASSES},
+        {"in_channels": 7, "num_classes": 4, "label_smoothing": 0.1, "dropout": 0.5, "answers": 2},
+        _image,
+    ),
+    Case("ClassificationHead", {"in_channels": None, "num_classes": CLASSES}, {"auxiliary_weight": 1.0}, _logits),
+    Case(
+        "LocalizationHead",
+        {"in_channels": CHANNELS, "num_classes": CLASSES, "hidden": 8},
+        {"in_channels": 7, "num_classes": 4, "grid": 3, "hidden": 9, "class_agnostic": True, "box_loss": "l2"}
+        | {"label_smoothing": 0.1, "answers": 2},
+        _image,
+    ),
+    *(
+        Case(
+            name,
+            CROP | {"num_classes": CLASSES, "trunk": SMALL},
+            {"in_channels": 7, "resolution": 5, "num_classes": 4, "class_agnostic": True},
+            _box_branch,
+        )
+        for name in ("BoxHead", "SVMBoxHead")
+    ),
+    Case(
+        "BoxCascade",
+        CROP | {"num_classes": CLASSES, "box_head": partial(heads.BoxHead, trunk=SMALL), "ious": (0.5, 0.6)},
+        {"in_channels": 7, "resolution": 5, "num_classes": 4},
+        _box_branch,
+    ),
+    Case(
+        "MaskHead",
+        BRANCH,
+        {"in_channels": 7, "num_classes": 4, "channels": 5, "convolutions": 2, "batch_norm": True}
+        | {"resolution": 7, "threshold": 0.9, "run_lengths": True},
+        _branch,
+    ),
+    Case(
+        "KeypointHead",
+        BRANCH | {"num_keypoints": 2},
+        {"in_channels": 7, "num_classes": 4, "num_keypoints": 3, "channels": 5, "convolutions": 2, "resolution": 7},
+        _branch,
+    ),
+    Case(
+        "TwoFullyConnected",
+        CROP | {"hidden": 8},
+        {"in_channels": 7, "resolution": 5, "hidden": 9, "layer_norm": True, "dropout": 0.5, "weights": "FILE"},
+        _extractor,
+    ),
+    Case(
+        "ConvolutionsThenFullyConnected",
+        CROP | {"channels": 4, "convolutions": 1, "hidden": 8},
+        {"in_channels": 7, "resolution": 5, "channels": 5, "convolutions": 2, "hidden": 9},
+        _extractor,
+    ),
+    Case("AveragePool", CROP, {"in_channels": 7, "resolution": 5}, _extractor),
+    Case(
+        "RegionNetwork", CROP | {"backbone": AnyMap(), "layers": SMALL}, {"in_channels": 7, "resolution": 5}, _extractor
+    ),
+    Case("RegionSampler", {"count": 8}, {"count": 3, "foreground_fraction": 0.9}, _sampler),
+    Case("NMS", {}, LIMITS | {"iou_threshold": 0.8}, _postprocess),
+    Case("SoftNMS", {}, LIMITS | {"iou_threshold": 0.8, "method": "hard"}, _postprocess),
+    Case("SoftNMS", {"method": "gaussian"}, {"sigma": 0.1}, _postprocess),
+    Case("TopK", {}, LIMITS, _postprocess),
+    Case("MergeBoxes", {}, LIMITS | {"match_threshold": 0.9}, _postprocess),
+]
