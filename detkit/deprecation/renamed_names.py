@@ -21,6 +21,10 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "evaluation.native": {"objects_to_find": "count_objects"},
     "evaluation.packed": {"Found": "PackedDetections", "Objects": "PackedObjects"},
     "evaluation.tide": {"WRONG": "ERROR_KINDS", "analyse_errors": "analyze_errors"},
+    "weights.darknet_layers": {
+        name: f"detkit.weights.darknet.weighted_layers.{name}"
+        for name in ("BatchNorm", "Connected", "Convolutional", "Deconvolutional", "Local", "Normalization")
+    },
     "proposals.grouping": {"COLOUR": "COLOR", "COLOUR_BINS": "COLOR_BINS"},
     "engine.explain": {"explain": "describe_parse_error"},
     "engine.pictures": {"Pictures": "ValidationImages"},

@@ -1,4 +1,4 @@
-"""Importers of weights that others trained."""
+"""Importing models of torchvision, detectron2 and darknet with their weights, and exporting to darknet."""
 
 from detkit.weights.darknet.models import from_darknet, to_darknet
 from detkit.weights.detectron2_weights import from_detectron2

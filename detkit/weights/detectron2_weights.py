@@ -1,15 +1,15 @@
-"""detectron2's two-stage detectors as detkit's, weight for weight."""
+"""Importing detectron2's Faster R-CNN and Mask R-CNN, weight for weight."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
@@ -17,31 +17,31 @@ from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
 from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
 from detkit.preprocess import SmoothShortestEdge
 from detkit.structures import Category
-from detkit.weights.state_dict import load_all
+from detkit.weights.state_dict import Renames, load_all
 
 NAMES = [
     f"{kind}_rcnn_R_{net}"
     for kind in ("faster", "mask")
     for net in ("50_C4_1x", "50_C4_3x", "50_FPN_1x", "50_FPN_3x", "101_C4_3x", "101_FPN_3x")
 ]
-"""The model zoo's detectors that can be had."""
+"""The detectors of the model zoo that can be imported."""
 
-# Of blue, green and red, as its models see images.
+# For blue, green and red, the order of channels in detectron2's models.
 _PIXEL_MEAN, _PIXEL_STD = (103.53, 116.28, 123.675), (1.0, 1.0, 1.0)
 _ANCHOR_SIZES = [32, 64, 128, 256, 512]
-# What some files hold beside weights.
+# Buffers in some files.
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
 
 
 def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
-    """A detkit model that detects what detectron2's model of the zoo does with the same weights.
+    """A detkit model with the same detections as detectron2's model of the zoo with the same weights.
 
-    It takes RGB images in [0, 1] as all of detkit's: the first convolution's channels, the mean and the deviation are
-    turned around. Resizing, anchors, crops and thresholds are detectron2's.
+    It takes RGB images in [0, 1], as all of detkit's models do: the channels of the first convolution, the mean and the
+    standard deviation are reversed. Resizing, anchors, crops and thresholds are detectron2's.
 
     Args:
-        name: one of `NAMES`, such as ``mask_rcnn_R_50_FPN_3x``; its folder and ``.yaml`` may be there too.
-        state_dict: the content of the zoo's file, unpickled; arrays or tensors with detectron2's names, or a dictionary
+        name: one of `NAMES`, such as ``mask_rcnn_R_50_FPN_3x``; its folder and ``.yaml`` may be included.
+        state_dict: the unpickled content of the zoo's file: arrays or tensors with detectron2's names, or a dictionary
             with these under ``model``.
 
     Raises:
@@ -55,17 +55,18 @@ def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
     anchors = {key: tensors.pop(key) for key in sorted(tensors) if key.startswith(_ANCHORS)}
     model = _model(name, _num_classes(tensors), _rgb_fractions(mean), _rgb_fractions(std))
     load_all(model, tensors, f"detectron2's {name}", partial(_name_in_detectron2, has_pyramid="FPN" in name))
-    _see_rgb(model)
-    _count_ratios_first(model.rpn)
-    _check_anchors(model.rpn, list(anchors.values()))
+    rpn = cast(RPN, model.rpn)  # which these models have
+    _reverse_channels_(model)
+    _reorder_anchors_(rpn)
+    _check_anchors(rpn, list(anchors.values()))
     model.categories = _coco_categories() if model.num_classes == 80 else None
     return model
 
 
 def _model(name: str, num_classes: int, mean: list[float], std: list[float]) -> FasterRCNN:
-    net = f"resnet{re.search('_R_([0-9]+)_', name)[1]}"
+    net = "resnet" + name.split("_")[3]
     has_pyramid = "FPN" in name
-    parts = _on_a_pyramid(net) if has_pyramid else _on_c4(net)
+    parts = _fpn_parts(net) if has_pyramid else _c4_parts(net)
     parts |= {
         "num_classes": num_classes,
         "preprocess": SmoothShortestEdge(mean=mean, std=std, divisor=32 if has_pyramid else 1),
@@ -75,16 +76,19 @@ def _model(name: str, num_classes: int, mean: list[float], std: list[float]) -> 
     return MaskRCNN(mask_head=MaskHead if has_pyramid else partial(MaskHead, convolutions=0, resolution=7), **parts)
 
 
-def _on_a_pyramid(net: str) -> dict[str, Any]:
+def _fpn_parts(net: str) -> dict[str, Any]:
     in_training, sizes = NMS(detections=1000), [[size] for size in _ANCHOR_SIZES]
     rpn = partial(RPN, anchor_sizes=sizes, exact_anchors=True, postprocess_for_training=in_training)
-    return {"backbone": _trunk(net), "rpn": rpn, "region_pool": RegionAlign(sampling_ratio=0)}
+    return {"backbone": _backbone(net), "rpn": rpn, "region_pool": RegionAlign(sampling_ratio=0)}
 
 
-def _on_c4(net: str) -> dict[str, Any]:
-    candidates = {"postprocess": NMS(candidates=6000), "postprocess_for_training": NMS(candidates=12000)}
+def _c4_parts(net: str) -> dict[str, Any]:
+    candidates: dict[str, Any] = {
+        "postprocess": NMS(candidates=6000),
+        "postprocess_for_training": NMS(candidates=12000),
+    }
     return {
-        "backbone": _trunk(net, stages=[4]),
+        "backbone": _backbone(net, stages=[4]),
         "neck": None,
         "rpn": partial(RPN, anchor_sizes=[_ANCHOR_SIZES], exact_anchors=True, **candidates),
         "region_pool": RegionStage(RegionAlign(14, sampling_ratio=0), net, stride_in_1x1=True),
@@ -92,7 +96,7 @@ def _on_c4(net: str) -> dict[str, Any]:
     }
 
 
-_trunk = partial(TorchvisionBackbone, frozen_stages=2, frozen_batch_norm=True, stride_in_1x1=True)
+_backbone = partial(TorchvisionBackbone, frozen_stages=2, frozen_batch_norm=True, stride_in_1x1=True)
 
 
 def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -104,32 +108,32 @@ def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 def _num_classes(tensors: Mapping[str, Tensor]) -> int:
     name = "roi_heads.box_predictor.cls_score.bias"
     if name not in tensors:
-        raise InputError(f"no {name} in the state dict: it is no two-stage detector of detectron2")
+        raise InputError(f"no {name} in the state dict: it is not a two-stage detector of detectron2")
     return len(tensors[name]) - 1
 
 
 def _rgb_fractions(values: Tensor) -> list[float]:
-    """Of blue, green and red in 0..255 to red, green and blue in 0..1."""
+    """Blue, green and red in 0..255 as red, green and blue in 0..1."""
     return (values.double().flatten().flip(0) / 255).tolist()
 
 
-# From detkit's names. Within a ResNet each batch norm belongs to a convolution there.
-_RENAMES = [
+# From detkit's names. In detectron2's ResNets each batch norm is a child of its convolution.
+_RENAMES: Renames = [
     (r"\.bn(\d)\.", r".conv\1.norm."),
     (r"\.downsample\.0\.", ".shortcut."),
     (r"\.downsample\.1\.", ".shortcut.norm."),
     (r"^backbone\.trunk\.conv1\.", "backbone.stem.conv1."),
-    (r"^backbone\.trunk\.layer(\d)\.", lambda found: f"backbone.res{int(found[1]) + 1}."),
+    (r"^backbone\.trunk\.layer(\d)\.", lambda match: f"backbone.res{int(match[1]) + 1}."),
     (r"^region_pool\.stage\.", "roi_heads.res5."),
-    (r"^neck\.lateral\.(\d)\.", lambda found: f"backbone.fpn_lateral{int(found[1]) + 2}."),
-    (r"^neck\.output\.(\d)\.", lambda found: f"backbone.fpn_output{int(found[1]) + 2}."),
+    (r"^neck\.lateral\.(\d)\.", lambda match: f"backbone.fpn_lateral{int(match[1]) + 2}."),
+    (r"^neck\.output\.(\d)\.", lambda match: f"backbone.fpn_output{int(match[1]) + 2}."),
     (r"^rpn\.convolutions\.0\.", "proposal_generator.rpn_head.conv."),
     (r"^rpn\.objectness\.", "proposal_generator.rpn_head.objectness_logits."),
     (r"^rpn\.deltas\.", "proposal_generator.rpn_head.anchor_deltas."),
-    (r"^box_head\.trunk\.fc(\d)\.", lambda found: f"roi_heads.box_head.fc{int(found[1]) - 5}."),
+    (r"^box_head\.trunk\.fc(\d)\.", lambda match: f"roi_heads.box_head.fc{int(match[1]) - 5}."),
     (r"^box_head\.classes\.", "roi_heads.box_predictor.cls_score."),
     (r"^box_head\.deltas\.", "roi_heads.box_predictor.bbox_pred."),
-    (r"^branches\.mask\.convolutions\.(\d)\.0\.", lambda found: f"roi_heads.mask_head.mask_fcn{int(found[1]) + 1}."),
+    (r"^branches\.mask\.convolutions\.(\d)\.0\.", lambda match: f"roi_heads.mask_head.mask_fcn{int(match[1]) + 1}."),
     (r"^branches\.mask\.deconvolution\.", "roi_heads.mask_head.deconv."),
     (r"^branches\.mask\.logits\.", "roi_heads.mask_head.predictor."),
 ]
@@ -142,33 +146,29 @@ def _name_in_detectron2(name: str, has_pyramid: bool) -> str:
 
 
 @torch.no_grad()
-def _see_rgb(model: FasterRCNN) -> None:
-    """Turn the first convolution's blue, green and red around."""
-    weight = model.backbone.trunk.conv1.weight
+def _reverse_channels_(model: FasterRCNN) -> None:
+    """Reorder the input channels of the first convolution from blue, green and red to red, green and blue."""
+    weight = model.backbone.get_parameter("trunk.conv1.weight")
     weight.copy_(weight.flip(1))
 
 
 def _order(rpn: RPN) -> Tensor:
-    """Where in detectron2 each of our anchors of a cell is: it counts sizes first, we ratios."""
+    """The index in detectron2 of each of our anchors of a cell: there sizes vary fastest, here ratios."""
     count = rpn.anchor_generator.per_location[0]
     return torch.arange(count).view(-1, 3).T.flatten()
 
 
 @torch.no_grad()
-def _count_ratios_first(rpn: RPN) -> None:
+def _reorder_anchors_(rpn: RPN) -> None:
     order = _order(rpn)
     for layer, values in ((rpn.objectness, 1), (rpn.deltas, 4)):
-        _reorder(layer, order, values)
-
-
-def _reorder(layer: nn.Conv2d, order: Tensor, values: int) -> None:
-    for parameter in (layer.weight, layer.bias):
-        of_anchors = parameter.unflatten(0, (len(order), values))
-        parameter.copy_(of_anchors[order].flatten(0, 1))
+        for parameter in layer.parameters():
+            per_anchor = torch.unflatten(parameter, 0, (len(order), values))
+            parameter.copy_(per_anchor[order].flatten(0, 1))
 
 
 def _check_anchors(rpn: RPN, anchors: list[Tensor]) -> None:
-    """Refuse weights that were trained for other anchors than the zoo's, where the file tells them."""
+    """Raise InputError for weights that were trained with other anchors than the zoo's, if the file has them."""
     own = [getattr(rpn.anchor_generator, f"base{level}") for level in range(rpn.anchor_generator.levels)]
     order = _order(rpn)
     for level, (ours, theirs) in enumerate(zip(own, anchors, strict=False)):

@@ -1,4 +1,4 @@
-"""Filling a model with all the tensors of a state dict that has other names for them."""
+"""Loading a state dict whose tensors have other names than those of the model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Renames = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
 
 def renamed(name: str, renames: Renames) -> str:
-    """`name` with its beginning replaced as the first of `renames`, pairs of a pattern and a replacement, that fits."""
+    """`name` with its beginning replaced by the first of `renames`, (pattern, replacement), that matches."""
     for pattern, replacement in renames:
-        name, found = re.subn(f"^{pattern}", replacement, name)
-        if found:
+        name, count = re.subn(f"^{pattern}", replacement, name)
+        if count:
             break
     return name
 
@@ -25,12 +25,12 @@ def renamed(name: str, renames: Renames) -> str:
 def load_all(
     model: nn.Module, state_dict: Mapping[str, Tensor], source: str, name_in_source: Callable[[str], str] = str
 ) -> None:
-    """Load `state_dict` into `model`, every tensor of which must be there and nothing else.
+    """Load `state_dict` into `model`; it must have exactly the tensors of the model.
 
     Args:
-        model: what is filled.
+        model: to load into.
         state_dict: the tensors.
-        source: what they are of, for messages.
+        source: of the tensors, for messages.
         name_in_source: from a name in the model to that in `state_dict`.
 
     Raises:
@@ -38,7 +38,7 @@ def load_all(
     """
     own = model.state_dict()
     names = {name: name_in_source(name) for name in own}
-    # Counters that older files lack, and that only a running average without momentum reads.
+    # Older files lack the counters, which only running averages without momentum read.
     missing = [name for name in names.values() if name not in state_dict and not name.endswith("num_batches_tracked")]
     known = {name: tensor for name, tensor in own.items() if names[name] in state_dict}
     problems = {
@@ -50,9 +50,9 @@ def load_all(
             if state_dict[names[name]].shape != tensor.shape
         ],
     }
-    found = [f"it {verb} {_listed(names)}" for verb, names in problems.items() if names]
-    if found:
-        raise InputError(f"the state dict does not fit {source}: {'; '.join(found)}")
+    reasons = [f"it {verb} {_listed(names)}" for verb, names in problems.items() if names]
+    if reasons:
+        raise InputError(f"the state dict does not fit {source}: {'; '.join(reasons)}")
     model.load_state_dict({name: state_dict[names[name]] for name in known}, strict=False)
 
 
@@ -61,12 +61,12 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
 
 
 def counts_batches(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether batch norm is trained: frozen batch norm does not count its batches."""
+    """Whether the state dict is of trainable batch norm: frozen batch norm does not count its batches."""
     return any(name.endswith("num_batches_tracked") for name in state_dict)
 
 
 def set_batch_norm_epsilon(model: nn.Module, epsilon: float) -> None:
-    """Set the small constant beside the variance in every batch norm of `model`, frozen or not."""
+    """Set epsilon in every batch norm of `model`, frozen or not."""
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm2d, FrozenBatchNorm2d)):
             module.eps = epsilon

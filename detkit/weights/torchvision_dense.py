@@ -1,10 +1,11 @@
-"""torchvision's RetinaNet and FCOS as detkit's, weight for weight."""
+"""Importing torchvision's RetinaNet and FCOS, weight for weight."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
@@ -16,7 +17,7 @@ from detkit.weights.state_dict import Renames, counts_batches, load_all, renamed
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 
-# torchvision cuts 32 * 2^(1/3) and the like to whole numbers.
+# torchvision truncates sizes such as 32 * 2^(1/3) to integers.
 _ANCHOR_SIZES = [[int(size * 2 ** (third / 3)) for third in range(3)] for size in (32, 64, 128, 256, 512)]
 _ANCHORS = 9  # of three sizes and three shapes
 _PYRAMID = partial(FPN, extra_levels=StridedConvolutions)
@@ -52,7 +53,7 @@ def _num_classes(state_dict: Mapping[str, Tensor], anchors: int) -> int:
 
 
 def _builder(name: str, build: Builder, renames: Renames, anchors: int) -> Builder:
-    """From a state dict with torchvision's names to the detector that `build` makes for it, loaded."""
+    """A function from a state dict with torchvision's names to the detector of `build`, with these weights."""
 
     def loaded(state_dict: Mapping[str, Tensor]) -> Detector:
         ours = {renamed(theirs, renames): tensor for theirs, tensor in state_dict.items()}
@@ -71,11 +72,11 @@ def _background_last(logits: Tensor, anchors: int) -> Tensor:
         raise InputError(
             f"head.classification_head.cls_logits has {len(logits)} outputs for {anchors} anchors in a cell"
         )
-    return logits.unflatten(0, (anchors, -1)).roll(-1, dims=1).flatten(0, 1)
+    return torch.unflatten(logits, 0, (anchors, -1)).roll(-1, dims=1).flatten(0, 1)
 
 
 def _with_biases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """With zeros for biases where torchvision has none before a normalization."""
+    """The state dict with zeros for biases that torchvision lacks before a normalization."""
     zeros = {
         name.replace(".0.weight", ".0.bias"): tensor.new_zeros(len(tensor))
         for name, tensor in state_dict.items()
@@ -98,16 +99,16 @@ _OF_RETINANET: Renames = (
     (r"head\.classification_head\.conv\.(\d+\.\d+\.)", r"head.class_tower.\1"),
     (r"head\.regression_head\.conv\.(\d+\.\d+\.)", r"head.box_tower.\1"),
     # Until 0.12 every other module was a ReLU.
-    (r"head\.classification_head\.conv\.(\d+)\.", lambda found: f"head.class_tower.{int(found[1]) // 2}.0."),
-    (r"head\.regression_head\.conv\.(\d+)\.", lambda found: f"head.box_tower.{int(found[1]) // 2}.0."),
+    (r"head\.classification_head\.conv\.(\d+)\.", lambda match: f"head.class_tower.{int(match[1]) // 2}.0."),
+    (r"head\.regression_head\.conv\.(\d+)\.", lambda match: f"head.box_tower.{int(match[1]) // 2}.0."),
 )
 _OF_FCOS: Renames = (
     *_OF_BOTH,
     (r"head\.regression_head\.bbox_reg\.", "head.distances."),
     (r"head\.regression_head\.bbox_ctrness\.", "head.centerness."),
     # Convolution, normalization and ReLU in turn.
-    (r"head\.classification_head\.conv\.(\d+)\.", lambda found: f"head.class_tower.{_of_three(int(found[1]))}."),
-    (r"head\.regression_head\.conv\.(\d+)\.", lambda found: f"head.box_tower.{_of_three(int(found[1]))}."),
+    (r"head\.classification_head\.conv\.(\d+)\.", lambda match: f"head.class_tower.{_of_three(int(match[1]))}."),
+    (r"head\.regression_head\.conv\.(\d+)\.", lambda match: f"head.box_tower.{_of_three(int(match[1]))}."),
 )
 
 

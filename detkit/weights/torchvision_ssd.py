@@ -1,4 +1,4 @@
-"""torchvision's SSD and SSDlite as detkit's, weight for weight."""
+"""Importing torchvision's SSD and SSDlite, weight for weight."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from detkit.backbones import DilatedVGG16, TappedMobileNet
@@ -13,7 +14,7 @@ from detkit.errors import InputError
 from detkit.heads import SSDHead
 from detkit.models import SSD, Detector, SSDlite
 from detkit.preprocess import Square
-from detkit.weights.state_dict import load_all
+from detkit.weights.state_dict import Renames, load_all
 
 
 def _ssd300_vgg16(state_dict: Mapping[str, Tensor]) -> SSD:
@@ -23,7 +24,7 @@ def _ssd300_vgg16(state_dict: Mapping[str, Tensor]) -> SSD:
         steps=(8, 16, 32, 64, 100, 300),
         clip=True,
     )
-    # VGG's authors trained on pixels from 0 to 255 less their mean.
+    # VGG's authors trained on pixels in 0..255 minus their mean.
     preprocess = Square(300, mean=(0.48235, 0.45882, 0.40784), std=[1 / 255] * 3)
     model = SSD(DilatedVGG16(), _num_classes(state_dict, "0.bias", boxes=4), head=head, preprocess=preprocess)
     load_all(model, _renamed(state_dict, _VGG_NAMES, [4, 6, 6, 6, 4, 4]), "torchvision's ssd300_vgg16")
@@ -32,7 +33,7 @@ def _ssd300_vgg16(state_dict: Mapping[str, Tensor]) -> SSD:
 
 def _ssdlite320_mobilenet_v3_large(state_dict: Mapping[str, Tensor]) -> SSDlite:
     num_classes = _num_classes(state_dict, "0.1.bias", boxes=6)
-    # torchvision reduces the tail unless the trunk's weights are ImageNet's.
+    # torchvision reduces the tail unless the backbone's weights are ImageNet's.
     last = state_dict.get("backbone.extra.0.0.0.weight")
     backbone = TappedMobileNet("mobilenet_v3_large", reduced_tail=last is not None and last.shape[1] == 480)
     model = SSDlite(backbone, num_classes, preprocess=Square(320, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
@@ -49,29 +50,29 @@ _HEAD_NAMES = [
     (r"head\.classification_head\.module_list\.", "head.classes."),
     (r"head\.regression_head\.module_list\.", "head.deltas."),
 ]
-_VGG_NAMES = [
+_VGG_NAMES: Renames = [
     (r"backbone\.scale_weight$", "neck.norm.scale"),
     # torchvision has pool4 to fc7 before the extra layers: conv5_1 is layer 24 of VGG-16.
     (r"backbone\.extra\.0\.7\.1\.", "backbone.fc6."),
     (r"backbone\.extra\.0\.7\.3\.", "backbone.fc7."),
-    (r"backbone\.extra\.0\.(\d)\.", lambda found: f"backbone.features.{int(found[1]) + 23}."),
-    (r"backbone\.extra\.(\d)\.", lambda found: f"neck.extra.{int(found[1]) - 1}."),
+    (r"backbone\.extra\.0\.(\d)\.", lambda match: f"backbone.features.{int(match[1]) + 23}."),
+    (r"backbone\.extra\.(\d)\.", lambda match: f"neck.extra.{int(match[1]) - 1}."),
     *_HEAD_NAMES,
 ]
-_MOBILENET_NAMES = [
+_MOBILENET_NAMES: Renames = [
     (r"backbone\.features\.", "backbone.stages."),
     (r"backbone\.extra\.", "neck.extra."),
     *_HEAD_NAMES,
 ]
 
 
-def _renamed(state_dict: Mapping[str, Tensor], names: list, boxes: list[int]) -> dict[str, Tensor]:
+def _renamed(state_dict: Mapping[str, Tensor], names: Renames, boxes: list[int]) -> dict[str, Tensor]:
     """`state_dict` with our names; `boxes` are the default boxes of a cell of each level."""
     renamed = {}
     for name, tensor in state_dict.items():
         for pattern, replacement in names:
-            name, found = re.subn(f"^{pattern}", replacement, name)
-            if found:
+            name, count = re.subn(f"^{pattern}", replacement, name)
+            if count:
                 break
         predictor = re.fullmatch(r"head\.classes\.(\d)\.(?:1\.)?(?:weight|bias)", name)
         renamed[name] = _background_last(tensor, boxes[int(predictor[1])]) if predictor else tensor
@@ -79,8 +80,8 @@ def _renamed(state_dict: Mapping[str, Tensor], names: list, boxes: list[int]) ->
 
 
 def _background_last(tensor: Tensor, boxes: int) -> Tensor:
-    """Weight or bias of a classifier of so many boxes in a cell, torchvision's class 0 of each moved to the end."""
-    return tensor.unflatten(0, (boxes, -1)).roll(-1, dims=1).flatten(0, 1)
+    """Weight or bias of a classifier of `boxes` boxes per cell, with torchvision's class 0 of each moved to the end."""
+    return torch.unflatten(tensor, 0, (boxes, -1)).roll(-1, dims=1).flatten(0, 1)
 
 
 def _num_classes(state_dict: Mapping[str, Tensor], layer: str, boxes: int) -> int:

@@ -1,9 +1,10 @@
-"""torchvision's two-stage detectors as detkit's, weight for weight."""
+"""Importing torchvision's two-stage detectors, weight for weight."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,8 +44,8 @@ def _keypoint_rcnn_resnet50_fpn(state_dict: Mapping[str, Tensor]) -> KeypointRCN
     )
 
 
-# The second versions normalize everywhere and have deeper heads (Li 2021, appendix A.1).
-_SECOND_VERSION = {
+# The second versions have batch norm everywhere and deeper heads (Li 2021, appendix A.1).
+_SECOND_VERSION: dict[str, Any] = {
     "neck": partial(FPN, batch_norm=True),
     "rpn": partial(RPN, convolutions=2),
     "box_head": partial(BoxHead, trunk=ConvolutionsThenFullyConnected),
@@ -85,7 +86,7 @@ def _faster_rcnn_mobilenet_v3_large_fpn(
         frozen_batch_norm=not counts_batches(state_dict),
         blocks=["features.13", "features.16"],
     )
-    set_batch_norm_epsilon(backbone, 1e-5)  # the classification net has 1e-3
+    set_batch_norm_epsilon(backbone, 1e-5)  # the classifier has 1e-3
     return FasterRCNN(
         backbone,
         _num_classes(state_dict),
@@ -104,7 +105,7 @@ def _faster_rcnn_mobilenet_v3_large_320_fpn(state_dict: Mapping[str, Tensor]) ->
 
 
 def _builder(name: str, build: Builder) -> Builder:
-    """From a state dict with torchvision's names to the detector that `build` makes for it, loaded."""
+    """A function from a state dict with torchvision's names to the detector of `build`, with these weights."""
 
     def loaded(state_dict: Mapping[str, Tensor]) -> Detector:
         ours = _renamed(state_dict)
@@ -127,19 +128,19 @@ BUILDERS: dict[str, Builder] = {
         "fasterrcnn_mobilenet_v3_large_320_fpn": _faster_rcnn_mobilenet_v3_large_320_fpn,
     }.items()
 }
-"""By torchvision's name: from a state dict of torchvision to the detkit detector with these weights."""
+"""By torchvision's name, a function from its state dict to the detkit detector with these weights."""
 
-# torchvision 0.13 wrapped single convolutions in one-element sequences; older files have no such ".0".
+# torchvision 0.13 wrapped single convolutions in one-element sequences; older files lack the ".0".
 _UNWRAPPED: Renames = [
     (r"backbone\.fpn\.inner_blocks\.(\d+)\.0\.", r"neck.lateral.\1."),
     (r"backbone\.fpn\.layer_blocks\.(\d+)\.0\.", r"neck.output.\1."),
 ]
 _RENAMES: Renames = [
-    (r"backbone\.body\.(\d)", r"backbone.trunk.features.\1"),  # of MobileNet its features alone
+    (r"backbone\.body\.(\d)", r"backbone.trunk.features.\1"),  # MobileNet's features
     (r"backbone\.body\.", "backbone.trunk."),
     (r"backbone\.fpn\.inner_blocks\.", "neck.lateral."),
     (r"backbone\.fpn\.layer_blocks\.", "neck.output."),
-    (r"rpn\.head\.conv\.(?:(\d+)\.0\.)?", lambda found: f"rpn.convolutions.{found[1] or 0}."),
+    (r"rpn\.head\.conv\.(?:(\d+)\.0\.)?", lambda match: f"rpn.convolutions.{match[1] or 0}."),
     (r"rpn\.head\.cls_logits\.", "rpn.objectness."),
     (r"rpn\.head\.bbox_pred\.", "rpn.deltas."),
     (r"roi_heads\.box_head\.fc", "box_head.trunk.fc"),
@@ -148,11 +149,11 @@ _RENAMES: Renames = [
     (r"roi_heads\.box_predictor\.cls_score\.", "box_head.classes."),
     (r"roi_heads\.box_predictor\.bbox_pred\.", "box_head.deltas."),
     (r"roi_heads\.mask_head\.(\d+)\.", r"branches.mask.convolutions.\1."),
-    (r"roi_heads\.mask_head\.mask_fcn(\d+)\.", lambda found: f"branches.mask.convolutions.{int(found[1]) - 1}.0."),
+    (r"roi_heads\.mask_head\.mask_fcn(\d+)\.", lambda match: f"branches.mask.convolutions.{int(match[1]) - 1}.0."),
     (r"roi_heads\.mask_predictor\.conv5_mask\.", "branches.mask.deconvolution."),
     (r"roi_heads\.mask_predictor\.mask_fcn_logits\.", "branches.mask.logits."),
     # Every other module of that sequence is a ReLU.
-    (r"roi_heads\.keypoint_head\.(\d+)\.", lambda found: f"branches.keypoint.convolutions.{int(found[1]) // 2}."),
+    (r"roi_heads\.keypoint_head\.(\d+)\.", lambda match: f"branches.keypoint.convolutions.{int(match[1]) // 2}."),
     (r"roi_heads\.keypoint_predictor\.kps_score_lowres\.", "branches.keypoint.deconvolution."),
 ]
 
@@ -165,7 +166,7 @@ def _renamed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _reordered(name: str, tensor: Tensor) -> Tensor:
-    """Background last among the logits, and neither box regression nor mask for it."""
+    """The tensors with the background as the last logit, and without its box deltas and masks."""
     if name.startswith("box_head.classes."):
         return torch.cat((tensor[1:], tensor[:1]))
     if name.startswith("box_head.deltas."):

@@ -1,4 +1,4 @@
-"""torchvision's detectors as detkit's, weight for weight."""
+"""`from_torchvision`: importing torchvision's detectors, weight for weight."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
     **torchvision_ssd.BUILDERS,
     **torchvision_dense.BUILDERS,
 }
-"""Every detector of torchvision that can be had: from its state dict to the detkit detector with these weights."""
+"""By torchvision's name, a function from its state dict to the detkit detector with these weights."""
 
 
 def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, weights: str | None = None) -> Detector:
-    """A detkit model that gives the same detections and losses as torchvision's with the same weights.
+    """A detkit model with the same detections and losses as torchvision's with the same weights.
 
     torchvision's label ``c`` is detkit's ``c - 1``; its background class 0 becomes the last logit. Batch norm is
-    trained if `state_dict` counts its batches (``num_batches_tracked``), as in a model made without pretrained
-    weights, and frozen otherwise.
+    trained if `state_dict` has its ``num_batches_tracked``, as in a model made without pretrained weights; otherwise it
+    is frozen.
 
     Args:
         name: a function of ``torchvision.models.detection``, one of `BUILDERS`.
@@ -42,12 +42,13 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
     if (state_dict is None) == (weights is None):
         raise InputError("from_torchvision needs either a state_dict or the name of published weights")
     categories, epsilon = None, None
+    tensors = state_dict or {}
     if weights is not None:
         published = torchvision.models.detection.__dict__[name](weights=weights)
-        state_dict, epsilon = published.state_dict(), _batch_norm_epsilon(published)
+        tensors, epsilon = published.state_dict(), _batch_norm_epsilon(published)
         categories = _categories(torchvision.models.get_model_weights(name)[weights].meta["categories"])
-    model = BUILDERS[name](state_dict)
-    if epsilon is not None:  # some were trained with 0, which torchvision restores after loading
+    model = BUILDERS[name](tensors)
+    if epsilon is not None:  # 0 for some models, which torchvision restores after loading
         set_batch_norm_epsilon(model, epsilon)
     model.categories = categories
     return model

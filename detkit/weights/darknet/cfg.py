@@ -1,4 +1,4 @@
-"""Darknet's ``.cfg``: a network read from top to bottom, a section for each layer."""
+"""Parsing darknet's ``.cfg`` files, which describe a network by a section for each layer."""
 
 from __future__ import annotations
 
@@ -31,59 +31,59 @@ class Section:
     asked: set[str] = field(default_factory=set, compare=False)
 
     def error(self, message: str, key: str | None = None) -> InputError:
-        """The error that names file, line and layer, of `key` where it is given."""
+        """An error that names file, line and layer; the line is that of `key` if given."""
         line = self.options[key][1] if key in self.options else self.line
         layer = f"layer {self.index} [{self.kind}]" if self.index >= 0 else f"[{self.kind}]"
         return InputError(f"{self.file}, line {line}, {layer}: {message}")
 
     def text(self, key: str, default: str = "") -> str:
-        """The value of `key` as it stands there."""
+        """The value of `key` as written."""
         self.asked.add(key)
         return self.options[key][0] if key in self.options else default
 
     def number(self, key: str, default: float) -> float:
-        """The value of `key`, or `default` where it is not given."""
+        """The value of `key` as a number, or `default` if it is missing."""
         value = self.text(key)
         return self._parsed(key, value) if key in self.options else default
 
     def integer(self, key: str, default: int) -> int:
-        """The whole number that `key` has, or `default` where it is not given."""
+        """The value of `key` as an integer, or `default` if it is missing."""
         return self._whole(key, self.number(key, default))
 
     def numbers(self, key: str) -> list[float]:
-        """The values of `key` between commas; none where it is not given."""
+        """The comma-separated numbers of `key`; none if it is missing."""
         return [self._parsed(key, value) for value in self.text(key).split(",") if value]
 
     def integers(self, key: str) -> list[int]:
-        """The whole numbers of `key` between commas; none where it is not given."""
+        """The comma-separated integers of `key`; none if it is missing."""
         return [self._whole(key, value) for value in self.numbers(key)]
 
     def positive(self, key: str, default: int) -> int:
-        """A whole number of at least 1."""
+        """The value of `key` as an integer of at least 1, or `default` if it is missing."""
         value = self.integer(key, default)
         if value < 1:
             raise self.error(f"{key} must be at least 1, got {value}", key)
         return value
 
     def layers(self, key: str) -> list[int]:
-        """Numbers of earlier layers, given as such or, when negative, counted back from this one."""
+        """Indices of earlier layers; in the file, negative ones count back from this layer."""
         given = self.integers(key)
         if not given:
             raise self.error(f"{key} must name the layers to take from, e.g. {key}=-2")
         absolute = [index if index >= 0 else self.index + index for index in given]
-        for index, wanted in zip(absolute, given, strict=True):
+        for index, number in zip(absolute, given, strict=True):
             if not 0 <= index < self.index:
-                raise self.error(f"{key}={wanted} is no earlier layer", key)
+                raise self.error(f"{key}={number} is no earlier layer", key)
         return absolute
 
     def refuse(self, *keys: str) -> None:
-        """Raise InputError where one of `keys` asks for what is not read."""
+        """Raise InputError if one of `keys` requests an unsupported feature."""
         for key in keys:
             if self.number(key, 0) != 0:
                 raise self.error(f"{key}={self.text(key)} is not supported", key)
 
     def misspelled(self) -> str | None:
-        """What to say of a key that nothing looked for but that is almost one that something did."""
+        """A warning of an unused key that resembles one that is used; None without any."""
         for key in self.options:
             meant = get_close_matches(key, self.asked, n=1, cutoff=0.88) if key not in self.asked else []
             if meant and meant[0] not in self.options:
@@ -105,8 +105,7 @@ class Section:
 def parse_cfg(text: str, file: str) -> list[Section]:
     """The sections of a cfg, ``[net]`` first.
 
-    Lines that start with ``#`` or ``;`` are comments, and so is what follows either in a value; white space counts
-    nowhere.
+    ``#`` and ``;`` start comments, also after a value; white space is ignored.
 
     Raises:
         InputError: a line is neither a section nor ``key=value``, or the file does not start with ``[net]``.
@@ -129,7 +128,7 @@ def parse_cfg(text: str, file: str) -> list[Section]:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of the cfg file `path`, whatever its line ends and encoding; InputError where there is none."""
+    """The text of the cfg file `path`, with any line endings and encoding; InputError if it cannot be read."""
     try:
         return Path(path).read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
@@ -137,5 +136,5 @@ def read_text(path: str | Path) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write what `read_text` gave, byte for byte."""
+    """Write a text from `read_text`, byte for byte."""
     Path(path).write_bytes(text.encode("utf-8", "surrogateescape"))

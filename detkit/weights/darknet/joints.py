@@ -12,7 +12,7 @@ from detkit.weights.darknet.tree import ClassTree
 
 
 class Route(Layer):
-    """``[route]``: the channels of earlier layers, one after another; of `groups` parts of each only one."""
+    """``[route]``: concatenates the channels of earlier layers, or one of `groups` parts of each."""
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
@@ -34,8 +34,8 @@ class Route(Layer):
 class Shortcut(Layer):
     """``[shortcut]``: the input plus the outputs of earlier layers.
 
-    Of more channels, the first that both have are added. Of a larger map, every so many-th pixel is; and a smaller one
-    is added at every so many-th pixel. ``weights_type`` gives each summand a learned weight, for all channels or each.
+    Where channels differ, only those that both have are added. A larger map is subsampled; a smaller one is added at
+    every n-th pixel. ``weights_type`` gives each summand a learned weight, shared by its channels or per channel.
     """
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
@@ -62,20 +62,18 @@ class Shortcut(Layer):
     def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
         summands = [self.alpha * x, *(self.beta * _fitted(source, x) for source in sources)]
         if self.weights is not None:
-            weights = self._normalized()[:, None, :, None, None]
+            weights = self._normalized(self.weights)[:, None, :, None, None]
             summands = [summand * weight for summand, weight in zip(summands, weights, strict=True)]
         total = summands[0]
         for summand in summands[1:]:
             total = total + summand
         return self.activation(total)
 
-    def _normalized(self) -> Tensor:
+    def _normalized(self, weights: Tensor) -> Tensor:
         if self.normalization == "none":
-            return self.weights
-        if self.normalization == "softmax":
-            weights = (self.weights - self.weights.amax(dim=0)).exp()
-        else:
-            weights = self.weights.clamp(min=0.001)
+            return weights
+        is_softmax = self.normalization == "softmax"
+        weights = (weights - weights.amax(dim=0)).exp() if is_softmax else weights.clamp(min=0.001)
         return weights / (weights.sum(dim=0) + 0.0001)
 
     def stored(self) -> list[Tensor]:
@@ -83,7 +81,7 @@ class Shortcut(Layer):
 
 
 def _fitted(source: Tensor, x: Tensor) -> Tensor:
-    """`source` in the shape of `x`, zero where it has nothing to add."""
+    """`source` in the shape of `x`, filled up with zeros."""
     if source.shape == x.shape:
         return source
     (channels, height, width), narrow = x.shape[1:], min(source.shape[1], x.shape[1])
@@ -96,7 +94,7 @@ def _fitted(source: Tensor, x: Tensor) -> Tensor:
 
 
 class Reorg(Layer):
-    """``[reorg]`` as YOLOv2's weights know it, and ``[reorg3d]``.
+    """``[reorg]`` as in YOLOv2's weights, and ``[reorg3d]``.
 
     ``[reorg3d]`` makes channels of blocks: ``s x s`` pixels of each channel, block position first. ``[reorg]`` does so
     after reading the memory of its ``(C, H, W)`` input as a ``(C / s^2, H * s, W * s)`` map, which gives ``(C, H, W)``
@@ -128,20 +126,20 @@ class Reorg(Layer):
             blocks = x.reshape(batch, step, step, channels // area, height, width)
             return blocks.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels // area, height * step, width * step)
         wide = x if self.plain else x.reshape(batch, channels // area, height * step, width * step)
-        blocks = wide.unflatten(3, (-1, step)).unflatten(2, (-1, step))  # (B, C, H, s, W, s)
+        blocks = torch.unflatten(torch.unflatten(wide, 3, (-1, step)), 2, (-1, step))  # (B, C, H, s, W, s)
         return blocks.permute(0, 3, 5, 1, 2, 4).reshape(batch, channels * area, height // step, width // step)
 
 
 class ScaleChannels(Layer):
-    """``[scale_channels]``: an earlier map times the input, a number for each channel or, with ``scale_wh``, place."""
+    """``[scale_channels]``: an earlier map times a factor per channel, the input, or with ``scale_wh`` per location."""
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
         (source,) = self.sources = tuple(section.layers("from"))[:1]
         self.shape = earlier[source]
-        wanted = (1, *self.shape[1:]) if section.integer("scale_wh", 0) else (self.shape[0], 1, 1)
-        if shape != wanted:
-            raise section.error(f"its input must be {wanted} (channels, height, width), it is {shape}", "from")
+        expected = (1, *self.shape[1:]) if section.integer("scale_wh", 0) else (self.shape[0], 1, 1)
+        if shape != expected:
+            raise section.error(f"its input must be {expected} (channels, height, width), it is {shape}", "from")
         self.activation = Activation(section, shape, earlier)
 
     def forward(self, x: Tensor, source: Tensor) -> Tensor:
@@ -149,7 +147,7 @@ class ScaleChannels(Layer):
 
 
 class Attention(Layer):
-    """``[sam]``: an earlier map times the input, number by number."""
+    """``[sam]``: an earlier map times the input, elementwise."""
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
@@ -164,7 +162,7 @@ class Attention(Layer):
 
 
 class Implicit(Layer):
-    """``[implicit]``: learned numbers, the same for every image (YOLOR)."""
+    """``[implicit]``: a learned vector, the same for every image (YOLOR)."""
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
@@ -193,9 +191,9 @@ class ImplicitJoint(Layer):
 
 
 class Softmax(Layer):
-    """``[softmax]`` over everything, over each of `groups` parts, or with ``spatial`` over each place's channels.
+    """``[softmax]`` over everything, over each of `groups` parts, or with ``spatial`` over channels.
 
-    With a tree of classes (YOLO9000) over the children of each class.
+    With a tree of classes (YOLO9000), over the children of each class.
     """
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:

@@ -1,4 +1,4 @@
-"""Darknet's files as models, and models as darknet's files."""
+"""Importing darknet's files as models, and exporting models to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from detkit.weights.darknet.weights_file import read_weights, write_weights
 
 
 class DarknetClassifier(nn.Module):
-    """A darknet net that answers with numbers, mostly class probabilities.
+    """A network of darknet's files that outputs a vector, usually class probabilities.
 
     Args:
         network: the layers.
@@ -34,22 +34,22 @@ class DarknetClassifier(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the last layer says ``(B, K)`` of `images` ``(B, 3, H, W)``, RGB in [0, 1], of the size of ``[net]``."""
-        return self.network(images)[0].flatten(1)
+        """The output ``(B, K)`` for `images` ``(B, 3, H, W)``, RGB in [0, 1], of the size in ``[net]``."""
+        output: Tensor = self.network(images)[0]
+        return output.flatten(1)
 
 
 class DarknetDetector(Detector):
-    """A darknet net that answers with boxes, as darknet runs it: each class of a box that scores enough is a detection.
+    """A detector of darknet's files, run as darknet does: each class of a box with a sufficient score is a detection.
 
-    It detects; `YOLOv1` to `YOLOv4` are there to be trained.
+    It cannot be trained; `YOLOv1` to `YOLOv4` can.
 
     Args:
         network: the layers, with ``[yolo]``, ``[Gaussian_yolo]``, ``[region]`` or ``[detection]`` among them.
-        score_threshold: detections with no greater score are dropped. Darknet evaluates with 0.005 and draws with 0.5,
-            the fork with 0.25.
-        nms_threshold: IoU above which the less likely of two boxes of a class is dropped.
-        preprocess: places images in the network's input; None: `Letterbox` of the size in ``[net]``, for YOLOv1
-            `Stretch`.
+        score_threshold: detections of no greater score are dropped. Darknet evaluates with 0.005 and draws with 0.5,
+            its fork with 0.25.
+        nms_threshold: IoU above which the box of lower score of two boxes of a class is dropped.
+        preprocess: None: `Letterbox` of the size in ``[net]``, for YOLOv1 `Stretch`.
 
     Raises:
         InputError: the output layers differ in classes, or the input is not RGB.
@@ -62,9 +62,9 @@ class DarknetDetector(Detector):
         nms_threshold: float = 0.45,
         preprocess: Preprocess | None = None,
     ) -> None:
-        answers = [network.layers[index] for index in network.answers]
+        layers = network.output_layers()
         channels, *size = network.input_shape
-        classes = {layer.classes for layer in answers}
+        classes = {layer.classes for layer in layers}
         if len(classes) > 1 or channels != 3:
             raise InputError(
                 f"the output layers of a detector have the same classes and its input 3 channels; these have "
@@ -72,14 +72,14 @@ class DarknetDetector(Detector):
             )
         super().__init__(*classes)
         self.network = network
-        # YOLOv1's own program does not keep the aspect.
-        stretches = any(isinstance(layer, Grid) for layer in answers)
+        # YOLOv1's own program does not keep the aspect ratio.
+        stretches = any(isinstance(layer, Grid) for layer in layers)
         self.preprocess = preprocess or (Stretch if stretches else Letterbox)((size[0], size[1]))
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
 
     def recipe(self) -> dict[str, Any]:
-        """The config that builds this detector, as it is now, without the weights."""
+        """The config that builds this detector with its current settings, without the weights."""
         network = recipe_of(self.network, file="cfg")
         return recipe_of(self, network=network, preprocess=recipe_of(self.preprocess))
 
@@ -89,7 +89,8 @@ class DarknetDetector(Detector):
         Args:
             images: ``(B, 3, H, W)`` RGB in [0, 1].
         """
-        return self.network(images)
+        outputs: list[Tensor] = self.network(images)
+        return outputs
 
     def compute_losses(
         self,
@@ -98,34 +99,34 @@ class DarknetDetector(Detector):
         given: Sequence[Target] | None = None,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """There are none: raises InputError."""
+        """Not supported: raises InputError."""
         raise InputError("a network of darknet's files has no losses; to train take YOLOv1 to YOLOv4 of detkit.models")
 
     def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]:
-        """The detections of each image, in its own pixels, best first. Boxes may reach beyond the image."""
+        """The detections per image in its own pixels, highest score first. Boxes are not clipped to the image."""
         batch = self.preprocess(images)
-        found = [
-            self.network.layers[index].candidates(output, batch.padded_size)
-            for index, output in zip(self.network.answers, self.raw(batch.images), strict=True)
+        candidates = [
+            layer.candidates(output, batch.padded_size)
+            for layer, output in zip(self.network.output_layers(), self.raw(batch.images), strict=True)
         ]
-        boxes = torch.cat([boxes for boxes, _ in found], dim=1)
-        scores = torch.cat([scores for _, scores in found], dim=1)
+        boxes = torch.cat([boxes for boxes, _ in candidates], dim=1)
+        scores = torch.cat([scores for _, scores in candidates], dim=1)
         # Within each class, as darknet's ``do_nms_sort``.
         select = NMS(self.score_threshold, self.nms_threshold).with_defaults(clip=None)
-        image, place, labels, likely = select.topk_candidates(scores)
-        detections = select.suppress(boxes[image, place], likely, labels, image, batch.sizes)
+        image, location, labels, best = select.topk_candidates(scores)
+        detections = select.suppress(boxes[image, location], best, labels, image, batch.sizes)
         return self.preprocess.restore(detections, batch, cut=False)
 
 
 def from_darknet(
     cfg: str | Path, weights: str | Path | None = None, **options: Any
 ) -> DarknetDetector | DarknetClassifier:
-    """The network of a ``.cfg`` with the numbers of a ``.weights``, giving what darknet gives.
+    """The network of a ``.cfg`` and a ``.weights`` file, with the same results as in darknet.
 
     Args:
         cfg: the file that describes the network.
-        weights: the file with its numbers, of any version; None leaves random ones.
-        options: of a detector, such as ``score_threshold=0.25`` or ``preprocess=Stretch((608, 608))``, see
+        weights: the file with its weights, of any version; None: random weights.
+        options: for a detector, such as ``score_threshold=0.25`` or ``preprocess=Stretch((608, 608))``, see
             `DarknetDetector`.
 
     Returns:
@@ -133,8 +134,8 @@ def from_darknet(
         classifier. Either is in evaluation mode.
 
     Raises:
-        InputError: a file cannot be read, a layer or a value of the cfg is not known, or the weights are too
-            many or too few; the message says in which line and layer. Or options are given for a classifier.
+        InputError: a file cannot be read, a layer or a value of the cfg is unknown, or the number of weights does not
+            fit; the message gives line and layer. Or options are given for a classifier.
     """
     network = Darknet(read_text(cfg), str(cfg))
     if weights is not None:
@@ -147,10 +148,10 @@ def from_darknet(
 
 
 def to_darknet(model: DarknetDetector | DarknetClassifier, path: str | Path) -> None:
-    """Write `path` as ``.cfg`` and as ``.weights``, the latter with the bits and the header that were read.
+    """Write `path` as ``.cfg`` and as ``.weights``, with exactly the weights and the header that were read.
 
-    Where the cfg keeps layers from being loaded (``dontload``, ``dontloadscales``), the weights written have them and
-    the cfg written does not say so any more.
+    Layers that the cfg excludes from loading (``dontload``, ``dontloadscales``) are in the written weights, and the
+    written cfg no longer excludes them.
     """
     path = Path(path)
     stem = path.with_suffix("") if path.suffix in (".cfg", ".weights") else path

@@ -1,31 +1,33 @@
-"""Networks as a ``.cfg`` describes them."""
+"""`Darknet`, the network that a ``.cfg`` file describes."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
+from typing import Any, cast
 
 from torch import Tensor, nn
 
-from detkit.weights.darknet import joints, layers, outputs
+from detkit.weights.darknet import joints, layers, outputs, weighted_layers
 from detkit.weights.darknet.cfg import Section, parse_cfg
 from detkit.weights.darknet.layers import Layer
 from detkit.weights.darknet.weights_file import Header
 
 _KINDS: dict[str, type[Layer]] = {
-    "convolutional": layers.Convolutional,
-    "conv": layers.Convolutional,
-    "deconvolutional": layers.Deconvolutional,
-    "deconv": layers.Deconvolutional,
-    "connected": layers.Connected,
-    "conn": layers.Connected,
-    "local": layers.Local,
+    "convolutional": weighted_layers.Convolutional,
+    "conv": weighted_layers.Convolutional,
+    "deconvolutional": weighted_layers.Deconvolutional,
+    "deconv": weighted_layers.Deconvolutional,
+    "connected": weighted_layers.Connected,
+    "conn": weighted_layers.Connected,
+    "local": weighted_layers.Local,
     "maxpool": layers.Pool,
     "max": layers.Pool,
     "local_avgpool": layers.Pool,
     "local_avg": layers.Pool,
     "avgpool": layers.AveragePool,
     "avg": layers.AveragePool,
-    "batchnorm": layers.Normalization,
+    "batchnorm": weighted_layers.Normalization,
     "activation": layers.Activation,
     "dropout": layers.Dropout,
     "crop": layers.Crop,
@@ -52,7 +54,7 @@ _KINDS: dict[str, type[Layer]] = {
 
 
 class Darknet(nn.Module):
-    """The layers of a cfg, one after another.
+    """The network of a cfg file.
 
     Args:
         cfg: the text of the file.
@@ -63,8 +65,7 @@ class Darknet(nn.Module):
         header: of the weights file that was read.
 
     Raises:
-        InputError: the cfg has a layer or a value that is not known, or layers that do not fit; the message gives file,
-            line and layer.
+        InputError: the cfg has an unknown layer or value, or layers do not fit; the message gives file, line and layer.
     """
 
     def __init__(self, cfg: str, file: str = "cfg") -> None:
@@ -79,33 +80,43 @@ class Darknet(nn.Module):
             if section.kind not in _KINDS:
                 raise section.error(f"unknown kind of layer; known are {', '.join(_KINDS)}")
             layer = _KINDS[section.kind](section, shapes[-1] if shapes else self.input_shape, shapes)
-            if section.misspelled():
-                warnings.warn(section.misspelled(), stacklevel=2)
+            if (message := section.misspelled()) is not None:
+                warnings.warn(message, stacklevel=2)
             self.layers.append(layer)
             shapes.append(layer.shape)
         answers = [index for index, layer in enumerate(self.layers) if isinstance(layer, outputs.OutputLayer)]
         self.answers = answers or [len(self.layers) - 1]
-        # An output is kept for the last layer that takes it, and no longer.
-        self.last_use = {source: index for index, layer in enumerate(self.layers) for source in layer.sources}
+        # An output is kept until the last layer that takes it.
+        self.last_use = {source: index for index, layer in enumerate(self._layers()) for source in layer.sources}
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Outputs of the ``[yolo]``, ``[region]`` and ``[detection]`` layers, without these of the last layer.
+        """Outputs of the ``[yolo]``, ``[region]`` and ``[detection]`` layers; without any, that of the last layer.
 
         Args:
-            images: ``(B, channels, H, W)`` float, in [0, 1] as darknet has them.
+            images: ``(B, channels, H, W)`` float in [0, 1].
         """
-        x, kept, found = images, {}, []
-        for index, layer in enumerate(self.layers):
+        x = images
+        kept: dict[int, Tensor] = {}
+        results: list[Tensor] = []
+        modules: Any = self.layers
+        for index, layer in enumerate(modules):
             x = layer(x, *(kept[source] for source in layer.sources))
             if index in self.answers:
-                found.append(x)
+                results.append(x)
             for source in layer.sources:
                 if self.last_use[source] == index:
                     kept.pop(source, None)
             if index in self.last_use:
                 kept[index] = x
-        return found
+        return results
 
     def stored(self) -> list[tuple[Section, Layer]]:
         """Every layer with its section, in the order of the weights file."""
-        return list(zip(self.sections, self.layers, strict=True))
+        return list(zip(self.sections, self._layers(), strict=True))
+
+    def output_layers(self) -> list[outputs.OutputLayer]:
+        """The layers whose outputs `forward` returns, of a detector."""
+        return [cast(outputs.OutputLayer, self.layers[index]) for index in self.answers]
+
+    def _layers(self) -> Iterable[Layer]:
+        return cast(Iterable[Layer], self.layers)

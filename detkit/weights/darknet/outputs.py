@@ -1,9 +1,8 @@
-"""Darknet's last layers: where a network says what it sees.
+"""Darknet's output layers: activation of their input in darknet's order, and decoding to boxes and scores.
 
-Each gives what darknet calls its output, activated and in darknet's order, and reads boxes and scores out of it.
-A score is the probability that a box holds an object of the class: objectness times the class's.
+A score is the probability of an object of the class in the box: objectness times that of the class.
 
-`CellCoder` decodes what a head says before activation; here the numbers come activated, from some cfgs by the network.
+`detkit.boxes.CellCoder` decodes outputs before activation; here they are activated, in some cfgs by the network itself.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from detkit.weights.darknet.cfg import Section
 from detkit.weights.darknet.layers import Layer, Shape
 from detkit.weights.darknet.tree import ClassTree
 
-HIERARCHY_THRESHOLD = 0.5  # how sure a class of a tree must be, as darknet has it
+HIERARCHY_THRESHOLD = 0.5  # darknet's minimum probability of a class in a tree
 
 
 class OutputLayer(Layer):
-    """A layer that answers with boxes.
+    """Base class of layers that output boxes.
 
     Attributes:
         classes: number of classes.
@@ -35,7 +34,7 @@ class OutputLayer(Layer):
         """All boxes of `output` with the score of each class.
 
         Args:
-            output: what `forward` gives for a batch.
+            output: of `forward` for a batch.
             input_size: (height, width) of the network's input in pixels.
 
         Returns:
@@ -45,13 +44,14 @@ class OutputLayer(Layer):
 
 
 class Yolo(OutputLayer):
-    """``[yolo]`` of YOLOv3 (sections 2.1, 2.2) and, with ``scale_x_y`` and ``new_coords``, of YOLOv4 and scaled-YOLOv4.
+    """``[yolo]`` of YOLOv3 (sections 2.1, 2.2) and, with ``scale_x_y`` and ``new_coords``, of YOLOv4 and Scaled-YOLOv4.
 
-    ``x = (cx + sx) / W`` and ``w = anchor exp(tw)``; with ``new_coords``, whose numbers come activated from the
-    convolution before, ``w = anchor (2 sw)^2``. Anchors are in pixels.
+    ``x = (cx + sx) / W`` and ``w = anchor exp(tw)``; with ``new_coords``, where the convolution before activates the
+    values, ``w = anchor (2 sw)^2``. Anchors are in pixels.
     """
 
     coordinates = 4
+    anchors: Tensor
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
@@ -83,11 +83,11 @@ class Yolo(OutputLayer):
         return boxes, _scores(output[:, :, 4:5] * output[:, :, 5:])
 
     def _per_anchor(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (len(self.anchors), -1))  # (B, A, coordinates + 1 + classes, H, W)
+        return torch.unflatten(x, 1, (len(self.anchors), -1))  # (B, A, coordinates + 1 + classes, H, W)
 
 
 class GaussianYolo(Yolo):
-    """``[Gaussian_yolo]`` (Choi 2019): each coordinate with its uncertainty, whose mean lowers the scores (eq. 9)."""
+    """``[Gaussian_yolo]`` (Choi 2019): each coordinate with its uncertainty; their mean lowers the scores (eq. 9)."""
 
     coordinates = 8
 
@@ -115,9 +115,11 @@ class GaussianYolo(Yolo):
 class Region(OutputLayer):
     """``[region]`` of YOLOv2 (section 2): anchors in cells of the map, classes by softmax.
 
-    With a tree of classes (section 4) a box has one of them, as deep in the tree as is sure enough, and its score is
+    With a tree of classes (section 4) a box has one class, the deepest one of sufficient probability, and its score is
     the objectness.
     """
+
+    anchors: Tensor
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
@@ -134,7 +136,7 @@ class Region(OutputLayer):
         _check_channels(section, shape, number, 5 + self.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(1, (len(self.anchors), -1))
+        x = torch.unflatten(x, 1, (len(self.anchors), -1))
         classes = x[:, :, 5:]
         if self.tree is not None:
             classes = self.tree.softmax(classes.movedim(2, -1)).movedim(-1, 2)
@@ -143,7 +145,7 @@ class Region(OutputLayer):
         return torch.cat((x[:, :, :2].sigmoid(), x[:, :, 2:4], x[:, :, 4:5].sigmoid(), classes), dim=2).flatten(1, 2)
 
     def candidates(self, output: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        output = output.float().unflatten(1, (len(self.anchors), -1))
+        output = torch.unflatten(output.float(), 1, (len(self.anchors), -1))
         cell = output.new_tensor([input_size[1] / output.shape[4], input_size[0] / output.shape[3]])
         sizes = output[:, :, 2:4].exp() * (self.anchors * cell)[:, :, None, None]
         boxes, classes = _boxes(output[:, :, :2], sizes, input_size), output[:, :, 5:]
@@ -164,28 +166,29 @@ class Grid(OutputLayer):
         self.shape, self.classes = shape, section.positive("classes", 1)
         self.side, self.number = section.positive("side", 7), section.positive("num", 1)
         self.squared, self.softmax = bool(section.integer("sqrt", 0)), bool(section.integer("softmax", 0))
-        wanted, given = self.side**2 * (self.classes + 5 * self.number), shape[0] * shape[1] * shape[2]
-        if section.integer("coords", 1) != 4 or given != wanted:
+        expected, given = self.side**2 * (self.classes + 5 * self.number), shape[0] * shape[1] * shape[2]
+        if section.integer("coords", 1) != 4 or given != expected:
             raise section.error(
-                f"coords must be 4, and its input side^2 (classes + 5 num) = {wanted} numbers; it has {given}"
+                f"coords must be 4, and its input side^2 (classes + 5 num) = {expected} numbers; it has {given}"
             )
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.softmax:
             return x
-        classes, rest = x.flatten(1).split([self.side**2 * self.classes, self.side**2 * 5 * self.number], dim=1)
-        classes = classes.unflatten(1, (-1, self.classes)).softmax(dim=2).flatten(1)
+        cells = self.side**2
+        classes, rest = torch.split(x.flatten(1), [cells * self.classes, cells * 5 * self.number], dim=1)
+        classes = torch.unflatten(classes, 1, (-1, self.classes)).softmax(dim=2).flatten(1)
         return torch.cat((classes, rest), dim=1).view_as(x)
 
     def candidates(self, output: Tensor, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         cells = self.side**2
         parts = [cells * self.classes, cells * self.number, cells * self.number * 4]
-        classes, confidences, boxes = output.float().flatten(1).split(parts, dim=1)
+        classes, confidences, boxes = torch.split(output.float().flatten(1), parts, dim=1)
         scores = classes.view(-1, cells, 1, self.classes) * confidences.view(-1, cells, self.number, 1)
         boxes = boxes.view(-1, self.side, self.side, self.number, 4).permute(0, 3, 4, 1, 2)
         sizes = boxes[:, :, 2:].square() if self.squared else boxes[:, :, 2:]
         sizes = sizes * sizes.new_tensor([input_size[1], input_size[0]])[:, None, None]
-        boxes = _boxes(boxes[:, :, :2], sizes, input_size).unflatten(1, (self.number, cells)).transpose(1, 2)
+        boxes = torch.unflatten(_boxes(boxes[:, :, :2], sizes, input_size), 1, (self.number, cells)).transpose(1, 2)
         return boxes.flatten(1, 2), scores.flatten(1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Classes that are kinds of each other, as YOLO9000 has them (YOLOv2, section 4)."""
+"""YOLO9000's hierarchy of classes (YOLOv2, section 4)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from detkit.weights.darknet.cfg import Section, read_text
 
 
 class ClassTree(nn.Module):
-    """A tree of classes. Those with one parent form a group, whose probabilities add up to 1.
+    """A tree of classes. Classes of one parent form a group, whose probabilities sum to 1.
 
     Args:
-        section: the layer with the key ``tree``, a file with ``name parent`` for each class, ``-1`` for none. It is
-            looked for as it stands, beside the cfg and one folder up.
-        classes: how many classes there must be.
+        section: the layer with the key ``tree``: a file with ``name parent`` for each class, ``-1`` for none. Its path
+            may be relative to the working directory, to the folder of the cfg or to the folder above that.
+        classes: the required number of classes.
 
     Raises:
-        InputError: there is no such file, or it is no tree of so many classes.
+        InputError: there is no such file, or it is not a tree of that many classes.
     """
+
+    groups: Tensor
+    parents: Tensor
+    child_groups: Tensor
+    depths: Tensor
 
     def __init__(self, section: Section, classes: int) -> None:
         super().__init__()
@@ -49,7 +54,7 @@ class ClassTree(nn.Module):
         return logits / self._of_groups(logits, "sum")[..., self.groups]
 
     def absolute(self, probabilities: Tensor) -> Tensor:
-        """What `softmax` gives ``(..., K)``, times the probabilities of all classes above."""
+        """The result of `softmax` ``(..., K)`` times the probabilities of all ancestors."""
         probabilities = probabilities.clone()
         for depth in range(1, self.depth + 1):
             rows = torch.where(self.depths == depth)[0]
@@ -57,16 +62,16 @@ class ClassTree(nn.Module):
         return probabilities
 
     def descend(self, probabilities: Tensor, threshold: float) -> Tensor:
-        """The class that darknet names for each row of absolute `probabilities` ``(N, K)``; int64 ``(N,)``.
+        """The class that darknet selects for each row of absolute `probabilities` ``(N, K)``; int64 ``(N,)``.
 
-        From the root it goes to the best child as long as the product of the probabilities on its way is above
-        `threshold`. They are absolute already, so that it stops early; so does darknet.
+        It descends from the root to the best child as long as the product of the probabilities on the way is above
+        `threshold`. As in darknet, they are absolute already, so it stops early.
         """
         rows = torch.arange(len(probabilities), device=probabilities.device)
         best = self._of_groups(probabilities, "amax")
-        places = torch.arange(probabilities.shape[1], device=probabilities.device).expand_as(probabilities)
-        places = torch.where(probabilities == best[:, self.groups], places, probabilities.shape[1])
-        first = self._of_groups(places, "amin")
+        columns = torch.arange(probabilities.shape[1], device=probabilities.device).expand_as(probabilities)
+        columns = torch.where(probabilities == best[:, self.groups], columns, probabilities.shape[1])
+        first = self._of_groups(columns, "amin")
         answer, product, active = first[:, 0].clone(), probabilities.new_ones(len(rows)), torch.ones_like(rows).bool()
         group = torch.zeros_like(rows)
         for _ in range(self.depth + 1):

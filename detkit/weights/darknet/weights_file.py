@@ -1,4 +1,4 @@
-"""Darknet's ``.weights``: a header, then float32 numbers of one layer after another and nothing between them."""
+"""Darknet's ``.weights`` files: a header, then the float32 weights of one layer after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.weights.darknet.cfg import Section
-from detkit.weights.darknet.layers import Connected, Layer
+from detkit.weights.darknet.layers import Layer
+from detkit.weights.darknet.weighted_layers import BatchNorm, Connected
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Header:
 
     @property
     def layout(self) -> str:
-        """How the numbers are packed, as `struct` says it."""
+        """The layout of the header, in the format of `struct`."""
         return "<3iQ" if self.major * 10 + self.minor >= 2 and not self.transposed else "<3iI"
 
     @property
@@ -45,11 +46,11 @@ class Header:
 
 @torch.no_grad()
 def read_weights(path: str | Path, layers: Iterable[tuple[Section, Layer]]) -> Header:
-    """Fill `layers` with the numbers of the file `path`; those with ``dontload`` are not in it.
+    """Fill `layers` with the weights of the file `path`, which lacks those of layers with ``dontload``.
 
     Raises:
-        InputError: the file cannot be read, or is shorter or longer than its layers; the message gives the layer where
-            it ends and the byte counts.
+        InputError: the file cannot be read, or is too short or too long for the layers; the message gives the layer
+            where it ends and the byte counts.
     """
     try:
         content = Path(path).read_bytes()
@@ -78,7 +79,7 @@ def read_weights(path: str | Path, layers: Iterable[tuple[Section, Layer]]) -> H
 
 
 def write_weights(path: str | Path, header: Header, layers: Iterable[tuple[Section, Layer]]) -> None:
-    """Write `header` and the numbers of all `layers` to the file `path`."""
+    """Write `header` and the weights of all `layers` to the file `path`."""
     with open(path, "wb") as file:
         file.write(header.pack())
         for _, layer in layers:
@@ -87,7 +88,7 @@ def write_weights(path: str | Path, header: Header, layers: Iterable[tuple[Secti
 
 
 def _read_header(path: str | Path, content: bytes) -> Header:
-    """The header, whose length its version tells."""
+    """The header, whose length depends on its version."""
     if len(content) >= 16:
         header = Header(*struct.unpack_from("<3iI", content))
         if len(content) >= struct.calcsize(header.layout):
@@ -96,18 +97,19 @@ def _read_header(path: str | Path, content: bytes) -> Header:
 
 
 def _stored(layer: Layer, header: Header) -> list[Tensor]:
-    """The weights of `layer` as a file with `header` holds them."""
+    """The weights of `layer` in the layout of a file with `header`."""
     if isinstance(layer, Connected) and header.transposed:
         return [weights.T if weights.ndim == 2 else weights for weights in layer.stored()]
     return layer.stored()
 
 
 def _loaded(section: Section, layer: Layer, header: Header) -> list[Tensor]:
-    """The weights of `layer` that a file to be loaded has."""
+    """The weights of `layer` that are read from a file."""
     stored = _stored(layer, header)
     if section.integer("dontload", 0):
         return []
-    if section.integer("dontloadscales", 0) and getattr(layer, "batch_norm", None) is not None:
-        unread = {id(weights) for weights in layer.batch_norm.statistics()}
+    batch_norm = getattr(layer, "batch_norm", None)
+    if section.integer("dontloadscales", 0) and isinstance(batch_norm, BatchNorm):
+        unread = {id(weights) for weights in batch_norm.statistics()}
         return [weights for weights in stored if id(weights) not in unread]
     return stored
