@@ -39,6 +39,8 @@ test-slow: $(VENV)/.test-installed
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --no-warn-unused-configs tools
 
 benchmark: $(VENV)/.installed
 	$(BIN)/python tools/benchmark.py ops

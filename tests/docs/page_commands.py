@@ -81,13 +81,14 @@ def _benchmark(arguments: list[str]) -> None:
     for name in BENCHMARKS:
         stubs[name] = ModuleType(name)
         stubs[name].benchmark = lambda *_, name=name, **__: calls.append(name)
+    stubs["benchmark_ops"] = ModuleType("benchmark_ops")
+    stubs["benchmark_ops"].op_cases = lambda: calls.append("ops") or []
     threads = torch.get_num_threads()
     try:
         with patch.dict(sys.modules, stubs), patch.object(sys, "argv", ["benchmark.py", *arguments]):
             sys.modules["__page_benchmark__"] = module = ModuleType("__page_benchmark__")
             source = Path(ROOT / "tools" / "benchmark.py")
             exec(compile(source.read_text(), str(source), "exec"), module.__dict__)
-            module.op_cases = lambda: calls.append("ops") or []
             module.main()
     finally:
         torch.set_default_device(None)
