@@ -64,7 +64,7 @@ def fit_svms(model: RCNN, samples: Samples) -> None:
     for label, one in enumerate(classes):
         one.fit()
         _put(head, label, one, scale)
-    head.fitted.fill_(True)
+    head.get_buffer("fitted").fill_(True)
 
 
 @dataclass

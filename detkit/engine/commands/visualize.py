@@ -113,7 +113,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--filters", type=list[int] | None, help="filters of each layer; default: the strongest")
     parser.add_argument("--count", type=int, default=8, help="maximum number of filters per layer")
     parser.add_argument("--top", type=int, default=9, help="maximum number of images per filter")
-    parser.add_argument("--square", type=int | None, help="side of the gray square in pixels; default: a fifth")
+    parser.add_argument(
+        "--square", type=int | None, help="side of the gray square in pixels; default: a fifth of the image"
+    )
     parser.add_argument("--step", type=int | None, help="stride of the square in pixels; default: half of its side")
     parser.add_argument("--batch_size", type=int, default=16, help="images per forward pass")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")

@@ -7,6 +7,8 @@ import pytest
 
 import detkit
 from detkit.data import DataModule
+from detkit.engine.commands import evaluate
+from detkit.engine.commands import train as commands
 from detkit.engine.config.parser import ParsedCommand, command_parser
 from detkit.engine.config.recipe import RunOptions, build_recipe
 from detkit.engine.config.training_arguments import add_training_arguments
@@ -69,6 +71,27 @@ class TestRunOptions:
         options = parsed("--model", "tiny_detector.TinyDetector").options(RunOptions)
         with pytest.raises(InputError, match="no name: give --name"):
             options.folder  # noqa: B018
+
+
+class TestNamesOfTheReleaseBefore:
+    def test_train_takes_a_parser_and_its_config(self, recipe):
+        one = parsed("--config", recipe(), "--trainer.max_epochs", "1", "--trainer.limit_val_batches", "0")
+        with pytest.warns(DeprecationWarning, match="is train\\(ParsedCommand"):
+            commands.train(one.parser, one.config)
+        assert Path("runs/tiny/last.ckpt").is_file()
+
+    def test_the_recipe_of_a_checkpoint_is_the_default_data(self, run_folder, shapes_root):
+        parser = command_parser("eval", "", "")
+        evaluate.add_arguments(parser)
+        with pytest.warns(DeprecationWarning, match="default_to_training_data"):
+            default_to_training_data = evaluate.default_to_training_data
+        assert default_to_training_data(parser, []) == {}
+        assert default_to_training_data(parser, ["--checkpoint", str(run_folder)])["data"]["root"] == str(shapes_root)
+        assert str(parser.get_default("data.root")) == str(shapes_root)
+
+    def test_are_where_they_were(self):
+        with pytest.warns(DeprecationWarning, match="add_training_arguments"):
+            assert commands.add_arguments is add_training_arguments
 
 
 def test_no_parsed_namespace_leaves_the_room():
