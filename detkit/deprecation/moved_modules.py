@@ -114,6 +114,7 @@ MOVED = {
     "heads.yolo_v4": "heads.dense.yolo.yolo_v4",
     "image_fields": "structures.image_fields",
     "kind": "structures.kind",
+    "learners.batch": "learners.training_batch",
     "models.cascade_rcnn": "models.two_stage.cascade_rcnn",
     "models.classifier": "models.image.classifier",
     "models.fast_rcnn": "models.two_stage.fast_rcnn",

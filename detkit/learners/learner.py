@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from detkit.learners.batch import TrainingBatch
+from detkit.learners.training_batch import TrainingBatch
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 Losses = Callable[[Any, TrainingBatch], dict[str, Tensor]]

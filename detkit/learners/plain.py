@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from detkit.learners.batch import TrainingBatch
 from detkit.learners.learner import Learner
+from detkit.learners.training_batch import TrainingBatch
 
 
 class PlainLearner(Learner):

@@ -263,16 +263,9 @@ def _differentiate_roi_align(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     refuse_if_deterministic("roi_align", gradient.device)
     rois, levels = ctx.saved_tensors
     gradient = gradient.contiguous(memory_format=memory_format_of(ctx.channels_last))
+    sizes = ctx.batch, ctx.heights, ctx.widths
     gradients = torch.ops.detkit.roi_align_backward(
-        gradient,
-        rois,
-        levels,
-        ctx.scales,
-        ctx.batch,
-        ctx.heights,
-        ctx.widths,
-        *ctx.sampling,
-        ctx.channels_last,
+        gradient, rois, levels, ctx.scales, *sizes, *ctx.sampling, ctx.channels_last
     )
     return gradients, *[None] * 8
 

@@ -16,8 +16,8 @@ from detkit.ops.coco import (
     measure_masks,
 )
 from detkit.ops.coco.accumulating import accumulate_reference
+from detkit.ops.coco.coco_matching import match_boxes_reference, match_keypoints_reference, match_masks_reference
 from detkit.ops.coco.mask_strings import fill_masks_reference, measure_masks_reference
-from detkit.ops.coco.matching import match_boxes_reference, match_keypoints_reference, match_masks_reference
 
 SEEDS = [0, 1, 2, 3]
 CATEGORIES, IMAGES, JOINTS = 3, 4, 5
