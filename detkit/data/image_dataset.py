@@ -38,21 +38,21 @@ class ImageDataset(Dataset):
     @property
     def categories(self) -> list[Category]:
         """The classes, sorted by id; the position is the label."""
-        raise NotImplementedError
+        raise InputError(f"{type(self).__name__} has no categories: give a list of detkit.structures.Category")
 
     @property
     def image_ids(self) -> Sequence[Any]:
         """The ids, all integers or all strings, in the order of the data set."""
-        raise NotImplementedError
+        raise InputError(f"{type(self).__name__} has no image_ids: give a list of ids, all integers or all strings")
 
     @property
     def image_sizes(self) -> np.ndarray:
         """``(n, 2)`` height and width in pixels, without decoding; zeros where they are unknown."""
-        raise NotImplementedError
+        raise InputError(f"{type(self).__name__} has no image_sizes: give heights and widths (n, 2), 0 if unknown")
 
     def read(self, index: int) -> tuple[np.ndarray, Target]:
         """The image ``(H, W, 3)`` uint8 RGB, and its target, whose `image_id` is that of `image_ids`."""
-        raise NotImplementedError
+        raise InputError(f"{type(self).__name__} has no read(index): return the image (H, W, 3) and its Target")
 
     def target(self, index: int) -> Target:
         """The target of an image; override it where the image need not be decoded."""
@@ -138,11 +138,20 @@ def _coco_content(dataset: ImageDataset) -> dict[str, Any]:
         height, width = map(int, dataset.image_sizes[index])
         entry = {"id": image_id, "file_name": str(image_id), "height": height, "width": width}
         if target.image_label is not None:
-            entry["category_id"] = dataset.categories[target.image_label].id
+            entry["category_id"] = _category_id(target.image_label, dataset.categories, image_id)
         images.append(entry)
         annotations += _objects(target, dataset.categories, image_id, len(annotations))
     categories = [to_coco(category) for category in dataset.categories]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _category_id(label: int, categories: Sequence[Category], image_id: Any) -> int:
+    if not 0 <= label < len(categories):
+        raise InputError(
+            f"image {image_id!r} has the label {label}, but there are {len(categories)} categories: labels are "
+            f"positions in `categories`, 0 to {len(categories) - 1}"
+        )
+    return categories[label].id
 
 
 def _objects(target: Target, categories: Sequence[Category], image_id: Any, before: int) -> list[dict[str, Any]]:
@@ -156,7 +165,7 @@ def _objects(target: Target, categories: Sequence[Category], image_id: Any, befo
         {
             "id": before + row + 1,
             "image_id": image_id,
-            "category_id": categories[label].id,
+            "category_id": _category_id(label, categories, image_id),
             "bbox": [*corners[row, :2].tolist(), *sides[row].tolist()],
             "area": float(areas[row]),
             "iscrowd": int(target.iscrowd is not None and bool(target.iscrowd[row])),

@@ -130,3 +130,7 @@ def _report(sentence: str, status: int) -> int:
         traceback.print_exc()
     print(f"detkit: {sentence}", file=sys.stderr)
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

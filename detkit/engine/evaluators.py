@@ -37,6 +37,10 @@ def make_evaluators(
     makers: Sequence[Callable[..., Evaluator]] = task.evaluators if evaluators is None else evaluators
     made = [make(truth, categories=categories) for make in makers]
     for evaluator in made:
+        for attribute in ("name", "reads", "headline"):
+            if not isinstance(getattr(evaluator, attribute, None), str):
+                owner = type(evaluator).__name__
+                raise InputError(f"evaluators: {owner} has no {attribute}: set it on the class or in its constructor.")
         if evaluator.reads not in task.parts:
             raise InputError(
                 f"evaluators: the {type(evaluator).__name__} reads {evaluator.reads}, but the answers of the "

@@ -4,10 +4,15 @@ import csv
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from tiny_detector import TinyDetector
+
+from detkit.engine.evaluators import make_evaluators
+from detkit.errors import InputError
 
 TRUST = ("--trust", "tiny_detector")
 VOC = {"class_path": "VocEvaluator", "init_args": {"protocol": "voc2007"}}
@@ -146,3 +151,11 @@ def test_a_headline_that_is_not_computed_is_named(recipe, detkit_command, monkey
     status, said = detkit_command("train", "--config", recipe(), "--trainer.max_epochs=1")
     assert status == 2
     assert "headline of the CocoEvaluator is APP, but it computes AP, " in said
+
+
+@pytest.mark.parametrize("attribute", ["name", "reads", "headline"])
+def test_an_evaluator_that_lacks_an_attribute_is_refused(attribute):
+    model = TinyDetector(2)
+    evaluator = SimpleNamespace(**{name: "boxes" for name in ("name", "reads", "headline") if name != attribute})
+    with pytest.raises(InputError, match=f"SimpleNamespace has no {attribute}: set it on the class"):
+        make_evaluators(model, [lambda truth, categories: evaluator], {}, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -23,8 +24,11 @@ REQUIRED = r"the following arguments are required: (?P<required>.+)"
 NAME = r"Expected a dot import path string: (?P<name>\S+)"
 MODULE = r"No module named '(?P<module>[^']+)'"
 SUBCLASS = r"Expected '(?P<other>[^']+)' to be a subclass of <class '(?:\w+\.)*(?P<base>\w+)'>"
+MISSING = r"module '(?P<holder>[^']+)' has no attribute '(?P<missing>[^']+)'"
+UNTYPED = r"Parameter '(?P<untyped>[^']+)' from '(?P<constructor>[^']+)\.__init__' does not specify a type"
 TYPE = r"Expected an? (?P<type>(?!path|dot import).+?)(?:\. Got value: (?P<value>.*?))?(?:\. Got value: Namespace.*)?$"
-STEP = re.compile("|".join((KEY, CLASS, UNKNOWN, GROUP, REQUIRED, NAME, MODULE, SUBCLASS, TYPE)), re.MULTILINE)
+STEPS = (KEY, CLASS, UNKNOWN, GROUP, REQUIRED, NAME, MODULE, SUBCLASS, MISSING, UNTYPED, TYPE)
+STEP = re.compile("|".join(STEPS), re.MULTILINE)
 
 PACKAGES = {
     "model": "detkit.models",
@@ -104,6 +108,15 @@ def _sentence(
             f"{_place(path, argv)}: {path} {named} there is no module {found['module']}: "
             f"install it, or put its folder on PYTHONPATH."
         )
+    if "missing" in found:
+        holder, missing = found["holder"], found["missing"]
+        return f"{_place(path, argv)}: {path}: there is no {missing} in {holder}{_near(missing, _contents(holder))}."
+    if "untyped" in found:
+        name = found["untyped"]
+        return (
+            f"{_place(path, argv)}: {path}: the argument {name} of {found['constructor']} has no type, by which "
+            f"configs are checked: write it in the constructor, as in {name}: str."
+        )
     if "other" in found:
         return f"{_place(path, argv)}: {path} cannot be {found['other']}, which is no {found['base']}."
     if not path:
@@ -143,6 +156,13 @@ def _parameters(class_path: str) -> list[str]:
     module, _, name = class_path.rpartition(".")
     parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
     return [*parameters, "class_path", "init_args"]
+
+
+def _contents(module: str) -> list[str]:
+    """The classes and modules of a module or package that has been imported."""
+    holder = importlib.import_module(module)
+    modules = [info.name for info in pkgutil.iter_modules(getattr(holder, "__path__", []))]
+    return [name for name, value in vars(holder).items() if isinstance(value, type)] + modules
 
 
 def _class_names(key: str) -> list[str]:

@@ -29,6 +29,15 @@ COMMAND_LINE = [
     (["--evaluate", "[box]"], ["evaluate", "bbox"]),
     (["--evaluators", "[CocoEvaluatr]"], ["evaluators cannot be CocoEvaluatr", "near to it: CocoEvaluator"]),
     (["--evaluators", "[nowhere.Mine]"], ["evaluators", "no module nowhere", "PYTHONPATH"]),
+    (
+        ["--evaluators", "[toy_learners.Forgetfull]"],
+        ["evaluators", "no Forgetfull in toy_learners", "near to it: Forgetful"],
+    ),
+    (["--data.dataset", "{class_path: detkit.dato.Mine}"], ["data.dataset", "no dato in detkit", "near to it: data"]),
+    (
+        ["--data.dataset", "{class_path: untyped_dataset.Untyped, init_args: {root: x}}"],
+        ["data.dataset", "argument root of untyped_dataset.Untyped has no type", "root: str"],
+    ),
     (["--evaluators", "[detkit.models.FCOS]"], ["evaluators cannot be detkit.models.FCOS, which is no Evaluator"]),
     (["--evaluators", "[{class_path: VocEvaluator, init_args: {iou: 1}}]"], ["VocEvaluator", "iou", "iou_threshold"]),
     (["--evaluators", "[CocoEvaluator, CocoEvaluator]"], ["two are called bbox"]),
