@@ -254,9 +254,9 @@ def _fake_roi_align_backward(
 def _keep_for_roi_align(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     features, rois, levels, ctx.scales, _, _, *ctx.sampling, ctx.channels_last = inputs
     ctx.save_for_backward(rois, levels)
-    ctx.batch = features[0].shape[0]
-    ctx.heights = [feature.shape[2] for feature in features]
-    ctx.widths = [feature.shape[3] for feature in features]
+    heights = [feature.shape[2] for feature in features]
+    widths = [feature.shape[3] for feature in features]
+    ctx.batch_and_sizes = features[0].shape[0], heights, widths
 
 
 def _differentiate_roi_align(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
@@ -264,15 +264,7 @@ def _differentiate_roi_align(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     rois, levels = ctx.saved_tensors
     gradient = gradient.contiguous(memory_format=memory_format_of(ctx.channels_last))
     gradients = torch.ops.detkit.roi_align_backward(
-        gradient,
-        rois,
-        levels,
-        ctx.scales,
-        ctx.batch,
-        ctx.heights,
-        ctx.widths,
-        *ctx.sampling,
-        ctx.channels_last,
+        gradient, rois, levels, ctx.scales, *ctx.batch_and_sizes, *ctx.sampling, ctx.channels_last
     )
     return gradients, *[None] * 8
 
