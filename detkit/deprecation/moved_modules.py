@@ -178,7 +178,7 @@ class _MovedLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Replace the empty module in ``sys.modules``, from which the import system takes the result."""
-        warn(f"{module.__name__} is {self.home} now", stacklevel=2)
+        warn(f"{module.__name__} is {self.home} now", stacklevel=3)
         home = importlib.import_module(self.home)
         renamed = RENAMED_NAMES.get(module.__name__.removeprefix("detkit."))
         if renamed and not hasattr(home, "__getattr__"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, cast, overload
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from detkit.models.check_inputs import check_given, check_image, check_images, c
 from detkit.models.loss_weights import weighted
 from detkit.models.required_fields import RequiredFields
 from detkit.preprocess import Batch, Preprocess
-from detkit.structures import Category, Target
+from detkit.structures import Category, Detections, Target
 
 if TYPE_CHECKING:  # tasks stand above models
     from detkit.tasks import Task
@@ -224,6 +224,20 @@ class Detector(VisionModel):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
+
+    if TYPE_CHECKING:  # the type of the answers; the method is that of `VisionModel`
+
+        @overload
+        def predict(  # type: ignore[overload-overlap]  # a path is also a sequence of strings
+            self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None
+        ) -> Detections: ...
+
+        @overload
+        def predict(
+            self, inputs: Sequence[ImageInput], batch_size: int = 8, given: Sequence[Target] | None = None
+        ) -> list[Detections]: ...
+
+        def predict(self, inputs: Any, batch_size: int = 8, given: Any = None) -> Any: ...
 
 
 def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> TypeGuard[Sequence[ImageInput]]:

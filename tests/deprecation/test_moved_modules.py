@@ -20,6 +20,12 @@ def test_an_old_name_is_the_module_of_now_and_is_warned_of():
     assert old.__spec__.name == "detkit.engine.callbacks.ema"
 
 
+def test_the_warning_points_at_the_line_that_imports_the_old_name():
+    code = "import detkit.heads.yolo_v3"  # as a script, in which Python shows a DeprecationWarning
+    shown = subprocess.run([sys.executable, "-c", code], check=True, timeout=300, capture_output=True, text=True).stderr
+    assert shown.startswith("<string>:1: OldName: detkit.heads.yolo_v3 is detkit.heads.dense.yolo.yolo_v3 now")
+
+
 @pytest.mark.parametrize("name", MOVED)
 def test_every_old_name_is_imported(name):
     with warnings.catch_warnings():
