@@ -80,14 +80,14 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("ops", help="the operations of detkit.ops")
     command.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
-    command.add_argument("--threads", type=int, default=1, help="threads of either side (default: 1)")
+    command.add_argument("--threads", type=int, default=1, help="number of threads of each program (default: 1)")
     command.add_argument(
         "--repetitions",
         type=int,
         default=11,
         help=f"samples per case, at least 10 (default: 11), but {SAMPLES_OF_LONG_RUNS} of runs over {LONG_RUN} s",
     )
-    command.add_argument("--only", default="", help="run the cases whose name contains this")
+    command.add_argument("--only", default="", help="run only the cases whose names contain this")
     command.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     coco = commands.add_parser(
         "coco", help="COCO evaluation, from files to metrics, compared with other installed programs"
@@ -100,25 +100,27 @@ def main() -> None:
     dense = commands.add_parser(
         "dense", help="dense evaluation of all windows of an image, compared with one crop at a time"
     )
-    dense.add_argument("--threads", type=int, default=2, help="threads of either side (default: 2)")
-    dense.add_argument("--repetitions", type=int, default=3, help="dense passes per net (default: 3)")
+    dense.add_argument("--threads", type=int, default=2, help="number of threads of each program (default: 2)")
+    dense.add_argument("--repetitions", type=int, default=3, help="dense passes per network (default: 3)")
     dense.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     proposals = commands.add_parser(
         "proposals", help="selective search, compared with OpenCV contrib's where it is installed"
     )
     proposals.add_argument("--root", type=Path, required=True, help="a data set in COCO format with a test split")
     proposals.add_argument("--modes", nargs="+", choices=["fast", "quality"], default=["fast", "quality"])
-    proposals.add_argument("--images", type=int, default=40, help="images of it, and drawn ones (default: 40)")
+    proposals.add_argument(
+        "--images", type=int, default=40, help="number of images of the data set, and of drawn ones (default: 40)"
+    )
     proposals.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     models = commands.add_parser("models", help="whole detectors, their parts, and torchvision's counterparts")
     models.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
-    models.add_argument("--threads", type=int, default=1, help="threads of either side (default: 1)")
-    models.add_argument("--batch_size", type=int, default=1, help="images at once (default: 1)")
+    models.add_argument("--threads", type=int, default=1, help="number of threads of each program (default: 1)")
+    models.add_argument("--batch_size", type=int, default=1, help="images per forward pass (default: 1)")
     models.add_argument("--repetitions", type=int, default=5, help="runs per detector (default: 5)")
     models.add_argument(
         "--longest-case", type=float, default=60, help="seconds after which fewer runs are enough (default: 60)"
     )
-    models.add_argument("--only", default="", help="run the detectors whose name contains this")
+    models.add_argument("--only", default="", help="run only the detectors whose names contain this")
     models.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     arguments = parser.parse_args()
     if arguments.command == "models":

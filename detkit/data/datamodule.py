@@ -30,49 +30,49 @@ SHAPES_FOLDER = Path("runs/data")
 
 
 class DataModule(lightning.LightningDataModule):
-    """Training and evaluation batches of a folder with COCO, VOC or YOLO annotations or with a folder per class, or,
-    without one, of the drawn `Shapes`.
+    """Training and evaluation batches of an annotated folder, or of the drawn `Shapes`.
 
     A batch is ``(images, targets)``: a list of uint8 RGB ``(3, H, W)`` of any size and a list of `Target`. Give the
     trainer ``use_distributed_sampler=False``: the samplers here split over ranks.
 
     Args:
-        root: folder with ``images/`` and ``annotations/`` (see `find_split` for the names), VOC folder, YOLO folder or
-            its ``data.yaml``, or ImageNet's folders. None: draw `shapes` under ``runs/data``.
+        root: a folder in COCO, VOC or YOLO format (or YOLO's ``data.yaml``), or with one subfolder per class, as
+            ImageNet's; see ``docs/data.md``. null: draw `shapes` under ``runs/data``.
         format: the format of `root`: coco, voc, yolo or folders; null: detected.
-        shapes: what is drawn where `root` is None.
-        train_images: images folder of the training split, instead of the one found under `root`.
-        train_annotations: annotation file of the training split, instead of the one found under `root`.
-        val_images: as `train_images`, for the validation split.
-        val_annotations: as `train_annotations`, for the validation split.
-        test_images: as `train_images`, for the test split.
-        test_annotations: as `train_annotations`, for the test split.
-        train_split: the name in `root` of the split to train on; VOC's papers use ``trainval``.
-        val_split: the name in `root` of the split ``val``.
-        class_names: of VOC, the classes in the order of their labels; null: see `VocDataset`.
-        image_class: how an image with objects gets a class, see `label_images`; null: not at all.
+        shapes: the data set that is drawn if `root` is null.
+        train_images: images folder of the training split, if it is not the one under `root`.
+        train_annotations: annotation file of the training split, if it is not the one under `root`.
+        val_images: images folder of the validation split.
+        val_annotations: annotation file of the validation split.
+        test_images: images folder of the test split.
+        test_annotations: annotation file of the test split.
+        train_split: name of the training split in `root`, such as VOC's ``trainval``.
+        val_split: name of the validation split in `root`.
+        class_names: for VOC, the classes in the order of their labels; null: from the folder.
+        image_class: how an image with objects gets a class: ``only`` if all its objects have the same one, ``largest``
+            for that of the largest object; null: it gets none.
         eval_split: the split that is evaluated, during training and after.
         batch_size: images per process and training step.
-        eval_batch_size: images per process and evaluation step; None: as `batch_size`.
+        eval_batch_size: images per process and evaluation step; null: `batch_size`.
         num_workers: worker processes per loader; 0 loads in the main process.
-        mixing: stages that combine several training images, applied in order before `augmentation`.
-        mixing_epochs: mix in this number of first epochs; null: in all.
-        augmentation: of training images; null: none.
-        aspect_ratio_grouping: batch upright images with upright ones and wide ones with wide ones, to save padding.
-        reads: fields of targets to read, such as masks, keypoints, label_map, camera, besides those that the model
-            needs and boxes, labels, areas, crowd regions and difficulty.
+        mixing: transforms that combine several training images, applied in order before `augmentation`.
+        mixing_epochs: number of epochs with `mixing`, counted from the first; null: all.
+        augmentation: augmentation of training images; null: none.
+        aspect_ratio_grouping: put portrait and landscape images in separate batches, to save padding.
+        reads: annotation fields to read in addition to those that the model needs, such as masks, keypoints, label_map
+            and camera. Boxes, labels, areas, crowd regions and difficulty are always read.
         on_bad_image: "error" stops at an unreadable image; "skip" decodes every file once at the start and leaves
             unreadable images out of training and evaluation, with a warning each.
         on_bad_box: "error" stops at boxes without area or outside their image; "skip" leaves them out with a warning.
-        seed: decides order and augmentation, together with the epoch.
-        sources: additional images, of which a learner gets a batch at each step.
-        eval_transform: changes the pixels of evaluated images, such as a corruption; takes the image, uint8 RGB
-            ``(H, W, 3)``, and a generator that depends on `seed` and the image's index; must not move objects.
-        dataset: your own data set class, an `ImageDataset` called with the split, in place of `root` and paths.
+        seed: seed of order and augmentation.
+        sources: additional images. A learner gets a batch of each source at each step.
+        eval_transform: a function that changes the pixels of evaluated images, such as a corruption. It takes the
+            image, uint8 RGB ``(H, W, 3)``, and a generator that depends on `seed` and the image's index. It must not
+            move objects.
+        dataset: your own data set class, instead of `root` and paths: an `ImageDataset` that is called with the split.
         proposals: computes regions in each augmented image, for a model that needs them; null: none.
 
     Attributes:
-        reads: the set of all fields to read; what a model needs is added before a split is opened.
         skip_batches: the number of batches that the next `train_dataloader` skips in its first epoch, for a run that is
             resumed within an epoch.
 

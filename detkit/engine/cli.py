@@ -16,11 +16,11 @@ from detkit.errors import InputError
 
 USAGE = """usage: detkit train|eval|predict|visualize|convert [--help] ...
 
-  train     train a detector on COCO, VOC or YOLO annotations, or a classifier on folders of classes
-  eval      evaluate a checkpoint, or a file of detections, with COCO's, VOC's or ILSVRC's metrics
-  predict   detect objects in images, folders and videos, or classify them
-  visualize show Grad-CAM, occlusion sensitivity and filters of a network on an image
-  convert   convert annotations between COCO, VOC and YOLO
+  train      train a detector on COCO, VOC or YOLO annotations, or a classifier on folders of classes
+  eval       evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics
+  predict    run a checkpoint on images, folders and videos
+  visualize  show Grad-CAM, occlusion sensitivity and filters of a network for an image
+  convert    convert a data set between COCO, VOC and YOLO
 
 `detkit COMMAND --help` lists all arguments, with examples. DETKIT_DEBUG=1 shows the traceback of an error."""
 

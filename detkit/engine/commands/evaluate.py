@@ -50,10 +50,11 @@ __getattr__ = moved_names(
     },
 )
 
-DESCRIPTION = """Evaluate a checkpoint, or a file of detections: COCO's, PASCAL VOC's, ILSVRC's numbers or your own.
+DESCRIPTION = """Evaluate a checkpoint or a file of detections: COCO, PASCAL VOC or ILSVRC metrics, or your own.
 
-A checkpoint is evaluated on the data that it was trained with, or on another folder with the same classes, by the
-evaluators that validated its training. Without a model, a file of detections in COCO's results format is evaluated.
+The default data is the validation split of the checkpoint's config. --data.root evaluates on another folder with the
+same classes. The default evaluators are those of the checkpoint's config. A file of detections, in COCO's results
+format, needs no checkpoint.
 
 examples:
   detkit eval --checkpoint runs/faster_rcnn_shapes/best.ckpt --out metrics.json
@@ -143,15 +144,17 @@ def _check_options(options: EvaluationOptions) -> None:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--checkpoint", type=str | None, help="a checkpoint, or a run's folder")
-    parser.add_argument("--annotations", type=str | None, help="without a checkpoint: the ground truth, a COCO file")
-    parser.add_argument("--detections", type=str | None, help="without a checkpoint: detections in COCO's format")
-    parser.add_argument("--split", type=Literal["val", "test"], default="val", help="the split of the data")
-    add_evaluators(parser, "those that validated the checkpoint's training; for a file COCO's of boxes")
+    parser.add_argument("--checkpoint", type=str | None, help="checkpoint file or run folder")
+    parser.add_argument("--annotations", type=str | None, help="COCO file with the ground truth, for --detections")
+    parser.add_argument(
+        "--detections", type=str | None, help="file of detections in COCO's results format, instead of --checkpoint"
+    )
+    parser.add_argument("--split", type=Literal["val", "test"], default="val", help="split to evaluate")
+    add_evaluators(parser, "those of the checkpoint's config; for a file, CocoEvaluator of boxes")
     parser.add_argument(
         "--protocol",
         type=Literal["coco", VocProtocol] | None,
-        help="instead of --evaluators: COCO's numbers, or PASCAL VOC's, of boxes",
+        help="short form of --evaluators: COCO or PASCAL VOC metrics of boxes",
     )
     parser.add_argument(
         "--iou_type",
@@ -163,20 +166,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--keypoint_sigmas",
         type=list[float] | None,
-        help="sigmas of COCO's keypoints; null: those of a person",
+        help="sigmas of keypoints; null: those of the data",
     )
-    parser.add_argument("--backend", type=Backend | None, help="what computes COCO's numbers; null: native code")
-    parser.add_argument("--out", type=str | None, help="write the numbers to this JSON file")
-    parser.add_argument("--save_detections", type=str | None, help="write the detections to this JSON file")
-    parser.add_argument("--per_class", action="store_true", help="print the numbers of each class too")
-    parser.add_argument("--bootstrap", type=int, default=0, help="samples for confidence intervals, such as 1000")
-    parser.add_argument("--errors", action="store_true", help="print how much AP each kind of error costs (TIDE)")
-    parser.add_argument("--curves", type=str | None, help="plot precision and recall to this PNG file")
+    parser.add_argument("--backend", type=Backend | None, help="implementation of the COCO metrics; null: native code")
+    parser.add_argument("--out", type=str | None, help="write the metrics to this JSON file")
+    parser.add_argument(
+        "--save_detections", type=str | None, help="write the detections to this JSON file, in COCO's results format"
+    )
+    parser.add_argument("--per_class", action="store_true", help="also print the metrics of each class")
+    parser.add_argument(
+        "--bootstrap", type=int, default=0, help="number of bootstrap samples for confidence intervals, such as 1000"
+    )
+    parser.add_argument("--errors", action="store_true", help="print the AP lost to each kind of error (TIDE)")
+    parser.add_argument("--curves", type=str | None, help="write precision-recall curves to this PNG file")
     parser.add_argument("--confusion", type=str | None, help="write the confusion matrix to this .png or .csv file")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", type=str, default="32-true", help="one of Lightning's, such as bf16-mixed")
     parser.add_argument(
-        "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
+        "--precision", type=str, default="32-true", help="precision in Lightning's notation, such as bf16-mixed"
+    )
+    parser.add_argument(
+        "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
     )
     parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
 

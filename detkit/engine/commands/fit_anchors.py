@@ -15,8 +15,8 @@ from detkit.errors import InputError
 
 DESCRIPTION = """Find anchors that fit the boxes of a COCO annotation file (YOLOv2, section 2).
 
-Prints width and height in pixels of a letterboxed square input, smallest first, as a config takes them, and the mean
-IoU of each box's shape with the most similar anchor.
+Prints the anchors, smallest first, in the form of a config: width and height in pixels of a letterboxed square input.
+Also prints the mean IoU of the boxes' shapes with their most similar anchors.
 
 example:
   python tools/anchors.py my/annotations/instances_train.json --count 9 --size 416"""
@@ -30,7 +30,7 @@ def anchors_command(argv: Sequence[str]) -> None:
     parser.add_argument("annotations", help="COCO annotation file")
     parser.add_argument("--count", type=int, default=9, help="number of anchors; default: 9")
     parser.add_argument("--size", type=int, default=416, help="side of the network's input in pixels; default: 416")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial anchors")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the initial anchors; default: 0")
     options = parser.parse_args(argv)
     if options.count < 1 or options.size < 1:
         raise InputError(f"--count and --size must be at least 1, got {options.count} and {options.size}")

@@ -21,8 +21,8 @@ from detkit.structures import Target
 
 DESCRIPTION = """Fit the linear SVMs and box regressors of a trained R-CNN.
 
-Reads the training split that the checkpoint was trained with, or that of another folder with the same classes, and
-writes a checkpoint that scores by SVMs.
+Writes a checkpoint that scores with SVMs. The default data is the training split of the checkpoint's config.
+--data.root uses another folder with the same classes.
 
 examples:
   python tools/fit_svms.py --checkpoint runs/rcnn_shapes
@@ -41,11 +41,13 @@ class Options:
 def fit_svms_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, fit, and write the checkpoint."""
     parser = command_parser("", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION, "python tools/fit_svms.py")
-    parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint of an R-CNN, or a run's folder")
-    parser.add_argument("--out", type=str | None, help="the checkpoint to write; default: svm.ckpt beside the other")
+    parser.add_argument("--checkpoint", type=str, required=True, help="checkpoint file or run folder of an R-CNN")
+    parser.add_argument(
+        "--out", type=str | None, help="checkpoint to write; default: svm.ckpt in the folder of --checkpoint"
+    )
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
-        "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
+        "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
     )
     parser.add_class_arguments(DataModule, "data", skip={"eval_split"})
     checkpoint = read_named_checkpoint(parser, argv)

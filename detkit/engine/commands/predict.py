@@ -32,11 +32,10 @@ __getattr__ = moved_names(
     },
 )
 
-DESCRIPTION = """Predict on images, folders, glob patterns and videos: detect objects, or classify.
+DESCRIPTION = """Run a checkpoint on images, folders, glob patterns and videos.
 
-Writes an annotated copy of each input, and all results to one file: detections.json in COCO's results format with the
-name of each image's file; for a classifier classes.json, the same without boxes; other tasks name their own.
-An input that cannot be read is reported and skipped; the exit status is 2 then.
+Writes an annotated copy of each input. Results go to detections.json, in COCO's results format with file names; a
+classifier writes classes.json. An input that cannot be read is reported and skipped, and the exit status is 2.
 
 examples:
   detkit predict --checkpoint runs/faster_rcnn_shapes/best.ckpt street.jpg --out predictions
@@ -73,20 +72,20 @@ def predict_command(argv: Sequence[str]) -> None:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("inputs", type=str, nargs="+", help="images, videos, folders, glob patterns")
-    parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint, or a run's folder")
-    parser.add_argument("--out", type=str, required=True, help="the folder to write to")
+    parser.add_argument("--checkpoint", type=str, required=True, help="checkpoint file or run folder")
+    parser.add_argument("--out", type=str, required=True, help="output folder")
     parser.add_argument(
         "--score_threshold",
         type=float | None,
-        help="drop results that score less; default: 0.5, for a classifier 0",
+        help="minimum score of results; default: 0.5, for a classifier 0",
     )
     parser.add_argument("--batch_size", type=int, default=8, help="images per forward pass")
     parser.add_argument(
-        "--given", type=str | None, help="a JSON file like COCO's with what the model needs of each image"
+        "--given", type=str | None, help="JSON file with more inputs for each image, such as cameras or proposals"
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
-        "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
+        "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
     )
 
 

@@ -19,9 +19,9 @@ from detkit.evaluation import ProposalRecall
 from detkit.proposals import CachedProposals, Proposals, SelectiveSearch
 from detkit.structures import Target
 
-DESCRIPTION = """Compute the proposals of selective search for a data set, and their recall.
+DESCRIPTION = """Compute selective-search proposals for a data set, and print their recall.
 
-With --cache they are kept on disk, and training with the same settings reads them.
+--cache writes them to disk. Training with the same settings reads them from there.
 
 examples:
   python tools/proposals.py --data.root my/folder --split train --cache runs/data/proposals
@@ -41,10 +41,15 @@ class Options:
 def proposals_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, compute, and print the recall."""
     parser = command_parser("", "[--KEY VALUE ...]", DESCRIPTION, "python tools/proposals.py")
-    parser.add_argument("--split", type=Split, default="val", help="the split of the data")
-    parser.add_argument("--cache", type=str | None, help="the folder to keep the proposals in")
-    parser.add_argument("--limits", type=list[int], default=[100, 1000, 2000], help="numbers of proposals to measure")
-    parser.add_argument("--out", type=str | None, help="write the numbers to this JSON file")
+    parser.add_argument("--split", type=Split, default="val", help="split to read")
+    parser.add_argument("--cache", type=str | None, help="folder to write the proposals to")
+    parser.add_argument(
+        "--limits",
+        type=list[int],
+        default=[100, 1000, 2000],
+        help="numbers of proposals per image at which recall is measured",
+    )
+    parser.add_argument("--out", type=str | None, help="write the recall to this JSON file")
     parser.add_class_arguments(SelectiveSearch, "search")
     parser.add_class_arguments(DataModule, "data", skip={"eval_split"})
     parsed = ParsedCommand.of(parser, argv)

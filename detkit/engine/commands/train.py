@@ -52,7 +52,7 @@ __getattr__ = moved_names(
 
 DESCRIPTION = """Train a detector or classifier on annotated images.
 
-Checkpoints, metrics, pictures of validation images and the resolved recipe go to runs/NAME/.
+Writes checkpoints, metrics, annotated validation images and the resolved config to runs/NAME/.
 
 examples:
   detkit train --config configs/faster_rcnn_shapes.yaml

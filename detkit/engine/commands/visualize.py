@@ -41,9 +41,9 @@ _IMAGENET = torchvision.models.ResNet50_Weights.DEFAULT.meta["categories"]
 
 DESCRIPTION = """Show what a network responds to in an image: Grad-CAM, occlusion sensitivity and its strongest filters.
 
-Writes one file with the image and its prediction; Grad-CAM of it; the score with a gray square at each location; and
-for the strongest filters of each stage what excites them, by a deconvolution network. Of several images the first
-is explained as a whole, and each filter is shown with the images that excite it most.
+Writes one image file with the prediction, its Grad-CAM, the score with a gray square at each position, and the
+strongest filters of each stage, projected back to the pixels by a deconvolution network. With several images, the first
+one is explained, and each filter is shown with the images that activate it most.
 
 examples:
   detkit visualize --checkpoint runs/faster_rcnn_shapes/best.ckpt street.jpg --out views.jpg
@@ -102,15 +102,21 @@ def _check_options(options: VisualizationOptions) -> None:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("inputs", type=str, nargs="+", help="images, folders, glob patterns")
-    parser.add_argument("--checkpoint", type=str | None, help="a checkpoint, or a run's folder")
+    parser.add_argument("--checkpoint", type=str | None, help="checkpoint file or run folder")
     parser.add_argument(
-        "--backbone", type=str | None, help="instead: a classification network of torchvision, timm or detkit"
+        "--backbone",
+        type=str | None,
+        help="classification network of torchvision, timm or detkit, instead of --checkpoint",
     )
-    parser.add_argument("--weights", type=str | None, help="of the backbone: a file, or DEFAULT for published ones")
-    parser.add_argument("--out", type=str, default="views.png", help="the image file to write")
-    parser.add_argument("--category", type=str | None, help="the class to explain; default: the highest-scoring one")
+    parser.add_argument(
+        "--weights", type=str | None, help="weights for --backbone: a file, or DEFAULT for published ones"
+    )
+    parser.add_argument("--out", type=str, default="views.png", help="image file to write")
+    parser.add_argument("--category", type=str | None, help="class to explain; default: the highest-scoring one")
     parser.add_argument("--layers", type=list[str] | None, help="layers to show; default: the last one of each stage")
-    parser.add_argument("--filters", type=list[int] | None, help="filters of each layer; default: the strongest")
+    parser.add_argument(
+        "--filters", type=list[int] | None, help="filters to show of each layer; default: the strongest"
+    )
     parser.add_argument("--count", type=int, default=8, help="maximum number of filters per layer")
     parser.add_argument("--top", type=int, default=9, help="maximum number of images per filter")
     parser.add_argument(
@@ -120,7 +126,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=16, help="images per forward pass")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
-        "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
+        "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
     )
 
 

@@ -37,16 +37,18 @@ def add_evaluators(parser: ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--evaluators",
         type=list[EvaluatorFactory] | None,
-        help="classes of evaluators: detkit's by name, your own by import path, such as "
-        f"[{{class_path: CocoEvaluator, init_args: {{iou_type: segm}}}}]; default: {default}",
+        help="list of evaluators, such as [{class_path: CocoEvaluator, init_args: {iou_type: segm}}]; your own by "
+        f"import path; default: {default}",
     )
 
 
 def add_old_keys(parser: ArgumentParser) -> None:
     """Declare the keys of earlier configs for which `evaluators` stands now."""
     kinds = list[Kind] | None  # type: ignore[valid-type]  # see `Kind`
-    parser.add_argument("--evaluate", type=kinds, help="deprecated: short names of evaluators")
-    parser.add_argument("--keypoint_sigmas", type=list[float] | None, help="deprecated: an argument of CocoEvaluator")
+    parser.add_argument("--evaluate", type=kinds, help="deprecated, use --evaluators")
+    parser.add_argument(
+        "--keypoint_sigmas", type=list[float] | None, help="deprecated, use keypoint_sigmas of CocoEvaluator"
+    )
 
 
 def entries_named(names: Sequence[str]) -> list[Entry]:

@@ -33,22 +33,30 @@ COMMAND_ONLY = ("config", "resume", "overwrite", "print_config")
 
 def add_training_arguments(parser: ArgumentParser) -> None:
     """Declare the recipe: the typed constructors of model, data, optimizer, schedule and trainer are its schema."""
-    parser.add_argument("--config", action="config", help="the recipe, a YAML file; later arguments change it")
-    parser.add_argument("--resume", type=str | None, help="continue this run: its folder, or a checkpoint in it")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run of the same name")
-    parser.add_argument("--name", type=str | None, help="the run's name; default: the config's")
-    parser.add_argument("--runs", type=str, default="runs", help="the folder that holds the runs' folders")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order of images, augmentation and sampling")
-    parser.add_argument("--start_from", type=str | None, help="a checkpoint: begin with those of its weights that fit")
-    parser.add_subclass_arguments(VisionModel, "model", required=True, help="the detector, classifier or other model")
+    parser.add_argument("--config", action="config", help="config file in YAML; later arguments override it")
+    parser.add_argument("--resume", type=str | None, help="run to continue: its folder or a checkpoint in it")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
+    parser.add_argument("--name", type=str | None, help="name of the run; default: that of the config file")
+    parser.add_argument("--runs", type=str, default="runs", help="folder in which run folders are created")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, image order, augmentation and sampling")
+    parser.add_argument("--start_from", type=str | None, help="checkpoint to take matching weights from")
+    parser.add_subclass_arguments(VisionModel, "model", required=True, help="model: a detector, classifier or your own")
     parser.add_class_arguments(DataModule, "data", skip={"eval_split"})
     add_learning_arguments(parser)
-    parser.add_argument("--ema", type=float | None, help="decay of a moving average of the weights, such as 0.9998")
-    add_evaluators(parser, "those of the model's task. The first one's headline decides which epoch is the best")
+    parser.add_argument(
+        "--ema", type=float | None, help="decay of an exponential moving average of the weights, such as 0.9998"
+    )
+    add_evaluators(parser, "those of the model's task. The headline metric of the first one selects best.ckpt")
     add_old_keys(parser)
-    parser.add_argument("--validation_loss", type=bool, default=False, help="log the losses of validation images too")
-    parser.add_argument("--pictures", type=int, default=4, help="validation images to draw after each validation")
-    parser.add_argument("--save_every_n_steps", type=int | None, help="write last.ckpt also within epochs")
+    parser.add_argument(
+        "--validation_loss", type=bool, default=False, help="also log the losses on the validation images"
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=4, help="number of validation images to draw after each validation"
+    )
+    parser.add_argument(
+        "--save_every_n_steps", type=int | None, help="also write last.ckpt within epochs, every N steps"
+    )
     parser.add_class_arguments(Trainer, "trainer", skip=OWN_TRAINER_ARGUMENTS, instantiate=False)
     parser.set_defaults({"trainer.max_epochs": 12, "trainer.log_every_n_steps": 10})
     parser.link_arguments("seed", "data.seed")
@@ -58,25 +66,25 @@ def add_training_arguments(parser: ArgumentParser) -> None:
 def add_learning_arguments(parser: ArgumentParser) -> None:
     """Declare learner, optimizer and learning rates."""
     parser.add_argument(
-        "--learner", type=Learner, default=PLAIN, help="what a training step learns; default: the model's losses"
+        "--learner", type=Learner, default=PLAIN, help="losses of a training step; default: those of the model"
     )
-    parser.add_argument("--optimizer", type=OptimizerFactory, default=SGD, help="a torch optimizer, without `params`")
-    parser.add_argument("--schedule", type=Schedule | None, help="learning rate over the run; default: constant")
+    parser.add_argument("--optimizer", type=OptimizerFactory, default=SGD, help="torch optimizer, without its `params`")
+    parser.add_argument("--schedule", type=Schedule | None, help="learning-rate schedule; default: constant")
     parser.add_argument(
-        "--decay_norm_and_bias", type=bool, default=True, help="apply weight decay to normalization and biases too"
+        "--decay_norm_and_bias", type=bool, default=True, help="apply weight decay to normalization layers and biases"
     )
     parser.add_argument(
         "--lr_batch_size",
         type=int | None,
-        help="images per step that the learning rate is for; it is scaled in proportion to the actual number",
+        help="images per step that the learning rate is meant for; the rate is scaled to the actual number",
     )
     parser.add_argument(
         "--lr_factors",
         type=dict[str, float] | None,
-        help="factors of the learning rate by prefix of parameter names, such as {backbone: 0.1}",
+        help="learning-rate factors by prefix of parameter names, such as {backbone: 0.1}",
     )
     parser.add_argument(
         "--lr_layer_decay",
         type=LayerDecay | None,
-        help="learning rates that fall from the output to the input, in addition to lr_factors",
+        help="learning rates that decay from the output to the input; lr_factors take precedence",
     )
