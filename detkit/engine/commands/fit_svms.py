@@ -42,7 +42,7 @@ def fit_svms_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, fit, and write the checkpoint."""
     parser = command_parser("", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION, "python tools/fit_svms.py")
     parser.add_argument("--checkpoint", type=str, required=True, help="a checkpoint of an R-CNN, or a run's folder")
-    parser.add_argument("--out", type=str | None, help="the checkpoint to write; default: svm.ckpt beside the other")
+    parser.add_argument("--out", type=str | None, help="the checkpoint to write; default: svm.ckpt next to it")
     parser.add_argument("--device", type=str, default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="a package whose classes a checkpoint may name"
