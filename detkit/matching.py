@@ -112,12 +112,12 @@ def sample_balanced(
     background = torch.where(states == BACKGROUND)[0]
     foreground_count = min(len(foreground), int(count * foreground_fraction))
     background_count = min(len(background), count - foreground_count)
-    foreground = shuffled(foreground, generator)[:foreground_count]
-    background = shuffled(background, generator)[:background_count]
+    foreground = shuffle(foreground, generator)[:foreground_count]
+    background = shuffle(background, generator)[:background_count]
     return foreground, background
 
 
-def shuffled(values: Tensor, generator: torch.Generator | None) -> Tensor:
+def shuffle(values: Tensor, generator: torch.Generator | None) -> Tensor:
     """`values` ``(N, ...)`` in random order; the generator may be on another device, for instance the CPU."""
     if generator is None:
         return values[torch.randperm(len(values), device=values.device)]

@@ -101,7 +101,7 @@ def test_each_part_of_the_time_and_the_twin(models, clock, monkeypatch):
     slow_down(clock, model.head, 0.02)
     one = measured(models, model, twin)
     assert one.candidates == pytest.approx(models.CANDIDATES, abs=2)
-    parts = {"proposals": 0, "preprocess": 0.03, "trunk": 0.01, "head": 0.02, "decoding": 0.04}
+    parts = {"proposals": 0, "preprocess": 0.03, "backbone": 0.01, "head": 0.02, "decoding": 0.04}
     assert one.parts == pytest.approx(parts)
     assert one.seconds == pytest.approx(0.1)
     assert one.decoding_share == pytest.approx(0.4)
@@ -117,7 +117,7 @@ def test_class_scores_are_spread_and_boxes_stay(models):
     before = [layer.weight.detach().unflatten(0, (-1, 85)).clone() for layer in model.head.predict]
     models.prepare(model, "cpu")
     with torch.no_grad():
-        raw = model.raw(model.preprocess([models.picture("cpu")]).images)
+        raw = model.raw(model.preprocess([models.cloud_image("cpu")]).images)
     for level, layer, weight in zip(raw, model.head.predict, before, strict=True):
         assert level[..., 5:].std() == pytest.approx(models.SPREAD, rel=0.1)
         assert level[..., 4].mean() < -2  # objects are rare

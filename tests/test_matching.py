@@ -13,7 +13,7 @@ from detkit.matching import (
     BestForEachMatcher,
     Matcher,
     sample_balanced,
-    shuffled,
+    shuffle,
 )
 from detkit.ops import box_iou
 from detkit.structures import Target
@@ -250,8 +250,8 @@ def test_old_names_say_where_things_are(name):
 
 
 def test_a_generator_of_another_device_shuffles():
-    assert shuffled(torch.zeros(4, 2, device="meta"), torch.Generator().manual_seed(0)).shape == (4, 2)
+    assert shuffle(torch.zeros(4, 2, device="meta"), torch.Generator().manual_seed(0)).shape == (4, 2)
     values = torch.arange(100)
-    once, again = (shuffled(values, torch.Generator().manual_seed(3)) for _ in range(2))
+    once, again = (shuffle(values, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(once, again)
     assert torch.equal(once.sort().values, values)

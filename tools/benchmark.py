@@ -142,7 +142,7 @@ def main() -> None:
         benchmark_proposals.benchmark(arguments.root, arguments.modes, arguments.images, arguments.out)
         return
     if arguments.command == "coco":
-        import benchmark_coco  # beside this file, which is where a script's modules are found
+        import benchmark_coco  # next to this file, which is where a script's modules are found
 
         benchmark_coco.benchmark(arguments.iou_type, arguments.repetitions, arguments.out)
         return

@@ -8,7 +8,7 @@ detector, it gets the same weights, and both run interleaved. Batch norm has the
 scores are spread out like those of a trained network; score thresholds are set so that 300 scored boxes per image enter
 the last suppression, which is the work of an image full of objects.
 
-The parts of the time: `proposals` is selective search, `preprocess` resizing, normalizing and padding, `trunk` the
+The parts of the time: `proposals` is selective search, `preprocess` resizing, normalizing and padding, `backbone` the
 backbone and its neck, `head` the layers of the heads and the crops of regions, and `decoding` all the rest: boxes and
 scores from their outputs, suppression (also of an RPN's proposals), pasting masks, mapping to the given image. On CUDA
 times are measured by events on the stream; with one thread on the CPU they are CPU time.
@@ -45,7 +45,7 @@ from detkit.backbones import (
     DarknetTiny,
     OverFeatFast,
     TorchvisionBackbone,
-    YOLOv1Trunk,
+    YOLOv1Backbone,
 )
 from detkit.heads import BoxHead, YOLOv3Head, YOLOv4Head
 from detkit.models import RCNN, CascadeRCNN, Detector, FastRCNN, OverFeat, YOLOv1, YOLOv2, YOLOv3, YOLOv4
@@ -61,7 +61,7 @@ SPREAD = 3.0  # the standard deviation of class logits
 IMAGE_SIZE = (480, 640)  # height and width
 COCO_LABELS = 91  # of torchvision's detectors, background included
 FEWEST_REPETITIONS = 3
-PARTS = ("proposals", "preprocess", "trunk", "head", "decoding")
+PARTS = ("proposals", "preprocess", "backbone", "head", "decoding")
 
 _TINY_NECK = partial(YOLOv3Neck, channels=[128, 256], convolutions=[0, 1])
 _TINY_ANCHORS = [[(10.0, 14.0), (23.0, 27.0), (37.0, 58.0)], [(81.0, 82.0), (135.0, 169.0), (344.0, 319.0)]]
@@ -70,7 +70,7 @@ OWN: dict[str, Callable[[], Detector]] = {
     "rcnn_alexnet": lambda: RCNN(TorchvisionBackbone("alexnet", stages=[5]), 20, SelectiveSearch()),
     "fast_rcnn_vgg16": lambda: FastRCNN(TorchvisionBackbone("vgg16", stages=[4]), 20, SelectiveSearch()),
     "cascade_rcnn_resnet50_fpn": lambda: CascadeRCNN(TorchvisionBackbone("resnet50"), 80),
-    "yolo_v1": lambda: YOLOv1(YOLOv1Trunk(), 20),
+    "yolo_v1": lambda: YOLOv1(YOLOv1Backbone(), 20),
     "yolo_v2": lambda: YOLOv2(Darknet19(), 80),
     "yolo_v3": lambda: YOLOv3(Darknet53(), 80),
     "yolo_v3_tiny": lambda: YOLOv3(DarknetTiny(), 80, _TINY_NECK, partial(YOLOv3Head, anchors=_TINY_ANCHORS)),
@@ -142,7 +142,7 @@ def made(name: str, device: str) -> tuple[Detector, nn.Module | None]:
     return from_torchvision(name, theirs.state_dict()).to(device).eval(), theirs
 
 
-def picture(device: str | torch.device) -> Tensor:
+def cloud_image(device: str | torch.device) -> Tensor:
     """Colored clouds ``(3, 480, 640)``."""
     generator = torch.Generator().manual_seed(0)
     clouds = [
@@ -155,7 +155,7 @@ def picture(device: str | torch.device) -> Tensor:
 @torch.no_grad()
 def prepare(model: nn.Module, device: str) -> None:
     """Give batch norm the statistics of the image, then spread the class logits."""
-    images = [picture(device)]
+    images = [cloud_image(device)]
     norms = [(module, module.momentum) for module in model.modules() if isinstance(module, _BatchNorm)]
     for norm, _ in norms:
         norm.train().momentum = 1.0
@@ -298,7 +298,7 @@ class PartTimer:
         self.hooks: list[Any] = []
         for part, names in {
             "preprocess": ["preprocess"],
-            "trunk": ["backbone", "neck"],
+            "backbone": ["backbone", "neck"],
             "head": ["head", "rpn", "region_pool", "box_head", "branches"],
         }.items():
             # Inner layers too: a cascade and an R-CNN call those of their box head one by one.
@@ -359,7 +359,7 @@ def measure(
     longest: float,
 ) -> Measurement:
     """Both interleaved, after a warm-up run of each."""
-    images = [picture(next(model.parameters()).device)] * batch_size
+    images = [cloud_image(next(model.parameters()).device)] * batch_size
     candidates = set_threshold(model, images)
     their_detections = None
     if theirs is not None:

@@ -1,4 +1,4 @@
-"""Show what a network sees in an image: see ``tools/visualize.py --help``."""
+"""Show what a network responds to in an image: see ``tools/visualize.py --help``."""
 
 import sys
 

@@ -2,7 +2,7 @@
 
 from detkit.backbones.alexnet import AlexNet
 from detkit.backbones.backbone import Backbone
-from detkit.backbones.by_name import as_backbone
+from detkit.backbones.backbone_by_name import as_backbone
 from detkit.backbones.chain import ChainBackbone
 from detkit.backbones.classifiers import classifier, zero_last_gamma
 from detkit.backbones.darknet import (
@@ -12,7 +12,7 @@ from detkit.backbones.darknet import (
     Darknet53,
     DarknetTiny,
     StagedBackbone,
-    YOLOv1Trunk,
+    YOLOv1Backbone,
 )
 from detkit.backbones.dilated_vgg16 import DilatedVGG16
 from detkit.backbones.fully_convolutional import dense_logits, fully_convolutional
@@ -24,6 +24,7 @@ from detkit.backbones.tapped_mobilenet import TappedMobileNet
 from detkit.backbones.timm_backbone import TimmBackbone
 from detkit.backbones.torchvision_backbone import TorchvisionBackbone
 from detkit.backbones.zfnet import ZFNet
+from detkit.deprecation import moved_names
 
 __all__ = [
     "AlexNet",
@@ -44,7 +45,7 @@ __all__ = [
     "TappedMobileNet",
     "TimmBackbone",
     "TorchvisionBackbone",
-    "YOLOv1Trunk",
+    "YOLOv1Backbone",
     "ZFNet",
     "as_backbone",
     "classifier",
@@ -52,3 +53,5 @@ __all__ = [
     "fully_convolutional",
     "zero_last_gamma",
 ]
+
+__getattr__ = moved_names(__name__, {"YOLOv1Trunk": "detkit.backbones.YOLOv1Backbone"})

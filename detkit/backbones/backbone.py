@@ -30,7 +30,7 @@ def freeze(parameters: Iterable[nn.Parameter]) -> None:
         parameter.requires_grad_(False)
 
 
-def frozen_batch_norm(module: nn.Module) -> nn.Module:
+def freeze_batch_norm(module: nn.Module) -> nn.Module:
     """`module` with batch norm that uses its stored statistics and is not trained."""
     frozen: nn.Module = freeze_batch_norm_2d(module)  # type: ignore[no-untyped-call]  # timm does not annotate it
     return frozen

@@ -172,7 +172,7 @@ The table and the plot are written by `python tools/backbones.py`.
 
 
 def write_page(entries: list[Entry], page: Path) -> None:
-    """Write the table to `page` and the plot beside it, to ``images/backbones.png``."""
+    """Write the table to `page` and the plot next to it, to ``images/backbones.png``."""
     rows = [
         f"| {one.family} | `{one.name}` | {one.source} | {one.size} | {one.parameters / 1e6:.1f} "
         f"| {one.multiply_adds / 1e9:.2f} | {len(one.strides)} | {_listed(one.strides)} | {_listed(one.channels)} "
@@ -196,9 +196,9 @@ def plot(entries: list[Entry], path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(11, 7))
     colors = pyplot.get_cmap("tab20")
-    shown = [one for one in entries if one.top1 is not None]
-    for index, family in enumerate(dict.fromkeys(one.family for one in shown)):
-        of_family = [one for one in shown if one.family == family]
+    with_accuracy = [one for one in entries if one.top1 is not None]
+    for index, family in enumerate(dict.fromkeys(one.family for one in with_accuracy)):
+        of_family = [one for one in with_accuracy if one.family == family]
         axes.scatter(
             [one.multiply_adds / 1e9 for one in of_family],
             [one.top1 or 0.0 for one in of_family],
@@ -207,7 +207,7 @@ def plot(entries: list[Entry], path: Path) -> None:
             alpha=0.6,
             label=family,
         )
-    for one in shown:
+    for one in with_accuracy:
         axes.annotate(one.name, (one.multiply_adds / 1e9, one.top1 or 0.0), fontsize=6, ha="center", va="center")
     axes.set_xscale("log")
     axes.set_xlabel("multiply-adds (G)")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
 
 Activation = Callable[[], nn.Module]
@@ -69,7 +70,7 @@ class StagedBackbone(Backbone):
         return features
 
 
-class YOLOv1Trunk(StagedBackbone):
+class YOLOv1Backbone(StagedBackbone):
     """The backbone of YOLOv1: its 24 convolutions, inspired by GoogLeNet (YOLOv1, figure 3), with batch norm.
 
     Args:
@@ -267,3 +268,6 @@ class CSPDarknetTiny(StagedBackbone):
 
 def _scaled(width: float, channels: int) -> int:
     return max(1, round(width * channels))
+
+
+__getattr__ = moved_names(__name__, {"YOLOv1Trunk": "detkit.backbones.darknet.YOLOv1Backbone"})

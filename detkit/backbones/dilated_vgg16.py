@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision.models import VGG16_Weights
 
 from detkit.backbones.backbone import Backbone, freeze
-from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
+from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 
 # Decimation of the 4096 channels of fc6 and fc7 to 1024, and of fc6's window of 7 x 7 cells to 3 x 3.
 _EVERY_CHANNEL = 4
@@ -53,7 +53,7 @@ class DilatedVGG16(Backbone):
         self._initialize()
         self.load_report: LoadReport | None = None
         if weights == "DEFAULT":
-            published = downloaded("vgg16", VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict)
+            published = download("vgg16", VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict)
             self.load_report = load_matching(self, _converted(published), source="torchvision's vgg16")
         elif weights is not None:
             self.load_report = load_matching(self, _converted(read_state_dict(weights)), source=str(weights))

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
 
 Made = TypeVar("Made")
@@ -53,7 +54,7 @@ def _listed(title: str, names: list[str]) -> list[str]:
     return [f"  {len(names)} {title}: {', '.join(names)}"] if names else []
 
 
-def downloaded(name: str, create: Callable[[], Made]) -> Made:
+def download(name: str, create: Callable[[], Made]) -> Made:
     """The result of `create`, which downloads the published weights of the network `name`.
 
     Raises:
@@ -134,3 +135,6 @@ def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
     module.load_state_dict(own)
     logger.log(logging.WARNING if report.missing or report.mismatched else logging.INFO, "%s", report)
     return report
+
+
+__getattr__ = moved_names(__name__, {"downloaded": "detkit.backbones.pretrained.download"})

@@ -8,9 +8,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
-from detkit.backbones.backbone import Backbone, freeze
-from detkit.backbones.backbone import frozen_batch_norm as with_frozen_batch_norm
-from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
+from detkit.backbones.backbone import Backbone, freeze, freeze_batch_norm
+from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.torchvision_backbone import create_net
 from detkit.deprecation import moved_names
 from detkit.errors import InputError
@@ -73,7 +72,7 @@ class TappedMobileNet(Backbone):
             raise InputError(f"{name} has no reduced tail: leave reduced_tail out, or choose a MobileNetV3")
         published = weights == "DEFAULT"
         create = partial(create_net, name, **options)
-        net = downloaded(name, partial(create, weights="DEFAULT")) if published else create()
+        net = download(name, partial(create, weights="DEFAULT")) if published else create()
         self.load_report: LoadReport | None = None
         if weights is not None and not published:
             self.load_report = load_matching(net, read_state_dict(weights), source=str(weights))
@@ -91,7 +90,7 @@ class TappedMobileNet(Backbone):
         )
         self.channels, self.strides = [tapped[0].out_channels, blocks[-1].out_channels], [16, 32]
         if frozen_batch_norm:
-            with_frozen_batch_norm(self.stages)
+            freeze_batch_norm(self.stages)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps of strides 16 and 32 of `images` ``(B, 3, H, W)``."""

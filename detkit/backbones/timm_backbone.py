@@ -11,9 +11,8 @@ import torch
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
-from detkit.backbones.backbone import Backbone, freeze
-from detkit.backbones.backbone import frozen_batch_norm as with_frozen_batch_norm
-from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
+from detkit.backbones.backbone import Backbone, freeze, freeze_batch_norm
+from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.errors import InputError
 
 # Options that make transformers accept sizes other than that of training, by family.
@@ -68,7 +67,7 @@ class TimmBackbone(Backbone):
 
         indices = [ends[stage] for stage in stages]
         create = partial(timm.create_model, name, features_only=True, out_indices=indices, **options)
-        self.trunk = downloaded(name, partial(create, pretrained=True)) if weights == "DEFAULT" else create()
+        self.trunk = download(name, partial(create, pretrained=True)) if weights == "DEFAULT" else create()
         self.channels = self.trunk.feature_info.channels()
         self.strides = self.trunk.feature_info.reduction()
         self._channels_last = str(getattr(self.trunk, "output_fmt", "")).endswith("NHWC")
@@ -76,7 +75,7 @@ class TimmBackbone(Backbone):
         if weights is not None and weights != "DEFAULT":
             self.load_report = load_matching(self.trunk, _renamed(read_state_dict(weights), self.trunk), str(weights))
         if frozen_batch_norm:
-            self.trunk = with_frozen_batch_norm(self.trunk)
+            self.trunk = freeze_batch_norm(self.trunk)
         if frozen_stages:
             freeze(_parameters_through(self.trunk, frozen_stages))
 

@@ -13,9 +13,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from detkit.backbones.backbone import Backbone, freeze
-from detkit.backbones.backbone import frozen_batch_norm as with_frozen_batch_norm
-from detkit.backbones.pretrained import LoadReport, downloaded, load_matching, read_state_dict
+from detkit.backbones.backbone import Backbone, freeze, freeze_batch_norm
+from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.errors import InputError
 
 # The children after the features, by torchvision's names.
@@ -76,7 +75,7 @@ class TorchvisionBackbone(Backbone):
         if stride_in_1x1:
             move_strides_to_1x1(self.trunk)
         if frozen_batch_norm:
-            self.trunk = with_frozen_batch_norm(self.trunk)
+            self.trunk = freeze_batch_norm(self.trunk)
         for block in chain:
             if frozen_stages and block.stage <= frozen_stages:
                 freeze(self.trunk.get_submodule(block.name).parameters())
@@ -93,7 +92,7 @@ class TorchvisionBackbone(Backbone):
 
     def _build(self, name: str, weights: str | None) -> nn.Module:
         published = weights == "DEFAULT"
-        trunk = downloaded(name, lambda: create_net(name, weights="DEFAULT")) if published else create_net(name)
+        trunk = download(name, lambda: create_net(name, weights="DEFAULT")) if published else create_net(name)
         _keep_only(trunk, self._block_names)
         if weights is not None and not published:
             self.load_report = load_matching(trunk, read_state_dict(weights), source=str(weights))

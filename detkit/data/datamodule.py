@@ -200,17 +200,17 @@ class DataModule(lightning.LightningDataModule):
             self._datasets[split] = dataset.with_image_labels(self.image_class) if self.image_class else dataset
         return self._datasets[split]
 
-    def read_for(self, learned: Collection[str], asked: Collection[str] = ()) -> None:
+    def read_for(self, learned: Collection[str], required: Collection[str] = ()) -> None:
         """Add the fields that a model needs to `reads`; splits that are open already are opened again.
 
         Args:
             learned: the fields that the model learns from.
-            asked: the fields that it needs at inference too.
+            required: the fields that it needs at inference too.
 
         Raises:
             InputError: targets have no such field, or mixed images cannot have it.
         """
-        needed = frozenset(learned) | frozenset(asked)
+        needed = frozenset(learned) | frozenset(required)
         if needed - self.reads:
             self.reads |= needed
             self._datasets.clear()

@@ -1,4 +1,4 @@
-"""The base of data sets that read annotation files: images of a folder with packed annotations."""
+"""The base class of data sets that read annotation files: images of a folder with packed annotations."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class DetectionDataset(ImageDataset):
         super().check_fields(names)
         missing = sorted(set(names) - ALWAYS_READ - self.readable)
         if missing:
-            advice = "give data.proposals, which finds them" if missing == ["proposals"] else self.advice
+            advice = "give data.proposals, which computes them" if missing == ["proposals"] else self.advice
             raise InputError(
                 f"{self.annotations_path}: this is {self.called}, from which no {' and no '.join(missing)} are read; "
                 f"{advice}"

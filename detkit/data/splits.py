@@ -23,7 +23,7 @@ class Splits:
     """The config's description of where the data is.
 
     Args:
-        make: a user's data set class, called with the name of a split, in place of all others.
+        make: a user's data set class, called with the name of a split, instead of detkit's.
         root: the folder of all splits; None where paths are given or `Shapes` are drawn.
         format: the format of `root`; None: detected.
         names: the names of the splits in `root`.

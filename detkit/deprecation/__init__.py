@@ -29,13 +29,13 @@ def show_in(logger: logging.Logger) -> None:
     """Log each warning of an old name once: Python hides deprecation warnings from those who run a command."""
     warnings.simplefilter("always", OldName)
     others = warnings.showwarning
-    shown: set[str] = set()
+    logged: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *location: Any, **options: Any) -> None:
         if not issubclass(category, OldName):
             others(message, category, *location, **options)
-        elif str(message) not in shown:
-            shown.add(str(message))
+        elif str(message) not in logged:
+            logged.add(str(message))
             logger.warning("%s", message)
 
     warnings.showwarning = show

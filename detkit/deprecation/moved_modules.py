@@ -17,7 +17,7 @@ from detkit.deprecation.renamed_names import RENAMED_NAMES
 
 MOVED = {
     "backbones.catalogue": "backbones.catalog",
-    "axis": "geometry.axis",
+    "axis": "geometry.axis_map",
     "categories": "structures.categories",
     "data.annotations": "data.formats.coco_annotations",
     "data.augmentation": "data.transforms.augmentation",
@@ -60,7 +60,7 @@ MOVED = {
     "engine.progress": "engine.callbacks.progress",
     "engine.progressive_resizing": "engine.callbacks.progressive_resizing",
     "engine.proposing": "engine.commands.propose",
-    "engine.resolved": "engine.config.resolved",
+    "engine.resolved": "engine.config.resolving_parser",
     "engine.resume": "engine.callbacks.resume",
     "engine.signals": "engine.callbacks.signals",
     "engine.tasks": "engine.evaluators",
@@ -78,14 +78,14 @@ MOVED = {
     "evaluation.image_report": "evaluation.tables.image_report",
     "evaluation.json_columns": "evaluation.files.json_columns",
     "evaluation.localization": "evaluation.localization_evaluator",
-    "evaluation.native": "evaluation.coco.native",
+    "evaluation.native": "evaluation.coco.native_backend",
     "evaluation.packed": "evaluation.packed_objects",
     "evaluation.protocol": "evaluation.coco.protocol",
     "evaluation.pycocotools_backend": "evaluation.coco.pycocotools_backend",
     "evaluation.report": "evaluation.tables.detection_report",
     "evaluation.tide": "evaluation.coco.tide",
     "evaluation.voc": "evaluation.voc_evaluator",
-    "evaluation.well_formed": "evaluation.files.well_formed",
+    "evaluation.well_formed": "evaluation.files.native_readers",
     "fields": "structures.object_fields",
     "heads.box": "heads.region.box",
     "heads.box_cascade": "heads.region.box_cascade",
@@ -135,7 +135,7 @@ MOVED = {
     "models.yolo_v4": "models.single_stage.yolo_v4",
     "pasting": "geometry.pasting",
     "proposals.grouping": "ops.grouping",
-    "recipe": "config_of",
+    "recipe": "object_config",
     "rectangles": "geometry.rectangles",
     "visualization.answers": "visualization.drawing_by_type",
     "visualization.deconvolution": "visualization.attribution.deconvolution",
@@ -145,7 +145,7 @@ MOVED = {
     "visualization.pictures": "visualization.image_files",
     "visualization.subjects": "visualization.attribution.attribution_target",
     "weights.darknet_cfg": "weights.darknet.cfg",
-    "weights.darknet_joints": "weights.darknet.joints",
+    "weights.darknet_joints": "weights.darknet.joining_layers",
     "weights.darknet_layers": "weights.darknet.layers",
     "weights.darknet_models": "weights.darknet.models",
     "weights.darknet_network": "weights.darknet.network",
@@ -158,7 +158,7 @@ MOVED = {
 
 
 class MovedModules(MetaPathFinder):
-    """An import finder for old names of modules, the last one that is asked."""
+    """An import finder for old names of modules, called after all others."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -25,8 +25,10 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
         name: f"detkit.weights.darknet.weighted_layers.{name}"
         for name in ("BatchNorm", "Connected", "Convolutional", "Deconvolutional", "Local", "Normalization")
     },
+    "weights.loading": {"renamed": "rename_prefix"},
     "proposals.grouping": {"COLOUR": "COLOR", "COLOUR_BINS": "COLOR_BINS"},
     "engine.explain": {"explain": "describe_parse_error"},
+    "engine.tasks": {"monitored": "monitored_metric"},
     "engine.pictures": {"Pictures": "ValidationImages"},
     "visualization.layers": {"evaluating": "eval_mode", "recorded": "record_layers"},
     "visualization.pictures": {"to_picture": "to_image_array"},
@@ -39,6 +41,7 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     },
     "heads.levels": {"per_place": "flatten_predictions", "rare": "init_focal_bias_", "small": "init_normal_"},
     "heads.region_trunk": {"RegionTrunk": "RegionFeatureExtractor"},
+    "heads.ssd": {"hardest": "select_hardest"},
     "heads.yolo": {
         "crowds": "detkit.heads.assignment.crowd_mask",
         "flattened": "flatten_levels",
@@ -46,3 +49,6 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     },
 }
 """By the old name of a module without the prefix ``detkit.``, from each old name in it to the new one."""
+
+RENAMED_CLASSES: Mapping[str, str] = {"YOLOv1Trunk": "YOLOv1Backbone"}
+"""From the old name of each class that a config can name to the new one."""

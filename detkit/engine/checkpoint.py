@@ -1,4 +1,4 @@
-"""Checkpoints: what a run leaves behind, and how a model comes back from one file alone.
+"""Checkpoints: write them, and rebuild a model from one file alone.
 
 A checkpoint is a dictionary of plain values and tensors, so it is read with ``weights_only=True`` and runs no code.
 ``detkit`` describes the model; ``state_dict`` holds the trained weights; ``ema`` their moving average if the run kept
@@ -20,7 +20,7 @@ import detkit
 from detkit.engine.checkpoint_file import checkpoint_path, read_checkpoint, write_checkpoint
 from detkit.engine.config.building import build
 from detkit.engine.config.model_settings import check_describes
-from detkit.engine.config.old_configs import modernized
+from detkit.engine.config.old_configs import modernize
 from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.errors import InputError
@@ -48,12 +48,12 @@ __all__ = [
     "write_checkpoint",
 ]
 
-PREFIX = "model."  # the model's place in the training module
+PREFIX = "model."  # of the model's weights in the training module
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A checkpoint that has been read, once, for all that is asked of it.
+    """A checkpoint that is read once and gives everything in it.
 
     Args:
         path: of the file.
@@ -75,7 +75,7 @@ class Checkpoint:
 
     @property
     def record(self) -> Mapping[str, Any]:
-        """What describes the model, see `model_record`."""
+        """The description of the model, see `model_record`."""
         record: Mapping[str, Any] = self.content["detkit"]
         return record
 
@@ -174,7 +174,7 @@ def save_model(
 def model_record(
     model_config: Mapping[str, Any], categories: Sequence[Category], config: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What describes a model in a checkpoint: its recipe without pretrained files, its categories, the run's config."""
+    """The description of a model in a checkpoint: its recipe without pretrained files, categories, the run's config."""
     return {
         "version": detkit.__version__,
         "model": _without_pretrained(model_config),
@@ -215,7 +215,7 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(VisionModel, "model", required=True)
     try:
-        config = parser.parse_object(modernized({"model": copy.deepcopy(dict(model_config))}))
+        config = parser.parse_object(modernize({"model": copy.deepcopy(dict(model_config))}))
         check_trusted(config.as_dict()["model"], trust, path)
         return build(parser, config).model
     except ArgumentError as error:
@@ -243,9 +243,9 @@ def check_weights(model: VisionModel, weights: Mapping[str, Tensor], path: str |
         if name in weights and _shape(weights[name]) != _shape(value)
     ]
     problems = {"lacks": missing, "has in excess": unexpected, "has in another shape": reshaped}
-    found = [f"{verb} {_listed(names)}" for verb, names in problems.items() if names]
-    if found:
-        raise InputError(f"The weights in {path} do not fit the {type(model).__name__}: it {'; it '.join(found)}.")
+    reasons = [f"{verb} {_listed(names)}" for verb, names in problems.items() if names]
+    if reasons:
+        raise InputError(f"The weights in {path} do not fit the {type(model).__name__}: it {'; it '.join(reasons)}.")
 
 
 def _of_model(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

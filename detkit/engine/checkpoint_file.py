@@ -1,4 +1,4 @@
-"""Checkpoint files on the disk: found, read without running code, written in one step."""
+"""Checkpoint files: find them, read them without running code, write them in one step."""
 
 from __future__ import annotations
 

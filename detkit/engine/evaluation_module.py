@@ -1,4 +1,4 @@
-"""A model and its evaluators: what Lightning calls in a validation."""
+"""The Lightning module that evaluates a model."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from detkit.models import VisionModel
 from detkit.structures import Category
 from detkit.tasks import task_of
 
-__all__ = ["Kind", "by_name", "make_evaluators", "monitored"]
+__all__ = ["Kind", "by_name", "make_evaluators", "monitored_metric"]
 
 
 def make_evaluators(
@@ -63,7 +63,7 @@ def by_name(evaluators: Sequence[Evaluator]) -> dict[str, Evaluator]:
     return named
 
 
-def monitored(evaluators: Mapping[str, Evaluator]) -> tuple[str, bool]:
+def monitored_metric(evaluators: Mapping[str, Evaluator]) -> tuple[str, bool]:
     """The logged number that decides which epoch is the best, and whether higher is better.
 
     It is the headline of the first evaluator.

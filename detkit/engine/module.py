@@ -1,4 +1,4 @@
-"""A model in training: what Lightning calls at each step."""
+"""The Lightning module that trains a model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from detkit.engine.optim import (
     apply_lr_factors,
     check_lr_factors,
     check_same_groups,
-    grouped,
+    group_parameters,
     learning_rate,
     scale_learning_rates,
 )
@@ -117,7 +117,7 @@ class DetectionModule(EvaluationModule):
         return parameters_of_phases(self.phases, self.model, self.learner)
 
     def _groups(self, named: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
-        return grouped(named, self.decay_norm_and_bias, self.lr_factors)
+        return group_parameters(named, self.decay_norm_and_bias, self.lr_factors)
 
     def _images_per_step(self) -> int:
         """Of all processes and accumulated batches."""

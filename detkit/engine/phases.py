@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detkit.errors import InputError
 from detkit.learners import Learner, Phase, TrainingBatch
 
-LEARNER = "learner."  # the learner's place in the training module
+LEARNER = "learner."  # prefix of the learner's weights in the training module
 
 
 def named_parameters(model: nn.Module, learner: Learner) -> dict[str, nn.Parameter]:

@@ -1,4 +1,4 @@
-"""Evaluation: detections and ground truth become numbers."""
+"""Evaluators, and the metrics, tables and files that they produce."""
 
 from detkit.deprecation import moved_names
 from detkit.evaluation.classification_evaluator import ClassificationEvaluator

@@ -1,4 +1,4 @@
-"""The base of evaluators of detections: it checks and keeps the detections of each image until all have come."""
+"""The base class of evaluators of detections: it checks and keeps the detections of each image until all have come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base class of evaluators, and what they give: metrics and a report."""
+"""The base class of evaluators, and their results: metrics and a report."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ class Evaluator(ABC):
         Raises:
             InputError: the file cannot be read, or the evaluator does not support files.
         """
-        raise InputError(f"{type(self).__name__} evaluates a model: give --checkpoint in place of --detections.")
+        raise InputError(f"{type(self).__name__} evaluates a model: give --checkpoint instead of --detections.")
 
 
 def plain_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -1,4 +1,4 @@
-"""The base of evaluators of image classes: it keeps the answer for each image until all have come."""
+"""The base class of evaluators of image classes: it keeps the answer for each image until all have come."""
 
 from __future__ import annotations
 

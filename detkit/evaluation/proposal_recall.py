@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.evaluation.coco.coco_evaluation import check_native
-from detkit.evaluation.coco.native import accumulate, match
+from detkit.evaluation.coco.native_backend import accumulate, match
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, Number, Protocol
 from detkit.evaluation.evaluator import Evaluation, Evaluator
 from detkit.evaluation.files.annotations_file import read_ground_truth
@@ -23,8 +23,8 @@ from detkit.structures import Category, Target
 class ProposalRecall(Evaluator):
     """Collects the proposals of images and measures their recall (Hosang 2015; COCO's AR, without classes).
 
-    Every image of the annotations counts; one that is never updated is an image without proposals. Crowd regions need
-    not be found.
+    Every image of the annotations counts; one that is never updated is an image without proposals. Crowd regions do
+    not count.
 
     Args:
         annotations: path of a COCO annotation file, or the dict that it holds.

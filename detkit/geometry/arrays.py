@@ -11,12 +11,12 @@ from torch import Tensor
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 
-def reversed_ends(values: Array) -> Array:
+def reverse_last(values: Array) -> Array:
     """`values` in reverse order along the last axis."""
     return values.flip(-1) if isinstance(values, Tensor) else values[..., ::-1]
 
 
-def stacked(parts: list[Array]) -> Array:
+def stack_last(parts: list[Array]) -> Array:
     """Arrays of one shape, stacked along a new last axis."""
     if isinstance(parts[0], Tensor):
         return torch.stack(parts, dim=-1)

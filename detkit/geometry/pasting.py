@@ -15,30 +15,35 @@ class Paste(NamedTuple):
 
     Args:
         part: the rectangle ``x1 y1 x2 y2`` of the given frame to crop.
-        place: the rectangle of the new frame to paste it into, before flipping.
+        destination: the rectangle of the new frame to paste it into, before flipping.
         size: (height, width) of the new frame.
         flips: whether to flip the new frame horizontally, and vertically.
     """
 
     part: WholeRectangle
-    place: WholeRectangle
+    destination: WholeRectangle
     size: tuple[int, int]
     flips: tuple[bool, bool]
 
     @property
     def is_scaled(self) -> bool:
         """Whether the crop is resized."""
-        return _sides(self.part) != _sides(self.place)
+        return _sides(self.part) != _sides(self.destination)
 
     def pixels(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
         """Pixels ``(H, W, C)`` uint8 of the given frame, in the new one; its border is `fill`."""
         left, top, right, bottom = self.part
         pixels = pixels[top:bottom, left:right]
         if self.is_scaled:
-            pixels = cv2.resize(pixels, _sides(self.place), interpolation=self._interpolation)
+            pixels = cv2.resize(pixels, _sides(self.destination), interpolation=self._interpolation)
         height, width = self.size
-        if _sides(self.place) != (width, height):
-            margins = self.place[1], height - self.place[3], self.place[0], width - self.place[2]
+        if _sides(self.destination) != (width, height):
+            margins = (
+                self.destination[1],
+                height - self.destination[3],
+                self.destination[0],
+                width - self.destination[2],
+            )
             pixels = cv2.copyMakeBorder(pixels, *margins, cv2.BORDER_CONSTANT, value=fill)
         flip = {(True, False): 1, (False, True): 0, (True, True): -1}.get(self.flips)
         return np.ascontiguousarray(pixels) if flip is None else cv2.flip(pixels, flip)
@@ -46,13 +51,13 @@ class Paste(NamedTuple):
     def masks(self, masks: np.ndarray) -> np.ndarray:
         """Masks ``(N, H, W)`` bool of the given frame, in the new one; resampled masks are thresholded at 0.5."""
         left, top, right, bottom = self.part
-        (x1, y1, x2, y2), flip_x, flip_y = self.place, *self.flips
+        (x1, y1, x2, y2), flip_x, flip_y = self.destination, *self.flips
         moved = masks[:, top:bottom, left:right]
         if self.is_scaled:
-            size, interpolation = _sides(self.place), self._interpolation
+            size, interpolation = _sides(self.destination), self._interpolation
             scaled = [cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=interpolation) for mask in moved]
             moved = np.asarray(scaled).reshape(len(masks), y2 - y1, x2 - x1) >= 128
-        if _sides(self.place) != self.size[::-1]:
+        if _sides(self.destination) != self.size[::-1]:
             canvas = np.zeros((len(masks), *self.size), dtype=bool)
             canvas[:, y1:y2, x1:x2] = moved
             moved = canvas
@@ -61,7 +66,7 @@ class Paste(NamedTuple):
     @property
     def _interpolation(self) -> int:
         """Bilinear; area averaging where the crop shrinks to less than half."""
-        (width, height), (given_width, given_height) = _sides(self.place), _sides(self.part)
+        (width, height), (given_width, given_height) = _sides(self.destination), _sides(self.part)
         return cv2.INTER_AREA if min(width / given_width, height / given_height) < 0.5 else cv2.INTER_LINEAR
 
 

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.geometry.arrays import Array, reversed_ends, stacked
-from detkit.geometry.axis import Axis
+from detkit.geometry.arrays import Array, reverse_last, stack_last
+from detkit.geometry.axis_map import AxisMap
 from detkit.geometry.pasting import Paste
 from detkit.geometry.rectangles import (
     Matrix,
     Rectangle,
     Size,
     are_near,
-    clipped,
-    moved_box,
+    clip_rectangle,
+    move_rectangle,
     product,
     whole,
     whole_frame,
@@ -57,7 +57,9 @@ class Placement:
     def __post_init__(self) -> None:
         if self.window is None:
             height, width = self.given_size
-            object.__setattr__(self, "window", clipped(moved_box(self.matrix, (0, 0, width, height)), self.size))
+            object.__setattr__(
+                self, "window", clip_rectangle(move_rectangle(self.matrix, (0, 0, width, height)), self.size)
+            )
 
     @classmethod
     def identity(cls, size: Size) -> Placement:
@@ -71,13 +73,13 @@ class Placement:
         return cls(((width / given_width, 0.0, 0.0), (0.0, height / given_height, 0.0)), size, given_size)
 
     @classmethod
-    def part(cls, given_size: Size, part: Rectangle, place: Rectangle, size: Size) -> Placement:
-        """The rectangle `part` of the given frame resized into the rectangle `place` of the new one, both
-        ``x1 y1 x2 y2``; the rest of the given frame is not shown."""
-        scale_x = (place[2] - place[0]) / (part[2] - part[0])
-        scale_y = (place[3] - place[1]) / (part[3] - part[1])
-        offsets = place[0] - scale_x * part[0], place[1] - scale_y * part[1]
-        return cls(((scale_x, 0.0, offsets[0]), (0.0, scale_y, offsets[1])), size, given_size, place)
+    def part(cls, given_size: Size, part: Rectangle, destination: Rectangle, size: Size) -> Placement:
+        """The rectangle `part` of the given frame resized into the rectangle `destination` of the new one, both
+        ``x1 y1 x2 y2``; the rest of the given frame is not visible."""
+        scale_x = (destination[2] - destination[0]) / (part[2] - part[0])
+        scale_y = (destination[3] - destination[1]) / (part[3] - part[1])
+        offsets = destination[0] - scale_x * part[0], destination[1] - scale_y * part[1]
+        return cls(((scale_x, 0.0, offsets[0]), (0.0, scale_y, offsets[1])), size, given_size, destination)
 
     @classmethod
     def mirror(cls, size: Size, horizontal: bool, vertical: bool) -> Placement:
@@ -108,9 +110,9 @@ class Placement:
         return abs(self._determinant)
 
     @cached_property
-    def shown(self) -> Rectangle:
+    def visible_part(self) -> Rectangle:
         """The part ``x1 y1 x2 y2`` of the given frame that the new one shows; whole pixels are exact."""
-        part = clipped(moved_box(self._inverse_matrix, self.window), self.given_size)
+        part = clip_rectangle(move_rectangle(self._inverse_matrix, self.window), self.given_size)
         return whole(part) or part
 
     @property
@@ -119,12 +121,12 @@ class Placement:
         return self.window != whole_frame(self.size)
 
     @cached_property
-    def _axes(self) -> tuple[Axis, Axis]:
+    def _axes(self) -> tuple[AxisMap, AxisMap]:
         """The maps of x and of y where the placement is axis-aligned."""
         (a, _, c), (_, e, f) = self.matrix
-        (x1, y1, x2, y2), shown = self.window, self.shown
-        return Axis.of(a, c, self.size[1], (shown[0], shown[2]), (x1, x2)), Axis.of(
-            e, f, self.size[0], (shown[1], shown[3]), (y1, y2)
+        (x1, y1, x2, y2), part = self.window, self.visible_part
+        return AxisMap.of(a, c, self.size[1], (part[0], part[2]), (x1, x2)), AxisMap.of(
+            e, f, self.size[0], (part[1], part[3]), (y1, y2)
         )
 
     @property
@@ -151,9 +153,9 @@ class Placement:
         x, y = points[..., 0], points[..., 1]
         if self.is_axis_aligned:
             along_x, along_y = self._axes
-            return stacked([along_x(x), along_y(y)])
+            return stack_last([along_x(x), along_y(y)])
         (a, b, c), (d, e, f) = self.matrix
-        return stacked([a * x + b * y + c, d * x + e * y + f])
+        return stack_last([a * x + b * y + c, d * x + e * y + f])
 
     def boxes(self, boxes: Array) -> Array:
         """`boxes` ``(..., 4)`` x1 y1 x2 y2 of the given frame, in the new one: the smallest boxes around the moved
@@ -162,12 +164,12 @@ class Placement:
             return boxes
         if self.is_axis_aligned:
             ends = [
-                axis(reversed_ends(boxes[..., first::2]) if axis.scale < 0 else boxes[..., first::2])
+                axis(reverse_last(boxes[..., first::2]) if axis.scale < 0 else boxes[..., first::2])
                 for first, axis in enumerate(self._axes)
             ]
-            return stacked(ends).reshape(boxes.shape)
+            return stack_last(ends).reshape(boxes.shape)
         x1, y1, x2, y2 = (boxes[..., index] for index in range(4))
-        corners = self.points(stacked([stacked([x1, x2, x2, x1]), stacked([y1, y1, y2, y2])]))
+        corners = self.points(stack_last([stack_last([x1, x2, x2, x1]), stack_last([y1, y1, y2, y2])]))
         if isinstance(corners, Tensor):
             return torch.cat((corners.amin(dim=-2), corners.amax(dim=-2)), dim=-1)
         return np.concatenate((corners.min(axis=-2), corners.max(axis=-2)), axis=-1)
@@ -198,12 +200,12 @@ class Placement:
         self._check_size("label map", label_map.shape)
         if self._keeps_pixels:
             return label_map
-        rows, columns, shown = self._sources()
+        rows, columns, visible = self._sources()
         if isinstance(label_map, Tensor):
             device = label_map.device
             moved = label_map[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)]
-            return moved.masked_fill(~torch.from_numpy(shown).to(device), ignore)
-        return np.where(shown, label_map[rows, columns], np.asarray(ignore, label_map.dtype))
+            return moved.masked_fill(~torch.from_numpy(visible).to(device), ignore)
+        return np.where(visible, label_map[rows, columns], np.asarray(ignore, label_map.dtype))
 
     def camera(self, camera: Array) -> Array:
         """The intrinsic matrix `camera` ``(..., 3, 3)`` of the given frame, for the new one: ``A K``."""
@@ -217,13 +219,13 @@ class Placement:
         """`boxes` ``(..., 4)`` of the new frame, clipped to it."""
         height, width = self.size
         limits = (width, height, width, height)
-        return stacked([boxes[..., index].clip(0, limit) for index, limit in enumerate(limits)])
+        return stack_last([boxes[..., index].clip(0, limit) for index, limit in enumerate(limits)])
 
     def inverse(self) -> Placement:
         """The placement from the new frame back to the given one."""
         matrix = self._inverse_matrix
-        shown = clipped(moved_box(matrix, self.window), self.given_size)
-        return Placement(matrix, self.given_size, self.size, shown)
+        window = clip_rectangle(move_rectangle(matrix, self.window), self.given_size)
+        return Placement(matrix, self.given_size, self.size, window)
 
     def then(self, following: Placement) -> Placement:
         """The composition of this placement and `following` after it.
@@ -235,7 +237,7 @@ class Placement:
             raise ValueError(f"a placement into {self.size} cannot be followed by one from {following.given_size}")
         if self._keeps_pixels:
             return following
-        (left, top, right, bottom), limits = moved_box(following.matrix, self.window), following.window
+        (left, top, right, bottom), limits = move_rectangle(following.matrix, self.window), following.window
         left, top = max(left, limits[0]), max(top, limits[1])
         window = left, top, max(left, min(right, limits[2])), max(top, min(bottom, limits[3]))
         return Placement(product(following.matrix, self.matrix), following.size, self.given_size, window)
@@ -251,9 +253,9 @@ class Placement:
             return None
         flip_x, flip_y = self.matrix[0][0] < 0, self.matrix[1][1] < 0
         (x1, y1, x2, y2), (height, width) = self.window, self.size
-        part = whole(self.shown)
+        part = whole(self.visible_part)
         # Where the rectangle lies before the frame is flipped.
-        place = whole(
+        destination = whole(
             (
                 width - x2 if flip_x else x1,
                 height - y2 if flip_y else y1,
@@ -261,9 +263,9 @@ class Placement:
                 height - y1 if flip_y else y2,
             )
         )
-        if part is None or place is None or not are_near(moved_box(self.matrix, part), self.window):
+        if part is None or destination is None or not are_near(move_rectangle(self.matrix, part), self.window):
             return None
-        return Paste(part, place, self.size, (flip_x, flip_y))
+        return Paste(part, destination, self.size, (flip_x, flip_y))
 
     def _warped(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
         # OpenCV's origin is the center of the first pixel.
@@ -275,8 +277,8 @@ class Placement:
             pixels, centers[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
             borderValue=fill,
         )  # fmt: skip
-        shown = self._in_window()
-        return np.where(shown if pixels.ndim == 2 else shown[..., None], moved, np.array(fill, np.uint8))
+        visible = self._in_window()
+        return np.where(visible if pixels.ndim == 2 else visible[..., None], moved, np.array(fill, np.uint8))
 
     def _in_window(self) -> np.ndarray:
         """Which pixels ``(H, W)`` of the new frame have their center in the window."""

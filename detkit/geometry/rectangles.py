@@ -8,7 +8,7 @@ WholeRectangle = tuple[int, int, int, int]
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
-def moved_box(matrix: Matrix, box: Rectangle) -> Rectangle:
+def move_rectangle(matrix: Matrix, box: Rectangle) -> Rectangle:
     """The smallest box around `box` as moved by `matrix`."""
     (a, b, c), (d, e, f) = matrix
     x1, y1, x2, y2 = box
@@ -33,7 +33,7 @@ def product(second: Matrix, first: Matrix) -> Matrix:
     return rows[0], rows[1]
 
 
-def clipped(box: Rectangle, size: Size) -> Rectangle:
+def clip_rectangle(box: Rectangle, size: Size) -> Rectangle:
     """`box` clipped to a frame of `size` (height, width)."""
     (x1, y1, x2, y2), (height, width) = box, (float(size[0]), float(size[1]))
     return min(max(x1, 0.0), width), min(max(y1, 0.0), height), min(max(x2, 0.0), width), min(max(y2, 0.0), height)

@@ -1,4 +1,4 @@
-"""The objects of a batch, and which of them each candidate of a head is to predict.
+"""Assignment: the objects of a batch, and which of them each candidate of a head is to predict.
 
 B  images     P  candidates of an image     T  boxes of a batch
 

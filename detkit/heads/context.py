@@ -1,4 +1,4 @@
-"""What heads exchange: the `Context` of a batch, `Regions` of its images, and `Candidates` for detections."""
+"""The data that heads exchange: `Context` of a batch, `Regions` of its images, `Candidates` for detections."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Regions:
         labels: ``(R,)`` int64: the class of a sampled region's object, -1 for background; the class of a detection;
             None if unknown.
         matched: ``(R,)`` int64, the row of a sampled region's object in `Context.objects`; meaningless for background.
-        counts: the number of regions of each image; None until `slices` has asked the device.
+        counts: the number of regions of each image; None until `slices` has read it from the device.
     """
 
     boxes: Tensor

@@ -27,7 +27,7 @@ _SUPPRESSING = {"score_threshold": "score_threshold", "nms_threshold": "iou_thre
 _OF_OVERFEAT = ("resolve", "match_threshold", *OLD_NAMES)
 
 
-class Moved(NamedTuple):
+class TranslatedArguments(NamedTuple):
     """Old arguments of a head, translated.
 
     Args:
@@ -41,8 +41,8 @@ class Moved(NamedTuple):
     names: dict[str, str]
 
 
-def moved(head: type, arguments: Mapping[str, Any]) -> Moved:
-    """The old ones among `arguments` of the class `head`."""
+def translate_arguments(head: type, arguments: Mapping[str, Any]) -> TranslatedArguments:
+    """Translate the old ones among `arguments` of the class `head`."""
     if getattr(head, "usual_postprocess", None) is box_merge.MergeBoxes:
         part = "NMS" if arguments.get("resolve") == "nms" else "MergeBoxes"
         known = (_SUPPRESSING if part == "NMS" else _MERGING) | {"detections_per_image": "detections"}
@@ -51,10 +51,10 @@ def moved(head: type, arguments: Mapping[str, Any]) -> Moved:
         part, known = "NMS", OLD_NAMES
         old = [name for name in OLD_NAMES if name in arguments]
     names = {name: known.get(name, "") for name in old}
-    return Moved(part, {new: arguments[name] for name, new in names.items() if new}, names)
+    return TranslatedArguments(part, {new: arguments[name] for name, new in names.items() if new}, names)
 
 
-def warn_of(head: type, changed: Moved, stacklevel: int) -> None:
+def warn_of(head: type, changed: TranslatedArguments, stacklevel: int) -> None:
     """Warn of each old argument."""
     name = head.__name__
     for old, new in changed.names.items():
@@ -62,7 +62,7 @@ def warn_of(head: type, changed: Moved, stacklevel: int) -> None:
         warn(f"{name}({old}=...) is {name}(postprocess={instead}) now", stacklevel + 1)
 
 
-def moved_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
+def move_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
     """`keywords` of a call of `head`, with the old ones moved into its ``postprocess``; warns of each.
 
     Args:
@@ -70,7 +70,7 @@ def moved_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence
         keywords: all keywords of the call.
         unknown: the names of those that the head does not have.
     """
-    changed = moved(head, {name: keywords[name] for name in unknown})
+    changed = translate_arguments(head, {name: keywords[name] for name in unknown})
     if not changed.names:
         return keywords
     warn_of(head, changed, stacklevel=4)

@@ -1,4 +1,4 @@
-"""From scored boxes to detections: apply the score threshold, suppress overlaps, keep the best (NMS, Soft-NMS, top-k).
+"""Postprocessing of scored boxes to detections: score threshold, suppression, top-k (NMS, Soft-NMS).
 
 B  images     P  locations of an image     K  classes     R  boxes of a batch, ordered by image
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import nn
 
 from detkit.deprecation import MovedAttribute, old_arguments
-from detkit.heads.old_arguments import OLD_ATTRIBUTES, moved_to_postprocess
+from detkit.heads.old_arguments import OLD_ATTRIBUTES, move_to_postprocess
 from detkit.heads.postprocess import NMS, Postprocess
 
 
@@ -37,7 +37,7 @@ class PostprocessedHead(nn.Module):
     own_values: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     usual_postprocess: ClassVar[type[Postprocess]] = NMS
     old_attributes: ClassVar[Mapping[str, tuple[str, ...]]] = OLD_ATTRIBUTES
-    old_keywords: ClassVar[Callable[..., dict[str, Any]]] = staticmethod(moved_to_postprocess)
+    old_keywords: ClassVar[Callable[..., dict[str, Any]]] = staticmethod(move_to_postprocess)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

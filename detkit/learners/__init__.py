@@ -1,7 +1,7 @@
 """Learners: the losses of a training step, plain ones of the model or your own."""
 
-from detkit.learners.learner import Learner, OptimizerFactory, Phase, frozen
+from detkit.learners.learner import Learner, OptimizerFactory, Phase, freeze_module
 from detkit.learners.plain import PlainLearner
 from detkit.learners.training_batch import TrainingBatch
 
-__all__ = ["Learner", "OptimizerFactory", "Phase", "PlainLearner", "TrainingBatch", "frozen"]
+__all__ = ["Learner", "OptimizerFactory", "Phase", "PlainLearner", "TrainingBatch", "freeze_module"]

@@ -1,4 +1,4 @@
-"""The base of all learners, and the phases of a step that has several optimizers."""
+"""The base class of learners, and the phases of a step that has several optimizers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Learner(nn.Module):
         return self
 
 
-def frozen(module: Module) -> Module:
+def freeze_module(module: Module) -> Module:
     """Freeze `module`, such as a teacher, set it to evaluation mode, and return it."""
     module.requires_grad_(False)
     module.eval()

@@ -11,7 +11,7 @@ from detkit.learners.training_batch import TrainingBatch
 
 
 class PlainLearner(Learner):
-    """Learns ``model(images, targets)``."""
+    """Learns from the losses ``model(images, targets)``."""
 
     def losses(self, model: Any, batch: TrainingBatch) -> dict[str, Tensor]:
         """Compute the losses of the model."""

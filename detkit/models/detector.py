@@ -14,7 +14,7 @@ from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.images import read_image, to_tensor
 from detkit.models.check_inputs import check_given, check_image, check_images, check_targets
-from detkit.models.loss_weights import weighted
+from detkit.models.loss_weights import weight_losses
 from detkit.models.required_fields import RequiredFields
 from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Category, Detections, Target
@@ -159,7 +159,7 @@ class VisionModel(nn.Module):
         """Named scalar losses, weighted; the same names at every step."""
         context = self.context(images, targets, given, generator)
         losses = self.losses(self.heads(self.features(context.batch), context), context)
-        return weighted(losses, self.loss_weights)
+        return weight_losses(losses, self.loss_weights)
 
     def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> Sequence[Answer]:
         """The answers for each image, in its own pixels."""

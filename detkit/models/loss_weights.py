@@ -7,13 +7,14 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.prefixes import longest_prefix, unmatched
 
 Value = TypeVar("Value", Tensor, float)
 
 
-def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
+def weight_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> dict[str, Tensor]:
     """`losses`, each times its factor in `weights`, or 1 if it has none.
 
     Args:
@@ -42,3 +43,6 @@ def group_sums(losses: Mapping[str, Value]) -> dict[str, Value]:
         if dot and group not in losses:
             sums[group] = sums[group] + value if group in sums else value
     return sums
+
+
+__getattr__ = moved_names(__name__, {"weighted": "detkit.models.loss_weights.weight_losses"})

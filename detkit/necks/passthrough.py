@@ -50,11 +50,11 @@ class Passthrough(Neck):
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         """One map of the coarsest resolution."""
-        fine = reorganized(self.fine(features[-2]))
+        fine = reorganize(self.fine(features[-2]))
         return [self.merge(torch.cat((fine, self.coarse(features[-1])), dim=1))]
 
 
-def reorganized(x: Tensor) -> Tensor:
+def reorganize(x: Tensor) -> Tensor:
     """``(B, C, H, W)`` as ``(B, 4 C, H / 2, W / 2)``, in the order of darknet's ``reorg`` with stride 2.
 
     Darknet does not stack neighboring cells of a channel: it reads the memory as a map of ``C / 4`` channels, twice
@@ -67,4 +67,4 @@ def reorganized(x: Tensor) -> Tensor:
     return torch.unflatten(stacked.flatten(1), 1, (4 * channels, height // 2, width // 2))
 
 
-__getattr__ = moved_names(__name__, {"reorganised": "detkit.necks.passthrough.reorganized"})
+__getattr__ = moved_names(__name__, {"reorganised": "detkit.necks.passthrough.reorganize"})

@@ -12,7 +12,7 @@ from detkit.errors import InputError
 from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
 from detkit.ops.masks import RunLengths, masks_to_rle
-from detkit.ops.masks.ragged import fake_packed
+from detkit.ops.masks.ragged import fake_rows
 
 # The most pixels that masks on a GPU take together before they are encoded.
 _PIXELS_AT_ONCE = 2**27
@@ -130,7 +130,7 @@ def _fake_paste_masks(
 def _fake_paste_masks_to_runs(
     masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, fused: bool, fused_places: bool = True
 ) -> tuple[Tensor, Tensor]:
-    return fake_packed(masks, masks.shape[0], torch.int32)
+    return fake_rows(masks, masks.shape[0], torch.int32)
 
 
 if NATIVE_DEVICES:

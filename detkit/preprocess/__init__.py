@@ -1,4 +1,4 @@
-"""Preprocessing: from images of any size to the input batch of a network, and detections back to the images."""
+"""Preprocessing: turns images of any size into a network's input batch, and moves detections back."""
 
 from detkit.preprocess.batch import Batch
 from detkit.preprocess.center_crop import CenterCrop

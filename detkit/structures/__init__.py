@@ -9,9 +9,9 @@ Boxes are float32 ``(N, 4)`` as ``x1 y1 x2 y2`` in absolute, continuous pixels (
 Labels are int64 in ``0..K-1``; background is never a label here.
 """
 
-from detkit.structures.answers import Classification, Detections
 from detkit.structures.categories import UNUSED_LABEL, Category
 from detkit.structures.fields import Fields
+from detkit.structures.predictions import Classification, Detections
 from detkit.structures.target import Target
 
 __all__ = ["UNUSED_LABEL", "Category", "Classification", "Detections", "Fields", "Target"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
 from detkit.structures.kind import ALWAYS, Kind, Swaps, Warp, Warped, check_tensor
-from detkit.structures.object_fields import shown_boxes
+from detkit.structures.object_fields import visible_boxes
 
 IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1}
 """The value of pixels without a class in a label map, by its dtype."""
@@ -87,7 +87,7 @@ class RegionBoxes(Kind):
         return placement.boxes(value)
 
     def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
-        return _with_area(shown_boxes(value, placement))
+        return _with_area(visible_boxes(value, placement))
 
     def to_warp(self, value: Tensor) -> Warped:
         return Warped(points=value[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].numpy())

@@ -70,7 +70,7 @@ class Boxes(Rows):
         return placement.boxes(value)
 
     def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
-        return shown_boxes(value, placement)
+        return visible_boxes(value, placement)
 
     def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
         return value  # the transform moves boxes itself
@@ -108,10 +108,10 @@ class Keypoints(Rows):
 
     def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
         moved = torch.cat((placement.points(value[..., :2]), value[..., 2:]), dim=-1)
-        return moved[:, swapped(value.shape[1], swaps)] if placement.mirrors and swaps else moved
+        return moved[:, mirrored_order(value.shape[1], swaps)] if placement.mirrors and swaps else moved
 
     def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
-        x1, y1, x2, y2 = placement.shown
+        x1, y1, x2, y2 = placement.visible_part
         inside = (value[..., :2] >= value.new_tensor((x1, y1))) & (value[..., :2] <= value.new_tensor((x2, y2)))
         moved = self.move(value, placement, ())
         return _settled(moved, inside.all(dim=-1), swaps if placement.mirrors else ())
@@ -187,7 +187,7 @@ class Masks(Kind):
         return torch.cat([rle_to_masks(value) for value in values])
 
 
-def swapped(count: int, swaps: Swaps) -> list[int]:
+def mirrored_order(count: int, swaps: Swaps) -> list[int]:
     """The order of `count` keypoints after mirroring."""
     order = list(range(count))
     for one, other in swaps:
@@ -195,10 +195,10 @@ def swapped(count: int, swaps: Swaps) -> list[int]:
     return order
 
 
-def shown_boxes(boxes: Tensor, placement: Placement) -> Tensor:
+def visible_boxes(boxes: Tensor, placement: Placement) -> Tensor:
     """`boxes` ``(N, 4)`` on the CPU, clipped to the part that `placement` shows and moved into its new frame."""
     # In numpy: for the few boxes of an image torch takes three times as long.
-    corners, (x1, y1, x2, y2) = boxes.numpy(), placement.shown
+    corners, (x1, y1, x2, y2) = boxes.numpy(), placement.visible_part
     low, high = np.array(((x1, y1, x1, y1), (x2, y2, x2, y2)), corners.dtype)
     return torch.from_numpy(placement.boxes(np.minimum(np.maximum(corners, low), high)))
 
@@ -206,4 +206,4 @@ def shown_boxes(boxes: Tensor, placement: Placement) -> Tensor:
 def _settled(keypoints: Tensor, inside: Tensor, swaps: Swaps) -> Tensor:
     """Keypoints ``(N, J, 3)``, zero where outside or not annotated, with the pairs in `swaps` swapped."""
     keypoints = torch.where((inside & (keypoints[..., 2] > 0))[..., None], keypoints, 0.0)
-    return keypoints[:, swapped(keypoints.shape[1], swaps)] if swaps else keypoints
+    return keypoints[:, mirrored_order(keypoints.shape[1], swaps)] if swaps else keypoints

@@ -30,4 +30,4 @@ class Classification(Task):
 
     def refusal(self, option: str, model: str) -> str:
         """Explain that a classification has no boxes."""
-        return f"{option} is of detectors: leave it out, the {model} answers for whole images."
+        return f"{option} is for detectors: leave it out, the {model} answers for whole images."

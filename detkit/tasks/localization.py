@@ -17,4 +17,4 @@ class Localization(Detection):
 
     def refusal(self, option: str, model: str) -> str:
         """Explain that the image is evaluated as a whole."""
-        return f"{option} is of detectors: leave it out, the {model} answers for whole images."
+        return f"{option} is for detectors: leave it out, the {model} answers for whole images."

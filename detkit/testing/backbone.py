@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.geometry import Size
-from detkit.testing.contract import check_pickles, check_tensors_are_registered, copied, is_close, no_error, require
+from detkit.testing.contract import check_pickles, check_tensors_are_registered, deep_copy, is_close, no_error, require
 
 _CELLS = 1.0  # by which the sizes of maps may differ from the stride's, for rounding at the border
 
@@ -35,7 +35,7 @@ def check_backbone(
     require(isinstance(backbone, nn.Module), f"a backbone is a torch.nn.Module: got {owner}, derive it from Backbone")
     channels, strides = _announced(backbone, owner)
     check_tensors_are_registered(backbone, owner)
-    net = copied(backbone, owner).eval()
+    net = deep_copy(backbone, owner).eval()
     generator = torch.Generator().manual_seed(0)
     batches = [torch.rand(batch_size, 3, *size, generator=generator) for size in image_sizes]
     images = batches[0]
@@ -149,7 +149,7 @@ def _check_no_images(net: nn.Module, images: Tensor, channels: Sequence[int], ow
 
 
 def _check_gradients(net: nn.Module, images: Tensor, owner: str) -> None:
-    net = copied(net, owner)
+    net = deep_copy(net, owner)
     given = images.clone().requires_grad_()
     maps = net(given)
     for index, one in enumerate(maps):
@@ -206,7 +206,7 @@ def _check_state(net: nn.Module, images: Tensor, maps: Sequence[Tensor], owner: 
 
 
 def _check_training(backbone: nn.Module, images: Tensor, maps: Sequence[Tensor], owner: str) -> None:
-    net = copied(backbone, owner).train()
+    net = deep_copy(backbone, owner).train()
     with no_error(f"{owner} in training mode", "both modes take the same images"):
         trained = net(images)
     shapes, expected = [tuple(one.shape) for one in trained], [tuple(one.shape) for one in maps]

@@ -1,4 +1,4 @@
-"""What all checks share: the error that names a broken rule, and how results are compared."""
+"""Helpers of all checks: the error that names a broken rule, and how results are compared."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def no_error(what: str, advice: str) -> Iterator[None]:
         raise ContractError(f"{what} raises {reason.rstrip('.')}; {advice}") from error
 
 
-def copied(thing: T, owner: str) -> T:
+def deep_copy(thing: T, owner: str) -> T:
     """A deep copy of `thing`, on which a check may do what it likes."""
     with no_error(f"copy.deepcopy of the {owner}", "keep only what can be copied as attributes (EMA copies models)"):
         return copy.deepcopy(thing)

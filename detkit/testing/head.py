@@ -16,13 +16,13 @@ from detkit.testing.contract import (
     ContractError,
     check_pickles,
     check_tensors_are_registered,
-    copied,
+    deep_copy,
     is_close,
     no_error,
     require,
 )
 from detkit.testing.head_answers import check_answers, check_assignment, check_candidates
-from detkit.testing.head_parts import Caller, caller_of
+from detkit.testing.head_callers import Caller, caller_of
 
 _LEARNING_RATE = 0.01
 _NO_TARGETS = "give 0 under the same key where there is nothing to learn"
@@ -70,7 +70,7 @@ def check_head(
     batches = Batches(channels, strides, num_classes, image_size, change_target, getattr(head, "num_keypoints", 5))
     check_tensors_are_registered(head, owner)
     check_pickles(head, owner, "checkpoints and processes pickle models")
-    keys = _check_losses(copied(head, owner), caller, batches, owner)
+    keys = _check_losses(deep_copy(head, owner), caller, batches, owner)
     _check_sampling(head, caller, batches, owner)
     _check_modes(head, caller, batches, owner)
     _check_half_precision(head, caller, batches, keys, owner)
@@ -158,7 +158,7 @@ def _check_missing_image(head: nn.Module, caller: Caller, batches: Batches, owne
 
 def _check_modes(head: nn.Module, caller: Caller, batches: Batches, owner: str) -> None:
     """Losses are decided by the arguments, and not by the mode."""
-    head = copied(head, owner).eval()
+    head = deep_copy(head, owner).eval()
     results = []
     for training in (False, True):
         context = batches.context(batches.targets("objects"))
@@ -180,7 +180,7 @@ def _check_sampling(head: nn.Module, caller: Caller, batches: Batches, owner: st
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         for seed in (1, 2):
             torch.manual_seed(seed)
-            fresh, context = copied(head, owner).eval(), batches.context(batches.targets("objects"))
+            fresh, context = deep_copy(head, owner).eval(), batches.context(batches.targets("objects"))
             results.append(caller.losses(fresh, caller.forward(fresh, batches.features(), context), context))
     require(
         is_close(*results),
@@ -190,7 +190,7 @@ def _check_sampling(head: nn.Module, caller: Caller, batches: Batches, owner: st
 
 
 def _check_half_precision(head: nn.Module, caller: Caller, batches: Batches, keys: set[str], owner: str) -> None:
-    head = copied(head, owner).eval()
+    head = deep_copy(head, owner).eval()
     where, context = f"{owner} under torch.autocast in bfloat16", batches.context(batches.targets("objects"))
     advice = "cast raw outputs with .float() in losses and decode"
     with torch.no_grad(), no_error(where, advice), torch.autocast("cpu", torch.bfloat16):
@@ -201,7 +201,7 @@ def _check_half_precision(head: nn.Module, caller: Caller, batches: Batches, key
 
 def _check_learning(head: nn.Module, caller: Caller, batches: Batches, steps: int, owner: str) -> None:
     """The losses of one batch fall."""
-    head = copied(head, owner).train()
+    head = deep_copy(head, owner).train()
     parameters = [one for one in head.parameters() if one.requires_grad]
     if not parameters:
         return

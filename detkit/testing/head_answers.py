@@ -11,18 +11,18 @@ from detkit.geometry import Size
 from detkit.heads import Candidates, Context
 from detkit.structures import Classification, Detections
 from detkit.testing.batches import CASES, Batches
-from detkit.testing.contract import copied, is_close, no_error, require
-from detkit.testing.head_parts import Caller, Raw, object_rows, without_targets
+from detkit.testing.contract import deep_copy, is_close, no_error, require
+from detkit.testing.head_callers import Caller, Raw, object_rows, without_targets
 
 _OUTSIDE = 1e-2  # pixels that a box may lie outside of its image by rounding
-_SPREAD = (0.2, 1.0)  # noise on the weights, so that a fresh head has something to say
+_SPREAD = (0.2, 1.0)  # noise on the weights, so that an untrained head detects something
 
 
 def check_answers(
     head: nn.Module, caller: Caller, batches: Batches, num_classes: int, cut_boxes: bool, owner: str
 ) -> None:
     """Hold `decode` to its contract; see `check_head` for the arguments."""
-    head, context = copied(head, owner).eval(), batches.context()
+    head, context = deep_copy(head, owner).eval(), batches.context()
     for spread in (0.0, *_SPREAD):
         head = _with_noise(head, spread)
         with torch.no_grad():
@@ -137,7 +137,7 @@ def _check_images_alone(head: nn.Module, caller: Caller, batches: Batches, answe
 
 def check_candidates(head: nn.Module, caller: Caller, batches: Batches, num_classes: int, owner: str) -> None:
     """Hold `candidates` to its contract, where the head has its own; see `check_head` for the arguments."""
-    head, context = _with_noise(copied(head, owner), _SPREAD[0]).eval(), batches.context()
+    head, context = _with_noise(deep_copy(head, owner), _SPREAD[0]).eval(), batches.context()
     features = batches.features()
     candidates = _candidates(head, caller, caller.forward(head, features, context), context, owner)
     if candidates is None:
@@ -170,7 +170,7 @@ def check_candidates(head: nn.Module, caller: Caller, batches: Batches, num_clas
 
 def check_assignment(head: nn.Module, caller: Caller, batches: Batches, owner: str) -> None:
     """Hold `assign` to its contract, where the head has its own; see `check_head` for the arguments."""
-    head = copied(head, owner).eval()
+    head = deep_copy(head, owner).eval()
     for case in CASES:
         known = batches.context(batches.targets(case))
         with torch.no_grad():

@@ -13,7 +13,7 @@ from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
 from detkit.structures import Category, Target
 from detkit.tasks import Task
-from detkit.testing.contract import ContractError, copied, is_close, no_error, require
+from detkit.testing.contract import ContractError, deep_copy, is_close, no_error, require
 
 _ADDED = {"file_name", "image_id", "frame"}  # by the command, to each entry of the results
 
@@ -98,7 +98,7 @@ def _check_answer(task: Task, answer: Any, owner: str) -> None:
 
 
 def _check_results(task: Task, answer: Any, categories: Sequence[Category], owner: str) -> None:
-    before = copied(answer, type(answer).__name__)
+    before = deep_copy(answer, type(answer).__name__)
     with no_error(f"{owner}.results", "it gives the entries of an image for a JSON file"):
         entries: Any = task.results(answer, categories)
     is_list = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)

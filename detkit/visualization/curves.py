@@ -144,9 +144,11 @@ def _add_epochs(axis: Axes, epochs: Curve) -> None:
     if len(numbers) == 0 or numbers.max() == 0:
         return
     first = {number: steps[numbers == number].min() for number in np.unique(numbers)}
-    shown = list(first)[:: math.ceil(len(first) / 8)]
+    labeled = list(first)[:: math.ceil(len(first) / 8)]
     above = axis.secondary_xaxis("top")
-    above.set_xticks([first[number] for number in shown], [f"{number:g}" for number in shown], fontsize=8, color="gray")
+    above.set_xticks(
+        [first[number] for number in labeled], [f"{number:g}" for number in labeled], fontsize=8, color="gray"
+    )
     above.set_xlabel("epoch", fontsize=8, color="gray")
     above.spines["top"].set_visible(False)
     above.tick_params(color="lightgray")

@@ -1,4 +1,4 @@
-"""The drawing of answers and ground truth, by the type of the answer; the base of what a task overrides."""
+"""`Drawing`, the base class of tasks' drawings: answers and ground truth are drawn by the type of the answer."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def draw_labels(image: np.ndarray, corners: np.ndarray, texts: list[str], colors
 
 
 def _free_location(box: list[int], size: tuple[int, int], image_size: tuple[int, int], taken: list[Box]) -> Box:
-    """A free box for a label of `size` ``(width, height)``: above, within, below or beside its object."""
+    """A free box for a label of `size` ``(width, height)``: above, within, below or next to its object."""
     left, top, right, bottom = box
     width, height = size
     corners = [

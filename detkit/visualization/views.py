@@ -48,7 +48,7 @@ def filter_views(
     count: int = 8,
     top: int = 9,
 ) -> dict[str, list[list[FilterView]]]:
-    """The projections of filters' strongest activations beside the patches (Zeiler & Fergus 2013, figure 2).
+    """The projections of filters' strongest activations next to the image patches (Zeiler & Fergus 2013, figure 2).
 
     Args:
         target: whose network to inspect.
@@ -128,12 +128,12 @@ def draw_views(panels: Mapping[str, np.ndarray], stages: Mapping[str, list[list[
         np.concatenate([_text(title, width), _centered(image, max(one.shape[0] for one in fitted), width)])
         for title, image in zip(panels, fitted, strict=True)
     ]
-    rows = [_beside(titled)]
+    rows = [_side_by_side(titled)]
     for layer, filters in stages.items():
         numbers = ", ".join(f"{views[0].unit.channel} ({views[0].unit.activation:.3g})" for views in filters)
         rows.append(_text(f"{layer}: filters {numbers}; image patches above, projected activations below", _WIDTH))
         side = (_WIDTH - _GAP * (len(filters) - 1)) // max(8, len(filters))
-        rows.append(_beside([_filter_block(views, side) for views in filters]))
+        rows.append(_side_by_side([_filter_block(views, side) for views in filters]))
     return np.concatenate([_centered(row, row.shape[0] + _GAP, _WIDTH) for row in rows])
 
 
@@ -178,7 +178,7 @@ def _centered(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return canvas
 
 
-def _beside(images: Sequence[np.ndarray]) -> np.ndarray:
+def _side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
     """Images of the same height in a row."""
     gap = np.full((images[0].shape[0], _GAP, 3), 255, np.uint8)
     parts = [part for image in images for part in (gap, image)]

@@ -13,7 +13,7 @@ from detkit.errors import InputError
 Renames = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
 
-def renamed(name: str, renames: Renames) -> str:
+def rename_prefix(name: str, renames: Renames) -> str:
     """`name` with its beginning replaced by the first of `renames`, (pattern, replacement), that matches."""
     for pattern, replacement in renames:
         name, count = re.subn(f"^{pattern}", replacement, name)

@@ -13,7 +13,7 @@ from detkit.errors import InputError
 from detkit.heads import NMS, FCOSHead, RetinaNetHead
 from detkit.models import FCOS, Detector, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
-from detkit.weights.state_dict import Renames, counts_batches, load_all, renamed
+from detkit.weights.state_dict import Renames, counts_batches, load_all, rename_prefix
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 
@@ -56,7 +56,7 @@ def _builder(name: str, build: Builder, renames: Renames, anchors: int) -> Build
     """A function from a state dict with torchvision's names to the detector of `build`, with these weights."""
 
     def loaded(state_dict: Mapping[str, Tensor]) -> Detector:
-        ours = {renamed(theirs, renames): tensor for theirs, tensor in state_dict.items()}
+        ours = {rename_prefix(theirs, renames): tensor for theirs, tensor in state_dict.items()}
         for ending in ("weight", "bias"):
             if (logits := ours.get(f"head.classes.{ending}")) is not None:
                 ours[f"head.classes.{ending}"] = _background_last(logits, anchors)

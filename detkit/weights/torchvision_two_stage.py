@@ -15,7 +15,7 @@ from detkit.heads import NMS, RPN, BoxHead, ConvolutionsThenFullyConnected, Keyp
 from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
 from detkit.necks import FPN
 from detkit.preprocess import Preprocess, ShortestEdge
-from detkit.weights.state_dict import Renames, counts_batches, load_all, renamed, set_batch_norm_epsilon
+from detkit.weights.state_dict import Renames, counts_batches, load_all, rename_prefix, set_batch_norm_epsilon
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 
@@ -161,7 +161,7 @@ _RENAMES: Renames = [
 def _renamed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     normalized = "backbone.fpn.inner_blocks.0.1.weight" in state_dict
     renames = _RENAMES if normalized else [*_UNWRAPPED, *_RENAMES]
-    ours = {renamed(name, renames): tensor for name, tensor in state_dict.items()}
+    ours = {rename_prefix(name, renames): tensor for name, tensor in state_dict.items()}
     return {name: _reordered(name, tensor) for name, tensor in ours.items()}
 
 

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from detkit.backbones import CSPDarknet53, CSPDarknetTiny, Darknet19, Darknet53, DarknetTiny, YOLOv1Trunk
+from detkit.backbones import CSPDarknet53, CSPDarknetTiny, Darknet19, Darknet53, DarknetTiny, YOLOv1Backbone
 from detkit.errors import InputError
 
-TRUNKS = [YOLOv1Trunk, Darknet19, DarknetTiny, Darknet53, CSPDarknet53, CSPDarknetTiny]
+BACKBONES = [YOLOv1Backbone, Darknet19, DarknetTiny, Darknet53, CSPDarknet53, CSPDarknetTiny]
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("build", BACKBONES)
 @pytest.mark.parametrize("width", [0.03, 0.1, 0.25])
-def test_maps_have_the_promised_channels_and_strides(trunk, width):
-    backbone = trunk(width, stages=(1, 2, 3, 4, 5))
+def test_maps_have_the_promised_channels_and_strides(build, width):
+    backbone = build(width, stages=(1, 2, 3, 4, 5))
     assert backbone.strides == [2, 4, 8, 16, 32]
     for x, channels, stride in zip(
         backbone(torch.rand(2, 3, 64, 128)), backbone.channels, backbone.strides, strict=True
@@ -21,9 +21,9 @@ def test_maps_have_the_promised_channels_and_strides(trunk, width):
 
 
 @pytest.mark.parametrize(
-    ("trunk", "channels", "convolutions"),
+    ("build", "channels", "convolutions"),
     [
-        (YOLOv1Trunk, [1024], 24),
+        (YOLOv1Backbone, [1024], 24),
         (Darknet19, [512, 1024], 18),
         (DarknetTiny, [256, 1024], 7),
         (Darknet53, [256, 512, 1024], 52),
@@ -31,9 +31,9 @@ def test_maps_have_the_promised_channels_and_strides(trunk, width):
         (CSPDarknetTiny, [256, 512], 15),
     ],
 )
-def test_is_as_deep_and_wide_as_published(trunk, channels, convolutions):
+def test_is_as_deep_and_wide_as_published(build, channels, convolutions):
     with torch.device("meta"):
-        backbone = trunk()
+        backbone = build()
     assert backbone.channels == channels
     assert sum(isinstance(module, torch.nn.Conv2d) for module in backbone.modules()) == convolutions
 

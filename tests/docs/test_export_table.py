@@ -11,7 +11,7 @@ import torch
 from page_blocks import PAGES
 from torch.utils._pytree import tree_leaves
 
-from detkit.backbones import Darknet53, TimmBackbone, TorchvisionBackbone, YOLOv1Trunk
+from detkit.backbones import Darknet53, TimmBackbone, TorchvisionBackbone, YOLOv1Backbone
 from detkit.heads import YOLOv1Head
 from detkit.models import FCOS, SSD, RetinaNet, YOLOv1, YOLOv3
 from detkit.preprocess import Square
@@ -20,7 +20,7 @@ _ROW = re.compile(r"^\| (`.*`) \| (.*) \| (?:`(.*)`)? ?\|$", re.MULTILINE)
 ROWS = {name: (how, where) for names, how, where in _ROW.findall(PAGES["export.md"].read_text())
         for name in re.findall(r"`(\w+)`", names)}  # fmt: skip
 MODELS = {
-    "YOLOv1": lambda: YOLOv1(YOLOv1Trunk(0.02), 3, partial(YOLOv1Head, side=2, hidden=8)),
+    "YOLOv1": lambda: YOLOv1(YOLOv1Backbone(0.02), 3, partial(YOLOv1Head, side=2, hidden=8)),
     "YOLOv3": lambda: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Square(96)),
     "SSD": lambda: SSD(TimmBackbone("resnet10t", stages=[4, 5]), 3, preprocess=Square(96)),
     "RetinaNet": lambda: RetinaNet(TorchvisionBackbone("resnet18"), 3, preprocess=Square(128)),

@@ -80,7 +80,7 @@ class TestListInARecipe:
         trained(evaluators=[VOC])
         status, said = detkit_command("eval", "--checkpoint", "runs/tiny", *TRUST, "--errors")
         assert status == 2
-        assert "--errors is of COCO's evaluation: leave it out" in said
+        assert "--errors is for COCO's evaluation: leave it out" in said
         status, said = detkit_command(
             "eval", "--checkpoint", "runs/tiny", *TRUST, "--evaluators=[VocEvaluator]", "--iou_type", "bbox"
         )
@@ -141,7 +141,7 @@ def test_a_file_of_detections_is_evaluated_by_a_list_too(trained, evaluated, det
     assert written[0].keys() == {"voc2007"}
     status, said = detkit_command("eval", *files, "--confusion", "confusion.png")
     assert status == 2
-    assert "--confusion is of whole images" in said
+    assert "--confusion is for whole images" in said
 
 
 def test_a_headline_that_is_not_computed_is_named(recipe, detkit_command, monkeypatch):

@@ -16,7 +16,7 @@ from tiny_detector import TinyDetector
 import detkit
 from detkit.data import DataModule, ImageDataset, WithProposals
 from detkit.engine.checkpoint import read_checkpoint
-from detkit.engine.config.old_configs import modern_arguments, modernized
+from detkit.engine.config.old_configs import modernize, modernize_arguments
 from detkit.errors import InputError
 from detkit.images import read_image
 from detkit.proposals import Proposals
@@ -237,8 +237,8 @@ class TestOldKeys:
     def test_what_is_new_stays_as_it_is(self):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert modern_arguments(["--data.reads", "[masks]"]) == ["--data.reads", "[masks]"]
-            assert modernized({"data": {"reads": ["masks"]}}) == {"data": {"reads": ["masks"]}}
+            assert modernize_arguments(["--data.reads", "[masks]"]) == ["--data.reads", "[masks]"]
+            assert modernize({"data": {"reads": ["masks"]}}) == {"data": {"reads": ["masks"]}}
 
 
 class TestWhatIsRead:

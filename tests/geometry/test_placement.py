@@ -107,9 +107,9 @@ class TestPointsAndBoxes:
     def test_the_shown_part_begins_and_ends_exactly_at_its_window(self, name: str):
         placement = PLACEMENTS[name]
         for dtype in (np.float32, np.float64):
-            moved = placement.boxes(np.array(placement.shown, dtype=dtype))
+            moved = placement.boxes(np.array(placement.visible_part, dtype=dtype))
             assert np.allclose(moved, placement.window, atol=1e-5 if dtype == np.float32 else 1e-12)
-        begins = placement.points(np.array(placement.shown[:2]))
+        begins = placement.points(np.array(placement.visible_part[:2]))
         low, high = np.array(placement.window[:2]), np.array(placement.window[2:])
         assert ((begins == low) | (begins == high)).all()
 
@@ -287,7 +287,7 @@ class TestWindow:
         cut = Placement.part(SIZE, (10, 5, 30, 25), (0, 0, 20, 20), (20, 20))
         both = cut.then(Placement.part((20, 20), (0, 0, 20, 20), (8, 8, 28, 28), (36, 36)))
         assert both.window == (8, 8, 28, 28)
-        assert both.shown == (10, 5, 30, 25)
+        assert both.visible_part == (10, 5, 30, 25)
         assert both.masks(np.ones((1, *SIZE), dtype=bool)).sum() == 400
 
     def test_clip_cuts_at_the_frame(self):

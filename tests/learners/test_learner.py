@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from detkit.learners import Learner, Phase, PlainLearner, TrainingBatch, frozen
+from detkit.learners import Learner, Phase, PlainLearner, TrainingBatch, freeze_module
 from detkit.structures import Target
 
 
@@ -36,7 +36,7 @@ def test_ids_of_images_without_labels():
 
 def test_what_is_frozen_stays_in_evaluation_mode():
     learner = Learner()
-    learner.teacher = frozen(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+    learner.teacher = freeze_module(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
     learner.projection = nn.Linear(2, 2)
     learner.activation = nn.Dropout()
     assert not any(parameter.requires_grad for parameter in learner.teacher.parameters())

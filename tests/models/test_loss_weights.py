@@ -2,30 +2,30 @@ import pytest
 import torch
 
 from detkit.errors import InputError
-from detkit.models.loss_weights import group_sums, weighted
+from detkit.models.loss_weights import group_sums, weight_losses
 
 LOSSES = {"decoder.3.box": torch.tensor(1.0), "decoder.3.cls": torch.tensor(2.0), "decoder_x": torch.tensor(4.0)}
 
 
 class TestWeighted:
     def test_an_exact_name(self):
-        assert weighted(LOSSES, {"decoder_x": 3.0}) == {**LOSSES, "decoder_x": 12.0}
+        assert weight_losses(LOSSES, {"decoder_x": 3.0}) == {**LOSSES, "decoder_x": 12.0}
 
     def test_a_group_holds_for_its_losses_alone(self):
-        assert list(weighted(LOSSES, {"decoder": 2.0}).values()) == [2.0, 4.0, 4.0]
+        assert list(weight_losses(LOSSES, {"decoder": 2.0}).values()) == [2.0, 4.0, 4.0]
 
     def test_the_longest_name_wins(self):
         weights = {"decoder": 2.0, "decoder.3": 3.0, "decoder.3.box": 5.0}
-        assert list(weighted(LOSSES, weights).values()) == [5.0, 6.0, 4.0]
+        assert list(weight_losses(LOSSES, weights).values()) == [5.0, 6.0, 4.0]
 
     def test_zero_keeps_the_loss_attached(self):
         loss = torch.tensor(1.0, requires_grad=True) * 2
-        assert weighted({"a.b": loss}, {"a": 0.0})["a.b"].requires_grad
+        assert weight_losses({"a.b": loss}, {"a": 0.0})["a.b"].requires_grad
 
     @pytest.mark.parametrize("name", ["decode", "decoder.30", "box", "decoder_x.y"])
     def test_a_name_of_nothing_lists_the_losses(self, name):
         with pytest.raises(InputError, match=rf"\['{name}'\], but the losses are \['decoder.3.box', 'decoder.3.cls', "):
-            weighted(LOSSES, {name: 1.0})
+            weight_losses(LOSSES, {name: 1.0})
 
 
 class TestGroupSums:

@@ -6,7 +6,7 @@ import torch
 
 from detkit.errors import InputError
 from detkit.necks import PAN, SPP, DropBlock, Passthrough, YOLOv3Neck
-from detkit.necks.passthrough import reorganized
+from detkit.necks.passthrough import reorganize
 
 CHANNELS, STRIDES = [8, 12, 20], [8, 16, 32]
 
@@ -34,7 +34,7 @@ def _reorg(x, stride=2):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_reorganized_is_darknets_order(shape, layout):
     x = torch.randn(2, *shape).to(memory_format=layout)
-    for image, result in zip(x, reorganized(x), strict=True):
+    for image, result in zip(x, reorganize(x), strict=True):
         np.testing.assert_array_equal(result.numpy(), _reorg(image.contiguous().numpy()))
 
 

@@ -78,7 +78,7 @@ class YoloDataset(DetectionDataset):
 
 def label_file(image: Path) -> Path:
     """The label file of an image: its last folder ``images`` (darknet: ``JPEGImages``) replaced by ``labels``, or
-    beside the image where it lies in no such folder."""
+    next to the image where it lies in no such folder."""
     parts = list(image.parts)
     for position in range(len(parts) - 2, -1, -1):
         if parts[position] in ("images", "JPEGImages"):

@@ -31,7 +31,7 @@ class Description:
         self.root = stated if stated.is_dir() or not content.get("path") else Path(content["path"])
         if not self.root.is_dir():
             raise InputError(
-                f"{path}: the 'path' {content['path']!r} is no folder beside the file or in the working folder"
+                f"{path}: the 'path' {content['path']!r} is no folder next to the file or in the working folder"
             )
 
     @property

@@ -1,1 +1,1 @@
-"""Random variation of training images with their targets."""
+"""Random augmentation of training images with their targets."""

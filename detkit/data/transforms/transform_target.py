@@ -27,7 +27,7 @@ def apply_placement(
     min_visibility: float,
 ) -> tuple[np.ndarray, Target]:
     """An image and its target transformed by a placement; arguments as of `Augmentation.__call__`."""
-    share, is_cut = _visible_share(target, placement.shown)
+    share, is_cut = _visible_share(target, placement.visible_part)
     given = torch.from_numpy(share)
     values = map_fields(target, lambda name, kind, value: kind.crop(value, placement, keypoint_pairs, given))
     return placement.image(image), drop_invisible(target, values, is_cut, share, min_visibility)

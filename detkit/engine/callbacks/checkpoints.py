@@ -113,7 +113,7 @@ class RunCheckpoints(Checkpoint):
         self._stop(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Within a validation: record it as only just begun."""
+        """Within a validation, record that it has only just begun."""
         if self.within_validation:
             progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
             for counts in (progress["total"], progress["current"]):

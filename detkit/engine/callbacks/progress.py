@@ -82,7 +82,7 @@ class ProgressLines(Callback):
             return
         metrics = trainer.callback_metrics if self.validated else {}
         self.validated = False
-        shown = {
+        columns = {
             "AP": "val/AP",
             "AP50": "val/AP50",
             "top-1": "val/classification/top1",
@@ -92,9 +92,9 @@ class ProgressLines(Callback):
         }
         for evaluator in getattr(module, "evaluators", {}).values():
             headline = evaluator.log_name(evaluator.headline)
-            if headline not in shown.values():
-                shown[f"{evaluator.name} {evaluator.headline}"] = headline
-        accuracy = [f"{title} {float(metrics[name]):.3f}" for title, name in shown.items() if name in metrics]
+            if headline not in columns.values():
+                columns[f"{evaluator.name} {evaluator.headline}"] = headline
+        accuracy = [f"{title} {float(metrics[name]):.3f}" for title, name in columns.items() if name in metrics]
         seconds = time.monotonic() - self.epoch_start
         parts = [_epoch(trainer), _losses(trainer), *accuracy]
         parts += [f"lr {learning_rate(trainer.optimizers[0]):.2g}", f"{seconds:.0f} s"]
@@ -123,6 +123,6 @@ def _losses(trainer: Trainer) -> str:
     if not losses:
         return "no training step"
     total = losses.pop("train/loss")
-    shown = {name.removeprefix("train/"): float(value) for name, value in losses.items() if "." not in name}
-    terms = ", ".join(f"{name} {value:.3f}" for name, value in shown.items())  # groups as their sum
+    groups = {name.removeprefix("train/"): float(value) for name, value in losses.items() if "." not in name}
+    terms = ", ".join(f"{name} {value:.3f}" for name, value in groups.items())  # groups as their sum
     return f"loss {float(total):.4f} ({terms})"

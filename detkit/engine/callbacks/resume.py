@@ -1,4 +1,4 @@
-"""What Lightning does not restore when a run resumes: random states, and the position within an epoch."""
+"""Exact resuming: restore the random states and the position within an epoch, which Lightning does not."""
 
 from __future__ import annotations
 

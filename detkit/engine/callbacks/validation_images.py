@@ -31,11 +31,11 @@ class ValidationImages(Callback):
         self.count = count
         self.categories = categories
         self.drawing = drawing
-        self.shown: list[tuple[Tensor, Target, Answer]] = []
+        self.drawn: list[tuple[Tensor, Target, Answer]] = []
 
     def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start a new drawing."""
-        self.shown = []
+        self.drawn = []
 
     def on_validation_batch_end(
         self,
@@ -47,16 +47,16 @@ class ValidationImages(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the first images."""
-        missing = self.count - len(self.shown)
+        missing = self.count - len(self.drawn)
         if trainer.is_global_zero and not trainer.sanity_checking and missing > 0:
             images, targets = batch
             triples = list(zip(images, targets, outputs, strict=True))[:missing]
-            self.shown += [(image.cpu(), target.to("cpu"), answer.to("cpu")) for image, target, answer in triples]
+            self.drawn += [(image.cpu(), target.to("cpu"), answer.to("cpu")) for image, target, answer in triples]
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Write the drawing."""
-        if self.shown:
-            images, targets, answers = zip(*self.shown, strict=True)
+        if self.drawn:
+            images, targets, answers = zip(*self.drawn, strict=True)
             path = self.folder / f"epoch_{trainer.current_epoch + 1:03d}.png"
             save_comparison(path, images, targets, answers, self.categories, drawing=self.drawing)
-        self.shown = []
+        self.drawn = []

@@ -134,9 +134,9 @@ def _check_options(options: EvaluationOptions) -> None:
     coco |= {f"--{name}": bool(getattr(options, name)) for name in ("bootstrap", "errors", "curves")}
     for option, is_given in coco.items():
         if voc and is_given:
-            raise InputError(f"{option} is of COCO's evaluation: leave it out, or --protocol {voc}.")
+            raise InputError(f"{option} is for COCO's evaluation: leave it out, or --protocol {voc}.")
     if options.errors and options.iou_type == ["keypoints"]:
-        raise InputError("--errors is of boxes and masks; choose --iou_type bbox or segm.")
+        raise InputError("--errors is for boxes and masks; choose --iou_type bbox or segm.")
     for name in ("protocol", "iou_type"):
         if options.evaluators is not None and getattr(options, name) is not None:
             raise InputError(f"--evaluators and --{name} both say how to evaluate: leave out one.")
@@ -282,8 +282,8 @@ def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> 
     """Print the tables, write the files."""
     console, numbers = get_console(), {}
     for name, evaluator in evaluators.items():
-        shown = options.report.named(name) if len(evaluators) > 1 else options.report
-        report = evaluator.report(evaluator.evaluation, shown)
+        report_options = options.report.named(name) if len(evaluators) > 1 else options.report
+        report = evaluator.report(evaluator.evaluation, report_options)
         numbers[name] = report.numbers
         for table in report.tables:
             console.print(table, highlight=False, soft_wrap=isinstance(table, str))

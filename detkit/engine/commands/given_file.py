@@ -1,4 +1,4 @@
-"""The file of ``--given``: what a model needs beside each image, such as a camera."""
+"""The file of ``--given``: what a model needs with each image, such as a camera."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class GivenFile:
 
     Args:
         path: the file.
-        asked: the fields that the model needs, under their keys in a COCO file.
+        required: the fields that the model needs, under their keys in a COCO file.
 
     Raises:
         InputError: the file is wrong, or it cannot hold one of the fields.
     """
 
-    def __init__(self, path: str | Path, asked: Collection[str]) -> None:
-        self.path, self.asked = Path(path), sorted(asked)
-        for name in self.asked:
+    def __init__(self, path: str | Path, required: Collection[str]) -> None:
+        self.path, self.required = Path(path), sorted(required)
+        for name in self.required:
             if name not in COCO_READERS or COCO_READERS[name].per_object:
                 raise InputError(f"--given cannot give {name}, which the model asks for; call model.predict in Python.")
         entries = [{"id": one["file_name"], **one} for one in _images(self.path)]
         self.columns = {
-            name: COCO_READERS[name].read(entries, CocoFile(self.path, self.path.parent, ())) for name in asked
+            name: COCO_READERS[name].read(entries, CocoFile(self.path, self.path.parent, ())) for name in required
         }
         self.rows = {str(entry["file_name"]): row for row, entry in enumerate(entries)}
 
@@ -45,7 +45,7 @@ class GivenFile:
         row = next((self.rows[name] for name in _ends(source) if name in self.rows), None)
         if row is None:
             raise InputError(
-                f"{self.path} has no image {source.name}, for which the model asks {', '.join(self.asked)}."
+                f"{self.path} has no image {source.name}, for which the model asks {', '.join(self.required)}."
             )
         facts = ImageFacts((pixels.shape[0], pixels.shape[1]), None, str(source), str(self.path))
         fields = {name: column.field(slice(row, row + 1), facts) for name, column in self.columns.items() if column}

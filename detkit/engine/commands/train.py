@@ -1,4 +1,4 @@
-"""``detkit train``: from a recipe to a run folder."""
+"""``detkit train``: train the model of a recipe, into a run's folder."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from detkit.engine.config.command_line import with_resumed_config
 from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser
 from detkit.engine.config.recipe import Recipe, RunOptions, build_recipe
 from detkit.engine.config.training_arguments import add_training_arguments
-from detkit.engine.evaluators import make_evaluators, monitored
-from detkit.engine.fitting import check_sources, check_trainer, fit
+from detkit.engine.evaluators import make_evaluators, monitored_metric
 from detkit.engine.module import DetectionModule
 from detkit.engine.run_folder import check_free, clear, write_config
+from detkit.engine.training_loop import check_sources, check_trainer, fit
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
@@ -45,7 +45,7 @@ __getattr__ = moved_names(
     {
         "COMMAND_ONLY": "detkit.engine.config.training_arguments.COMMAND_ONLY",
         "OWN_TRAINER_ARGUMENTS": "detkit.engine.config.training_arguments.OWN_TRAINER_ARGUMENTS",
-        "WRONG_INPUT": "detkit.engine.fitting.WRONG_INPUT",
+        "WRONG_INPUT": "detkit.engine.training_loop.WRONG_INPUT",
         "add_arguments": "detkit.engine.config.training_arguments.add_training_arguments",
     },
 )
@@ -101,7 +101,7 @@ def train(parsed: ParsedCommand | ArgumentParser, config: Any = None) -> None:
         load_matching(model, start.weights, str(start.path))
     module = _module(recipe, evaluators)
     metrics = MetricsFile(folder / "metrics.csv")
-    trainer = _trainer(recipe, folder, metrics, *monitored(evaluators))
+    trainer = _trainer(recipe, folder, metrics, *monitored_metric(evaluators))
     check_trainer(trainer, module, recipe.optimization.learner)
 
     if done is None:

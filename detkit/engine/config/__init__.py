@@ -1,1 +1,1 @@
-"""From the command line and YAML files to a checked config."""
+"""Configs: parsing of command lines and YAML files, checks, and building of objects."""

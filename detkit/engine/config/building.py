@@ -1,4 +1,4 @@
-"""From a parsed config to objects."""
+"""Build the objects that a parsed config describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command line refers to and takes its defaults from: a run that goes on, the recipe of a checkpoint."""
+"""Defaults of a command line from what it names: a run to resume, or a checkpoint with its recipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from detkit.engine.checkpoint import Checkpoint
-from detkit.engine.config.old_configs import modernized
+from detkit.engine.config.old_configs import modernize
 from detkit.engine.config.trust import check_trusted
 from detkit.engine.run_folder import folder_of
 from detkit.errors import InputError
@@ -61,7 +61,7 @@ def read_named_checkpoint(parser: ArgumentParser, argv: Sequence[str]) -> Checkp
     if not named:
         return None
     checkpoint = Checkpoint.read(named[-1])
-    data = modernized({"data": checkpoint.recipe.get("data", {})})["data"]
+    data = modernize({"data": checkpoint.recipe.get("data", {})})["data"]
     if data.get("dataset") and not option_values(argv, "--data.dataset"):
         check_trusted(data["dataset"], option_values(argv, "--trust"), checkpoint.path)
     if option_values(argv, "--data.root"):

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from detkit.config_of import is_plain, plain
 from detkit.errors import InputError
+from detkit.object_config import is_plain, plain
 
-# A checkpoint holds them beside the config, or they depend on how a model is used.
+# A checkpoint holds them next to the config, or they depend on how a model is used.
 _NOT_SETTINGS = {"training", "categories"}
 _UNKNOWN = object()  # stands for values that cannot be compared
 _NAMED = (type, FunctionType, BuiltinFunctionType)
@@ -111,9 +111,9 @@ def _flatten(name: str, value: Any, ancestors: tuple[int, ...]) -> Iterator[tupl
     elif hasattr(value, "__dict__"):
         yield name, _path(type(value))
         fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
-        beside = {one.name for one in fields if not one.compare}
+        not_compared = {one.name for one in fields if not one.compare}
         yield from _flatten_parts(
-            name, {key: one for key, one in vars(value).items() if key not in beside}, value, ancestors
+            name, {key: one for key, one in vars(value).items() if key not in not_compared}, value, ancestors
         )
     else:
         yield name, _UNKNOWN

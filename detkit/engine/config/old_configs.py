@@ -1,8 +1,8 @@
 """Translating configs of the previous release; kept for one release.
 
 A rule maps a part of a config and its dotted key, such as ``model.head``, to the part as it is written now. Each old
-key gives one warning. Configs come through one door, the loader of `detkit.engine.config.parser.command_parser`;
-checkpoints by `detkit.engine.checkpoint.build_model`; arguments of a command by `modern_arguments`.
+key gives one warning. Configs are translated in the loader of `detkit.engine.config.parser.command_parser`;
+checkpoints in `detkit.engine.checkpoint.build_model`; arguments of a command by `modernize_arguments`.
 """
 
 from __future__ import annotations
@@ -17,32 +17,35 @@ import detkit.models
 from detkit.data.old_flags import FLAGS
 from detkit.deprecation import warn
 from detkit.deprecation.renamed_arguments import RENAMED_ARGUMENTS, renamed_argument
+from detkit.deprecation.renamed_names import RENAMED_CLASSES
 from detkit.heads.dense.old_rpn_arguments import MOVED as OF_RPN
-from detkit.heads.old_arguments import OLD_NAMES, moved, warn_of
+from detkit.heads.old_arguments import OLD_NAMES, translate_arguments, warn_of
 
 Part = dict[str, Any]
 Rule = Callable[[str, Part], Part]
 Option = Callable[[str, str], list[tuple[str, str]] | None]
 
 
-def modernized(config: Mapping[str, Any], place: str = "") -> Part:
+def modernize(config: Mapping[str, Any], key_path: str = "") -> Part:
     """Translate every old key in `config`, at any depth.
 
     Args:
-        config: a config, or the part of one at `place`.
-        place: its keys, joined by dots, without ``init_args``.
+        config: a config, or the part of one at `key_path`.
+        key_path: its keys, joined by dots, without ``init_args``.
     """
     part = dict(config)
     for rule in RULES:
-        part = rule(place, part)
+        part = rule(key_path, part)
     for key, value in part.items():
+        inside = key_path if key == "init_args" else f"{key_path}.{key}".lstrip(".")
         if isinstance(value, Mapping):
-            inside = place if key == "init_args" else f"{place}.{key}".lstrip(".")
-            part[key] = modernized(value, inside)
+            part[key] = modernize(value, inside)
+        elif isinstance(value, list):
+            part[key] = [modernize(one, inside) if isinstance(one, Mapping) else one for one in value]
     return part
 
 
-def modern_arguments(argv: Sequence[str]) -> list[str]:
+def modernize_arguments(argv: Sequence[str]) -> list[str]:
     """Translate the old options of a command line, such as ``--model.head.score_threshold``."""
     modern, rest = [], list(argv)
     while rest:
@@ -53,7 +56,8 @@ def modern_arguments(argv: Sequence[str]) -> list[str]:
         if new is None:
             modern.append(argument)
             continue
-        warn(f"{option} is {' and '.join(name for name, _ in new) + ' now' if new else 'not needed any more'}")
+        names = [name if name != option else f"{name}={its}" for name, its in new]
+        warn(f"{option} is {' and '.join(names) + ' now' if names else 'not needed any more'}")
         modern += [f"{name}={its}" for name, its in new]
         del rest[: int(follows)]
     return modern
@@ -64,9 +68,9 @@ def _renamed(option: str, value: str) -> list[tuple[str, str]] | None:
     return next((new for rename in OPTIONS if (new := rename(option, value)) is not None), None)
 
 
-def masks_and_keypoints(place: str, part: Part) -> Part:
+def masks_and_keypoints(key_path: str, part: Part) -> Part:
     """``data.with_masks`` and ``data.with_keypoints`` are in ``data.reads`` now."""
-    old = [flag for flag in FLAGS if flag in part] if place == "data" else []
+    old = [flag for flag in FLAGS if flag in part] if key_path == "data" else []
     if not old:
         return part
     rest = {name: value for name, value in part.items() if name not in old}
@@ -76,7 +80,7 @@ def masks_and_keypoints(place: str, part: Part) -> Part:
     return rest | ({"reads": list(dict.fromkeys([*(part.get("reads") or ()), *fields]))} if fields else {})
 
 
-def thresholds_of_heads(place: str, part: Part) -> Part:
+def thresholds_of_heads(key_path: str, part: Part) -> Part:
     """Thresholds of a head are in its ``postprocess`` now."""
     owner, arguments = _class_of(part), part.get("init_args")
     if owner is None or not isinstance(arguments, Mapping):
@@ -91,7 +95,7 @@ def thresholds_of_heads(place: str, part: Part) -> Part:
 def _with_postprocess(head: type, arguments: Part, unknown: Sequence[str]) -> Part:
     if head is detkit.heads.RPN:
         return _of_rpn(arguments, [name for name in unknown if name in OF_RPN])
-    changed = moved(head, {name: arguments[name] for name in unknown})
+    changed = translate_arguments(head, {name: arguments[name] for name in unknown})
     if not changed.names:
         return arguments
     warn_of(head, changed, stacklevel=2)
@@ -125,7 +129,7 @@ def _with_class(owner: type, name: str, value: Any) -> Any:
     arguments = value.get("init_args", value)
     if not isinstance(default, type) or not default.__module__.startswith("detkit.heads."):
         return value
-    if not (moved(default, arguments).names or OF_RPN.keys() & arguments.keys()):
+    if not (translate_arguments(default, arguments).names or OF_RPN.keys() & arguments.keys()):
         return value
     return {"class_path": f"detkit.heads.{default.__name__}", "init_args": dict(arguments)}
 
@@ -146,8 +150,8 @@ def _class_of(part: Part) -> type | None:
     package, _, name = str(part.get("class_path")).rpartition(".")
     if package and package.partition(".")[0] != "detkit":
         return None
-    found = vars(detkit.heads).get(name) or vars(detkit.models).get(name)
-    return found if isinstance(found, type) else None
+    kind = vars(detkit.heads).get(name) or vars(detkit.models).get(name)
+    return kind if isinstance(kind, type) else None
 
 
 _OF_HEAD = re.compile(
@@ -157,12 +161,12 @@ _OF_HEAD = re.compile(
 
 def option_of_head(option: str, value: str) -> list[tuple[str, str]] | None:
     """``--model.head.nms_threshold 0.5`` is ``--model.head.postprocess.iou_threshold=0.5``."""
-    found = _OF_HEAD.fullmatch(option)
-    if not found:
+    match = _OF_HEAD.fullmatch(option)
+    if not match:
         return None
-    if found[2] == "resolve":
-        return [(f"{found[1]}.postprocess", {"nms": "NMS", "merge": "MergeBoxes"}.get(value, value))]
-    return [(f"{found[1]}.postprocess.{OLD_NAMES.get(found[2], found[2])}", value)]
+    if match[2] == "resolve":
+        return [(f"{match[1]}.postprocess", {"nms": "NMS", "merge": "MergeBoxes"}.get(value, value))]
+    return [(f"{match[1]}.postprocess.{OLD_NAMES.get(match[2], match[2])}", value)]
 
 
 _OF_RPN = re.compile(rf"(--model\.(?:init_args\.)?rpn)\.(?:init_args\.)?({'|'.join(OF_RPN)})")
@@ -170,11 +174,11 @@ _OF_RPN = re.compile(rf"(--model\.(?:init_args\.)?rpn)\.(?:init_args\.)?({'|'.jo
 
 def option_of_rpn(option: str, value: str) -> list[tuple[str, str]] | None:
     """``--model.rpn.proposals 300`` is ``--model.rpn.postprocess.detections=300``."""
-    found = _OF_RPN.fullmatch(option)
-    if not found:
+    match = _OF_RPN.fullmatch(option)
+    if not match:
         return None
-    new, owners = OF_RPN[found[2]]
-    return [(f"{found[1]}.{owner}.{new}", value) for owner in owners]
+    new, owners = OF_RPN[match[2]]
+    return [(f"{match[1]}.{owner}.{new}", value) for owner in owners]
 
 
 def option_of_flag(option: str, value: str) -> list[tuple[str, str]] | None:
@@ -186,7 +190,7 @@ def option_of_flag(option: str, value: str) -> list[tuple[str, str]] | None:
     return [] if is_off else [("--data.reads+", FLAGS[flag])]
 
 
-def renamed_arguments(place: str, part: Part) -> Part:
+def renamed_arguments(key_path: str, part: Part) -> Part:
     """Arguments of classes have their current names."""
     owner, arguments = str(part.get("class_path")).rpartition(".")[2], part.get("init_args")
     if owner not in RENAMED_ARGUMENTS or not isinstance(arguments, Mapping):
@@ -195,9 +199,33 @@ def renamed_arguments(place: str, part: Part) -> Part:
     for name, value in arguments.items():
         new = renamed_argument(owner, name)
         if new is not None:
-            warn(f"{place}.{name} of {owner} is {new} now")
+            warn(f"{key_path}.{name} of {owner} is {new} now")
         modern[new or name] = value
     return part | {"init_args": modern}
+
+
+def renamed_classes(key_path: str, part: Part) -> Part:
+    """Classes have their current names."""
+    path = str(part.get("class_path"))
+    new = _current_path(path)
+    if new is None:
+        return part
+    warn(f"{path} is {new} now")
+    return part | {"class_path": new}
+
+
+def _current_path(path: str) -> str | None:
+    """The current name or import path of a class of detkit; None if it was not renamed."""
+    package, dot, name = path.rpartition(".")
+    if name not in RENAMED_CLASSES or (package and package.partition(".")[0] != "detkit"):
+        return None
+    return f"{package}{dot}{RENAMED_CLASSES[name]}"
+
+
+def option_of_renamed_class(option: str, value: str) -> list[tuple[str, str]] | None:
+    """``--model.backbone YOLOv1Trunk`` is ``--model.backbone=YOLOv1Backbone``."""
+    new = _current_path(value)
+    return None if new is None else [(option, new)]
 
 
 _RENAMED = {old: new for names in RENAMED_ARGUMENTS.values() for old, new in names.items()}
@@ -214,11 +242,12 @@ def option_of_visualize(option: str, value: str) -> list[tuple[str, str]] | None
     return [("--backbone", value)] if option == "--trunk" else None
 
 
-RULES: tuple[Rule, ...] = (thresholds_of_heads, masks_and_keypoints, renamed_arguments)
+RULES: tuple[Rule, ...] = (renamed_classes, thresholds_of_heads, masks_and_keypoints, renamed_arguments)
 OPTIONS: tuple[Option, ...] = (
     option_of_rpn,
     option_of_head,
     option_of_flag,
     option_of_renamed_argument,
+    option_of_renamed_class,
     option_of_visualize,
 )

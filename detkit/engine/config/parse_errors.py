@@ -67,62 +67,62 @@ def _describe_config_error(text: str, parser: ArgumentParser, argv: Sequence[str
     keys: list[str] = []
     owner = None
     for step in STEP.finditer(text):
-        found = {name: value for name, value in step.groupdict().items() if value is not None}
-        if "key" in found:
-            keys.append(found["key"])
-        elif "cls" in found:
-            owner = found["cls"]
+        groups = {name: value for name, value in step.groupdict().items() if value is not None}
+        if "key" in groups:
+            keys.append(groups["key"])
+        elif "cls" in groups:
+            owner = groups["cls"]
         else:
-            return _sentence(found, keys, _owner_after(text, step.end()) or owner, text, parser, argv)
+            return _sentence(groups, keys, _owner_after(text, step.end()) or owner, text, parser, argv)
     return None
 
 
 def _sentence(
-    found: dict[str, str], keys: list[str], owner: str | None, text: str, parser: ArgumentParser, argv: Sequence[str]
+    groups: dict[str, str], keys: list[str], owner: str | None, text: str, parser: ArgumentParser, argv: Sequence[str]
 ) -> str | None:
     path = ".".join(keys)
-    if "group" in found:
-        keys, found = [found["group"]], {"unknown": found["option"]}
-        path, owner = found["unknown"] and keys[0], None
-    if "unknown" in found:
-        full = ".".join([*keys, found["unknown"]])
+    if "group" in groups:
+        keys, groups = [groups["group"]], {"unknown": groups["option"]}
+        path, owner = groups["unknown"] and keys[0], None
+    if "unknown" in groups:
+        full = ".".join([*keys, groups["unknown"]])
         if full.endswith("num_classes"):
             return f"{_place(full, argv)}: leave {full} out, the number of classes is that of the data."
         if owner is None:
             return f"{_place(full, argv)}: there is no option {full}{_near(full, _options(parser))}."
         name, accepted = owner.rpartition(".")[2], _parameters(owner)
-        key = found["unknown"].split(".")[0]
+        key = groups["unknown"].split(".")[0]
         return f"{_place(full, argv)}: {path} ({name}) has no option {key}{_near(key, accepted)}."
-    if "required" in found:
-        missing = ", ".join(".".join([*keys, name.strip()]) for name in found["required"].split(","))
+    if "required" in groups:
+        missing = ", ".join(".".join([*keys, name.strip()]) for name in groups["required"].split(","))
         of = f" of {owner.rpartition('.')[2]}" if owner else ""
         return f"{_place(path, argv)}: {missing}{of} must be given."
-    if "name" in found:
-        name = found["name"]
+    if "name" in groups:
+        name = groups["name"]
         return (
             f"{_place(path, argv)}: {path} cannot be {name}, no such class fits{_near(name, _class_names(keys[-1]))}."
         )
-    if "module" in found:
+    if "module" in groups:
         named = f"is {owner}, but" if owner else "names a class, but"
         return (
-            f"{_place(path, argv)}: {path} {named} there is no module {found['module']}: "
+            f"{_place(path, argv)}: {path} {named} there is no module {groups['module']}: "
             f"install it, or put its folder on PYTHONPATH."
         )
-    if "missing" in found:
-        holder, missing = found["holder"], found["missing"]
+    if "missing" in groups:
+        holder, missing = groups["holder"], groups["missing"]
         return f"{_place(path, argv)}: {path}: there is no {missing} in {holder}{_near(missing, _contents(holder))}."
-    if "untyped" in found:
-        name = found["untyped"]
+    if "untyped" in groups:
+        name = groups["untyped"]
         return (
-            f"{_place(path, argv)}: {path}: the argument {name} of {found['constructor']} has no type, by which "
+            f"{_place(path, argv)}: {path}: the argument {name} of {groups['constructor']} has no type, by which "
             f"configs are checked: write it in the constructor, as in {name}: str."
         )
-    if "other" in found:
-        return f"{_place(path, argv)}: {path} cannot be {found['other']}, which is no {found['base']}."
+    if "other" in groups:
+        return f"{_place(path, argv)}: {path} cannot be {groups['other']}, which is no {groups['base']}."
     if not path:
         return None
-    value = found.get("value") or _given(text)
-    kinds = _kinds(text, found["type"])
+    value = groups.get("value") or _given(text)
+    kinds = _kinds(text, groups["type"])
     return f"{_place(path, argv)}: {path} must be {' or '.join(kinds)}, not {value}{_near(value, _choices(text))}."
 
 
@@ -187,8 +187,8 @@ def _given(text: str) -> str:
 
 def _kinds(text: str, first: str) -> list[str]:
     """The accepted types, in plain words."""
-    found = re.findall(r"- Expected an? (?!path|dot import)(.+?)$", text, re.MULTILINE)
-    kinds = [_plain(kind) for kind in (found if len(found) > 1 else [first])]
+    types = re.findall(r"- Expected an? (?!path|dot import)(.+?)$", text, re.MULTILINE)
+    kinds = [_plain(kind) for kind in (types if len(types) > 1 else [first])]
     return list(dict.fromkeys(kind for kind in kinds if kind != "NoneType")) + (["null"] if "NoneType" in kinds else [])
 
 

@@ -13,9 +13,9 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader
 
 from detkit.engine.config.building import build
-from detkit.engine.config.old_configs import modern_arguments, modernized
+from detkit.engine.config.old_configs import modernize, modernize_arguments
 from detkit.engine.config.parse_errors import describe_parse_error
-from detkit.engine.config.resolved import ResolvingParser
+from detkit.engine.config.resolving_parser import ResolvingParser
 from detkit.errors import InputError
 from detkit.files import write_whole
 
@@ -32,7 +32,7 @@ CONFIG = "detkit_yaml"
 
 def _load_config(text: str) -> Any:
     content = get_loader("yaml")(text)
-    return modernized(content) if isinstance(content, dict) else content
+    return modernize(content) if isinstance(content, dict) else content
 
 
 set_loader(CONFIG, _load_config, (yaml.YAMLError,))
@@ -60,7 +60,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
         return parser.parse_args(list(argv))
     except ArgumentError as error:
-        modern = modern_arguments(argv)
+        modern = modernize_arguments(argv)
         if modern != list(argv):
             return parse(parser, modern)
         raise InputError(describe_parse_error(error, parser, argv)) from error

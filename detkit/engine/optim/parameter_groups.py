@@ -1,4 +1,4 @@
-"""Groups of parameters for the optimizer, with factors of the learning rate."""
+"""Parameter groups and learning-rate factors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parameter_groups(
         model: parameters with ``requires_grad=False`` (frozen stages) are left out.
         decay_norm_and_bias: whether weight decay applies to normalization layers and biases too; if not, these
             one-dimensional parameters form groups of their own with ``weight_decay=0``.
-        lr_factors: factors of the learning rate by prefix of parameter names, see `grouped`.
+        lr_factors: factors of the learning rate by prefix of parameter names, see `group_parameters`.
 
     Raises:
         InputError: nothing in the model can be trained, or a factor matches no parameter.
@@ -34,10 +34,10 @@ def parameter_groups(
     trainable = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
     if not trainable:
         raise InputError(f"{type(model).__name__} has no parameter to train: every one of them is frozen.")
-    return grouped(trainable, decay_norm_and_bias, lr_factors or {})
+    return group_parameters(trainable, decay_norm_and_bias, lr_factors or {})
 
 
-def grouped(
+def group_parameters(
     named: Mapping[str, nn.Parameter], decay_norm_and_bias: bool, lr_factors: Mapping[str, float]
 ) -> list[dict]:
     """Group parameters by the factor of their learning rate and by whether they decay.
@@ -89,7 +89,7 @@ def check_same_groups(groups: Sequence[Mapping[str, Any]], saved: Sequence[Mappi
     """Refuse to resume with other groups of parameters than a checkpoint's, whose rates would be used.
 
     Args:
-        groups: the groups of this run, from `grouped`.
+        groups: the groups of this run, from `group_parameters`.
         saved: the groups of the saved optimizer state.
 
     Raises:

@@ -1,4 +1,4 @@
-"""COCO's evaluation: its protocol, who computes it, and what is derived from it."""
+"""COCO's evaluation: its protocol, its two backends, and what is derived from its results."""
 
 from detkit.deprecation import moved_names
 

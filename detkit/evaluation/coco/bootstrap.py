@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detkit.errors import InputError
-from detkit.evaluation.coco import native
+from detkit.evaluation.coco import native_backend
 from detkit.evaluation.coco.coco_evaluation import CocoEvaluation, check_native
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 
@@ -45,12 +45,12 @@ def bootstrap(
     if not images or not evaluation.categories:
         return dict.fromkeys(names, Interval(NOTHING_TO_MEASURE, NOTHING_TO_MEASURE))
     truth, detections, protocol = evaluation.ground_truth, evaluation.detections, evaluation.protocol
-    matches = native.match(truth, detections, evaluation.iou_type, protocol, evaluation.keypoint_sigmas)
+    matches = native_backend.match(truth, detections, evaluation.iou_type, protocol, evaluation.keypoint_sigmas)
     random = np.random.default_rng(seed)
     drawn = []
     for _ in range(samples):
         weights = np.bincount(random.integers(images, size=images), minlength=images).astype(np.float64)
-        curves = native.accumulate(truth, detections, matches, protocol, weights)
+        curves = native_backend.accumulate(truth, detections, matches, protocol, weights)
         drawn.append(list(protocol.summarize(curves).values()))
     return {name: _interval(values, confidence) for name, values in zip(names, np.transpose(drawn), strict=True)}
 

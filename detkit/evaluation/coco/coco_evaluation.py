@@ -13,7 +13,7 @@ import numpy as np
 from detkit.deprecation import warn
 from detkit.deprecation.renamed_arguments import takes_old_names
 from detkit.errors import InputError
-from detkit.evaluation.coco import native, pycocotools_backend
+from detkit.evaluation.coco import native_backend, pycocotools_backend
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, PERSON_SIGMAS, PROTOCOLS, Curves, Protocol, protocol_of
 from detkit.evaluation.ground_truth import GroundTruth, IouType
 from detkit.evaluation.packed_objects import PackedDetections
@@ -102,8 +102,8 @@ def evaluate(
     if not ground_truth.image_ids or not ground_truth.categories:
         curves = _empty_curves(protocol, len(ground_truth.categories))
     elif _resolved(backend) == "native":
-        matches = native.match(ground_truth, detections, iou_type, protocol, keypoint_sigmas)
-        curves = native.accumulate(ground_truth, detections, matches, protocol)
+        matches = native_backend.match(ground_truth, detections, iou_type, protocol, keypoint_sigmas)
+        curves = native_backend.accumulate(ground_truth, detections, matches, protocol)
     else:
         curves = pycocotools_backend.evaluate(ground_truth, detections, iou_type, protocol, keypoint_sigmas)
     objects, images = _count_objects(ground_truth)

@@ -1,6 +1,6 @@
-"""Which object each detection overlaps most, and which object each correct detection was matched to.
+"""Assignment of detections to objects: the nearest one, and the one that a correct detection was matched to.
 
-COCO's matching (`detkit.evaluation.coco.native`) says whether a detection matches an object, not which one.
+COCO's matching (`detkit.evaluation.coco.native_backend`) says whether a detection matches an object, not which one.
 """
 
 from __future__ import annotations

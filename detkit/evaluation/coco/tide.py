@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from detkit.errors import InputError
-from detkit.evaluation.coco import native
+from detkit.evaluation.coco import native_backend
 from detkit.evaluation.coco.coco_evaluation import CocoEvaluation, check_native
 from detkit.evaluation.coco.object_assignment import assign_matches, nearest_objects
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, Protocol
@@ -69,7 +69,7 @@ def analyze_errors(evaluation: CocoEvaluation) -> ErrorAnalysis:
     """
     if evaluation.iou_type == "keypoints":
         raise InputError(
-            "errors are analyzed of boxes and masks (bbox, segm), which TIDE is defined for, not keypoints"
+            "errors are analyzed for boxes and masks (bbox, segm), which TIDE is defined for, not keypoints"
         )
     check_native("the analysis of errors")
     return _Analysis.of(evaluation).result()
@@ -100,7 +100,9 @@ class _Analysis:
         """Match as COCO does, then find the cause of each error."""
         truth = evaluation.ground_truth
         protocol = _at_one_threshold(evaluation.protocol)
-        matches = native.match(truth, evaluation.detections, evaluation.iou_type, protocol, evaluation.keypoint_sigmas)
+        matches = native_backend.match(
+            truth, evaluation.detections, evaluation.iou_type, protocol, evaluation.keypoint_sigmas
+        )
         detections = _select(evaluation.detections, matches.order)
         objects = _select(truth.objects, np.flatnonzero(~truth.objects.ignored))
         ignored = matches.ignored[0] != 0

@@ -1,6 +1,6 @@
 """Read a COCO annotation file as ground truth: each annotation is checked and completed.
 
-This reader defines what evaluation accepts; `well_formed` gives the same result faster for files without faults.
+This reader defines what evaluation accepts; `native_readers` gives the same result faster for files without faults.
 `detkit.data.formats.coco_annotations` reads the same files for training.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from pycocotools import mask as rle_masks
 
 from detkit.errors import InputError
-from detkit.evaluation.files import well_formed
+from detkit.evaluation.files import native_readers
 from detkit.evaluation.files.coco_json import read_json, to_rle
 from detkit.evaluation.ground_truth import (
     GroundTruth,
@@ -53,7 +53,7 @@ def read_ground_truth(
     """
     requested = None if image_ids is None else [plain_id(key) for key in image_ids]
     if not isinstance(annotations, dict):
-        ground_truth = well_formed.read_annotations(Path(annotations), str(annotations), iou_type, requested)
+        ground_truth = native_readers.read_annotations(Path(annotations), str(annotations), iou_type, requested)
         if ground_truth is not None:
             return ground_truth
     source, content = ("annotations", annotations) if isinstance(annotations, dict) else _read(Path(annotations))

@@ -17,7 +17,7 @@ from detkit.evaluation.coco.coco_evaluation import (
     evaluate,
     sigmas_of,
 )
-from detkit.evaluation.files import well_formed
+from detkit.evaluation.files import native_readers
 from detkit.evaluation.files.annotations_file import read_ground_truth
 from detkit.evaluation.files.coco_json import read_json, to_rle
 from detkit.evaluation.ground_truth import GroundTruth, IouType
@@ -80,7 +80,7 @@ def read_detections(
     """
     joints = len(sigmas_of(keypoint_sigmas, ground_truth.categories)) if iou_type == "keypoints" else None
     if not isinstance(detections, list):
-        packed = well_formed.read_results(Path(detections), ground_truth, iou_type, joints)
+        packed = native_readers.read_results(Path(detections), ground_truth, iou_type, joints)
         if packed is not None:
             return packed
     source, entries = ("detections", detections) if isinstance(detections, list) else _read(Path(detections))

@@ -49,7 +49,7 @@ def confusion_table(evaluation: ImageEvaluation) -> Table:
     if len(evaluation.categories) > _MATRIX_CLASSES:
         return _most_confused(evaluation)
     table = Table(title="confusion", title_justify="left")
-    table.add_column("class, taken for")
+    table.add_column("class, predicted as")
     for category in evaluation.categories:
         table.add_column(category.name, justify="right")
     for category, row in zip(evaluation.categories, evaluation.confusion.tolist(), strict=True):
@@ -59,7 +59,7 @@ def confusion_table(evaluation: ImageEvaluation) -> Table:
 
 def _most_confused(evaluation: ImageEvaluation) -> Table:
     table = Table(title="most frequent confusions", title_justify="left")
-    for title in ("class", "taken for"):
+    for title in ("class", "predicted as"):
         table.add_column(title)
     for title in ("images", "of"):
         table.add_column(title, justify="right")

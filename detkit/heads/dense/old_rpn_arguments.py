@@ -23,7 +23,7 @@ OLD_ATTRIBUTES = {old: tuple(f"{owner}.{new}" for owner in owners) for old, (new
 """Where each old attribute of an RPN is now."""
 
 
-def moved_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
+def move_to_postprocess(head: type, keywords: dict[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
     """`keywords` of a call of `head`, with the old ones moved into its postprocesses; warns of each.
 
     Args:

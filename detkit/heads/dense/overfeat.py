@@ -23,7 +23,7 @@ from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.matching import Matcher, shuffled
+from detkit.matching import Matcher, shuffle
 from detkit.structures import Detections
 
 
@@ -225,8 +225,8 @@ class OverFeatHead(DenseHead):
 
     def _sample(self, rows: Tensor, logits: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """The sampled foreground windows of one image, and the sampled background windows."""
-        positives = shuffled(torch.where(rows >= 0)[0], generator)[: self.positives_per_image]
-        background = shuffled(torch.where(rows == NO_OBJECT)[0], generator)
+        positives = shuffle(torch.where(rows >= 0)[0], generator)[: self.positives_per_image]
+        background = shuffle(torch.where(rows == NO_OBJECT)[0], generator)
         count = min(self.negatives_per_image, len(background))
         random, others = torch.split(background, [count - count // 2, len(background) - count + count // 2])
         as_background = logits[others].log_softmax(dim=1)[:, self.num_classes]

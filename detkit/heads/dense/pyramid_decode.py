@@ -1,4 +1,4 @@
-"""From predictions on the levels of a pyramid to detections (RetinaNet, FCOS).
+"""Decoding of predictions on the levels of a pyramid to detections (RetinaNet, FCOS).
 
 B  images     P  locations of a level     K  classes     R  candidates
 """

@@ -76,7 +76,7 @@ class RPN(PostprocessedHead):
 
     own_values: ClassVar = {"postprocess": _own(1000), "postprocess_for_training": _own(2000)}
     old_attributes = old_rpn_arguments.OLD_ATTRIBUTES
-    old_keywords = staticmethod(old_rpn_arguments.moved_to_postprocess)
+    old_keywords = staticmethod(old_rpn_arguments.move_to_postprocess)
 
     def __init__(
         self,

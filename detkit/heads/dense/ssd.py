@@ -140,7 +140,7 @@ class SSDHead(DenseHead):
         labels, targets = self._targets(rows, raw.default_boxes, context)
         count = mean_count(positive.sum())
         errors = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-        negative = hardest(errors.detach(), rows == NO_OBJECT, self.negatives_per_positive * positive.sum(dim=1))
+        negative = select_hardest(errors.detach(), rows == NO_OBJECT, self.negatives_per_positive * positive.sum(dim=1))
         distances = smooth_l1_per_box(deltas, targets, beta=1.0)
         return {
             "ssd_cls": torch.where(positive | negative, errors, 0).sum() / count,
@@ -229,7 +229,7 @@ class SSDliteHead(SSDHead):
         )
 
 
-def hardest(errors: Tensor, eligible: Tensor, counts: Tensor) -> Tensor:
+def select_hardest(errors: Tensor, eligible: Tensor, counts: Tensor) -> Tensor:
     """The boxes of each image with the greatest errors.
 
     Args:

@@ -18,7 +18,7 @@ class YOLOv1(SingleStageDetector):
     Parts are given as callables, as for any `SingleStageDetector`.
 
     Args:
-        backbone: the backbone, such as `detkit.backbones.YOLOv1Trunk`.
+        backbone: the backbone, such as `detkit.backbones.YOLOv1Backbone`.
         num_classes: classes without background.
         head: called with the backbone's channels and strides and the number of classes.
         preprocess: resizes and pads images to a canvas; None is a `Letterbox` of the one size that the head takes.

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_masks
 from torch import Tensor
 
 from detkit.ops.library import is_native
-from detkit.ops.masks.ragged import unpacked
+from detkit.ops.masks.ragged import unpack_rows
 
 Matches = tuple[Tensor, Tensor, Tensor]
 Similarity = Callable[[list[int], list[int]], np.ndarray]
@@ -216,7 +216,7 @@ def _keys(categories: Tensor, images: Tensor) -> list[tuple[int, int]]:
 
 
 def _encoded(masks: StringMasks) -> list[dict[str, Any]]:
-    texts = unpacked(masks.strings, masks.offsets)
+    texts = unpack_rows(masks.strings, masks.offsets)
     return [
         {"size": size, "counts": text.numpy().tobytes()} for size, text in zip(masks.sizes.tolist(), texts, strict=True)
     ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detkit.ops.library import is_native
 from detkit.ops.masks.polygons import polygons_to_runs_reference
-from detkit.ops.masks.ragged import offsets_of, unpacked
+from detkit.ops.masks.ragged import offsets_of, unpack_rows
 from detkit.ops.masks.rle_strings import read_string, runs_to_strings_reference
 
 
@@ -37,7 +37,7 @@ def measure_masks(strings: Tensor, offsets: Tensor, sizes: Tensor) -> tuple[Tens
 
 def measure_masks_reference(strings: Tensor, offsets: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`measure_masks` by pycocotools."""
-    texts = [text.numpy().tobytes() for text in unpacked(strings, offsets)]
+    texts = [text.numpy().tobytes() for text in unpack_rows(strings, offsets)]
     encoded = [{"size": size, "counts": text} for size, text in zip(sizes.tolist(), texts, strict=True)]
     have_empty_runs = []
     for index, (text, (height, width)) in enumerate(zip(texts, sizes.tolist(), strict=True)):
@@ -78,7 +78,7 @@ def fill_masks_reference(
     """`fill_masks` by pycocotools, object by object."""
     filled = []
     for index, (text, (begin, end)) in enumerate(
-        zip(unpacked(strings, offsets), pairwise(objects.tolist()), strict=True)
+        zip(unpack_rows(strings, offsets), pairwise(objects.tolist()), strict=True)
     ):
         if len(text) == 0:
             own = offsets_of([end - begin])

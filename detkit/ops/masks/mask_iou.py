@@ -9,7 +9,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.ops.checks import check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
-from detkit.ops.masks.run_lengths import RunLengths, coco_encoded
+from detkit.ops.masks.run_lengths import RunLengths, runs_to_coco
 
 
 def mask_iou(masks1: RunLengths, masks2: RunLengths, iscrowd: Tensor | None = None) -> Tensor:
@@ -45,7 +45,7 @@ def run_iou_reference(
     counts1: Tensor, offsets1: Tensor, counts2: Tensor, offsets2: Tensor, height: int, width: int, iscrowd: Tensor
 ) -> Tensor:
     """`mask_iou` by pycocotools."""
-    masks1, masks2 = coco_encoded(counts1, offsets1, height, width), coco_encoded(counts2, offsets2, height, width)
+    masks1, masks2 = runs_to_coco(counts1, offsets1, height, width), runs_to_coco(counts2, offsets2, height, width)
     if not masks1 or not masks2:
         return torch.zeros(len(masks1), len(masks2), dtype=torch.float64)
     return torch.as_tensor(coco_masks.iou(masks1, masks2, iscrowd.tolist()).copy())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops.library import NATIVE_DEVICES, is_native
-from detkit.ops.masks.ragged import fake_packed, offsets_of, packed, unpacked
+from detkit.ops.masks.ragged import fake_rows, offsets_of, pack_rows, unpack_rows
 from detkit.ops.masks.rle_strings import read_string
 from detkit.ops.masks.run_lengths import RunLengths
 
@@ -54,7 +54,7 @@ def polygons_to_runs_reference(
     coordinates: Tensor, polygon_offsets: Tensor, object_offsets: Tensor, sizes: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The runs of objects given by polygons, by pycocotools."""
-    polygons = unpacked(coordinates.reshape(-1, 2), polygon_offsets)
+    polygons = unpack_rows(coordinates.reshape(-1, 2), polygon_offsets)
     begins = object_offsets.tolist()
     runs: list[Tensor] = []
     for (begin, end), (height, width) in zip(pairwise(begins), sizes.tolist(), strict=True):
@@ -66,7 +66,7 @@ def polygons_to_runs_reference(
         corners = [_at_least_three(polygon.tolist()) for polygon in polygons[begin:end]]
         merged = coco_masks.merge(coco_masks.frPyObjects(corners, height, width))
         runs.append(torch.tensor(read_string(merged["counts"]), dtype=torch.int32))
-    return packed(runs)
+    return pack_rows(runs)
 
 
 def _at_least_three(corners: list[list[float]]) -> list[float]:
@@ -79,7 +79,7 @@ def _at_least_three(corners: list[list[float]]) -> list[float]:
 def _fake_polygons_to_runs(
     coordinates: Tensor, polygon_offsets: Tensor, object_offsets: Tensor, sizes: Tensor
 ) -> tuple[Tensor, Tensor]:
-    return fake_packed(coordinates, object_offsets.shape[0] - 1, torch.int32)
+    return fake_rows(coordinates, object_offsets.shape[0] - 1, torch.int32)
 
 
 if NATIVE_DEVICES:

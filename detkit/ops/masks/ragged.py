@@ -13,18 +13,18 @@ def offsets_of(sizes: list[int]) -> Tensor:
     return torch.tensor([0, *sizes], dtype=torch.int64, device="cpu").cumsum(0)
 
 
-def packed(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+def pack_rows(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
     """int32 rows end to end, and their offsets."""
     values = torch.cat([torch.zeros(0, dtype=torch.int32, device="cpu"), *rows])
     return values, offsets_of([len(row) for row in rows])
 
 
-def unpacked(values: Tensor, offsets: Tensor) -> list[Tensor]:
+def unpack_rows(values: Tensor, offsets: Tensor) -> list[Tensor]:
     """The rows that are packed in `values`."""
     return [values[begin:end] for begin, end in pairwise(offsets.tolist())]
 
 
-def fake_packed(like: Tensor, count: int | torch.SymInt, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def fake_rows(like: Tensor, count: int | torch.SymInt, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """For fake kernels: values of unknown number, and the offsets of `count` rows."""
     size = torch.library.get_ctx().new_dynamic_size()
     return like.new_empty(size, dtype=dtype), like.new_empty(count + 1, dtype=torch.int64)

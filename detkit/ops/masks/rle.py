@@ -8,7 +8,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.ops.checks import check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
-from detkit.ops.masks.ragged import fake_packed, packed, unpacked
+from detkit.ops.masks.ragged import fake_rows, pack_rows, unpack_rows
 from detkit.ops.masks.run_lengths import RunLengths
 
 
@@ -66,14 +66,14 @@ def masks_to_runs_reference(masks: Tensor) -> tuple[Tensor, Tensor]:
     """`masks_to_rle` in plain torch: counts and offsets."""
     pixels = (masks != 0).transpose(1, 2).flatten(1)  # column after column
     outside = pixels.new_zeros(len(pixels), 1)
-    return packed([_runs_of(row) for row in (pixels != torch.cat([outside, pixels[:, :-1]], 1))])
+    return pack_rows([_runs_of(row) for row in (pixels != torch.cat([outside, pixels[:, :-1]], 1))])
 
 
 def runs_to_masks_reference(counts: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
     """`rle_to_masks` in plain torch."""
     masks = [
         torch.repeat_interleave(torch.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
-        for runs in unpacked(counts, offsets)
+        for runs in unpack_rows(counts, offsets)
     ]
     return torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.bool)
 
@@ -94,7 +94,7 @@ def _runs_of(changes: Tensor) -> Tensor:
 
 
 def _fake_masks_to_runs(masks: Tensor) -> tuple[Tensor, Tensor]:
-    return fake_packed(masks, masks.shape[0], torch.int32)
+    return fake_rows(masks, masks.shape[0], torch.int32)
 
 
 def _fake_runs_to_masks(counts: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops.library import NATIVE_DEVICES, is_native
-from detkit.ops.masks.ragged import fake_packed, offsets_of, packed, unpacked
+from detkit.ops.masks.ragged import fake_rows, offsets_of, pack_rows, unpack_rows
 
 
 def runs_to_strings(counts: Tensor, offsets: Tensor) -> list[bytes]:
@@ -39,7 +39,7 @@ def strings_to_runs(strings: Sequence[bytes], height: int, width: int) -> tuple[
     return counts, begins
 
 
-def compressed(counts: bytes | str | Sequence[int]) -> bytes:
+def compress(counts: bytes | str | Sequence[int]) -> bytes:
     """COCO's compressed string from any of the forms that annotation files have."""
     if isinstance(counts, str):
         return counts.encode()
@@ -48,7 +48,7 @@ def compressed(counts: bytes | str | Sequence[int]) -> bytes:
 
 def runs_to_strings_reference(counts: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """`runs_to_strings` in plain torch: the uint8 characters of all strings, and their offsets."""
-    strings = [write_string(runs.tolist()) for runs in unpacked(counts, offsets)]
+    strings = [write_string(runs.tolist()) for runs in unpack_rows(counts, offsets)]
     characters = torch.tensor(list(b"".join(strings)), dtype=torch.uint8)
     return characters, offsets_of([len(string) for string in strings])
 
@@ -56,7 +56,7 @@ def runs_to_strings_reference(counts: Tensor, offsets: Tensor) -> tuple[Tensor, 
 def strings_to_runs_reference(characters: Tensor, offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """`strings_to_runs` in plain torch, from the uint8 characters of all strings and their offsets."""
     runs = []
-    for i, string in enumerate(unpacked(characters, offsets)):
+    for i, string in enumerate(unpack_rows(characters, offsets)):
         try:
             own = read_string(string.numpy().tobytes())
         except ValueError as error:
@@ -64,7 +64,7 @@ def strings_to_runs_reference(characters: Tensor, offsets: Tensor, height: int, 
         if any(run < 0 for run in own) or sum(own) != height * width:
             raise RuntimeError(f"mask {i}: its runs are negative, or do not sum to {height * width}")
         runs.append(torch.tensor(own, dtype=torch.int32))
-    return packed(runs)
+    return pack_rows(runs)
 
 
 def write_string(runs: list[int]) -> bytes:
@@ -101,11 +101,11 @@ def read_string(string: bytes) -> list[int]:
 
 
 def _fake_runs_to_strings(counts: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    return fake_packed(counts, offsets.shape[0] - 1, torch.uint8)
+    return fake_rows(counts, offsets.shape[0] - 1, torch.uint8)
 
 
 def _fake_strings_to_runs(characters: Tensor, offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    return fake_packed(characters, offsets.shape[0] - 1, torch.int32)
+    return fake_rows(characters, offsets.shape[0] - 1, torch.int32)
 
 
 if NATIVE_DEVICES:

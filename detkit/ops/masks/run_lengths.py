@@ -13,8 +13,8 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.ops.checks import check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
-from detkit.ops.masks.ragged import packed, unpacked
-from detkit.ops.masks.rle_strings import compressed, runs_to_strings, strings_to_runs, write_string
+from detkit.ops.masks.ragged import pack_rows, unpack_rows
+from detkit.ops.masks.rle_strings import compress, runs_to_strings, strings_to_runs, write_string
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class RunLengths:
     def __getitem__(self, index: int | slice | Tensor) -> RunLengths:
         selected = torch.arange(len(self), device="cpu")[index].reshape(-1)
         runs = [self.counts[self.offsets[i] : self.offsets[i + 1]] for i in selected.tolist()]
-        return RunLengths(*packed(runs), self.height, self.width)
+        return RunLengths(*pack_rows(runs), self.height, self.width)
 
     def areas(self) -> Tensor:
         """int64 ``(N,)``, the number of pixels of each mask."""
@@ -109,25 +109,25 @@ class RunLengths:
         if len(sizes) != 1:
             raise InputError(f"masks must be of one size, got {sorted(sizes) or 'no mask and no size'}")
         height, width = sizes.pop()
-        strings = [compressed(mask["counts"]) for mask in masks]
+        strings = [compress(mask["counts"]) for mask in masks]
         return cls(*strings_to_runs(strings, height, width), height, width)
 
 
 def run_areas_reference(counts: Tensor, offsets: Tensor) -> Tensor:
     """`RunLengths.areas` in plain torch."""
-    return torch.tensor([int(runs[1::2].sum()) for runs in unpacked(counts, offsets)], dtype=torch.int64)
+    return torch.tensor([int(runs[1::2].sum()) for runs in unpack_rows(counts, offsets)], dtype=torch.int64)
 
 
 def run_boxes_reference(counts: Tensor, offsets: Tensor, height: int, width: int) -> Tensor:
     """`RunLengths.boxes` by pycocotools."""
-    boxes = torch.as_tensor(coco_masks.toBbox(coco_encoded(counts, offsets, height, width)))
+    boxes = torch.as_tensor(coco_masks.toBbox(runs_to_coco(counts, offsets, height, width)))
     boxes = boxes.reshape(-1, 4)
     return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1).float()
 
 
-def coco_encoded(counts: Tensor, offsets: Tensor, height: int, width: int) -> list[dict[str, Any]]:
+def runs_to_coco(counts: Tensor, offsets: Tensor, height: int, width: int) -> list[dict[str, Any]]:
     """The runs of N masks in the form that pycocotools takes."""
-    strings = [write_string(runs.tolist()) for runs in unpacked(counts, offsets)]
+    strings = [write_string(runs.tolist()) for runs in unpack_rows(counts, offsets)]
     return [{"size": [height, width], "counts": string} for string in strings]
 
 

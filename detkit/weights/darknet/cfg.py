@@ -15,12 +15,12 @@ class Section:
     """One ``[kind]`` and the ``key=value`` lines below it.
 
     Args:
-        file: where it stands, for messages.
-        kind: what stands in the brackets.
+        file: its name, for messages.
+        kind: the name in the brackets.
         line: of the brackets, from 1.
         index: number of the layer as darknet counts them, from 0; -1 for ``[net]``.
         options: the value of each key and its line. Of a key given twice the first counts, as in darknet.
-        asked: the keys that were looked for.
+        asked: the keys that were read so far.
     """
 
     file: str = field(compare=False)

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detkit.config_of import recipe_of
 from detkit.errors import InputError
 from detkit.heads import NMS
 from detkit.models import Detector
+from detkit.object_config import recipe_of
 from detkit.preprocess import Letterbox, Preprocess, Stretch
 from detkit.structures import Detections, Target
 from detkit.weights.darknet.cfg import read_text, write_text

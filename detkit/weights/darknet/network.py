@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from detkit.weights.darknet import joints, layers, outputs, weighted_layers
+from detkit.weights.darknet import joining_layers, layers, outputs, weighted_layers
 from detkit.weights.darknet.cfg import Section, parse_cfg
 from detkit.weights.darknet.layers import Layer
 from detkit.weights.darknet.weights_file import Header
@@ -35,17 +35,17 @@ _KINDS: dict[str, type[Layer]] = {
     "cost": layers.Same,
     "empty": layers.Same,
     "silence": layers.Same,
-    "route": joints.Route,
-    "shortcut": joints.Shortcut,
-    "reorg": joints.Reorg,
-    "reorg3d": joints.Reorg,
-    "scale_channels": joints.ScaleChannels,
-    "sam": joints.Attention,
-    "implicit": joints.Implicit,
-    "shift_channels": joints.ImplicitJoint,
-    "control_channels": joints.ImplicitJoint,
-    "softmax": joints.Softmax,
-    "soft": joints.Softmax,
+    "route": joining_layers.Route,
+    "shortcut": joining_layers.Shortcut,
+    "reorg": joining_layers.Reorg,
+    "reorg3d": joining_layers.Reorg,
+    "scale_channels": joining_layers.ScaleChannels,
+    "sam": joining_layers.Attention,
+    "implicit": joining_layers.Implicit,
+    "shift_channels": joining_layers.ImplicitJoint,
+    "control_channels": joining_layers.ImplicitJoint,
+    "softmax": joining_layers.Softmax,
+    "soft": joining_layers.Softmax,
     "yolo": outputs.Yolo,
     "Gaussian_yolo": outputs.GaussianYolo,
     "region": outputs.Region,

@@ -97,4 +97,4 @@ def _read_parents(section: Section) -> list[int]:
             if not lines or any(len(line) < 2 or not line[-1].lstrip("-").isdigit() for line in lines):
                 raise section.error(f"{path} must have a name and a parent in each line", "tree")
             return [int(line[-1]) for line in lines]
-    raise section.error(f"there is no tree {given}, neither here nor beside the cfg nor in {folder.parent}", "tree")
+    raise section.error(f"there is no tree {given}, neither here nor next to the cfg nor in {folder.parent}", "tree")

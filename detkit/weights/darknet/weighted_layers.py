@@ -26,7 +26,7 @@ class BatchNorm(nn.BatchNorm2d):
         if self.training:
             return super().forward(x)
         variance = (self.running_var.sqrt() + self.eps).square()
-        # torch 2.11 refuses an epsilon of 0; beside a variance of at least 1e-12 this one is rounded away.
+        # torch 2.11 refuses an epsilon of 0; next to a variance of at least 1e-12 this one is rounded away.
         none = torch.finfo(torch.float32).tiny
         return F.batch_norm(x, self.running_mean, variance, self.weight, self.bias, eps=none)
 

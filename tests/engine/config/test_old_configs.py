@@ -7,9 +7,10 @@ import pytest
 import torch
 import yaml
 
+from detkit import backbones
 from detkit.backbones import TimmBackbone
 from detkit.engine.checkpoint import build_model
-from detkit.engine.config.old_configs import modern_arguments, modernized
+from detkit.engine.config.old_configs import modernize, modernize_arguments
 from detkit.engine.config.parser import command_parser, parse
 from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.errors import InputError
@@ -35,7 +36,7 @@ def _numbers(part):
     return {name: getattr(part, name) for name in NEW}
 
 
-class TestModernized:
+class TestModernize:
     @pytest.mark.parametrize(
         "head",
         [{"class_path": "RetinaNetHead", "init_args": OLD}, {"init_args": OLD}, OLD],
@@ -43,7 +44,7 @@ class TestModernized:
     )
     def test_thresholds_of_a_head_stand_in_its_postprocess(self, head):
         with pytest.warns(DeprecationWarning, match="postprocess") as warned:
-            modern = modernized({"model": _model(head)})
+            modern = modernize({"model": _model(head)})
         init_args = modern["model"]["init_args"]["head"]["init_args"]
         assert init_args == {"postprocess": {"class_path": "detkit.heads.NMS", "init_args": NEW}}
         assert len(warned) == 4
@@ -54,13 +55,13 @@ class TestModernized:
         config = _model({"class_path": "RetinaNetHead", "init_args": {"postprocess": part, "convolutions": 2}})
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert modernized(config) == config
+            assert modernize(config) == config
 
     def test_a_head_of_ones_own_keeps_its_arguments(self):
         config = _model({"class_path": "my_package.Head", "init_args": OLD})
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert modernized(config) == config
+            assert modernize(config) == config
 
     @pytest.mark.parametrize(
         ("old", "part", "new"),
@@ -76,14 +77,14 @@ class TestModernized:
     )
     def test_overfeat_merges_unless_it_said_nms(self, old, part, new):
         with pytest.warns(DeprecationWarning, match="postprocess"):
-            modern = modernized(_model({"class_path": "OverFeatHead", "init_args": old}, "OverFeat"))
+            modern = modernize(_model({"class_path": "OverFeatHead", "init_args": old}, "OverFeat"))
         postprocess = modern["init_args"]["head"]["init_args"]["postprocess"]
         assert postprocess == {"class_path": f"detkit.heads.{part}", "init_args": new}
 
     def test_an_rpn_has_numbers_for_training_of_its_own(self):
         old = {"nms_threshold": 0.6, "candidates": 50, "proposals_for_training": 20, "foreground_iou": 0.8}
         with pytest.warns(DeprecationWarning, match="postprocess_for_training"):
-            modern = modernized(_model(name="FasterRCNN") | {"init_args": {"rpn": {"init_args": old}}})
+            modern = modernize(_model(name="FasterRCNN") | {"init_args": {"rpn": {"init_args": old}}})
         assert modern["init_args"]["rpn"]["init_args"] == {
             "foreground_iou": 0.8,
             "postprocess": {"class_path": "detkit.heads.NMS", "init_args": {"iou_threshold": 0.6, "candidates": 50}},
@@ -116,7 +117,7 @@ class TestRegionHeads:
         part = {"class_path": "SoftNMS", "init_args": {"sigma": 0.3}}
         config = self._config({"class_path": "RPN", "init_args": {"postprocess": part, "proposals": 5}}, {})
         with pytest.warns(DeprecationWarning, match="RPN.proposals=...."):
-            rpn = modernized({"model": config})["model"]["init_args"]["rpn"]
+            rpn = modernize({"model": config})["model"]["init_args"]["rpn"]
         assert rpn["init_args"]["postprocess"]["init_args"] == {"detections": 5, "sigma": 0.3}
         assert rpn["init_args"]["postprocess"]["class_path"] == "SoftNMS"
 
@@ -128,7 +129,7 @@ class TestRegionHeads:
             "--model.box_head.nms_threshold=0.4",
         ]
         with pytest.warns(DeprecationWarning, match="now$"):
-            modern = modern_arguments(argv)
+            modern = modernize_arguments(argv)
         assert modern == [
             "--model.rpn.postprocess.iou_threshold=0.6",
             "--model.rpn.postprocess_for_training.iou_threshold=0.6",
@@ -185,7 +186,7 @@ class TestCommands:
 
     def test_an_option_of_an_rpn_is_for_training_as_well(self):
         with pytest.warns(DeprecationWarning, match=r"--model.rpn.nms_threshold is .* now"):
-            modern = modern_arguments(["--model.rpn.nms_threshold", "0.6"])
+            modern = modernize_arguments(["--model.rpn.nms_threshold", "0.6"])
         assert modern == [
             "--model.rpn.postprocess.iou_threshold=0.6",
             "--model.rpn.postprocess_for_training.iou_threshold=0.6",
@@ -194,8 +195,34 @@ class TestCommands:
     def test_options_that_are_not_old_stay(self):
         argv = ["--model.head.resolve", "nms", "--name", "x", "--data.root=y", "--model.neck.candidates", "3"]
         with pytest.warns(DeprecationWarning, match=r"--model.head.resolve is --model.head.postprocess now"):
-            modern = modern_arguments(argv)
+            modern = modernize_arguments(argv)
         assert modern == ["--model.head.postprocess=NMS", *argv[2:]]
+
+
+class TestRenamedClasses:
+    @pytest.mark.parametrize("package", ["", "detkit.backbones.", "detkit.backbones.darknet."])
+    def test_have_their_current_names_in_configs(self, package):
+        with pytest.warns(DeprecationWarning, match=f"{package}YOLOv1Trunk is {package}YOLOv1Backbone now"):
+            modern = modernize({"model": {"backbone": {"class_path": f"{package}YOLOv1Trunk"}}})
+        assert modern == {"model": {"backbone": {"class_path": f"{package}YOLOv1Backbone"}}}
+
+    def test_of_other_packages_stay(self):
+        config = {"model": {"backbone": {"class_path": "my_package.YOLOv1Trunk"}}}
+        assert modernize(config) == config
+
+    def test_have_their_current_names_in_options(self):
+        with pytest.warns(DeprecationWarning, match="--model.backbone is --model.backbone=YOLOv1Backbone now"):
+            assert modernize_arguments(["--model.backbone", "YOLOv1Trunk"]) == ["--model.backbone=YOLOv1Backbone"]
+
+    def test_are_imported_by_their_old_names(self):
+        with pytest.warns(DeprecationWarning, match="detkit.backbones.YOLOv1Trunk is"):
+            assert backbones.YOLOv1Trunk is backbones.YOLOv1Backbone
+
+
+def test_parts_in_a_list_have_their_current_arguments():
+    with pytest.warns(DeprecationWarning, match="data.mixing.centre of Mosaic is center now"):
+        modern = modernize({"data": {"mixing": [{"class_path": "Mosaic", "init_args": {"centre": 0.3}}]}})
+    assert modern == {"data": {"mixing": [{"class_path": "Mosaic", "init_args": {"center": 0.3}}]}}
 
 
 class TestPython:

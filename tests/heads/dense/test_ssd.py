@@ -8,7 +8,7 @@ from contexts import context_of
 
 from detkit.errors import InputError
 from detkit.heads import NMS, SSDHead, SSDliteHead
-from detkit.heads.dense.ssd import SSDOutput, hardest
+from detkit.heads.dense.ssd import SSDOutput, select_hardest
 from detkit.matching import BACKGROUND, FOREGROUND
 from detkit.ops import box_iou
 from detkit.structures import Target
@@ -206,9 +206,9 @@ class TestDecode:
 def test_hardest_are_counted_among_the_eligible():
     errors = torch.tensor([[5.0, 4, 3, 2, 1], [1.0, 2, 3, 4, 5]])
     eligible = torch.tensor([[False, True, True, False, True], [True, False, True, True, False]])
-    selected = hardest(errors, eligible, torch.tensor([2, 9]))
+    selected = select_hardest(errors, eligible, torch.tensor([2, 9]))
     assert selected.tolist() == [[False, True, True, False, False], [True, False, True, True, False]]
-    assert not hardest(errors, eligible, torch.tensor([0, 0])).any()
+    assert not select_hardest(errors, eligible, torch.tensor([0, 0])).any()
 
 
 class TestMixedPrecision:

@@ -13,7 +13,7 @@ from detkit.backbones import (
     Darknet53,
     DarknetTiny,
     TorchvisionBackbone,
-    YOLOv1Trunk,
+    YOLOv1Backbone,
 )
 from detkit.heads import YOLOv1Head, YOLOv3Head, YOLOv4Head
 from detkit.models import YOLOv1, YOLOv2, YOLOv3, YOLOv4
@@ -55,7 +55,7 @@ def test_has_as_many_numbers_as_the_published_weights(name):
 
 
 SMALL = {
-    "v1": lambda: YOLOv1(YOLOv1Trunk(0.02), 3, partial(YOLOv1Head, side=2, hidden=8)),
+    "v1": lambda: YOLOv1(YOLOv1Backbone(0.02), 3, partial(YOLOv1Head, side=2, hidden=8)),
     "v2": lambda: YOLOv2(Darknet19(0.02), 3, preprocess=Letterbox((96, 128))),
     "v3": lambda: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((96, 128))),
     "v4": lambda: YOLOv4(CSPDarknet53(0.05, [1] * 5), 3, preprocess=Letterbox((96, 128))),

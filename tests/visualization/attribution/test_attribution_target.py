@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from detkit.backbones import CSPDarknet53, Darknet19, Darknet53, TimmBackbone, TorchvisionBackbone, YOLOv1Trunk
+from detkit.backbones import CSPDarknet53, Darknet19, Darknet53, TimmBackbone, TorchvisionBackbone, YOLOv1Backbone
 from detkit.heads import (
     NMS,
     RPN,
@@ -110,7 +110,7 @@ DETECTORS = {
         trunk(), CLASSES, (1.0, 0.7), partial(OverFeatHead, pool=1, window=2, class_hidden=(8,), box_hidden=(8,)),
         ShortestEdge(128, 160),
     ),
-    "YOLOv1": lambda: YOLOv1(YOLOv1Trunk(0.02), CLASSES, partial(YOLOv1Head, side=2, hidden=8, postprocess=EVERY)),
+    "YOLOv1": lambda: YOLOv1(YOLOv1Backbone(0.02), CLASSES, partial(YOLOv1Head, side=2, hidden=8, postprocess=EVERY)),
     "YOLOv2": lambda: YOLOv2(
         Darknet19(0.02), CLASSES, head=partial(YOLOv2Head, postprocess=EVERY), preprocess=SQUARE
     ),

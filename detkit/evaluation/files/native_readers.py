@@ -1,4 +1,4 @@
-"""The fast path for COCO files without faults, by native code; it gives up on anything unusual.
+"""Native readers, the fast path for COCO files without faults; they give up on anything unusual.
 
 The readers in `annotations_file` and `detections_file` are authoritative: they take every other file, complete it, and
 say what is wrong where.

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from detkit.config_of import plain, recipe_of
 from detkit.errors import InputError
 from detkit.heads import NMS, RegionSampler
 from detkit.matching import Matcher
+from detkit.object_config import plain, recipe_of
 from detkit.preprocess import Square
 
 NUMBERS = ("score_threshold", "iou_threshold", "candidates", "detections")

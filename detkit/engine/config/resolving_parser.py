@@ -1,4 +1,4 @@
-"""Writing resolved configs: with the numbers that a head sets in its suppression where the config does not."""
+"""`ResolvingParser`: writes resolved configs, with the values of a head where the config has none of its own."""
 
 from __future__ import annotations
 

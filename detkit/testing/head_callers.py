@@ -1,4 +1,4 @@
-"""How the three kinds of head are called: dense heads, heads of whole images, and branches on regions."""
+"""Callers of the three kinds of head: dense heads, heads of whole images, and branches on regions."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ class BranchCaller:
             regions = _proposals(context)
         else:
             detections = _detections(context, self.num_classes)
-            boxes = [place.boxes(one.boxes) for place, one in zip(context.batch.placements, detections, strict=True)]
+            boxes = [
+                placement.boxes(one.boxes) for placement, one in zip(context.batch.placements, detections, strict=True)
+            ]
             regions = Regions.of_images(boxes, [one.labels for one in detections])
         return Raw(head(crop, regions, {}, context), regions, detections)
 
@@ -128,7 +130,7 @@ class BranchCaller:
 def caller_of(
     head: nn.Module, strides: Sequence[float], resolution: int, num_classes: int, box: bool | None
 ) -> Caller | None:
-    """What calls `head`; None where it is of no kind.
+    """The caller of `head`; None where it is of no kind.
 
     Args:
         head: to be called.

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pycocotools import mask as rle_masks
 
-from detkit.evaluation.coco import native, pycocotools_backend
+from detkit.evaluation.coco import native_backend, pycocotools_backend
 from detkit.evaluation.coco.protocol import PERSON_SIGMAS, Protocol, protocol_of
 from detkit.evaluation.ground_truth import GroundTruth
 from detkit.evaluation.packed_objects import Masks, PackedDetections, PackedObjects
@@ -77,8 +77,8 @@ def random_problem(seed, iou_type):
 
 def assert_equal_curves(truth, detections, iou_type, protocol=None):
     protocol = protocol or protocol_of(iou_type)
-    matches = native.match(truth, detections, iou_type, protocol, PERSON_SIGMAS)
-    curves = native.accumulate(truth, detections, matches, protocol)
+    matches = native_backend.match(truth, detections, iou_type, protocol, PERSON_SIGMAS)
+    curves = native_backend.accumulate(truth, detections, matches, protocol)
     expected = pycocotools_backend.evaluate(truth, detections, iou_type, protocol, PERSON_SIGMAS)
     for name, values in vars(expected).items():
         np.testing.assert_allclose(getattr(curves, name), values, rtol=0, atol=1e-12, err_msg=name)
@@ -117,11 +117,11 @@ def test_weights_of_images_are_copies_of_images():
     for seed in range(20):
         truth, detections = random_problem(seed, "bbox")
         weights = np.random.default_rng(seed).integers(0, 4, len(truth.image_ids)).astype(float)
-        matches = native.match(truth, detections, "bbox", protocol, PERSON_SIGMAS)
-        weighted = native.accumulate(truth, detections, matches, protocol, weights)
+        matches = native_backend.match(truth, detections, "bbox", protocol, PERSON_SIGMAS)
+        weighted = native_backend.accumulate(truth, detections, matches, protocol, weights)
         several, detections_often = repeated(truth, detections, weights.astype(int))
-        matches = native.match(several, detections_often, "bbox", protocol, PERSON_SIGMAS)
-        expected = native.accumulate(several, detections_often, matches, protocol)
+        matches = native_backend.match(several, detections_often, "bbox", protocol, PERSON_SIGMAS)
+        expected = native_backend.accumulate(several, detections_often, matches, protocol)
         np.testing.assert_allclose(weighted.recall, expected.recall, rtol=0, atol=1e-12)
         # Of equal scores, the order among images decides, which is another: so only detections of different scores.
         if len(np.unique(detections.scores)) == len(detections):

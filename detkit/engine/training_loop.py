@@ -1,4 +1,4 @@
-"""Running Lightning's loop: what is checked before it, and how the processes of a run end together."""
+"""Run Lightning's training loop: checks before it, and a common end of all processes."""
 
 from __future__ import annotations
 
