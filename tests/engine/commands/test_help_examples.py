@@ -111,6 +111,7 @@ def place(tmp_path_factory):
         inputs()
         checkpoints()
         yield folder
+        sys.modules.pop("my_package", None)
 
 
 def data() -> None:
