@@ -18,7 +18,7 @@ ORDER = [
     "files",
     "prefixes",
     "json_values",
-    "config_of",
+    "object_config",
     "distributed",
     "geometry",
     "ops",
