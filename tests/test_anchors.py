@@ -114,9 +114,9 @@ class TestKMeans:
             overlaps = shape_iou(sizes, means)
             if torch.equal(overlaps[:, 0] > overlaps[:, 1], members):
                 stable[partition] = overlaps.amax(dim=1).mean().item()
-        found = [shape_iou(sizes, kmeans_anchors(sizes, 2, start)).amax(dim=1).mean().item() for start in range(20)]
-        assert max(found) == pytest.approx(max(stable.values()))
-        assert all(min(abs(quality - other) for other in stable.values()) < 1e-6 for quality in found)
+        result = [shape_iou(sizes, kmeans_anchors(sizes, 2, start)).amax(dim=1).mean().item() for start in range(20)]
+        assert max(result) == pytest.approx(max(stable.values()))
+        assert all(min(abs(quality - other) for other in stable.values()) < 1e-6 for quality in result)
 
     def test_as_many_anchors_as_sizes_are_the_sizes(self):
         sizes = self._sizes(0, 6)
@@ -168,8 +168,8 @@ def test_default_boxes_equal_torchvisions(steps, clip, size):
     theirs = DefaultBoxGenerator(RATIOS, scales=scales, steps=steps, clip=clip)
     features = [torch.zeros(1, 1, *grid) for grid in SSD300_GRIDS]
     expected = theirs(ImageList(torch.zeros(1, 3, *size), [size]), features)[0]
-    found = torch.cat(DefaultBoxes(scales, RATIOS, steps, relative=True, clip=clip)(SSD300_GRIDS, size))
-    assert torch.equal(found, expected)
+    result = torch.cat(DefaultBoxes(scales, RATIOS, steps, relative=True, clip=clip)(SSD300_GRIDS, size))
+    assert torch.equal(result, expected)
     if size[0] == size[1]:
         in_pixels = DefaultBoxes([300 * scale for scale in scales], RATIOS, steps, clip=clip)
         torch.testing.assert_close(torch.cat(in_pixels(SSD300_GRIDS, size)), expected, atol=1e-3, rtol=0)

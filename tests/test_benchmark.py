@@ -100,8 +100,8 @@ def test_coco_evaluations_are_measured_in_processes_of_their_own(monkeypatch, tm
     monkeypatch.setitem(sys.modules, "benchmark_coco", module)
     spec.loader.exec_module(module)
     monkeypatch.setitem(module.SIZES, iou_type, module.Size(images=20, objects=60, detections=200, classes=3))
-    wanted = {name: program for name, program in module.PROGRAMS.items() if name in ("detkit", "pycocotools")}
-    monkeypatch.setattr(module, "PROGRAMS", wanted)
+    expected = {name: program for name, program in module.PROGRAMS.items() if name in ("detkit", "pycocotools")}
+    monkeypatch.setattr(module, "PROGRAMS", expected)
     module.benchmark(iou_type, 1, tmp_path / "coco.json")
     ours, reference = json.loads((tmp_path / "coco.json").read_text())
     assert 0 < ours["ap"] < 1

@@ -127,14 +127,14 @@ def test_class_scores_are_spread_and_boxes_stay(models):
 def test_heads_in_a_chain_and_parts_called_one_by_one(models, clock):
     torch.manual_seed(0)
     box_head = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16))
-    trunk = TorchvisionBackbone("mobilenet_v3_small", stages=[3, 4, 5])
-    cascade = CascadeRCNN(trunk, 3, partial(box_head, class_agnostic=True), preprocess=ShortestEdge(64, 128))
+    backbone = TorchvisionBackbone("mobilenet_v3_small", stages=[3, 4, 5])
+    cascade = CascadeRCNN(backbone, 3, partial(box_head, class_agnostic=True), preprocess=ShortestEdge(64, 128))
     slow_down(clock, [head for head in cascade.box_head.modules() if isinstance(head, BoxHead)][1], 0.02)
     assert measured(models, cascade).parts["head"] == pytest.approx(0.02)
 
-    trunk = TorchvisionBackbone("squeezenet1_1", stages=[4])
+    backbone = TorchvisionBackbone("squeezenet1_1", stages=[4])
     layers = partial(TwoFullyConnected, hidden=8)
-    rcnn = RCNN(trunk, 3, SlowGrid(clock), layers, BoxHead, RegionWarp(64, 8))
+    rcnn = RCNN(backbone, 3, SlowGrid(clock), layers, BoxHead, RegionWarp(64, 8))
     slow_down(clock, rcnn.box_head.trunk, 0.02)
     one = measured(models, rcnn)
     assert one.parts["head"] == pytest.approx(0.02)

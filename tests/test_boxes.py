@@ -108,8 +108,8 @@ class TestCoverage:
         corners = torch.randint(0, 24, (2, 12, 2, 2), generator=generator).sort(dim=2).values
         corners[:, :, 1] += 1
         boxes_, regions = corners.flatten(2).float()
-        found = coverage(boxes_, regions)
-        for box, row in zip(boxes_.int().tolist(), found, strict=True):
+        result = coverage(boxes_, regions)
+        for box, row in zip(boxes_.int().tolist(), result, strict=True):
             for region, share in zip(regions.int().tolist(), row, strict=True):
                 inside = _pixels(box) & _pixels(region)
                 assert share == pytest.approx(len(inside) / len(_pixels(box)))

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from picture_files import noise, write_image
+from image_files import noise, write_image
 from PIL import Image
 
 from detkit.errors import InputError
@@ -15,16 +15,16 @@ SUFFIXES = ["png", "bmp", "webp", "tif"]
 
 
 def test_reads_rgb_without_loss(tmp_path: Path):
-    picture = noise(13, 17)
-    assert np.array_equal(read_image(write_image(tmp_path / "x.png", picture)), picture)
-    assert np.array_equal(read_image(str(tmp_path / "x.png")), picture)
+    image = noise(13, 17)
+    assert np.array_equal(read_image(write_image(tmp_path / "x.png", image)), image)
+    assert np.array_equal(read_image(str(tmp_path / "x.png")), image)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_formats(tmp_path: Path, suffix: str):
-    picture = read_image(write_image(tmp_path / f"x.{suffix}", noise(13, 17)))
-    assert picture.shape == (13, 17, 3)
-    assert picture.dtype == np.uint8
+    image = read_image(write_image(tmp_path / f"x.{suffix}", noise(13, 17)))
+    assert image.shape == (13, 17, 3)
+    assert image.dtype == np.uint8
 
 
 def test_gray_is_repeated(tmp_path: Path):
@@ -33,9 +33,9 @@ def test_gray_is_repeated(tmp_path: Path):
 
 
 def test_alpha_is_dropped(tmp_path: Path):
-    picture = noise(9, 8)
-    Image.fromarray(np.dstack([picture, noise(9, 8, 1)[..., 0]])).save(tmp_path / "x.png")
-    assert np.array_equal(read_image(tmp_path / "x.png"), picture)
+    image = noise(9, 8)
+    Image.fromarray(np.dstack([image, noise(9, 8, 1)[..., 0]])).save(tmp_path / "x.png")
+    assert np.array_equal(read_image(tmp_path / "x.png"), image)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -43,9 +43,9 @@ def test_alpha_is_dropped(tmp_path: Path):
 def test_sixteen_bits_are_scaled(tmp_path: Path, suffix: str, channels: int):
     deep = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
     deep = deep if channels == 1 else np.repeat(deep[..., None], 3, axis=2)
-    picture = read_image(write_image(tmp_path / f"x.{suffix}", deep))
+    image = read_image(write_image(tmp_path / f"x.{suffix}", deep))
     expected = (deep if channels == 3 else np.repeat(deep[..., None], 3, axis=2)) / 257
-    assert np.abs(picture - expected).max() <= 1
+    assert np.abs(image - expected).max() <= 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (200, 12_000), (1, 500)])
@@ -127,11 +127,11 @@ def test_cut_short_behind_a_thumbnail(tmp_path: Path):
 
 
 def test_to_tensor():
-    picture = noise(5, 7)
-    tensor = to_tensor(picture)
+    image = noise(5, 7)
+    tensor = to_tensor(image)
     assert tensor.dtype == torch.uint8
     assert tensor.is_contiguous()
-    assert torch.equal(tensor, torch.from_numpy(picture).permute(2, 0, 1))
+    assert torch.equal(tensor, torch.from_numpy(image).permute(2, 0, 1))
 
 
 @pytest.fixture

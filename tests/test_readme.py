@@ -69,7 +69,7 @@ def test_a_head_in_a_package_of_its_own_is_trained_and_evaluated(tmp_path):
     assert "my_heads" in said
 
 
-def test_the_demo_leaves_its_pictures(tmp_path):
+def test_the_demo_leaves_its_drawings(tmp_path):
     shown = run(tmp_path, str(ROOT / "tools/demo.py"), *TINY)
     assert "Average Precision" in shown
     for name in ("best.ckpt", "metrics.json", "predictions.png", "curves.png"):

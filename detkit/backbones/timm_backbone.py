@@ -107,15 +107,15 @@ def _flat(name: str) -> str:
     return name.removeprefix("model.").replace(".", "_")
 
 
-def _renamed(state_dict: dict[str, Tensor], trunk: nn.Module) -> dict[str, Tensor]:
+def _renamed(state_dict: dict[str, Tensor], extractor: nn.Module) -> dict[str, Tensor]:
     """`state_dict` of the whole timm model with the names of its feature extractor."""
-    own = {_flat(name): name for name in trunk.state_dict()}
+    own = {_flat(name): name for name in extractor.state_dict()}
     return {own.get(_flat(name), name): value for name, value in state_dict.items()}
 
 
-def _parameters_through(trunk: Any, stage: int) -> list[nn.Parameter]:
+def _parameters_through(extractor: Any, stage: int) -> list[nn.Parameter]:
     """The parameters up to the last one that the feature map of `stage` depends on, in the order of definition."""
-    ends = [_flat(part["module"]) + "_" for part in trunk.feature_info.info if part["reduction"] <= 2**stage]
-    parameters = list(trunk.named_parameters())
+    ends = [_flat(part["module"]) + "_" for part in extractor.feature_info.info if part["reduction"] <= 2**stage]
+    parameters = list(extractor.named_parameters())
     inside = [i for i, (name, _) in enumerate(parameters) if any(_flat(name).startswith(end) for end in ends)]
     return [parameter for _, parameter in parameters[: max(inside, default=-1) + 1]]

@@ -92,11 +92,11 @@ class TorchvisionBackbone(Backbone):
 
     def _build(self, name: str, weights: str | None) -> nn.Module:
         published = weights == "DEFAULT"
-        trunk = download(name, lambda: create_net(name, weights="DEFAULT")) if published else create_net(name)
-        _keep_only(trunk, self._block_names)
+        net = download(name, lambda: create_net(name, weights="DEFAULT")) if published else create_net(name)
+        _keep_only(net, self._block_names)
         if weights is not None and not published:
-            self.load_report = load_matching(trunk, read_state_dict(weights), source=str(weights))
-        return trunk
+            self.load_report = load_matching(net, read_state_dict(weights), source=str(weights))
+        return net
 
 
 class _Block(NamedTuple):

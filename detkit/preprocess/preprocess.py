@@ -69,7 +69,9 @@ class Preprocess(nn.Module):
         It is differentiable in images in float.
         """
         placements = [self.place((image.shape[-2], image.shape[-1])) for image in images]
-        pixels = [self.pixels(self._to_float(image), place) for image, place in zip(images, placements, strict=True)]
+        pixels = [
+            self.pixels(self._to_float(image), placement) for image, placement in zip(images, placements, strict=True)
+        ]
         return Batch(self._padded(pixels), placements)
 
     def targets(self, targets: Sequence[Target], batch: Batch) -> list[Target]:

@@ -32,5 +32,5 @@ class TestAsBackbone:
 @pytest.mark.parametrize("kind", [RetinaNet, FCOS, SSD, YOLOv2, YOLOv3, YOLOv4, OverFeat, Localizer])
 def test_every_single_stage_model_takes_a_name(kind):
     model = kind("resnet18", num_classes=2)
-    trunk = model.backbone.trunk if kind is not OverFeat else model.backbone
-    assert sum(parameter.numel() for parameter in trunk.parameters()) > 2_000_000
+    backbone = model.backbone.trunk if kind is not OverFeat else model.backbone
+    assert sum(parameter.numel() for parameter in backbone.parameters()) > 2_000_000

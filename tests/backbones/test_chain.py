@@ -80,11 +80,11 @@ def test_a_classifier_s_file_loads_with_and_without_its_last_layers(tmp_path):
     images = torch.rand(2, 3, 227, 227)
     with torch.no_grad():
         assert torch.equal(whole.classify(images), net.classify(images))
-        trunk = AlexNet(weights=str(tmp_path / "net.pth")).eval()
-        for map_, wanted in zip(trunk(images), net(images), strict=True):
-            assert torch.equal(map_, wanted)
-    assert trunk.load_report.missing == trunk.load_report.mismatched == []
-    assert {name.split(".")[0] for name in trunk.load_report.unexpected} == {"classifier"}
+        backbone = AlexNet(weights=str(tmp_path / "net.pth")).eval()
+        for map_, expected in zip(backbone(images), net(images), strict=True):
+            assert torch.equal(map_, expected)
+    assert backbone.load_report.missing == backbone.load_report.mismatched == []
+    assert {name.split(".")[0] for name in backbone.load_report.unexpected} == {"classifier"}
 
 
 def test_a_backbone_without_classes_does_not_classify():

@@ -41,11 +41,11 @@ def test_published_weights_classify_a_photograph_as_torchvision_does(shared):
     theirs.load_state_dict(torch.load(path, weights_only=True))
     published = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
     images = published.transforms()(to_tensor(read_image(photograph)))[None]
-    trunk = TorchvisionBackbone("squeezenet1_1", str(path)).eval()
+    backbone = TorchvisionBackbone("squeezenet1_1", str(path)).eval()
     with torch.no_grad():
         logits = classifier("squeezenet1_1", weights=str(path)).eval()(images)
         assert torch.equal(logits, theirs(images))
-        assert torch.equal(trunk(images)[-1], theirs.features(images))
+        assert torch.equal(backbone(images)[-1], theirs.features(images))
     likely = {published.meta["categories"][label] for label in logits.topk(5).indices[0].tolist()}
     assert "military uniform" in likely
 

@@ -47,15 +47,15 @@ def test_without_padding_every_position_is_the_classifier_on_its_crop(pooling, o
     height, width = (size + int(torch.randint(10, 40, (), generator=generator)) for _ in range(2))
     images = torch.rand(2, 3, height, width, generator=generator)
     with torch.no_grad():
-        found = dense(images)
-        grid = found.shape[2:]
-        wanted = crops_classified(net.as_classifier(), images, size, dense.stride, grid)
+        result = dense(images)
+        grid = result.shape[2:]
+        expected = crops_classified(net.as_classifier(), images, size, dense.stride, grid)
     unpooled = 2 * (1 + seed % 2)
     assert dense.stride == unpooled * (1 if offset_pooling else pooling[1])
     assert grid == ((height - size) // dense.stride + 1, (width - size) // dense.stride + 1)
     assert min(grid) > 1
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
-    assert wanted.std(dim=(2, 3)).min() > 1e-4
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
+    assert expected.std(dim=(2, 3)).min() > 1e-4
 
 
 def test_offset_pooling_is_what_the_paper_defines():
@@ -65,17 +65,17 @@ def test_offset_pooling_is_what_the_paper_defines():
     dense = fully_convolutional(net, offset_pooling=True)
     images = torch.rand(1, 3, 131, 122)
     with torch.no_grad():
-        found = dense(images)
+        result = dense(images)
         unpooled = net.features[:-1](images)
-        wanted = torch.full_like(found, torch.nan)
+        expected = torch.full_like(result, torch.nan)
         for dy in range(3):
             for dx in range(3):
                 pooled = F.max_pool2d(unpooled[:, :, dy:, dx:], 3, 3)
                 for i in range(pooled.shape[2] - 4):
                     for j in range(pooled.shape[3] - 4):
                         logits = net.classifier(pooled[:, :, i : i + 5, j : j + 5].flatten(1))
-                        wanted[:, :, 3 * i + dy, 3 * j + dx] = logits
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+                        expected[:, :, 3 * i + dy, 3 * j + dx] = logits
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "height", "width"), [("alexnet", 300, 355), ("squeezenet1_1", 290, 243)])
@@ -85,14 +85,14 @@ def test_with_padding_positions_are_the_last_layers_on_windows_of_the_map(name, 
     dense = fully_convolutional(net)
     images = torch.rand(1, 3, height, width)
     with torch.no_grad():
-        found, map_ = dense(images), net.features(images)
+        dense_map, map_ = dense(images), net.features(images)
         cells = net.features(images[:, :, :224, :224]).shape[-1]
-        for i in range(found.shape[2]):
-            for j in range(found.shape[3]):
+        for i in range(dense_map.shape[2]):
+            for j in range(dense_map.shape[3]):
                 window = map_[:, :, i : i + cells, j : j + cells]
                 last = net.classifier(net.avgpool(window).flatten(1)) if name == "alexnet" else net.classifier(window)
-                torch.testing.assert_close(found[:, :, i, j], last.flatten(1), rtol=1e-5, atol=1e-6)
-    assert min(found.shape[2:]) >= 2
+                torch.testing.assert_close(dense_map[:, :, i, j], last.flatten(1), rtol=1e-5, atol=1e-6)
+    assert min(dense_map.shape[2:]) >= 2
 
 
 def test_a_real_net_without_its_padding_equals_its_crops():
@@ -105,11 +105,11 @@ def test_a_real_net_without_its_padding_equals_its_crops():
     dense = fully_convolutional(net, size)
     images = torch.rand(1, 3, size + 70, size + 33)
     with torch.no_grad():
-        found = dense(images)
-        wanted = crops_classified(net, images, size, 32, found.shape[2:])
+        result = dense(images)
+        expected = crops_classified(net, images, size, 32, result.shape[2:])
     assert dense.stride == 32
-    assert found.shape[2:] == (3, 2)
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    assert result.shape[2:] == (3, 2)
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_at_the_size_of_training_both_agree(name):
     images = torch.rand(1, 3, size, size)
     dense = fully_convolutional(net)
     with torch.no_grad():
-        found = dense(images)
-        torch.testing.assert_close(found[:, :, 0, 0], net(images), rtol=0, atol=1e-5)
-    assert found.shape == (1, 6, 1, 1)
+        result = dense(images)
+        torch.testing.assert_close(result[:, :, 0, 0], net(images), rtol=0, atol=1e-5)
+    assert result.shape == (1, 6, 1, 1)
     assert dense.training_size == (size, size)
     assert not any(isinstance(module, nn.Linear) for module in dense.modules())
     names = dict(net.named_parameters())
@@ -163,11 +163,11 @@ def test_flat_batch_norm_and_other_ways_to_flatten():
     dense = fully_convolutional(net, (15, 19))
     images = torch.rand(2, 3, 20, 24)
     with torch.no_grad():
-        found = dense(images)
+        result = dense(images)
         for i in range(3):
             for j in range(3):
-                wanted = net(images[:, :, 2 * i : 2 * i + 15, 2 * j : 2 * j + 19])
-                torch.testing.assert_close(found[:, :, i, j], wanted)
+                expected = net(images[:, :, 2 * i : 2 * i + 15, 2 * j : 2 * j + 19])
+                torch.testing.assert_close(result[:, :, i, j], expected)
 
 
 def test_whole_images_get_the_mean_over_scales_of_the_greatest_logits():
@@ -176,14 +176,14 @@ def test_whole_images_get_the_mean_over_scales_of_the_greatest_logits():
     dense, size = fully_convolutional(net), net.training_size
     images = torch.rand(2, 3, 2 * size, 2 * size + 9)
     with torch.no_grad():
-        wanted = []
+        expected = []
         for scale in (1.0, 0.7):
             sides = [int(side * scale) for side in images.shape[-2:]]
             resized = F.interpolate(images, size=sides, mode="bilinear")
             for seen in (resized, torch.flip(resized, (-1,))):
-                wanted.append(dense(seen).flatten(2).max(dim=2).values)
-    found = dense_logits(dense, images, scales=(1.0, 0.7, 0.4), flip=True)  # no window fits at 0.4
-    torch.testing.assert_close(found, sum(wanted) / 4)
+                expected.append(dense(seen).flatten(2).max(dim=2).values)
+    result = dense_logits(dense, images, scales=(1.0, 0.7, 0.4), flip=True)  # no window fits at 0.4
+    torch.testing.assert_close(result, sum(expected) / 4)
     with pytest.raises(InputError, match="no room for a window"):
         dense_logits(dense, images, scales=(0.4,))
 

@@ -19,10 +19,10 @@ def net():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 1))
 
 
-def _assert_same(found, expected):
-    assert found.keys() == expected.keys()
+def _assert_same(result, expected):
+    assert result.keys() == expected.keys()
     for name, value in expected.items():
-        assert torch.equal(found[name], value), name
+        assert torch.equal(result[name], value), name
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,9 @@ def kind(request, tmp_path_factory):
 
 def test_channels_and_strides_are_known_before_any_forward(kind):
     assert dict(zip(kind.trunk.strides, kind.trunk.channels, strict=True)) == KINDS[kind.name]
-    trunk = copy.deepcopy(kind.trunk).to("meta")
+    backbone = copy.deepcopy(kind.trunk).to("meta")
     for height, width in (SIZE, (64, 320), (416, 224)):
-        maps = trunk(torch.empty(2, 3, height, width, device="meta"))
+        maps = backbone(torch.empty(2, 3, height, width, device="meta"))
         expected = [(2, c, height // s, width // s) for s, c in KINDS[kind.name].items()]
         assert [tuple(map_.shape) for map_ in maps] == expected
 
@@ -74,10 +74,10 @@ def test_maps_are_what_timm_computes(kind):
     strides = [part["reduction"] for part in kind.model.feature_info]
     with torch.no_grad():
         every = kind.model.forward_intermediates(images, intermediates_only=True)
-        found = kind.trunk(images)
+        result = kind.trunk(images)
     # Of several maps of a stride the last.
     last = {stride: map_ for stride, map_ in zip(strides, every, strict=True)}
-    for map_, stride in zip(found, KINDS[kind.name], strict=True):
+    for map_, stride in zip(result, KINDS[kind.name], strict=True):
         torch.testing.assert_close(map_, last[stride], rtol=1e-4, atol=1e-4)
 
 
@@ -91,13 +91,13 @@ def test_a_classifier_s_file_loads_all_but_the_classifier(kind):
 
 
 def test_gradients_reach_every_parameter(kind):
-    trunk = copy.deepcopy(kind.trunk).train()
+    backbone = copy.deepcopy(kind.trunk).train()
     generator = torch.Generator().manual_seed(2)
-    maps = trunk(torch.rand(2, 3, 64, 96, generator=generator))
+    maps = backbone(torch.rand(2, 3, 64, 96, generator=generator))
     sum((map_ * torch.randn(map_.shape, generator=generator)).mean() for map_ in maps).backward()
-    unused = [name for name, parameter in trunk.named_parameters() if parameter.grad is None]
+    unused = [name for name, parameter in backbone.named_parameters() if parameter.grad is None]
     assert unused == []
-    assert all(parameter.grad.isfinite().all() for parameter in trunk.parameters())
+    assert all(parameter.grad.isfinite().all() for parameter in backbone.parameters())
 
 
 @pytest.mark.parametrize("stages", [[2], [5, 3], [1, 4], [4, 4]])
@@ -107,12 +107,12 @@ def test_chosen_stages(name, stages):
     every = TimmBackbone(name, stages=[1, 2, 3, 4, 5]).eval()
     chosen = TimmBackbone(name, stages=stages).eval()
     chosen.load_state_dict(every.state_dict(), strict=False)
-    wanted = sorted(set(stages))
-    assert chosen.strides == [2**stage for stage in wanted]
-    assert chosen.channels == [every.channels[stage - 1] for stage in wanted]
+    expected = sorted(set(stages))
+    assert chosen.strides == [2**stage for stage in expected]
+    assert chosen.channels == [every.channels[stage - 1] for stage in expected]
     images = torch.rand(1, 3, 64, 96)
     maps = every(images)
-    for map_, stage in zip(chosen(images), wanted, strict=True):
+    for map_, stage in zip(chosen(images), expected, strict=True):
         torch.testing.assert_close(map_, maps[stage - 1])
 
 
@@ -127,14 +127,14 @@ def test_frozen_stages_are_what_their_map_depends_on(name, frozen_stages):
         gradients = torch.autograd.grad(map_.sum(), parameters.values(), allow_unused=True)
         needed = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
         assert len(needed) >= 3
-    trunk = TimmBackbone(name, frozen_stages=frozen_stages)
-    assert {name for name, parameter in trunk.named_parameters() if not parameter.requires_grad} == needed
+    backbone = TimmBackbone(name, frozen_stages=frozen_stages)
+    assert {name for name, parameter in backbone.named_parameters() if not parameter.requires_grad} == needed
 
 
 def test_compiles_as_one_graph():
-    trunk, images = TimmBackbone("resnet10t").eval(), torch.rand(1, 3, 64, 64)
-    compiled = torch.compile(trunk, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(images), trunk(images))
+    backbone, images = TimmBackbone("resnet10t").eval(), torch.rand(1, 3, 64, 64)
+    compiled = torch.compile(backbone, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(images), backbone(images))
 
 
 def test_frozen_stages_below_the_returned_ones():
@@ -154,8 +154,8 @@ def test_frozen_batch_norm_uses_and_keeps_its_statistics(name, tmp_path):
     before = {name: value.clone() for name, value in frozen.state_dict().items()}
     images = torch.rand(2, 3, 64, 64)
     maps = frozen(images)
-    for map_, wanted in zip(maps, free(images), strict=True):
-        torch.testing.assert_close(map_, wanted, rtol=1e-4, atol=1e-4)
+    for map_, expected in zip(maps, free(images), strict=True):
+        torch.testing.assert_close(map_, expected, rtol=1e-4, atol=1e-4)
     sum(map_.sum() for map_ in maps).backward()
     with torch.no_grad():
         for parameter in frozen.parameters():
@@ -178,10 +178,10 @@ def test_default_weights_are_timm_s(monkeypatch):
         model.load_state_dict(published.state_dict())
 
     monkeypatch.setattr("timm.models._builder.load_pretrained", load)
-    trunk = TimmBackbone("resnet10t", weights="DEFAULT")
+    backbone = TimmBackbone("resnet10t", weights="DEFAULT")
     assert asked == ["resnet10t"]
     state_dict = published.state_dict()
-    assert all(torch.equal(value, state_dict[name]) for name, value in trunk.trunk.state_dict().items())
+    assert all(torch.equal(value, state_dict[name]) for name, value in backbone.trunk.state_dict().items())
 
 
 def test_default_weights_that_cannot_be_had_say_what_to_do():
@@ -224,7 +224,7 @@ def test_a_file_of_another_model_is_refused(tmp_path):
 
 
 def test_a_file_with_the_names_of_the_backbone_itself_loads(tmp_path):
-    trunk = TimmBackbone("convnext_atto")
-    torch.save(trunk.trunk.state_dict(), tmp_path / "trunk.pth")
+    backbone = TimmBackbone("convnext_atto")
+    torch.save(backbone.trunk.state_dict(), tmp_path / "trunk.pth")
     report = TimmBackbone("convnext_atto", str(tmp_path / "trunk.pth")).load_report
     assert report.missing == report.unexpected == report.mismatched == []

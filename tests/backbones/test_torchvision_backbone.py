@@ -78,14 +78,14 @@ def family(request, tmp_path_factory):
 
 
 def test_channels_and_strides_are_known_before_any_forward(family):
-    trunk = copy.deepcopy(family.trunk).to("meta")
+    backbone = copy.deepcopy(family.trunk).to("meta")
     height, width = SIZE
-    maps = trunk(torch.empty(2, 3, height, width, device="meta"))
-    larger = trunk(torch.empty(2, 3, height + 512, width + 256, device="meta"))
-    assert trunk.strides == [4, 8, 16, 32][: len(WITNESSES[family.name])]
-    assert [map_.shape[1] for map_ in maps] == trunk.channels
+    maps = backbone(torch.empty(2, 3, height, width, device="meta"))
+    larger = backbone(torch.empty(2, 3, height + 512, width + 256, device="meta"))
+    assert backbone.strides == [4, 8, 16, 32][: len(WITNESSES[family.name])]
+    assert [map_.shape[1] for map_ in maps] == backbone.channels
     # A larger image has so many more cells, whatever is lost at the borders.
-    for map_, map_of_larger, stride in zip(maps, larger, trunk.strides, strict=True):
+    for map_, map_of_larger, stride in zip(maps, larger, backbone.strides, strict=True):
         more = [after - before for after, before in zip(map_of_larger.shape[2:], map_.shape[2:], strict=True)]
         assert more == [512 // stride, 256 // stride]
         if family.name not in WITHOUT_PADDING:
@@ -102,10 +102,10 @@ def test_maps_are_what_torchvision_computes(family):
     images = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         family.net(images)
-        found = family.trunk(images)
+        result = family.trunk(images)
     for hook in hooks:
         hook.remove()
-    for map_, name in zip(found, WITNESSES[family.name], strict=True):
+    for map_, name in zip(result, WITNESSES[family.name], strict=True):
         wanted = expected[name]
         if map_.shape != wanted.shape:  # Swin has its channels last
             wanted = wanted.permute(0, 3, 1, 2)
@@ -122,14 +122,14 @@ def test_a_classifier_s_file_loads_all_but_the_classifier(family):
 
 
 def test_gradients_reach_every_parameter(family):
-    trunk = copy.deepcopy(family.trunk).train()
+    backbone = copy.deepcopy(family.trunk).train()
     generator = torch.Generator().manual_seed(2)
-    maps = trunk(torch.rand(2, 3, 96, 96, generator=generator))
+    maps = backbone(torch.rand(2, 3, 96, 96, generator=generator))
     sum((map_ * torch.randn(map_.shape, generator=generator)).mean() for map_ in maps).backward()
-    for name, parameter in trunk.named_parameters():
+    for name, parameter in backbone.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-    assert sum(parameter.grad.abs().sum() for parameter in trunk.parameters()) > 0
+    assert sum(parameter.grad.abs().sum() for parameter in backbone.parameters()) > 0
 
 
 @pytest.mark.parametrize("stages", [[2], [3, 5], [5, 3], [1, 4], [4, 4]])
@@ -138,12 +138,12 @@ def test_chosen_stages(stages):
     every = TorchvisionBackbone("resnet18", stages=[1, 2, 3, 4, 5]).eval()
     chosen = TorchvisionBackbone("resnet18", stages=stages).eval()
     chosen.load_state_dict(every.state_dict(), strict=False)
-    wanted = sorted(set(stages))
-    assert chosen.strides == [2**stage for stage in wanted]
-    assert chosen.channels == [every.channels[stage - 1] for stage in wanted]
+    expected = sorted(set(stages))
+    assert chosen.strides == [2**stage for stage in expected]
+    assert chosen.channels == [every.channels[stage - 1] for stage in expected]
     images = torch.rand(1, 3, 64, 96)
     maps = every(images)
-    for map_, stage in zip(chosen(images), wanted, strict=True):
+    for map_, stage in zip(chosen(images), expected, strict=True):
         assert torch.equal(map_, maps[stage - 1])
 
 
@@ -181,9 +181,9 @@ def test_strides_in_the_1x1_convolutions_see_every_other_cell_alone():
 
 
 def test_compiles_as_one_graph():
-    trunk, images = TorchvisionBackbone("resnet18").eval(), torch.rand(1, 3, 64, 64)
-    compiled = torch.compile(trunk, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(images), trunk(images))
+    backbone, images = TorchvisionBackbone("resnet18").eval(), torch.rand(1, 3, 64, 64)
+    compiled = torch.compile(backbone, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(images), backbone(images))
 
 
 def test_blocks_after_the_last_stage_are_not_kept():
@@ -202,13 +202,13 @@ def test_frozen_stages_are_what_their_map_depends_on(name, frozen_stages):
         gradients = torch.autograd.grad(map_.sum(), parameters.values(), allow_unused=True)
         needed = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
         assert len(needed) >= 3
-    trunk = TorchvisionBackbone(name, frozen_stages=frozen_stages)
-    assert {name for name, parameter in trunk.named_parameters() if not parameter.requires_grad} == needed
+    backbone = TorchvisionBackbone(name, frozen_stages=frozen_stages)
+    assert {name for name, parameter in backbone.named_parameters() if not parameter.requires_grad} == needed
 
 
 def test_frozen_stages_below_the_returned_ones():
-    trunk = TorchvisionBackbone("resnet18", stages=[4, 5], frozen_stages=2)
-    frozen = {name.split(".")[1] for name, parameter in trunk.named_parameters() if not parameter.requires_grad}
+    backbone = TorchvisionBackbone("resnet18", stages=[4, 5], frozen_stages=2)
+    frozen = {name.split(".")[1] for name, parameter in backbone.named_parameters() if not parameter.requires_grad}
     assert frozen == {"conv1", "bn1", "layer1"}
 
 
@@ -220,8 +220,8 @@ def test_frozen_batch_norm_uses_and_keeps_its_statistics(tmp_path):
     before = {name: value.clone() for name, value in frozen.state_dict().items()}
     images = torch.rand(2, 3, 64, 64)
     maps = frozen(images)
-    for map_, wanted in zip(maps, free(images), strict=True):
-        torch.testing.assert_close(map_, wanted, rtol=1e-4, atol=1e-5)
+    for map_, expected in zip(maps, free(images), strict=True):
+        torch.testing.assert_close(map_, expected, rtol=1e-4, atol=1e-5)
     sum(map_.sum() for map_ in maps).backward()
     with torch.no_grad():
         for parameter in frozen.parameters():
@@ -244,9 +244,9 @@ def test_default_weights_are_torchvision_s_best(monkeypatch):
         return published
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", load)
-    trunk = TorchvisionBackbone("shufflenet_v2_x0_5", weights="DEFAULT")
+    backbone = TorchvisionBackbone("shufflenet_v2_x0_5", weights="DEFAULT")
     assert urls == [torchvision.models.get_model_weights("shufflenet_v2_x0_5").DEFAULT.url]
-    for name, value in trunk.trunk.state_dict().items():
+    for name, value in backbone.trunk.state_dict().items():
         assert torch.equal(value, published[name]), name
 
 
@@ -320,8 +320,8 @@ def test_published_files_load_whole(shared, name, file, unexpected):
     path = shared / "weights" / file
     if not path.is_file():
         pytest.skip(f"no {path}")
-    trunk = TorchvisionBackbone(name, str(path))
-    assert trunk.load_report.missing == trunk.load_report.mismatched == []
-    assert trunk.load_report.unexpected == unexpected
+    backbone = TorchvisionBackbone(name, str(path))
+    assert backbone.load_report.missing == backbone.load_report.mismatched == []
+    assert backbone.load_report.unexpected == unexpected
     published = torch.load(path, weights_only=True)
-    assert all(torch.equal(value, published[key]) for key, value in trunk.trunk.state_dict().items())
+    assert all(torch.equal(value, published[key]) for key, value in backbone.trunk.state_dict().items())

@@ -3,7 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from picture_files import noise, write_image
+from image_files import noise, write_image
 
 
 @pytest.fixture

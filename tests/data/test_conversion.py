@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from picture_files import noise, write_image
+from image_files import noise, write_image
 from PIL import Image
 
 from detkit.data import CocoDataset, ShapesOptions, VocDataset, YoloDataset, draw_shapes, find_split, open_split
@@ -71,10 +71,10 @@ def read_voc_files(root: Path, split: str) -> tuple[list, list[str]]:
     for stem in (root / "ImageSets" / "Main" / f"{split}.txt").read_text().splitlines():
         tree = ElementTree.parse(root / "Annotations" / f"{stem}.xml")
         assert (root / "JPEGImages" / tree.findtext("filename")).is_file()
-        for found in tree.findall("object"):
-            x1, y1, x2, y2 = (float(found.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
+        for element in tree.findall("object"):
+            x1, y1, x2, y2 = (float(element.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
             box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
-            objects.append((stem, found.findtext("name"), box, int(found.findtext("difficult"))))
+            objects.append((stem, element.findtext("name"), box, int(element.findtext("difficult"))))
     return objects, (root / "classes.txt").read_text().splitlines()
 
 
@@ -95,12 +95,12 @@ def read_yolo_files(root: Path, split: str) -> tuple[list, list[str]]:
 READERS = {"coco": read_coco_file, "voc": read_voc_files, "yolo": read_yolo_files}
 
 
-def assert_same(found: list, expected: list, precision: float, with_difficult: bool) -> None:
-    found, expected = (sorted(objects, key=lambda one: one[0]) for objects in (found, expected))
-    assert [one[:2] for one in found] == [one[:2] for one in expected]
+def assert_same(result: list, expected: list, precision: float, with_difficult: bool) -> None:
+    result, expected = (sorted(objects, key=lambda one: one[0]) for objects in (result, expected))
+    assert [one[:2] for one in result] == [one[:2] for one in expected]
     if with_difficult:
-        assert [one[3] for one in found] == [one[3] for one in expected]
-    boxes, others = (np.array([one[2] for one in objects]).reshape(-1, 4) for objects in (found, expected))
+        assert [one[3] for one in result] == [one[3] for one in expected]
+    boxes, others = (np.array([one[2] for one in objects]).reshape(-1, 4) for objects in (result, expected))
     np.testing.assert_allclose(boxes, others, rtol=0, atol=precision)
 
 
@@ -115,16 +115,16 @@ def test_boxes_survive_any_way_there_and_back(tmp_path: Path, path: tuple[str, .
         assert done.problems == []
         assert done.boxes == {split: len(objects) for split, objects in expected.items()}
         for split, objects in expected.items():
-            found, found_names = READERS[to](tmp_path / str(step), split)
+            result, found_names = READERS[to](tmp_path / str(step), split)
             assert found_names == names
             if "voc" in path:  # whose images share one folder
                 shares = {f"{split}_{one[0]}": one[0] for one in objects}
-            found = [(shares.get(stem, stem), *rest) for stem, *rest in found]
+            result = [(shares.get(stem, stem), *rest) for stem, *rest in result]
             precision = 2e-6 * step if decimals == 15 else 1e-9
             if to == "yolo":
                 precision = 2e-6
             kept = "yolo" not in path[:step]
-            assert_same(found, objects, precision, kept)
+            assert_same(result, objects, precision, kept)
     assert done.losses == []
 
 
@@ -136,9 +136,9 @@ def test_coco_comes_back_digit_for_digit(tmp_path: Path, decimals: int | None):
         for step in (to, *back, "coco"):
             convert(previous, previous.with_name(f"{previous.name}-{step}"), step)
             previous = previous.with_name(f"{previous.name}-{step}")
-        found, _ = read_coco_file(previous, "train")
+        result, _ = read_coco_file(previous, "train")
         boxes = sorted(one[2] for one in expected["train"])
-        assert sorted(one[2] for one in found) == boxes
+        assert sorted(one[2] for one in result) == boxes
 
 
 def test_the_same_targets_in_every_format(tmp_path: Path):

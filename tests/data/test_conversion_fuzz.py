@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from picture_files import noise, write_image
+from image_files import noise, write_image
 
 from detkit.data.conversion import convert
 
@@ -51,15 +51,15 @@ def test_whatever_the_way_the_same_comes_back(tmp_path_factory, way, data):
     assert [category["name"] for category in content["categories"]] == names
     file_of = {image["id"]: image["file_name"] for image in content["images"]}
     labels = {category["id"]: label for label, category in enumerate(content["categories"])}
-    found = {name: [] for name in file_of.values()}
+    boxes = {name: [] for name in file_of.values()}
     for one in content["annotations"]:
-        found[file_of[one["image_id"]]].append((labels[one["category_id"]], *one["bbox"]))
-    assert found.keys() == {name for name, *_ in images}
+        boxes[file_of[one["image_id"]]].append((labels[one["category_id"]], *one["bbox"]))
+    assert boxes.keys() == {name for name, *_ in images}
     assert {image["file_name"]: (image["height"], image["width"]) for image in content["images"]} == {
         name: size for name, size, _ in images
     }
     for name, _, objects in images:
-        assert found[name] == [pytest.approx(expected, abs=2e-6) for expected in objects]
+        assert boxes[name] == [pytest.approx(expected, abs=2e-6) for expected in objects]
 
 
 def _write_coco(root: Path, names, images):

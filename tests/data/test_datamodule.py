@@ -17,8 +17,8 @@ import torch.distributed
 import yaml
 from fake_clock import FakeClock
 from forked import run_in_processes
+from image_files import noise, write_image
 from jsonargparse import ArgumentParser
-from picture_files import noise, write_image
 
 import detkit.data.datamodule as datamodule
 from detkit.data import Augmentation, DataModule, Loader, ShapesOptions, TrainingDataset, draw_shapes, measure_loader
@@ -53,9 +53,9 @@ def test_batches(root: Path):
     data.setup("fit")
     assert data.num_classes == 7
     assert data.categories[0].name == "disc"
-    found = epoch_of(data, 0)
-    assert [len(images) for images, _ in found] == [4] * 5
-    for images, targets in found:
+    result = epoch_of(data, 0)
+    assert [len(images) for images, _ in result] == [4] * 5
+    for images, targets in result:
         for image, target in zip(images, targets, strict=True):
             assert image.dtype == torch.uint8
             assert image.shape[1:] == target.masks.shape[1:]

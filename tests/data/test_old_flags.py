@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from picture_files import noise, write_image
+from image_files import noise, write_image
 
 from detkit.data import CocoDataset, DataModule, YoloDataset, open_split
 

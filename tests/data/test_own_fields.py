@@ -361,8 +361,8 @@ class TestModel:
             assert tuple(moved.label_map.shape) == placement.size
             space = torch.tensor([[0.1, 0.2, 1.0], [-0.2, 0.1, 2.0]])
             pixels, expected = space @ target.camera.T, space @ moved.camera.T
-            found = placement.points(pixels[:, :2] / pixels[:, 2:])
-            assert torch.allclose(found, expected[:, :2] / expected[:, 2:], atol=1e-3)
+            result = placement.points(pixels[:, :2] / pixels[:, 2:])
+            assert torch.allclose(result, expected[:, :2] / expected[:, 2:], atol=1e-3)
         assert model(images, targets)["share"].isfinite()
 
     def test_what_it_asks_for_may_stand_in_the_targets(self, dataset: TrackedCoco):

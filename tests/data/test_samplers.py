@@ -34,10 +34,10 @@ def batches(sizes: np.ndarray, epoch: int = 0, **options) -> list[list[int]]:
 )  # fmt: skip
 @settings(max_examples=200, deadline=None)
 def test_whole_batches_of_distinct_images(count, batch_size, seed, epoch, grouping):
-    found = batches(some_sizes(count), epoch, batch_size=batch_size, seed=seed, aspect_ratio_grouping=grouping)
-    assert len(found) == max(1, count // batch_size)
-    assert {len(batch) for batch in found} == {batch_size}
-    indices = [index for batch in found for index in batch]
+    result = batches(some_sizes(count), epoch, batch_size=batch_size, seed=seed, aspect_ratio_grouping=grouping)
+    assert len(result) == max(1, count // batch_size)
+    assert {len(batch) for batch in result} == {batch_size}
+    indices = [index for batch in result for index in batch]
     if count >= batch_size:
         assert len(set(indices)) == len(indices)
     else:

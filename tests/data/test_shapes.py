@@ -250,7 +250,7 @@ def test_noise_is_an_argument(tmp_path: Path):
 
 
 def test_fast_enough(tmp_path: Path):
-    """A picture of 25,600 pixels takes some 2,000 calls of functions: nothing is done pixel by pixel."""
+    """An image of 25,600 pixels takes some 2,000 calls of functions: nothing is done pixel by pixel."""
     calls = Counter()
     sys.setprofile(lambda frame, event, argument: calls.update([event]))
     try:

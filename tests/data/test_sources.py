@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from picture_files import noise, write_image
+from image_files import noise, write_image
 
 from detkit.data import Augmentation, DataModule, DataSource, ShapesOptions, UnlabeledImages, draw_shapes
 from detkit.errors import InputError
@@ -140,7 +140,7 @@ class TestWrong:
 def test_the_variation_is_the_source_s_own(root, photos):
     dark = Augmentation(horizontal_flip=0.0, brightness=0.5)
     sources = [DataSource("a", photos, False, augmentation=dark), DataSource("b", photos, False, augmentation=None)]
-    (_, _, found), *_ = epoch_of(DataModule(root, num_workers=0, sources=sources), 0)
+    (_, _, result), *_ = epoch_of(DataModule(root, num_workers=0, sources=sources), 0)
     as_they_are = {tuple(torch.from_numpy(UnlabeledImages(photos).read(k)[0]).flatten().tolist()) for k in range(7)}
-    assert all(tuple(image.permute(1, 2, 0).flatten().tolist()) in as_they_are for image in found["b"][0])
-    assert not any(tuple(image.permute(1, 2, 0).flatten().tolist()) in as_they_are for image in found["a"][0])
+    assert all(tuple(image.permute(1, 2, 0).flatten().tolist()) in as_they_are for image in result["b"][0])
+    assert not any(tuple(image.permute(1, 2, 0).flatten().tolist()) in as_they_are for image in result["a"][0])

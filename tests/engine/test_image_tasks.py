@@ -21,15 +21,15 @@ LOCALIZER = {"class_path": "Localizer", "init_args": {"backbone": TRUNK, "prepro
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> Path:
-    """Bright and dark pictures."""
+    """Bright and dark images."""
     root = tmp_path_factory.mktemp("folders")
     random = np.random.default_rng(0)
     for split, count in (("train", 8), ("val", 3)):
         for name, level in (("bright", 200), ("dark", 40)):
             (root / split / name).mkdir(parents=True)
             for number in range(count):
-                picture = random.integers(level - 40, level + 40, (40, 48, 3)).astype(np.uint8)
-                cv2.imwrite(str(root / split / name / f"{number}.png"), picture)
+                image = random.integers(level - 40, level + 40, (40, 48, 3)).astype(np.uint8)
+                cv2.imwrite(str(root / split / name / f"{number}.png"), image)
     return root
 
 

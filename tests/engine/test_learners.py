@@ -22,8 +22,8 @@ GAN = {
 
 def block(language: str, words: str) -> str:
     """The page's block of `language` that contains `words`."""
-    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL) if words in text]
-    return found
+    (result,) = [text for text in re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL) if words in text]
+    return result
 
 
 def rows(folder: str | Path) -> list[dict[str, str]]:

@@ -186,8 +186,8 @@ class TestGivenInPrediction:
     def test_reaches_the_model(self, command, detkit_command):
         status, said = detkit_command(*command, "--given", self.given(command[-1]))
         assert status == 0, said
-        found = json.loads(Path("out/detections.json").read_text())
-        assert all(one["bbox"][:2] == [0, 0] for one in found)
+        result = json.loads(Path("out/detections.json").read_text())
+        assert all(one["bbox"][:2] == [0, 0] for one in result)
 
     def test_what_is_missing_is_named(self, command, detkit_command):
         status, said = detkit_command(*command)

@@ -84,10 +84,10 @@ def test_a_killed_run_leaves_a_readable_checkpoint(recipe, tmp_path):
 
 def test_evaluation_without_a_model(shapes_root, tmp_path, detkit_command):
     truth = shapes_root / "annotations" / "instances_val.json"
-    objects = [found for found in json.loads(truth.read_text())["annotations"] if not found["iscrowd"]]
-    found = [{key: entry[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for entry in objects]
+    objects = [one for one in json.loads(truth.read_text())["annotations"] if not one["iscrowd"]]
+    entries = [{key: entry[key] for key in ("image_id", "category_id", "bbox")} | {"score": 1.0} for entry in objects]
     detections, out = tmp_path / "detections.json", tmp_path / "metrics.json"
-    detections.write_text(json.dumps(found))
+    detections.write_text(json.dumps(entries))
     status, said = detkit_command("eval", "--annotations", truth, "--detections", detections, "--out", out)
     assert status == 0, said
     assert json.loads(out.read_text())["bbox"]["AP"] == pytest.approx(1.0)

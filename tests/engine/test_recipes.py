@@ -1,4 +1,4 @@
-"""Each small recipe, from its file, learns eight pictures by heart."""
+"""Each small recipe, from its file, overfits eight images."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from picture_files import noise, write_image
+from image_files import noise, write_image
 from torch.utils._pytree import tree_leaves
 from torchvision.models import resnet50
 from torchvision.models._api import WeightsEnum
@@ -51,7 +51,7 @@ IMAGE_RECIPES = [
 
 
 @pytest.fixture(scope="module")
-def eight_pictures(tmp_path_factory) -> Path:
+def eight_images(tmp_path_factory) -> Path:
     options = ShapesOptions(
         counts={"train": 8},
         image_size=(96, 112),
@@ -68,14 +68,12 @@ def eight_pictures(tmp_path_factory) -> Path:
     ("name", "kind", "smaller"),
     [pytest.param(*recipe, marks=() if recipe[0] in ALWAYS_LEARNED else pytest.mark.slow) for recipe in RECIPES],
 )
-def test_a_recipe_learns_eight_pictures_by_heart(
-    name, kind, smaller, eight_pictures, tmp_path, monkeypatch, detkit_command
-):
+def test_a_recipe_overfits_eight_images(name, kind, smaller, eight_images, tmp_path, monkeypatch, detkit_command):
     monkeypatch.chdir(tmp_path)
-    annotations = eight_pictures / "annotations" / "instances_train.json"
-    same_pictures = {
-        "data.root": eight_pictures,
-        "data.val_images": eight_pictures / "images" / "train",
+    annotations = eight_images / "annotations" / "instances_train.json"
+    same_images = {
+        "data.root": eight_images,
+        "data.val_images": eight_images / "images" / "train",
         "data.val_annotations": annotations,
         "data.augmentation": "null",
         "data.num_workers": 0,
@@ -91,7 +89,7 @@ def test_a_recipe_learns_eight_pictures_by_heart(
         "trainer.check_val_every_n_epoch": 75,
         "trainer.accelerator": "cpu",
     }
-    options = [f"--{key}={value}" for key, value in (same_pictures | short_run | smaller).items()]
+    options = [f"--{key}={value}" for key, value in (same_images | short_run | smaller).items()]
     status, said = detkit_command("train", "--config", CONFIGS / f"{name}.yaml", "--name", name, *options)
     assert status == 0, said
     checkpoint = tmp_path / "runs" / name / "last.ckpt"
@@ -107,15 +105,15 @@ def test_a_recipe_learns_eight_pictures_by_heart(
 
 
 @pytest.mark.parametrize(("name", "metric", "least", "rate"), IMAGE_RECIPES)
-def test_a_recipe_of_whole_images_learns_eight_pictures_by_heart(
-    name, metric, least, rate, eight_pictures, tmp_path, monkeypatch, detkit_command
+def test_a_recipe_of_whole_images_overfits_eight_images(
+    name, metric, least, rate, eight_images, tmp_path, monkeypatch, detkit_command
 ):
     monkeypatch.chdir(tmp_path)
     short_run = rate | {
-        "data.root": eight_pictures,
+        "data.root": eight_images,
         "data.image_class": "largest",
-        "data.val_images": eight_pictures / "images" / "train",
-        "data.val_annotations": eight_pictures / "annotations" / "instances_train.json",
+        "data.val_images": eight_images / "images" / "train",
+        "data.val_annotations": eight_images / "annotations" / "instances_train.json",
         "data.augmentation": "null",
         "data.num_workers": 0,
         "data.batch_size": 4,
@@ -171,14 +169,14 @@ def test_imagenets_recipes_can_be_built(name, tmp_path):
         "fcos_resnet50_fpn_coco",
     ],
 )
-def test_a_papers_recipe_can_be_built(name, eight_pictures, monkeypatch):
+def test_a_papers_recipe_can_be_built(name, eight_images, monkeypatch):
     """On the meta device, where large models cost nothing, and without a download."""
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **options: resnet50().state_dict())
     parser = command_parser("train", "", "")
     add_training_arguments(parser)
     with torch.device("meta"):
         built = parser.instantiate(
-            parse(parser, ["--config", str(CONFIGS / f"{name}.yaml"), f"--data.root={eight_pictures}"])
+            parse(parser, ["--config", str(CONFIGS / f"{name}.yaml"), f"--data.root={eight_images}"])
         )
     assert built.model.num_classes == 5
     side = 448 if "v1" in name else 320
@@ -200,7 +198,7 @@ TWO_STAGE = [
 
 
 @pytest.mark.parametrize("name", TWO_STAGE)
-def test_a_two_stage_papers_recipe_can_be_built(name, eight_pictures, tmp_path):
+def test_a_two_stage_papers_recipe_can_be_built(name, eight_images, tmp_path):
     """On the meta device, and without the published weights that would be downloaded."""
     recipe = _without_downloads(yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -209,7 +207,7 @@ def test_a_two_stage_papers_recipe_can_be_built(name, eight_pictures, tmp_path):
     splits = [f"--data.{split}_annotations=null" for split in ("train", "val")]
     splits += ["--data.train_split=train", "--data.val_split=val"]
     with torch.device("meta"):
-        argv = ["--config", str(tmp_path / "recipe.yaml"), f"--data.root={eight_pictures}", *splits]
+        argv = ["--config", str(tmp_path / "recipe.yaml"), f"--data.root={eight_images}", *splits]
         built = parser.instantiate(parse(parser, argv))
     model = built.model
     assert model.num_classes == 5
@@ -234,14 +232,14 @@ def _without_downloads(part):
     ("name", "kind", "loss"), [("mask_rcnn_shapes", "masks", "mask"), ("keypoint_rcnn_shapes", "keypoints", "keypoint")]
 )
 def test_what_the_model_learns_is_read_whatever_an_old_flag_says(
-    name, kind, loss, eight_pictures, tmp_path, monkeypatch, detkit_command
+    name, kind, loss, eight_images, tmp_path, monkeypatch, detkit_command
 ):
     monkeypatch.chdir(tmp_path)
     options = {
-        "data.root": eight_pictures,
+        "data.root": eight_images,
         f"data.with_{kind}": "false",
-        "data.val_images": eight_pictures / "images" / "train",
-        "data.val_annotations": eight_pictures / "annotations" / "instances_train.json",
+        "data.val_images": eight_images / "images" / "train",
+        "data.val_annotations": eight_images / "annotations" / "instances_train.json",
         "data.num_workers": 0,
         "data.batch_size": 2,
         "pictures": 0,
@@ -268,14 +266,14 @@ def test_what_the_model_learns_is_read_whatever_an_old_flag_says(
         ("ssdlite_mobilenet_v3_coco", 320, 3234),
     ],
 )
-def test_ssds_papers_recipes_can_be_built(name, side, boxes, eight_pictures, tmp_path):
-    """Without the weights that they download; and their augmentation gives pictures of all sizes, and objects."""
+def test_ssds_papers_recipes_can_be_built(name, side, boxes, eight_images, tmp_path):
+    """Without the weights that they download; and their augmentation gives images of all sizes, and objects."""
     recipe = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     recipe["model"]["init_args"]["backbone"]["init_args"]["weights"] = None
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     parser = command_parser("train", "", "")
     add_training_arguments(parser)
-    argv = ["--config", str(tmp_path / "recipe.yaml"), f"--data.root={eight_pictures}"]
+    argv = ["--config", str(tmp_path / "recipe.yaml"), f"--data.root={eight_images}"]
     with torch.device("meta"):
         built = parser.instantiate(parse(parser, argv))
     assert built.model.raw(torch.empty(2, 3, side, side, device="meta")).logits.shape == (2, boxes, 6)

@@ -71,12 +71,12 @@ def test_a_fitted_model_finds_the_squares(fitted):
     assert bool(fitted.box_head.fitted)
     for image, target in _samples(4):
         with torch.no_grad():
-            found = fitted([image])[0]
+            detections = fitted([image])[0]
         for box, label in zip(target.boxes, target.labels, strict=True):
-            best = found[found.labels == label][:1]
+            best = detections[detections.labels == label][:1]
             assert best.scores[0] > 0.5
             assert (best.boxes[0] - box).abs().max() < 5
-        assert not (found.labels == 2).any()
+        assert not (detections.labels == 2).any()
 
 
 def test_margins_separate_objects_from_background(fitted):

@@ -41,22 +41,22 @@ class TinyDetector(Detector):
 
     def compute_losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         scores, boxes = self.raw(images)
-        wanted = torch.stack([F.one_hot(t.labels, self.num_classes).sum(0).clamp(max=1) for t in targets])
+        expected = torch.stack([F.one_hot(t.labels, self.num_classes).sum(0).clamp(max=1) for t in targets])
         sizes = [boxes.new_tensor([i.shape[2], i.shape[1]] * 2) for i in images]
         middles = torch.stack(
             [t.boxes.to(boxes.device).sum(0) / max(1, len(t)) / s for t, s in zip(targets, sizes, strict=True)]
         )
         return {
-            "cls": F.binary_cross_entropy_with_logits(scores, wanted.to(scores)),
+            "cls": F.binary_cross_entropy_with_logits(scores, expected.to(scores)),
             "box": 2 * F.l1_loss(boxes, middles),
         }
 
     def detect(self, images: list[Tensor]) -> list[Detections]:
         scores, boxes = self.raw(images)
-        found = []
+        result = []
         for image, score, box in zip(images, scores.sigmoid().float(), boxes.float(), strict=True):
             size = box.new_tensor([image.shape[2], image.shape[1]] * 2)
             corners = torch.cat((box[:2].minimum(box[2:] - 0.01), box[2:])) * size
             best, label = score.max(0)
-            found.append(Detections(corners[None], best[None], label[None]))
-        return found
+            result.append(Detections(corners[None], best[None], label[None]))
+        return result

@@ -37,22 +37,22 @@ class Problem:
     def results(self, iou_type: str, with_boxes: bool = False) -> list[dict]:
         """The detections in COCO's results format, written here independently of detkit."""
         results = []
-        for image_id, found in zip(self.image_ids, self.detections, strict=True):
-            for index in range(len(found)):
-                x1, y1, x2, y2 = found.boxes[index].tolist()
+        for image_id, detections in zip(self.image_ids, self.detections, strict=True):
+            for index in range(len(detections)):
+                x1, y1, x2, y2 = detections.boxes[index].tolist()
                 result = {
                     "image_id": image_id,
-                    "category_id": self.categories[int(found.labels[index])].id,
-                    "score": float(found.scores[index]),
+                    "category_id": self.categories[int(detections.labels[index])].id,
+                    "score": float(detections.scores[index]),
                 }
                 if iou_type == "bbox" or with_boxes:
                     result["bbox"] = [x1, y1, x2 - x1, y2 - y1]
                 if iou_type == "segm":
-                    mask = np.asfortranarray(found.masks[index].numpy().astype(np.uint8))
+                    mask = np.asfortranarray(detections.masks[index].numpy().astype(np.uint8))
                     encoded = rle_masks.encode(mask)
                     result["segmentation"] = {"size": encoded["size"], "counts": encoded["counts"].decode()}
                 if iou_type == "keypoints":
-                    result["keypoints"] = found.keypoints[index].flatten().tolist()
+                    result["keypoints"] = detections.keypoints[index].flatten().tolist()
                 results.append(result)
         return results
 
@@ -130,19 +130,19 @@ def _run_lengths(mask: np.ndarray) -> dict:
 
 def _detections(random: np.random.Generator, objects: list, strays: int, height: int, width: int) -> Detections:
     """Some objects found more or less exactly, some twice, and strays anywhere; scores of one decimal."""
-    found = [item for item in objects for _ in range(random.integers(0, 3))]
-    found = [(box + random.normal(0, 3, 4), points + random.normal(0, 2, points.shape)) for box, points in found]
-    found += [_object(random, height, width) for _ in range(strays)]
-    order = random.permutation(len(found))
-    boxes = torch.tensor(np.array([found[i][0] for i in order]).reshape(-1, 4), dtype=torch.float32)
-    keypoints = np.array([found[i][1] for i in order]).reshape(-1, 17, 3)
-    labels = random.choice(4, len(found), p=[0.2, 0.6, 0.1, 0.1])
-    masks = torch.zeros(len(found), height, width, dtype=torch.bool)
+    jittered = [item for item in objects for _ in range(random.integers(0, 3))]
+    jittered = [(box + random.normal(0, 3, 4), points + random.normal(0, 2, points.shape)) for box, points in jittered]
+    jittered += [_object(random, height, width) for _ in range(strays)]
+    order = random.permutation(len(jittered))
+    boxes = torch.tensor(np.array([jittered[i][0] for i in order]).reshape(-1, 4), dtype=torch.float32)
+    keypoints = np.array([jittered[i][1] for i in order]).reshape(-1, 17, 3)
+    labels = random.choice(4, len(jittered), p=[0.2, 0.6, 0.1, 0.1])
+    masks = torch.zeros(len(jittered), height, width, dtype=torch.bool)
     for mask, (x1, y1, x2, y2) in zip(masks, boxes.round().int().tolist(), strict=True):
         mask[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = True
     return Detections(
         boxes=boxes,
-        scores=torch.tensor(random.integers(0, 11, len(found)) / 10, dtype=torch.float32),
+        scores=torch.tensor(random.integers(0, 11, len(jittered)) / 10, dtype=torch.float32),
         labels=torch.tensor(labels, dtype=torch.int64),
         masks=masks,
         keypoints=torch.tensor(keypoints, dtype=torch.float32),

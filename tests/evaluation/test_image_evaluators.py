@@ -34,7 +34,7 @@ def _world(seed, answers=5):
     """Ground truth and answers that are often near it, of images that may have several objects and other crowds."""
     random = np.random.default_rng(seed)
     categories = [{"id": 10 * k + 3, "name": f"class {k}"} for k in range(CLASSES)]
-    images, annotations, found = [], [], []
+    images, annotations, result = [], [], []
     for number in range(IMAGES):
         label = int(random.integers(CLASSES))
         images.append({"id": f"{number}.jpg", "height": 100, "width": 100, "category_id": categories[label]["id"]})
@@ -51,7 +51,7 @@ def _world(seed, answers=5):
         near = boxes[random.integers(len(boxes), size=answers)] + random.normal(0, 4, (answers, 4))
         near[:, 2:] = near[:, :2] + np.maximum(near[:, 2:], 1)
         scores = np.sort(random.random(answers))[::-1].copy()
-        found.append(
+        result.append(
             Detections(
                 torch.from_numpy(near).float(),
                 torch.from_numpy(scores).float(),
@@ -59,7 +59,7 @@ def _world(seed, answers=5):
             )
         )
     truth = {"images": images, "annotations": annotations, "categories": categories}
-    return truth, [image["id"] for image in images], found
+    return truth, [image["id"] for image in images], result
 
 
 def _objects(truth, image):
@@ -72,11 +72,11 @@ def _objects(truth, image):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("answers", [1, 5])
 def test_localization_error_is_ilsvrcs(seed, answers):
-    truth, image_ids, found = _world(seed, answers)
+    truth, image_ids, result = _world(seed, answers)
     evaluator = LocalizationEvaluator(truth)
-    evaluator.update(image_ids, found)
+    evaluator.update(image_ids, result)
     right = {"top1_localization": 0, "top5_localization": 0, "top1": 0, "top5": 0}
-    for image, answer in zip(truth["images"], found, strict=True):
+    for image, answer in zip(truth["images"], result, strict=True):
         same = [truth["categories"][label]["id"] == image["category_id"] for label in answer.labels.tolist()]
         near = [any(_iou(box, one) >= 0.5 for one in _objects(truth, image)) for box in answer.boxes.tolist()]
         both = [a and b for a, b in zip(same, near, strict=True)]
@@ -92,8 +92,8 @@ def test_localization_error_is_ilsvrcs(seed, answers):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_top_answers_and_confusion(seed):
-    truth, image_ids, found = _world(seed)
-    answers = [Classification(one.scores, one.labels) for one in found]
+    truth, image_ids, result = _world(seed)
+    answers = [Classification(one.scores, one.labels) for one in result]
     evaluator = ClassificationEvaluator(truth)
     evaluator.update(image_ids, answers)
     evaluation = evaluator.evaluate()
@@ -113,13 +113,13 @@ def test_top_answers_and_confusion(seed):
 
 @pytest.mark.parametrize("make", [ClassificationEvaluator, LocalizationEvaluator])
 def test_processes_together_count_each_image_once(make):
-    truth, image_ids, found = _world(5)
+    truth, image_ids, answers = _world(5)
     whole = make(truth)
-    whole.update(image_ids, found)
+    whole.update(image_ids, answers)
     parts = [make(truth) for _ in range(3)]
     for rank, part in enumerate(parts):
-        part.update(image_ids[rank::3], found[rank::3])
-    parts[1].update(image_ids[:4], found[:4])  # seen by two
+        part.update(image_ids[rank::3], answers[rank::3])
+    parts[1].update(image_ids[:4], answers[:4])  # seen by two
     parts[0].merge([part.state() for part in parts[1:]])
     assert parts[0].compute() == whole.compute()
     whole.reset()
@@ -128,51 +128,51 @@ def test_processes_together_count_each_image_once(make):
 
 @pytest.mark.parametrize("make", [ClassificationEvaluator, LocalizationEvaluator])
 def test_an_image_without_an_answer_is_wrong(make):
-    truth, image_ids, found = _world(6)
+    truth, image_ids, answers = _world(6)
     evaluator = make(truth)
-    evaluator.update(image_ids, found)
+    evaluator.update(image_ids, answers)
     before = evaluator.evaluate()
     right = next(row for row, value in enumerate(before.values["top1"]) if value)
-    evaluator.update([image_ids[right]], [found[right][:0]])
+    evaluator.update([image_ids[right]], [answers[right][:0]])
     after = evaluator.evaluate()
     assert after.metrics["top1"] == pytest.approx(before.metrics["top1"] - 1 / IMAGES)
     assert after.confusion.sum() == IMAGES - 1
 
 
 def test_labels_are_found_by_name():
-    truth, image_ids, found = _world(7)
+    truth, image_ids, answers = _world(7)
     plain = ClassificationEvaluator(truth)
-    plain.update(image_ids, found)
+    plain.update(image_ids, answers)
     turned = [Category(k, f"class {CLASSES - 1 - k}") for k in range(CLASSES)]
     other = ClassificationEvaluator(truth, turned)
-    other.update(image_ids, [Detections(one.boxes, one.scores, CLASSES - 1 - one.labels) for one in found])
+    other.update(image_ids, [Detections(one.boxes, one.scores, CLASSES - 1 - one.labels) for one in answers])
     assert other.compute() == plain.compute()
 
 
 def test_a_file_does_as_well(tmp_path):
-    truth, image_ids, found = _world(8)
+    truth, image_ids, answers = _world(8)
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(truth))
     numbers = []
     for annotations in (truth, path):
         evaluator = LocalizationEvaluator(annotations)
-        evaluator.update(image_ids, found)
+        evaluator.update(image_ids, answers)
         numbers.append(evaluator.compute())
     assert numbers[0] == numbers[1]
 
 
 def test_what_does_not_fit_is_named():
-    truth, image_ids, found = _world(9)
+    truth, image_ids, answers = _world(9)
     with pytest.raises(InputError, match=r"image id 'x\.jpg' is not among the 60 images"):
-        ClassificationEvaluator(truth).update(["x.jpg"], found[:1])
+        ClassificationEvaluator(truth).update(["x.jpg"], answers[:1])
     with pytest.raises(InputError, match="category 'dog' is not in"):
         ClassificationEvaluator(truth, [Category(1, "dog")])
     with pytest.raises(InputError, match=r"'0\.jpg'.* not all in 0\.\.1"):
         ClassificationEvaluator(truth, [Category(1, "class 0"), Category(2, "class 1")]).update(
-            image_ids[:1], found[:1]
+            image_ids[:1], answers[:1]
         )
     with pytest.raises(InputError, match="has no boxes to localize with"):
-        LocalizationEvaluator(truth).update(image_ids[:1], [Classification(found[0].scores, found[0].labels)])
+        LocalizationEvaluator(truth).update(image_ids[:1], [Classification(answers[0].scores, answers[0].labels)])
     with pytest.raises(InputError, match=r"image '0\.jpg' has no object"):
         LocalizationEvaluator(truth | {"annotations": []})
     del truth["images"][0]["category_id"]
@@ -186,9 +186,9 @@ def test_without_images_there_is_nothing_to_measure():
 
 
 def test_tables_and_files(tmp_path):
-    truth, image_ids, found = _world(10)
+    truth, image_ids, answers = _world(10)
     evaluator = LocalizationEvaluator(truth)
-    evaluator.update(image_ids, found)
+    evaluator.update(image_ids, answers)
     evaluation = evaluator.evaluate()
     assert image_table(evaluation).row_count == 5
     assert image_class_table(evaluation).row_count == CLASSES

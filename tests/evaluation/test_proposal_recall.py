@@ -73,10 +73,10 @@ def test_equals_pycocotools_without_classes(seed):
     recall = ProposalRecall(annotations, limits)
     recall.update(list(proposals), list(proposals.values()))
     expected = _pycocotools(annotations, proposals, limits)
-    found = recall.compute()
-    assert found.keys() == expected.keys()
-    np.testing.assert_allclose(list(found.values()), [expected[name] for name in found], atol=1e-12)
-    assert 0 < found["AR4"] < 1
+    result = recall.compute()
+    assert result.keys() == expected.keys()
+    np.testing.assert_allclose(list(result.values()), [expected[name] for name in result], atol=1e-12)
+    assert 0 < result["AR4"] < 1
 
 
 def test_nothing_to_find_and_nothing_found(tmp_path):

@@ -25,7 +25,7 @@ def kit_average_precision(objects: dict, results: list, protocol: str, minimum: 
     positives = sum(not difficult for listed in objects.values() for *_, difficult in listed)
     if positives == 0:
         return None
-    found = {image: [False] * len(listed) for image, listed in objects.items()}
+    result = {image: [False] * len(listed) for image, listed in objects.items()}
     true, false = 0, 0
     recall, precision = [], []
     for image, _, *box in sorted(results, key=lambda line: -line[1]):
@@ -40,9 +40,9 @@ def kit_average_precision(objects: dict, results: list, protocol: str, minimum: 
                     best, chosen = overlap, number
         if best >= minimum:
             if not objects[image][chosen][4]:
-                if not found[image][chosen]:
+                if not result[image][chosen]:
                     true += 1
-                    found[image][chosen] = True
+                    result[image][chosen] = True
                 else:
                     false += 1
         else:

@@ -190,8 +190,8 @@ class TestMirror:
         assert mirror.then(mirror).is_identity
 
     def test_what_is_a_mirror(self):
-        found = {name for name, placement in PLACEMENTS.items() if placement.mirrors}
-        assert found == {"mirror", "transposed"}  # twice mirrored is turned
+        mirroring = {name for name, placement in PLACEMENTS.items() if placement.mirrors}
+        assert mirroring == {"mirror", "transposed"}  # twice mirrored is turned
 
 
 class TestPixels:
@@ -246,7 +246,7 @@ class TestPixels:
 
     @each
     def test_an_image_of_its_own_places_comes_where_points_do(self, name: str):
-        """A picture whose pixels say where they are: x in one channel, y in the next."""
+        """An image whose pixels say where they are: x in one channel, y in the next."""
         placement = PLACEMENTS[name]
         y, x = np.mgrid[: SIZE[0], : SIZE[1]]
         moved = placement.image(np.stack([4 * x, 4 * y, 0 * x], axis=-1).astype(np.uint8), (0, 0, 255)).astype(float)

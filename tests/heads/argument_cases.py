@@ -116,11 +116,11 @@ def _branch(head):
     crop, regions, learning = _crops(), _regions().foreground(), _context(_targets())
     losses = head.train().losses(head(crop, regions, {}, learning), regions, {}, learning)
     counts = [len(regions.boxes[regions.image_index == image]) for image in range(2)]
-    found = [
+    detections = [
         Detections(boxes, torch.ones(len(boxes)), labels)
         for boxes, labels in zip(regions.boxes.split(counts), regions.labels.split(counts), strict=True)
     ]
-    return losses, head.decode(head.eval()(crop, regions, {}, _context()), regions, {}, found, _context())
+    return losses, head.decode(head.eval()(crop, regions, {}, _context()), regions, {}, detections, _context())
 
 
 def _extractor(network):

@@ -117,17 +117,17 @@ def _equal(one, other):
 
 def _arguments(name):
     """The parameters of a class, with those of its base classes if it passes on any."""
-    found = {}
+    result = {}
     for kind in getattr(heads, name).__mro__:
         if "__init__" not in vars(kind) or kind in (object, nn.Module):
             continue
         parameters = inspect.signature(kind.__init__, eval_str=True).parameters
         kinds = {parameter.kind for parameter in parameters.values()}
         named = {key: value for key, value in parameters.items() if value.kind is value.POSITIONAL_OR_KEYWORD}
-        found = {**named, **found}
+        result = {**named, **result}
         if inspect.Parameter.VAR_KEYWORD not in kinds:
             break
-    return found
+    return result
 
 
 def _scalars(name):

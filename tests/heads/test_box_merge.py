@@ -17,20 +17,20 @@ def plain_score(a, b):
 
 def plain_merge(boxes, scores, labels, threshold):
     """Section 4.3, over a list of (box, score, label) in which a merged box takes the first one's place."""
-    found = [(box, score, label) for box, score, label in zip(boxes, scores, labels, strict=True)]
+    result = [(box, score, label) for box, score, label in zip(boxes, scores, labels, strict=True)]
     while True:
         best, pair = np.inf, None
-        for i in range(len(found)):
-            for j in range(i + 1, len(found)):
-                if found[i][2] == found[j][2]:
-                    score = plain_score(found[i][0], found[j][0])
+        for i in range(len(result)):
+            for j in range(i + 1, len(result)):
+                if result[i][2] == result[j][2]:
+                    score = plain_score(result[i][0], result[j][0])
                     if score < best:
                         best, pair = score, (i, j)
         if pair is None or best > threshold:
-            return sorted(found, key=lambda one: -one[1])
-        (box1, score1, label), (box2, score2, _) = found[pair[0]], found[pair[1]]
-        found[pair[0]] = ((box1 + box2) / 2, score1 + score2, label)
-        del found[pair[1]]
+            return sorted(result, key=lambda one: -one[1])
+        (box1, score1, label), (box2, score2, _) = result[pair[0]], result[pair[1]]
+        result[pair[0]] = ((box1 + box2) / 2, score1 + score2, label)
+        del result[pair[1]]
 
 
 def random_boxes(seed, count, classes):
@@ -48,13 +48,13 @@ def random_boxes(seed, count, classes):
 @pytest.mark.parametrize("seed", [11, 12, 13])
 def test_merging_is_the_plain_loop(seed, threshold):
     boxes, scores, labels = random_boxes(seed, count=40, classes=2)
-    wanted = plain_merge(boxes.double().numpy(), scores.double().numpy(), labels.tolist(), threshold)
+    expected = plain_merge(boxes.double().numpy(), scores.double().numpy(), labels.tolist(), threshold)
     merged, accumulated, of_class = merge_boxes(boxes, scores, labels, threshold)
-    assert len(merged) == len(wanted)
+    assert len(merged) == len(expected)
     assert merged.dtype == accumulated.dtype == torch.float32
-    assert of_class.tolist() == [one[2] for one in wanted]
-    np.testing.assert_allclose(merged.numpy(), np.stack([one[0] for one in wanted]), rtol=1e-4)
-    np.testing.assert_allclose(accumulated.numpy(), [one[1] for one in wanted], rtol=1e-4)
+    assert of_class.tolist() == [one[2] for one in expected]
+    np.testing.assert_allclose(merged.numpy(), np.stack([one[0] for one in expected]), rtol=1e-4)
+    np.testing.assert_allclose(accumulated.numpy(), [one[1] for one in expected], rtol=1e-4)
     assert len(merged) < 40 or threshold == 0.0
     assert accumulated.sum() == pytest.approx(float(scores.sum()), rel=1e-4)
 
@@ -75,18 +75,18 @@ def test_the_score_is_0_for_equal_boxes_and_does_not_depend_on_the_scale():
     torch.testing.assert_close(match_score(boxes[0], boxes[0]), torch.zeros(30), rtol=0, atol=1e-6)
     torch.testing.assert_close(match_score(boxes[1], boxes[0]), scores)
     torch.testing.assert_close(match_score(boxes[0] * 17, boxes[1] * 17), scores)
-    wanted = [plain_score(a, b) for a, b in boxes.double().numpy().transpose(1, 0, 2)]
-    np.testing.assert_allclose(scores.numpy(), wanted, rtol=1e-5, atol=1e-5)
+    expected = [plain_score(a, b) for a, b in boxes.double().numpy().transpose(1, 0, 2)]
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-5, atol=1e-5)
     assert match_score(torch.tensor([0.0, 0, 4, 4]), torch.tensor([4.0, 0, 8, 4])) == 2  # side by side
 
 
 def test_half_precision_is_merged_in_float32():
     boxes, scores, labels = random_boxes(15, count=30, classes=1)
     boxes, scores = boxes.half(), scores.half()
-    for found, wanted in zip(
+    for result, expected in zip(
         merge_boxes(boxes, scores, labels, 0.5), merge_boxes(boxes.float(), scores.float(), labels, 0.5), strict=True
     ):
-        assert torch.equal(found, wanted)
+        assert torch.equal(result, expected)
 
 
 def test_without_boxes_nothing_is_merged():

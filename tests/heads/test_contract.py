@@ -98,21 +98,25 @@ class TestCandidates:
         row, label = torch.where(scores > head.postprocess.score_threshold)
         selected = candidates.boxes[row], scores[row, label], label, candidates.image_index[row]
         expected = head.postprocess(*selected, two.batch.sizes)
-        for found, by_hand in zip(head.decode(raw, two), expected, strict=True):
-            assert len(found) > 10
-            assert len(found) == len(by_hand)
-            torch.testing.assert_close(found.scores, by_hand.scores, rtol=1e-4, atol=1e-5)
-            rows = _nearest(by_hand, found)
-            assert rows.unique().numel() == len(found)  # each is one of the others, in whatever order equal scores are
-            assert torch.equal(found.labels, by_hand.labels[rows])
-            torch.testing.assert_close(found.boxes, by_hand.boxes[rows], rtol=1e-4, atol=1e-3)
-            torch.testing.assert_close(found.scores, by_hand.scores[rows], rtol=1e-4, atol=1e-5)
+        for detections, by_hand in zip(head.decode(raw, two), expected, strict=True):
+            assert len(detections) > 10
+            assert len(detections) == len(by_hand)
+            torch.testing.assert_close(detections.scores, by_hand.scores, rtol=1e-4, atol=1e-5)
+            rows = _nearest(by_hand, detections)
+            assert rows.unique().numel() == len(
+                detections
+            )  # each is one of the others, in whatever order equal scores are
+            assert torch.equal(detections.labels, by_hand.labels[rows])
+            torch.testing.assert_close(detections.boxes, by_hand.boxes[rows], rtol=1e-4, atol=1e-3)
+            torch.testing.assert_close(detections.scores, by_hand.scores[rows], rtol=1e-4, atol=1e-5)
 
 
-def _nearest(others, found):
+def _nearest(others, detections):
     """Of each detection the row of `others` that has its label and is nearest to its box and score."""
-    distance = (found.boxes[:, None] - others.boxes).abs().amax(dim=2) + (found.scores[:, None] - others.scores).abs()
-    return distance.masked_fill(found.labels[:, None] != others.labels, torch.inf).argmin(dim=1)
+    distance = (detections.boxes[:, None] - others.boxes).abs().amax(dim=2) + (
+        detections.scores[:, None] - others.scores
+    ).abs()
+    return distance.masked_fill(detections.labels[:, None] != others.labels, torch.inf).argmin(dim=1)
 
 
 def _sensible(name, raw):
@@ -288,7 +292,7 @@ class TestHeadsOfImages:
             assert candidates.boxes.tolist() == [[0, 0, 128, 96], [0, 0, 70, 80]]
         else:
             best = head.decode(raw, two)
-            assert [int(found.labels[0]) for found in best] == candidates.logits.argmax(dim=1).tolist()
+            assert [int(detections.labels[0]) for detections in best] == candidates.logits.argmax(dim=1).tolist()
 
 
 class TestImagesOfDifferentSizes:

@@ -49,9 +49,9 @@ def _branches(images, rows):
     counts = [3, rows]
     context = context_of([SIZE] * len(images), [known] * len(images))
     selected = [slice(0, counts[image]) for image in images]
-    found = Regions.of_images([BOXES[few] for few in selected], [known.labels[few] for few in selected])
+    plain = Regions.of_images([BOXES[few] for few in selected], [known.labels[few] for few in selected])
     before = [3 * index + torch.arange(counts[image]) for index, image in enumerate(images)]
-    regions = Regions(found.boxes, found.image_index, found.labels, torch.cat(before), found.counts)
+    regions = Regions(plain.boxes, plain.image_index, plain.labels, torch.cat(before), plain.counts)
     small = torch.cat([crops[image, : counts[image]] for image in images])
     large = torch.cat([wide[image, : counts[image]] for image in images])
     losses = box.losses(box(lambda regions, resolution=None: small, regions, {}, context), regions, {}, context)

@@ -45,45 +45,45 @@ def _by_hand(boxes, scores, image_size, score_threshold, nms_threshold, count):
 )
 def test_equals_loops(seed, score_threshold, nms_threshold, count):
     boxes, scores = _problem(seed)
-    found = select_detections(boxes, scores, (16, 20), score_threshold, nms_threshold, count)
+    detections = select_detections(boxes, scores, (16, 20), score_threshold, nms_threshold, count)
     expected = _by_hand(boxes, scores, (16, 20), score_threshold, nms_threshold, count)
-    assert isinstance(found, Detections)
-    assert len(found) == len(expected) > 0
-    assert found.scores.tolist() == [score for score, _, _ in expected]
-    assert found.labels.tolist() == [label for _, label, _ in expected]
-    assert found.boxes.tolist() == [list(box) for _, _, box in expected]
+    assert isinstance(detections, Detections)
+    assert len(detections) == len(expected) > 0
+    assert detections.scores.tolist() == [score for score, _, _ in expected]
+    assert detections.labels.tolist() == [label for _, label, _ in expected]
+    assert detections.boxes.tolist() == [list(box) for _, _, box in expected]
 
 
 def test_a_score_at_the_threshold_is_not_above_it():
     boxes = torch.tensor([[[0.0, 0.0, 5.0, 5.0]], [[8.0, 8.0, 15.0, 15.0]]])
-    found = select_detections(boxes, torch.tensor([[0.5], [0.51]]), (20, 20), 0.5, 0.5, 10)
-    assert found.boxes.tolist() == [[8, 8, 15, 15]]
+    detections = select_detections(boxes, torch.tensor([[0.5], [0.51]]), (20, 20), 0.5, 0.5, 10)
+    assert detections.boxes.tolist() == [[8, 8, 15, 15]]
 
 
 def test_classes_do_not_suppress_each_other():
     boxes = torch.tensor([[[0.0, 0.0, 5.0, 5.0]] * 2])
-    found = select_detections(boxes, torch.tensor([[0.9, 0.8]]), (20, 20), 0.05, 0.5, 10)
-    assert found.labels.tolist() == [0, 1]
+    detections = select_detections(boxes, torch.tensor([[0.9, 0.8]]), (20, 20), 0.05, 0.5, 10)
+    assert detections.labels.tolist() == [0, 1]
 
 
 def test_nothing_in_nothing_out():
-    found = select_detections(torch.zeros(0, 3, 4), torch.zeros(0, 3), (20, 20), 0.05, 0.5, 10)
-    assert len(found) == 0
-    found = select_detections(torch.zeros(4, 3, 4), torch.ones(4, 3), (20, 20), 0.05, 0.5, 10)  # without area
-    assert len(found) == 0
+    detections = select_detections(torch.zeros(0, 3, 4), torch.zeros(0, 3), (20, 20), 0.05, 0.5, 10)
+    assert len(detections) == 0
+    detections = select_detections(torch.zeros(4, 3, 4), torch.ones(4, 3), (20, 20), 0.05, 0.5, 10)  # without area
+    assert len(detections) == 0
 
 
 def test_half_precision_is_selected_in_float32():
     boxes, scores = _problem(0)
     boxes, scores = boxes.to(torch.bfloat16), scores.to(torch.bfloat16)
-    found = select_detections(boxes, scores, (16, 20), 0.05, 0.5, 100)
+    detections = select_detections(boxes, scores, (16, 20), 0.05, 0.5, 100)
     expected = select_detections(boxes.float(), scores.float(), (16, 20), 0.05, 0.5, 100)
-    assert found.boxes.dtype == found.scores.dtype == torch.float32
-    assert torch.equal(found.boxes, expected.boxes)
+    assert detections.boxes.dtype == detections.scores.dtype == torch.float32
+    assert torch.equal(detections.boxes, expected.boxes)
 
 
 def test_what_is_not_finite_is_dropped():
     boxes, scores = torch.tensor([[[0.0, 0.0, 5.0, 5.0]]]).repeat(4, 1, 1), torch.tensor([[0.9], [0.8], [0.7], [0.6]])
     boxes[0, 0, 2], boxes[1, 0, 0], scores[2, 0] = torch.nan, torch.nan, torch.nan
-    found = select_detections(boxes, scores, (20, 20), 0.05, 0.5, 10)
-    assert found.scores.tolist() == pytest.approx([0.6])
+    detections = select_detections(boxes, scores, (20, 20), 0.05, 0.5, 10)
+    assert detections.scores.tolist() == pytest.approx([0.6])

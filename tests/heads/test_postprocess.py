@@ -73,9 +73,9 @@ class TestPostprocess:
     @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
     def test_a_batch_equals_each_image_in_loops(self, part, seed):
         boxes, scores, labels, image = _problem(seed)
-        found = part(boxes, scores, labels, image, SIZES)
-        assert [type(per_image) for per_image in found] == [Detections] * len(SIZES)
-        for index, (per_image, size) in enumerate(zip(found, SIZES, strict=True)):
+        result = part(boxes, scores, labels, image, SIZES)
+        assert [type(per_image) for per_image in result] == [Detections] * len(SIZES)
+        for index, (per_image, size) in enumerate(zip(result, SIZES, strict=True)):
             own = image == index
             expected = _by_hand(part, boxes[own], scores[own], labels[own], size)
             assert expected
@@ -86,8 +86,8 @@ class TestPostprocess:
     def test_soft_suppression_lowers_scores_within_image_and_class(self):
         boxes, scores, labels, image = _problem(5)
         part = SoftNMS(method="gaussian", sigma=0.3).with_defaults(0.05, 0.5, None, 1000)
-        found = part(boxes, scores, labels, image, [(40, 40)] * 3)
-        for index, per_image in enumerate(found):
+        result = part(boxes, scores, labels, image, [(40, 40)] * 3)
+        for index, per_image in enumerate(result):
             own = (image == index) & (scores > 0.05)
             cut = boxes[own].clamp(0, 40)
             kept, lowered = soft_nms(
@@ -95,13 +95,13 @@ class TestPostprocess:
             )
             assert torch.equal(per_image.boxes, cut[kept])
             assert torch.equal(per_image.scores, lowered)
-        assert sum(len(per_image) for per_image in found) < len(boxes)
+        assert sum(len(per_image) for per_image in result) < len(boxes)
 
     def test_images_without_boxes_get_empty_detections(self):
         boxes, scores, labels, image = _problem(0)
         own = image == 1
-        found = NMS(0.1, 0.5)(boxes[own], scores[own], labels[own], image[own], SIZES)
-        assert [len(per_image) > 0 for per_image in found] == [False, True, False]
+        detections = NMS(0.1, 0.5)(boxes[own], scores[own], labels[own], image[own], SIZES)
+        assert [len(per_image) > 0 for per_image in detections] == [False, True, False]
         nothing = torch.zeros(0, dtype=torch.int64)
         for part in (NMS(), SoftNMS(), TopK()):
             assert [len(one) for one in part(torch.zeros(0, 4), torch.zeros(0), nothing, nothing, SIZES)] == [0, 0, 0]
@@ -112,13 +112,13 @@ class TestPostprocess:
         scores = torch.tensor([0.9, 0.8, math.nan])
         boxes[0, 2] = bad
         labels = image = torch.zeros(3, dtype=torch.int64)
-        found = NMS(0.1).with_defaults(clip="after")(boxes, scores, labels, image, [(20, 20)])[0]
-        assert found.scores.tolist() == pytest.approx([0.8])
+        detections = NMS(0.1).with_defaults(clip="after")(boxes, scores, labels, image, [(20, 20)])[0]
+        assert detections.scores.tolist() == pytest.approx([0.8])
 
     def test_half_precision_is_selected_in_float32(self):
         boxes, scores, labels, image = _problem(0)
-        found = NMS(0.1)(boxes.bfloat16(), scores.bfloat16(), labels, image, SIZES)
-        assert found[0].boxes.dtype == found[0].scores.dtype == torch.float32
+        detections = NMS(0.1)(boxes.bfloat16(), scores.bfloat16(), labels, image, SIZES)
+        assert detections[0].boxes.dtype == detections[0].scores.dtype == torch.float32
 
 
 class TestDefaults:

@@ -67,7 +67,9 @@ class TestSetByHand:
         raw = head(features, context)
         before = head.decode(raw, context)
         head.postprocess = NMS()
-        assert [len(found) for found in head.decode(raw, context)] == [len(found) for found in before]
+        assert [len(detections) for detections in head.decode(raw, context)] == [
+            len(detections) for detections in before
+        ]
 
 
 class TestOldAttributes:

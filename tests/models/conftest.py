@@ -1,4 +1,4 @@
-"""A detector small enough to train within a test, on two drawn pictures."""
+"""A detector small enough to train within a test, on two drawn images."""
 
 import sys
 from functools import partial
@@ -84,8 +84,8 @@ def make_model():
 
 
 @pytest.fixture(scope="package")
-def pictures():
-    """Two pictures of bright rectangles of three colors on dark noise, and their ground truth."""
+def samples():
+    """Two images of bright rectangles of three colors on dark noise, and their ground truth."""
     generator = torch.Generator().manual_seed(0)
     first = (torch.rand(3, 96, 128, generator=generator) * 60).to(torch.uint8)
     second = (torch.rand(3, 120, 90, generator=generator) * 60).to(torch.uint8)
@@ -101,15 +101,15 @@ def pictures():
 
 
 @pytest.fixture(scope="package")
-def trained(make_model, pictures):
-    """The detector after some seconds on the two pictures, in evaluation mode."""
+def trained(make_model, samples):
+    """The detector after some seconds on the two images, in evaluation mode."""
     torch.manual_seed(0)
     model, steps = make_model().train(), 220
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.1)
     for _ in range(steps):
         optimizer.zero_grad()
-        sum(model(*pictures).values()).backward()
+        sum(model(*samples).values()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
         schedule.step()

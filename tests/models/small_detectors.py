@@ -19,8 +19,8 @@ def check_learning_and_detecting(model, losses_of):
     sum(losses.values()).backward()
     assert losses.keys() == losses_of
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
-    for image, found in zip(images, model.eval()(images), strict=True):
-        assert len(found)
-        assert (found.boxes >= 0).all()
-        assert (found.boxes <= torch.tensor([image.shape[2], image.shape[1]] * 2)).all()
-        assert ((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all()
+    for image, detections in zip(images, model.eval()(images), strict=True):
+        assert len(detections)
+        assert (detections.boxes >= 0).all()
+        assert (detections.boxes <= torch.tensor([image.shape[2], image.shape[1]] * 2)).all()
+        assert ((detections.boxes[:, 2:] - detections.boxes[:, :2]) > 0).all()

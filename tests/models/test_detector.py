@@ -18,10 +18,10 @@ def model(make_model):
     return make_model(score_threshold=0.0).eval()
 
 
-def _same(found, expected):
-    assert len(found) == len(expected)
+def _same(result, expected):
+    assert len(result) == len(expected)
     for name in ("boxes", "scores", "labels"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+        torch.testing.assert_close(getattr(result, name), getattr(expected, name))
 
 
 class TestImages:
@@ -113,27 +113,27 @@ class TestPredict:
         expected = model([tensor])[0]
         assert len(expected) > 5
         for image in (path, str(path), pixels, pixels[:, ::-1][:, ::-1], tensor, tensor.float() / 255):
-            found = model.predict(image)
-            assert isinstance(found, Detections)
-            _same(found, expected)
+            detections = model.predict(image)
+            assert isinstance(detections, Detections)
+            _same(detections, expected)
 
     @pytest.mark.parametrize("batch_size", [1, 2, 8])
     def test_a_sequence_gives_a_list_whatever_the_batches(self, model, pixels, batch_size):
         images = [pixels, torch.from_numpy(pixels[:, ::-1].copy()).permute(2, 0, 1), pixels[::-1]]
-        found = model.predict(images, batch_size=batch_size)
-        assert isinstance(found, list)
-        for detections, image in zip(found, images, strict=True):
+        result = model.predict(images, batch_size=batch_size)
+        assert isinstance(result, list)
+        for detections, image in zip(result, images, strict=True):
             _same(detections, model.predict(image))
 
     def test_an_array_of_images_is_a_sequence(self, model, pixels):
         stacked = np.stack([pixels, pixels[::-1]])
         for images in (stacked, torch.from_numpy(stacked).permute(0, 3, 1, 2), tuple(stacked)):
-            found = model.predict(images)
-            assert len(found) == 2
-            _same(found[1], model.predict(pixels[::-1]))
+            detections = model.predict(images)
+            assert len(detections) == 2
+            _same(detections[1], model.predict(pixels[::-1]))
 
     def test_one_image_in_a_list_gives_a_list(self, model, pixels):
-        assert [type(found) for found in model.predict([pixels])] == [Detections]
+        assert [type(detections) for detections in model.predict([pixels])] == [Detections]
         assert model.predict([]) == []
 
     @pytest.mark.parametrize("training", [True, False])

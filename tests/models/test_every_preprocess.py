@@ -183,15 +183,15 @@ class TestFamilies:
         images = _images(0)
         with torch.no_grad():
             answers = model(images)
-        for image, found in zip(images, answers, strict=True):
+        for image, detections in zip(images, answers, strict=True):
             height, width = image.shape[1:]
-            assert len(found) > 0
-            assert (found.boxes >= 0).all()
-            assert (found.boxes <= torch.tensor([width, height, width, height])).all()
-            if found.masks is not None:
-                assert found.masks.shape == (len(found), height, width)
-            if found.keypoints is not None:
-                x, y = found.keypoints[..., 0], found.keypoints[..., 1]
+            assert len(detections) > 0
+            assert (detections.boxes >= 0).all()
+            assert (detections.boxes <= torch.tensor([width, height, width, height])).all()
+            if detections.masks is not None:
+                assert detections.masks.shape == (len(detections), height, width)
+            if detections.keypoints is not None:
+                x, y = detections.keypoints[..., 0], detections.keypoints[..., 1]
                 assert ((x >= 0) & (x <= width) & (y >= 0) & (y <= height)).all()
 
     def test_learns_an_object(self, make_model, tiny_backbone, family, preprocess):
@@ -235,9 +235,9 @@ class TestProposals:
         image = _images(0, [(128, 96)])
         given = [Target(proposals=torch.tensor([[40.0, 48, 60, 80], [30, 40, 56, 88]]))]
         with torch.no_grad():
-            (found,) = model(image, given=given)
+            (detections,) = model(image, given=given)
         for label in range(3):
-            of_class = found.boxes[found.labels == label]
+            of_class = detections.boxes[detections.labels == label]
             distance = (of_class[:, None] - given[0].proposals).abs().amax(dim=2)
             assert sorted(distance.argmin(dim=1).tolist()) == [0, 1]  # each proposal is found, once
             assert (distance.amin(dim=1) < 1e-3).all()

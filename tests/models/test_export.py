@@ -71,8 +71,8 @@ def test_says_the_same_in_onnx_runtime(model, graph, tmp_path):
             _equal(raw, model.raw(batch.images), atol=1e-4, rtol=1e-4)
             expected = model(images)
         raw = raw if kind is list else kind(*raw)
-        found = model.decode(raw, batch)
-        assert [len(per_image) for per_image in found] == [len(per_image) for per_image in expected]
+        detections = model.decode(raw, batch)
+        assert [len(per_image) for per_image in detections] == [len(per_image) for per_image in expected]
 
 
 def _size(model):

@@ -43,12 +43,12 @@ MODELS = {
 }
 
 
-def _flow(tiny_backbone, pictures, name):
+def _flow(tiny_backbone, samples, name):
     torch.manual_seed(0)
     model = MODELS[name](tiny_backbone(), 3, preprocess=ShortestEdge(96, 160, divisor=16)).eval()
     for parameter in model.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
-    images, targets = pictures
+    images, targets = samples
     if name == "mask":
         height_width = [tuple(image.shape[1:]) for image in images]
         targets = [replace(t, masks=torch.ones(2, *size).bool()) for t, size in zip(targets, height_width, strict=True)]
@@ -60,8 +60,8 @@ EVERY = pytest.mark.parametrize("name", MODELS)
 
 
 @EVERY
-def test_one_forward_gives_losses_and_what_detection_without_targets_gives(tiny_backbone, pictures, name):
-    model, images, context, raw = _flow(tiny_backbone, pictures, name)
+def test_one_forward_gives_losses_and_what_detection_without_targets_gives(tiny_backbone, samples, name):
+    model, images, context, raw = _flow(tiny_backbone, samples, name)
     with torch.no_grad():
         decoded, detected = model.decode(raw, context), model(images)
     assert all(loss.isfinite() for loss in model.losses(raw, context).values())
@@ -73,8 +73,8 @@ def test_one_forward_gives_losses_and_what_detection_without_targets_gives(tiny_
 
 
 @EVERY
-def test_candidates_and_assignment_are_asked_of_the_model(tiny_backbone, pictures, name):
-    model, _, context, raw = _flow(tiny_backbone, pictures, name)
+def test_candidates_and_assignment_are_asked_of_the_model(tiny_backbone, samples, name):
+    model, _, context, raw = _flow(tiny_backbone, samples, name)
     candidates, rows = model.candidates(raw, context), model.assign(raw, context)
     scores = candidates.scores()
     assert scores.shape == (len(candidates.boxes), 3)
@@ -110,9 +110,9 @@ class TestScoresOfRegions:
         head = self._branch(partial(BoxHead, class_agnostic=True))
         regions = Regions.of_images([torch.tensor([[0.0, 0, 9, 9], [2, 3, 20, 30]])])
         raw = head(lambda regions, resolution=None: torch.randn(2, 6, 3, 3), regions, {}, None)
-        found = head.candidates(raw, regions, {}, None)
-        torch.testing.assert_close(found.scores(), head.scores(raw))
-        torch.testing.assert_close(found.boxes, head.boxes(raw, regions)[:, 0])
+        candidates = head.candidates(raw, regions, {}, None)
+        torch.testing.assert_close(candidates.scores(), head.scores(raw))
+        torch.testing.assert_close(candidates.boxes, head.boxes(raw, regions)[:, 0])
 
     def test_are_the_mean_of_the_stages_of_a_cascade(self):
         cascade = self._branch(partial(BoxCascade, box_head=BoxHead, ious=(0.5, 0.6)))

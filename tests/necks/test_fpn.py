@@ -46,9 +46,9 @@ def test_equals_torchvision(extra_levels, size, seed):
     ours, theirs = _twins(extra_levels)
     features = _features(*size, seed)
     expected = theirs({str(level): feature for level, feature in enumerate(features)})
-    found = ours(features)
-    assert len(found) == len(expected) == len(ours.strides)
-    for map_, wanted in zip(found, expected.values(), strict=True):
+    result = ours(features)
+    assert len(result) == len(expected) == len(ours.strides)
+    for map_, wanted in zip(result, expected.values(), strict=True):
         torch.testing.assert_close(map_, wanted)
 
 

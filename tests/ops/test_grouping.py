@@ -11,7 +11,7 @@ from detkit.ops.grouping import COLOR, FILL, SIZE, TEXTURE
 SEEDS = [0, 1, 2, 3, 4]
 
 
-def _picture(seed, height=19, width=25):
+def _random_image(seed, height=19, width=25):
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     return torch.from_numpy(smooth.astype(np.float32))
@@ -27,7 +27,7 @@ class TestGraphSegmentation:
     @pytest.mark.parametrize("seed", SEEDS)
     @pytest.mark.parametrize(("scale", "min_size"), [(20, 1), (100, 5), (300, 20)])
     def test_equals_plain_python(self, seed, scale, min_size):
-        image = _picture(seed)
+        image = _random_image(seed)
         expected = grouping.graph_segmentation_reference(image, scale, min_size)
         assert torch.equal(grouping.graph_segmentation(image, scale, min_size), expected)
 
@@ -42,7 +42,7 @@ class TestGraphSegmentation:
         assert (labels[:, 10:] == labels[0, 10]).all()
 
     def test_small_regions_are_merged(self):
-        labels = grouping.graph_segmentation(_picture(3), 1, 30)
+        labels = grouping.graph_segmentation(_random_image(3), 1, 30)
         assert labels.unique(return_counts=True)[1].min() >= 30
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1)])
@@ -54,7 +54,7 @@ class TestGraphSegmentation:
 class TestHierarchicalGrouping:
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equals_plain_python(self, seed):
-        labels = grouping.graph_segmentation(_picture(seed), 60, 3)
+        labels = grouping.graph_segmentation(_random_image(seed), 60, 3)
         color, texture = _bins(seed, labels.shape)
         sums = [COLOR | TEXTURE | SIZE | FILL, TEXTURE | SIZE | FILL, COLOR, SIZE, FILL]
         grouped = grouping.hierarchical_grouping(labels, color, texture, sums)
@@ -63,7 +63,7 @@ class TestHierarchicalGrouping:
             assert torch.equal(boxes, expected)
 
     def test_begins_with_the_regions_and_ends_with_the_whole_image(self):
-        labels = grouping.graph_segmentation(_picture(0), 60, 3)
+        labels = grouping.graph_segmentation(_random_image(0), 60, 3)
         boxes = grouping.hierarchical_grouping(labels, *_bins(0, labels.shape), [SIZE])[0]
         count = int(labels.max()) + 1
         assert boxes.shape == (2 * count - 1, 4)

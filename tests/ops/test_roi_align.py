@@ -177,8 +177,8 @@ def test_strides_between_powers_of_two(implementation):
     rois = torch.tensor([[0.0, 10, 5, 60, 70], [1, 20, 30, 140, 150], [1, 3, 4, 30, 30], [0, 0, 0, 111, 111]])
     crops = multilevel_roi_align(maps, rois, 5, [1 / 6, 1 / 12], 2, aligned=True)
     for row, level in enumerate([0, 1, 0, 0]):
-        wanted = roi_align(maps[level], rois[row : row + 1], 5, [1 / 6, 1 / 12][level], 2, aligned=True)
-        torch.testing.assert_close(crops[row : row + 1], wanted)
+        expected = roi_align(maps[level], rois[row : row + 1], 5, [1 / 6, 1 / 12][level], 2, aligned=True)
+        torch.testing.assert_close(crops[row : row + 1], expected)
 
 
 def pyramid(channels: int = 6, images: int = 2, dtype: torch.dtype = torch.float32) -> list[Tensor]:

@@ -27,14 +27,14 @@ def sanitizers() -> list[str]:
         pytest.skip(f"needs Linux and the compiler {compiler!r}")
     # The C++ library as well, since the sanitizer looks for it when it starts, which Python does not load.
     names = ["libasan.so", "libubsan.so", "libstdc++.so"]
-    found = [
+    result = [
         subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
         for name in names
     ]
-    missing = [name for name, path in zip(names, found, strict=True) if not Path(path).is_absolute()]
+    missing = [name for name, path in zip(names, result, strict=True) if not Path(path).is_absolute()]
     if missing:
         pytest.skip(f"the compiler {compiler!r} has no {', '.join(missing)}")
-    return found
+    return result
 
 
 @pytest.fixture(scope="module")

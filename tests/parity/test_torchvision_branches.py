@@ -81,5 +81,5 @@ def test_keypoint_loss_and_gradient_are_equal(keypoint_twins, seed, monkeypatch)
     expected.backward()
     losses.backward()
     wanted = theirs.roi_heads.keypoint_head[-2].weight.grad
-    found = ours.branches["keypoint"].convolutions[-1].weight.grad
-    assert (found - wanted).norm() < 1e-3 * wanted.norm()
+    result = ours.branches["keypoint"].convolutions[-1].weight.grad
+    assert (result - wanted).norm() < 1e-3 * wanted.norm()

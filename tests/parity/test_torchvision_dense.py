@@ -120,8 +120,8 @@ def test_detections_are_equal(twins, image_seed):
     _, theirs, ours = twins
     images = _images(image_seed)
     with torch.inference_mode():
-        expected, found = theirs(images), ours(images)
-    for detections, result in zip(expected, found, strict=True):
+        expected, results = theirs(images), ours(images)
+    for detections, result in zip(expected, results, strict=True):
         shown = detections["labels"] > 0
         boxes, scores, labels = (detections[key][shown] for key in ("boxes", "scores", "labels"))
         assert len(labels) >= 10

@@ -94,10 +94,10 @@ def test_the_mobile_net_for_small_images_has_sizes_and_limits_of_its_own():
         seen = ours.preprocess(images)
         context = Context(seen)
         regions = ours.rpn.propose(ours.rpn(ours.features(seen), context), context)
-        found = [regions.boxes[rows] for rows in regions.slices(len(images))]
+        result = [regions.boxes[rows] for rows in regions.slices(len(images))]
     assert seen.sizes == batch.image_sizes
     assert len(set(map(len, expected))) > 1  # of one image the number is the limit, of another the score
-    for theirs_boxes, boxes in zip(expected, found, strict=True):
+    for theirs_boxes, boxes in zip(expected, result, strict=True):
         torch.testing.assert_close(boxes, theirs_boxes, atol=1e-3, rtol=0)
 
 

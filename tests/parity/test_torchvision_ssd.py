@@ -109,8 +109,8 @@ def test_detections_are_equal(twins):
     _, theirs, ours = twins
     images = _images(3)
     with torch.inference_mode():
-        expected, found = theirs(images), ours(images)
-    for detections, result in zip(expected, found, strict=True):
+        expected, results = theirs(images), ours(images)
+    for detections, result in zip(expected, results, strict=True):
         assert len(detections["boxes"]) >= 50
         assert len(set(result.labels.tolist())) == CLASSES
         assert (result.scores.diff() <= 0).all()

@@ -98,8 +98,8 @@ def paired(theirs, ours, images, at_least=1):
     Scores may be so close that their order is chance: the nearest box of the same label is the twin.
     """
     with torch.inference_mode():
-        expected, found = theirs(images), ours(images)
-    for detections, result in zip(expected, found, strict=True):
+        expected, results = theirs(images), ours(images)
+    for detections, result in zip(expected, results, strict=True):
         assert len(detections["boxes"]) >= at_least
         assert (result.scores.diff() <= 0).all()
         distance = (detections["boxes"][:, None] - result.boxes).abs().amax(dim=2)

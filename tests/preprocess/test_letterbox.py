@@ -65,7 +65,7 @@ def test_boxes_equal_the_definition_and_come_back(size, new_size):
     boxes = torch.cat((corner, corner + 1 + 10 * torch.rand(6, 2, generator=generator)), dim=1)
     preprocess = Letterbox(new_size)
     batch = preprocess([torch.rand(3, *size, generator=generator)])
-    (found,) = preprocess.restore(
+    (detections,) = preprocess.restore(
         [Detections(boxes, torch.ones(6), torch.zeros(6, dtype=torch.int64))], batch, cut=False
     )
     (height, width), (rows, columns) = new_size, size
@@ -75,8 +75,8 @@ def test_boxes_equal_the_definition_and_come_back(size, new_size):
     y = (centers[:, 1] / height - (height - new_height) / 2 / height) / (new_height / height) * rows
     expected_sizes = sizes / torch.tensor([new_width / columns, new_height / rows])
     expected = torch.cat((torch.stack((x, y), 1) - expected_sizes / 2, torch.stack((x, y), 1) + expected_sizes / 2), 1)
-    torch.testing.assert_close(found.boxes, expected, atol=1e-3, rtol=1e-5)
-    (target,) = preprocess.targets([Target(found.boxes, found.labels)], batch)
+    torch.testing.assert_close(detections.boxes, expected, atol=1e-3, rtol=1e-5)
+    (target,) = preprocess.targets([Target(detections.boxes, detections.labels)], batch)
     torch.testing.assert_close(target.boxes, boxes, atol=1e-3, rtol=1e-5)
 
 

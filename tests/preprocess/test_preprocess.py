@@ -69,9 +69,9 @@ def test_boxes_equal_torchvision_on_both_ways(seed):
     batch = ours(images)
     for target, wanted in zip(ours.targets(targets, batch), expected, strict=True):
         torch.testing.assert_close(target.boxes, wanted["boxes"])
-    found = [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in boxes]
+    result = [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in boxes]
     restored = theirs.postprocess([{"boxes": box} for box in boxes], image_list.image_sizes, batch.given_sizes)
-    for detections, wanted in zip(ours.restore(found, batch), restored, strict=True):
+    for detections, wanted in zip(ours.restore(result, batch), restored, strict=True):
         torch.testing.assert_close(detections.boxes, wanted["boxes"])
 
 
@@ -82,8 +82,8 @@ def test_restoring_undoes_resizing(size, min_size, max_size):
     box = torch.tensor([[0.0, 0.0, size[1], size[0]], [0.25 * size[1], 0.5 * size[0], size[1], 0.75 * size[0]]])
     (target,) = preprocess.targets([Target(box, torch.zeros(2, dtype=torch.int64))], batch)
     torch.testing.assert_close(target.boxes[0, 2:].flip(0), torch.tensor(batch.sizes[0]).float())
-    found = Detections(target.boxes, torch.ones(2), torch.zeros(2, dtype=torch.int64))
-    torch.testing.assert_close(preprocess.restore([found], batch)[0].boxes, box, rtol=1e-5, atol=1e-4)
+    detections = Detections(target.boxes, torch.ones(2), torch.zeros(2, dtype=torch.int64))
+    torch.testing.assert_close(preprocess.restore([detections], batch)[0].boxes, box, rtol=1e-5, atol=1e-4)
 
 
 def test_padding_is_black_after_normalizing_and_a_multiple():

@@ -1,4 +1,4 @@
-"""Selective search on drawn and on real pictures, and its files on disk."""
+"""Selective search on drawn and on real images, and its files on disk."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ def _read(path):
 
 
 def _recall(annotations, image_of, search):
-    found = objects = 0
+    recalled = objects = 0
     for image in annotations["images"]:
         boxes = [a["bbox"] for a in annotations["annotations"] if a["image_id"] == image["id"] and not a["iscrowd"]]
         if not boxes:
@@ -29,12 +29,12 @@ def _recall(annotations, image_of, search):
         boxes = torch.tensor(boxes).float()
         boxes[:, 2:] += boxes[:, :2]
         best = box_iou(boxes, search(image_of(image))).amax(dim=1)
-        found, objects = found + int((best >= 0.5).sum()), objects + len(boxes)
-    return found / objects
+        recalled, objects = recalled + int((best >= 0.5).sum()), objects + len(boxes)
+    return recalled / objects
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     pixels = np.full((90, 120, 3), 60, np.uint8)
     cv2.rectangle(pixels, (20, 15), (59, 54), (220, 40, 40), -1)
     cv2.circle(pixels, (90, 60), 18, (40, 200, 90), -1)
@@ -44,30 +44,30 @@ def picture():
 
 class TestSelectiveSearch:
     @pytest.mark.parametrize("mode", MODES)
-    def test_finds_what_is_there(self, picture, mode):
-        boxes = SelectiveSearch(mode)(picture)
+    def test_finds_what_is_there(self, image, mode):
+        boxes = SelectiveSearch(mode)(image)
         objects = torch.tensor([[20.0, 15, 60, 55], [72, 42, 109, 79]])
         assert (box_iou(objects, boxes).amax(dim=1) > 0.85).all()
 
     @pytest.mark.parametrize("mode", MODES)
-    def test_boxes_are_distinct_and_inside(self, picture, mode):
+    def test_boxes_are_distinct_and_inside(self, image, mode):
         search = SelectiveSearch(mode, min_size=20)
-        boxes = search(picture)
+        boxes = search(image)
         assert boxes.dtype == torch.float32
         assert len(boxes.unique(dim=0)) == len(boxes) > 1
         assert (boxes >= 0).all()
         assert (boxes[:, 2:] <= torch.tensor([120.0, 90.0]) + 1e-3).all()
         assert (boxes[:, 2:] - boxes[:, :2] >= 20 * 90 / 375 - 1e-3).all()
 
-    def test_is_the_same_each_time_and_for_float_images(self, picture):
+    def test_is_the_same_each_time_and_for_float_images(self, image):
         search = SelectiveSearch()
-        boxes = search(picture)
-        assert torch.equal(search(picture), boxes)
-        assert torch.equal(search(picture.float() / 255), boxes)
+        boxes = search(image)
+        assert torch.equal(search(image), boxes)
+        assert torch.equal(search(image.float() / 255), boxes)
 
-    def test_fewer_proposals_are_the_first_ones(self, picture):
-        boxes = SelectiveSearch()(picture)
-        assert torch.equal(SelectiveSearch(max_proposals=10)(picture), boxes[:10])
+    def test_fewer_proposals_are_the_first_ones(self, image):
+        boxes = SelectiveSearch()(image)
+        assert torch.equal(SelectiveSearch(max_proposals=10)(image), boxes[:10])
 
     def test_one_color_is_one_region(self):
         boxes = SelectiveSearch()(torch.full((3, 40, 60), 128, dtype=torch.uint8))
@@ -95,8 +95,8 @@ class TestSelectiveSearch:
     def test_recall_on_blood_cells(self, shared):
         annotations = json.loads((shared / "data/bccd/annotations/instances_test.json").read_text())
         annotations["images"] = annotations["images"][:6]
-        found = {path.name: path for path in (shared / "data/bccd/images").rglob("*.*")}
-        assert _recall(annotations, lambda image: _read(found[image["file_name"]]), SelectiveSearch()) >= 0.85
+        result = {path.name: path for path in (shared / "data/bccd/images").rglob("*.*")}
+        assert _recall(annotations, lambda image: _read(result[image["file_name"]]), SelectiveSearch()) >= 0.85
 
 
 class Counted(Proposals):
@@ -122,9 +122,9 @@ class TestCachedProposals:
                 assert boxes.tolist() == [[0, 0, image.shape[2], image.shape[1]]]
         assert counted.calls == 4
 
-    def test_other_settings_are_other_files(self, tmp_path, picture):
-        many = CachedProposals(SelectiveSearch(), tmp_path)(picture)
-        few = CachedProposals(SelectiveSearch(max_proposals=5), tmp_path)(picture)
+    def test_other_settings_are_other_files(self, tmp_path, image):
+        many = CachedProposals(SelectiveSearch(), tmp_path)(image)
+        few = CachedProposals(SelectiveSearch(max_proposals=5), tmp_path)(image)
         assert len(few) == 5 < len(many)
 
     @pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"no proposals at all"])
@@ -147,11 +147,11 @@ class TestCachedProposals:
         with pytest.warns(UserWarning, match="no boxes"):
             assert len(cached(torch.zeros(3, 4, 6))) == 1
 
-    def test_many_at_once_leave_whole_files(self, tmp_path, picture):
+    def test_many_at_once_leave_whole_files(self, tmp_path, image):
         cached = CachedProposals(SelectiveSearch(), tmp_path)
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(cached, [picture] * 8))
-        assert all(torch.equal(boxes, found[0]) for boxes in found)
+            result = list(pool.map(cached, [image] * 8))
+        assert all(torch.equal(boxes, result[0]) for boxes in result)
         assert [path.suffix for path in tmp_path.iterdir()] == [".npy"]
 
     def test_nothing_is_left_where_computing_fails(self, tmp_path):

@@ -91,8 +91,8 @@ class TestEntriesIn:
     def test_are_found_without_the_rest(self, first: bool):
         rest = {"images": [{"id": n, "file_name": "x" * 50} for n in range(3000)]}
         content = {"categories": self.CATEGORIES, **rest} if first else {**rest, "categories": self.CATEGORIES}
-        found = entries_in(json.dumps(content, indent=1).encode())
-        assert [entry["id"] for entry in found] == [3, 7]
+        result = entries_in(json.dumps(content, indent=1).encode())
+        assert [entry["id"] for entry in result] == [3, 7]
 
     @pytest.mark.parametrize(
         "content",

@@ -27,17 +27,17 @@ def plain(answer: Any) -> dict[str, Any]:
     return values
 
 
-def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+def assert_same(result: dict[str, Any], expected: dict[str, Any]) -> None:
     """`found` is `expected`, both as `plain` makes them, up to what other machines and orders of sums change."""
-    assert found.keys() == expected.keys()
-    assert found["labels"] == expected["labels"]
+    assert result.keys() == expected.keys()
+    assert result["labels"] == expected["labels"]
     tolerances = {"scores": SCORE_TOLERANCE, "boxes": BOX_TOLERANCE, "keypoints": KEYPOINT_TOLERANCE}
     for name, tolerance in tolerances.items():
         if name in expected:
-            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance, err_msg=name)
+            np.testing.assert_allclose(result[name], expected[name], rtol=0, atol=tolerance, err_msg=name)
     if "masks" in expected:
-        assert found["size"] == expected["size"]
-        ours, theirs = _run_lengths(found), _run_lengths(expected)
+        assert result["size"] == expected["size"]
+        ours, theirs = _run_lengths(result), _run_lengths(expected)
         if ours:
             assert np.diag(coco_masks.iou(ours, theirs, [0] * len(theirs))).min() >= LEAST_MASK_IOU
 

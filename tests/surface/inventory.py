@@ -63,11 +63,11 @@ def surface() -> Surface:
 def parameters(value: Callable[..., Any]) -> list[str]:
     """The names of the parameters of a class or function, ``*`` and ``**`` before those that take any."""
     try:
-        found = inspect.signature(value).parameters.values()
+        declared = inspect.signature(value).parameters.values()
     except (ValueError, TypeError):  # as of some classes that are written in C
         return []
     stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-    return [stars.get(parameter.kind, "") + parameter.name for parameter in found]
+    return [stars.get(parameter.kind, "") + parameter.name for parameter in declared]
 
 
 def command_keys() -> dict[str, list[str]]:
@@ -90,12 +90,12 @@ def command_keys() -> dict[str, list[str]]:
 
 def init_args(modules: Sequence[ModuleType]) -> dict[str, list[str]]:
     """By class, the keys that a config may give it."""
-    found = {}
+    result = {}
     for module in modules:
         for name, value in _defined(module):
             if inspect.isclass(value) and _is_configurable(value):
-                found[f"{module.__name__}.{name}"] = class_keys(value)
-    return found
+                result[f"{module.__name__}.{name}"] = class_keys(value)
+    return result
 
 
 def class_keys(value: type) -> list[str]:
@@ -122,10 +122,10 @@ def differences(old: Surface, new: Surface) -> list[str]:
     return lines
 
 
-def written(found: Surface) -> str:
+def written(result: Surface) -> str:
     """JSON with a line for each entry."""
     groups = []
-    for group, entries in sorted(found.items()):
+    for group, entries in sorted(result.items()):
         lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in sorted(entries.items())]
         groups.append(f" {json.dumps(group)}: {{\n" + ",\n".join(lines) + "\n }")
     return "{\n" + ",\n".join(groups) + "\n}\n"
@@ -223,15 +223,15 @@ def main() -> int:
     parser.add_argument("--compare", type=Path, help="print what has changed since the surface in this file")
     options = parser.parse_args()
     warnings.simplefilter("ignore", DeprecationWarning)
-    found = surface()
+    result = surface()
     if options.compare:
-        lines = differences(json.loads(options.compare.read_text()), found)
+        lines = differences(json.loads(options.compare.read_text()), result)
         print("\n".join(lines) or "no differences")
         return 1 if any(line.startswith("-") for line in lines) else 0
     if options.out:
-        options.out.write_text(written(found))
+        options.out.write_text(written(result))
     else:
-        print(written(found), end="")
+        print(written(result), end="")
     return 0
 
 

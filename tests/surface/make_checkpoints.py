@@ -2,7 +2,7 @@
 
     python tests/surface/make_checkpoints.py [FAMILY ...]
 
-Each model learns the two pictures a while, so that its scores are spread out. Weights are rounded to bfloat16, which
+Each model learns the two images a while, so that its scores are spread out. Weights are rounded to bfloat16, which
 halves the files. A family whose answers hang on the last digits of its weights is refused.
 """
 
@@ -24,7 +24,7 @@ from detkit.engine.command import command_parser, parse
 from detkit.engine.training import _record, add_arguments
 from detkit.weights.darknet_models import DarknetDetector
 from families import CLASSES, MODELS, RUNS
-from pictures import images, targets
+from sample_images import images, targets
 from torch import Tensor
 
 from detkit.engine.checkpoint import build_model, model_record, write_checkpoint
@@ -103,15 +103,15 @@ def described(family: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def learn(family: str, model: Detector, steps: int) -> None:
-    """Train on the two pictures, mirrored and not."""
+    """Train on the two images, mirrored and not."""
     model.train()
-    pictures = [*images(), *(image.flip(2) for image in images())]
-    wanted = [
+    batch = [*images(), *(image.flip(2) for image in images())]
+    expected = [
         *targets(),
         *(mirrored(target, image) for target, image in zip(targets(), images(), strict=True)),
     ]
     if not model.learns_from & {"masks", "keypoints", "image_label"}:
-        wanted = [Target(target.boxes, target.labels) for target in wanted]
+        expected = [Target(target.boxes, target.labels) for target in expected]
     masks = {
         parameter: (torch.rand_like(parameter) < SHARES[family]).float()
         for parameter in model.parameters()
@@ -122,7 +122,7 @@ def learn(family: str, model: Detector, steps: int) -> None:
     optimizer = torch.optim.Adam(model.parameters(), RATES.get(family, 1e-2))
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = sum(model(pictures, wanted).values())
+        loss = sum(model(batch, expected).values())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
@@ -130,7 +130,7 @@ def learn(family: str, model: Detector, steps: int) -> None:
             parameter.data.mul_(mask).add_(0.0)  # which makes 0 of -0, for the sake of the file's size
     with torch.no_grad():
         for _ in range(30):  # batch norm's statistics of the weights that are kept
-            model(pictures, wanted)
+            model(batch, expected)
     model.eval()
 
 
@@ -187,8 +187,8 @@ def check_stable(model: Detector, answers: list[dict[str, Any]]) -> None:
         for value in other.state_dict().values():
             if value.is_floating_point():
                 value.mul_(1 + 2e-7 * torch.randn_like(value))
-        for found, expected in zip(other.predict(images()), answers, strict=True):
-            assert_same(plain(found), expected)
+        for detections, expected in zip(other.predict(images()), answers, strict=True):
+            assert_same(plain(detections), expected)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from answers import assert_same, plain
 from families import MODELS, RUNS
-from pictures import images
+from sample_images import images
 
 import detkit
 from detkit.engine.checkpoint import read_checkpoint, save_model
@@ -40,8 +40,8 @@ def load(path):
 
 def test_it_finds_what_it_found(family, checkpoint):
     model = load(checkpoint)
-    for found, expected in zip(model.predict(images()), ANSWERS[family], strict=True):
-        assert_same(plain(found), expected)
+    for detections, expected in zip(model.predict(images()), ANSWERS[family], strict=True):
+        assert_same(plain(detections), expected)
 
 
 def test_it_is_saved_and_loaded_again(family, checkpoint, tmp_path):
@@ -53,8 +53,8 @@ def test_it_is_saved_and_loaded_again(family, checkpoint, tmp_path):
         save_model(model, read_checkpoint(checkpoint)["detkit"]["model"], tmp_path / "again.ckpt")
     again = load(tmp_path / "again.ckpt")
     assert [(category.id, category.name) for category in again.categories] == [(1, "red"), (4, "green"), (7, "blue")]
-    for found, expected in zip(again.predict(images()), ANSWERS[family], strict=True):
-        assert_same(plain(found), expected)
+    for detections, expected in zip(again.predict(images()), ANSWERS[family], strict=True):
+        assert_same(plain(detections), expected)
 
 
 def test_its_weights_keep_their_names(family, checkpoint):

@@ -109,12 +109,12 @@ def at(config: Any, key: str) -> Any:
     return config
 
 
-def same(found: Any, said: Any) -> bool:
+def same(result: Any, said: Any) -> bool:
     """Whether a parsed value is what was written; a short name of a class became its import path."""
     if isinstance(said, dict):
-        return all(same(found[key], value) for key, value in said.items())
+        return all(same(result[key], value) for key, value in said.items())
     if isinstance(said, (list, tuple)):
-        return len(found) == len(said) and all(same(*pair) for pair in zip(found, said, strict=True))
+        return len(result) == len(said) and all(same(*pair) for pair in zip(result, said, strict=True))
     if isinstance(said, str):
-        return str(found) == said or str(found).endswith(f".{said.rpartition('.')[2]}")
-    return found == said
+        return str(result) == said or str(result).endswith(f".{said.rpartition('.')[2]}")
+    return result == said

@@ -52,8 +52,8 @@ class TestAnswers:
             task_of(model).check_answers(model, [Classification(torch.ones(1), torch.tensor([0]))])
 
     def test_are_selected_by_their_scores_where_they_have_any(self):
-        found = Detections(torch.ones(2, 4), torch.tensor([0.9, 0.4]), torch.tensor([0, 1]))
-        assert len(task_of(FasterRCNN).select(found, 0.5)) == 1
+        detections = Detections(torch.ones(2, 4), torch.tensor([0.9, 0.4]), torch.tensor([0, 1]))
+        assert len(task_of(FasterRCNN).select(detections, 0.5)) == 1
         assert Task().select("a map", 0.5) == "a map"
 
     def test_of_a_classifier_are_detections_without_boxes(self):
@@ -64,14 +64,14 @@ class TestAnswers:
         ]
 
     def test_of_a_detector_are_in_cocos_format(self):
-        found = Detections(
+        detections = Detections(
             boxes=torch.tensor([[1.0, 2, 4, 6]]),
             scores=torch.tensor([0.5]),
             labels=torch.tensor([1]),
             masks=torch.ones(1, 6, 8, dtype=torch.bool),
             keypoints=torch.tensor([[[1.0, 2, 0.5]]]),
         )
-        (entry,) = task_of(FasterRCNN).results(found, CATEGORIES)
+        (entry,) = task_of(FasterRCNN).results(detections, CATEGORIES)
         assert entry["bbox"] == [1, 2, 3, 4]
         assert entry["segmentation"]["size"] == [6, 8]
         assert entry["keypoints"] == [1, 2, 0.5]

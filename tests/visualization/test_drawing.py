@@ -36,11 +36,11 @@ def detections(*boxes, scores=None, labels=None, **fields):
 
 
 def test_box_is_outlined_in_the_color_of_its_class():
-    picture = draw_detections(black(), detections([50, 60, 150, 120], labels=[1]), CATEGORIES)
+    image = draw_detections(black(), detections([50, 60, 150, 120], labels=[1]), CATEGORIES)
     for row, column in ((90, 50), (90, 149), (119, 100)):
-        assert tuple(picture[row, column]) == class_color(1)
-    assert picture[90, 100].sum() == 0  # nothing within
-    assert tuple(picture[50, 52]) == class_color(1)  # the label, above
+        assert tuple(image[row, column]) == class_color(1)
+    assert image[90, 100].sum() == 0  # nothing within
+    assert tuple(image[50, 52]) == class_color(1)  # the label, above
 
 
 def test_image_is_not_changed():
@@ -50,21 +50,21 @@ def test_image_is_not_changed():
 
 
 def test_score_threshold():
-    found = detections([50, 60, 90, 120], [150, 60, 200, 120], scores=[0.3, 0.5])
-    picture = draw_detections(black(), found, CATEGORIES)
-    assert picture[:, :120].sum() == 0
-    assert picture[:, 140:].sum() > 0
-    assert draw_detections(black(), found, CATEGORIES, score_threshold=0.2)[:, :120].sum() > 0
+    objects = detections([50, 60, 90, 120], [150, 60, 200, 120], scores=[0.3, 0.5])
+    image = draw_detections(black(), objects, CATEGORIES)
+    assert image[:, :120].sum() == 0
+    assert image[:, 140:].sum() > 0
+    assert draw_detections(black(), objects, CATEGORIES, score_threshold=0.2)[:, :120].sum() > 0
 
 
 def test_masks_are_translucent():
     mask = torch.zeros(1, 200, 300, dtype=torch.bool)
     mask[0, 60:120, 50:150] = True
     white = np.full((200, 300, 3), 255, np.uint8)
-    picture = draw_detections(white, detections([50, 60, 150, 120], masks=mask), CATEGORIES)
-    inside = picture[90, 100].astype(int)
+    image = draw_detections(white, detections([50, 60, 150, 120], masks=mask), CATEGORIES)
+    inside = image[90, 100].astype(int)
     assert 0 < np.abs(inside - 255).max() < np.abs(np.array(class_color(0)) - 255).max()
-    assert (picture[150, 100] == 255).all()
+    assert (image[150, 100] == 255).all()
 
 
 def test_crowds_are_dashed_and_gray():
@@ -77,12 +77,12 @@ def test_crowds_are_dashed_and_gray():
 def test_absent_keypoints_of_ground_truth_are_not_drawn():
     points = torch.tensor([[[100.0, 90, 2], [100, 150, 0]]])
     target = Target(torch.tensor([[50.0, 60, 150, 180]]), torch.tensor([0]), keypoints=points)
-    picture = draw_detections(black(), target, CATEGORIES)
-    assert tuple(picture[90, 100]) == class_color(0)
-    assert picture[150, 100].sum() == 0
+    image = draw_detections(black(), target, CATEGORIES)
+    assert tuple(image[90, 100]) == class_color(0)
+    assert image[150, 100].sum() == 0
 
 
-def test_tensors_are_pictures_too():
+def test_tensors_are_images_too():
     image = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
     assert (to_image_array(image) == image.permute(1, 2, 0).numpy()).all()
     assert (to_image_array(image / 255) == image.permute(1, 2, 0).numpy()).all()
@@ -104,16 +104,16 @@ def test_colors_are_distinct():
 def test_any_size_and_any_box(height, width, boxes):
     masks = torch.ones(len(boxes), height, width, dtype=torch.bool)
     keypoints = torch.tensor([[[box[0], box[1], 1.0]] for box in boxes]).reshape(-1, 1, 3)
-    found = detections(*boxes, masks=masks, keypoints=keypoints)
-    picture = draw_detections(black(height, width), found, CATEGORIES, score_threshold=0)
-    assert picture.shape == (height, width, 3)
-    assert picture.dtype == np.uint8
+    objects = detections(*boxes, masks=masks, keypoints=keypoints)
+    image = draw_detections(black(height, width), objects, CATEGORIES, score_threshold=0)
+    assert image.shape == (height, width, 3)
+    assert image.dtype == np.uint8
 
 
 def test_one_pixel_and_a_large_image():
     assert draw_detections(black(1, 1), detections([0, 0, 1, 1]), CATEGORIES).shape == (1, 1, 3)
-    picture = draw_detections(black(3000, 4000), detections([500, 500, 3000, 2000]), CATEGORIES)
-    assert (picture[1200, 500:506].sum(axis=1) > 0).all()  # lines are as wide as the image asks for
+    image = draw_detections(black(3000, 4000), detections([500, 500, 3000, 2000]), CATEGORIES)
+    assert (image[1200, 500:506].sum(axis=1) > 0).all()  # lines are as wide as the image asks for
 
 
 def test_nothing_to_draw():
@@ -153,14 +153,14 @@ def test_save_comparison(tmp_path, count):
         )
         for size in sizes
     ]
-    found = [detections([5, 5, 60, 50], labels=[1]) for _ in sizes]
-    save_comparison(tmp_path / "comparison.png", images, targets, found, CATEGORIES)
-    picture = cv2.imread(str(tmp_path / "comparison.png"))
-    assert picture.shape[1] == (996 if count <= 3 else 1980)
+    objects = [detections([5, 5, 60, 50], labels=[1]) for _ in sizes]
+    save_comparison(tmp_path / "comparison.png", images, targets, objects, CATEGORIES)
+    image = cv2.imread(str(tmp_path / "comparison.png"))
+    assert image.shape[1] == (996 if count <= 3 else 1980)
     if count == 1:
         bgr = class_color(1)[::-1]
-        assert (picture[:, 500:] == bgr).all(axis=2).any()  # detections at the right
-        assert not (picture[:, :490] == bgr).all(axis=2).any()
+        assert (image[:, 500:] == bgr).all(axis=2).any()  # detections at the right
+        assert not (image[:, :490] == bgr).all(axis=2).any()
 
 
 def test_of_many_objects_only_the_boxes_are_drawn():
@@ -174,19 +174,19 @@ def test_of_many_objects_only_the_boxes_are_drawn():
 
 def test_classes_are_written_one_below_the_other():
     answer = Classification(torch.tensor([0.6, 0.3, 0.1]), torch.tensor([2, 0, 1]))
-    picture = draw_classes(black(), answer, CATEGORIES)
-    rows = [np.argwhere((picture == class_color(label)).all(axis=2))[:, 0] for label in (2, 0, 1)]
+    image = draw_classes(black(), answer, CATEGORIES)
+    rows = [np.argwhere((image == class_color(label)).all(axis=2))[:, 0] for label in (2, 0, 1)]
     assert rows[0].min() == 0
     assert rows[0].max() < rows[1].min() <= rows[1].max() < rows[2].min()
-    assert picture[:, 200:].sum() == 0
-    assert np.array_equal(draw_answer(black(), answer, CATEGORIES), picture)
+    assert image[:, 200:].sum() == 0
+    assert np.array_equal(draw_answer(black(), answer, CATEGORIES), image)
     with pytest.raises(InputError, match="label 5 has no name"):
         draw_classes(black(), Classification(torch.ones(1), torch.tensor([5])), CATEGORIES)
 
 
 def test_the_truth_of_an_image_is_its_class_or_its_objects():
-    picture = draw_answer(black(), Target.empty(image_label=1), CATEGORIES)
-    assert tuple(picture[0, 0]) == class_color(1)
+    image = draw_answer(black(), Target.empty(image_label=1), CATEGORIES)
+    assert tuple(image[0, 0]) == class_color(1)
     with_object = Target(torch.tensor([[50.0, 60, 150, 120]]), torch.tensor([1]), image_label=1)
     expected = draw_detections(black(), with_object, CATEGORIES)
     assert np.array_equal(draw_answer(black(), with_object, CATEGORIES), expected)
@@ -195,14 +195,14 @@ def test_the_truth_of_an_image_is_its_class_or_its_objects():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 300), (40, 40)])
-def test_classes_on_pictures_of_any_size(size):
+def test_classes_on_images_of_any_size(size):
     answer = Classification(torch.tensor([0.6, 0.3]), torch.tensor([2, 0]))
     assert draw_classes(black(*size), answer, CATEGORIES).shape == (*size, 3)
     assert draw_classes(black(*size), answer[:0], CATEGORIES).sum() == 0
 
 
-def test_of_many_classes_as_many_are_written_as_leave_the_picture_to_be_seen():
+def test_of_many_classes_as_many_are_written_as_leave_the_image_to_be_seen():
     answer = Classification(torch.full((3,), 0.3), torch.tensor([0, 1, 2]))
-    picture = draw_classes(black(60, 80), answer, CATEGORIES)
-    assert tuple(picture[0, 0]) == class_color(0)
-    assert not (picture == class_color(2)).all(axis=2).any()
+    image = draw_classes(black(60, 80), answer, CATEGORIES)
+    assert tuple(image[0, 0]) == class_color(0)
+    assert not (image == class_color(2)).all(axis=2).any()

@@ -43,10 +43,10 @@ def random_weights(pyramid, masks, classes, seed):
             normalized(f"{name}.{block}.conv2", width, width, 3, 3)
             normalized(f"{name}.{block}.conv3", 4 * width, width, 1, 1, scale=0.3)
 
-    trunk = "backbone.bottom_up" if pyramid else "backbone"
-    normalized(f"{trunk}.stem.conv1", 64, 3, 7, 7, scale=1 / 64)  # it sees values of 0..255
+    backbone = "backbone.bottom_up" if pyramid else "backbone"
+    normalized(f"{backbone}.stem.conv1", 64, 3, 7, 7, scale=1 / 64)  # it sees values of 0..255
     for number in range(2, 6 if pyramid else 5):
-        stage(f"{trunk}.res{number}", number)
+        stage(f"{backbone}.res{number}", number)
     channels, anchors = (256, 3) if pyramid else (1024, 15)
     if pyramid:
         for number in range(2, 6):

@@ -40,15 +40,15 @@ def test_detections_and_masks_are_those_of_the_conventions_written_out(twins, se
     image = _noise(seed)
     boxes, scores, labels, masks = detect(weights, image, pyramid, PROPOSALS, DETECTIONS)
     with torch.inference_mode():
-        (found,) = model([image])
+        (detections,) = model([image])
     assert len(boxes) == DETECTIONS
     assert len(labels.unique()) > 1
-    distance = (boxes[:, None] - found.boxes).abs().amax(dim=2)
-    distance[labels[:, None] != found.labels] = torch.inf
+    distance = (boxes[:, None] - detections.boxes).abs().amax(dim=2)
+    distance[labels[:, None] != detections.labels] = torch.inf
     order = distance.argmin(dim=1)
-    assert sorted(order.tolist()) == list(range(len(found)))
-    torch.testing.assert_close(found.boxes[order], boxes, atol=1e-3, rtol=0)
-    torch.testing.assert_close(found.scores[order], scores, atol=1e-4, rtol=0)
+    assert sorted(order.tolist()) == list(range(len(detections)))
+    torch.testing.assert_close(detections.boxes[order], boxes, atol=1e-3, rtol=0)
+    torch.testing.assert_close(detections.scores[order], scores, atol=1e-4, rtol=0)
     assert masks.shape[-1] == (28 if pyramid else 14)
     assert masks.std() > 0.1
     torch.testing.assert_close(seen[0][order], masks, atol=1e-4, rtol=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from picture_files import noise, write_image
+from image_files import noise, write_image
 from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
@@ -397,9 +397,9 @@ def layout(root: Path, annotations: str, image_folder: str, file_name: str = "a.
 @pytest.mark.parametrize("images", ["images", "images/val", "val", "val2017", "images/val2014"])
 def test_layouts(tmp_path: Path, annotations: str, images: str):
     layout(tmp_path, annotations, images)
-    found = find_split(tmp_path, "val")
-    assert found == (tmp_path / images, tmp_path / annotations)
-    assert len(CocoDataset(*found)) == 1
+    result = find_split(tmp_path, "val")
+    assert result == (tmp_path / images, tmp_path / annotations)
+    assert len(CocoDataset(*result)) == 1
 
 
 @pytest.mark.parametrize("name", ["val", "valid"])

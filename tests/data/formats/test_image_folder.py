@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from picture_files import noise, write_image
+from image_files import noise, write_image
 
 from detkit.data import DataModule, ImageFolderDataset, format_of, open_split
 from detkit.errors import InputError

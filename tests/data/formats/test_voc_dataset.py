@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from picture_files import noise, write_image
+from image_files import noise, write_image
 from torchvision.datasets import VOCDetection
 
 from detkit.data import DataModule, VocDataset, format_of
@@ -21,14 +21,14 @@ def write_annotation(folder: Path, stem: str, size: tuple[int, int], objects: li
     for side, value in zip(("height", "width", "depth"), (*size, 3), strict=True):
         ElementTree.SubElement(sides, side).text = str(value)
     for entry in objects:
-        found = ElementTree.SubElement(root, "object")
-        ElementTree.SubElement(found, "name").text = entry["name"]
+        element = ElementTree.SubElement(root, "object")
+        ElementTree.SubElement(element, "name").text = entry["name"]
         if "difficult" in entry:
-            ElementTree.SubElement(found, "difficult").text = str(entry["difficult"])
-        box = ElementTree.SubElement(found, "bndbox")
+            ElementTree.SubElement(element, "difficult").text = str(entry["difficult"])
+        box = ElementTree.SubElement(element, "bndbox")
         for side, value in zip(("xmin", "ymin", "xmax", "ymax"), entry["box"], strict=True):
             ElementTree.SubElement(box, side).text = str(value)
-        part = ElementTree.SubElement(found, "part")
+        part = ElementTree.SubElement(element, "part")
         ElementTree.SubElement(part, "name").text = "head"
     ElementTree.indent(root)
     path = folder / "Annotations" / f"{stem}.xml"
@@ -85,12 +85,12 @@ def test_reads_what_torchvision_reads(folder: Path, tmp_path: Path):
     theirs = VOCDetection(tmp_path, year="2007", image_set="train")
     ours = VocDataset(tmp_path, "train")
     assert len(theirs) == len(ours)
-    for index, (picture, content) in enumerate(theirs):
+    for index, (their_image, content) in enumerate(theirs):
         image, target = ours[index]
-        assert np.array_equal(np.asarray(picture).shape[:2], image.shape[1:])
-        found = content["annotation"].get("object", [])
-        assert [entry["name"] for entry in found] == [ours.categories[label].name for label in target.labels.tolist()]
-        for entry, box in zip(found, target.boxes.tolist(), strict=True):
+        assert np.array_equal(np.asarray(their_image).shape[:2], image.shape[1:])
+        objects = content["annotation"].get("object", [])
+        assert [entry["name"] for entry in objects] == [ours.categories[label].name for label in target.labels.tolist()]
+        for entry, box in zip(objects, target.boxes.tolist(), strict=True):
             xmin, ymin, xmax, ymax = (float(entry["bndbox"][side]) for side in ("xmin", "ymin", "xmax", "ymax"))
             assert box == pytest.approx([xmin - 1, ymin - 1, xmax, ymax], abs=1e-5)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from picture_files import noise, write_image
+from image_files import noise, write_image
 
 from detkit.data import DataModule, YoloDataset, format_of
 from detkit.data.formats.yolo_txt import label_file

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from picture_files import noise, write_image
+from image_files import noise, write_image
 
 from detkit.data import CocoDataset, DataModule, ShapesOptions, draw_shapes
 from detkit.errors import InputError
@@ -49,7 +49,7 @@ def test_only_images_of_one_class(dataset):
     assert labeled.image_ids == [1]
     truth = labeled.ground_truth()
     assert truth["images"][0]["category_id"] == 7
-    assert [found["bbox"] for found in truth["annotations"]] == [[0, 0, 10, 10], [5, 5, 20, 20]]
+    assert [entry["bbox"] for entry in truth["annotations"]] == [[0, 0, 10, 10], [5, 5, 20, 20]]
     assert dataset.ground_truth() == dataset.annotations_path
 
 

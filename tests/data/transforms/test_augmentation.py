@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_files import noise
+from image_files import noise
 
 from detkit.data import Augmentation
 from detkit.errors import InputError

@@ -79,7 +79,7 @@ def test_sizes_must_be_in_order():
 
 
 def test_trains_from_a_config(recipe, detkit_command):
-    trunk = {"class_path": "DarknetTiny", "init_args": {"width": 0.1, "stages": [4, 5]}}
+    backbone = {"class_path": "DarknetTiny", "init_args": {"width": 0.1, "stages": [4, 5]}}
     neck = {"class_path": "YOLOv3Neck", "init_args": {"channels": [4, 4], "convolutions": [0, 1]}}
     head = {"class_path": "YOLOv3Head", "init_args": {"anchors": [[[10, 10]], [[20, 20]]]}}
     letterbox = {"class_path": "Letterbox", "init_args": {"size": [64, 64]}}
@@ -88,7 +88,7 @@ def test_trains_from_a_config(recipe, detkit_command):
     config = recipe(
         model={
             "class_path": "YOLOv3",
-            "init_args": {"backbone": trunk, "neck": neck, "head": head, "preprocess": letterbox},
+            "init_args": {"backbone": backbone, "neck": neck, "head": head, "preprocess": letterbox},
         },
         optimizer={"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-4}},
         trainer={"callbacks": [callback], "max_epochs": 1},

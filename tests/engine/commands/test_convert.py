@@ -44,16 +44,16 @@ def test_every_command_on_a_converted_folder(recipe, plain_root, detkit_command,
         (out / "classes.txt").unlink()
         assert detkit_command(*command)[0] == 0
 
-    picture = next((out / "images" / "val" if to == "yolo" else out / "JPEGImages").iterdir())
-    status, said = detkit_command("predict", "--checkpoint", f"runs/{to}", *TRUST, picture, "--out", tmp_path)
+    image = next((out / "images" / "val" if to == "yolo" else out / "JPEGImages").iterdir())
+    status, said = detkit_command("predict", "--checkpoint", f"runs/{to}", *TRUST, image, "--out", tmp_path)
     assert status == 0, said
 
 
 def test_a_file_of_detections_as_voc_judges_it(plain_root, detkit_command, tmp_path):
     annotations = plain_root / "annotations" / "instances_val.json"
     truth = json.loads(annotations.read_text())["annotations"]
-    found = [{key: one[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5} for one in truth]
-    (tmp_path / "found.json").write_text(json.dumps(found))
+    detections = [{key: one[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5} for one in truth]
+    (tmp_path / "found.json").write_text(json.dumps(detections))
     arguments = ["--annotations", annotations, "--detections", tmp_path / "found.json", "--out", tmp_path / "m.json"]
     status, said = detkit_command("eval", *arguments, "--protocol", "voc2007")
     assert status == 0, said

@@ -130,11 +130,11 @@ def data() -> None:
     Path("ground_truth.json").write_text(json.dumps(truth))
     keys = ("image_id", "category_id", "bbox", "segmentation")
     sizes = {one["id"]: [one["height"], one["width"]] for one in truth["images"]}
-    found = [{key: one[key] for key in keys} | {"score": 0.9} for one in truth["annotations"]]
-    for one in found:
+    detections = [{key: one[key] for key in keys} | {"score": 0.9} for one in truth["annotations"]]
+    for one in detections:
         if isinstance(one["segmentation"], list):
             one["segmentation"] = compressed(one["segmentation"], sizes[one["image_id"]])
-    Path("detections.json").write_text(json.dumps(found))
+    Path("detections.json").write_text(json.dumps(detections))
 
 
 def compressed(polygons: list, size: list[int]) -> dict:

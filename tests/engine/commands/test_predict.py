@@ -43,7 +43,7 @@ def test_images_of_folders_with_the_same_names(command, shapes_root):
     assert all(entry["bbox"][2] > 0 for entry in entries)
 
 
-def test_a_video_and_a_picture_of_an_unusual_format(command, tmp_path):
+def test_a_video_and_an_image_of_an_unusual_format(command, tmp_path):
     write_video(tmp_path / "walk.avi.mp4", 3)
     os.rename(tmp_path / "walk.avi.mp4", tmp_path / "walk.mov")
     cv2.imwrite(str(tmp_path / "gray.pgm"), np.zeros((30, 40), np.uint8))

@@ -119,8 +119,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_last_checkpoint(r
 
     def spoilt(self, images, targets):
         calls.append(targets[0].image_id)
-        found = losses(self, images, targets)
-        return found if len(calls) <= 8 else {**found, "box": found["box"] * float("nan")}
+        result = losses(self, images, targets)
+        return result if len(calls) <= 8 else {**result, "box": result["box"] * float("nan")}
 
     monkeypatch.setattr(TinyDetector, "compute_losses", spoilt)
     status, said = detkit_command("train", "--config", recipe())

@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def pictures(tmp_path, monkeypatch):
+def image_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
     for name, size in (("a.png", (50, 60, 3)), ("b.png", (90, 70, 3)), ("c.png", (120, 130, 3))):
@@ -51,9 +51,9 @@ def test_a_detector(checkpoint, detkit_command):
         "visualize", "--checkpoint", checkpoint, "a.png", "b.png", "--category", "dog", "--count", "2", "--step", "5"
     )
     assert status == 0, said
-    picture = cv2.imread("views.png")
-    assert picture.shape[1] == 1290
-    assert picture.shape[0] > 425 + 5 * 2 * 161  # the images, and two squares for each of five stages
+    image = cv2.imread("views.png")
+    assert image.shape[1] == 1290
+    assert image.shape[0] > 425 + 5 * 2 * 161  # the images, and two squares for each of five stages
 
 
 def test_a_backbone(detkit_command):

@@ -260,16 +260,16 @@ class TestPython:
 def test_a_config_of_before_detects_the_same():
     torch.manual_seed(0)
     images = [torch.rand(3, 60, 80)]
-    found = []
+    detections = []
     for head in (OLD, {"postprocess": {"class_path": "NMS", "init_args": NEW}}):
         config = _model({"class_path": "RetinaNetHead", "init_args": {"convolutions": 1} | head})
         config["init_args"]["num_classes"] = 2
         torch.manual_seed(1)
         model = build_model(config, (), "some.ckpt")
         model.head.classes.bias.data.zero_()
-        found.append(model.predict(images)[0])
-    assert len(found[0]) == 7
-    assert torch.equal(found[0].boxes, found[1].boxes)
+        detections.append(model.predict(images)[0])
+    assert len(detections[0]) == 7
+    assert torch.equal(detections[0].boxes, detections[1].boxes)
 
 
 def test_who_runs_a_command_is_told_of_each_old_key_once(recipe, detkit_command, caplog):

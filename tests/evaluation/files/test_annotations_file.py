@@ -67,11 +67,11 @@ def test_file_and_its_content_are_the_same(tmp_path):
     path.write_text(json.dumps(content(area=20.5, iscrowd=1)))
     from_file, from_content = read_ground_truth(path, "segm"), read_ground_truth(content(area=20.5, iscrowd=1), "segm")
     for name, expected in vars(from_content.objects).items():
-        found = getattr(from_file.objects, name)
+        result = getattr(from_file.objects, name)
         if name == "masks":
-            assert [found.encoded(0)] == [expected.encoded(0)]
+            assert [result.encoded(0)] == [expected.encoded(0)]
         else:
-            assert np.array_equal(found, expected), name
+            assert np.array_equal(result, expected), name
     assert from_file.image_sizes == from_content.image_sizes
     assert from_file.source == str(path)
 

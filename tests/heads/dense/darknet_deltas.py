@@ -60,8 +60,8 @@ def detection(classes, confidences, coordinates, truths, side, coord_scale, back
             elif error < best_error:
                 best, best_error = a, error
         deltas[1][cell, best] = best_iou - confidences[cell, best]
-        wanted = [truth[0] * side - column, truth[1] * side - row, math.sqrt(truth[2]), math.sqrt(truth[3])]
-        deltas[2][cell, best] = coord_scale * (np.array(wanted) - coordinates[cell, best])
+        expected = [truth[0] * side - column, truth[1] * side - row, math.sqrt(truth[2]), math.sqrt(truth[3])]
+        deltas[2][cell, best] = coord_scale * (np.array(expected) - coordinates[cell, best])
     return deltas
 
 
@@ -84,9 +84,9 @@ def region(outputs, truths, anchors, size, ignore_iou, object_scale, background_
         a = int(np.argmax([shape_iou(truth, anchor, size) for anchor in anchors]))
         x, d = outputs[a, row, column], delta[a, row, column]
         scale = 2 - truth[2] * truth[3]
-        for axis, wanted in enumerate((truth[0] * width - column, truth[1] * height - row)):
+        for axis, expected in enumerate((truth[0] * width - column, truth[1] * height - row)):
             p = logistic(x[axis])
-            d[axis] = scale * (wanted - p) * p * (1 - p)
+            d[axis] = scale * (expected - p) * p * (1 - p)
         d[2] = scale * (math.log(truth[2] * size[1] / anchors[a][0]) - x[2])
         d[3] = scale * (math.log(truth[3] * size[0] / anchors[a][1]) - x[3])
         o = logistic(x[4])

@@ -156,12 +156,12 @@ class TestLosses:
                 truth[place, target.objects().labels[indices[place]]] = 1
                 (x, y), (x1, y1, x2, y2) = locations[place].tolist(), target.objects().boxes[indices[place]].tolist()
                 left, top, right, bottom = (distances[place] * strides[place]).tolist()
-                found = torch.tensor([[x - left, y - top, x + right, y + bottom]])
-                box_loss += 1 - float(paired_iou(found, torch.tensor([[x1, y1, x2, y2]]), "giou"))
-                wanted = min(x - x1, x2 - x) / max(x - x1, x2 - x) * min(y - y1, y2 - y) / max(y - y1, y2 - y)
+                result = torch.tensor([[x - left, y - top, x + right, y + bottom]])
+                box_loss += 1 - float(paired_iou(result, torch.tensor([[x1, y1, x2, y2]]), "giou"))
+                expected = min(x - x1, x2 - x) / max(x - x1, x2 - x) * min(y - y1, y2 - y) / max(y - y1, y2 - y)
                 probability = 1 / (1 + math.exp(-centerness[place]))
-                wanted = math.sqrt(wanted)
-                centerness_loss -= wanted * math.log(probability) + (1 - wanted) * math.log(1 - probability)
+                expected = math.sqrt(expected)
+                centerness_loss -= expected * math.log(probability) + (1 - expected) * math.log(1 - probability)
                 count += 1
             losses = -0.25 * truth * (1 - p) ** 2 * p.log() - 0.75 * (1 - truth) * p**2 * (1 - p).log()
             cls += float(losses[states != IGNORED].sum())
@@ -200,7 +200,7 @@ class TestLosses:
         with torch.autocast("cpu", torch.bfloat16):
             raw = head(_features(2), context_of(PADDED))
             assert raw.classes[0].dtype == raw.distances[0].dtype == torch.bfloat16
-            losses, found = (
+            losses, result = (
                 head.losses(raw, context_of([PADDED] * 2, targets)),
                 head.decode(raw, context_of([PADDED] * 2)),
             )
@@ -208,7 +208,7 @@ class TestLosses:
         for name, loss in head.losses(upcast, context_of([PADDED] * 2, targets)).items():
             assert losses[name].dtype == torch.float32
             torch.testing.assert_close(losses[name], loss)
-        assert all(detections.boxes.dtype == detections.scores.dtype == torch.float32 for detections in found)
+        assert all(detections.boxes.dtype == detections.scores.dtype == torch.float32 for detections in result)
 
 
 class TestDecode:
@@ -228,11 +228,11 @@ class TestDecode:
             classes.append(torch.where(truth & (state == FOREGROUND)[:, None], 9.0, -9.0)[None])
         in_strides = [part[None] / stride for part, stride in zip(distances, STRIDES, strict=True)]
         centerness = [torch.full((1, count), 9.0) for count in counts]
-        (found,) = head.decode(FCOSOutput(classes, in_strides, centerness, locations), context_of([PADDED]))
-        assert len(found) == 3
-        order = box_iou(boxes, found.boxes).argmax(dim=1)
-        torch.testing.assert_close(found.boxes[order], boxes, rtol=0, atol=1e-3)
-        assert torch.equal(found.labels[order], target.labels)
+        (detections,) = head.decode(FCOSOutput(classes, in_strides, centerness, locations), context_of([PADDED]))
+        assert len(detections) == 3
+        order = box_iou(boxes, detections.boxes).argmax(dim=1)
+        torch.testing.assert_close(detections.boxes[order], boxes, rtol=0, atol=1e-3)
+        assert torch.equal(detections.labels[order], target.labels)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equals_the_recipe_by_hand(self, seed):
@@ -253,10 +253,10 @@ class TestDecode:
                 rivals = [other for _, its, other in kept if its == label]
                 if all(float(box_iou(other[None], box[None])) <= 0.4 for other in rivals):
                     kept.append((score, label, box))
-            found = head.decode(raw, context_of(sizes))[image]
-            assert found.labels.tolist() == [label for _, label, _ in kept[:25]]
-            torch.testing.assert_close(found.boxes, torch.stack([box for _, _, box in kept[:25]]))
-            torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in kept[:25]]))
+            detections = head.decode(raw, context_of(sizes))[image]
+            assert detections.labels.tolist() == [label for _, label, _ in kept[:25]]
+            torch.testing.assert_close(detections.boxes, torch.stack([box for _, _, box in kept[:25]]))
+            torch.testing.assert_close(detections.scores, torch.tensor([score for score, _, _ in kept[:25]]))
 
     def test_what_is_not_finite_is_dropped(self):
         head = _head()

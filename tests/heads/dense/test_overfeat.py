@@ -28,13 +28,13 @@ def features_of(height, width, strides=(8, 16), channels=6, seed=1):
 @pytest.mark.parametrize(("size", "height", "width"), [(3, 17, 11), (2, 9, 14), (1, 4, 5), (3, 3, 3)])
 def test_offset_pooling_is_pooling_at_every_offset_interleaved(size, height, width):
     x = torch.randn(2, 4, height, width, generator=torch.Generator().manual_seed(height))
-    found = offset_max_pool(x, size)
-    wanted = torch.full_like(found, torch.nan)
+    result = offset_max_pool(x, size)
+    expected = torch.full_like(result, torch.nan)
     for dy in range(size):
         for dx in range(size):
             if height - dy >= size and width - dx >= size:
-                wanted[:, :, dy::size, dx::size] = F.max_pool2d(x[:, :, dy:, dx:], size, size)
-    assert torch.equal(found, wanted)
+                expected[:, :, dy::size, dx::size] = F.max_pool2d(x[:, :, dy:, dx:], size, size)
+    assert torch.equal(result, expected)
 
 
 @pytest.mark.parametrize("seed", [21, 22])
@@ -115,8 +115,8 @@ def test_losses_of_all_windows_are_the_paper_s(seed):
             if iou[best, position] >= 0.5:
                 label = int(target.labels[best])
                 sides = (window[2:] - window[:2]).repeat(2)
-                wanted = (target.boxes[best] - window) / sides * 10
-                regression.append(((raw.edges[image, position, label] - wanted) ** 2).sum() / 2)
+                expected = (target.boxes[best] - window) / sides * 10
+                regression.append(((raw.edges[image, position, label] - expected) ** 2).sum() / 2)
                 classification.append(-raw.logits[image, position].log_softmax(0)[label])
             elif iou[best, position] < 0.3:
                 classification.append(-raw.logits[image, position].log_softmax(0)[CLASSES])
@@ -181,13 +181,13 @@ def test_decoding_finds_what_was_encoded(resolve):
         assert len(seen) > 2
         logits[0, seen, label] = 11.0
         edges[0, seen, label] = EdgeCoder().encode(raw.windows[seen], box.expand(len(seen), 4))
-    found = head.decode(OverFeatOutput(logits, edges, raw.windows), context_of([(128, 110), (128, 128)]))
-    assert len(found[1]) == 0
-    assert sorted(found[0].labels.tolist()) == [0, 2]
-    wanted = boxes[[1, 0]] if found[0].labels[0] == 0 else boxes
-    torch.testing.assert_close(found[0].boxes, wanted.clamp(max=torch.tensor([110.0, 128, 110, 128])))
+    detections = head.decode(OverFeatOutput(logits, edges, raw.windows), context_of([(128, 110), (128, 128)]))
+    assert len(detections[1]) == 0
+    assert sorted(detections[0].labels.tolist()) == [0, 2]
+    wanted = boxes[[1, 0]] if detections[0].labels[0] == 0 else boxes
+    torch.testing.assert_close(detections[0].boxes, wanted.clamp(max=torch.tensor([110.0, 128, 110, 128])))
     likely = torch.tensor([11.0, 9, 0, 0]).softmax(0)[0]
-    for score, label in zip(found[0].scores, found[0].labels, strict=True):
+    for score, label in zip(detections[0].scores, detections[0].labels, strict=True):
         count = int((iou[labels.tolist().index(label)] >= 0.4).sum())
         expected = 1 - torch.exp(-likely * count) if resolve == "merge" else likely
         assert float(score) == pytest.approx(float(expected), rel=1e-5)

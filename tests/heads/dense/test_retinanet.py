@@ -174,7 +174,7 @@ class TestLosses:
         with torch.autocast("cpu", torch.bfloat16):
             raw = head(_features(2), context_of(PADDED))
             assert raw.classes[0].dtype == raw.deltas[0].dtype == torch.bfloat16
-            losses, found = (
+            losses, result = (
                 head.losses(raw, context_of([PADDED] * 2, targets)),
                 head.decode(raw, context_of([PADDED] * 2)),
             )
@@ -182,7 +182,7 @@ class TestLosses:
         for name, loss in head.losses(upcast, context_of([PADDED] * 2, targets)).items():
             assert losses[name].dtype == torch.float32
             torch.testing.assert_close(losses[name], loss)
-        assert all(detections.boxes.dtype == detections.scores.dtype == torch.float32 for detections in found)
+        assert all(detections.boxes.dtype == detections.scores.dtype == torch.float32 for detections in result)
 
 
 class TestDecode:
@@ -196,11 +196,11 @@ class TestDecode:
             truth = torch.nn.functional.one_hot(target.labels[indices], CLASSES).bool()
             classes.append(torch.where(truth & (states == FOREGROUND)[:, None], 9.0, -9.0)[None])
             deltas.append(head.coder.encode(level, target.boxes[indices])[None])
-        (found,) = head.decode(RetinaNetOutput(classes, deltas, anchors), context_of([PADDED]))
-        assert len(found) == len(target)
-        order = box_iou(target.boxes, found.boxes).argmax(dim=1)
-        torch.testing.assert_close(found.boxes[order], target.boxes, rtol=0, atol=1e-3)
-        assert torch.equal(found.labels[order], target.labels)
+        (detections,) = head.decode(RetinaNetOutput(classes, deltas, anchors), context_of([PADDED]))
+        assert len(detections) == len(target)
+        order = box_iou(target.boxes, detections.boxes).argmax(dim=1)
+        torch.testing.assert_close(detections.boxes[order], target.boxes, rtol=0, atol=1e-3)
+        assert torch.equal(detections.labels[order], target.labels)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equals_the_recipe_by_hand(self, seed):
@@ -220,22 +220,22 @@ class TestDecode:
                 rivals = [other for _, its, other in kept if its == label]
                 if all(float(box_iou(other[None], box[None])) <= 0.4 for other in rivals):
                     kept.append((score, label, box))
-            found = head.decode(raw, context_of(sizes))[image]
-            assert found.labels.tolist() == [label for _, label, _ in kept[:25]]
-            torch.testing.assert_close(found.boxes, torch.stack([box for _, _, box in kept[:25]]))
-            torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in kept[:25]]))
+            detections = head.decode(raw, context_of(sizes))[image]
+            assert detections.labels.tolist() == [label for _, label, _ in kept[:25]]
+            torch.testing.assert_close(detections.boxes, torch.stack([box for _, _, box in kept[:25]]))
+            torch.testing.assert_close(detections.scores, torch.tensor([score for score, _, _ in kept[:25]]))
 
     def test_the_background_logit_is_never_detected(self):
         head = _head(background_logit=True, postprocess=NMS(0.0))
         raw = _random(head, 0)
         raw = raw._replace(classes=[x.detach().index_fill(2, torch.tensor([CLASSES]), -2.0) for x in raw.classes])
-        for found in head.decode(raw, context_of([PADDED] * 2)):
-            assert len(found) > 10
-            assert found.labels.max() < CLASSES
+        for detections in head.decode(raw, context_of([PADDED] * 2)):
+            assert len(detections) > 10
+            assert detections.labels.max() < CLASSES
         only = raw._replace(
             classes=[torch.where(torch.arange(4) == CLASSES, 5.0, -math.inf) + 0 * x for x in raw.deltas]
         )
-        assert [len(found) for found in head.decode(only, context_of([PADDED] * 2))] == [0, 0]
+        assert [len(detections) for detections in head.decode(only, context_of([PADDED] * 2))] == [0, 0]
 
     def test_what_is_not_finite_is_dropped(self):
         head = _head()
@@ -248,7 +248,7 @@ class TestDecode:
         assert first.scores.isfinite().all()
         assert min(len(first), len(second)) > 10
         nothing = raw._replace(classes=[x * math.nan for x in raw.classes])
-        assert [len(found) for found in head.decode(nothing, context_of([PADDED] * 2))] == [0, 0]
+        assert [len(detections) for detections in head.decode(nothing, context_of([PADDED] * 2))] == [0, 0]
 
 
 @pytest.mark.parametrize(

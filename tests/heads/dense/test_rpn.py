@@ -167,8 +167,8 @@ class TestLosses:
             for anchor in range(len(anchors)):
                 if states[anchor] == FOREGROUND:
                     classification += math.log1p(math.exp(-logits[anchor]))
-                    wanted = rpn.coder.encode(anchors[anchor], target.boxes[indices[anchor]])
-                    error = (deltas[anchor] - wanted).abs().tolist()
+                    expected = rpn.coder.encode(anchors[anchor], target.boxes[indices[anchor]])
+                    error = (deltas[anchor] - expected).abs().tolist()
                     regression += sum(4.5 * e * e if e < 1 / 9 else e - 1 / 18 for e in error)
                 elif states[anchor] == BACKGROUND:
                     classification += math.log1p(math.exp(logits[anchor]))
@@ -363,15 +363,15 @@ class TestCandidates:
     def test_are_all_anchors_of_all_images_with_gradients(self):
         rpn = _rpn()
         raw = rpn(_features(2), _context(2))
-        found = rpn.candidates(raw, _context(2))
+        candidates = rpn.candidates(raw, _context(2))
         places = sum(map(len, raw.anchors))
-        assert found.boxes.shape == (2 * places, 4)
-        assert found.logits.shape == (2 * places, 0)  # an RPN asks of no class
-        assert torch.equal(found.image_index, torch.arange(2).repeat_interleave(places))
-        assert torch.equal(found.objectness, torch.cat(raw.objectness, dim=1).flatten())
+        assert candidates.boxes.shape == (2 * places, 4)
+        assert candidates.logits.shape == (2 * places, 0)  # an RPN asks of no class
+        assert torch.equal(candidates.image_index, torch.arange(2).repeat_interleave(places))
+        assert torch.equal(candidates.objectness, torch.cat(raw.objectness, dim=1).flatten())
         expected = rpn.coder.decode(torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1)[1])
-        assert torch.equal(found.boxes[places:], expected)
-        (found.boxes.sum() + found.objectness.sum()).backward()
+        assert torch.equal(candidates.boxes[places:], expected)
+        (candidates.boxes.sum() + candidates.objectness.sum()).backward()
         assert all(parameter.grad is not None for parameter in rpn.parameters())
 
     @pytest.mark.parametrize("seed", SEEDS)

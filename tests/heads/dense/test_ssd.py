@@ -92,8 +92,8 @@ class TestLosses:
             positives = torch.where(states == FOREGROUND)[0].tolist()
             for box in positives:
                 classification -= float(log[box, target.labels[indices[box]]])
-                wanted = head.coder.encode(raw.default_boxes[box], target.boxes[indices[box]])
-                errors = (raw.deltas[image, box] - wanted).abs().tolist()
+                expected = head.coder.encode(raw.default_boxes[box], target.boxes[indices[box]])
+                errors = (raw.deltas[image, box] - expected).abs().tolist()
                 regression += sum(0.5 * e * e if e < 1 else e - 0.5 for e in errors)
             classification += sum(background[: 3 * len(positives)])
             count += len(positives)
@@ -166,11 +166,11 @@ class TestDecode:
         head = _head()
         target = _objects(seed, count=CLASSES)
         target = Target(target.boxes, torch.arange(CLASSES))  # of a class each, so that none suppresses another
-        (found,) = head.decode(_perfect(head, target), context_of([SIZE]))
-        best_iou, best = box_iou(target.boxes, found.boxes).max(dim=1)
+        (detections,) = head.decode(_perfect(head, target), context_of([SIZE]))
+        best_iou, best = box_iou(target.boxes, detections.boxes).max(dim=1)
         sides = torch.tensor([SIZE[1], SIZE[0]] * 2)
         assert (best_iou > 0.99)[(target.boxes <= sides).all(dim=1)].all()
-        assert torch.equal(found.labels[best], target.labels)
+        assert torch.equal(detections.labels[best], target.labels)
 
     @pytest.mark.parametrize("seed", SEEDS)
     def test_equals_the_recipe_by_hand(self, seed):
@@ -187,19 +187,19 @@ class TestDecode:
                     stays.append(row)
             kept += [(float(scores[row, label]), label, boxes[row]) for row in stays]
         kept = sorted(kept, key=lambda one: -one[0])[:25]
-        (found,) = head.decode(raw, context_of([SIZE]))
-        assert found.scores.tolist() == pytest.approx([score for score, _, _ in kept])
-        assert found.labels.tolist() == [label for _, label, _ in kept]
-        torch.testing.assert_close(found.boxes, torch.stack([box for _, _, box in kept]))
+        (detections,) = head.decode(raw, context_of([SIZE]))
+        assert detections.scores.tolist() == pytest.approx([score for score, _, _ in kept])
+        assert detections.labels.tolist() == [label for _, label, _ in kept]
+        torch.testing.assert_close(detections.boxes, torch.stack([box for _, _, box in kept]))
 
     def test_what_is_not_finite_is_dropped(self):
         head = _head()
         raw = _random(head, 1, 0)
         raw.logits[0, :5], raw.deltas[0, 5:9] = math.nan, math.nan
-        (found,) = head.decode(raw, context_of([SIZE]))
-        assert len(found) > 10
-        assert found.boxes.isfinite().all()
-        assert found.scores.isfinite().all()
+        (detections,) = head.decode(raw, context_of([SIZE]))
+        assert len(detections) > 10
+        assert detections.boxes.isfinite().all()
+        assert detections.scores.isfinite().all()
         assert len(head.decode(raw._replace(logits=raw.logits * math.nan), context_of([SIZE]))[0]) == 0
 
 
@@ -218,12 +218,15 @@ class TestMixedPrecision:
         with torch.autocast("cpu", torch.bfloat16):
             raw = head(_features(2), context_of(SIZE))
             assert raw.deltas.dtype == raw.logits.dtype == torch.bfloat16
-            losses, found = head.losses(raw, context_of([SIZE] * 2, targets)), head.decode(raw, context_of([SIZE] * 2))
+            losses, detections = (
+                head.losses(raw, context_of([SIZE] * 2, targets)),
+                head.decode(raw, context_of([SIZE] * 2)),
+            )
         upcast = SSDOutput(raw.logits.float(), raw.deltas.float(), raw.default_boxes)
         for name, loss in head.losses(upcast, context_of([SIZE] * 2, targets)).items():
             assert losses[name].dtype == torch.float32
             assert torch.equal(losses[name], loss)
-        for low, full in zip(found, head.decode(upcast, context_of([SIZE] * 2)), strict=True):
+        for low, full in zip(detections, head.decode(upcast, context_of([SIZE] * 2)), strict=True):
             assert torch.equal(low.boxes, full.boxes)
         sum(losses.values()).backward()
         assert all(parameter.grad.isfinite().all() for parameter in head.parameters())

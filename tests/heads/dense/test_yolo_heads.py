@@ -137,10 +137,10 @@ class TestGradientsAreDarknetsDeltas:
         deltas, expected = [], 0.0
         for image, target in enumerate(targets):
             truths, per_image = _truths(target, SIZE), [x[image].detach().double().numpy() for x in raw]
-            found, pairs = darknet_deltas.yolo(per_image, truths, ANCHORS, SIZE, 0.3, 0.3, [1.2, 1.1, 1.05], 0.25)
-            for delta in found:
+            result, pairs = darknet_deltas.yolo(per_image, truths, ANCHORS, SIZE, 0.3, 0.3, [1.2, 1.1, 1.05], 0.25)
+            for delta in result:
                 delta[..., :4] = 0
-            deltas.append(found)
+            deltas.append(result)
             assert len(pairs) > len(target)
             for level, a, row, column, index in pairs:
                 x, grid = per_image[level], (SIZE[0] // STRIDES[level], SIZE[1] // STRIDES[level])
@@ -209,9 +209,12 @@ class TestEveryHead:
         targets = [_target(0, 3, size), Target.empty()]
         with torch.autocast("cpu", torch.bfloat16):
             raw = head(_features(name, 2, 0), context_of(size))
-            losses, found = head.losses(raw, context_of([size] * 2, targets)), head.decode(raw, context_of([size] * 2))
+            losses, detections = (
+                head.losses(raw, context_of([size] * 2, targets)),
+                head.decode(raw, context_of([size] * 2)),
+            )
         assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
-        assert all(detections.boxes.dtype == torch.float32 for detections in found)
+        assert all(one.boxes.dtype == torch.float32 for one in detections)
         sum(losses.values()).backward()
         assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
 
@@ -220,7 +223,7 @@ class TestEveryHead:
         head, size = HEADS[name](postprocess=NMS(0.0)).eval(), _size(name)
         features, targets = _features(name, 2, 1), [_target(0, 3, size), _target(1, 2, size, 1)]
         together = head(features, context_of(size))
-        found, losses = (
+        detections, losses = (
             head.decode(together, context_of([size] * 2)),
             head.losses(together, context_of([size] * 2, targets)),
         )
@@ -228,7 +231,7 @@ class TestEveryHead:
         for image in range(2):
             raw = head([feature[image : image + 1] for feature in features], context_of(size))
             torch.testing.assert_close(
-                head.decode(raw, context_of([size]))[0].boxes, found[image].boxes, rtol=1e-4, atol=1e-3
+                head.decode(raw, context_of([size]))[0].boxes, detections[image].boxes, rtol=1e-4, atol=1e-3
             )
             for key, loss in head.losses(raw, context_of([size], targets[image : image + 1])).items():
                 apart[key] += loss.item() / 2
@@ -275,23 +278,23 @@ class TestDecode:
                 ]
             )
             kept = kept[scores[kept].argsort(descending=True)][:100]
-            found = head.decode(raw, context_of([SIZE] * 2))[image]
-            assert len(found) > 10
-            torch.testing.assert_close(found.scores, scores[kept])
-            assert torch.equal(found.labels, labels[kept])
+            detections = head.decode(raw, context_of([SIZE] * 2))[image]
+            assert len(detections) > 10
+            torch.testing.assert_close(detections.scores, scores[kept])
+            assert torch.equal(detections.labels, labels[kept])
             clipped = boxes[kept].clamp(min=0).minimum(torch.tensor([SIZE[1], SIZE[0]] * 2))
-            torch.testing.assert_close(found.boxes, clipped, rtol=1e-4, atol=1e-3)
+            torch.testing.assert_close(detections.boxes, clipped, rtol=1e-4, atol=1e-3)
 
     def test_of_v1_equals_a_box_by_hand(self):
         head = _v1()
         raw = head.split(torch.zeros(1, SIDE**2 * (CLASSES + 10)))
         raw.classes[0, 5, 2], raw.confidences[0, 5, 1] = 0.9, 0.5
         raw.coordinates[0, 5, 1] = torch.tensor([0.25, 0.5, 0.5, 0.7])
-        (found,) = head.decode(raw, context_of([SQUARE]))  # cell 5 is in row 1, column 2
+        (detections,) = head.decode(raw, context_of([SQUARE]))  # cell 5 is in row 1, column 2
         center, size = torch.tensor([2.25 * 32, 1.5 * 32]), torch.tensor([24.0, 0.49 * 96])
-        torch.testing.assert_close(found.boxes, torch.cat((center - size / 2, center + size / 2))[None])
-        assert found.scores.tolist() == pytest.approx([0.45])
-        assert found.labels.tolist() == [2]
+        torch.testing.assert_close(detections.boxes, torch.cat((center - size / 2, center + size / 2))[None])
+        assert detections.scores.tolist() == pytest.approx([0.45])
+        assert detections.labels.tolist() == [2]
 
     def test_of_v1_takes_outputs_in_darknets_order(self):
         flat = torch.arange(SIDE**2 * (CLASSES + 10), dtype=torch.float32)[None]
@@ -312,8 +315,8 @@ class TestDecode:
         with torch.no_grad():
             raw[0][0, 0, :3] = torch.nan
             raw[1][0, 0, 0, :, 0] = torch.inf
-        found = HEADS["v3"]().decode(raw, context_of([SIZE] * 2))
-        assert all(detections.boxes.isfinite().all() and detections.scores.isfinite().all() for detections in found)
+        detections = HEADS["v3"]().decode(raw, context_of([SIZE] * 2))
+        assert all(one.boxes.isfinite().all() and one.scores.isfinite().all() for one in detections)
 
 
 def test_a_local_layer_equals_a_convolution_where_its_weights_are_the_same():

@@ -52,12 +52,12 @@ def test_the_linear_layer_stands_on_the_mean():
 def test_answers_are_the_likeliest_classes(answers, count):
     logits = torch.randn(2, CLASSES, generator=torch.Generator().manual_seed(2))
     head = ClassificationHead(None, CLASSES, answers=answers)
-    for found, scores in zip(
+    for detections, scores in zip(
         head.decode(head(logits, context_of((8, 8))), context_of([(8, 8)] * 2)), logits.softmax(dim=1), strict=True
     ):
-        assert len(found) == count
-        assert found.labels.tolist() == scores.argsort(descending=True)[:count].tolist()
-        assert torch.equal(found.scores, scores[found.labels])
+        assert len(detections) == count
+        assert detections.labels.tolist() == scores.argsort(descending=True)[:count].tolist()
+        assert torch.equal(detections.scores, scores[detections.labels])
 
 
 def test_losses_are_float32_under_autocast():

@@ -73,10 +73,10 @@ def test_without_objects_losses_are_attached():
 def test_answers_are_boxes_of_the_likeliest_classes(class_agnostic):
     head = LocalizationHead(3, CLASSES, class_agnostic=class_agnostic, answers=3)
     raw = _raw(3, 1 if class_agnostic else CLASSES)
-    for row, found in enumerate(head.decode(raw, context_of(SIZES))):
+    for row, detections in enumerate(head.decode(raw, context_of(SIZES))):
         height, width = SIZES[row]
-        assert found.labels.tolist() == raw.logits[row].argsort(descending=True)[:3].tolist()
-        for box, label in zip(found.boxes, found.labels.tolist(), strict=True):
+        assert detections.labels.tolist() == raw.logits[row].argsort(descending=True)[:3].tolist()
+        for box, label in zip(detections.boxes, detections.labels.tolist(), strict=True):
             x1, y1, x2, y2 = (
                 raw.edges[row, 0 if class_agnostic else label].mul(0.1).add(torch.tensor([0, 0, 1, 1])).tolist()
             )
@@ -97,8 +97,8 @@ def test_what_it_encodes_it_decodes():
     logits[[0, 1], [1, 2]] = 9.0
     raw = LocalizationOutput(logits, edges)
     assert head.losses(raw, context_of([SIZES[0], SIZES[3]], targets))["localization_box"].item() == 0
-    for found, box in zip(head.decode(raw, context_of([SIZES[0], SIZES[3]])), boxes, strict=True):
-        torch.testing.assert_close(found.boxes[0], box)
+    for detections, box in zip(head.decode(raw, context_of([SIZES[0], SIZES[3]])), boxes, strict=True):
+        torch.testing.assert_close(detections.boxes[0], box)
 
 
 def test_an_image_without_a_class_or_without_boxes_teaches_as_much_as_it_says():
@@ -106,8 +106,8 @@ def test_an_image_without_a_class_or_without_boxes_teaches_as_much_as_it_says():
     targets = _targets()
     expected = head.losses(LocalizationOutput(*(part[:2] for part in raw)), context_of(SIZES[:2], targets[:2]))
     unknown = [Target(), Target(targets[3].boxes, targets[3].labels)]
-    found = head.losses(raw, context_of(SIZES, [*targets[:2], *unknown]))
-    torch.testing.assert_close(found, expected)
+    result = head.losses(raw, context_of(SIZES, [*targets[:2], *unknown]))
+    torch.testing.assert_close(result, expected)
     without_boxes = head.losses(raw, context_of(SIZES, [*targets[:2], Target(image_label=1), Target(image_label=2)]))
     torch.testing.assert_close(without_boxes["localization_box"], expected["localization_box"])
     labels = torch.tensor([1, 3, 1, 2])

@@ -80,11 +80,11 @@ def _perfect(head, images, certainty=30.0):
     logits = torch.zeros(len(labels), CLASSES + 1)
     logits[torch.arange(len(labels)), classes] = certainty
     deltas = torch.full((len(labels), CLASSES, 4), 7.0)  # nonsense for the other classes
-    wanted = head.coder.encode(
+    expected = head.coder.encode(
         torch.cat([image.boxes for image in images]), torch.cat([image.matched_boxes for image in images])
     )
     foreground = torch.where(labels >= 0)[0]
-    deltas[foreground, labels[foreground]] = wanted[foreground]
+    deltas[foreground, labels[foreground]] = expected[foreground]
     return BoxOutput(logits, deltas)
 
 
@@ -133,8 +133,8 @@ class TestLosses:
             right = logits[label] if label >= 0 else logits[CLASSES]
             classification += math.log(sum(map(math.exp, logits))) - right
             if label >= 0:
-                wanted = head.coder.encode(regions[0].boxes[row], regions[0].matched_boxes[row])
-                error = (raw.deltas[row, label] - wanted).abs().tolist()
+                expected = head.coder.encode(regions[0].boxes[row], regions[0].matched_boxes[row])
+                error = (raw.deltas[row, label] - expected).abs().tolist()
                 regression += sum(4.5 * e * e if e < 1 / 9 else e - 1 / 18 for e in error)
         losses = _losses(head, raw, regions)
         assert float(losses["box_cls"]) == pytest.approx(classification / 30, rel=1e-4)
@@ -168,8 +168,8 @@ class TestDecode:
     def test_detections_of_a_network_that_knows_are_the_objects(self, seed):
         head = _head(postprocess=NMS(iou_threshold=0.99))
         regions = [_regions(6, 20, seed), _regions(0, 4, seed), _regions(3, 0, seed + 10)]
-        found = _decode(head, _perfect(head, regions), [sampled.boxes for sampled in regions], [SIZE] * 3)
-        for detections, sampled in zip(found, regions, strict=True):
+        result = _decode(head, _perfect(head, regions), [sampled.boxes for sampled in regions], [SIZE] * 3)
+        for detections, sampled in zip(result, regions, strict=True):
             objects = sampled.labels >= 0
             boxes = sampled.matched_boxes[objects].clamp(min=0)
             assert len(detections) == len(boxes)
@@ -187,14 +187,14 @@ class TestDecode:
             torch.randn(8, CLASSES + 1, generator=generator), 0.3 * torch.randn(8, CLASSES, 4, generator=generator)
         )
         proposals = _boxes(8, seed)
-        (found,) = _decode(head, raw, [proposals], [(1000, 1000)])
-        assert len(found) == 8 * CLASSES
+        (detections,) = _decode(head, raw, [proposals], [(1000, 1000)])
+        assert len(detections) == 8 * CLASSES
         scores = raw.logits.softmax(dim=1)
         for region in range(8):
             for label in range(CLASSES):
-                match = (found.labels == label) & (found.scores - scores[region, label]).abs().lt(1e-6)
+                match = (detections.labels == label) & (detections.scores - scores[region, label]).abs().lt(1e-6)
                 box = head.coder.decode(proposals[region], raw.deltas[region, label]).clamp(0, 1000)
-                torch.testing.assert_close(found.boxes[match], box[None], rtol=1e-5, atol=1e-3)
+                torch.testing.assert_close(detections.boxes[match], box[None], rtol=1e-5, atol=1e-3)
 
     def test_images_do_not_mix(self):
         head = _head(postprocess=NMS(score_threshold=0.0))
@@ -212,17 +212,17 @@ class TestDecode:
     @pytest.mark.parametrize("images", [1, 2])
     def test_no_proposals_give_no_detections(self, images):
         head = _head()
-        found = _decode(head, _answer(head, torch.zeros(0, 3, 4, 4)), [torch.zeros(0, 4)] * images, [SIZE] * images)
-        assert [len(detections) for detections in found] == [0] * images
-        assert all(isinstance(detections, Detections) for detections in found)
+        result = _decode(head, _answer(head, torch.zeros(0, 3, 4, 4)), [torch.zeros(0, 4)] * images, [SIZE] * images)
+        assert [len(detections) for detections in result] == [0] * images
+        assert all(isinstance(detections, Detections) for detections in result)
 
     def test_what_is_not_finite_is_dropped(self):
         head = _head(postprocess=NMS(score_threshold=0.0))
         raw = BoxOutput(torch.zeros(3, CLASSES + 1), torch.zeros(3, CLASSES, 4))
         raw.logits[0] = math.nan
         raw.deltas[1] = math.inf
-        (found,) = _decode(head, raw, [_boxes(3, 0)], [SIZE])
-        torch.testing.assert_close(found.boxes, _boxes(3, 0)[2:].expand(CLASSES, 4))
+        (detections,) = _decode(head, raw, [_boxes(3, 0)], [SIZE])
+        torch.testing.assert_close(detections.boxes, _boxes(3, 0)[2:].expand(CLASSES, 4))
 
 
 class TestMixedPrecision:
@@ -233,13 +233,13 @@ class TestMixedPrecision:
             raw = _answer(head, torch.randn(26, 3, 4, 4))
             assert raw.logits.dtype == raw.deltas.dtype == torch.bfloat16
             losses = _losses(head, raw, regions)
-            (found,) = _decode(head, raw, [regions[0].boxes], [SIZE])
+            (detections,) = _decode(head, raw, [regions[0].boxes], [SIZE])
         assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
         upcast = BoxOutput(raw.logits.float(), raw.deltas.float())
         (expected,) = _decode(head, upcast, [regions[0].boxes], [SIZE])
-        assert len(found) > 10
-        assert torch.equal(found.boxes, expected.boxes)
-        assert torch.equal(found.scores, expected.scores)
+        assert len(detections) > 10
+        assert torch.equal(detections.boxes, expected.boxes)
+        assert torch.equal(detections.scores, expected.scores)
         sum(losses.values()).backward()
         assert all(parameter.grad.isfinite().all() for parameter in head.parameters())
 
@@ -249,8 +249,8 @@ class TestPostprocess:
         head = _head(postprocess=TopK(score_threshold=0.0, detections=3))
         boxes = _boxes(1, 0).expand(4, 4)
         raw = BoxOutput(torch.randn(4, CLASSES + 1), torch.zeros(4, CLASSES, 4))
-        (found,) = _decode(head, raw, [boxes], [SIZE])
-        torch.testing.assert_close(found.scores, head.scores(raw).flatten().topk(3).values)
+        (detections,) = _decode(head, raw, [boxes], [SIZE])
+        torch.testing.assert_close(detections.scores, head.scores(raw).flatten().topk(3).values)
 
     def test_old_arguments_and_attributes_still_work(self):
         with pytest.warns(

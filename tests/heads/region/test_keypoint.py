@@ -66,10 +66,10 @@ def test_decode_places_the_peak_in_the_image_as_it_was_given():
     regions = torch.tensor([[10.0, 20.0, 66.0, 76.0]])
     raw = torch.zeros(1, 2, 56, 56)
     raw[0, 0, 0, 0], raw[0, 1, 30, 40] = 5.0, 7.0
-    found = Detections(regions * 2, torch.ones(1), torch.tensor([0]))
+    detections = Detections(regions * 2, torch.ones(1), torch.tensor([0]))
     placements = [Placement.resize((200, 200), (100, 100)), Placement.identity((9, 9))]
     in_input = Regions.of_images([regions, regions[:0]])
-    decoded, none = head.decode(raw, in_input, {}, [found, Detections.empty()], placed(placements))
+    decoded, none = head.decode(raw, in_input, {}, [detections, Detections.empty()], placed(placements))
     assert decoded.keypoints[0].tolist() == [[21.0, 41.0, 5.0], [101.0, 101.0, 7.0]]
     assert none.keypoints.shape == (0, 2, 3)
 
@@ -123,6 +123,6 @@ def test_under_every_preprocess_a_keypoint_is_learned_and_found_where_it_is(prep
     head.losses(raw, regions, {}, placed(batch.placements, [target]))["keypoint"].backward()
     assert (raw.grad[0, 0] < 0).nonzero().tolist() == [[10, 5]]  # cells of one pixel of the given image
 
-    found = Detections(box, torch.ones(1), torch.tensor([0]))
-    (decoded,) = head.decode(-99 * raw.grad, regions, {}, [found], placed(batch.placements))
+    detections = Detections(box, torch.ones(1), torch.tensor([0]))
+    (decoded,) = head.decode(-99 * raw.grad, regions, {}, [detections], placed(batch.placements))
     torch.testing.assert_close(decoded.keypoints[0, 0, :2], torch.tensor([37.5, 30.5]), atol=0.5, rtol=0)

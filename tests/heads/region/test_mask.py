@@ -141,8 +141,8 @@ def test_under_every_preprocess_a_mask_is_put_where_the_box_is(preprocess):
     raw = torch.full((1, 1, 16, 16), -9.0)
     raw[0, 0, 8:12] = 9.0
     regions = Regions.of_images([placement.boxes(box)])
-    found = Detections(box, torch.ones(1), torch.tensor([0]))
-    (decoded,) = MaskHead(1, 1, channels=1, convolutions=0).decode(raw, regions, {}, [found], placed([placement]))
+    detections = Detections(box, torch.ones(1), torch.tensor([0]))
+    (decoded,) = MaskHead(1, 1, channels=1, convolutions=0).decode(raw, regions, {}, [detections], placed([placement]))
     expected = torchvision.models.detection.roi_heads.paste_masks_in_image(raw.sigmoid(), box, SIZE)[:, 0] > 0.5
     assert torch.equal(decoded.masks, expected)
     assert expected[0, 29:31, 33:47].all()
@@ -164,11 +164,11 @@ def test_decode_gives_masks_of_the_size_of_the_image(run_lengths):
     generator = torch.Generator().manual_seed(6)
     head = MaskHead(8, 3, channels=4, run_lengths=run_lengths)
     boxes = _random_boxes(generator, 4)
-    found = Detections(boxes, torch.ones(4), torch.tensor([0, 1, 2, 0]))
+    detections = Detections(boxes, torch.ones(4), torch.tensor([0, 1, 2, 0]))
     raw = torch.full((4, 3, 28, 28), -9.0)
-    raw[torch.arange(4), found.labels] = 9.0
+    raw[torch.arange(4), detections.labels] = 9.0
     regions, context = Regions.of_images([boxes, boxes[:0]]), context_of([SIZE, (5, 7)])
-    several, none = head.decode(raw, regions, {}, [found, Detections.empty()], context)
+    several, none = head.decode(raw, regions, {}, [detections, Detections.empty()], context)
     masks = rle_to_masks(several.masks)
     expected = torchvision.models.detection.roi_heads.paste_masks_in_image(torch.ones(4, 1, 28, 28), boxes, SIZE)
     assert torch.equal(masks, expected[:, 0] > 0.5)

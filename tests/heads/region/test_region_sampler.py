@@ -40,8 +40,8 @@ class TestRegionSampler:
         foreground = sampled.labels >= 0
         assert len(sampled.boxes) == len(sampled.labels) == len(sampled.matched) == 64
         assert 4 <= foreground.sum() <= 16
-        found = target.objects()[sampled.matched[foreground]]
-        assert torch.equal(sampled.labels[foreground], found.labels)
+        matched_objects = target.objects()[sampled.matched[foreground]]
+        assert torch.equal(sampled.labels[foreground], matched_objects.labels)
         best = box_iou(sampled.boxes, target.objects().boxes).max(dim=1).values
         assert (best[foreground] >= 0.5).all()
         assert (best[~foreground] < 0.5).all()

@@ -21,8 +21,8 @@ def _images(seed, *sizes):
     return [torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator) for size in sizes]
 
 
-def _pictures(seed, *sizes):
-    """Smooth pictures of which a trained net says different things."""
+def _smooth_images(seed, *sizes):
+    """Smooth images of which a trained net says different things."""
     generator = torch.Generator().manual_seed(seed)
     noise = [torch.rand(1, 3, 6, 8, generator=generator) * 255 for _ in sizes]
     return [
@@ -42,7 +42,7 @@ def test_the_center_is_torchvisions(size, crop, shorter):
     torch.testing.assert_close(batch.images[0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_picture_of_the_crops_size_is_taken_as_it_is():
+def test_an_image_of_the_crops_size_is_taken_as_it_is():
     image = _images(0, (64, 64))[0]
     batch = CenterCrop((64, 64), 80, mean=(0, 0, 0), std=(1, 1, 1))([image])
     assert torch.equal(batch.images[0], image / 255)
@@ -56,14 +56,14 @@ def test_boxes_go_through_the_crop_and_back(size):
     moved = crop.targets([target], batch)[0]
     back = crop.restore([Detections(moved.boxes, torch.ones(1), target.labels)], batch)[0]
     torch.testing.assert_close(back.boxes, target.boxes)
-    # The middle of the picture stays in the middle, up to the rounding of sizes and of the corner.
+    # The middle of the image stays in the middle, up to the rounding of sizes and of the corner.
     height, width = size
     middle = Target(torch.tensor([[width / 2 - 1, height / 2 - 1, width / 2 + 1, height / 2 + 1]]), target.labels)
     center = crop.targets([middle], batch)[0].boxes.view(2, 2).mean(dim=0)
     assert (center - torch.tensor([24.0, 32.0])).abs().max() <= 1
 
 
-def test_a_crop_larger_than_its_picture_is_refused():
+def test_a_crop_larger_than_its_image_is_refused():
     with pytest.raises(InputError, match="shorter_side is 200"):
         CenterCrop((224, 224), 200)
 
@@ -76,7 +76,7 @@ def test_published_weights_give_torchvisions_answers(shared):
     theirs = torchvision.models.squeezenet1_1()
     theirs.load_state_dict(torch.load(path, weights_only=True))
     preset = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms()
-    images = _pictures(1, (300, 400), (500, 333), (225, 300))
+    images = _smooth_images(1, (300, 400), (500, 333), (225, 300))
     theirs.eval()
     with torch.no_grad():
         batch = torch.stack([preset(image / 255) for image in images])
@@ -84,8 +84,8 @@ def test_published_weights_give_torchvisions_answers(shared):
         assert torch.equal(model.raw(batch).logits, expected)
         ours = model.raw(model.preprocess(images).images).logits
     torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-3)
-    found = model.predict(images)
-    assert [answer.labels[0].item() for answer in found] == expected.argmax(dim=1).tolist()
+    detections = model.predict(images)
+    assert [answer.labels[0].item() for answer in detections] == expected.argmax(dim=1).tolist()
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_0", "legacy_seresnet18"])
@@ -192,7 +192,7 @@ def test_a_file_brings_the_model_back(index, tmp_path):
     loaded = detkit.load(tmp_path / "model.ckpt")
     assert loaded.categories == model.categories
     images = _images(0, (70, 90), (64, 64))
-    for found, expected in zip(loaded.predict(images), model.predict(images), strict=True):
-        assert type(found) is type(expected) is (Detections if index == 2 else Classification)
-        assert torch.equal(found.scores, expected.scores)
-        assert torch.equal(found.labels, expected.labels)
+    for detections, expected in zip(loaded.predict(images), model.predict(images), strict=True):
+        assert type(detections) is type(expected) is (Detections if index == 2 else Classification)
+        assert torch.equal(detections.scores, expected.scores)
+        assert torch.equal(detections.labels, expected.labels)

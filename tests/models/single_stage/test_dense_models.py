@@ -82,11 +82,11 @@ def test_learns_and_detects_on_any_backbone(kind, backbone):
     sum(losses.values()).backward()
     assert losses.keys() == LOSSES[kind]
     assert all(parameter.grad.isfinite().all() for parameter in model.head.parameters())
-    for image, found in zip(images, model.eval()(images), strict=True):
-        assert len(found)
-        assert (found.boxes >= 0).all()
-        assert (found.boxes <= torch.tensor([image.shape[2], image.shape[1]] * 2)).all()
-        assert (found.boxes[:, 2:] >= found.boxes[:, :2]).all()
+    for image, detections in zip(images, model.eval()(images), strict=True):
+        assert len(detections)
+        assert (detections.boxes >= 0).all()
+        assert (detections.boxes <= torch.tensor([image.shape[2], image.shape[1]] * 2)).all()
+        assert (detections.boxes[:, 2:] >= detections.boxes[:, :2]).all()
 
 
 @pytest.mark.parametrize("kind", HEADS)

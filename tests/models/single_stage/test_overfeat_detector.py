@@ -45,9 +45,9 @@ def test_scales_must_be_positive(tiny_backbone, scales):
         OverFeat(tiny_backbone(), CLASSES, scales)
 
 
-def test_losses_reach_every_parameter(make_overfeat, pictures):
+def test_losses_reach_every_parameter(make_overfeat, samples):
     model = make_overfeat()
-    losses = model(*pictures)
+    losses = model(*samples)
     assert set(losses) == {"overfeat_cls", "overfeat_box"}
     assert losses["overfeat_cls"].item() == pytest.approx(math.log(CLASSES + 1), abs=0.5)
     sum(losses.values()).backward()
@@ -56,8 +56,8 @@ def test_losses_reach_every_parameter(make_overfeat, pictures):
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_it_learns_two_pictures(make_overfeat, pictures):
-    images, targets = pictures
+def test_it_learns_two_images(make_overfeat, samples):
+    images, targets = samples
     model = make_overfeat(scales=(1.0, 0.7)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     torch.manual_seed(0)
@@ -66,12 +66,12 @@ def test_it_learns_two_pictures(make_overfeat, pictures):
         sum(model(images, targets).values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
-    for found, target in zip(model.predict(images), targets, strict=True):
-        best = found[:2]
+    for detections, target in zip(model.predict(images), targets, strict=True):
+        best = detections[:2]
         order = best.labels.argsort()
-        wanted = target.labels.argsort()
-        assert best.labels[order].tolist() == target.labels[wanted].tolist()
-        torch.testing.assert_close(best.boxes[order], target.boxes[wanted], rtol=0, atol=8.0)
+        expected = target.labels.argsort()
+        assert best.labels[order].tolist() == target.labels[expected].tolist()
+        torch.testing.assert_close(best.boxes[order], target.boxes[expected], rtol=0, atol=8.0)
 
 
 def test_empty_images_and_images_smaller_than_a_window(make_overfeat):
@@ -88,8 +88,8 @@ def test_one_graph(make_overfeat):
     model = make_overfeat().eval()
     images = torch.rand(1, 3, 96, 128)
     compiled = torch.compile(model.raw, fullgraph=True, backend="eager")
-    for found, wanted in zip(compiled(images), model.raw(images), strict=True):
-        torch.testing.assert_close(found, wanted)
+    for detections, expected in zip(compiled(images), model.raw(images), strict=True):
+        torch.testing.assert_close(detections, expected)
 
 
 @torch.no_grad()

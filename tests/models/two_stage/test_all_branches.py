@@ -25,9 +25,9 @@ def model(make_model):
 
 
 @pytest.fixture
-def annotated(pictures):
-    """The two pictures, with a mask and keypoints for every object."""
-    images, targets = pictures
+def annotated(samples):
+    """The two images, with a mask and keypoints for every object."""
+    images, targets = samples
     full = []
     for image, target in zip(images, targets, strict=True):
         masks = torch.zeros(len(target), *image.shape[1:], dtype=torch.bool)
@@ -84,21 +84,21 @@ def test_run_lengths_teach_the_same_as_pixels(model, annotated):
 def test_detections_have_masks_and_keypoints(make_model, annotated):
     model = make_model(branches=BRANCHES, score_threshold=0.0).eval()
     with torch.no_grad():
-        for image, found in zip(annotated[0], model(annotated[0]), strict=True):
-            assert len(found) > 0
-            assert found.masks.shape == (len(found), *image.shape[1:])
-            assert found.keypoints.shape == (len(found), JOINTS, 3)
+        for image, detections in zip(annotated[0], model(annotated[0]), strict=True):
+            assert len(detections) > 0
+            assert detections.masks.shape == (len(detections), *image.shape[1:])
+            assert detections.keypoints.shape == (len(detections), JOINTS, 3)
 
 
 def test_an_image_in_which_nothing_is_found_has_no_masks_and_no_keypoints(make_model, annotated):
     model = make_model(branches=BRANCHES, score_threshold=2.0).eval()
     with torch.no_grad():
-        for image, found in zip(annotated[0], model(annotated[0]), strict=True):
-            assert found.masks.shape == (0, *image.shape[1:])
-            assert found.keypoints.shape == (0, JOINTS, 3)
+        for image, detections in zip(annotated[0], model(annotated[0]), strict=True):
+            assert detections.masks.shape == (0, *image.shape[1:])
+            assert detections.keypoints.shape == (0, JOINTS, 3)
         model.rpn.postprocess.score_threshold = 2.0  # and without any proposal
-        for found in model(annotated[0]):
-            assert len(found) == len(found.masks) == len(found.keypoints) == 0
+        for detections in model(annotated[0]):
+            assert len(detections) == len(detections.masks) == len(detections.keypoints) == 0
 
 
 def test_without_any_proposal_or_positive_region_the_losses_are_finite(model, annotated):
@@ -177,8 +177,8 @@ class Enlarged(RegionBranch):
 
     def decode(self, raw, regions, so_far, detections, context):
         assert len(raw) == sum(map(len, detections))
-        areas = raw.split([len(found) for found in detections])
-        return [replace(found, scores=area.sigmoid()) for found, area in zip(detections, areas, strict=True)]
+        areas = raw.split([len(result) for result in detections])
+        return [replace(result, scores=area.sigmoid()) for result, area in zip(detections, areas, strict=True)]
 
 
 def test_a_branch_may_stand_on_another_without_a_crop(make_model, annotated):
@@ -193,10 +193,10 @@ def test_a_branch_may_stand_on_another_without_a_crop(make_model, annotated):
     assert names == ["mask"]
     assert count > 0
     assert (labels >= 0).all()
-    found = model(annotated[0])
+    result = model(annotated[0])
     _, count, labels = branches["area"].seen[-1]
-    assert count == sum(map(len, found)) == len(labels)
-    assert torch.equal(labels, torch.cat([detections.labels for detections in found]))
+    assert count == sum(map(len, result)) == len(labels)
+    assert torch.equal(labels, torch.cat([detections.labels for detections in result]))
 
 
 def test_the_same_generator_gives_the_same_losses(model, annotated):

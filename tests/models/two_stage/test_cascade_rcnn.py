@@ -46,17 +46,17 @@ def tiny(make_model):
     return make_model().backbone
 
 
-def test_losses_of_every_stage_reach_every_parameter(tiny, pictures):
+def test_losses_of_every_stage_reach_every_parameter(tiny, samples):
     model = _make(tiny).train()
-    losses = model(*pictures)
+    losses = model(*samples)
     stages = {f"{name}_{stage}" for stage in (1, 2, 3) for name in ("box_cls", "box_reg")}
     assert losses.keys() == {"rpn_cls", "rpn_box"} | stages
     sum(losses.values()).backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_without_objects_losses_are_finite_and_attached(tiny, pictures):
-    losses = _make(tiny).train()(pictures[0], [Target.empty(), Target.empty()])
+def test_without_objects_losses_are_finite_and_attached(tiny, samples):
+    losses = _make(tiny).train()(samples[0], [Target.empty(), Target.empty()])
     assert all(loss.isfinite() and loss.requires_grad for loss in losses.values())
 
 
@@ -79,7 +79,7 @@ class _OnlyHeads(CascadeRCNN):
         super().__init__(backbone, **options)
 
 
-def test_one_stage_is_faster_rcnn(tiny, pictures):
+def test_one_stage_is_faster_rcnn(tiny, samples):
     cascade = _make(tiny, stage_ious=(0.5,), stage_weights=(1.0,)).eval()
     faster = _make(tiny, kind=FasterRCNN).eval()
     weights = cascade.state_dict()
@@ -87,23 +87,23 @@ def test_one_stage_is_faster_rcnn(tiny, pictures):
         {name.replace("box_head.stages.0.", "box_head."): tensor for name, tensor in weights.items()}
     )
     with torch.no_grad():
-        for found, expected in zip(cascade(pictures[0]), faster(pictures[0]), strict=True):
-            assert len(found) > 10
-            torch.testing.assert_close(found.boxes, expected.boxes)
-            torch.testing.assert_close(found.scores, expected.scores)
+        for detections, expected in zip(cascade(samples[0]), faster(samples[0]), strict=True):
+            assert len(detections) > 10
+            torch.testing.assert_close(detections.boxes, expected.boxes)
+            torch.testing.assert_close(detections.scores, expected.scores)
     torch.manual_seed(5)
-    losses = cascade(*pictures)
+    losses = cascade(*samples)
     torch.manual_seed(5)
-    expected = faster(*pictures)
+    expected = faster(*samples)
     for name in ("box_cls", "box_reg"):
         torch.testing.assert_close(losses[f"{name}_1"], expected[name])
 
 
 @pytest.mark.parametrize("class_agnostic", [True, False])
-def test_detections_are_those_of_a_chain_written_out(tiny, pictures, class_agnostic):
+def test_detections_are_those_of_a_chain_written_out(tiny, samples, class_agnostic):
     model = _make(tiny, box_head=partial(HEAD, class_agnostic=class_agnostic)).eval()
     with torch.no_grad():
-        batch = model.preprocess(pictures[0][:1])
+        batch = model.preprocess(samples[0][:1])
         context = Context(batch)
         features, proposed = model.raw(batch.images)
         boxes = model.rpn.propose(proposed, context).boxes
@@ -118,10 +118,10 @@ def test_detections_are_those_of_a_chain_written_out(tiny, pictures, class_agnos
         mean = torch.stack(scores).mean(dim=0)
         last = theirs.clip_boxes_to_image(decoded.expand(-1, 3, -1), batch.sizes[0])
         kept = theirs.batched_nms(last.flatten(0, 1), mean.flatten(), torch.arange(3).repeat(len(boxes)), 0.5)[:100]
-        found = model(pictures[0][:1])[0]
-    torch.testing.assert_close(found.scores, mean.flatten()[kept])
-    scale = torch.tensor([pictures[0][0].shape[2] / batch.sizes[0][1], pictures[0][0].shape[1] / batch.sizes[0][0]])
-    torch.testing.assert_close(found.boxes, last.flatten(0, 1)[kept] * scale.repeat(2), atol=1e-3, rtol=1e-4)
+        detections = model(samples[0][:1])[0]
+    torch.testing.assert_close(detections.scores, mean.flatten()[kept])
+    scale = torch.tensor([samples[0][0].shape[2] / batch.sizes[0][1], samples[0][0].shape[1] / batch.sizes[0][0]])
+    torch.testing.assert_close(detections.boxes, last.flatten(0, 1)[kept] * scale.repeat(2), atol=1e-3, rtol=1e-4)
 
 
 def test_a_region_that_is_an_object_in_one_stage_is_background_in_the_next():

@@ -74,65 +74,65 @@ MODELS = {"fast": _fast, "rcnn": _rcnn}
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 class TestBoth:
-    def test_losses_have_names_and_reach_every_parameter(self, make, pictures):
+    def test_losses_have_names_and_reach_every_parameter(self, make, samples):
         model = make().train()
-        losses = model(*pictures)
+        losses = model(*samples)
         assert losses.keys() == {"box_cls", "box_reg"}
         assert all(loss > 0 for loss in losses.values())
         sum(losses.values()).backward()
         assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
-    def test_nothing_to_learn_from(self, make, pictures):
+    def test_nothing_to_learn_from(self, make, samples):
         model = make(proposals=Grid(skip=True)).train()
-        losses = model([pictures[0][1]], [Target.empty()])
+        losses = model([samples[0][1]], [Target.empty()])
         assert losses.keys() == {"box_cls", "box_reg"}
         assert all(loss == 0 and loss.requires_grad for loss in losses.values())
         sum(losses.values()).backward()
 
-    def test_detections_lie_in_the_images(self, make, pictures):
+    def test_detections_lie_in_the_images(self, make, samples):
         model = make().eval()
         model.box_head.postprocess.score_threshold = 0.0
         with torch.no_grad():
-            found = model(pictures[0])
-        for image, detections in zip(pictures[0], found, strict=True):
+            result = model(samples[0])
+        for image, detections in zip(samples[0], result, strict=True):
             assert 50 < len(detections) <= 100
             assert (detections.boxes >= 0).all()
             size = torch.tensor([image.shape[2], image.shape[1]]) + 1e-3
             assert (detections.boxes[:, 2:] <= size).all()
 
-    def test_an_image_without_proposals_has_no_detections(self, make, pictures):
+    def test_an_image_without_proposals_has_no_detections(self, make, samples):
         model = make(proposals=Grid(skip=True)).eval()
         model.box_head.postprocess.score_threshold = 0.0
         with torch.no_grad():
-            first, second = model(pictures[0])
-            (alone,) = model(pictures[0][1:])
+            first, second = model(samples[0])
+            (alone,) = model(samples[0][1:])
         assert len(first) > 0 == len(second) == len(alone)
 
-    def test_one_image_is_the_same_alone(self, make, pictures):
+    def test_one_image_is_the_same_alone(self, make, samples):
         model = make().eval()
         model.box_head.postprocess.score_threshold = 0.0
         with torch.no_grad():
-            together, alone = model(pictures[0])[1], model(pictures[0][1:])[0]
+            together, alone = model(samples[0])[1], model(samples[0][1:])[0]
         torch.testing.assert_close(together.scores, alone.scores)
 
 
-def test_fast_rcnn_samples_background_that_is_near_objects(pictures):
+def test_fast_rcnn_samples_background_that_is_near_objects(samples):
     model = _fast()
     boxes = torch.tensor([[12.0, 10, 40, 50], [14, 12, 42, 52], [30, 40, 70, 80], [100, 80, 120, 96]])
-    context = Context(OriginalSize()(pictures[0][:1]), pictures[1][:1])
+    context = Context(OriginalSize()(samples[0][:1]), samples[1][:1])
     sampled = model.region_sampler(Regions.of_images([boxes]), context)
     background = sampled.boxes[sampled.labels < 0]
     assert background.tolist() == [[30, 40, 70, 80]]
 
 
-def test_rcnn_says_the_same_in_parts(pictures, monkeypatch):
+def test_rcnn_says_the_same_in_parts(samples, monkeypatch):
     model = _rcnn().eval()
     model.box_head.postprocess.score_threshold = 0.0
     with torch.no_grad():
-        expected = model(pictures[0])
+        expected = model(samples[0])
         monkeypatch.setattr("detkit.heads.region.region_features._REGIONS_AT_ONCE", 7)
-        found = model(pictures[0])
-    for one, other in zip(found, expected, strict=True):
+        detections = model(samples[0])
+    for one, other in zip(detections, expected, strict=True):
         torch.testing.assert_close(one.scores, other.scores)
         torch.testing.assert_close(one.boxes, other.boxes, atol=1e-3, rtol=0)
 
@@ -157,8 +157,8 @@ def test_regions_come_from_one_place(make_model):
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 class TestGiven:
-    def test_proposals_are_as_good_as_the_models_own(self, make, pictures):
-        images, targets = pictures
+    def test_proposals_are_as_good_as_the_models_own(self, make, samples):
+        images, targets = samples
         own, asking = make().eval(), make(proposals=None).eval()
         assert own.asks_for == frozenset()
         assert asking.asks_for == {"proposals"}
@@ -166,8 +166,8 @@ class TestGiven:
             model.box_head.postprocess.score_threshold = 0.0
         given = [Target(proposals=Grid()(image)) for image in images]
         with torch.no_grad():
-            expected, found = own(images), asking(images, given=given)
-        for one, other in zip(found, expected, strict=True):
+            expected, result = own(images), asking(images, given=given)
+        for one, other in zip(result, expected, strict=True):
             assert len(one) > 0
             assert torch.equal(one.boxes, other.boxes)
             assert torch.equal(one.scores, other.scores)
@@ -177,17 +177,17 @@ class TestGiven:
         in_targets = [replace(target, proposals=boxes.proposals) for target, boxes in zip(targets, given, strict=True)]
         assert asking(images, in_targets) == wanted
 
-    def test_none_at_all_are_asked_for_by_name(self, make, pictures):
+    def test_none_at_all_are_asked_for_by_name(self, make, samples):
         model = make(proposals=None).eval()
         with pytest.raises(InputError, match=r"asks for proposals of each image.*given=\[Target\(proposals="):
-            model(pictures[0])
+            model(samples[0])
         with pytest.raises(InputError, match=r"given\[1\].*proposals is missing"):
-            model(pictures[0], given=[Target(proposals=torch.zeros(0, 4)), Target()])
+            model(samples[0], given=[Target(proposals=torch.zeros(0, 4)), Target()])
 
     @pytest.mark.parametrize("preprocess", [Letterbox((128, 128)), CenterCrop((128, 128), 150)])
-    def test_proposals_are_cropped_where_they_are_in_the_networks_frame(self, make, pictures, preprocess):
+    def test_proposals_are_cropped_where_they_are_in_the_networks_frame(self, make, samples, preprocess):
         model, seen = make(proposals=None, preprocess=preprocess).eval(), []
         model.region_pool.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2].boxes))
-        model([pictures[0][0]], given=[Target(proposals=torch.tensor([[60.0, 30, 110, 80]]))])
+        model([samples[0][0]], given=[Target(proposals=torch.tensor([[60.0, 30, 110, 80]]))])
         expected = preprocess.place((96, 128)).boxes(torch.tensor([[60.0, 30, 110, 80]]))
         torch.testing.assert_close(seen[0], expected)

@@ -128,11 +128,11 @@ def test_every_detector(name):
     torch.manual_seed(0)
     model = DETECTORS[name]()
     image = (torch.rand(3, 72, 100) * 255).byte()
-    found = model.predict(image)
-    subject = detection_target(model, found.boxes[0], int(found.labels[0]))
+    detections = model.predict(image)
+    subject = detection_target(model, detections.boxes[0], int(detections.labels[0]))
 
     scores = subject.scores(torch.stack((image, image)).float() / 255)
-    torch.testing.assert_close(scores, found.scores[:1].expand(2), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(scores, detections.scores[:1].expand(2), rtol=1e-3, atol=1e-5)
 
     batch = subject.prepare(image)
     layers = stage_layers(model, batch.images, subject.forward, subject.backbone)
@@ -154,8 +154,8 @@ def test_the_gradient_of_a_detection_is_that_of_its_score_written_out():
         for predict in model.head.predict:
             predict.weight.mul_(30)  # scores that differ
     image = torch.rand(3, 96, 128)
-    found = model.predict(image)
-    subject = detection_target(model, found.boxes[0], int(found.labels[0]))
+    detections = model.predict(image)
+    subject = detection_target(model, detections.boxes[0], int(detections.labels[0]))
     cam = grad_cam(model, "backbone.stages.4", lambda: subject.objective(image), (96, 128))
 
     maps = model.backbone(model.preprocess([image]).images)

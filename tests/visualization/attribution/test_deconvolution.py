@@ -211,9 +211,9 @@ def test_the_strongest_images_of_the_strongest_filters():
     images[0][0, 1, 2, 5] = 1
     images[2][0, 1, 3, 0] = 2
     images[1][0, 2, 0, 1] = 1
-    found = strongest_units(net, images, ["0"], count=2, top=2)["0"]
-    assert found[0] == [Unit(2, 1, (3, 0), 10.0), Unit(0, 1, (2, 5), 5.0)]
-    assert found[1][0] == Unit(1, 2, (0, 1), 2.0)
+    by_filter = strongest_units(net, images, ["0"], count=2, top=2)["0"]
+    assert by_filter[0] == [Unit(2, 1, (3, 0), 10.0), Unit(0, 1, (2, 5), 5.0)]
+    assert by_filter[1][0] == Unit(1, 2, (0, 1), 2.0)
     assert [units[0].channel for units in strongest_units(net, images, ["0"], filters=[2, 0])["0"]] == [2, 0]
     with pytest.raises(InputError, match=r"layer '0' has no filter 3: it has 3, counted from 0"):
         strongest_units(net, images, ["0"], filters=[3])

@@ -22,16 +22,16 @@ from detkit.visualization.attribution.named_layers import eval_mode, get_layer, 
 def test_the_last_block_of_each_stage(name, layers):
     with torch.device("meta"):
         net = classifier(name)
-        found = stage_layers(net, torch.zeros(1, 3, 224, 224))
-    assert found[: len(layers)] == layers
+        stages = stage_layers(net, torch.zeros(1, 3, 224, 224))
+    assert stages[: len(layers)] == layers
     assert net.training
 
 
 def test_layers_within_a_part():
     net = nn.ModuleDict({"backbone": TimmBackbone("resnet10t"), "other": nn.Conv2d(3, 3, 1)})
-    found = stage_layers(net, torch.rand(1, 3, 64, 96), net["backbone"], "backbone")
-    assert found[-1] == "backbone.trunk.layer4"
-    assert all(name.startswith("backbone.") for name in found)
+    layers = stage_layers(net, torch.rand(1, 3, 64, 96), net["backbone"], "backbone")
+    assert layers[-1] == "backbone.trunk.layer4"
+    assert all(name.startswith("backbone.") for name in layers)
 
 
 def test_a_net_without_maps_has_no_stages():

@@ -16,9 +16,9 @@ def test_each_position_against_a_square_drawn_by_hand():
         batches.append(len(images))
         return (images * weights).mean(dim=(1, 2, 3))
 
-    found = occlusion_sensitivity(score, image, side=7, step=4, batch_size=10)
+    occlusion = occlusion_sensitivity(score, image, side=7, step=4, batch_size=10)
     tops, lefts = [0, 4, 8, 12, 16], [0, 4, 8, 12, 16, 20, 24]
-    assert found.scores.shape == (5, 7)
+    assert occlusion.scores.shape == (5, 7)
     assert batches == [10, 10, 10, 5]
     total, covers = torch.zeros(23, 31), torch.zeros(23, 31)
     for row, top in enumerate(tops):
@@ -26,18 +26,18 @@ def test_each_position_against_a_square_drawn_by_hand():
             hidden = image.clone()
             hidden[:, top : top + 7, left : left + 7] = 0.5
             expected = (hidden * weights).mean()
-            torch.testing.assert_close(found.scores[row, column], expected)
+            torch.testing.assert_close(occlusion.scores[row, column], expected)
             total[top : top + 7, left : left + 7] += expected
             covers[top : top + 7, left : left + 7] += 1
-    torch.testing.assert_close(found.pixels, total / covers)
+    torch.testing.assert_close(occlusion.pixels, total / covers)
 
 
 def test_squares_reach_all_borders_and_bytes_are_images_too():
     image = torch.full((3, 10, 13), 255, dtype=torch.uint8)
-    found = occlusion_sensitivity(lambda images: images.mean(dim=(1, 2, 3)), image, side=4, step=4)
-    assert found.scores.shape == (3, 4)
-    assert found.pixels.isfinite().all()
-    torch.testing.assert_close(found.scores, torch.full((3, 4), 1 - 0.5 * 16 / 130))
+    occlusion = occlusion_sensitivity(lambda images: images.mean(dim=(1, 2, 3)), image, side=4, step=4)
+    assert occlusion.scores.shape == (3, 4)
+    assert occlusion.pixels.isfinite().all()
+    torch.testing.assert_close(occlusion.scores, torch.full((3, 4), 1 - 0.5 * 16 / 130))
 
 
 @pytest.mark.parametrize(("side", "step"), [(0, 1), (11, 2), (4, 0), (4, 5)])

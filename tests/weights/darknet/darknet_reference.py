@@ -365,7 +365,7 @@ class Reference:
     def boxes(self, width, height, threshold, letterboxed=True):
         """What ``get_network_boxes`` finds for an image of that size."""
         net = int(self.net["width"]), int(self.net["height"])
-        found = []
+        result = []
         for (kind, options), output in zip(self.sections, self.outputs, strict=True):
             read = {
                 "yolo": self._yolo_boxes,
@@ -374,19 +374,19 @@ class Reference:
                 "detection": self._grid_boxes,
             }.get(kind)
             if read:
-                found += read(options, output, net, threshold)
+                result += read(options, output, net, threshold)
         if not letterboxed:
-            return found
+            return result
         if net[0] / width < net[1] / height:
             new_w, new_h = net[0], height * net[0] // width
         else:
             new_w, new_h = width * net[1] // height, net[1]
-        for box, _, _ in found:
+        for box, _, _ in result:
             box[0] = (box[0] - (net[0] - new_w) / 2.0 / net[0]) / (new_w / net[0])
             box[1] = (box[1] - (net[1] - new_h) / 2.0 / net[1]) / (new_h / net[1])
             box[2] *= net[0] / new_w
             box[3] *= net[1] / new_h
-        return found
+        return result
 
     @staticmethod
     def _anchors(options):
@@ -395,7 +395,7 @@ class Reference:
 
     def _yolo_boxes(self, options, output, net, threshold):
         anchors, numbers = self._anchors(options), 5 + int(options["classes"])
-        found = []
+        result = []
         for n, anchor in enumerate(int(index) for index in options["mask"].split(",")):
             for j in range(output.shape[1]):
                 for i in range(output.shape[2]):
@@ -408,12 +408,12 @@ class Reference:
                         w, h = np.exp(w) * anchors[anchor][0] / net[0], np.exp(h) * anchors[anchor][1] / net[1]
                     box = np.array([(i + x) / output.shape[2], (j + y) / output.shape[1], w, h])
                     probabilities = objectness * np.array(classes)
-                    found.append((box, objectness, np.where(probabilities > threshold, probabilities, 0)))
-        return found
+                    result.append((box, objectness, np.where(probabilities > threshold, probabilities, 0)))
+        return result
 
     def _gaussian_boxes(self, options, output, net, threshold):
         anchors, numbers = self._anchors(options), 9 + int(options["classes"])
-        found = []
+        result = []
         for n, anchor in enumerate(int(index) for index in options["mask"].split(",")):
             for j in range(output.shape[1]):
                 for i in range(output.shape[2]):
@@ -423,12 +423,12 @@ class Reference:
                     w, h = np.exp(w) * anchors[anchor][0] / net[0], np.exp(h) * anchors[anchor][1] / net[1]
                     box = np.array([(i + x) / output.shape[2], (j + y) / output.shape[1], w, h])
                     probabilities = objectness * np.array(classes) * (1 - (ux + uy + uw + uh) / 4)
-                    found.append((box, objectness, np.where(probabilities > threshold, probabilities, 0)))
-        return found
+                    result.append((box, objectness, np.where(probabilities > threshold, probabilities, 0)))
+        return result
 
     def _region_boxes(self, options, output, net, threshold):
         numbers = 5 + int(options["classes"])
-        found = []
+        result = []
         for n, (width, height) in enumerate(self._anchors(options)):
             for j in range(output.shape[1]):
                 for i in range(output.shape[2]):
@@ -440,14 +440,14 @@ class Reference:
                         named = self.named_class(np.array(classes), options["tree"])
                         classes = [float(row == named) for row in range(len(classes))]
                     probabilities = objectness * np.array(classes)
-                    found.append((box, objectness, np.where(probabilities > threshold, probabilities, 0)))
-        return found
+                    result.append((box, objectness, np.where(probabilities > threshold, probabilities, 0)))
+        return result
 
     def _grid_boxes(self, options, output, net, threshold):
         side, number, classes = (int(options[key]) for key in ("side", "num", "classes"))
         power = 2 if int(options.get("sqrt", 0)) else 1
         output = output.reshape(-1)
-        found = []
+        result = []
         for cell in range(side * side):
             row, column = divmod(cell, side)
             for n in range(number):
@@ -456,8 +456,8 @@ class Reference:
                 x, y, w, h = output[first : first + 4]
                 box = np.array([(x + column) / side, (y + row) / side, w**power, h**power])
                 probabilities = scale * output[cell * classes : (cell + 1) * classes]
-                found.append((box, scale, np.where(probabilities > threshold, probabilities, 0)))
-        return found
+                result.append((box, scale, np.where(probabilities > threshold, probabilities, 0)))
+        return result
 
 
 def box_iou(a, b):
@@ -467,15 +467,15 @@ def box_iou(a, b):
     return intersection / (a[2] * a[3] + b[2] * b[3] - intersection)
 
 
-def do_nms_sort(found, classes, threshold):
+def do_nms_sort(result, classes, threshold):
     """Class by class: a box loses its probability of the class to a better one that overlaps it."""
-    found = [detection for detection in found if detection[1] != 0]
+    result = [detection for detection in result if detection[1] != 0]
     for k in range(classes):
-        found.sort(key=lambda detection: -detection[2][k])
-        for i, (box, _, probabilities) in enumerate(found):
+        result.sort(key=lambda detection: -detection[2][k])
+        for i, (box, _, probabilities) in enumerate(result):
             if probabilities[k] == 0:
                 continue
-            for other, _, others in found[i + 1 :]:
+            for other, _, others in result[i + 1 :]:
                 if box_iou(box, other) > threshold:
                     others[k] = 0
-    return found
+    return result

@@ -247,7 +247,7 @@ def _compare_detections(stem, seed, size, stretches):
     model.score_threshold, model.nms_threshold = 0.05, 0.3
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        (found,) = model([image])
+        (detections,) = model([image])
         pixels = model.preprocess([image]).images[0].numpy()
 
     reference = Reference(stem.with_suffix(".cfg").read_text(), stem.with_suffix(".weights").read_bytes())
@@ -266,15 +266,20 @@ def _compare_detections(stem, seed, size, stretches):
     )
     assert before >= len(expected) > 2
     assert before > len(expected) or stretches
-    centers, sizes = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2, found.boxes[:, 2:] - found.boxes[:, :2]
-    ours = torch.cat((100 * found.labels[:, None], 1000 * found.scores[:, None], centers, sizes), dim=1).numpy()
+    centers, sizes = (
+        (detections.boxes[:, :2] + detections.boxes[:, 2:]) / 2,
+        detections.boxes[:, 2:] - detections.boxes[:, :2],
+    )
+    ours = torch.cat(
+        (100 * detections.labels[:, None], 1000 * detections.scores[:, None], centers, sizes), dim=1
+    ).numpy()
     assert len(ours) == len(expected)
     # The order of equals is free.
     difference = (np.abs(ours[:, None] - expected) / (1 + np.abs(expected) / 100)).max(axis=2)
     assert difference.min(axis=0).max() < 5e-3
     assert difference.min(axis=1).max() < 5e-3
     assert (np.diff(ours[:, 1]) <= 0).all()
-    return found.labels.tolist()
+    return detections.labels.tolist()
 
 
 def test_an_empty_answer_and_a_batch(saved):
@@ -284,7 +289,7 @@ def test_an_empty_answer_and_a_batch(saved):
     images = [torch.rand(3, 31, 40), torch.rand(3, 60, 74)]
     model.score_threshold = 1.0
     with torch.no_grad():
-        assert [len(found) for found in model(images)] == [0, 0]
+        assert [len(detections) for detections in model(images)] == [0, 0]
         model.score_threshold = 0.1
         together, alone = model(images)[1], model(images[1:])[0]
     torch.testing.assert_close(together.boxes, alone.boxes)

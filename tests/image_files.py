@@ -7,7 +7,7 @@ import numpy as np
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A picture that JPEG cannot make small, uint8 RGB."""
+    """An image that JPEG cannot make small, uint8 RGB."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Two fixed pictures of colored rectangles on noise, of different sizes and aspect ratios, and what is on them."""
+"""Two fixed images of colored rectangles on noise, of different sizes and aspect ratios, and what is on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PICTURES = (
 
 
 def images() -> list[Tensor]:
-    """The pictures, ``(3, H, W)`` uint8."""
+    """The images, ``(3, H, W)`` uint8."""
     drawn = []
     for seed, ((height, width), objects) in enumerate(PICTURES):
         # RandomState's stream is the same in all versions of numpy.
@@ -32,7 +32,7 @@ def images() -> list[Tensor]:
 
 def targets() -> list[Target]:
     """Boxes, labels, masks and two keypoints of each object: an upper left and a lower right point within it."""
-    found = []
+    result = []
     for (height, width), objects in PICTURES:
         boxes = torch.tensor([box for _, box in objects], dtype=torch.float32)
         labels = torch.tensor([label for label, _ in objects])
@@ -42,5 +42,5 @@ def targets() -> list[Target]:
         inner = (boxes[:, 2:] - boxes[:, :2]) / 4
         points = torch.stack((boxes[:, :2] + inner, boxes[:, 2:] - inner), dim=1)
         keypoints = torch.cat((points, torch.full((len(boxes), 2, 1), 2.0)), dim=2)
-        found.append(Target(boxes, labels, masks, keypoints, image_label=int(labels[0])))
-    return found
+        result.append(Target(boxes, labels, masks, keypoints, image_label=int(labels[0])))
+    return result
