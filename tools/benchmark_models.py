@@ -397,7 +397,7 @@ def table(measurements: Sequence[Measurement], device: str, threads: int) -> Tab
     result = Table(
         title=f"detkit ({ops.backend()}) and torchvision {torchvision.__version__}, {device}, {threads} threads"
     )
-    for column in ("detector", "images/s", "torchvision's", "times", *(f"{part} %" for part in PARTS)):
+    for column in ("detector", "images/s", "torchvision's", "times faster", *(f"{part} %" for part in PARTS)):
         result.add_column(column, justify="left" if column == "detector" else "right", no_wrap=column == "detector")
     for column in ("candidates", "detections", "batch", "runs"):
         result.add_column(column, justify="right")

@@ -30,16 +30,16 @@ SHAPES_FOLDER = Path("runs/data")
 
 
 class DataModule(lightning.LightningDataModule):
-    """Training and evaluation batches of an annotated folder, or of the drawn `Shapes`.
+    """Training and evaluation batches of an annotated folder, or of the synthetic `Shapes`.
 
     A batch is ``(images, targets)``: a list of uint8 RGB ``(3, H, W)`` of any size and a list of `Target`. Give the
     trainer ``use_distributed_sampler=False``: the samplers here split over ranks.
 
     Args:
         root: a folder in COCO, VOC or YOLO format (or YOLO's ``data.yaml``), or with one subfolder per class, as
-            ImageNet's; see ``docs/data.md``. null: draw `shapes` under ``runs/data``.
+            ImageNet's; see ``docs/data.md``. null: generate `shapes` under ``runs/data``.
         format: the format of `root`: coco, voc, yolo or folders; null: detected.
-        shapes: the data set that is drawn if `root` is null.
+        shapes: the data set that is generated if `root` is null.
         train_images: images folder of the training split, if it is not the one under `root`.
         train_annotations: annotation file of the training split, if it is not the one under `root`.
         val_images: images folder of the validation split.

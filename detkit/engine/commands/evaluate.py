@@ -161,7 +161,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=IouType,
         nargs="+",
         default=None,
-        help="instead of --evaluators: COCO's numbers of these parts",
+        help="short form of --evaluators: COCO metrics of boxes, masks or keypoints",
     )
     parser.add_argument(
         "--keypoint_sigmas",
