@@ -36,9 +36,11 @@ def modernized(config: Mapping[str, Any], place: str = "") -> Part:
     for rule in RULES:
         part = rule(place, part)
     for key, value in part.items():
+        inside = place if key == "init_args" else f"{place}.{key}".lstrip(".")
         if isinstance(value, Mapping):
-            inside = place if key == "init_args" else f"{place}.{key}".lstrip(".")
             part[key] = modernized(value, inside)
+        elif isinstance(value, list):
+            part[key] = [modernized(one, inside) if isinstance(one, Mapping) else one for one in value]
     return part
 
 
@@ -195,7 +197,7 @@ def renamed_arguments(place: str, part: Part) -> Part:
     for name, value in arguments.items():
         new = renamed_argument(owner, name)
         if new is not None:
-            warn(f"{place}.{name} of {owner} is {new} now")
+            warn(f"{f'{place}.{name}'.lstrip('.')} of {owner} is {new} now")
         modern[new or name] = value
     return part | {"init_args": modern}
 
