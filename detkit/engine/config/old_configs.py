@@ -199,7 +199,7 @@ def renamed_arguments(key_path: str, part: Part) -> Part:
     for name, value in arguments.items():
         new = renamed_argument(owner, name)
         if new is not None:
-            warn(f"{key_path}.{name} of {owner} is {new} now")
+            warn(f"{f'{key_path}.{name}'.lstrip('.')} of {owner} is {new} now")
         modern[new or name] = value
     return part | {"init_args": modern}
 

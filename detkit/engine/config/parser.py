@@ -32,6 +32,8 @@ CONFIG = "detkit_yaml"
 
 def _load_config(text: str) -> Any:
     content = get_loader("yaml")(text)
+    if isinstance(content, list):
+        return [modernize(one) if isinstance(one, dict) else one for one in content]
     return modernize(content) if isinstance(content, dict) else content
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from detkit import backbones
 from detkit.backbones import TimmBackbone
+from detkit.deprecation import OldName
 from detkit.engine.checkpoint import build_model
 from detkit.engine.config.old_configs import modernize, modernize_arguments
 from detkit.engine.config.parser import command_parser, parse
@@ -279,3 +280,10 @@ def test_who_runs_a_command_is_told_of_each_old_key_once(recipe, detkit_command,
     told = [record.getMessage() for record in caplog.records if "not needed" in record.getMessage()]
     assert len(told) == 2
     assert any("data.reads: [masks]" in message for message in told)
+
+
+def test_old_keys_of_classes_in_a_list_are_translated():
+    mixing = [{"class_path": "Mosaic", "init_args": {"centre": 0.4}}, "MixUp"]
+    with pytest.warns(OldName, match=r"^data\.mixing\.centre of Mosaic is center now$"):
+        modern = modernized({"data": {"mixing": mixing}})
+    assert modern == {"data": {"mixing": [{"class_path": "Mosaic", "init_args": {"center": 0.4}}, "MixUp"]}}
