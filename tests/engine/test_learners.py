@@ -110,7 +110,7 @@ def test_the_phases_of_the_docs():
     names = {"nn": nn}
     exec(block("python", "def phases"), names)
     learner = names["Adversarial"](nn.Linear(1, 1), torch.optim.Adam)
-    learner.judge = learner.deceive = learner.losses
+    learner.discriminator_losses = learner.generator_losses = learner.losses
     first, second = learner.phases(nn.Linear(1, 1))
     assert (first.name, first.optimizer, second.name, second.optimizer) == (
         "discriminator",
