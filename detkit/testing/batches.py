@@ -17,6 +17,8 @@ CASES = ("objects", "crowds alone", "no objects", "no annotation")
 """What the images of a batch hold, see `Batches.targets`."""
 
 _SCALE = 2  # from the images as given to the network's frame
+_BORDER = 4  # a border is this part of the network's frame: at the top in one image, at the right in the other
+_QUARTERS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) of the quarters of an image
 _KEYPOINTS = 5
 
 
@@ -71,6 +73,27 @@ class Batches:
         given = [one.moved_to_network(usual) for one in self.targets("objects")]
         return Context(batch, moved, given, torch.Generator().manual_seed(seed))
 
+    def letterboxed(self, targets: Sequence[Target], seed: int, known: bool = True) -> Context:
+        """The batch of images with a border, which are scaled differently along x and y.
+
+        Args:
+            targets: of both images, in pixels of the images as given.
+            seed: of ``context.generator``.
+            known: whether it has targets.
+        """
+        height, width = self.size
+        given_height, given_width = self.given_size
+        inner = ((0, height // _BORDER, width, height), (0, 0, width - width // _BORDER, height))
+        given = (0, 0, given_width, given_height)
+        placements = [Placement.part(self.given_size, given, one, self.size) for one in inner]
+        moved = [one.moved_to_network(place) for one, place in zip(targets, placements, strict=True)]
+        batch = Batch(torch.zeros(2, 3, height, width), placements)
+        return Context(batch, moved if known else None, moved, torch.Generator().manual_seed(seed))
+
+    def targets_apart(self, objects: int) -> list[Target]:
+        """Targets with up to three objects each that do not overlap, in pixels of the images as given."""
+        return [self.change_target(self._apart(image)[:objects]) for image in range(2)]
+
     @property
     def given_size(self) -> Size:
         """(height, width) of the images as given."""
@@ -84,17 +107,33 @@ class Batches:
             return [self.change_target(self._made(image)[:0]) for image in range(2)]
         return [self.change_target(self._made(image, crowd=case != "objects")) for image in range(2)]
 
+    def _apart(self, image: int) -> Target:
+        """Objects in three quarters of the image."""
+        generator = torch.Generator().manual_seed(20 + image)
+        height, width = self.given_size
+        quarter = torch.tensor([width, height]) / 2
+        sides = (0.65 + 0.2 * torch.rand(3, 2, generator=generator)) * quarter
+        origins = torch.tensor(_QUARTERS[image : image + 3]) * quarter
+        return self._target(image, origins + (quarter - sides) / 2, sides, image, False, generator)
+
     def _made(self, image: int, crowd: bool = False) -> Target:
-        """A target with every field: four objects, or four crowd regions."""
+        """Four objects, or four crowd regions."""
         generator = torch.Generator().manual_seed(10 + image)
         height, width = self.given_size
         sides = (0.2 + 0.3 * torch.rand(4, 2, generator=generator)) * torch.tensor([width, height])
         corners = torch.rand(4, 2, generator=generator) * (torch.tensor([width, height]) - sides)
+        return self._target(image, corners, sides, 0, crowd, generator)
+
+    def _target(
+        self, image: int, corners: Tensor, sides: Tensor, first_label: int, crowd: bool, generator: torch.Generator
+    ) -> Target:
+        """A target with every field."""
+        (height, width), count = self.given_size, len(corners)
         boxes = torch.cat((corners, corners + sides), dim=1)
-        labels = torch.arange(4) % self.num_classes
-        points = corners[:, None] + torch.rand(4, self.keypoints, 2, generator=generator) * sides[:, None]
+        labels = (first_label + torch.arange(count)) % self.num_classes
+        points = corners[:, None] + torch.rand(count, self.keypoints, 2, generator=generator) * sides[:, None]
         label_map = torch.full(self.given_size, 255, dtype=torch.uint8)
-        masks = torch.zeros(4, height, width, dtype=torch.bool)
+        masks = torch.zeros(count, height, width, dtype=torch.bool)
         for row, (x1, y1, x2, y2) in enumerate(boxes.int().tolist()):
             masks[row, y1 : y2 + 1, x1 : x2 + 1] = True
             label_map[masks[row]] = int(labels[row])
@@ -102,13 +141,13 @@ class Batches:
             boxes,
             labels,
             masks=masks,
-            keypoints=torch.cat((points, torch.full((4, self.keypoints, 1), 2.0)), dim=2),
-            iscrowd=torch.full((4,), crowd),
+            keypoints=torch.cat((points, torch.full((count, self.keypoints, 1), 2.0)), dim=2),
+            iscrowd=torch.full((count,), crowd),
             area=sides.prod(dim=1),
-            difficult=torch.zeros(4, dtype=torch.bool),
+            difficult=torch.zeros(count, dtype=torch.bool),
             image_id=image,
             image_label=int(labels[0]),
             label_map=label_map,
             camera=torch.eye(3),
-            proposals=boxes + torch.randn(4, 4, generator=generator),
+            proposals=boxes + torch.randn(count, 4, generator=generator),
         )

@@ -23,8 +23,8 @@ from detkit.testing.contract import (
 )
 from detkit.testing.head_answers import check_answers, check_assignment, check_candidates
 from detkit.testing.head_callers import Caller, caller_of
+from detkit.testing.head_learning import check_learned, check_losses_fall
 
-_LEARNING_RATE = 0.01
 _NO_TARGETS = "give 0 under the same key where there is nothing to learn"
 
 
@@ -40,6 +40,7 @@ def check_head(
     cut_boxes: bool = True,
     change_target: Callable[[Target], Target] | None = None,
     steps: int = 20,
+    overfit_steps: int = 300,
 ) -> None:
     """Hold a `DenseHead`, a `RegionBranch` or an `ImageHead` to its contract: three verbs, and what outsiders may ask.
 
@@ -57,6 +58,7 @@ def check_head(
         cut_boxes: whether detections lie inside of their image.
         change_target: adds fields of your own to a target, ``lambda target: MyTarget(**vars(target), …)``.
         steps: in which the losses of one batch must fall.
+        overfit_steps: at most so many until `decode` must find most of the objects of one batch.
 
     Raises:
         ContractError: a rule is broken; the message says which.
@@ -77,7 +79,8 @@ def check_head(
     check_answers(head, caller, batches, num_classes, cut_boxes, owner)
     check_candidates(head, caller, batches, num_classes, owner)
     check_assignment(head, caller, batches, owner)
-    _check_learning(head, caller, batches, steps, owner)
+    check_losses_fall(head, caller, batches, steps, owner)
+    check_learned(head, caller, batches, overfit_steps, owner)
 
 
 def _check_losses(head: nn.Module, caller: Caller, batches: Batches, owner: str) -> set[str]:
@@ -197,31 +200,6 @@ def _check_half_precision(head: nn.Module, caller: Caller, batches: Batches, key
         losses = caller.losses(head, caller.forward(head, batches.features(), context), context)
     bad = sorted(name for name, loss in losses.items() if not bool(loss.isfinite()))
     require(set(losses) == keys and not bad, f"{where} gives losses that are not finite: {bad}, compute in float32")
-
-
-def _check_learning(head: nn.Module, caller: Caller, batches: Batches, steps: int, owner: str) -> None:
-    """The losses of one batch fall."""
-    head = deep_copy(head, owner).train()
-    parameters = [one for one in head.parameters() if one.requires_grad]
-    if not parameters:
-        return
-    optimizer = torch.optim.Adam(parameters, _LEARNING_RATE)
-    features, totals = [one.detach() for one in batches.features()], []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for _ in range(steps):
-            context = batches.context(batches.targets("objects"))
-            losses = caller.losses(head, caller.forward(head, features, context), context)
-            total = torch.stack([loss.float() for loss in losses.values()]).sum()
-            optimizer.zero_grad()
-            torch.autograd.backward(total)
-            optimizer.step()
-            totals.append(float(total.detach()))
-    require(
-        min(totals[-5:]) < totals[0],
-        f"{owner} does not overfit one batch: its losses go from {totals[0]:.4g} to {min(totals[-5:]):.4g} in "
-        f"{steps} steps of Adam at {_LEARNING_RATE}; look for a wrong sign, a detach, or targets in another frame",
-    )
 
 
 def _shown(value: Any) -> str:

@@ -16,6 +16,7 @@ from detkit.structures import Detections
 
 _PROPOSALS = 24  # of each image
 _SAMPLED = 16
+_OBJECTS = 3
 
 
 class Raw(NamedTuple):
@@ -37,6 +38,9 @@ class Caller(Protocol):
 
     finds_objects: bool
     """Whether `decode` gives answers of its own, and not what it adds to those of others."""
+
+    objects: int
+    """How many objects of an image the check lets it learn to find."""
 
     def forward(self, head: Any, features: list[Tensor], context: Context) -> Raw:
         """The raw outputs; those for losses where the context has targets."""
@@ -60,7 +64,7 @@ class WholeCaller:
     finds_objects = True
 
     def __init__(self, last_map_alone: bool) -> None:
-        self.last_map_alone = last_map_alone
+        self.last_map_alone, self.objects = last_map_alone, 1 if last_map_alone else _OBJECTS
 
     def forward(self, head: Any, features: list[Tensor], context: Context) -> Raw:
         return Raw(head(features[-1] if self.last_map_alone else list(features), context))
@@ -89,6 +93,8 @@ class BranchCaller:
         num_classes: classes of the detections that are added to.
         box: whether it is the box branch.
     """
+
+    objects = _OBJECTS
 
     def __init__(self, strides: Sequence[float], resolution: int, num_classes: int, box: bool) -> None:
         self.strides, self.num_classes, self.finds_objects = [int(one) for one in strides], num_classes, box
@@ -161,15 +167,18 @@ def without_targets(context: Context) -> Context:
 
 
 def _proposals(context: Context) -> Regions:
-    """Regions of both images, always the same."""
+    """Regions of both images, always the same: many at random, and those that came with the images."""
     height, width = context.batch.padded_size
     generator = torch.Generator().manual_seed(5)
     limits = torch.tensor([width, height])
     boxes = []
-    for _ in context.batch.sizes:
+    for image in range(len(context.batch.sizes)):
         sides = (0.2 + 0.4 * torch.rand(_PROPOSALS, 2, generator=generator)) * limits
         corners = torch.rand(_PROPOSALS, 2, generator=generator) * (limits - sides)
-        boxes.append(torch.cat((corners, corners + sides), dim=1))
+        proposals = None if context.given is None else context.given[image].proposals
+        boxes.append(
+            torch.cat((torch.cat((corners, corners + sides), dim=1), *([] if proposals is None else [proposals])))
+        )
     return Regions.of_images(boxes)
 
 

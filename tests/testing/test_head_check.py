@@ -382,6 +382,85 @@ def test_names_the_broken_rule_of_a_branch(mutant, words):
         check_head(mutant(6, CLASSES, channels=8, convolutions=1, resolution=7), [6], [8], CLASSES)
 
 
+def halved(decode):
+    """Boxes half as far."""
+    return lambda *args: [replace(one, boxes=one.boxes / 2) for one in decode(*args)]
+
+
+def shifted(decode):
+    """Labels one too high, within their range."""
+    return lambda *args: [replace(one, labels=(one.labels + 1) % CLASSES) for one in decode(*args)]
+
+
+def of_equal_scales(decode):
+    """Boxes moved back by the scale along x alone, without the border."""
+
+    def changed(*args):
+        context = args[-1]
+        height, width = context.batch.padded_size
+        given = [(height * size[1] // width, size[1]) for size in context.batch.given_sizes]
+        placements = [Placement.resize(size, (height, width)) for size in given]
+        return decode(*args[:-1], replace(context, batch=replace(context.batch, placements=placements)))
+
+    return changed
+
+
+def nothing(decode):
+    """No detections at all."""
+    return lambda *args: [one[:0] for one in decode(*args)]
+
+
+def all_in_the_first(decode):
+    """Detections of the first image alone."""
+    return lambda *args: [one if image == 0 else one[:0] for image, one in enumerate(decode(*args))]
+
+
+def mutant_of(head, change):
+    kind = type(head)
+    decode = kind.decode
+    changed = type(f"{kind.__name__}", (kind,), {"decode": lambda self, *args: change(partial(decode, self))(*args)})
+    head.__class__ = changed
+    globals()[kind.__name__ + "Mutant"] = changed  # found by pickle
+    changed.__qualname__, changed.__module__ = kind.__name__ + "Mutant", __name__
+    return head
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (halved, r"finds 0 of 6 objects \(no box overlaps the object of label"),
+        (shifted, r"but gives \d of them their label \(the object of label \d at .* gets label"),
+        (of_equal_scales, r"finds \d of 6 objects"),
+        (nothing, r"decode returns no detections, after learning one batch"),
+        (all_in_the_first, r"finds \d of 6 objects"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+class TestWrongDecodingOfWhatWasLearned:
+    def test_of_a_dense_head(self, change, words):
+        head = mutant_of(FCOSHead([6], [8], CLASSES, convolutions=1), change)
+        with pytest.raises(ContractError, match=words):
+            check_head(head, [6], [8], CLASSES, overfit_steps=50)
+
+    def test_of_a_box_branch(self, change, words):
+        head = mutant_of(BoxHead(6, 7, CLASSES, **SMALL), change)
+        with pytest.raises(ContractError, match=words):
+            check_head(head, [6], [8], CLASSES, overfit_steps=50)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [
+        (ClassificationHead, shifted, r"gives images of the labels \[0, 1\] the labels \[1, 2\]"),
+        (partial(LocalizationHead, hidden=8), shifted, r"but gives 0 of them their label"),
+        (partial(LocalizationHead, hidden=8), halved, r"finds \d of 2 objects"),
+    ],
+)
+def test_wrong_decoding_of_a_head_of_images(kind, change, words):
+    with pytest.raises(ContractError, match=words):
+        check_head(mutant_of(kind(6, CLASSES), change), [6], [16], CLASSES, overfit_steps=50)
+
+
 def test_a_module_is_no_head():
     with pytest.raises(ContractError, match="got Linear, derive it from one of them"):
         check_head(nn.Linear(1, 1), [6], [8], CLASSES)
