@@ -285,5 +285,5 @@ def test_who_runs_a_command_is_told_of_each_old_key_once(recipe, detkit_command,
 def test_old_keys_of_classes_in_a_list_are_translated():
     mixing = [{"class_path": "Mosaic", "init_args": {"centre": 0.4}}, "MixUp"]
     with pytest.warns(OldName, match=r"^data\.mixing\.centre of Mosaic is center now$"):
-        modern = modernized({"data": {"mixing": mixing}})
+        modern = modernize({"data": {"mixing": mixing}})
     assert modern == {"data": {"mixing": [{"class_path": "Mosaic", "init_args": {"center": 0.4}}, "MixUp"]}}
