@@ -6,7 +6,7 @@ from detkit.evaluation.coco.bootstrap import Interval, bootstrap
 from detkit.evaluation.coco.coco_evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.coco.coco_evaluator import CocoEvaluator
 from detkit.evaluation.coco.tide import ErrorAnalysis, analyze_errors
-from detkit.evaluation.evaluator import Evaluation, Evaluator, Report, ReportOptions
+from detkit.evaluation.evaluator import Evaluation, EvaluationResult, Evaluator, Report, ReportOptions
 from detkit.evaluation.files.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.localization_evaluator import LocalizationEvaluator
@@ -31,6 +31,7 @@ __all__ = [
     "CocoEvaluator",
     "ErrorAnalysis",
     "Evaluation",
+    "EvaluationResult",
     "Evaluator",
     "ImageEvaluation",
     "Interval",

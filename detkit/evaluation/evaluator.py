@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -16,6 +16,17 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.evaluation.ground_truth import plain_id
 from detkit.structures import Category, Target
+
+
+class EvaluationResult(Protocol):
+    """What `Evaluator.evaluate` gives: an `Evaluation`, or a class of your own with these members."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics by name."""
+
+    def per_class(self) -> Mapping[str, Mapping[str, Any]]:
+        """The metrics of each class by its name."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +119,15 @@ class Evaluator(ABC):
     higher_is_better: bool = True
     extras: frozenset[str] = frozenset()
     answers_called: str = "answers"
+    evaluation: EvaluationResult | None
 
     def __init__(self, annotations: str | Path | dict, categories: Sequence[Category] | None = None) -> None:
         self.categories = list(categories or [])
-        self.evaluation: Any = None
+        self.evaluation = None
         self.kept: dict[Any, Any] = {}
 
     @abstractmethod
-    def keep(self, target: Target, answer: Any) -> Any:
+    def keep(self, target: Target, answer: Any) -> object:
         """What the evaluation needs of an image: of its target, and of the answer in pixels of the image.
 
         Raises:
@@ -123,7 +135,7 @@ class Evaluator(ABC):
         """
 
     @abstractmethod
-    def evaluate(self) -> Any:
+    def evaluate(self) -> EvaluationResult:
         """The result for all that is kept: an `Evaluation`, or another object with ``metrics`` and ``per_class()``."""
 
     def check_image(self, image_id: Any, source: str) -> None:  # noqa: B027 (nothing to check is a choice)

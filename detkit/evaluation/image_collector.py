@@ -105,6 +105,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
     """
 
     extras = frozenset({"confusion"})
+    evaluation: ImageEvaluation | None
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -117,7 +118,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
         self._positions = label_positions(self.categories, self.truth.categories, self.truth.source)
         self._numbers = {key: number for number, key in enumerate(self.truth.image_ids)}
 
-    def keep(self, target: Target, answer: AnswerT) -> Any:
+    def keep(self, target: Target, answer: AnswerT) -> object:
         """The part of an answer that counts; the answer is sorted by score, its boxes are in pixels of the image.
 
         Raises:
@@ -149,7 +150,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
             write_confusion(evaluation, options.confusion)
         return Report(tables, metrics_entry(evaluation, options.per_class))
 
-    def compare(self, number: int, classes: np.ndarray, answer: AnswerT) -> Any:
+    def compare(self, number: int, classes: np.ndarray, answer: AnswerT) -> object:
         """Compare an answer with the truth; gives what is kept of it. A subclass implements it.
 
         Args:

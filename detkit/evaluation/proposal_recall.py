@@ -39,6 +39,7 @@ class ProposalRecall(Evaluator):
     name = "proposals"
     reads = "proposals"
     answers_called = "proposals"
+    evaluation: Evaluation | None
 
     def __init__(
         self,

@@ -93,6 +93,7 @@ class VocEvaluator(DetectionCollector):
     reads = "boxes"
     headline = "mAP"
     extras = frozenset({"save_detections"})
+    evaluation: VocEvaluation | None
 
     def __init__(
         self,
@@ -112,7 +113,8 @@ class VocEvaluator(DetectionCollector):
     def compute(self) -> dict[str, float]:
         """``mAP`` in 0..1, and ``AP/{class}`` of each class; -1 where there is no object to measure with."""
         metrics = super().compute()
-        return metrics | {f"AP/{name}": row["AP"] for name, row in self.evaluation.per_class().items()}
+        classes = self.evaluation.per_class() if self.evaluation else {}
+        return metrics | {f"AP/{name}": row["AP"] for name, row in classes.items()}
 
     def evaluate(self) -> VocEvaluation:
         """As `compute`, with the curves and the numbers of each class."""

@@ -33,7 +33,7 @@ class Answer(Protocol):
 
 
 class VisionModel(nn.Module):
-    """Maps images to losses if targets are given, otherwise to answers.
+    """A model: losses where targets are given, predictions where not.
 
         images -> preprocess -> features -> heads -+-> losses
                                                    +-> decode -> answers
@@ -166,13 +166,23 @@ class VisionModel(nn.Module):
         context = self.context(images, given=given)
         return self.decode(self.heads(self.features(context.batch), context), context)
 
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a path is also a sequence of strings
+        self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None
+    ) -> Answer: ...
+
+    @overload
+    def predict(
+        self, inputs: Sequence[ImageInput], batch_size: int = 8, given: Sequence[Target] | None = None
+    ) -> Sequence[Answer]: ...
+
     @torch.inference_mode()
     def predict(
         self,
         inputs: ImageInput | Sequence[ImageInput],
         batch_size: int = 8,
         given: Target | Sequence[Target] | None = None,
-    ) -> Any:
+    ) -> Answer | Sequence[Answer]:
         """The answers for images, in evaluation mode, on the device of the model, in batches.
 
         Args:
@@ -225,7 +235,7 @@ class Detector(VisionModel):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
 
-    if TYPE_CHECKING:  # the type of the answers; the method is that of `VisionModel`
+    if TYPE_CHECKING:  # the type of the answers; the methods are those of `VisionModel`
 
         @overload
         def predict(  # type: ignore[overload-overlap]  # a path is also a sequence of strings
@@ -238,6 +248,8 @@ class Detector(VisionModel):
         ) -> list[Detections]: ...
 
         def predict(self, inputs: Any, batch_size: int = 8, given: Any = None) -> Any: ...
+
+        def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]: ...
 
 
 def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> TypeGuard[Sequence[ImageInput]]:

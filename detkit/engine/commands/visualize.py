@@ -154,17 +154,18 @@ def _visualize_class(model: Classifier, images: Sequence[Tensor], options: Visua
 def _visualize_object(model: VisionModel, images: Sequence[Tensor], options: VisualizationOptions) -> None:
     if isinstance(model, RCNN) and len(images) > 1:
         raise InputError(f"An R-CNN's backbone takes one box at a time: give one image, not {len(images)}.")
-    detections = model.predict(images[0])
+    # A model whose answers have boxes detects, whatever its base class is.
+    detector = cast(Detector, model)
+    detections = detector.predict(images[0])
     if options.category:
         detections = detections[detections.labels == _label(options.category, model)]
     if len(detections) == 0:
         what = f"no {options.category}" if options.category else "nothing"
         raise InputError(f"{options.checkpoint} finds {what} in {options.inputs[0]}: give another image or category.")
-    # A model whose answers have boxes detects, whatever its base class is.
     label, categories = int(detections.labels[0]), _categories(model)
     drawing = draw_detections(images[0], detections[:1], categories, score_threshold=0.0)
     caption = _caption(detections.scores[0], categories[label])
-    _write(detection_target(cast(Detector, model), detections.boxes[0], label), images, drawing, caption, options)
+    _write(detection_target(detector, detections.boxes[0], label), images, drawing, caption, options)
 
 
 def _write(

@@ -56,6 +56,7 @@ class CocoEvaluator(DetectionCollector):
     """
 
     headline = "AP"
+    evaluation: CocoEvaluation | None
 
     def __init__(
         self,

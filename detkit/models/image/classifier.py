@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
-from torch import nn
+from torch import Tensor, nn
 
 from detkit.backbones import Backbone, classifier, zero_last_gamma
 from detkit.errors import InputError
 from detkit.heads import ClassificationHead
 from detkit.heads.context import Context
 from detkit.heads.image.classification import ClassificationOutput
+from detkit.models.detector import ImageInput
 from detkit.models.single_head import SingleHeadModel
 from detkit.preprocess import Batch, CenterCrop, Preprocess
+from detkit.structures import Classification, Target
 
 
 class Classifier(SingleHeadModel):
@@ -74,3 +76,19 @@ class Classifier(SingleHeadModel):
         """Class logits ``(B, K)``."""
         raw: ClassificationOutput = self.head(features[-1] if isinstance(self.net, Backbone) else features, context)
         return raw
+
+    if TYPE_CHECKING:  # the type of the answers; the methods are those of `VisionModel`
+
+        @overload
+        def predict(  # type: ignore[overload-overlap]  # a path is also a sequence of strings
+            self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None
+        ) -> Classification: ...
+
+        @overload
+        def predict(
+            self, inputs: Sequence[ImageInput], batch_size: int = 8, given: Sequence[Target] | None = None
+        ) -> list[Classification]: ...
+
+        def predict(self, inputs: Any, batch_size: int = 8, given: Any = None) -> Any: ...
+
+        def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Classification]: ...
