@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detkit.errors import InputError
+
 T = TypeVar("T")
 
 RTOL, ATOL = 1e-4, 1e-5  # between two runs of the same computation in batches of different sizes
@@ -29,8 +31,11 @@ def require(kept: bool, message: str) -> None:
 
 
 @contextmanager
-def no_error(what: str, advice: str) -> Iterator[None]:
-    """Turn any exception within into a `ContractError` that begins with `what` and ends with `advice`."""
+def no_error(what: str, advice: str | None = None) -> Iterator[None]:
+    """Turn any exception within into a `ContractError` that begins with `what` and ends with `advice`, if any.
+
+    An `InputError` says itself what to do, so that no advice follows it.
+    """
     try:
         yield
     except ContractError:
@@ -38,7 +43,8 @@ def no_error(what: str, advice: str) -> Iterator[None]:
     except Exception as error:
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-        raise ContractError(f"{what} raises {reason.rstrip('.')}; {advice}") from error
+        ending = "" if advice is None or isinstance(error, InputError) else f"; {advice}"
+        raise ContractError(f"{what} raises {reason.rstrip('.')}{ending}") from error
 
 
 def deep_copy(thing: T, owner: str) -> T:

@@ -14,6 +14,7 @@ import torch
 from detkit.data import DataModule, EvaluationSampler, ImageDataset, Loader
 from detkit.errors import InputError
 from detkit.structures import Category, Target
+from detkit.testing.box_extents import check_extents
 from detkit.testing.contract import ContractError, check_pickles, is_close, no_error, require
 
 _OUTSIDE = 1.0  # pixels that a box may lie outside of its image: annotations are rounded
@@ -42,6 +43,7 @@ def check_dataset(dataset: ImageDataset, images: int = 32, num_workers: int = 1,
     for row in rows:
         where = f"{owner}, image {row} (id {dataset.image_ids[row]!r})"
         targets[row] = _check_sample(dataset, copy, row, len(categories), same_size, where)
+    check_extents(list(targets.values()), owner)
     _check_truth(dataset, targets, owner)
     _check_fields(dataset, owner)
     _check_batches(dataset, rows, num_workers, owner)
@@ -88,7 +90,7 @@ def _check_index(dataset: ImageDataset, owner: str) -> int:
 def _check_sample(
     dataset: ImageDataset, copy: ImageDataset, row: int, num_classes: int, same_size: bool, where: str
 ) -> Target:
-    with no_error(f"{where}: read", "give the image and its target"):
+    with no_error(f"{where}: read"):
         image, target = dataset.read(row)
     is_image = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__

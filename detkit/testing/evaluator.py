@@ -7,8 +7,12 @@ import copy
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+
+import torch
+from torch import Tensor
 
 from detkit.data import ImageDataset
 from detkit.errors import InputError
@@ -57,9 +61,12 @@ def check_evaluator(
     best = _numbers(one, targets, answers, owner)
     _check_headline(make, one, best, targets, answers, empty, owner)
     require(is_close(content, before), f"{owner} changes the annotations that it is given: let it copy what it changes")
-    _check_repetition(one, best, targets, answers, empty, owner)
-    _check_order(make, best, targets, answers, owner)
-    _check_processes(make, best, targets, answers, owner)
+    for some in (answers, *_imperfect(make, targets, answers, empty, owner)):
+        other = make()
+        numbers = _numbers(other, targets, some, owner)
+        _check_repetition(other, numbers, targets, some, empty, owner)
+        _check_order(make, numbers, targets, some, owner)
+        _check_processes(make, numbers, targets, some, owner)
     _check_report(one, owner)
     _check_reset(make, one, owner)
 
@@ -97,6 +104,46 @@ def _numbers(one: Evaluator, targets: Sequence[Target], answers: Sequence[Any], 
     return dict(numbers)
 
 
+def _numbers_unless_refused(
+    one: Evaluator, targets: Sequence[Target], answers: Sequence[Any], owner: str
+) -> dict[str, float] | None:
+    """As `_numbers`; None where the evaluator refuses the answers, as it may those for an image of another size."""
+    try:
+        return _numbers(one, targets, answers, owner)
+    except ContractError as error:
+        if isinstance(error.__cause__, InputError):
+            return None
+        raise
+
+
+def _imperfect(
+    make: Callable[[], Evaluator], targets: Sequence[Target], answers: Sequence[Any], empty: Any, owner: str
+) -> list[list[Any]]:
+    """Answers that are perfect for the first image alone, and for the last alone, with other scores for each image.
+
+    Perfect answers hide how images are weighted: an error is 0 for each of them.
+    """
+    scored = [_with_own_scores(answer, row) for row, answer in enumerate(answers)]
+    wrong = []
+    for row, target in enumerate(targets):
+        others = [scored[(row + 1) % len(scored)], *([] if empty is None else [empty])]
+        accepted = (
+            other
+            for other in (others if row % 2 else reversed(others))
+            if _numbers_unless_refused(make(), [target], [other], owner) is not None
+        )
+        wrong.append(next(accepted, scored[row]))
+    return [[scored[0], *wrong[1:]], [*wrong[:-1], scored[-1]]]
+
+
+def _with_own_scores(answer: Any, row: int) -> Any:
+    """The answer with lower scores, no two alike, since the order of equal scores is not part of the contract."""
+    scores = getattr(answer, "scores", None)
+    if not is_dataclass(answer) or isinstance(answer, type) or not isinstance(scores, Tensor):
+        return answer
+    return replace(answer, scores=scores * torch.linspace(1, 0.9, len(scores)) / (1 + 0.01 * row))
+
+
 def _check_headline(
     make: Callable[[], Evaluator], one: Evaluator, best: dict[str, float], targets: Sequence[Target],
     answers: Sequence[Any], empty: Any, owner: str,
@@ -108,12 +155,10 @@ def _check_headline(
         worse["answers that find nothing"] = [empty] * len(answers)
     gains = []
     for what, others in worse.items():
-        try:
-            other = _numbers(make(), targets, others, owner)[one.headline]
-        except ContractError as error:
-            if isinstance(error.__cause__, InputError):
-                continue  # answers for an image of another size may be refused
-            raise
+        numbers = _numbers_unless_refused(make(), targets, others, owner)
+        if numbers is None:
+            continue
+        other = numbers[one.headline]
         gains.append(sign * (best[one.headline] - other))
         require(
             gains[-1] >= -_BETTER,
@@ -128,36 +173,47 @@ def _check_headline(
 
 
 def _check_repetition(
-    one: Evaluator, best: dict[str, float], targets: Sequence[Target], answers: Sequence[Any], empty: Any, owner: str
+    one: Evaluator, numbers: dict[str, float], targets: Sequence[Target], answers: Sequence[Any], empty: Any, owner: str
 ) -> None:
     require(
-        is_close(dict(one.compute()), best),
+        is_close(dict(one.compute()), numbers),
         f"{owner}.compute gives other numbers when it is called twice: let evaluate() change nothing that is kept",
     )
     with contextlib.suppress(InputError):  # answers for an image of another size may be refused
         one.update(targets[:2], [*answers[1:2], *answers[:1]] if empty is None else [empty] * 2)
     one.update(targets[:2], answers[:2])
     require(
-        is_close(dict(one.compute()), best),
+        is_close(dict(one.compute()), numbers),
         f"{owner}: an image that comes twice must count once, with the later answer: return what an image needs from "
         "keep() and add nothing up there",
     )
 
 
 def _check_order(
-    make: Callable[[], Evaluator], best: dict[str, float], targets: Sequence[Target], answers: Sequence[Any], owner: str
+    make: Callable[[], Evaluator],
+    numbers: dict[str, float],
+    targets: Sequence[Target],
+    answers: Sequence[Any],
+    owner: str,
 ) -> None:
-    other = make()
-    for row in reversed(range(len(targets))):
-        other.update(targets[row : row + 1], answers[row : row + 1])
-    require(
-        is_close(dict(other.compute()), best),
-        f"{owner}: the numbers depend on the order or the batches of the images: join by image id in evaluate()",
-    )
+    rows = list(range(len(targets)))
+    middle = len(rows) // 2
+    for order in (rows[::-1], rows[middle:] + rows[:middle]):
+        other = make()
+        for row in order:
+            other.update(targets[row : row + 1], answers[row : row + 1])
+        require(
+            is_close(dict(other.compute()), numbers),
+            f"{owner}: the numbers depend on the order or the batches of the images: join by image id in evaluate()",
+        )
 
 
 def _check_processes(
-    make: Callable[[], Evaluator], best: dict[str, float], targets: Sequence[Target], answers: Sequence[Any], owner: str
+    make: Callable[[], Evaluator],
+    numbers: dict[str, float],
+    targets: Sequence[Target],
+    answers: Sequence[Any],
+    owner: str,
 ) -> None:
     """Two processes share the images; both get the middle one, as samplers fill up the last batch."""
     middle = len(targets) // 2
@@ -169,7 +225,7 @@ def _check_processes(
     with no_error(f"{owner}.merge", "it takes the state() of other evaluators"):
         gathered.merge(sent)
     require(
-        is_close(dict(gathered.compute()), best),
+        is_close(dict(gathered.compute()), numbers),
         f"{owner}: the numbers change where two processes share the images: let state() hold all that is kept, and "
         "merge() count each image once",
     )

@@ -151,6 +151,31 @@ class SmallMasks(Squares):
         return super().read(index)[0], self.made(index, masks=masks)
 
 
+class WidthsThatPassForCorners(Squares):
+    """x y width height, which are valid as x1 y1 x2 y2: an object at 5 5 to 35 35."""
+
+    def made(self, index, **fields):
+        box, area = torch.tensor([[5.0, 5, 30, 30]]), torch.tensor([900.0])
+        return Target(box, torch.tensor([1]), image_id=self.ids[index], **{"area": area, **fields})
+
+
+class WidthsThatPassForCornersOfMasks(WidthsThatPassForCorners):
+    def made(self, index):
+        masks = torch.zeros(1, *SIZE, dtype=torch.bool)
+        masks[:, 33:47, 5:60] = True
+        return super().made(index, area=None, masks=masks)
+
+
+class DoubleBoxes(Squares):
+    def made(self, index):
+        return Target(torch.ones(1, 4).double(), torch.tensor([1]), image_id=self.ids[index])
+
+
+def test_an_error_of_read_stands_alone():
+    with pytest.raises(ContractError, match=r"read raises TypeError: .* must be torch.float32, got torch.float64$"):
+        check_dataset(DoubleBoxes(), num_workers=0)
+
+
 def test_the_mutants_are_of_a_sound_one():
     check_dataset(Squares(), num_workers=0)
 
@@ -160,6 +185,8 @@ def test_the_mutants_are_of_a_sound_one():
     [
         (IdsAsLabels, r"labels must lie in 0..1, positions in categories and not ids: got \[5\]"),
         (WidthsForCorners, r"boxes must be x1 y1 x2 y2 with x1 < x2"),
+        (WidthsThatPassForCorners, r"the areas of 3 of 3 objects do not fit into their boxes: give boxes as x1 y1"),
+        (WidthsThatPassForCornersOfMasks, r"the masks of 3 of 3 objects do not fit into their boxes"),
         (OtherIds, r"its target has image_id 0: it must be that of image_ids"),
         (Floats, r"read must give an RGB array \(H, W, 3\) uint8: got .* float64"),
         (OtherSizes, r"image_sizes says \(64, 48\) \(height, width\), but the image has \(48, 64\)"),

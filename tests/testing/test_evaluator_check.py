@@ -128,6 +128,42 @@ class ByOrder(CountError):
         return Evaluation({"error": sum(self.kept.values()) + float(kept != sorted(kept))})
 
 
+class FirstImageAlone(CountError):
+    def evaluate(self):
+        return Evaluation({"error": float(next(iter(self.kept.values()), 0))})
+
+
+class LastImageAlone(CountError):
+    def evaluate(self):
+        return Evaluation({"error": float(next(reversed(self.kept.values()), 0))})
+
+
+class CountsOutsideOfState(CountError):
+    """Divides by a counter that processes do not exchange."""
+
+    def reset(self):
+        super().reset()
+        self.ids = set()
+
+    def keep(self, target, answer):
+        self.ids = {*getattr(self, "ids", ()), target.image_id}
+        return super().keep(target, answer)
+
+    def evaluate(self):
+        return Evaluation({"error": sum(self.kept.values()) / max(1, len(getattr(self, "ids", ())))})
+
+
+class CountsUpdates(CountError):
+    count = 0
+
+    def keep(self, target, answer):
+        self.count += 1
+        return super().keep(target, answer)
+
+    def evaluate(self):
+        return Evaluation({"error": sum(self.kept.values()) / max(1, self.count)})
+
+
 class KeepsLambdas(CountError):
     def keep(self, target, answer):
         value = super().keep(target, answer)
@@ -193,6 +229,10 @@ def test_the_mutants_are_of_a_sound_one(shapes):
         (DividesByNothing, r"compute raises ZeroDivisionError"),
         (AddsUp, r"an image that comes twice must count once"),
         (ByOrder, r"depend on the order or the batches"),
+        (FirstImageAlone, r"depend on the order or the batches"),
+        (LastImageAlone, r"depend on the order or the batches"),
+        (CountsOutsideOfState, r"change where two processes share the images"),
+        (CountsUpdates, r"an image that comes twice must count once"),
         (KeepsLambdas, r"pickle.dumps of the KeepsLambdas raises"),
         (ForgetsOnMerge, r"change where two processes share the images"),
         (Consumes, r"other numbers when it is called twice"),
