@@ -25,4 +25,4 @@ def is_finite_numbers(values: Any, count: int | None = None) -> TypeGuard[Sequen
 
 def _is_number_type(kind: type) -> bool:
     """numpy's numbers as well: content may come from Python instead of a file."""
-    return issubclass(kind, Real) and kind is not bool
+    return kind is not bool and issubclass(kind, Real)

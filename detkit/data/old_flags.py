@@ -38,6 +38,7 @@ def takes_old_flags(position: int, flags: tuple[str, ...] = tuple(FLAGS)) -> Cal
                 _add(given, options, fields, position)
             return function(*given, **options)
 
+        # The type of the function stays, although old positional flags are taken as well.
         return wrapped  # type: ignore[return-value]
 
     return decorate

@@ -53,7 +53,8 @@ def moved_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         home, _, new = names[name].rpartition(".")
-        warn(f"{module}.{name} is {names[name]} now", stacklevel=3)
+        # Without the module: it may have been imported by an old name of its own.
+        warn(f"{name} is {names[name]} now", stacklevel=3)
         return getattr(importlib.import_module(home), new)
 
     return find

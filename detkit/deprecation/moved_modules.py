@@ -124,6 +124,7 @@ MOVED = {
     "models.localizer": "models.image.localizer",
     "models.mask_rcnn": "models.two_stage.mask_rcnn",
     "models.overfeat": "models.single_stage.overfeat",
+    "models.preprocess": "preprocess",
     "models.raw": "models.raw_graph",
     "models.rcnn": "models.two_stage.rcnn",
     "models.region_pool": "models.two_stage.region_pool",
@@ -156,6 +157,9 @@ MOVED = {
 }
 """From each old name to the new one, both without the prefix ``detkit.``."""
 
+REPLACED = {"data.window": "detkit.geometry.Placement"}
+"""From each module that is gone, without the prefix ``detkit.``, to what does its work now."""
+
 
 class MovedModules(MetaPathFinder):
     """An import finder for old names of modules, called after all others."""
@@ -164,6 +168,8 @@ class MovedModules(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
+        if package == "detkit" and name in REPLACED:
+            raise ModuleNotFoundError(f"{fullname} is gone: use {REPLACED[name]}", name=fullname)
         if package != "detkit" or name not in MOVED:
             return None
         return ModuleSpec(fullname, _MovedLoader(f"detkit.{MOVED[name]}"))

@@ -21,6 +21,10 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "evaluation.native": {"objects_to_find": "count_objects"},
     "evaluation.packed": {"Found": "PackedDetections", "Objects": "PackedObjects"},
     "evaluation.tide": {"WRONG": "ERROR_KINDS", "analyse_errors": "analyze_errors"},
+    "models.preprocess": {
+        "Size": "detkit.geometry.Size",
+        "corner_resize": "detkit.preprocess.letterbox.corner_resize",
+    },
     "weights.darknet_layers": {
         name: f"detkit.weights.darknet.weighted_layers.{name}"
         for name in ("BatchNorm", "Connected", "Convolutional", "Deconvolutional", "Local", "Normalization")

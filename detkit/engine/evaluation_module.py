@@ -60,6 +60,7 @@ class EvaluationModule(LightningModule):
         for evaluator in self.evaluators.values():
             evaluator.reset()
 
+    # Lightning's stub allows a loss alone, while its loop passes any output on to the callbacks.
     def validation_step(self, batch: Batch, batch_idx: int) -> list[Answer]:  # type: ignore[override]
         """Predict one batch and pass the answers to the evaluators.
 

@@ -47,6 +47,7 @@ class PostprocessedHead(nn.Module):
                     MovedAttribute(*paths).put(cls, name)
         init = vars(cls).get("__init__")
         if init is not None and "postprocess" in inspect.signature(init).parameters:
+            # mypy lets no method be replaced, not even by one of the same signature.
             cls.__init__ = old_arguments(cls.old_keywords)(init)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:

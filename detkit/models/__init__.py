@@ -4,7 +4,6 @@ from detkit.deprecation import moved_names
 from detkit.models.detector import Detector, VisionModel
 from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
-from detkit.models.preprocess import PREPROCESS_NAMES
 from detkit.models.raw_graph import Raw
 from detkit.models.single_stage.fcos import FCOS
 from detkit.models.single_stage.overfeat import OverFeat
@@ -53,4 +52,18 @@ __all__ = [
     "YOLOv4",
 ]
 
-__getattr__ = moved_names(__name__, {name: f"detkit.preprocess.{name}" for name in PREPROCESS_NAMES})
+__getattr__ = moved_names(
+    __name__,
+    {
+        name: f"detkit.preprocess.{name}"
+        for name in (
+            "CenterCrop",
+            "Letterbox",
+            "OriginalSize",
+            "ShortestEdge",
+            "SmoothShortestEdge",
+            "Square",
+            "Stretch",
+        )
+    },
+)

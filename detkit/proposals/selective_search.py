@@ -35,7 +35,7 @@ _MODES = {
 
 
 class SelectiveSearch(Proposals):
-    """Proposals from hierarchical grouping, in several color spaces and by several similarities.
+    """Selective search: region proposals from hierarchical grouping, in several color spaces and similarities.
 
     Each grouping starts from a segmentation and repeatedly merges the two most similar neighbors; every region on the
     way is a proposal. Proposals are ranked by their rank in the hierarchy times a random number (section 4.2), which

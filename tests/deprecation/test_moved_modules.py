@@ -42,6 +42,26 @@ def test_a_module_that_never_was_is_not_found():
         importlib.import_module("detkit.engine.nothing")
 
 
+def test_a_module_that_is_gone_is_answered_with_what_replaced_it():
+    with pytest.raises(ModuleNotFoundError, match=r"^detkit\.data\.window is gone: use detkit\.geometry\.Placement$"):
+        importlib.import_module("detkit.data.window")
+
+
+def test_a_moved_name_of_a_moved_module_is_warned_of_without_a_module_that_nobody_wrote():
+    with pytest.warns(OldName) as caught:
+        importlib.import_module("detkit.engine.predicting").Picture  # noqa: B018
+    assert str(caught[-1].message) == "Picture is detkit.engine.commands.prediction_files.Frame now"
+
+
+def test_names_of_the_old_preprocess_module_are_found():
+    with pytest.warns(OldName):
+        from detkit.models.preprocess import IMAGENET_MEAN, Letterbox, Size, corner_resize
+    from detkit import geometry, preprocess
+
+    assert (IMAGENET_MEAN, Letterbox, Size) == (preprocess.IMAGENET_MEAN, preprocess.Letterbox, geometry.Size)
+    assert corner_resize is preprocess.letterbox.corner_resize
+
+
 def test_nothing_of_detkit_imports_itself_by_an_old_name():
     old = {f"detkit.{name}" for name in MOVED}
     for path in (*ROOT.glob("detkit/**/*.py"), *ROOT.glob("tools/*.py")):

@@ -202,7 +202,7 @@ class TestWrong:
     def test_a_name_that_no_learner_has(self, recipe, detkit_command):
         status, said = detkit_command("train", "--config", recipe(learner={"class_path": "PlainLerner"}))
         assert status == 2
-        assert "near to it: PlainLearner" in said
+        assert "did you mean PlainLearner" in said
 
 
 class TestLearningRates:
@@ -240,4 +240,4 @@ class TestLearningRates:
         status, said = detkit_command("train", "--config", recipe(lr_factors={"trunc": 0.1}))
         assert status == 2
         assert "lr_factors names trunc" in said
-        assert "near to it: trunk" in said
+        assert "did you mean trunk" in said

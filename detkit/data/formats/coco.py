@@ -56,6 +56,7 @@ class CocoDataset(DetectionDataset):
         self._on_bad_box: OnBad = on_bad_box
         super().__init__(Path(images), Path(annotations), reads, on_bad_image)
 
+    # Elsewhere a constant of the class, here given by its readers.
     @property
     def readable(self) -> frozenset[str]:  # type: ignore[override]
         """The fields that can be read."""

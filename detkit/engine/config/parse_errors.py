@@ -12,6 +12,7 @@ from difflib import get_close_matches
 import torch
 from jsonargparse import ArgumentParser
 
+from detkit.data import Augmentation, Mixing
 from detkit.engine.optim import Schedule
 from detkit.evaluation import Evaluator
 from detkit.heads import Postprocess
@@ -31,6 +32,8 @@ STEPS = (KEY, CLASS, UNKNOWN, GROUP, REQUIRED, NAME, MODULE, SUBCLASS, MISSING, 
 STEP = re.compile("|".join(STEPS), re.MULTILINE)
 
 PACKAGES = {
+    "augmentation": "detkit.data",
+    "mixing": "detkit.data",
     "model": "detkit.models",
     "backbone": "detkit.backbones",
     "neck": "detkit.necks",
@@ -43,6 +46,7 @@ PACKAGES = {
     "schedule": "detkit.engine.optim",
 }
 HEADS = "detkit.heads"
+KINDS = {"augmentation": Augmentation, "mixing": Mixing, "postprocess": Postprocess}
 
 
 def describe_parse_error(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> str:
@@ -53,7 +57,7 @@ def describe_parse_error(error: Exception, parser: ArgumentParser, argv: Sequenc
         if not option.startswith("-"):
             return f"{option} on the command line has no option before it, as in --name {option}."
         key = option.lstrip("-")
-        return f"The command line has no option {option}{_near(key, _options(parser))}."
+        return f"The command line has no option {option}{_hint(key, _options(parser))}"
     if text.startswith("Unexpected config"):
         return f"{_place('', argv)}: this file holds no settings, which are lines such as `data: {{root: my/folder}}`."
     if match := re.search(r"File does not exist: '([^']+)'", text):
@@ -89,19 +93,19 @@ def _sentence(
         if full.endswith("num_classes"):
             return f"{_place(full, argv)}: leave {full} out, the number of classes is that of the data."
         if owner is None:
-            return f"{_place(full, argv)}: there is no option {full}{_near(full, _options(parser))}."
+            return f"{_place(full, argv)}: there is no option {full}{_hint(full, _options(parser))}"
         name, accepted = owner.rpartition(".")[2], _parameters(owner)
         key = groups["unknown"].split(".")[0]
-        return f"{_place(full, argv)}: {path} ({name}) has no option {key}{_near(key, accepted)}."
+        return f"{_place(full, argv)}: {path} ({name}) has no option {key}{_hint(key, accepted)}"
     if "required" in groups:
         missing = ", ".join(".".join([*keys, name.strip()]) for name in groups["required"].split(","))
         of = f" of {owner.rpartition('.')[2]}" if owner else ""
         return f"{_place(path, argv)}: {missing}{of} must be given."
     if "name" in groups:
-        name = groups["name"]
-        return (
-            f"{_place(path, argv)}: {path} cannot be {name}, no such class fits{_near(name, _class_names(keys[-1]))}."
-        )
+        name, key = groups["name"], path.rpartition(".")[2]
+        if key == "augmentation" and name.rpartition(".")[2] in _class_names("mixing"):
+            return f"{_place(path, argv)}: {path} cannot be {name}, which mixes images: put it in data.mixing."
+        return f"{_place(path, argv)}: {path} cannot be {name}, no such class fits{_hint(name, _class_names(key))}"
     if "module" in groups:
         named = f"is {owner}, but" if owner else "names a class, but"
         return (
@@ -110,7 +114,7 @@ def _sentence(
         )
     if "missing" in groups:
         holder, missing = groups["holder"], groups["missing"]
-        return f"{_place(path, argv)}: {path}: there is no {missing} in {holder}{_near(missing, _contents(holder))}."
+        return f"{_place(path, argv)}: {path}: there is no {missing} in {holder}{_hint(missing, _contents(holder))}"
     if "untyped" in groups:
         name = groups["untyped"]
         return (
@@ -123,13 +127,13 @@ def _sentence(
         return None
     value = groups.get("value") or _given(text)
     kinds = _kinds(text, groups["type"])
-    return f"{_place(path, argv)}: {path} must be {' or '.join(kinds)}, not {value}{_near(value, _choices(text))}."
+    return f"{_place(path, argv)}: {path} must be {' or '.join(kinds)}, not {value}{_hint(value, _choices(text))}"
 
 
 def _place(key: str, argv: Sequence[str]) -> str:
     """Where `key` was given: "command line", or the name of the config file."""
-    options = [argument.split("=")[0].lstrip("-") for argument in argv if argument.startswith("--")]
-    parts = key.split(".") if key else []
+    options = [_short(argument.split("=")[0].lstrip("-")) for argument in argv if argument.startswith("--")]
+    parts = _short(key).split(".") if key else []
     if any(".".join(parts[:count]) in options for count in range(1, len(parts) + 1)):
         return "command line"
     files = [argv[at + 1] for at, argument in enumerate(argv[:-1]) if argument == "--config"]
@@ -137,13 +141,19 @@ def _place(key: str, argv: Sequence[str]) -> str:
     return files[-1] if files else "command line"
 
 
-def _near(word: str, known: Sequence[str]) -> str:
+def _short(key: str) -> str:
+    """A key without ``init_args``, which may be left out on the command line."""
+    return ".".join(part for part in key.split(".") if part != "init_args")
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    """The end of a sentence: the names that are close to `word`, else those of its group."""
     close = get_close_matches(word, known, n=3, cutoff=0.6)
     if close:
-        return f"; near to it: {', '.join(close)}"
+        return f"; did you mean {' or '.join(close)}?"
     group = word.rpartition(".")[0]
     among = [name for name in known if name.rpartition(".")[0] == group]
-    return f"; there are: {', '.join(sorted(among))}" if among else ""
+    return f"; there are: {', '.join(sorted(among))}." if among else "."
 
 
 def _options(parser: ArgumentParser) -> list[str]:
@@ -170,7 +180,7 @@ def _class_names(key: str) -> list[str]:
     package = PACKAGES.get(key, HEADS)
     classes = [value for value in vars(importlib.import_module(package)).values() if isinstance(value, type)]
     parts = (torch.nn.Module, torch.optim.Optimizer, Schedule, Evaluator)
-    kinds = (Postprocess,) if key == "postprocess" else parts
+    kinds = (KINDS[key],) if key in KINDS else parts
     return [value.__name__ for value in classes if issubclass(value, kinds) and value.__module__.startswith(package)]
 
 

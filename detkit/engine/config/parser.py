@@ -87,6 +87,7 @@ class ParsedCommand:
 
     def options(self, kind: type[Options]) -> Options:
         """The values of the arguments that a dataclass has as fields, classes in them as plain entries."""
+        # `fields` takes dataclasses, which a type variable cannot demand.
         return kind(**{one.name: _plain(self.config[one.name]) for one in fields(kind)})  # type: ignore[arg-type]
 
     def build(self) -> dict[str, Any]:

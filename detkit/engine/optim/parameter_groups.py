@@ -81,8 +81,8 @@ def check_lr_factors(lr_factors: Mapping[str, float], names: Collection[str]) ->
         known = list(dict.fromkeys(part for name in names for part in reversed(prefixes(name))))
         near = get_close_matches(prefix, known, n=3, cutoff=0.6)
         outermost = list(dict.fromkeys(name.partition(".")[0] for name in names))
-        hint = f"near to it: {', '.join(near)}" if near else f"there are: {', '.join(outermost)}"
-        raise InputError(f"lr_factors names {prefix}, but no parameter's name begins so; {hint}.")
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(outermost)}."
+        raise InputError(f"lr_factors names {prefix}, but no parameter's name begins so; {hint}")
 
 
 def check_same_groups(groups: Sequence[Mapping[str, Any]], saved: Sequence[Mapping[str, Any]]) -> None:

@@ -55,6 +55,7 @@ class BoxCascade(RegionBranch):
     ) -> None:
         super().__init__()
         heads = nn.ModuleList(box_head(in_channels, resolution, num_classes) for _ in ious)
+        # torch annotates a ModuleList as one of plain modules.
         self.stages: Sequence[BoxHead] = heads  # type: ignore[assignment]
         self.ious = tuple(ious)
         self.region_sampler = region_sampler

@@ -81,5 +81,6 @@ class RCNN(TwoStageDetector):
 
     def region_vectors(self, features: list[Tensor], regions: Regions) -> Tensor:
         """The vectors ``(R, D)`` of `regions`."""
+        # nn.Module gives its parts as Tensor | Module; the constructor sets this one.
         extractor: RegionFeatureExtractor = self.box_head.trunk  # type: ignore[assignment]
         return extractor.vectors(self.crops(features), regions)

@@ -78,6 +78,7 @@ class TwoStageDetector(Detector):
         self.region_sampler = region_sampler
         self.region_pool = region_pool
         self.box_head = box_head
+        # torch does not declare ModuleDict a Mapping.
         self.branches: Mapping[str, RegionBranch] = nn.ModuleDict(branches or {})  # type: ignore[assignment]
         self.loss_weights = dict(loss_weights or {})
         strides = (neck or backbone).strides

@@ -2,7 +2,7 @@
 
 from detkit.ops.coco.accumulating import accumulate
 from detkit.ops.coco.coco_matching import Compared, StringMasks, match_boxes, match_keypoints, match_masks
-from detkit.ops.coco.json_columns import read_json_columns
+from detkit.ops.coco.json_reader import read_json_columns
 from detkit.ops.coco.mask_strings import fill_masks, measure_masks
 
 __all__ = [

@@ -182,7 +182,7 @@ class TestCommands:
         assert part.init_args.as_dict() == dict.fromkeys(NEW) | {"detections": 5}
 
     def test_an_unknown_part_is_named_with_those_there_are(self, tmp_path):
-        with pytest.raises(InputError, match=r"postprocess cannot be SoftNMSS.*near to it: SoftNMS"):
+        with pytest.raises(InputError, match=r"postprocess cannot be SoftNMSS.*did you mean SoftNMS"):
             self._head(tmp_path, {}, "--model.head.postprocess", "SoftNMSS")
 
     def test_an_option_of_an_rpn_is_for_training_as_well(self):

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a config or a command line is said in one sentence, with the key and what is near to it."""
+"""Whatever is wrong with a config or a command line is said in one sentence, with the key and similar names."""
 
 import pytest
 import yaml
@@ -21,19 +21,22 @@ COMMAND_LINE = [
     (["--model", "FasterRCN"], ["model cannot be FasterRCN", "FasterRCNN"]),
     (["--model.backbone.name", "test_resnett"], ["test_resnett"]),
     (["--model.num_classes", "3"], ["num_classes", "taken from the data"]),
-    (["--optimizer.lrr", "1"], ["optimizer (SGD)", "lrr", "near to it: lr"]),
+    (["--optimizer.lrr", "1"], ["optimizer (SGD)", "lrr", "did you mean lr"]),
+    (["--optimizer.init_args.lrr", "1"], ["command line: optimizer (SGD)", "did you mean lr?"]),
+    (["--data.augmentation", "{class_path: Mosaic}"], ["data.augmentation cannot be Mosaic", "put it in data.mixing"]),
+    (["--data.augmentation", "{class_path: Augmentatoin}"], ["did you mean Augmentation"]),
     (["--optimizer", "SDG"], ["optimizer cannot be SDG", "SGD"]),
     (["--schedule", "WarmupCosin"], ["schedule cannot be WarmupCosin", "WarmupCosine"]),
     (["--ema", "high"], ["ema must be float or null", "not high"]),
     (["--ema", "2"], ["ema", "between 0 and 1", "2"]),
     (["--evaluate", "[box]"], ["evaluate", "bbox"]),
-    (["--evaluators", "[CocoEvaluatr]"], ["evaluators cannot be CocoEvaluatr", "near to it: CocoEvaluator"]),
+    (["--evaluators", "[CocoEvaluatr]"], ["evaluators cannot be CocoEvaluatr", "did you mean CocoEvaluator"]),
     (["--evaluators", "[nowhere.Mine]"], ["evaluators", "no module nowhere", "PYTHONPATH"]),
     (
         ["--evaluators", "[toy_learners.Forgetfull]"],
-        ["evaluators", "no Forgetfull in toy_learners", "near to it: Forgetful"],
+        ["evaluators", "no Forgetfull in toy_learners", "did you mean Forgetful"],
     ),
-    (["--data.dataset", "{class_path: detkit.dato.Mine}"], ["data.dataset", "no dato in detkit", "near to it: data"]),
+    (["--data.dataset", "{class_path: detkit.dato.Mine}"], ["data.dataset", "no dato in detkit", "did you mean data"]),
     (
         ["--data.dataset", "{class_path: untyped_dataset.Untyped, init_args: {root: x}}"],
         ["data.dataset", "argument root of untyped_dataset.Untyped has no type", "root: str"],
@@ -42,7 +45,7 @@ COMMAND_LINE = [
     (["--evaluators", "[{class_path: VocEvaluator, init_args: {iou: 1}}]"], ["VocEvaluator", "iou", "iou_threshold"]),
     (["--evaluators", "[CocoEvaluator, CocoEvaluator]"], ["two are called bbox"]),
     (["--evaluators", "[ProposalRecall]"], ["ProposalRecall reads proposals", "FasterRCNN hold boxes"]),
-    (["--data.on_bad_box", "skp"], ["data.on_bad_box must be one of 'error', 'skip'", "near to it: skip"]),
+    (["--data.on_bad_box", "skp"], ["data.on_bad_box must be one of 'error', 'skip'", "did you mean skip"]),
     (["--data.root", "nowhere"], ["nowhere"]),
     (["--trainer.accelerator", "tpuu"], ["tpuu"]),
     (["--start_from", "nowhere.ckpt"], ["nowhere.ckpt does not exist"]),

@@ -189,9 +189,9 @@ class TestLearningRateFactors:
     @pytest.mark.parametrize(
         ("prefix", "hint"),
         [
-            ("bakbone.layer1", "near to it: backbone.layer1"),
+            ("bakbone.layer1", "did you mean backbone.layer1"),
             ("head", "there are: backbone, backbone_x"),
-            ("back", "near"),
+            ("back", "did you mean"),
         ],
     )
     def test_a_prefix_of_nothing(self, model, prefix, hint):

@@ -108,6 +108,7 @@ class YOLOv2Head(YOLOHead):
         if not (torch.is_grad_enabled() and bias.requires_grad):
             return loss
         hooked = bias.view_as(bias)
+        # torch does not annotate register_hook.
         hooked.register_hook(lambda gradient: self._count(images))  # type: ignore[no-untyped-call]
         return loss + 0 * hooked.sum()
 
