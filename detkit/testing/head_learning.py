@@ -17,6 +17,7 @@ _LEARNING_RATE = 0.01
 _MAP_RATE = 0.05  # of maps that learn with the head
 _DECODED_EVERY = 25  # steps
 _IOU = 0.5  # of a detection with its object
+_SURE = 0.5  # of the best score of an image: boxes of low scores are on objects by chance
 
 
 def check_losses_fall(head: nn.Module, caller: Caller, batches: Batches, steps: int, owner: str) -> None:
@@ -135,6 +136,7 @@ def _problem_of_boxes(answers: list[Detections], targets: list[Target]) -> str |
         objects = target.objects()
         assert objects.boxes is not None
         assert objects.labels is not None
+        answer = answer[answer.scores >= _SURE * answer.scores.max()] if len(answer) else answer
         overlaps = box_iou(objects.boxes, answer.boxes.float()) >= _IOU
         for box, label, on_object in zip(objects.boxes, objects.labels, overlaps, strict=True):
             count += 1
