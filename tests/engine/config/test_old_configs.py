@@ -216,7 +216,7 @@ class TestRenamedClasses:
             assert modernize_arguments(["--model.backbone", "YOLOv1Trunk"]) == ["--model.backbone=YOLOv1Backbone"]
 
     def test_are_imported_by_their_old_names(self):
-        with pytest.warns(DeprecationWarning, match="detkit.backbones.YOLOv1Trunk is"):
+        with pytest.warns(DeprecationWarning, match=r"^YOLOv1Trunk is detkit\.backbones\.YOLOv1Backbone now$"):
             assert backbones.YOLOv1Trunk is backbones.YOLOv1Backbone
 
 
