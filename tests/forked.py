@@ -41,10 +41,14 @@ def start_command(said: Path, folder: Path, *argv: str, **environment: str) -> B
 
 
 def _command(said: Path, folder: Path, argv: tuple[str, ...], environment: dict[str, str]) -> None:
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
     from detkit.engine.cli import main
 
     os.chdir(folder)
     os.environ.update(environment)
+    # Lightning looks for the rank when it is imported, which it was before there was one.
+    rank_zero_only.rank = int(environment.get("LOCAL_RANK", "0"))
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     with open(said, "w") as file:
         os.dup2(file.fileno(), 1)
