@@ -191,6 +191,17 @@ class _MovedLoader(Loader):
             names = {old: new if "." in new else f"{self.home}.{new}" for old, new in renamed.items()}
             vars(home)["__getattr__"] = moved_names(module.__name__, names)
         sys.modules[module.__name__] = home
+        package, _, name = module.__name__.rpartition(".")
+        if not isinstance(getattr(sys.modules[package], name, home), ModuleType):
+            sys.modules[package].__class__ = _KeepsNames
+
+
+class _KeepsNames(ModuleType):
+    """A package that exports a function of a moved module's name: importing that module must not take its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not isinstance(value, ModuleType) or isinstance(vars(self).get(name, value), ModuleType):
+            super().__setattr__(name, value)
 
 
 def find_moved_modules() -> None:

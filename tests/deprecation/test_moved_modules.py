@@ -37,6 +37,17 @@ def test_every_old_name_is_imported(name):
         assert importlib.import_module(f"detkit.{name}") is importlib.import_module(f"detkit.{MOVED[name]}")
 
 
+@pytest.mark.parametrize("name", ["evaluation.bootstrap", "visualization.grad_cam"])
+def test_a_function_of_the_name_stays_what_it_is(name):
+    package, _, function = f"detkit.{name}".rpartition(".")
+    exported = getattr(importlib.import_module(package), function)
+    sys.modules.pop(f"detkit.{name}", None)
+    with pytest.warns(OldName, match=f"detkit.{name} is"):
+        old = importlib.import_module(f"detkit.{name}")
+    assert getattr(old, function) is exported
+    assert getattr(importlib.import_module(package), function) is exported
+
+
 def test_a_module_that_never_was_is_not_found():
     with pytest.raises(ModuleNotFoundError, match=r"detkit\.engine\.nothing"):
         importlib.import_module("detkit.engine.nothing")
