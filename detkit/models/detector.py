@@ -166,15 +166,14 @@ class VisionModel(nn.Module):
         context = self.context(images, given=given)
         return self.decode(self.heads(self.features(context.batch), context), context)
 
+    # Any, not Answer: which class a loaded model has, and so what it answers, is known to its user alone.
     @overload
-    def predict(  # type: ignore[overload-overlap]  # a path is also a sequence of strings
-        self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None
-    ) -> Answer: ...
+    def predict(self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None) -> Any: ...
 
     @overload
     def predict(
         self, inputs: Sequence[ImageInput], batch_size: int = 8, given: Sequence[Target] | None = None
-    ) -> Sequence[Answer]: ...
+    ) -> Sequence[Any]: ...
 
     @torch.inference_mode()
     def predict(
