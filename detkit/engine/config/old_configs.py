@@ -228,13 +228,16 @@ def option_of_renamed_class(option: str, value: str) -> list[tuple[str, str]] | 
     return None if new is None else [(option, new)]
 
 
-_RENAMED = {old: new for names in RENAMED_ARGUMENTS.values() for old, new in names.items()}
+# An option does not name the class, and `BoxHead` has a `trunk` still: the key before it decides.
+_OF_RENAMED = re.compile(r"(--.*?\b(backbone|mixing|extra_levels)(?:\.init_args)?)\.(\w+)")
+_OWNERS = {"backbone": "ImagePyramid", "mixing": "Mosaic", "extra_levels": "StridedConvolutions"}
 
 
 def option_of_renamed_argument(option: str, value: str) -> list[tuple[str, str]] | None:
     """``--data.mixing.centre 0.3`` is ``--data.mixing.center=0.3``."""
-    owner, dot, name = option.rpartition(".")
-    return [(f"{owner}.{_RENAMED[name]}", value)] if dot and name in _RENAMED else None
+    match = _OF_RENAMED.fullmatch(option)
+    new = match and renamed_argument(_OWNERS[match[2]], match[3])
+    return [(f"{match[1]}.{new}", value)] if match and new else None
 
 
 def option_of_visualize(option: str, value: str) -> list[tuple[str, str]] | None:

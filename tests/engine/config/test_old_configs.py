@@ -287,3 +287,22 @@ def test_old_keys_of_classes_in_a_list_are_translated():
     with pytest.warns(OldName, match=r"^data\.mixing\.centre of Mosaic is center now$"):
         modern = modernize({"data": {"mixing": mixing}})
     assert modern == {"data": {"mixing": [{"class_path": "Mosaic", "init_args": {"center": 0.4}}, "MixUp"]}}
+
+
+@pytest.mark.parametrize(
+    ("option", "now"),
+    [
+        ("--data.mixing.centre", "--data.mixing.center"),
+        ("--data.mixing.init_args.centre", "--data.mixing.init_args.center"),
+        ("--model.backbone.trunk", "--model.backbone.backbone"),
+        ("--model.neck.extra_levels.from_trunk", "--model.neck.extra_levels.from_backbone"),
+    ],
+)
+def test_options_of_renamed_arguments_have_their_new_names(option, now):
+    with pytest.warns(OldName, match=f"{option} is {now} now"):
+        assert modernize_arguments([option, "1"]) == [f"{now}=1"]
+
+
+def test_an_argument_of_the_same_name_in_another_class_stays():
+    argv = ["--model.box_head.trunk", "AveragePool", "--model.box_head.init_args.trunk=AveragePool"]
+    assert modernize_arguments(argv) == argv
