@@ -224,7 +224,7 @@ def _current_path(path: str) -> str | None:
 
 def option_of_renamed_class(option: str, value: str) -> list[tuple[str, str]] | None:
     """``--model.backbone YOLOv1Trunk`` is ``--model.backbone=YOLOv1Backbone``."""
-    new = _current_path(value)
+    new = _current_path(value) if option.startswith("--model.") else None  # a run may have any --name
     return None if new is None else [(option, new)]
 
 

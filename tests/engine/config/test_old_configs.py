@@ -306,3 +306,7 @@ def test_options_of_renamed_arguments_have_their_new_names(option, now):
 def test_an_argument_of_the_same_name_in_another_class_stays():
     argv = ["--model.box_head.trunk", "AveragePool", "--model.box_head.init_args.trunk=AveragePool"]
     assert modernize_arguments(argv) == argv
+
+
+def test_a_run_may_have_the_name_that_a_class_had():
+    assert modernize_arguments(["--name", "YOLOv1Trunk"]) == ["--name", "YOLOv1Trunk"]
