@@ -17,7 +17,6 @@ ORDER = [
     "deprecation",
     "files",
     "prefixes",
-    "json_values",
     "object_config",
     "distributed",
     "geometry",

@@ -21,8 +21,8 @@ from detkit.data.formats.writers import LAYOUTS, WRITERS, AnnotatedSplit
 from detkit.data.formats.yolo_txt import read_yolo
 from detkit.data.formats.yolo_yaml import find_description, read_description
 from detkit.errors import InputError
+from detkit.files.json_values import is_finite_numbers
 from detkit.images import image_size
-from detkit.json_values import is_finite_numbers
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
     "backbones.catalogue": {"catalogue": "catalog", "trunk": "backbone"},
     "data.annotations": {
-        "is_numbers": "detkit.json_values.is_finite_numbers",
+        "is_numbers": "detkit.files.json_values.is_finite_numbers",
         "read_json": "read_coco_file",
     },
     "data.moved": {"move_through": "apply_placement", "tightened": "tighten_boxes"},
     "data.problems": {"stop_at": "raise_problems"},
     "data.yolo_txt": {"is_yolo": "detkit.data.formats.yolo_yaml.is_yolo"},
     "evaluation.classification": {"answered_classes": "top_classes"},
-    "evaluation.coco_json": {"are_finite_numbers": "detkit.json_values.is_finite_numbers"},
+    "evaluation.coco_json": {"are_finite_numbers": "detkit.files.json_values.is_finite_numbers"},
     "evaluation.native": {"objects_to_find": "count_objects"},
     "evaluation.packed": {"Found": "PackedDetections", "Objects": "PackedObjects"},
     "evaluation.tide": {"WRONG": "ERROR_KINDS", "analyse_errors": "analyze_errors"},

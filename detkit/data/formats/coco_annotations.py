@@ -20,7 +20,7 @@ from detkit.data.formats.field_readers import COCO_READERS, CocoFile, FieldReade
 from detkit.data.packed.columns import BoxRows, Column, LabelRows, ObjectRows
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
-from detkit.json_values import is_finite_numbers
+from detkit.files.json_values import is_finite_numbers
 from detkit.structures.categories import Category, entries_in, from_coco
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from detkit.data.label_maps import LabelMapFiles
 from detkit.data.packed.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
 from detkit.data.packed.packed_json import PackedJson
 from detkit.errors import InputError
-from detkit.json_values import is_finite_numbers
+from detkit.files.json_values import is_finite_numbers
 from detkit.structures.categories import Category, keypoint_category
 
 logger = logging.getLogger(__name__)

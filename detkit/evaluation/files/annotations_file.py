@@ -26,7 +26,7 @@ from detkit.evaluation.ground_truth import (
     positions_by_id,
 )
 from detkit.evaluation.packed_objects import Masks, PackedObjects
-from detkit.json_values import is_finite_numbers
+from detkit.files.json_values import is_finite_numbers
 from detkit.structures import Category
 from detkit.structures.categories import from_coco
 

@@ -22,7 +22,7 @@ from detkit.evaluation.files.annotations_file import read_ground_truth
 from detkit.evaluation.files.coco_json import read_json, to_rle
 from detkit.evaluation.ground_truth import GroundTruth, IouType
 from detkit.evaluation.packed_objects import Masks, PackedDetections
-from detkit.json_values import is_finite_numbers
+from detkit.files.json_values import is_finite_numbers
 
 
 def evaluate_files(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detkit.json_values import is_finite_numbers
+from detkit.files.json_values import is_finite_numbers
 
 
 @pytest.mark.parametrize("values", [[], [1, 2.5], (1, 2), [np.float32(1.0), np.int64(2)]], ids=repr)

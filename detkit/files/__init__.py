@@ -1,0 +1,18 @@
+"""Files of any kind: listing folders, reading JSON and YAML, writing whole."""
+
+from detkit.files.json_documents import parse_json, read_json
+from detkit.files.listing import is_hidden, visible
+from detkit.files.writing import open_whole, remove_unfinished, write_whole
+from detkit.files.yaml_documents import parse_yaml, read_yaml
+
+__all__ = [
+    "is_hidden",
+    "open_whole",
+    "parse_json",
+    "parse_yaml",
+    "read_json",
+    "read_yaml",
+    "remove_unfinished",
+    "visible",
+    "write_whole",
+]

@@ -1,0 +1,46 @@
+"""Reading JSON files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from detkit.errors import InputError
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Raises:
+        InputError: it cannot be read, or is not JSON.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; give the path of a JSON file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; give the path of a JSON file in it") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this file ({os.strerror(error.errno or 0)})") from error
+    return parse_json(content, str(path))
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """The value that a JSON text holds.
+
+    Args:
+        content: the text, in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+        name: of the file, for messages.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise InputError(f"{name}: lists or objects are nested too deeply in this JSON file") from None
+    except ValueError as error:  # not JSON, not in the encoding that its first bytes tell, or a number of 4300 digits
+        raise InputError(f"{name}: this is not a whole JSON file ({error}); copy or export it again") from error

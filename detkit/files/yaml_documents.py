@@ -1,0 +1,97 @@
+"""Reading YAML files, with YAML 1.2's truth values: ``yes``, ``no``, ``on`` and ``off`` are text."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detkit.errors import InputError
+
+_MOST_VALUES = 1_000_000
+"""What a file may hold with its aliases written out: nested anchors can make gigabytes of a few lines."""
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Plain values only, no key twice, no cycles, no more values than fit into memory."""
+
+    def compose_document(self) -> yaml.Node | None:
+        node = super().compose_document()  # type: ignore[no-untyped-call]
+        _count_values(node, {}, set())
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if (name := self.construct_object(key)) in seen:  # type: ignore[no-untyped-call]
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is there twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep=deep)
+
+
+StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def _count_values(node: yaml.Node | None, counts: dict[int, int], parents: set[int]) -> int:
+    """The values of a node with its aliases written out.
+
+    Raises:
+        yaml.YAMLError: it holds itself, or there are too many.
+    """
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    key = id(node)
+    if key in parents:
+        raise yaml.constructor.ConstructorError(None, None, "an alias stands inside of its own anchor", node.start_mark)
+    if key not in counts:
+        parents.add(key)
+        children = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        counts[key] = 1 + sum(_count_values(child, counts, parents) for child in children)
+        parents.discard(key)
+    if counts[key] > _MOST_VALUES:
+        raise yaml.constructor.ConstructorError(None, None, "its aliases repeat too many values", node.start_mark)
+    return counts[key]
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The content of a YAML file in UTF-8 or UTF-16.
+
+    Raises:
+        InputError: it cannot be read, or is not YAML.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this file ({os.strerror(error.errno or 0)})") from error
+    return parse_yaml(content, str(path))
+
+
+def parse_yaml(content: bytes | str, name: str) -> Any:
+    """The value that a YAML text holds.
+
+    Args:
+        content: the text; as bytes in UTF-8 or UTF-16, with or without a byte order mark.
+        name: of the file, for messages.
+
+    Raises:
+        InputError: it is not YAML, has a key twice, or holds itself.
+    """
+    try:
+        return yaml.load(content, StrictLoader)
+    except RecursionError:
+        raise InputError(f"{name}: lists or mappings are nested too deeply in this YAML file") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that does not exist
+        raise InputError(f"{name}: this is not YAML ({' '.join(str(error).split())})") from error

@@ -1,0 +1,49 @@
+"""Reading YAML files: YAML 1.2's truth values, no key twice, no bombs."""
+
+import pytest
+
+from detkit.errors import InputError
+from detkit.files import parse_yaml, read_yaml
+
+
+def test_yes_and_no_are_text_and_true_is_a_truth_value():
+    assert parse_yaml("names: [yes, no, on, off, y, n, true, False]", "a") == {
+        "names": ["yes", "no", "on", "off", "y", "n", True, False]
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_are_told_apart(tmp_path, encoding):
+    (tmp_path / "a.yaml").write_text("a: ä\n", encoding)
+    assert read_yaml(tmp_path / "a.yaml") == {"a": "ä"}
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "b:\n  - {x: 1, x: 1}", "1: a\n1: b"])
+def test_a_key_twice_is_named(text):
+    with pytest.raises(InputError, match=r"a\.yaml: .* is there twice .*line"):
+        parse_yaml(text, "a.yaml")
+
+
+def test_a_merge_may_be_overridden():
+    assert parse_yaml("x: &x {a: 1}\ny: {<<: *x, a: 2}", "a") == {"x": {"a": 1}, "y": {"a": 2}}
+
+
+@pytest.mark.parametrize("text", ["&a [*a]", "&a {b: {c: *a}}"])
+def test_a_cycle_is_refused(text):
+    with pytest.raises(InputError, match="inside of its own anchor"):
+        parse_yaml(text, "a.yaml")
+
+
+def test_nested_anchors_are_refused_before_they_are_written_out():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    with pytest.raises(InputError, match="aliases repeat too many values"):
+        parse_yaml("\n".join(lines), "a.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [", "a: 2020-13-45", "!!python/object:os.system {}", "\x00", "[" * 100_000, b"\xff\xff", "? [a]\n: 1"]
+)
+def test_what_is_not_plain_yaml_is_one_sentence(text):
+    with pytest.raises(InputError, match=r"^a\.yaml: .*YAML"):
+        parse_yaml(text, "a.yaml")
