@@ -8,7 +8,6 @@ VOC counts pixels from 1 and its corners are part of the box, so that ``xmin ymi
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from detkit.data.formats.file_problems import raise_problems
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
+from detkit.files import visible
+from detkit.images import is_image
 
 NAMES_FILES = ("classes.txt", "labels.txt")
 IMAGE_FOLDERS = ("JPEGImages", "images")
@@ -92,7 +93,7 @@ def find_image_sets(root: Path, split: str) -> list[Path]:
         files = [path for folder in folders if (path := folder / "ImageSets" / "Main" / f"{name}.txt").is_file()]
         if files:
             return files
-    present = sorted({path.stem for folder in folders for path in folder.glob("ImageSets/Main/*.txt")})
+    present = sorted({path.stem for folder in folders for path in visible(folder.glob("ImageSets/Main/*.txt"))})
     raise InputError(
         f"{root}: there is no ImageSets/Main/{split}.txt, which lists the images of the split '{split}'; "
         f"found {', '.join(present[:20]) or 'no such list'}"
@@ -116,9 +117,9 @@ def _has_image_set(root: Path, name: str) -> bool:
 
 def _folders(root: Path) -> list[Path]:
     """The folders that hold ``Annotations/`` with XML files: `root`, or folders in it or in its ``VOCdevkit``."""
-    candidates = [root], sorted(root.glob("*/")), sorted(root.glob("VOCdevkit/*/"))
+    candidates = [root], visible(root.glob("*/")), visible(root.glob("VOCdevkit/*/"))
     for folders in candidates:
-        voc_folders = [folder for folder in folders if next(folder.glob("Annotations/*.xml"), None)]
+        voc_folders = [folder for folder in folders if visible(folder.glob("Annotations/*.xml"))]
         if voc_folders:
             return voc_folders
     return []
@@ -171,7 +172,7 @@ def _listed_names(root: Path) -> list[str]:
 
 def _annotated_names(folders: Sequence[Path]) -> list[str]:
     """All names of objects in any annotation, so that every image set has the same labels."""
-    trees = (parse_xml(path, []) for folder in folders for path in folder.glob("Annotations/*.xml"))
+    trees = (parse_xml(path, []) for folder in folders for path in visible(folder.glob("Annotations/*.xml")))
     return sorted({entry.child("name").text for tree in trees if tree for entry in tree.children("object")} - {""})
 
 
@@ -179,7 +180,9 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     """The image files of a VOC folder by their names without suffix."""
     for name in IMAGE_FOLDERS:
         if (folder / name).is_dir():
-            return {Path(file).stem: folder / name / file for file in sorted(os.listdir(folder / name))}
+            files = visible((folder / name).iterdir())
+            # Of files of one name, an image before any other.
+            return {file.stem: file for file in sorted(files, key=lambda file: is_image(file.name))}
     return {}
 
 

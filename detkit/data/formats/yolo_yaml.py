@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from detkit.errors import InputError
-from detkit.images import IMAGE_SUFFIXES
+from detkit.files import named_file, visible, visible_below
+from detkit.images import is_image
 
 
 class Description:
@@ -61,8 +62,7 @@ class Description:
         if path is None:
             raise InputError(f"{self.path}: '{split}' is {entry}, which does not exist in {self.root}")
         if path.is_dir():
-            files = sorted(path.rglob("*"))
-            yield from (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+            yield from sorted(path / name for name in visible_below(path) if is_image(name))
         elif path.suffix == ".txt":
             for line in path.read_text("utf-8-sig").splitlines():
                 if line.strip():
@@ -72,12 +72,14 @@ class Description:
 
     def _resolve(self, entry: str) -> Path | None:
         """The path of an entry, relative to the root or, as in some exports, to a folder in it; None if missing."""
-        candidates = [self.root / entry, self.path.parent / entry, self.root / entry.removeprefix("../")]
+        folders = [self.root, self.path.parent]
+        candidates = [named_file(folder, entry) for folder in folders]
+        candidates.append(named_file(self.root, entry.replace("\\", "/").removeprefix("../")))
         return next((candidate for candidate in candidates if candidate.exists()), None)
 
     def _listed_image(self, line: str, list_file: Path) -> Path:
         """An image of a list file, relative to that file, to the root, or to the working folder."""
-        candidates = [list_file.parent / line, self.root / line, Path(line)]
+        candidates = [named_file(folder, line) for folder in (list_file.parent, self.root, Path())]
         return next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
 
 
@@ -90,7 +92,7 @@ def find_description(data: Path) -> Path:
     if data.is_file():
         return data
     files = [data / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (data / name).is_file()]
-    files = files[:1] or [path for path in sorted(data.glob("*.y*ml")) if _is_description(path)]
+    files = files[:1] or [path for path in visible(data.glob("*.y*ml")) if _is_description(path)]
     if len(files) == 1:
         return files[0]
     if files:
