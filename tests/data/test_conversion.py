@@ -294,7 +294,7 @@ def test_several_years_of_voc(tmp_path: Path):
 
 
 def test_images_with_an_exif_orientation(tmp_path: Path):
-    """YOLO has no image sizes, so readers apply the orientation; COCO and VOC state which one their boxes are in."""
+    """Copies are turned as their annotations are, in whichever frame, and no longer depend on an orientation."""
     path = tmp_path / "0" / "images" / "a.jpg"
     path.parent.mkdir(parents=True)
     exif = Image.Exif()
@@ -306,8 +306,10 @@ def test_images_with_an_exif_orientation(tmp_path: Path):
     (tmp_path / "0" / "train.json").write_text(json.dumps(content))
     convert(tmp_path / "0", tmp_path / "voc", "voc")
     assert VocDataset(tmp_path / "voc", "train")[0][0].shape == (3, 20, 30)
-    with pytest.raises(InputError, match=r"a.jpg: is 20x30 pixels.*say 30x20"):
-        convert(tmp_path / "0", tmp_path / "yolo", "yolo")
+    convert(tmp_path / "0", tmp_path / "stored", "yolo")
+    image, target = YoloDataset(tmp_path / "stored", "train")[0]
+    assert image.shape == (3, 20, 30)
+    assert target.boxes.tolist() == [[20, 1, 25, 6]]
     images[0] |= {"height": 30, "width": 20}
     annotations[0]["bbox"] = [2, 20, 5, 5]
     (tmp_path / "0" / "train.json").write_text(json.dumps(content))

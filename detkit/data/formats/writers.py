@@ -12,8 +12,10 @@ from xml.etree import ElementTree
 
 import yaml
 
-PutImage = Callable[[Path, Path], Any]
-"""Copies or links the image file of the first path to the second."""
+from detkit.files import named_file
+
+PutImage = Callable[[Path, Path, Mapping[str, Any]], None]
+"""Copies or links the image file of the first path to the second, in the frame of its entry in the COCO file."""
 
 LAYOUTS = {
     "coco": ("annotations", "images"),
@@ -49,7 +51,7 @@ class AnnotatedSplit:
 
     def file_of(self, image: Mapping[str, Any]) -> Path:
         """The image file."""
-        return self.images_path / image["file_name"]
+        return named_file(self.images_path, image["file_name"])
 
     def objects_of_images(self) -> dict[Any, list[dict[str, Any]]]:
         """The annotations of each image id, in order."""
@@ -70,7 +72,7 @@ def write_coco(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool
         for number, image in enumerate(split.content["images"], start=1):
             file = split.file_of(image)
             name = f"{stems[file]}{file.suffix}"
-            put_image(file, folder / "images" / split.name / name)
+            put_image(file, folder / "images" / split.name / name, image)
             images.append({"id": number, "file_name": name, "height": image["height"], "width": image["width"]})
             for annotation in objects[image["id"]]:
                 annotations.append({"id": len(annotations) + 1, "image_id": number, **_coco_object(annotation)})
@@ -102,7 +104,7 @@ def write_voc(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool,
             file = split.file_of(image)
             target = folder / "JPEGImages" / f"{stem}{file.suffix}"
             if not target.exists():
-                put_image(file, target)
+                put_image(file, target, image)
             tree = _voc_annotation(target.name, image, objects[image["id"]], split)
             tree.write(folder / "Annotations" / f"{stem}.xml", "utf-8")
 
@@ -155,7 +157,7 @@ def write_yolo(splits: Sequence[AnnotatedSplit], folder: Path, with_masks: bool,
         for image in split.content["images"]:
             file = split.file_of(image)
             stem = stems[file]
-            put_image(file, folder / "images" / split.name / f"{stem}{file.suffix}")
+            put_image(file, folder / "images" / split.name / f"{stem}{file.suffix}", image)
             lines = [
                 f"{labels[one['category_id']]} {_yolo_values(one, image, with_masks)}\n" for one in objects[image["id"]]
             ]
