@@ -22,7 +22,7 @@ from detkit.errors import InputError
 from detkit.files import visible
 from detkit.files.text_documents import flag_in, numbers_in, read_lines, whole_number_in
 from detkit.files.xml_documents import Element, read_xml
-from detkit.images import IMAGE_SUFFIXES
+from detkit.images import is_image
 
 NAMES_FILES = ("classes.txt", "labels.txt")
 IMAGE_FOLDERS = ("JPEGImages", "images")
@@ -102,7 +102,7 @@ def find_image_sets(root: Path, split: str) -> list[Path]:
         files = [path for folder in folders if (path := folder / "ImageSets" / "Main" / f"{name}.txt").is_file()]
         if files:
             return files
-    present = sorted({path.stem for folder in folders for path in folder.glob("ImageSets/Main/*.txt")})
+    present = sorted({path.stem for folder in folders for path in visible(folder.glob("ImageSets/Main/*.txt"))})
     raise InputError(
         f"{root}: there is no ImageSets/Main/{split}.txt, which lists the images of the split '{split}'; "
         f"found {', '.join(present[:20]) or 'no such list'}"
@@ -126,9 +126,9 @@ def _has_image_set(root: Path, name: str) -> bool:
 
 def _folders(root: Path) -> list[Path]:
     """The folders that hold ``Annotations/`` with XML files: `root`, or folders in it or in its ``VOCdevkit``."""
-    candidates = [root], sorted(root.glob("*/")), sorted(root.glob("VOCdevkit/*/"))
+    candidates = [root], visible(root.glob("*/")), visible(root.glob("VOCdevkit/*/"))
     for folders in candidates:
-        voc_folders = [folder for folder in folders if next(folder.glob("Annotations/*.xml"), None)]
+        voc_folders = [folder for folder in folders if visible(folder.glob("Annotations/*.xml"))]
         if voc_folders:
             return voc_folders
     return []
@@ -211,10 +211,9 @@ def _files_by_stem(folder: Path) -> dict[str, list[str]]:
     """The image files of a VOC folder by their names without suffix."""
     images = folder / _image_folder(folder)
     files: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(os.listdir(images)) if images.is_dir() else []:
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
-            files[stem].append(name)
+    for path in visible(images.iterdir()) if images.is_dir() else []:
+        if is_image(path.name):
+            files[path.stem].append(path.name)
     return files
 
 

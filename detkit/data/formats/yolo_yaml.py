@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from detkit.errors import InputError
-from detkit.files import read_yaml, visible
+from detkit.files import named_file, read_yaml, visible, visible_below
 from detkit.files.text_documents import read_lines, whole_number_in
-from detkit.images import IMAGE_SUFFIXES
+from detkit.images import is_image
 
 
 class Description:
@@ -84,8 +84,7 @@ class Description:
         if path is None:
             raise InputError(f"{self.path}: '{split}' is {entry}, which does not exist in {self.root}")
         if os.path.isdir(path):
-            files = visible(path.rglob("*"), path)
-            yield from (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+            yield from sorted(path / name for name in visible_below(path) if is_image(name))
         elif path.suffix == ".txt":
             for number, line in read_lines(path):
                 yield self._listed_image(line, number, path)
@@ -94,14 +93,13 @@ class Description:
 
     def _resolve(self, entry: str) -> Path | None:
         """The path of an entry, relative to the root or, as in some exports, to a folder in it; None if missing."""
-        entry = entry.replace("\\", "/")
-        candidates = [self.root / entry, self.path.parent / entry, self.root / entry.removeprefix("../")]
+        candidates = [named_file(folder, entry) for folder in (self.root, self.path.parent)]
+        candidates.append(named_file(self.root, entry.replace("\\", "/").removeprefix("../")))
         return next((candidate for candidate in candidates if os.path.exists(candidate)), None)
 
     def _listed_image(self, line: str, number: int, list_file: Path) -> Path:
         """An image of a list file, relative to that file, to the root, or to the working folder."""
-        name = line.replace("\\", "/")
-        candidates = [list_file.parent / name, self.root / name, Path(name)]
+        candidates = [named_file(folder, line) for folder in (list_file.parent, self.root, Path())]
         present = next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
         if present is None:
             self.missing[candidates[0]] = f"{list_file}:{number}"
