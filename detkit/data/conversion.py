@@ -158,8 +158,12 @@ def _checked(split: AnnotatedSplit, problems: list[str]) -> AnnotatedSplit:
     """The split with the size of every image, boxes inside their images, and without what is wrong."""
     sizes: dict[Any, tuple[int, int]] = {}
     images = []
+    id_of: dict[Path, Any] = {}
     for image in split.content["images"]:
         path = split.file_of(image)
+        if id_of.setdefault(path, image["id"]) != image["id"]:
+            problems.append(f"{path}: the images {id_of[path]!r} and {image['id']!r} are both this file")
+            continue
         try:
             header = read_header(path)
         except InputError as error:
