@@ -239,7 +239,6 @@ class VisionModel(nn.Module):
             for module in in_training:
                 module.training = True
 
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert the tensors; anchors and pixel statistics keep float32, see `keep_float32`."""
         with keep_float32(self):
@@ -283,7 +282,7 @@ def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> TypeGuard[Sequenc
 
 def _as_tensor(image: ImageInput, name: str) -> Tensor:
     if isinstance(image, Tensor):
-        check_image(image, name)
+        check_image(image, name, waits=True)
         return image
     pixels = read_image(image) if isinstance(image, (str, Path)) else image
     if not isinstance(pixels, np.ndarray):
