@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.weights.darknet.cfg import Section
-from detkit.weights.darknet.layers import Activation, Layer, Shape
+from detkit.weights.darknet.layers import Activation, Layer, Shape, check_shape
 from detkit.weights.darknet.tree import ClassTree
 
 
@@ -167,6 +167,7 @@ class Implicit(Layer):
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
         self.shape = section.positive("filters", 128), section.positive("atoms", 1), 1
+        check_shape(section, self.shape)
         self.weight = nn.Parameter(section.number("mean", 0.0) + section.number("std", 0.2) * torch.randn(self.shape))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -201,6 +202,8 @@ class Softmax(Layer):
         self.tree = ClassTree(section, shape[0] * shape[1] * shape[2]) if section.text("tree") else None
         self.shape, self.groups = shape, section.positive("groups", 1)
         self.temperature, self.spatial = section.number("temperature", 1), bool(section.number("spatial", 0))
+        if self.temperature == 0:
+            raise section.error("temperature must not be 0", "temperature")
         if (shape[0] * shape[1] * shape[2]) % self.groups:
             raise section.error(f"groups={self.groups} do not divide its input {shape}", "groups")
 
