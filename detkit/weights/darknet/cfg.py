@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
 from detkit.errors import InputError
-
 
 LARGEST = 1_000_000
 """No number of a cfg that is read here is larger; those of published networks are at most 10,000."""
@@ -51,6 +51,13 @@ class Section:
         """The value of `key` as written."""
         self.asked.add(key)
         return self.options[key][0] if key in self.options else default
+
+    def choice(self, key: str, default: str, known: Collection[str]) -> str:
+        """The value of `key`, one of `known`, or `default` if it is missing."""
+        value = self.text(key, default)
+        if value not in known:
+            raise self.error(f"{key} {_shown(value)!r} is not one of {', '.join(known)}", key)
+        return value
 
     def number(self, key: str, default: float, least: float = -LARGEST, most: float = LARGEST) -> float:
         """The value of `key` as a finite number from `least` to `most`, or `default` if it is missing."""
@@ -153,7 +160,9 @@ def parse_cfg(text: str, file: str) -> list[Section]:
         elif line:
             key, equals, value = line.partition("=")
             if not equals or not key or not sections:
-                raise InputError(f"{file}, line {number}: {_shown(written.strip())!r} must be key=value below a [section]")
+                raise InputError(
+                    f"{file}, line {number}: {_shown(written.strip())!r} must be key=value below a [section]"
+                )
             sections[-1].options.setdefault(key, (value, number))
     if len(sections) < 2 or sections[0].kind not in ("net", "network"):
         raise InputError(f"{file} must start with [net], followed by a section for each layer")

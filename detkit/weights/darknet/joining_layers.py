@@ -48,15 +48,12 @@ class Shortcut(Layer):
                 raise section.error(f"{earlier[source]} and {shape} (channels, height, width) do not fit", "from")
         self.activation = Activation(section, shape, earlier)
         self.weights = self._weights(section)
-        self.normalization = section.text("weights_normalization", "none")
-        if self.normalization not in ("none", "relu", "avg_relu", "softmax"):
-            raise section.error("weights_normalization must be none, relu or softmax", "weights_normalization")
+        normalizations = ("none", "relu", "avg_relu", "softmax")
+        self.normalization = section.choice("weights_normalization", "none", normalizations)
 
     def _weights(self, section: Section) -> nn.Parameter | None:
         columns = {"none": 0, "per_feature": 1, "per_layer": 1, "per_channel": self.shape[0]}
-        kind = section.text("weights_type", "none")
-        if kind not in columns:
-            raise section.error("weights_type must be none, per_feature or per_channel", "weights_type")
+        kind = section.choice("weights_type", "none", columns)
         return nn.Parameter(torch.ones(len(self.sources) + 1, columns[kind])) if columns[kind] else None
 
     def forward(self, x: Tensor, *sources: Tensor) -> Tensor:

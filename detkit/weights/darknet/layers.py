@@ -63,11 +63,7 @@ class Activation(Layer):
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape], default: str = "linear") -> None:
         super().__init__()
-        name = section.text("activation", default)
-        if name not in _ACTIVATIONS:
-            known = ", ".join(_ACTIVATIONS)
-            raise section.error(f"activation {name!r} is not one of {known}", "activation")
-        self.shape, self.name = shape, name
+        self.shape, self.name = shape, section.choice("activation", default, _ACTIVATIONS)
 
     def forward(self, x: Tensor) -> Tensor:
         return _ACTIVATIONS[self.name](x)

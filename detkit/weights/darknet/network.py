@@ -135,7 +135,9 @@ class Darknet(nn.Module):
         for index, (section, shape) in enumerate(zip(self.sections, shapes, strict=True)):
             kept[index] = math.prod(shape)
             if sum(kept.values()) > MOST_KEPT:
-                raise section.error(f"it and the earlier layers that are kept for later ones exceed {MOST_KEPT:,} numbers")
+                raise section.error(
+                    f"it and the earlier layers that are kept for later ones exceed {MOST_KEPT:,} numbers"
+                )
             kept = {source: size for source, size in kept.items() if self.last_use.get(source, -1) > index}
 
     def _layers(self) -> Iterable[Layer]:

@@ -60,9 +60,7 @@ class Yolo(OutputLayer):
         anchors = section.anchors()
         mask = section.integers("mask") or list(range(total))
         if not all(0 <= index < len(anchors) for index in mask):
-            raise section.error(
-                f"mask {mask[:12]} asks for more than the {len(anchors)} anchors given", "mask"
-            )
+            raise section.error(f"mask {mask[:12]} asks for more than the {len(anchors)} anchors given", "mask")
         self.register_buffer("anchors", torch.tensor([anchors[index] for index in mask]), persistent=False)
         self.scale = section.number("scale_x_y", 1)
         if section.text("nms_kind", "default") not in ("default", "greedynms"):

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from detkit.weights.darknet.cfg import Section
 from detkit.weights.darknet.layers import Activation, Layer, Shape, check_shape, check_weights
 
-
 CPU_EPSILON = 1e-6
 GPU_EPSILON = 1e-5
 
