@@ -76,7 +76,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         InputError: the file is missing, truncated, not a state dict, or would execute code.
     """
     path = Path(path)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path, "weights file")
+    content = (
+        _read_safetensors(path)
+        if path.suffix == ".safetensors"
+        else read_torch(path, "weights file", "save a state dict")
+    )
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -222,9 +222,9 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     except ArgumentError as error:
         reason = describe_parse_error(error, parser, ["--config", str(path)])
         raise InputError(f"detkit {detkit.__version__} cannot build the model of {reason}") from error
-    except InputError:
-        raise
     except Exception as error:  # constructors end with errors of any type where a number has no sense
+        if isinstance(error, InputError) and str(path) in str(error):
+            raise
         raise InputError(
             f"detkit {detkit.__version__} cannot build the model of {path} ({first_line(error)})."
         ) from error
@@ -249,7 +249,17 @@ def check_weights(model: VisionModel, weights: Mapping[str, Tensor], path: str |
         for name, value in own.items()
         if name in weights and _shape(weights[name]) != _shape(value)
     ]
-    problems = {"lacks": missing, "has in excess": unexpected, "has in another shape": reshaped}
+    retyped = [
+        f"{name} {weights[name].dtype} instead of {value.dtype}"
+        for name, value in own.items()
+        if name in weights and weights[name].is_floating_point() != value.is_floating_point()
+    ]
+    problems = {
+        "lacks": missing,
+        "has in excess": unexpected,
+        "has in another shape": reshaped,
+        "has in another type": retyped,
+    }
     reasons = [f"{verb} {_listed(names)}" for verb, names in problems.items() if names]
     if reasons:
         raise InputError(f"The weights in {path} do not fit the {type(model).__name__}: it {'; it '.join(reasons)}.")

@@ -40,7 +40,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if os.path.isfile(path) and not zipfile.is_zipfile(path):
         raise InputError(f"{path} is not a checkpoint, or it is truncated: train again or take another copy.")
-    content = read_torch(path, "checkpoint")
+    content = read_torch(path, "checkpoint", "take another copy")
     check_record(content, path)
     return dict(content)
 

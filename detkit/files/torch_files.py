@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -13,12 +12,13 @@ import torch
 from detkit.errors import InputError
 
 
-def read_torch(path: str | Path, kind: str) -> Any:
+def read_torch(path: str | Path, kind: str, advice: str) -> Any:
     """The content of a file of `torch.save`, on the CPU: plain values and tensors.
 
     Args:
         path: of the file.
         kind: what the file should be, for messages: ``"checkpoint"``.
+        advice: what to do where it holds more than weights and plain values.
 
     Raises:
         InputError: it cannot be read, is damaged or truncated, or would run code.
@@ -26,7 +26,7 @@ def read_torch(path: str | Path, kind: str) -> Any:
     path = Path(path)
     try:
         if not path.is_file():
-            raise InputError(f"{kind} {path} is not a file" if path.exists() else f"{kind} {path} does not exist")
+            raise InputError(f"{kind} {path} does not exist{' as a file' if path.exists() else ''}")
         if zipfile.is_zipfile(path):
             check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -34,11 +34,10 @@ def read_torch(path: str | Path, kind: str) -> Any:
         raise
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{kind} {path} is refused: it is no {kind} or holds more than weights and plain values; none of it was run"
+            f"{kind} {path} is refused: it is no {kind} or holds more than weights and plain values, {advice}"
         ) from error
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else first_line(error)
-        raise InputError(f"{kind} {path} cannot be read ({reason})") from error
+    except PermissionError as error:
+        raise InputError(f"{kind} {path} cannot be read: its rights do not allow it") from error
     except Exception as error:  # zipfile and torch end with errors of any type where a file is damaged
         reason = first_line(error)
         raise InputError(f"{kind} {path} cannot be read, it is truncated, damaged or no {kind}: {reason}") from error

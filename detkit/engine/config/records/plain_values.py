@@ -7,7 +7,7 @@ from typing import Any
 from detkit.errors import InputError
 
 MOST_LEVELS = 64
-MOST_VALUES = 500_000
+MOST_VALUES = 300_000
 MOST_ID = 2**63
 MOST_SIZE = 2**31
 """Bounds that no record of a model comes near to."""
@@ -29,13 +29,12 @@ def check_plain(value: Any, name: str, most: int = MOST_ID) -> None:
         inside: list[tuple[str, Any]] = []
         for key, one in level:
             inside += _parts(key, one, most)
-        count += len(inside)
+            if count + len(inside) > MOST_VALUES:
+                raise InputError(f"{name} holds more values than a config can.")
         if not inside:
             return
-        if count > MOST_VALUES:
-            break
-        level = inside
-    raise InputError(f"{name} is nested too deeply, or holds more values than a config can.")
+        level, count = inside, count + len(inside)
+    raise InputError(f"{name} is nested too deeply.")
 
 
 def _parts(name: str, value: Any, most: int) -> list[tuple[str, Any]]:
