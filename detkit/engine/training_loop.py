@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from detkit.data import DataModule
 from detkit.engine.callbacks.signals import Interrupted
 from detkit.engine.module import DetectionModule
+from detkit.engine.trainer.options import check_devices
 from detkit.errors import InputError
 from detkit.learners import Learner
 
@@ -37,11 +38,12 @@ def check_sources(learner: Learner, data: DataModule) -> None:
 
 
 def check_trainer(trainer: Trainer, module: LightningModule, learner: Learner) -> None:
-    """Refuse settings that do not work with several optimizers.
+    """Refuse devices that cannot train as asked, and settings that do not work with several optimizers.
 
     Raises:
         InputError: it names the setting.
     """
+    check_devices(trainer)
     if module.automatic_optimization:
         return
     name = type(learner).__name__

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich import get_console
 
@@ -32,6 +32,8 @@ from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.engine.evaluators import make_evaluators, monitored_metric
 from detkit.engine.module import DetectionModule
 from detkit.engine.run_folder import check_free, clear, write_config
+from detkit.engine.trainer.closing_validation import ClosingValidation
+from detkit.engine.trainer.options import check_options
 from detkit.engine.training_loop import check_sources, check_trainer, fit
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
@@ -146,8 +148,13 @@ def _module(recipe: Recipe, evaluators: Mapping[str, Evaluator]) -> DetectionMod
 def _trainer(recipe: Recipe, folder: Path, metrics: MetricsFile, best_by: str, higher_is_better: bool) -> Trainer:
     arguments = dict(recipe.trainer)
     check_precision("trainer.precision", arguments["precision"])
-    arguments["callbacks"] = _callbacks(recipe, folder, best_by, higher_is_better) + _many(arguments["callbacks"])
-    arguments["logger"] = [metrics, Events(folder), *_many(arguments["logger"])]
+    check_options(arguments)
+    given = _many(arguments["callbacks"])
+    own_bar = None if any(isinstance(one, ProgressBar) for one in given) else progress_bar(get_console())
+    arguments["callbacks"] = [*_callbacks(recipe, folder, best_by, higher_is_better), *given, ClosingValidation()]
+    arguments["callbacks"] += [own_bar] if own_bar else []
+    writers = [metrics, Events(folder), *_many(arguments["logger"])]
+    arguments["logger"] = False if arguments["logger"] is False else writers
     arguments["plugins"] = [AtomicCheckpointIO(), *_many(arguments["plugins"])]
     try:
         return Trainer(
@@ -155,9 +162,11 @@ def _trainer(recipe: Recipe, folder: Path, metrics: MetricsFile, best_by: str, h
             default_root_dir=folder,
             use_distributed_sampler=False,
             enable_model_summary=False,
-            enable_progress_bar=get_console().is_terminal,
+            enable_progress_bar=any(isinstance(one, ProgressBar) for one in arguments["callbacks"]),
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except InputError:
+        raise
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
@@ -166,7 +175,6 @@ def _callbacks(recipe: Recipe, folder: Path, best_by: str, higher_is_better: boo
     images = ValidationImages(folder / "pictures", run.pictures, recipe.data.categories, task_of(recipe.model))
     callbacks: list[Callback | None] = [
         ProgressLines(console),
-        progress_bar(console),
         ExactResume(),
         MovingAverage(run.ema) if run.ema is not None else None,
         images if run.pictures else None,
