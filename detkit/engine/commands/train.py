@@ -12,7 +12,6 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ProgressBar
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
@@ -33,6 +32,7 @@ from detkit.engine.evaluators import make_evaluators, monitored_metric
 from detkit.engine.module import DetectionModule
 from detkit.engine.run_folder import check_free, clear, write_config
 from detkit.engine.trainer.closing_validation import ClosingValidation
+from detkit.engine.trainer.failures import as_input_error
 from detkit.engine.trainer.options import check_options
 from detkit.engine.training_loop import check_sources, check_trainer, fit
 from detkit.errors import InputError
@@ -151,7 +151,7 @@ def _trainer(recipe: Recipe, folder: Path, metrics: MetricsFile, best_by: str, h
     check_options(arguments)
     given = _many(arguments["callbacks"])
     own_bar = None if any(isinstance(one, ProgressBar) for one in given) else progress_bar(get_console())
-    arguments["callbacks"] = [*_callbacks(recipe, folder, best_by, higher_is_better), *given, ClosingValidation()]
+    arguments["callbacks"] = [*_callbacks(recipe, folder, best_by, higher_is_better), *given]
     arguments["callbacks"] += [own_bar] if own_bar else []
     writers = [metrics, Events(folder), *_many(arguments["logger"])]
     arguments["logger"] = False if arguments["logger"] is False else writers
@@ -164,10 +164,10 @@ def _trainer(recipe: Recipe, folder: Path, metrics: MetricsFile, best_by: str, h
             enable_model_summary=False,
             enable_progress_bar=any(isinstance(one, ProgressBar) for one in arguments["callbacks"]),
         )
-    except InputError:
+    except Exception as error:
+        if told := as_input_error(error):
+            raise told from error
         raise
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def _callbacks(recipe: Recipe, folder: Path, best_by: str, higher_is_better: bool) -> list[Callback]:
@@ -176,6 +176,7 @@ def _callbacks(recipe: Recipe, folder: Path, best_by: str, higher_is_better: boo
     callbacks: list[Callback | None] = [
         ProgressLines(console),
         ExactResume(),
+        ClosingValidation(),
         MovingAverage(run.ema) if run.ema is not None else None,
         images if run.pictures else None,
         RunCheckpoints(folder, run.save_every_n_steps, best_by, higher_is_better),

@@ -36,14 +36,12 @@ class ClosingValidation(Callback):
         if not trainer.sanity_checking:
             self.validated_step = trainer.global_step
 
-    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Validate where a callback ended the run after the last batch."""
-        loop = trainer.fit_loop
-        if trainer.enable_validation and loop.done and self.validated_step != trainer.global_step:
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Validate where a callback ended the run after the last batch, by a metric of training."""
+        if trainer.enable_validation and self.validated_step != trainer.global_step and trainer.should_stop:
             trainer.validating = True
-            loop.epoch_loop.val_loop.run()
+            trainer.fit_loop.epoch_loop.val_loop.run()
             trainer.training = True
-            trainer._logger_connector.epoch_end_reached()
 
 
 def _ends(trainer: Trainer) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from lightning.pytorch import Trainer
@@ -11,6 +13,8 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from detkit.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 Use = Literal["lightning", "bent", "own", "unused"]
 
@@ -54,6 +58,13 @@ def _part(least: int, *, everything: bool = False) -> dict[str, Any]:
     return {"is_valid": is_valid, "valid": f"a number of batches of at least {least}, or a share above 0 and up to 1.0"}
 
 
+def _is_some_time(value: Any) -> bool:
+    """Whether a duration of Lightning's is more than none; other texts are Lightning's to check."""
+    if isinstance(value, str):
+        return bool(value.strip("0: "))
+    return (timedelta(**value) if isinstance(value, dict) else value) > timedelta(0)
+
+
 _NO_TEST = "training neither tests nor predicts: use detkit eval or detkit predict"
 
 OPTIONS: Mapping[str, Option] = {
@@ -71,7 +82,7 @@ OPTIONS: Mapping[str, Option] = {
     "min_epochs": Option(**_counted(0)),
     "max_steps": Option(**_counted(1, endless=True)),
     "min_steps": Option(**_counted(0)),
-    "max_time": Option(),
+    "max_time": Option(is_valid=_is_some_time, valid="more than 0 seconds"),
     "limit_train_batches": Option(**_part(1)),
     "limit_val_batches": Option("bent", "with 0 there is no validation, so no best.ckpt", **_part(0)),
     "limit_test_batches": Option("unused", _NO_TEST),
@@ -137,6 +148,8 @@ def check_options(given: Mapping[str, Any]) -> None:
             raise InputError(f"trainer.{name} must be {option.valid}, not {value}.")
     if given.get("overfit_batches") and given.get("limit_train_batches") is not None:
         raise InputError("trainer.overfit_batches and trainer.limit_train_batches both limit an epoch: give one.")
+    if given.get("limit_val_batches") == 0:
+        logger.warning("trainer.limit_val_batches is 0: there is no validation, and so no best.ckpt")
 
 
 def check_devices(trainer: Trainer) -> None:

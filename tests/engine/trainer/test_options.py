@@ -64,11 +64,10 @@ def test_limits_of_batches(train):
     assert SEEN["images"] == SEEN["images"][:2] * 2
 
 
-def test_without_validation_there_is_no_best_checkpoint(train):
+def test_without_validation_there_is_no_best_checkpoint(train, caplog):
     status, said = train(limit_val_batches=0, max_epochs=1)
-    assert status == 0
-    assert said.count("\n") == 1
-    assert "no best.ckpt" in said
+    assert (status, said) == (0, "")
+    assert "no best.ckpt" in caplog.text
     assert SEEN["validated"] == []
     assert not (FOLDER / "best.ckpt").exists()
     assert (FOLDER / "last.ckpt").exists()
@@ -86,10 +85,10 @@ def test_without_validation_there_is_no_best_checkpoint(train):
         ({"max_steps": 6}, [6]),
         ({"max_steps": 2, "accumulate_grad_batches": 2}, [2]),
         ({"max_steps": 1, "check_val_every_n_epoch": 5}, [1]),
-        ({"max_time": {"seconds": 0}, "max_epochs": 2}, [1]),
+        ({"max_time": {"milliseconds": 1}, "max_epochs": 2}, [1]),
         ({"limit_train_batches": 1, "max_epochs": 1, "check_val_every_n_epoch": 10}, [1]),
-        ({"min_steps": 9, "max_time": {"seconds": 0}}, [6, 9]),
-        ({"min_epochs": 2, "max_time": {"seconds": 0}, "max_epochs": 5}, [6, 12]),
+        ({"min_steps": 9, "max_time": {"milliseconds": 1}}, [6, 9]),
+        ({"min_epochs": 2, "max_time": {"milliseconds": 1}, "max_epochs": 5}, [6, 12]),
     ],
 )
 def test_a_run_validates_when_it_is_asked_and_at_its_end(train, options, validated):
@@ -100,7 +99,7 @@ def test_a_run_validates_when_it_is_asked_and_at_its_end(train, options, validat
     assert read_checkpoint(FOLDER / "last.ckpt")["callbacks"]["RunCheckpoints"]["best"] is not None
     assert (FOLDER / "best.ckpt").exists()
     logged = rows()
-    assert [row["step"] for row in logged if row["val/AP"]] == [str(step) for step in validated]
+    assert [row["step"] for row in logged if row["val/AP"]] == [str(step - 1) for step in validated]
     assert any(row["train/loss"] for row in logged)
 
 
@@ -110,7 +109,7 @@ def test_a_run_that_a_metric_of_training_stops_ends_with_a_validation(train):
     status, said = train(callbacks=[early], check_val_every_n_epoch=5, max_epochs=5)
     assert (status, said) == (0, "")
     assert SEEN["validated"] == [12]
-    assert read_checkpoint(FOLDER / "last.ckpt")["callbacks"]["RunCheckpoints"]["best"] is not None
+    assert read_checkpoint(FOLDER / "best.ckpt")["global_step"] == 12
 
 
 @pytest.mark.parametrize(
@@ -143,7 +142,7 @@ def test_no_logger_writes_no_metrics(train):
     assert not [path for path in FOLDER.iterdir() if path.name.startswith(("metrics", "events"))]
 
 
-def test_profiler_logger_callbacks_and_plugins_of_lightning(train):
+def test_profiler_logger_callbacks_and_plugins_of_lightning(train, caplog):
     name = "lightning.pytorch"
     callbacks = [
         {"class_path": f"{name}.callbacks.ModelCheckpoint", "init_args": {"save_last": True}},
@@ -168,7 +167,7 @@ def test_profiler_logger_callbacks_and_plugins_of_lightning(train):
     torch.use_deterministic_algorithms(False)
     torch.autograd.set_detect_anomaly(False)
     assert status == 0, said
-    assert "run_training_batch" in said
+    assert "run_training_batch" in caplog.text
     assert list((FOLDER / "checkpoints").glob("last*.ckpt"))
     assert list(Path("csv").rglob("metrics.csv"))
 
@@ -207,13 +206,15 @@ def test_profiler_logger_callbacks_and_plugins_of_lightning(train):
         ("precision", "64-true"),
         ("profiler", "nothing"),
         ("max_time", "tomorrow"),
+        ("max_time", {"seconds": 0}),
+        ("max_time", "00:00:00:00"),
     ],
 )
 def test_a_wrong_value_is_one_sentence_before_anything_is_written(train, option, value):
     status, said = train(**{option: value})
     assert status == 2, said
     assert said.count("\n") == 1, said
-    assert option in said
+    assert option in said or str(value) in said
     assert not FOLDER.exists()
 
 
