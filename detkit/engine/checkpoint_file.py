@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 
 from detkit.errors import InputError
+from detkit.files import open_whole
 
 
 def checkpoint_path(checkpoint: str | Path, preferred: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:
@@ -61,31 +60,16 @@ def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
-    path = Path(path)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        with open_whole(path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
+    except (InputError, RuntimeError) as error:  # torch wraps some errors of the file
+        reason = error.__cause__ or error
         raise InputError(
-            f"Checkpoint {path} could not be written ({_first_line(error)}); the one before it is untouched."
+            f"Checkpoint {path} could not be written ({_first_line(reason)}); the one before it is untouched."
         ) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.splitlines() or [type(error).__name__])[0]

@@ -20,6 +20,13 @@ def check_images(images: Sequence[Tensor]) -> None:
         check_image(image, f"images[{index}]")
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Raise InputError unless `batch_size` is an integer of at least 1."""
+    is_integer = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if not is_integer or batch_size < 1:
+        raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
+
+
 def check_image(image: Tensor, name: str) -> None:
     """Raise InputError unless `image` is a ``(3, H, W)`` uint8 or floating tensor."""
     is_image = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0

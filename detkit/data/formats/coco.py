@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from detkit.data.formats.field_readers import COCO_READERS, FieldReader
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
+from detkit.files import named_file, visible
 
 
 class CocoDataset(DetectionDataset):
@@ -125,7 +127,7 @@ def _matches(root: Path, split: str) -> list[Path]:
     """The annotation files that fit the first of the patterns with a match."""
     patterns = [f"{folder}{pattern}" for pattern in _annotation_patterns(split) for folder in ("annotations/", "")]
     for pattern in (*patterns, *(f"{name}/_annotations.coco.json" for name in _names(split))):
-        matches = sorted(root.glob(pattern))
+        matches = visible(root.glob(pattern), root)
         if matches:
             return matches
     return []
@@ -140,7 +142,7 @@ def _find_annotations(root: Path, split: str) -> Path:
         )
     if matches:
         return matches[0]
-    present = sorted(str(file.relative_to(root)) for file in (*root.glob("*.json"), *root.glob("*/*.json")))
+    present = [str(file.relative_to(root)) for file in visible((*root.glob("*.json"), *root.glob("*/*.json")), root)]
     patterns = ", ".join(_annotation_patterns(split))
     raise InputError(
         f"{root}: no annotation file for the split '{split}': looked for {patterns} in annotations/ and the "
@@ -152,13 +154,13 @@ def _find_images(root: Path, split: str, annotations: Path) -> Path:
     first = _first_file_name(annotations)
     forms = ("images/{}", "images/{}20??", "{}", "{}20??")
     patterns = [form.format(name) for form in forms for name in _names(split)] + ["images"]
-    folders = [folder for pattern in patterns for folder in sorted(root.glob(pattern)) if folder.is_dir()]
+    folders = [folder for pattern in patterns for folder in visible(root.glob(pattern), root) if folder.is_dir()]
     for folder in folders:
-        if (folder / first).is_file():
+        if os.path.isfile(named_file(folder, first)):
             return folder
     if folders:
         return folders[0]  # the data set then names the missing files
-    present = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+    present = [folder.name for folder in visible(root.iterdir()) if folder.is_dir()]
     raise InputError(
         f"{root}: no images folder for the split '{split}': looked for {', '.join(patterns)}, "
         f"found the folders {', '.join(present) or '(none)'}"

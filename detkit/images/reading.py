@@ -1,9 +1,7 @@
-"""Reading images and videos from files, always as uint8 RGB ``(H, W, 3)``."""
+"""Reading image files, always as uint8 RGB ``(H, W, 3)``."""
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,9 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 from detkit.errors import InputError
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
 
 _EXIF_ORIENTATION = 0x0112
 _QUARTER_TURNS = frozenset({5, 6, 7, 8})  # the EXIF orientations that swap height and width
@@ -105,56 +100,3 @@ def _decode(data: bytes, path: str | Path, flags: int) -> np.ndarray:
     if image is None:
         raise InputError(f"{path}: this file is not an image that OpenCV can decode")
     return image
-
-
-def read_video(path: str | Path) -> Iterator[np.ndarray]:
-    """The frames of a video in order, each ``(H, W, 3)`` uint8 RGB.
-
-    Raises:
-        InputError: the file is missing, not a video, or has no frames.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: there is no such video file")
-    capture = cv2.VideoCapture(str(path))
-    try:
-        has_frame, frame = capture.read()
-        if not has_frame:
-            raise InputError(f"{path}: OpenCV finds no video frame in this file")
-        while has_frame:
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            has_frame, frame = capture.read()
-    finally:
-        capture.release()
-
-
-def find_inputs(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The image and video files that `paths` name, without duplicates, in the given order, sorted within each argument.
-
-    Args:
-        paths: files, folders (the images and videos directly inside) and glob patterns (``**`` descends).
-
-    Raises:
-        InputError: a path does not exist, or a folder or pattern has no image and no video.
-    """
-    if isinstance(paths, (str, Path)):
-        paths = [paths]
-    files = [file for path in paths for file in _expand(path)]
-    if not files:
-        raise InputError("no input was given: name an image, a video, a folder or a glob pattern")
-    return list(dict.fromkeys(files))
-
-
-def _expand(path: str | Path) -> list[Path]:
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        candidates, what = list(path.iterdir()), "this folder holds"
-    elif glob.has_magic(str(path)):
-        candidates, what = [Path(match) for match in glob.glob(str(path), recursive=True)], "this pattern matches"
-    else:
-        raise InputError(f"{path}: there is no such file or folder")
-    files = [file for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and file.is_file()]
-    if not files:
-        raise InputError(f"{path}: {what} no image and no video (looked for {', '.join(sorted(IMAGE_SUFFIXES))} …)")
-    return sorted(files)
