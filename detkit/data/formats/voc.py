@@ -19,7 +19,7 @@ from detkit.data.formats.file_problems import raise_problems
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
-from detkit.files import visible
+from detkit.files import visible, visible_below
 from detkit.files.text_documents import flag_in, numbers_in, read_lines, whole_number_in
 from detkit.files.xml_documents import Element, read_xml
 from detkit.images import is_image
@@ -208,12 +208,11 @@ def _image_folder(folder: Path) -> str:
 
 
 def _files_by_stem(folder: Path) -> dict[str, list[str]]:
-    """The image files of a VOC folder by their names without suffix."""
+    """The image files of a VOC folder, also in subfolders, by their names without suffix."""
     images = folder / _image_folder(folder)
     files: dict[str, list[str]] = defaultdict(list)
-    for path in visible(images.iterdir()) if images.is_dir() else []:
-        if is_image(path.name):
-            files[path.stem].append(path.name)
+    for name in sorted(filter(is_image, visible_below(images))):
+        files[os.path.splitext(name)[0]].append(name)
     return files
 
 
