@@ -194,7 +194,7 @@ class DetectionDataset(ImageDataset):
         for name in self._packed.file_names.tolist():
             path = named_file(self.images_path, name)
             if path.parent not in present:
-                present[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+                present[path.parent] = _files_in(path.parent)
             if path.name not in present[path.parent]:
                 missing.append(name)
         if missing:
@@ -222,3 +222,10 @@ class DetectionDataset(ImageDataset):
         except InputError as error:
             return str(error)
         return None
+
+
+def _files_in(folder: Path) -> set[str]:
+    if not os.path.isdir(folder):
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if not entry.is_dir()}
