@@ -13,6 +13,7 @@ from detkit.data import ImageDataset
 from detkit.structures import Category, Target
 
 BAD = 3
+MAIN_PROCESS = os.getpid()
 
 
 class Failing(ImageDataset):
@@ -64,6 +65,7 @@ class Failing(ImageDataset):
                 os.kill(os.getpid(), signal.SIGKILL if self.how == "kill" else signal.SIGBUS)
                 time.sleep(60)
             case "sleep":
+                os.kill(MAIN_PROCESS, signal.SIGTERM)
                 time.sleep(3600)
         return image, boxes, labels
 

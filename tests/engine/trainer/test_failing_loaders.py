@@ -1,5 +1,7 @@
 """What a loader cannot give ends a run with a sentence, within seconds."""
 
+import signal
+
 import pytest
 
 
@@ -59,3 +61,11 @@ def test_full_shared_memory_is_a_sentence(train):
     assert said.count("\n") == 1
     assert "shared memory" in said
     assert "num_workers" in said
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_signal_ends_a_run_that_waits_for_a_batch(train, monkeypatch, workers):
+    monkeypatch.setattr("detkit.engine.callbacks.signals.PATIENCE", 0.2)
+    status, said = train("sleep", workers)  # and ask the main process to stop
+    assert status == 128 + signal.SIGTERM
+    assert "the loader has given no batch" in said
