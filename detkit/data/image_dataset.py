@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from detkit.data.checked_reading import read_sample
 from detkit.data.packed.image_class import ImageClass
 from detkit.errors import InputError
 from detkit.images import to_tensor
@@ -91,7 +92,7 @@ class ImageDataset(Dataset):
         return len(self.image_ids)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        image, target = self.read(index)
+        image, target = read_sample(self, index)
         return to_tensor(image), target
 
     @property
