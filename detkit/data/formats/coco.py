@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -96,7 +97,8 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     Annotation files: ``{split}.json``, ``instances_{split}.json``, ``instances_{split}20XX.json``, ``*_{split}.json``
     or ``*_{split}20XX.json``, in ``annotations/`` or the folder itself, or ``{split}/_annotations.coco.json``. Images:
     in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX`` or ``images``, the first of these that
-    holds the first file of the annotations, or else in another folder that does. The split ``val`` may be called ``valid``.
+    holds the first file of the annotations, or else in another folder that does. The split ``val`` may be called
+    ``valid``.
 
     Returns:
         The images folder and the annotation file.
@@ -112,7 +114,10 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
 
 
 def _names(split: str) -> tuple[str, ...]:
-    return ("val", "valid") if split == "val" else (split,)
+    """The names of a split in patterns of files."""
+    if not split or "/" in split or "\0" in split:
+        raise InputError(f"{split!r} is no name of a split; give one such as train")
+    return ("val", "valid") if split == "val" else (glob.escape(split),)
 
 
 def has_split(root: Path, split: str) -> bool:

@@ -13,10 +13,12 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
+from detkit.data.contents import describe_data, doubts_about_data
 from detkit.deprecation import moved_names, warn
 from detkit.engine.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from detkit.engine.callbacks.ema import MovingAverage
@@ -104,6 +106,7 @@ def train(parsed: ParsedCommand | ArgumentParser, config: Any = None) -> None:
     trainer = _trainer(recipe, folder, metrics, *monitored_metric(evaluators))
     check_trainer(trainer, module, recipe.optimization.learner)
 
+    _tell_contents(data)
     if done is None:
         clear(folder)
     else:
@@ -112,6 +115,15 @@ def train(parsed: ParsedCommand | ArgumentParser, config: Any = None) -> None:
     fit(trainer, module, data, checkpoint)
     if trainer.global_step == done:
         logger.warning("%s is a finished run: raise --trainer.max_epochs to train on", folder)
+
+
+@rank_zero_only
+def _tell_contents(data: DataModule) -> None:
+    """Print what the splits hold, and warn of what is doubtful."""
+    for line in describe_data(data):
+        get_console().print(line, soft_wrap=True, highlight=False, markup=False)
+    for doubt in doubts_about_data(data):
+        logger.warning(doubt)
 
 
 def _steps_done(recipe: Recipe, path: Path) -> int:
