@@ -44,10 +44,9 @@ def _contents(dataset: ImageDataset) -> str:
     spread = (
         f" ({scales.min():.0f} to {scales.max():.0f} pixels, median {np.median(scales):.0f})" if len(scales) else ""
     )
-    present = np.count_nonzero(counts)
-    return (
-        f"{images}, {counts.sum()} objects{spread} in {'' if present == classes else f'{present} of '}{classes} classes"
-    )
+    num_present = int(np.count_nonzero(counts))
+    among = "" if num_present == classes else f"{num_present} of "
+    return f"{images}, {counts.sum()} objects{spread} in {among}{classes} classes"
 
 
 def _sizes(sizes: np.ndarray) -> str:
