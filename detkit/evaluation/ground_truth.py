@@ -27,6 +27,7 @@ class GroundTruth:
         image_ids: the evaluated images, in the order in which COCO's evaluation visits them.
         image_sizes: ``(height, width)`` by image id, where the file states it.
         objects: the objects, with images by their position in `image_ids` and categories by theirs in `categories`.
+        image_names: the file name by image id, where the file states it; files of detections are joined by it.
     """
 
     source: str
@@ -34,6 +35,7 @@ class GroundTruth:
     image_ids: list[Any]
     image_sizes: dict[Any, tuple[int, int]]
     objects: PackedObjects
+    image_names: dict[Any, str] = field(default_factory=dict)
     image_numbers: dict[Any, int] = field(init=False)
     category_positions: dict[Any, int] = field(init=False)
 

@@ -20,7 +20,10 @@ def is_finite_numbers(values: Any, count: int | None = None) -> TypeGuard[Sequen
     if not isinstance(values, Sequence) or (count is not None and len(values) != count):
         return False
     kinds = set(map(type, values))
-    return (kinds <= _PLAIN or all(_is_number_type(kind) for kind in kinds)) and all(map(math.isfinite, values))
+    try:
+        return (kinds <= _PLAIN or all(_is_number_type(kind) for kind in kinds)) and all(map(math.isfinite, values))
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def _is_number_type(kind: type) -> bool:

@@ -66,7 +66,8 @@ def read_ground_truth(
         if images[key].get("height") and images[key].get("width")
     }
     complete = list(_annotations(content, source, iou_type, positions(ordered), positions_by_id(categories), sizes))
-    return GroundTruth(source, categories, ordered, sizes, _packed(complete, iou_type, source))
+    names = {key: name for key in ordered if isinstance(name := images[key].get("file_name"), str)}
+    return GroundTruth(source, categories, ordered, sizes, _packed(complete, iou_type, source), names)
 
 
 def _packed(complete: list[dict], iou_type: IouType, source: str) -> PackedObjects:

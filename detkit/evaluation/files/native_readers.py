@@ -6,11 +6,13 @@ say what is wrong where.
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detkit.evaluation.files.joining import Known, Reference, checked_id, join, known_categories, known_images
 from detkit.evaluation.files.json_columns import Columns, Keys, Kind, Segmentations, read_json_columns
 from detkit.evaluation.ground_truth import GroundTruth, IouType, images_to_evaluate, positions, positions_by_id
 from detkit.evaluation.packed_objects import Masks, PackedDetections, PackedObjects, Ragged
@@ -18,6 +20,7 @@ from detkit.structures import Category
 from detkit.structures.categories import entries_in, from_coco
 
 _IMAGES: dict[str, Kind] = {"id": "key", "height": "number", "width": "number"}
+_IMAGE_NAMES: dict[str, Kind] = {"file_name": "key"}
 _CATEGORIES: dict[str, Kind] = {"id": "key", "name": "key"}
 _ANNOTATIONS: dict[str, Kind] = {
     "image_id": "key",
@@ -28,6 +31,7 @@ _ANNOTATIONS: dict[str, Kind] = {
     "difficult": "number",
 }
 _RESULTS: dict[str, Kind] = {"image_id": "key", "category_id": "key", "score": "number", "bbox": "numbers"}
+_RESULT_NAMES: dict[str, Kind] = {"file_name": "key", "category": "key"}
 _ANNOTATED: dict[IouType, dict[str, Kind]] = {
     "bbox": {},
     "segm": {"segmentation": "mask"},
@@ -52,7 +56,8 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
     Raises:
         InputError: a requested image is not in the file.
     """
-    lists = {"images": _IMAGES, "categories": _CATEGORIES, "annotations": _ANNOTATIONS | _ANNOTATED[iou_type]}
+    images = _IMAGES | _present(path, _IMAGE_NAMES)
+    lists = {"images": images, "categories": _CATEGORIES, "annotations": _ANNOTATIONS | _ANNOTATED[iou_type]}
     read = read_json_columns(path, lists)
     if read is None:
         return None
@@ -71,7 +76,24 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
     except (ValueError, RuntimeError):
         return None
     kept = {key: sizes[key] for key in ordered if key in sizes}
-    return GroundTruth(source, categories, ordered, kept, objects)
+    return GroundTruth(source, categories, ordered, kept, objects, _names(ids, read["images"], kept_ids=set(ordered)))
+
+
+def _present(path: Path, columns: dict[str, Kind]) -> dict[str, Kind]:
+    """Those of the columns whose keys occur anywhere in a file."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            return {key: kind for key, kind in columns.items() if text.find(f'"{key}"'.encode()) >= 0}
+    except (OSError, ValueError):  # it is missing or empty
+        return {}
+
+
+def _names(ids: list[Any], images: Columns, kept_ids: set[Any]) -> dict[Any, str]:
+    """The file names of images."""
+    if "file_name" not in images:
+        return {}
+    pairs = zip(ids, images.keys_of("file_name").as_list(), strict=True)
+    return {key: name for key, name in pairs if key in kept_ids and isinstance(name, str)}
 
 
 def _sizes(ids: list[Any], images: Columns) -> dict[Any, tuple[int, int]]:
@@ -158,27 +180,29 @@ def read_results(
     path: Path, ground_truth: GroundTruth, iou_type: IouType, joints: int | None
 ) -> PackedDetections | None:
     """Read a results file all of whose entries have what is compared; None for any other."""
-    read = read_json_columns(path, {"": _RESULTS | _DETECTED[iou_type]})
+    read = read_json_columns(path, {"": _RESULTS | _present(path, _RESULT_NAMES) | _DETECTED[iou_type]})
     if read is None or len(read[""].numbers("score")) == 0:
         return None
     try:
-        return _detections(read[""], ground_truth, iou_type, joints)
+        return _detections(read[""], ground_truth, iou_type, joints, str(path))
     except (ValueError, RuntimeError):
         return None
 
 
-def _detections(columns: Columns, ground_truth: GroundTruth, iou_type: IouType, joints: int | None) -> PackedDetections:
+def _detections(
+    columns: Columns, ground_truth: GroundTruth, iou_type: IouType, joints: int | None, source: str
+) -> PackedDetections:
     """The entries as arrays.
 
     Raises:
         ValueError: something is missing or wrong.
         RuntimeError: a mask is malformed.
     """
-    images = columns.keys_of("image_id").positions(ground_truth.image_numbers)
-    categories = columns.keys_of("category_id").positions(ground_truth.category_positions)
     scores, boxes = columns.numbers("score"), columns.rows("bbox")
-    if (images < 0).any() or (categories < 0).any() or np.isnan(scores).any():
-        raise ValueError("an image, category or score is missing or unknown")
+    if not np.isfinite(scores).all() or not np.isfinite(boxes.values).all():
+        raise ValueError("a score is missing or not finite, or a box")
+    images = _joined(columns, known_images(ground_truth), source)
+    categories = _joined(columns, known_categories(ground_truth), source)
     # As in pycocotools, the first entry decides what areas are computed from.
     has_boxes = boxes.lengths[0] > 0
     if not has_boxes and (iou_type == "bbox" or (iou_type == "keypoints" and _has_mask(columns.masks("segmentation")))):
@@ -192,6 +216,34 @@ def _detections(columns: Columns, ground_truth: GroundTruth, iou_type: IouType, 
         masks=masks,
         keypoints=columns.rows("keypoints").table(3 * joints).reshape(-1, joints, 3) if joints else None,
     )
+
+
+def _joined(columns: Columns, known: Known, source: str) -> np.ndarray:
+    """int64 ``(N,)`` the position of each entry's image or category; see `join`.
+
+    Raises:
+        InputError: an id or name is wrong.
+    """
+    ids = columns.keys_of(known.id_key)
+    if known.name_key not in columns:
+        rows = np.full(len(ids.values), len(ids), dtype=np.int64)
+        np.minimum.at(rows, ids.index, np.arange(len(ids)))
+        pairs, inverse = [(None, key) for key in ids.values], ids.index
+    else:
+        names = columns.keys_of(known.name_key)
+        if not all(isinstance(name, str) for name in names.values):
+            raise ValueError("a name is no text")
+        both = ids.index * len(names.values) + names.index
+        found, rows, inverse = np.unique(both, return_index=True, return_inverse=True)
+        pairs = [(names.values[one % len(names.values)], ids.values[one // len(names.values)]) for one in found.tolist()]
+    order = np.argsort(rows, kind="stable")
+    references = [
+        Reference(pairs[one][0], checked_id(pairs[one][1], known, f"{source}: entry {rows[one]}"), int(rows[one]))
+        for one in order.tolist()
+    ]
+    positions = np.empty(len(order), dtype=np.int64)
+    positions[order] = join(references, known, source)
+    return positions[inverse]
 
 
 def _has_mask(segmentations: Segmentations) -> bool:

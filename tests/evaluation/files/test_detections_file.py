@@ -142,7 +142,7 @@ def test_wrong_files(tmp_path):
     with pytest.raises(InputError, match=r"detections\.json does not exist"):
         evaluate_files(ANNOTATIONS, path)
     path.write_text("image,score")
-    with pytest.raises(InputError, match=r"detections\.json is not JSON"):
+    with pytest.raises(InputError, match=r"detections\.json: this is not a whole JSON file"):
         evaluate_files(ANNOTATIONS, path)
     path.write_text(json.dumps(ANNOTATIONS))
     with pytest.raises(InputError, match=r"detections\.json holds a JSON dict, not a list"):

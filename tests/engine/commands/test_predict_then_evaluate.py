@@ -1,0 +1,98 @@
+"""What ``detkit predict`` writes has the numbers of the model itself, whatever ids the annotations give."""
+
+import json
+import logging
+import random
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tiny_detector import TinyDetector
+
+from detkit.data import CocoDataset, VocDataset, YoloDataset, convert
+from detkit.evaluation import CocoEvaluator, VocEvaluator
+from detkit.structures import Detections
+
+TRUST = ("--trust", "tiny_detector")
+
+
+@pytest.fixture
+def predict(run_folder, detkit_command, tmp_path):
+    """Runs the command with all detections; gives the file."""
+
+    def run(*inputs):
+        argv = ("--checkpoint", run_folder, *TRUST, "--score_threshold", "0", "--out", "found")
+        status, said = detkit_command("predict", *inputs, *argv)
+        assert status == 0, said
+        return tmp_path / "found" / "detections.json"
+
+    return run
+
+
+@pytest.fixture
+def annotations(shapes_root, tmp_path):
+    """Annotations of all images with ids that say nothing, in an order that says nothing."""
+    content = json.loads((shapes_root / "annotations" / "instances_val.json").read_text())
+    ids = dict(zip([image["id"] for image in content["images"]], (17, 5, 900, 2, 1), strict=True))
+    content["images"] = [image | {"id": ids[image["id"]]} for image in content["images"]]
+    content["annotations"] = [one | {"image_id": ids[one["image_id"]]} for one in content["annotations"]]
+    random.Random(0).shuffle(content["images"])
+    random.Random(0).shuffle(content["annotations"])
+    path = tmp_path / "shuffled.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_perfect_boxes_have_an_ap_of_1(predict, annotations, shapes_root, detkit_command, monkeypatch, tmp_path):
+    dataset = CocoDataset(shapes_root / "images" / "val", annotations)
+    targets = {image.numpy().tobytes(): target for image, target in dataset}
+
+    def perfect(self, images):
+        answers = [targets[image.cpu().numpy().tobytes()] for image in images]
+        return [Detections(one.boxes, torch.full((len(one.boxes),), 0.9), one.labels) for one in answers]
+
+    monkeypatch.setattr(TinyDetector, "detect", perfect)
+    found = predict(shapes_root / "images" / "val")
+    status, said = detkit_command("eval", "--annotations", annotations, "--detections", found, "--out", "metrics.json")
+    assert status == 0, said
+    assert json.loads((tmp_path / "metrics.json").read_text())["bbox"]["AP"] == 1.0
+
+    entries = json.loads(found.read_text())
+    entries[0]["image_id"] = next(image["id"] for image in json.loads(annotations.read_text())["images"])
+    if entries[0]["image_id"] == dataset.image_ids[0]:
+        entries[0]["image_id"] = json.loads(annotations.read_text())["images"][1]["id"]
+    found.write_text(json.dumps(entries))
+    status, said = detkit_command("eval", "--annotations", annotations, "--detections", found)
+    assert status == 2
+    assert "contradict" in said
+
+
+def test_all_numbers_are_those_of_the_model(predict, annotations, run_folder, shapes_root, detkit_command, tmp_path):
+    """To the digit: boxes and scores are written with all their digits."""
+    root = tmp_path / "root"
+    shutil.copytree(shapes_root / "images", root / "images")
+    (root / "annotations").mkdir()
+    shutil.copy(annotations, root / "annotations" / "instances_val.json")
+    found = predict(shapes_root / "images" / "val")
+    of_model = ("--checkpoint", run_folder, *TRUST, "--data.root", root, "--out", "model.json")
+    of_file = ("--annotations", annotations, "--detections", found, "--out", "file.json")
+    for argv in (of_model, of_file):
+        status, said = detkit_command("eval", "--per_class", *argv)
+        assert status == 0, said
+    assert json.loads((tmp_path / "file.json").read_text()) == json.loads((tmp_path / "model.json").read_text())
+
+
+@pytest.mark.parametrize(("form", "read"), [("voc", VocDataset), ("yolo", YoloDataset)])
+def test_data_in_other_forms(predict, shapes_root, run_folder, form, read, tmp_path):
+    import detkit
+
+    convert(shapes_root, tmp_path / form, form)
+    dataset = read(tmp_path / form, "val")
+    found = predict(dataset.images_path / dataset[0][1].image_id if False else _folder(tmp_path / form))
+    model = detkit.load(run_folder, trust=["tiny_detector"])
+    for kind in (CocoEvaluator, VocEvaluator):
+        of_file, of_model = (kind(dataset.ground_truth(), categories=model.categories) for _ in range(2))
+        of_file.read(found)
+        of_model.update([target for _, target in dataset], [model.predict(image) for image, _ in dataset])
+        assert of_file.compute() == of_model.compute()
