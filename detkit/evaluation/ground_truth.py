@@ -16,6 +16,9 @@ from detkit.structures import UNUSED_LABEL, Category
 
 IouType = Literal["bbox", "segm", "keypoints"]
 
+NOTHING_TO_MEASURE = -1.0
+"""The value of a metric without any object to measure with, as in COCO's table; 0 would mean a bad detector."""
+
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:

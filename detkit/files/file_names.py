@@ -35,9 +35,7 @@ class FileNames:
         One path must end with the other. The same path fits best, then the one with the most folders in common.
         """
         parts = path_parts(name)
-        common = {
-            position: _common(parts, self._parts[position]) for position in self._with_base.get(parts[-1], [])
-        }
+        common = {position: _common(parts, self._parts[position]) for position in self._with_base.get(parts[-1], [])}
         best = max(common.values(), default=(0, False))
         return [position for position, fit in common.items() if fit == best and fit[0]]
 

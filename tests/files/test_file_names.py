@@ -6,7 +6,9 @@ import pytest
 
 from detkit.files import FileNames
 
-NAMES = FileNames(["a.jpg", "train/b.jpg", "val/b.jpg", "deep/val/b.jpg", "C:\\data\\c.jpg", "Zürich/ä.jpg", "d.jpg", "./d.jpg"])
+NAMES = FileNames(
+    ["a.jpg", "train/b.jpg", "val/b.jpg", "deep/val/b.jpg", "C:\\data\\c.jpg", "Zürich/ä.jpg", "d.jpg", "./d.jpg"]
+)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ from detkit.evaluation.files.annotations_file import read_ground_truth
 from detkit.evaluation.files.coco_json import to_rle
 from detkit.evaluation.files.joining import Known, Reference, checked_id, join, known_categories, known_images
 from detkit.evaluation.ground_truth import GroundTruth, IouType
+from detkit.evaluation.nothing_to_measure import why_few
 from detkit.evaluation.packed_objects import Masks, PackedDetections
 from detkit.files import read_json
 from detkit.files.json_values import is_finite_numbers
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_files(
@@ -66,7 +70,11 @@ def evaluate_detections_file(
     ground_truth = read_ground_truth(annotations, iou_type)
     check_sigmas(ground_truth, iou_type, keypoint_sigmas)
     packed = read_detections(detections, ground_truth, iou_type, keypoint_sigmas)
-    return evaluate(ground_truth, packed, iou_type, sigmas_of(keypoint_sigmas, ground_truth.categories), backend)
+    sigmas = sigmas_of(keypoint_sigmas, ground_truth.categories)
+    evaluation = evaluate(ground_truth, packed, iou_type, sigmas, backend)
+    if sentence := evaluation.why_nothing():
+        logger.warning("%s", sentence)
+    return evaluation
 
 
 def read_detections(
@@ -80,6 +88,19 @@ def read_detections(
     Raises:
         InputError: the file is not in COCO's results format, or an entry cannot be evaluated; the message names it.
     """
+    source = "detections" if isinstance(detections, list) else str(detections)
+    packed = _read_packed(detections, ground_truth, iou_type, keypoint_sigmas)
+    if sentence := why_few(ground_truth, packed, source):
+        logger.warning("%s", sentence)
+    return packed
+
+
+def _read_packed(
+    detections: str | Path | list[dict],
+    ground_truth: GroundTruth,
+    iou_type: IouType,
+    keypoint_sigmas: Sequence[float] | np.ndarray | None,
+) -> PackedDetections:
     joints = len(sigmas_of(keypoint_sigmas, ground_truth.categories)) if iou_type == "keypoints" else None
     if not isinstance(detections, list):
         packed = native_readers.read_results(Path(detections), ground_truth, iou_type, joints)

@@ -235,7 +235,9 @@ def _joined(columns: Columns, known: Known, source: str) -> np.ndarray:
             raise ValueError("a name is no text")
         both = ids.index * len(names.values) + names.index
         found, rows, inverse = np.unique(both, return_index=True, return_inverse=True)
-        pairs = [(names.values[one % len(names.values)], ids.values[one // len(names.values)]) for one in found.tolist()]
+        pairs = [
+            (names.values[one % len(names.values)], ids.values[one // len(names.values)]) for one in found.tolist()
+        ]
     order = np.argsort(rows, kind="stable")
     references = [
         Reference(pairs[one][0], checked_id(pairs[one][1], known, f"{source}: entry {rows[one]}"), int(rows[one]))

@@ -1,16 +1,16 @@
 """What ``detkit predict`` writes has the numbers of the model itself, whatever ids the annotations give."""
 
 import json
-import logging
 import random
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from tiny_detector import TinyDetector
 
-from detkit.data import CocoDataset, VocDataset, YoloDataset, convert
+import detkit
+from detkit.data import CocoDataset, VocDataset, YoloDataset
+from detkit.data.conversion import convert
 from detkit.evaluation import CocoEvaluator, VocEvaluator
 from detkit.structures import Detections
 
@@ -59,9 +59,9 @@ def test_perfect_boxes_have_an_ap_of_1(predict, annotations, shapes_root, detkit
     assert json.loads((tmp_path / "metrics.json").read_text())["bbox"]["AP"] == 1.0
 
     entries = json.loads(found.read_text())
-    entries[0]["image_id"] = next(image["id"] for image in json.loads(annotations.read_text())["images"])
-    if entries[0]["image_id"] == dataset.image_ids[0]:
-        entries[0]["image_id"] = json.loads(annotations.read_text())["images"][1]["id"]
+    ids = {image["file_name"]: image["id"] for image in json.loads(annotations.read_text())["images"]}
+    own = ids[entries[0]["file_name"].rpartition("/")[2]]
+    entries[0]["image_id"] = next(other for other in ids.values() if other != own)
     found.write_text(json.dumps(entries))
     status, said = detkit_command("eval", "--annotations", annotations, "--detections", found)
     assert status == 2
@@ -85,11 +85,9 @@ def test_all_numbers_are_those_of_the_model(predict, annotations, run_folder, sh
 
 @pytest.mark.parametrize(("form", "read"), [("voc", VocDataset), ("yolo", YoloDataset)])
 def test_data_in_other_forms(predict, shapes_root, run_folder, form, read, tmp_path):
-    import detkit
-
     convert(shapes_root, tmp_path / form, form)
     dataset = read(tmp_path / form, "val")
-    found = predict(dataset.images_path / dataset[0][1].image_id if False else _folder(tmp_path / form))
+    found = predict(*(dataset.images_path / image["file_name"] for image in dataset.ground_truth()["images"]))
     model = detkit.load(run_folder, trust=["tiny_detector"])
     for kind in (CocoEvaluator, VocEvaluator):
         of_file, of_model = (kind(dataset.ground_truth(), categories=model.categories) for _ in range(2))

@@ -92,57 +92,57 @@ SWAPPED = {17: 5, 5: 17, 900: 900, 1: 1}
 
 
 CONTRADICTIONS = {
-        "two images are swapped": (
-            changed(image_id=lambda one: SWAPPED[one["image_id"]]),
-            ["entry 0", "image_id 5", "'val/b.jpg'", "contradict", "the id 17"],
-        ),
-        "one id is unknown": (
-            PERFECT[:1] + changed(image_id=lambda one: 77)[1:2],
-            ["entry 1", "image_id 77", "'val/a.jpg'", "contradict"],
-        ),
-        "the id is the name of another image": (
-            changed(image_id=lambda one: "val/a.jpg")[:1],
-            ["entry 0", "image_id 'val/a.jpg'", "contradict"],
-        ),
-        "numbers from 1 that annotations have too": (
-            [entry | {"image_id": number} for number, entry in enumerate(PERFECT, 1)],
-            ["entry 0", "image_id 1", "contradict", "leave image_id out"],
-        ),
-        "one own id of two images": (changed(image_id=lambda one: 77), ["entry 1", "image_id 77", "contradict"]),
-        "two own ids of one image": (
-            [PERFECT[0] | {"image_id": 77}, PERFECT[0] | {"image_id": 78}],
-            ["entry 1", "image_id 78", "contradict"],
-        ),
-        "classes are swapped": (
-            changed(category=lambda one: {"disc": "ring", "ring": "disc", "star": "star"}[one["category"]]),
-            ["entry 0", "category_id 3", "category 'ring'", "contradict", "the id 1"],
-        ),
-        "an unknown file": (
-            changed(file_name=lambda one: "val/bb.jpg", image_id=lambda one: None),
-            ["entry 0", "file_name 'val/bb.jpg' is not among the 4 images", "the nearest is 'val/b.jpg'"],
-        ),
-        "a known id with an unknown file": (
-            changed(file_name=lambda one: "other/a.jpg")[1:],
-            ["entry 0", "file_name 'other/a.jpg' is not among the 4 images", "the nearest is 'train/a.jpg'"],
-        ),
-        "a file of two folders": (
-            changed(file_name=lambda one: "a.jpg", image_id=lambda one: None),
-            ["entry 0", "'a.jpg' can be any of the images [1, 5]"],
-        ),
-        "two files for one image": (
-            changed(file_name=lambda one: f"{one['bbox'][2]}/train/a.jpg", image_id=lambda one: None),
-            ["entries 0 and 1", "'10/train/a.jpg' and '20/train/a.jpg'", "only one image"],
-        ),
-        "an unknown class": (
-            changed(category=lambda one: "rang"),
-            ["entry 0", "category 'rang' is not among the 3 categories", "the nearest is 'ring'"],
-        ),
-        "a name that is a number": (changed(file_name=lambda one: 7), ["entry 0 has the file_name 7"]),
-        "a class that is a number": (changed(category=lambda one: 7), ["entry 0 has the category 7"]),
-        "neither name nor id": (
-            changed(file_name=lambda one: None, image_id=lambda one: None),
-            ["entry 0 has no 'image_id'"],
-        ),
+    "two images are swapped": (
+        changed(image_id=lambda one: SWAPPED[one["image_id"]]),
+        ["entry 0", "image_id 5", "'val/b.jpg'", "contradict", "the id 17"],
+    ),
+    "one id is unknown": (
+        PERFECT[:1] + changed(image_id=lambda one: 77)[1:2],
+        ["entry 1", "image_id 77", "'val/a.jpg'", "contradict"],
+    ),
+    "the id is the name of another image": (
+        changed(image_id=lambda one: "val/a.jpg")[:1],
+        ["entry 0", "image_id 'val/a.jpg'", "contradict"],
+    ),
+    "numbers from 1 that annotations have too": (
+        [entry | {"image_id": number} for number, entry in enumerate(PERFECT, 1)],
+        ["entry 0", "image_id 1", "contradict", "leave image_id out"],
+    ),
+    "one own id of two images": (changed(image_id=lambda one: 77), ["entry 1", "image_id 77", "contradict"]),
+    "two own ids of one image": (
+        [PERFECT[0] | {"image_id": 77}, PERFECT[0] | {"image_id": 78}],
+        ["entry 1", "image_id 78", "contradict"],
+    ),
+    "classes are swapped": (
+        changed(category=lambda one: {"disc": "ring", "ring": "disc", "star": "star"}[one["category"]]),
+        ["entry 0", "category_id 3", "category 'ring'", "contradict", "the id 1"],
+    ),
+    "an unknown file": (
+        changed(file_name=lambda one: "val/bb.jpg", image_id=lambda one: None),
+        ["entry 0", "file_name 'val/bb.jpg' is not among the 4 images", "the nearest is 'val/b.jpg'"],
+    ),
+    "a known id with an unknown file": (
+        changed(file_name=lambda one: "other/a.jpg")[1:],
+        ["entry 0", "file_name 'other/a.jpg' is not among the 4 images", "the nearest is 'train/a.jpg'"],
+    ),
+    "a file of two folders": (
+        changed(file_name=lambda one: "a.jpg", image_id=lambda one: None),
+        ["entry 0", "'a.jpg' can be any of the images [1, 5]"],
+    ),
+    "two files for one image": (
+        changed(file_name=lambda one: f"{one['bbox'][2]}/train/a.jpg", image_id=lambda one: None),
+        ["entries 0 and 1", "'10/train/a.jpg' and '20/train/a.jpg'", "only one image"],
+    ),
+    "an unknown class": (
+        changed(category=lambda one: "rang"),
+        ["entry 0", "category 'rang' is not among the 3 categories", "the nearest is 'ring'"],
+    ),
+    "a name that is a number": (changed(file_name=lambda one: 7), ["entry 0 has the file_name 7"]),
+    "a class that is a number": (changed(category=lambda one: 7), ["entry 0 has the category 7"]),
+    "neither name nor id": (
+        changed(file_name=lambda one: None, image_id=lambda one: None),
+        ["entry 0 has no 'image_id'"],
+    ),
 }
 
 
