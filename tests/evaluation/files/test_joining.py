@@ -157,7 +157,7 @@ def test_contradictions_and_what_is_unknown_are_refused(average_precision, entri
 def test_ids_are_whole_numbers_or_texts(average_precision, wrong):
     """True is not image 1, although Python takes them for equal."""
     entries = changed(file_name=lambda one: None, image_id=lambda one: wrong)
-    with pytest.raises(InputError, match="entry 0: image id .* is not among") as error:
+    with pytest.raises(InputError, match=r"entry 0: image id .* is not among") as error:
         average_precision(entries)
     assert len(str(error.value)) < 400
 
