@@ -18,6 +18,7 @@ from detkit.data.packed.image_class import ImageClass, label_images
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.deprecation import rename_hooks
 from detkit.errors import InputError
+from detkit.files import named_file
 from detkit.images import image_size, read_image
 from detkit.structures import Target
 from detkit.structures.categories import Category
@@ -129,14 +130,14 @@ class DetectionDataset(ImageDataset):
         return labeled
 
     def _size_in_file(self, on_bad_image: OnBad) -> Callable[[str], tuple[int, int]]:
-        """Reads the size of an image from its header; with "skip" that of an unreadable image is ``(1, 1)``."""
+        """Reads the size of an image from its header; with "skip" that of an unreadable image is ``(0, 0)``."""
 
         def size(file_name: str) -> tuple[int, int]:
             try:
-                return image_size(self.images_path / file_name)
+                return image_size(named_file(self.images_path, file_name))
             except InputError:
                 if on_bad_image == "skip":
-                    return 1, 1  # any size: the image is left out later
+                    return 0, 0  # unknown: the image is left out later
                 raise
 
         return size
@@ -172,7 +173,7 @@ class DetectionDataset(ImageDataset):
         Raises:
             InputError: the file is missing, broken or has another size than annotated; names the file and the image id.
         """
-        path = self.images_path / str(self._packed.file_names[index])
+        path = named_file(self.images_path, str(self._packed.file_names[index]))
         height, width = self._packed.image_sizes[index].tolist()
         try:
             return read_image(path, (height, width))
@@ -191,7 +192,7 @@ class DetectionDataset(ImageDataset):
         present: dict[Path, set[str]] = {}
         missing = []
         for name in self._packed.file_names.tolist():
-            path = self.images_path / name
+            path = named_file(self.images_path, name)
             if path.parent not in present:
                 present[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
             if path.name not in present[path.parent]:

@@ -2,7 +2,7 @@
 
 from detkit.files.file_names import FileNames, path_parts
 from detkit.files.json_documents import json_text, parse_json, read_json
-from detkit.files.listing import is_hidden, visible
+from detkit.files.listing import is_hidden, named_file, visible, visible_below
 from detkit.files.writing import open_whole, remove_unfinished, write_whole
 from detkit.files.yaml_documents import parse_yaml, read_yaml
 
@@ -10,6 +10,7 @@ __all__ = [
     "FileNames",
     "is_hidden",
     "json_text",
+    "named_file",
     "open_whole",
     "parse_json",
     "parse_yaml",
@@ -18,5 +19,6 @@ __all__ = [
     "read_yaml",
     "remove_unfinished",
     "visible",
+    "visible_below",
     "write_whole",
 ]

@@ -18,7 +18,7 @@ from detkit.evaluation.coco.coco_evaluation import (
     evaluate,
     sigmas_of,
 )
-from detkit.evaluation.files import native_readers
+from detkit.evaluation.files import native_results
 from detkit.evaluation.files.annotations_file import read_ground_truth
 from detkit.evaluation.files.coco_json import to_rle
 from detkit.evaluation.files.joining import Known, Reference, checked_id, join, known_categories, known_images
@@ -26,7 +26,7 @@ from detkit.evaluation.ground_truth import GroundTruth, IouType
 from detkit.evaluation.nothing_to_measure import why_few
 from detkit.evaluation.packed_objects import Masks, PackedDetections
 from detkit.files import read_json
-from detkit.files.json_values import is_finite_numbers
+from detkit.files.json_values import is_finite_numbers, shown
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def _read_packed(
 ) -> PackedDetections:
     joints = len(sigmas_of(keypoint_sigmas, ground_truth.categories)) if iou_type == "keypoints" else None
     if not isinstance(detections, list):
-        packed = native_readers.read_results(Path(detections), ground_truth, iou_type, joints)
+        packed = native_results.read_results(Path(detections), ground_truth, iou_type, joints)
         if packed is not None:
             return packed
     source, entries = ("detections", detections) if isinstance(detections, list) else _read(Path(detections))
@@ -130,7 +130,7 @@ def _joined(entries: list[dict[str, Any]], known: Known, source: str) -> np.ndar
         where = f"{source}: entry {number}"
         name, key = entry.get(known.name_key), entry.get(known.id_key)
         if name is not None and not isinstance(name, str):
-            raise InputError(f"{where} has the {known.name_key} {name!r:.60}; write a text")
+            raise InputError(f"{where} has the {known.name_key} {shown(name)}; write a text")
         key = None if key is None else checked_id(key, known, where)
         index[number] = numbers.setdefault((name, key), len(numbers))
         if len(numbers) > len(references):
@@ -192,17 +192,17 @@ def _check_entry(entry: Any, shapes: tuple[str, ...], where: str) -> None:
     """Check that an entry has what is needed; `join` checks ids and names."""
     if not isinstance(entry, dict):
         needed = ("image_id", "category_id", "score", *shapes)
-        raise InputError(f"{where} is {entry!r:.60}, not an object; write an object with {', '.join(needed)}")
+        raise InputError(f"{where} is {shown(entry)}, not an object; write an object with {', '.join(needed)}")
     for names in (("image_id", "file_name"), ("category_id", "category"), ("score",), *((shape,) for shape in shapes)):
         if all(entry.get(name) is None for name in names):
             raise InputError(f"{where} has no {names[0]!r}; add it to every entry")
     if not is_finite_numbers([entry["score"]], 1):
-        raise InputError(f"{where} has the score {entry['score']!r:.60}; write a finite number")
+        raise InputError(f"{where} has the score {shown(entry['score'])}; write a finite number")
 
 
 def _box(box: Any, _size: tuple[int, int] | None, _joints: int | None, where: str) -> Sequence[float]:
     if not is_finite_numbers(box, 4):
-        raise InputError(f"{where} has the bbox {box!r:.80}; write [x, y, width, height] in finite pixels")
+        raise InputError(f"{where} has the bbox {shown(box)}; write [x, y, width, height] in finite pixels")
     return box
 
 

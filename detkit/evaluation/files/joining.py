@@ -14,6 +14,7 @@ import numpy as np
 from detkit.errors import InputError
 from detkit.evaluation.ground_truth import GroundTruth, plain_id
 from detkit.files import FileNames, path_parts
+from detkit.files.json_values import shown
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def checked_id(value: Any, known: Known, where: str) -> int | str:
     if isinstance(value, (int, str)) and not isinstance(value, bool):
         return value
     raise InputError(
-        f"{where}: {known.what} id {value!r:.60} is not among those of {known.source} ({_listed(known.ids)}): ids are "
+        f"{where}: {known.what} id {shown(value)} is not among those of {known.source} ({_listed(known.ids)}): ids are "
         "whole numbers or texts"
     )
 
@@ -195,17 +196,17 @@ def _check_own_numbering(differing: list[tuple[Reference, int]], agrees: bool, k
         other = position_of.setdefault(one.id, position) != position or id_of.setdefault(position, one.id) != one.id
         if agrees or is_known or other:
             raise InputError(
-                f"{source}: entry {one.entry}: {known.id_key} {one.id!r:.60} and {known.name_key} {one.name!r:.200} "
+                f"{source}: entry {one.entry}: {known.id_key} {shown(one.id)} and {known.name_key} {one.name!r:.200} "
                 f"contradict each other, since {known.source} has that {known.name_key} with the id "
-                f"{known.ids[position]!r:.60}; correct one of them, or leave {known.id_key} out of all entries"
+                f"{shown(known.ids[position])}; correct one of them, or leave {known.id_key} out of all entries"
             )
     logger.warning(
-        "%s numbers %s in its own way (%s %.60r is %.60r in %s), so they are joined by %s",
+        "%s numbers %s in its own way (%s %s is %s in %s), so they are joined by %s",
         source,
         _plural(known),
         known.id_key,
-        differing[0][0].id,
-        known.ids[differing[0][1]],
+        shown(differing[0][0].id),
+        shown(known.ids[differing[0][1]]),
         known.source,
         known.name_key,
     )
@@ -226,7 +227,7 @@ def _check_names(references: Sequence[Reference], positions: Sequence[int], know
             raise InputError(
                 f"{source}: entries {first.entry} and {one.entry} have the {known.name_key}s {first.name!r:.200} and "
                 f"{one.name!r:.200}, but {known.source} has only one {known.what} of that name "
-                f"({known.ids[position]!r:.60}); leave out the other file's detections"
+                f"({shown(known.ids[position])}); leave out the other file's detections"
             )
 
 
@@ -235,8 +236,9 @@ def _unknown_id(one: Reference, known: Known, where: str) -> str:
         return f"{where} has no {known.id_key!r}; add it to every entry"
     no_names = "" if one.name is None else f", which has no {known.name_key} to join by"
     return (
-        f"{where}: {known.what} id {one.id!r:.60} is not among the {len(known.ids)} {_plural(known)} of {known.source} "
-        f"({_listed(known.ids)}){no_names}; evaluate against the annotations that the detections were made for"
+        f"{where}: {known.what} id {shown(one.id)} is not among the {len(known.ids)} {_plural(known)} of "
+        f"{known.source} ({_listed(known.ids)}){no_names}; evaluate against the annotations that the "
+        "detections were made for"
     )
 
 
@@ -245,5 +247,5 @@ def _plural(known: Known) -> str:
 
 
 def _listed(ids: Collection[Any]) -> str:
-    shown = ", ".join(f"{key!r:.60}" for key in list(ids)[:5])
-    return f"[{shown} …]" if len(ids) > 5 else f"[{shown}]"
+    first = ", ".join(map(shown, list(ids)[:5]))
+    return f"[{first} …]" if len(ids) > 5 else f"[{first}]"
