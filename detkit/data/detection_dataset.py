@@ -130,14 +130,14 @@ class DetectionDataset(ImageDataset):
         return labeled
 
     def _size_in_file(self, on_bad_image: OnBad) -> Callable[[str], tuple[int, int]]:
-        """Reads the size of an image from its header; with "skip" that of an unreadable image is ``(1, 1)``."""
+        """Reads the size of an image from its header; with "skip" that of an unreadable image is ``(0, 0)``."""
 
         def size(file_name: str) -> tuple[int, int]:
             try:
                 return image_size(named_file(self.images_path, file_name))
             except InputError:
                 if on_bad_image == "skip":
-                    return 1, 1  # any size: the image is left out later
+                    return 0, 0  # unknown: the image is left out later
                 raise
 
         return size

@@ -8,6 +8,8 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from detkit.backbones.pretrained import download
+from detkit.backbones.published import torchvision_file
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import Category
@@ -44,7 +46,8 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
     categories, epsilon = None, None
     tensors = state_dict or {}
     if weights is not None:
-        published = torchvision.models.detection.__dict__[name](weights=weights)
+        make = torchvision.models.detection.__dict__[name]
+        published = download(name, lambda: make(weights=weights), torchvision_file(name, weights))
         tensors, epsilon = published.state_dict(), _batch_norm_epsilon(published)
         categories = _categories(torchvision.models.get_model_weights(name)[weights].meta["categories"])
     model = BUILDERS[name](tensors)

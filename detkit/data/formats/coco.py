@@ -9,13 +9,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from detkit.coco_files.entry_lists import is_plain_text
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, read_annotations, read_coco_file
 from detkit.data.formats.field_readers import COCO_READERS, FieldReader
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
-from detkit.files import named_file, visible
+from detkit.files import named_file, parse_json, visible
 
 
 class CocoDataset(DetectionDataset):
@@ -23,8 +24,9 @@ class CocoDataset(DetectionDataset):
 
     ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. Annotations are held
     packed in arrays, so that worker processes share them. An annotation with ``iscrowd`` or ``ignore`` set becomes
-    ``Target.iscrowd``, as in COCO's own evaluation. A missing ``area`` is the box's, a missing ``segmentation`` is
-    the box filled, a missing ``width`` or ``height`` is read from the image file.
+    ``Target.iscrowd``, in evaluation too. A missing ``bbox`` is the box around the segmentation, a missing ``area`` the
+    segmentation's or else the box's, a missing ``segmentation`` is the box filled, a missing ``width`` or ``height`` is
+    read from the image file.
 
     Args:
         images: folder that the file names in the JSON are relative to.
@@ -78,12 +80,12 @@ class CocoDataset(DetectionDataset):
         if len(self) == self._num_annotated_images and not self._packed.dropped:
             return self.annotations_path
         content = read_coco_file(self.annotations_path)
-        images, dropped = set(self.image_ids), set(self._packed.dropped)
+        images, dropped_rows = set(self.image_ids), set(self._packed.dropped)
         content["images"] = [image for image in content["images"] if image["id"] in images]
         content["annotations"] = [
             annotation
             for row, annotation in enumerate(content["annotations"])
-            if annotation["image_id"] in images and annotation.get("id", row) not in dropped
+            if annotation["image_id"] in images and row not in dropped_rows
         ]
         return content
 
@@ -156,7 +158,7 @@ def _find_images(root: Path, split: str, annotations: Path) -> Path:
     patterns = [form.format(name) for form in forms for name in _names(split)] + ["images"]
     folders = [folder for pattern in patterns for folder in visible(root.glob(pattern), root) if folder.is_dir()]
     for folder in folders:
-        if os.path.isfile(named_file(folder, first)):
+        if first and os.path.isfile(named_file(folder, first)):
             return folder
     if folders:
         return folders[0]  # the data set then names the missing files
@@ -169,5 +171,9 @@ def _find_images(root: Path, split: str, annotations: Path) -> Path:
 
 def _first_file_name(annotations: Path) -> str:
     """The file name of the first image, found without parsing a file that may have hundreds of megabytes."""
-    match = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', annotations.read_bytes())
-    return json.loads(match.group(1)) if match else ""
+    content = annotations.read_bytes()
+    if not (encoding := json.detect_encoding(content)).startswith("utf-8"):
+        content = content.decode(encoding, errors="replace").encode(errors="replace")
+    match = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', content)
+    name = parse_json(match.group(1), str(annotations)) if match else ""
+    return name if is_plain_text(name) else ""

@@ -128,10 +128,14 @@ def _folders(root: Path) -> list[Path]:
     """The folders that hold ``Annotations/`` with XML files: `root`, or folders in it or in its ``VOCdevkit``."""
     candidates = [root], visible(root.glob("*/")), visible(root.glob("VOCdevkit/*/"))
     for folders in candidates:
-        voc_folders = [folder for folder in folders if visible(folder.glob("Annotations/*.xml"))]
+        voc_folders = [folder for folder in folders if _holds_xml(folder / "Annotations")]
         if voc_folders:
             return voc_folders
     return []
+
+
+def _holds_xml(annotations: Path) -> bool:
+    return any(name.endswith(".xml") for name in visible_below(annotations))
 
 
 def read_voc(
@@ -163,15 +167,17 @@ def read_voc(
     annotations: list[dict[str, Any]] = []
     for folder, image_set in zip(folders, image_sets, strict=True):
         prefix = f"{folder.relative_to(root).as_posix()}/" if len(image_sets) > 1 else ""
-        files = _files_by_stem(folder)
+        images_folder = next(
+            (one for name in IMAGE_FOLDERS if (one := folder / name).is_dir()), folder / IMAGE_FOLDERS[0]
+        )
+        files, relative = _files_by_stem(images_folder), images_folder.relative_to(root).as_posix()
         for stem, path in _annotation_files(image_set, problems).items():
             tree = _annotation(path, problems)
             if tree is None:
                 continue
             image_id = f"{prefix}{stem}"
             file = _image_file(tree, files.get(stem) or [f"{stem}.jpg"], path, problems)
-            name = (folder / _image_folder(folder) / file).relative_to(root).as_posix()
-            images.append({"id": image_id, "file_name": name, **_size(tree, path, problems)})
+            images.append({"id": image_id, "file_name": f"{relative}/{file}", **_size(tree, path, problems)})
             source = path.relative_to(root).as_posix()
             for number, entry in enumerate(tree.children("object"), start=1):
                 one = _object(entry, numbers, path, problems, bad_boxes)
@@ -203,13 +209,12 @@ def _annotated_names(folders: Sequence[Path]) -> list[str]:
     return sorted(names - {""})
 
 
-def _image_folder(folder: Path) -> str:
-    return next((name for name in IMAGE_FOLDERS if (folder / name).is_dir()), IMAGE_FOLDERS[0])
+def _images_folder(folder: Path) -> Path:
+    return next((path for name in IMAGE_FOLDERS if (path := folder / name).is_dir()), folder / IMAGE_FOLDERS[0])
 
 
-def _files_by_stem(folder: Path) -> dict[str, list[str]]:
-    """The image files of a VOC folder, also in subfolders, by their names without suffix."""
-    images = folder / _image_folder(folder)
+def _files_by_stem(images: Path) -> dict[str, list[str]]:
+    """The image files of a VOC folder, relative to `images`, by their names without suffix."""
     files: dict[str, list[str]] = defaultdict(list)
     for name in sorted(filter(is_image, visible_below(images))):
         files[os.path.splitext(name)[0]].append(name)

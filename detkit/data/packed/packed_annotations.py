@@ -30,7 +30,7 @@ class PackedAnnotations:
         image_sizes: ``(n, 2)`` int64 height and width in pixels.
         offsets: ``(n + 1,)``; the annotations of image i are ``offsets[i]:offsets[i + 1]``.
         columns: the annotated fields, by the names of the fields of targets.
-        dropped: ids of the annotations that were left out because of a bad box.
+        dropped: the positions in the file's list of the annotations that were left out because of a bad box.
     """
 
     categories: list[Category]
@@ -39,7 +39,7 @@ class PackedAnnotations:
     image_sizes: np.ndarray
     offsets: np.ndarray
     columns: Mapping[str, Column]
-    dropped: list[Any]
+    dropped: list[int]
 
     @property
     def boxes(self) -> np.ndarray:

@@ -32,8 +32,8 @@ class MetricsFile(Logger):
 
     @property
     def name(self) -> str:
-        """The name of the file."""
-        return self.path.name
+        """Empty: Lightning's `ModelCheckpoint` makes a folder of this name."""
+        return ""
 
     @property
     def version(self) -> str:

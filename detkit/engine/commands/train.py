@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
@@ -34,6 +33,9 @@ from detkit.engine.run.changes import check_changes
 from detkit.engine.run.lock import locked
 from detkit.engine.run.start import RunStart
 from detkit.engine.run_folder import check_free, checkpoint_to_resume
+from detkit.engine.trainer.closing_validation import ClosingValidation
+from detkit.engine.trainer.failures import as_input_error
+from detkit.engine.trainer.options import check_options
 from detkit.engine.training_loop import check_sources, check_trainer, fit
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
@@ -153,8 +155,13 @@ def _module(recipe: Recipe, evaluators: Mapping[str, Evaluator]) -> DetectionMod
 def _trainer(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bool) -> Trainer:
     arguments = dict(recipe.trainer)
     check_precision("trainer.precision", arguments["precision"])
-    arguments["callbacks"] = _callbacks(recipe, start, best_by, higher_is_better) + _many(arguments["callbacks"])
-    arguments["logger"] = [start.metrics, start.events, *_many(arguments["logger"])]
+    check_options(arguments)
+    given = _many(arguments["callbacks"])
+    own_bar = None if any(isinstance(one, ProgressBar) for one in given) else progress_bar(get_console())
+    arguments["callbacks"] = [*_callbacks(recipe, start, best_by, higher_is_better), *given]
+    arguments["callbacks"] += [own_bar] if own_bar else []
+    writers = [start.metrics, start.events, *_many(arguments["logger"])]
+    arguments["logger"] = False if arguments["logger"] is False else writers
     arguments["plugins"] = [AtomicCheckpointIO(), *_many(arguments["plugins"])]
     try:
         return Trainer(
@@ -162,10 +169,12 @@ def _trainer(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bo
             default_root_dir=start.folder,
             use_distributed_sampler=False,
             enable_model_summary=False,
-            enable_progress_bar=get_console().is_terminal,
+            enable_progress_bar=any(isinstance(one, ProgressBar) for one in arguments["callbacks"]),
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+    except Exception as error:
+        if told := as_input_error(error):
+            raise told from error
+        raise
 
 
 def _callbacks(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bool) -> list[Callback]:
@@ -174,8 +183,8 @@ def _callbacks(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: 
     callbacks: list[Callback | None] = [
         start,
         ProgressLines(console),
-        progress_bar(console),
         ExactResume(),
+        ClosingValidation(),
         MovingAverage(run.ema) if run.ema is not None else None,
         images if run.pictures else None,
         RunCheckpoints(folder, run.save_every_n_steps, best_by, higher_is_better),
