@@ -108,6 +108,11 @@ class DetectionDataset(ImageDataset):
         return self._packed.to_coco()
 
     @property
+    def packed_annotations(self) -> PackedAnnotations:
+        """All annotations in arrays."""
+        return self._packed
+
+    @property
     def has_image_labels(self) -> bool:
         """Whether each image has a class."""
         return "image_label" in self._packed.columns
