@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from detkit.backbones.finite_weights import warn_unless_finite
+from detkit.backbones.published import PublishedFile, fetched
 from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.files.torch_files import first_line, read_torch
@@ -53,18 +55,22 @@ def _listed(title: str, names: list[str]) -> list[str]:
     return [f"  {len(names)} {title}: {', '.join(names)}"] if names else []
 
 
-def download(name: str, create: Callable[[], Made]) -> Made:
+def download(name: str, create: Callable[[], Made], file: PublishedFile | None = None) -> Made:
     """The result of `create`, which downloads the published weights of the network `name`.
+
+    Args:
+        name: of the network, for messages.
+        create: downloads and returns.
+        file: what it downloads, whose host must answer within seconds; None if that is not known.
 
     Raises:
         InputError: there are none, or they cannot be downloaded.
     """
     try:
-        return create()
+        return create() if file is None else fetched(file, create)
     except Exception as error:  # each library that downloads has errors of its own
-        raise InputError(
-            f"the published weights of {name} cannot be had ({error}): give the path of a weights file, or none"
-        ) from error
+        advice = "give the path of a weights file, or none" if file is None else file.advice()
+        raise InputError(f"the published weights of {name} cannot be had ({error}): {advice}") from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -132,6 +138,7 @@ def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
             f"{source}: none of its {len(state_dict)} tensors fits; it begins with {next(iter(state_dict), None)!r}, "
             f"the model with {next(iter(own), None)!r}"
         )
+    warn_unless_finite({name: state_dict[name] for name in matched}, source)
     # The module's own dictionary is updated: it has the version of the layout, which MNASNet reads.
     own.update({name: state_dict[name] for name in matched})
     module.load_state_dict(own)

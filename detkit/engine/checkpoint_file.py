@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from detkit.engine.config.records.checkpoint_record import check_record
 from detkit.errors import InputError
+from detkit.files import open_whole
 from detkit.files.torch_files import first_line, read_torch
 
 
@@ -51,27 +51,11 @@ def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
-    path = Path(path)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        with open_whole(path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
+    except (InputError, RuntimeError) as error:  # torch wraps some errors of the file
+        reason = error.__cause__ or error
         raise InputError(
-            f"Checkpoint {path} could not be written ({first_line(error)}); the one before it is untouched."
+            f"Checkpoint {path} could not be written ({first_line(reason)}); the one before it is untouched."
         ) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -60,4 +60,5 @@ def check_archive(path: Path) -> None:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, else its type."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0]

@@ -12,19 +12,22 @@ from typing import Any
 import numpy as np
 
 from detkit.evaluation.files.json_columns import Columns, Keys, Kind, Segmentations, read_json_columns
+from detkit.evaluation.files.ordinary_annotations import are_ordinary, warn_of_oddities
 from detkit.evaluation.ground_truth import GroundTruth, IouType, images_to_evaluate, positions, positions_by_id
 from detkit.evaluation.packed_objects import Masks, PackedDetections, PackedObjects, Ragged
 from detkit.structures import Category
 from detkit.structures.categories import entries_in, from_coco
 
 _IMAGES: dict[str, Kind] = {"id": "key", "height": "number", "width": "number"}
-_CATEGORIES: dict[str, Kind] = {"id": "key", "name": "key"}
+_CATEGORIES: dict[str, Kind] = {"id": "key", "name": "key", "isthing": "number"}
 _ANNOTATIONS: dict[str, Kind] = {
     "image_id": "key",
     "category_id": "key",
+    "id": "number",
     "bbox": "numbers",
     "area": "number",
     "iscrowd": "number",
+    "ignore": "number",
     "difficult": "number",
 }
 _RESULTS: dict[str, Kind] = {"image_id": "key", "category_id": "key", "score": "number", "bbox": "numbers"}
@@ -54,11 +57,9 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
     """
     lists = {"images": _IMAGES, "categories": _CATEGORIES, "annotations": _ANNOTATIONS | _ANNOTATED[iou_type]}
     read = read_json_columns(path, lists)
-    if read is None:
+    if read is None or not are_ordinary(read):
         return None
     ids, category_ids = read["images"].keys_of("id").as_list(), read["categories"].keys_of("id").as_list()
-    if not all(isinstance(key, (int, str)) for key in ids) or not all(isinstance(key, int) for key in category_ids):
-        return None
     ordered = images_to_evaluate(ids, requested, source)
     sizes = _sizes(ids, read["images"])
     names = dict(zip(category_ids, map(str, read["categories"].keys_of("name").as_list()), strict=True))
@@ -71,6 +72,8 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
     except (ValueError, RuntimeError):
         return None
     kept = {key: sizes[key] for key in ordered if key in sizes}
+    ignore = read["annotations"].numbers("ignore")
+    warn_of_oddities(source, len(ignore), int((ignore == 1).sum()))
     return GroundTruth(source, categories, ordered, kept, objects)
 
 
@@ -89,27 +92,25 @@ def _objects(
     category_positions: dict[Any, int],
     sizes: dict[Any, tuple[int, int]],
 ) -> PackedObjects:
-    """The annotations of the given images and categories.
+    """The annotations of the given images.
 
     Raises:
-        ValueError: something is missing or wrong.
+        ValueError: masks or keypoints are missing or wrong.
         RuntimeError: a mask is malformed.
     """
-    image_ids, areas = columns.keys_of("image_id"), columns.numbers("area")
+    image_ids = columns.keys_of("image_id")
     images = image_ids.positions(image_numbers)
     categories = columns.keys_of("category_id").positions(category_positions)
-    is_kept = (images >= 0) & (categories >= 0)
+    is_kept = images >= 0
     kept = slice(None) if is_kept.all() else np.flatnonzero(is_kept)
     masks = _filled(columns.masks("segmentation"), image_ids, sizes, is_kept) if iou_type == "segm" else None
     keypoints = _keypoints(columns.rows("keypoints"))[kept] if iou_type == "keypoints" else None
-    if np.isnan(areas[kept]).any():
-        raise ValueError("an area is missing")
     return PackedObjects(
         images=images[kept],
         categories=categories[kept],
         boxes=columns.rows("bbox").table(4)[kept],
-        areas=areas[kept],
-        iscrowd=_truths(columns.numbers("iscrowd"))[kept],
+        areas=columns.numbers("area")[kept],
+        iscrowd=(_truths(columns.numbers("iscrowd")) | _truths(columns.numbers("ignore")))[kept],
         difficult=_truths(columns.numbers("difficult"))[kept],
         masks=masks,
         keypoints=keypoints,
