@@ -2,13 +2,14 @@
 
 from detkit.files.json_documents import parse_json, read_json
 from detkit.files.listing import is_hidden, named_file, visible, visible_below
-from detkit.files.writing import open_whole, remove_unfinished, write_whole
+from detkit.files.writing import open_whole, open_whole_folder, remove_unfinished, write_into, write_whole
 from detkit.files.yaml_documents import parse_yaml, read_yaml
 
 __all__ = [
     "is_hidden",
     "named_file",
     "open_whole",
+    "open_whole_folder",
     "parse_json",
     "parse_yaml",
     "read_json",
@@ -16,5 +17,6 @@ __all__ = [
     "remove_unfinished",
     "visible",
     "visible_below",
+    "write_into",
     "write_whole",
 ]

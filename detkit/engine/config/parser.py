@@ -133,7 +133,4 @@ def write_json(path: str | Path, content: Any) -> None:
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
-    try:
-        write_whole(Path(path), json.dumps(content).encode())
-    except OSError as error:
-        raise InputError(f"{path} could not be written ({error.strerror}).") from error
+    write_whole(path, json.dumps(content))
