@@ -156,9 +156,8 @@ def _writes(call):
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     if name in WRITES:
         return name
-    words = [
-        one.value for one in [*call.args, *(word.value for word in call.keywords)] if isinstance(one, ast.Constant)
-    ]
+    arguments = [*call.args, *(word.value for word in call.keywords)]
+    words = [one.value for one in arguments if isinstance(one, ast.Constant)]
     if name == "open" and any(isinstance(word, str) and set(word) & set("wax+") and len(word) < 4 for word in words):
         return name
     flags = {node.attr for node in ast.walk(call) if isinstance(node, ast.Attribute)}
