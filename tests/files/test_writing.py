@@ -79,10 +79,13 @@ def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path, full_disk):
 
 
 def test_a_folder_that_does_not_fit_leaves_nothing(tmp_path, full_disk):
-    message = r"new cannot be written \(File too large\)"
-    with pytest.raises(InputError, match=message), open_whole_folder(tmp_path / "new") as work:
-        write_into(work, "a/b.txt", "small")
-        write_into(work, "a/c.txt", bytes(200))
+    def write(size):
+        with open_whole_folder(tmp_path / "new") as work:
+            write_into(work, "a/b.txt", "small")
+            write_into(work, "a/c.txt", bytes(size))
+
+    with pytest.raises(InputError, match=r"new cannot be written \(File too large\)"):
+        write(200)
     assert list(tmp_path.iterdir()) == []
 
 

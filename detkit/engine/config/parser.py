@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Collection, Sequence
 from dataclasses import fields
@@ -16,7 +15,7 @@ from detkit.engine.config.old_configs import modernize, modernize_arguments
 from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.resolving_parser import ResolvingParser
 from detkit.errors import InputError
-from detkit.files import parse_yaml, write_whole
+from detkit.files import json_text, parse_yaml, write_whole
 
 Options = TypeVar("Options")
 
@@ -133,4 +132,4 @@ def write_json(path: str | Path, content: Any) -> None:
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
-    write_whole(path, json.dumps(content))
+    write_whole(path, json_text(content))
