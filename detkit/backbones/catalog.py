@@ -20,6 +20,7 @@ from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.timm_backbone import TimmBackbone
 from detkit.backbones.torchvision_backbone import TorchvisionBackbone
 from detkit.backbones.zfnet import ZFNet
+from detkit.files import open_whole, write_whole
 
 _OWN: dict[str, Callable[[], Backbone]] = {
     "alexnet_two_towers": AlexNet,
@@ -179,7 +180,7 @@ def write_page(entries: list[Entry], page: Path) -> None:
         f"| {one.top1 or 0:.1f} | {one.published_by} |".replace("| 0.0 |", "| |")
         for one in entries
     ]
-    page.write_text(_HEAD + "\n".join(rows) + "\n")
+    write_whole(page, _HEAD + "\n".join(rows) + "\n")
     plot(entries, page.parent / "images" / "backbones.png")
 
 
@@ -219,5 +220,6 @@ def plot(entries: list[Entry], path: Path) -> None:
     for handle in handles:
         handle.set_sizes([40])
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with open_whole(path) as file:
+        figure.savefig(file, format="png", dpi=110)
     pyplot.close(figure)

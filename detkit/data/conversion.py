@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from detkit.data.formats.yolo_txt import read_yolo
 from detkit.data.formats.yolo_yaml import find_description, read_description
 from detkit.data.layouts.voc_folders import find_image_sets, find_splits
 from detkit.errors import InputError
+from detkit.files import open_whole_folder
 from detkit.files.json_values import is_finite_numbers
 from detkit.images.orientation import annotated_orientation, turned_size
 from detkit.images.reading import read_header
@@ -252,19 +252,9 @@ def _check_free(root: Path, out: Path, to: BoxFormat, overwrite: bool) -> None:
 
 
 def _write(splits: Sequence[AnnotatedSplit], out: Path, to: BoxFormat, with_masks: bool, links: bool) -> None:
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"{out} cannot be written ({error.strerror}); name another folder") from error
-    try:
+    with open_whole_folder(out) as work:
         WRITERS[to](splits, work, with_masks, _link if links else _copy)
-        work.chmod(0o755)
         _move(work, out)
-    except OSError as error:
-        raise InputError(f"{out} could not be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _move(work: Path, out: Path) -> None:

@@ -3,7 +3,7 @@
 from detkit.files.file_names import FileNames, path_parts
 from detkit.files.json_documents import json_text, parse_json, read_json
 from detkit.files.listing import is_hidden, named_file, visible, visible_below
-from detkit.files.writing import open_whole, remove_unfinished, write_whole
+from detkit.files.writing import open_whole, open_whole_folder, remove_unfinished, write_into, write_whole
 from detkit.files.yaml_documents import parse_yaml, read_yaml
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "json_text",
     "named_file",
     "open_whole",
+    "open_whole_folder",
     "parse_json",
     "parse_yaml",
     "path_parts",
@@ -20,5 +21,6 @@ __all__ = [
     "remove_unfinished",
     "visible",
     "visible_below",
+    "write_into",
     "write_whole",
 ]

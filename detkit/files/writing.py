@@ -1,17 +1,21 @@
-"""Atomic writing of files."""
+"""Atomic writing of files and folders: the one room that opens files for writing."""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from detkit.errors import InputError
 
 _ENDING = ".unfinished"
+_COUNT = itertools.count()
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
@@ -36,18 +40,64 @@ def open_whole(path: str | Path) -> Iterator[IO[bytes]]:
         InputError: it cannot be written; the message names the file and the reason, such as a full disk.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{_ENDING}")
     with _said(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target = Path(os.path.realpath(path))  # of a symbolic link what it points to, as without the second file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        is_device = target.exists() and not target.is_file() and not target.is_dir()
+    if is_device:  # such as /dev/stdout, which no file must replace
+        with _said(path), open(target, "wb") as file:
+            yield file
+        return
+    # The name has as many bytes as file systems take, and is another one in each thread.
+    unfinished = target.with_name(f".{target.name[:48]}.{os.getpid()}.{next(_COUNT)}{_ENDING}")
     try:
         with _said(path), open(unfinished, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         with _said(path):
-            os.replace(unfinished, path)
+            os.replace(unfinished, target)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_whole_folder(path: str | Path) -> Iterator[Path]:
+    """A new folder next to `path`, to be filled and renamed; what is left of it when the block ends is removed.
+
+    Raises:
+        InputError: something in the block cannot be written; the message names `path` and the reason.
+    """
+    path = Path(path)
+    with _said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name[:48]}-", dir=path.parent))
+    try:
+        with _said(path):
+            work.chmod(0o777 & ~_umask())
+            yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_into(folder: Path, name: str, content: bytes | str) -> None:
+    """Write a file of a folder that `open_whole_folder` has opened; it is the folder that appears whole.
+
+    Args:
+        folder: the new folder.
+        name: of the file in it, with its folders.
+        content: text is written as UTF-8.
+    """
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -59,6 +109,8 @@ def remove_unfinished(folder: Path) -> None:
 @contextmanager
 def _said(path: Path) -> Iterator[None]:
     """Turn an `OSError` into the sentence that a user can act on."""
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r} cannot be written: a name has no zero byte.")
     try:
         yield
     except OSError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
+from detkit.files import write_into
 from detkit.images.reading import read_image
 
 _ENCODINGS: dict[str | None, tuple[str, list[int]]] = {
@@ -42,8 +43,9 @@ def write_upright(source: Path, target: Path, size: tuple[int, int]) -> None:
         kind = "JPEG" if image.format == "MPO" else image.format
     if kind in _ENCODINGS:
         suffix, options = _ENCODINGS[kind]
-        target.write_bytes(cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes())
+        encoded = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1]
+        write_into(target.parent, target.name, encoded.tobytes())
     else:
         content = BytesIO()
         Image.fromarray(pixels).save(content, kind, quality=100, subsampling="4:4:4")
-        target.write_bytes(content.getvalue())
+        write_into(target.parent, target.name, content.getvalue())

@@ -1,12 +1,17 @@
 """Writing whole files: what is there stays until the new file is complete."""
 
+import ast
 import errno
 import os
+import resource
+import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from detkit.errors import InputError
-from detkit.files import open_whole, remove_unfinished, write_whole
+from detkit.files import open_whole, open_whole_folder, remove_unfinished, write_into, write_whole
 
 
 def test_writes_text_and_bytes_and_makes_the_folder(tmp_path):
@@ -53,3 +58,115 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / ".keep").touch()
     remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".keep"]
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """No file can have more than 100 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path, full_disk):
+    write_whole(tmp_path / "a.bin", b"old")
+    with pytest.raises(InputError, match=r"a\.bin cannot be written \(File too large\)"):
+        write_whole(tmp_path / "a.bin", bytes(200))
+    with pytest.raises(InputError, match=r"a\.bin cannot be written"), open_whole(tmp_path / "a.bin") as file:
+        np.save(file, np.zeros(100))
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.bin", b"old")]
+
+
+def test_a_folder_that_does_not_fit_leaves_nothing(tmp_path, full_disk):
+    def write(size):
+        with open_whole_folder(tmp_path / "new") as work:
+            write_into(work, "a/b.txt", "small")
+            write_into(work, "a/c.txt", bytes(size))
+
+    with pytest.raises(InputError, match=r"new cannot be written \(File too large\)"):
+        write(200)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a" * 250 + ".json", "ä" * 120, "x" * 255])
+def test_a_name_as_long_as_file_systems_take(tmp_path, name):
+    write_whole(tmp_path / name, b"content")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "file/a.txt", "gone\0"])
+def test_names_that_cannot_be_are_said(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_whole(tmp_path / name, b"content")
+    with pytest.raises(InputError, match="cannot be written"), open_whole_folder(tmp_path / name / "a"):
+        pass
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder" / "file")
+    write_whole(tmp_path / "link", b"content")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "folder" / "file").read_bytes() == b"content"
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    received = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    write_whole(tmp_path / "pipe", b"content")
+    reader.join()
+    assert received == [b"content"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_threads_do_not_take_each_others_files(tmp_path):
+    threads = [threading.Thread(target=write_whole, args=(tmp_path / "a", bytes([n]) * 5000)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set((tmp_path / "a").read_bytes())) == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+WRITES = {"write_text", "write_bytes", "imwrite", "tofile", "to_csv", "VideoWriter", "mkstemp", "mkdtemp", "fdopen"}
+WRITES |= {"NamedTemporaryFile", "TemporaryFile", "TemporaryDirectory"}
+INTO_OPEN_FILES = {"savefig", "dump", "save", "savez"}
+OTHERS = {
+    ("engine/commands/prediction_files.py", "VideoWriter"): "OpenCV writes into a new folder; its frames are counted",
+    ("engine/run/lock.py", "open"): "the lock of a run's folder is no content",
+    ("engine/run/metrics_rows.py", "open"): "a row is appended to the metrics, whole or not at all",
+}
+"""Writers outside of `detkit.files`, and why."""
+
+
+def test_no_other_room_opens_a_file_for_writing():
+    package = Path(__file__).parents[2] / "detkit"
+    found = set()
+    for path in package.rglob("*.py"):
+        if path.parent != package / "files":
+            calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+            found |= {(path.relative_to(package).as_posix(), name) for call in calls if (name := _writes(call))}
+    assert sorted(found - OTHERS.keys()) == []
+
+
+def _writes(call):
+    """The name of a call that opens a file for writing."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    if name in WRITES:
+        return name
+    arguments = [*call.args, *(word.value for word in call.keywords)]
+    words = [one.value for one in arguments if isinstance(one, ast.Constant)]
+    if name == "open" and any(isinstance(word, str) and set(word) & set("wax+") and len(word) < 4 for word in words):
+        return name
+    flags = {node.attr for node in ast.walk(call) if isinstance(node, ast.Attribute)}
+    if name == "open" and flags & {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND"}:
+        return name
+    if name in INTO_OPEN_FILES and getattr(call.func, "value", None) is not None:
+        into = [one.id for one in call.args if isinstance(one, ast.Name)]
+        return None if set(into) & {"file", "encoded", "content"} or name == "dump" else name
+    return None

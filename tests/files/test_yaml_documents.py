@@ -42,8 +42,13 @@ def test_nested_anchors_are_refused_before_they_are_written_out():
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [", "a: 2020-13-45", "!!python/object:os.system {}", "\x00", "[" * 100_000, b"\xff\xff", "? [a]\n: 1"]
+    "text", ["a: [", "!!python/object:os.system {}", "\x00", "[" * 100_000, b"\xff\xff", "? [a]\n: 1"]
 )
 def test_what_is_not_plain_yaml_is_one_sentence(text):
     with pytest.raises(InputError, match=r"^a\.yaml: .*YAML"):
         parse_yaml(text, "a.yaml")
+
+
+def test_dates_are_text():
+    """They are no type of YAML 1.2, and a class may have such a name."""
+    assert parse_yaml("names: [2020-01-01, 2020-13-45]", "a.yaml") == {"names": ["2020-01-01", "2020-13-45"]}

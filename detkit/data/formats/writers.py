@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import yaml
 from PIL import Image
 
-from detkit.files import named_file
+from detkit.files import named_file, write_into
 from detkit.images import is_image
 
 PutImage = Callable[[Path, Path, Mapping[str, Any]], None]
@@ -80,9 +80,7 @@ def write_coco(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool
             for annotation in objects[image["id"]]:
                 annotations.append({"id": len(annotations) + 1, "image_id": number, **_coco_object(annotation)})
         content = {"images": images, "annotations": annotations, "categories": split.content["categories"]}
-        (folder / "annotations" / f"instances_{split.name}.json").write_text(
-            json.dumps(content, ensure_ascii=False), "utf-8"
-        )
+        write_into(folder, f"annotations/instances_{split.name}.json", json.dumps(content, ensure_ascii=False))
 
 
 def _coco_object(annotation: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,24 +95,24 @@ def write_voc(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool,
     """``Annotations/``, ``ImageSets/Main/{split}.txt``, ``JPEGImages/``, and the classes in ``classes.txt``."""
     for name in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (folder / name).mkdir(parents=True)
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in splits[0].names), "utf-8")
+    write_into(folder, "classes.txt", "".join(f"{name}\n" for name in splits[0].names))
     stems = _stems(splits)
     for split in splits:
         objects = split.objects_of_images()
         listed = [stems[split.file_of(image)] for image in split.content["images"]]
-        (folder / "ImageSets" / "Main" / f"{split.name}.txt").write_text("".join(f"{s}\n" for s in listed), "utf-8")
+        write_into(folder, f"ImageSets/Main/{split.name}.txt", "".join(f"{s}\n" for s in listed))
         for stem, image in zip(listed, split.content["images"], strict=True):
             file = split.file_of(image)
             target = folder / "JPEGImages" / f"{stem}{_suffix(file)}"
             if not target.exists():
                 put_image(file, target, image)
             tree = _voc_annotation(target.name, image, objects[image["id"]], split)
-            tree.write(folder / "Annotations" / f"{stem}.xml", "utf-8")
+            write_into(folder, f"Annotations/{stem}.xml", ElementTree.tostring(tree, "utf-8", xml_declaration=True))
 
 
 def _voc_annotation(
     file_name: str, image: Mapping[str, Any], objects: Sequence[Mapping[str, Any]], split: AnnotatedSplit
-) -> ElementTree.ElementTree:
+) -> ElementTree.Element:
     size = {"width": image["width"], "height": image["height"], "depth": 3}
     content: dict[str, Any] = {"folder": "JPEGImages", "filename": file_name, "size": size, "segmented": 0}
     root = _element("annotation", content)
@@ -131,7 +129,7 @@ def _voc_annotation(
         }
         root.append(_element("object", entry))
     ElementTree.indent(root)
-    return ElementTree.ElementTree(root)
+    return root
 
 
 def _element(tag: str, content: Mapping[str, Any] | Any) -> ElementTree.Element:
@@ -164,11 +162,11 @@ def write_yolo(splits: Sequence[AnnotatedSplit], folder: Path, with_masks: bool,
             lines = [
                 f"{labels[one['category_id']]} {_yolo_values(one, image, with_masks)}\n" for one in objects[image["id"]]
             ]
-            (folder / "labels" / split.name / f"{stem}.txt").write_text("".join(lines), "utf-8")
+            write_into(folder, f"labels/{split.name}/{stem}.txt", "".join(lines))
     names = splits[0].names
     content = {split.name: f"images/{split.name}" for split in splits} | {"nc": len(names), "names": names}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    (folder / "data.yaml").write_text(text, "utf-8")
+    write_into(folder, "data.yaml", text)
 
 
 def _yolo_values(annotation: Mapping[str, Any], image: Mapping[str, Any], with_masks: bool) -> str:

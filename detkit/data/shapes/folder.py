@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from detkit.data.shapes.options import COLORS, KEYPOINT_NAMES, KEYPOINT_SIGMAS, SHAPE_NAMES, SKELETON, ShapesOptions
 from detkit.data.shapes.scene import draw_image
 from detkit.errors import InputError
+from detkit.files import open_whole_folder, write_into
 from detkit.structures.categories import Category, to_coco
 
 logger = logging.getLogger(__name__)
@@ -44,17 +44,12 @@ def draw_shapes(root: str | Path, options: ShapesOptions | None = None) -> Path:
         return root
     if root.exists() and not (root / _MARKER).is_file() and any(root.iterdir()):
         raise InputError(f"{root}: this folder holds other files than drawn shapes; name another one")
-    root.parent.mkdir(parents=True, exist_ok=True)
     logger.info("drawing %s into %s", options.counts, root)
-    work = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
+    with open_whole_folder(root) as work:
         for number, (split, count) in enumerate(sorted(options.counts.items())):
             _draw_split(work, split, number, count, options)
-        (work / _MARKER).write_text(json.dumps(_description(options), indent=1))
-        work.chmod(0o755)
+        write_into(work, _MARKER, json.dumps(_description(options), indent=1))
         _move_into_place(work, root, options)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return root
 
 
@@ -88,9 +83,6 @@ def _move_into_place(work: Path, root: Path, options: ShapesOptions) -> None:
 
 
 def _draw_split(work: Path, split: str, number: int, count: int, options: ShapesOptions) -> None:
-    folder = work / "images" / split
-    folder.mkdir(parents=True)
-    (work / "annotations").mkdir(exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in range(count):
@@ -99,7 +91,7 @@ def _draw_split(work: Path, split: str, number: int, count: int, options: Shapes
         name = f"{index:06d}.png" if random.random() < options.png_fraction else f"{index:06d}.jpg"
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(70, 96))] if name.endswith("jpg") else []
         _, data = cv2.imencode(name[-4:], cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)
-        (folder / name).write_bytes(data.tobytes())
+        write_into(work, f"images/{split}/{name}", data.tobytes())
         height, width = image.shape[:2]
         images.append({"id": index + 1, "file_name": name, "height": height, "width": width})
         for annotation in objects:
@@ -115,7 +107,7 @@ def _draw_split(work: Path, split: str, number: int, count: int, options: Shapes
         "annotations": annotations,
         "categories": categories,
     }
-    (work / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    write_into(work, f"annotations/instances_{split}.json", json.dumps(content))
 
 
 def _category(label: int) -> Category:

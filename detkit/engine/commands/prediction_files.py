@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from detkit.engine.config.parser import write_json
 from detkit.errors import InputError
+from detkit.files import open_whole_folder
 from detkit.images import is_video
 from detkit.models.detector import Answer
 from detkit.structures import Category
@@ -60,7 +62,8 @@ class Output:
         self.categories = categories
         self.results: list[dict[str, Any]] = []
         self.images = 0
-        self._video: tuple[Path, Path, cv2.VideoWriter] | None = None
+        self._video: Video | None = None
+        self._folder = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +71,11 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._finish_video()
-        write_json(self.file, self.results)
+        try:
+            self._finish_video()
+        finally:
+            self._folder.close()
+            write_json(self.file, self.results)
 
     def add(self, frame: Frame, answer: Answer) -> None:
         """Write the annotated copy of an image or frame, and collect its results."""
@@ -84,26 +90,53 @@ class Output:
         self.images += 1
 
     def _write_frame(self, frame: Frame, drawn: NDArray[np.uint8]) -> None:
-        if self._video is None or self._video[0] != frame.source:
+        if self._video is None or self._video.source != frame.source:
             self._finish_video()
             copy = self.copies[frame.source]
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = copy.with_name(f".{copy.name}")
             height, width = drawn.shape[:2]
+            unfinished = self._folder.enter_context(open_whole_folder(copy)) / "video.mp4"
             writer = cv2.VideoWriter(
                 str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), _frame_rate(frame.source), (width, height)
             )
             if not writer.isOpened():
                 raise InputError(f"{copy} cannot be written: OpenCV opens no MP4 file there.")
-            self._video = frame.source, unfinished, writer
-        self._video[2].write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+            self._video = Video(frame.source, unfinished, writer)
+        self._video.writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        self._video.frames += 1
 
     def _finish_video(self) -> None:
-        if self._video is not None:
-            source, unfinished, writer = self._video
-            writer.release()
-            os.replace(unfinished, self.copies[source])
-            self._video = None
+        """Rename the video of the last frames; OpenCV does not say whether it could write them, its file does."""
+        if self._video is None:
+            return
+        video, self._video = self._video, None
+        video.writer.release()
+        copy = self.copies[video.source]
+        if _count_frames(video.unfinished) != video.frames:
+            raise InputError(f"{copy} cannot be written: frames are missing in it; free some space and try again.")
+        try:
+            os.replace(video.unfinished, copy)
+        except OSError as error:
+            raise InputError(f"{copy} cannot be written ({error.strerror}).") from error
+        finally:
+            self._folder.close()
+
+
+@dataclass
+class Video:
+    """The annotated copy of a video that is being written."""
+
+    source: Path
+    unfinished: Path
+    writer: cv2.VideoWriter
+    frames: int = 0
+
+
+def _count_frames(file: Path) -> int:
+    capture = cv2.VideoCapture(str(file))
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    finally:
+        capture.release()
 
 
 def annotated_copies(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:

@@ -8,15 +8,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_loader
 
 from detkit.engine.config.building import build
 from detkit.engine.config.old_configs import modernize, modernize_arguments
 from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.resolving_parser import ResolvingParser
 from detkit.errors import InputError
-from detkit.files import json_text, write_whole
+from detkit.files import json_text, parse_yaml, write_whole
 
 Options = TypeVar("Options")
 
@@ -30,13 +29,13 @@ CONFIG = "detkit_yaml"
 
 
 def _load_config(text: str) -> Any:
-    content = get_loader("yaml")(text)
+    content = parse_yaml(text, "text")
     if isinstance(content, list):
         return [modernize(one) if isinstance(one, dict) else one for one in content]
     return modernize(content) if isinstance(content, dict) else content
 
 
-set_loader(CONFIG, _load_config, (yaml.YAMLError,))
+set_loader(CONFIG, _load_config, (InputError,))
 
 
 def command_parser(name: str, usage: str, description: str, program: str = "detkit") -> ArgumentParser:
@@ -133,7 +132,4 @@ def write_json(path: str | Path, content: Any) -> None:
     Raises:
         InputError: the disk is full or the folder cannot be written.
     """
-    try:
-        write_whole(Path(path), json_text(content))
-    except OSError as error:
-        raise InputError(f"{path} could not be written ({error.strerror}).") from error
+    write_whole(path, json_text(content))

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
+from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from detkit.engine.config.records.paths import absolute, relative_to_recipe, with_paths
+from detkit.errors import InputError
+from detkit.files import read_yaml
 from detkit.heads.postprocessed_head import PostprocessedHead
 
 
 class ResolvingParser(ArgumentParser):
-    """A parser that dumps all numbers, so that later releases with other defaults build the same."""
+    """A parser of recipes.
+
+    It reads them strictly, finds the paths in them, and dumps all numbers, so that later releases with other defaults
+    build the same.
+    """
+
+    def parse_path(self, path: Any, *arguments: Any, **options: Any) -> Namespace:
+        """Parse a recipe file; the paths in it are relative to its folder where they exist there.
+
+        Raises:
+            InputError: it cannot be read, is not YAML, or is no mapping.
+        """
+        file = Path(str(path))
+        content = read_yaml(file)
+        if not isinstance(content, dict):
+            raise InputError(
+                f"{file}: this file holds no settings, which are lines such as `data: {{root: my/folder}}`."
+            )
+        with contextlib.chdir(file.parent):  # for files of parts that the recipe names
+            parsed = self.parse_string(yaml.safe_dump(content, sort_keys=False), file.name, **options)
+        return with_paths(parsed, lambda given: relative_to_recipe(given, file.absolute().parent))
 
     def dump(self, cfg: Namespace, *arguments: Any, **options: Any) -> str:
         """Return the config `cfg` as text."""
-        return super().dump(with_own_values(cfg), *arguments, **options)
+        return super().dump(with_paths(with_own_values(cfg), absolute), *arguments, **options)
 
 
 def with_own_values(config: Any) -> Any:

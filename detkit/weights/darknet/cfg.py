@@ -175,8 +175,3 @@ def read_text(path: str | Path) -> str:
         return Path(path).read_bytes().decode("utf-8", "surrogateescape")
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         raise InputError(f"cannot read the cfg {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text from `read_text`, byte for byte."""
-    Path(path).write_bytes(text.encode("utf-8", "surrogateescape"))

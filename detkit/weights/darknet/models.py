@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
+from detkit.files import open_whole
 from detkit.heads import NMS, Context
 from detkit.models import Detector
 from detkit.object_config import recipe_of
 from detkit.preprocess import Batch, Letterbox, Preprocess, Stretch
 from detkit.structures import Detections, Target
-from detkit.weights.darknet.cfg import read_text, write_text
+from detkit.weights.darknet.cfg import read_text
 from detkit.weights.darknet.network import Darknet
 from detkit.weights.darknet.outputs import Grid, OutputLayer
 from detkit.weights.darknet.weights_file import read_weights, write_weights
@@ -156,5 +157,7 @@ def to_darknet(model: DarknetDetector | DarknetClassifier, path: str | Path) -> 
     path = Path(path)
     stem = path.with_suffix("") if path.suffix in (".cfg", ".weights") else path
     cfg = re.sub(r"(?m)^\s*dontload(scales)?\s*=.*\n?", "", model.network.cfg)
-    write_text(f"{stem}.cfg", cfg)
-    write_weights(f"{stem}.weights", model.network.header, model.network.stored())
+    with open_whole(f"{stem}.cfg") as text, open_whole(f"{stem}.weights") as file:  # both appear, or neither
+        text.write(cfg.encode("utf-8", "surrogateescape"))
+        text.flush()
+        write_weights(file, model.network.header, model.network.stored())

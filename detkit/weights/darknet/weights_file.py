@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import torch
@@ -98,13 +98,12 @@ def _fill(file: BinaryIO, stored: Iterable[Tensor]) -> None:
         weights.copy_(torch.from_numpy(numbers).view(weights.shape))
 
 
-def write_weights(path: str | Path, header: Header, layers: Iterable[tuple[Section, Layer]]) -> None:
-    """Write `header` and the weights of all `layers` to the file `path`."""
-    with open(path, "wb") as file:
-        file.write(header.pack())
-        for _, layer in layers:
-            for weights in _stored(layer, header):
-                file.write(weights.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
+def write_weights(file: IO[bytes], header: Header, layers: Iterable[tuple[Section, Layer]]) -> None:
+    """Write `header` and the weights of all `layers` to an open file."""
+    file.write(header.pack())
+    for _, layer in layers:
+        for weights in _stored(layer, header):
+            file.write(weights.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
 
 
 def _read_header(path: str | Path, content: bytes) -> Header:
