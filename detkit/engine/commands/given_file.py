@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from detkit.data.formats.field_readers import COCO_READERS, CocoFile
 from detkit.data.packed.columns import ImageFacts
 from detkit.errors import InputError
+from detkit.files import read_json
 from detkit.structures import Target
 
 
@@ -53,12 +53,7 @@ class GivenFile:
 
 
 def _images(path: Path) -> list[dict]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this file ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: this is not a whole JSON file ({error})") from error
+    content = read_json(path)
     images = content.get("images") if isinstance(content, dict) else None
     if not images or not all(isinstance(one, dict) and isinstance(one.get("file_name"), str) for one in images):
         raise InputError(f"{path}: it must hold a list 'images' of objects with a 'file_name' and what is given")

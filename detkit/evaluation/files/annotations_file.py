@@ -65,7 +65,7 @@ def read_ground_truth(
     categories = read_listed_categories(content["categories"], source)
     images = read_images(content["images"], source)
     objects = read_objects(content["annotations"], images, categories, source, with_masks=iou_type == "segm")
-    negative = (objects.boxes[:, 2:] < 0).any(axis=1)
+    negative = objects.boxes[:, 2:].min(axis=1, initial=0) < 0
     if negative.any():
         fail_boxes(objects, negative)
     ordered = images_to_evaluate(set(images.ids), requested, source)

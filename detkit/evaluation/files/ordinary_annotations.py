@@ -56,12 +56,12 @@ def _are_distinct(ids: np.ndarray) -> bool:
     if np.isnan(ids).all():
         return True
     ordered = ids if (ids[1:] > ids[:-1]).all() else np.sort(ids)
-    are_distinct = (ordered[1:] > ordered[:-1]).all() and -(2**53) < ordered[0] and ordered[-1] < 2**53
+    are_distinct = (ordered[1:] > ordered[:-1]).all() and ordered[0] > -(2**53) and ordered[-1] < 2**53
     return bool(are_distinct and (ids == np.floor(ids)).all())
 
 
 def _are_flags(values: np.ndarray) -> bool:
-    return bool((values * (values - 1) == 0).all() or ((values == 0) | (values == 1) | np.isnan(values)).all())
+    return bool(((values == 0) | (values == 1) | np.isnan(values)).all())
 
 
 def _are_numbers(values: np.ndarray) -> bool:
@@ -100,7 +100,9 @@ def warn_of_oddities(source: str, objects: int, ignored: int) -> None:
         ignored: the number of those with ``ignore``.
     """
     if objects == 0:
-        logger.warning("%s has no annotations, so there is nothing to find in its images: every metric will be -1", source)
+        logger.warning(
+            "%s has no annotations, so there is nothing to find in its images: every metric will be -1", source
+        )
     if ignored:
         logger.warning(
             "%s: %d objects have 'ignore' set; they need not be found, like crowds and as in training, but "

@@ -290,7 +290,7 @@ def test_rle_of_another_size(coco_folder):
 @pytest.mark.parametrize("counts", ["abc", "", "é", [5000, 3], [2399], [-3, 2403], [2399.5, 0.5], ["a"], [None], {}, 7])
 def test_broken_run_lengths(coco_folder, counts):
     images, path = coco_folder(annotations=[box(1, 1, 2, 2, segmentation={"size": [40, 60], "counts": counts})])
-    with pytest.raises(InputError, match="annotation 1 of image 10 has no usable segmentation: its? "):
+    with pytest.raises(InputError, match=r"annotation 1 of image 10 has no usable segmentation: its? "):
         CocoDataset(images, path, reads=["masks"])
 
 
