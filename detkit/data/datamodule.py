@@ -243,7 +243,12 @@ class DataModule(lightning.LightningDataModule):
         """Augmented batches in random order; order and augmentation depend on `seed` and the epoch alone."""
         dataset = TrainingDataset(self.train_dataset, self.augmentation, self.seed, self.mixing, self.mixing_epochs)
         sampler = TrainingBatchSampler(
-            self.train_dataset.image_sizes, self.batch_size, self.seed, self.aspect_ratio_grouping, self.skip_batches
+            self.train_dataset.image_sizes,
+            self.batch_size,
+            self.seed,
+            self.aspect_ratio_grouping,
+            self.skip_batches,
+            one_epoch=self._overfits,
         )
         if self.sources:
             sources = self.opened_sources()
@@ -257,6 +262,11 @@ class DataModule(lightning.LightningDataModule):
             dataset = TransformedImages(self.eval_dataset, self.eval_transform, self.seed)
         sampler = EvaluationSampler(len(dataset))
         return Loader(self._proposed(dataset), self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
+
+    @property
+    def _overfits(self) -> bool:
+        """Whether Lightning's ``overfit_batches`` asks for the same batches in each epoch."""
+        return self.trainer is not None and self.trainer.overfit_batches > 0
 
     def _proposed(self, dataset: Dataset) -> Dataset:
         return dataset if self.proposals is None else WithProposals(dataset, self.proposals)

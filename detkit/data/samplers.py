@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch.distributed
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler, SequentialSampler
 
 
 def rank_and_world_size() -> tuple[int, int]:
@@ -34,6 +34,7 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
         seed: with the epoch, decides the order.
         aspect_ratio_grouping: batches hold only upright or only wide images as far as possible, which saves padding.
         skip_batches: the number of batches that the first iteration skips, for a run resumed within an epoch.
+        one_epoch: whether every epoch is the first one again, to overfit a few batches.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
         seed: int = 0,
         aspect_ratio_grouping: bool = True,
         skip_batches: int = 0,
+        one_epoch: bool = False,
     ) -> None:
         self.upright = image_sizes[:, 0] > image_sizes[:, 1]
         self.batch_size = batch_size
         self.seed = seed
         self.aspect_ratio_grouping = aspect_ratio_grouping
         self.skip_batches = skip_batches
+        self.one_epoch = one_epoch
         self.epoch = 0
 
     @property
@@ -58,7 +61,7 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration gives."""
-        self.epoch = epoch
+        self.epoch = 0 if self.one_epoch else epoch
 
     def __len__(self) -> int:
         _, world_size = rank_and_world_size()
@@ -87,10 +90,14 @@ class TrainingBatchSampler(Sampler[list[tuple[int, int]]]):
         return random.permutation(batches, axis=0)
 
 
-class EvaluationSampler(Sampler[int]):
-    """Every image exactly once over all ranks, in order, without padding."""
+class EvaluationSampler(SequentialSampler):
+    """Every image exactly once over all ranks, in order, without padding.
+
+    It is a `SequentialSampler`, any other of which Lightning replaces under ``overfit_batches``.
+    """
 
     def __init__(self, num_images: int) -> None:
+        super().__init__(range(num_images))
         self.num_images = num_images
 
     def __len__(self) -> int:

@@ -16,7 +16,8 @@ from detkit.data.packed.image_class import ImageClass
 from detkit.data.samplers import TrainingBatchSampler
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.errors import InputError
-from detkit.images import IMAGE_SUFFIXES, read_image
+from detkit.files import visible_below
+from detkit.images import is_image, read_image
 from detkit.proposals import Proposals
 from detkit.structures import Category, Target
 
@@ -103,12 +104,10 @@ class UnlabeledImages(Dataset):
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
-        files = self.root.rglob("*") if self.root.is_dir() else ()
-        paths = [path.relative_to(self.root) for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-        visible = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
-        if not visible:
+        paths = sorted(filter(is_image, visible_below(self.root)))
+        if not paths:
             raise InputError(f"{self.root}: there are no images in this folder of a data source without labels")
-        self.paths = np.array(visible)
+        self.paths = np.array(paths)
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -90,6 +90,7 @@ class DetectionModule(EvaluationModule):
         self.phases = self.learner.phases(model)
         self.automatic_optimization = len(self.phases) == 1
         self.lr_factors = dict(lr_factors or {})
+        self.moved_steps = 0
 
     def configure_optimizers(self) -> Configured | list[Configured]:
         """An optimizer for each phase of the learner, and its schedule per optimizer step."""
@@ -131,7 +132,7 @@ class DetectionModule(EvaluationModule):
 
     def training_step(self, batch: Batch | SourcesBatch, batch_idx: int) -> Tensor | None:
         """Return the summed loss of one batch; with several phases, step each of them."""
-        step = TrainingBatch.of(batch, self.global_step / self.total_steps)
+        step = TrainingBatch.of(batch, (self.global_step + self.moved_steps) / self.total_steps)
         if not self.automatic_optimization:
             losses = take_turns(self, self.phases, step)
             self._log_step(losses, torch.stack(list(losses.values())).sum(), len(step.images))

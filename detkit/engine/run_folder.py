@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from detkit.errors import InputError
+from detkit.files import remove_unfinished, write_whole
 
 TIME_FILE = "time_to_accuracy.csv"
-OWNED = ("best.ckpt", "last.ckpt", "metrics.csv", "config.yaml", "events.out.tfevents.*", "pictures/*.png", TIME_FILE)
+CHECKPOINTS = ("last.ckpt", "best.ckpt")
+OWNED = (*CHECKPOINTS, "metrics.csv", "config.yaml", "events.out.tfevents.*", "pictures/*.png", TIME_FILE)
+LEFT_OVER = (".last.ckpt.*", ".best.ckpt.*", ".config.yaml")
+"""Unfinished files that killed runs of the previous release have left."""
 
 
 def folder_of(resume: str | Path) -> Path:
@@ -26,11 +29,35 @@ def check_free(folder: Path) -> None:
     Raises:
         InputError: it holds one.
     """
-    if _files(folder):
+    if not _files(folder):
+        return
+    if not any((folder / name).is_file() for name in CHECKPOINTS):
         raise InputError(
-            f"{folder} already holds a run: continue it with --resume {folder}, choose another --name, "
-            f"or replace it with --overwrite."
+            f"{folder} already holds a run, which ended before its first checkpoint: start it again with --overwrite, "
+            f"or choose another --name."
         )
+    raise InputError(
+        f"{folder} already holds a run: continue it with --resume {folder}, choose another --name, "
+        f"or replace it with --overwrite."
+    )
+
+
+def checkpoint_to_resume(resume: str | Path) -> Path:
+    """The checkpoint from which a run goes on, given as the run's folder or as the checkpoint itself.
+
+    Raises:
+        InputError: the folder has none.
+    """
+    path = Path(resume)
+    if not path.is_dir():
+        return path
+    for name in CHECKPOINTS:
+        if (path / name).is_file():
+            return path / name
+    raise InputError(
+        f"{path} has no checkpoint (neither {' nor '.join(CHECKPOINTS)}), so its run cannot be resumed: start it again "
+        f"with --config {path / 'config.yaml'} --name {path.name} --overwrite."
+    )
 
 
 @rank_zero_only
@@ -49,11 +76,23 @@ def clear(folder: Path) -> None:
 
 
 @rank_zero_only
+def remove_left_over(folder: Path) -> None:
+    """Remove the unfinished files of killed runs."""
+    for part in (folder, folder / "pictures"):
+        remove_unfinished(part)
+    for pattern in LEFT_OVER:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+@rank_zero_only
 def write_config(folder: Path, config: str) -> None:
-    """Write ``config.yaml``."""
-    unfinished = folder / ".config.yaml"
-    unfinished.write_text(config)
-    os.replace(unfinished, folder / "config.yaml")
+    """Write ``config.yaml``.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_whole(folder / "config.yaml", config)
 
 
 def _files(folder: Path) -> list[Path]:

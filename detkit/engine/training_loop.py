@@ -9,11 +9,12 @@ from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from detkit.data import DataModule
 from detkit.engine.callbacks.signals import Interrupted
 from detkit.engine.module import DetectionModule
+from detkit.engine.trainer.failures import as_input_error
+from detkit.engine.trainer.options import check_devices
 from detkit.errors import InputError
 from detkit.learners import Learner
 
@@ -37,11 +38,12 @@ def check_sources(learner: Learner, data: DataModule) -> None:
 
 
 def check_trainer(trainer: Trainer, module: LightningModule, learner: Learner) -> None:
-    """Refuse settings that do not work with several optimizers.
+    """Refuse devices that cannot train as asked, and settings that do not work with several optimizers.
 
     Raises:
         InputError: it names the setting.
     """
+    check_devices(trainer)
     if module.automatic_optimization:
         return
     name = type(learner).__name__
@@ -67,14 +69,14 @@ def fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint:
     """
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except MisconfigurationException as error:
-        raise InputError(" ".join(str(error).split())) from error
     except Interrupted:
         raise  # as every process does
     except BaseException as error:
         others = getattr(trainer.strategy.launcher, "procs", [])
         if _end(others) and not isinstance(error, InputError):
             raise InputError("Another process of this run has stopped; its own message says why.") from error
+        if told := as_input_error(error):
+            raise told from error
         raise
 
 

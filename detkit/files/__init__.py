@@ -1,12 +1,13 @@
 """Files of any kind: listing folders, reading JSON and YAML, writing whole."""
 
 from detkit.files.json_documents import parse_json, read_json
-from detkit.files.listing import is_hidden, visible
+from detkit.files.listing import is_hidden, named_file, visible, visible_below
 from detkit.files.writing import open_whole, remove_unfinished, write_whole
 from detkit.files.yaml_documents import parse_yaml, read_yaml
 
 __all__ = [
     "is_hidden",
+    "named_file",
     "open_whole",
     "parse_json",
     "parse_yaml",
@@ -14,5 +15,6 @@ __all__ = [
     "read_yaml",
     "remove_unfinished",
     "visible",
+    "visible_below",
     "write_whole",
 ]

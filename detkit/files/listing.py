@@ -1,8 +1,9 @@
-"""Listings of folders without hidden files."""
+"""Listings of folders without hidden files, and files by the names that annotations give them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -15,9 +16,37 @@ def is_hidden(path: Path, root: Path | None = None) -> bool:
             file's own name counts.
     """
     names = (path.name,) if root is None else path.relative_to(root).parts
-    return any(name.startswith(".") and name not in (".", "..") for name in names)
+    return any(map(_is_hidden_name, names))
 
 
 def visible(paths: Iterable[Path], root: Path | None = None) -> list[Path]:
     """The paths that are not hidden, sorted; see `is_hidden`."""
     return sorted(path for path in paths if not is_hidden(path, root))
+
+
+def visible_below(folder: str | Path) -> Iterator[str]:
+    """The files of a folder and its subfolders that are not hidden, as paths ``x/a.jpg`` relative to it, in any order.
+
+    Of a million files, this is several times as fast as `visible`.
+    """
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not _is_hidden_name(name)]
+        relative = os.path.relpath(parent, folder)
+        prefix = "" if relative == "." else f"{relative.replace(os.sep, '/')}/"
+        yield from (f"{prefix}{name}" for name in names if not _is_hidden_name(name))
+
+
+def named_file(folder: Path, name: str) -> Path:
+    """The file that an annotation names, relative to `folder`.
+
+    Where nothing has the literal name, a backslash separates folders, as in annotations written on Windows.
+    """
+    path = folder / name
+    if "\\" not in name or os.path.exists(path):
+        return path
+    portable = folder / name.replace("\\", "/")
+    return portable if os.path.exists(portable) else path
+
+
+def _is_hidden_name(name: str) -> bool:
+    return name.startswith(".") and name not in (".", "..")

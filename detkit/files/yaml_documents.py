@@ -44,6 +44,16 @@ StrictLoader.add_implicit_resolver(
 )
 
 
+class TextLoader(StrictLoader):
+    """As `StrictLoader`, but numbers, dates and truth values stay the text that is written."""
+
+
+TextLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("null", "merge")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def _count_values(node: yaml.Node | None, counts: dict[int, int], parents: set[int]) -> int:
     """The values of a node with its aliases written out.
 
@@ -65,8 +75,8 @@ def _count_values(node: yaml.Node | None, counts: dict[int, int], parents: set[i
     return counts[key]
 
 
-def read_yaml(path: str | Path) -> Any:
-    """The content of a YAML file in UTF-8 or UTF-16.
+def read_yaml(path: str | Path, as_written: bool = False) -> Any:
+    """The content of a YAML file in UTF-8 or UTF-16; see `parse_yaml`.
 
     Raises:
         InputError: it cannot be read, or is not YAML.
@@ -76,22 +86,24 @@ def read_yaml(path: str | Path) -> Any:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot read this file ({os.strerror(error.errno or 0)})") from error
-    return parse_yaml(content, str(path))
+    return parse_yaml(content, str(path), as_written)
 
 
-def parse_yaml(content: bytes | str, name: str) -> Any:
+def parse_yaml(content: bytes | str, name: str, as_written: bool = False) -> Any:
     """The value that a YAML text holds.
 
     Args:
         content: the text; as bytes in UTF-8 or UTF-16, with or without a byte order mark.
         name: of the file, for messages.
+        as_written: numbers, dates and truth values stay text: ``1.10`` is no number that becomes 1.1.
 
     Raises:
         InputError: it is not YAML, has a key twice, or holds itself.
     """
     try:
-        return yaml.load(content, StrictLoader)
+        return yaml.load(content, TextLoader if as_written else StrictLoader)
     except RecursionError:
         raise InputError(f"{name}: lists or mappings are nested too deeply in this YAML file") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that does not exist
+    # PyYAML raises others than its own for values that do not fit their tag, and dates that do not exist.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise InputError(f"{name}: this is not YAML ({' '.join(str(error).split())})") from error

@@ -17,6 +17,7 @@ from torch import Tensor
 from detkit.boxes import at_least
 from detkit.deprecation import warn
 from detkit.geometry import Size
+from detkit.heads.raw_outputs import note
 from detkit.heads.scored_boxes import (
     ScoredBoxes,
     class_groups,
@@ -136,6 +137,7 @@ class Postprocess(ABC):
         boxes, scores = boxes.float(), scores.float()
         if self.clip == "before":
             boxes = clip_to_images(boxes, image_index, sizes)
+        note("decoded boxes", boxes)
         usable = finite_boxes(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, cast, overload
 
@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
+from detkit.heads.raw_outputs import note, noting
 from detkit.images import read_image, to_tensor
-from detkit.models.check_inputs import check_given, check_image, check_images, check_targets
+from detkit.models.check_inputs import check_batch_size, check_given, check_image, check_images, check_targets
 from detkit.models.loss_weights import weight_losses
+from detkit.models.not_finite import warn_again, warn_if_not_finite
+from detkit.models.precision import keep_float32, own_precision
 from detkit.models.required_fields import RequiredFields
 from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Category, Detections, Target
@@ -96,12 +99,20 @@ class VisionModel(nn.Module):
         if required or given is not None:
             options["given"] = targets if given is None else given
             check_given(images, options["given"], required)
-        if targets is None:
-            return self.detect(images, **options)
-        check_targets(images, targets, self.num_classes)
-        if generator is not None:
-            options["generator"] = generator
-        return self.compute_losses(images, targets, **options)
+        with own_precision(self):
+            if targets is None:
+                return self._checked_answers(images, options)
+            check_targets(images, targets, self.num_classes)
+            if generator is not None:
+                options["generator"] = generator
+            return self.compute_losses(images, targets, **options)
+
+    def _checked_answers(self, images: Sequence[Tensor], options: dict[str, Any]) -> Sequence[Answer]:
+        """Those of `detect`, with a warning if an output of the network is not finite."""
+        with noting() as notes:
+            answers = self.detect(images, **options)
+        warn_if_not_finite(self, notes, images, lambda: self.detect(images, **options))
+        return answers
 
     def features(self, batch: Batch) -> Any:
         """The input of the heads: maps of the preprocessed images, finest first."""
@@ -110,6 +121,10 @@ class VisionModel(nn.Module):
     def heads(self, features: Any, context: Context) -> Any:
         """The raw outputs of the heads for `features`; without targets it can be exported as one graph."""
         raise NotImplementedError
+
+    def outputs(self, raw: Any) -> Any:
+        """The part of `raw` that is checked: an output that is not finite is warned of."""
+        return raw
 
     def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """Named scalar losses of `raw`; the same names at every step."""
@@ -164,7 +179,9 @@ class VisionModel(nn.Module):
     def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> Sequence[Answer]:
         """The answers for each image, in its own pixels."""
         context = self.context(images, given=given)
-        return self.decode(self.heads(self.features(context.batch), context), context)
+        raw = self.heads(self.features(context.batch), context)
+        note("the heads", self.outputs(raw))
+        return self.decode(raw, context)
 
     # Any, not Answer: which class a loaded model has, and so what it answers, is known to its user alone.
     @overload
@@ -194,8 +211,9 @@ class VisionModel(nn.Module):
             The answer on the CPU for one image, a list of them for a sequence.
 
         Raises:
-            InputError: a file cannot be read, or an array is no image.
+            InputError: a file cannot be read, an array is no image, or `batch_size` is no integer of at least 1.
         """
+        check_batch_size(batch_size)
         if _is_sequence(inputs):
             return self._predict_batches(inputs, batch_size, cast("Sequence[Target] | None", given))
         single = None if given is None else [cast(Target, given)]
@@ -206,6 +224,7 @@ class VisionModel(nn.Module):
     ) -> list[Answer]:
         if given is not None and len(given) != len(inputs):
             raise InputError(f"predict got {len(inputs)} images but given has {len(given)} targets")
+        warn_again(self)
         in_training = [module for module in self.modules() if module.training]
         self.eval()
         try:
@@ -219,6 +238,11 @@ class VisionModel(nn.Module):
         finally:
             for module in in_training:
                 module.training = True
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or convert the tensors; anchors and pixel statistics keep float32, see `keep_float32`."""
+        with keep_float32(self):
+            return super()._apply(fn, recurse)  # type: ignore[no-any-return]  # torch does not annotate it
 
 
 class Detector(VisionModel):
@@ -258,7 +282,7 @@ def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> TypeGuard[Sequenc
 
 def _as_tensor(image: ImageInput, name: str) -> Tensor:
     if isinstance(image, Tensor):
-        check_image(image, name)
+        check_image(image, name, waits=True)
         return image
     pixels = read_image(image) if isinstance(image, (str, Path)) else image
     if not isinstance(pixels, np.ndarray):

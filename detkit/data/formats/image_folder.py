@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
@@ -14,11 +13,13 @@ from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.packed.columns import ImageLabels
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
-from detkit.images import IMAGE_SUFFIXES, read_image
+from detkit.files import visible, visible_below
+from detkit.images import is_image, read_image
 from detkit.structures import Category
 
 NAMES_FILES = ("LOC_synset_mapping.txt", "synset_words.txt", "classes.txt")
 
+_PARTS = frozenset({"annotations", "images", "jpegimages", "labels", "masks"})
 _SPLIT_NAMES = {"val": ("val", "valid", "validation")}
 
 
@@ -90,7 +91,9 @@ def is_image_folder(root: Path) -> bool:
     for split in ("train", "val", "test"):
         for name in _SPLIT_NAMES.get(split, (split,)):
             folder = root / name
-            if folder.is_dir() and any(_has_images(one) for one in _class_folders(folder)):
+            classes = _class_folders(folder) if folder.is_dir() else []
+            # Folders of other layouts, such as images/ beside labels/, are no classes.
+            if any(one.name.lower() not in _PARTS for one in classes) and any(map(_has_images, classes)):
                 return True
     return False
 
@@ -101,7 +104,7 @@ def _find(root: Path, split: str) -> Path:
             if not _class_folders(root / name):
                 raise InputError(f"{root / name}: this folder must hold a folder of images for each class")
             return root / name
-    present = ", ".join(sorted(path.name for path in root.iterdir() if path.is_dir())) if root.is_dir() else ""
+    present = ", ".join(path.name for path in visible(root.iterdir()) if path.is_dir()) if root.is_dir() else ""
     raise InputError(
         f"{root}: there is no folder {split}, which holds a folder of images for each class; "
         f"found the folders {present or '(none)'}"
@@ -109,24 +112,16 @@ def _find(root: Path, split: str) -> Path:
 
 
 def _class_folders(split: Path) -> list[Path]:
-    return sorted(path for path in split.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+    return [path for path in visible(split.iterdir()) if path.is_dir()]
 
 
 def _has_images(folder: Path) -> bool:
-    return any(_is_image(name) for name in os.listdir(folder))
+    return any(is_image(path.name) for path in visible(folder.iterdir()))
 
 
 def _image_files(folder: Path) -> list[str]:
     """The paths of the images below a folder, relative to it, sorted."""
-    files: list[str] = []
-    for parent, _, names in os.walk(folder):
-        relative = Path(parent).relative_to(folder)
-        files += [(relative / name).as_posix() for name in names if _is_image(name)]
-    return sorted(files)
+    return sorted(filter(is_image, visible_below(folder)))
 
 
 def _categories(folders: list[str], root: Path) -> list[Category]:

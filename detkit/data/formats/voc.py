@@ -7,22 +7,42 @@ VOC counts pixels from 1 and its corners are part of the box, so that ``xmin ymi
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePath
 from typing import Any
-from xml.parsers import expat
 
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, pack_annotations
 from detkit.data.formats.file_problems import raise_problems
+from detkit.data.layouts.voc_folders import find_image_sets, voc_folders
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
+from detkit.files import visible, visible_below
+from detkit.files.text_documents import flag_in, numbers_in, read_lines, whole_number_in
+from detkit.files.xml_documents import Element, read_xml
+from detkit.images import is_image
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "Element": "detkit.files.xml_documents.Element",
+        "find_splits": "detkit.data.layouts.voc_folders.find_splits",
+        "is_voc": "detkit.data.layouts.voc_folders.is_voc",
+    },
+)
 
 NAMES_FILES = ("classes.txt", "labels.txt")
 IMAGE_FOLDERS = ("JPEGImages", "images")
+
+_MOST_PIXELS = 2**20
+"""Of a side: OpenCV reads no more."""
+
+_FARTHEST = 1e15
+"""Of a corner: beyond it, digits of pixels are lost."""
 
 
 class VocDataset(DetectionDataset):
@@ -68,95 +88,60 @@ class VocDataset(DetectionDataset):
 
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         problems: list[str] = []
-        content = read_voc(self.images_path, self.image_sets, self.class_names, problems)
-        raise_problems(problems, self.annotations_path)
+        bad_boxes: list[str] = []
+        content = read_voc(self.images_path, self.image_sets, self.class_names, problems, bad_boxes)
+        raise_problems(problems, self.annotations_path, bad_boxes, self._on_bad_box)
         size_of = self._size_in_file(on_bad_image)
         return pack_annotations(content, self.annotations_path, size_of, self.reads, self._on_bad_box)
 
 
-def is_voc(root: Path) -> bool:
-    """Whether a folder is, or holds, one in VOC's layout."""
-    return root.is_dir() and bool(_folders(root))
-
-
-def find_image_sets(root: Path, split: str) -> list[Path]:
-    """The files ``ImageSets/Main/{split}.txt`` of a VOC folder, or of all those in it; ``val`` may be ``valid``.
-
-    Raises:
-        InputError: there is none; the message lists what there is.
-    """
-    folders = _folders(root)
-    if not folders:
-        raise InputError(f"{root}: this is no VOC folder, which holds Annotations/, ImageSets/Main/ and JPEGImages/")
-    for name in ("val", "valid") if split == "val" else (split,):
-        files = [path for folder in folders if (path := folder / "ImageSets" / "Main" / f"{name}.txt").is_file()]
-        if files:
-            return files
-    present = sorted({path.stem for folder in folders for path in folder.glob("ImageSets/Main/*.txt")})
-    raise InputError(
-        f"{root}: there is no ImageSets/Main/{split}.txt, which lists the images of the split '{split}'; "
-        f"found {', '.join(present[:20]) or 'no such list'}"
-    )
-
-
-def find_splits(root: Path, names: Sequence[str] = ("train", "val", "test")) -> list[str]:
-    """Those of `names` that have an image set; ``trainval`` in place of a missing ``train``."""
-    splits = [name for name in names if _has_image_set(root, name)]
-    if "train" not in splits and _has_image_set(root, "trainval"):
-        splits.insert(0, "trainval")
-    return splits
-
-
-def _has_image_set(root: Path, name: str) -> bool:
-    try:
-        return bool(find_image_sets(root, name))
-    except InputError:
-        return False
-
-
-def _folders(root: Path) -> list[Path]:
-    """The folders that hold ``Annotations/`` with XML files: `root`, or folders in it or in its ``VOCdevkit``."""
-    candidates = [root], sorted(root.glob("*/")), sorted(root.glob("VOCdevkit/*/"))
-    for folders in candidates:
-        voc_folders = [folder for folder in folders if next(folder.glob("Annotations/*.xml"), None)]
-        if voc_folders:
-            return voc_folders
-    return []
-
-
 def read_voc(
-    root: Path, image_sets: Sequence[Path], class_names: Sequence[str] | None, problems: list[str]
+    root: Path,
+    image_sets: Sequence[Path],
+    class_names: Sequence[str] | None,
+    problems: list[str],
+    bad_boxes: list[str] | None = None,
 ) -> dict[str, Any]:
     """Read the images and objects of some image sets as the content of a COCO file.
 
-    Objects have ``difficult``, and their ``id`` is their file and line.
+    Objects have ``difficult``, and their ``id`` is their file, line and number in it.
 
     Args:
         root: the folder that file names in the result are relative to.
         image_sets: as of `find_image_sets`.
         class_names: see `VocDataset`.
         problems: a message for each fault, with its file and line, is added; such objects are left out.
+        bad_boxes: the list for those whose box is wrong; None: `problems`.
     """
+    bad_boxes = problems if bad_boxes is None else bad_boxes
     folders = [path.parents[2] for path in image_sets]
-    names = list(class_names or _listed_names(root) or _annotated_names(_folders(root)))
+    names = list(class_names or _listed_names(root) or _annotated_names(voc_folders(root)))
     numbers = {name: number for number, name in enumerate(names, start=1)}
+    if len(numbers) < len(names):
+        twice = next(name for name in numbers if names.count(name) > 1)
+        raise InputError(f"{root}: the class {twice!r} is listed twice; list each class once")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for folder, image_set in zip(folders, image_sets, strict=True):
         prefix = f"{folder.relative_to(root).as_posix()}/" if len(image_sets) > 1 else ""
-        files = _files_by_stem(folder)
-        for stem in _stems(image_set):
-            path = folder / "Annotations" / f"{stem}.xml"
-            tree = parse_xml(path, problems)
+        images_folder = next(
+            (one for name in IMAGE_FOLDERS if (one := folder / name).is_dir()), folder / IMAGE_FOLDERS[0]
+        )
+        files, relative = _files_by_stem(images_folder), images_folder.relative_to(root).as_posix()
+        for stem, path in _annotation_files(image_set, problems).items():
+            tree = _annotation(path, problems)
             if tree is None:
                 continue
             image_id = f"{prefix}{stem}"
-            file = files.get(stem, folder / IMAGE_FOLDERS[0] / f"{stem}.jpg")
-            images.append({"id": image_id, "file_name": file.relative_to(root).as_posix(), **_size(tree)})
-            annotations.extend(
-                {"id": f"{path.relative_to(root).as_posix()}:{line}", "image_id": image_id, **one}
-                for line, one in _objects(tree, numbers, path, problems)
-            )
+            file = _image_file(tree, files.get(stem) or [f"{stem}.jpg"], path, problems)
+            images.append({"id": image_id, "file_name": f"{relative}/{file}", **_size(tree, path, problems)})
+            source = path.relative_to(root).as_posix()
+            for number, entry in enumerate(tree.children("object"), start=1):
+                values = _object(entry, numbers, path, problems, bad_boxes)
+                if values is not None:
+                    # The line alone is no id: some programs write a whole file in one line.
+                    identity = {"id": f"{source}:{entry.line}, object {number}", "image_id": image_id}
+                    annotations.append(identity | values)
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -165,127 +150,109 @@ def _listed_names(root: Path) -> list[str]:
     """The classes that a file in `root` lists, one a line."""
     for name in NAMES_FILES:
         if (root / name).is_file():
-            return [line.strip() for line in (root / name).read_text("utf-8-sig").splitlines() if line.strip()]
+            return [line for _, line in read_lines(root / name)]
     return []
 
 
 def _annotated_names(folders: Sequence[Path]) -> list[str]:
     """All names of objects in any annotation, so that every image set has the same labels."""
-    trees = (parse_xml(path, []) for folder in folders for path in folder.glob("Annotations/*.xml"))
-    return sorted({entry.child("name").text for tree in trees if tree for entry in tree.children("object")} - {""})
+    names: set[str] = set()
+    for folder in folders:
+        for path in visible(folder.glob("Annotations/*.xml")):
+            try:
+                names.update(entry.child("name").text for entry in read_xml(path).children("object"))
+            except InputError:
+                continue  # said where the file is in the image set
+    return sorted(names - {""})
 
 
-def _files_by_stem(folder: Path) -> dict[str, Path]:
-    """The image files of a VOC folder by their names without suffix."""
-    for name in IMAGE_FOLDERS:
-        if (folder / name).is_dir():
-            return {Path(file).stem: folder / name / file for file in sorted(os.listdir(folder / name))}
-    return {}
+def _images_folder(folder: Path) -> Path:
+    return next((path for name in IMAGE_FOLDERS if (path := folder / name).is_dir()), folder / IMAGE_FOLDERS[0])
 
 
-def _stems(image_set: Path) -> list[str]:
-    """The lines of an image set; lists of a single class have a second column, which is not read."""
-    annotations = image_set.parents[2] / "Annotations"
-    stems = []
-    for line in image_set.read_text("utf-8-sig").splitlines():
-        stem, _, column = line.strip().rpartition(" ")
-        has_column = column in ("1", "-1", "0") and not (annotations / f"{line.strip()}.xml").is_file()
-        stems.append(stem.strip() if has_column else line.strip())
-    return [stem for stem in dict.fromkeys(stems) if stem]
+def _files_by_stem(images: Path) -> dict[str, list[str]]:
+    """The image files of a VOC folder, relative to `images`, by their names without suffix."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(filter(is_image, visible_below(images))):
+        files[os.path.splitext(name)[0]].append(name)
+    return files
 
 
-def _size(tree: Element) -> dict[str, float | None]:
-    """Width and height, where the file states them."""
-    size = {side: _number(tree.child("size").child(side).text) for side in ("width", "height")}
-    return size if all(size.values()) else {}
+def _annotation_files(image_set: Path, problems: list[str]) -> dict[str, Path]:
+    """The annotation file of each image that an image set lists; lists of one class have a second column of numbers."""
+    folder = image_set.parents[2] / "Annotations"
+    files: dict[str, Path] = {}
+    for number, line in read_lines(image_set):
+        stem, _, column = line.rpartition(" ")
+        has_column = column in ("1", "-1", "0") and not os.path.isfile(folder / f"{line}.xml")
+        stem = PurePath((stem.strip() if has_column else line).replace("\\", "/")).as_posix()
+        path = folder / f"{stem}.xml"
+        if stem.startswith("/") or ".." in PurePath(stem).parts:
+            problems.append(f"{image_set}:{number}: {stem!r} is no name of a file in {folder}; write it without .xml")
+        elif stem not in files:
+            files[stem] = path
+            if not os.path.isfile(path):
+                del files[stem]
+                problems.append(
+                    f"{image_set}:{number}: there is no {path}; write the names of images without folder and suffix"
+                )
+    return files
 
 
-def _objects(
-    tree: Element, class_numbers: dict[str, int], path: Path, problems: list[str]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The line of each object, and its class, box and difficulty in COCO's form."""
-    for entry in tree.children("object"):
-        name, box = entry.child("name"), entry.child("bndbox")
-        numbers = (_number(box.child(side).text) for side in ("xmin", "ymin", "xmax", "ymax"))
-        corners = [number for number in numbers if number is not None]
-        if name.text not in class_numbers:
-            known = ", ".join(list(class_numbers)[:20])
-            problems.append(f"{path}:{name.line or entry.line}: the class {name.text!r} is not among {known}")
-        elif len(corners) < 4:
-            problems.append(
-                f"{path}:{box.line or entry.line}: an object needs a bndbox with the numbers xmin, ymin, xmax and ymax"
-            )
-        else:
-            xmin, ymin, xmax, ymax = corners
-            width, height = (round(side, 6) for side in (xmax - xmin + 1, ymax - ymin + 1))
-            yield (
-                entry.line,
-                {
-                    "category_id": class_numbers[name.text],
-                    "bbox": [round(xmin - 1, 6), round(ymin - 1, 6), width, height],
-                    "difficult": int(bool(_number(entry.child("difficult").text))),
-                },
-            )
-
-
-def _number(text: str) -> float | None:
-    """None where the text is no finite number."""
+def _annotation(path: Path, problems: list[str]) -> Element | None:
+    """The element ``annotation`` of a file; None where it cannot be read, which is added to `problems`."""
     try:
-        value = float(text)
-    except ValueError:
+        tree = read_xml(path)
+    except InputError as error:
+        problems.append(str(error))
         return None
-    return value if math.isfinite(value) else None
+    if tree.tag == "annotation":
+        return tree
+    problems.append(f"{path}:{tree.line}: a VOC file holds an element <annotation>")
+    return None
 
 
-class Element:
-    """An XML element: its tag, its own text, the line it begins in (0: it is not there), and the elements in it."""
-
-    def __init__(self, tag: str, line: int = 0) -> None:
-        self.tag, self.line, self.text = tag, line, ""
-        self._children: list[Element] = []
-
-    def add(self, child: Element) -> None:
-        """Append `child`."""
-        self._children.append(child)
-
-    def child(self, tag: str) -> Element:
-        """The first child of that tag, or an empty one."""
-        return next(self.children(tag), None) or Element(tag)
-
-    def children(self, tag: str) -> Iterator[Element]:
-        """The children of that tag."""
-        return (child for child in self._children if child.tag == tag)
+def _image_file(tree: Element, names: Sequence[str], path: Path, problems: list[str]) -> str:
+    """The image of an annotation: the one file of its name or, of several, the one that it names."""
+    stated = tree.child("filename").text
+    if len(names) > 1 and stated not in names:
+        problems.append(f"{path}: {' and '.join(names)} are both of its name; give the right one in its <filename>")
+    return stated if stated in names else names[0]
 
 
-def parse_xml(path: Path, problems: list[str]) -> Element | None:
-    """The root element of an annotation file; None where it cannot be read, which is added to `problems`."""
-    root = Element("")
-    open_elements = [root]
+def _size(tree: Element, path: Path, problems: list[str]) -> dict[str, int]:
+    """Width and height, where the file states them: missing or zero, they are read from the image."""
+    element = tree.child("size")
+    texts = element.child("width").text, element.child("height").text
+    width, height = (whole_number_in(text or "0") for text in texts)
+    if width is None or height is None or not (min(width, height) >= 0 and max(width, height) <= _MOST_PIXELS):
+        problems.append(f"{path}:{element.line}: {' x '.join(texts):.60} is no width and height in pixels")
+        return {}
+    return {"width": width, "height": height} if width and height else {}
 
-    def start(tag: str, _attributes: dict[str, str]) -> None:
-        element = Element(tag, parser.CurrentLineNumber)
-        open_elements[-1].add(element)
-        open_elements.append(element)
 
-    def end(_tag: str) -> None:
-        open_elements[-1].text = open_elements[-1].text.strip()
-        open_elements.pop()
-
-    def text(data: str) -> None:
-        open_elements[-1].text += data
-
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
-    try:
-        parser.Parse(path.read_bytes(), True)
-    except OSError as error:
-        problems.append(f"{path}: cannot read this annotation file ({error.strerror})")
-    except expat.ExpatError as error:
-        problems.append(f"{path}:{error.lineno}: this is not XML ({expat.ErrorString(error.code)})")
+def _object(
+    entry: Element, class_numbers: dict[str, int], path: Path, problems: list[str], bad_boxes: list[str]
+) -> dict[str, Any] | None:
+    """The class, box and difficulty of an object in COCO's form; None where one is wrong."""
+    name, box, difficult = entry.child("name"), entry.child("bndbox"), entry.child("difficult")
+    corners = numbers_in(" ".join(box.child(side).text or "nan" for side in ("xmin", "ymin", "xmax", "ymax")))
+    flag = flag_in(difficult.text or "0")
+    if name.text not in class_numbers:
+        known = ", ".join(list(class_numbers)[:20])
+        problems.append(f"{path}:{name.line or entry.line}: the class {name.text!r:.60} is not among {known}")
+    elif flag is None:
+        problems.append(f"{path}:{difficult.line}: <difficult> is 0 or 1, not {difficult.text!r:.60}")
+    elif corners is None or len(corners) != 4 or not all(-_FARTHEST <= corner <= _FARTHEST for corner in corners):
+        bad_boxes.append(
+            f"{path}:{box.line or entry.line}: an object needs a bndbox with the numbers xmin, ymin, xmax and ymax"
+        )
     else:
-        annotation = root.child("annotation")
-        if annotation.line:
-            return annotation
-        problems.append(f"{path}:1: a VOC file holds an element <annotation>")
+        xmin, ymin, xmax, ymax = corners
+        width, height = round(xmax - xmin + 1, 6), round(ymax - ymin + 1, 6)
+        return {
+            "category_id": class_numbers[name.text],
+            "bbox": [round(xmin - 1, 6), round(ymin - 1, 6), width, height],
+            "difficult": int(flag),
+        }
     return None

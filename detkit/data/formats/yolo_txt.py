@@ -7,8 +7,9 @@ darknet (https://pjreddie.com/darknet/yolo); the ``data.yaml`` came with later p
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+import logging
+import os
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from detkit.data.formats.yolo_yaml import Description, find_description, read_de
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
+from detkit.files.text_documents import numbers_in, read_lines, whole_number_in
 from detkit.images import image_size
+
+logger = logging.getLogger(__name__)
 
 SizeOf = Callable[[str], tuple[int, int]]
 
@@ -65,9 +69,10 @@ class YoloDataset(DetectionDataset):
 
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         problems: list[str] = []
-        content = read_yolo(self.description, self.split, problems, self._size_in_file(on_bad_image))
-        raise_problems(problems, self.images_path)
+        bad_boxes: list[str] = []
         size_of = self._size_in_file(on_bad_image)
+        content = read_yolo(self.description, self.split, problems, size_of, bad_boxes)
+        raise_problems(problems, self.images_path, bad_boxes, self._on_bad_box)
         # Outlines belong to the ground truth whether or not targets have masks.
         masks = {"masks"} if any("segmentation" in one for one in content["annotations"]) else set()
         readers = {"masks": MaskReader(warns="masks" in self.reads)}
@@ -88,82 +93,110 @@ def label_file(image: Path) -> Path:
 
 
 def read_yolo(
-    description: Description, split: str, problems: list[str], size_of: SizeOf | None = None
+    description: Description,
+    split: str,
+    problems: list[str],
+    size_of: SizeOf | None = None,
+    bad_boxes: list[str] | None = None,
 ) -> dict[str, Any]:
     """Read the images and objects of a split as the content of a COCO file.
 
-    The ``id`` of an object is its file and line; an outline is its ``segmentation``.
+    The ``id`` of an object is its file and line, and the image where several share the file; an outline is its
+    ``segmentation``.
 
     Args:
         description: the ``data.yaml``.
         split: ``train``, ``val`` or ``test``.
         problems: a message for each fault, with its file and line, is added; such objects are left out.
         size_of: gives ``(height, width)`` of a file name; default: reads the image's header.
+        bad_boxes: the list for those whose box or outline is wrong; None: `problems`.
     """
+    bad_boxes = problems if bad_boxes is None else bad_boxes
     root = description.root
     size_of = size_of or (lambda name: image_size(root / name))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    labeled = 0
+    image_of: dict[Path, str] = {}  # the first image of each label file
+    sharing: list[tuple[Path, str]] = []
     files = description.images(split)
     for file in files:
-        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()
+        name = _name(file, root)
         try:
             height, width = size_of(name)
         except InputError as error:
-            problems.append(str(error))
+            where = description.missing.get(file)
+            problems.append(f"{where}: there is no image {file}; correct the list" if where else str(error))
             continue
         images.append({"id": name, "file_name": name, "height": height, "width": width})
         labels = label_file(file)
-        if labels.is_file():
-            labeled += 1
-            annotations.extend(_objects(labels, name, (height, width), description, problems))
-    if files and not labeled and not problems:
+        if not os.path.isfile(labels):
+            continue
+        if shared := image_of.setdefault(labels, name) != name:
+            sharing.append((labels, name))
+        for number, label, values in _read_labels(labels, description, problems, bad_boxes):
+            identity = {"id": f"{labels}:{number}{f' of {name}' if shared else ''}", "image_id": name}
+            shape = _box(values, (height, width)) if len(values) == 4 else _outline(values, (height, width))
+            annotations.append({**identity, "category_id": label + 1, **shape})
+    if files and not image_of and not problems:
         raise InputError(
             f"{description.path}: none of the {len(files)} images of '{split}' has labels: looked for "
             f"{label_file(files[0])} and others like it"
         )
+    if sharing:
+        labels, name = sharing[0]
+        logger.warning(
+            "%s: %d images share the label file of another (first: %s and %s, both of %s); each gets its objects",
+            description.path, len(sharing), image_of[labels], name, labels,
+        )  # fmt: skip
     categories = [{"id": number, "name": name} for number, name in enumerate(description.names, start=1)]
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _objects(
-    labels: Path, image_id: str, size: tuple[int, int], description: Description, problems: list[str]
-) -> Iterator[dict[str, Any]]:
-    """The objects of a label file in COCO's form."""
+def _name(file: Path, root: Path) -> str:
     try:
-        lines = labels.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{labels}: cannot read this label file ({error})")
-        return
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        problem, label, values = _parsed(line.split(), description)
-        if problem:
-            problems.append(f"{labels}:{number}: {problem}")
-            continue
-        identity = {"id": f"{labels}:{number}", "image_id": image_id, "category_id": label + 1}
-        yield identity | (_box(values, size) if len(values) == 4 else _outline(values, size))
-
-
-def _parsed(words: Sequence[str], description: Description) -> tuple[str | None, int, list[float]]:
-    """The fault of a line or None, its class, and its other numbers: 4 of a box, or at least 6 of an outline."""
-    try:
-        numbers = [float(word) for word in words]
+        return file.relative_to(root).as_posix()
     except ValueError:
-        return f"{' '.join(words)[:60]!r} are not all numbers", 0, []
-    label, values = numbers[0], numbers[1:]
-    keypoints = math.prod(description.content.get("kpt_shape") or [0])
-    if keypoints and len(values) == 4 + keypoints:
-        values = values[:4]
+        return file.as_posix()
+
+
+def _read_labels(
+    labels: Path, description: Description, problems: list[str], bad_boxes: list[str]
+) -> list[tuple[int, int, list[float]]]:
+    """Line number, class, and the 4 numbers of the box or at least 6 of the outline of each object of a label file."""
+    try:
+        lines = read_lines(labels)
+    except InputError as error:
+        problems.append(str(error))
+        return []
+    objects = []
+    num_classes, num_extra = len(description.names), description.num_keypoint_values
+    for number, line in lines:
+        numbers = numbers_in(line)
+        label = whole_number_in(line.split()[0]) if numbers is None else numbers[0]
+        values = [] if numbers is None else numbers[1:]
+        if num_extra and len(values) == 4 + num_extra:
+            values = values[:4]
+        if label is None:
+            problems.append(f"{labels}:{number}: {line[:60]!r} are not all numbers")
+        elif not (0 <= label < num_classes and label == int(label)):
+            known = f"0..{num_classes - 1} of {description.path.name}"
+            problems.append(f"{labels}:{number}: the class {line.split()[0][:60]} is not among {known}")
+        elif fault := _fault(numbers and values, line):
+            bad_boxes.append(f"{labels}:{number}: {fault}")
+        else:
+            objects.append((number, int(label), values))
+    return objects
+
+
+def _fault(values: list[float] | None, line: str) -> str | None:
+    """What is wrong with the numbers of a box or an outline; None: nothing."""
+    if values is None:
+        return f"{line[:60]!r} are not all numbers"
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        return f"a label is a class and 4 numbers, or at least 3 points; this line has {len(numbers)} numbers", 0, []
-    if label not in range(len(description.names)):
-        return f"the class {words[0]} is not among 0..{len(description.names) - 1} of {description.path.name}", 0, []
+        return f"a label is a class and 4 numbers, or at least 3 points; this line has {len(line.split())} numbers"
     if not all(-_OUTSIDE <= value <= 1 + _OUTSIDE for value in values):
-        return f"{' '.join(words[1:5])} are not all fractions of the image's size, which lie in 0..1", 0, []
-    return None, int(label), values
+        return f"{' '.join(line.split()[1:5])[:60]} are not all fractions of the image's size, which lie in 0..1"
+    return None
 
 
 def _box(values: Sequence[float], size: tuple[int, int]) -> dict[str, Any]:

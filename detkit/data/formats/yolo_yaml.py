@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from detkit.errors import InputError
-from detkit.images import IMAGE_SUFFIXES
+from detkit.files import named_file, read_yaml, visible, visible_below
+from detkit.files.text_documents import read_lines, whole_number_in
+from detkit.images import is_image
 
 
 class Description:
@@ -17,27 +19,46 @@ class Description:
 
     Args:
         path: of the file.
-        content: its keys and values.
+        content: its keys and values, as text: a class may be called ``no``, ``1.10`` or ``2024-01-01``.
 
     Attributes:
         root: the folder that its paths are relative to.
         names: the classes, in the order of their labels.
+        missing: the listed images that do not exist, each with the file and line of its list.
+        num_keypoint_values: how many numbers of keypoints follow the box of an object, by ``kpt_shape``.
+
+    Raises:
+        InputError: it has no classes, or a value that makes no sense.
     """
 
     def __init__(self, path: Path, content: dict[str, Any]) -> None:
         self.path, self.content = path, content
         self.names = _names(content, path)
-        stated = path.parent / str(content.get("path") or "")
-        self.root = stated if stated.is_dir() or not content.get("path") else Path(content["path"])
-        if not self.root.is_dir():
-            raise InputError(
-                f"{path}: the 'path' {content['path']!r} is no folder next to the file or in the working folder"
-            )
+        self.num_keypoint_values = _num_keypoint_values(content, path)
+        self.root = self._root()
+        self.missing: dict[Path, str] = {}
+
+    def _root(self) -> Path:
+        texts = self._texts("path")
+        if not texts:
+            return self.path.parent
+        for folder in (self.path.parent / texts[0], Path(texts[0])):
+            if os.path.isdir(folder):
+                return folder
+        raise InputError(f"{self.path}: the 'path' {texts[0]!r} is no folder next to the file or in the working folder")
+
+    def _texts(self, key: str) -> list[str]:
+        """The text or texts under a key; none where it is missing."""
+        value = self.content.get(key)
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(one, (dict, list, tuple, set)) for one in values):
+            raise InputError(f"{self.path}: {key!r} must be a path or a list of paths, it is {value!r:.60}")
+        return [str(one) for one in values if one is not None and str(one)]
 
     @property
     def splits(self) -> list[str]:
         """Those of train, val and test that the file names."""
-        return [split for split in ("train", "val", "test") if self.content.get(split)]
+        return [split for split in ("train", "val", "test") if self._entries(split)]
 
     def images(self, split: str) -> list[Path]:
         """The image files of a split, in order.
@@ -45,40 +66,44 @@ class Description:
         Raises:
             InputError: the split is not there, or names no images.
         """
-        entries = self.content.get(split) or (self.content.get("valid") if split == "val" else None)
+        entries = self._entries(split)
         if not entries:
             present = ", ".join(self.splits) or "none of train, val and test"
             raise InputError(f"{self.path} names no '{split}' images, it has {present}; add the folder or list of them")
-        entries = entries if isinstance(entries, list) else [entries]
-        files = [file for entry in entries for file in self._files(str(entry), split)]
+        files = [file for entry in entries for file in self._files(entry, split)]
         if not files:
-            raise InputError(f"{self.path}: there is no image in '{split}': {', '.join(map(str, entries))}")
+            raise InputError(f"{self.path}: there is no image in '{split}': {', '.join(entries)}")
         return list(dict.fromkeys(files))
+
+    def _entries(self, split: str) -> list[str]:
+        return self._texts(split) or (self._texts("valid") if split == "val" else [])
 
     def _files(self, entry: str, split: str) -> Iterator[Path]:
         """The image files that a folder, list or file names."""
         path = self._resolve(entry)
         if path is None:
             raise InputError(f"{self.path}: '{split}' is {entry}, which does not exist in {self.root}")
-        if path.is_dir():
-            files = sorted(path.rglob("*"))
-            yield from (file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
+        if os.path.isdir(path):
+            yield from sorted(path / name for name in visible_below(path) if is_image(name))
         elif path.suffix == ".txt":
-            for line in path.read_text("utf-8-sig").splitlines():
-                if line.strip():
-                    yield self._listed_image(line.strip(), path)
+            for number, line in read_lines(path):
+                yield self._listed_image(line, number, path)
         else:
             yield path
 
     def _resolve(self, entry: str) -> Path | None:
         """The path of an entry, relative to the root or, as in some exports, to a folder in it; None if missing."""
-        candidates = [self.root / entry, self.path.parent / entry, self.root / entry.removeprefix("../")]
-        return next((candidate for candidate in candidates if candidate.exists()), None)
+        candidates = [named_file(folder, entry) for folder in (self.root, self.path.parent)]
+        candidates.append(named_file(self.root, entry.replace("\\", "/").removeprefix("../")))
+        return next((candidate for candidate in candidates if os.path.exists(candidate)), None)
 
-    def _listed_image(self, line: str, list_file: Path) -> Path:
+    def _listed_image(self, line: str, number: int, list_file: Path) -> Path:
         """An image of a list file, relative to that file, to the root, or to the working folder."""
-        candidates = [list_file.parent / line, self.root / line, Path(line)]
-        return next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
+        candidates = [named_file(folder, line) for folder in (list_file.parent, self.root, Path())]
+        present = next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
+        if present is None:
+            self.missing[candidates[0]] = f"{list_file}:{number}"
+        return present or candidates[0]
 
 
 def find_description(data: Path) -> Path:
@@ -90,7 +115,7 @@ def find_description(data: Path) -> Path:
     if data.is_file():
         return data
     files = [data / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (data / name).is_file()]
-    files = files[:1] or [path for path in sorted(data.glob("*.y*ml")) if _is_description(path)]
+    files = files[:1] or [path for path in visible(data.glob("*.y*ml")) if _is_description(path)]
     if len(files) == 1:
         return files[0]
     if files:
@@ -108,8 +133,8 @@ def is_yolo(data: Path) -> bool:
 
 def _is_description(path: Path) -> bool:
     try:
-        content = yaml.safe_load(path.read_text("utf-8-sig"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        content = read_yaml(path, as_written=True)
+    except InputError:
         return False
     return isinstance(content, dict) and {"names", "train"} <= content.keys()
 
@@ -118,14 +143,9 @@ def read_description(path: Path) -> Description:
     """Read a ``data.yaml``.
 
     Raises:
-        InputError: it is not YAML, or has no classes, or its ``path`` is no folder.
+        InputError: it is not YAML, has no classes, or a value that makes no sense, or its ``path`` is no folder.
     """
-    try:
-        content = yaml.safe_load(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this file ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this is not YAML ({' '.join(str(error).split())})") from error
+    content = read_yaml(path, as_written=True)
     if not isinstance(content, dict):
         raise InputError(f"{path}: a data.yaml has the keys train, val and names, this one holds {content!r:.60}")
     return Description(path, content)
@@ -134,11 +154,26 @@ def read_description(path: Path) -> Description:
 def _names(content: dict[str, Any], path: Path) -> list[str]:
     names = content.get("names")
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        numbers = {whole_number_in(str(key)): name for key, name in names.items()}
+        if len(numbers) < len(names) or numbers.keys() != set(range(len(names))):
             raise InputError(f"{path}: 'names' must number the classes 0, 1, 2 …, it has {list(names)[:20]}")
-        names = [names[number] for number in range(len(names))]
+        names = [numbers[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise InputError(f"{path}: 'names' must list the classes, it is {names!r:.60}")
-    if content.get("nc", len(names)) != len(names):
-        raise InputError(f"{path}: 'nc' is {content['nc']!r}, but 'names' has {len(names)} classes")
+    for number, name in enumerate(names):
+        if name is None or isinstance(name, (dict, list)) or not str(name).strip():
+            raise InputError(f"{path}: the name of class {number} must be a text, it is {name!r:.60}; put it in quotes")
+    count = content.get("nc")
+    if count is not None and whole_number_in(str(count)) != len(names):
+        raise InputError(f"{path}: 'nc' is {count!s:.60}, but 'names' has {len(names)} classes")
     return [str(name) for name in names]
+
+
+def _num_keypoint_values(content: dict[str, Any], path: Path) -> int:
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return 0
+    sides = [whole_number_in(str(side)) for side in shape] if isinstance(shape, list) else []
+    if len(sides) != 2 or sides[1] not in (2, 3) or sides[0] is None or sides[0] < 0:
+        raise InputError(f"{path}: 'kpt_shape' must be the number of keypoints and 2 or 3, it is {shape!r:.60}")
+    return math.prod(side for side in sides if side is not None)

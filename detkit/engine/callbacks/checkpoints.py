@@ -53,16 +53,23 @@ class RunCheckpoints(Checkpoint):
         self.sign = 1 if higher_is_better else -1
         self.best: float | None = None
         self.signals = SignalListener()
+        self.due = False
         self.stopping = False
+        self.between_batches = False
         self.within_validation = False
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value so far."""
-        return {"best": self.best}
+        """The best value so far, and of which metric."""
+        return {"best": self.best, "monitor": self.monitor}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best value of the checkpoint."""
-        self.best = state_dict["best"]
+        """Restore the best value of the checkpoint, if it is one of the same metric."""
+        if state_dict.get("monitor", self.monitor) == self.monitor:
+            self.best = state_dict["best"]
+
+    def on_sanity_check_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start listening to signals: Lightning's own handlers, which wait for the first step, are installed by now."""
+        self.signals.start()
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start listening to signals."""
@@ -79,17 +86,21 @@ class RunCheckpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save every so many steps and after a signal; never between the batches of one optimizer step."""
+        """Note whether to save, every so many steps or after a signal; never between the batches of one step."""
         last_of_epoch = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if last_of_epoch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # the end of an epoch saves when validation is over
         self.stopping = self._stop_requested(trainer)
-        due = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
-        if self.stopping or due:
-            self._save(trainer, "last.ckpt")
+        every = self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+        self.due = self.stopping or every
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop after a signal: only now has the saved step been logged too."""
+        """Save what was due, and stop after a signal: only now has the step been logged, and validated."""
+        if not self.due:
+            return
+        self.due, self.between_batches = False, True
+        self._save(trainer, "last.ckpt")
+        self.between_batches = False
         if self.stopping:
             self._stop(trainer)
 
@@ -113,11 +124,20 @@ class RunCheckpoints(Checkpoint):
         self._stop(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Within a validation, record that it has only just begun."""
+        """Record the loops as Lightning can restart them.
+
+        Within a validation, it has only just begun. Between batches, the one before has just ended.
+        """
+        loops = checkpoint["loops"]["fit_loop"]
         if self.within_validation:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            progress = loops["epoch_loop.val_loop.batch_progress"]
             for counts in (progress["total"], progress["current"]):
                 counts.update(ready=1, started=1, processed=0, completed=0)
+        elif self.between_batches:
+            for counts in (loops["epoch_loop.batch_progress"][part] for part in ("total", "current")):
+                counts.update(ready=counts["processed"], completed=counts["processed"] - 1)
+            loops["epoch_loop.batch_progress"]["is_last_batch"] = False
+            loops["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save the best checkpoint so far."""
@@ -130,6 +150,7 @@ class RunCheckpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Save, and stop if a signal came when nothing could be saved."""
+        self.due = False
         self._save(trainer, "last.ckpt")
         if self._stop_requested(trainer):
             self._stop(trainer)

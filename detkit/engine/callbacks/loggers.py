@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.loggers.logger import DummyExperiment, Logger, rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from detkit.engine.run.metrics_rows import Row, append, as_text, rows_before
+from detkit.files import write_whole
 
 
 class MetricsFile(Logger):
@@ -21,18 +20,20 @@ class MetricsFile(Logger):
 
     Args:
         path: the file.
+        held: whether rows wait in memory until `release`; the file stays as it is until then.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, held: bool = False) -> None:
         super().__init__()
         self.path = Path(path)
+        self.held = held
         self.columns: list[str] = []
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
 
     @property
     def name(self) -> str:
-        """The name of the file."""
-        return self.path.name
+        """Empty: Lightning's `ModelCheckpoint` makes a folder of this name."""
+        return ""
 
     @property
     def version(self) -> str:
@@ -45,13 +46,21 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def resume(self, step: int) -> None:
-        """Keep the rows of an earlier part of this run before `step`."""
-        if self.path.is_file():
-            with open(self.path, newline="") as file:
-                reader = csv.DictReader(file)
-                self.rows = [row for row in reader if int(row["step"]) < step]
-                self.columns = list(reader.fieldnames or [])
-            self._write(self.rows, whole=True)
+        """Keep the rows of an earlier part of this run before `step`.
+
+        Raises:
+            InputError: the file is none of metrics, or cannot be written.
+        """
+        self.columns, self.rows = rows_before(self.path, step)
+        if not self.held and self.columns:
+            self._write_all()
+
+    @rank_zero_only
+    def release(self) -> None:
+        """Write the rows so far, and each further one as it comes."""
+        self.held = False
+        if self.columns:
+            self._write_all()
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -60,30 +69,56 @@ class MetricsFile(Logger):
         new = [name for name in row if name not in self.columns]
         self.columns += new
         self.rows.append(row)
-        self._write(self.rows if new else [row], whole=bool(new))
-
-    def _write(self, rows: list[dict[str, Any]], whole: bool) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.columns)
-        if whole:
-            writer.writeheader()
-        writer.writerows(rows)
-        if not whole:
-            with open(self.path, "a", newline="") as file:
-                file.write(text.getvalue())
+        if self.held:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, newline="", delete=False) as unfinished:
-            unfinished.write(text.getvalue())
-        os.chmod(unfinished.name, 0o644)
-        os.replace(unfinished.name, self.path)
+        if new:
+            self._write_all()
+        else:
+            append(self.path, as_text(self.columns, [row], header=False))
+
+    def _write_all(self) -> None:
+        write_whole(self.path, as_text(self.columns, self.rows, header=True))
 
 
 class Events(TensorBoardLogger):
-    """Writes TensorBoard's events to the run's folder itself, without the empty ``hparams.yaml`` of Lightning."""
+    """Writes TensorBoard's events to the run's folder itself, without the empty ``hparams.yaml`` of Lightning.
 
-    def __init__(self, folder: str | Path) -> None:
+    Args:
+        folder: the run's folder.
+        held: whether events wait in memory until `release`; there is no file until then.
+    """
+
+    def __init__(self, folder: str | Path, held: bool = False) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
+        self.held = held
+        self.waiting: list[tuple[dict[str, float], int | None]] = []
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """TensorBoard's writer; one that writes nothing until `release`."""
+        return DummyExperiment() if self.held else super().experiment
+
+    def release(self, step: int | None = None) -> None:
+        """Write what has been logged so far, and all that follows.
+
+        Args:
+            step: of a resumed run: TensorBoard then drops the events of older files from it on.
+        """
+        self.held = False
+        if step is not None:
+            self._kwargs["purge_step"] = step
+        waiting, self.waiting = self.waiting, []
+        for metrics, at in waiting:
+            self.log_metrics(metrics, at)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add the numbers of a step."""
+        if self.held:
+            self.waiting.append((dict(metrics), step))
+        else:
+            super().log_metrics(metrics, step)
 
     @rank_zero_only
     def save(self) -> None:

@@ -37,6 +37,7 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers.profiler").setLevel(logging.INFO)  # which prints its report so
 
 
 class ProgressLines(Callback):

@@ -18,7 +18,7 @@ from detkit.engine.commands.given_file import GivenFile
 from detkit.engine.commands.prediction_files import Frame, Output, annotated_copies
 from detkit.engine.config.parser import ParsedCommand, command_parser
 from detkit.errors import InputError
-from detkit.images import VIDEO_SUFFIXES, find_inputs, read_image, read_video
+from detkit.images import find_inputs, is_video, read_image, read_video
 from detkit.models import VisionModel
 from detkit.tasks import task_of
 
@@ -130,11 +130,11 @@ def _frames(inputs: Sequence[Path], unreadable: list[str]) -> Iterator[Frame]:
     """The images and frames of all inputs in order; the error of an unreadable one is logged and appended."""
     count = 0
     for source in track(inputs, "predicting"):
-        is_video = source.suffix.lower() in VIDEO_SUFFIXES
+        in_frames = is_video(source.name)
         try:
-            for number, pixels in enumerate(read_video(source) if is_video else [read_image(source)]):
+            for number, pixels in enumerate(read_video(source) if in_frames else [read_image(source)]):
                 count += 1
-                yield Frame(source, count, number if is_video else None, pixels)
+                yield Frame(source, count, number if in_frames else None, pixels)
         except InputError as error:
             unreadable.append(str(error))
             logger.warning("%s", error)

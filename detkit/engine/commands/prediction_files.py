@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from detkit.engine.config.parser import write_json
 from detkit.errors import InputError
-from detkit.images import VIDEO_SUFFIXES
+from detkit.images import is_video
 from detkit.models.detector import Answer
 from detkit.structures import Category
 from detkit.tasks import Task
@@ -123,7 +123,7 @@ def annotated_copies(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:
 
 def _copied_name(path: Path) -> Path:
     """The name of a copy: a common format is kept, another one gets .png or .mp4 appended."""
-    if path.suffix.lower() in VIDEO_SUFFIXES:
+    if is_video(path.name):
         return path if path.suffix.lower() == ".mp4" else path.with_name(path.name + ".mp4")
     return path if path.suffix.lower() in WRITTEN else path.with_name(path.name + ".png")
 

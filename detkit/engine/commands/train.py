@@ -11,27 +11,33 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
+from detkit.data.contents import describe_data, doubts_about_data
 from detkit.deprecation import moved_names, warn
 from detkit.engine.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from detkit.engine.callbacks.ema import MovingAverage
-from detkit.engine.callbacks.loggers import Events, MetricsFile
 from detkit.engine.callbacks.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.callbacks.resume import ExactResume
 from detkit.engine.callbacks.validation_images import ValidationImages
-from detkit.engine.checkpoint import Checkpoint, check_categories, check_weights, checkpoint_path, model_record
+from detkit.engine.checkpoint import Checkpoint, check_categories, check_weights, model_record
 from detkit.engine.config.command_line import with_resumed_config
 from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser
 from detkit.engine.config.recipe import Recipe, RunOptions, build_recipe
 from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.engine.evaluators import make_evaluators, monitored_metric
 from detkit.engine.module import DetectionModule
-from detkit.engine.run_folder import check_free, clear, write_config
+from detkit.engine.run.changes import check_changes
+from detkit.engine.run.lock import locked
+from detkit.engine.run.start import RunStart
+from detkit.engine.run_folder import check_free, checkpoint_to_resume
+from detkit.engine.trainer.closing_validation import ClosingValidation
+from detkit.engine.trainer.failures import as_input_error
+from detkit.engine.trainer.options import check_options
 from detkit.engine.training_loop import check_sources, check_trainer, fit
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
@@ -82,7 +88,14 @@ def train(parsed: ParsedCommand | ArgumentParser, config: Any = None) -> None:
         parsed = ParsedCommand(parsed, config)
     quiet_lightning()
     run = parsed.options(RunOptions)
-    checkpoint = checkpoint_path(run.resume, ("last.ckpt", "best.ckpt")) if run.resume else None
+    if run.resume and run.overwrite:
+        raise InputError("--resume continues a run and --overwrite replaces it: give one of them.")
+    with locked(run.folder):
+        _train_in_folder(parsed, run)
+
+
+def _train_in_folder(parsed: ParsedCommand, run: RunOptions) -> None:
+    checkpoint = checkpoint_to_resume(run.resume) if run.resume else None
     folder = run.folder
     if checkpoint is None and not run.overwrite:
         check_free(folder)
@@ -97,30 +110,38 @@ def train(parsed: ParsedCommand | ArgumentParser, config: Any = None) -> None:
     model.categories = data.categories
     done = _steps_done(recipe, checkpoint) if checkpoint else None
     if checkpoint is None and run.start_from:
-        start = Checkpoint.read(run.start_from)
-        load_matching(model, start.weights, str(start.path))
+        given = Checkpoint.read(run.start_from)
+        load_matching(model, given.weights, str(given.path))
     module = _module(recipe, evaluators)
-    metrics = MetricsFile(folder / "metrics.csv")
-    trainer = _trainer(recipe, folder, metrics, *monitored_metric(evaluators))
+    start = RunStart(folder, recipe.text, done)
+    trainer = _trainer(recipe, start, *monitored_metric(evaluators))
     check_trainer(trainer, module, recipe.optimization.learner)
 
-    if done is None:
-        clear(folder)
-    else:
-        metrics.resume(done)
-    write_config(folder, recipe.text)
+    _tell_contents(data)
     fit(trainer, module, data, checkpoint)
-    if trainer.global_step == done:
+    if done is None:
+        start.start()  # also where there was nothing to train
+    elif trainer.global_step == done:
         logger.warning("%s is a finished run: raise --trainer.max_epochs to train on", folder)
 
 
+@rank_zero_only
+def _tell_contents(data: DataModule) -> None:
+    """Print what the splits hold, and warn of what is doubtful."""
+    for line in describe_data(data):
+        get_console().print(line, soft_wrap=True, highlight=False, markup=False)
+    for doubt in doubts_about_data(data):
+        logger.warning(doubt)
+
+
 def _steps_done(recipe: Recipe, path: Path) -> int:
-    """How many steps a checkpoint holds, whose labels and weights must be those of the model."""
+    """How many steps a checkpoint holds, whose recipe, labels and weights must be those of the run."""
     checkpoint = Checkpoint.read(path)
-    _check_labels(checkpoint, recipe.data)
-    check_weights(recipe.model, checkpoint.weights, path)
     if "loops" not in checkpoint.content:
         raise InputError(f"{path} holds a model but no state of a run: begin a new one with --start_from.")
+    check_changes(checkpoint.recipe, recipe.resolved, path)
+    _check_labels(checkpoint, recipe.data)
+    check_weights(recipe.model, checkpoint.weights, path)
     steps: int = checkpoint.content["global_step"]
     return steps
 
@@ -143,31 +164,39 @@ def _module(recipe: Recipe, evaluators: Mapping[str, Evaluator]) -> DetectionMod
     )
 
 
-def _trainer(recipe: Recipe, folder: Path, metrics: MetricsFile, best_by: str, higher_is_better: bool) -> Trainer:
+def _trainer(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bool) -> Trainer:
     arguments = dict(recipe.trainer)
     check_precision("trainer.precision", arguments["precision"])
-    arguments["callbacks"] = _callbacks(recipe, folder, best_by, higher_is_better) + _many(arguments["callbacks"])
-    arguments["logger"] = [metrics, Events(folder), *_many(arguments["logger"])]
+    check_options(arguments)
+    given = _many(arguments["callbacks"])
+    own_bar = None if any(isinstance(one, ProgressBar) for one in given) else progress_bar(get_console())
+    arguments["callbacks"] = [*_callbacks(recipe, start, best_by, higher_is_better), *given]
+    arguments["callbacks"] += [own_bar] if own_bar else []
+    writers = [start.metrics, start.events, *_many(arguments["logger"])]
+    arguments["logger"] = False if arguments["logger"] is False else writers
     arguments["plugins"] = [AtomicCheckpointIO(), *_many(arguments["plugins"])]
     try:
         return Trainer(
             **arguments,
-            default_root_dir=folder,
+            default_root_dir=start.folder,
             use_distributed_sampler=False,
             enable_model_summary=False,
-            enable_progress_bar=get_console().is_terminal,
+            enable_progress_bar=any(isinstance(one, ProgressBar) for one in arguments["callbacks"]),
         )
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+    except Exception as error:
+        if told := as_input_error(error):
+            raise told from error
+        raise
 
 
-def _callbacks(recipe: Recipe, folder: Path, best_by: str, higher_is_better: bool) -> list[Callback]:
-    console, run = get_console(), recipe.run
+def _callbacks(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bool) -> list[Callback]:
+    console, run, folder = get_console(), recipe.run, start.folder
     images = ValidationImages(folder / "pictures", run.pictures, recipe.data.categories, task_of(recipe.model))
     callbacks: list[Callback | None] = [
+        start,
         ProgressLines(console),
-        progress_bar(console),
         ExactResume(),
+        ClosingValidation(),
         MovingAverage(run.ema) if run.ema is not None else None,
         images if run.pictures else None,
         RunCheckpoints(folder, run.save_every_n_steps, best_by, higher_is_better),

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 
 from detkit.data import Augmentation, Mixing
 from detkit.engine.optim import Schedule
+from detkit.engine.trainer.options import describe_own
 from detkit.evaluation import Evaluator
 from detkit.heads import Postprocess
 
@@ -27,6 +28,7 @@ MODULE = r"No module named '(?P<module>[^']+)'"
 SUBCLASS = r"Expected '(?P<other>[^']+)' to be a subclass of <class '(?:\w+\.)*(?P<base>\w+)'>"
 MISSING = r"module '(?P<holder>[^']+)' has no attribute '(?P<missing>[^']+)'"
 UNTYPED = r"Parameter '(?P<untyped>[^']+)' from '(?P<constructor>[^']+)\.__init__' does not specify a type"
+OWN_OPTION = r"unrecognized arguments: --trainer\.(?P<option>\w+)|Group 'trainer' does not accept option '(?P<key>\w+)'"
 TYPE = r"Expected an? (?P<type>(?!path|dot import).+?)(?:\. Got value: (?P<value>.*?))?(?:\. Got value: Namespace.*)?$"
 STEPS = (KEY, CLASS, UNKNOWN, GROUP, REQUIRED, NAME, MODULE, SUBCLASS, MISSING, UNTYPED, TYPE)
 STEP = re.compile("|".join(STEPS), re.MULTILINE)
@@ -52,6 +54,10 @@ KINDS = {"augmentation": Augmentation, "mixing": Mixing, "postprocess": Postproc
 def describe_parse_error(error: Exception, parser: ArgumentParser, argv: Sequence[str]) -> str:
     """Describe in one sentence what is wrong with the command line `argv` or the config file that it names."""
     text = str(error)
+    if match := re.search(OWN_OPTION, text):
+        name = match["option"] or match["key"]
+        if reason := describe_own(name):
+            return f"{_place(f'trainer.{name}', argv)}: {reason}"
     if match := re.match(r"unrecognized arguments: (\S+)", text):
         option = match[1].split("=")[0]
         if not option.startswith("-"):

@@ -8,23 +8,14 @@ from lightning.pytorch import Trainer
 from detkit.data import DataModule
 from detkit.engine.config.evaluator_entries import add_evaluators, add_old_keys
 from detkit.engine.optim import LayerDecay, OptimizerFactory, Schedule
+from detkit.engine.trainer.options import OWN
 from detkit.learners import Learner
 from detkit.models import VisionModel
 
 PLAIN = {"class_path": "detkit.learners.PlainLearner"}
 SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4}}
 
-OWN_TRAINER_ARGUMENTS = {
-    "barebones",
-    "default_root_dir",
-    "enable_checkpointing",
-    "enable_model_summary",
-    "enable_progress_bar",
-    "fast_dev_run",
-    "model_registry",
-    "reload_dataloaders_every_n_epochs",
-    "use_distributed_sampler",
-}
+OWN_TRAINER_ARGUMENTS = set(OWN)
 """Arguments of Lightning's `Trainer` that a recipe does not have."""
 
 COMMAND_ONLY = ("config", "resume", "overwrite", "print_config")

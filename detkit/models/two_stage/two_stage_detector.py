@@ -13,6 +13,7 @@ from detkit.backbones import Backbone
 from detkit.errors import InputError
 from detkit.heads import RPN, Candidates, Context, RegionBranch, Regions, RegionSampler
 from detkit.heads.dense.rpn import RPNOutput
+from detkit.heads.raw_outputs import note
 from detkit.models.detector import Detector
 from detkit.models.required_fields import check_fields
 from detkit.models.two_stage.region_pool import Crops, RegionPool
@@ -103,6 +104,10 @@ class TwoStageDetector(Detector):
         """The pyramid, from which regions are cropped later, and the RPN's output on it if there is one."""
         return features, None if self.rpn is None else self.rpn(features, context)
 
+    def outputs(self, raw: Raw) -> RPNOutput | None:
+        """The output of the RPN; those of the branches are checked as they are made."""
+        return raw[1]
+
     def losses(self, raw: Raw, context: Context) -> dict[str, Tensor]:
         """The losses of the RPN, and those of the branches for a sample of the proposals."""
         features, proposed = raw
@@ -127,13 +132,16 @@ class TwoStageDetector(Detector):
         context = replace(context, targets=None)
         crop = self.crops(features)
         regions = self.regions(proposed, context)
-        detections = self.box_head.decode(self.box_head(crop, regions, {}, context), regions, {}, None, context)
+        boxes = self.box_head(crop, regions, {}, context)
+        note("box_head", boxes)
+        detections = self.box_head.decode(boxes, regions, {}, None, context)
         if not self.branches:
             return detections
         regions = _detected_regions(detections, context)
         so_far: dict[str, Any] = {}
         for name, branch in self.branches.items():
             output = branch(crop, regions, so_far, context)
+            note(f"branches.{name}", output)
             detections = branch.decode(output, regions, so_far, detections, context)
             so_far = so_far | {name: output}
         return detections

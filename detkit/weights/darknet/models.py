@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
-from detkit.heads import NMS
+from detkit.heads import NMS, Context
 from detkit.models import Detector
 from detkit.object_config import recipe_of
-from detkit.preprocess import Letterbox, Preprocess, Stretch
+from detkit.preprocess import Batch, Letterbox, Preprocess, Stretch
 from detkit.structures import Detections, Target
 from detkit.weights.darknet.cfg import read_text, write_text
 from detkit.weights.darknet.network import Darknet
@@ -83,14 +83,14 @@ class DarknetDetector(Detector):
         network = recipe_of(self.network, file="cfg")
         return recipe_of(self, network=network, preprocess=recipe_of(self.preprocess))
 
-    def raw(self, images: Tensor) -> list[Tensor]:
-        """Darknet's outputs of the output layers, activated, ``(B, C, H, W)`` each.
-
-        Args:
-            images: ``(B, 3, H, W)`` RGB in [0, 1].
-        """
-        outputs: list[Tensor] = self.network(images)
+    def features(self, batch: Batch) -> list[Tensor]:
+        """Darknet's outputs of the output layers, activated, ``(B, C, H, W)`` each."""
+        outputs: list[Tensor] = self.network(batch.images)
         return outputs
+
+    def heads(self, features: list[Tensor], context: Context) -> list[Tensor]:
+        """The same: the output layers are part of the network."""
+        return features
 
     def compute_losses(
         self,
@@ -102,12 +102,12 @@ class DarknetDetector(Detector):
         """Not supported: raises InputError."""
         raise InputError("a network of darknet's files has no losses; to train take YOLOv1 to YOLOv4 of detkit.models")
 
-    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]:
+    def decode(self, raw: list[Tensor], context: Context) -> list[Detections]:
         """The detections per image in its own pixels, highest score first. Boxes are not clipped to the image."""
-        batch = self.preprocess(images)
+        batch = context.batch
         candidates = [
             layer.candidates(output, batch.padded_size)
-            for layer, output in zip(self.network.output_layers(), self.raw(batch.images), strict=True)
+            for layer, output in zip(self.network.output_layers(), raw, strict=True)
         ]
         boxes = torch.cat([boxes for boxes, _ in candidates], dim=1)
         scores = torch.cat([scores for _, scores in candidates], dim=1)
@@ -115,7 +115,7 @@ class DarknetDetector(Detector):
         select = NMS(self.score_threshold, self.nms_threshold).with_defaults(clip=None)
         image, location, labels, best = select.topk_candidates(scores)
         detections = select.suppress(boxes[image, location], best, labels, image, batch.sizes)
-        return self.preprocess.restore(detections, batch, cut=False)
+        return batch.restore(detections, cut=False)
 
 
 def from_darknet(

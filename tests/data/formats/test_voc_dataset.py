@@ -162,7 +162,7 @@ def test_missing_files_are_named(folder: Path, tmp_path: Path):
     assert VocDataset(folder, "train", on_bad_image="skip").image_ids == ["000005"]
     (folder / "Annotations" / "000005.xml").unlink()
     (folder / "Annotations" / "000007.xml").unlink()
-    with pytest.raises(InputError, match=r"000005.xml: cannot read.*and 1 other"):
+    with pytest.raises(InputError, match=r"train.txt:1: there is no .*000005.xml.*and 1 other"):
         VocDataset(folder, "train")
 
 

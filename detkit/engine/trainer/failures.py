@@ -1,0 +1,65 @@
+"""Errors of Lightning, of torch's loaders and of missing packages, as one sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from types import TracebackType
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from detkit.errors import InputError
+
+PACKAGES = ("lightning", "torch.optim")
+"""Where an error that is raised means that an argument is wrong."""
+
+_HINT = re.compile(r"pip install -U '(?P<package>[^']+)'")
+
+
+def as_input_error(error: BaseException, key: str = "trainer") -> InputError | None:
+    """The sentence of an error that a user can act on; None for all others, whose traceback is of use.
+
+    Args:
+        error: as it was caught.
+        key: of the config, where the sentence begins.
+    """
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, ImportError):
+        return InputError(f"{key}: {_missing(error)}")
+    arguments = isinstance(error, (ValueError, TypeError, RuntimeError, KeyError)) and _raised_in_packages(error)
+    if arguments or isinstance(error, MisconfigurationException):
+        return InputError(f"{key}: {' '.join(str(error).split())}")
+    return None
+
+
+def _missing(error: ImportError) -> str:
+    """What has to be installed, and the class that asked for it."""
+    text, owner = " ".join(str(error).split()), _constructed(error)
+    hint = _HINT.search(text)
+    package = re.split(r"[ <>=!~]", hint["package"])[0] if hint else error.name
+    if package is None:
+        return text
+    return f"{owner + ' needs' if owner else 'there is no'} {package}, which is not installed: pip install {package}."
+
+
+def _constructed(error: BaseException) -> str | None:
+    """The class whose constructor raised."""
+    names = [
+        type(frame.tb_frame.f_locals["self"]).__name__
+        for frame in _frames(error.__traceback__)
+        if frame.tb_frame.f_code.co_name == "__init__" and "self" in frame.tb_frame.f_locals
+    ]
+    return names[-1] if names else None
+
+
+def _raised_in_packages(error: BaseException) -> bool:
+    frames = list(_frames(error.__traceback__))
+    module = frames[-1].tb_frame.f_globals.get("__name__", "") if frames else ""
+    return any(module == package or module.startswith(f"{package}.") for package in PACKAGES)
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
