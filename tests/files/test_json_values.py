@@ -12,10 +12,14 @@ def test_lists_of_numbers_are(values):
 
 
 @pytest.mark.parametrize(
-    "values", [None, 1.0, "12", {1: 2}, [1, "2"], [1, None], [float("nan")], [True], [10**400]], ids=repr
+    "values", [None, 1.0, "12", "", b"", {1: 2}, [1, "2"], [1, None], [float("nan")], [True], [10**400]], ids=repr
 )
 def test_anything_else_is_not(values):
     assert not is_finite_numbers(values)
+
+
+def test_integers_beyond_floats_are_not():
+    assert not is_finite_numbers([10**400])
 
 
 def test_the_count_must_fit():

@@ -128,9 +128,7 @@ def test_promises_of_gigabytes_are_refused(tmp_path: Path, data: bytes):
     """Decoding them takes up to a minute and 8 GB."""
     (tmp_path / "bomb").write_bytes(data)
     for read in (read_image, image_size):
-        with pytest.raises(
-            InputError, match=r"bomb: this (image|file) (has too many|is broken|is not an)"
-        ):
+        with pytest.raises(InputError, match=r"bomb: this (image|file) (has too many|is broken|is not an)"):
             read(tmp_path / "bomb")
 
 

@@ -185,7 +185,7 @@ def test_bad_box_can_be_left_out(coco_folder, caplog, bad):
 
 
 def test_objects_without_id_stay_in_the_ground_truth_when_another_of_that_number_is_left_out(coco_folder):
-    """Objects without an id were once known by their position: the bad box's id 1 took the object at position 1 along."""
+    """Objects without an id were once known by position: a bad box's id 1 took the object at position 1 along."""
     good = [box(1, 2, 3, 4), box(5, 6, 7, 8)]
     for one in good:
         del one["id"]
@@ -450,6 +450,7 @@ def test_nothing_found_says_what_was_looked_for_and_what_is_there(tmp_path: Path
     layout(tmp_path, "annotations/instances_train.json", "pictures")
     with pytest.raises(InputError, match=r"split 'val'.*instances_val.json.*found annotations.instances_train.json"):
         find_split(tmp_path, "val")
+    (tmp_path / "pictures" / "a.png").unlink()
     with pytest.raises(InputError, match=r"images/train.*found the folders annotations, pictures"):
         find_split(tmp_path, "train")
 
