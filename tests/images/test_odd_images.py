@@ -133,9 +133,10 @@ def test_promises_of_gigabytes_are_refused(tmp_path: Path, data: bytes):
 
 
 @pytest.mark.parametrize(
-    ("format", "options"), [("JPEG", {}), ("JPEG", {"quality": 1, "progressive": True}), ("GIF", {})]
+    ("mode", "format", "options"),
+    [("L", "JPEG", {}), ("L", "JPEG", {"quality": 1, "progressive": True}), ("L", "GIF", {}), ("1", "PNG", {})],
 )
-def test_a_blank_image_promises_no_more_than_it_holds(format: str, options: dict):
+def test_a_blank_image_promises_no_more_than_it_holds(mode: str, format: str, options: dict):
     content = BytesIO()
-    Image.new("L", (9000, 9000)).save(content, format, **options)
+    Image.new(mode, (9000, 9000)).save(content, format, **options)
     assert not promises_too_much(content.getvalue())
