@@ -104,13 +104,7 @@ def test_a_run_validates_when_it_is_asked_and_at_its_end(train, options, validat
 
 
 def test_a_run_that_a_metric_of_training_stops_ends_with_a_validation(train):
-    stopping = {
-        "monitor": "train/loss",
-        "patience": 1,
-        "mode": "max",
-        "min_delta": 1e9,
-        "check_on_train_epoch_end": True,
-    }
+    stopping = {"monitor": "train/loss", "patience": 1, "mode": "max", "min_delta": 1e9, "check_on_train_epoch_end": True}
     early = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": stopping}
     status, said = train(callbacks=[early], check_val_every_n_epoch=5, max_epochs=5)
     assert (status, said) == (0, "")
