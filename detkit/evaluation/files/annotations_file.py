@@ -86,7 +86,7 @@ def read_ground_truth(
 def _without_anything(
     content: dict[str, Any], source: str, iou_type: IouType, requested: list[Any] | None
 ) -> GroundTruth:
-    """The ground truth of a file without objects and images or categories: nothing to measure, as evaluation then says."""
+    """The ground truth of a file without objects and images, or categories: evaluation then says so."""
     ids = read_images(content["images"], source).ids if content["images"] else []
     categories = read_listed_categories(content["categories"], source) if content["categories"] else []
     none = np.zeros(0, dtype=np.int64)
