@@ -22,6 +22,7 @@ ORDER = [
     "geometry",
     "ops",
     "structures",
+    "coco_files",
     "images",
     "boxes",
     "anchors",

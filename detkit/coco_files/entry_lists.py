@@ -1,7 +1,8 @@
-"""`EntryList`: one list of a COCO file, whose values are read a key at a time and checked: ids, numbers, flags, text."""
+"""`EntryList`: one list of a COCO file, read key by key and checked: ids, numbers, flags, text."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -22,6 +23,8 @@ LONGEST = 4096
 """Of ids and file names, in characters: numpy gives every row the memory of the longest."""
 
 _PLURAL = {"image": "images", "annotation": "annotations", "category": "categories"}
+_LONGEST_SHOWN = 300  # of ids in messages, which may hold the path of a file
+_ODD_CHARACTERS = re.compile("[\x00-\x08\n-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 _FLAGS = frozenset((0, 1, None))
 
 
@@ -51,13 +54,17 @@ class EntryList:
     def name(self, row: int) -> str:
         """The name of an entry in messages."""
         image_id = self.entries[row].get("image_id")
-        return self.short_name(row) if image_id is None else f"{self.short_name(row)} of image {shown(image_id)}"
+        return (
+            self.short_name(row)
+            if image_id is None
+            else f"{self.short_name(row)} of image {shown(image_id, _LONGEST_SHOWN)}"
+        )
 
     def short_name(self, row: int) -> str:
         """As `name`, without its image."""
         own = self.entries[row].get("id")
         if own is not None:
-            return f"{self.kind} {shown(own)}"
+            return f"{self.kind} {shown(own, _LONGEST_SHOWN)}"
         return f"{_PLURAL[self.kind]}[{row}]" if self.is_whole else f"an {self.kind} without id"
 
     def fail(self, row: int, what: str) -> NoReturn:
@@ -165,7 +172,7 @@ def are_plain_ids(values: Sequence[Any]) -> bool:
     """Whether all are integers of 64 bits, or all are strings."""
     kinds = set(map(type, values))
     if kinds == {int}:
-        return min(values) >= -(2**63) and max(values) < 2**63
+        return bool(min(values) >= -(2**63) and max(values) < 2**63)
     return kinds <= {str} and all(map(is_plain_text, values))
 
 
@@ -176,13 +183,12 @@ def plain_id(value: Any) -> Id | None:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         return None
     if isinstance(value, Integral):
-        return int(value) if -(2**63) <= value < 2**63 else None
+        whole = int(value)
+        return whole if -(2**63) <= whole < 2**63 else None
     number = float(value)
     return int(number) if number.is_integer() and abs(number) <= 2**53 else None
 
 
 def is_plain_text(value: str) -> bool:
-    """Whether numpy keeps a text as it is and the system can name a file so."""
-    if value.isascii():
-        return "\0" not in value and len(value) <= LONGEST
-    return "\0" not in value and len(value) <= LONGEST and not any("\ud800" <= one <= "\udfff" for one in value)
+    """Whether a text is one line that numpy keeps as it is and that can name a file."""
+    return len(value) <= LONGEST and _ODD_CHARACTERS.search(value) is None

@@ -24,7 +24,7 @@ def read_keypoints(listed: EntryList, count: int | None = None) -> list[Sequence
         if is_list or (
             is_finite_numbers(values, None if count is None else 3 * count)
             and len(values) % 3 == 0
-            and max(map(abs, values)) <= LARGEST
+            and max(map(abs, values), default=0) <= LARGEST
         ):
             continue
         number = "" if count is None else f"{3 * count} "

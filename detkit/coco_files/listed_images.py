@@ -63,6 +63,6 @@ def wrong_sizes(sides: np.ndarray) -> np.ndarray:
 
 def stated_sizes(sides: np.ndarray) -> np.ndarray:
     """int64 ``(n, 2)`` the sizes; 0, 0 where not both sides are stated."""
-    sizes = np.nan_to_num(sides).astype(np.int64)
+    sizes: np.ndarray = np.nan_to_num(sides).astype(np.int64)
     sizes[~sizes.all(axis=1)] = 0
     return sizes

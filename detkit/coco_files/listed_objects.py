@@ -137,10 +137,11 @@ def _derive(
 
 def _areas_inside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """The areas of the parts of boxes that are inside of their images, where the sizes of these are stated."""
-    limits = np.where(sizes.any(axis=1)[:, None], sizes[:, ::-1], np.inf)
-    least = np.where(sizes.any(axis=1)[:, None], 0.0, -np.inf)
+    is_stated = sizes[:, :1] > 0
+    limits, least = np.where(is_stated, sizes[:, ::-1], np.inf), np.where(is_stated, 0.0, -np.inf)
     low, high = (np.clip(corner, least, limits) for corner in (boxes[:, :2], boxes[:, :2] + boxes[:, 2:]))
-    return (high - low).clip(0).prod(axis=1)
+    areas: np.ndarray = (high - low).clip(0).prod(axis=1)
+    return areas
 
 
 def _extent(rings: Rings) -> list[float]:

@@ -48,7 +48,9 @@ def read_segmentations(listed: EntryList, rows: Sequence[int] | None = None) -> 
     result = []
     for row, value in zip(rows, values, strict=True):
         try:
-            result.append(_without_slivers(value) if are_plain and isinstance(value, list) else check_segmentation(value))
+            result.append(
+                _without_slivers(value) if are_plain and isinstance(value, list) else check_segmentation(value)
+            )
         except InputError as error:
             _fail(listed, row, error)
     return result
@@ -117,9 +119,7 @@ def _without_slivers(polygons: Rings) -> Rings | None:
 
 def _check_size(segmentation: Segmentation, size: tuple[int, int] | None) -> None:
     if isinstance(segmentation, dict) and size is not None and checked_mask_size(segmentation["size"]) != size:
-        raise InputError(
-            f"its size {list(segmentation['size'])} is not the image's {list(size)} (height, width)"
-        )
+        raise InputError(f"its size {list(segmentation['size'])} is not the image's {list(size)} (height, width)")
     if isinstance(segmentation, list) and size is None:
         raise InputError("its polygons need the height and width of the image, which the file does not state")
 
@@ -164,10 +164,13 @@ def encode_masks(
         InputError: run lengths are not a mask of the image, or polygons are in an image of unknown size.
     """
     stated = [tuple(size) if any(size) else None for size in sizes.tolist()]
-    own_sizes = np.array([
-        checked_mask_size(one["size"]) if isinstance(one, dict) else size or (0, 0)
-        for one, size in zip(segmentations, stated, strict=True)
-    ], dtype=np.int64).reshape(-1, 2)
+    own_sizes = np.array(
+        [
+            checked_mask_size(one["size"]) if isinstance(one, dict) else size or (0, 0)
+            for one, size in zip(segmentations, stated, strict=True)
+        ],
+        dtype=np.int64,
+    ).reshape(-1, 2)
     try:
         for one, size in zip(segmentations, stated, strict=True):
             _check_size(one, size)

@@ -17,7 +17,11 @@ def is_finite_numbers(values: Any, count: int | None = None) -> TypeGuard[Sequen
         values: any value.
         count: the length that the list must have; None: any.
     """
-    if not isinstance(values, Sequence) or (count is not None and len(values) != count):
+    if (
+        not isinstance(values, Sequence)
+        or isinstance(values, (str, bytes))
+        or (count is not None and len(values) != count)
+    ):
         return False
     kinds = set(map(type, values))
     try:
@@ -26,8 +30,8 @@ def is_finite_numbers(values: Any, count: int | None = None) -> TypeGuard[Sequen
         return False
 
 
-def shown(value: Any) -> str:
-    """A value as messages show it: on one line, of at most 80 characters."""
+def shown(value: Any, most: int = 80) -> str:
+    """A value as messages show it: on one line, of at most so many characters."""
     try:
         text = repr(value)
     except RecursionError:
@@ -35,7 +39,7 @@ def shown(value: Any) -> str:
     except ValueError:  # an integer of more than 4300 digits
         return "a number of thousands of digits"
     text = " ".join(text.split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _is_number_type(kind: type) -> bool:

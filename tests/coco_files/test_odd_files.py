@@ -309,7 +309,7 @@ def test_the_same_sentence(tmp_path, change, message):
     assert message in said[0]
     assert said[0].startswith(f"{path}: ")
     assert len(said[0].splitlines()) == 1
-    assert len(said[0]) < len(str(path)) + 400
+    assert len(said[0]) < len(str(path)) + 700
 
 
 BROKEN = {"empty": b"", "cut": b'{"images": [', "no UTF-8": b'{"a": "\xff"}', "half of UTF-16": b"\xff\xfe\x00",
@@ -338,13 +338,11 @@ def test_ids_beyond_64_bits_do_not_merge(tmp_path):
             read(path)
 
 
-def test_a_file_without_annotations_is_said(tmp_path, caplog):
+def test_a_file_without_annotations_is_read(tmp_path):
+    """What cannot be measured then is said by the evaluators."""
     path = write(tmp_path, {}, {}, {}, annotations=[])
     for given in (path, json.loads(path.read_text())):
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            assert len(read_ground_truth(given, "bbox").objects) == 0
-        assert "has no annotations" in caplog.text
+        assert len(read_ground_truth(given, "bbox").objects) == 0
     assert len(CocoDataset(tmp_path, path).target(0)) == 0
 
 

@@ -114,9 +114,7 @@ def read_categories(path: str | Path) -> list[Category] | None:
     return [from_coco(entry, str(path)) for entry in entries] if entries else None
 
 
-def _sizes(
-    images: ListedImages, file_names: list[str], size_of: Callable[[str], tuple[int, int]]
-) -> np.ndarray:
+def _sizes(images: ListedImages, file_names: list[str], size_of: Callable[[str], tuple[int, int]]) -> np.ndarray:
     """int64 ``(n, 2)`` the stated sizes, or else those of the files."""
     sizes = images.sizes.copy()
     for row in np.flatnonzero(sizes[:, 0] == 0).tolist():

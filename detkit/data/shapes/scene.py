@@ -12,10 +12,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as rle
+import torch
 
 from detkit.data.shapes.options import KEYPOINT_NAMES, SHAPE_NAMES, ShapesOptions
 from detkit.data.shapes.outlines import coverage_of, keypoints_of, outline_of
+from detkit.ops import masks_to_rle, polygons_to_rle, rle_to_masks
 
 
 def draw_image(random: np.random.Generator, options: ShapesOptions) -> tuple[np.ndarray, list[dict]]:
@@ -164,10 +165,10 @@ def _annotation(shape: _Shape) -> dict:
     segmentation: Any
     if shape.outline is not None and _is_whole(shape, shape.outline):
         segmentation = [shape.outline.round(2).ravel().tolist()]
-        mask = rle.decode(rle.frPyObjects(segmentation, height, width))[..., 0].astype(bool)
+        mask = rle_to_masks(polygons_to_rle([segmentation], height, width))[0].numpy()
     else:
         mask = shape.visible
-        encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
+        encoded = masks_to_rle(torch.from_numpy(np.ascontiguousarray(mask))[None]).to_coco()[0]
         segmentation = {"size": [height, width], "counts": encoded["counts"].decode()}
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     x, y = int(columns[0]), int(rows[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class GivenFile:
 
 def _images(path: Path) -> list[dict]:
     content = read_json(path)
-    images = content.get("images") if isinstance(content, dict) else None
+    images: Any = content.get("images") if isinstance(content, dict) else None
     is_list = isinstance(images, list) and len(images) > 0
     if not is_list or not all(isinstance(one, dict) and isinstance(one.get("file_name"), str) for one in images):
         raise InputError(f"{path}: it must hold a list 'images' of objects with a 'file_name' and what is given")

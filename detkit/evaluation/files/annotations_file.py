@@ -62,12 +62,12 @@ def read_ground_truth(
         source, content = "annotations", check_coco_content(annotations, "annotations")
     else:
         source, content = str(annotations), read_coco_file(annotations)
-    if not content["images"] or not content["categories"]:
+    if not content["annotations"] and not (content["images"] and content["categories"]):
         return _without_anything(content, source, iou_type, requested)
     categories = read_listed_categories(content["categories"], source)
     images = read_images(content["images"], source)
     objects = read_objects(content["annotations"], images, categories, source, with_masks=iou_type == "segm")
-    negative = (objects.boxes[:, 2:] < 0).any(axis=1)
+    negative = objects.boxes[:, 2:].min(axis=1, initial=0) < 0
     if negative.any():
         fail_boxes(objects, negative)
     ordered = images_to_evaluate(set(images.ids), requested, source)
@@ -86,7 +86,7 @@ def read_ground_truth(
 def _without_anything(
     content: dict[str, Any], source: str, iou_type: IouType, requested: list[Any] | None
 ) -> GroundTruth:
-    """The ground truth of a file without images or categories: nothing to measure, as evaluation then says."""
+    """The ground truth of a file without objects and images, or categories: evaluation then says so."""
     ids = read_images(content["images"], source).ids if content["images"] else []
     categories = read_listed_categories(content["categories"], source) if content["categories"] else []
     none = np.zeros(0, dtype=np.int64)

@@ -55,8 +55,9 @@ def _are_distinct(ids: np.ndarray) -> bool:
     """Whether the ids of annotations, if they have any, are whole numbers that a double holds, none of them twice."""
     if np.isnan(ids).all():
         return True
-    ordered = np.sort(ids)
-    return bool((np.diff(ordered) > 0).all() and (np.abs(ids) < 2**53).all() and (ids == np.floor(ids)).all())
+    ordered = ids if (ids[1:] > ids[:-1]).all() else np.sort(ids)
+    are_distinct = (ordered[1:] > ordered[:-1]).all() and ordered[0] > -(2**53) and ordered[-1] < 2**53
+    return bool(are_distinct and (ids == np.floor(ids)).all())
 
 
 def _are_flags(values: np.ndarray) -> bool:
@@ -72,18 +73,22 @@ def _are_boxes(annotations: Columns) -> bool:
     boxes, areas = annotations.rows("bbox"), annotations.numbers("area")
     if (boxes.lengths != 4).any() or not _are_numbers(areas) or not ((areas >= 0) & (areas <= LARGEST)).all():
         return False
-    return bool((np.abs(boxes.values) <= LARGEST).all() and (boxes.table(4)[:, 2:] >= 0).all())
+    return _are_below(boxes.values, LARGEST) and bool((boxes.table(4)[:, 2:] >= 0).all())
 
 
 def _are_fillable(annotations: Columns) -> bool:
     """Whether the corners of polygons, where they are read, are of a size that can be filled."""
     if "segmentation" not in annotations:
         return True
-    return bool((np.abs(annotations.masks("segmentation").corners) <= LARGEST_COORDINATE).all())
+    return _are_below(annotations.masks("segmentation").corners, LARGEST_COORDINATE)
 
 
 def _are_keypoints(annotations: Columns) -> bool:
-    return "keypoints" not in annotations or bool((np.abs(annotations.rows("keypoints").values) <= LARGEST).all())
+    return "keypoints" not in annotations or _are_below(annotations.rows("keypoints").values, LARGEST)
+
+
+def _are_below(values: np.ndarray, limit: float) -> bool:
+    return bool(values.max(initial=0) <= limit and values.min(initial=0) >= -limit)
 
 
 def warn_of_oddities(source: str, ignored: int) -> None:

@@ -77,7 +77,9 @@ def checked_runs(counts: Any) -> Tensor:
     counts = counts.tolist() if hasattr(counts, "tolist") else counts
     try:
         are_plain = isinstance(counts, list) and set(map(type, counts)) <= {int}
-        runs = np.array(counts if are_plain or is_finite_numbers(counts) else [-1], np.int64 if are_plain else np.float64)
+        runs = np.array(
+            counts if are_plain or is_finite_numbers(counts) else [-1], np.int64 if are_plain else np.float64
+        )
     except OverflowError:
         runs = np.array([-1])
     if not ((runs >= 0) & (runs <= _MOST_PIXELS) & (runs == np.floor(runs))).all():

@@ -184,6 +184,31 @@ def test_bad_box_can_be_left_out(coco_folder, caplog, bad):
     assert len(dataset.ground_truth()["images"]) == 3
 
 
+def test_objects_without_id_stay_in_the_ground_truth_when_another_of_that_number_is_left_out(coco_folder):
+    """Objects without an id were once known by position: a bad box's id 1 took the object at position 1 along."""
+    good = [box(1, 2, 3, 4), box(5, 6, 7, 8)]
+    for one in good:
+        del one["id"]
+    images, path = coco_folder(annotations=[box(1, 1, 0, 5) | {"id": 1}, *good, box(2, 2, 3, 3) | {"id": 0}])
+    truth = CocoDataset(images, path, on_bad_box="skip").ground_truth()
+    assert [one["bbox"] for one in truth["annotations"]] == [[1, 2, 3, 4], [5, 6, 7, 8], [2, 2, 3, 3]]
+
+
+def test_an_unreadable_image_without_size_does_not_spoil_its_boxes(coco_folder):
+    images, path = coco_folder(images=[{"id": 10, "file_name": "x.png"}, image(11)], annotations=[box(5, 5, 9, 9)])
+    (images / "x.png").write_text("no image")
+    assert CocoDataset(images, path, on_bad_image="skip").image_ids == [11]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_images_of_a_split_are_found_in_any_encoding(tmp_path, encoding):
+    layout(tmp_path, "annotations/val.json", "images", "val/a.png")
+    path = tmp_path / "annotations" / "val.json"
+    path.write_bytes(path.read_text().encode(encoding))
+    (tmp_path / "val").mkdir()
+    assert find_split(tmp_path, "val") == (tmp_path / "images", path)
+
+
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "null", '"7"', "[1]", "true, 3"])
 def test_box_that_is_no_four_numbers(coco_folder, bad: str):
     images, path = coco_folder(annotations=[box(1, 2, 3, 123456)])
@@ -290,7 +315,7 @@ def test_rle_of_another_size(coco_folder):
 @pytest.mark.parametrize("counts", ["abc", "", "é", [5000, 3], [2399], [-3, 2403], [2399.5, 0.5], ["a"], [None], {}, 7])
 def test_broken_run_lengths(coco_folder, counts):
     images, path = coco_folder(annotations=[box(1, 1, 2, 2, segmentation={"size": [40, 60], "counts": counts})])
-    with pytest.raises(InputError, match="annotation 1 of image 10 has no usable segmentation: its? "):
+    with pytest.raises(InputError, match=r"annotation 1 of image 10 has no usable segmentation: its? "):
         CocoDataset(images, path, reads=["masks"])
 
 
@@ -425,6 +450,7 @@ def test_nothing_found_says_what_was_looked_for_and_what_is_there(tmp_path: Path
     layout(tmp_path, "annotations/instances_train.json", "pictures")
     with pytest.raises(InputError, match=r"split 'val'.*instances_val.json.*found annotations.instances_train.json"):
         find_split(tmp_path, "val")
+    (tmp_path / "pictures" / "a.png").unlink()
     with pytest.raises(InputError, match=r"images/train.*found the folders annotations, pictures"):
         find_split(tmp_path, "train")
 
