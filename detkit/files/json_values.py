@@ -27,7 +27,7 @@ def is_finite_numbers(values: Any, count: int | None = None) -> TypeGuard[Sequen
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: on one line, of at most 80 characters."""
+    """A value as messages show it: on one line, of at most 80 characters, without its middle if it is longer."""
     try:
         text = repr(value)
     except RecursionError:
@@ -35,7 +35,7 @@ def shown(value: Any) -> str:
     except ValueError:  # an integer of more than 4300 digits
         return "a number of thousands of digits"
     text = " ".join(text.split())
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= 80 else f"{text[:40]}...{text[-37:]}"
 
 
 def _is_number_type(kind: type) -> bool:
