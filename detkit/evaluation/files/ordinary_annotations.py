@@ -95,7 +95,9 @@ def warn_of_oddities(source: str, objects: int, ignored: int) -> None:
         ignored: the number of those with ``ignore``.
     """
     if objects == 0:
-        logger.warning("%s has no annotations, so there is nothing to find in its images: every metric will be -1", source)
+        logger.warning(
+            "%s has no annotations, so there is nothing to find in its images: every metric will be -1", source
+        )
     if ignored:
         logger.warning(
             "%s: %d objects have 'ignore' set; they need not be found, like crowds and as in training, but "
