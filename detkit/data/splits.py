@@ -77,7 +77,8 @@ class Splits:
             ]
             raise InputError(f"give {' and '.join(missing)}, or data.root to find the {split} split there")
         root, name = self.root or self.drawn(), self.names[split]
-        if images or annotations:
-            annotations = annotations or find_annotations(root, name)
-            return CocoDataset(images or find_images(root, name, annotations), annotations, **reading)
+        if images:
+            return CocoDataset(images, find_annotations(root, name), **reading)
+        if annotations:
+            return CocoDataset(find_images(root, name, annotations, any_folder=True), annotations, **reading)
         return open_split(root, name, self.format, self.class_names, **reading)

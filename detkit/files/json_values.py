@@ -31,7 +31,7 @@ def is_finite_numbers(values: Any, count: int | None = None) -> TypeGuard[Sequen
 
 
 def shown(value: Any, most: int = 80) -> str:
-    """A value as messages show it: on one line, of at most so many characters."""
+    """A value as messages show it: on one line, of at most so many characters, without its middle if it is longer."""
     try:
         text = repr(value)
     except RecursionError:
@@ -39,7 +39,7 @@ def shown(value: Any, most: int = 80) -> str:
     except ValueError:  # an integer of more than 4300 digits
         return "a number of thousands of digits"
     text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
 
 
 def _is_number_type(kind: type) -> bool:

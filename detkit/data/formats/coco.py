@@ -99,8 +99,7 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     Annotation files: ``{split}.json``, ``instances_{split}.json``, ``instances_{split}20XX.json``, ``*_{split}.json``
     or ``*_{split}20XX.json``, in ``annotations/`` or the folder itself, or ``{split}/_annotations.coco.json``. Images:
     in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX`` or ``images``, the first of these that
-    holds the first file of the annotations, or else in another folder that does. The split ``val`` may be called
-    ``valid``.
+    holds the first file of the annotations. The split ``val`` may be called ``valid``.
 
     Returns:
         The images folder and the annotation file.
@@ -109,8 +108,6 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
         InputError: nothing or more than one file fits; the message lists what was looked for and what is there.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(advice_about_file(root))
     annotations = find_annotations(root, split)
     return find_images(root, split, annotations), annotations
 
@@ -148,6 +145,8 @@ def find_annotations(root: Path, split: str) -> Path:
     Raises:
         InputError: there is none or more than one; the message says what was recognized instead.
     """
+    if not root.is_dir():
+        raise InputError(advice_about_file(root))
     matches = _matches(root, split)
     if len(matches) > 1:
         raise InputError(
@@ -166,12 +165,20 @@ def find_annotations(root: Path, split: str) -> Path:
     )
 
 
-def find_images(root: Path, split: str, annotations: Path) -> Path:
+def find_images(root: Path, split: str, annotations: Path, any_folder: bool = False) -> Path:
     """The folder of the images of an annotation file in a COCO folder; see `find_split`.
+
+    Args:
+        root: the COCO folder.
+        split: whose images they are.
+        annotations: the file.
+        any_folder: whether they may lie in a folder of any name, as with a file that was given by its path.
 
     Raises:
         InputError: there is none.
     """
+    if not root.is_dir():
+        raise InputError(advice_about_file(root))
     first = _first_file_name(annotations)
     forms = ("images/{}", "images/{}20??", "{}", "{}20??")
     patterns = [form.format(name) for form in forms for name in _names(split)] + ["images"]
@@ -179,9 +186,9 @@ def find_images(root: Path, split: str, annotations: Path) -> Path:
     for folder in folders:
         if first and os.path.isfile(named_file(folder, first)):
             return folder
-    if first:
+    if first and any_folder:
         for folder in (*visible(root.glob("images/*/")), *visible(root.glob("*/")), root, annotations.parent):
-            if named_file(folder, first).is_file():
+            if os.path.isfile(named_file(folder, first)):
                 return folder
     if folders:
         return folders[0]  # the data set then names the missing files

@@ -133,8 +133,9 @@ def read_yolo(
             continue
         if shared := image_of.setdefault(labels, name) != name:
             sharing.append((labels, name))
+        source = str(labels).removeprefix(f"{root}{os.sep}")
         for number, label, values in _read_labels(labels, description, problems, bad_boxes):
-            identity = {"id": f"{labels}:{number}{f' of {name}' if shared else ''}", "image_id": name}
+            identity = {"id": f"{source}:{number}{f' of {name}' if shared else ''}", "image_id": name}
             shape = _box(values, (height, width)) if len(values) == 4 else _outline(values, (height, width))
             annotations.append({**identity, "category_id": label + 1, **shape})
     if files and not image_of and not problems:

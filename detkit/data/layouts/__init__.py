@@ -1,1 +1,1 @@
-"""Layouts of folders: which one a folder has, and where its parts are."""
+"""What lies where in the folder of a data set, and what it holds."""

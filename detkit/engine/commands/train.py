@@ -17,7 +17,7 @@ from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
-from detkit.data.contents import describe_data, doubts_about_data
+from detkit.data.layouts.contents import describe_data, doubts_about_data
 from detkit.deprecation import moved_names, warn
 from detkit.engine.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from detkit.engine.callbacks.ema import MovingAverage

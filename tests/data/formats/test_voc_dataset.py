@@ -151,6 +151,95 @@ def test_wrong_annotations_are_named(folder: Path, before: str, after: str, word
     assert not [word for word in words if word not in str(error.value)], str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gbk", "shift_jis"])
+def test_a_file_in_one_line_in_any_declared_encoding(folder: Path, encoding: str):
+    path = folder / "Annotations" / "000005.xml"
+    text = "".join(line.strip() for line in path.read_text().splitlines()).replace("dog", "犬")
+    declaration = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>'
+    path.write_bytes((declaration + text).encode(encoding))
+    dataset = VocDataset(folder, "train")
+    target = dataset.target(0)
+    assert [dataset.categories[label].name for label in target.labels] == ["犬", "cat", "犬"]
+    assert target.boxes.tolist()[1] == [10, 20, 20, 22]
+    ids = [one["id"] for one in dataset.ground_truth()["annotations"]]
+    assert len(set(ids)) == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("<width>60</width>", "<width>NaN</width>", ["000005.xml:", "NaN x 40", "pixels"]),
+        ("<width>60</width>", "<width>1e400</width>", ["000005.xml:", "1e400 x 40"]),
+        ("<width>60</width>", "<width>1e300</width>", ["000005.xml:", "1e300 x 40"]),
+        ("<width>60</width>", "<width>-60</width>", ["000005.xml:", "-60 x 40"]),
+        ("<width>60</width>", "<width>60.5</width>", ["000005.xml:", "60.5 x 40"]),
+        ("<difficult>1<", "<difficult>maybe<", ["000005.xml:", "<difficult> is 0 or 1", "maybe"]),
+        ("<xmin>11</xmin>", "<xmin>1_1</xmin>", ["000005.xml:", "xmin"]),
+        ("<xmin>11</xmin>", "<xmin>-1e308</xmin>", ["000005.xml:", "xmin"]),
+        ("bndbox", "box", ["000005.xml:", "needs a bndbox"]),
+        ("cat", "&c;", ["000005.xml:", "undefined entity"]),
+        ("<annotation>", '<!DOCTYPE a [<!ENTITY c "cat">]><annotation>', ["000005.xml:1", "entities"]),
+        ("<annotation>", "<annotation>" + "<a>" * 1000 + "</a>" * 1000, ["000005.xml:", "nested too deeply"]),
+        ("cat", "caf\udce9", ["000005.xml", "UTF-8"]),
+        ("<annotation>", '<?xml version="1.0" encoding="klingon"?><annotation>', ["000005.xml:1", "klingon"]),
+    ],
+)
+def test_values_that_make_no_sense_are_named(folder: Path, before: str, after: str, words: list[str]):
+    path = folder / "Annotations" / "000005.xml"
+    text = path.read_text().replace("<annotation>", "<annotation>").replace(before, after)
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InputError) as error:
+        VocDataset(folder, "train")
+    assert not [word for word in words if word not in str(error.value)], str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "difficult"), [("", False), ("0", False), ("1", True), ("true", True), ("No", False)])
+def test_flags_are_read_from_text(folder: Path, text: str, difficult: bool):
+    path = folder / "Annotations" / "000005.xml"
+    path.write_text(path.read_text().replace("<difficult>1<", f"<difficult>{text}<"))
+    assert VocDataset(folder, "train").target(0).difficult.tolist() == [False, difficult, False]
+
+
+def test_boxes_that_are_none_can_be_left_out(folder: Path, caplog):
+    path = folder / "Annotations" / "000005.xml"
+    path.write_text(path.read_text().replace("<xmin>11<", "<xmin>nan<").replace("<xmax>50.25<", "<xmax>3<"))
+    dataset = VocDataset(folder, "train", on_bad_box="skip")
+    assert dataset.target(0).boxes.tolist() == [[0, 0, 60, 40]]
+    assert len(dataset.ground_truth()["annotations"]) == 1
+    assert "1 box is wrong" in caplog.text
+    assert "1 of 2 boxes" in caplog.text
+
+
+def test_lists_of_images_are_read_from_any_system(folder: Path):
+    path = folder / "ImageSets" / "Main" / "train.txt"
+    path.write_bytes("\ufeff\r\n000005\r\n\r\n./000005\r\n 000007 \r\n".encode())
+    assert VocDataset(folder, "train").image_ids == ["000005", "000007"]
+    for line in ("gone", "/etc/passwd", "../000005", "000005.jpg", "a" * 300):
+        path.write_text(f"000005\n\n{line}\n")
+        with pytest.raises(InputError, match=r"train\.txt:3: "):
+            VocDataset(folder, "train")
+    path.write_text("\n\n")
+    with pytest.raises(InputError, match=r"train\.txt"):
+        VocDataset(folder, "train")
+
+
+def test_of_two_images_of_a_name_the_file_names_one(folder: Path):
+    write_image(folder / "JPEGImages" / "000005.png", noise(40, 60, 3))
+    dataset = VocDataset(folder, "train")
+    assert dataset.read_image(0).shape == (40, 60, 3)
+    assert dataset.ground_truth()["images"][0]["file_name"] == "JPEGImages/000005.jpg"
+    path = folder / "Annotations" / "000005.xml"
+    path.write_text(path.read_text().replace("000005.jpg", "other.jpg"))
+    with pytest.raises(InputError, match=r"000005.jpg and 000005.png.*<filename>"):
+        VocDataset(folder, "train")
+
+
+def test_a_class_is_listed_once(folder: Path):
+    with pytest.raises(InputError, match="'dog' is listed twice"):
+        VocDataset(folder, "train", ["dog", "cat", "dog"])
+
+
 def test_missing_files_are_named(folder: Path, tmp_path: Path):
     with pytest.raises(InputError, match=r"no ImageSets/Main/test.txt.*found train, val"):
         VocDataset(folder, "test")

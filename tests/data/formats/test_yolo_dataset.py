@@ -129,6 +129,91 @@ def test_a_wrong_data_yaml_is_explained(folder: Path, changes: dict, words: list
     assert not [word for word in ["data.yaml", *words] if word not in str(error.value)], str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("names: [yes, no]", ["yes", "no"]),
+        ("names: [on, true]", ["on", "true"]),
+        ("names: [1, 02]", ["1", "02"]),
+        ("names: [1.10, 1e3]", ["1.10", "1e3"]),
+        ("names: [2024-01-01, 2024-13-45]", ["2024-01-01", "2024-13-45"]),
+        ("names: {'0': cat, '1': dog}", ["cat", "dog"]),
+        ("names: {1: dog, 0: cat}\nnc: '2'", ["cat", "dog"]),
+        ("names: ['null', 'no']\nnc: 2", ["null", "no"]),
+    ],
+)
+def test_names_are_text_and_counts_are_numbers(folder: Path, text: str, names: list[str]):
+    (folder / "data.yaml").write_text(f"train: images/train\n{text}\n")
+    assert [category.name for category in YoloDataset(folder, "train").categories] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("names: [null, cat]", ["class 0", "in quotes"]),
+        ("names: [cat, '']", ["class 1"]),
+        ("names: [cat, [dog]]", ["class 1"]),
+        ("names: {0: cat, 2: dog}", ["number the classes 0, 1, 2"]),
+        ("names: {0: cat, x: dog}", ["number the classes 0, 1, 2"]),
+        ("names: {0: cat, '0': dog}", ["'0'", "twice"]),
+        ("names: [cat]\nnames: [dog]", ["'names'", "twice"]),
+        ("names: [cat]\nnc: yes", ["'nc' is yes"]),
+        ("names: [cat]\nkpt_shape: [17, many]", ["'kpt_shape'"]),
+        ("names: [cat]\npath: [a]", ["no folder"]),
+        ("names: [cat]\npath: {a: b}", ["'path' must be"]),
+        ("names: &a [*a]", ["alias"]),
+    ],
+)
+def test_values_of_a_data_yaml_that_make_no_sense(folder: Path, text: str, words: list[str]):
+    (folder / "data.yaml").write_text(f"train: images/train\n{text}\n")
+    with pytest.raises(InputError) as error:
+        YoloDataset(folder, "train")
+    assert not [word for word in ["data.yaml", *words] if word not in str(error.value)], str(error.value)
+
+
+def test_bad_boxes_can_be_left_out(folder: Path, caplog):
+    lines = ["0 0.5 0.5 0.1 0.1", "0 0.5 0.5 0 0.1", "1 0.5 0.5 nan 0.1", "1 30 20 10 10", "0 0.5 0.5 0.1", "1 a b c d"]
+    (folder / "labels" / "train" / "b.txt").write_text("\n".join(lines))
+    dataset = YoloDataset(folder, "train", on_bad_box="skip")
+    assert dataset.target(1).labels.tolist() == [0]
+    assert "4 boxes are wrong" in caplog.text
+    assert "b.txt:3" in caplog.text
+    assert "1 of 5 boxes" in caplog.text
+    (folder / "labels" / "train" / "b.txt").write_text("2 0.5 0.5 0.1 0.1")
+    with pytest.raises(InputError, match="the class 2"):
+        YoloDataset(folder, "train", on_bad_box="skip")
+
+
+def test_images_that_share_a_label_file_each_get_its_objects(folder: Path, caplog):
+    write_image(folder / "images" / "train" / "a.jpg", noise(20, 20))
+    dataset = YoloDataset(folder, "train")
+    assert dataset.image_ids[:2] == ["images/train/a.jpg", "images/train/a.png"]
+    assert dataset.target(0).boxes.tolist() == [[5, 0, 15, 10], [1, 3, 3, 5]]
+    assert dataset.target(1).boxes.tolist() == [[15, 0, 45, 20], [3, 6, 9, 10]]
+    assert "a.jpg and images/train/a.png" in caplog.text
+
+
+@pytest.mark.parametrize("line", ["1 0.5 0.5 0.1 0.1", "1.0\t0.5 0.5 1e-1 .1"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_ways_to_write_a_label(folder: Path, line: str, encoding: str):
+    (folder / "labels" / "train" / "b.txt").write_bytes(f"\r\n{line}\r\n".encode(encoding))
+    target = YoloDataset(folder, "train").target(1)
+    assert target.labels.tolist() == [1]
+    assert target.boxes[0].tolist() == pytest.approx([13.5, 22.5, 16.5, 27.5])
+
+
+def test_lists_name_their_wrong_line(folder: Path):
+    (folder / "train.txt").write_bytes(b"images\\train\\a.png\r\n\r\n.\\images\\train\\sub\\c.png\r\n")
+    describe(folder, train="train.txt")
+    assert [Path(name).name for name in YoloDataset(folder, "train").image_ids] == ["a.png", "c.png"]
+    (folder / "train.txt").write_text("images/train/a.png\n\nimages/train/gone.png\n")
+    with pytest.raises(InputError, match=r"train.txt:3: there is no image .*gone.png"):
+        YoloDataset(folder, "train")
+    (folder / "train.txt").write_text("\n")
+    with pytest.raises(InputError, match=r"no image in 'train': train\.txt"):
+        YoloDataset(folder, "train")
+
+
 def test_misplaced_labels_and_missing_images(folder: Path):
     (folder / "labels").rename(folder / "label")
     with pytest.raises(InputError, match=r"none of the 3 images of 'train' has labels.*labels/train/a.txt"):

@@ -1,0 +1,147 @@
+"""Folders whose layout is recognized: read, or refused with what to do."""
+
+import json
+from pathlib import Path
+
+import pytest
+from image_files import noise, write_image
+
+from detkit.data import DataModule, format_of
+from detkit.errors import InputError
+
+XML = """<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>
+</object></annotation>"""
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png", "height": 20, "width": 30}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 1, 9, 8]}],
+    "categories": [{"id": 1, "name": "cat"}],
+}
+LABEL = "0 0.5 0.5 0.1 0.1\n"
+
+
+def write(root: Path, *names: str) -> None:
+    """Files with the content that their names ask for."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            write_image(path, noise(20, 30))
+        elif path.suffix == ".json":
+            path.write_text(json.dumps(COCO))
+        elif path.suffix == ".yaml":
+            path.write_text("train: images/train\nval: images/val\nnames: [cat]\n")
+        elif path.suffix == ".xml":
+            path.write_text(XML)
+        else:
+            path.write_text("a\n" if "ImageSets" in name else LABEL)
+
+
+def write_voc(root: Path) -> None:
+    write(root, "JPEGImages/a.png", "Annotations/a.xml", "ImageSets/Main/train.txt", "ImageSets/Main/val.txt")
+
+
+def write_yolo(root: Path, description: bool = True) -> None:
+    for split in ("train", "val"):
+        write(root, f"images/{split}/a.png", f"labels/{split}/a.txt")
+    if description:
+        write(root, "data.yaml")
+
+
+def write_coco(root: Path, *splits: str) -> None:
+    for split in splits:
+        write(root, f"images/{split}/a.png", f"annotations/instances_{split}.json")
+
+
+def refused(**options) -> str:
+    with pytest.raises(InputError) as error:
+        DataModule(num_workers=0, **options).setup("fit")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def assert_words(message: str, *words: str) -> None:
+    assert not [word for word in words if word not in message], message
+
+
+def test_a_folder_that_holds_data_in_two_formats_is_refused(tmp_path: Path):
+    write_voc(tmp_path / "voc")
+    assert format_of(tmp_path) == "voc"
+    write_yolo(tmp_path / "yolo")
+    assert_words(refused(root=tmp_path), "voc/ (voc)", "yolo/ (yolo)", "give one of these folders")
+    for name in ("voc", "yolo"):
+        DataModule(tmp_path / name, num_workers=0).setup("fit")
+    write_coco(tmp_path / "coco", "train", "val")
+    assert_words(refused(root=tmp_path), "voc/ (voc)", "yolo/ (yolo)", "coco/ (coco)")
+
+
+def test_a_folder_in_two_formats_is_refused_unless_one_is_named(tmp_path: Path):
+    write_voc(tmp_path)
+    write_yolo(tmp_path)
+    assert_words(refused(root=tmp_path), "yolo (data.yaml)", "voc (Annotations/)", "--data.format voc")
+    for format in ("voc", "yolo"):
+        DataModule(tmp_path, format=format, num_workers=0).setup("fit")
+
+
+def test_data_one_level_down_is_named(tmp_path: Path):
+    write_yolo(tmp_path / "mine")
+    assert_words(refused(root=tmp_path), "mine/ (YOLO)", f"--data.root {tmp_path / 'mine'}")
+
+
+def test_xml_beside_images(tmp_path: Path):
+    write(tmp_path, "train/a.png", "train/a.xml")
+    assert_words(refused(root=tmp_path), "train/a.xml", "beside the images", "Annotations/", "ImageSets/Main/train.txt")
+
+
+@pytest.mark.parametrize("layout", ["images and labels", "beside", "parts in splits"])
+def test_labels_without_a_data_yaml(tmp_path: Path, layout: str):
+    if layout == "images and labels":
+        write_yolo(tmp_path, description=False)
+    elif layout == "beside":
+        write(tmp_path, "a.png", "a.txt")
+    else:
+        write(tmp_path, "train/images/a.png", "train/labels/a.txt")
+    assert_words(refused(root=tmp_path), "label file of YOLO", "no data.yaml", "'train: ", "names: [")
+
+
+def test_a_coco_file_without_a_split_in_its_name(tmp_path: Path):
+    write_coco(tmp_path, "default")
+    annotations, images = tmp_path / "annotations" / "instances_default.json", tmp_path / "images" / "default"
+    message = refused(root=tmp_path)
+    assert_words(message, f"--data.train_annotations {annotations} --data.train_images {images}")
+    data = DataModule(tmp_path, train_annotations=annotations, val_annotations=annotations, num_workers=0)
+    data.setup("fit")
+    assert len(data.train_dataset) == len(data.eval_dataset) == 1
+
+
+def test_files_of_each_split_beside_its_images(tmp_path: Path):
+    for split in ("train", "valid"):
+        write(tmp_path, f"{split}/a.png", f"{split}/_annotations.coco.json")
+    data = DataModule(tmp_path, num_workers=0)
+    data.setup("fit")
+    assert data.eval_dataset.target(0).boxes.tolist() == [[0, 1, 9, 9]]
+
+
+def test_archives_and_files_are_no_folders(tmp_path: Path):
+    write(tmp_path, "data.zip", "train.json")
+    assert_words(refused(root=tmp_path / "data.zip"), "archive", "unpack")
+    assert_words(refused(root=tmp_path / "train.json"), "--data.train_annotations")
+    (tmp_path / "train.json").unlink()
+    assert_words(refused(root=tmp_path), "data.zip", "unpack")
+
+
+def test_a_given_annotation_file_needs_no_such_split_in_the_folder(tmp_path: Path):
+    write_coco(tmp_path / "mine", "train")
+    write(tmp_path, "mine/pictures/b.png", "other.json")
+    content = {**COCO, "images": [{**COCO["images"][0], "file_name": "b.png"}]}
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    data = DataModule(tmp_path / "mine", val_annotations=tmp_path / "other.json", num_workers=0)
+    data.setup("fit")
+    assert data.eval_dataset.images_path == tmp_path / "mine" / "pictures"
+    assert_words(refused(root=tmp_path / "mine"), "split 'val'", "--data.val_annotations")
+    assert_words(refused(root=tmp_path / "mine", val_annotations=tmp_path / "gone.json"), "gone.json", "cannot read")
+
+
+@pytest.mark.parametrize("name", ["**", "/train", "", "a/b"])
+def test_names_of_splits_are_no_patterns(tmp_path: Path, name: str):
+    write_coco(tmp_path, "train")
+    assert refused(root=tmp_path, format="coco", train_split=name)
