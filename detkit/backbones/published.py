@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from detkit.errors import InputError
 
 Made = TypeVar("Made")
 
-ANSWER_SECONDS = 4.0
+ANSWER_SECONDS = 3.5
 """Until a host must have answered, names and all."""
 STALL_SECONDS = 60.0
 """Without a byte, after which a download has failed; a slow one goes on."""
@@ -49,8 +49,8 @@ class PublishedFile:
 
     def advice(self) -> str:
         """What to do without a network."""
-        place = f"put it at {self.path}, or give its path as weights" if self.path else "give its path as weights"
-        return f"fetch {self.url} elsewhere and {place}; or set weights to null (None) for random weights"
+        place = f"put it at {self.path}, or " if self.path else ""
+        return f"fetch {self.url} elsewhere and {place}give the path of a weights file, or none (null in a config)"
 
 
 def torchvision_file(name: str, weights: str = "DEFAULT") -> PublishedFile | None:
@@ -122,10 +122,8 @@ def _started(function: Callable[[], Made]) -> Future[Made]:
 
 def _ask(url: str) -> None:
     """Wait for the first bytes of an answer."""
-    try:
+    with suppress(HTTPError):  # an answer, if not the one hoped for
         urlopen(Request(url, headers={"User-Agent": "detkit"}), timeout=ANSWER_SECONDS).close()
-    except HTTPError:  # an answer, if not the one hoped for
-        pass
 
 
 def _problem(answered: Future[None]) -> str | None:

@@ -18,7 +18,6 @@ from detkit.ops.masks import (
     LARGEST_COORDINATE,
     RunLengths,
     checked_mask_size,
-    checked_runs,
     compress_counts,
     polygons_to_rle,
 )
@@ -59,7 +58,8 @@ def check_segmentation(value: Any) -> Segmentation | None:
     """The ``segmentation`` of one annotation; see `read_segmentations`.
 
     Raises:
-        InputError: it is wrong; the message does not name the annotation.
+        InputError: it is wrong; the message does not name the annotation. Whether run lengths make up a mask is seen
+            when they are encoded.
     """
     if isinstance(value, list):
         if not _are_plain_polygons([value]):
@@ -70,8 +70,8 @@ def check_segmentation(value: Any) -> Segmentation | None:
     if not isinstance(value, dict) or "size" not in value or "counts" not in value:
         raise InputError(f"{shown(value)} is neither a list of polygons (x1, y1, …) nor an RLE with counts and size")
     checked_mask_size(value["size"])
-    if not isinstance(value["counts"], (str, bytes)):
-        checked_runs(value["counts"])
+    if not isinstance(value["counts"], (str, bytes, list)):
+        raise InputError(f"its counts {shown(value['counts'])} are neither text nor a list of run lengths")
     return value
 
 

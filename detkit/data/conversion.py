@@ -16,10 +16,11 @@ import numpy as np
 from detkit.data.formats.coco import find_split, has_split
 from detkit.data.formats.coco_annotations import read_coco_file
 from detkit.data.formats.open_dataset import BoxFormat, Format, format_of
-from detkit.data.formats.voc import find_image_sets, find_splits, read_voc
+from detkit.data.formats.voc import read_voc
 from detkit.data.formats.writers import LAYOUTS, WRITERS, AnnotatedSplit
 from detkit.data.formats.yolo_txt import read_yolo
 from detkit.data.formats.yolo_yaml import find_description, read_description
+from detkit.data.layouts.voc_folders import find_image_sets, find_splits
 from detkit.errors import InputError
 from detkit.files.json_values import is_finite_numbers
 from detkit.images.orientation import annotated_orientation, turned_size

@@ -108,6 +108,11 @@ class DetectionDataset(ImageDataset):
         return self._packed.to_coco()
 
     @property
+    def packed_annotations(self) -> PackedAnnotations:
+        """All annotations in arrays."""
+        return self._packed
+
+    @property
     def has_image_labels(self) -> bool:
         """Whether each image has a class."""
         return "image_label" in self._packed.columns
@@ -194,7 +199,7 @@ class DetectionDataset(ImageDataset):
         for name in self._packed.file_names.tolist():
             path = named_file(self.images_path, name)
             if path.parent not in present:
-                present[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+                present[path.parent] = _files_in(path.parent)
             if path.name not in present[path.parent]:
                 missing.append(name)
         if missing:
@@ -222,3 +227,10 @@ class DetectionDataset(ImageDataset):
         except InputError as error:
             return str(error)
         return None
+
+
+def _files_in(folder: Path) -> set[str]:
+    if not os.path.isdir(folder):
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if not entry.is_dir()}

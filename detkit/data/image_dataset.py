@@ -10,7 +10,9 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from detkit.data.checked_reading import read_sample
 from detkit.data.packed.image_class import ImageClass
+from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.ops import masks_to_rle
@@ -72,6 +74,11 @@ class ImageDataset(Dataset):
         return _coco_content(self)
 
     @property
+    def packed_annotations(self) -> PackedAnnotations | None:
+        """All annotations in arrays; None where they are only known image by image."""
+        return None
+
+    @property
     def has_image_labels(self) -> bool:
         """Whether each image has a class."""
         return False
@@ -91,7 +98,7 @@ class ImageDataset(Dataset):
         return len(self.image_ids)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        image, target = self.read(index)
+        image, target = read_sample(self, index)
         return to_tensor(image), target
 
     @property

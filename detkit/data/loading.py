@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import multiprocessing.queues
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from detkit.data.checked_reading import read_sample
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.mixing import Mixing, mix
@@ -63,7 +67,8 @@ class TrainingDataset(Dataset):
         index, epoch = key
         random = np.random.default_rng([self.seed, epoch, index])
         mixes = self.mixing_epochs is None or epoch < self.mixing_epochs
-        image, target = mix(self.mixing if mixes else (), index, self.dataset.read, len(self), random)
+        read = functools.partial(read_sample, self.dataset)
+        image, target = mix(self.mixing if mixes else (), index, read, len(self), random)
         if self.augmentation is not None:
             image, target = self.augmentation(image, target, random, self.dataset.keypoint_pairs)
         return to_tensor(image), target
@@ -92,15 +97,24 @@ class WithProposals(Dataset):
 class Loader(DataLoader):
     """A `DataLoader` for detection.
 
-    An `InputError` in a worker process is raised as it is, without the worker's traceback. Nothing is fetched before
-    the first batch is requested: Lightning creates the iterator of a resumed run before it sets the sampler's epoch.
+    An `InputError` in a worker process is raised as it is, without the worker's traceback. So is one sentence where a
+    worker has been killed, or its batch cannot be sent because shared memory is full. Nothing is fetched before the
+    first batch is requested: Lightning creates the iterator of a resumed run before it sets the sampler's epoch.
     The process's global random state is not used, so that loading does not influence anything else.
 
     Args:
         dataset: of ``(image, target)``.
         num_workers: worker processes, which persist over epochs; 0 loads in this process.
         options: the sampler, or batch size and sampler, of `torch.utils.data.DataLoader`.
+
+    Attributes:
+        waiting_since: when this process began to wait for a batch of any loader, by `time.monotonic`; None: it does not.
+
+    Raises:
+        InputError: while iterating, see above.
     """
+
+    waiting_since: ClassVar[float | None] = None
 
     def __init__(self, dataset: Dataset, num_workers: int = 0, **options: Any) -> None:
         super().__init__(
@@ -115,7 +129,17 @@ class Loader(DataLoader):
         )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # the stub names a private class
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            Loader.waiting_since = time.monotonic()
+            try:
+                batch = next(batches, None)
+            except (RuntimeError, OSError, EOFError) as error:
+                raise lost_worker(error) or error from error
+            finally:
+                Loader.waiting_since = None
+            if batch is None:
+                return
             if isinstance(batch, InputError):
                 raise batch
             images, packed_targets = batch
@@ -165,7 +189,43 @@ def _unpack(packed: tuple[type[Target], dict[str, Any]]) -> Target:
     return target_class(**{name: kinds[name].unpack(value) for name, value in values.items()})
 
 
+def lost_worker(error: BaseException) -> InputError | None:
+    """The sentence of an error by which a loader says that a worker process, or what it sent, is lost; else None."""
+    text = " ".join(str(error).split())
+    if isinstance(error, InputError):
+        return None
+    if dead := _DEAD_WORKER.search(text):
+        how = f"was killed by the signal {dead['signal']}" if dead["signal"] else "has ended"
+        return InputError(f"A worker process of the loader (pid {dead['pid']}) {how}: {_ADVICE}.")
+    if isinstance(error, EOFError) or _LOST_BATCH.search(text):
+        cause = text or type(error).__name__
+        return InputError(f"A worker process of the loader has ended, or cannot send its batch ({cause}): {_ADVICE}.")
+    return None
+
+
+_DEAD_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? (?P<pid>[\d, ]+)\) (?:is killed by signal: (?P<signal>[^.]+)|exited)"
+)
+_LOST_BATCH = re.compile(
+    r"shared memory|/torch_|ancdata|Too many open files|No space left|Connection (?:refused|reset)|Broken pipe"
+)
+_ADVICE = (
+    "memory, shared memory (/dev/shm) or open files may have run out: lower data.num_workers (0 needs no shared memory) "
+    "or data.batch_size, or raise the limit (docker run --shm-size 8g, ulimit -n)"
+)
+
+
+def _send_error(queue: multiprocessing.queues.Queue, error: Exception, parcel: Any) -> None:
+    """Send the error in place of a batch that could not be sent, for which the main process would wait forever."""
+    if not isinstance(parcel, tuple):
+        os._exit(1)  # which the main process notices
+    cause = " ".join(str(error).split())
+    queue.put((parcel[0], InputError(f"A worker process of the loader cannot send its batch ({cause}): {_ADVICE}.")))
+
+
 def _start_worker(worker: int) -> None:
+    # In this process, whose only queue with a feeding thread is that of the batches.
+    multiprocessing.queues.Queue._on_queue_feeder_error = _send_error  # type: ignore[attr-defined]
     cv2.setNumThreads(0)  # one worker, one core
     # A signal that goes to the whole process group is handled by the main process, which then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -114,6 +114,12 @@ def _run(command: Command, argv: Sequence[str] | None) -> int:
         return _report(str(error), 128 + error.signum) if first_process else 128 + error.signum
     except KeyboardInterrupt:
         return _report("stopped", 128 + signal.SIGINT)
+    except RuntimeError as error:  # which the death of a loader's worker raises wherever the main process is
+        from detkit.data.loading import lost_worker
+
+        if told := lost_worker(error):
+            return _report(str(told), 2)
+        raise
     return 0
 
 

@@ -12,6 +12,8 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
+from detkit.images.jpeg_segments import jpeg_segments
+
 Size = tuple[int, int]
 """Height and width in pixels."""
 
@@ -86,19 +88,11 @@ def read_tags(file: BinaryIO) -> Mapping[int, int]:
 
 
 def _exif_of_jpeg(file: BinaryIO) -> int | None:
-    """Where the EXIF block begins; it lies before the first scan."""
-    position = 2
-    while True:
-        file.seek(position)
-        head = file.read(10)
-        if len(head) < 4 or head[0] != 0xFF or head[1] in (0xDA, 0xD9):
-            return None
-        if head[1] == 0xFF:  # padding
-            position += 1
-            continue
-        if head[1] == 0xE1 and head[4:] == _EXIF_MARKER:
-            return position + 10
-        position += 2 + int.from_bytes(head[2:4], "big")
+    """Where the EXIF block begins."""
+    for marker, position in jpeg_segments(file):
+        if marker == 0xE1 and file.read(6) == _EXIF_MARKER:
+            return position + 6
+    return None
 
 
 def _chunk(file: BinaryIO, position: int, kind: bytes, order: str, is_png: bool) -> int | None:

@@ -22,6 +22,7 @@ from detkit.images.orientation import (
     turned_back,
     turned_size,
 )
+from detkit.images.promised_pixels import promises_too_much
 
 _TIFF = (b"II*\0", b"MM\0*")
 _EXTRA_SAMPLES, _STRAIGHT_ALPHA = 338, 2
@@ -129,6 +130,8 @@ def _decode(data: bytes, path: str | Path) -> tuple[np.ndarray, int]:
     """The stored pixels and the orientation."""
     if data[4:8] == b"ftyp":  # AVIF, which OpenCV does not turn
         return _decode_with_pillow(data, path)
+    if promises_too_much(data):
+        raise InputError(f"{path}: this image is broken, its {len(data)} bytes cannot hold the pixels of its header")
     tags = read_tags(BytesIO(data))
     orientation = orientation_in(tags)
     if data[:4] not in _TIFF:

@@ -42,7 +42,7 @@ def warn_if_not_finite(model: nn.Module, notes: Notes, images: Sequence[Tensor],
     if where is None:
         where = f"the output of {', '.join(names)} is not finite; look for weights that diverged or do not fit"
     warnings.warn(
-        f"{type(model).__name__}: {where}. Scores and boxes that are not finite are dropped, so detections are missing",
+        f"{type(model).__name__}: {where}. The results are incomplete: what is not finite is dropped or has no meaning",
         stacklevel=3,
     )
 

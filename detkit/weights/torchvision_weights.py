@@ -14,7 +14,7 @@ from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import Category
 from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
-from detkit.weights.state_dict import set_batch_norm_epsilon
+from detkit.weights.state_dict import checked_tensors, set_batch_norm_epsilon
 
 BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
     **torchvision_two_stage.BUILDERS,
@@ -44,7 +44,9 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
     if (state_dict is None) == (weights is None):
         raise InputError("from_torchvision needs either a state_dict or the name of published weights")
     categories, epsilon = None, None
-    tensors = state_dict or {}
+    tensors: Mapping[str, Tensor] = {}
+    if state_dict is not None:
+        tensors = checked_tensors(state_dict, f"torchvision's {name}")
     if weights is not None:
         make = torchvision.models.detection.__dict__[name]
         published = download(name, lambda: make(weights=weights), torchvision_file(name, weights))

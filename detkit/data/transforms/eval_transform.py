@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from detkit.data.checked_reading import read_sample
 from detkit.data.image_dataset import ImageDataset
 from detkit.errors import InputError
 from detkit.images import to_tensor
@@ -40,7 +41,7 @@ class TransformedImages(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        image, target = self.dataset.read(index)
+        image, target = read_sample(self.dataset, index)
         changed = self.transform(image, np.random.default_rng([self.seed, index]))
         if not isinstance(changed, np.ndarray) or changed.shape != image.shape or changed.dtype != np.uint8:
             got = f"{changed.shape} {changed.dtype}" if isinstance(changed, np.ndarray) else type(changed).__name__

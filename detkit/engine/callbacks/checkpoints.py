@@ -67,6 +67,10 @@ class RunCheckpoints(Checkpoint):
         if state_dict.get("monitor", self.monitor) == self.monitor:
             self.best = state_dict["best"]
 
+    def on_sanity_check_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Start listening to signals: Lightning's own handlers, which wait for the first step, are installed by now."""
+        self.signals.start()
+
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Start listening to signals."""
         self.signals.start()

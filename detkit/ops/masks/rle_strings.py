@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -76,7 +75,11 @@ def checked_runs(counts: Any) -> Tensor:
         InputError: it is no list of whole numbers from 0 to 2^31 - 1.
     """
     counts = counts.tolist() if hasattr(counts, "tolist") else counts
-    runs = np.array(counts, dtype=np.float64) if is_finite_numbers(counts) else np.array([math.nan])
+    try:
+        are_plain = isinstance(counts, list) and set(map(type, counts)) <= {int}
+        runs = np.array(counts if are_plain or is_finite_numbers(counts) else [-1], np.int64 if are_plain else np.float64)
+    except OverflowError:
+        runs = np.array([-1])
     if not ((runs >= 0) & (runs <= _MOST_PIXELS) & (runs == np.floor(runs))).all():
         raise InputError(f"its run lengths {shown(counts)} are negative or no whole numbers of pixels")
     return torch.from_numpy(runs.astype(np.int32))

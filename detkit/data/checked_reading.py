@@ -1,0 +1,85 @@
+"""Reading one image of a data set, with errors that name it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from detkit.errors import InputError
+from detkit.structures import Target
+
+
+def read_sample(dataset: Any, index: int) -> tuple[np.ndarray, Target]:
+    """The image and target that `dataset.read` gives, which may be a class of the user's.
+
+    Args:
+        dataset: an `ImageDataset`, or another that has `read`.
+        index: of the image.
+
+    Raises:
+        InputError: what was read is no image with a target, or has a field of a wrong type or shape; it names the
+            image and the field. The same where the file or the memory fails.
+        Exception: any other that `read` raises, with a note that names the image.
+    """
+    try:
+        sample = dataset.read(index)
+    except InputError:
+        raise
+    except (OSError, MemoryError) as error:
+        raise InputError(f"{_described(dataset, index)} could not be read: {_cause(error)}.") from error
+    except Exception as error:
+        if isinstance(error, (TypeError, ValueError)) and _raised_by_a_structure(error):
+            raise InputError(f"{_described(dataset, index)}: {error}.") from error
+        error.add_note(f"This was raised while {_described(dataset, index)} was read.")
+        raise
+    if wrong := _wrong(sample):
+        raise InputError(f"{_described(dataset, index)}: read(index) must give {wrong}.")
+    image, target = sample
+    return image, target
+
+
+def _wrong(sample: Any) -> str | None:
+    """What a sample must be and is not."""
+    if not isinstance(sample, tuple) or len(sample) != 2:
+        return f"an image and its Target, not {_kind(sample)}"
+    image, target = sample
+    if not isinstance(target, Target):
+        return f"a detkit.structures.Target beside the image, not {_kind(target)}"
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        return f"the image as an array (H, W, 3) uint8 RGB, not {_kind(image)}"
+    if 0 in image.shape:
+        return f"an image with pixels, not one of shape {image.shape}"
+    for name in ("masks", "label_map"):
+        value = getattr(target, name)
+        size = (value.height, value.width) if hasattr(value, "height") else getattr(value, "shape", ())[-2:]
+        if value is not None and tuple(size) != image.shape[:2]:
+            return f"Target.{name} at the size of the image, {image.shape[:2]}, not {tuple(size)}"
+    if target.boxes is not None and len(target.boxes) and not bool(target.boxes.isfinite().all()):
+        return "finite Target.boxes, not inf or nan"
+    return None
+
+
+def _kind(value: Any) -> str:
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    return type(value).__name__ if shape is None else f"{type(value).__name__} {tuple(shape)} {dtype}"
+
+
+def _described(dataset: Any, index: int) -> str:
+    owner = type(dataset).__name__
+    try:
+        return f"{owner}, image {index} (id {dataset.image_ids[index]!r})"
+    except Exception:  # the data set may be wrong in this too, which would hide the error
+        return f"{owner}, image {index}"
+
+
+def _cause(error: BaseException) -> str:
+    return "there is no memory left" if isinstance(error, MemoryError) else " ".join(str(error).split())
+
+
+def _raised_by_a_structure(error: BaseException) -> bool:
+    """Whether a field of a target was checked and refused."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_globals.get("__name__", "").startswith("detkit.structures.")
