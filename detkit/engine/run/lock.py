@@ -31,7 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another training is in the folder, or it cannot be written.
     """
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
     made = _make(folder)
