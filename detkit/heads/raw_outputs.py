@@ -57,7 +57,8 @@ def note(name: str, raw: Any) -> None:
         name: of the head or the step, for messages.
         raw: a tensor, or tensors in lists, tuples, dicts and dataclasses of any depth.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    # torch does not annotate it.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
         return
     notes = _NOTES.get()
     if notes is None:

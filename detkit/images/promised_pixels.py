@@ -8,20 +8,23 @@ from io import BytesIO
 from detkit.images.jpeg_segments import jpeg_segments
 
 _MANY_PIXELS = 2**26
-_PIXELS_OF_A_BYTE = 4000
-"""More than a blank JPEG or GIF has."""
+_PIXELS_OF_A_BYTE = 16384
+"""More than a blank JPEG, GIF or PNG has; a PNG of one bit has 8256."""
 
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """The markers of a JPEG's start of frame."""
 
 
 def promises_too_much(data: bytes) -> bool:
-    """Whether a JPEG or GIF is such a file; the decoders of other formats stop where the file ends."""
+    """Whether a JPEG, GIF or PNG is such a file; the decoders of other formats stop where the file ends."""
     if len(data) * _PIXELS_OF_A_BYTE > 2**30:  # no decoder takes more pixels than that
         return False
     pixels = 0
     if data.startswith(b"GIF8") and len(data) >= 10:
         width, height = struct.unpack("<HH", data[6:10])
+        pixels = width * height
+    elif data.startswith(b"\x89PNG") and len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
         pixels = width * height
     elif data.startswith(b"\xff\xd8"):
         file = BytesIO(data)

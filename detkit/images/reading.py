@@ -96,10 +96,10 @@ def read_header(path: str | Path) -> Header:
             if image.format == "AVIF":
                 return Header((image.height, image.width), _orientation_of_avif(image))
             tags = read_tags(file)
-            # Some versions of Pillow give the size of a TIFF turned.
-            stored = (tags[257], tags[256]) if image.format == "TIFF" and {256, 257} <= tags.keys() else None
-            return Header(stored or (image.height, image.width), orientation_in(tags))
-    except Exception:  # what Pillow raises for the headers of broken files has no common class
+            if image.format == "TIFF":  # some versions of Pillow give its size turned
+                return Header((tags[257], tags[256]), orientation_in(tags))
+            return Header((image.height, image.width), orientation_in(tags))
+    except Exception:  # for headers of broken files, Pillow raises errors without a common class
         pixels, orientation = _decode(_read_bytes(path), path)
         return Header((pixels.shape[0], pixels.shape[1]), orientation)
 

@@ -10,17 +10,17 @@ from PIL import Image
 
 from detkit.images.reading import read_image
 
-_ENCODINGS = {
+_ENCODINGS: dict[str | None, tuple[str, list[int]]] = {
     "JPEG": (
         ".jpg",
-        cv2.IMWRITE_JPEG_QUALITY,
-        100,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        [
+            *(cv2.IMWRITE_JPEG_QUALITY, 100),
+            *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+        ],
     ),
-    "PNG": (".png",),
-    "WEBP": (".webp", cv2.IMWRITE_WEBP_QUALITY, 101),  # above 100: without loss
-    "TIFF": (".tif",),
+    "PNG": (".png", []),
+    "WEBP": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101]),  # above 100: without loss
+    "TIFF": (".tif", []),
 }
 """How OpenCV encodes the formats that state an orientation, with the least loss."""
 
@@ -41,7 +41,7 @@ def write_upright(source: Path, target: Path, size: tuple[int, int]) -> None:
     with Image.open(source) as image:
         kind = "JPEG" if image.format == "MPO" else image.format
     if kind in _ENCODINGS:
-        suffix, *options = _ENCODINGS[kind]
+        suffix, options = _ENCODINGS[kind]
         target.write_bytes(cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)[1].tobytes())
     else:
         content = BytesIO()

@@ -48,7 +48,8 @@ def check_image(image: Tensor, name: str, waits: bool = False) -> None:
 
 def _check_values(image: Tensor, name: str) -> None:
     """Raise InputError if a float image is plainly not in [0, 1], which a network answers with nonsense."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # there are no values yet
+    # While a graph is recorded, there are no values.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
         return
     least, most = torch.stack(image.detach().aminmax()).tolist()
     if not (least >= -_OVERSHOOT and most <= 1 + _OVERSHOOT):  # also where a value is NaN

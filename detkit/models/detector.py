@@ -242,7 +242,7 @@ class VisionModel(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert the tensors; anchors and pixel statistics keep float32, see `keep_float32`."""
         with keep_float32(self):
-            return super()._apply(fn, recurse)  # type: ignore[no-any-return]  # torch does not annotate it
+            return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]  # of torch
 
 
 class Detector(VisionModel):

@@ -128,16 +128,15 @@ def test_promises_of_gigabytes_are_refused(tmp_path: Path, data: bytes):
     """Decoding them takes up to a minute and 8 GB."""
     (tmp_path / "bomb").write_bytes(data)
     for read in (read_image, image_size):
-        with pytest.raises(
-            InputError, match=r"bomb: this (image|file) (has too many|is broken|is not an)"
-        ):
+        with pytest.raises(InputError, match=r"bomb: this (image|file) (has too many|is broken|is not an)"):
             read(tmp_path / "bomb")
 
 
 @pytest.mark.parametrize(
-    ("format", "options"), [("JPEG", {}), ("JPEG", {"quality": 1, "progressive": True}), ("GIF", {})]
+    ("mode", "format", "options"),
+    [("L", "JPEG", {}), ("L", "JPEG", {"quality": 1, "progressive": True}), ("L", "GIF", {}), ("1", "PNG", {})],
 )
-def test_a_blank_image_promises_no_more_than_it_holds(format: str, options: dict):
+def test_a_blank_image_promises_no_more_than_it_holds(mode: str, format: str, options: dict):
     content = BytesIO()
-    Image.new("L", (9000, 9000)).save(content, format, **options)
+    Image.new(mode, (9000, 9000)).save(content, format, **options)
     assert not promises_too_much(content.getvalue())

@@ -62,6 +62,8 @@ def read_ground_truth(
         source, content = "annotations", check_coco_content(annotations, "annotations")
     else:
         source, content = str(annotations), read_coco_file(annotations)
+    if not content["images"] or not content["categories"]:
+        return _without_anything(content, source, iou_type, requested)
     categories = read_listed_categories(content["categories"], source)
     images = read_images(content["images"], source)
     objects = read_objects(content["annotations"], images, categories, source, with_masks=iou_type == "segm")
@@ -75,8 +77,32 @@ def read_ground_truth(
     packed = _packed(objects, own_numbers, kept, images.sizes[objects.images], iou_type)
     stated = zip(images.ids, map(tuple, images.sizes.tolist()), strict=True)
     sizes = {one: size for one, size in stated if one in numbers and all(size)}
-    warn_of_oddities(source, len(objects), sum(bool(one.get("ignore")) for one in content["annotations"]))
-    return GroundTruth(source, categories, ordered, sizes, packed)
+    warn_of_oddities(source, sum(bool(one.get("ignore")) for one in content["annotations"]))
+    names = {one["id"]: name for one in content["images"] if isinstance(name := one.get("file_name"), str)}
+    names = {one: names[one] for one in ordered if one in names}
+    return GroundTruth(source, categories, ordered, sizes, packed, names)
+
+
+def _without_anything(
+    content: dict[str, Any], source: str, iou_type: IouType, requested: list[Any] | None
+) -> GroundTruth:
+    """The ground truth of a file without images or categories: nothing to measure, as evaluation then says."""
+    ids = read_images(content["images"], source).ids if content["images"] else []
+    categories = read_listed_categories(content["categories"], source) if content["categories"] else []
+    none = np.zeros(0, dtype=np.int64)
+    has_keypoints = iou_type == "keypoints"
+    objects = PackedObjects(
+        images=none,
+        categories=none,
+        boxes=np.zeros((0, 4)),
+        areas=np.zeros(0),
+        iscrowd=np.zeros(0, dtype=np.bool_),
+        difficult=np.zeros(0, dtype=np.bool_),
+        masks=Masks.of([]) if iou_type == "segm" else None,
+        keypoints=np.zeros((0, 0, 3)) if has_keypoints else None,
+        num_keypoints=none if has_keypoints else None,
+    )
+    return GroundTruth(source, categories, images_to_evaluate(set(ids), requested, source), {}, objects)
 
 
 def _packed(

@@ -86,16 +86,13 @@ def _are_keypoints(annotations: Columns) -> bool:
     return "keypoints" not in annotations or bool((np.abs(annotations.rows("keypoints").values) <= LARGEST).all())
 
 
-def warn_of_oddities(source: str, objects: int, ignored: int) -> None:
+def warn_of_oddities(source: str, ignored: int) -> None:
     """Say what makes an evaluation other than its reader may expect.
 
     Args:
         source: the path of the file.
-        objects: the number of its annotations.
-        ignored: the number of those with ``ignore``.
+        ignored: the number of its annotations with ``ignore``.
     """
-    if objects == 0:
-        logger.warning("%s has no annotations, so there is nothing to find in its images: every metric will be -1", source)
     if ignored:
         logger.warning(
             "%s: %d objects have 'ignore' set; they need not be found, like crowds and as in training, but "

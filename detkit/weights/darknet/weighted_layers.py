@@ -83,8 +83,8 @@ class Convolutional(Layer):
         height, width = ((side - reach) // step + 1 for side, step in zip(shape[1:], strides, strict=True))
         self.shape = filters, height, width
         check_shape(section, self.shape)
-        padded = (side + 2 * padding * dilation for side in shape[1:])
-        check_shape(section, (shape[0], *padded), "its padded input")
+        border = 2 * padding * dilation
+        check_shape(section, (shape[0], shape[1] + border, shape[2] + border), "its padded input")
         check_weights(section, filters * (shape[0] // groups) * size**2)
         self.convolution = nn.Conv2d(
             shape[0], filters, size, strides, padding * dilation, dilation, groups, bias=not normalized

@@ -1,0 +1,43 @@
+"""A small model of every kind, and two images."""
+
+from functools import partial
+
+import torch
+
+from detkit.backbones import Darknet53, TappedMobileNet
+from detkit.heads import NMS, BoxHead, KeypointHead
+from detkit.models import (
+    FCOS,
+    CascadeRCNN,
+    Classifier,
+    FastRCNN,
+    KeypointRCNN,
+    Localizer,
+    MaskRCNN,
+    RegionAlign,
+    RetinaNet,
+    SSDlite,
+    YOLOv3,
+)
+from detkit.necks import FPN
+from detkit.preprocess import Letterbox, ShortestEdge, Square
+from detkit.structures import Target
+
+PREPROCESS = ShortestEdge(64, 96)
+FEW = partial(BoxHead, postprocess=NMS(detections=5))  # for the speed of keypoints
+MODELS = {
+    "cascade": lambda backbone: CascadeRCNN(backbone(), 3, preprocess=PREPROCESS),
+    "classifier": lambda backbone: Classifier(backbone(), 3),
+    "fast": lambda backbone: FastRCNN(backbone(), 3, preprocess=PREPROCESS, neck=FPN, region_pool=RegionAlign()),
+    "fcos": lambda backbone: FCOS(backbone(), 3, preprocess=PREPROCESS),
+    "keypoint": lambda backbone: KeypointRCNN(
+        backbone(), 1, partial(KeypointHead, num_keypoints=2), preprocess=PREPROCESS, box_head=FEW
+    ),
+    "localizer": lambda backbone: Localizer(backbone(), 3),
+    "mask": lambda backbone: MaskRCNN(backbone(), 3, preprocess=PREPROCESS, box_head=FEW),
+    "retinanet": lambda backbone: RetinaNet(backbone(), 3, preprocess=PREPROCESS),
+    "ssdlite": lambda backbone: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),
+    "yolo": lambda backbone: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
+}
+IMAGES = [torch.full((3, 40, 60), 0.25), torch.rand(3, 50, 40, generator=torch.Generator().manual_seed(0))]
+PROPOSALS = [Target(proposals=torch.tensor([[5.0, 5, 30, 35]]))] * 2
