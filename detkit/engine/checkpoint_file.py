@@ -12,7 +12,7 @@ import torch
 
 from detkit.engine.config.records.checkpoint_record import check_record
 from detkit.errors import InputError
-from detkit.files import open_whole
+from detkit.files import open_whole, os_error_of
 from detkit.files.torch_files import first_line, read_torch
 
 
@@ -55,7 +55,7 @@ def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
         with open_whole(path) as file:
             torch.save(content, file)
     except (InputError, RuntimeError) as error:  # torch wraps some errors of the file
-        reason = error.__cause__ or error
+        reason = os_error_of(error) or error
         raise InputError(
             f"Checkpoint {path} could not be written ({first_line(reason)}); the one before it is untouched."
         ) from error

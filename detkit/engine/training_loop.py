@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from detkit.data import DataModule
+from detkit.engine.callbacks.loggers import writer_threads_quiet
 from detkit.engine.callbacks.signals import Interrupted
 from detkit.engine.module import DetectionModule
 from detkit.engine.trainer.failures import as_input_error
@@ -68,7 +69,8 @@ def fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint:
         InputError: the trainer does not take the module, or another process has stopped.
     """
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with writer_threads_quiet():
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except Interrupted:
         raise  # as every process does
     except BaseException as error:

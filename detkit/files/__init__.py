@@ -3,7 +3,14 @@
 from detkit.files.file_names import FileNames, path_parts
 from detkit.files.json_documents import json_text, parse_json, read_json
 from detkit.files.listing import is_hidden, named_file, visible, visible_below
-from detkit.files.writing import open_whole, open_whole_folder, remove_unfinished, write_into, write_whole
+from detkit.files.writing import (
+    open_whole,
+    open_whole_folder,
+    os_error_of,
+    remove_unfinished,
+    write_into,
+    write_whole,
+)
 from detkit.files.yaml_documents import parse_yaml, read_yaml
 
 __all__ = [
@@ -13,6 +20,7 @@ __all__ = [
     "named_file",
     "open_whole",
     "open_whole_folder",
+    "os_error_of",
     "parse_json",
     "parse_yaml",
     "path_parts",

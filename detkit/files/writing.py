@@ -100,6 +100,13 @@ def _umask() -> int:
     return mask
 
 
+def os_error_of(error: BaseException | None) -> OSError | None:
+    """The error of the operating system from which an error has come: libraries raise others in its place."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove unfinished files that killed processes left in `folder`; no other process may be writing there."""
     for path in folder.glob(f".*{_ENDING}"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from lightning.pytorch.loggers.logger import DummyExperiment, Logger, rank_zero_
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from detkit.engine.run.metrics_rows import Row, append, as_text, rows_before
-from detkit.files import write_whole
+from detkit.files import os_error_of, write_whole
 
 
 class MetricsFile(Logger):
@@ -113,7 +116,7 @@ class Events(TensorBoardLogger):
             self.log_metrics(metrics, at)
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add the numbers of a step."""
         if self.held:
             self.waiting.append((dict(metrics), step))
@@ -124,3 +127,19 @@ class Events(TensorBoardLogger):
     def save(self) -> None:
         """Flush the events to the disk."""
         self.experiment.flush()
+
+
+@contextmanager
+def writer_threads_quiet() -> Iterator[None]:
+    """Print no traceback of a thread that cannot write: TensorBoard raises its error again at the next event."""
+    usual = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if os_error_of(failure.exc_value) is None:
+            usual(failure)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = usual

@@ -118,7 +118,7 @@ def differences(before: Any, now: Any, key: str = "") -> Iterator[Change]:
         yield Change(f"{key}.class_path", before.get("class_path"), now.get("class_path"))
         return
     both = [name for name in before if name in now]
-    either = [*both, *(before.keys() ^ now.keys())]
+    either = dict.fromkeys([*before, *now])
     for name in both if key in _SECTIONS or key.endswith("init_args") else either:
         yield from differences(before.get(name), now.get(name), f"{key}.{name}" if key else name)
 
@@ -129,8 +129,13 @@ def _is_same(change: Change, folder: Path) -> bool:
     return change.key in same and same[change.key]()
 
 
+def rule_of(key: str) -> Rule | None:
+    """The rule of a dotted key."""
+    return next((rule for rule in RULES if fnmatchcase(key, rule.keys)), None)
+
+
 def _refusal(change: Change) -> str | None:
-    rule = next((rule for rule in RULES if fnmatchcase(change.key, rule.keys)), None)
+    rule = rule_of(change.key)
     if rule is None:
         return "no rule says that it could change"
     if change.key.endswith("optimizer.init_args.momentum") and bool(change.before) != bool(change.now):

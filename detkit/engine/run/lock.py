@@ -31,7 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another training is in the folder, or it cannot be written.
     """
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
     made = _make(folder)
@@ -46,7 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _make(folder: Path) -> list[Path]:
     """Create a folder; returns what was created, the innermost first."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from types import TracebackType
@@ -9,9 +11,13 @@ from types import TracebackType
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from detkit.errors import InputError
+from detkit.files import os_error_of
 
 PACKAGES = ("lightning", "torch.optim")
 """Where an error that is raised means that an argument is wrong."""
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+"""What the operating system says of a disk that takes no more, whoever writes: a logger, a callback of the user."""
 
 _HINT = re.compile(r"pip install -U '(?P<package>[^']+)'")
 
@@ -25,6 +31,10 @@ def as_input_error(error: BaseException, key: str = "trainer") -> InputError | N
     """
     if isinstance(error, InputError):
         return error
+    disk = os_error_of(error)
+    if disk is not None and disk.errno in DISK_ERRORS:
+        file = disk.filename or "The run's folder"
+        return InputError(f"{file} cannot be written ({os.strerror(disk.errno)}); free some space and try again.")
     if isinstance(error, ImportError):
         return InputError(f"{key}: {_missing(error)}")
     arguments = isinstance(error, (ValueError, TypeError, RuntimeError, KeyError)) and _raised_in_packages(error)
