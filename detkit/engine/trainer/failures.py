@@ -17,14 +17,16 @@ _HINT = re.compile(r"pip install -U '(?P<package>[^']+)'")
 
 
 def as_input_error(error: BaseException, key: str = "trainer") -> InputError | None:
-    """The sentence of an error that a user can act on; None for all others, whose traceback is of use.
+    """The sentence of an error that a user can act on.
+
+    None for one that is a sentence already, and for all others, whose traceback is of use.
 
     Args:
         error: as it was caught.
         key: of the config, where the sentence begins.
     """
     if isinstance(error, InputError):
-        return error
+        return None
     if isinstance(error, ImportError):
         return InputError(f"{key}: {_missing(error)}")
     arguments = isinstance(error, (ValueError, TypeError, RuntimeError, KeyError)) and _raised_in_packages(error)
