@@ -108,7 +108,7 @@ class Loader(DataLoader):
         options: the sampler, or batch size and sampler, of `torch.utils.data.DataLoader`.
 
     Attributes:
-        waiting_since: when this process began to wait for a batch of any loader, by `time.monotonic`; None: it does not.
+        waiting_since: when this process began to wait for a batch, by `time.monotonic`; None: it does not.
 
     Raises:
         InputError: while iterating, see above.
@@ -202,7 +202,7 @@ def dead_worker(error: BaseException) -> InputError | None:
 
 
 def _lost_batch(error: BaseException) -> InputError | None:
-    """The sentence of an error of the connection to the worker processes, raised while a batch was awaited; else None."""
+    """The sentence of an error of the connection to worker processes while a batch is awaited; else None."""
     text = " ".join(str(error).split())
     if isinstance(error, InputError) or not (isinstance(error, EOFError) or _LOST_BATCH.search(text)):
         return None
@@ -217,8 +217,8 @@ _LOST_BATCH = re.compile(
     r"shared memory|/torch_|ancdata|Too many open files|No space left|Connection (?:refused|reset)|Broken pipe"
 )
 _ADVICE = (
-    "memory, shared memory (/dev/shm) or open files may have run out: lower data.num_workers (0 needs no shared memory) "
-    "or data.batch_size, or raise the limit (docker run --shm-size 8g, ulimit -n)"
+    "memory, shared memory (/dev/shm) or open files may have run out: lower data.num_workers (0 needs no shared "
+    "memory) or data.batch_size, or raise the limit (docker run --shm-size 8g, ulimit -n)"
 )
 
 

@@ -239,7 +239,6 @@ class VisionModel(nn.Module):
             for module in in_training:
                 module.training = True
 
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert the tensors; anchors and pixel statistics keep float32, see `keep_float32`."""
         with keep_float32(self):

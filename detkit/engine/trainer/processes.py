@@ -50,7 +50,7 @@ def announce_deaths() -> None:
 
     It kills the main process without a word, which then can only be waiting for the dead one.
     """
-    subprocess_script._ChildProcessObserver._terminate_all = _end_run  # type: ignore[method-assign]
+    subprocess_script._ChildProcessObserver._terminate_all = _end_run  # type: ignore[method-assign, assignment]
 
 
 def _end_run(observer: subprocess_script._ChildProcessObserver) -> None:
@@ -67,7 +67,7 @@ def _sentence(stopped: Processes) -> str:
         if process.returncode < 0:
             name = signal.Signals(-process.returncode).name
             return (
-                f"Another process of this run (pid {process.pid}) was killed by {name}, as happens where memory runs out; "
-                "go on with --resume."
+                f"Another process of this run (pid {process.pid}) was killed by {name}, as happens where memory runs "
+                "out; go on with --resume."
             )
     return "Another process of this run has stopped; its own message, or the log of the system, says why."

@@ -17,7 +17,7 @@ def train(recipe, detkit_command):
     return run
 
 
-@pytest.mark.parametrize"metric", ["val/AP60", "loss", "train/mask"])
+@pytest.mark.parametrize("metric", ["val/AP60", "loss", "train/mask"])
 def test_a_metric_that_is_not_logged_is_a_sentence_with_those_that_are(train, metric):
     status, said = train(monitor=metric)
     assert status == 2, said

@@ -25,7 +25,8 @@ class Range:
 
     def __str__(self) -> str:
         if self.most < math.inf:
-            return f"{'above' if self.above else 'from'} {self.least:g} {'and up to' if self.above else 'to'} {self.most:.0f}"
+            first, last = ("above", "and up to") if self.above else ("from", "to")
+            return f"{first} {self.least:g} {last} {self.most:.0f}"
         return f"above {self.least:g}" if self.above else f"at least {self.least:g}"
 
 
@@ -55,7 +56,19 @@ RANGES: Mapping[Range, Sequence[str]] = {
         *("detections", "detections_per_class", "max_proposals", "min_size", "max_size", "image_size", "size"),
         *("shorter_side", "divisor", "hidden", "out_channels", "channels", "depths", "boxes_per_cell", "num_keypoints"),
         *("regions_per_image", "samples_per_image", "positives_per_image", "negatives_per_image", "resolution"),
-        *("answers", "grid", "trials", "limits", "canonical_size", "side", "every", "step", "smallest", "largest", "max_factor"),
+        *(
+            "answers",
+            "grid",
+            "trials",
+            "limits",
+            "canonical_size",
+            "side",
+            "every",
+            "step",
+            "smallest",
+            "largest",
+            "max_factor",
+        ),
     ),
     Range(0, 1, above=True): ("decay",),
 }
