@@ -282,7 +282,7 @@ def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> TypeGuard[Sequenc
 
 def _as_tensor(image: ImageInput, name: str) -> Tensor:
     if isinstance(image, Tensor):
-        check_image(image, name)
+        check_image(image, name, waits=True)
         return image
     pixels = read_image(image) if isinstance(image, (str, Path)) else image
     if not isinstance(pixels, np.ndarray):

@@ -36,7 +36,7 @@ from detkit.engine.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.trainer.closing_validation import ClosingValidation
 from detkit.engine.trainer.failures import as_input_error
 from detkit.engine.trainer.monitors import MonitorCheck
-from detkit.engine.trainer.options import check_options
+from detkit.engine.trainer.trainer_options import check_options
 from detkit.engine.training_loop import check_sources, check_trainer, fit
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator

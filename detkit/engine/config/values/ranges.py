@@ -76,7 +76,7 @@ RANGES: Mapping[Range, Sequence[str]] = {
 
 BY_NAME = {name: valid for valid, names in RANGES.items() for name in names}
 _OWN = ("detkit.", "torch.optim.")
-_LIGHTNING = "trainer."  # which `detkit.engine.trainer.options` checks
+_LIGHTNING = "trainer."  # which `detkit.engine.trainer.trainer_options` checks
 
 
 def check_values(config: Mapping[str, Any]) -> None:

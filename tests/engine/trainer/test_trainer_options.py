@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from watcher import SEEN, epochs
 
 from detkit.engine.checkpoint import read_checkpoint
-from detkit.engine.trainer.options import OPTIONS
+from detkit.engine.trainer.trainer_options import OPTIONS
 
 FOLDER = Path("runs/tiny")
 WATCH = {"class_path": "watcher.Watch"}
