@@ -15,6 +15,7 @@ from detkit.backbones.backbone import Backbone
 from detkit.backbones.darknet import Darknet19
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pretrained import download, load_matching, read_state_dict
+from detkit.backbones.published import timm_file, torchvision_file
 from detkit.backbones.torchvision_backbone import create_net, transform_inputs
 from detkit.backbones.zfnet import ZFNet
 from detkit.deprecation.renamed_arguments import takes_old_names
@@ -69,7 +70,9 @@ def classifier(name: str, num_classes: int = IMAGENET_CLASSES, weights: str | No
         InputError: unknown name, weights that cannot be downloaded, or a weights file that does not fit.
     """
     if weights == "DEFAULT":
-        return download(name, lambda: _published(name, num_classes))
+        is_torchvision = name in torchvision.models.list_models(module=torchvision.models)
+        file = torchvision_file(name) if is_torchvision else None if name in OWN else timm_file(name)
+        return download(name, lambda: _published(name, num_classes), file)
     net = _create(name, num_classes)
     if weights is not None:
         load_matching(net, read_state_dict(weights), source=str(weights))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +11,7 @@ from torchvision.models import VGG16_Weights
 
 from detkit.backbones.backbone import Backbone, freeze
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
+from detkit.backbones.published import torchvision_file
 
 # Decimation of the 4096 channels of fc6 and fc7 to 1024, and of fc6's window of 7 x 7 cells to 3 x 3.
 _EVERY_CHANNEL = 4
@@ -53,7 +55,11 @@ class DilatedVGG16(Backbone):
         self._initialize()
         self.load_report: LoadReport | None = None
         if weights == "DEFAULT":
-            published = download("vgg16", VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict)
+            published = download(
+                "vgg16",
+                partial(VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict, check_hash=True),
+                torchvision_file("vgg16", "IMAGENET1K_FEATURES"),
+            )
             self.load_report = load_matching(self, _converted(published), source="torchvision's vgg16")
         elif weights is not None:
             self.load_report = load_matching(self, _converted(read_state_dict(weights)), source=str(weights))

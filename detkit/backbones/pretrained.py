@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
+from detkit.backbones.finite_weights import warn_unless_finite
+from detkit.backbones.published import PublishedFile, fetched
 from detkit.deprecation import moved_names
 from detkit.errors import InputError
+from detkit.files.torch_files import first_line, read_torch
 
 Made = TypeVar("Made")
 
@@ -54,18 +55,22 @@ def _listed(title: str, names: list[str]) -> list[str]:
     return [f"  {len(names)} {title}: {', '.join(names)}"] if names else []
 
 
-def download(name: str, create: Callable[[], Made]) -> Made:
+def download(name: str, create: Callable[[], Made], file: PublishedFile | None = None) -> Made:
     """The result of `create`, which downloads the published weights of the network `name`.
+
+    Args:
+        name: of the network, for messages.
+        create: downloads and returns.
+        file: what it downloads, whose host must answer within seconds; None if that is not known.
 
     Raises:
         InputError: there are none, or they cannot be downloaded.
     """
     try:
-        return create()
+        return create() if file is None else fetched(file, create)
     except Exception as error:  # each library that downloads has errors of its own
-        raise InputError(
-            f"the published weights of {name} cannot be had ({error}): give the path of a weights file, or none"
-        ) from error
+        advice = "give the path of a weights file, or none" if file is None else file.advice()
+        raise InputError(f"the published weights of {name} cannot be had ({error}): {advice}") from error
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -77,21 +82,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         InputError: the file is missing, truncated, not a state dict, or would execute code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"weights file {path} does not exist")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"weights file {path} is refused: it is no weights file or holds more than tensors, save a state dict"
-        ) from error
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise InputError(f"weights file {path} cannot be read, it is truncated or no weights file: {reason}") from error
+    content = (
+        _read_safetensors(path)
+        if path.suffix == ".safetensors"
+        else read_torch(path, "weights file", "save a state dict")
+    )
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -100,6 +95,19 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     ):
         raise InputError(f"weights file {path} does not hold a state dict (names to tensors)")
     return dict(content)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise InputError(f"weights file {path} does not exist")
+    try:
+        return load_file(path)
+    except Exception as error:  # the library has no common type of its errors
+        raise InputError(
+            f"weights file {path} cannot be read, it is truncated, damaged or no weights file: {first_line(error)}"
+        ) from error
 
 
 def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> LoadReport:
@@ -130,6 +138,7 @@ def load_matching(module: nn.Module, state_dict: Mapping[str, Tensor], source: s
             f"{source}: none of its {len(state_dict)} tensors fits; it begins with {next(iter(state_dict), None)!r}, "
             f"the model with {next(iter(own), None)!r}"
         )
+    warn_unless_finite({name: state_dict[name] for name in matched}, source)
     # The module's own dictionary is updated: it has the version of the layout, which MNASNet reads.
     own.update({name: state_dict[name] for name in matched})
     module.load_state_dict(own)

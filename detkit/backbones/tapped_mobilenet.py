@@ -10,6 +10,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from detkit.backbones.backbone import Backbone, freeze, freeze_batch_norm
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
+from detkit.backbones.published import torchvision_file
 from detkit.backbones.torchvision_backbone import create_net
 from detkit.deprecation import moved_names
 from detkit.errors import InputError
@@ -72,7 +73,7 @@ class TappedMobileNet(Backbone):
             raise InputError(f"{name} has no reduced tail: leave reduced_tail out, or choose a MobileNetV3")
         published = weights == "DEFAULT"
         create = partial(create_net, name, **options)
-        net = download(name, partial(create, weights="DEFAULT")) if published else create()
+        net = download(name, partial(create, weights="DEFAULT"), torchvision_file(name)) if published else create()
         self.load_report: LoadReport | None = None
         if weights is not None and not published:
             self.load_report = load_matching(net, read_state_dict(weights), source=str(weights))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze, freeze_batch_norm
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
+from detkit.backbones.published import timm_file
 from detkit.errors import InputError
 
 # Options that make transformers accept sizes other than that of training, by family.
@@ -67,7 +68,9 @@ class TimmBackbone(Backbone):
 
         indices = [ends[stage] for stage in stages]
         create = partial(timm.create_model, name, features_only=True, out_indices=indices, **options)
-        self.trunk = download(name, partial(create, pretrained=True)) if weights == "DEFAULT" else create()
+        self.trunk = (
+            download(name, partial(create, pretrained=True), timm_file(name)) if weights == "DEFAULT" else create()
+        )
         self.channels = self.trunk.feature_info.channels()
         self.strides = self.trunk.feature_info.reduction()
         self._channels_last = str(getattr(self.trunk, "output_fmt", "")).endswith("NHWC")

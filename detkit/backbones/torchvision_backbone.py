@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze, freeze_batch_norm
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
+from detkit.backbones.published import torchvision_file
 from detkit.errors import InputError
 
 # The children after the features, by torchvision's names.
@@ -92,7 +94,7 @@ class TorchvisionBackbone(Backbone):
 
     def _build(self, name: str, weights: str | None) -> nn.Module:
         published = weights == "DEFAULT"
-        net = download(name, lambda: create_net(name, weights="DEFAULT")) if published else create_net(name)
+        net = published_net(name) if published else create_net(name)
         _keep_only(net, self._block_names)
         if weights is not None and not published:
             self.load_report = load_matching(net, read_state_dict(weights), source=str(weights))
@@ -186,6 +188,15 @@ def create_net(name: str, **options: Any) -> nn.Module:
         warnings.filterwarnings("ignore", message="The default weight initialization", category=FutureWarning)
         net: nn.Module = torchvision.models.get_model(name, **options)
     return net
+
+
+def published_net(name: str) -> nn.Module:
+    """torchvision's classification network `name` with its best published weights.
+
+    Raises:
+        InputError: they cannot be downloaded.
+    """
+    return download(name, partial(create_net, name, weights="DEFAULT"), torchvision_file(name))
 
 
 def transform_inputs(net: Any) -> bool:

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +16,16 @@ import numpy as np
 from detkit.data.formats.coco import find_split, has_split
 from detkit.data.formats.coco_annotations import read_coco_file
 from detkit.data.formats.open_dataset import BoxFormat, Format, format_of
-from detkit.data.formats.voc import find_image_sets, find_splits, read_voc
+from detkit.data.formats.voc import read_voc
 from detkit.data.formats.writers import LAYOUTS, WRITERS, AnnotatedSplit
 from detkit.data.formats.yolo_txt import read_yolo
 from detkit.data.formats.yolo_yaml import find_description, read_description
+from detkit.data.layouts.voc_folders import find_image_sets, find_splits
 from detkit.errors import InputError
 from detkit.files.json_values import is_finite_numbers
-from detkit.images import image_size
+from detkit.images.orientation import annotated_orientation, turned_size
+from detkit.images.reading import read_header
+from detkit.images.upright import write_upright
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,8 @@ def convert(
         splits: those to convert; None: all of train, val and test that exist.
         class_names: of VOC, the classes in the order of their labels, see `VocDataset`.
         with_masks: to YOLO: write objects with one outline as that instead of its box.
-        images: copy the image files, or make symbolic links to them.
+        images: copy the image files, or make symbolic links to them. Those with an EXIF orientation are written anew
+            in the orientation of their annotations, JPEG with the best quality, and without the tag.
         on_bad: "error" writes nothing if anything is wrong; "skip" leaves out what is wrong.
         overwrite: replace `out`, if it holds a data set in this format and nothing else.
 
@@ -87,7 +91,7 @@ def convert(
         raise InputError(f"{root} is in the format {to} already; name another one to convert it to")
     _check_free(root, out, to, overwrite)
     problems: list[str] = []
-    written = [_checked(split, to, problems) for split in _read(root, detected, splits, class_names, problems)]
+    written = [_checked(split, problems) for split in _read(root, detected, splits, class_names, problems)]
     _check_categories(written)
     if problems and on_bad == "error":
         lines = "\n".join(f"  {problem}" for problem in problems)
@@ -151,21 +155,26 @@ def _read_coco(root: Path, name: str, problems: list[str]) -> AnnotatedSplit:
     return AnnotatedSplit(name, content, images_path)
 
 
-def _checked(split: AnnotatedSplit, to: BoxFormat, problems: list[str]) -> AnnotatedSplit:
+def _checked(split: AnnotatedSplit, problems: list[str]) -> AnnotatedSplit:
     """The split with the size of every image, boxes inside their images, and without what is wrong."""
     sizes: dict[Any, tuple[int, int]] = {}
     images = []
+    id_of: dict[Path, Any] = {}
     for image in split.content["images"]:
-        path = split.images_path / image["file_name"]
+        path = split.file_of(image)
+        if id_of.setdefault(path, image["id"]) != image["id"]:
+            problems.append(f"{path}: the images {id_of[path]!r} and {image['id']!r} are both this file")
+            continue
         try:
-            size = image_size(path)
+            header = read_header(path)
         except InputError as error:
             problems.append(str(error))
             continue
-        stated = image.get("height") or size[0], image.get("width") or size[1]
-        if stated != size and (to == "yolo" or stated != size[::-1]):
+        seen = turned_size(*header)
+        stated = image.get("height") or seen[0], image.get("width") or seen[1]
+        if annotated_orientation(*header, stated) is None:
             problems.append(
-                f"{path}: is {size[1]}x{size[0]} pixels, after its EXIF orientation, but its annotations "
+                f"{path}: is {seen[1]}x{seen[0]} pixels, after its EXIF orientation, but its annotations "
                 f"say {stated[1]}x{stated[0]}"
             )
             continue
@@ -249,7 +258,7 @@ def _write(splits: Sequence[AnnotatedSplit], out: Path, to: BoxFormat, with_mask
     except OSError as error:
         raise InputError(f"{out} cannot be written ({error.strerror}); name another folder") from error
     try:
-        WRITERS[to](splits, work, with_masks, _link if links else shutil.copyfile)
+        WRITERS[to](splits, work, with_masks, _link if links else _copy)
         work.chmod(0o755)
         _move(work, out)
     except OSError as error:
@@ -272,5 +281,19 @@ def _move(work: Path, out: Path) -> None:
     shutil.rmtree(out / ".replaced")
 
 
-def _link(source: Path, target: Path) -> None:
-    target.symlink_to(source.resolve())
+def _copy(source: Path, target: Path, image: Mapping[str, Any]) -> None:
+    if not _written_upright(source, target, image):
+        shutil.copyfile(source, target)
+
+
+def _link(source: Path, target: Path, image: Mapping[str, Any]) -> None:
+    if not _written_upright(source, target, image):
+        target.symlink_to(source.resolve())
+
+
+def _written_upright(source: Path, target: Path, image: Mapping[str, Any]) -> bool:
+    """Whether a file states an orientation, which not every program applies: it is encoded anew without one."""
+    turns = read_header(source).orientation != 1
+    if turns:
+        write_upright(source, target, (int(image["height"]), int(image["width"])))
+    return turns

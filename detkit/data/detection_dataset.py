@@ -18,6 +18,7 @@ from detkit.data.packed.image_class import ImageClass, label_images
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.deprecation import rename_hooks
 from detkit.errors import InputError
+from detkit.files import named_file
 from detkit.images import image_size, read_image
 from detkit.structures import Target
 from detkit.structures.categories import Category
@@ -107,6 +108,11 @@ class DetectionDataset(ImageDataset):
         return self._packed.to_coco()
 
     @property
+    def packed_annotations(self) -> PackedAnnotations:
+        """All annotations in arrays."""
+        return self._packed
+
+    @property
     def has_image_labels(self) -> bool:
         """Whether each image has a class."""
         return "image_label" in self._packed.columns
@@ -129,14 +135,14 @@ class DetectionDataset(ImageDataset):
         return labeled
 
     def _size_in_file(self, on_bad_image: OnBad) -> Callable[[str], tuple[int, int]]:
-        """Reads the size of an image from its header; with "skip" that of an unreadable image is ``(1, 1)``."""
+        """Reads the size of an image from its header; with "skip" that of an unreadable image is ``(0, 0)``."""
 
         def size(file_name: str) -> tuple[int, int]:
             try:
-                return image_size(self.images_path / file_name)
+                return image_size(named_file(self.images_path, file_name))
             except InputError:
                 if on_bad_image == "skip":
-                    return 1, 1  # any size: the image is left out later
+                    return 0, 0  # unknown: the image is left out later
                 raise
 
         return size
@@ -172,7 +178,7 @@ class DetectionDataset(ImageDataset):
         Raises:
             InputError: the file is missing, broken or has another size than annotated; names the file and the image id.
         """
-        path = self.images_path / str(self._packed.file_names[index])
+        path = named_file(self.images_path, str(self._packed.file_names[index]))
         height, width = self._packed.image_sizes[index].tolist()
         try:
             return read_image(path, (height, width))
@@ -191,9 +197,9 @@ class DetectionDataset(ImageDataset):
         present: dict[Path, set[str]] = {}
         missing = []
         for name in self._packed.file_names.tolist():
-            path = self.images_path / name
+            path = named_file(self.images_path, name)
             if path.parent not in present:
-                present[path.parent] = set(os.listdir(path.parent)) if path.parent.is_dir() else set()
+                present[path.parent] = _files_in(path.parent)
             if path.name not in present[path.parent]:
                 missing.append(name)
         if missing:
@@ -221,3 +227,10 @@ class DetectionDataset(ImageDataset):
         except InputError as error:
             return str(error)
         return None
+
+
+def _files_in(folder: Path) -> set[str]:
+    if not os.path.isdir(folder):
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if not entry.is_dir()}

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from detkit.data.checked_reading import read_sample
 from detkit.data.packed.image_class import ImageClass
+from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.ops import masks_to_rle
@@ -71,6 +72,11 @@ class ImageDataset(Dataset):
     def ground_truth(self) -> Path | dict:
         """The ground truth for evaluation: the path of a COCO file or its content, by default made from all targets."""
         return _coco_content(self)
+
+    @property
+    def packed_annotations(self) -> PackedAnnotations | None:
+        """All annotations in arrays; None where they are only known image by image."""
+        return None
 
     @property
     def has_image_labels(self) -> bool:

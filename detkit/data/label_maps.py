@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from detkit.data.packed.columns import ImageFacts, ImageFiles
 from detkit.errors import InputError
+from detkit.files import named_file
 from detkit.structures.image_fields import IGNORE_INDEX
 
 _LEAST_INT16 = 255  # classes; uint8 holds 254 and the ignore value
@@ -40,7 +42,10 @@ class LabelMapFiles(ImageFiles):
             InputError: a named file is missing, or no image has one.
         """
         folders = (source.parent, source.parent.parent, images)
-        paths = [_named_file(entry, folders, source) or _default_file(images / entry["file_name"]) for entry in entries]
+        paths = [
+            _named_file(entry, folders, source) or _default_file(named_file(images, entry["file_name"]))
+            for entry in entries
+        ]
         if not any(paths):
             raise InputError(
                 f"{source}: no image has a label map: name its PNG in the image's entry as 'label_map', or put that of "
@@ -53,7 +58,7 @@ def _named_file(entry: Mapping[str, Any], folders: Sequence[Path], source: Path)
     name = entry.get("label_map")
     if name is None:
         return ""
-    path = next((folder / str(name) for folder in folders if (folder / str(name)).is_file()), None)
+    path = next((path for folder in folders if os.path.isfile(path := named_file(folder, str(name)))), None)
     if path is None:
         raise InputError(
             f"{source}: the label map {name!r} of image {entry.get('id')!r} is in none of "

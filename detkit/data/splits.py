@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from detkit.data.formats.coco import CocoDataset, find_split
+from detkit.data.formats.coco import CocoDataset, find_annotations, find_images, find_split
 from detkit.data.formats.coco_annotations import read_categories
 from detkit.data.formats.open_dataset import Format, format_of, open_split
 from detkit.data.image_dataset import ImageDataset
@@ -78,6 +78,6 @@ class Splits:
             raise InputError(f"give {' and '.join(missing)}, or data.root to find the {split} split there")
         root, name = self.root or self.drawn(), self.names[split]
         if images or annotations:
-            found_images, found_annotations = find_split(root, name)
-            return CocoDataset(images or found_images, annotations or found_annotations, **reading)
+            annotations = annotations or find_annotations(root, name)
+            return CocoDataset(images or find_images(root, name, annotations), annotations, **reading)
         return open_split(root, name, self.format, self.class_names, **reading)

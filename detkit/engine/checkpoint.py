@@ -7,13 +7,13 @@ one, and then inference uses it. Checkpoints of a run also hold Lightning's own 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jsonargparse import ArgumentError
 from torch import Tensor
 
 import detkit
@@ -22,8 +22,11 @@ from detkit.engine.config.building import build
 from detkit.engine.config.model_settings import check_describes
 from detkit.engine.config.old_configs import modernize
 from detkit.engine.config.parse_errors import describe_parse_error
+from detkit.engine.config.records.checkpoint_record import categories_in
+from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.errors import InputError
+from detkit.files.torch_files import first_line
 from detkit.models import VisionModel
 from detkit.structures import UNUSED_LABEL, Category
 
@@ -82,7 +85,7 @@ class Checkpoint:
     @property
     def recipe(self) -> Mapping[str, Any]:
         """The resolved recipe of the training; empty where there was none."""
-        recipe: Mapping[str, Any] = self.record.get("config", {})
+        recipe: Mapping[str, Any] = self.record.get("config") or {}
         return recipe
 
     @property
@@ -185,7 +188,7 @@ def model_record(
 
 def categories_of(content: Mapping[str, Any]) -> list[Category]:
     """The categories of a checkpoint, in the order of its labels."""
-    return [Category(**category) for category in content["detkit"]["categories"]]
+    return categories_in(content["detkit"], "the checkpoint")
 
 
 def check_categories(model: Sequence[Category], data: Sequence[Category], checkpoint: str | Path, source: str) -> None:
@@ -209,18 +212,22 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     Raises:
         InputError: it names something outside of detkit and `trust`, or does not fit its class's arguments.
     """
-    from jsonargparse import ArgumentError, ArgumentParser
-
     check_trusted(model_config, trust, path)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(VisionModel, "model", required=True)
+    parser = record_parser()
+    parser.add_argument("--model", type=VisionModel, required=True)
     try:
-        config = parser.parse_object(modernize({"model": copy.deepcopy(dict(model_config))}))
+        config = parse_record(parser, modernize({"model": model_config}))
         check_trusted(config.as_dict()["model"], trust, path)
         return build(parser, config).model
     except ArgumentError as error:
         reason = describe_parse_error(error, parser, ["--config", str(path)])
         raise InputError(f"detkit {detkit.__version__} cannot build the model of {reason}") from error
+    except Exception as error:  # constructors end with errors of any type where a number has no sense
+        if isinstance(error, InputError) and str(path) in str(error):
+            raise
+        raise InputError(
+            f"detkit {detkit.__version__} cannot build the model of {path} ({first_line(error)})."
+        ) from error
 
 
 def inference_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -242,7 +249,17 @@ def check_weights(model: VisionModel, weights: Mapping[str, Tensor], path: str |
         for name, value in own.items()
         if name in weights and _shape(weights[name]) != _shape(value)
     ]
-    problems = {"lacks": missing, "has in excess": unexpected, "has in another shape": reshaped}
+    retyped = [
+        f"{name} {weights[name].dtype} instead of {value.dtype}"
+        for name, value in own.items()
+        if name in weights and weights[name].is_floating_point() != value.is_floating_point()
+    ]
+    problems = {
+        "lacks": missing,
+        "has in excess": unexpected,
+        "has in another shape": reshaped,
+        "has in another type": retyped,
+    }
     reasons = [f"{verb} {_listed(names)}" for verb, names in problems.items() if names]
     if reasons:
         raise InputError(f"The weights in {path} do not fit the {type(model).__name__}: it {'; it '.join(reasons)}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from detkit.engine.config.records.checkpoint_record import check_record
 from detkit.errors import InputError
 from detkit.files import open_whole
+from detkit.files.torch_files import first_line, read_torch
 
 
 def checkpoint_path(checkpoint: str | Path, preferred: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:
@@ -21,7 +23,7 @@ def checkpoint_path(checkpoint: str | Path, preferred: Sequence[str] = ("best.ck
         InputError: the folder has none.
     """
     path = Path(checkpoint)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # which takes names of any length, as `Path.is_dir` does not
         return path
     for name in preferred:
         if (path / name).is_file():
@@ -36,22 +38,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         InputError: the file is missing, truncated, no checkpoint of detkit, or tries to run code.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"Checkpoint {path} does not exist.")
-    if not zipfile.is_zipfile(path):
+    if os.path.isfile(path) and not zipfile.is_zipfile(path):
         raise InputError(f"{path} is not a checkpoint, or it is truncated: train again or take another copy.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path} holds more than weights and plain values; it was refused without running it.") from (
-            error
-        )
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is not a readable checkpoint ({_first_line(error)}).") from error
-    record = content.get("detkit") if isinstance(content, dict) else None
-    if not isinstance(record, dict) or not {"model", "categories"} <= record.keys() or "state_dict" not in content:
-        raise InputError(f"{path} is not a checkpoint of detkit: it does not say how to build its model.")
-    return content
+    content = read_torch(path, "checkpoint", "take another copy")
+    check_record(content, path)
+    return dict(content)
 
 
 def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
@@ -66,10 +57,5 @@ def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
     except (InputError, RuntimeError) as error:  # torch wraps some errors of the file
         reason = error.__cause__ or error
         raise InputError(
-            f"Checkpoint {path} could not be written ({_first_line(reason)}); the one before it is untouched."
+            f"Checkpoint {path} could not be written ({first_line(reason)}); the one before it is untouched."
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.splitlines() or [type(error).__name__])[0]

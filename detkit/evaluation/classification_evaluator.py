@@ -24,6 +24,7 @@ class ClassificationEvaluator(ImageCollector[Classification]):
         answers = top_classes([self.kept.get(image_id) for image_id in truth.image_ids])
         correct = answers == truth.labels[:, None]
         values = {"top1": correct[:, 0], "top5": correct.any(axis=1)}
+        self.say_nothing()
         return ImageEvaluation("classification", truth.categories, truth.labels, answers, values)
 
     def compare(self, number: int, classes: np.ndarray, answer: Classification) -> np.ndarray:

@@ -93,6 +93,11 @@ class DetectionCollector(Evaluator):
         """
         self._read = read_detections(detections, self.ground_truth, self.iou_type, self.keypoint_sigmas)
 
+    def say_nothing(self, sentence: str | None) -> None:
+        """Say why numbers mean nothing, unless only a part of the images has come, as in a trial before a training."""
+        if self._read is not None or len(self.kept) in (0, len(self.ground_truth.image_ids)):
+            self.say_once(sentence)
+
     def detections(self) -> PackedDetections:
         """The detections so far, in the order of the images of the ground truth, or those of a file that was `read`."""
         if self._read is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +16,10 @@ from rich.table import Table
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.evaluation.ground_truth import plain_id
+from detkit.evaluation.ground_truth import NOTHING_TO_MEASURE, plain_id
 from detkit.structures import Category, Target
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluationResult(Protocol):
@@ -120,6 +124,7 @@ class Evaluator(ABC):
     extras: frozenset[str] = frozenset()
     answers_called: str = "answers"
     evaluation: EvaluationResult | None
+    _said: frozenset[str] = frozenset()
 
     def __init__(self, annotations: str | Path | dict, categories: Sequence[Category] | None = None) -> None:
         self.categories = list(categories or [])
@@ -185,7 +190,16 @@ class Evaluator(ABC):
                 "detkit.evaluation.Evaluation, or another object with metrics and per_class()"
             )
         self.evaluation = evaluation
+        value = evaluation.metrics.get(self.headline)
+        if not self._said and value is not None and (math.isnan(value) or value == NOTHING_TO_MEASURE):
+            self.say_once(f"{self.name}: {self.headline} is {value:g}, since there is nothing to measure it with")
         return dict(evaluation.metrics)
+
+    def say_once(self, sentence: str | None) -> None:
+        """Warn with a sentence, such as one that says why numbers mean nothing; once for each evaluator."""
+        if sentence is not None and sentence not in self._said:
+            self._said |= {sentence}
+            logger.warning("%s", sentence)
 
     def log_name(self, number: str) -> str:
         """The name of a metric in the logs of validations."""

@@ -16,6 +16,9 @@ from detkit.structures import UNUSED_LABEL, Category
 
 IouType = Literal["bbox", "segm", "keypoints"]
 
+NOTHING_TO_MEASURE = -1.0
+"""The value of a metric without any object to measure with, as in COCO's table; 0 would mean a bad detector."""
+
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
@@ -27,6 +30,7 @@ class GroundTruth:
         image_ids: the evaluated images, in the order in which COCO's evaluation visits them.
         image_sizes: ``(height, width)`` by image id, where the file states it.
         objects: the objects, with images by their position in `image_ids` and categories by theirs in `categories`.
+        image_names: the file name by image id, where the file states it; files of detections are joined by it.
     """
 
     source: str
@@ -34,6 +38,7 @@ class GroundTruth:
     image_ids: list[Any]
     image_sizes: dict[Any, tuple[int, int]]
     objects: PackedObjects
+    image_names: dict[Any, str] = field(default_factory=dict)
     image_numbers: dict[Any, int] = field(init=False)
     category_positions: dict[Any, int] = field(init=False)
 

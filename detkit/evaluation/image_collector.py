@@ -16,6 +16,7 @@ from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.evaluator import Evaluator, Report, ReportOptions
 from detkit.evaluation.files.coco_json import read_json
 from detkit.evaluation.ground_truth import label_positions, plain_id
+from detkit.evaluation.nothing_to_measure import why_nothing
 from detkit.evaluation.tables.detection_report import metrics_entry
 from detkit.evaluation.tables.image_report import confusion_table, image_class_table, image_table, write_confusion
 from detkit.structures import Category, Classification, Detections, Target
@@ -140,6 +141,15 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
                 f"{source}: image id {image_id!r} is not among the {len(self._numbers)} images of {self.truth.source}; "
                 "evaluate against the annotations that the answers were made for"
             )
+
+    def say_nothing(self) -> None:
+        """Say why numbers mean nothing, where they do."""
+        truth, classes = self.truth, len(self.truth.categories)
+        names = [category.name for category in truth.categories]
+        images = np.bincount(truth.labels, minlength=classes)
+        self.say_once(
+            why_nothing(truth.source, len(truth.labels), names, images, len(self.kept), self.answers_called, "images")
+        )
 
     def report(self, evaluation: ImageEvaluation, options: ReportOptions) -> Report:
         """The metrics, those of each class, and the confusion matrix, which is also written to a file."""

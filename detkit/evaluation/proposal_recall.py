@@ -16,6 +16,7 @@ from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, Number, Protocol
 from detkit.evaluation.evaluator import Evaluation, Evaluator
 from detkit.evaluation.files.annotations_file import read_ground_truth
 from detkit.evaluation.files.coco_json import read_json
+from detkit.evaluation.nothing_to_measure import why_nothing
 from detkit.evaluation.packed_objects import PackedDetections
 from detkit.structures import Category, Target
 
@@ -73,6 +74,12 @@ class ProposalRecall(Evaluator):
     def evaluate(self) -> Evaluation:
         """By number of proposals ``n``: ``ARn``, the recall averaged over IoU 0.50 to 0.95, and ``recall50_n`` at 0.5;
         0..1, or -1 where there is no object."""
+        truth, proposals = self.ground_truth, sum(map(len, self.kept.values()))
+        objects = np.array([np.count_nonzero(~truth.objects.ignored)][: len(truth.categories)])
+        names = [category.name for category in truth.categories]
+        self.say_once(
+            why_nothing(truth.source, len(truth.image_ids), names, objects, proposals, "proposals", "objects")
+        )
         return Evaluation(self._recalls())
 
     def _recalls(self) -> dict[str, float]:

@@ -20,6 +20,7 @@ from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.ground_truth import GroundTruth
+from detkit.evaluation.nothing_to_measure import why_no_detections
 from detkit.evaluation.packed_objects import PackedDetections, PackedObjects
 from detkit.evaluation.pair_iou import pair_box_iou
 from detkit.evaluation.tables.detection_report import metrics_entry, voc_table
@@ -118,7 +119,10 @@ class VocEvaluator(DetectionCollector):
 
     def evaluate(self) -> VocEvaluation:
         """As `compute`, with the curves and the numbers of each class."""
-        return evaluate_voc(self.ground_truth, self.detections(), self.protocol, self.iou_threshold)
+        detections = self.detections()
+        evaluation = evaluate_voc(self.ground_truth, detections, self.protocol, self.iou_threshold)
+        self.say_nothing(why_no_detections(self.ground_truth, evaluation.objects, detections))
+        return evaluation
 
     def report(self, evaluation: VocEvaluation, options: ReportOptions) -> Report:
         """The table of the classes and their mean."""

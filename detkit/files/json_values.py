@@ -20,7 +20,22 @@ def is_finite_numbers(values: Any, count: int | None = None) -> TypeGuard[Sequen
     if not isinstance(values, Sequence) or (count is not None and len(values) != count):
         return False
     kinds = set(map(type, values))
-    return (kinds <= _PLAIN or all(_is_number_type(kind) for kind in kinds)) and all(map(math.isfinite, values))
+    try:
+        return (kinds <= _PLAIN or all(_is_number_type(kind) for kind in kinds)) and all(map(math.isfinite, values))
+    except OverflowError:  # an integer of more than 308 digits
+        return False
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: on one line, of at most 80 characters."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
+    except ValueError:  # an integer of more than 4300 digits
+        return "a number of thousands of digits"
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _is_number_type(kind: type) -> bool:

@@ -21,9 +21,11 @@ class Notes:
     """What one call of a model noted.
 
     Args:
-        sums: by the name of a head or a step, the sum of each of its tensors, which is finite if all values are.
+        exact: tell values that are finite from those whose sum alone is not, which takes longer.
+        sums: by the name of a head or a step, the sum of each of its tensors, or a number that is as finite.
     """
 
+    exact: bool = False
     sums: list[tuple[str, Tensor]] = field(default_factory=list)
 
     def not_finite(self) -> list[str]:
@@ -38,9 +40,9 @@ _NOTES: ContextVar[Notes | None] = ContextVar("notes", default=None)
 
 
 @contextmanager
-def noting() -> Iterator[Notes]:
-    """Collect what is noted within; outside of it nothing is noted."""
-    notes = Notes()
+def noting(exact: bool = False) -> Iterator[Notes]:
+    """Collect what is noted within; outside of it nothing is noted. See `Notes` for `exact`."""
+    notes = Notes(exact)
     token = _NOTES.set(notes)
     try:
         yield notes
@@ -62,7 +64,7 @@ def note(name: str, raw: Any) -> None:
         return
     for tensor in tensors_in(raw):
         if tensor.is_floating_point():
-            notes.sums.append((name, _total(tensor.detach())))
+            notes.sums.append((name, _total(tensor.detach(), notes.exact)))
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
@@ -78,8 +80,10 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
         yield from tensors_in([getattr(values, part.name) for part in fields(values)])
 
 
-def _total(tensor: Tensor) -> Tensor:
+def _total(tensor: Tensor, exact: bool) -> Tensor:
     """The sum, NaN or infinite if a value is: one pass without a copy, which `isfinite` would make."""
+    if exact:
+        return torch.where(tensor.isfinite().all(), 0.0, torch.nan)
     with torch.autocast(tensor.device.type, enabled=False):
         # The sum of finite float16 numbers may exceed their range; bfloat16 has that of float32.
         return tensor.sum(dtype=torch.float32 if tensor.dtype == torch.float16 else None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,22 +13,45 @@ from PIL import Image
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.images.orientation import (
+    Size,
+    annotated_orientation,
+    orientation_in,
+    read_tags,
+    turned,
+    turned_back,
+    turned_size,
+)
+from detkit.images.promised_pixels import promises_too_much
 
-_EXIF_ORIENTATION = 0x0112
-_QUARTER_TURNS = frozenset({5, 6, 7, 8})  # the EXIF orientations that swap height and width
+_TIFF = (b"II*\0", b"MM\0*")
+_EXTRA_SAMPLES, _STRAIGHT_ALPHA = 338, 2
+
+
+class Header(NamedTuple):
+    """The facts about an image file that decide in which frame its annotations are.
+
+    Args:
+        stored: the height and width of the stored pixels.
+        orientation: 1 to 8, as in EXIF; 1 where the pixels are stored as they are to be seen.
+    """
+
+    stored: Size
+    orientation: int
 
 
 def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decode an image file.
 
-    Grayscale is repeated over the channels, alpha is dropped, 16 bits are scaled to 8.
+    Grayscale is repeated over the channels, alpha is dropped, 16 bits are scaled to 8, of an animation the first frame
+    is taken.
 
-    EXIF orientation: without `size` it is applied, as viewers do. With `size`, the height and width in an annotation
-    file, the orientation in which the image has that size is used, the stored one if both fit.
+    The EXIF orientation is applied, as viewers do. Only if the image then has not the height and width that its
+    annotations state, but its stored pixels do, they stay as they are stored.
 
     Args:
-        path: a file in a format that OpenCV reads.
-        size: the expected ``(height, width)`` in pixels.
+        path: a file in a format that OpenCV reads, or AVIF.
+        size: the expected ``(height, width)`` in pixels; None: any.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
@@ -34,20 +59,16 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
     Raises:
         InputError: the file is missing, empty, truncated, not an image, or has another size than `size`.
     """
-    data = _read_bytes(path)
-    if size is None:
-        return _decode(data, path, cv2.IMREAD_COLOR_RGB)
-    stored = _decode(data, path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    if stored.shape[:2] == tuple(size):
-        return stored
-    if stored.shape[1::-1] == tuple(size):
-        turned = _decode(data, path, cv2.IMREAD_COLOR_RGB)
-        if turned.shape[:2] == tuple(size):
-            return turned
-    raise InputError(
-        f"{path}: the image is {stored.shape[1]}x{stored.shape[0]} pixels (width x height), but its annotation file "
-        f"says {size[1]}x{size[0]}, so the boxes would be wrong; correct the file or the annotation"
-    )
+    stored, orientation = _decode(_read_bytes(path), path)
+    height, width = stored.shape[:2]
+    applied = annotated_orientation((height, width), orientation, None if size is None else (size[0], size[1]))
+    if size is not None and applied is None:
+        height, width = turned_size((height, width), orientation)
+        raise InputError(
+            f"{path}: the image is {width}x{height} pixels (width x height), but its annotation file says "
+            f"{size[1]}x{size[0]}, so the boxes would be wrong; correct the file or the annotation"
+        )
+    return turned(stored, applied or orientation)
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
@@ -61,20 +82,33 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         InputError: the file is missing or not an image.
     """
+    return turned_size(*read_header(path))
+
+
+def read_header(path: str | Path) -> Header:
+    """The stored size and the orientation of an image file; it is decoded only where Pillow does not know its format.
+
+    Raises:
+        InputError: the file is missing or not an image.
+    """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION) in _QUARTER_TURNS
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot read the size of this image ({error})") from error
-    return (width, height) if turned else (height, width)
+        with open(path, "rb") as file, Image.open(file) as image:
+            if image.format == "AVIF":
+                return Header((image.height, image.width), _orientation_of_avif(image))
+            tags = read_tags(file)
+            # Some versions of Pillow give the size of a TIFF turned.
+            stored = (tags[257], tags[256]) if image.format == "TIFF" and {256, 257} <= tags.keys() else None
+            return Header(stored or (image.height, image.width), orientation_in(tags))
+    except Exception:  # what Pillow raises for the headers of broken files has no common class
+        pixels, orientation = _decode(_read_bytes(path), path)
+        return Header((pixels.shape[0], pixels.shape[1]), orientation)
 
 
 def _read_bytes(path: str | Path) -> bytes:
     try:
         data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this image file ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise InputError(f"{path}: cannot read this image file ({getattr(error, 'strerror', error)})") from error
     if not data:
         raise InputError(f"{path}: this image file is empty (0 bytes)")
     if _is_cut_short(data):
@@ -92,11 +126,45 @@ def _is_cut_short(data: bytes) -> bool:
     return False
 
 
-def _decode(data: bytes, path: str | Path, flags: int) -> np.ndarray:
+def _decode(data: bytes, path: str | Path) -> tuple[np.ndarray, int]:
+    """The stored pixels and the orientation."""
+    if data[4:8] == b"ftyp":  # AVIF, which OpenCV does not turn
+        return _decode_with_pillow(data, path)
+    if promises_too_much(data):
+        raise InputError(f"{path}: this image is broken, its {len(data)} bytes cannot hold the pixels of its header")
+    tags = read_tags(BytesIO(data))
+    orientation = orientation_in(tags)
+    if data[:4] not in _TIFF:
+        return _decode_with_opencv(data, path), orientation
+    # OpenCV darkens the pixels of a TIFF by its alpha. Both decoders turn a TIFF.
+    has_alpha = tags.get(_EXTRA_SAMPLES) == _STRAIGHT_ALPHA
+    pixels = _decode_with_pillow(data, path)[0] if has_alpha else _decode_with_opencv(data, path)
+    return turned_back(pixels, orientation), orientation
+
+
+def _decode_with_opencv(data: bytes, path: str | Path) -> np.ndarray:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in error.err:
+            raise InputError(f"{path}: this image has too many pixels to be decoded; cut it into tiles") from error
         raise InputError(f"{path}: OpenCV cannot decode this image ({error.err})") from error
     if image is None:
         raise InputError(f"{path}: this file is not an image that OpenCV can decode")
     return image
+
+
+def _decode_with_pillow(data: bytes, path: str | Path) -> tuple[np.ndarray, int]:
+    try:
+        with Image.open(BytesIO(data)) as image:
+            return np.array(image.convert("RGB")), _orientation_of_avif(image)
+    except Exception as error:  # as for headers
+        raise InputError(
+            f"{path}: Pillow cannot decode this image ({type(error).__name__}: {str(error).partition(' <')[0]}); "
+            "save it as JPEG or PNG (AVIF needs Pillow 11.3 or newer)"
+        ) from error
+
+
+def _orientation_of_avif(image: Image.Image) -> int:
+    """Pillow translates the transformations of an AVIF, which hold whatever its EXIF block states, into EXIF."""
+    return orientation_in(read_tags(BytesIO(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))))

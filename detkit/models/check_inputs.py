@@ -11,6 +11,9 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.structures import Target
 
+_OVERSHOOT = 0.5
+"""What resizing and attacks may leave [0, 1] by."""
+
 
 def check_images(images: Sequence[Tensor]) -> None:
     """Raise InputError unless `images` is a non-empty sequence of images."""
@@ -27,12 +30,32 @@ def check_batch_size(batch_size: int) -> None:
         raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
 
 
-def check_image(image: Tensor, name: str) -> None:
-    """Raise InputError unless `image` is a ``(3, H, W)`` uint8 or floating tensor."""
+def check_image(image: Tensor, name: str, waits: bool = False) -> None:
+    """Raise InputError unless `image` is a ``(3, H, W)`` tensor, uint8 or float in [0, 1].
+
+    Args:
+        image: of any device.
+        name: of the image, for messages.
+        waits: whether the values of a float image are also checked where that waits for its device.
+    """
     is_image = isinstance(image, Tensor) and image.ndim == 3 and image.shape[0] == 3 and image.numel() > 0
     if not is_image or not (image.dtype == torch.uint8 or image.is_floating_point()):
         got = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
         raise InputError(f"{name} must be a (3, H, W) tensor, uint8 or float in [0, 1], got {got}")
+    if image.is_floating_point() and (image.is_cpu or waits):
+        _check_values(image, name)
+
+
+def _check_values(image: Tensor, name: str) -> None:
+    """Raise InputError if a float image is plainly not in [0, 1], which a network answers with nonsense."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # there are no values yet
+        return
+    least, most = torch.stack(image.detach().aminmax()).tolist()
+    if not (least >= -_OVERSHOOT and most <= 1 + _OVERSHOOT):  # also where a value is NaN
+        raise InputError(
+            f"{name} has values from {least:g} to {most:g}, but a float image must be in [0, 1]: divide one of 0..255 "
+            "by 255, or give it as uint8; the model normalizes it"
+        )
 
 
 def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int | None) -> None:

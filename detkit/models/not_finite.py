@@ -10,7 +10,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from detkit.heads.raw_outputs import Notes, tensors_in
+from detkit.heads.raw_outputs import Notes, noting, tensors_in
 
 _WARNED: WeakSet[nn.Module] = WeakSet()
 
@@ -31,12 +31,18 @@ def warn_if_not_finite(model: nn.Module, notes: Notes, images: Sequence[Tensor],
     names = notes.not_finite()
     if not names:
         return
+    where = None
+    if not any(module.training for module in model.modules()):
+        with noting(exact=True) as notes:
+            where = _first_not_finite(model, images, detect)
+        names = notes.not_finite()
+        if where is None and not names:  # only a sum was too large
+            return
     _WARNED.add(model)
-    in_training = any(module.training for module in model.modules())
-    found = None if in_training else _first_not_finite(model, images, detect)
-    where = found or f"the output of {', '.join(names)} is not finite; look for weights that diverged or do not fit"
+    if where is None:
+        where = f"the output of {', '.join(names)} is not finite; look for weights that diverged or do not fit"
     warnings.warn(
-        f"{type(model).__name__}: {where}. Scores and boxes that are not finite are dropped, so detections are missing",
+        f"{type(model).__name__}: {where}. The results are incomplete: what is not finite is dropped or has no meaning",
         stacklevel=3,
     )
 

@@ -111,8 +111,12 @@ def from_coco(entry: Mapping[str, Any], source: str) -> Category:
     ``isthing`` and ``color`` come from COCO's panoptic files; ``swap_pairs`` (from 1 as well) and ``sigmas`` are
     detkit's own. A malformed value is dropped with a warning that names `source`.
     """
-    keypoints = tuple(map(str, entry.get("keypoints") or ()))
-    category = Category(entry["id"], entry["name"], bool(entry.get("isthing", True)), keypoints=keypoints)
+    is_thing = entry.get("isthing", 1) in (1, None)
+    names = entry.get("keypoints") or ()
+    if not isinstance(names, (list, tuple)):
+        logger.warning("%s: the keypoints of category %r are no list and not used", source, entry["name"])
+        names = ()
+    category = Category(entry["id"], entry["name"], is_thing, keypoints=tuple(map(str, names)))
     further: dict[str, Read] = {
         "color": lambda: _color(entry["color"]),
         "swap_pairs": lambda: _from_one(entry["swap_pairs"]),
@@ -124,7 +128,7 @@ def from_coco(entry: Mapping[str, Any], source: str) -> Category:
             try:
                 values: dict[str, Any] = {name: read()}
                 category = replace(category, **values)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 logger.warning(
                     "%s: the %s of category %r is not used (%s)", source, name, entry["name"], error or type(error)
                 )
@@ -141,7 +145,7 @@ def entries_in(content: bytes) -> list[dict[str, Any]] | None:
         try:
             entries, _ = json.JSONDecoder().raw_decode(rest[:size].decode(errors="ignore"))
             break
-        except ValueError:
+        except (ValueError, RecursionError):
             entries = []
     known = [one for one in entries if isinstance(one, dict) and type(one.get("id")) is int and "name" in one]
     are_whole = len(known) == len(entries) > 0 and all(isinstance(one["name"], str) for one in known)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
 from detkit.ops import masks_to_rle
@@ -35,7 +37,7 @@ class Detection(Task):
 
     def results(self, answer: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
         """The detections in COCO's results format, with the name of each class."""
-        boxes = answer.boxes.clone()
+        boxes = answer.boxes.to(torch.float64, copy=True)  # as evaluation takes them, so that the numbers are equal
         boxes[:, 2:] -= boxes[:, :2]
         masks = None if answer.masks is None else masks_to_rle(answer.masks).to_coco()
         entries = []

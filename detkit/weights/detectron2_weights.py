@@ -17,7 +17,7 @@ from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
 from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
 from detkit.preprocess import SmoothShortestEdge
 from detkit.structures import Category
-from detkit.weights.state_dict import Renames, load_all
+from detkit.weights.state_dict import Renames, checked_tensors, load_all
 
 NAMES = [
     f"{kind}_rcnn_R_{net}"
@@ -50,7 +50,9 @@ def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
     name = name.rpartition("/")[2].removesuffix(".yaml")
     if name not in NAMES:
         raise InputError(f"cannot import detectron2's {name!r}, only {', '.join(NAMES)}")
-    tensors = _tensors(state_dict)
+    if isinstance(state_dict, Mapping) and isinstance(state_dict.get("model"), Mapping):
+        state_dict = state_dict["model"]
+    tensors = checked_tensors(state_dict, f"detectron2's {name}")
     mean, std = tensors.pop("pixel_mean", torch.tensor(_PIXEL_MEAN)), tensors.pop("pixel_std", torch.tensor(_PIXEL_STD))
     anchors = {key: tensors.pop(key) for key in sorted(tensors) if key.startswith(_ANCHORS)}
     model = _model(name, _num_classes(tensors), _rgb_fractions(mean), _rgb_fractions(std))
@@ -99,12 +101,6 @@ def _c4_parts(net: str) -> dict[str, Any]:
 _backbone = partial(TorchvisionBackbone, frozen_stages=2, frozen_batch_norm=True, stride_in_1x1=True)
 
 
-def _tensors(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    if isinstance(state_dict.get("model"), Mapping):
-        state_dict = state_dict["model"]
-    return {name: torch.as_tensor(value) for name, value in state_dict.items()}
-
-
 def _num_classes(tensors: Mapping[str, Tensor]) -> int:
     name = "roi_heads.box_predictor.cls_score.bias"
     if name not in tensors:
@@ -114,6 +110,8 @@ def _num_classes(tensors: Mapping[str, Tensor]) -> int:
 
 def _rgb_fractions(values: Tensor) -> list[float]:
     """Blue, green and red in 0..255 as red, green and blue in 0..1."""
+    if values.numel() != 3 or not bool(values.isfinite().all()):
+        raise InputError(f"pixel_mean and pixel_std must hold three finite numbers, got {values.flatten().tolist()}")
     return (values.double().flatten().flip(0) / 255).tolist()
 
 

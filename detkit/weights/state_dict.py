@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from detkit.backbones.finite_weights import warn_unless_finite
 from detkit.errors import InputError
 
 Renames = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
@@ -20,6 +24,29 @@ def rename_prefix(name: str, renames: Renames) -> str:
         if count:
             break
     return name
+
+
+def checked_tensors(state_dict: Mapping[str, Any], source: str) -> dict[str, Tensor]:
+    """The tensors of `state_dict`, arrays made tensors; warns of those that are not finite.
+
+    Raises:
+        InputError: it is no mapping of names to tensors with numbers, or the weight or bias of a layer has no dimension
+            or no values; the message names it.
+    """
+    if not isinstance(state_dict, Mapping):
+        raise InputError(f"the state dict of {source} must map names to tensors, got a {type(state_dict).__name__}")
+    tensors = {}
+    for name, value in state_dict.items():
+        tensor = torch.as_tensor(value) if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" else value
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise InputError(f"the state dict of {source}: {name!r} is a {type(value).__name__} and no tensor")
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+            raise InputError(f"the state dict of {source}: {name} is no plain tensor with values")
+        if name.endswith(("weight", "bias")) and (tensor.ndim == 0 or tensor.numel() == 0):
+            raise InputError(f"the state dict of {source}: {name} has the shape {tuple(tensor.shape)}")
+        tensors[name] = tensor
+    warn_unless_finite(tensors, f"the state dict of {source}")
+    return tensors
 
 
 def load_all(

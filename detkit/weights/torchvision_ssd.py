@@ -35,7 +35,9 @@ def _ssdlite320_mobilenet_v3_large(state_dict: Mapping[str, Tensor]) -> SSDlite:
     num_classes = _num_classes(state_dict, "0.1.bias", boxes=6)
     # torchvision reduces the tail unless the backbone's weights are ImageNet's.
     last = state_dict.get("backbone.extra.0.0.0.weight")
-    backbone = TappedMobileNet("mobilenet_v3_large", reduced_tail=last is not None and last.shape[1] == 480)
+    backbone = TappedMobileNet(
+        "mobilenet_v3_large", reduced_tail=last is not None and last.ndim > 1 and last.shape[1] == 480
+    )
     model = SSDlite(backbone, num_classes, preprocess=Square(320, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
     load_all(model, _renamed(state_dict, _MOBILENET_NAMES, [6] * 6), "torchvision's ssdlite320_mobilenet_v3_large")
     return model
@@ -81,6 +83,8 @@ def _renamed(state_dict: Mapping[str, Tensor], names: Renames, boxes: list[int])
 
 def _background_last(tensor: Tensor, boxes: int) -> Tensor:
     """Weight or bias of a classifier of `boxes` boxes per cell, with torchvision's class 0 of each moved to the end."""
+    if len(tensor) % boxes:
+        raise InputError(f"a classifier of the head has {len(tensor)} outputs for {boxes} boxes in a cell")
     return torch.unflatten(tensor, 0, (boxes, -1)).roll(-1, dims=1).flatten(0, 1)
 
 

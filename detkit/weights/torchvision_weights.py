@@ -8,11 +8,13 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from detkit.backbones.pretrained import download
+from detkit.backbones.published import torchvision_file
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.structures import Category
 from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
-from detkit.weights.state_dict import set_batch_norm_epsilon
+from detkit.weights.state_dict import checked_tensors, set_batch_norm_epsilon
 
 BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
     **torchvision_two_stage.BUILDERS,
@@ -42,9 +44,12 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
     if (state_dict is None) == (weights is None):
         raise InputError("from_torchvision needs either a state_dict or the name of published weights")
     categories, epsilon = None, None
-    tensors = state_dict or {}
+    tensors: Mapping[str, Tensor] = {}
+    if state_dict is not None:
+        tensors = checked_tensors(state_dict, f"torchvision's {name}")
     if weights is not None:
-        published = torchvision.models.detection.__dict__[name](weights=weights)
+        make = torchvision.models.detection.__dict__[name]
+        published = download(name, lambda: make(weights=weights), torchvision_file(name, weights))
         tensors, epsilon = published.state_dict(), _batch_norm_epsilon(published)
         categories = _categories(torchvision.models.get_model_weights(name)[weights].meta["categories"])
     model = BUILDERS[name](tensors)

@@ -294,7 +294,7 @@ def test_several_years_of_voc(tmp_path: Path):
 
 
 def test_images_with_an_exif_orientation(tmp_path: Path):
-    """YOLO has no image sizes, so readers apply the orientation; COCO and VOC state which one their boxes are in."""
+    """Copies are turned as their annotations are, in whichever frame, and no longer depend on an orientation."""
     path = tmp_path / "0" / "images" / "a.jpg"
     path.parent.mkdir(parents=True)
     exif = Image.Exif()
@@ -306,8 +306,10 @@ def test_images_with_an_exif_orientation(tmp_path: Path):
     (tmp_path / "0" / "train.json").write_text(json.dumps(content))
     convert(tmp_path / "0", tmp_path / "voc", "voc")
     assert VocDataset(tmp_path / "voc", "train")[0][0].shape == (3, 20, 30)
-    with pytest.raises(InputError, match=r"a.jpg: is 20x30 pixels.*say 30x20"):
-        convert(tmp_path / "0", tmp_path / "yolo", "yolo")
+    convert(tmp_path / "0", tmp_path / "stored", "yolo")
+    image, target = YoloDataset(tmp_path / "stored", "train")[0]
+    assert image.shape == (3, 20, 30)
+    assert target.boxes.tolist() == [[20, 1, 25, 6]]
     images[0] |= {"height": 30, "width": 20}
     annotations[0]["bbox"] = [2, 20, 5, 5]
     (tmp_path / "0" / "train.json").write_text(json.dumps(content))
@@ -315,3 +317,56 @@ def test_images_with_an_exif_orientation(tmp_path: Path):
     image, target = YoloDataset(tmp_path / "yolo", "train")[0]
     assert image.shape == (3, 30, 20)
     assert target.boxes.tolist() == [[2, 20, 7, 25]]
+
+
+def write_small_coco(root: Path, names: list[str], contents: list[bytes]) -> None:
+    """A COCO folder of 20x20 images, each with one object, whose left side is the number of its image."""
+    images, annotations = [], []
+    for number, (name, content) in enumerate(zip(names, contents, strict=True), start=1):
+        path = root / "images" / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        images.append({"id": number, "file_name": name, "height": 20, "width": 20})
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": [number, 1, 5, 5]})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
+    (root / "annotations").mkdir()
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(content))
+
+
+ODD_NAMES = [
+    "a/b/s.png", "a_b/s.png", "s.png", "S.PNG", "s.jpg", "train_s.png",  # names that are alike
+    ".hidden.png", " spaces .png", "no_suffix", "photo.jpg_large", "x.JFIF",  # names that listings would not know
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("to", ["yolo", "voc"])
+@pytest.mark.parametrize("images", ["copy", "link"])
+def test_every_copy_has_a_name_of_its_own_that_listings_know(tmp_path: Path, to: str, images: str):
+    contents = [cv2.imencode(".png", noise(20, 20, number))[1].tobytes() for number in range(len(ODD_NAMES))]
+    write_small_coco(tmp_path / "coco", ODD_NAMES, contents)
+    done = convert(tmp_path / "coco", tmp_path / to, to, images=images)
+    assert done.images == {"train": len(ODD_NAMES)}
+    copied = YoloDataset(tmp_path / to) if to == "yolo" else VocDataset(tmp_path / to)
+    assert len(copied) == len(ODD_NAMES)
+    for index in range(len(copied)):
+        pixels, target = copied.read(index)
+        number = round(float(target.boxes[0, 0]))
+        assert np.array_equal(pixels, noise(20, 20, number - 1)[..., ::-1])
+
+
+def test_two_entries_of_one_file_are_a_fault(tmp_path: Path):
+    content = cv2.imencode(".png", noise(20, 20))[1].tobytes()
+    write_small_coco(tmp_path / "coco", ["a.png", "a.png"], [content, content])
+    with pytest.raises(InputError, match=r"a\.png: the images 1 and 2 are both this file"):
+        convert(tmp_path / "coco", tmp_path / "yolo", "yolo")
+
+
+def test_names_from_windows(tmp_path: Path):
+    contents = [cv2.imencode(".png", noise(20, 20, number))[1].tobytes() for number in range(2)]
+    write_small_coco(tmp_path / "coco", ["x/a.png", "x/b.png"], contents)
+    path = tmp_path / "coco" / "annotations" / "instances_train.json"
+    path.write_text(path.read_text().replace("x/", r"x\\"))
+    convert(tmp_path / "coco", tmp_path / "yolo", "yolo")
+    original, copied = CocoDataset(*find_split(tmp_path / "coco", "train")), YoloDataset(tmp_path / "yolo")
+    for index in range(2):
+        assert np.array_equal(original.read(index)[0], copied.read(index)[0])

@@ -1,5 +1,7 @@
 """What every detector promises, shown on the small one: inputs, refusals, prediction."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -52,6 +54,30 @@ class TestImages:
             model([torch.zeros(1, 40, 60)])
         with pytest.raises(InputError, match="got ndarray"):
             model([np.zeros((40, 60, 3), np.uint8)])
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+    @pytest.mark.parametrize(
+        ("values", "said"),
+        [
+            ((0.0, 255.0), "from 0 to 255"),
+            ((-2.0, 2.5), "from -2 to 2.5"),  # normalized already
+            ((0.0, math.nan), "nan"),
+            ((0.0, math.inf), "inf"),
+        ],
+    )
+    def test_float_values_outside_of_0_to_1_are_refused(self, model, dtype, values, said):
+        image = torch.full((3, 40, 60), values[0], dtype=dtype)
+        image[1, 2, 3] = values[1]
+        for call in (model, model.predict):
+            with pytest.raises(InputError, match=rf"s\[1\] has values .*{said}.* divide one of 0\.\.255 by 255"):
+                call([IMAGE, image])
+        with pytest.raises(InputError, match=said):
+            model([image], [Target(boxes=BOX, labels=LABEL)])
+
+    def test_what_resizing_leaves_a_little_outside_is_taken(self, model):
+        image = torch.full((3, 40, 60), -0.1)
+        image[0, 0, 0] = 1.2
+        assert len(model.predict([image])) == 1
 
     def test_must_be_at_least_one(self, model):
         with pytest.raises(InputError, match="at least one image"):

@@ -226,7 +226,13 @@ def test_any_string_is_read_or_refused(text):
         (b"", "its runs.* sum to"),
         (b"PPPPPPPPPPPPPP0", "its .*(too many digits|runs)"),
         ([5, 7], "its runs.* sum to"),
-        ([5, -5, 20], "its run.* negative"),
+        ([5, -5, 20], "its run lengths .* negative or no whole numbers"),
+        ([4.5, 15.5], "its run lengths .* negative or no whole numbers"),
+        ([None], "its run lengths .* negative or no whole numbers"),
+        ([True, 19], "its run lengths .* negative or no whole numbers"),
+        (["5", 15], "its run lengths .* negative or no whole numbers"),
+        ([10**400], "its run lengths .* negative or no whole numbers"),
+        ([2**31], "its run lengths .* negative or no whole numbers"),
     ],
 )
 def test_counts_that_are_no_mask_are_refused(implementation, counts, message):
@@ -248,9 +254,15 @@ def test_input_errors_name_what_is_wrong(implementation):
         polygons_to_rle([[[1.0] * 6], [[1.0] * 5]], 4, 4)
     with pytest.raises(InputError, match=r"objects\[0\] has no polygon"):
         polygons_to_rle([[]], 4, 4)
-    for value in (float("nan"), float("inf"), 1e300):
-        with pytest.raises(InputError, match=r"^object 1: a polygon has the coordinate"):
+    for value in (float("nan"), float("inf"), 1e300, -1e9):
+        with pytest.raises(InputError, match=r"^objects\[1\]\[0\] must have finite coordinates of at most 2e\+08"):
             polygons_to_rle([[[0.0, 0, 1, 1, 2, 2]], [[0.0, 0, 1, 1, 2, value]]], 4, 4)
+    for value in (None, "1", [2.0], 10**400, {}):
+        with pytest.raises(InputError, match=r"^objects\[0\]\[0\] must be a list of numbers"):
+            polygons_to_rle([[[0.0, 0, 1, 1, 2, value]]], 4, 4)
+    for size in ([4], [4, 4.5], [-1, 4], [2**20, 2**20], ["4", 4], None, 4, [10**400, 1]):
+        with pytest.raises(InputError, match="is no height and width in pixels"):
+            RunLengths.from_coco([{"size": size, "counts": b"d0"}])
     small, large = masks_to_rle(torch.ones(1, 2, 2).bool()), masks_to_rle(torch.ones(1, 3, 2).bool())
     with pytest.raises(InputError, match="masks1 and masks2 must be of one size, got 2 x 2 and 3 x 2"):
         mask_iou(small, large)

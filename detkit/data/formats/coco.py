@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -9,13 +10,16 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from detkit.coco_files.entry_lists import is_plain_text
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, read_annotations, read_coco_file
 from detkit.data.formats.field_readers import COCO_READERS, FieldReader
+from detkit.data.layouts.advice import advice_about_file, advice_about_folder, coco_advice
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
-from detkit.files import named_file, visible
+from detkit.files import named_file, parse_json, visible
+from detkit.files.text_documents import read_bytes
 
 
 class CocoDataset(DetectionDataset):
@@ -23,8 +27,9 @@ class CocoDataset(DetectionDataset):
 
     ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. Annotations are held
     packed in arrays, so that worker processes share them. An annotation with ``iscrowd`` or ``ignore`` set becomes
-    ``Target.iscrowd``, as in COCO's own evaluation. A missing ``area`` is the box's, a missing ``segmentation`` is
-    the box filled, a missing ``width`` or ``height`` is read from the image file.
+    ``Target.iscrowd``, in evaluation too. A missing ``bbox`` is the box around the segmentation, a missing ``area`` the
+    segmentation's or else the box's, a missing ``segmentation`` is the box filled, a missing ``width`` or ``height`` is
+    read from the image file.
 
     Args:
         images: folder that the file names in the JSON are relative to.
@@ -78,12 +83,12 @@ class CocoDataset(DetectionDataset):
         if len(self) == self._num_annotated_images and not self._packed.dropped:
             return self.annotations_path
         content = read_coco_file(self.annotations_path)
-        images, dropped = set(self.image_ids), set(self._packed.dropped)
+        images, dropped_rows = set(self.image_ids), set(self._packed.dropped)
         content["images"] = [image for image in content["images"] if image["id"] in images]
         content["annotations"] = [
             annotation
             for row, annotation in enumerate(content["annotations"])
-            if annotation["image_id"] in images and annotation.get("id", row) not in dropped
+            if annotation["image_id"] in images and row not in dropped_rows
         ]
         return content
 
@@ -94,7 +99,8 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     Annotation files: ``{split}.json``, ``instances_{split}.json``, ``instances_{split}20XX.json``, ``*_{split}.json``
     or ``*_{split}20XX.json``, in ``annotations/`` or the folder itself, or ``{split}/_annotations.coco.json``. Images:
     in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX`` or ``images``, the first of these that
-    holds the first file of the annotations. The split ``val`` may be called ``valid``.
+    holds the first file of the annotations, or else in another folder that does. The split ``val`` may be called
+    ``valid``.
 
     Returns:
         The images folder and the annotation file.
@@ -104,13 +110,16 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"{root}: there is no such folder; a data set folder holds images/ and annotations/")
-    annotations = _find_annotations(root, split)
-    return _find_images(root, split, annotations), annotations
+        raise InputError(advice_about_file(root))
+    annotations = find_annotations(root, split)
+    return find_images(root, split, annotations), annotations
 
 
 def _names(split: str) -> tuple[str, ...]:
-    return ("val", "valid") if split == "val" else (split,)
+    """The names of a split in patterns of files."""
+    if not split or "/" in split or "\0" in split:
+        raise InputError(f"{split!r} is no name of a split; give one such as train")
+    return ("val", "valid") if split == "val" else (glob.escape(split),)
 
 
 def has_split(root: Path, split: str) -> bool:
@@ -133,7 +142,12 @@ def _matches(root: Path, split: str) -> list[Path]:
     return []
 
 
-def _find_annotations(root: Path, split: str) -> Path:
+def find_annotations(root: Path, split: str) -> Path:
+    """The annotation file of one split of a COCO folder; see `find_split`.
+
+    Raises:
+        InputError: there is none or more than one; the message says what was recognized instead.
+    """
     matches = _matches(root, split)
     if len(matches) > 1:
         raise InputError(
@@ -142,32 +156,47 @@ def _find_annotations(root: Path, split: str) -> Path:
         )
     if matches:
         return matches[0]
+    if advice := advice_about_folder(root, split):
+        raise InputError(advice)
     present = [str(file.relative_to(root)) for file in visible((*root.glob("*.json"), *root.glob("*/*.json")), root)]
     patterns = ", ".join(_annotation_patterns(split))
     raise InputError(
         f"{root}: no annotation file for the split '{split}': looked for {patterns} in annotations/ and the "
-        f"folder itself, found {', '.join(present) or 'no JSON file'}"
+        f"folder itself, found {', '.join(present) or 'no JSON file'}{coco_advice(root, split)}"
     )
 
 
-def _find_images(root: Path, split: str, annotations: Path) -> Path:
+def find_images(root: Path, split: str, annotations: Path) -> Path:
+    """The folder of the images of an annotation file in a COCO folder; see `find_split`.
+
+    Raises:
+        InputError: there is none.
+    """
     first = _first_file_name(annotations)
     forms = ("images/{}", "images/{}20??", "{}", "{}20??")
     patterns = [form.format(name) for form in forms for name in _names(split)] + ["images"]
     folders = [folder for pattern in patterns for folder in visible(root.glob(pattern), root) if folder.is_dir()]
     for folder in folders:
-        if os.path.isfile(named_file(folder, first)):
+        if first and os.path.isfile(named_file(folder, first)):
             return folder
+    if first:
+        for folder in (*visible(root.glob("images/*/")), *visible(root.glob("*/")), root, annotations.parent):
+            if named_file(folder, first).is_file():
+                return folder
     if folders:
         return folders[0]  # the data set then names the missing files
     present = [folder.name for folder in visible(root.iterdir()) if folder.is_dir()]
     raise InputError(
         f"{root}: no images folder for the split '{split}': looked for {', '.join(patterns)}, "
-        f"found the folders {', '.join(present) or '(none)'}"
+        f"found the folders {', '.join(present) or '(none)'}; give the folder with --data.{split}_images"
     )
 
 
 def _first_file_name(annotations: Path) -> str:
     """The file name of the first image, found without parsing a file that may have hundreds of megabytes."""
-    match = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', annotations.read_bytes())
-    return json.loads(match.group(1)) if match else ""
+    content = read_bytes(annotations)
+    if not (encoding := json.detect_encoding(content)).startswith("utf-8"):
+        content = content.decode(encoding, errors="replace").encode(errors="replace")
+    match = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', content)
+    name = parse_json(match.group(1), str(annotations)) if match else ""
+    return name if is_plain_text(name) else ""

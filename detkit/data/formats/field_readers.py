@@ -9,15 +9,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from detkit.coco_files import EntryList, encode_masks, read_keypoints, read_segmentations
 from detkit.data.label_maps import LabelMapFiles
 from detkit.data.packed.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
 from detkit.data.packed.packed_json import PackedJson
 from detkit.errors import InputError
-from detkit.files.json_values import is_finite_numbers
+from detkit.files.json_values import is_finite_numbers, shown
 from detkit.structures.categories import Category, keypoint_category
 
 logger = logging.getLogger(__name__)
@@ -30,11 +32,13 @@ class CocoFile(NamedTuple):
         path: of the file, for messages.
         images_path: the folder that file names are relative to.
         categories: in the order of the labels.
+        image_sizes: ``(height, width)`` by the id of the image.
     """
 
     path: Path
     images_path: Path
     categories: Sequence[Category]
+    image_sizes: Mapping[Any, tuple[int, int]] = MappingProxyType({})
 
 
 class FieldReader:
@@ -149,13 +153,15 @@ def _numbers(value: Any, shape: tuple[int, ...], dtype: str, name: str) -> np.nd
     """A number, or nested lists of them."""
     try:
         array = np.array(value)
-    except ValueError:
-        array = np.array(None)
-    is_valid = array.dtype.kind in "iufb" and array.shape == shape and np.isfinite(array).all()
-    if not is_valid or (np.dtype(dtype).kind in "iu" and (array != np.round(array)).any()):
-        kind = "whole numbers" if np.dtype(dtype).kind in "iu" else "finite numbers"
-        raise InputError(f"{name} is {value!s:.60}; it must be {kind} of shape {shape}")
-    return array
+        cast = array.astype(dtype) if array.dtype.kind in "iufb" else np.array(None)
+    except (ValueError, OverflowError, RecursionError):
+        array = cast = np.array(None)
+    is_whole = np.dtype(dtype).kind in "iu"
+    is_valid = cast.dtype.kind != "O" and array.shape == shape and np.isfinite(array).all() and np.isfinite(cast).all()
+    if not is_valid or (is_whole and (array != cast).any()):
+        kind = "whole numbers" if is_whole else "finite numbers"
+        raise InputError(f"{name} is {shown(value)}; it must be {kind} of shape {shape}")
+    return cast
 
 
 @dataclass(frozen=True)
@@ -169,41 +175,25 @@ class MaskReader(FieldReader):
     warns: bool = True
 
     def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> MaskRows:
-        values = [_segmentation(annotation, file.path) for annotation in entries]
-        absent = [annotation for annotation, value in zip(entries, values, strict=True) if value is None]
+        listed = EntryList(entries, "annotation", str(file.path), is_whole=False)
+        values = read_segmentations(listed)
+        absent = [row for row, value in enumerate(values) if value is None]
         if absent and self.warns:
             logger.warning(
-                "%s: %d of %d objects have no mask (first: annotation %r of image %r); their filled boxes are used",
-                file.path, len(absent), len(entries), absent[0].get("id"), absent[0]["image_id"],
+                "%s: %d of %d objects have no mask (first: %s); their filled boxes are used",
+                file.path, len(absent), len(entries), listed.name(absent[0]),
             )  # fmt: skip
+        encoded = {row: value for row, value in enumerate(values) if isinstance(value, dict)}
+        sizes = [file.image_sizes.get(entries[row]["image_id"], (0, 0)) for row in encoded]
+        encode_masks(listed, list(encoded), list(encoded.values()), np.array(sizes, dtype=np.int64).reshape(-1, 2))
         return MaskRows(PackedJson.pack(values))
-
-
-def _segmentation(annotation: dict, path: Path) -> list | dict | None:
-    """An RLE object, polygons of at least three points, or None for an annotation that has neither."""
-    segmentation = annotation.get("segmentation")
-    if not segmentation:
-        return None
-    if isinstance(segmentation, dict):
-        is_valid = isinstance(segmentation.get("counts"), (str, list)) and is_finite_numbers(
-            segmentation.get("size"), 2
-        )
-    else:
-        is_valid = isinstance(segmentation, list) and all(
-            is_finite_numbers(ring) and len(ring) % 2 == 0 for ring in segmentation
-        )
-    if not is_valid:
-        raise InputError(
-            f"{path}: the segmentation of annotation {annotation.get('id')!r} of image {annotation['image_id']!r} is "
-            "neither a list of polygons (x1, y1, x2, y2, …) nor an RLE with 'counts' and 'size'"
-        )
-    return segmentation if isinstance(segmentation, dict) else [ring for ring in segmentation if len(ring) >= 6] or None
 
 
 class KeypointReader(FieldReader):
     """``keypoints``: three numbers for each keypoint of the first category with keypoints; zeros where absent."""
 
     def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> KeypointRows:
+        listed = EntryList(entries, "annotation", str(file.path), is_whole=False)
         category = keypoint_category(file.categories)
         if category is None:
             raise InputError(
@@ -211,16 +201,9 @@ class KeypointReader(FieldReader):
             )
         count = len(category.keypoints)
         keypoints = np.zeros((len(entries), count, 3), dtype=np.float32)
-        for row, annotation in enumerate(entries):
-            values = annotation.get("keypoints")
-            if not values:
-                continue
-            if not is_finite_numbers(values, 3 * count):
-                raise InputError(
-                    f"{file.path}: {annotation_name(annotation)} must have "
-                    f"{3 * count} finite numbers as keypoints, {count} times x, y, visibility"
-                )
-            keypoints[row] = np.reshape(values, (count, 3))
+        for row, values in enumerate(read_keypoints(listed, count)):
+            if values:
+                keypoints[row] = np.reshape(values, (count, 3))
         return KeypointRows(keypoints)
 
 

@@ -19,6 +19,7 @@ from detkit.structures import Category
 
 NAMES_FILES = ("LOC_synset_mapping.txt", "synset_words.txt", "classes.txt")
 
+_PARTS = frozenset({"annotations", "images", "jpegimages", "labels", "masks"})
 _SPLIT_NAMES = {"val": ("val", "valid", "validation")}
 
 
@@ -90,7 +91,9 @@ def is_image_folder(root: Path) -> bool:
     for split in ("train", "val", "test"):
         for name in _SPLIT_NAMES.get(split, (split,)):
             folder = root / name
-            if folder.is_dir() and any(_has_images(one) for one in _class_folders(folder)):
+            classes = _class_folders(folder) if folder.is_dir() else []
+            # Folders of other layouts, such as images/ beside labels/, are no classes.
+            if any(one.name.lower() not in _PARTS for one in classes) and any(map(_has_images, classes)):
                 return True
     return False
 

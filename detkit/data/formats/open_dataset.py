@@ -10,10 +10,13 @@ from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import CocoDataset, find_split, has_split
 from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.formats.image_folder import ImageFolderDataset, is_image_folder
-from detkit.data.formats.voc import VocDataset, is_voc
+from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
-from detkit.data.formats.yolo_yaml import is_yolo
+from detkit.data.formats.yolo_yaml import find_description, is_yolo
+from detkit.data.layouts.voc_folders import is_voc_folder, voc_folders
 from detkit.data.old_flags import takes_old_flags
+from detkit.errors import InputError
+from detkit.files import visible
 
 BoxFormat = Literal["coco", "voc", "yolo"]
 """The formats with boxes."""
@@ -26,15 +29,44 @@ def format_of(root: Path) -> Format:
     """Detect the format of a folder.
 
     COCO has a JSON file for the split ``train``, YOLO a ``data.yaml``, VOC ``Annotations/*.xml``, also one level down,
-    ImageNet's layout images in ``train/{class}/``. They are tried in this order; the default is COCO.
+    ImageNet's layout images in ``train/{class}/``; the default is COCO.
+
+    Raises:
+        InputError: it is in several formats, or holds folders in several.
     """
-    if root.is_dir() and has_split(root, "train"):
-        return "coco"
-    if is_yolo(root):
-        return "yolo"
-    if is_voc(root):
+    if not root.is_dir():
+        return "yolo" if is_yolo(root) else "coco"
+    formats = _signs(root)
+    if len(formats) > 1:
+        listed = " and ".join(f"{format} ({sign})" for format, sign in formats.items())
+        one = next(reversed(formats))
+        raise InputError(
+            f"{root} is in several formats, {listed}: choose one, such as --data.format {one} (convert: --from {one})"
+        )
+    if formats:
+        return next(iter(formats))
+    years = voc_folders(root)
+    nested: list[tuple[Path, BoxFormat]] = [(folder, "voc") for folder in years]
+    for folder in visible(root.glob("*/")):
+        nested += [(folder, format) for format in _signs(folder) if format != "voc"]
+    if len({format for _, format in nested}) > 1:
+        listed = " and ".join(f"{folder.relative_to(root)}/ ({format})" for folder, format in nested)
+        raise InputError(f"{root} holds data sets in several formats, {listed}: give one of these folders instead")
+    if years:
         return "voc"
-    return "folders" if root.is_dir() and is_image_folder(root) else "coco"
+    return "folders" if is_image_folder(root) else "coco"
+
+
+def _signs(folder: Path) -> dict[BoxFormat, str]:
+    """The formats with boxes that a folder itself has, and how that is seen."""
+    signs: dict[BoxFormat, str] = {}
+    if has_split(folder, "train"):
+        signs["coco"] = "a JSON file of the split train"
+    if is_yolo(folder):
+        signs["yolo"] = find_description(folder).name
+    if is_voc_folder(folder):
+        signs["voc"] = "Annotations/"
+    return signs
 
 
 @takes_old_flags(4)

@@ -16,13 +16,24 @@ from typing import Any
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, pack_annotations
 from detkit.data.formats.file_problems import raise_problems
+from detkit.data.layouts.voc_folders import find_image_sets, voc_folders
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
-from detkit.files import visible
+from detkit.files import visible, visible_below
 from detkit.files.text_documents import flag_in, numbers_in, read_lines, whole_number_in
 from detkit.files.xml_documents import Element, read_xml
 from detkit.images import is_image
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "Element": "detkit.files.xml_documents.Element",
+        "find_splits": "detkit.data.layouts.voc_folders.find_splits",
+        "is_voc": "detkit.data.layouts.voc_folders.is_voc",
+    },
+)
 
 NAMES_FILES = ("classes.txt", "labels.txt")
 IMAGE_FOLDERS = ("JPEGImages", "images")
@@ -84,56 +95,6 @@ class VocDataset(DetectionDataset):
         return pack_annotations(content, self.annotations_path, size_of, self.reads, self._on_bad_box)
 
 
-def is_voc(root: Path) -> bool:
-    """Whether a folder is, or holds, one in VOC's layout."""
-    return root.is_dir() and bool(_folders(root))
-
-
-def find_image_sets(root: Path, split: str) -> list[Path]:
-    """The files ``ImageSets/Main/{split}.txt`` of a VOC folder, or of all those in it; ``val`` may be ``valid``.
-
-    Raises:
-        InputError: there is none; the message lists what there is.
-    """
-    folders = _folders(root)
-    if not folders:
-        raise InputError(f"{root}: this is no VOC folder, which holds Annotations/, ImageSets/Main/ and JPEGImages/")
-    for name in ("val", "valid") if split == "val" else (split,):
-        files = [path for folder in folders if (path := folder / "ImageSets" / "Main" / f"{name}.txt").is_file()]
-        if files:
-            return files
-    present = sorted({path.stem for folder in folders for path in visible(folder.glob("ImageSets/Main/*.txt"))})
-    raise InputError(
-        f"{root}: there is no ImageSets/Main/{split}.txt, which lists the images of the split '{split}'; "
-        f"found {', '.join(present[:20]) or 'no such list'}"
-    )
-
-
-def find_splits(root: Path, names: Sequence[str] = ("train", "val", "test")) -> list[str]:
-    """Those of `names` that have an image set; ``trainval`` in place of a missing ``train``."""
-    splits = [name for name in names if _has_image_set(root, name)]
-    if "train" not in splits and _has_image_set(root, "trainval"):
-        splits.insert(0, "trainval")
-    return splits
-
-
-def _has_image_set(root: Path, name: str) -> bool:
-    try:
-        return bool(find_image_sets(root, name))
-    except InputError:
-        return False
-
-
-def _folders(root: Path) -> list[Path]:
-    """The folders that hold ``Annotations/`` with XML files: `root`, or folders in it or in its ``VOCdevkit``."""
-    candidates = [root], visible(root.glob("*/")), visible(root.glob("VOCdevkit/*/"))
-    for folders in candidates:
-        voc_folders = [folder for folder in folders if visible(folder.glob("Annotations/*.xml"))]
-        if voc_folders:
-            return voc_folders
-    return []
-
-
 def read_voc(
     root: Path,
     image_sets: Sequence[Path],
@@ -154,7 +115,7 @@ def read_voc(
     """
     bad_boxes = problems if bad_boxes is None else bad_boxes
     folders = [path.parents[2] for path in image_sets]
-    names = list(class_names or _listed_names(root) or _annotated_names(_folders(root)))
+    names = list(class_names or _listed_names(root) or _annotated_names(voc_folders(root)))
     numbers = {name: number for number, name in enumerate(names, start=1)}
     if len(numbers) < len(names):
         twice = next(name for name in numbers if names.count(name) > 1)
@@ -163,22 +124,24 @@ def read_voc(
     annotations: list[dict[str, Any]] = []
     for folder, image_set in zip(folders, image_sets, strict=True):
         prefix = f"{folder.relative_to(root).as_posix()}/" if len(image_sets) > 1 else ""
-        files = _files_by_stem(folder)
+        images_folder = next(
+            (one for name in IMAGE_FOLDERS if (one := folder / name).is_dir()), folder / IMAGE_FOLDERS[0]
+        )
+        files, relative = _files_by_stem(images_folder), images_folder.relative_to(root).as_posix()
         for stem, path in _annotation_files(image_set, problems).items():
             tree = _annotation(path, problems)
             if tree is None:
                 continue
             image_id = f"{prefix}{stem}"
             file = _image_file(tree, files.get(stem) or [f"{stem}.jpg"], path, problems)
-            name = (folder / _image_folder(folder) / file).relative_to(root).as_posix()
-            images.append({"id": image_id, "file_name": name, **_size(tree, path, problems)})
+            images.append({"id": image_id, "file_name": f"{relative}/{file}", **_size(tree, path, problems)})
             source = path.relative_to(root).as_posix()
             for number, entry in enumerate(tree.children("object"), start=1):
-                one = _object(entry, numbers, path, problems, bad_boxes)
-                if one is not None:
+                values = _object(entry, numbers, path, problems, bad_boxes)
+                if values is not None:
                     # The line alone is no id: some programs write a whole file in one line.
                     identity = {"id": f"{source}:{entry.line}, object {number}", "image_id": image_id}
-                    annotations.append(identity | one)
+                    annotations.append(identity | values)
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
 
@@ -203,17 +166,15 @@ def _annotated_names(folders: Sequence[Path]) -> list[str]:
     return sorted(names - {""})
 
 
-def _image_folder(folder: Path) -> str:
-    return next((name for name in IMAGE_FOLDERS if (folder / name).is_dir()), IMAGE_FOLDERS[0])
+def _images_folder(folder: Path) -> Path:
+    return next((path for name in IMAGE_FOLDERS if (path := folder / name).is_dir()), folder / IMAGE_FOLDERS[0])
 
 
-def _files_by_stem(folder: Path) -> dict[str, list[str]]:
-    """The image files of a VOC folder by their names without suffix."""
-    images = folder / _image_folder(folder)
+def _files_by_stem(images: Path) -> dict[str, list[str]]:
+    """The image files of a VOC folder, relative to `images`, by their names without suffix."""
     files: dict[str, list[str]] = defaultdict(list)
-    for path in visible(images.iterdir()) if images.is_dir() else []:
-        if is_image(path.name):
-            files[path.stem].append(path.name)
+    for name in sorted(filter(is_image, visible_below(images))):
+        files[os.path.splitext(name)[0]].append(name)
     return files
 
 

@@ -6,14 +6,19 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import yaml
+from PIL import Image
 
-PutImage = Callable[[Path, Path], Any]
-"""Copies or links the image file of the first path to the second."""
+from detkit.files import named_file
+from detkit.images import is_image
+
+PutImage = Callable[[Path, Path, Mapping[str, Any]], None]
+"""Copies or links the image file of the first path to the second, in the frame of its entry in the COCO file."""
 
 LAYOUTS = {
     "coco": ("annotations", "images"),
@@ -49,7 +54,7 @@ class AnnotatedSplit:
 
     def file_of(self, image: Mapping[str, Any]) -> Path:
         """The image file."""
-        return self.images_path / image["file_name"]
+        return named_file(self.images_path, image["file_name"])
 
     def objects_of_images(self) -> dict[Any, list[dict[str, Any]]]:
         """The annotations of each image id, in order."""
@@ -69,8 +74,8 @@ def write_coco(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool
         annotations: list[dict[str, Any]] = []
         for number, image in enumerate(split.content["images"], start=1):
             file = split.file_of(image)
-            name = f"{stems[file]}{file.suffix}"
-            put_image(file, folder / "images" / split.name / name)
+            name = f"{stems[file]}{_suffix(file)}"
+            put_image(file, folder / "images" / split.name / name, image)
             images.append({"id": number, "file_name": name, "height": image["height"], "width": image["width"]})
             for annotation in objects[image["id"]]:
                 annotations.append({"id": len(annotations) + 1, "image_id": number, **_coco_object(annotation)})
@@ -100,9 +105,9 @@ def write_voc(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool,
         (folder / "ImageSets" / "Main" / f"{split.name}.txt").write_text("".join(f"{s}\n" for s in listed), "utf-8")
         for stem, image in zip(listed, split.content["images"], strict=True):
             file = split.file_of(image)
-            target = folder / "JPEGImages" / f"{stem}{file.suffix}"
+            target = folder / "JPEGImages" / f"{stem}{_suffix(file)}"
             if not target.exists():
-                put_image(file, target)
+                put_image(file, target, image)
             tree = _voc_annotation(target.name, image, objects[image["id"]], split)
             tree.write(folder / "Annotations" / f"{stem}.xml", "utf-8")
 
@@ -155,7 +160,7 @@ def write_yolo(splits: Sequence[AnnotatedSplit], folder: Path, with_masks: bool,
         for image in split.content["images"]:
             file = split.file_of(image)
             stem = stems[file]
-            put_image(file, folder / "images" / split.name / f"{stem}{file.suffix}")
+            put_image(file, folder / "images" / split.name / f"{stem}{_suffix(file)}", image)
             lines = [
                 f"{labels[one['category_id']]} {_yolo_values(one, image, with_masks)}\n" for one in objects[image["id"]]
             ]
@@ -182,7 +187,7 @@ def _yolo_values(annotation: Mapping[str, Any], image: Mapping[str, Any], with_m
 def _stems(splits: Sequence[AnnotatedSplit]) -> dict[Path, str]:
     """A unique name without suffix for each image file: its own or, where several share that, a longer one."""
     split_of = {split.file_of(image): split.name for split in splits for image in split.content["images"]}
-    stems = {file: file.stem for file in split_of}
+    stems = {file: file.stem.strip(". ") or "image" for file in split_of}  # a copy is not to be hidden
     for longer in (
         lambda file: f"{split_of[file]}_{file.stem}",
         lambda file: "_".join(
@@ -191,7 +196,21 @@ def _stems(splits: Sequence[AnnotatedSplit]) -> dict[Path, str]:
     ):
         counts = Counter(stem.casefold() for stem in stems.values())
         stems = {file: stem if counts[stem.casefold()] == 1 else longer(file) for file, stem in stems.items()}
+    taken = {stem for stem, uses in Counter(stem.casefold() for stem in stems.values()).items() if uses == 1}
+    for file, stem in stems.items():
+        if stem.casefold() not in taken:
+            stems[file] = next(name for name in (f"{stem}_{n}" for n in count(1)) if name.casefold() not in taken)
+            taken.add(stems[file].casefold())
     return stems
+
+
+def _suffix(file: Path) -> str:
+    """The suffix of a copy, by which listings know that it is an image."""
+    if is_image(file.name):
+        return file.suffix
+    with Image.open(file) as image:
+        suffix = f".{image.format}".lower()
+    return suffix if is_image(f"image{suffix}") else ".jpg"
 
 
 WRITERS = {"coco": write_coco, "voc": write_voc, "yolo": write_yolo}

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from pycocotools import mask as rle
 from torch import Tensor
 
+from detkit.coco_files.segmentations import box_rings
 from detkit.data.packed.packed_json import PackedJson
 from detkit.errors import InputError
 from detkit.geometry import Size
+from detkit.ops import RunLengths, polygons_to_rle, rle_to_masks
 
 
 class ImageFacts(NamedTuple):
@@ -128,41 +129,24 @@ class MaskRows(Column):
 
     def field(self, rows: slice, image: ImageFacts) -> Tensor:
         height, width = image.size
-        masks = np.zeros((rows.stop - rows.start, height, width), dtype=bool)
-        for number, row in enumerate(range(rows.start, rows.stop)):
-            segmentation = self.segmentations[row]
-            if segmentation is None and image.boxes is not None:
-                x1, y1, x2, y2 = image.boxes[number].round().astype(int)
-                masks[number, y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = True
-            elif segmentation is not None:
-                where = f"{image.source}: a mask of image {image.image_id!r}"
-                masks[number] = _decoded(segmentation, image.size, where)
-        return torch.from_numpy(masks)
+        masks = torch.zeros(rows.stop - rows.start, height, width, dtype=torch.bool)
+        own = [self.segmentations[row] for row in range(rows.start, rows.stop)]
+        if None in own and image.boxes is not None:
+            sides = np.concatenate([image.boxes[:, :2], image.boxes[:, 2:] - image.boxes[:, :2]], axis=1)
+            filled = box_rings(sides.astype(np.float64))
+            own = [box if one is None else one for one, box in zip(own, filled, strict=True)]
+        polygons = [number for number, one in enumerate(own) if isinstance(one, list)]
+        encoded = [number for number, one in enumerate(own) if isinstance(one, dict)]
+        try:
+            masks[polygons] = rle_to_masks(polygons_to_rle([own[number] for number in polygons], height, width))
+            masks[encoded] = rle_to_masks(RunLengths.from_coco([own[number] for number in encoded], image.size))
+        except InputError as error:
+            raise InputError(f"{image.source}: a mask of image {image.image_id!r} is wrong: {error}") from error
+        return masks
 
     def entry(self, row: int) -> dict[str, Any]:
         segmentation = self.segmentations[row]
         return {} if segmentation is None else {"segmentation": segmentation}
-
-
-def _decoded(segmentation: list | dict, size: Size, where: str) -> np.ndarray:
-    """Decode polygons, run lengths or compressed run lengths to a mask ``(H, W)`` bool."""
-    height, width = size
-    if isinstance(segmentation, list):
-        return rle.decode(rle.merge(rle.frPyObjects(segmentation, height, width))).astype(bool)
-    if list(segmentation["size"]) != [height, width]:
-        raise InputError(
-            f"{where} has size {segmentation['size']}, the image {[height, width]} (height, width); "
-            "export the masks again"
-        )
-    try:
-        if isinstance(segmentation["counts"], list):
-            segmentation = rle.frPyObjects(segmentation, height, width)
-        mask = rle.decode(segmentation)
-    except (ValueError, OverflowError, TypeError) as error:
-        raise InputError(f"{where} has run lengths that do not fit it ({error}); export the masks again") from error
-    if mask.max(initial=0) > 1:  # too few run lengths leave pixels uninitialized
-        raise InputError(f"{where} has too few run lengths; export the masks again")
-    return mask.astype(bool)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.data.packed.columns import Column, ImageFacts, NumberRows
+from detkit.data.packed.columns import Column, ImageFacts, ImageLabels, NumberRows
 from detkit.data.packed.packed_json import PackedJson
 from detkit.structures.categories import Category, to_coco
 
@@ -30,7 +30,7 @@ class PackedAnnotations:
         image_sizes: ``(n, 2)`` int64 height and width in pixels.
         offsets: ``(n + 1,)``; the annotations of image i are ``offsets[i]:offsets[i + 1]``.
         columns: the annotated fields, by the names of the fields of targets.
-        dropped: ids of the annotations that were left out because of a bad box.
+        dropped: the positions in the file's list of the annotations that were left out because of a bad box.
     """
 
     categories: list[Category]
@@ -39,7 +39,7 @@ class PackedAnnotations:
     image_sizes: np.ndarray
     offsets: np.ndarray
     columns: Mapping[str, Column]
-    dropped: list[Any]
+    dropped: list[int]
 
     @property
     def boxes(self) -> np.ndarray:
@@ -55,6 +55,12 @@ class PackedAnnotations:
     def iscrowd(self) -> np.ndarray:
         """``(m,)`` bool, crowd or ignore."""
         return self._values("iscrowd", np.zeros(len(self.boxes), dtype=bool))
+
+    @property
+    def image_labels(self) -> np.ndarray:
+        """``(n,)`` int64, the class of each image; empty where images have none."""
+        column = self.columns.get("image_label")
+        return column.values if isinstance(column, ImageLabels) else np.zeros(0, dtype=np.int64)
 
     def _values(self, name: str, absent: np.ndarray) -> np.ndarray:
         column = self.columns.get(name)

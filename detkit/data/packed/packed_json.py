@@ -20,7 +20,8 @@ class PackedJson:
     @classmethod
     def pack(cls, values: Sequence[Any]) -> PackedJson:
         """Pack the values; ``None`` is a value too."""
-        texts = [json.dumps(value, separators=(",", ":")).encode() for value in values]
+        encode = json.JSONEncoder(separators=(",", ":")).encode
+        texts = [encode(value).encode() for value in values]
         offsets = np.concatenate([[0], np.cumsum([len(text) for text in texts], dtype=np.int64)])
         return cls(np.frombuffer(b"".join(texts), np.uint8), offsets.astype(np.int64))
 

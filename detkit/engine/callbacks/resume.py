@@ -44,7 +44,6 @@ class ExactResume(Callback):
         self.resumed = {name: checkpoint.get(name) for name in ("random_states", "progress", "global_step")}
         progress = checkpoint["loops"]["fit_loop"]
         epoch, batches = progress["epoch_progress"]["current"], progress["epoch_loop.batch_progress"]
-        unfinished = epoch["processed"] < epoch["ready"]
         within = epoch["processed"] < epoch["ready"]
         self.epochs = epoch["processed"] + int(within and batches["is_last_batch"])
         data: DataModule | None = getattr(trainer, "datamodule", None)

@@ -230,15 +230,23 @@ def _entries(model: VisionModel, options: EvaluationOptions, checkpoint: Checkpo
     if names:
         check_named(option, names, model)
         return complete_entries(entries_named(names))
-    return _recorded(checkpoint, options.trust) or complete_entries(task_entries(model))
+    return recorded_evaluators(checkpoint, options.trust) or complete_entries(task_entries(model))
 
 
-def _recorded(checkpoint: Checkpoint, trust: Sequence[str]) -> list[Entry] | None:
+def recorded_evaluators(checkpoint: Checkpoint, trust: Sequence[str]) -> list[Entry] | None:
     """The evaluators of the checkpoint's recipe, if it names any; nothing is imported that is not trusted."""
     names, sigmas = (checkpoint.recipe.get(name) for name in OLD_KEYS)
-    entries = checkpoint.recipe.get("evaluators") or entries_named(names or [])
+    entries = checkpoint.recipe.get("evaluators")
+    try:
+        entries = entries or entries_named(names or [])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{checkpoint.path}: detkit.config.evaluate names no evaluators ({error}).") from error
+    if not entries:
+        return None
     check_trusted(entries, trust, checkpoint.path)
-    return with_arguments(complete_entries(entries), keypoint_sigmas=sigmas) if entries else None
+    complete = complete_entries(entries)
+    check_trusted(complete, trust, checkpoint.path)
+    return with_arguments(complete, keypoint_sigmas=sigmas)
 
 
 def _factories(entries: Sequence[Entry], options: EvaluationOptions) -> list[EvaluatorFactory]:

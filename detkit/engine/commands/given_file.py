@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from detkit.data.formats.field_readers import COCO_READERS, CocoFile
 from detkit.data.packed.columns import ImageFacts
 from detkit.errors import InputError
+from detkit.files import FileNames, read_json
 from detkit.structures import Target
 
 
@@ -34,37 +34,28 @@ class GivenFile:
         self.columns = {
             name: COCO_READERS[name].read(entries, CocoFile(self.path, self.path.parent, ())) for name in required
         }
-        self.rows = {str(entry["file_name"]): row for row, entry in enumerate(entries)}
+        self.names = FileNames([entry["file_name"] for entry in entries])
 
     def of(self, source: Path, pixels: np.ndarray) -> Target:
-        """The fields given with an image or a video frame, found by the longest suffix of its path that the file has.
+        """The fields given with an image or a video frame, found by the end of its path; see `FileNames`.
 
         Raises:
-            InputError: the file does not name it.
+            InputError: the file does not name it, or several images that it can be.
         """
-        row = next((self.rows[name] for name in _ends(source) if name in self.rows), None)
-        if row is None:
-            raise InputError(
-                f"{self.path} has no image {source.name}, for which the model asks {', '.join(self.required)}."
-            )
+        rows = self.names.find(str(source))
+        if len(rows) != 1:
+            what = f"{len(rows)} images that can be {source}" if rows else f"no image {source.name}"
+            raise InputError(f"{self.path} has {what}, for which the model asks {', '.join(self.required)}.")
+        row = rows[0]
         facts = ImageFacts((pixels.shape[0], pixels.shape[1]), None, str(source), str(self.path))
         fields = {name: column.field(slice(row, row + 1), facts) for name, column in self.columns.items() if column}
         return Target(**fields, image_id=str(source))
 
 
 def _images(path: Path) -> list[dict]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this file ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: this is not a whole JSON file ({error})") from error
+    content = read_json(path)
     images = content.get("images") if isinstance(content, dict) else None
-    if not images or not all(isinstance(one, dict) and isinstance(one.get("file_name"), str) for one in images):
+    is_list = isinstance(images, list) and len(images) > 0
+    if not is_list or not all(isinstance(one, dict) and isinstance(one.get("file_name"), str) for one in images):
         raise InputError(f"{path}: it must hold a list 'images' of objects with a 'file_name' and what is given")
     return images
-
-
-def _ends(source: Path) -> list[str]:
-    parts = source.parts
-    return ["/".join(parts[start:]).replace("//", "/") for start in range(len(parts))]

@@ -34,8 +34,9 @@ __getattr__ = moved_names(
 
 DESCRIPTION = """Run a checkpoint on images, folders, glob patterns and videos.
 
-Writes an annotated copy of each input. Results go to detections.json, in COCO's results format with file names; a
-classifier writes classes.json. An input that cannot be read is reported and skipped, and the exit status is 2.
+Writes an annotated copy of each input. Results go to detections.json, in COCO's results format with file names, by
+which "detkit eval --detections" joins them with annotations. A classifier writes classes.json. An input that cannot be
+read is reported and skipped, and the exit status is 2.
 
 examples:
   detkit predict --checkpoint runs/faster_rcnn_shapes/best.ckpt street.jpg --out predictions
@@ -128,13 +129,12 @@ def _given(model: VisionModel, path: str | None) -> GivenFile | None:
 
 def _frames(inputs: Sequence[Path], unreadable: list[str]) -> Iterator[Frame]:
     """The images and frames of all inputs in order; the error of an unreadable one is logged and appended."""
-    count = 0
     for source in track(inputs, "predicting"):
         in_frames = is_video(source.name)
         try:
             for number, pixels in enumerate(read_video(source) if in_frames else [read_image(source)]):
-                count += 1
-                yield Frame(source, count, number if in_frames else None, pixels)
+                image_id = f"{source}:{number}" if in_frames else str(source)
+                yield Frame(source, image_id, number if in_frames else None, pixels)
         except InputError as error:
             unreadable.append(str(error))
             logger.warning("%s", error)

@@ -31,13 +31,14 @@ class Frame:
 
     Args:
         source: the file it comes from.
-        image_id: its number among all images and frames of the command, from 1.
+        image_id: the path of an image, and of a frame also its number. It is no number, which others would join with
+            the images of an annotation file.
         frame: its number in the video, from 0; None for an image.
         pixels: ``(H, W, 3)`` uint8 RGB.
     """
 
     source: Path
-    image_id: int
+    image_id: str
     frame: int | None
     pixels: NDArray[np.uint8]
 

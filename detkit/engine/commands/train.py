@@ -12,10 +12,12 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
+from detkit.data.contents import describe_data, doubts_about_data
 from detkit.deprecation import moved_names, warn
 from detkit.engine.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from detkit.engine.callbacks.ema import MovingAverage
@@ -116,11 +118,21 @@ def _train_in_folder(parsed: ParsedCommand, run: RunOptions) -> None:
     trainer = _trainer(recipe, start, *monitored_metric(evaluators))
     check_trainer(trainer, module, recipe.optimization.learner)
 
+    _tell_contents(data)
     fit(trainer, module, data, checkpoint)
     if done is None:
         start.start()  # also where there was nothing to train
     elif trainer.global_step == done:
         logger.warning("%s is a finished run: raise --trainer.max_epochs to train on", folder)
+
+
+@rank_zero_only
+def _tell_contents(data: DataModule) -> None:
+    """Print what the splits hold, and warn of what is doubtful."""
+    for line in describe_data(data):
+        get_console().print(line, soft_wrap=True, highlight=False, markup=False)
+    for doubt in doubts_about_data(data):
+        logger.warning(doubt)
 
 
 def _steps_done(recipe: Recipe, path: Path) -> int:

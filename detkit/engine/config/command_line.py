@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 
+from detkit.data import DataModule
 from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.config.old_configs import modernize
+from detkit.engine.config.parse_errors import describe_parse_error
+from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.engine.config.trust import check_trusted
 from detkit.engine.run_folder import folder_of
 from detkit.errors import InputError
 
 EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "annotations")]
 """Arguments of the data that a new ``data.root`` replaces."""
+
+FOR_TRAINING = ("augmentation", "mixing", "mixing_epochs", "sources")
+"""Arguments of the data that a command with a checkpoint does not need."""
+
+WORDS = ("root", "format", *EXPLICIT_PATHS, "train_split", "val_split", "class_names", "image_class", "reads")
+"""Arguments of the data that hold words and paths, which never name code, also if they have a dot."""
 
 
 def option_values(argv: Sequence[str], option: str) -> list[str]:
@@ -61,14 +71,36 @@ def read_named_checkpoint(parser: ArgumentParser, argv: Sequence[str]) -> Checkp
     if not named:
         return None
     checkpoint = Checkpoint.read(named[-1])
-    data = modernize({"data": checkpoint.recipe.get("data", {})})["data"]
-    if data.get("dataset") and not option_values(argv, "--data.dataset"):
-        check_trusted(data["dataset"], option_values(argv, "--trust"), checkpoint.path)
-    if option_values(argv, "--data.root"):
-        data.update(dict.fromkeys((*EXPLICIT_PATHS, "format")))
+    data = recorded_data(checkpoint, argv)
     known = set(parser.get_defaults().keys(branches=True))
     parser.set_defaults({key: value for key, value in _flat("data", data, known) if key in known})
     return checkpoint
+
+
+def recorded_data(checkpoint: Checkpoint, argv: Sequence[str]) -> dict[str, Any]:
+    """The data of a checkpoint's recipe, apart from what only training uses and what the command line gives itself.
+
+    Raises:
+        InputError: it names code that is not trusted, or does not fit the arguments of `DataModule`.
+    """
+    recorded = modernize({"data": checkpoint.recipe.get("data") or {}})["data"]
+    if not isinstance(recorded, Mapping):
+        raise InputError(f"{checkpoint.path}: detkit.config.data must be a mapping of arguments.")
+    left_out = {*FOR_TRAINING, *(key for key in recorded if option_values(argv, f"--data.{key}"))}
+    if option_values(argv, "--data.root"):
+        left_out |= {*EXPLICIT_PATHS, "format"}
+    arguments = inspect.signature(DataModule).parameters
+    data = {key: value for key, value in recorded.items() if key in arguments and key not in left_out}
+    code = {key: value for key, value in data.items() if key not in WORDS}
+    check_trusted(code, option_values(argv, "--trust"), checkpoint.path)
+    parser = record_parser()
+    parser.add_class_arguments(DataModule, "data")
+    try:
+        parsed: dict[str, Any] = parse_record(parser, {"data": data}).data.as_dict()
+    except ArgumentError as error:
+        raise InputError(describe_parse_error(error, parser, ["--config", str(checkpoint.path)])) from error
+    check_trusted({key: parsed[key] for key in code}, option_values(argv, "--trust"), checkpoint.path)
+    return {key: parsed[key] for key in data}
 
 
 def default_to_training_data(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from detkit.engine.config.building import build
 from detkit.engine.config.parse_errors import describe_parse_error
+from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
@@ -142,14 +143,14 @@ def _as_written(entry: Entry) -> dict[str, Any]:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(exit_on_error=False)
+    parser = record_parser()
     add_evaluators(parser, "none")
     return parser
 
 
 def _parsed(parser: ArgumentParser, entries: Sequence[Entry]) -> list[Namespace]:
     try:
-        parsed = parser.parse_object({"evaluators": [copy.deepcopy(dict(entry)) for entry in entries]})
+        parsed = parse_record(parser, {"evaluators": list(entries)})
     except ArgumentError as error:
         raise InputError(describe_parse_error(error, parser, [])) from error
     evaluators: list[Namespace] = parsed.evaluators

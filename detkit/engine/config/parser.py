@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Collection, Sequence
 from dataclasses import fields
@@ -18,7 +17,7 @@ from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.resolving_parser import ResolvingParser
 from detkit.engine.config.values.ranges import check_values
 from detkit.errors import InputError
-from detkit.files import write_whole
+from detkit.files import json_text, write_whole
 
 Options = TypeVar("Options")
 
@@ -140,6 +139,6 @@ def write_json(path: str | Path, content: Any) -> None:
         InputError: the disk is full or the folder cannot be written.
     """
     try:
-        write_whole(Path(path), json.dumps(content).encode())
+        write_whole(Path(path), json_text(content))
     except OSError as error:
         raise InputError(f"{path} could not be written ({error.strerror}).") from error

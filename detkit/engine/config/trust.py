@@ -1,9 +1,12 @@
-"""Checking what a checkpoint may build: detkit's own classes, torch's layers, and packages trusted by name."""
+"""Checking what a checkpoint may build: detkit's own classes, torch's layers, and packages trusted by name.
+
+All names are checked before the config is parsed, since parsing imports what it names. `parse_record` then reads no
+text as a config, so there is no name in it that this check has not seen.
+"""
 
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +15,6 @@ from typing import Any
 import torch
 
 from detkit.errors import InputError
-
-DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
@@ -33,8 +34,8 @@ def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
             layer = _resolve(name, path)
             if isinstance(layer, type) and issubclass(layer, torch.nn.Module):
                 continue
-        elif key != "class_path" and find_spec(package) is None:
-            continue  # a dotted word that is no import path, such as the name of a timm model
+        elif key != "class_path" and not _is_installed(package):
+            continue  # a word with a dot that is no import path, such as the name of a timm model
         raise InputError(
             f"{path} asks for {name}, which is not part of {' or '.join(packages)}: if you trust it, load the "
             f'checkpoint with trust=["{package}"] (on the command line: --trust {package}).'
@@ -44,22 +45,31 @@ def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
 def packages_of(config: Any) -> list[str]:
     """The installed packages whose code a config names."""
     packages = {name.partition(".")[0] for _, name in _names(config)}
-    return sorted(package for package in packages if find_spec(package) is not None)
+    return sorted(package for package in packages if _is_installed(package))
 
 
 def _names(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """The strings in `config` that can name code: all dotted names.
+    """The strings in `config` that can name code, with the key that they stand at: all words with a dot.
 
     A short class name imports nothing; it is checked after it is resolved.
     """
     if isinstance(config, Mapping):
         for name, value in config.items():
+            yield from _names(name, "")
             yield from _names(value, name)
     elif isinstance(config, (list, tuple)):
         for value in config:
             yield from _names(value, key)
-    elif isinstance(config, str) and DOTTED.fullmatch(config):
-        yield key, config
+    elif isinstance(config, str) and "." in config:
+        yield key, config.strip()
+
+
+def _is_installed(package: str) -> bool:
+    """Whether importing `package` would find something; it is not imported."""
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError, AttributeError):  # of no name at all, or of a module that is being imported
+        return False
 
 
 def _resolve(name: str, path: str | Path) -> Any:
@@ -67,5 +77,5 @@ def _resolve(name: str, path: str | Path) -> Any:
     module, _, attribute = name.rpartition(".")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"{path} asks for {name}, which this installation does not have ({error}).") from error

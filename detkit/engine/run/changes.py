@@ -98,8 +98,9 @@ def check_changes(recorded: Mapping[str, Any], now: Mapping[str, Any], checkpoin
         reason = _refusal(change)
         if reason is not None:
             raise InputError(
-                f"{change.key} was {_shown(change.before)} and is now {_shown(change.now)}, but {checkpoint} cannot go on "
-                f"with another value: {reason}; take the former value, or begin a new run with --start_from {checkpoint}."
+                f"{change.key} was {_shown(change.before)} and is now {_shown(change.now)}, but {checkpoint} "
+                f"cannot go on with another value: {reason}; take the former one, or begin a new run with --start_from "
+                f"{checkpoint}."
             )
     _say(changes)
 

@@ -16,6 +16,7 @@ from detkit.errors import InputError
 from detkit.evaluation.coco import native_backend, pycocotools_backend
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, PERSON_SIGMAS, PROTOCOLS, Curves, Protocol, protocol_of
 from detkit.evaluation.ground_truth import GroundTruth, IouType
+from detkit.evaluation.nothing_to_measure import why_no_detections
 from detkit.evaluation.packed_objects import PackedDetections
 from detkit.ops import backend as ops_backend
 from detkit.structures import Category
@@ -55,6 +56,12 @@ class CocoEvaluation:
     ground_truth: GroundTruth
     detections: PackedDetections
     keypoint_sigmas: np.ndarray
+
+    def why_nothing(self) -> str | None:
+        """A sentence that says why numbers mean nothing; None where they do."""
+        truth = self.ground_truth
+        objects = np.bincount(truth.objects.categories[~truth.objects.ignored], minlength=len(self.categories))
+        return why_no_detections(truth, objects, self.detections)
 
     @property
     def found(self) -> PackedDetections:

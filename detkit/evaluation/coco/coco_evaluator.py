@@ -83,7 +83,10 @@ class CocoEvaluator(DetectionCollector):
 
     def evaluate(self) -> CocoEvaluation:
         """As `compute`, with the curves and the numbers of each class."""
-        return evaluate(self.ground_truth, self.detections(), self.iou_type, self.keypoint_sigmas, self.backend)
+        truth, detections = self.ground_truth, self.detections()
+        evaluation = evaluate(truth, detections, self.iou_type, self.keypoint_sigmas, self.backend)
+        self.say_nothing(evaluation.why_nothing())
+        return evaluation
 
     def log_name(self, number: str) -> str:
         """``val/AP`` … of boxes, ``val/segm/AP`` … of others."""

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detkit.evaluation.ground_truth import NOTHING_TO_MEASURE
 from detkit.structures import categories
-
-NOTHING_TO_MEASURE = -1.0
-"""The value of a metric without any object to measure with, as in COCO's table; 0 would mean a bad detector."""
 
 PERSON_SIGMAS = np.array(categories.PERSON_SIGMAS)
 """``(17,)`` the spread of each keypoint of a person, as a share of the person's size."""

@@ -1,34 +1,35 @@
-"""Read a COCO annotation file as ground truth: each annotation is checked and completed.
+"""Read a COCO annotation file as ground truth.
 
-This reader defines what evaluation accepts; `native_readers` gives the same result faster for files without faults.
-`detkit.data.formats.coco_annotations` reads the same files for training.
+What is checked and completed is the same for training; see `detkit.coco_files`. `native_readers` gives the same result
+faster for files without faults.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as rle_masks
 
+from detkit.coco_files import (
+    ListedObjects,
+    check_coco_content,
+    encode_masks,
+    read_coco_file,
+    read_images,
+    read_keypoints,
+    read_listed_categories,
+    read_objects,
+)
+from detkit.coco_files.listed_objects import fail_boxes
+from detkit.coco_files.segmentations import box_rings
 from detkit.errors import InputError
 from detkit.evaluation.files import native_readers
-from detkit.evaluation.files.coco_json import read_json, to_rle
-from detkit.evaluation.ground_truth import (
-    GroundTruth,
-    IouType,
-    images_to_evaluate,
-    plain_id,
-    positions,
-    positions_by_id,
-)
+from detkit.evaluation.files.ordinary_annotations import warn_of_oddities
+from detkit.evaluation.ground_truth import GroundTruth, IouType, images_to_evaluate, plain_id, positions
 from detkit.evaluation.packed_objects import Masks, PackedObjects
-from detkit.files.json_values import is_finite_numbers
-from detkit.structures import Category
-from detkit.structures.categories import from_coco
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,10 @@ def read_ground_truth(
 ) -> GroundTruth:
     """Read the ground truth from a COCO annotation file, or from its content.
 
-    The content is copied, never changed. What the file leaves out is filled in: ``iscrowd`` is 0, ``area`` that of the
-    segmentation or else of the box, ``num_keypoints`` the keypoints with a visibility above 0, and a mask that some
-    objects lack is their box (with a warning). Annotations of images or categories that the file does not list are left
-    out, as pycocotools does; ids of annotations do not matter.
+    The content is copied, never changed. What the file leaves out is filled in: ``iscrowd`` is 0, ``bbox`` the box
+    around the segmentation, ``area`` that of the segmentation or else of the box, ``num_keypoints`` the keypoints with
+    a visibility above 0, and a mask that some objects lack is their box (with a warning). An object with ``ignore`` is
+    treated as one with ``iscrowd``, as in training (with a warning: pycocotools does not know ``ignore``).
 
     Args:
         annotations: path of the JSON file, or the dict that it holds.
@@ -49,154 +50,122 @@ def read_ground_truth(
         image_ids: the images to evaluate; all of the file by default.
 
     Raises:
-        InputError: the file is missing, is not COCO, or an annotation lacks what `iou_type` compares.
+        InputError: the file is missing, is not COCO, an annotation lacks what `iou_type` compares, or is of an image
+            or a category that the file does not list.
     """
     requested = None if image_ids is None else [plain_id(key) for key in image_ids]
     if not isinstance(annotations, dict):
         ground_truth = native_readers.read_annotations(Path(annotations), str(annotations), iou_type, requested)
         if ground_truth is not None:
             return ground_truth
-    source, content = ("annotations", annotations) if isinstance(annotations, dict) else _read(Path(annotations))
-    images = {image["id"]: image for image in _entries(content, "images", source, ("id",))}
-    categories = _categories(content, source)
-    ordered = images_to_evaluate(images, requested, source)
-    sizes = {
-        key: (int(images[key]["height"]), int(images[key]["width"]))
-        for key in ordered
-        if images[key].get("height") and images[key].get("width")
-    }
-    complete = list(_annotations(content, source, iou_type, positions(ordered), positions_by_id(categories), sizes))
-    return GroundTruth(source, categories, ordered, sizes, _packed(complete, iou_type, source))
+    if isinstance(annotations, dict):
+        source, content = "annotations", check_coco_content(annotations, "annotations")
+    else:
+        source, content = str(annotations), read_coco_file(annotations)
+    if not content["images"] or not content["categories"]:
+        return _without_anything(content, source, iou_type, requested)
+    categories = read_listed_categories(content["categories"], source)
+    images = read_images(content["images"], source)
+    objects = read_objects(content["annotations"], images, categories, source, with_masks=iou_type == "segm")
+    negative = (objects.boxes[:, 2:] < 0).any(axis=1)
+    if negative.any():
+        fail_boxes(objects, negative)
+    ordered = images_to_evaluate(set(images.ids), requested, source)
+    numbers = positions(ordered)
+    own_numbers = np.array([numbers.get(one, -1) for one in images.ids], dtype=np.int64)[objects.images]
+    kept = np.flatnonzero(own_numbers >= 0)
+    packed = _packed(objects, own_numbers, kept, images.sizes[objects.images], iou_type)
+    stated = zip(images.ids, map(tuple, images.sizes.tolist()), strict=True)
+    sizes = {one: size for one, size in stated if one in numbers and all(size)}
+    warn_of_oddities(source, sum(bool(one.get("ignore")) for one in content["annotations"]))
+    names = {one["id"]: name for one in content["images"] if isinstance(name := one.get("file_name"), str)}
+    names = {one: names[one] for one in ordered if one in names}
+    return GroundTruth(source, categories, ordered, sizes, packed, names)
 
 
-def _packed(complete: list[dict], iou_type: IouType, source: str) -> PackedObjects:
-    """Completed annotations as arrays."""
-    keypoints = _packed_keypoints(complete, source) if iou_type == "keypoints" else None
+def _without_anything(
+    content: dict[str, Any], source: str, iou_type: IouType, requested: list[Any] | None
+) -> GroundTruth:
+    """The ground truth of a file without images or categories: nothing to measure, as evaluation then says."""
+    ids = read_images(content["images"], source).ids if content["images"] else []
+    categories = read_listed_categories(content["categories"], source) if content["categories"] else []
+    none = np.zeros(0, dtype=np.int64)
+    has_keypoints = iou_type == "keypoints"
+    objects = PackedObjects(
+        images=none,
+        categories=none,
+        boxes=np.zeros((0, 4)),
+        areas=np.zeros(0),
+        iscrowd=np.zeros(0, dtype=np.bool_),
+        difficult=np.zeros(0, dtype=np.bool_),
+        masks=Masks.of([]) if iou_type == "segm" else None,
+        keypoints=np.zeros((0, 0, 3)) if has_keypoints else None,
+        num_keypoints=none if has_keypoints else None,
+    )
+    return GroundTruth(source, categories, images_to_evaluate(set(ids), requested, source), {}, objects)
+
+
+def _packed(
+    objects: ListedObjects, numbers: np.ndarray, kept: np.ndarray, sizes: np.ndarray, iou_type: IouType
+) -> PackedObjects:
+    """The objects of the evaluated images as arrays.
+
+    Args:
+        objects: all of the file.
+        numbers: of each one's image among those that are evaluated; -1: not evaluated.
+        kept: the rows of those that are.
+        sizes: of each one's image.
+        iou_type: what will be compared.
+    """
+    keypoints = num_keypoints = None
+    if iou_type == "keypoints":
+        keypoints, num_keypoints = _keypoints(objects, kept)
     return PackedObjects(
-        images=np.array([one["image"] for one in complete], dtype=np.int64),
-        categories=np.array([one["category"] for one in complete], dtype=np.int64),
-        boxes=np.array([one["bbox"] for one in complete], dtype=np.float64).reshape(-1, 4),
-        areas=np.array([one["area"] for one in complete], dtype=np.float64),
-        iscrowd=np.array([one["iscrowd"] for one in complete], dtype=np.bool_),
-        difficult=np.array([one["difficult"] for one in complete], dtype=np.bool_),
-        masks=Masks.of([one["segmentation"] for one in complete]) if iou_type == "segm" else None,
+        images=numbers[kept],
+        categories=objects.labels[kept],
+        boxes=objects.boxes[kept],
+        areas=objects.areas[kept],
+        iscrowd=objects.iscrowd[kept],
+        difficult=objects.difficult[kept],
+        masks=_masks(objects, kept, sizes) if iou_type == "segm" else None,
         keypoints=keypoints,
-        num_keypoints=None
-        if keypoints is None
-        else np.array([one["num_keypoints"] for one in complete], dtype=np.int64),
+        num_keypoints=num_keypoints,
     )
 
 
-def _packed_keypoints(complete: list[dict], source: str) -> np.ndarray:
-    """``(N, J, 3)``, zeros for an object without keypoints."""
-    lengths = sorted({len(one["keypoints"]) for one in complete} - {0})
-    if len(lengths) > 1:
-        raise InputError(
-            f"{source}: some objects have {lengths[0] // 3} keypoints and some {lengths[-1] // 3}; "
-            "evaluate categories with different keypoints by themselves"
-        )
-    width = lengths[0] if lengths else 0
-    rows = [one["keypoints"] or [0] * width for one in complete]
-    return np.array(rows, dtype=np.float64).reshape(len(complete), width // 3, 3)
-
-
-def _read(path: Path) -> tuple[str, dict]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path} holds a JSON {type(content).__name__}, not COCO annotations; "
-            "give the file with the keys images, annotations and categories"
-        )
-    return str(path), content
-
-
-def _entries(content: dict, key: str, source: str, needed: tuple[str, ...]) -> list[dict]:
-    """The list under `key`, each entry of which has the `needed` keys."""
-    entries = content.get(key)
-    if not isinstance(entries, list):
-        raise InputError(f"{source} has no list {key!r}, which COCO annotations must have to be evaluated against")
-    for index, entry in enumerate(entries):
-        missing = [name for name in needed if not isinstance(entry, dict) or entry.get(name) is None]
-        if missing:
-            raise InputError(f"{source}: {key}[{index}] has no {missing[0]!r}; add it to the file")
-    return entries
-
-
-def _images(content: dict, source: str) -> dict[Any, dict]:
-    return {image["id"]: image for image in _entries(content, "images", source, ("id",))}
-
-
-def _categories(content: dict, source: str) -> list[Category]:
-    entries = {entry["id"]: entry for entry in _entries(content, "categories", source, ("id",))}
-    return [from_coco({**entry, "name": str(entry.get("name", key))}, source) for key, entry in sorted(entries.items())]
-
-
-def _annotations(
-    content: dict, source: str, iou_type: IouType, image_numbers: dict, category_positions: dict, sizes: dict
-) -> Iterator[dict]:
-    """The annotations to evaluate against, completed."""
-    listed = _entries(content, "annotations", source, ("image_id", "category_id"))
-    kept = [
-        entry for entry in listed if entry["image_id"] in image_numbers and entry["category_id"] in category_positions
-    ]
-    if iou_type == "segm":
-        _warn_of_boxes_for_masks(kept, source)
-    for number, entry in enumerate(kept, start=1):
-        where = f"{source}: annotation {entry.get('id', number)} of image {entry['image_id']!r}"
-        complete = _completed(entry, iou_type, sizes.get(entry["image_id"]), where)
-        yield {
-            "image": image_numbers[entry["image_id"]],
-            "category": category_positions[entry["category_id"]],
-            "iscrowd": bool(entry.get("iscrowd", 0)),
-            "difficult": bool(entry.get("difficult", 0)),
-            **complete,
-        }
-
-
-def _warn_of_boxes_for_masks(entries: list[dict], source: str) -> None:
-    missing = sum(not entry.get("segmentation") for entry in entries)
-    if missing and missing == len(entries):
+def _masks(objects: ListedObjects, kept: np.ndarray, sizes: np.ndarray) -> Masks:
+    """The masks of the rows `kept`, boxes where there are none."""
+    source, own = objects.listed.source, objects.segmentations or []
+    chosen = [own[row] for row in kept.tolist()]
+    missing = [index for index, one in enumerate(chosen) if one is None]
+    if missing and len(missing) == len(chosen):
         raise InputError(f"{source} has no segmentations, so masks cannot be evaluated; evaluate boxes (iou_type bbox)")
     if missing:
         logger.warning(
-            "%s: %d of %d objects have no segmentation; their boxes are used as masks", source, missing, len(entries)
+            "%s: %d of %d objects have no segmentation; their boxes are used as masks", source, len(missing), len(kept)
         )
+    for index, rings in zip(missing, box_rings(objects.boxes[kept[missing]]), strict=True):
+        chosen[index] = rings
+    encoded = encode_masks(objects.listed, kept.tolist(), [one for one in chosen if one is not None], sizes[kept])
+    return Masks(encoded.strings, encoded.offsets, encoded.sizes)
 
 
-def _completed(entry: dict, iou_type: IouType, size: tuple[int, int] | None, where: str) -> dict:
-    """The geometry of one annotation: box, area, and what `iou_type` compares."""
-    complete: dict[str, Any] = {}
-    box, area, segmentation = entry.get("bbox"), entry.get("area"), entry.get("segmentation")
-    if iou_type == "segm" and not segmentation and is_finite_numbers(box, 4):
-        segmentation = _box_polygons(box)
-    if iou_type == "segm" or (segmentation and (not box or (area is None and size is not None))):
-        try:
-            segmentation = to_rle(segmentation, size)
-        except ValueError as error:
-            raise InputError(f"{where} has no usable segmentation: {error}; correct it") from None
-        box = box or rle_masks.toBbox(segmentation).tolist()
-        area = float(rle_masks.area(segmentation)) if area is None else area
-        complete["segmentation"] = segmentation
-    if iou_type == "keypoints":
-        complete |= _keypoints(entry, where)
-    if not is_finite_numbers(box, 4):
-        raise InputError(f"{where} has the bbox {box!r}; COCO's is [x, y, width, height] in pixels")
-    area = float(box[2] * box[3]) if area is None else area
-    if not is_finite_numbers([area], 1):
-        raise InputError(f"{where} has the area {area!r}; give a number of square pixels or leave it out")
-    return complete | {"bbox": box, "area": area}
-
-
-def _keypoints(entry: dict, where: str) -> dict:
-    """Keypoints and their number; evaluation ignores an annotation without any."""
-    keypoints = entry.get("keypoints") or []
-    if not is_finite_numbers(keypoints, len(keypoints)) or len(keypoints) % 3:
-        raise InputError(f"{where} has keypoints that are not a flat list of x, y, visibility; correct them")
-    visible = sum(visibility > 0 for visibility in keypoints[2::3])
-    return {"keypoints": keypoints, "num_keypoints": entry.get("num_keypoints", visible)}
-
-
-def _box_polygons(box: Sequence[float]) -> list[list[float]]:
-    """A box ``x y width height`` as polygons."""
-    x, y, width, height = box
-    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+def _keypoints(objects: ListedObjects, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``(N, J, 3)`` keypoints, zeros for an object without, and the ``(N,)`` numbers of those that are labeled."""
+    listed = objects.listed
+    several = read_keypoints(listed)
+    rows = [several[row] for row in kept.tolist()]
+    lengths = sorted({len(one) for one in rows} - {0})
+    if len(lengths) > 1:
+        raise InputError(
+            f"{listed.source}: some objects have {lengths[0] // 3} keypoints and some {lengths[-1] // 3}; "
+            "evaluate categories with different keypoints by themselves"
+        )
+    width = lengths[0] if lengths else 0
+    filled = [one or [0] * width for one in rows]
+    keypoints = np.array(filled, dtype=np.float64).reshape(len(rows), width // 3, 3)
+    stated = listed.numbers("num_keypoints")
+    for row in np.flatnonzero((stated < 0) | (stated != np.floor(stated)) & ~np.isnan(stated))[:1].tolist():
+        listed.fail(row, f"has num_keypoints {stated[row]:g}; it must be a number of keypoints")
+    counted = (keypoints[..., 2] > 0).sum(axis=1)
+    return keypoints, np.where(np.isnan(stated[kept]), counted, stated[kept]).astype(np.int64)

@@ -1,34 +1,17 @@
-"""Reading JSON files and COCO's three forms of a mask."""
+"""COCO's three forms of a mask, one at a time."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as rle_masks
-
+from detkit.coco_files.segmentations import check_segmentation, encode_segmentation
 from detkit.errors import InputError
-from detkit.ops import RunLengths
+from detkit.files import read_json
+
+__all__ = ["read_json", "to_rle"]
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        InputError: it is not there, or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give the path of a COCO JSON file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; give the path of a COCO JSON file in it") from None
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deeply
-        raise InputError(f"{path} is not JSON ({error}); give a file in COCO's format") from None
-
-
-def to_rle(segmentation: Any, size: tuple[int, int] | None) -> dict:
+def to_rle(segmentation: Any, size: tuple[int, int] | None) -> dict[str, Any]:
     """Convert any of COCO's three forms of a mask (polygons, run lengths, compressed run lengths) to the last of them.
 
     Args:
@@ -36,26 +19,10 @@ def to_rle(segmentation: Any, size: tuple[int, int] | None) -> dict:
         size: ``(height, width)`` of its image, where known.
 
     Raises:
-        ValueError: it is none of them, does not have the size of the image, or is polygons and the size is unknown.
+        InputError: it is none of them, does not have the size of the image, or is polygons and the size is unknown; the
+            message does not name the entry.
     """
-    try:
-        mask = _encoded(segmentation, size)
-        if size is not None and list(mask["size"]) != list(size):
-            raise ValueError(f"its size {list(mask['size'])} is not the image's {list(size)} (height, width)")
-        RunLengths.from_coco([mask])  # raises if it is malformed
-    except (KeyError, TypeError, IndexError, OverflowError) as error:
-        raise ValueError(f"it is none of COCO's forms of a mask ({type(error).__name__}: {error})") from None
-    except Exception as error:  # pycocotools raises bare exceptions
-        raise ValueError(str(error)) from None
-    return mask
-
-
-def _encoded(segmentation: Any, size: tuple[int, int] | None) -> dict:
-    if isinstance(segmentation, dict):
-        is_compressed = isinstance(segmentation["counts"], (str, bytes))
-        return segmentation if is_compressed else rle_masks.frPyObjects(segmentation, *segmentation["size"])
-    if not isinstance(segmentation, list) or not segmentation:
-        raise TypeError("neither polygons nor run lengths")
-    if size is None:
-        raise ValueError("its polygons need the height and width of the image, which the file does not state")
-    return rle_masks.merge(rle_masks.frPyObjects(segmentation, *size))
+    checked = check_segmentation(segmentation)
+    if checked is None:
+        raise InputError("it is none of COCO's forms of a mask, or only polygons of fewer than three corners")
+    return encode_segmentation(checked, size)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,17 @@ from detkit.evaluation.coco.coco_evaluation import (
     evaluate,
     sigmas_of,
 )
-from detkit.evaluation.files import native_readers
+from detkit.evaluation.files import native_results
 from detkit.evaluation.files.annotations_file import read_ground_truth
-from detkit.evaluation.files.coco_json import read_json, to_rle
+from detkit.evaluation.files.coco_json import to_rle
+from detkit.evaluation.files.joining import Known, Reference, checked_id, join, known_categories, known_images
 from detkit.evaluation.ground_truth import GroundTruth, IouType
+from detkit.evaluation.nothing_to_measure import why_few
 from detkit.evaluation.packed_objects import Masks, PackedDetections
-from detkit.files.json_values import is_finite_numbers
+from detkit.files import read_json
+from detkit.files.json_values import is_finite_numbers, shown
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_files(
@@ -64,7 +70,11 @@ def evaluate_detections_file(
     ground_truth = read_ground_truth(annotations, iou_type)
     check_sigmas(ground_truth, iou_type, keypoint_sigmas)
     packed = read_detections(detections, ground_truth, iou_type, keypoint_sigmas)
-    return evaluate(ground_truth, packed, iou_type, sigmas_of(keypoint_sigmas, ground_truth.categories), backend)
+    sigmas = sigmas_of(keypoint_sigmas, ground_truth.categories)
+    evaluation = evaluate(ground_truth, packed, iou_type, sigmas, backend)
+    if sentence := evaluation.why_nothing():
+        logger.warning("%s", sentence)
+    return evaluation
 
 
 def read_detections(
@@ -78,35 +88,79 @@ def read_detections(
     Raises:
         InputError: the file is not in COCO's results format, or an entry cannot be evaluated; the message names it.
     """
+    source = "detections" if isinstance(detections, list) else str(detections)
+    packed = _read_packed(detections, ground_truth, iou_type, keypoint_sigmas)
+    if sentence := why_few(ground_truth, packed, source):
+        logger.warning("%s", sentence)
+    return packed
+
+
+def _read_packed(
+    detections: str | Path | list[dict],
+    ground_truth: GroundTruth,
+    iou_type: IouType,
+    keypoint_sigmas: Sequence[float] | np.ndarray | None,
+) -> PackedDetections:
     joints = len(sigmas_of(keypoint_sigmas, ground_truth.categories)) if iou_type == "keypoints" else None
     if not isinstance(detections, list):
-        packed = native_readers.read_results(Path(detections), ground_truth, iou_type, joints)
+        packed = native_results.read_results(Path(detections), ground_truth, iou_type, joints)
         if packed is not None:
             return packed
     source, entries = ("detections", detections) if isinstance(detections, list) else _read(Path(detections))
     shapes = _needed_shapes(entries[0] if entries else None, iou_type)
+    for index, entry in enumerate(entries):
+        _check_entry(entry, shapes, f"{source}: entry {index}")
+    images = _joined(entries, known_images(ground_truth), source)
+    categories = _joined(entries, known_categories(ground_truth), source)
+    sizes = [ground_truth.image_sizes.get(ground_truth.image_ids[image]) for image in images]
     checked = [
-        _checked(entry, shapes, ground_truth, joints, f"{source}: entry {index}") for index, entry in enumerate(entries)
+        {shape: _CHECKED_SHAPE[shape](entry[shape], size, joints, f"{source}: entry {index}") for shape in shapes}
+        for index, (entry, size) in enumerate(zip(entries, sizes, strict=True))
     ]
-    return _packed(checked, shapes, joints)
+    scores = np.array([entry["score"] for entry in entries], dtype=np.float64)
+    return _packed(checked, shapes, joints, images, categories, scores)
 
 
-def _packed(checked: list[dict[str, Any]], shapes: tuple[str, ...], joints: int | None) -> PackedDetections:
-    """Checked entries as arrays."""
+def _joined(entries: list[dict[str, Any]], known: Known, source: str) -> np.ndarray:
+    """int64 ``(N,)`` the position of each entry's image or category; see `join`."""
+    numbers: dict[tuple[str | None, int | str | None], int] = {}
+    references: list[Reference] = []
+    index = np.empty(len(entries), dtype=np.int64)
+    for number, entry in enumerate(entries):
+        where = f"{source}: entry {number}"
+        name, key = entry.get(known.name_key), entry.get(known.id_key)
+        if name is not None and not isinstance(name, str):
+            raise InputError(f"{where} has the {known.name_key} {shown(name)}; write a text")
+        key = None if key is None else checked_id(key, known, where)
+        index[number] = numbers.setdefault((name, key), len(numbers))
+        if len(numbers) > len(references):
+            references.append(Reference(name, key, number))
+    return join(references, known, source)[index]
 
-    def numbers(name: str, dtype: type, *shape: int) -> np.ndarray:
-        return np.array([one[name] for one in checked], dtype=dtype).reshape(len(checked), *shape)
 
-    boxes = numbers("bbox", np.float64, 4) if "bbox" in shapes else None
+def _packed(
+    checked: list[dict[str, Any]],
+    shapes: tuple[str, ...],
+    joints: int | None,
+    images: np.ndarray,
+    categories: np.ndarray,
+    scores: np.ndarray,
+) -> PackedDetections:
+    """Checked shapes as arrays, with the rest."""
+
+    def numbers(name: str, *shape: int) -> np.ndarray:
+        return np.array([one[name] for one in checked], dtype=np.float64).reshape(len(checked), *shape)
+
+    boxes = numbers("bbox", 4) if "bbox" in shapes else None
     if "keypoints" in shapes and joints is None:  # boxes are compared: those around the keypoints
         boxes = np.array([_extent(one["keypoints"]) for one in checked]).reshape(-1, 4)
     return PackedDetections.measured(
-        images=numbers("image", np.int64),
-        categories=numbers("category", np.int64),
-        scores=numbers("score", np.float64),
+        images,
+        categories,
+        scores,
         boxes=boxes,
         masks=Masks.of([one["segmentation"] for one in checked]) if "segmentation" in shapes else None,
-        keypoints=numbers("keypoints", np.float64, joints, 3) if "keypoints" in shapes and joints else None,
+        keypoints=numbers("keypoints", joints, 3) if "keypoints" in shapes and joints else None,
     )
 
 
@@ -114,27 +168,6 @@ def _extent(keypoints: list[float]) -> list[float]:
     """The box ``x y width height`` around keypoints."""
     x, y = keypoints[0::3], keypoints[1::3]
     return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
-
-
-def _checked(
-    entry: Any, shapes: tuple[str, ...], ground_truth: GroundTruth, joints: int | None, where: str
-) -> dict[str, Any]:
-    """The parts of one entry that evaluation needs."""
-    _check_keys(entry, ("image_id", "category_id", "score", *shapes), where)
-    number = ground_truth.number_of(entry["image_id"], where)
-    positions = ground_truth.category_positions
-    if not isinstance(entry["category_id"], Hashable) or entry["category_id"] not in positions:
-        raise InputError(
-            f"{where}: category id {entry['category_id']!r} is not among those of {ground_truth.source} "
-            f"({list(positions)}); write the ids of the annotations"
-        )
-    if not is_finite_numbers([entry["score"]], 1):
-        raise InputError(f"{where} has the score {entry['score']!r}; write a finite number")
-    result = {"image": number, "category": positions[entry["category_id"]], "score": entry["score"]}
-    size = ground_truth.image_sizes.get(entry["image_id"])
-    for shape in shapes:
-        result[shape] = _CHECKED_SHAPE[shape](entry[shape], size, joints, where)
-    return result
 
 
 def _read(path: Path) -> tuple[str, list]:
@@ -155,17 +188,21 @@ def _needed_shapes(first: Any, iou_type: IouType) -> tuple[str, ...]:
     return (compared,) if compared == area_from else (compared, area_from)
 
 
-def _check_keys(entry: Any, needed: tuple[str, ...], where: str) -> None:
+def _check_entry(entry: Any, shapes: tuple[str, ...], where: str) -> None:
+    """Check that an entry has what is needed; `join` checks ids and names."""
     if not isinstance(entry, dict):
-        raise InputError(f"{where} is {entry!r:.60}, not an object; write an object with {', '.join(needed)}")
-    for name in needed:
-        if entry.get(name) is None:
-            raise InputError(f"{where} has no {name!r}; add it to every entry")
+        needed = ("image_id", "category_id", "score", *shapes)
+        raise InputError(f"{where} is {shown(entry)}, not an object; write an object with {', '.join(needed)}")
+    for names in (("image_id", "file_name"), ("category_id", "category"), ("score",), *((shape,) for shape in shapes)):
+        if all(entry.get(name) is None for name in names):
+            raise InputError(f"{where} has no {names[0]!r}; add it to every entry")
+    if not is_finite_numbers([entry["score"]], 1):
+        raise InputError(f"{where} has the score {shown(entry['score'])}; write a finite number")
 
 
 def _box(box: Any, _size: tuple[int, int] | None, _joints: int | None, where: str) -> Sequence[float]:
     if not is_finite_numbers(box, 4):
-        raise InputError(f"{where} has the bbox {box!r:.80}; write [x, y, width, height] in finite pixels")
+        raise InputError(f"{where} has the bbox {shown(box)}; write [x, y, width, height] in finite pixels")
     return box
 
 

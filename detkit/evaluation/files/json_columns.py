@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,9 +139,21 @@ def read_json_columns(path: Path, lists: Mapping[str, Mapping[str, Kind]]) -> di
         return None
     parts = iter(tensor.numpy() for tensor in tensors)
     result = {name: Columns() for name in lists}
-    for name, key, kind in names:
-        result[name][key] = _COLUMN[kind](text, *(next(parts) for _ in range(_PARTS[kind])))
+    try:
+        for name, key, kind in names:
+            result[name][key] = _COLUMN[kind](text, *(next(parts) for _ in range(_PARTS[kind])))
+    except ValueError:  # a number of more digits than Python reads
+        return None
     return result
+
+
+def present_columns(path: Path, columns: Mapping[str, Kind]) -> dict[str, Kind]:
+    """Those of the columns whose keys occur anywhere in a file."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            return {key: kind for key, kind in columns.items() if text.find(f'"{key}"'.encode()) >= 0}
+    except (OSError, ValueError):  # it is missing or empty
+        return {}
 
 
 def _keys(text: np.ndarray, index: np.ndarray, spans: np.ndarray) -> Keys:

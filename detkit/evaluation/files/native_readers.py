@@ -1,7 +1,7 @@
-"""Native readers, the fast path for COCO files without faults; they give up on anything unusual.
+"""The native reader of annotations, the fast path for COCO files without faults; it gives up on anything unusual.
 
-The readers in `annotations_file` and `detections_file` are authoritative: they take every other file, complete it, and
-say what is wrong where.
+The reader in `annotations_file` is authoritative: it takes every other file, completes it, and says what is wrong
+where.
 """
 
 from __future__ import annotations
@@ -11,32 +11,33 @@ from typing import Any
 
 import numpy as np
 
-from detkit.evaluation.files.json_columns import Columns, Keys, Kind, Segmentations, read_json_columns
+from detkit.deprecation import moved_names
+from detkit.evaluation.files.json_columns import Columns, Keys, Kind, Segmentations, present_columns, read_json_columns
+from detkit.evaluation.files.ordinary_annotations import are_ordinary, warn_of_oddities
 from detkit.evaluation.ground_truth import GroundTruth, IouType, images_to_evaluate, positions, positions_by_id
-from detkit.evaluation.packed_objects import Masks, PackedDetections, PackedObjects, Ragged
+from detkit.evaluation.packed_objects import Masks, PackedObjects, Ragged
 from detkit.structures import Category
 from detkit.structures.categories import entries_in, from_coco
 
+__getattr__ = moved_names(__name__, {"read_results": "detkit.evaluation.files.native_results.read_results"})
+
 _IMAGES: dict[str, Kind] = {"id": "key", "height": "number", "width": "number"}
-_CATEGORIES: dict[str, Kind] = {"id": "key", "name": "key"}
+_IMAGE_NAMES: dict[str, Kind] = {"file_name": "key"}
+_CATEGORIES: dict[str, Kind] = {"id": "key", "name": "key", "isthing": "number"}
 _ANNOTATIONS: dict[str, Kind] = {
     "image_id": "key",
     "category_id": "key",
+    "id": "number",
     "bbox": "numbers",
     "area": "number",
     "iscrowd": "number",
+    "ignore": "number",
     "difficult": "number",
 }
-_RESULTS: dict[str, Kind] = {"image_id": "key", "category_id": "key", "score": "number", "bbox": "numbers"}
 _ANNOTATED: dict[IouType, dict[str, Kind]] = {
     "bbox": {},
     "segm": {"segmentation": "mask"},
     "keypoints": {"keypoints": "numbers", "num_keypoints": "number"},
-}
-_DETECTED: dict[IouType, dict[str, Kind]] = {
-    "bbox": {},
-    "segm": {"segmentation": "mask"},
-    "keypoints": {"keypoints": "numbers", "segmentation": "mask"},
 }
 
 
@@ -52,13 +53,12 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
     Raises:
         InputError: a requested image is not in the file.
     """
-    lists = {"images": _IMAGES, "categories": _CATEGORIES, "annotations": _ANNOTATIONS | _ANNOTATED[iou_type]}
+    images = _IMAGES | present_columns(path, _IMAGE_NAMES)
+    lists = {"images": images, "categories": _CATEGORIES, "annotations": _ANNOTATIONS | _ANNOTATED[iou_type]}
     read = read_json_columns(path, lists)
-    if read is None:
+    if read is None or not are_ordinary(read):
         return None
     ids, category_ids = read["images"].keys_of("id").as_list(), read["categories"].keys_of("id").as_list()
-    if not all(isinstance(key, (int, str)) for key in ids) or not all(isinstance(key, int) for key in category_ids):
-        return None
     ordered = images_to_evaluate(ids, requested, source)
     sizes = _sizes(ids, read["images"])
     names = dict(zip(category_ids, map(str, read["categories"].keys_of("name").as_list()), strict=True))
@@ -71,7 +71,17 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
     except (ValueError, RuntimeError):
         return None
     kept = {key: sizes[key] for key in ordered if key in sizes}
-    return GroundTruth(source, categories, ordered, kept, objects)
+    ignore = read["annotations"].numbers("ignore")
+    warn_of_oddities(source, int((ignore == 1).sum()))
+    return GroundTruth(source, categories, ordered, kept, objects, _names(ids, read["images"], kept_ids=set(ordered)))
+
+
+def _names(ids: list[Any], images: Columns, kept_ids: set[Any]) -> dict[Any, str]:
+    """The file names of images."""
+    if "file_name" not in images:
+        return {}
+    pairs = zip(ids, images.keys_of("file_name").as_list(), strict=True)
+    return {key: name for key, name in pairs if key in kept_ids and isinstance(name, str)}
 
 
 def _sizes(ids: list[Any], images: Columns) -> dict[Any, tuple[int, int]]:
@@ -89,27 +99,25 @@ def _objects(
     category_positions: dict[Any, int],
     sizes: dict[Any, tuple[int, int]],
 ) -> PackedObjects:
-    """The annotations of the given images and categories.
+    """The annotations of the given images.
 
     Raises:
-        ValueError: something is missing or wrong.
+        ValueError: masks or keypoints are missing or wrong.
         RuntimeError: a mask is malformed.
     """
-    image_ids, areas = columns.keys_of("image_id"), columns.numbers("area")
+    image_ids = columns.keys_of("image_id")
     images = image_ids.positions(image_numbers)
     categories = columns.keys_of("category_id").positions(category_positions)
-    is_kept = (images >= 0) & (categories >= 0)
+    is_kept = images >= 0
     kept = slice(None) if is_kept.all() else np.flatnonzero(is_kept)
     masks = _filled(columns.masks("segmentation"), image_ids, sizes, is_kept) if iou_type == "segm" else None
     keypoints = _keypoints(columns.rows("keypoints"))[kept] if iou_type == "keypoints" else None
-    if np.isnan(areas[kept]).any():
-        raise ValueError("an area is missing")
     return PackedObjects(
         images=images[kept],
         categories=categories[kept],
         boxes=columns.rows("bbox").table(4)[kept],
-        areas=areas[kept],
-        iscrowd=_truths(columns.numbers("iscrowd"))[kept],
+        areas=columns.numbers("area")[kept],
+        iscrowd=(_truths(columns.numbers("iscrowd")) | _truths(columns.numbers("ignore")))[kept],
         difficult=_truths(columns.numbers("difficult"))[kept],
         masks=masks,
         keypoints=keypoints,
@@ -152,62 +160,3 @@ def _numbers_of_keypoints(column: np.ndarray, keypoints: np.ndarray) -> np.ndarr
     if (counts < 0).any() or (counts % 1).any():
         raise ValueError("a number of keypoints is negative or no integer")
     return counts.astype(np.int64)
-
-
-def read_results(
-    path: Path, ground_truth: GroundTruth, iou_type: IouType, joints: int | None
-) -> PackedDetections | None:
-    """Read a results file all of whose entries have what is compared; None for any other."""
-    read = read_json_columns(path, {"": _RESULTS | _DETECTED[iou_type]})
-    if read is None or len(read[""].numbers("score")) == 0:
-        return None
-    try:
-        return _detections(read[""], ground_truth, iou_type, joints)
-    except (ValueError, RuntimeError):
-        return None
-
-
-def _detections(columns: Columns, ground_truth: GroundTruth, iou_type: IouType, joints: int | None) -> PackedDetections:
-    """The entries as arrays.
-
-    Raises:
-        ValueError: something is missing or wrong.
-        RuntimeError: a mask is malformed.
-    """
-    images = columns.keys_of("image_id").positions(ground_truth.image_numbers)
-    categories = columns.keys_of("category_id").positions(ground_truth.category_positions)
-    scores, boxes = columns.numbers("score"), columns.rows("bbox")
-    if (images < 0).any() or (categories < 0).any() or np.isnan(scores).any():
-        raise ValueError("an image, category or score is missing or unknown")
-    # As in pycocotools, the first entry decides what areas are computed from.
-    has_boxes = boxes.lengths[0] > 0
-    if not has_boxes and (iou_type == "bbox" or (iou_type == "keypoints" and _has_mask(columns.masks("segmentation")))):
-        raise ValueError("areas are those of masks")
-    masks = _masks(columns.masks("segmentation"), images, ground_truth) if iou_type == "segm" else None
-    return PackedDetections.measured(
-        images,
-        categories,
-        scores,
-        boxes=boxes.table(4) if has_boxes else None,
-        masks=masks,
-        keypoints=columns.rows("keypoints").table(3 * joints).reshape(-1, joints, 3) if joints else None,
-    )
-
-
-def _has_mask(segmentations: Segmentations) -> bool:
-    """Whether the first entry has a mask."""
-    return bool(segmentations.has_polygons[0] or segmentations.has_run_lengths[0])
-
-
-def _masks(segmentations: Segmentations, images: np.ndarray, ground_truth: GroundTruth) -> Masks:
-    """The masks, which must all be run lengths of the size of their images.
-
-    Raises:
-        ValueError: they are not.
-    """
-    sizes = np.array([ground_truth.image_sizes.get(key, (-1, -1)) for key in ground_truth.image_ids])
-    masks = segmentations.masks
-    if not segmentations.has_run_lengths.all() or not np.array_equal(masks.sizes, sizes[images]):
-        raise ValueError("a mask is missing or of another size than its image")
-    masks.measures  # noqa: B018 (raises if a mask is malformed)
-    return masks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from detkit.evaluation.coco.coco_evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.coco.tide import ErrorAnalysis
 from detkit.evaluation.ground_truth import IouType
-from detkit.files import write_whole
+from detkit.files import json_text, write_whole
 
 if TYPE_CHECKING:  # their evaluators import this module
     from detkit.evaluation.image_collector import ImageEvaluation
@@ -147,8 +146,8 @@ def metrics_entry(
 
 
 def write_numbers(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write an indented JSON file; it appears whole or not at all."""
-    write_whole(Path(path), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    """Write an indented JSON file, in which numbers that are not finite are null; it appears whole or not at all."""
+    write_whole(Path(path), json_text(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def plot_precision_recall(evaluation: CocoEvaluation, path: str | Path) -> None:

@@ -184,7 +184,8 @@ def _enlarged(heat_maps: Tensor, sizes: Tensor, width: int, height: int) -> Tens
     """`heat_maps` ``(R, J, M, M)`` enlarged to `sizes` ``(R, 2)`` in ``(R, J, height, width)``; the rest is -inf."""
     across = _bicubic(heat_maps.shape[-1], sizes[:, 0], width)
     down = _bicubic(heat_maps.shape[-2], sizes[:, 1], height)
-    enlarged = down[:, None] @ heat_maps @ across[:, None].transpose(2, 3)
+    with torch.autocast(heat_maps.device.type, enabled=False):  # positions are float32 also in half precision
+        enlarged = down[:, None] @ heat_maps @ across[:, None].transpose(2, 3)
     outside_x = torch.arange(width, device=sizes.device) >= sizes[:, :1]
     outside_y = torch.arange(height, device=sizes.device) >= sizes[:, 1:]
     return enlarged.masked_fill_((outside_y[:, :, None] | outside_x[:, None, :])[:, None], -torch.inf)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from detkit.backbones import Backbone
 from detkit.backbones.pretrained import read_state_dict
+from detkit.backbones.torchvision_backbone import published_net
 from detkit.errors import InputError
 from detkit.heads.context import Regions
 from detkit.heads.region.region_branch import Crop
@@ -207,7 +208,7 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
 def _load_layers(layers: Sequence[nn.Linear], weights: str) -> None:
     """Load the first fully connected layers of a torchvision classifier or a weights file."""
     if weights in torchvision.models.list_models(module=torchvision.models):
-        state_dict = torchvision.models.get_model(weights, weights="DEFAULT").state_dict()
+        state_dict = published_net(weights).state_dict()
     else:
         state_dict = read_state_dict(weights)
     matrices = [name for name, tensor in state_dict.items() if name.startswith("classifier.") and tensor.ndim == 2]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.backbones.pretrained import load_matching, read_state_dict
-from detkit.backbones.torchvision_backbone import move_strides_to_1x1
+from detkit.backbones.torchvision_backbone import create_net, move_strides_to_1x1, published_net
 from detkit.errors import InputError
 from detkit.heads import Regions
 from detkit.ops import multilevel_roi_align, roi_align, roi_pool
@@ -133,7 +133,7 @@ class RegionStage(RegionPool):
         stride_in_1x1: bool = False,
     ) -> None:
         super().__init__()
-        net = torchvision.models.get_model(name, weights="DEFAULT" if weights == "DEFAULT" else None)
+        net = published_net(name) if weights == "DEFAULT" else create_net(name)
         if not isinstance(net, torchvision.models.ResNet):
             raise InputError(f"RegionStage takes a stage of a ResNet, not of {name!r}")
         if weights not in (None, "DEFAULT"):

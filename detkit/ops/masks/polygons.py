@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from pycocotools import mask as coco_masks
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.files.json_values import shown
 from detkit.ops.library import NATIVE_DEVICES, is_native
 from detkit.ops.masks.ragged import fake_rows, offsets_of, pack_rows, unpack_rows
 from detkit.ops.masks.rle_strings import read_string
 from detkit.ops.masks.run_lengths import RunLengths
+
+LARGEST_COORDINATE = 2e8
+"""Of a corner, in pixels; the kernels count fifths of a pixel in 30 bits."""
 
 
 def polygons_to_rle(objects: Sequence[Sequence[Sequence[float]]], height: int, width: int) -> RunLengths:
@@ -29,16 +34,13 @@ def polygons_to_rle(objects: Sequence[Sequence[Sequence[float]]], height: int, w
     Raises:
         InputError: an object has no polygon, or a polygon has an odd number of coordinates or one that is not finite.
     """
-    polygons = [
-        torch.as_tensor(polygon, dtype=torch.float64, device="cpu").reshape(-1) for one in objects for polygon in one
-    ]
+    polygons = []
     for i, one in enumerate(objects):
         if len(one) == 0:
             raise InputError(f"objects[{i}] has no polygon")
         for j, polygon in enumerate(one):
-            if len(polygon) % 2:
-                raise InputError(f"objects[{i}][{j}] must be x y of each corner, got {len(polygon)} numbers")
-    coordinates = torch.cat([torch.zeros(0, dtype=torch.float64, device="cpu"), *polygons])
+            polygons.append(_coordinates(polygon, f"objects[{i}][{j}]"))
+    coordinates = torch.from_numpy(np.concatenate([np.zeros(0), *polygons]))
     polygon_offsets = offsets_of([len(polygon) // 2 for polygon in polygons])
     object_offsets = offsets_of([len(one) for one in objects])
     sizes = torch.tensor([[height, width]], dtype=torch.int64, device="cpu").repeat(len(objects), 1)
@@ -48,6 +50,26 @@ def polygons_to_rle(objects: Sequence[Sequence[Sequence[float]]], height: int, w
     except RuntimeError as error:
         raise InputError(str(error)) from None
     return RunLengths(counts, offsets, height, width)
+
+
+def _coordinates(polygon: Sequence[float], name: str) -> np.ndarray:
+    """A polygon as float64 ``(2P,)``.
+
+    Raises:
+        InputError: it is no flat list of x and y of each corner, of a size that can be filled.
+    """
+    try:
+        values = np.asarray(polygon.cpu() if isinstance(polygon, Tensor) else polygon)
+    except (ValueError, OverflowError, RecursionError):  # lists of different lengths, for one
+        values = np.array(None)
+    if values.dtype.kind not in "iuf" or values.ndim == 0:
+        raise InputError(f"{name} must be a list of numbers, x y of each corner, got {shown(polygon)}")
+    values = values.reshape(-1)
+    if len(values) % 2:
+        raise InputError(f"{name} must be x y of each corner, got {len(values)} numbers")
+    if not (np.abs(values) <= LARGEST_COORDINATE).all():
+        raise InputError(f"{name} must have finite coordinates of at most {LARGEST_COORDINATE:g} pixels")
+    return values.astype(np.float64)
 
 
 def polygons_to_runs_reference(

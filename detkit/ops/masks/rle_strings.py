@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.files.json_values import is_finite_numbers, shown
 from detkit.ops.library import NATIVE_DEVICES, is_native
 from detkit.ops.masks.ragged import fake_rows, offsets_of, pack_rows, unpack_rows
+
+_MOST_PIXELS = 2**31 - 1
+"""The largest image that run lengths, int32, can describe."""
 
 
 def runs_to_strings(counts: Tensor, offsets: Tensor) -> list[bytes]:
@@ -39,11 +45,44 @@ def strings_to_runs(strings: Sequence[bytes], height: int, width: int) -> tuple[
     return counts, begins
 
 
-def compress(counts: bytes | str | Sequence[int]) -> bytes:
-    """COCO's compressed string from any of the forms that annotation files have."""
-    if isinstance(counts, str):
-        return counts.encode()
-    return counts if isinstance(counts, bytes) else write_string([int(run) for run in counts])
+def compress_counts(several: Sequence[Any]) -> list[bytes]:
+    """COCO's compressed string of each of N masks, from any of the forms that annotation files have.
+
+    Args:
+        several: the ``counts`` of each mask: bytes, text, or a list of run lengths.
+
+    Raises:
+        InputError: counts are none of these, or a run length is no whole number of pixels.
+    """
+    listed = {index: counts for index, counts in enumerate(several) if not isinstance(counts, (bytes, str))}
+    runs = []
+    for index, counts in listed.items():
+        try:
+            runs.append(checked_runs(counts))
+        except InputError as error:
+            raise InputError(f"mask {index}: {error}") from None
+    written = dict(zip(listed, runs_to_strings(*pack_rows(runs)) if runs else (), strict=True))
+    return [
+        written[index] if index in written else one if isinstance(one, bytes) else one.encode(errors="replace")
+        for index, one in enumerate(several)
+    ]
+
+
+def checked_runs(counts: Any) -> Tensor:
+    """The run lengths of a mask, a list in annotation files, as int32 ``(R,)``.
+
+    Raises:
+        InputError: it is no list of whole numbers from 0 to 2^31 - 1.
+    """
+    counts = counts.tolist() if hasattr(counts, "tolist") else counts
+    try:
+        are_plain = isinstance(counts, list) and set(map(type, counts)) <= {int}
+        runs = np.array(counts if are_plain or is_finite_numbers(counts) else [-1], np.int64 if are_plain else np.float64)
+    except OverflowError:
+        runs = np.array([-1])
+    if not ((runs >= 0) & (runs <= _MOST_PIXELS) & (runs == np.floor(runs))).all():
+        raise InputError(f"its run lengths {shown(counts)} are negative or no whole numbers of pixels")
+    return torch.from_numpy(runs.astype(np.int32))
 
 
 def runs_to_strings_reference(counts: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

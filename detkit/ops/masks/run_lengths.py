@@ -11,10 +11,11 @@ from pycocotools import mask as coco_masks
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.files.json_values import is_finite_numbers, shown
 from detkit.ops.checks import check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
 from detkit.ops.masks.ragged import pack_rows, unpack_rows
-from detkit.ops.masks.rle_strings import compress, runs_to_strings, strings_to_runs, write_string
+from detkit.ops.masks.rle_strings import compress_counts, runs_to_strings, strings_to_runs, write_string
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,25 @@ class RunLengths:
         Raises:
             InputError: the sizes differ, counts are not a mask of that size, or there is no size.
         """
-        sizes = {tuple(mask["size"]) for mask in masks} | ({tuple(size)} if size else set())
+        sizes = {checked_mask_size(mask["size"]) for mask in masks} | ({tuple(size)} if size else set())
         if len(sizes) != 1:
             raise InputError(f"masks must be of one size, got {sorted(sizes) or 'no mask and no size'}")
         height, width = sizes.pop()
-        strings = [compress(mask["counts"]) for mask in masks]
+        strings = compress_counts([mask["counts"] for mask in masks])
         return cls(*strings_to_runs(strings, height, width), height, width)
+
+
+def checked_mask_size(size: Any) -> tuple[int, int]:
+    """The ``size`` of a mask in an annotation file, as height and width in pixels.
+
+    Raises:
+        InputError: it is no list of two whole numbers, or they are negative or make 2^31 pixels or more.
+    """
+    size = size.tolist() if hasattr(size, "tolist") else size
+    sides = size if is_finite_numbers(size, 2) else (-1, -1)
+    if min(sides) < 0 or any(side != int(side) for side in sides) or sides[0] * sides[1] >= 2**31:
+        raise InputError(f"its size {shown(size)} is no height and width in pixels")
+    return int(sides[0]), int(sides[1])
 
 
 def run_areas_reference(counts: Tensor, offsets: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.weights.darknet.cfg import Section
-from detkit.weights.darknet.layers import Activation, Layer, Shape
+from detkit.weights.darknet.layers import Activation, Layer, Shape, check_shape
 from detkit.weights.darknet.tree import ClassTree
 
 
@@ -48,15 +48,12 @@ class Shortcut(Layer):
                 raise section.error(f"{earlier[source]} and {shape} (channels, height, width) do not fit", "from")
         self.activation = Activation(section, shape, earlier)
         self.weights = self._weights(section)
-        self.normalization = section.text("weights_normalization", "none")
-        if self.normalization not in ("none", "relu", "avg_relu", "softmax"):
-            raise section.error("weights_normalization must be none, relu or softmax", "weights_normalization")
+        normalizations = ("none", "relu", "avg_relu", "softmax")
+        self.normalization = section.choice("weights_normalization", "none", normalizations)
 
     def _weights(self, section: Section) -> nn.Parameter | None:
         columns = {"none": 0, "per_feature": 1, "per_layer": 1, "per_channel": self.shape[0]}
-        kind = section.text("weights_type", "none")
-        if kind not in columns:
-            raise section.error("weights_type must be none, per_feature or per_channel", "weights_type")
+        kind = section.choice("weights_type", "none", columns)
         return nn.Parameter(torch.ones(len(self.sources) + 1, columns[kind])) if columns[kind] else None
 
     def forward(self, x: Tensor, *sources: Tensor) -> Tensor:
@@ -167,6 +164,7 @@ class Implicit(Layer):
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
         self.shape = section.positive("filters", 128), section.positive("atoms", 1), 1
+        check_shape(section, self.shape)
         self.weight = nn.Parameter(section.number("mean", 0.0) + section.number("std", 0.2) * torch.randn(self.shape))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -201,6 +199,8 @@ class Softmax(Layer):
         self.tree = ClassTree(section, shape[0] * shape[1] * shape[2]) if section.text("tree") else None
         self.shape, self.groups = shape, section.positive("groups", 1)
         self.temperature, self.spatial = section.number("temperature", 1), bool(section.number("spatial", 0))
+        if self.temperature == 0:
+            raise section.error("temperature must not be 0", "temperature")
         if (shape[0] * shape[1] * shape[2]) % self.groups:
             raise section.error(f"groups={self.groups} do not divide its input {shape}", "groups")
 

@@ -9,6 +9,7 @@ Each is built from its section, the shape ``(C, H, W)`` of its input and the sha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,6 +19,11 @@ from torch.nn import functional as F
 from detkit.weights.darknet.cfg import Section
 
 Shape = tuple[int, int, int]
+
+MOST_VALUES = 2**28
+"""Of one map of an image: 1 GiB. The largest of published networks have 2^27."""
+MOST_WEIGHTS = 2**29
+"""Of a network: 2 GiB. The largest published one, YOLOv1, has 2^28."""
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,
@@ -57,11 +63,7 @@ class Activation(Layer):
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape], default: str = "linear") -> None:
         super().__init__()
-        name = section.text("activation", default)
-        if name not in _ACTIVATIONS:
-            known = ", ".join(_ACTIVATIONS)
-            raise section.error(f"activation {name!r} is not one of {known}", "activation")
-        self.shape, self.name = shape, name
+        self.shape, self.name = shape, section.choice("activation", default, _ACTIVATIONS)
 
     def forward(self, x: Tensor) -> Tensor:
         return _ACTIVATIONS[self.name](x)
@@ -77,12 +79,13 @@ class Pool(Layer):
         self.strides = section.positive("stride_y", stride), section.positive("stride_x", stride)
         self.size = section.positive("size", stride)
         self.average = section.kind.startswith("local_avg")
-        self.padding = section.integer("padding", self.size - 1)
+        self.padding = section.integer("padding", self.size - 1, least=0)
+        check_shape(section, (shape[0], shape[1] + self.padding, shape[2] + self.padding), "its padded input")
         height, width = (
             (side + self.padding - self.size) // step + 1 for side, step in zip(shape[1:], self.strides, strict=True)
         )
         self.shape = shape[0], height, width
-        check_positive(section, self.shape)
+        check_shape(section, self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         before, after = self.padding // 2, self.padding - self.padding // 2
@@ -111,7 +114,7 @@ class Dropout(Layer):
 
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
-        self.shape, self.probability = shape, section.number("probability", 0.2)
+        self.shape, self.probability = shape, section.number("probability", 0.2, least=0, most=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.probability, self.training)
@@ -157,7 +160,7 @@ class Upsample(Layer):
         self.stride, self.scale = stride, section.number("scale", 1)
         height, width = (side * stride if stride > 0 else side // -stride for side in shape[1:])
         self.shape = shape[0], height, width
-        check_positive(section, self.shape)
+        check_shape(section, self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride > 0:
@@ -165,9 +168,16 @@ class Upsample(Layer):
         return self.scale * F.avg_pool2d(x, -self.stride, divisor_override=1)
 
 
-def check_positive(section: Section, shape: Shape) -> None:
-    """Raise the error of a layer whose output would be empty."""
+def check_shape(section: Section, shape: Shape, what: str = "its output") -> None:
+    """Raise the error of a layer with an empty map, or with one that is too large for the memory."""
+    size = f"{shape[2]} x {shape[1]} x {shape[0]}"
     if min(shape) < 1:
-        raise section.error(
-            f"its output would be {shape[2]} x {shape[1]} x {shape[0]}; is the input of [net] too small?"
-        )
+        raise section.error(f"{what} would be {size}; is the input of [net] too small?")
+    if math.prod(shape) > MOST_VALUES:
+        raise section.error(f"{what} would be {size}, more than {MOST_VALUES:,} numbers for an image")
+
+
+def check_weights(section: Section, count: int) -> None:
+    """Raise the error of a layer with more weights than fit into the memory, before they are made."""
+    if count > MOST_WEIGHTS:
+        raise section.error(f"it would have {count:,} weights, more than {MOST_WEIGHTS:,}")

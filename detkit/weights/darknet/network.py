@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable
 from typing import Any, cast
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from detkit.weights.darknet import joining_layers, layers, outputs, weighted_layers
 from detkit.weights.darknet.cfg import Section, parse_cfg
-from detkit.weights.darknet.layers import Layer
+from detkit.weights.darknet.layers import Layer, check_shape, check_weights
 from detkit.weights.darknet.weights_file import Header
 
 _KINDS: dict[str, type[Layer]] = {
@@ -53,6 +54,10 @@ _KINDS: dict[str, type[Layer]] = {
 }
 
 
+MOST_KEPT = 2**30
+"""Numbers of an image in all maps that are kept at once: 4 GiB."""
+
+
 class Darknet(nn.Module):
     """The network of a cfg file.
 
@@ -74,12 +79,17 @@ class Darknet(nn.Module):
         self.cfg = cfg
         self.header = Header()
         self.input_shape = net.positive("channels", 3), net.positive("height", 416), net.positive("width", 416)
+        check_shape(net, self.input_shape, "the input")
         self.layers = nn.ModuleList()
         shapes: list[layers.Shape] = []
+        weights = 0
         for section in self.sections:
             if section.kind not in _KINDS:
                 raise section.error(f"unknown kind of layer; known are {', '.join(_KINDS)}")
             layer = _KINDS[section.kind](section, shapes[-1] if shapes else self.input_shape, shapes)
+            check_shape(section, layer.shape)
+            weights += sum(parameter.numel() for parameter in layer.parameters())
+            check_weights(section, weights)
             if (message := section.misspelled()) is not None:
                 warnings.warn(message, stacklevel=2)
             self.layers.append(layer)
@@ -88,6 +98,7 @@ class Darknet(nn.Module):
         self.answers = answers or [len(self.layers) - 1]
         # An output is kept until the last layer that takes it.
         self.last_use = {source: index for index, layer in enumerate(self._layers()) for source in layer.sources}
+        self._check_kept(shapes)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Outputs of the ``[yolo]``, ``[region]`` and ``[detection]`` layers; without any, that of the last layer.
@@ -117,6 +128,17 @@ class Darknet(nn.Module):
     def output_layers(self) -> list[outputs.OutputLayer]:
         """The layers whose outputs `forward` returns, of a detector."""
         return [cast(outputs.OutputLayer, self.layers[index]) for index in self.answers]
+
+    def _check_kept(self, shapes: list[layers.Shape]) -> None:
+        """Raise the error of the layer at which the kept outputs of an image are too many for the memory."""
+        kept: dict[int, int] = {}
+        for index, (section, shape) in enumerate(zip(self.sections, shapes, strict=True)):
+            kept[index] = math.prod(shape)
+            if sum(kept.values()) > MOST_KEPT:
+                raise section.error(
+                    f"it and the earlier layers that are kept for later ones exceed {MOST_KEPT:,} numbers"
+                )
+            kept = {source: size for source, size in kept.items() if self.last_use.get(source, -1) > index}
 
     def _layers(self) -> Iterable[Layer]:
         return cast(Iterable[Layer], self.layers)

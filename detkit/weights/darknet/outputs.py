@@ -57,11 +57,11 @@ class Yolo(OutputLayer):
         super().__init__()
         self.shape = shape
         self.classes, total = section.positive("classes", 20), section.positive("num", 1)
-        anchors = section.numbers("anchors")
+        anchors = section.anchors()
         mask = section.integers("mask") or list(range(total))
-        if not all(0 <= index < len(anchors) // 2 for index in mask):
-            raise section.error(f"mask {mask} asks for more than the {len(anchors) // 2} anchors given", "mask")
-        self.register_buffer("anchors", torch.tensor(anchors).view(-1, 2)[mask], persistent=False)
+        if not all(0 <= index < len(anchors) for index in mask):
+            raise section.error(f"mask {mask[:12]} asks for more than the {len(anchors)} anchors given", "mask")
+        self.register_buffer("anchors", torch.tensor([anchors[index] for index in mask]), persistent=False)
         self.scale = section.number("scale_x_y", 1)
         if section.text("nms_kind", "default") not in ("default", "greedynms"):
             warnings.warn(f"{section.file}: nms_kind={section.text('nms_kind')} is read as greedynms", stacklevel=2)
@@ -127,10 +127,10 @@ class Region(OutputLayer):
         if section.integer("coords", 4) != 4:
             raise section.error("only coords=4 is supported", "coords")
         self.shape, self.classes = shape, section.positive("classes", 20)
-        number, anchors = section.positive("num", 1), section.numbers("anchors")
-        if len(anchors) < 2 * number:
-            raise section.error(f"num={number} anchors need {2 * number} numbers, got {len(anchors)}", "anchors")
-        self.register_buffer("anchors", torch.tensor(anchors[: 2 * number]).view(-1, 2), persistent=False)
+        number, anchors = section.positive("num", 1), section.anchors()
+        if len(anchors) < number:
+            raise section.error(f"num={number} anchors need {2 * number} numbers, got {2 * len(anchors)}", "anchors")
+        self.register_buffer("anchors", torch.tensor(anchors[:number]), persistent=False)
         self.softmax = bool(section.integer("softmax", 0))
         self.tree = ClassTree(section, self.classes) if section.text("tree") else None
         _check_channels(section, shape, number, 5 + self.classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -92,9 +93,16 @@ def _read_parents(section: Section) -> list[int]:
     """The parent of each class."""
     given, folder = Path(section.text("tree")), Path(section.file).parent
     for path in (given, folder / given, folder.parent / given):
-        if path.is_file():
+        if _is_file(path):
             lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
-            if not lines or any(len(line) < 2 or not line[-1].lstrip("-").isdigit() for line in lines):
+            if not lines or any(len(line) < 2 or not re.fullmatch(r"-1|[0-9]{1,9}", line[-1]) for line in lines):
                 raise section.error(f"{path} must have a name and a parent in each line", "tree")
             return [int(line[-1]) for line in lines]
     raise section.error(f"there is no tree {given}, neither here nor next to the cfg nor in {folder.parent}", "tree")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False

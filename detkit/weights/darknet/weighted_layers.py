@@ -9,26 +9,38 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.weights.darknet.cfg import Section
-from detkit.weights.darknet.layers import Activation, Layer, Shape, check_positive
+from detkit.weights.darknet.layers import Activation, Layer, Shape, check_shape, check_weights
+
+CPU_EPSILON = 1e-6
+GPU_EPSILON = 1e-5
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that divides by ``sqrt(variance) + 1e-6``: epsilon is added outside of the root."""
+    """Batch norm that divides by ``sqrt(variance) + 1e-6`` as darknet on the CPU, for every variance that this suits.
+
+    Published files have dead channels, whose variance decayed to 0 or to a denormal number such as -7e-44. On the CPU
+    darknet itself then gives NaN or noise times a million. Such a channel is divided by ``sqrt(variance + 1e-5)``, as
+    all are in darknet on the GPU, where the file was trained. Both formulas agree where the variance is not tiny, so
+    the other channels keep the results that were compared with darknet's.
+    """
 
     running_mean: Tensor
     running_var: Tensor
     __call__: Callable[..., Tensor]
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-6, momentum=0.01)
+        super().__init__(channels, eps=CPU_EPSILON, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             return super().forward(x)
-        variance = (self.running_var.sqrt() + self.eps).square()
-        # torch 2.11 refuses an epsilon of 0; next to a variance of at least 1e-12 this one is rounded away.
         none = torch.finfo(torch.float32).tiny
-        return F.batch_norm(x, self.running_mean, variance, self.weight, self.bias, eps=none)
+        given = self.running_var.float()
+        # A variance below -1e-5 is no rounding: its root is NaN, of which the model warns.
+        variance = torch.where(given < none, given + GPU_EPSILON, (given.sqrt() + self.eps).square())
+        mean, weight, bias = self.running_mean.float(), self.weight.float(), self.bias.float()
+        # torch 2.11 refuses an epsilon of 0; next to a variance of at least 1e-12 this one is rounded away.
+        return F.batch_norm(x, mean, variance, weight, bias, eps=none)
 
     def statistics(self) -> list[Tensor]:
         """Scales, means and variances, in the order of every file."""
@@ -61,22 +73,25 @@ class Convolutional(Layer):
         size, stride = section.positive("size", 1), section.positive("stride", 1)
         strides = section.positive("stride_y", stride), section.positive("stride_x", stride)
         dilation = section.positive("dilation", 1) if size > 1 else 1
-        padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
+        padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0, least=0)
         if shape[0] % groups or filters % groups:
             raise section.error(
                 f"groups={groups} does not divide both {shape[0]} channels and {filters} filters", "groups"
             )
         normalized = section.integer("batch_normalize", 0) or section.integer("cbn", 0)
+        reach = dilation * (size - 1) + 1 - 2 * padding * dilation
+        height, width = ((side - reach) // step + 1 for side, step in zip(shape[1:], strides, strict=True))
+        self.shape = filters, height, width
+        check_shape(section, self.shape)
+        padded = (side + 2 * padding * dilation for side in shape[1:])
+        check_shape(section, (shape[0], *padded), "its padded input")
+        check_weights(section, filters * (shape[0] // groups) * size**2)
         self.convolution = nn.Conv2d(
             shape[0], filters, size, strides, padding * dilation, dilation, groups, bias=not normalized
         )
         self.batch_norm = BatchNorm(filters) if normalized else None
         self.activation = Activation(section, shape, earlier, default="logistic")
         self.flipped = bool(section.integer("flipped", 0))
-        reach = dilation * (size - 1) + 1 - 2 * padding * dilation
-        height, width = ((side - reach) // step + 1 for side, step in zip(shape[1:], strides, strict=True))
-        self.shape = filters, height, width
-        check_positive(section, self.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.convolution(x)
@@ -97,14 +112,15 @@ class Deconvolutional(Layer):
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
         filters, size, stride = (section.positive(key, 1) for key in ("filters", "size", "stride"))
-        padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
+        padding = size // 2 if section.integer("pad", 0) else section.integer("padding", 0, least=0)
         normalized = section.integer("batch_normalize", 0)
+        height, width = ((side - 1) * stride + size - 2 * padding for side in shape[1:])
+        self.shape = filters, height, width
+        check_shape(section, self.shape)
+        check_weights(section, shape[0] * filters * size**2)
         self.convolution = nn.ConvTranspose2d(shape[0], filters, size, stride, padding, bias=not normalized)
         self.batch_norm = BatchNorm(filters) if normalized else None
         self.activation = Activation(section, shape, earlier, default="logistic")
-        height, width = ((side - 1) * stride + size - 2 * padding for side in shape[1:])
-        self.shape = filters, height, width
-        check_positive(section, self.shape)
 
     forward = Convolutional.forward
 
@@ -121,6 +137,7 @@ class Connected(Layer):
         super().__init__()
         outputs, inputs = section.positive("output", 1), shape[0] * shape[1] * shape[2]
         normalized = section.integer("batch_normalize", 0)
+        check_weights(section, inputs * outputs)
         self.linear = nn.Linear(inputs, outputs, bias=not normalized)
         self.batch_norm = BatchNorm(outputs) if normalized else None
         self.activation = Activation(section, shape, earlier, default="logistic")
@@ -142,14 +159,15 @@ class Local(Layer):
     def __init__(self, section: Section, shape: Shape, earlier: list[Shape]) -> None:
         super().__init__()
         filters, self.size, self.stride = (section.positive(key, 1) for key in ("filters", "size", "stride"))
-        self.padding = section.integer("pad", 0)
+        self.padding = section.integer("pad", 0, least=0)
         height, width = ((side - (1 if self.padding else self.size)) // self.stride + 1 for side in shape[1:])
         self.shape = filters, height, width
-        check_positive(section, self.shape)
+        check_shape(section, self.shape)
         unfolded = [(side + 2 * self.padding - self.size) // self.stride + 1 for side in shape[1:]]
         if unfolded != [height, width]:
             raise section.error(f"pad={self.padding} with size={self.size} reads beyond its input", "pad")
         patch = shape[0] * self.size**2
+        check_weights(section, height * width * filters * patch)
         self.weight = nn.Parameter(torch.randn(height * width, filters, patch) * patch**-0.5)
         self.bias = nn.Parameter(torch.zeros(self.shape))
         self.activation = Activation(section, shape, earlier, default="logistic")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.backbones.finite_weights import all_finite, warn_of_tensors
 from detkit.errors import InputError
 from detkit.weights.darknet.cfg import Section
 from detkit.weights.darknet.layers import Layer
 from detkit.weights.darknet.weighted_layers import BatchNorm, Connected
+
+_LARGEST_VERSION = 10_000  # those of darknet and its fork are 0.1.0, 0.2.0 and 0.2.5; above 1000 is transposed
 
 
 @dataclass(frozen=True)
@@ -48,34 +53,49 @@ class Header:
 def read_weights(path: str | Path, layers: Iterable[tuple[Section, Layer]]) -> Header:
     """Fill `layers` with the weights of the file `path`, which lacks those of layers with ``dontload``.
 
+    Warns of weights that are not finite.
+
     Raises:
-        InputError: the file cannot be read, or is too short or too long for the layers; the message gives the layer
-            where it ends and the byte counts.
+        InputError: the file cannot be read, is no weights file, or is too short or too long for the layers, which keep
+            their weights; the message gives the layer where it ends and the byte counts.
     """
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the weights {path}: {error.strerror}") from error
-    header = _read_header(path, content)
-    position = struct.calcsize(header.layout)
-    for section, layer in layers:
-        stored = _loaded(section, layer, header)
+        with open(path, "rb") as file:
+            header, length = _read_header(path, file.read(20)), os.fstat(file.fileno()).st_size
+            parts = [(section, _loaded(section, layer, header)) for section, layer in layers]
+            position = struct.calcsize(header.layout)
+            _check_length(path, length, position, parts)
+            file.seek(position)
+            for _, stored in parts:
+                _fill(file, stored)
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise InputError(f"cannot read the weights {path}: {getattr(error, 'strerror', None) or error}") from error
+    warn_of_tensors([section.name for section, stored in parts if not all(map(all_finite, stored))], str(path))
+    return header
+
+
+def _check_length(path: str | Path, length: int, position: int, parts: Sequence[tuple[Section, list[Tensor]]]) -> None:
+    """Raise InputError unless the weights of `parts`, which begin at `position`, end with the file."""
+    for section, stored in parts:
         end = position + 4 * sum(weights.numel() for weights in stored)
-        if end > len(content):
+        if end > length:
             raise section.error(
-                f"{path} is too short: it has {len(content):,} bytes, and the weights of this layer are bytes "
+                f"{path} is too short: it has {length:,} bytes, and the weights of this layer are bytes "
                 f"{position:,} to {end:,}"
             )
-        for weights in stored:
-            numbers = np.frombuffer(content, dtype="<f4", count=weights.numel(), offset=position)
-            weights.copy_(torch.from_numpy(numbers.astype(np.float32)).view(weights.shape))
-            position += 4 * weights.numel()
-    if position != len(content):
-        raise section.error(
-            f"{path} is too long: it has {len(content):,} bytes, and the weights of the layers up to this last one end "
+        position = end
+    if position != length:
+        raise parts[-1][0].error(
+            f"{path} is too long: it has {length:,} bytes, and the weights of the layers up to this last one end "
             f"at {position:,}"
         )
-    return header
+
+
+def _fill(file: BinaryIO, stored: Iterable[Tensor]) -> None:
+    """Fill the tensors `stored` with the next numbers of the file."""
+    for weights in stored:
+        numbers = np.frombuffer(file.read(4 * weights.numel()), dtype="<f4").astype(np.float32)
+        weights.copy_(torch.from_numpy(numbers).view(weights.shape))
 
 
 def write_weights(path: str | Path, header: Header, layers: Iterable[tuple[Section, Layer]]) -> None:
@@ -91,6 +111,11 @@ def _read_header(path: str | Path, content: bytes) -> Header:
     """The header, whose length depends on its version."""
     if len(content) >= 16:
         header = Header(*struct.unpack_from("<3iI", content))
+        if not all(0 <= number <= _LARGEST_VERSION for number in (header.major, header.minor, header.revision)):
+            raise InputError(
+                f"{path} is no darknet weights file: it would be of version "
+                f"{header.major}.{header.minor}.{header.revision}"
+            )
         if len(content) >= struct.calcsize(header.layout):
             return Header(*struct.unpack_from(header.layout, content))
     raise InputError(f"{path} is too short: it has {len(content)} bytes, not even those of a darknet header")

@@ -37,7 +37,7 @@ def test_images_of_folders_with_the_same_names(command, shapes_root):
     assert copies == names
 
     entries = json.loads(Path("found/detections.json").read_text())
-    assert [entry["image_id"] for entry in entries] == list(range(1, len(names) + 1))
+    assert [entry["image_id"] for entry in entries] == [entry["file_name"] for entry in entries]
     assert {entry["file_name"] for entry in entries} == {str(shapes_root / "images" / name) for name in names}
     assert entries[0].keys() == {"file_name", "image_id", "category_id", "category", "bbox", "score"}
     assert all(entry["bbox"][2] > 0 for entry in entries)

@@ -20,12 +20,12 @@ def content(**annotation):
 
 
 WRONG_ANNOTATIONS = {
-    "no image": ("bbox", {"image_id": None}, r"annotations: annotations\[0\] has no 'image_id'"),
-    "no category": ("bbox", {"category_id": None}, r"annotations\[0\] has no 'category_id'"),
-    "short box": ("bbox", {"bbox": [1, 2, 3]}, r"annotation 3 of image 5 has the bbox \[1, 2, 3\]"),
-    "box not finite": ("bbox", {"bbox": [1, 2, float("nan"), 4]}, "annotation 3 of image 5 has the bbox"),
-    "no box": ("bbox", {"bbox": None, "segmentation": None}, "annotation 3 of image 5 has the bbox None"),
-    "area in words": ("bbox", {"area": "large"}, "annotation 3 of image 5 has the area 'large'"),
+    "no image": ("bbox", {"image_id": None}, "annotations: annotation 3 has no 'image_id'"),
+    "no category": ("bbox", {"category_id": None}, "annotation 3 has no 'category_id'"),
+    "short box": ("bbox", {"bbox": [1, 2, 3]}, r"annotation 3 of image 5 has bbox \[1, 2, 3\]"),
+    "box not finite": ("bbox", {"bbox": [1, 2, float("nan"), 4]}, "annotation 3 of image 5 has bbox"),
+    "no box": ("bbox", {"bbox": None, "segmentation": None}, "annotation 3 of image 5 has bbox None"),
+    "area in words": ("bbox", {"area": "large"}, "annotation 3 of image 5 has area 'large'"),
     "no masks at all": ("segm", {"segmentation": None}, "annotations has no segmentations"),
     "odd mask": ("segm", {"segmentation": {"counts": "x"}, "bbox": None}, "annotation 3 of image 5 has no usable segm"),
     "mask of another size": ("segm", {"segmentation": {"size": [9, 9], "counts": [81]}}, r"size \[9, 9\] is not the"),
@@ -44,7 +44,7 @@ def test_wrong_annotations(iou_type, change, message):
 def test_missing_list(key):
     annotations = content()
     del annotations[key]
-    with pytest.raises(InputError, match=f"annotations has no list '{key}'"):
+    with pytest.raises(InputError, match=f"annotations: the list '{key}' is missing"):
         read_ground_truth(annotations, "bbox")
 
 
@@ -55,10 +55,10 @@ def test_wrong_files(tmp_path):
         read_ground_truth(tmp_path, "bbox")
     broken = tmp_path / "broken.json"
     broken.write_text('{"images": [')
-    with pytest.raises(InputError, match=r"broken\.json is not JSON"):
+    with pytest.raises(InputError, match=r"broken\.json: this is not a whole JSON file"):
         read_ground_truth(broken, "bbox")
     broken.write_text("[]")
-    with pytest.raises(InputError, match=r"broken\.json holds a JSON list"):
+    with pytest.raises(InputError, match=r"broken\.json: a COCO file is a JSON object, this one holds a list"):
         read_ground_truth(str(broken), "bbox")
 
 
@@ -81,15 +81,20 @@ def test_unknown_restriction():
         read_ground_truth(content(), "bbox", image_ids=[5, 6])
 
 
-def test_annotations_of_unlisted_images_and_categories_are_left_out():
-    assert len(read_ground_truth(content(image_id=99), "bbox").objects) == 0
-    assert len(read_ground_truth(content(category_id=99), "bbox").objects) == 0
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+@pytest.mark.parametrize("value", [99, "5", "1"])
+def test_annotations_of_unlisted_images_and_categories_are_refused(tmp_path, key, value):
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(content(**{key: value})))
+    for given in (path, content(**{key: value})):
+        with pytest.raises(InputError, match=rf"annotation 3 refers to {key} {value!r}.*\(1 of 1 annotations"):
+            read_ground_truth(given, "bbox")
 
 
 def test_box_of_segmentation():
     truth = read_ground_truth(content(bbox=None), "bbox")
     x, y, width, height = truth.objects.boxes[0]
-    assert (x, y, x + width, y + height) == pytest.approx((1, 1, 9, 9), abs=1)
+    assert (x, y, x + width, y + height) == (1, 1, 9, 9)
 
 
 def test_keypoints_are_counted():

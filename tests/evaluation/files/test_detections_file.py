@@ -103,7 +103,7 @@ def test_quick_and_careful_readers_read_the_same(tmp_path, make_problem):
 def test_the_quick_reader_reads_ordinary_files(tmp_path, make_problem, monkeypatch):
     """Crowds as lengths of runs, polygons, objects without keypoints and images of some only among them."""
     problem = make_problem(17)
-    monkeypatch.setattr("detkit.evaluation.files.annotations_file.read_json", None)
+    monkeypatch.setattr("detkit.evaluation.files.annotations_file.read_coco_file", None)
     monkeypatch.setattr("detkit.evaluation.files.detections_file.read_json", None)
     if ops_backend() == "reference":
         pytest.skip("the native kernels were not built")
@@ -142,7 +142,7 @@ def test_wrong_files(tmp_path):
     with pytest.raises(InputError, match=r"detections\.json does not exist"):
         evaluate_files(ANNOTATIONS, path)
     path.write_text("image,score")
-    with pytest.raises(InputError, match=r"detections\.json is not JSON"):
+    with pytest.raises(InputError, match=r"detections\.json: this is not a whole JSON file"):
         evaluate_files(ANNOTATIONS, path)
     path.write_text(json.dumps(ANNOTATIONS))
     with pytest.raises(InputError, match=r"detections\.json holds a JSON dict, not a list"):

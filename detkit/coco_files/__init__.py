@@ -1,0 +1,24 @@
+"""COCO annotation files, checked: what training and evaluation both read, with the same values and messages."""
+
+from detkit.coco_files.coco_content import check_coco_content, read_coco_file
+from detkit.coco_files.entry_lists import EntryList
+from detkit.coco_files.keypoint_lists import read_keypoints
+from detkit.coco_files.listed_categories import read_listed_categories
+from detkit.coco_files.listed_images import ListedImages, read_images
+from detkit.coco_files.listed_objects import ListedObjects, read_objects
+from detkit.coco_files.segmentations import EncodedMasks, encode_masks, read_segmentations
+
+__all__ = [
+    "EncodedMasks",
+    "EntryList",
+    "ListedImages",
+    "ListedObjects",
+    "check_coco_content",
+    "encode_masks",
+    "read_coco_file",
+    "read_images",
+    "read_keypoints",
+    "read_listed_categories",
+    "read_objects",
+    "read_segmentations",
+]

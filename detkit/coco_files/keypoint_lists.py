@@ -1,0 +1,32 @@
+"""The keypoints of annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detkit.coco_files.entry_lists import LARGEST, EntryList
+from detkit.files.json_values import is_finite_numbers
+
+
+def read_keypoints(listed: EntryList, count: int | None = None) -> list[Sequence[float]]:
+    """The ``keypoints`` of annotations: ``x y visibility`` of each keypoint in one list; empty where there are none.
+
+    Args:
+        listed: the annotations.
+        count: the number of keypoints that an object must have; None: any.
+
+    Raises:
+        InputError: they are something else.
+    """
+    several = [[] if one is None else one for one in listed.values("keypoints")]
+    for row, values in enumerate(several):
+        is_list = isinstance(values, list) and not values
+        if is_list or (
+            is_finite_numbers(values, None if count is None else 3 * count)
+            and len(values) % 3 == 0
+            and max(map(abs, values)) <= LARGEST
+        ):
+            continue
+        number = "" if count is None else f"{3 * count} "
+        listed.fail(row, f"has keypoints that are not {number}finite numbers, x, y, visibility of each; correct them")
+    return several

@@ -1,0 +1,72 @@
+"""What a data set holds, in a line, and what is doubtful about it; no image is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from detkit.data.datamodule import DataModule
+from detkit.data.image_dataset import ImageDataset
+
+
+def describe_data(data: DataModule) -> list[str]:
+    """A line for each split that a training reads: its images, objects, classes and sizes."""
+    splits = {"train": data.train_dataset, data.eval_split: data.eval_dataset}
+    return [f"{name}: {_contents(dataset)}; {dataset.annotations_path}" for name, dataset in splits.items()]
+
+
+def doubts_about_data(data: DataModule) -> Iterator[str]:
+    """A sentence for each split without any object, and for the classes that never occur in training."""
+    for dataset in (data.train_dataset, data.eval_dataset):
+        counts = _class_counts(dataset)
+        if counts is not None and not counts.any() and not _has_label_maps(dataset):
+            yield f"{dataset.annotations_path}: none of the {len(dataset)} images has an object"
+    counts = _class_counts(data.train_dataset)
+    if counts is not None and counts.any() and not counts.all():
+        absent = [data.train_dataset.categories[label].name for label in np.flatnonzero(counts == 0)]
+        what = "1 class never occurs" if len(absent) == 1 else f"{len(absent)} of {len(counts)} classes never occur"
+        listed = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
+        yield f"{data.train_dataset.annotations_path}: {what} in the training data and cannot be learned: {listed}"
+
+
+def _contents(dataset: ImageDataset) -> str:
+    images = f"{len(dataset)} images{_sizes(dataset.image_sizes)}"
+    classes, counts = len(dataset.categories), _class_counts(dataset)
+    if counts is None or dataset.packed_annotations is None:
+        return f"{images}, {classes} classes"
+    if dataset.has_image_labels:
+        present = counts[counts > 0]
+        spread = f" with {present.min()} to {present.max()} images each" if len(present) else ""
+        return f"{images}, {classes} classes{spread}"
+    sides = dataset.packed_annotations.boxes[:, 2:] - dataset.packed_annotations.boxes[:, :2]
+    scales = np.sqrt(sides.prod(axis=1))[~dataset.packed_annotations.iscrowd]
+    spread = (
+        f" ({scales.min():.0f} to {scales.max():.0f} pixels, median {np.median(scales):.0f})" if len(scales) else ""
+    )
+    num_present = int(np.count_nonzero(counts))
+    among = "" if num_present == classes else f"{num_present} of "
+    return f"{images}, {counts.sum()} objects{spread} in {among}{classes} classes"
+
+
+def _sizes(sizes: np.ndarray) -> str:
+    """The smallest and the largest size, width first; empty where they are unknown."""
+    areas = sizes.prod(axis=1)
+    if not areas.any():
+        return ""
+    (low, width), (high, largest) = sizes[areas.argmin()].tolist(), sizes[areas.argmax()].tolist()
+    first, last = f"{width}x{low}", f"{largest}x{high}"
+    return f" of {first}" if first == last else f" of {first} to {last}"
+
+
+def _class_counts(dataset: ImageDataset) -> np.ndarray | None:
+    """The objects of each class without crowd regions or, where images have classes, its images; None: not known."""
+    packed = dataset.packed_annotations
+    if packed is None or ("labels" not in packed.columns and not dataset.has_image_labels):
+        return None
+    labels = packed.image_labels if dataset.has_image_labels else packed.labels[~packed.iscrowd]
+    return np.bincount(labels, minlength=len(dataset.categories))
+
+
+def _has_label_maps(dataset: ImageDataset) -> bool:
+    return dataset.packed_annotations is not None and "label_map" in dataset.packed_annotations.columns

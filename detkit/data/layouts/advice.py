@@ -1,0 +1,142 @@
+"""What to do with a folder whose layout is recognized, but cannot be used as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from detkit.errors import InputError
+from detkit.files import visible_below
+from detkit.files.text_documents import numbers_in, read_lines
+from detkit.files.xml_documents import read_xml
+from detkit.images import is_image
+
+ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"})
+
+_MOST_FILES = 20_000
+"""How many files of a folder are looked at: the advice must come within a second."""
+
+_SPLIT_WORDS = ("train", "val", "test")
+
+_COCO_KEYS = (b'"images"', b'"annotations"', b'"categories"')
+
+
+def advice_about_file(path: Path) -> str:
+    """What to do where a folder was expected, in one sentence."""
+    if path.suffix.lower() in ARCHIVES:
+        return f"{path} is an archive: unpack it, and give the folder"
+    if path.suffix.lower() == ".json":
+        return f"{path} is a file: give it with --data.train_annotations, and its images with --data.train_images"
+    if path.exists():
+        return f"{path} is a file: give the folder that it lies in"
+    return f"{path}: there is no such folder; a data set folder holds images/ and annotations/"
+
+
+def advice_about_folder(root: Path, split: str) -> str | None:
+    """What to do with a folder that has no split in COCO's layout, in one sentence; None where nothing is recognized.
+
+    Args:
+        root: the folder.
+        split: that was looked for.
+    """
+    files = sorted(islice(visible_below(root), _MOST_FILES))
+    for recognize in (_nested, _xml, _labels, _archives):
+        if advice := recognize(root, files, split):
+            return advice
+    return None
+
+
+def coco_advice(root: Path, split: str) -> str:
+    """How to use the COCO files of a folder whose names have no split, as a clause; empty where there are none."""
+    files = sorted(islice(visible_below(root), _MOST_FILES))
+    names = [name for name in files if name.endswith(".json") and _is_coco(root / name)]
+    unnamed = [name for name in names if not any(word in name.lower() for word in _SPLIT_WORDS)]
+    option = f"--data.{split if split in ('train', 'val', 'test') else 'train'}"
+    if not unnamed:
+        return f"; name one with {option}_annotations FILE {option}_images FOLDER" if names else ""
+    folders = [str(PurePosixPath(name).parent) for name in files if is_image(name)]
+    images = root / folders[0] if folders else "FOLDER"
+    return f"; to read one write {option}_annotations {root / unnamed[0]} {option}_images {images}"
+
+
+def _nested(root: Path, files: Sequence[str], split: str) -> str | None:
+    """Data sets in folders of the folder."""
+    found: dict[str, str] = {}
+    for name in files:
+        folder, *rest = name.split("/")
+        if rest in (["data.yaml"], ["data.yml"], ["dataset.yaml"]):
+            found.setdefault(folder, "YOLO")
+        elif len(rest) == 2 and rest[0] == "Annotations" and name.endswith(".xml"):
+            found.setdefault(folder, "VOC")
+        elif len(rest) == 2 and (rest[1] == "_annotations.coco.json" or _is_nested_coco(root, name, rest)):
+            found.setdefault(folder, "COCO")
+    if not found:
+        return None
+    listed = ", ".join(f"{folder}/ ({kind})" for folder, kind in list(found.items())[:9])
+    return f"{root}: the data lies in folders of it, {listed}: give one, --data.root {root / next(iter(found))}"
+
+
+def _is_nested_coco(root: Path, name: str, rest: Sequence[str]) -> bool:
+    return rest[0] == "annotations" and name.endswith(".json") and _is_coco(root / name)
+
+
+def _xml(root: Path, files: Sequence[str], split: str) -> str | None:
+    """XML files of VOC in another layout, such as beside the images."""
+    first = next((name for name in files if name.endswith(".xml")), None)
+    if first is None or not _is_voc_annotation(root / first):
+        return None
+    beside = any(PurePosixPath(name).parent == PurePosixPath(first).parent for name in files if is_image(name))
+    return (
+        f"{root}: {first} is an annotation in VOC's XML{', beside the images' if beside else ''}: put such files into "
+        f"Annotations/, the images into JPEGImages/, and the names of the images of each split, without suffix, into "
+        f"ImageSets/Main/{split}.txt"
+    )
+
+
+def _is_voc_annotation(path: Path) -> bool:
+    try:
+        return read_xml(path).tag == "annotation"
+    except InputError:
+        return False
+
+
+def _labels(root: Path, files: Sequence[str], split: str) -> str | None:
+    """Labels of YOLO without a ``data.yaml``."""
+    texts = [name for name in files if name.endswith(".txt")]
+    first = next((name for name in texts[:20] if _is_label_file(root / name)), None)
+    if first is None:
+        return None
+    folders = sorted({str(PurePosixPath(name).parent) for name in files if is_image(name)})
+    folder = next((name for name in folders if split in name), folders[0] if folders else f"images/{split}")
+    return (
+        f"{root}: {first} is a label file of YOLO, but there is no data.yaml: write one, with the lines "
+        f"'{split}: {folder}' and 'names: [the first class, the second class, …]', and a line for each other split"
+    )
+
+
+def _is_label_file(path: Path) -> bool:
+    """Whether the first line is a class and a box, or an outline."""
+    try:
+        lines = read_lines(path)
+    except InputError:
+        return False
+    numbers = numbers_in(lines[0][1]) if lines else None
+    return numbers is not None and len(numbers) >= 5 and numbers[0].is_integer()
+
+
+def _archives(root: Path, files: Sequence[str], split: str) -> str | None:
+    archives = [name for name in files if PurePosixPath(name).suffix.lower() in ARCHIVES]
+    if not archives or any(is_image(name) for name in files):
+        return None
+    return f"{root} holds {archives[0]}, an archive: unpack it, and give the folder"
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON file begins like one of COCO, without reading all of it."""
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(1 << 16)
+    except OSError:
+        return False
+    return any(key in beginning for key in _COCO_KEYS)

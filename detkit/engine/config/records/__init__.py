@@ -1,0 +1,1 @@
+"""What a checkpoint records: checked before anything of it is used."""

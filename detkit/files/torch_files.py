@@ -1,0 +1,64 @@
+"""Reading what `torch.save` has written, without running code from it and with the archive's checksums compared."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detkit.errors import InputError
+
+
+def read_torch(path: str | Path, kind: str, advice: str) -> Any:
+    """The content of a file of `torch.save`, on the CPU: plain values and tensors.
+
+    Args:
+        path: of the file.
+        kind: what the file should be, for messages: ``"checkpoint"``.
+        advice: what to do where it holds more than weights and plain values.
+
+    Raises:
+        InputError: it cannot be read, is damaged or truncated, or would run code.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise InputError(f"{kind} {path} does not exist{' as a file' if path.exists() else ''}")
+        if zipfile.is_zipfile(path):
+            check_archive(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{kind} {path} is refused: it is no {kind} or holds more than weights and plain values, {advice}"
+        ) from error
+    except PermissionError as error:
+        raise InputError(f"{kind} {path} cannot be read: its rights do not allow it") from error
+    except Exception as error:  # zipfile and torch end with errors of any type where a file is damaged
+        reason = first_line(error)
+        raise InputError(f"{kind} {path} cannot be read, it is truncated, damaged or no {kind}: {reason}") from error
+
+
+def check_archive(path: Path) -> None:
+    """Compare the content of a zip archive with its checksums, which torch writes but does not read.
+
+    Raises:
+        InputError: it is compressed, which torch's never are: a small file could fill the memory.
+        zipfile.BadZipFile: they differ.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if sum(one.file_size for one in entries) > path.stat().st_size:
+            raise InputError(f"{path} is no file of torch: it is a compressed archive")
+        for entry in entries:
+            archive.read(entry)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, else its type."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0]

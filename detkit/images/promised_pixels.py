@@ -1,0 +1,33 @@
+"""Images whose header promises far more pixels than the file can hold, for which a decoder takes gigabytes."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+
+from detkit.images.jpeg_segments import jpeg_segments
+
+_MANY_PIXELS = 2**26
+_PIXELS_OF_A_BYTE = 4000
+"""More than a blank JPEG or GIF has."""
+
+_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+"""The markers of a JPEG's start of frame."""
+
+
+def promises_too_much(data: bytes) -> bool:
+    """Whether a JPEG or GIF is such a file; the decoders of other formats stop where the file ends."""
+    if len(data) * _PIXELS_OF_A_BYTE > 2**30:  # no decoder takes more pixels than that
+        return False
+    pixels = 0
+    if data.startswith(b"GIF8") and len(data) >= 10:
+        width, height = struct.unpack("<HH", data[6:10])
+        pixels = width * height
+    elif data.startswith(b"\xff\xd8"):
+        file = BytesIO(data)
+        for marker, _ in jpeg_segments(file):
+            if marker in _FRAMES and len(size := file.read(5)) == 5:
+                height, width = struct.unpack(">xHH", size)
+                pixels = height * width
+                break
+    return pixels > max(_MANY_PIXELS, _PIXELS_OF_A_BYTE * len(data))
