@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detkit.data.checked_reading import read_sample
+from detkit.data.samples.checked_reading import read_sample
 from detkit.data.packed.image_class import ImageClass
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from detkit.data.checked_reading import read_sample
+from detkit.data.samples.checked_reading import read_sample
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.mixing import Mixing, mix
