@@ -11,8 +11,8 @@ from detkit.data import DataModule
 from detkit.engine.callbacks.signals import Interrupted
 from detkit.engine.module import DetectionModule
 from detkit.engine.trainer.failures import as_input_error
-from detkit.engine.trainer.trainer_options import check_devices
 from detkit.engine.trainer.processes import WRONG_INPUT, announce_deaths, lost_process
+from detkit.engine.trainer.trainer_options import check_devices
 from detkit.errors import InputError
 from detkit.learners import Learner
 
