@@ -266,7 +266,7 @@ class DataModule(lightning.LightningDataModule):
     @property
     def _overfits(self) -> bool:
         """Whether Lightning's ``overfit_batches`` asks for the same batches in each epoch."""
-        return self.trainer is not None and self.trainer.overfit_batches > 0
+        return getattr(self.trainer, "overfit_batches", 0) > 0  # which Lightning's class does not declare
 
     def _proposed(self, dataset: Dataset) -> Dataset:
         return dataset if self.proposals is None else WithProposals(dataset, self.proposals)

@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detkit.data.checked_reading import read_sample
 from detkit.data.packed.image_class import ImageClass
 from detkit.data.packed.packed_annotations import PackedAnnotations
+from detkit.data.samples.checked_reading import read_sample
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.ops import masks_to_rle

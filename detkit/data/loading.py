@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from detkit.data.checked_reading import read_sample
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.samples.checked_reading import read_sample
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.mixing import Mixing, mix
 from detkit.errors import InputError
@@ -108,7 +108,7 @@ class Loader(DataLoader):
         options: the sampler, or batch size and sampler, of `torch.utils.data.DataLoader`.
 
     Attributes:
-        waiting_since: when this process began to wait for a batch of any loader, by `time.monotonic`; None: it does not.
+        waiting_since: when this process began to wait for a batch, by `time.monotonic`; None: it does not.
 
     Raises:
         InputError: while iterating, see above.
@@ -135,7 +135,10 @@ class Loader(DataLoader):
             try:
                 batch = next(batches, None)
             except (RuntimeError, OSError, EOFError) as error:
-                raise lost_worker(error) or error from error
+                told = dead_worker(error) or (_lost_batch(error) if self.num_workers else None)
+                if told is None:
+                    raise
+                raise told from error
             finally:
                 Loader.waiting_since = None
             if batch is None:
@@ -189,18 +192,22 @@ def _unpack(packed: tuple[type[Target], dict[str, Any]]) -> Target:
     return target_class(**{name: kinds[name].unpack(value) for name, value in values.items()})
 
 
-def lost_worker(error: BaseException) -> InputError | None:
-    """The sentence of an error by which a loader says that a worker process, or what it sent, is lost; else None."""
-    text = " ".join(str(error).split())
-    if isinstance(error, InputError):
+def dead_worker(error: BaseException) -> InputError | None:
+    """The sentence of torch's error that a worker process of a loader has died, which it raises anywhere; else None."""
+    dead = _DEAD_WORKER.search(" ".join(str(error).split()))
+    if dead is None or isinstance(error, InputError):
         return None
-    if dead := _DEAD_WORKER.search(text):
-        how = f"was killed by the signal {dead['signal']}" if dead["signal"] else "has ended"
-        return InputError(f"A worker process of the loader (pid {dead['pid']}) {how}: {_ADVICE}.")
-    if isinstance(error, EOFError) or _LOST_BATCH.search(text):
-        cause = text or type(error).__name__
-        return InputError(f"A worker process of the loader has ended, or cannot send its batch ({cause}): {_ADVICE}.")
-    return None
+    how = f"was killed by the signal {dead['signal']}" if dead["signal"] else "has ended"
+    return InputError(f"A worker process of the loader (pid {dead['pid']}) {how}: {_ADVICE}.")
+
+
+def _lost_batch(error: BaseException) -> InputError | None:
+    """The sentence of an error of the connection to worker processes while a batch is awaited; else None."""
+    text = " ".join(str(error).split())
+    if isinstance(error, InputError) or not (isinstance(error, EOFError) or _LOST_BATCH.search(text)):
+        return None
+    cause = text or type(error).__name__
+    return InputError(f"A worker process of the loader has ended, or cannot send its batch ({cause}): {_ADVICE}.")
 
 
 _DEAD_WORKER = re.compile(
@@ -210,8 +217,8 @@ _LOST_BATCH = re.compile(
     r"shared memory|/torch_|ancdata|Too many open files|No space left|Connection (?:refused|reset)|Broken pipe"
 )
 _ADVICE = (
-    "memory, shared memory (/dev/shm) or open files may have run out: lower data.num_workers (0 needs no shared memory) "
-    "or data.batch_size, or raise the limit (docker run --shm-size 8g, ulimit -n)"
+    "memory, shared memory (/dev/shm) or open files may have run out: lower data.num_workers (0 needs no shared "
+    "memory) or data.batch_size, or raise the limit (docker run --shm-size 8g, ulimit -n)"
 )
 
 

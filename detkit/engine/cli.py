@@ -115,9 +115,9 @@ def _run(command: Command, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _report("stopped", 128 + signal.SIGINT)
     except RuntimeError as error:  # which the death of a loader's worker raises wherever the main process is
-        from detkit.data.loading import lost_worker
+        from detkit.data.loading import dead_worker
 
-        if told := lost_worker(error):
+        if told := dead_worker(error):
             return _report(str(told), 2)
         raise
     return 0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
@@ -15,11 +12,12 @@ from detkit.engine.callbacks.loggers import writer_threads_quiet
 from detkit.engine.callbacks.signals import Interrupted
 from detkit.engine.module import DetectionModule
 from detkit.engine.trainer.failures import as_input_error
-from detkit.engine.trainer.options import check_devices
+from detkit.engine.trainer.processes import WRONG_INPUT, announce_deaths, lost_process
+from detkit.engine.trainer.trainer_options import check_devices
 from detkit.errors import InputError
 from detkit.learners import Learner
 
-WRONG_INPUT = 2  # the exit status of `detkit.engine.cli.run`
+__all__ = ["WRONG_INPUT", "check_sources", "check_trainer", "fit"]
 
 
 def check_sources(learner: Learner, data: DataModule) -> None:
@@ -68,26 +66,13 @@ def fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint:
     Raises:
         InputError: the trainer does not take the module, or another process has stopped.
     """
+    announce_deaths()
     try:
         with writer_threads_quiet():
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except Interrupted:
         raise  # as every process does
     except BaseException as error:
-        others = getattr(trainer.strategy.launcher, "procs", [])
-        if _end(others) and not isinstance(error, InputError):
-            raise InputError("Another process of this run has stopped; its own message says why.") from error
-        if told := as_input_error(error):
+        if told := lost_process(trainer, error) or as_input_error(error):
             raise told from error
         raise
-
-
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
-    """End the other processes, which may wait for this one forever; returns whether wrong input had stopped one."""
-    end = time.monotonic() + 2
-    while time.monotonic() < end and any(process.poll() is None for process in processes):
-        time.sleep(0.1)
-    stopped = any(process.poll() == WRONG_INPUT for process in processes)
-    for process in processes:
-        process.kill()
-    return stopped

@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detkit.data.checked_reading import read_sample
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.samples.checked_reading import read_sample
 from detkit.errors import InputError
 from detkit.images import to_tensor
 from detkit.structures import Target

@@ -126,4 +126,4 @@ def _losses(trainer: Trainer) -> str:
     total = losses.pop("train/loss")
     groups = {name.removeprefix("train/"): float(value) for name, value in losses.items() if "." not in name}
     terms = ", ".join(f"{name} {value:.3f}" for name, value in groups.items())  # groups as their sum
-    return f"loss {float(total):.4f} ({terms})"
+    return f"last step: loss {float(total):.4f} ({terms})"

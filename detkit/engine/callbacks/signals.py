@@ -30,9 +30,9 @@ class Interrupted(BaseException):
 class SignalListener:
     """Stores the first SIGINT or SIGTERM in `signum`, to be read where work can be saved; a second one stops at once.
 
-    Where a loader gives no batch for `PATIENCE` seconds after the first one, the place where work can be saved may never
-    come: then `Interrupted` is raised. Python delivers signals to the main thread only; in other threads the listener
-    does nothing.
+    Where a loader gives no batch for `PATIENCE` seconds after the first one, the place where work can be saved may
+    never come: then `Interrupted` is raised. Python delivers signals to the main thread only; in other threads the
+    listener does nothing.
     """
 
     def __init__(self) -> None:

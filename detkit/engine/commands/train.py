@@ -37,7 +37,8 @@ from detkit.engine.run.start import RunStart
 from detkit.engine.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.trainer.closing_validation import ClosingValidation
 from detkit.engine.trainer.failures import as_input_error
-from detkit.engine.trainer.options import check_options
+from detkit.engine.trainer.monitors import MonitorCheck
+from detkit.engine.trainer.trainer_options import check_options
 from detkit.engine.training_loop import check_sources, check_trainer, fit
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
@@ -193,6 +194,7 @@ def _callbacks(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: 
     console, run, folder = get_console(), recipe.run, start.folder
     images = ValidationImages(folder / "pictures", run.pictures, recipe.data.categories, task_of(recipe.model))
     callbacks: list[Callback | None] = [
+        MonitorCheck(),
         start,
         ProgressLines(console),
         ExactResume(),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jsonargparse import ArgumentParser, Namespace
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from detkit.engine.trainer.failures import as_input_error
 from detkit.errors import InputError
 
 
@@ -13,15 +15,22 @@ def build(parser: ArgumentParser, config: Namespace) -> Namespace:
     """Build the objects that `config` describes.
 
     Raises:
-        InputError: the one that a constructor raised, which jsonargparse wraps in errors of its own.
+        InputError: the one that a constructor raised, which jsonargparse wraps in errors of its own; also where a
+            constructor refuses a value with another `ValueError`, or needs a package that is not installed.
     """
     try:
         return parser.instantiate(config)
-    except ValueError as error:
-        for cause in _causes(error):
+    except (ValueError, ImportError, MisconfigurationException) as error:
+        causes = list(_causes(error))
+        for cause in causes:
             if isinstance(cause, InputError):
                 raise cause from None
-        raise
+        told = as_input_error(causes[-1], "config")
+        if told is None and isinstance(causes[-1], ValueError):
+            told = InputError(f"config: {' '.join(str(causes[-1]).split())}")
+        if told is None:
+            raise
+        raise told from error
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

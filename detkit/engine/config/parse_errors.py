@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser
 
 from detkit.data import Augmentation, Mixing
 from detkit.engine.optim import Schedule
-from detkit.engine.trainer.options import describe_own
+from detkit.engine.trainer.trainer_options import describe_own
 from detkit.evaluation import Evaluator
 from detkit.heads import Postprocess
 

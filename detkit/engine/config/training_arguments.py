@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from detkit.data import DataModule
 from detkit.engine.config.evaluator_entries import add_evaluators, add_old_keys
 from detkit.engine.optim import LayerDecay, OptimizerFactory, Schedule
-from detkit.engine.trainer.options import OWN
+from detkit.engine.trainer.trainer_options import OWN
 from detkit.learners import Learner
 from detkit.models import VisionModel
 

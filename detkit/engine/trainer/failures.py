@@ -23,14 +23,16 @@ _HINT = re.compile(r"pip install -U '(?P<package>[^']+)'")
 
 
 def as_input_error(error: BaseException, key: str = "trainer") -> InputError | None:
-    """The sentence of an error that a user can act on; None for all others, whose traceback is of use.
+    """The sentence of an error that a user can act on.
+
+    None for one that is a sentence already, and for all others, whose traceback is of use.
 
     Args:
         error: as it was caught.
         key: of the config, where the sentence begins.
     """
     if isinstance(error, InputError):
-        return error
+        return None
     disk = os_error_of(error)
     if disk is not None and disk.errno in DISK_ERRORS:
         file = disk.filename or "The run's folder"

@@ -74,7 +74,8 @@ class Unsendable(Failing):
     """Its images cannot be put into shared memory."""
 
     def read(self, index):
-        torch.UntypedStorage._share_fd_cpu_ = _no_space  # of the worker process
+        if os.getpid() != MAIN_PROCESS:
+            torch.UntypedStorage._share_fd_cpu_ = _no_space
         return super().read(index)
 
 

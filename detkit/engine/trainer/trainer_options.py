@@ -74,7 +74,7 @@ OPTIONS: Mapping[str, Option] = {
     "num_nodes": Option(**_counted(1)),
     "precision": Option("bent", "boxes stay float32: 32-true, bf16-mixed or 16-mixed"),
     "logger": Option("bent", "the given loggers are added to metrics.csv and TensorBoard's events; false disables all"),
-    "callbacks": Option("bent", "the given callbacks are added to detkit's; a progress bar among them replaces its bar"),
+    "callbacks": Option("bent", "the given callbacks are added to detkit's; a progress bar replaces its bar"),
     "fast_dev_run": Option(
         "own", "give trainer.max_steps 1, trainer.limit_val_batches 1 and a --name of its own for a run of one batch"
     ),
@@ -88,7 +88,9 @@ OPTIONS: Mapping[str, Option] = {
     "limit_test_batches": Option("unused", _NO_TEST),
     "limit_predict_batches": Option("unused", _NO_TEST),
     "overfit_batches": Option(
-        "bent", "each epoch has the same images with the same augmentation, and validation its first batches", **_part(0)
+        "bent",
+        "each epoch has the same images, augmented alike, and validation its first batches",
+        **_part(0),
     ),
     "val_check_interval": Option("bent", "a run also ends with a validation", **_part(1)),
     "check_val_every_n_epoch": Option("bent", "a run also ends with a validation", **_counted(1)),
@@ -162,9 +164,7 @@ def check_devices(trainer: Trainer) -> None:
     whole = isinstance(strategy, (DDPStrategy, SingleDeviceStrategy))
     if not whole or isinstance(strategy.launcher, _MultiProcessingLauncher):
         name = getattr(strategy, "strategy_name", None) or type(strategy).__name__
-        raise InputError(
-            f"trainer.strategy {name} is not supported: {OPTIONS['strategy'].reason}_true; for several devices give ddp."
-        )
+        raise InputError(f"trainer.strategy {name} is not supported: {OPTIONS['strategy'].reason}_true.")
     synced = getattr(strategy, "_layer_sync", None) is not None
     if synced and trainer.world_size > 1 and strategy.root_device.type != "cuda":
         raise InputError("trainer.sync_batchnorm needs GPUs, torch has it for no other device: leave it out.")

@@ -1,0 +1,1 @@
+"""One image with its target, as it was read."""
