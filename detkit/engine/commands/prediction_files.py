@@ -84,7 +84,7 @@ class Output:
             write_image(self.copies[frame.source], drawn)
         else:
             self._write_frame(frame, drawn)
-        source = {"file_name": str(frame.source), "image_id": frame.image_id}
+        source: dict[str, Any] = {"file_name": str(frame.source), "image_id": frame.image_id}
         source |= {} if frame.frame is None else {"frame": frame.frame}
         self.results += [{**source, **entry} for entry in self.task.results(answer, self.categories)]
         self.images += 1
