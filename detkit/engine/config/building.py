@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from detkit.engine.trainer.failures import as_input_error
 from detkit.errors import InputError
 
-REFUSALS = (ValueError, ImportError, OverflowError, MemoryError, RuntimeError, MisconfigurationException)
+REFUSALS = (ValueError, TypeError, ImportError, OverflowError, MemoryError, RuntimeError, MisconfigurationException)
 """What constructors raise for arguments of the right type; see `as_input_error` for which of them are sentences."""
 
 

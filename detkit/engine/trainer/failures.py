@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from detkit.errors import InputError
 from detkit.files import os_error_of
 
-PACKAGES = ("lightning", "torch.optim")
+PACKAGES = ("lightning", "torch.optim", "jsonargparse")
 """Where an error that is raised means that an argument is wrong."""
 
 WRONG_ARGUMENTS = (ValueError, TypeError, RuntimeError, KeyError, AssertionError, OverflowError)
@@ -21,7 +21,9 @@ WRONG_ARGUMENTS = (ValueError, TypeError, RuntimeError, KeyError, AssertionError
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """What the operating system says of a disk that takes no more, whoever writes: a logger, a callback of the user."""
 
-_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|size calculation overflowed", re.IGNORECASE
+)
 _HINT = re.compile(r"pip install -U '(?P<package>[^']+)'")
 
 

@@ -60,7 +60,15 @@ RANGES: Mapping[Range, Sequence[str]] = {
         *("lr", "weight_decay", "momentum", "dampening", "eps", "betas", "trust_coefficient", "lr_decay"),
         *("brightness", "contrast", "saturation", "hue", "noise", "gamma", "alpha", "final_factor", "power"),
         *("warmup_steps", "warmup_power", "num_workers", "frozen_stages", "pictures", "mixing_epochs", "bootstrap"),
-        *("loss_weights", "stage_weights", "auxiliary_weight", "milestones", "max_objects", "center_radius"),
+        *(
+            "loss_weights",
+            "stage_weights",
+            "auxiliary_weight",
+            "milestones",
+            "convolutions",
+            "max_objects",
+            "center_radius",
+        ),
     ),
     _COUNT: (
         *("batch_size", "eval_batch_size", "num_classes", "lr_batch_size", "save_every_n_steps", "candidates"),
