@@ -138,4 +138,4 @@ def _imported_rooms(file: Path) -> Iterator[str]:
 
 def test_no_two_test_files_share_a_name():
     names = [file.name for file in Path(__file__).parent.rglob("test_*.py")]
-    assert [name for name, count in Counter(names).items() if count > 1] == []  # pytest would collect neither
+    assert [name for name, count in Counter(names).items() if count > 1] == []  # which stops pytest

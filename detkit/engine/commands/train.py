@@ -185,8 +185,8 @@ def _trainer(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bo
             enable_progress_bar=any(isinstance(one, ProgressBar) for one in arguments["callbacks"]),
         )
     except Exception as error:
-        if told := as_input_error(error):
-            raise told from error
+        if sentence := as_input_error(error):
+            raise sentence from error
         raise
 
 
