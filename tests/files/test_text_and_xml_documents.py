@@ -25,7 +25,7 @@ def test_files_that_are_no_text_are_named(tmp_path: Path, content: bytes):
     with pytest.raises(InputError, match=r"list\.txt"):
         read_lines(path)
     for missing in (tmp_path / "gone", tmp_path, tmp_path / "a\0b", tmp_path / ("a" * 300)):
-        with pytest.raises(InputError, match="does not exist|is a folder|cannot read"):
+        with pytest.raises(InputError, match=r"does not exist|is a folder|cannot read"):
             read_lines(missing)
 
 

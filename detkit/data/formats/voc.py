@@ -158,7 +158,7 @@ def _annotated_names(folders: Sequence[Path]) -> list[str]:
             try:
                 names.update(entry.child("name").text for entry in read_xml(path).children("object"))
             except InputError:
-                continue  # said where the file is in the image set
+                continue  # reported where an image set lists the file
     return sorted(names - {""})
 
 

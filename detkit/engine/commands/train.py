@@ -33,8 +33,8 @@ from detkit.engine.evaluators import make_evaluators, monitored_metric
 from detkit.engine.module import DetectionModule
 from detkit.engine.run.changes import check_changes
 from detkit.engine.run.lock import locked
+from detkit.engine.run.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.run.start import RunStart
-from detkit.engine.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.trainer.closing_validation import ClosingValidation
 from detkit.engine.trainer.failures import as_input_error
 from detkit.engine.trainer.monitors import MonitorCheck
