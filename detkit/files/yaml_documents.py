@@ -103,4 +103,12 @@ def parse_yaml(content: bytes | str, name: str, as_written: bool = False) -> Any
         raise InputError(f"{name}: lists or mappings are nested too deeply in this YAML file") from None
     # PyYAML raises others than its own for values that do not fit their tag, and dates that do not exist.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise InputError(f"{name}: this is not YAML ({one_line(error)})") from error
+        raise InputError(f"{name}: this is not YAML ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong in which line, without the text of the line."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return one_line(error)
+    parts = [" ".join(part.split()) for part in (error.context, error.problem) if part]
+    return f"{', '.join(parts)} in line {error.problem_mark.line + 1}"
