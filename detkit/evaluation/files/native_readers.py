@@ -11,28 +11,29 @@ from typing import Any
 
 import numpy as np
 
+from detkit.coco_files import read_listed_categories
 from detkit.deprecation import moved_names
 from detkit.evaluation.files.json_columns import Columns, Keys, Kind, Segmentations, present_columns, read_json_columns
 from detkit.evaluation.files.ordinary_annotations import are_ordinary, warn_of_oddities
 from detkit.evaluation.ground_truth import GroundTruth, IouType, images_to_evaluate, positions, positions_by_id
 from detkit.evaluation.packed_objects import Masks, PackedObjects, Ragged
 from detkit.structures import Category
-from detkit.structures.categories import entries_in, from_coco
+from detkit.structures.categories import entries_in
 
 __getattr__ = moved_names(__name__, {"read_results": "detkit.evaluation.files.native_results.read_results"})
 
 _IMAGES: dict[str, Kind] = {"id": "key", "height": "number", "width": "number"}
 _IMAGE_NAMES: dict[str, Kind] = {"file_name": "key"}
-_CATEGORIES: dict[str, Kind] = {"id": "key", "name": "key", "isthing": "number"}
+_CATEGORIES: dict[str, Kind] = {"id": "key", "name": "key", "isthing": "flag"}
 _ANNOTATIONS: dict[str, Kind] = {
     "image_id": "key",
     "category_id": "key",
     "id": "number",
     "bbox": "numbers",
     "area": "number",
-    "iscrowd": "number",
-    "ignore": "number",
-    "difficult": "number",
+    "iscrowd": "flag",
+    "ignore": "flag",
+    "difficult": "flag",
 }
 _ANNOTATED: dict[IouType, dict[str, Kind]] = {
     "bbox": {},
@@ -65,7 +66,9 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
     categories = [Category(key, name) for key, name in sorted(names.items())]
     if iou_type == "keypoints":
         entries = entries_in(path.read_bytes())
-        categories = [from_coco(entry, source) for entry in entries] if entries else categories
+        if entries is None:  # what further belongs to the categories is not known
+            return None
+        categories = read_listed_categories(entries, source)
     try:
         objects = _objects(read["annotations"], iou_type, positions(ordered), positions_by_id(categories), sizes)
     except (ValueError, RuntimeError):

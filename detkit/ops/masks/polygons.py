@@ -85,6 +85,9 @@ def polygons_to_runs_reference(
         for coordinate in torch.cat(polygons[begin:end]).flatten().tolist():
             if not abs(5 * coordinate + 0.5) < 2**30:
                 raise RuntimeError(f"object {len(runs)}: a polygon has the coordinate {coordinate}")
+        if height * width == 0:  # where pycocotools does not come to an end
+            runs.append(torch.zeros(1, dtype=torch.int32, device="cpu"))
+            continue
         corners = [_at_least_three(polygon.tolist()) for polygon in polygons[begin:end]]
         merged = coco_masks.merge(coco_masks.frPyObjects(corners, height, width))
         runs.append(torch.tensor(read_string(merged["counts"]), dtype=torch.int32))
