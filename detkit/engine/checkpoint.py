@@ -221,7 +221,7 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     except ArgumentError as error:
         reason = describe_parse_error(error, parser, ["--config", str(path)])
         raise InputError(f"detkit {detkit.__version__} cannot build the model of {reason}") from error
-    except Exception as error:  # constructors end with errors of any type where a number has no sense
+    except Exception as error:  # constructors end with errors of any type where a number is invalid
         if isinstance(error, InputError) and str(path) in str(error):
             raise
         raise InputError(

@@ -132,7 +132,7 @@ def describe_own(name: str) -> str | None:
     option = OPTIONS.get(name)
     if option is None or option.use != "own":
         return None
-    return f"trainer.{name} is none of detkit's settings: {option.reason}."
+    return f"trainer.{name} is not a setting of detkit: {option.reason}."
 
 
 def check_options(given: Mapping[str, Any]) -> None:
