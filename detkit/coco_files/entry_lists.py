@@ -99,7 +99,7 @@ class EntryList:
                 numbers = np.array([np.nan if one is None else one for one in values], dtype=np.float64)
             except OverflowError:
                 numbers = np.array([np.inf])
-            # A NaN of the file itself is not told from a missing one here.
+            # A NaN of the file itself looks like a missing number here.
             if not (np.abs(numbers) > LARGEST).any() and np.isnan(numbers).sum() == values.count(None):
                 return numbers
         return np.array([self._number(row, key, one) for row, one in enumerate(values)], dtype=np.float64)

@@ -25,8 +25,7 @@ from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.records.checkpoint_record import categories_in
 from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.engine.config.trust import check_trusted, packages_of
-from detkit.errors import InputError
-from detkit.files.torch_files import first_line
+from detkit.errors import InputError, first_line
 from detkit.models import VisionModel
 from detkit.structures import UNUSED_LABEL, Category
 

@@ -73,6 +73,6 @@ def fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint:
     except Interrupted:
         raise  # as every process does
     except BaseException as error:
-        if told := lost_process(trainer, error) or as_input_error(error):
-            raise told from error
+        if sentence := lost_process(trainer, error) or as_input_error(error):
+            raise sentence from error
         raise

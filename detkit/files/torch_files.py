@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from detkit.errors import InputError
+from detkit.errors import InputError, first_line
 
 
 def read_torch(path: str | Path, kind: str, advice: str) -> Any:
@@ -56,9 +56,3 @@ def check_archive(path: Path) -> None:
             raise InputError(f"{path} is no file of torch: it is a compressed archive")
         for entry in entries:
             archive.read(entry)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, else its type."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.strip().splitlines() or [type(error).__name__])[0]

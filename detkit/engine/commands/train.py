@@ -33,8 +33,8 @@ from detkit.engine.evaluators import make_evaluators, monitored_metric
 from detkit.engine.module import DetectionModule
 from detkit.engine.run.changes import check_changes
 from detkit.engine.run.lock import locked
+from detkit.engine.run.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.run.start import RunStart
-from detkit.engine.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.trainer.closing_validation import ClosingValidation
 from detkit.engine.trainer.failures import as_input_error
 from detkit.engine.trainer.monitors import MonitorCheck
@@ -185,8 +185,8 @@ def _trainer(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bo
             enable_progress_bar=any(isinstance(one, ProgressBar) for one in arguments["callbacks"]),
         )
     except Exception as error:
-        if told := as_input_error(error):
-            raise told from error
+        if sentence := as_input_error(error):
+            raise sentence from error
         raise
 
 
