@@ -26,7 +26,7 @@ class Keys:
 
     Args:
         index: int64 ``(N,)`` the position in `values` of each object's value.
-        values: the D different numbers and strings.
+        values: the D different numbers and strings, in the order in which they first occur.
     """
 
     index: np.ndarray
@@ -37,6 +37,8 @@ class Keys:
 
     def as_list(self) -> list[Any]:
         """The N values."""
+        if len(self.values) == len(self.index):  # all are different, and numbered in their order
+            return list(self.values)
         return [self.values[position] for position in self.index.tolist()]
 
     def positions(self, known: Mapping[Any, int]) -> np.ndarray:
@@ -157,8 +159,8 @@ def present_columns(path: Path, columns: Mapping[str, Kind]) -> dict[str, Kind]:
 
 
 def _keys(text: np.ndarray, index: np.ndarray, spans: np.ndarray) -> Keys:
-    written = (text[begin:end].tobytes() for begin, end in spans.tolist())
-    return Keys(index, json.loads(b"[" + b",".join(written) + b"]"))
+    view = memoryview(text.data)
+    return Keys(index, json.loads(b"[%b]" % b",".join([view[begin:end] for begin, end in spans.tolist()])))
 
 
 def _segmentations(

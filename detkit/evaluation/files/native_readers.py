@@ -73,26 +73,26 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
         objects = _objects(read["annotations"], iou_type, positions(ordered), positions_by_id(categories), sizes)
     except (ValueError, RuntimeError):
         return None
-    kept = {key: sizes[key] for key in ordered if key in sizes}
     ignore = read["annotations"].numbers("ignore")
     warn_of_oddities(source, int((ignore == 1).sum()))
-    return GroundTruth(source, categories, ordered, kept, objects, _names(ids, read["images"], kept_ids=set(ordered)))
+    image_names = _names(ids, read["images"])
+    if requested is not None:
+        sizes, image_names = ({key: known[key] for key in ordered if key in known} for known in (sizes, image_names))
+    return GroundTruth(source, categories, ordered, sizes, objects, image_names)
 
 
-def _names(ids: list[Any], images: Columns, kept_ids: set[Any]) -> dict[Any, str]:
+def _names(ids: list[Any], images: Columns) -> dict[Any, str]:
     """The file names of images."""
     if "file_name" not in images:
         return {}
     pairs = zip(ids, images.keys_of("file_name").as_list(), strict=True)
-    return {key: name for key, name in pairs if key in kept_ids and isinstance(name, str)}
+    return {key: name for key, name in pairs if isinstance(name, str)}
 
 
 def _sizes(ids: list[Any], images: Columns) -> dict[Any, tuple[int, int]]:
     """``(height, width)`` of the images whose sides are both stated."""
-    sides = (
-        np.nan_to_num(np.stack((images.numbers("height"), images.numbers("width")), axis=1)).astype(np.int64).tolist()
-    )
-    return {key: (height, width) for key, (height, width) in zip(ids, sides, strict=True) if height and width}
+    heights, widths = (np.nan_to_num(images.numbers(name)).astype(np.int64).tolist() for name in ("height", "width"))
+    return {key: (height, width) for key, height, width in zip(ids, heights, widths, strict=True) if height and width}
 
 
 def _objects(
