@@ -39,7 +39,7 @@ class Option:
 
 
 def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
 
 
 def _counted(least: int, *, endless: bool = False) -> dict[str, Any]:
