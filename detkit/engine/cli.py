@@ -116,8 +116,8 @@ def _run(command: Command, argv: Sequence[str] | None) -> int:
     except RuntimeError as error:  # which the death of a loader's worker raises wherever the main process is
         from detkit.data.loading import dead_worker
 
-        if told := dead_worker(error):
-            return _report(str(told), 2)
+        if sentence := dead_worker(error):
+            return _report(str(sentence), 2)
         raise
     return 0
 

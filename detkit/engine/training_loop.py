@@ -75,8 +75,8 @@ def fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint:
     except BaseException as error:
         if _is_interrupted(error):
             raise KeyboardInterrupt from error
-        if told := lost_process(trainer, error) or as_input_error(error):
-            raise told from error
+        if sentence := lost_process(trainer, error) or as_input_error(error):
+            raise sentence from error
         raise
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.errors import InputError
+from detkit.files import not_written, read_bytes
 
 Row = dict[str, Any]
 
@@ -20,10 +21,7 @@ def rows_before(path: Path, step: int) -> tuple[list[str], list[Row]]:
     Raises:
         InputError: it cannot be read, or has no column of steps.
     """
-    try:
-        content = path.read_bytes() if path.is_file() else b""
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    content = read_bytes(path, "a CSV file") if path.is_file() else b""
     whole = content[: content.rfind(b"\n") + 1].decode("utf-8", errors="replace")
     columns, *lines = list(csv.reader(io.StringIO(whole, newline=""))) or [[]]
     if columns and "step" not in columns:
@@ -66,7 +64,7 @@ def append(path: Path, lines: bytes) -> None:
             os.ftruncate(descriptor, size)
             raise
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); free some space and try again.") from error
+        raise not_written(path, error) from error
     finally:
         if descriptor >= 0:
             os.close(descriptor)
