@@ -9,7 +9,7 @@
 //     key       a number or string that many objects share:
 //       index       (N,) int64, of its distinct values
 //       places      (D, 2) int64, where each of these begins and ends in the text
-//     number    a number, or a truth as 0 or 1:
+//     number    a number; flag: a number, or a truth as 0 or 1:
 //       values      (N,) double, NaN where there is none
 //     numbers   an array of numbers:
 //       values      (V,) double, of all objects one after another

@@ -1,4 +1,6 @@
-"""`InputError`, the error for bad user input."""
+"""`InputError`, the error for bad user input, and other errors in its sentences."""
+
+from __future__ import annotations
 
 
 class InputError(ValueError):
@@ -6,3 +8,14 @@ class InputError(ValueError):
 
     The command line prints only the message and exits with status 2; library code may catch it as a ValueError.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line, else its type."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, else its type; of one of the operating system, the reason alone."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0]

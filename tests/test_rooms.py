@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,3 +134,8 @@ def _imported_rooms(file: Path) -> Iterator[str]:
         else:
             continue
         yield from (f"{module}.".split(".")[1] for module in modules if module.split(".")[0] == "detkit")
+
+
+def test_no_two_test_files_share_a_name():
+    names = [file.name for file in Path(__file__).parent.rglob("test_*.py")]
+    assert [name for name, count in Counter(names).items() if count > 1] == []  # which stops pytest

@@ -133,9 +133,10 @@ class KeyColumn : public Column {
   Array<int64_t> index_;
 };
 
+template <double (Reader::*read_value)()>
 class NumberColumn : public Column {
  public:
-  void read(Reader& reader) override { values_.add(reader.read_number_or_truth()); }
+  void read(Reader& reader) override { values_.add((reader.*read_value)()); }
   void skip() override { values_.add(std::numeric_limits<double>::quiet_NaN()); }
   void finish(std::vector<Tensor>& results) override { results.push_back(values_.release()); }
 
@@ -268,7 +269,8 @@ class MaskColumn : public Column {
 
 std::unique_ptr<Column> make_column(const std::string& kind, const Tensor& text) {
   if (kind == "key") return std::make_unique<KeyColumn>(text);
-  if (kind == "number") return std::make_unique<NumberColumn>();
+  if (kind == "number") return std::make_unique<NumberColumn<&Reader::read_number>>();
+  if (kind == "flag") return std::make_unique<NumberColumn<&Reader::read_number_or_truth>>();
   if (kind == "numbers") return std::make_unique<NumbersColumn>();
   if (kind == "mask") return std::make_unique<MaskColumn>(text);
   throw std::invalid_argument("there is no kind of column " + kind);

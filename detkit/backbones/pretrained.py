@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from detkit.backbones.finite_weights import warn_unless_finite
 from detkit.backbones.published import PublishedFile, fetched
 from detkit.deprecation import moved_names
-from detkit.errors import InputError
-from detkit.files.torch_files import first_line, read_torch
+from detkit.errors import InputError, first_line
+from detkit.files.torch_files import read_torch
 
 Made = TypeVar("Made")
 

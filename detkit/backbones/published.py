@@ -7,11 +7,9 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError
@@ -85,8 +83,8 @@ def _of_hub(url: str) -> PublishedFile:
 def fetched(file: PublishedFile, create: Callable[[], Made]) -> Made:
     """The result of `create`, which downloads `file` unless there is a local copy.
 
-    Libraries ask again and again for a minute, or wait forever. So the host is asked beside them, and if it has not
-    answered within seconds, the download is given up. Threads do both, since looking up a name cannot be interrupted.
+    Libraries ask again and again for a minute, or wait forever. So the host is asked first, and if it does not answer
+    within seconds, there is no download. A thread asks, since looking up a name cannot be interrupted.
 
     Raises:
         InputError: the host does not answer, or the local copy is corrupt.
@@ -94,44 +92,38 @@ def fetched(file: PublishedFile, create: Callable[[], Made]) -> Made:
     if file.is_local:
         _check_hash(file)
         return create()
+    problem = _problem(file.url)
+    if problem is not None:
+        raise InputError(f"{file.url} cannot be reached: {problem}")
     with _ending_stalls():
-        made, answered = _started(create), _started(partial(_ask, file.url))
-        wait([made], timeout=ANSWER_SECONDS)
-        problem = None if made.done() else _problem(answered)
-        if problem is not None:
-            raise InputError(f"{file.url} cannot be reached: {problem}")
-        result = made.result()
+        result = create()
     _check_hash(file)
     return result
 
 
-def _started(function: Callable[[], Made]) -> Future[Made]:
-    """The future result of `function`, which runs in a thread that does not keep the program from ending."""
-    future: Future[Made] = Future()
-    run_in_context = copy_context().run
+def _problem(url: str) -> str | None:
+    """Why the host does not answer within seconds; None if it does."""
+    answer: Future[None] = Future()
 
     def run() -> None:
         try:
-            future.set_result(run_in_context(function))
-        except BaseException as error:
-            future.set_exception(error)
+            ask(url)
+            answer.set_result(None)
+        except Exception as error:
+            answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future
+    try:
+        error = answer.exception(timeout=ANSWER_SECONDS)
+    except TimeoutError:
+        return f"no answer within {ANSWER_SECONDS:g} s"
+    return None if error is None else str(getattr(error, "reason", None) or error or type(error).__name__)
 
 
-def _ask(url: str) -> None:
+def ask(url: str) -> None:
     """Wait for the first bytes of an answer."""
     with suppress(HTTPError):  # an answer, if not the one hoped for
         urlopen(Request(url, headers={"User-Agent": "detkit"}), timeout=ANSWER_SECONDS).close()
-
-
-def _problem(answered: Future[None]) -> str | None:
-    """Why the host does not answer; None if it does."""
-    if not answered.done():
-        return f"no answer within {ANSWER_SECONDS:g} s"
-    error = answered.exception()
-    return None if error is None else str(getattr(error, "reason", None) or error or type(error).__name__)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from detkit.coco_files.coco_content import check_coco_content, read_coco_file
 from detkit.coco_files.entry_lists import EntryList
-from detkit.coco_files.keypoint_lists import read_keypoints
+from detkit.coco_files.keypoint_lists import read_keypoints, stated_numbers_of_keypoints
 from detkit.coco_files.listed_categories import read_listed_categories
 from detkit.coco_files.listed_images import ListedImages, read_images
 from detkit.coco_files.listed_objects import ListedObjects, read_objects
@@ -21,4 +21,5 @@ __all__ = [
     "read_listed_categories",
     "read_objects",
     "read_segmentations",
+    "stated_numbers_of_keypoints",
 ]

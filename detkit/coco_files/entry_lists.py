@@ -36,13 +36,15 @@ class EntryList:
         entries: its objects.
         kind: ``image``, ``annotation`` or ``category``.
         source: the path of the file, for messages.
-        is_whole: whether `entries` are all of the list in its order; else messages do not number them.
+        is_whole: whether `entries` are of the list in its order; else messages do not number them.
+        start: the number of the first of them in the list.
     """
 
     entries: Sequence[Mapping[str, Any]]
     kind: str
     source: str
     is_whole: bool = True
+    start: int = 0
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -65,7 +67,7 @@ class EntryList:
         own = self.entries[row].get("id")
         if own is not None:
             return f"{self.kind} {shown(own, _LONGEST_SHOWN)}"
-        return f"{_PLURAL[self.kind]}[{row}]" if self.is_whole else f"an {self.kind} without id"
+        return f"{_PLURAL[self.kind]}[{self.start + row}]" if self.is_whole else f"an {self.kind} without id"
 
     def fail(self, row: int, what: str) -> NoReturn:
         """Raise the `InputError` that says what is wrong with an entry."""
@@ -97,7 +99,7 @@ class EntryList:
                 numbers = np.array([np.nan if one is None else one for one in values], dtype=np.float64)
             except OverflowError:
                 numbers = np.array([np.inf])
-            # A NaN of the file itself is not told from a missing one here.
+            # A NaN of the file itself looks like a missing number here.
             if not (np.abs(numbers) > LARGEST).any() and np.isnan(numbers).sum() == values.count(None):
                 return numbers
         return np.array([self._number(row, key, one) for row, one in enumerate(values)], dtype=np.float64)
@@ -164,7 +166,7 @@ class EntryList:
         return float(value)
 
     def _miss(self, row: int, key: str) -> NoReturn:
-        name = self.short_name(row) if key != "id" else f"{_PLURAL[self.kind]}[{row}]"
+        name = self.short_name(row) if key != "id" else f"{_PLURAL[self.kind]}[{self.start + row}]"
         raise InputError(f"{self.source}: {name} has no '{key}'; add it to the file")
 
 

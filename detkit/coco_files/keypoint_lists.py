@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from detkit.coco_files.entry_lists import LARGEST, EntryList
 from detkit.files.json_values import is_finite_numbers
 
@@ -30,3 +32,15 @@ def read_keypoints(listed: EntryList, count: int | None = None) -> list[Sequence
         number = "" if count is None else f"{3 * count} "
         listed.fail(row, f"has keypoints that are not {number}finite numbers, x, y, visibility of each; correct them")
     return several
+
+
+def stated_numbers_of_keypoints(listed: EntryList) -> np.ndarray:
+    """float64 ``(N,)`` the ``num_keypoints`` of annotations; NaN where it is missing or null.
+
+    Raises:
+        InputError: one is negative or not whole.
+    """
+    stated = listed.numbers("num_keypoints")
+    for row in np.flatnonzero((stated < 0) | (stated != np.floor(stated)) & ~np.isnan(stated))[:1].tolist():
+        listed.fail(row, f"has num_keypoints {stated[row]:g}; it must be a number of keypoints")
+    return stated

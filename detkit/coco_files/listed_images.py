@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,16 +30,21 @@ class ListedImages:
     ids: list[Id]
     sizes: np.ndarray
 
+    @cached_property
+    def positions(self) -> dict[Id, int]:
+        """The position of each id."""
+        return {one: position for position, one in enumerate(self.ids)}
 
-def read_images(entries: Sequence[dict[str, Any]], source: str) -> ListedImages:
-    """Read and check the list `images` of a COCO file.
+
+def read_images(entries: Sequence[dict[str, Any]], source: str, start: int = 0) -> ListedImages:
+    """Read and check the list `images` of a COCO file, or a part of it from the entry `start` on.
 
     Raises:
         InputError: it is empty, or an id or a size is wrong.
     """
     if not entries:
         raise InputError(f"{source}: the list 'images' is empty, so there is nothing to train on or to evaluate")
-    listed = EntryList(entries, "image", source)
+    listed = EntryList(entries, "image", source, start=start)
     ids = listed.ids("id")
     kinds = sorted({type(one).__name__ for one in ids})
     if len(kinds) > 1:

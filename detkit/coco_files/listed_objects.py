@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NoReturn
 
 import numpy as np
 
-from detkit.coco_files.entry_lists import EntryList, Id
+from detkit.coco_files.entry_lists import EntryList
 from detkit.coco_files.listed_images import ListedImages
 from detkit.coco_files.segmentations import Rings, Segmentation, encode_masks, read_segmentations
 from detkit.errors import InputError
@@ -52,18 +53,19 @@ def read_objects(
     categories: Sequence[Category],
     source: str,
     with_masks: bool = False,
+    start: int = 0,
 ) -> ListedObjects:
-    """Read and check the list `annotations` of a COCO file.
+    """Read and check the list `annotations` of a COCO file, or a part of it from the entry `start` on.
 
     Segmentations are only looked at with `with_masks`, and where they must give a missing box or area.
 
     Raises:
         InputError: a value is wrong, or an annotation is of an image or a category that the file does not list.
     """
-    listed = EntryList(entries, "annotation", source)
+    listed = EntryList(entries, "annotation", source, start=start)
     _check_own_ids(listed)
-    image_rows = _references(listed, "image_id", images.ids)
-    labels = _references(listed, "category_id", [category.id for category in categories])
+    image_rows = _references(listed, "image_id", images.positions)
+    labels = _references(listed, "category_id", {category.id: label for label, category in enumerate(categories)})
     boxes = listed.rows("bbox", 4, _BOX)
     areas = _stated_areas(listed)
     iscrowd = listed.flags("iscrowd") | listed.flags("ignore")
@@ -91,19 +93,18 @@ def _check_own_ids(listed: EntryList) -> None:
         named.check_unique(named.ids("id"))
 
 
-def _references(listed: EntryList, key: str, ids: Sequence[Id]) -> np.ndarray:
-    """The position in `ids` that the `key` of each annotation refers to."""
-    positions = {one: position for position, one in enumerate(ids)}
+def _references(listed: EntryList, key: str, positions: Mapping[Any, int]) -> np.ndarray:
+    """The position of what the `key` of each annotation refers to."""
     values = listed.ids(key)
     rows = np.array([positions.get(value, -1) for value in values], dtype=np.int64)
     unknown = np.flatnonzero(rows < 0)
     if len(unknown):
         first = int(unknown[0])
-        known = ", ".join(shown(one) for one in ids[:3])
+        known = ", ".join(shown(one) for one in islice(positions, 3)) + (", …" if len(positions) > 3 else "")
+        number = f"{len(unknown)} of {len(rows)} annotations are such; " if len(unknown) > 1 else ""
         raise InputError(
             f"{listed.source}: {listed.short_name(first)} refers to {key} {shown(values[first])}, which the file does "
-            f"not have ({len(unknown)} of {len(rows)} annotations refer to none of its ids {known}, …); correct the "
-            "ids, or remove these annotations"
+            f"not have ({number}its ids are {known or 'none'}); correct the ids, or remove such annotations"
         )
     return rows
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from detkit.coco_files.entry_lists import is_plain_text
 from detkit.data.formats.coco import find_split, has_split
-from detkit.data.formats.coco_annotations import read_coco_file
+from detkit.data.formats.coco_faults import read_coco_with_faults
 from detkit.data.formats.open_dataset import BoxFormat, Format, format_of
 from detkit.data.formats.voc import read_voc
 from detkit.data.formats.writers import LAYOUTS, WRITERS, AnnotatedSplit
@@ -22,7 +23,7 @@ from detkit.data.formats.yolo_yaml import find_description, read_description
 from detkit.data.layouts.voc_folders import find_image_sets, find_splits
 from detkit.errors import InputError
 from detkit.files import open_whole_folder
-from detkit.files.json_values import is_finite_numbers
+from detkit.files.json_values import shown
 from detkit.images.orientation import annotated_orientation, turned_size
 from detkit.images.reading import read_header
 from detkit.images.upright import write_upright
@@ -91,7 +92,8 @@ def convert(
         raise InputError(f"{root} is in the format {to} already; name another one to convert it to")
     _check_free(root, out, to, overwrite)
     problems: list[str] = []
-    written = [_checked(split, problems) for split in _read(root, detected, splits, class_names, problems)]
+    splits_read = _read(root, detected, splits, class_names, problems, with_masks and to == "yolo")
+    written = [_checked(split, problems) for split in splits_read]
     _check_categories(written)
     if problems and on_bad == "error":
         lines = "\n".join(f"  {problem}" for problem in problems)
@@ -109,12 +111,21 @@ def convert(
 
 
 def _read(
-    root: Path, format: BoxFormat, names: Sequence[str] | None, class_names: Sequence[str] | None, problems: list[str]
+    root: Path,
+    format: BoxFormat,
+    names: Sequence[str] | None,
+    class_names: Sequence[str] | None,
+    problems: list[str],
+    with_masks: bool,
 ) -> list[AnnotatedSplit]:
-    """The splits, as the format's reader gives them."""
+    """The splits, as the format's reader gives them; of COCO's masks only those that are written."""
     if format == "coco":
         names = names or [name for name in _SPLITS if has_split(root, name)] or _SPLITS[:1]
-        return [_read_coco(root, name, problems) for name in names]
+        found = [(name, *find_split(root, name)) for name in names]
+        return [
+            AnnotatedSplit(name, read_coco_with_faults(path, problems, with_masks), images)
+            for name, images, path in found
+        ]
     if format == "voc":
         names = names or find_splits(root, _SPLITS) or _SPLITS[:1]
         sets = {name: find_image_sets(root, name) for name in names}
@@ -122,37 +133,6 @@ def _read(
     description = read_description(find_description(root))
     names = names or description.splits or _SPLITS[:1]
     return [AnnotatedSplit(name, read_yolo(description, name, problems), description.root) for name in names]
-
-
-def _read_coco(root: Path, name: str, problems: list[str]) -> AnnotatedSplit:
-    """A COCO file without the images and annotations that contradict themselves."""
-    images_path, path = find_split(root, name)
-    content = read_coco_file(path)
-    images: dict[Any, dict] = {}
-    for position, image in enumerate(content["images"]):
-        if not isinstance(image.get("id"), (int, str)) or not isinstance(image.get("file_name"), str):
-            problems.append(f"{path}: images[{position}] needs an 'id' and a 'file_name'")
-        elif images.setdefault(image["id"], image) is not image:
-            problems.append(f"{path}: image id {image['id']!r} is used twice")
-    entries = content["categories"]
-    for position, entry in enumerate(entries):
-        if not isinstance(entry.get("id"), int) or not isinstance(entry.get("name"), str):
-            raise InputError(f"{path}: categories[{position}] needs an integer 'id' and a 'name'")
-    categories = sorted(entries, key=lambda entry: entry["id"])
-    known = {entry["id"] for entry in categories}
-    annotations = []
-    for position, annotation in enumerate(content["annotations"]):
-        where = f"{path}: annotation {annotation.get('id', f'[{position}]')} of image {annotation.get('image_id')!r}"
-        if not isinstance(annotation.get("image_id"), (int, str)) or annotation["image_id"] not in images:
-            problems.append(f"{where}: the file has no such image")
-        elif annotation.get("category_id") not in known:
-            problems.append(f"{where}: the file has no category {annotation.get('category_id')!r}")
-        elif not is_finite_numbers(annotation.get("bbox"), 4):
-            problems.append(f"{where}: bbox is {annotation.get('bbox')!r:.60}, not x, y, width, height")
-        else:
-            annotations.append({**annotation, "id": where})
-    content = {"images": list(images.values()), "annotations": annotations, "categories": categories}
-    return AnnotatedSplit(name, content, images_path)
 
 
 def _checked(split: AnnotatedSplit, problems: list[str]) -> AnnotatedSplit:
@@ -205,6 +185,9 @@ def _clipped(box: list[float], size: tuple[int, int]) -> list[float]:
 
 def _check_categories(splits: Sequence[AnnotatedSplit]) -> None:
     for split in splits:
+        for name in split.names:
+            if not name.strip() or not is_plain_text(name):
+                raise InputError(f"the split '{split.name}' has a class of the name {shown(name)}; rename it")
         if len(set(split.names)) != len(split.names):
             raise InputError(f"the split '{split.name}' has classes of the same name: {split.names}; rename one")
         if split.names != splits[0].names:

@@ -23,7 +23,7 @@ from detkit.data.image_dataset import ImageDataset
 from detkit.data.samples.checked_reading import read_sample
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.mixing import Mixing, mix
-from detkit.errors import InputError
+from detkit.errors import InputError, one_line
 from detkit.images import to_tensor
 from detkit.proposals import Proposals
 from detkit.structures import Target
@@ -135,10 +135,10 @@ class Loader(DataLoader):
             try:
                 batch = next(batches, None)
             except (RuntimeError, OSError, EOFError) as error:
-                told = dead_worker(error) or (_lost_batch(error) if self.num_workers else None)
-                if told is None:
+                sentence = dead_worker(error) or (_lost_batch(error) if self.num_workers else None)
+                if sentence is None:
                     raise
-                raise told from error
+                raise sentence from error
             finally:
                 Loader.waiting_since = None
             if batch is None:
@@ -194,7 +194,7 @@ def _unpack(packed: tuple[type[Target], dict[str, Any]]) -> Target:
 
 def dead_worker(error: BaseException) -> InputError | None:
     """The sentence of torch's error that a worker process of a loader has died, which it raises anywhere; else None."""
-    dead = _DEAD_WORKER.search(" ".join(str(error).split()))
+    dead = _DEAD_WORKER.search(one_line(error))
     if dead is None or isinstance(error, InputError):
         return None
     how = f"was killed by the signal {dead['signal']}" if dead["signal"] else "has ended"
@@ -203,11 +203,10 @@ def dead_worker(error: BaseException) -> InputError | None:
 
 def _lost_batch(error: BaseException) -> InputError | None:
     """The sentence of an error of the connection to worker processes while a batch is awaited; else None."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if isinstance(error, InputError) or not (isinstance(error, EOFError) or _LOST_BATCH.search(text)):
         return None
-    cause = text or type(error).__name__
-    return InputError(f"A worker process of the loader has ended, or cannot send its batch ({cause}): {_ADVICE}.")
+    return InputError(f"A worker process of the loader has ended, or cannot send its batch ({text}): {_ADVICE}.")
 
 
 _DEAD_WORKER = re.compile(
@@ -226,7 +225,7 @@ def _send_error(queue: multiprocessing.queues.Queue, error: Exception, parcel: A
     """Send the error in place of a batch that could not be sent, for which the main process would wait forever."""
     if not isinstance(parcel, tuple):
         os._exit(1)  # which the main process notices
-    cause = " ".join(str(error).split())
+    cause = one_line(error)
     queue.put((parcel[0], InputError(f"A worker process of the loader cannot send its batch ({cause}): {_ADVICE}.")))
 
 

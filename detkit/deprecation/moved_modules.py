@@ -62,6 +62,7 @@ MOVED = {
     "engine.proposing": "engine.commands.propose",
     "engine.resolved": "engine.config.resolving_parser",
     "engine.resume": "engine.callbacks.resume",
+    "engine.run_folder": "engine.run.run_folder",
     "engine.signals": "engine.callbacks.signals",
     "engine.tasks": "engine.evaluators",
     "engine.time_to_accuracy": "engine.callbacks.time_to_accuracy",

@@ -26,8 +26,7 @@ from detkit.engine.config.records.checkpoint_record import categories_in
 from detkit.engine.config.records.parameter_bound import bounded_by
 from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.engine.config.trust import check_trusted, packages_of
-from detkit.errors import InputError
-from detkit.files.torch_files import first_line
+from detkit.errors import InputError, first_line
 from detkit.models import VisionModel
 from detkit.structures import UNUSED_LABEL, Category
 
@@ -224,7 +223,7 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     except ArgumentError as error:
         reason = describe_parse_error(error, parser, ["--config", str(path)])
         raise InputError(f"detkit {detkit.__version__} cannot build the model of {reason}") from error
-    except Exception as error:  # constructors end with errors of any type where a number has no sense
+    except Exception as error:  # constructors end with errors of any type where a number is invalid
         if isinstance(error, InputError) and str(path) in str(error):
             raise
         raise InputError(

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from detkit.engine.config.records.checkpoint_record import check_record
-from detkit.errors import InputError
+from detkit.errors import InputError, first_line
 from detkit.files import open_whole, os_error_of
-from detkit.files.torch_files import first_line, read_torch
+from detkit.files.torch_files import read_torch
 
 
 def checkpoint_path(checkpoint: str | Path, preferred: Sequence[str] = ("best.ckpt", "last.ckpt")) -> Path:

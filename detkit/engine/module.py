@@ -104,8 +104,8 @@ class DetectionModule(EvaluationModule):
         try:
             optimizer = factory(self._groups(named))
         except Exception as error:
-            if told := as_input_error(error, "optimizer"):
-                raise told from error
+            if sentence := as_input_error(error, "optimizer"):
+                raise sentence from error
             raise
         apply_lr_factors(optimizer)
         if self.lr_batch_size is not None:

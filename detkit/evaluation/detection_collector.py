@@ -96,7 +96,7 @@ class DetectionCollector(Evaluator):
     def say_nothing(self, sentence: str | None) -> None:
         """Say why numbers mean nothing, unless only a part of the images has come, as in a trial before a training."""
         if self._read is not None or len(self.kept) in (0, len(self.ground_truth.image_ids)):
-            self.say_once(sentence)
+            self.warn_once(sentence)
 
     def detections(self) -> PackedDetections:
         """The detections so far, in the order of the images of the ground truth, or those of a file that was `read`."""

@@ -124,7 +124,7 @@ class Evaluator(ABC):
     extras: frozenset[str] = frozenset()
     answers_called: str = "answers"
     evaluation: EvaluationResult | None
-    _said: frozenset[str] = frozenset()
+    _warned: frozenset[str] = frozenset()
 
     def __init__(self, annotations: str | Path | dict, categories: Sequence[Category] | None = None) -> None:
         self.categories = list(categories or [])
@@ -191,14 +191,14 @@ class Evaluator(ABC):
             )
         self.evaluation = evaluation
         value = evaluation.metrics.get(self.headline)
-        if not self._said and value is not None and (math.isnan(value) or value == NOTHING_TO_MEASURE):
-            self.say_once(f"{self.name}: {self.headline} is {value:g}, since there is nothing to measure it with")
+        if not self._warned and value is not None and (math.isnan(value) or value == NOTHING_TO_MEASURE):
+            self.warn_once(f"{self.name}: {self.headline} is {value:g}, since there is nothing to measure it with")
         return dict(evaluation.metrics)
 
-    def say_once(self, sentence: str | None) -> None:
+    def warn_once(self, sentence: str | None) -> None:
         """Warn with a sentence, such as one that says why numbers mean nothing; once for each evaluator."""
-        if sentence is not None and sentence not in self._said:
-            self._said |= {sentence}
+        if sentence is not None and sentence not in self._warned:
+            self._warned |= {sentence}
             logger.warning("%s", sentence)
 
     def log_name(self, number: str) -> str:

@@ -83,10 +83,13 @@ def images_to_evaluate(known: Collection[Any], requested: Collection[Any] | None
     Raises:
         InputError: a requested image is not known.
     """
+    known = set(known)
     unknown = [key for key in requested or () if key not in known]
     if unknown:
         raise InputError(f"image_ids: {unknown[0]!r} is not an image of {source}; leave it out or correct it")
-    return sorted(set(known if requested is None else requested), key=lambda key: (isinstance(key, str), key))
+    chosen = known if requested is None else set(requested)
+    texts = {key for key in chosen if isinstance(key, str)}
+    return sorted(chosen - texts) + sorted(texts)
 
 
 def positions(keys: Collection[Any]) -> dict[Any, int]:

@@ -147,7 +147,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
         truth, classes = self.truth, len(self.truth.categories)
         names = [category.name for category in truth.categories]
         images = np.bincount(truth.labels, minlength=classes)
-        self.say_once(
+        self.warn_once(
             why_nothing(truth.source, len(truth.labels), names, images, len(self.kept), self.answers_called, "images")
         )
 

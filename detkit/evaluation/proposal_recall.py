@@ -77,7 +77,7 @@ class ProposalRecall(Evaluator):
         truth, proposals = self.ground_truth, sum(map(len, self.kept.values()))
         objects = np.array([np.count_nonzero(~truth.objects.ignored)][: len(truth.categories)])
         names = [category.name for category in truth.categories]
-        self.say_once(
+        self.warn_once(
             why_nothing(truth.source, len(truth.image_ids), names, objects, proposals, "proposals", "objects")
         )
         return Evaluation(self._recalls())

@@ -1,9 +1,11 @@
-"""Files of any kind: listing folders, matching names, reading JSON and YAML, writing whole."""
+"""Files of any kind: listing folders, matching names, reading JSON, YAML, XML, text and torch files, writing whole."""
 
+from detkit.files.file_bytes import read_bytes
 from detkit.files.file_names import FileNames, path_parts
 from detkit.files.json_documents import json_text, parse_json, read_json
 from detkit.files.listing import is_hidden, named_file, visible, visible_below
 from detkit.files.writing import (
+    not_written,
     open_whole,
     open_whole_folder,
     os_error_of,
@@ -18,12 +20,14 @@ __all__ = [
     "is_hidden",
     "json_text",
     "named_file",
+    "not_written",
     "open_whole",
     "open_whole_folder",
     "os_error_of",
     "parse_json",
     "parse_yaml",
     "path_parts",
+    "read_bytes",
     "read_json",
     "read_yaml",
     "remove_unfinished",

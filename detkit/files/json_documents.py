@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from detkit.errors import InputError
+from detkit.files.file_bytes import read_bytes
 
 
 def read_json(path: str | Path) -> Any:
@@ -18,16 +18,7 @@ def read_json(path: str | Path) -> Any:
     Raises:
         InputError: it cannot be read, or is not JSON.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; give the path of a JSON file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder; give the path of a JSON file in it") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this file ({os.strerror(error.errno or 0)})") from error
-    return parse_json(content, str(path))
+    return parse_json(read_bytes(path, "a JSON file"), str(path))
 
 
 def parse_json(content: bytes, name: str) -> Any:

@@ -38,6 +38,11 @@ def shown(value: Any, most: int = 80) -> str:
         return f"a deeply nested {type(value).__name__}"
     except ValueError:  # an integer of more than 4300 digits
         return "a number of thousands of digits"
+    return shortened(text, most)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """A text on one line, of at most so many characters, without its middle if it is longer."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 
 from detkit.errors import InputError
+from detkit.files.file_bytes import read_bytes
 
 _FLAGS = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
@@ -20,24 +20,9 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     Raises:
         InputError: it cannot be read, or is no text.
     """
-    text = decoded(read_bytes(path), str(path)).replace("\r\n", "\n").replace("\r", "\n")
+    text = decoded(read_bytes(path, "a text file"), str(path)).replace("\r\n", "\n").replace("\r", "\n")
     lines = enumerate(map(str.strip, text.split("\n")), start=1)
     return [(number, line) for number, line in lines if line]
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """The content of a file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this file ({os.strerror(error.errno or 0)})") from error
-    except ValueError as error:  # a path with a null character
-        raise InputError(f"{str(path)!r}: cannot read this file ({error})") from error
 
 
 def decoded(content: bytes, name: str) -> str:

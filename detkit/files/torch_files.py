@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from detkit.errors import InputError
+from detkit.errors import InputError, first_line
 
 _CHECKERS = 2
 """Threads that compare checksums."""
@@ -89,9 +89,3 @@ def _check_entry(archive: memoryview, entry: zipfile.ZipInfo) -> None:
     with archive[begin : begin + entry.file_size] as content:
         if len(content) < entry.file_size or zlib.crc32(content) != entry.CRC:
             raise zipfile.BadZipFile(f"Bad CRC-32 for file {entry.filename!r}")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, else its type."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.strip().splitlines() or [type(error).__name__])[0]

@@ -40,22 +40,22 @@ def open_whole(path: str | Path) -> Iterator[IO[bytes]]:
         InputError: it cannot be written; the message names the file and the reason, such as a full disk.
     """
     path = Path(path)
-    with _said(path):
+    with _checked(path):
         target = Path(os.path.realpath(path))  # of a symbolic link what it points to, as without the second file
         target.parent.mkdir(parents=True, exist_ok=True)
         is_device = target.exists() and not target.is_file() and not target.is_dir()
     if is_device:  # such as /dev/stdout, which no file must replace
-        with _said(path), open(target, "wb") as file:
+        with _checked(path), open(target, "wb") as file:
             yield file
         return
     # The name has as many bytes as file systems take, and is another one in each thread.
     unfinished = target.with_name(f".{target.name[:48]}.{os.getpid()}.{next(_COUNT)}{_ENDING}")
     try:
-        with _said(path), open(unfinished, "wb") as file:
+        with _checked(path), open(unfinished, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        with _said(path):
+        with _checked(path):
             os.replace(unfinished, target)
     finally:
         with suppress(OSError):
@@ -70,11 +70,11 @@ def open_whole_folder(path: str | Path) -> Iterator[Path]:
         InputError: something in the block cannot be written; the message names `path` and the reason.
     """
     path = Path(path)
-    with _said(path):
+    with _checked(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{path.name[:48]}-", dir=path.parent))
     try:
-        with _said(path):
+        with _checked(path):
             work.chmod(0o777 & ~_umask())
             yield work
     finally:
@@ -113,14 +113,20 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def not_written(path: str | Path, error: OSError) -> InputError:
+    """The sentence of an error of the operating system about a file or folder that was to be written."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    advice = "free some space" if is_full else "check the path and its rights"
+    return InputError(f"{path} cannot be written ({reason}); {advice} and try again.")
+
+
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
+def _checked(path: Path) -> Iterator[None]:
     """Turn an `OSError` into the sentence that a user can act on."""
     if "\0" in str(path):
         raise InputError(f"{str(path)!r} cannot be written: a name has no zero byte.")
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the path and its rights"
-        raise InputError(f"{path} cannot be written ({reason}); {advice} and try again.") from error
+        raise not_written(path, error) from error

@@ -9,7 +9,8 @@ from typing import Any
 from xml.parsers import expat
 
 from detkit.errors import InputError
-from detkit.files.text_documents import decoded, read_bytes
+from detkit.files.file_bytes import read_bytes
+from detkit.files.text_documents import decoded
 
 _DEEPEST = 100
 _DECLARATION = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([\w.-]+)["']""", re.ASCII)
@@ -52,7 +53,7 @@ def read_xml(path: str | Path) -> Element:
     Raises:
         InputError: it cannot be read or is not XML; the message names the line.
     """
-    return parse_xml(read_bytes(path), str(path))
+    return parse_xml(read_bytes(path, "an XML file"), str(path))
 
 
 def parse_xml(content: bytes, name: str) -> Element:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from detkit.errors import InputError
+from detkit.errors import InputError, one_line
+from detkit.files.file_bytes import read_bytes
 
 _MOST_VALUES = 1_000_000
 """What a file may hold with its aliases written out: nested anchors can make gigabytes of a few lines."""
@@ -83,12 +83,7 @@ def read_yaml(path: str | Path, as_written: bool = False) -> Any:
     Raises:
         InputError: it cannot be read, or is not YAML.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this file ({os.strerror(error.errno or 0)})") from error
-    return parse_yaml(content, str(path), as_written)
+    return parse_yaml(read_bytes(path, "a YAML file"), str(path), as_written)
 
 
 def parse_yaml(content: bytes | str, name: str, as_written: bool = False) -> Any:
@@ -108,4 +103,12 @@ def parse_yaml(content: bytes | str, name: str, as_written: bool = False) -> Any
         raise InputError(f"{name}: lists or mappings are nested too deeply in this YAML file") from None
     # PyYAML raises others than its own for values that do not fit their tag, and dates that do not exist.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise InputError(f"{name}: this is not YAML ({' '.join(str(error).split())})") from error
+        raise InputError(f"{name}: this is not YAML ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong in which line, without the text of the line."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return one_line(error)
+    parts = [" ".join(part.split()) for part in (error.context, error.problem) if part]
+    return f"{', '.join(parts)} in line {error.problem_mark.line + 1}"

@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from detkit.errors import InputError
+from detkit.files import read_bytes
+from detkit.images.decompression_bombs import is_decompression_bomb
 from detkit.images.orientation import (
     Size,
     annotated_orientation,
@@ -22,7 +24,6 @@ from detkit.images.orientation import (
     turned_back,
     turned_size,
 )
-from detkit.images.promised_pixels import promises_too_much
 
 _TIFF = (b"II*\0", b"MM\0*")
 _EXTRA_SAMPLES, _STRAIGHT_ALPHA = 338, 2
@@ -105,10 +106,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def _read_bytes(path: str | Path) -> bytes:
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        raise InputError(f"{path}: cannot read this image file ({getattr(error, 'strerror', error)})") from error
+    data = read_bytes(path, "an image file")
     if not data:
         raise InputError(f"{path}: this image file is empty (0 bytes)")
     if _is_cut_short(data):
@@ -130,7 +128,7 @@ def _decode(data: bytes, path: str | Path) -> tuple[np.ndarray, int]:
     """The stored pixels and the orientation."""
     if data[4:8] == b"ftyp":  # AVIF, which OpenCV does not turn
         return _decode_with_pillow(data, path)
-    if promises_too_much(data):
+    if is_decompression_bomb(data):
         raise InputError(f"{path}: this image is broken, its {len(data)} bytes cannot hold the pixels of its header")
     tags = read_tags(BytesIO(data))
     orientation = orientation_in(tags)

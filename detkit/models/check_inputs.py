@@ -23,11 +23,11 @@ def check_images(images: Sequence[Tensor]) -> None:
         check_image(image, f"images[{index}]")
 
 
-def check_batch_size(batch_size: int) -> None:
-    """Raise InputError unless `batch_size` is an integer of at least 1."""
+def check_batch_size(batch_size: int, name: str = "batch_size") -> None:
+    """Raise InputError unless `batch_size` is an integer of at least 1; it is called `name`."""
     is_integer = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
     if not is_integer or batch_size < 1:
-        raise InputError(f"batch_size must be an integer of at least 1, got {batch_size!r}")
+        raise InputError(f"{name} must be an integer of at least 1, got {batch_size!r}")
 
 
 def check_image(image: Tensor, name: str, waits: bool = False) -> None:

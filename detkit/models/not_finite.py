@@ -48,7 +48,7 @@ def warn_if_not_finite(model: nn.Module, notes: Notes, images: Sequence[Tensor],
 
 
 def warn_again(model: nn.Module) -> None:
-    """Let the next output of `model` that is not finite be said, although one was before."""
+    """Warn of the next output of `model` that is not finite again, although a warning was given before."""
     _WARNED.discard(model)
 
 
@@ -57,7 +57,7 @@ class _Found(Exception):
 
 
 def _first_not_finite(model: nn.Module, images: Sequence[Tensor], detect: Callable[[], Any]) -> str | None:
-    """What to say of the first layer whose output is not finite; None if there is none."""
+    """The message about the first layer whose output is not finite; None if there is none."""
     given = [index for index, image in enumerate(images) if not bool(image.isfinite().all())]
     if given:
         return f"images {given} of the batch hold values that are not finite"
@@ -87,14 +87,14 @@ def _message(name: str, module: nn.Module, output: Tensor, images: int) -> str:
     if output.ndim > 1 and len(output) == images:
         rows = torch.where(~output.isfinite().flatten(1).all(dim=1))[0].tolist()
         of_images = f" for images {rows} of the batch"
-    said = f"the output of layer {name} ({type(module).__name__}) is not finite{of_images}; "
+    sentence = f"the output of layer {name} ({type(module).__name__}) is not finite{of_images}; "
     bad = [
         tensor_name
         for tensor_name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         if not bool(tensor.isfinite().all()) or (tensor_name == "running_var" and bool((tensor < 0).any()))
     ]
     if bad:
-        return said + f"its {', '.join(bad)} cannot be used, load other weights"
+        return sentence + f"its {', '.join(bad)} cannot be used, load other weights"
     if output.dtype == torch.float16:
-        return said + f"float16 ends at {torch.finfo(torch.float16).max:.0f}, use bfloat16 or float32"
-    return said + "look for weights that diverged or do not fit the network or its input"
+        return sentence + f"float16 ends at {torch.finfo(torch.float16).max:.0f}, use bfloat16 or float32"
+    return sentence + "look for weights that diverged or do not fit the network or its input"

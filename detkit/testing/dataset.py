@@ -13,6 +13,7 @@ import torch
 
 from detkit.data import DataModule, EvaluationSampler, ImageDataset, Loader
 from detkit.errors import InputError
+from detkit.files import read_json
 from detkit.structures import Category, Target
 from detkit.testing.box_extents import check_extents
 from detkit.testing.contract import ContractError, check_pickles, is_close, no_error, require
@@ -166,7 +167,7 @@ def _check_truth(dataset: ImageDataset, targets: dict[int, Target], owner: str) 
     where = f"{owner}.ground_truth"
     with no_error(where, "give the path of a COCO file or its content"):
         content = dataset.ground_truth()
-        truth: Any = json.loads(Path(content).read_text()) if isinstance(content, (str, Path)) else content
+        truth: Any = read_json(content) if isinstance(content, (str, Path)) else content
         ids = [entry["id"] for entry in truth["images"]]
         categories = {entry["id"]: entry["name"] for entry in truth["categories"]}
         objects: dict[Any, list[Any]] = {image_id: [] for image_id in ids}

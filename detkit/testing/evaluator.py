@@ -17,6 +17,7 @@ from torch import Tensor
 from detkit.data import ImageDataset
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, Report, ReportOptions
+from detkit.files import read_json
 from detkit.structures import Category, Target
 from detkit.testing.contract import ContractError, check_pickles, is_close, no_error, require
 
@@ -46,7 +47,7 @@ def check_evaluator(
     """
     owner = getattr(evaluator, "__name__", None) or getattr(evaluator, "func", type(evaluator)).__name__
     truth = dataset.ground_truth()
-    content = json.loads(Path(truth).read_text()) if isinstance(truth, (str, Path)) else truth
+    content = read_json(truth) if isinstance(truth, (str, Path)) else truth
     before = copy.deepcopy(content)
 
     def make(annotations: Any = content) -> Evaluator:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from detkit.files.json_values import shown
 from detkit.geometry import Size
 from detkit.heads import Context
 from detkit.structures import Target
@@ -208,4 +209,4 @@ def _shown(value: Any) -> str:
         return f"a tensor {tuple(value.shape)} of {value.dtype}" if value.ndim else f"{float(value.detach()):.4g}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {_shown(one)}" for name, one in value.items()) + "}"
-    return repr(value)[:80]
+    return shown(value)

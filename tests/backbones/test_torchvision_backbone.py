@@ -243,6 +243,7 @@ def test_default_weights_are_torchvision_s_best(monkeypatch):
         urls.append(url)
         return published
 
+    monkeypatch.setattr("detkit.backbones.published.ask", lambda url: None)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", load)
     backbone = TorchvisionBackbone("shufflenet_v2_x0_5", weights="DEFAULT")
     assert urls == [torchvision.models.get_model_weights("shufflenet_v2_x0_5").DEFAULT.url]
@@ -254,6 +255,7 @@ def test_default_weights_without_a_network_say_what_to_do(monkeypatch):
     def fail(*arguments, **options):
         raise URLError("no route to host")
 
+    monkeypatch.setattr("detkit.backbones.published.ask", lambda url: None)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
     with pytest.raises(InputError, match=r"weights of resnet18 cannot be had \(.*no route to host.*path of a weights"):
         TorchvisionBackbone("resnet18", weights="DEFAULT")

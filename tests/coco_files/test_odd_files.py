@@ -12,6 +12,7 @@ import pytest
 from image_files import noise, write_image
 
 from detkit.data import CocoDataset
+from detkit.data.formats.coco_faults import read_coco_with_faults
 from detkit.errors import InputError
 from detkit.evaluation.files.annotations_file import read_ground_truth
 from detkit.ops import RunLengths, rle_to_masks
@@ -173,10 +174,7 @@ def polygons(*rings) -> dict:
 
 def unknown(key: str, value: str) -> str:
     known = {"image_id": 10, "category_id": 3}[key]
-    return (
-        f"annotation 1 refers to {key} {value}, which the file does not have "
-        f"(1 of 1 annotations refer to none of its ids {known}, …)"
-    )
+    return f"annotation 1 refers to {key} {value}, which the file does not have (its ids are {known}); correct the ids"
 
 
 DEEP = json.loads("[" * 50 + "]" * 50)
@@ -310,6 +308,70 @@ def test_the_same_sentence(tmp_path, change, message):
     assert said[0].startswith(f"{path}: ")
     assert len(said[0].splitlines()) == 1
     assert len(said[0]) < len(str(path)) + 700
+
+
+# Run lengths are not converted, and boxes are judged by the size of the image file.
+CONVERTED = [change for name, (change, said) in REFUSED.items() if "RLE" not in name and "boxes have" not in said]
+
+
+@pytest.mark.parametrize("change", CONVERTED)
+def test_conversion_says_the_same_sentence(tmp_path, change):
+    path = write(tmp_path, **{"annotation": {}, "image": {}, "category": {}} | change)
+    with pytest.raises(InputError) as caught:
+        in_data_set(path)
+    said = str(caught.value)
+    problems = []
+    try:
+        read_coco_with_faults(path, problems, with_masks=True)
+    except InputError as error:
+        problems.append(str(error))
+    assert problems[:1] == [said]
+
+
+@pytest.mark.parametrize("number", [1e16, -1, 0.5, "2", True, NAN])
+def test_numbers_of_keypoints_are_checked_in_training_too(tmp_path, number):
+    change = {"keypoints": [12, 12, 2, 14, 14, 1], "num_keypoints": number}
+    path = write(tmp_path, change, {}, {"keypoints": ["nose", "tail"]})
+    said = []
+    for read in (
+        lambda: CocoDataset(tmp_path, path, reads=["keypoints"]),
+        lambda: read_ground_truth(path, "keypoints"),
+    ):
+        with pytest.raises(InputError) as caught:
+            read()
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert said[0].startswith(f"{path}: annotation 1 of image 10 has num_keypoints {number!r}"[:-2])
+
+
+# What two readers of JSON could take for different values, and a reader in native code for ordinary ones.
+MISLEADING = {
+    "id true": ({"id": True}, {}, {}),
+    "id false": ({"id": False}, {}, {}),
+    "name of half a character": ({}, {}, {"name": "\ud800"}),
+    "name of two lines": ({}, {}, {"name": "a\nb"}),
+    "width beyond reason beside no height": ({}, {"width": 1e300, "height": GONE}, {}),
+}
+
+
+@pytest.mark.parametrize("changes", MISLEADING.values(), ids=MISLEADING)
+@pytest.mark.parametrize("iou_type", ["bbox", "segm", "keypoints"])
+def test_the_fast_reader_refuses_what_the_other_does(tmp_path, changes, iou_type):
+    path = write(tmp_path, *changes)
+    for given in (path, json.loads(path.read_text())):
+        with pytest.raises(InputError):
+            read_ground_truth(given, iou_type)
+    with pytest.raises(InputError):
+        CocoDataset(tmp_path, path)
+
+
+def test_categories_of_keypoints_that_are_called_by_numbers(tmp_path):
+    keypoints = {"keypoints": [12, 12, 2, 14, 14, 1], "num_keypoints": 2}
+    sigmas = {"name": 4, "keypoints": ["nose", "tail"], "sigmas": [0.1, 0.2]}
+    path = write(tmp_path, keypoints, {}, sigmas)
+    for given in (path, json.loads(path.read_text())):
+        (category,) = read_ground_truth(given, "keypoints").categories
+        assert (category.name, category.sigmas) == ("4", (0.1, 0.2))
 
 
 BROKEN = {"empty": b"", "cut": b'{"images": [', "no UTF-8": b'{"a": "\xff"}', "half of UTF-16": b"\xff\xfe\x00",

@@ -53,6 +53,7 @@ def folder(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.chdir(copy)
     monkeypatch.syspath_prepend(str(WEIGHTS_TESTS))
     monkeypatch.syspath_prepend(str(copy))
+    monkeypatch.setattr("detkit.backbones.published.ask", lambda url: None)
     monkeypatch.setattr(WeightsEnum, "get_state_dict", page_world.random_instead_of_published)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

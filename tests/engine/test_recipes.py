@@ -171,6 +171,7 @@ def test_imagenets_recipes_can_be_built(name, tmp_path):
 )
 def test_a_papers_recipe_can_be_built(name, eight_images, monkeypatch):
     """On the meta device, where large models cost nothing, and without a download."""
+    monkeypatch.setattr("detkit.backbones.published.ask", lambda url: None)
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **options: resnet50().state_dict())
     parser = command_parser("train", "", "")
     add_training_arguments(parser)

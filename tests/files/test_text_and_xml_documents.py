@@ -25,7 +25,7 @@ def test_files_that_are_no_text_are_named(tmp_path: Path, content: bytes):
     with pytest.raises(InputError, match=r"list\.txt"):
         read_lines(path)
     for missing in (tmp_path / "gone", tmp_path, tmp_path / "a\0b", tmp_path / ("a" * 300)):
-        with pytest.raises(InputError, match="cannot read"):
+        with pytest.raises(InputError, match=r"does not exist|is a folder|cannot read"):
             read_lines(missing)
 
 
@@ -62,7 +62,7 @@ def test_an_entity_bomb_is_refused_where_it_begins():
         parse_xml(f'<!DOCTYPE a [<!ENTITY e0 "x">{levels}]><a>&e11;</a>'.encode(), "f.xml")
 
 
-@pytest.mark.parametrize("text", ["!!bool x", "!!int ''", "!!timestamp x", "!!float q", "2024-13-45"])
+@pytest.mark.parametrize("text", ["!!bool x", "!!int ''", "!!timestamp x", "!!float q"])
 def test_yaml_values_that_do_not_fit_their_tag_are_named(text: str):
     with pytest.raises(InputError, match=r"f\.yaml: this is not YAML"):
         parse_yaml(f"a: {text}", "f.yaml")

@@ -12,7 +12,7 @@ from PIL import Image, features
 
 from detkit.errors import InputError
 from detkit.images import image_size, read_image
-from detkit.images.promised_pixels import promises_too_much
+from detkit.images.decompression_bombs import is_decompression_bomb
 
 LEFT, RIGHT = (200, 30, 90), (10, 160, 220)
 
@@ -103,7 +103,7 @@ def png_bomb(side: int) -> bytes:
 
 
 def patched(format: str, marker: bytes, offset: int, form: str, side: int) -> bytes:
-    """A small image whose header promises another size."""
+    """A small image whose header states another size."""
     content = BytesIO()
     Image.fromarray(noise(8, 8)).save(content, format)
     data = bytearray(content.getvalue())
@@ -124,7 +124,7 @@ def patched(format: str, marker: bytes, offset: int, form: str, side: int) -> by
     ],
     ids=["png 100000", "png 30000", "gif", "jpg", "bmp", "ppm 100000", "ppm 30000"],
 )
-def test_promises_of_gigabytes_are_refused(tmp_path: Path, data: bytes):
+def test_decompression_bombs_are_refused(tmp_path: Path, data: bytes):
     """Decoding them takes up to a minute and 8 GB."""
     (tmp_path / "bomb").write_bytes(data)
     for read in (read_image, image_size):
@@ -136,7 +136,7 @@ def test_promises_of_gigabytes_are_refused(tmp_path: Path, data: bytes):
     ("mode", "format", "options"),
     [("L", "JPEG", {}), ("L", "JPEG", {"quality": 1, "progressive": True}), ("L", "GIF", {}), ("1", "PNG", {})],
 )
-def test_a_blank_image_promises_no_more_than_it_holds(mode: str, format: str, options: dict):
+def test_a_blank_image_is_no_decompression_bomb(mode: str, format: str, options: dict):
     content = BytesIO()
     Image.new(mode, (9000, 9000)).save(content, format, **options)
-    assert not promises_too_much(content.getvalue())
+    assert not is_decompression_bomb(content.getvalue())

@@ -183,6 +183,7 @@ def _old_name(name):
 def test_published_weights_come_with_their_classes(name, monkeypatch):
     """As far as that goes without a network: the download is replaced by random weights."""
     published = _theirs(name, classes=90).state_dict()
+    monkeypatch.setattr("detkit.backbones.published.ask", lambda url: None)
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **options: published)
     model = from_torchvision(name, weights="DEFAULT")
     assert (model.num_classes, len(model.categories)) == (90, 90)

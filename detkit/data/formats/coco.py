@@ -18,8 +18,7 @@ from detkit.data.layouts.advice import advice_about_file, advice_about_folder, c
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
-from detkit.files import named_file, parse_json, visible
-from detkit.files.text_documents import read_bytes
+from detkit.files import named_file, parse_json, read_bytes, visible
 
 
 class CocoDataset(DetectionDataset):
@@ -201,7 +200,7 @@ def find_images(root: Path, split: str, annotations: Path, any_folder: bool = Fa
 
 def _first_file_name(annotations: Path) -> str:
     """The file name of the first image, found without parsing a file that may have hundreds of megabytes."""
-    content = read_bytes(annotations)
+    content = read_bytes(annotations, "a JSON file")
     if not (encoding := json.detect_encoding(content)).startswith("utf-8"):
         content = content.decode(encoding, errors="replace").encode(errors="replace")
     match = re.search(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")', content)

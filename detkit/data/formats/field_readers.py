@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detkit.coco_files import EntryList, encode_masks, read_keypoints, read_segmentations
+from detkit.coco_files import EntryList, encode_masks, read_keypoints, read_segmentations, stated_numbers_of_keypoints
 from detkit.data.label_maps import LabelMapFiles
 from detkit.data.packed.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
 from detkit.data.packed.packed_json import PackedJson
@@ -204,6 +204,7 @@ class KeypointReader(FieldReader):
         for row, values in enumerate(read_keypoints(listed, count)):
             if values:
                 keypoints[row] = np.reshape(values, (count, 3))
+        stated_numbers_of_keypoints(listed)  # only checked: evaluation reads them
         return KeypointRows(keypoints)
 
 

@@ -14,6 +14,7 @@ from detkit.data.packed.columns import ImageLabels
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
 from detkit.files import visible, visible_below
+from detkit.files.text_documents import read_lines
 from detkit.images import is_image, read_image
 from detkit.structures import Category
 
@@ -138,7 +139,6 @@ def _meanings(root: Path) -> dict[str, str]:
     """The class name of each folder's name, from a file in `root`; empty without one."""
     for name in NAMES_FILES:
         if (root / name).is_file():
-            lines = (root / name).read_text("utf-8-sig").splitlines()
-            pairs = [line.strip().partition(" ") for line in lines if line.strip()]
+            pairs = [line.partition(" ") for _, line in read_lines(root / name)]
             return {folder: meaning.strip() or folder for folder, _, meaning in pairs}
     return {}

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from detkit.coco_files.entry_lists import LARGEST
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, pack_annotations
 from detkit.data.formats.file_problems import raise_problems
@@ -32,6 +33,7 @@ __getattr__ = moved_names(
         "Element": "detkit.files.xml_documents.Element",
         "find_splits": "detkit.data.layouts.voc_folders.find_splits",
         "is_voc": "detkit.data.layouts.voc_folders.is_voc",
+        "parse_xml": "detkit.data.formats.voc.read_annotation",
     },
 )
 
@@ -40,9 +42,6 @@ IMAGE_FOLDERS = ("JPEGImages", "images")
 
 _MOST_PIXELS = 2**20
 """Of a side: OpenCV reads no more."""
-
-_FARTHEST = 1e15
-"""Of a corner: beyond it, digits of pixels are lost."""
 
 
 class VocDataset(DetectionDataset):
@@ -124,12 +123,10 @@ def read_voc(
     annotations: list[dict[str, Any]] = []
     for folder, image_set in zip(folders, image_sets, strict=True):
         prefix = f"{folder.relative_to(root).as_posix()}/" if len(image_sets) > 1 else ""
-        images_folder = next(
-            (one for name in IMAGE_FOLDERS if (one := folder / name).is_dir()), folder / IMAGE_FOLDERS[0]
-        )
+        images_folder = _images_folder(folder)
         files, relative = _files_by_stem(images_folder), images_folder.relative_to(root).as_posix()
         for stem, path in _annotation_files(image_set, problems).items():
-            tree = _annotation(path, problems)
+            tree = read_annotation(path, problems)
             if tree is None:
                 continue
             image_id = f"{prefix}{stem}"
@@ -162,7 +159,7 @@ def _annotated_names(folders: Sequence[Path]) -> list[str]:
             try:
                 names.update(entry.child("name").text for entry in read_xml(path).children("object"))
             except InputError:
-                continue  # said where the file is in the image set
+                continue  # reported where an image set lists the file
     return sorted(names - {""})
 
 
@@ -199,7 +196,7 @@ def _annotation_files(image_set: Path, problems: list[str]) -> dict[str, Path]:
     return files
 
 
-def _annotation(path: Path, problems: list[str]) -> Element | None:
+def read_annotation(path: Path, problems: list[str]) -> Element | None:
     """The element ``annotation`` of a file; None where it cannot be read, which is added to `problems`."""
     try:
         tree = read_xml(path)
@@ -243,7 +240,7 @@ def _object(
         problems.append(f"{path}:{name.line or entry.line}: the class {name.text!r:.60} is not among {known}")
     elif flag is None:
         problems.append(f"{path}:{difficult.line}: <difficult> is 0 or 1, not {difficult.text!r:.60}")
-    elif corners is None or len(corners) != 4 or not all(-_FARTHEST <= corner <= _FARTHEST for corner in corners):
+    elif corners is None or len(corners) != 4 or not all(-LARGEST <= corner <= LARGEST for corner in corners):
         bad_boxes.append(
             f"{path}:{box.line or entry.line}: an object needs a bndbox with the numbers xmin, ymin, xmax and ymax"
         )

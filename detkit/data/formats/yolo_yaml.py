@@ -28,7 +28,7 @@ class Description:
         num_keypoint_values: how many numbers of keypoints follow the box of an object, by ``kpt_shape``.
 
     Raises:
-        InputError: it has no classes, or a value that makes no sense.
+        InputError: it has no classes, or an invalid value.
     """
 
     def __init__(self, path: Path, content: dict[str, Any]) -> None:
@@ -143,7 +143,7 @@ def read_description(path: Path) -> Description:
     """Read a ``data.yaml``.
 
     Raises:
-        InputError: it is not YAML, has no classes, or a value that makes no sense, or its ``path`` is no folder.
+        InputError: it is not YAML, has no classes, or an invalid value, or its ``path`` is no folder.
     """
     content = read_yaml(path, as_written=True)
     if not isinstance(content, dict):

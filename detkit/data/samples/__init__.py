@@ -1,1 +1,1 @@
-"""One image with its target, as it was read."""
+"""Reading of samples: an image with its target, checked for every data set."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.errors import InputError
+from detkit.errors import InputError, one_line
 from detkit.structures import Target
 
 
@@ -74,7 +74,7 @@ def _described(dataset: Any, index: int) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    return "there is no memory left" if isinstance(error, MemoryError) else " ".join(str(error).split())
+    return "there is no memory left" if isinstance(error, MemoryError) else one_line(error)
 
 
 def _raised_by_a_structure(error: BaseException) -> bool:

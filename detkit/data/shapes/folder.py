@@ -17,7 +17,7 @@ import numpy as np
 from detkit.data.shapes.options import COLORS, KEYPOINT_NAMES, KEYPOINT_SIGMAS, SHAPE_NAMES, SKELETON, ShapesOptions
 from detkit.data.shapes.scene import draw_image
 from detkit.errors import InputError
-from detkit.files import open_whole_folder, write_into
+from detkit.files import open_whole_folder, read_json, write_into
 from detkit.structures.categories import Category, to_coco
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ def _description(options: ShapesOptions) -> dict:
 
 def _is_drawn(root: Path, options: ShapesOptions) -> bool:
     try:
-        return json.loads((root / _MARKER).read_text()) == _description(options)
-    except (OSError, json.JSONDecodeError):
+        return read_json(root / _MARKER) == _description(options)
+    except InputError:
         return False
 
 

@@ -108,7 +108,7 @@ class ExactResume(Callback):
 
 
 def _fit_into_epoch(progress: dict[str, Any], before: int, now: int, per_step: int) -> None:
-    """Continue at the same share of an epoch that has another number of batches now, and at the begin of a step.
+    """Continue at the same share of an epoch that has another number of batches now, and at the beginning of a step.
 
     Args:
         progress: Lightning's, of the batches; changed in place.

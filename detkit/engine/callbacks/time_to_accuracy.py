@@ -11,7 +11,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from detkit.engine.run_folder import TIME_FILE
+from detkit.engine.run.run_folder import TIME_FILE
 from detkit.errors import InputError
 from detkit.files import write_whole
 

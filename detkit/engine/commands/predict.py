@@ -17,9 +17,10 @@ from detkit.engine.checkpoint import load
 from detkit.engine.commands.given_file import GivenFile
 from detkit.engine.commands.prediction_files import Frame, Output, annotated_copies
 from detkit.engine.config.parser import ParsedCommand, command_parser
-from detkit.errors import InputError
+from detkit.errors import InputError, first_line
 from detkit.images import find_inputs, is_video, read_image, read_video
 from detkit.models import VisionModel
+from detkit.models.check_inputs import check_batch_size
 from detkit.tasks import task_of
 
 logger = logging.getLogger(__name__)
@@ -62,8 +63,7 @@ def predict_command(argv: Sequence[str]) -> None:
     parser = command_parser("predict", "--checkpoint CHECKPOINT --out OUT INPUT ... [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
     options = ParsedCommand.of(parser, argv).options(PredictionOptions)
-    if options.batch_size < 1:
-        raise InputError(f"--batch_size must be at least 1, got {options.batch_size}.")
+    check_batch_size(options.batch_size, "--batch_size")
     inputs = find_inputs(options.inputs)
     copies = annotated_copies(inputs, Path(options.out))
     model = load(options.checkpoint, named_device(options.device), options.trust)
@@ -161,5 +161,5 @@ def named_device(name: str) -> torch.device:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from error
+        raise InputError(f"--device {name} cannot be used: {first_line(error)}") from error
     return device

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detkit.engine.config.parser import write_json
 from detkit.errors import InputError
-from detkit.files import open_whole_folder
+from detkit.files import not_written, open_whole_folder
 from detkit.images import is_video
 from detkit.models.detector import Answer
 from detkit.structures import Category
@@ -116,7 +116,7 @@ class Output:
         try:
             os.replace(video.unfinished, copy)
         except OSError as error:
-            raise InputError(f"{copy} cannot be written ({error.strerror}).") from error
+            raise not_written(copy, error) from error
         finally:
             self._folder.close()
 

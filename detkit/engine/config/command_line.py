@@ -15,7 +15,7 @@ from detkit.engine.config.old_configs import modernize
 from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.engine.config.trust import check_trusted
-from detkit.engine.run_folder import folder_of
+from detkit.engine.run.run_folder import folder_of
 from detkit.errors import InputError
 
 EXPLICIT_PATHS = [f"{split}_{what}" for split in ("train", "val", "test") for what in ("images", "annotations")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from jsonargparse import ArgumentParser
 from detkit.data import Augmentation, Mixing
 from detkit.engine.optim import Schedule
 from detkit.engine.trainer.trainer_options import describe_own
+from detkit.errors import InputError, one_line
 from detkit.evaluation import Evaluator
+from detkit.files import read_yaml
 from detkit.heads import Postprocess
 
 KEY = r'Parser key "(?P<key>[^"]+)"'
@@ -132,8 +135,20 @@ def _sentence(
     if not path:
         return None
     value = groups.get("value") or _given(text)
+    if wrong := _wrong_file(value):
+        return f"{_place(path, argv)}: {path}: {wrong}."
     kinds = _kinds(text, groups["type"])
     return f"{_place(path, argv)}: {path} must be {' or '.join(kinds)}, not {value}{_hint(value, _choices(text))}"
+
+
+def _wrong_file(value: str) -> str | None:
+    """What is wrong with the config file that `value` names; None: nothing, or it is no file."""
+    try:
+        if os.path.isfile(value):
+            read_yaml(value)
+    except (InputError, ValueError) as error:  # ValueError: no path has a null character
+        return one_line(error) if isinstance(error, InputError) else None
+    return None
 
 
 def _place(key: str, argv: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from detkit.engine.config.evaluator_entries import (
 from detkit.engine.config.parser import ParsedCommand
 from detkit.engine.config.training_arguments import COMMAND_ONLY
 from detkit.engine.optim import OptimizerFactory, Schedule
-from detkit.engine.run_folder import folder_of
+from detkit.engine.run.run_folder import folder_of
 from detkit.errors import InputError
 from detkit.learners import Learner
 from detkit.models import VisionModel

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from detkit.engine.config.old_configs import modernize
 from detkit.errors import InputError
+from detkit.files.json_values import shortened
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def check_changes(recorded: Mapping[str, Any], now: Mapping[str, Any], checkpoin
                 f"cannot go on with another value: {reason}; take the former one, or begin a new run with --start_from "
                 f"{checkpoint}."
             )
-    _say(changes)
+    _log(changes)
 
 
 def differences(before: Any, now: Any, key: str = "") -> Iterator[Change]:
@@ -124,8 +125,11 @@ def differences(before: Any, now: Any, key: str = "") -> Iterator[Change]:
 
 
 def _is_same(change: Change, folder: Path) -> bool:
-    """Whether name or parent of the run's folder are given as they are, without having been given before."""
-    same = {"name": lambda: change.now == folder.name, "runs": lambda: Path(change.now).resolve() == folder.parent}
+    """Whether name or parent of the run's folder are given as they are, or not at all."""
+    same = {
+        "name": lambda: change.now in (None, folder.name),
+        "runs": lambda: change.now == "runs" or Path(change.now).resolve() == folder.parent,
+    }
     return change.key in same and same[change.key]()
 
 
@@ -144,12 +148,11 @@ def _refusal(change: Change) -> str | None:
 
 
 @rank_zero_only
-def _say(changes: list[Change]) -> None:
+def _log(changes: list[Change]) -> None:
     if changes:
         listed = ", ".join(f"{one.key} {_shown(one.before)} -> {_shown(one.now)}" for one in changes)
         logger.info("resumed with changed settings: %s", listed)
 
 
 def _shown(value: Any) -> str:
-    text = value["class_path"] if isinstance(value, Mapping) and "class_path" in value else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(value["class_path"] if isinstance(value, Mapping) and "class_path" in value else str(value))

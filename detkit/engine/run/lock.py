@@ -13,6 +13,7 @@ from pathlib import Path
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from detkit.errors import InputError
+from detkit.files import not_written
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def _make(folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The run's folder {folder} cannot be made: {error.strerror}.") from error
+        raise not_written(folder, error) from error
     return missing
 
 
@@ -73,7 +74,7 @@ def _acquire(path: Path) -> int:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise InputError(f"The run's folder {path.parent} cannot be written: {error.strerror}.") from error
+            raise not_written(path.parent, error) from error
         try:
             _lock(descriptor, path)
             if _is_at(descriptor, path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.errors import InputError
+from detkit.files import not_written, read_bytes
 
 Row = dict[str, Any]
 
@@ -20,16 +21,19 @@ def rows_before(path: Path, step: int) -> tuple[list[str], list[Row]]:
     Raises:
         InputError: it cannot be read, or has no column of steps.
     """
-    try:
-        content = path.read_bytes() if path.is_file() else b""
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    content = read_bytes(path, "a CSV file") if path.is_file() else b""
     whole = content[: content.rfind(b"\n") + 1].decode("utf-8", errors="replace")
     columns, *lines = list(csv.reader(io.StringIO(whole, newline=""))) or [[]]
     if columns and "step" not in columns:
         raise InputError(f"{path} has no column step: move it away to resume without the rows so far.")
     rows = [dict(zip(columns, cells, strict=True)) for cells in lines if len(cells) == len(columns)]
     return columns, [row for row in rows if row["step"].isdecimal() and int(row["step"]) < step]
+
+
+def is_repeated(row: Row, before: Row) -> bool:
+    """Whether `row` has the same step and metrics as the one `before` it: a validation that a kill has cut off."""
+    filled = {name for name, value in before.items() if value != ""}
+    return str(row["step"]) == str(before["step"]) and row.keys() == filled
 
 
 def as_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], header: bool) -> bytes:
@@ -60,7 +64,7 @@ def append(path: Path, lines: bytes) -> None:
             os.ftruncate(descriptor, size)
             raise
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); free some space and try again.") from error
+        raise not_written(path, error) from error
     finally:
         if descriptor >= 0:
             os.close(descriptor)

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from detkit.engine.callbacks.loggers import Events, MetricsFile
-from detkit.engine.run_folder import clear, remove_left_over, write_config
+from detkit.engine.run.run_folder import clear, remove_left_over, write_config
 
 
 class RunStart(Callback):

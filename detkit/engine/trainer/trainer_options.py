@@ -16,7 +16,7 @@ from detkit.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-Use = Literal["lightning", "bent", "own", "unused"]
+Use = Literal["lightning", "differs", "own", "unused"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Option:
     """One option of the `Trainer`.
 
     Args:
-        use: ``lightning``: it does what Lightning documents. ``bent``: it differs, as `reason` says. ``own``: detkit
-            sets it, and a recipe does not have it. ``unused``: it has no effect in a training, and only its default is
-            accepted.
+        use: ``lightning``: it does what Lightning documents. ``differs``: it does something else as well or instead,
+            see `reason`. ``own``: detkit sets it, and a recipe does not have it. ``unused``: it has no effect in a
+            training, and only its default is accepted.
         reason: why, or in what it differs; what to do in its place.
         is_valid: whether a value, other than None, can be used.
         valid: describes the values for which it can.
@@ -39,7 +39,7 @@ class Option:
 
 
 def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
 
 
 def _counted(least: int, *, endless: bool = False) -> dict[str, Any]:
@@ -69,34 +69,36 @@ _NO_TEST = "training neither tests nor predicts: use detkit eval or detkit predi
 
 OPTIONS: Mapping[str, Option] = {
     "accelerator": Option(),
-    "strategy": Option("bent", "one process per device holds the whole model: auto, ddp or ddp_find_unused_parameters"),
+    "strategy": Option(
+        "differs", "one process per device holds the whole model: auto, ddp or ddp_find_unused_parameters_true"
+    ),
     "devices": Option(),
     "num_nodes": Option(**_counted(1)),
-    "precision": Option("bent", "boxes stay float32: 32-true, bf16-mixed or 16-mixed"),
-    "logger": Option("bent", "the given loggers are added to metrics.csv and TensorBoard's events; false disables all"),
-    "callbacks": Option("bent", "the given callbacks are added to detkit's; a progress bar replaces its bar"),
+    "precision": Option("differs", "boxes stay float32: 32-true, bf16-mixed or 16-mixed"),
+    "logger": Option("differs", "given loggers are added to metrics.csv and TensorBoard's events; false disables all"),
+    "callbacks": Option("differs", "the given callbacks are added to detkit's; a progress bar replaces its bar"),
     "fast_dev_run": Option(
         "own", "give trainer.max_steps 1, trainer.limit_val_batches 1 and a --name of its own for a run of one batch"
     ),
-    "max_epochs": Option("bent", "the default is 12", **_counted(1, endless=True)),
+    "max_epochs": Option("differs", "the default is 12", **_counted(1, endless=True)),
     "min_epochs": Option(**_counted(0)),
     "max_steps": Option(**_counted(1, endless=True)),
     "min_steps": Option(**_counted(0)),
     "max_time": Option(is_valid=_is_some_time, valid="more than 0 seconds"),
     "limit_train_batches": Option(**_part(1)),
-    "limit_val_batches": Option("bent", "with 0 there is no validation, so no best.ckpt", **_part(0)),
+    "limit_val_batches": Option("differs", "with 0 there is no validation, so no best.ckpt", **_part(0)),
     "limit_test_batches": Option("unused", _NO_TEST),
     "limit_predict_batches": Option("unused", _NO_TEST),
     "overfit_batches": Option(
-        "bent",
+        "differs",
         "each epoch has the same images, augmented alike, and validation its first batches",
         **_part(0),
     ),
-    "val_check_interval": Option("bent", "a run also ends with a validation", **_part(1)),
-    "check_val_every_n_epoch": Option("bent", "a run also ends with a validation", **_counted(1)),
+    "val_check_interval": Option("differs", "a run also ends with a validation", **_part(1)),
+    "check_val_every_n_epoch": Option("differs", "a run also ends with a validation", **_counted(1)),
     "num_sanity_val_steps": Option(**_counted(0, endless=True)),
     "log_every_n_steps": Option(
-        "bent", "the default is 10; an epoch of fewer steps is logged at its last one; 0 logs no step", **_counted(0)
+        "differs", "the default is 10; an epoch of fewer steps is logged at its last one; 0 logs no step", **_counted(0)
     ),
     "enable_checkpointing": Option("own", "every run writes best.ckpt and last.ckpt"),
     "enable_progress_bar": Option("own", "there is a bar on a terminal, and lines elsewhere"),
@@ -111,11 +113,13 @@ OPTIONS: Mapping[str, Option] = {
     "profiler": Option(),
     "detect_anomaly": Option(),
     "barebones": Option("own", "it disables checkpoints and logging, which a run consists of"),
-    "plugins": Option("bent", "the given plugins are added to the one that writes checkpoints"),
-    "sync_batchnorm": Option("bent", "on several GPUs: torch has it for no other device"),
+    "plugins": Option("differs", "the given plugins are added to the one that writes checkpoints"),
+    "sync_batchnorm": Option("differs", "on several GPUs: torch has it for no other device"),
     "reload_dataloaders_every_n_epochs": Option("own", "loaders know the epoch, and do not change otherwise"),
     "default_root_dir": Option("own", "a run writes to RUNS/NAME: give --runs and --name"),
-    "enable_autolog_hparams": Option("bent", "loggers get no hyperparameters: config.yaml and checkpoints hold them"),
+    "enable_autolog_hparams": Option(
+        "differs", "loggers get no hyperparameters: config.yaml and checkpoints have them"
+    ),
     "model_registry": Option("own", "checkpoints are files: upload best.ckpt"),
 }
 
@@ -128,7 +132,7 @@ def describe_own(name: str) -> str | None:
     option = OPTIONS.get(name)
     if option is None or option.use != "own":
         return None
-    return f"trainer.{name} is none of detkit's settings: {option.reason}."
+    return f"trainer.{name} is not a setting of detkit: {option.reason}."
 
 
 def check_options(given: Mapping[str, Any]) -> None:
@@ -164,7 +168,7 @@ def check_devices(trainer: Trainer) -> None:
     whole = isinstance(strategy, (DDPStrategy, SingleDeviceStrategy))
     if not whole or isinstance(strategy.launcher, _MultiProcessingLauncher):
         name = getattr(strategy, "strategy_name", None) or type(strategy).__name__
-        raise InputError(f"trainer.strategy {name} is not supported: {OPTIONS['strategy'].reason}_true.")
+        raise InputError(f"trainer.strategy {name} is not supported: {OPTIONS['strategy'].reason}.")
     synced = getattr(strategy, "_layer_sync", None) is not None
     if synced and trainer.world_size > 1 and strategy.root_device.type != "cuda":
         raise InputError("trainer.sync_batchnorm needs GPUs, torch has it for no other device: leave it out.")

@@ -22,6 +22,7 @@ from detkit.coco_files import (
     read_keypoints,
     read_listed_categories,
     read_objects,
+    stated_numbers_of_keypoints,
 )
 from detkit.coco_files.listed_objects import fail_boxes
 from detkit.coco_files.segmentations import box_rings
@@ -164,8 +165,6 @@ def _keypoints(objects: ListedObjects, kept: np.ndarray) -> tuple[np.ndarray, np
     width = lengths[0] if lengths else 0
     filled = [one or [0] * width for one in rows]
     keypoints = np.array(filled, dtype=np.float64).reshape(len(rows), width // 3, 3)
-    stated = listed.numbers("num_keypoints")
-    for row in np.flatnonzero((stated < 0) | (stated != np.floor(stated)) & ~np.isnan(stated))[:1].tolist():
-        listed.fail(row, f"has num_keypoints {stated[row]:g}; it must be a number of keypoints")
+    stated = stated_numbers_of_keypoints(listed)
     counted = (keypoints[..., 2] > 0).sum(axis=1)
     return keypoints, np.where(np.isnan(stated[kept]), counted, stated[kept]).astype(np.int64)

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from detkit.coco_files import entry_lists
 from detkit.errors import InputError
 from detkit.evaluation.ground_truth import GroundTruth, plain_id
 from detkit.files import FileNames, path_parts
 from detkit.files.json_values import shown
 
 logger = logging.getLogger(__name__)
-
-_EXACT = 2**53
-"""Floating-point numbers from here on may stand for several integers."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +103,9 @@ def checked_id(value: Any, known: Known, where: str) -> int | str:
     Raises:
         InputError: it is neither, and so not in the annotations.
     """
-    value = plain_id(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-        return int(value)
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
-        return value
+    own = entry_lists.plain_id(plain_id(value))
+    if own is not None:
+        return own
     raise InputError(
         f"{where}: {known.what} id {shown(value)} is not among those of {known.source} ({_listed(known.ids)}): ids are "
         "whole numbers or texts"

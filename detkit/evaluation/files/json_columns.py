@@ -16,7 +16,7 @@ from detkit.evaluation.packed_objects import Masks, Ragged
 from detkit.ops import coco
 from detkit.ops.coco import fill_masks
 
-Kind = Literal["key", "number", "numbers", "mask"]
+Kind = Literal["key", "number", "flag", "numbers", "mask"]
 """What a key of the objects holds; see `read_json_columns`."""
 
 
@@ -26,7 +26,7 @@ class Keys:
 
     Args:
         index: int64 ``(N,)`` the position in `values` of each object's value.
-        values: the D different numbers and strings.
+        values: the D different numbers and strings, in the order in which they first occur.
     """
 
     index: np.ndarray
@@ -37,6 +37,8 @@ class Keys:
 
     def as_list(self) -> list[Any]:
         """The N values."""
+        if len(self.values) == len(self.index):  # all are different, and numbered in their order
+            return list(self.values)
         return [self.values[position] for position in self.index.tolist()]
 
     def positions(self, known: Mapping[Any, int]) -> np.ndarray:
@@ -97,7 +99,7 @@ class Columns(dict[str, Column]):
         return _as(Keys, self[name])
 
     def numbers(self, name: str) -> np.ndarray:
-        """A column of the kind ``number``, float64 ``(N,)``."""
+        """A column of the kind ``number`` or ``flag``, float64 ``(N,)``."""
         return _as(np.ndarray, self[name])
 
     def rows(self, name: str) -> Ragged:
@@ -121,9 +123,9 @@ def read_json_columns(path: Path, lists: Mapping[str, Mapping[str, Kind]]) -> di
     Args:
         path: the file.
         lists: the kind of each key to read, by the name of the list in the outermost object, ``""`` where the file
-            itself is a list. A ``key`` is a number or string that each object has, read as `Keys`; a ``number`` or
-            truth value becomes an array, NaN where it is absent; ``numbers`` are `Ragged`; a ``mask`` is
-            `Segmentations`.
+            itself is a list. A ``key`` is a number or string that each object has, read as `Keys`; a ``number``
+            becomes an array, NaN where it is absent, and so does a ``flag``, a number or truth value; ``numbers`` are
+            `Ragged`; a ``mask`` is `Segmentations`.
 
     Returns:
         The columns by list; None where the file cannot be read like this: it is missing, is not JSON, lacks a list or
@@ -157,8 +159,8 @@ def present_columns(path: Path, columns: Mapping[str, Kind]) -> dict[str, Kind]:
 
 
 def _keys(text: np.ndarray, index: np.ndarray, spans: np.ndarray) -> Keys:
-    written = (text[begin:end].tobytes() for begin, end in spans.tolist())
-    return Keys(index, json.loads(b"[" + b",".join(written) + b"]"))
+    view = memoryview(text.data)
+    return Keys(index, json.loads(b"[%b]" % b",".join([view[begin:end] for begin, end in spans.tolist()])))
 
 
 def _segmentations(
@@ -176,7 +178,8 @@ def _segmentations(
 _COLUMN: dict[Kind, Callable[..., Column]] = {
     "key": _keys,
     "number": lambda _text, values: values,
+    "flag": lambda _text, values: values,
     "numbers": lambda _text, values, offsets: Ragged(values, offsets),
     "mask": _segmentations,
 }
-_PARTS: dict[Kind, int] = {"key": 2, "number": 1, "numbers": 2, "mask": 6}
+_PARTS: dict[Kind, int] = {"key": 2, "number": 1, "flag": 1, "numbers": 2, "mask": 6}

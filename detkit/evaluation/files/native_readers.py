@@ -11,28 +11,29 @@ from typing import Any
 
 import numpy as np
 
+from detkit.coco_files import read_listed_categories
 from detkit.deprecation import moved_names
 from detkit.evaluation.files.json_columns import Columns, Keys, Kind, Segmentations, present_columns, read_json_columns
 from detkit.evaluation.files.ordinary_annotations import are_ordinary, warn_of_oddities
 from detkit.evaluation.ground_truth import GroundTruth, IouType, images_to_evaluate, positions, positions_by_id
 from detkit.evaluation.packed_objects import Masks, PackedObjects, Ragged
 from detkit.structures import Category
-from detkit.structures.categories import entries_in, from_coco
+from detkit.structures.categories import entries_in
 
 __getattr__ = moved_names(__name__, {"read_results": "detkit.evaluation.files.native_results.read_results"})
 
 _IMAGES: dict[str, Kind] = {"id": "key", "height": "number", "width": "number"}
 _IMAGE_NAMES: dict[str, Kind] = {"file_name": "key"}
-_CATEGORIES: dict[str, Kind] = {"id": "key", "name": "key", "isthing": "number"}
+_CATEGORIES: dict[str, Kind] = {"id": "key", "name": "key", "isthing": "flag"}
 _ANNOTATIONS: dict[str, Kind] = {
     "image_id": "key",
     "category_id": "key",
     "id": "number",
     "bbox": "numbers",
     "area": "number",
-    "iscrowd": "number",
-    "ignore": "number",
-    "difficult": "number",
+    "iscrowd": "flag",
+    "ignore": "flag",
+    "difficult": "flag",
 }
 _ANNOTATED: dict[IouType, dict[str, Kind]] = {
     "bbox": {},
@@ -65,31 +66,34 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
     categories = [Category(key, name) for key, name in sorted(names.items())]
     if iou_type == "keypoints":
         entries = entries_in(path.read_bytes())
-        categories = [from_coco(entry, source) for entry in entries] if entries else categories
+        if entries is None:  # what further belongs to the categories is not known
+            return None
+        categories = read_listed_categories(entries, source)
     try:
         objects = _objects(read["annotations"], iou_type, positions(ordered), positions_by_id(categories), sizes)
     except (ValueError, RuntimeError):
         return None
-    kept = {key: sizes[key] for key in ordered if key in sizes}
     ignore = read["annotations"].numbers("ignore")
     warn_of_oddities(source, int((ignore == 1).sum()))
-    return GroundTruth(source, categories, ordered, kept, objects, _names(ids, read["images"], kept_ids=set(ordered)))
+    image_names = _names(ids, read["images"])
+    if requested is not None:
+        sizes = {key: sizes[key] for key in ordered if key in sizes}
+        image_names = {key: image_names[key] for key in ordered if key in image_names}
+    return GroundTruth(source, categories, ordered, sizes, objects, image_names)
 
 
-def _names(ids: list[Any], images: Columns, kept_ids: set[Any]) -> dict[Any, str]:
+def _names(ids: list[Any], images: Columns) -> dict[Any, str]:
     """The file names of images."""
     if "file_name" not in images:
         return {}
     pairs = zip(ids, images.keys_of("file_name").as_list(), strict=True)
-    return {key: name for key, name in pairs if key in kept_ids and isinstance(name, str)}
+    return {key: name for key, name in pairs if isinstance(name, str)}
 
 
 def _sizes(ids: list[Any], images: Columns) -> dict[Any, tuple[int, int]]:
     """``(height, width)`` of the images whose sides are both stated."""
-    sides = (
-        np.nan_to_num(np.stack((images.numbers("height"), images.numbers("width")), axis=1)).astype(np.int64).tolist()
-    )
-    return {key: (height, width) for key, (height, width) in zip(ids, sides, strict=True) if height and width}
+    heights, widths = (np.nan_to_num(images.numbers(name)).astype(np.int64).tolist() for name in ("height", "width"))
+    return {key: (height, width) for key, height, width in zip(ids, heights, widths, strict=True) if height and width}
 
 
 def _objects(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.coco_files.entry_lists import LARGEST, are_plain_ids
+from detkit.coco_files.entry_lists import LARGEST, are_plain_ids, is_plain_text
 from detkit.coco_files.listed_images import wrong_sizes
 from detkit.evaluation.files.json_columns import Columns, Keys
 from detkit.ops.masks import LARGEST_COORDINATE
@@ -28,11 +28,10 @@ def are_ordinary(lists: Mapping[str, Columns]) -> bool:
         _are_unique_ids(image_ids)
         and _are_unique_ids(category_ids)
         and all(isinstance(one, int) for one in category_ids)
-        and all(isinstance(one, (str, int)) for one in categories.keys_of("name").values)
+        and _are_names(categories.keys_of("name").values)
         and _are_known(annotations.keys_of("image_id"), image_ids)
         and _are_known(annotations.keys_of("category_id"), category_ids)
-        and _are_numbers(images.numbers("height"))
-        and _are_numbers(images.numbers("width"))
+        and all(_are_below(np.nan_to_num(images.numbers(name)), LARGEST) for name in ("height", "width"))
         and len(wrong_sizes(np.stack((images.numbers("height"), images.numbers("width")), axis=1))) == 0
         and _are_distinct(annotations.numbers("id"))
         and all(_are_flags(annotations.numbers(name)) for name in ("iscrowd", "ignore", "difficult"))
@@ -45,6 +44,10 @@ def are_ordinary(lists: Mapping[str, Columns]) -> bool:
 
 def _are_unique_ids(ids: list[Any]) -> bool:
     return len(ids) > 0 and are_plain_ids(ids) and len(set(ids)) == len(ids)
+
+
+def _are_names(names: list[Any]) -> bool:
+    return all(is_plain_text(name) if isinstance(name, str) else type(name) is int for name in names)
 
 
 def _are_known(keys: Keys, ids: list[Any]) -> bool:
@@ -64,14 +67,9 @@ def _are_flags(values: np.ndarray) -> bool:
     return bool(((values == 0) | (values == 1) | np.isnan(values)).all())
 
 
-def _are_numbers(values: np.ndarray) -> bool:
-    """Whether none of them may be a truth value, which the native reader reads as 0 or 1."""
-    return not ((values == 0) | (values == 1)).any()
-
-
 def _are_boxes(annotations: Columns) -> bool:
     boxes, areas = annotations.rows("bbox"), annotations.numbers("area")
-    if (boxes.lengths != 4).any() or not _are_numbers(areas) or not ((areas >= 0) & (areas <= LARGEST)).all():
+    if (boxes.lengths != 4).any() or not ((areas >= 0) & (areas <= LARGEST)).all():
         return False
     return _are_below(boxes.values, LARGEST) and bool((boxes.table(4)[:, 2:] >= 0).all())
 
@@ -84,7 +82,10 @@ def _are_fillable(annotations: Columns) -> bool:
 
 
 def _are_keypoints(annotations: Columns) -> bool:
-    return "keypoints" not in annotations or _are_below(annotations.rows("keypoints").values, LARGEST)
+    if "keypoints" not in annotations:
+        return True
+    values, counts = annotations.rows("keypoints").values, annotations.numbers("num_keypoints")
+    return _are_below(values, LARGEST) and _are_below(np.nan_to_num(counts), LARGEST)
 
 
 def _are_below(values: np.ndarray, limit: float) -> bool:
@@ -100,6 +101,6 @@ def warn_of_oddities(source: str, ignored: int) -> None:
     """
     if ignored:
         logger.warning(
-            "%s: %d objects have 'ignore' set; they need not be found, like crowds and as in training, but "
+            "%s: %d objects have 'ignore' set; they need not be detected, like crowds and as in training, but "
             "pycocotools would evaluate those without 'iscrowd' as objects", source, ignored,
         )  # fmt: skip

@@ -21,7 +21,7 @@ def read_json_columns(
         text: ``(B,)`` uint8, the file.
         lists: for each column the key of a list in the outermost object; "" where the file itself is the list.
         keys: for each column the key of the objects in that list.
-        kinds: for each column "key", "number", "numbers" or "mask".
+        kinds: for each column "key", "number", "flag", "numbers" or "mask".
 
     Returns:
         The tensors of all columns, one column after the other; None where the library is not built.

@@ -59,7 +59,7 @@ def _coordinates(polygon: Sequence[float], name: str) -> np.ndarray:
         InputError: it is no flat list of x and y of each corner, of a size that can be filled.
     """
     try:
-        values = np.asarray(polygon.cpu() if isinstance(polygon, Tensor) else polygon)
+        values = np.asarray(_readable(polygon) if isinstance(polygon, Tensor) else polygon)
     except (ValueError, OverflowError, RecursionError):  # lists of different lengths, for one
         values = np.array(None)
     if values.dtype.kind not in "iuf" or values.ndim == 0:
@@ -70,6 +70,12 @@ def _coordinates(polygon: Sequence[float], name: str) -> np.ndarray:
     if not (np.abs(values) <= LARGEST_COORDINATE).all():
         raise InputError(f"{name} must have finite coordinates of at most {LARGEST_COORDINATE:g} pixels")
     return values.astype(np.float64)
+
+
+def _readable(polygon: Tensor) -> Tensor:
+    """A tensor as numpy can read it, which has no bfloat16."""
+    polygon = polygon.detach().cpu()
+    return polygon.float() if polygon.dtype == torch.bfloat16 else polygon
 
 
 def polygons_to_runs_reference(
@@ -85,6 +91,9 @@ def polygons_to_runs_reference(
         for coordinate in torch.cat(polygons[begin:end]).flatten().tolist():
             if not abs(5 * coordinate + 0.5) < 2**30:
                 raise RuntimeError(f"object {len(runs)}: a polygon has the coordinate {coordinate}")
+        if height * width == 0:  # where pycocotools does not come to an end
+            runs.append(torch.zeros(1, dtype=torch.int32, device="cpu"))
+            continue
         corners = [_at_least_three(polygon.tolist()) for polygon in polygons[begin:end]]
         merged = coco_masks.merge(coco_masks.frPyObjects(corners, height, width))
         runs.append(torch.tensor(read_string(merged["counts"]), dtype=torch.int32))

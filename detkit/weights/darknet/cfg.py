@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from detkit.errors import InputError
+from detkit.files import read_bytes, write_whole
+from detkit.files.json_values import shortened
 
 LARGEST = 1_000_000
 """No number of a cfg that is read here is larger; those of published networks are at most 10,000."""
@@ -39,7 +41,7 @@ class Section:
     @property
     def name(self) -> str:
         """Number and kind of the layer, for messages."""
-        kind = f"[{_shown(self.kind)}]"
+        kind = f"[{shortened(self.kind)}]"
         return f"layer {self.index} {kind}" if self.index >= 0 else kind
 
     def error(self, message: str, key: str | None = None) -> InputError:
@@ -56,7 +58,7 @@ class Section:
         """The value of `key`, one of `known`, or `default` if it is missing."""
         value = self.text(key, default)
         if value not in known:
-            raise self.error(f"{key} {_shown(value)!r} is not one of {', '.join(known)}", key)
+            raise self.error(f"{key} {shortened(value)!r} is not one of {', '.join(known)}", key)
         return value
 
     def number(self, key: str, default: float, least: float = -LARGEST, most: float = LARGEST) -> float:
@@ -106,35 +108,30 @@ class Section:
         """Raise InputError if one of `keys` requests an unsupported feature."""
         for key in keys:
             if self.number(key, 0) != 0:
-                raise self.error(f"{key}={_shown(self.text(key))} is not supported", key)
+                raise self.error(f"{key}={shortened(self.text(key))} is not supported", key)
 
     def misspelled(self) -> str | None:
         """A warning of an unused key that resembles one that is used; None without any."""
         for key in self.options:
             meant = get_close_matches(key, self.asked, n=1, cutoff=0.88) if key not in self.asked else []
             if meant and meant[0] not in self.options:
-                return str(self.error(f"{_shown(key)} is not read; is {meant[0]} meant?", key))
+                return str(self.error(f"{shortened(key)} is not read; is {meant[0]} meant?", key))
         return None
 
     def _parsed(self, key: str, value: str, least: float, most: float) -> float:
         """The one reader of numbers: as C writes them, finite and in the bounds."""
         if not _NUMBER.fullmatch(value):
-            raise self.error(f"{key}={_shown(self.text(key))}: {_shown(value)!r} is not a number", key)
+            raise self.error(f"{key}={shortened(self.text(key))}: {shortened(value)!r} is not a number", key)
         number = float(value)
         if not least <= number <= most:
             bound = f"at least {least}" if number < least else f"at most {most}"
-            raise self.error(f"{key} must be {bound}, got {_shown(value)}", key)
+            raise self.error(f"{key} must be {bound}, got {shortened(value)}", key)
         return number
 
     def _whole(self, key: str, value: float) -> int:
         if value != int(value):
-            raise self.error(f"{key}={_shown(self.text(key))} must be whole", key)
+            raise self.error(f"{key}={shortened(self.text(key))} must be whole", key)
         return int(value)
-
-
-def _shown(value: str) -> str:
-    """`value` for a message: its beginning if it is long."""
-    return value if len(value) <= 60 else f"{value[:57]}..."
 
 
 def _printable(message: str) -> str:
@@ -155,13 +152,13 @@ def parse_cfg(text: str, file: str) -> list[Section]:
         line = re.split("[#;]", re.sub(r"\s|\0|\ufeff", "", written))[0]
         if line.startswith("["):
             if not line.endswith("]"):
-                raise InputError(f"{file}, line {number}: {_shown(written.strip())!r} must end in ]")
+                raise InputError(f"{file}, line {number}: {shortened(written.strip())!r} must end in ]")
             sections.append(Section(file, line[1:-1], number, len(sections) - 1, {}))
         elif line:
             key, equals, value = line.partition("=")
             if not equals or not key or not sections:
                 raise InputError(
-                    f"{file}, line {number}: {_shown(written.strip())!r} must be key=value below a [section]"
+                    f"{file}, line {number}: {shortened(written.strip())!r} must be key=value below a [section]"
                 )
             sections[-1].options.setdefault(key, (value, number))
     if len(sections) < 2 or sections[0].kind not in ("net", "network"):
@@ -171,7 +168,9 @@ def parse_cfg(text: str, file: str) -> list[Section]:
 
 def read_text(path: str | Path) -> str:
     """The text of the cfg file `path`, with any line endings and encoding; InputError if it cannot be read."""
-    try:
-        return Path(path).read_bytes().decode("utf-8", "surrogateescape")
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        raise InputError(f"cannot read the cfg {path}: {getattr(error, 'strerror', None) or error}") from error
+    return read_bytes(path, "a cfg file").decode("utf-8", "surrogateescape")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text from `read_text` whole, byte for byte; InputError if that fails."""
+    write_whole(path, text.encode("utf-8", "surrogateescape"))

@@ -138,7 +138,7 @@ def test_a_given_annotation_file_needs_no_such_split_in_the_folder(tmp_path: Pat
     data.setup("fit")
     assert data.eval_dataset.images_path == tmp_path / "mine" / "pictures"
     assert_words(refused(root=tmp_path / "mine"), "split 'val'", "--data.val_annotations")
-    assert_words(refused(root=tmp_path / "mine", val_annotations=tmp_path / "gone.json"), "gone.json", "cannot read")
+    assert_words(refused(root=tmp_path / "mine", val_annotations=tmp_path / "gone.json"), "gone.json", "does not exist")
 
 
 @pytest.mark.parametrize("name", ["**", "/train", "", "a/b"])

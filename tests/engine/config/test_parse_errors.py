@@ -93,6 +93,13 @@ def test_no_config_at_all(tmp_path, monkeypatch, detkit_command):
     assert_sentence(*detkit_command("train", "--config", "none.yaml"), ["none.yaml does not exist"])
 
 
+def test_a_file_of_a_part_that_is_wrong(tmp_path, monkeypatch, recipe, detkit_command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "part.yaml").write_text("class_path: FasterRCNN\ninit_args: {a: 1, a: 2}\n")
+    said = detkit_command("train", "--config", recipe(), "--model", "part.yaml")
+    assert_sentence(*said, ["command line: model: part.yaml: this is not YAML (the key 'a' is there twice in line 2)"])
+
+
 def test_help_and_commands(detkit_command):
     assert detkit_command("--help")[0] == 0
     status, said = detkit_command("trian")

@@ -48,6 +48,7 @@ def test_a_worker_that_outlives_the_training_does_not_hold_the_lock(tmp_path):
         worker.join()
 
 
+@pytest.mark.slow
 def test_a_run_in_progress_is_neither_resumed_nor_replaced(recipe, detkit_command, tmp_path):
     config = recipe(trainer={"max_epochs": 100_000})
     process = start_command(tmp_path / "said", tmp_path, "train", "--config", config)

@@ -39,10 +39,13 @@ def finished(shapes_root, tmp_path_factory):
 
 @pytest.fixture
 def run(finished, tmp_path, monkeypatch):
-    """A copy of the run that a test can spoil, in the working folder."""
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    return Path("runs/tiny")
+    """The run in the working folder, which a test can spoil. It stays where its recipe says that the data are."""
+    shutil.copytree(finished, tmp_path / "whole")
+    monkeypatch.chdir(finished)
+    yield Path("runs/tiny")
+    for path in finished.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(tmp_path / "whole", finished, dirs_exist_ok=True)
 
 
 @pytest.fixture

@@ -254,16 +254,23 @@ def test_no_detections_is_0(make_problem, iou_type):
 
 
 @pytest.mark.parametrize("iou_type", IOU_TYPES)
-@pytest.mark.parametrize("missing", ["annotations", "images", "categories"])
-def test_nothing_to_measure_is_minus_1(iou_type, missing):
-    annotations = one_image(segmentation=[[10, 10, 30, 10, 30, 30]])
-    annotations[missing] = []
+def test_nothing_to_measure_is_minus_1(iou_type):
+    annotations = one_image()
+    annotations["annotations"] = []
     evaluator = CocoEvaluator(annotations, iou_type)
     assert set(evaluator.compute().values()) == {-1.0}
-    if missing == "annotations":
-        masks, keypoints = torch.ones(1, 80, 100, dtype=torch.bool), torch.ones(1, 17, 3)
-        evaluator.update([5], [detection(10, 10, 30, 30, masks=masks, keypoints=keypoints)])
-        assert set(evaluator.compute().values()) == {-1.0}
+    masks, keypoints = torch.ones(1, 80, 100, dtype=torch.bool), torch.ones(1, 17, 3)
+    evaluator.update([5], [detection(10, 10, 30, 30, masks=masks, keypoints=keypoints)])
+    assert set(evaluator.compute().values()) == {-1.0}
+
+
+@pytest.mark.parametrize("iou_type", IOU_TYPES)
+@pytest.mark.parametrize("missing", ["images", "categories"])
+def test_annotations_of_nothing_are_refused(iou_type, missing):
+    annotations = one_image(segmentation=[[10, 10, 30, 10, 30, 30]])
+    annotations[missing] = []
+    with pytest.raises(InputError, match=f"the list '{missing}' is empty"):
+        CocoEvaluator(annotations, iou_type)
 
 
 def test_only_crowds_is_minus_1():

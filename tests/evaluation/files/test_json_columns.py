@@ -13,7 +13,7 @@ from detkit.ops import backend as ops_backend
 
 pytestmark = pytest.mark.skipif(ops_backend() == "reference", reason="the native kernels were not built")
 
-COLUMNS = {"id": "key", "score": "number", "bbox": "numbers", "segmentation": "mask"}
+COLUMNS = {"id": "key", "score": "flag", "bbox": "numbers", "segmentation": "mask"}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +97,14 @@ def test_random_lists_are_read_as_by_python(read, seed):
     )  # fmt: skip
     columns = read(text.replace("\n", random.choice(["\n", "\r\n\t"])))[""]
     np.testing.assert_equal(as_python(columns), [expected_of(entry) for entry in entries])
+
+
+def test_truth_values_are_flags_and_no_numbers(read):
+    for text, values in (("true", [1]), ("false", [0]), ("0.5", [0.5]), ("null", [np.nan])):
+        given = f'[{{"x": {text}}}]'
+        np.testing.assert_equal(read(given, {"": {"x": "flag"}})[""]["x"], values)
+        if text in ("true", "false"):
+            assert read(given, {"": {"x": "number"}}) is None
 
 
 def test_lists_in_an_object(read):

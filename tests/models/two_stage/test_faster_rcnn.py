@@ -155,10 +155,9 @@ class TestDetections:
         losses = model([image], [Target(torch.tensor([[0.0, 0.0, size[1], size[0]]]), torch.tensor([1]))])
         assert all(loss.isfinite() for loss in losses.values())
 
-    def test_of_broken_pixels_are_none(self, model):
-        detections, normal = model([torch.full((3, 60, 80), torch.nan), torch.rand(3, 60, 80)])
-        assert len(detections) == 0
-        assert len(normal) > 0
+    def test_of_broken_pixels_are_refused(self, model):
+        with pytest.raises(InputError, match=r"images\[0\] has values from nan to nan"):
+            model([torch.full((3, 60, 80), torch.nan), torch.rand(3, 60, 80)])
 
     def test_under_autocast_are_float32(self, model, samples):
         with torch.autocast("cpu", torch.bfloat16):

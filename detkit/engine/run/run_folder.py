@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from detkit.errors import InputError
-from detkit.files import remove_unfinished, write_whole
+from detkit.files import not_written, remove_unfinished, write_whole
 
 TIME_FILE = "time_to_accuracy.csv"
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
@@ -72,7 +72,7 @@ def clear(folder: Path) -> None:
         for path in _files(folder):
             path.unlink()
     except OSError as error:
-        raise InputError(f"The run's folder {folder} cannot be made: {error.strerror}.") from error
+        raise not_written(folder, error) from error
 
 
 @rank_zero_only

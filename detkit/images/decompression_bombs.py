@@ -1,4 +1,5 @@
-"""Images whose header promises far more pixels than the file can hold, for which a decoder takes gigabytes."""
+"""Decompression bombs: images whose header states far more pixels than the file can hold, so that a decoder takes
+gigabytes."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """The markers of a JPEG's start of frame."""
 
 
-def promises_too_much(data: bytes) -> bool:
-    """Whether a JPEG, GIF or PNG is such a file; the decoders of other formats stop where the file ends."""
+def is_decompression_bomb(data: bytes) -> bool:
+    """Whether a JPEG, GIF or PNG is one; the decoders of other formats stop where the file ends."""
     if len(data) * _PIXELS_OF_A_BYTE > 2**30:  # no decoder takes more pixels than that
         return False
     pixels = 0
