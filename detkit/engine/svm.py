@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -50,6 +51,8 @@ def fit_svms(model: RCNN, samples: Samples) -> None:
     head = model.box_head
     if not isinstance(head, SVMBoxHead):
         raise InputError(f"fit_svms needs an R-CNN with an SVMBoxHead, got a {type(head).__name__}")
+    if find_spec("sklearn") is None:  # before the pass over all images that the SVMs are fitted to
+        raise InputError("fit_svms needs scikit-learn, which is not installed: pip install 'detkit[rcnn]'")
     model.eval()
     scale = _TARGET_NORM / _mean_norm(model, samples)
     classes = [_Class(head.trunk.out_channels) for _ in range(head.num_classes)]
