@@ -77,7 +77,8 @@ def read_annotations(path: Path, source: str, iou_type: IouType, requested: list
     warn_of_oddities(source, int((ignore == 1).sum()))
     image_names = _names(ids, read["images"])
     if requested is not None:
-        sizes, image_names = ({key: known[key] for key in ordered if key in known} for known in (sizes, image_names))
+        sizes = {key: sizes[key] for key in ordered if key in sizes}
+        image_names = {key: image_names[key] for key in ordered if key in image_names}
     return GroundTruth(source, categories, ordered, sizes, objects, image_names)
 
 
