@@ -107,7 +107,8 @@ def _problem(url: str) -> str | None:
 
     def run() -> None:
         try:
-            answer.set_result(ask(url))
+            ask(url)
+            answer.set_result(None)
         except Exception as error:
             answer.set_exception(error)
 

@@ -118,7 +118,8 @@ def _renamed(state_dict: dict[str, Tensor], extractor: nn.Module) -> dict[str, T
 
 def _parameters_through(extractor: Any, stage: int) -> list[nn.Parameter]:
     """The parameters up to the last one that the feature map of `stage` depends on, in the order of definition."""
-    ends = [_flat(part["module"]) + "_" for part in extractor.feature_info.info if part["reduction"] <= 2**stage]
+    parts = extractor.feature_info.info
+    ends = [_flat(part["module"]) + "_" for part in parts if (part["reduction"] - 1).bit_length() <= stage]
     parameters = list(extractor.named_parameters())
     inside = [i for i, (name, _) in enumerate(parameters) if any(_flat(name).startswith(end) for end in ends)]
     return [parameter for _, parameter in parameters[: max(inside, default=-1) + 1]]

@@ -23,6 +23,7 @@ from detkit.engine.config.model_settings import check_describes
 from detkit.engine.config.old_configs import modernize
 from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.records.checkpoint_record import categories_in
+from detkit.engine.config.records.parameter_bound import bounded_by
 from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.errors import InputError, first_line
@@ -103,8 +104,9 @@ class Checkpoint:
         Raises:
             InputError: the checkpoint names a class outside of detkit and `trust`, or its weights do not fit the model.
         """
-        model = build_model(self.record["model"], trust, self.path)
         weights = self.weights
+        with bounded_by(weights.values(), str(self.path)):
+            model = build_model(self.record["model"], trust, self.path)
         check_weights(model, weights, self.path)
         model.load_state_dict(weights)
         model.categories = self.categories
@@ -221,7 +223,7 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     except ArgumentError as error:
         reason = describe_parse_error(error, parser, ["--config", str(path)])
         raise InputError(f"detkit {detkit.__version__} cannot build the model of {reason}") from error
-    except Exception as error:  # constructors end with errors of any type where a number has no sense
+    except Exception as error:  # constructors end with errors of any type where a number is invalid
         if isinstance(error, InputError) and str(path) in str(error):
             raise
         raise InputError(

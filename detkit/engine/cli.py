@@ -110,10 +110,9 @@ def _run(command: Command, argv: Sequence[str] | None) -> int:
     except InputError as error:
         return _report(input_sentence(error), 2)
     except Interrupted as error:
-        first_process = os.environ.get("LOCAL_RANK", "0") == "0"
-        return _report(str(error), 128 + error.signum) if first_process else 128 + error.signum
+        return _stopped(str(error), error.signum)
     except KeyboardInterrupt:
-        return _report("stopped", 128 + signal.SIGINT)
+        return _stopped("stopped", signal.SIGINT)
     except RuntimeError as error:  # which the death of a loader's worker raises wherever the main process is
         from detkit.data.loading import dead_worker
 
@@ -121,6 +120,12 @@ def _run(command: Command, argv: Sequence[str] | None) -> int:
             return _report(str(sentence), 2)
         raise
     return 0
+
+
+def _stopped(sentence: str, signum: int) -> int:
+    """The status after a signal, which reaches all processes of a run: the first one speaks."""
+    first_process = os.environ.get("LOCAL_RANK", "0") == "0"
+    return _report(sentence, 128 + signum) if first_process else 128 + signum
 
 
 def input_sentence(error: InputError) -> str:

@@ -73,6 +73,15 @@ def fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint:
     except Interrupted:
         raise  # as every process does
     except BaseException as error:
+        if _is_interrupted(error):
+            raise KeyboardInterrupt from error
         if sentence := lost_process(trainer, error) or as_input_error(error):
             raise sentence from error
         raise
+
+
+def _is_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: Lightning ends with an exit of its own, or fails while it cleans up."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None

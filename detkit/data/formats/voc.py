@@ -33,6 +33,7 @@ __getattr__ = moved_names(
         "Element": "detkit.files.xml_documents.Element",
         "find_splits": "detkit.data.layouts.voc_folders.find_splits",
         "is_voc": "detkit.data.layouts.voc_folders.is_voc",
+        "parse_xml": "detkit.data.formats.voc.read_annotation",
     },
 )
 
@@ -125,7 +126,7 @@ def read_voc(
         images_folder = _images_folder(folder)
         files, relative = _files_by_stem(images_folder), images_folder.relative_to(root).as_posix()
         for stem, path in _annotation_files(image_set, problems).items():
-            tree = _annotation(path, problems)
+            tree = read_annotation(path, problems)
             if tree is None:
                 continue
             image_id = f"{prefix}{stem}"
@@ -195,7 +196,7 @@ def _annotation_files(image_set: Path, problems: list[str]) -> dict[str, Path]:
     return files
 
 
-def _annotation(path: Path, problems: list[str]) -> Element | None:
+def read_annotation(path: Path, problems: list[str]) -> Element | None:
     """The element ``annotation`` of a file; None where it cannot be read, which is added to `problems`."""
     try:
         tree = read_xml(path)

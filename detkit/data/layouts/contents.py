@@ -1,4 +1,4 @@
-"""What a data set holds, in a line, and what is doubtful about it; no image is read."""
+"""What a data set holds, in a line, and what may be wrong with it; no image is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def describe_data(data: DataModule) -> list[str]:
     return [f"{name}: {_contents(dataset)}; {dataset.annotations_path}" for name, dataset in splits.items()]
 
 
-def doubts_about_data(data: DataModule) -> Iterator[str]:
+def warnings_about_data(data: DataModule) -> Iterator[str]:
     """A sentence for each split without any object, and for the classes that never occur in training."""
     for dataset in (data.train_dataset, data.eval_dataset):
         counts = _class_counts(dataset)

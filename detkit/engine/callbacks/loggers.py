@@ -12,14 +12,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import DummyExperiment, Logger, rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from detkit.engine.run.metrics_rows import Row, append, as_text, rows_before
+from detkit.engine.run.metrics_rows import Row, append, as_text, is_repeated, rows_before
 from detkit.files import os_error_of, write_whole
 
 
 class MetricsFile(Logger):
     """Writes ``metrics.csv``: a row for each call of the logger, a column for each metric.
 
-    A resumed run drops the rows from its step on.
+    A resumed run drops the rows from its step on. A validation that it repeats replaces its row.
 
     Args:
         path: the file.
@@ -71,10 +71,11 @@ class MetricsFile(Logger):
         row = {"step": step, **metrics}
         new = [name for name in row if name not in self.columns]
         self.columns += new
-        self.rows.append(row)
+        repeated = bool(self.rows) and is_repeated(row, self.rows[-1])
+        self.rows[len(self.rows) - repeated :] = [row]
         if self.held:
             return
-        if new:
+        if new or repeated:
             self._write_all()
         else:
             append(self.path, as_text(self.columns, [row], header=False))

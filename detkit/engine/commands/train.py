@@ -17,7 +17,7 @@ from rich import get_console
 
 from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
-from detkit.data.layouts.contents import describe_data, doubts_about_data
+from detkit.data.layouts.contents import describe_data, warnings_about_data
 from detkit.deprecation import moved_names, warn
 from detkit.engine.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from detkit.engine.callbacks.ema import MovingAverage
@@ -118,7 +118,7 @@ def _train_in_folder(parsed: ParsedCommand, run: RunOptions) -> None:
     trainer = _trainer(recipe, start, *monitored_metric(evaluators))
     check_trainer(trainer, module, recipe.optimization.learner)
 
-    _tell_contents(data)
+    _print_contents(data)
     fit(trainer, module, data, checkpoint)
     if done is None:
         start.start()  # also where there was nothing to train
@@ -127,12 +127,12 @@ def _train_in_folder(parsed: ParsedCommand, run: RunOptions) -> None:
 
 
 @rank_zero_only
-def _tell_contents(data: DataModule) -> None:
-    """Print what the splits hold, and warn of what is doubtful."""
+def _print_contents(data: DataModule) -> None:
+    """Print what the splits hold, and warn of what may be wrong with it."""
     for line in describe_data(data):
         get_console().print(line, soft_wrap=True, highlight=False, markup=False)
-    for doubt in doubts_about_data(data):
-        logger.warning(doubt)
+    for sentence in warnings_about_data(data):
+        logger.warning("%s", sentence)
 
 
 def _steps_done(recipe: Recipe, path: Path) -> int:

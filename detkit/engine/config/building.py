@@ -10,6 +10,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from detkit.engine.trainer.failures import as_input_error
 from detkit.errors import InputError, one_line
 
+REFUSALS = (ValueError, ImportError, OverflowError, MemoryError, RuntimeError, MisconfigurationException)
+"""What constructors raise for arguments of the right type; see `as_input_error` for which of them are sentences."""
+
 
 def build(parser: ArgumentParser, config: Namespace) -> Namespace:
     """Build the objects that `config` describes.
@@ -20,13 +23,13 @@ def build(parser: ArgumentParser, config: Namespace) -> Namespace:
     """
     try:
         return parser.instantiate(config)
-    except (ValueError, ImportError, MisconfigurationException) as error:
+    except REFUSALS as error:
         causes = list(_causes(error))
         for cause in causes:
             if isinstance(cause, InputError):
                 raise cause from None
         sentence = as_input_error(causes[-1], "config")
-        if sentence is None and isinstance(causes[-1], ValueError):
+        if sentence is None and isinstance(causes[-1], (ValueError, OverflowError)):
             sentence = InputError(f"config: {one_line(causes[-1])}")
         if sentence is None:
             raise

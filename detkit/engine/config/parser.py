@@ -14,6 +14,7 @@ from detkit.engine.config.building import build
 from detkit.engine.config.old_configs import modernize, modernize_arguments
 from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.resolving_parser import ResolvingParser
+from detkit.engine.config.values.nulls import check_nulls
 from detkit.engine.config.values.ranges import check_values
 from detkit.errors import InputError
 from detkit.files import json_text, parse_yaml, write_whole
@@ -76,10 +77,11 @@ class ParsedCommand:
         argv: the command line itself.
 
     Raises:
-        InputError: a number is out of its range.
+        InputError: a number is out of its range, or there is a null in place of a value.
     """
 
     def __init__(self, parser: ArgumentParser, config: Namespace, argv: Sequence[str] = ()) -> None:
+        check_nulls(parser, config.as_dict())
         check_values(config.as_dict())
         self.parser, self.config, self.argv = parser, config, list(argv)
 

@@ -36,6 +36,7 @@ class ResolvingParser(ArgumentParser):
             raise InputError(
                 f"{file}: this file holds no settings, which are lines such as `data: {{root: my/folder}}`."
             )
+        content = _with_sections(self, content, file)
         with contextlib.chdir(file.parent):  # for files of parts that the recipe names
             parsed = self.parse_string(yaml.safe_dump(content, sort_keys=False), file.name, **options)
         return with_paths(parsed, lambda given: relative_to_recipe(given, file.absolute().parent))
@@ -43,6 +44,17 @@ class ResolvingParser(ArgumentParser):
     def dump(self, cfg: Namespace, *arguments: Any, **options: Any) -> str:
         """Return the config `cfg` as text."""
         return super().dump(with_paths(with_own_values(cfg), absolute), *arguments, **options)
+
+
+def _with_sections(parser: ArgumentParser, content: dict[Any, Any], file: Path) -> dict[Any, Any]:
+    """`content` with a mapping for each empty section; refuses other values there, which jsonargparse ignores."""
+    dotted = [action.dest.split(".") for action in parser._actions]
+    sections = {section for section, *keys in dotted if keys not in ([], ["help"])}
+    for key, value in content.items():
+        is_file = isinstance(value, str) and (file.parent / value).is_file()
+        if key in sections and value is not None and not isinstance(value, dict) and not is_file:
+            raise InputError(f"{file}: {key} must hold settings, such as `{key}: {{name: value}}`, not {value!r}.")
+    return {key: {} if value is None and key in sections else value for key, value in content.items()}
 
 
 def with_own_values(config: Any) -> Any:

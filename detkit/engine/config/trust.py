@@ -27,8 +27,11 @@ def check_trusted(config: Any, trust: Sequence[str], path: str | Path) -> None:
     for key, name in _names(config):
         package = name.partition(".")[0]
         if package in packages:
-            owner = getattr(_resolve(name, path), "__module__", None) or ""
-            if owner.partition(".")[0] in packages:
+            part = _resolve(name, path)
+            owner = (getattr(part, "__module__", None) or "").partition(".")[0]
+            if owner == "detkit" and not isinstance(part, type):  # `detkit.load` would build what another file trusts
+                raise InputError(f"{path} asks for {name}, which is no class: of detkit only classes can be built.")
+            if owner in packages:
                 continue
         elif name.startswith("torch.nn."):
             layer = _resolve(name, path)

@@ -125,8 +125,11 @@ def differences(before: Any, now: Any, key: str = "") -> Iterator[Change]:
 
 
 def _is_same(change: Change, folder: Path) -> bool:
-    """Whether name or parent of the run's folder are given as they are, without having been given before."""
-    same = {"name": lambda: change.now == folder.name, "runs": lambda: Path(change.now).resolve() == folder.parent}
+    """Whether name or parent of the run's folder are given as they are, or not at all."""
+    same = {
+        "name": lambda: change.now in (None, folder.name),
+        "runs": lambda: change.now == "runs" or Path(change.now).resolve() == folder.parent,
+    }
     return change.key in same and same[change.key]()
 
 

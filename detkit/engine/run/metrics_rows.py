@@ -30,6 +30,12 @@ def rows_before(path: Path, step: int) -> tuple[list[str], list[Row]]:
     return columns, [row for row in rows if row["step"].isdecimal() and int(row["step"]) < step]
 
 
+def is_repeated(row: Row, before: Row) -> bool:
+    """Whether `row` has the same step and metrics as the one `before` it: a validation that a kill has cut off."""
+    filled = {name for name, value in before.items() if value != ""}
+    return str(row["step"]) == str(before["step"]) and row.keys() == filled
+
+
 def as_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], header: bool) -> bytes:
     """Rows as CSV."""
     text = io.StringIO(newline="")

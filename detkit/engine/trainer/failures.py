@@ -15,9 +15,12 @@ from detkit.files import not_written, os_error_of
 PACKAGES = ("lightning", "torch.optim")
 """Where an error that is raised means that an argument is wrong."""
 
+WRONG_ARGUMENTS = (ValueError, TypeError, RuntimeError, KeyError, AssertionError, OverflowError)
+
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
 """What the operating system says of a disk that takes no more, whoever writes: a logger, a callback of the user."""
 
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 _HINT = re.compile(r"pip install -U '(?P<package>[^']+)'")
 
 
@@ -35,9 +38,11 @@ def as_input_error(error: BaseException, key: str = "trainer") -> InputError | N
     disk = os_error_of(error)
     if disk is not None and disk.errno in DISK_ERRORS:
         return not_written(disk.filename or "The run's folder", disk)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return InputError(f"{key}: memory ran out; lower data.batch_size, or the size of the images or the model.")
     if isinstance(error, ImportError):
         return InputError(f"{key}: {_missing(error)}")
-    arguments = isinstance(error, (ValueError, TypeError, RuntimeError, KeyError)) and _raised_in_packages(error)
+    arguments = isinstance(error, WRONG_ARGUMENTS) and _raised_in_packages(error)
     if arguments or isinstance(error, MisconfigurationException):
         return InputError(f"{key}: {one_line(error)}")
     return None

@@ -39,7 +39,7 @@ class Option:
 
 
 def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31
 
 
 def _counted(least: int, *, endless: bool = False) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def describe_own(name: str) -> str | None:
     option = OPTIONS.get(name)
     if option is None or option.use != "own":
         return None
-    return f"trainer.{name} is none of detkit's settings: {option.reason}."
+    return f"trainer.{name} is not a setting of detkit: {option.reason}."
 
 
 def check_options(given: Mapping[str, Any]) -> None:

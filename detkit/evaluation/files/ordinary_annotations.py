@@ -101,6 +101,6 @@ def warn_of_oddities(source: str, ignored: int) -> None:
     """
     if ignored:
         logger.warning(
-            "%s: %d objects have 'ignore' set; they need not be found, like crowds and as in training, but "
+            "%s: %d objects have 'ignore' set; they need not be detected, like crowds and as in training, but "
             "pycocotools would evaluate those without 'iscrowd' as objects", source, ignored,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from detkit.errors import InputError
-from detkit.files import read_bytes
+from detkit.files import read_bytes, write_whole
 from detkit.files.json_values import shortened
 
 LARGEST = 1_000_000
@@ -169,3 +169,8 @@ def parse_cfg(text: str, file: str) -> list[Section]:
 def read_text(path: str | Path) -> str:
     """The text of the cfg file `path`, with any line endings and encoding; InputError if it cannot be read."""
     return read_bytes(path, "a cfg file").decode("utf-8", "surrogateescape")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text from `read_text` whole, byte for byte; InputError if that fails."""
+    write_whole(path, text.encode("utf-8", "surrogateescape"))

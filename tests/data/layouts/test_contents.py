@@ -6,7 +6,7 @@ from pathlib import Path
 from image_files import noise, write_image
 
 from detkit.data import DataModule, ShapesOptions, draw_shapes
-from detkit.data.layouts.contents import describe_data, doubts_about_data
+from detkit.data.layouts.contents import describe_data, warnings_about_data
 
 
 def test_images_objects_classes_and_sizes(coco_folder):
@@ -14,7 +14,7 @@ def test_images_objects_classes_and_sizes(coco_folder):
     data = DataModule(train_images=images, train_annotations=path, val_images=images, val_annotations=path)
     line = "3 images of 32x32 to 60x40, 2 objects (14 to 49 pixels, median 32) in 2 classes"
     assert describe_data(data) == [f"train: {line}; {path}", f"val: {line}; {path}"]
-    assert list(doubts_about_data(data)) == []
+    assert list(warnings_about_data(data)) == []
 
 
 def test_classes_of_images(tmp_path: Path):
@@ -43,7 +43,7 @@ def test_what_is_doubtful(coco_folder):
     empty = path.with_name("empty.json")
     empty.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
     data = DataModule(train_images=images, train_annotations=path, val_images=images, val_annotations=empty)
-    assert list(doubts_about_data(data)) == [
+    assert list(warnings_about_data(data)) == [
         f"{empty}: none of the 3 images has an object",
         f"{path}: 1 class never occurs in the training data and cannot be learned: nine",
     ]

@@ -10,6 +10,7 @@ import torch
 from recipes import FASTER_RCNN
 
 from detkit.data import ShapesOptions, draw_shapes
+from detkit.engine.callbacks.resume import ExactResume
 from detkit.engine.checkpoint import read_checkpoint, write_checkpoint
 from detkit.engine.module import DetectionModule
 
@@ -186,3 +187,15 @@ def test_wrong_resumes(run_folder, detkit_command, tmp_path):
     status, said = detkit_command("train", "--resume", run_folder)
     assert status == 2
     assert "last.ckpt is not a checkpoint" in said
+
+
+def test_an_interrupt_before_the_first_step_is_said_too(monkeypatch, recipe, detkit_command):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    usual = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(ExactResume, "on_fit_start", interrupted)
+    try:
+        assert detkit_command("train", "--config", recipe()) == (128 + signal.SIGINT, "detkit: stopped\n")
+    finally:
+        signal.signal(signal.SIGINT, usual)  # which Lightning ignores from then on

@@ -62,6 +62,18 @@ def test_a_recipe_that_is_none_is_refused_with_its_name(parser, tmp_path, conten
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["5", ".nan", "[]", "true", "my/folder", "''"])
+@pytest.mark.parametrize("section", ["data", "trainer"])
+def test_a_value_in_place_of_settings_is_refused(parser, tmp_path, section, value):
+    with pytest.raises(InputError, match=rf"recipe\.yaml: {section} must hold settings"):
+        parsed(parser, tmp_path, MODEL + f"{section}: {value}\n")
+
+
+def test_an_empty_section_has_the_defaults(parser, tmp_path):
+    config = parsed(parser, tmp_path, MODEL + "data:\ntrainer:\n")
+    assert (config.data.batch_size, config.trainer.max_epochs) == (2, 12)
+
+
 def test_names_are_text(parser, tmp_path):
     config = parsed(parser, tmp_path, MODEL + "data: {class_names: [yes, on, y, no, off, 2020-01-01]}\n")
     assert config.data.class_names == ["yes", "on", "y", "no", "off", "2020-01-01"]

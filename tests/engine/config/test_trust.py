@@ -171,6 +171,16 @@ def test_no_command_imports_what_a_checkpoint_names(marker, saved, tmp_path):
         assert not marker.exists(), command
 
 
+@pytest.mark.parametrize("name", ["detkit.load", "detkit.engine.checkpoint.load"])
+def test_a_function_of_detkit_cannot_trust_in_place_of_the_caller(marker, saved, tmp_path, name):
+    content = read_checkpoint(saved)
+    write_checkpoint({**content, "detkit": {**content["detkit"], "model": {"class_path": "evil.Thing"}}}, "evil.ckpt")
+    arguments = {"checkpoint": str(tmp_path / "evil.ckpt"), "trust": ["evil"]}
+    with pytest.raises(InputError, match=f"a.ckpt asks for {name}, which is no class"):
+        build_model({"class_path": name, "init_args": arguments}, [], "a.ckpt")
+    assert not marker.exists()
+
+
 def test_the_environment_names_no_classes(marker, saved, monkeypatch):
     for name in ("MODEL", "APP_MODEL", "PYTEST_MODEL", "JSONARGPARSE_MODEL"):
         monkeypatch.setenv(name, '{"class_path": "evil.Thing"}')

@@ -106,3 +106,11 @@ def _rate(step: int, total: int, lr: float, warmup: int) -> float:
     ramp = 0.001 + 0.999 * min(1.0, step / warmup)
     share = max(0, step - warmup) / max(1, total - warmup)
     return lr * ramp * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+
+
+def test_a_config_without_the_name_that_was_given_at_the_start_can_be_resumed(caplog):
+    recorded = {"name": "mine", "runs": "elsewhere", "ema": 0.9}
+    check_changes(recorded, {"name": None, "runs": "runs", "ema": 0.9}, Path("elsewhere/mine/last.ckpt"))
+    assert not caplog.messages
+    with pytest.raises(InputError, match="name was mine and is now other"):
+        check_changes(recorded, {**recorded, "name": "other"}, Path("elsewhere/mine/last.ckpt"))

@@ -22,7 +22,7 @@ def train(recipe, detkit_command):
     return run
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("how", "field"),
     [
@@ -53,7 +53,7 @@ def test_an_error_of_the_class_itself_keeps_its_traceback_and_names_the_image(tr
     assert "image 3 (id 'image3')" in told
 
 
-@pytest.mark.parametrize("how", ["kill", "bus"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("bus", marks=pytest.mark.slow)])
 def test_a_killed_worker_is_a_sentence(train, how):
     status, said = train(how, 1)
     assert status == 2, said

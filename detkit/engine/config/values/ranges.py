@@ -10,6 +10,7 @@ from typing import Any
 from detkit.errors import InputError
 
 _LARGEST_SEED = 2**32 - 1
+_LARGEST_COUNT = 2**31 - 1  # more is no count of anything here, and overflows in torch or Python
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,17 @@ RANGES: Mapping[Range, Sequence[str]] = {
         *("min_visibility", "png_fraction", "probability", "p", "share", "warmup_factor", "ious", "stage_ious"),
         "min_ious",
     ),
-    _POSITIVE: ("aspect_ratios", "sizes", "anchor_sizes", "strides", "std", "sigma", "keypoint_sigmas", "scales"),
+    _POSITIVE: (
+        "aspect_ratios",
+        "sizes",
+        "anchor_sizes",
+        "strides",
+        "std",
+        "sigma",
+        "keypoint_sigmas",
+        "scales",
+        "width",
+    ),
     _NOT_NEGATIVE: (
         *("lr", "weight_decay", "momentum", "dampening", "eps", "betas", "trust_coefficient", "lr_decay"),
         *("brightness", "contrast", "saturation", "hue", "noise", "gamma", "alpha", "final_factor", "power"),
@@ -94,6 +105,8 @@ def check_values(config: Mapping[str, Any]) -> None:
             raise InputError(f"{key} must be a finite number, got {value}.")
         if valid is not None and value not in valid:
             raise InputError(f"{key} must be {valid}, got {value}.")
+        if valid in (_COUNT, _NOT_NEGATIVE) and isinstance(value, int) and value > _LARGEST_COUNT:
+            raise InputError(f"{key} must be at most {_LARGEST_COUNT}, got {value}.")
 
 
 def _numbers(value: Any, key: str, name: str, own: bool) -> Iterator[tuple[str, str, float, bool]]:

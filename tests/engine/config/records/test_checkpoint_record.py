@@ -136,6 +136,23 @@ def test_each_flipped_byte_of_the_weights_is_noticed(content, tmp_path):
             detkit.load(path)
 
 
+def test_an_entry_that_is_in_the_archive_twice(content, tmp_path):
+    path = tmp_path / "a.ckpt"
+    write_checkpoint(content, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr(name, archive.read(name))
+    with pytest.raises(InputError, match="its archive has an entry twice"):
+        detkit.load(path)
+
+
+def test_a_model_far_larger_than_its_weights_is_not_built(content, tmp_path):
+    model = {**SSD, "init_args": {**SSD["init_args"], "num_classes": 60_000}}
+    sentence = refusal({**content, "detkit": {**content["detkit"], "model": model}}, tmp_path / "a.ckpt")
+    assert "describes a model of more parameters than it has weights for" in sentence
+
+
 def other_files(tmp_path):
     """Files of other kinds."""
     module = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))

@@ -32,6 +32,8 @@ def test_each_name_has_one_range():
         ("lr_batch_size", "0"),
         ("pictures", "-1"),
         ("save_every_n_steps", "0"),
+        ("data.batch_size", str(2**31)),
+        ("lr_batch_size", str(10**30)),
     ],
 )
 def test_a_number_out_of_range_is_named_with_its_key(recipe, detkit_command, option, value):
