@@ -15,6 +15,9 @@ from detkit.errors import InputError
 MOST_PIXELS = 2**31
 """Masks of images with so many pixels cannot be numbered by 32 bits."""
 
+LONGEST_SIDE = 2**20
+"""No program reads longer images, and a polygon takes time and memory for each column that it crosses."""
+
 
 @dataclass(frozen=True, eq=False)
 class ListedImages:
@@ -55,7 +58,9 @@ def read_images(entries: Sequence[dict[str, Any]], source: str, start: int = 0) 
     if len(wrong):
         height, width = (entries[wrong[0]][key] for key in ("height", "width"))
         listed.fail(
-            int(wrong[0]), f"has width {width!r} and height {height!r}, not whole pixels of an image below 2^31 pixels"
+            int(wrong[0]),
+            f"has width {width!r} and height {height!r}, not whole pixels of an image below 2^31 pixels, with at most "
+            "2^20 along a side",
         )
     return ListedImages(listed, ids, stated_sizes(sides))
 
@@ -63,7 +68,8 @@ def read_images(entries: Sequence[dict[str, Any]], source: str, start: int = 0) 
 def wrong_sizes(sides: np.ndarray) -> np.ndarray:
     """The rows of ``(n, 2)`` heights and widths that are no size of an image; 0 and NaN are not stated."""
     is_stated = np.nan_to_num(sides).all(axis=1)
-    is_size = (sides > 0).all(axis=1) & (sides == np.floor(sides)).all(axis=1) & (sides.prod(axis=1) < MOST_PIXELS)
+    are_sides = ((sides > 0) & (sides <= LONGEST_SIDE) & (sides == np.floor(sides))).all(axis=1)
+    is_size = are_sides & (sides.prod(axis=1) < MOST_PIXELS)
     return np.flatnonzero(is_stated & ~is_size)
 
 

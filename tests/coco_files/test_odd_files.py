@@ -159,7 +159,7 @@ NO_FLAG = "annotation 1 of image 10 has {} {}; it must be 0, 1, true or false"
 BAD_BOX = "annotation 1 of image 10 has bbox {}; it must be four finite numbers: x, y, width, height"
 BAD_NUMBER = "{} has {} {}, which is not a finite number; correct it or leave it out"
 BAD_ID = "{} has {} {}; an id is an integer of at most 64 bits or a string"
-BAD_SIZE = "image 10 has width {} and height {}, not whole pixels of an image below 2^31 pixels"
+BAD_SIZE = "image 10 has width {} and height {}, not whole pixels of an image below 2^31 pixels, with"
 BAD_MASK = "annotation 1 of image 10 has no usable segmentation: {}"
 NAN = float("nan")
 
@@ -187,6 +187,10 @@ REFUSED = {
     },
     "iscrowd NaN": ({A: {"iscrowd": NAN}}, NO_FLAG.format("iscrowd", "nan")),
     "isthing in words": ({"category": {"isthing": "0"}}, "category 3 has isthing '0'; it must be 0, 1, true or false"),
+    "image of one long row": (
+        {"image": {"width": 2**31 - 1, "height": 1}} | {A: {"segmentation": [[0, 0, 2e8, 0, 2e8, 1]]}},
+        BAD_SIZE.format(2**31 - 1, 1),
+    ),
     "box of 3 numbers": ({A: {"bbox": [1, 2, 3]}}, BAD_BOX.format("[1, 2, 3]")),
     "box of 5 numbers": ({A: {"bbox": [1, 2, 3, 4, 5]}}, BAD_BOX.format("[1, 2, 3, 4, 5]")),
     "box of words": ({A: {"bbox": ["1", 2, 3, 4]}}, BAD_BOX.format("['1', 2, 3, 4]")),
