@@ -1,4 +1,4 @@
-"""Reading YAML files, with YAML 1.2's truth values: ``yes``, ``no``, ``on`` and ``off`` are text."""
+"""Reading YAML files, with the values of YAML 1.2: ``yes``, ``off``, ``1:30`` and dates are text, ``010`` is ten."""
 
 from __future__ import annotations
 
@@ -35,15 +35,29 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-_OLD_TYPES = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")  # of YAML 1.1: a class may be named 2020-01-01
+_TAG = "tag:yaml.org,2002:"
+_DIGITS = list("-+0123456789")
 
 StrictLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _OLD_TYPES]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_TAG) in ("null", "merge", "value")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
+for _name, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)", _DIGITS),
+    ("float", r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?", [*_DIGITS, "."]),
+    ("float", r"[-+]?[0-9]+[eE][-+]?[0-9]+", _DIGITS),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", list("-+.")),
+):
+    StrictLoader.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def _construct_int(loader: StrictLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node)).replace("_", "").lower()  # type: ignore[no-untyped-call]
+    return int(text, 0 if text.lstrip("-+")[:2] in ("0b", "0o", "0x") else 10)
+
+
+StrictLoader.add_constructor(f"{_TAG}int", _construct_int)
 
 
 class TextLoader(StrictLoader):

@@ -12,6 +12,33 @@ def test_yes_and_no_are_text_and_true_is_a_truth_value():
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1:30", "1:30"),
+        ("1:30.5", "1:30.5"),
+        ("2020-01-01", "2020-01-01"),
+        ("010", 10),
+        ("0o10", 8),
+        ("0x1F", 31),
+        ("-1_000", -1000),
+        ("1.5", 1.5),
+        ("1e-3", 1e-3),
+        ("-1.5e3", -1500.0),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ("~", None),
+        ("1.2.3", "1.2.3"),
+        ("08", 8),
+        ("e5", "e5"),
+    ],
+)
+def test_values_are_those_of_yaml_1_2(text, value):
+    result = parse_yaml(f"a: [{text}]", "a")["a"][0]
+    assert result == value
+    assert type(result) is type(value)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_encodings_are_told_apart(tmp_path, encoding):
     (tmp_path / "a.yaml").write_text("a: ä\n", encoding)

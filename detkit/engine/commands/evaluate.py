@@ -285,7 +285,10 @@ def _trainer(options: EvaluationOptions) -> Trainer:
 
 
 def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> None:
-    """Print the tables, write the files."""
+    """Write the files, print the tables. The detections come first: they took the longest, and files can fail."""
+    if options.save_detections:
+        with_results = next(one for one in evaluators.values() if "save_detections" in one.extras)
+        write_json(options.save_detections, with_results.results())
     console, numbers = get_console(), {}
     for name, evaluator in evaluators.items():
         report_options = options.report.named(name) if len(evaluators) > 1 else options.report
@@ -295,6 +298,3 @@ def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> 
             console.print(table, highlight=False, soft_wrap=isinstance(table, str))
     if options.out:
         write_numbers(options.out, numbers)
-    if options.save_detections:
-        with_results = next(one for one in evaluators.values() if "save_detections" in one.extras)
-        write_json(options.save_detections, with_results.results())

@@ -12,6 +12,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from detkit.engine.config.records.paths import absolute, relative_to_recipe, with_paths
+from detkit.engine.config.values.declared_arguments import declared_arguments
 from detkit.errors import InputError
 from detkit.files import read_yaml
 from detkit.heads.postprocessed_head import PostprocessedHead
@@ -48,7 +49,7 @@ class ResolvingParser(ArgumentParser):
 
 def _with_sections(parser: ArgumentParser, content: dict[Any, Any], file: Path) -> dict[Any, Any]:
     """`content` with a mapping for each empty section; refuses other values there, which jsonargparse ignores."""
-    dotted = [action.dest.split(".") for action in parser._actions]
+    dotted = [argument.key.split(".") for argument in declared_arguments(parser)]
     sections = {section for section, *keys in dotted if keys not in ([], ["help"])}
     for key, value in content.items():
         is_file = isinstance(value, str) and (file.parent / value).is_file()

@@ -95,7 +95,7 @@ class TestNamesOfTheReleaseBefore:
 
 
 def test_no_parsed_namespace_leaves_the_room():
-    """Nor a private name of jsonargparse."""
+    """Nor a private name of jsonargparse, but for the list of arguments in one file."""
     naming = {}
     for path in PACKAGE.rglob("*.py"):
         nodes = list(ast.walk(ast.parse(path.read_text())))
@@ -104,6 +104,6 @@ def test_no_parsed_namespace_leaves_the_room():
         attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
         if "Namespace" in names | attributes and PACKAGE / "engine" / "config" not in path.parents:
             naming[str(path)] = "Namespace"
-        if "_actions" in attributes:
+        if "_actions" in attributes and path.name != "declared_arguments.py":
             naming[str(path)] = "_actions"
     assert not naming

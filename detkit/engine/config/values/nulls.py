@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import import_object
 
+from detkit.engine.config.values.declared_arguments import declared_arguments
 from detkit.errors import InputError
 
 _FROM_DATA = "num_classes"  # which the data fills in later
@@ -26,9 +27,7 @@ def check_nulls(parser: ArgumentParser, config: Mapping[str, Any]) -> None:
     Raises:
         InputError: it names the key.
     """
-    hints = {
-        action.dest: getattr(action, "_typehint", None) for action in parser._actions if action.default is not None
-    }
+    hints = {one.key: one.hint for one in declared_arguments(parser) if one.default is not None}
     for key, hint in _nulls(config, "", hints):
         if not _takes_none(hint):
             raise InputError(f"{key} cannot be null: give a value, or leave it out for the default.")

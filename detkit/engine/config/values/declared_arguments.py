@@ -1,0 +1,28 @@
+"""The arguments that a parser declares: the one use of a private name, since argparse has no public list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from jsonargparse import ArgumentParser
+
+
+class DeclaredArgument(NamedTuple):
+    """An argument of a parser.
+
+    Args:
+        key: dotted, as in a config.
+        default: its value where none is given.
+        hint: its type; None: not known.
+    """
+
+    key: str
+    default: Any
+    hint: Any
+
+
+def declared_arguments(parser: ArgumentParser) -> Iterator[DeclaredArgument]:
+    """All arguments of `parser`."""
+    for action in parser._actions:
+        yield DeclaredArgument(action.dest, action.default, getattr(action, "_typehint", None))
