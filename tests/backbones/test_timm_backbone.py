@@ -177,6 +177,7 @@ def test_default_weights_are_timm_s(monkeypatch):
         asked.append(pretrained_cfg["architecture"])
         model.load_state_dict(published.state_dict())
 
+    monkeypatch.setattr("detkit.backbones.published.ask", lambda url: None)
     monkeypatch.setattr("timm.models._builder.load_pretrained", load)
     backbone = TimmBackbone("resnet10t", weights="DEFAULT")
     assert asked == ["resnet10t"]

@@ -100,7 +100,7 @@ def test_missing_empty_and_no_image(tmp_path: Path):
     for read in (read_image, image_size):
         with pytest.raises(InputError, match=r"text.png"):
             read(tmp_path / "text.png")
-    with pytest.raises(InputError, match="directory"):
+    with pytest.raises(InputError, match="is a folder"):
         read_image(tmp_path)
 
 

@@ -26,7 +26,7 @@ def unbroken(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("kills")
     with contextlib.chdir(folder):
         draw_shapes("data", ShapesOptions(counts={"train": 8, "val": 2}, image_size=(48, 64), max_objects=3))
-        recipe = {**TINY, **RECIPE, "schedule": SCHEDULE, "data": {**TINY["data"], "root": "data"}}
+        recipe = {**TINY, **RECIPE, "schedule": SCHEDULE, "data": {**TINY["data"], "root": str(folder / "data")}}
         Path("tiny.yaml").write_text(yaml.safe_dump(recipe))
         assert main(["train", "--config", "tiny.yaml", "--name", "unbroken"]) == 0
     return folder
