@@ -242,7 +242,7 @@ def trainer(folder: Path, epochs: int) -> lightning.Trainer:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_resumed_run_sees_what_the_unbroken_one_sees(root: Path, tmp_path: Path, num_workers: int):
     def fit(epochs: int, checkpoint: Path | None = None) -> Recorder:
         module = Recorder()
@@ -414,6 +414,7 @@ def test_worker_leaves_signals_to_the_main_process(root: Path):
     assert not worker.is_alive()
 
 
+@pytest.mark.slow
 def test_program_ends_though_a_loader_holds_workers(root: Path):
     """Workers ignore SIGTERM, with which Python ends its children at exit."""
     code = (

@@ -70,6 +70,7 @@ def _logged(run):
     return [float(row["lr"]) for row in rows if row["lr"]], [row["val/classification/top1"] for row in rows]
 
 
+@pytest.mark.slow
 def test_two_nodes_learn_what_one_process_learns_with_their_batches(fast_recipe, detkit_command):
     """Two agents of torchrun on this machine, each with a process of its own, as on two machines."""
     path = fast_recipe()

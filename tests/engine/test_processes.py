@@ -42,6 +42,7 @@ def test_two_processes_learn_what_one_learns_with_their_batches(recipe, detkit_c
     assert len(both["random_states"]) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_command, tmp_path):
     path = recipe(learner={"class_path": "toy_learners.TakesTurnsAlike"})
     strategy = ("--trainer.devices", "2", "--trainer.strategy", "ddp_find_unused_parameters_true")

@@ -33,7 +33,7 @@ def test_every_model_predicts_in_bfloat16(tiny_backbone, make):
             torch.testing.assert_close(answer.scores[:count], full.scores[:count], atol=0.03, rtol=0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float16, marks=pytest.mark.slow), torch.bfloat16])
 def test_boxes_are_those_of_float32(trained, samples, dtype):
     """Also as float16, on a detector that has learned: the same objects, within two pixels."""
     images, _ = samples

@@ -85,6 +85,7 @@ class TestSelectiveSearch:
         with pytest.raises(InputError, match=r"\(3, H, W\), got \(1, 4, 4\)"):
             SelectiveSearch()(torch.zeros(1, 4, 4))
 
+    @pytest.mark.slow
     def test_recall_on_drawn_shapes(self, tmp_path):
         options = ShapesOptions(counts={"val": 20}, image_size=(112, 144), crowd_probability=0.0)
         root = draw_shapes(tmp_path / "shapes", options)

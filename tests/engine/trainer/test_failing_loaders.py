@@ -70,7 +70,7 @@ def test_full_shared_memory_is_a_sentence(train):
     assert "num_workers" in said
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_run_that_waits_for_a_batch(train, monkeypatch, workers):
     monkeypatch.setattr("detkit.engine.callbacks.signals.PATIENCE", 0.2)
     status, said = train("sleep", workers)  # and ask the main process to stop
