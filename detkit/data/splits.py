@@ -64,10 +64,8 @@ class Splits:
             reading: options of `open_split`: the fields to read and how to treat bad annotations.
 
         Raises:
-            InputError: the split is missing or wrong, or `class_names` are given for another format than VOC.
+            InputError: the split is missing or wrong.
         """
-        if self.class_names is not None and not self._is_voc(split):
-            raise InputError("data.class_names is for VOC folders, other data name their own classes: leave it out")
         if self.make is not None:
             return self.make(self.names[split])
         images, annotations = self.paths[split]
@@ -84,8 +82,3 @@ class Splits:
         if annotations:
             return CocoDataset(find_images(root, name, annotations, any_folder=True), annotations, **reading)
         return open_split(root, name, self.format, self.class_names, **reading)
-
-    def _is_voc(self, split: Split) -> bool:
-        if self.make is not None or self.root is None or any(self.paths[split]):
-            return False
-        return (self.format or format_of(self.root)) == "voc"

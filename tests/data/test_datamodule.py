@@ -80,11 +80,6 @@ def test_eval_split(root: Path):
     assert sum(len(images) for images, _ in data.val_dataloader()) == 4
 
 
-def test_class_names_of_data_that_name_their_own_are_refused(root: Path):
-    with pytest.raises(InputError, match=r"data\.class_names is for VOC folders, .* leave it out"):
-        DataModule(root, num_workers=0, class_names=["box", "disc"]).setup("fit")
-
-
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_samples_do_not_depend_on_the_workers(root: Path, num_workers: int):
     alone = DataModule(root, batch_size=4, num_workers=0, augmentation=ALL, seed=5)
