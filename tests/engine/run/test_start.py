@@ -208,7 +208,8 @@ def test_a_folder_that_cannot_be_written(run, detkit_command):
     if mount.returncode:
         pytest.skip("this machine mounts nothing")
     try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", run], check=True)
+        if subprocess.run(["mount", "-o", "remount,bind,ro", run], capture_output=True).returncode:
+            pytest.skip("this machine mounts nothing read-only")
         before = content(run)
         status, said = detkit_command("train", "--resume", run, "--trainer.max_epochs", "2")
         assert (status, "cannot be written" in said) == (2, True)
