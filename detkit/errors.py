@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import TracebackType
+
 
 class InputError(ValueError):
     """A file, key, id or value of the user is wrong. The message is one sentence that names it and says what to do.
@@ -19,3 +22,17 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message, else its type; of one of the operating system, the reason alone."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text.strip().splitlines() or [type(error).__name__])[0]
+
+
+def traceback_of(error: BaseException) -> Iterator[TracebackType]:
+    """The steps of an error's traceback, the one that raised last."""
+    step = error.__traceback__
+    while step is not None:
+        yield step
+        step = step.tb_next
+
+
+def raising_module(error: BaseException) -> str:
+    """The name of the module that raised an error; empty where that is not known."""
+    steps = list(traceback_of(error))
+    return str(steps[-1].tb_frame.f_globals.get("__name__", "")) if steps else ""

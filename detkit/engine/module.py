@@ -26,7 +26,7 @@ from detkit.engine.optim import (
     scale_learning_rates,
 )
 from detkit.engine.phases import check_learner_weights, named_parameters, parameters_of_phases, take_turns, with_phase
-from detkit.engine.trainer.failures import as_input_error
+from detkit.engine.trainer.failures import in_one_sentence
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.learners import Learner, Phase, PlainLearner, TrainingBatch
@@ -101,12 +101,8 @@ class DetectionModule(EvaluationModule):
 
     def _configured(self, phase: Phase, named: Mapping[str, nn.Parameter]) -> Configured:
         factory = phase.optimizer or self.optimizer_factory
-        try:
+        with in_one_sentence("optimizer"):
             optimizer = factory(self._groups(named))
-        except Exception as error:
-            if sentence := as_input_error(error, "optimizer"):
-                raise sentence from error
-            raise
         apply_lr_factors(optimizer)
         if self.lr_batch_size is not None:
             scale_learning_rates(optimizer, self._images_per_step() / self.lr_batch_size)

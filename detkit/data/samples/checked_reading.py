@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.errors import InputError, one_line
+from detkit.errors import InputError, one_line, raising_module
 from detkit.structures import Target
 
 
@@ -29,7 +29,8 @@ def read_sample(dataset: Any, index: int) -> tuple[np.ndarray, Target]:
     except (OSError, MemoryError) as error:
         raise InputError(f"{_described(dataset, index)} could not be read: {_cause(error)}.") from error
     except Exception as error:
-        if isinstance(error, (TypeError, ValueError)) and _raised_by_a_structure(error):
+        # A field of a target was checked and refused.
+        if isinstance(error, (TypeError, ValueError)) and raising_module(error).startswith("detkit.structures."):
             raise InputError(f"{_described(dataset, index)}: {error}.") from error
         error.add_note(f"This was raised while {_described(dataset, index)} was read.")
         raise
@@ -75,11 +76,3 @@ def _described(dataset: Any, index: int) -> str:
 
 def _cause(error: BaseException) -> str:
     return "there is no memory left" if isinstance(error, MemoryError) else one_line(error)
-
-
-def _raised_by_a_structure(error: BaseException) -> bool:
-    """Whether a field of a target was checked and refused."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last is not None and last.tb_frame.f_globals.get("__name__", "").startswith("detkit.structures.")

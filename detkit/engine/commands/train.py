@@ -36,7 +36,7 @@ from detkit.engine.run.lock import locked
 from detkit.engine.run.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.run.start import RunStart
 from detkit.engine.trainer.closing_validation import ClosingValidation
-from detkit.engine.trainer.failures import as_input_error
+from detkit.engine.trainer.failures import in_one_sentence
 from detkit.engine.trainer.monitors import MonitorCheck
 from detkit.engine.trainer.trainer_options import check_options
 from detkit.engine.training_loop import check_sources, check_trainer, fit
@@ -176,7 +176,7 @@ def _trainer(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bo
     writers = [start.metrics, start.events, *_many(arguments["logger"])]
     arguments["logger"] = False if arguments["logger"] is False else writers
     arguments["plugins"] = [AtomicCheckpointIO(), *_many(arguments["plugins"])]
-    try:
+    with in_one_sentence():
         return Trainer(
             **arguments,
             default_root_dir=start.folder,
@@ -184,10 +184,6 @@ def _trainer(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bo
             enable_model_summary=False,
             enable_progress_bar=any(isinstance(one, ProgressBar) for one in arguments["callbacks"]),
         )
-    except Exception as error:
-        if sentence := as_input_error(error):
-            raise sentence from error
-        raise
 
 
 def _callbacks(recipe: Recipe, start: RunStart, best_by: str, higher_is_better: bool) -> list[Callback]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
-from types import TracebackType
+from contextlib import contextmanager
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from detkit.errors import InputError, one_line
+from detkit.errors import InputError, one_line, raising_module, traceback_of
 from detkit.files import not_written, os_error_of
 
 PACKAGES = ("lightning", "torch.optim", "jsonargparse")
@@ -50,6 +50,17 @@ def as_input_error(error: BaseException, key: str = "trainer") -> InputError | N
     return None
 
 
+@contextmanager
+def in_one_sentence(key: str = "trainer") -> Iterator[None]:
+    """Raise the sentence of an error within, where there is one; see `as_input_error`."""
+    try:
+        yield
+    except Exception as error:
+        if sentence := as_input_error(error, key):
+            raise sentence from error
+        raise
+
+
 def _missing(error: ImportError) -> str:
     """What has to be installed, and the class that asked for it."""
     text, owner = one_line(error), _constructed(error)
@@ -64,19 +75,12 @@ def _constructed(error: BaseException) -> str | None:
     """The class whose constructor raised."""
     names = [
         type(frame.tb_frame.f_locals["self"]).__name__
-        for frame in _frames(error.__traceback__)
+        for frame in traceback_of(error)
         if frame.tb_frame.f_code.co_name == "__init__" and "self" in frame.tb_frame.f_locals
     ]
     return names[-1] if names else None
 
 
 def _raised_in_packages(error: BaseException) -> bool:
-    frames = list(_frames(error.__traceback__))
-    module = frames[-1].tb_frame.f_globals.get("__name__", "") if frames else ""
+    module = raising_module(error)
     return any(module == package or module.startswith(f"{package}.") for package in PACKAGES)
-
-
-def _frames(traceback: TracebackType | None) -> Iterator[TracebackType]:
-    while traceback is not None:
-        yield traceback
-        traceback = traceback.tb_next
