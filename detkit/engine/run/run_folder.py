@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from detkit.engine.checkpoint_file import checkpoint_path
 from detkit.errors import InputError
 from detkit.files import not_written, remove_unfinished, write_whole
 
@@ -48,16 +49,14 @@ def checkpoint_to_resume(resume: str | Path) -> Path:
     Raises:
         InputError: the folder has none.
     """
-    path = Path(resume)
-    if not path.is_dir():
-        return path
-    for name in CHECKPOINTS:
-        if (path / name).is_file():
-            return path / name
-    raise InputError(
-        f"{path} has no checkpoint (neither {' nor '.join(CHECKPOINTS)}), so its run cannot be resumed: start it again "
-        f"with --config {path / 'config.yaml'} --name {path.name} --overwrite."
-    )
+    try:
+        return checkpoint_path(resume, CHECKPOINTS)
+    except InputError:
+        path = Path(resume)
+        raise InputError(
+            f"{path} has no checkpoint (neither {' nor '.join(CHECKPOINTS)}), so its run cannot be resumed: start it "
+            f"again with --config {path / 'config.yaml'} --name {path.name} --overwrite."
+        ) from None
 
 
 @rank_zero_only
