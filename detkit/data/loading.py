@@ -204,7 +204,7 @@ def dead_worker(error: BaseException) -> InputError | None:
 def _lost_batch(error: BaseException) -> InputError | None:
     """The sentence of an error of the connection to worker processes while a batch is awaited; else None."""
     text = one_line(error)
-    if isinstance(error, InputError) or not (isinstance(error, EOFError) or _LOST_BATCH.search(text)):
+    if not (isinstance(error, EOFError) or _LOST_BATCH.search(text)):
         return None
     return InputError(f"A worker process of the loader has ended, or cannot send its batch ({text}): {_ADVICE}.")
 
