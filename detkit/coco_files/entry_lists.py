@@ -153,7 +153,7 @@ class EntryList:
     def _id(self, row: int, key: str, value: Any) -> Id:
         if value is None:
             self._miss(row, key)
-        plain = plain_id(value)
+        plain = as_id(value)
         if plain is None:
             self.fail(row, f"has {key} {shown(value)}; an id is an integer of at most 64 bits or a string")
         return plain
@@ -178,7 +178,7 @@ def are_plain_ids(values: Sequence[Any]) -> bool:
     return kinds <= {str} and all(map(is_plain_text, values))
 
 
-def plain_id(value: Any) -> Id | None:
+def as_id(value: Any) -> Id | None:
     """An id as an integer or a string; None where it is none. 7.0, as some programs write ids, is 7."""
     if isinstance(value, str):
         return str(value) if is_plain_text(value) else None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from detkit.coco_files import EntryList, ListedImages, read_coco_file, read_images, read_listed_categories, read_objects
-from detkit.coco_files.entry_lists import plain_id
+from detkit.coco_files.entry_lists import as_id
 from detkit.errors import InputError
 from detkit.files.json_values import shown
 
@@ -45,9 +45,9 @@ def read_coco_with_faults(path: Path, problems: list[str], with_masks: bool = Fa
         return read_objects(part, images, categories, source, with_masks, start)
 
     kept, faults = _sound(content["annotations"], read)
-    wrong_images = {plain_id(entry.get("id")) for entry in content["images"]} - set(images.ids)
+    wrong_images = {as_id(entry.get("id")) for entry in content["images"]} - set(images.ids)
     # Of the objects of a wrong image, the image says enough.
-    problems += [message for entry, message in faults if plain_id(entry.get("image_id")) not in wrong_images]
+    problems += [message for entry, message in faults if as_id(entry.get("image_id")) not in wrong_images]
     annotations = _unique(kept, "annotation", source, problems)
     objects = read(annotations)
     rows = zip(
@@ -125,7 +125,7 @@ def _unique(entries: Entries, kind: str, source: str, problems: list[str]) -> En
     first: dict[Any, dict[str, Any]] = {}
     kept: Entries = []
     for entry in entries:
-        own = plain_id(entry.get("id"))
+        own = as_id(entry.get("id"))
         if own is None or first.setdefault(own, entry) is entry:
             kept.append(entry)
         else:

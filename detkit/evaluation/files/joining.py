@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.coco_files import entry_lists
+from detkit.coco_files.entry_lists import as_id
 from detkit.errors import InputError
 from detkit.evaluation.ground_truth import GroundTruth, plain_id
 from detkit.files import FileNames, path_parts
@@ -103,7 +103,7 @@ def checked_id(value: Any, known: Known, where: str) -> int | str:
     Raises:
         InputError: it is neither, and so not in the annotations.
     """
-    own = entry_lists.plain_id(plain_id(value))
+    own = as_id(plain_id(value))
     if own is not None:
         return own
     raise InputError(
