@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from recorded_ssd import SSD
 from tiny_detector import TinyDetector
 
 import detkit
@@ -17,15 +18,6 @@ from detkit.errors import InputError
 from detkit.structures import Category
 from detkit.visualization import write_image
 
-SSD = {
-    "class_path": "SSD",
-    "init_args": {
-        "num_classes": 1,
-        "backbone": {"class_path": "TorchvisionBackbone", "init_args": {"name": "squeezenet1_1", "stages": [2, 3]}},
-        "neck": {"class_path": "ExtraLayers", "init_args": {"layers": []}},
-        "preprocess": {"class_path": "Square", "init_args": {"size": 64}},
-    },
-}
 NAMES = [
     "evil.Thing",
     "evil.func",

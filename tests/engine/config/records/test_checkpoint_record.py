@@ -8,22 +8,13 @@ import zipfile
 
 import pytest
 import torch
+from recorded_ssd import SSD
 from safetensors.torch import save_file
 
 import detkit
 from detkit.engine.checkpoint import build_model, model_record, write_checkpoint
 from detkit.errors import InputError
 from detkit.structures import Category
-
-SSD = {
-    "class_path": "SSD",
-    "init_args": {
-        "num_classes": 1,
-        "backbone": {"class_path": "TorchvisionBackbone", "init_args": {"name": "squeezenet1_1", "stages": [2, 3]}},
-        "neck": {"class_path": "ExtraLayers", "init_args": {"layers": []}},
-        "preprocess": {"class_path": "Square", "init_args": {"size": 64}},
-    },
-}
 
 
 @pytest.fixture(scope="module")
