@@ -1,6 +1,8 @@
 """What the imitation of a CUDA device refuses, computes and counts."""
 
 import copy
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 
 from detkit.ops import nms, roi_align
 from detkit.testing.imitation import imitated_device
+from detkit.testing.imitation.refusals import CUDA_KERNELS
 
 GPU = torch.device("cuda:0")
 
@@ -115,7 +118,7 @@ WAITING = {
     "repeat": lambda x: x.repeat_interleave(x.long()),
     "equal": lambda x: torch.equal(x, x),
     "to the CPU": lambda x: x.cpu(),
-    "asynchronously to the CPU": lambda x: x.to("cpu", non_blocking=True),
+    "into memory of the CPU": lambda x: torch.zeros(4).copy_(x, non_blocking=True),
     "from the CPU": lambda x: torch.zeros(1).to(x.device),
     "new tensor": lambda x: x.new_tensor([1.0]),
     "list as index": lambda x: x[[0, 1]],
@@ -125,9 +128,10 @@ FREE = {
     "sum": lambda x: x.sum(),
     "slice": lambda x: x[1:],
     "index": lambda x: x[torch.arange(2, device=x.device)],
-    "whereof three": lambda x: torch.where(x > 0, x, 0.0),
+    "where of three": lambda x: torch.where(x > 0, x, 0.0),
     "repeat": lambda x: x.repeat_interleave(x.long(), output_size=6),
     "from the CPU": lambda x: torch.zeros(1).to(x.device, non_blocking=True),
+    "to the CPU": lambda x: x.to("cpu", non_blocking=True),
     "made there": lambda x: torch.zeros(1, device=x.device),
 }
 
@@ -182,6 +186,42 @@ def test_native_ops_run_forward_and_backward():
             results.append((crops.detach().cpu(), leaf.grad.cpu()))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_autocast_is_that_of_a_gpu(inference):
+    with imitated_device(), torch.autocast("cuda", torch.bfloat16), torch.inference_mode(inference):
+        maps = nn.functional.conv2d(torch.rand(2, 4, 8, 8, device="cuda"), torch.rand(4, 4, 3, 3, device="cuda"))
+        dtypes = {
+            "convolution": maps.dtype,
+            "addition": (maps + 1).dtype,
+            "product": (maps @ maps).dtype,
+            "exp": maps.exp().dtype,
+            "softmax": maps.softmax(1).dtype,
+            "sum": maps.sum().dtype,
+            "group_norm": nn.functional.group_norm(maps, 2).dtype,
+            "interpolation": nn.functional.interpolate(maps, scale_factor=2).dtype,
+            "loss": nn.functional.smooth_l1_loss(maps, maps).dtype,
+        }
+        with pytest.raises(RuntimeError, match="unsafe to autocast"):
+            nn.functional.binary_cross_entropy(maps.sigmoid(), maps.sigmoid())
+        with pytest.raises(RuntimeError, match="source and destination dtypes match"):
+            _put(torch.zeros(3, device="cuda"), maps.flatten()[:2])
+        with torch.autocast("cuda", enabled=False), pytest.raises(RuntimeError):
+            nn.functional.conv2d(maps, torch.rand(4, 4, 3, 3, device="cuda"))
+    assert [name for name, dtype in dtypes.items() if dtype == torch.bfloat16] == ["convolution", "addition", "product"]
+    assert {dtype for dtype in dtypes.values()} == {torch.bfloat16, torch.float32}
+
+
+def test_what_has_no_kernel_for_a_gpu_is_refused():
+    with imitated_device(), pytest.raises(NotImplementedError, match="detkit::run_areas"):
+        torch.ops.detkit.run_areas(torch.zeros(1, dtype=torch.int32, device="cuda"), torch.arange(2, device="cuda"))
+
+
+def test_its_kernels_are_those_of_the_sources():
+    folder = Path(__file__).parents[2] / "csrc" / "cuda"
+    listed = {name for file in folder.glob("*.cu") for name in re.findall(r'm\.impl\("(\w+)"', file.read_text())}
+    assert {f"detkit::{name}" for name in listed} == CUDA_KERNELS
 
 
 def test_its_tensors_are_of_no_use_outside():

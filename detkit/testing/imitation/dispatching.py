@@ -59,8 +59,9 @@ def _count(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], on_device: 
         if kind is not None and on_device:
             wait(kind)
         return
-    if source and not target:
-        wait("copy to the CPU")  # without pinned memory it blocks in either case
+    # Into memory that is not pinned a copy blocks in any case; `to` pins what it allocates.
+    if source and not target and (is_blocking or name == "aten::copy_"):
+        wait("copy to the CPU")
     elif target and not source and is_blocking:
         wait("copy to the device")
 

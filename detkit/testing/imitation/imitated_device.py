@@ -15,10 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from detkit.ops import library
 from detkit.testing.imitation.dispatching import dispatch
+from detkit.testing.imitation.imitated_autocast import imitated_autocast
+from detkit.testing.imitation.imitated_runtime import imitated_runtime
 from detkit.testing.imitation.imitated_tensor import IMITATED, ImitatedTensor
 from detkit.testing.imitation.waits import Wait, recorders
 
 _MADE_OF_OTHERS = torch._C.DispatchKey.CompositeImplicitAutograd
+_AUTOCAST = torch._C.DispatchKey.AutocastCUDA
 
 
 class ImitatedDevice:
@@ -51,8 +54,10 @@ def imitated_device() -> Iterator[ImitatedDevice]:
     device = ImitatedDevice()
     with ExitStack() as stack:
         stack.enter_context(patch.object(library, "NATIVE_DEVICES", library.NATIVE_DEVICES | {"cuda"}))
-        stack.enter_context(_Functions())
-        stack.enter_context(_Operations())  # type: ignore[no-untyped-call]  # of torch
+        stack.enter_context(imitated_runtime())
+        stack.enter_context(imitated_autocast())
+        functions = stack.enter_context(_Functions())
+        stack.enter_context(_Operations(functions))
         recorders.append(device.waits)
         try:
             yield device
@@ -63,10 +68,15 @@ def imitated_device() -> Iterator[ImitatedDevice]:
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch
     """Operations of torch's dispatcher, those without tensors among their arguments too."""
 
+    def __init__(self, functions: _Functions) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # of torch
+        self.functions = functions
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # In inference mode an operation made of others comes whole; elsewhere autograd has taken it apart before.
         if torch.is_inference_mode_enabled() and _is_made_of_others(function):
-            with self:
+            # Within the dispatcher autocast is excluded; the last call from Python says whether it is on.
+            with self, torch._C._SetExcludeDispatchKeyGuard(_AUTOCAST, not self.functions.is_autocast):
                 return function._op_dk(_MADE_OF_OTHERS, *args, **(kwargs or {}))
         return dispatch(function, args, kwargs or {})
 
@@ -74,7 +84,10 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of tor
 class _Functions(TorchFunctionMode):
     """Calls from Python that name the device: torch's C++ gets "meta" instead, and so needs no GPU."""
 
+    is_autocast = False
+
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.is_autocast = torch.is_autocast_enabled("cuda")
         kwargs = kwargs or {}
         if function in (torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor):
             return self._from_data(function, args, kwargs)
@@ -89,7 +102,7 @@ class _Functions(TorchFunctionMode):
         return function(*args, **kwargs)
 
     def _from_data(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Made on the CPU and copied, since a tensor on the meta device would not keep its values."""
+        """The tensor, made on the CPU and copied, since a tensor on the meta device would not keep its values."""
         if isinstance(args[0], ImitatedTensor) and kwargs.get("device") is None:
             return function(*args, **kwargs)
         if not _is_cuda(kwargs.get("device")):

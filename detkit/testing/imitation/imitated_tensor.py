@@ -13,6 +13,7 @@ from torch import Tensor
 from detkit.testing.imitation.waits import wait
 
 IMITATED = torch.device("cuda", 0)
+_AUTOCAST = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)
 
 
 class ImitatedTensor(Tensor):
@@ -38,6 +39,7 @@ class ImitatedTensor(Tensor):
                 layout=held.layout,
                 device=torch.device("meta"),
                 requires_grad=requires_grad,
+                _extra_dispatch_keys=_AUTOCAST,
             )
         tensor.held = held.detach()
         return tensor
@@ -89,6 +91,11 @@ class ImitatedTensor(Tensor):
             copied._is_param = True
         memo[id(self)] = copied
         return copied
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled as the tensor of the CPU, as which a file is loaded where there is no GPU."""
+        held = torch.nn.Parameter(self.held, self.requires_grad) if isinstance(self, torch.nn.Parameter) else self.held
+        return held.__reduce_ex__(protocol)
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]  # torch's names the type Any
         return f"ImitatedTensor({self.held!r}, device='{IMITATED}')"

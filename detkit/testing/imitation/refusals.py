@@ -16,11 +16,30 @@ _INDEX_PUTS = ("aten::index_put", "aten::index_put_", "aten::_index_put_impl_", 
 # On the CPU their kernels take weights of another dtype than the input's.
 _OF_ONE_DTYPE = ("aten::native_layer_norm", "aten::native_group_norm")
 
+CUDA_KERNELS = frozenset(
+    f"detkit::{name}"
+    for name in (
+        "box_iou",
+        "box_iou_backward",
+        "masks_to_runs",
+        "nms",
+        "nms_padded",
+        "paste_masks",
+        "roi_align",
+        "roi_align_backward",
+        "roi_pool",
+        "roi_pool_backward",
+        "runs_to_masks",
+        "soft_nms",
+    )
+)
+"""The operations of csrc/cuda; detkit's others have a kernel for the CPU alone."""
+
 
 def refuse_what_a_device_refuses(
     name: str, schema: Any, arguments: Sequence[Any], tensors: Sequence[Tensor], is_device: IsDevice
 ) -> None:
-    """Raise the RuntimeError that torch raises for this operation on a CUDA device.
+    """Raise the error that torch raises for this operation on a CUDA device.
 
     Args:
         name: of the operation, with its namespace.
@@ -31,6 +50,8 @@ def refuse_what_a_device_refuses(
     """
     if name in _COPIES:
         return
+    if name.startswith("detkit::") and name not in CUDA_KERNELS:
+        raise NotImplementedError(f"Could not run '{name}' with arguments from the 'CUDA' backend")
     if name in _INDEXING:
         _refuse_indices(arguments[0], arguments[1], is_device)
     elif name in _INDEX_PUTS:

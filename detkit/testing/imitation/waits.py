@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ _WAITING = {
     "aten::unique_dim_consecutive": "unique",
     "aten::bincount": "bincount",
     "detkit::nms": "nms",
+    "detkit::soft_nms": "soft_nms",
+    "detkit::masks_to_runs": "masks_to_runs",
 }
 _INDEXING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
 
@@ -82,12 +85,23 @@ def wait(kind: str) -> None:
 def _location() -> str:
     """Where in detkit the running operation was called."""
     frame: FrameType | None = sys._getframe(1)
-    outside = None
+    outside = "?"
     while frame is not None:
-        file = Path(frame.f_code.co_filename)
-        if file.is_relative_to(_PACKAGE) and not file.is_relative_to(_PACKAGE / "testing"):
-            return f"{file.relative_to(_PACKAGE)}:{frame.f_lineno} {frame.f_code.co_name}"
-        if outside is None and not file.is_relative_to(_OWN) and not file.is_relative_to(_TORCH):
-            outside = f"{file.name}:{frame.f_lineno} {frame.f_code.co_name}"
+        origin, file = _origin(frame.f_code.co_filename)
+        if origin == "detkit" or (origin == "elsewhere" and outside == "?"):
+            outside = f"{file}:{frame.f_lineno} {frame.f_code.co_name}"
+        if origin == "detkit":
+            break
         frame = frame.f_back
-    return outside or "?"
+    return outside
+
+
+@functools.cache
+def _origin(file: str) -> tuple[str, str]:
+    """Whose code a file is, and its name in a message."""
+    path = Path(file)
+    if path.is_relative_to(_OWN) or path.is_relative_to(_TORCH):
+        return "torch", path.name
+    if path.is_relative_to(_PACKAGE) and not path.is_relative_to(_PACKAGE / "testing"):
+        return "detkit", path.relative_to(_PACKAGE).as_posix()
+    return "elsewhere", path.name
