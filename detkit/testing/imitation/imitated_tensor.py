@@ -95,7 +95,7 @@ class ImitatedTensor(Tensor):
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickled as the tensor of the CPU, as which a file is loaded where there is no GPU."""
         held = torch.nn.Parameter(self.held, self.requires_grad) if isinstance(self, torch.nn.Parameter) else self.held
-        return held.__reduce_ex__(protocol)
+        return held.__reduce_ex__(protocol)  # type: ignore[no-untyped-call]  # of torch
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]  # torch's names the type Any
         return f"ImitatedTensor({self.held!r}, device='{IMITATED}')"
