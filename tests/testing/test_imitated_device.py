@@ -103,6 +103,16 @@ def test_what_is_made_on_it_is_there(inference):
         assert like.to("cuda") is like
 
 
+def test_tensors_of_inference_mode_cross_outside_of_it():
+    with imitated_device():
+        with torch.inference_mode():
+            made, there = torch.ones(2), torch.ones(2).to("cuda")
+        like = torch.zeros(2, device="cuda")
+        moved = [made.to(like), made.to("cuda"), there.to(like), there.float()]
+        assert [(one.device, one.tolist()) for one in moved] == [(GPU, [1, 1])] * 4
+        assert type(there.cpu()) is torch.Tensor
+
+
 WAITING = {
     "item": lambda x: x.sum().item(),
     "float": lambda x: float(x.sum()),
