@@ -73,7 +73,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of tor
         self.functions = functions
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # In inference mode, and on its tensors, an operation made of others comes whole; else autograd has taken it apart.
+        # In inference mode, and on its tensors, an operation made of others comes whole; else autograd has split it.
         if _is_made_of_others(function):
             # Within the dispatcher autocast is excluded; the last call from Python says whether it is on.
             with self, torch._C._SetExcludeDispatchKeyGuard(_AUTOCAST, not self.functions.is_autocast):
