@@ -1,6 +1,7 @@
 // Non-maximum suppression on CUDA. Boxes are sorted by score and then, where there are groups, by group, so that only
-// boxes of one group are ever compared. They are taken a band at a time (nms_band.h): the memory beside the boxes is
-// that of a band, however many there are. The host waits for nothing, but for the size of a result that depends on it.
+// boxes of one group are ever compared. They are taken a band at a time, without those that are gone by then, so the
+// memory beside the boxes is that of a band, however many there are. The host waits for nothing, but for the size of a
+// result that depends on it; so it launches as many steps as there could be, of which the last may find nothing to do.
 #include "../nms.h"
 
 #include <torch/csrc/stable/library.h>
@@ -20,9 +21,6 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-constexpr int finish_threads = 512;
-constexpr int finish_ranks = 8;  // that a thread looks at in one go
-
 // What is suppressed. Boxes whose label or image is another do not suppress each other.
 struct Request {
   Tensor boxes, scores;
@@ -33,7 +31,7 @@ struct Request {
   bool has_groups() const { return labels || image_index; }
   int count() const { return static_cast<int>(boxes.size(0)); }
   int words() const { return (count() + word_size - 1) / word_size; }
-  int steps() const { return (words() + group_words - 1) / group_words; }
+  int steps() const { return (words() + band_words - 1) / band_words; }
 };
 
 const int64_t* data_of(const std::optional<Tensor>& tensor) {
@@ -78,49 +76,28 @@ __global__ void rank_kernel(
   }
 }
 
-// The sum of the values of the threads before this one, and that of all.
-__device__ int sum_before(int value, int& total) {
-  __shared__ int sums[finish_threads / warp_size];  // of each warp
-  int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, sum = value;
-  for (int distance = 1; distance < warp_size; distance *= 2) {
-    int other = __shfl_up_sync(~0u, sum, distance);
-    if (lane >= distance) sum += other;
-  }
-  if (lane == warp_size - 1) sums[warp] = sum;
-  __syncthreads();
-  int before = 0;
-  total = 0;
-  for (int i = 0; i < finish_threads / warp_size; ++i) {
-    if (i < warp) before += sums[i];
-    total += sums[i];
-  }
-  __syncthreads();
-  return before + sum - value;
-}
-
 // A block for each image writes the indices of its boxes that stay, by rank, and -1 after the last; `numbers` gets how
 // many there are of each, and then whether a score is NaN.
-__global__ void __launch_bounds__(finish_threads) finish_kernel(
-    const Bits* kept, const int64_t* order, const int64_t* image_index, const int64_t* has_nan, int count,
+__global__ void __launch_bounds__(block_threads) finish_kernel(
+    const uint8_t* kept, const int64_t* order, const int64_t* image_index, const int64_t* has_nan, int count,
     int64_t most, int64_t* out, int64_t* numbers) {
+  constexpr int share = 8;  // ranks that a thread looks at in one go; there are bytes of `kept` for all of them
   int64_t image = blockIdx.x, found = 0;
   out += image * most;
-  for (int64_t begin = 0; begin < count && found < most; begin += finish_threads * finish_ranks) {
-    int64_t first = begin + threadIdx.x * finish_ranks;
-    Bits stays = first < count ? kept[first / word_size] >> (first % word_size) : 0;
-    int64_t indices[finish_ranks];
-    int number = 0;
+  for (int64_t begin = 0; begin < count && found < most; begin += block_threads * share) {
+    int64_t first = begin + threadIdx.x * share, indices[share];
+    Bits stays = first < count ? reinterpret_cast<const Bits*>(kept)[first / share] : 0;
+    int own = 0, total;
 #pragma unroll
-    for (int k = 0; k < finish_ranks; ++k) indices[k] = stays >> k & 1 ? order[first + k] : -1;
+    for (int k = 0; k < share; ++k) indices[k] = stays >> (8 * k) & 1 ? order[first + k] : -1;
 #pragma unroll
-    for (int k = 0; k < finish_ranks; ++k) {
+    for (int k = 0; k < share; ++k) {
       if (image_index && indices[k] >= 0 && image_index[indices[k]] != image) indices[k] = -1;
-      number += indices[k] >= 0;
+      own += indices[k] >= 0;
     }
-    int total;
-    int64_t next = found + sum_before(number, total);
+    int64_t next = found + sum_before(own, total);
 #pragma unroll
-    for (int k = 0; k < finish_ranks; ++k) {
+    for (int k = 0; k < share; ++k) {
       if (indices[k] >= 0 && next < most) out[next] = indices[k];
       next += indices[k] >= 0;
     }
@@ -133,16 +110,21 @@ __global__ void __launch_bounds__(finish_threads) finish_kernel(
   if (image == 0) numbers[gridDim.x] = *has_nan;
 }
 
-// Memory for as many as asked for of each kind, one after the other: an allocation takes longer than some kernels.
+// Memory of several kinds, one after the other in a tensor of int64: to allocate takes longer than some kernels.
 class Memory {
  public:
-  Memory(const Tensor& words) : next_(words.mutable_data_ptr<int64_t>()) {}
+  explicit Memory(Tensor& words) : next_(words.mutable_data_ptr<int64_t>()) {}
 
   template <typename Item>
-  Item* take(int64_t words) {
+  Item* take(int64_t items) {
     int64_t* taken = next_;
-    next_ += words;
+    next_ += words_of<Item>(items);
     return reinterpret_cast<Item*>(taken);
+  }
+
+  template <typename Item>
+  static int64_t words_of(int64_t items) {
+    return (items * int64_t(sizeof(Item)) + 7) / 8;
   }
 
  private:
@@ -171,13 +153,15 @@ template <typename T>
 void suppress(const Request& request, const Order& order, const Progress& progress, const Tensor& boxes, Bits* rows) {
   cudaStream_t stream = stream_of(boxes);
   Ranked<T> ranked{boxes_of<T>(boxes), order.groups(), request.count(), threshold_as<T>(request.iou_threshold)};
-  unsigned words = std::min(request.words(), request.has_groups() ? longest_band : group_words);
+  unsigned words = std::min(request.words(), band_words);
   for (int step = 0; step < request.steps(); ++step) {
+    launch(
+        gather_kernel, dim3(1), block_threads, stream, order.groups(), order.ranks(), ranked.count, progress, step);
     launch(compare_kernel<T>, dim3(compare_columns, words), compare_threads, stream, ranked, progress, step, rows);
-    launch(resolve_kernel, dim3(words), resolve_threads, stream, ranked.groups, ranked.count, progress, step, rows);
-    int64_t after = ranked.count - int64_t(step + 1) * group_words * word_size;  // at most, after the band
+    launch(resolve_kernel, dim3(words), resolve_threads, stream, ranked.groups, progress, step, rows);
+    int64_t after = ranked.count - int64_t(step + 1) * band_boxes;  // the band, at least
     if (after <= 0) break;
-    dim3 sweep((after + threads_per_block - 1) / threads_per_block, group_words * word_size / sweep_boxes);
+    dim3 sweep((after + threads_per_block - 1) / threads_per_block, band_boxes / sweep_boxes);
     launch(sweep_kernel<T>, sweep, threads_per_block, stream, ranked, progress, step);
   }
 }
@@ -186,35 +170,27 @@ void suppress(const Request& request, const Order& order, const Progress& progre
 // then whether a score is NaN: (images + 1,).
 std::tuple<Tensor, Tensor> find(Request request) {
   STD_TORCH_CHECK(request.boxes.size(0) <= most_boxes, "nms: more than 2^30 boxes");
-  for (Tensor* tensor : {&request.boxes, &request.scores}) *tensor = as_contiguous(*tensor);
-  for (auto* tensor : {&request.labels, &request.image_index}) {
-    if (*tensor) *tensor = as_contiguous(**tensor);
-  }
-  cudaStream_t stream = stream_of(request.boxes);
+  request.boxes = as_contiguous(request.boxes);
+  request.scores = as_contiguous(request.scores);
+  if (request.labels) request.labels = as_contiguous(*request.labels);
+  if (request.image_index) request.image_index = as_contiguous(*request.image_index);
   Order order = order_of(request);
   const Tensor& like = order.by_score.indices;
-  int count = request.count(), words = request.words(), steps = request.steps();
-  int band_words = std::min(words, request.has_groups() ? longest_band : group_words);
-  int64_t row_words = int64_t(band_words) * word_size * group_words, list_words = group_words * word_size / 2;
-  Tensor known = torch::stable::new_zeros(like, {2 * words + 1});
-  Tensor scratch = torch::stable::new_empty(like, {row_words + list_words + 2 * steps + words});
+  int64_t count = request.count(), words = request.words(), steps = request.steps();
+  int64_t row_words = std::min<int64_t>(words, band_words) * word_size * band_words;
+  Tensor zeros = torch::stable::new_zeros(like, {1 + words + Memory::words_of<uint8_t>(count)});
+  Tensor others = torch::stable::new_empty(
+      like, {row_words + Memory::words_of<Band>(steps) + steps + 3 * Memory::words_of<int>(band_boxes) + band_words});
+  Memory zero(zeros), other(others);
+  int64_t* has_nan = zero.take<int64_t>(1);
+  Bits* rows = other.take<Bits>(row_words);
+  Progress progress{
+      zero.take<Bits>(words), zero.take<uint8_t>(count), other.take<Band>(steps), other.take<Crossing>(steps),
+      other.take<int>(band_boxes), other.take<int>(band_boxes), other.take<Span>(band_words),
+      other.take<int>(band_boxes), static_cast<int>(std::min(request.most, count))};
   Tensor ranked = torch::stable::empty_like(request.boxes);
-  Memory zeros(known), memory(scratch);
-  Bits *gone = zeros.take<Bits>(words), *kept = zeros.take<Bits>(words), *rows = memory.take<Bits>(row_words);
-  int64_t* has_nan = zeros.take<int64_t>(1);
-  int* list = memory.take<int>(list_words);
-  Crossing* crossings = memory.take<Crossing>(steps);
-  Span *bands = nullptr, *spans = nullptr;
-  if (request.has_groups()) {
-    bands = memory.take<Span>(steps);
-    spans = memory.take<Span>(words);
-    launch(word_kernel, blocks_for(words), threads_per_block, stream, order.groups(), count, spans);
-    if (words > 0) launch(plan_kernel, dim3(1), plan_threads, stream, spans, words, steps, bands);
-  }
-  int most = static_cast<int>(std::min<int64_t>(request.most, count));
-  Progress progress{{spans, count}, {bands, words}, order.ranks(), gone, kept, list, crossings, most};
   auto run = [&]<typename T>() {
-    rank<T>(request, order, ranked, gone, has_nan);
+    rank<T>(request, order, ranked, progress.gone, has_nan);
     suppress<T>(request, order, progress, ranked, rows);
   };
   request.boxes.scalar_type() == ScalarType::Double ? run.template operator()<double>()
@@ -222,9 +198,9 @@ std::tuple<Tensor, Tensor> find(Request request) {
   Tensor result = torch::stable::new_empty(like, {request.images, request.most});
   Tensor numbers = torch::stable::new_empty(like, {request.images + 1});
   launch(
-      finish_kernel, dim3(static_cast<unsigned>(request.images)), finish_threads, stream, kept, order.indices(),
-      data_of(request.image_index), has_nan, count, request.most, result.mutable_data_ptr<int64_t>(),
-      numbers.mutable_data_ptr<int64_t>());
+      finish_kernel, dim3(static_cast<unsigned>(request.images)), block_threads, stream_of(like), progress.kept,
+      order.indices(), data_of(request.image_index), has_nan, request.count(), request.most,
+      result.mutable_data_ptr<int64_t>(), numbers.mutable_data_ptr<int64_t>());
   return {result, numbers};
 }
 

@@ -1,10 +1,10 @@
-// What is done with a band of boxes, in three kernels. Its boxes are compared with each other, which gives each a row
-// of bits: the earlier boxes that overlap it. The words of boxes are resolved one after the other, those of different
-// groups side by side: a box pulls from the words before, whose rows are on their way to it while they are resolved.
-// And where a group goes on after the band, those of it that stay are compared with its boxes there.
+// What is done with the boxes of a band, in three kernels. They are compared with each other, which gives each a row of
+// bits: the earlier boxes that overlap it. Then their words are resolved one after the other, those of different groups
+// side by side: a box pulls from the words before, and its row is on its way while they are resolved. Where a group
+// goes on after the band, those of it that stay are compared with its boxes there.
 #pragma once
 
-#include "nms_groups.h"
+#include "nms_gather.h"
 
 namespace detkit {
 namespace {
@@ -12,85 +12,54 @@ namespace {
 constexpr int quarters = 4;  // threads that share the comparisons of a box with a word
 constexpr int compare_threads = quarters * word_size;
 constexpr int compare_columns = 16;  // blocks that share the comparisons of a word with those before it
-constexpr int sharers = 8;           // threads that pull the bits of a box
-constexpr int pulled = group_words / sharers;
+constexpr int sharers = 8;           // threads that share the row of a box
+constexpr int shared_words = band_words / sharers;
 constexpr int resolve_threads = sharers * word_size;
-constexpr int warp_size = 32;
 constexpr int sweep_boxes = 512;  // boxes that stay to a block of the sweep
-
-// The group that goes on after a band.
-struct Crossing {
-  int kept;    // its boxes that stay, from its begin on
-  int listed;  // those of this band
-};
-
-// What is known so far.
-struct Progress {
-  Words words;
-  Bands bands;
-  const int64_t* ranks;  // of each position; absent where it is the position itself
-  Bits* gone;            // a bit for each position: not to stay
-  Bits* kept;            // a bit for each rank: to stay
-  int* list;             // the positions that stay of the group that goes on after the band
-  Crossing* crossings;   // of each step
-  int most;              // no more need be found of a group
-
-  // The first word of the band that has boxes of the group that `word` begins with.
-  __device__ int first_word(int word, const Span& band) const {
-    return larger(words.begin(word) / word_size, band.begin);
-  }
-  // Whether the group that `word` begins with comes from the band before.
-  __device__ bool begins_before(int word, const Span& band) const {
-    return words.begin(word) < band.begin * word_size;
-  }
-};
 
 // A block compares the boxes of one word with those of some words before it and of the word itself.
 template <typename T>
-__global__ void __launch_bounds__(compare_threads) compare_kernel(
+__global__ void __launch_bounds__(compare_threads, 4) compare_kernel(
     Ranked<T> ranked, Progress progress, int step, Bits* rows) {
   __shared__ Box<T> column_boxes[word_size];
   __shared__ T column_areas[word_size];
   __shared__ int64_t column_groups[word_size];
   __shared__ unsigned short found[quarters][word_size];
-  Span band = progress.bands.at(step);
-  int row_word = band.begin + int(blockIdx.y);
-  if (row_word >= band.end) return;
+  constexpr int share = word_size / quarters;
+  int size = progress.bands[step].size, row_word = blockIdx.y;
+  if (row_word * word_size >= size) return;
+  auto group_at = [&](int position) { return ranked.groups ? ranked.groups[position] : 0; };
   int own = threadIdx.x % word_size, quarter = threadIdx.x / word_size, row = row_word * word_size + own;
-  int first_word = progress.first_word(row_word, band);
-  // Of a group of which enough is known, nothing need be compared; others may begin in this word.
-  bool is_full = progress.begins_before(row_word, band) && progress.crossings[step - 1].kept >= progress.most;
-  int first_column = (is_full ? row_word : first_word) + int(blockIdx.x);
-
-  bool is_row = row < ranked.count;
-  Box<T> box = is_row ? ranked.boxes[row] : Box<T>{};
+  bool is_row = row < size;
+  int position = is_row ? progress.positions[row] : 0;
+  Box<T> box = ranked.boxes[position];
   T own_area = area(box);
-  int64_t group = is_row ? ranked.group(row) : 0;
-  int own_first = is_row && group == ranked.group(row_word * word_size) ? first_word : row_word;
-  for (int column_word = first_column; column_word <= row_word; column_word += compare_columns) {
-    int begin = column_word * word_size;
-    if (quarter == 0 && begin + own < ranked.count) {
-      column_boxes[own] = ranked.boxes[begin + own];
+  int64_t group = group_at(position);
+  int first_word = progress.words[row_word].begin / word_size;
+  for (int column_word = first_word + blockIdx.x; column_word <= row_word; column_word += compare_columns) {
+    int column = column_word * word_size + own;
+    if (quarter == 0 && column < size) {
+      int column_position = progress.positions[column];
+      column_boxes[own] = ranked.boxes[column_position];
       column_areas[own] = area(column_boxes[own]);
-      column_groups[own] = ranked.group(begin + own);
+      column_groups[own] = group_at(column_position);
     }
     __syncthreads();
-    constexpr int share = word_size / quarters;
     int end = column_word == row_word ? own : word_size;
     unsigned overlapping = 0;
-    for (int k = 0; k < share && is_row; ++k) {
-      int column = quarter * share + k;
-      if (column < end && column_groups[column] == group &&
-          overlaps_rarely(column_boxes[column], column_areas[column], box, own_area, ranked.threshold)) {
+    for (int k = 0; k < share; ++k) {
+      int earlier = quarter * share + k;
+      if (is_row && earlier < end && column_groups[earlier] == group &&
+          overlaps_rarely(column_boxes[earlier], column_areas[earlier], box, own_area, ranked.threshold)) {
         overlapping |= 1u << k;
       }
     }
     found[quarter][own] = static_cast<unsigned short>(overlapping);
     __syncthreads();
-    if (quarter == 0 && is_row && column_word >= own_first) {
+    if (quarter == 0) {
       Bits bits = 0;
       for (int k = 0; k < quarters; ++k) bits |= Bits(found[k][own]) << (k * share);
-      rows[(row - band.begin * word_size) * group_words + column_word - own_first] = bits;
+      rows[row * band_words + column_word] = bits;
     }
   }
 }
@@ -98,22 +67,18 @@ __global__ void __launch_bounds__(compare_threads) compare_kernel(
 // The bits of a word from this one on.
 __device__ __forceinline__ Bits bits_from(int bit) { return bit < word_size ? ~Bits(0) << bit : 0; }
 
-__device__ __forceinline__ int lowest_bit(Bits bits) { return __ffsll(static_cast<long long>(bits)) - 1; }
-__device__ __forceinline__ int highest_bit(Bits bits) { return word_size - 1 - __clzll(static_cast<long long>(bits)); }
-
-// The bits of a word whose positions are in the span.
+// The bits of a word whose boxes are in the span.
 __device__ __forceinline__ Bits bits_within(const Span& span, int word) {
   int first = word * word_size;
   return bits_from(larger(span.begin - first, 0)) & ~bits_from(larger(span.end - first, 0));
 }
 
-// Which of the positions of a word begin a group, or the band, to all threads of the block.
-__device__ Bits begins_in(int word, const Span& band, const int64_t* groups, int count) {
+// Which boxes of a word are the first of their group in the band, to all threads of the block.
+__device__ Bits begins_in(int word, int size, const int64_t* groups, const int* positions) {
   __shared__ unsigned halves[2];
   if (threadIdx.x < word_size) {
-    int position = word * word_size + int(threadIdx.x);
-    bool begins = position == band.begin * word_size ||
-                  (groups && position < count && groups[position] != groups[position - 1]);
+    int box = word * word_size + int(threadIdx.x);
+    bool begins = box == 0 || (groups && box < size && groups[positions[box]] != groups[positions[box - 1]]);
     unsigned half = __ballot_sync(~0u, begins);
     if (threadIdx.x % warp_size == 0) halves[threadIdx.x / warp_size] = half;
   }
@@ -137,81 +102,70 @@ __device__ Bits resolve_word(const Bits* rows, Bits candidates) {
 
 // A block resolves the groups that begin in one word of the band, from this word to the end of the last of them.
 __global__ void __launch_bounds__(resolve_threads) resolve_kernel(
-    const int64_t* groups, int count, Progress progress, int step, const Bits* rows) {
-  __shared__ Bits stays[group_words];
-  __shared__ Bits gone[group_words];    // by the bands before
+    const int64_t* groups, Progress progress, int step, const Bits* rows) {
+  __shared__ Bits stays[band_words];
   __shared__ Bits suppressed[2];        // by the words before; of this word and the next
   __shared__ Bits own_rows[word_size];  // the bits of a word's boxes that are of the word itself
-  Span band = progress.bands.at(step);
-  int first_word = band.begin + int(blockIdx.x), first = first_word * word_size;
-  if (first_word >= band.end) return;
-  Bits begins = begins_in(first_word, band, groups, count);
+  Band band = progress.bands[step];
+  int first_word = blockIdx.x, first = first_word * word_size;
+  if (first >= band.size) return;
+  Bits begins = begins_in(first_word, band.size, groups, progress.positions);
   if (begins == 0) return;
-  int group_end = progress.words.end(first_word), band_end = smaller(band.end * word_size, count);
-  int last_begin = first + highest_bit(begins);
-  bool is_last = group_end >= band_end, crosses = group_end > band_end;
-  bool comes_over = first_word == band.begin && progress.begins_before(first_word, band);
-  int before = comes_over ? progress.crossings[step - 1].kept : 0;  // of the group that does
-  if (before >= progress.most) begins &= begins - 1;
-  Span part{begins == 0 ? band_end : first + lowest_bit(begins), smaller(group_end, band_end)};
-  int kept = last_begin == band.begin * word_size ? before : 0, listed = 0;  // of the last group
+  Span part{first + __ffsll(static_cast<long long>(begins)) - 1, progress.words[first_word].end};
+  int last_begin = first + word_size - 1 - __clzll(static_cast<long long>(begins));
+  bool is_last = part.end == band.size, crosses = is_last && band.group_end > band.end;
+  int kept = last_begin == 0 ? band.before : 0, listed = 0;  // of the last group
 
-  int box = threadIdx.x / sharers, sharer = threadIdx.x % sharers;
-  Bits next[pulled];
-  int64_t next_rank = 0;
+  int own = threadIdx.x / sharers, sharer = threadIdx.x % sharers, next_rank = 0;
+  Bits next[shared_words];
   auto fetch = [&](int word) {
-    int position = word * word_size + box;
-    bool is_own = position >= part.begin && position < part.end;
-    const Bits* row = rows + (position - band.begin * word_size) * group_words;
+    int box = word * word_size + own;
+    bool is_own = box >= part.begin && box < part.end;
+    const Bits* row = rows + int64_t(box) * band_words;
 #pragma unroll
-    for (int k = 0; k < pulled; ++k) {
-      int earlier = k * sharers + sharer;
-      next[k] = is_own && first_word + earlier <= word ? row[earlier] : 0;
+    for (int k = 0; k < shared_words; ++k) {
+      int column = k * sharers + sharer;
+      next[k] = is_own && column >= first_word && column <= word ? row[column] : 0;
     }
-    if (is_own && sharer == 0 && progress.ranks) next_rank = progress.ranks[position];
+    if (is_own && sharer == 0) next_rank = progress.ranks[box];
   };
   fetch(first_word);
+  if (threadIdx.x < band_words) stays[threadIdx.x] = 0;
   if (threadIdx.x < 2) suppressed[threadIdx.x] = 0;
-  if (threadIdx.x < band.end - first_word && threadIdx.x < group_words) {
-    gone[threadIdx.x] = progress.gone[first_word + threadIdx.x];
-  }
   __syncthreads();
   for (int word = first_word; word * word_size < part.end; ++word) {
-    int number = word - first_word;
-    int64_t rank = next_rank;
+    int rank = next_rank;
     bool is_suppressed = false;
 #pragma unroll
-    for (int k = 0; k < pulled; ++k) {
-      int earlier = k * sharers + sharer;
-      if (earlier < number) is_suppressed |= (next[k] & stays[earlier]) != 0;
-      if (earlier == number) own_rows[box] = next[k];
+    for (int k = 0; k < shared_words; ++k) {
+      int column = k * sharers + sharer;
+      if (column == word) {
+        own_rows[own] = next[k];
+      } else {
+        is_suppressed |= (next[k] & stays[column]) != 0;
+      }
     }
     fetch(word + 1);
-    // Eight bits of a warp's answer are of one box, and its four boxes follow each other.
+    // Eight bits of a warp's answers are of one box, and its four boxes follow each other.
     unsigned answers = __ballot_sync(~0u, is_suppressed);
     if (threadIdx.x % warp_size == 0 && answers != 0) {
       Bits going = 0;
       for (int k = 0; k < warp_size / sharers; ++k) going |= Bits((answers >> (k * sharers) & 0xff) != 0) << k;
-      atomicOr(&suppressed[number % 2], going << box);
+      atomicOr(&suppressed[word % 2], going << own);
     }
     __syncthreads();
     if (threadIdx.x < warp_size) {
-      Bits candidates = ~suppressed[number % 2] & ~gone[number] & bits_within(part, word);
-      Bits staying = resolve_word(own_rows, candidates);
+      Bits staying = resolve_word(own_rows, ~suppressed[word % 2] & bits_within(part, word));
       if (threadIdx.x == 0) {
-        stays[number] = staying;
-        suppressed[(number + 1) % 2] = 0;
+        stays[word] = staying;
+        suppressed[(word + 1) % 2] = 0;
       }
     }
     __syncthreads();
-    Bits staying = stays[number], of_last = staying & bits_from(larger(last_begin - word * word_size, 0));
-    if (!progress.ranks) {
-      if (threadIdx.x == 0) progress.kept[word] = staying;
-    } else if (sharer == 0 && (staying >> box & 1)) {
-      atomicOr(&progress.kept[rank / word_size], Bits(1) << (rank % word_size));
-    }
-    if (crosses && sharer == 0 && (of_last >> box & 1)) {
-      progress.list[listed + __popcll(of_last & ~bits_from(box))] = word * word_size + box;
+    Bits staying = stays[word], of_last = staying & bits_from(larger(last_begin - word * word_size, 0));
+    if (sharer == 0 && (staying >> own & 1)) progress.kept[rank] = 1;
+    if (crosses && sharer == 0 && (of_last >> own & 1)) {
+      progress.list[listed + __popcll(of_last & ~bits_from(own))] = word * word_size + own;
     }
     listed += __popcll(of_last);
     kept += __popcll(of_last);
@@ -225,20 +179,19 @@ template <typename T>
 __global__ void sweep_kernel(Ranked<T> ranked, Progress progress, int step) {
   __shared__ Box<T> kept_boxes[sweep_boxes];
   __shared__ T kept_areas[sweep_boxes];
-  Span band = progress.bands.at(step);
-  if (band.begin >= band.end) return;
+  Band band = progress.bands[step];
+  if (band.size == 0) return;
   Crossing crossing = progress.crossings[step];
   int begin = int(blockIdx.y) * sweep_boxes, size = smaller(crossing.listed - begin, sweep_boxes);
-  int end = progress.words.end(band.end - 1);
-  int64_t position = int64_t(band.end) * word_size + first_item();
-  if (size <= 0 || crossing.kept >= progress.most || position - threadIdx.x >= end) return;
+  int64_t position = band.end + first_item();
+  if (size <= 0 || crossing.kept >= progress.most || position - threadIdx.x >= band.group_end) return;
   for (int i = threadIdx.x; i < size; i += blockDim.x) {
-    kept_boxes[i] = ranked.boxes[progress.list[begin + i]];
+    kept_boxes[i] = ranked.boxes[progress.positions[progress.list[begin + i]]];
     kept_areas[i] = area(kept_boxes[i]);
   }
   __syncthreads();
   Bits own_bit = Bits(1) << (position % word_size);
-  if (position >= end || (progress.gone[position / word_size] & own_bit)) return;
+  if (position >= band.group_end || (progress.gone[position / word_size] & own_bit)) return;
   Box<T> box = ranked.boxes[position];
   T own_area = area(box);
   for (int k = 0; k < size; ++k) {
