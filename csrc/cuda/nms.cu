@@ -132,34 +132,30 @@ class Memory {
 };
 
 template <typename T>
-const Box<T>* boxes_of(const Tensor& tensor) {
-  return reinterpret_cast<const Box<T>*>(tensor.const_data_ptr<T>());
-}
-
-template <typename T>
-void rank(const Request& request, const Order& order, Tensor& ranked, Bits* gone, int64_t* has_nan) {
+void rank(const Request& request, const Order& order, Box<T>* ranked, Bits* gone, int64_t* has_nan) {
+  const Box<T>* boxes = reinterpret_cast<const Box<T>*>(request.boxes.const_data_ptr<T>());
   auto run = [&]<typename S>() {
     launch(
-        rank_kernel<T, S>, blocks_for(request.count()), threads_per_block, stream_of(ranked),
-        boxes_of<T>(request.boxes), order.by_score.values.const_data_ptr<S>(), order.indices(), order.ranks(),
-        data_of(request.image_index), request.images, request.count(),
-        reinterpret_cast<Box<T>*>(ranked.mutable_data_ptr<T>()), gone, has_nan);
+        rank_kernel<T, S>, blocks_for(request.count()), threads_per_block, stream_of(request.boxes), boxes,
+        order.by_score.values.const_data_ptr<S>(), order.indices(), order.ranks(), data_of(request.image_index),
+        request.images, request.count(), ranked, gone, has_nan);
   };
   request.scores.scalar_type() == ScalarType::Double ? run.template operator()<double>()
                                                      : run.template operator()<float>();
 }
 
 template <typename T>
-void suppress(const Request& request, const Order& order, const Progress& progress, const Tensor& boxes, Bits* rows) {
-  cudaStream_t stream = stream_of(boxes);
-  Ranked<T> ranked{boxes_of<T>(boxes), order.groups(), request.count(), threshold_as<T>(request.iou_threshold)};
+void suppress(
+    const Request& request, const Order& order, const Box<T>* boxes, const Progress& progress, Bits* rows) {
+  cudaStream_t stream = stream_of(request.boxes);
+  Ranked<T> ranked{boxes, order.groups(), request.count(), threshold_as<T>(request.iou_threshold)};
   unsigned words = std::min(request.words(), band_words);
   for (int step = 0; step < request.steps(); ++step) {
     launch(
         gather_kernel, dim3(1), block_threads, stream, order.groups(), order.ranks(), ranked.count, progress, step);
     launch(compare_kernel<T>, dim3(compare_columns, words), compare_threads, stream, ranked, progress, step, rows);
     launch(resolve_kernel, dim3(words), resolve_threads, stream, ranked.groups, progress, step, rows);
-    int64_t after = ranked.count - int64_t(step + 1) * band_boxes;  // the band, at least
+    int64_t after = ranked.count - int64_t(step + 1) * band_boxes;  // at most: the band takes as many, if there are
     if (after <= 0) break;
     dim3 sweep((after + threads_per_block - 1) / threads_per_block, band_boxes / sweep_boxes);
     launch(sweep_kernel<T>, sweep, threads_per_block, stream, ranked, progress, step);
@@ -178,9 +174,12 @@ std::tuple<Tensor, Tensor> find(Request request) {
   const Tensor& like = order.by_score.indices;
   int64_t count = request.count(), words = request.words(), steps = request.steps();
   int64_t row_words = std::min<int64_t>(words, band_words) * word_size * band_words;
+  bool is_double = request.boxes.scalar_type() == ScalarType::Double;
+  int64_t box_words = is_double ? Memory::words_of<Box<double>>(count) : Memory::words_of<Box<float>>(count);
+  int64_t band_memory = 3 * Memory::words_of<int>(band_boxes) + Memory::words_of<Span>(band_words);
+  int64_t step_memory = Memory::words_of<Band>(steps) + Memory::words_of<Crossing>(steps);
   Tensor zeros = torch::stable::new_zeros(like, {1 + words + Memory::words_of<uint8_t>(count)});
-  Tensor others = torch::stable::new_empty(
-      like, {row_words + Memory::words_of<Band>(steps) + steps + 3 * Memory::words_of<int>(band_boxes) + band_words});
+  Tensor others = torch::stable::new_empty(like, {box_words + row_words + step_memory + band_memory});
   Memory zero(zeros), other(others);
   int64_t* has_nan = zero.take<int64_t>(1);
   Bits* rows = other.take<Bits>(row_words);
@@ -188,13 +187,12 @@ std::tuple<Tensor, Tensor> find(Request request) {
       zero.take<Bits>(words), zero.take<uint8_t>(count), other.take<Band>(steps), other.take<Crossing>(steps),
       other.take<int>(band_boxes), other.take<int>(band_boxes), other.take<Span>(band_words),
       other.take<int>(band_boxes), static_cast<int>(std::min(request.most, count))};
-  Tensor ranked = torch::stable::empty_like(request.boxes);
   auto run = [&]<typename T>() {
+    Box<T>* ranked = other.take<Box<T>>(count);
     rank<T>(request, order, ranked, progress.gone, has_nan);
-    suppress<T>(request, order, progress, ranked, rows);
+    suppress<T>(request, order, ranked, progress, rows);
   };
-  request.boxes.scalar_type() == ScalarType::Double ? run.template operator()<double>()
-                                                    : run.template operator()<float>();
+  is_double ? run.template operator()<double>() : run.template operator()<float>();
   Tensor result = torch::stable::new_empty(like, {request.images, request.most});
   Tensor numbers = torch::stable::new_empty(like, {request.images + 1});
   launch(
@@ -215,8 +213,11 @@ Tensor nms(Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou
       known, numbers.const_data_ptr<int64_t>(), sizeof known, cudaMemcpyDeviceToHost, stream));
   STD_CUDA_CHECK(cudaStreamSynchronize(stream));
   STD_TORCH_CHECK(!known[1], "scores must not be NaN: the model that made them has diverged, or they were never set");
-  Tensor padded = torch::stable::select(kept, 0, 0);
-  return torch::stable::clone(torch::stable::narrow(padded, 0, 0, known[0]));
+  Tensor staying = torch::stable::new_empty(kept, {known[0]});
+  STD_CUDA_CHECK(cudaMemcpyAsync(
+      staying.mutable_data_ptr<int64_t>(), kept.const_data_ptr<int64_t>(), known[0] * sizeof(int64_t),
+      cudaMemcpyDeviceToDevice, stream));
+  return staying;
 }
 
 std::tuple<Tensor, Tensor> nms_padded(
