@@ -19,6 +19,7 @@ _OF_ONE_DTYPE = ("aten::native_layer_norm", "aten::native_group_norm")
 CUDA_KERNELS = frozenset(
     f"detkit::{name}"
     for name in (
+        "batched_nms_padded",
         "box_iou",
         "box_iou_backward",
         "masks_to_runs",
