@@ -19,10 +19,11 @@ def test_on_a_gpu_the_check_does_not_wait_but_nothing_bad_is_saved():
     loss = torch.ones((), device="cuda")
     check.watch({"cls": loss}, ["a"], 0)  # allocates page-locked memory, for which CUDA may wait
     check.settle()
+    bad = loss * float("inf")
     torch.cuda._sleep(2**31)  # GPU cycles, a second or more
     try:
         torch.cuda.set_sync_debug_mode("error")
-        check.watch({"cls": loss * float("inf")}, ["b"], 1)
+        check.watch({"cls": bad}, ["b"], 1)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert check.pending  # the GPU is still at work
