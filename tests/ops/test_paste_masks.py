@@ -220,7 +220,8 @@ def test_compiles_as_one_graph(native):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 @pytest.mark.parametrize("count", [0, 1, 40])
 def test_cuda_equals_cpu(cuda, count, dtype, monkeypatch):
-    monkeypatch.setattr("detkit.ops.paste_masks._PIXELS_AT_ONCE", 3 * 200 * 300)
+    module = sys.modules["detkit.ops.paste_masks"]  # `detkit.ops.paste_masks` is the function
+    monkeypatch.setattr(module, "_PIXELS_AT_ONCE", 3 * 200 * 300)
     generator = torch.Generator().manual_seed(count)
     masks = torch.rand(count, 28, 28, generator=generator).to(dtype)
     boxes = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values.flatten(1) * 320 - 10
