@@ -1,5 +1,5 @@
-// How the numbers of crops (K, C, height, width) are shared out. The channels of a cell lie side by side: a thread takes
-// 16 bytes of them, as far as their number allows, and some of the bins of a region.
+// How the numbers of crops (K, C, height, width) are shared out. The channels of a cell lie side by side: a thread
+// takes 16 bytes of them, as far as their number allows, and some of the bins of a region.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -40,8 +40,8 @@ struct CropShape {
   __host__ __device__ int bins() const { return height * width; }
 };
 
-// How the threads of a block share a part of a region's channels: `vectors` of `size` channels side by side, and as many
-// bins at once as there are threads for.
+// How the threads of a block share a part of a region's channels: `vectors` of `size` channels side by side, and as
+// many bins at once as there are threads for.
 struct CropLanes {
   int size, vectors, parts;
 
@@ -118,7 +118,7 @@ struct CropsOut {
   }
 };
 
-// Fills a part of a crop: `average(bin)` is the vector of this thread's channels.
+// Fills a part of a crop: `number(bin, channel)` gives those of a bin from this thread's first channel on.
 template <typename S, int size, bool is_turned, typename Number>
 __device__ void fill_part(
     const CropShape& shape, const CropLanes& lanes, int64_t region, int first_channel, const CropsOut<S>& out,

@@ -1,5 +1,5 @@
-// The gradient of RoIAlign on CUDA: a thread walks along rows of samples, and adds to the maps what it has summed up for
-// a cell. The sums of half-precision maps are in float.
+// The gradient of RoIAlign on CUDA: a thread walks along rows of samples, and adds to the maps what it has summed up
+// for a cell. The sums of half-precision maps are in float.
 #include "../roi_align.h"
 
 #include <torch/csrc/stable/library.h>

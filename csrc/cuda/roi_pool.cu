@@ -1,5 +1,5 @@
-// RoIPool on CUDA. The channels of a cell lie side by side, so that a thread compares 16 bytes of them at once; maps that
-// are stored otherwise are turned first.
+// RoIPool on CUDA. The channels of a cell lie side by side, so that a thread compares 16 bytes of them at once; maps
+// that are stored otherwise are turned first.
 #include "../roi_pool.h"
 
 #include <torch/csrc/stable/library.h>

@@ -155,14 +155,13 @@ def test_soft_nms(kernels, dtype, method, count):
         torch.testing.assert_close(kept_scores, expected_scores, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (17, 1025), (40, 300)])
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (17, 1025), (17, 1028), (40, 300)])
 @pytest.mark.parametrize("mode", ["iou", "giou", "diou", "ciou"])
 @pytest.mark.parametrize("dtype", DTYPES[:2])
 def test_box_iou(kernels, dtype, mode, shape):
     boxes1, boxes2 = random_boxes(shape[0], 0, dtype=dtype), random_boxes(shape[1], 1, dtype=dtype)
-    tolerance = {"rtol": 1e-6, "atol": 1e-6}
     torch.testing.assert_close(
-        kernels.box_iou(boxes1, boxes2, mode), torch.ops.detkit.box_iou(boxes1, boxes2, mode), **tolerance
+        kernels.box_iou(boxes1, boxes2, mode), torch.ops.detkit.box_iou(boxes1, boxes2, mode), rtol=1e-6, atol=1e-6
     )
     if shape[1] > 1000:  # a block for each box takes its time here
         return
@@ -172,9 +171,22 @@ def test_box_iou(kernels, dtype, mode, shape):
     torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", DTYPES[:2])
+@pytest.mark.parametrize("count", [63, 64])
+def test_the_iou_is_that_of_the_cpu_to_the_last_bit(kernels, count, dtype):
+    """Of boxes without a size, inverted, infinite and none at all too."""
+    boxes = torch.cat([random_boxes(20, 0, 60, dtype), gridded_boxes(count - 20, 1, dtype)])
+    boxes[3:6] = boxes[3:6, [2, 3, 0, 1]]
+    boxes[6, 0], boxes[7, 2], boxes[8, 3] = float("nan"), float("inf"), -float("inf")
+    for unit in (1.0, 1e-22, 1e18):
+        overlaps = kernels.box_iou(boxes * unit, boxes * unit, "iou")
+        assert torch.equal(overlaps, torch.ops.detkit.box_iou(boxes * unit, boxes * unit, "iou"))
+
+
 def test_box_iou_of_more_rows_than_blocks(kernels):
-    boxes1, boxes2 = random_boxes(8500, 0), random_boxes(2, 1)
-    torch.testing.assert_close(kernels.box_iou(boxes1, boxes2, "iou"), torch.ops.detkit.box_iou(boxes1, boxes2, "iou"))
+    boxes1, boxes2 = random_boxes(16 * 4096 + 3, 0), random_boxes(1, 1)
+    overlaps = torch.ops.detkit.box_iou(boxes1, boxes2, "iou")
+    torch.testing.assert_close(kernels.box_iou(boxes1, boxes2, "iou"), overlaps)
 
 
 SIZES, SCALES = [(24, 32), (12, 16)], [1 / 4, 1 / 8]  # of the maps of a pyramid
