@@ -84,7 +84,7 @@ def batched_paste_masks(
         else:
             pixels = batched_paste_masks_reference(some, of_some, some_counts, some_sizes, threshold)
         shapes = [(count, *size) for count, size in zip(some_counts, some_sizes, strict=True)]
-        parts = pixels.split([count * height * width for count, height, width in shapes])
+        parts = torch.split(pixels, [count * height * width for count, height, width in shapes])
         results += [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
     return results
 
