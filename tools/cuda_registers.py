@@ -1,4 +1,4 @@
-"""Compile every CUDA kernel for all architectures, and print its registers and shared memory, as in docs/benchmarks.md.
+"""Compile every CUDA kernel for all architectures, and print its registers and bytes of shared memory.
 
     python tools/cuda_registers.py
     python tools/cuda_registers.py --archs 90
