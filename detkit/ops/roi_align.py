@@ -282,8 +282,7 @@ def _keep_for_roi_align_backward(ctx: Any, inputs: tuple[Any, ...], output: list
 def _differentiate_roi_align_backward(ctx: Any, gradients: list[Tensor]) -> tuple[Any, ...]:
     """RoIAlign is linear in the features, so the derivative of its backward is its forward."""
     (rois,) = ctx.saved_tensors
-    memory_format = memory_format_of(ctx.channels_last)
-    maps = [gradient.contiguous(memory_format=memory_format) for gradient in gradients]
+    maps = [gradient.contiguous(memory_format=memory_format_of(ctx.channels_last)) for gradient in gradients]
     gradient = torch.ops.detkit.roi_align(
         maps, rois, *ctx.pyramid, *ctx.output_size, ctx.sampling_ratio, ctx.aligned, ctx.channels_last
     )
