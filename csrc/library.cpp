@@ -20,11 +20,12 @@ STABLE_TORCH_LIBRARY(detkit, m) {
   m.def("box_iou_backward(Tensor gradient, Tensor boxes1, Tensor boxes2, str mode) -> (Tensor, Tensor)");
 
   m.def(
-      "roi_align(Tensor[] features, Tensor rois, Tensor levels, float[] spatial_scales, int height, int width, "
-      "int sampling_ratio, bool aligned, bool channels_last) -> Tensor");
+      "roi_align(Tensor[] features, Tensor rois, float[] spatial_scales, float canonical_size, int canonical_level, "
+      "int height, int width, int sampling_ratio, bool aligned, bool channels_last) -> Tensor");
   m.def(
-      "roi_align_backward(Tensor gradient, Tensor rois, Tensor levels, float[] spatial_scales, SymInt batch, "
-      "SymInt[] heights, SymInt[] widths, int sampling_ratio, bool aligned, bool channels_last) -> Tensor[]");
+      "roi_align_backward(Tensor gradient, Tensor rois, float[] spatial_scales, float canonical_size, "
+      "int canonical_level, SymInt batch, SymInt[] heights, SymInt[] widths, int sampling_ratio, bool aligned, "
+      "bool channels_last) -> Tensor[]");
 
   m.def("masks_to_runs(Tensor masks) -> (Tensor, Tensor)");
   m.def("runs_to_masks(Tensor counts, Tensor offsets, SymInt height, SymInt width) -> Tensor");
@@ -40,11 +41,11 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "Tensor iscrowd) -> Tensor");
 
   m.def(
-      "paste_masks(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold, bool fused, "
-      "bool fused_places=True) -> Tensor");
+      "paste_masks(Tensor masks, Tensor boxes, SymInt[] counts, SymInt[] heights, SymInt[] widths, float threshold, "
+      "bool fused, bool fused_places=True) -> Tensor");
   m.def(
-      "paste_masks_to_runs(Tensor masks, Tensor boxes, int height, int width, float threshold, bool fused, "
-      "bool fused_places=True) -> (Tensor, Tensor)");
+      "paste_masks_to_runs(Tensor masks, Tensor boxes, SymInt[] counts, SymInt[] heights, SymInt[] widths, "
+      "float threshold, bool fused, bool fused_places=True) -> (Tensor, Tensor)");
 
   const std::string match =
       "(Tensor scores, Tensor images, Tensor categories, Tensor areas, Tensor object_images, "

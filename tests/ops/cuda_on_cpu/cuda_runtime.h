@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "vectors.h"
+
 #define __global__
 #define __device__
 #define __host__
