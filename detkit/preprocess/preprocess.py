@@ -93,10 +93,16 @@ class Preprocess(nn.Module):
 
         Masks keep the pixels of the given images: heads crop them there, through the inverse placement.
         """
-        return [
-            target.moved_to_network(placement).to(batch.images.device)
-            for target, placement in zip(targets, batch.placements, strict=True)
-        ]
+        if len(targets) != len(batch.placements):
+            raise ValueError(f"{len(targets)} targets for {len(batch.placements)} images")
+        moved = list(targets)
+        for target_class in {type(target): None for target in targets}:
+            own = [index for index, target in enumerate(targets) if type(target) is target_class]
+            given, placements = [targets[index] for index in own], [batch.placements[index] for index in own]
+            results = target_class.batch_to_network(given, placements, batch.images.device)
+            for index, target in zip(own, results, strict=True):
+                moved[index] = target
+        return moved
 
     def restore(self, detections: Sequence[Detections], batch: Batch, cut: bool = True) -> list[Detections]:
         """`detections` in pixels of `batch`, moved into pixels of the images as given; see `Batch.restore`."""

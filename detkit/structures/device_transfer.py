@@ -37,9 +37,7 @@ def stacked_on(values: Sequence[Tensor], device: torch.device | str) -> Tensor:
         return to_device(staged(together, device), device)
     if not _is_staged(values, device):
         return to_device(torch.stack(list(values)), device)
-    return to_device(
-        torch.stack(list(values), out=_pinned((len(values), *values[0].shape), values[0].dtype)), device
-    )
+    return to_device(torch.stack(list(values), out=_pinned((len(values), *values[0].shape), values[0].dtype)), device)
 
 
 def images_on(images: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:

@@ -64,6 +64,16 @@ class Kind:
         """`value` in the frame of a network's input."""
         return self.move(value, placement, ())
 
+    def batch_to_network(
+        self, values: Sequence[Any], placements: Sequence[Placement], device: torch.device | str
+    ) -> Sequence[Any]:
+        """`values` of several images in the frame of a network's input, each by its placement, on `device`.
+
+        A kind overrides it to move all of them at once, with a number of operations that does not grow with theirs.
+        """
+        pairs = zip(values, placements, strict=True)
+        return [self.to(self.move_to_network(value, placement), device) for value, placement in pairs]
+
     def crop(self, value: Any, placement: Placement, swaps: Swaps, share: Tensor) -> Any:
         """As `move`, clipped to the new frame; objects outside of it keep their rows.
 
