@@ -6,6 +6,7 @@
     python tools/benchmark.py dense
     python tools/benchmark.py proposals --root ../shared/data/bccd
     python tools/benchmark.py models --only yolo
+    python tools/benchmark.py loader --root ../shared/data/bccd
 
 Both sides of a case run interleaved, so that other load on the machine affects both alike. The numbers are medians over
 the repetitions; the spread is the interquartile range of the ratios. With one thread, time is CPU time, which other
@@ -122,7 +123,18 @@ def main() -> None:
     )
     models.add_argument("--only", default="", help="run only the detectors whose names contain this")
     models.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
+    loader = commands.add_parser(
+        "loader", help="the training loader, compared with OpenCV's decoding alone and torchvision's transforms v2"
+    )
+    loader.add_argument("--root", type=Path, required=True, help="a data set in a format of detkit's")
+    loader.add_argument("--rounds", type=int, default=15, help="turns of each side (default: 15)")
+    loader.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     arguments = parser.parse_args()
+    if arguments.command == "loader":
+        import benchmark_loader
+
+        benchmark_loader.benchmark(arguments.root, arguments.rounds, arguments.out)
+        return
     if arguments.command == "models":
         import benchmark_models
 
