@@ -1,14 +1,18 @@
 """tools/benchmark.py: what it measures and writes, on work that takes no time."""
 
+import importlib
 import importlib.util
 import json
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from fake_clock import FakeClock
 from rich.console import Console
+
+from detkit.data import ShapesOptions, draw_shapes
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +128,20 @@ def test_dense_evaluation_is_measured_beside_crops(monkeypatch, tmp_path):
     assert measured["dense_cost"] == measured["one_pass_cost"] > measured["features_cost"]
     ratio = 6 * measured["crop_seconds"] / measured["dense_seconds"]
     assert measured["times_faster"] == pytest.approx(ratio)
+
+
+def test_the_loader_is_measured_beside_others(monkeypatch, tmp_path, capsys):
+    """On drawn images, in a turn of one batch."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "tools"))
+    loader = importlib.import_module("benchmark_loader")
+    monkeypatch.setattr(loader, "BATCHES_PER_ROUND", 1)
+    root = draw_shapes(tmp_path / "shapes", ShapesOptions(counts={"train": 9, "val": 1}, image_size=(32, 48)))
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    loader.benchmark(root, 2, tmp_path / "out.json")
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+    sides = json.loads((tmp_path / "out.json").read_text())["sides"]
+    assert list(sides) == ["OpenCV decoding", "detkit", "torchvision v2"]
+    assert sides["OpenCV decoding"]["share"] == 1
+    printed = capsys.readouterr().out
+    assert all(f"{side['share']:.2f}" in printed for side in sides.values())

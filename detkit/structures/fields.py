@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from typing import Any, ClassVar, Self, get_type_hints
 
@@ -31,17 +31,18 @@ class Fields:
         return {one.name: _kind_of(f"{cls.__name__}.{one.name}", hints[one.name]) for one in fields(cls)}
 
     def __post_init__(self) -> None:
-        owner, required = type(self).__name__, self._required()
         count, counted = self._counted()
-        for name, kind in self.kinds().items():
+        for name, kind, called, is_required in self._checked():
             value = getattr(self, name)
-            if value is not None or name in required:
-                kind.check(f"{owner}.{name}", value, count, counted)
+            if value is not None or is_required:
+                kind.check(called, value, count, counted)
 
     @classmethod
     @functools.cache
-    def _required(cls) -> frozenset[str]:
-        return frozenset(one.name for one in fields(cls) if one.default is MISSING)
+    def _checked(cls) -> list[tuple[str, Kind, str, bool]]:
+        """The name of each field, its kind, what messages call it, and whether it may not be None."""
+        required = {one.name for one in fields(cls) if one.default is MISSING}
+        return [(name, kind, f"{cls.__name__}.{name}", name in required) for name, kind in cls.kinds().items()]
 
     def __len__(self) -> int:
         return self._counted()[0]
@@ -70,6 +71,27 @@ class Fields:
     def moved_to_network(self, placement: Placement) -> Self:
         """A copy in the frame of a network's input; masks and areas stay as annotated."""
         return self._map(lambda kind, value: kind.move_to_network(value, placement))
+
+    @classmethod
+    def batch_to_network(
+        cls, batch: Sequence[Self], placements: Sequence[Placement], device: torch.device | str
+    ) -> list[Self]:
+        """Copies of several in the frame of a network's input, on `device`; the rows of all move at once.
+
+        Args:
+            batch: all of this class.
+            placements: of the image of each.
+            device: where they go.
+        """
+        values: list[dict[str, Any]] = [{} for _ in batch]
+        for name, kind in cls.kinds().items():
+            given = [getattr(one, name) for one in batch]
+            present = [index for index, value in enumerate(given) if value is not None]
+            if present:
+                own = [given[index] for index in present], [placements[index] for index in present]
+                for index, value in zip(present, kind.batch_to_network(*own, device), strict=True):
+                    values[index][name] = value
+        return [replace(one, **changed) for one, changed in zip(batch, values, strict=True)]
 
     def __getitem__(self, index: Tensor | slice) -> Self:
         """A copy with the objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""
