@@ -68,7 +68,8 @@ class EvaluationModule(LightningModule):
             The answers, for callbacks; Lightning's signature has a loss.
         """
         images, targets = batch
-        answers = self.model(images, given=targets) if self.model.asks_for else self.model(images)
+        model = self.model.folded()
+        answers = model(images, given=targets) if model.asks_for else model(images)
         task_of(self.model).check_answers(self.model, answers)
         for evaluator in self.evaluators.values():
             evaluator.update(targets, answers)
