@@ -47,7 +47,30 @@ def nms_cases() -> list[Case]:
                 partial(torchvision.ops.batched_nms, boxes, scores, labels, 0.5),
             )
         )
-    return cases
+    return [*cases, proposal_case(images=8, levels=4, per_level=1_000)]
+
+
+def proposal_case(images: int, levels: int, per_level: int) -> Case:
+    """Proposals of a batch, as many of each image as anchors of a level; torchvision takes one image at a time."""
+    shape = (images, levels * per_level)
+    boxes, scores = clustered_boxes(images * shape[1]), torch.rand(images * shape[1])
+    levels_of_image = torch.arange(levels).repeat_interleave(per_level)
+    image_index = torch.arange(images).repeat_interleave(shape[1])
+    boxes_of, scores_of = boxes.view(*shape, 4), scores.view(shape)
+
+    def theirs() -> list[Tensor]:
+        return [
+            torchvision.ops.batched_nms(own, own_scores, levels_of_image, 0.7)[:per_level]
+            for own, own_scores in zip(boxes_of, scores_of, strict=True)
+        ]
+
+    return Case(
+        f"batched_nms_padded, {images} images, {levels} levels of {per_level} boxes",
+        partial(
+            ops.batched_nms_padded, boxes, scores, image_index, 0.7, images, per_level, levels_of_image.repeat(images)
+        ),
+        theirs,
+    )
 
 
 def soft_nms_cases() -> list[Case]:

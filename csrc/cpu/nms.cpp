@@ -11,7 +11,6 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <iterator>
 #include <optional>
 #include <tuple>
@@ -23,6 +22,7 @@
 #include "label_groups.h"
 #include "overlapping_pairs.h"
 #include "ranked_boxes.h"
+#include "ranking.h"
 #include "sort.h"
 
 namespace detkit {
@@ -30,40 +30,6 @@ namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-// An unsigned integer that orders as the scores do, best first.
-uint32_t descending_key(float score) {
-  uint32_t bits;
-  score += 0.0f;  // -0 becomes 0
-  std::memcpy(&bits, &score, sizeof bits);
-  return bits >> 31 ? bits : ~(bits | 0x80000000u);
-}
-uint64_t descending_key(double score) {
-  uint64_t bits;
-  score += 0.0;
-  std::memcpy(&bits, &score, sizeof bits);
-  return bits >> 63 ? bits : ~(bits | 0x8000000000000000u);
-}
-
-template <typename T>
-using KeyOf = decltype(descending_key(T(0)));
-
-// The scores' keys and indices.
-template <typename T>
-std::vector<Keyed<KeyOf<T>>> keyed(const T* scores, int64_t count) {
-  std::vector<Keyed<KeyOf<T>>> items(count);
-  for (int64_t i = 0; i < count; ++i) items[i] = {descending_key(scores[i]), static_cast<int32_t>(i)};
-  return items;
-}
-
-// The indices of the items, best first, equal ones in their order.
-template <typename Key>
-std::vector<int32_t> ranking(std::vector<Keyed<Key>>& items) {
-  sort_by_key(items, 8 * sizeof(Key));
-  std::vector<int32_t> order(items.size());
-  std::transform(items.begin(), items.end(), order.begin(), [](const Keyed<Key>& item) { return item.value; });
-  return order;
-}
 
 // Every box against every one that stays: right for any input whatever.
 template <typename T>
@@ -294,11 +260,36 @@ std::tuple<Tensor, Tensor> nms_padded(
   return {padded, padded_number};
 }
 
+std::tuple<Tensor, Tensor> batched_nms_padded(
+    Tensor boxes, Tensor scores, Tensor image_index, std::optional<Tensor> labels, double iou_threshold, int64_t images,
+    int64_t count) {
+  image_index = as_contiguous(image_index);
+  if (labels) labels = as_contiguous(*labels);
+  const int64_t* image_of = image_index.const_data_ptr<int64_t>();
+  const int64_t* label_of = labels ? labels->const_data_ptr<int64_t>() : nullptr;
+  Tensor groups = torch::stable::empty_like(image_index);
+  int64_t* group = groups.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < boxes.size(0); ++i) group[i] = group_of(image_of[i], label_of ? label_of[i] : 0, images);
+
+  Tensor kept = nms(boxes, scores, groups, iou_threshold);
+  Tensor padded = torch::stable::new_empty(kept, {images, count});
+  Tensor numbers = torch::stable::new_zeros(kept, {images});
+  int64_t *out = padded.mutable_data_ptr<int64_t>(), *number = numbers.mutable_data_ptr<int64_t>();
+  std::fill_n(out, images * count, -1);
+  const int64_t* best_first = kept.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < kept.size(0); ++i) {
+    int64_t image = image_of[best_first[i]];
+    if (is_image(image, images) && number[image] < count) out[image * count + number[image]++] = best_first[i];
+  }
+  return {padded, numbers};
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(detkit, CPU, m) {
   m.impl("nms", TORCH_BOX(&nms));
   m.impl("nms_padded", TORCH_BOX(&nms_padded));
+  m.impl("batched_nms_padded", TORCH_BOX(&batched_nms_padded));
 }
 
 }  // namespace detkit
