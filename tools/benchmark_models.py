@@ -4,9 +4,12 @@
     python tools/benchmark.py models --only yolo --batch_size 8 --device cuda
 
 Each detector has its usual size, random weights and an image of 480 x 640 pixels. Where torchvision has the same
-detector, it gets the same weights, and both run interleaved. Batch norm has the statistics of the image, and class
-scores are spread out like those of a trained network; score thresholds are set so that 300 scored boxes per image enter
-the last suppression, which is the work of an image full of objects.
+detector, it gets the same weights, and both run interleaved: ``predict`` of detkit, which folds batch norm into
+convolutions, and ``model(images)`` of torchvision in evaluation and inference mode. Batch norm has the statistics of
+the image, and class scores are spread out like those of a trained network; score thresholds are set so that 300 scored
+boxes per image enter the last suppression, which is the work of an image full of objects.
+
+The parts are timed in further runs of detkit's model, since a folded copy has no place for a clock.
 
 The parts of the time: `proposals` is selective search, `preprocess` resizing, normalizing and padding, `backbone` the
 backbone and its neck, `head` the layers of the heads and the crops of regions, and `decoding` all the rest: boxes and
@@ -52,7 +55,6 @@ from detkit.models import RCNN, CascadeRCNN, Detector, FastRCNN, OverFeat, YOLOv
 from detkit.necks import YOLOv3Neck
 from detkit.preprocess import Letterbox
 from detkit.proposals import SelectiveSearch
-from detkit.structures import Detections
 from detkit.weights import from_torchvision
 from detkit.weights.torchvision_weights import BUILDERS
 
@@ -101,10 +103,9 @@ class Measurement:
     torchvision_detections: int | None = None
     ratio: float | None = None
 
-    @property
-    def decoding_share(self) -> float:
-        """The part of the time that decoding and suppression take."""
-        return self.parts["decoding"] / self.seconds
+    def share(self, part: str) -> float:
+        """Of the time of the runs whose parts were timed, that of one part."""
+        return self.parts[part] / sum(self.parts.values())
 
 
 def benchmark(
@@ -125,7 +126,7 @@ def benchmark(
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
             "backend": ops.backend(),
-            "measurements": [asdict(one) | {"decoding_share": one.decoding_share} for one in measurements],
+            "measurements": [asdict(one) | {"decoding_share": one.share("decoding")} for one in measurements],
         }
         out.write_text(json.dumps(record, indent=2) + "\n")
 
@@ -326,6 +327,11 @@ class PartTimer:
 
         return recorded
 
+    def remove(self) -> None:
+        """End the recording of modules, some of which a copy shares with its model."""
+        for hook in self.hooks:
+            hook.remove()
+
     def enter(self, part: str) -> None:
         """A part begins."""
         if self.depth == 0:
@@ -358,7 +364,7 @@ def measure(
     repetitions: int,
     longest: float,
 ) -> Measurement:
-    """Both interleaved, after a warm-up run of each."""
+    """Both interleaved, after a warm-up run of each, then the parts of detkit's."""
     images = [cloud_image(next(model.parameters()).device)] * batch_size
     candidates = set_threshold(model, images)
     their_detections = None
@@ -366,22 +372,19 @@ def measure(
         owner: Any = theirs.roi_heads if hasattr(theirs, "roi_heads") else theirs
         owner.score_thresh = suppression(getattr(model, "head", getattr(model, "box_head", None))).score_threshold
         their_detections = len(theirs(images)[0]["scores"])
-    detections: list[Detections] = []
-    timer = PartTimer(model, stopwatch)
+    detections = model.predict(images, batch_size)
     ours: list[float] = []
-    parts: list[dict[str, float]] = []
     counterparts: list[float] = []
     end = time.perf_counter() + longest
     while len(ours) < FEWEST_REPETITIONS or (len(ours) < repetitions and time.perf_counter() < end):
-        ours.append(stopwatch.time(lambda: detections.extend(model(images))))
-        parts.append(timer.take(ours[-1]))
+        ours.append(stopwatch.time(lambda: model.predict(images, batch_size)))
         if theirs is not None:
             counterparts.append(stopwatch.time(lambda: theirs(images)))
     return Measurement(
         name=name,
         batch_size=batch_size,
         seconds=statistics.median(ours),
-        parts={part: statistics.median(one[part] for one in parts) for part in PARTS},
+        parts=part_seconds(model, images, stopwatch),
         candidates=candidates and candidates // batch_size,
         detections=len(detections[0]),
         repetitions=len(ours),
@@ -393,10 +396,22 @@ def measure(
     )
 
 
+def part_seconds(model: Detector, images: Sequence[Tensor], stopwatch: Stopwatch) -> dict[str, float]:
+    """The medians of the parts of a detector's time, without batch norm as in ``predict``."""
+    copy = model.folded()
+    timer = PartTimer(copy, stopwatch)
+    runs = [timer.take(stopwatch.time(lambda: copy(images))) for _ in range(FEWEST_REPETITIONS)]
+    timer.remove()
+    return {part: statistics.median(one[part] for one in runs) for part in PARTS}
+
+
 def table(measurements: Sequence[Measurement], device: str, threads: int) -> Table:
     result = Table(
         title=f"detkit ({ops.backend()}) and torchvision {torchvision.__version__}, {device}, {threads} threads"
     )
+    ratios = [one.ratio for one in measurements if one.ratio]
+    if ratios:
+        result.caption = f"times faster: median {statistics.median(ratios):.2f}, least {min(ratios):.2f}"
     for column in ("detector", "images/s", "torchvision's", "times faster", *(f"{part} %" for part in PARTS)):
         result.add_column(column, justify="left" if column == "detector" else "right", no_wrap=column == "detector")
     for column in ("candidates", "detections", "batch", "runs"):
@@ -408,7 +423,7 @@ def table(measurements: Sequence[Measurement], device: str, threads: int) -> Tab
             f"{one.batch_size / one.seconds:.3g}",
             f"{one.batch_size / theirs:.3g}" if theirs else "",
             f"{one.ratio:.2f}" if one.ratio else "",
-            *(f"{100 * one.parts[part] / one.seconds:.1f}" if one.parts[part] else "" for part in PARTS),
+            *(f"{100 * one.share(part):.1f}" if one.parts[part] else "" for part in PARTS),
             "" if one.candidates is None else str(one.candidates),
             str(one.detections),
             str(one.batch_size),

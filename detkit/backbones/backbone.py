@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 
@@ -28,9 +27,3 @@ def freeze(parameters: Iterable[nn.Parameter]) -> None:
     """Exclude `parameters` from training."""
     for parameter in parameters:
         parameter.requires_grad_(False)
-
-
-def freeze_batch_norm(module: nn.Module) -> nn.Module:
-    """`module` with batch norm that uses its stored statistics and is not trained."""
-    frozen: nn.Module = freeze_batch_norm_2d(module)  # type: ignore[no-untyped-call]  # timm does not annotate it
-    return frozen

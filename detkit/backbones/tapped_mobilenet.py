@@ -8,7 +8,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
-from detkit.backbones.backbone import Backbone, freeze, freeze_batch_norm
+from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.frozen_batch_norm import freeze_batch_norm
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import torchvision_file
 from detkit.backbones.torchvision_backbone import create_net

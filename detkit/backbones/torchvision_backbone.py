@@ -14,7 +14,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from detkit.backbones.backbone import Backbone, freeze, freeze_batch_norm
+from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.frozen_batch_norm import freeze_batch_norm
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import torchvision_file
 from detkit.errors import InputError

@@ -14,6 +14,7 @@ from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
 from detkit.models.detector import Answer
+from detkit.models.folding import forget
 from detkit.models.loss_weights import group_sums
 from detkit.structures import Target
 from detkit.structures.device_transfer import images_on
@@ -67,7 +68,8 @@ class EvaluationModule(LightningModule):
             The answers, for callbacks; Lightning's signature has a loss.
         """
         images, targets = batch
-        answers = self.model(images, given=targets) if self.model.asks_for else self.model(images)
+        model = self.model.folded()
+        answers = model(images, given=targets) if model.asks_for else model(images)
         task_of(self.model).check_answers(self.model, answers)
         for evaluator in self.evaluators.values():
             evaluator.update(targets, answers)
@@ -77,6 +79,7 @@ class EvaluationModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Merge the results of all processes, each image once, and log the numbers."""
+        forget(self.model)  # Lightning goes back to training without calling `train`
         states = {name: evaluator.state() for name, evaluator in self.evaluators.items()}
         gathered = gather((states, self.validation_losses))
         self.log_dict(broadcast(self._numbers(gathered) if self.global_rank == 0 else None))

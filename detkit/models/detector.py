@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast, overload
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.raw_outputs import note, noting
-from detkit.images import read_image, to_tensor
-from detkit.models.check_inputs import check_batch_size, check_given, check_image, check_images, check_targets
+from detkit.models.check_inputs import check_batch_size, check_given, check_images, check_targets
+from detkit.models.folding import folded, forget
+from detkit.models.image_inputs import ImageInput, as_tensor, is_sequence
 from detkit.models.loss_weights import weight_losses
 from detkit.models.not_finite import warn_again, warn_if_not_finite
 from detkit.models.precision import keep_float32, own_precision
@@ -24,8 +23,6 @@ from detkit.structures import Category, Detections, Target
 
 if TYPE_CHECKING:  # tasks stand above models
     from detkit.tasks import Task
-
-ImageInput = str | Path | np.ndarray | Tensor
 
 
 class Answer(Protocol):
@@ -64,6 +61,7 @@ class VisionModel(nn.Module):
     loss_weights: Mapping[str, float] = {}
     learns_from = RequiredFields()
     asks_for = RequiredFields()
+    _folded_from: VisionModel | None = None  # of a copy for inference, the model
 
     def __init__(self, num_classes: int | None = None) -> None:
         super().__init__()
@@ -109,9 +107,10 @@ class VisionModel(nn.Module):
 
     def _checked_answers(self, images: Sequence[Tensor], options: dict[str, Any]) -> Sequence[Answer]:
         """Those of `detect`, with a warning if an output of the network is not finite."""
+        model = self._folded_from or self
         with noting() as notes:
             answers = self.detect(images, **options)
-        warn_if_not_finite(self, notes, images, lambda: self.detect(images, **options))
+        warn_if_not_finite(model, notes, images, lambda: model.detect(images, **options))
         return answers
 
     def features(self, batch: Batch) -> Any:
@@ -201,6 +200,8 @@ class VisionModel(nn.Module):
     ) -> Answer | Sequence[Answer]:
         """The answers for images, in evaluation mode, on the device of the model, in batches.
 
+        Batch norm is folded into convolutions, see `folded`.
+
         Args:
             inputs: an image or a sequence of images, each the path of a file, a ``(H, W, 3)`` uint8 RGB array, or a
                 ``(3, H, W)`` RGB tensor, uint8 or float in [0, 1].
@@ -214,7 +215,7 @@ class VisionModel(nn.Module):
             InputError: a file cannot be read, an array is no image, or `batch_size` is no integer of at least 1.
         """
         check_batch_size(batch_size)
-        if _is_sequence(inputs):
+        if is_sequence(inputs):
             return self._predict_batches(inputs, batch_size, cast("Sequence[Target] | None", given))
         single = None if given is None else [cast(Target, given)]
         return self._predict_batches([cast(ImageInput, inputs)], batch_size, single)[0]
@@ -228,16 +229,35 @@ class VisionModel(nn.Module):
         in_training = [module for module in self.modules() if module.training]
         self.eval()
         try:
+            model = self.folded()
             answers: list[Answer] = []
             for start in range(0, len(inputs), batch_size):
                 batch = enumerate(inputs[start : start + batch_size], start)
-                images = [_as_tensor(image, f"inputs[{index}]") for index, image in batch]
+                images = [as_tensor(image, f"inputs[{index}]") for index, image in batch]
                 options = {} if given is None else {"given": given[start : start + batch_size]}
-                answers += [answer.to("cpu") for answer in self(images, **options)]
+                answers += [answer.to("cpu") for answer in model(images, **options)]
             return answers
         finally:
             for module in in_training:
                 module.training = True
+            if in_training:
+                forget(self)
+
+    def folded(self) -> Self:
+        """A copy for inference, with batch norm folded into convolutions; see `detkit.models.folding.folded`.
+
+        `predict` and `detkit eval` use it. In a loop of your own it makes ``model.eval().folded()(images)`` as fast.
+        """
+        copy = folded(self)
+        if copy is not self:
+            copy.__dict__["_folded_from"] = self
+        return copy
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all layers; in training mode no folded weights are kept."""
+        if mode:
+            forget(self)
+        return super().train(mode)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert the tensors; anchors and pixel statistics keep float32, see `keep_float32`."""
@@ -273,20 +293,3 @@ class Detector(VisionModel):
         def predict(self, inputs: Any, batch_size: int = 8, given: Any = None) -> Any: ...
 
         def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]: ...
-
-
-def _is_sequence(inputs: ImageInput | Sequence[ImageInput]) -> TypeGuard[Sequence[ImageInput]]:
-    """Whether `inputs` are several images, possibly as one array or tensor ``(B, …)``."""
-    return getattr(inputs, "ndim", 0) == 4 or (isinstance(inputs, Sequence) and not isinstance(inputs, str))
-
-
-def _as_tensor(image: ImageInput, name: str) -> Tensor:
-    if isinstance(image, Tensor):
-        check_image(image, name, waits=True)
-        return image
-    pixels = read_image(image) if isinstance(image, (str, Path)) else image
-    if not isinstance(pixels, np.ndarray):
-        raise InputError(f"{name} must be a path, an array or a tensor, got {type(image).__name__}")
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise InputError(f"{name} must be (H, W, 3) uint8 RGB for an array, got {pixels.shape} {pixels.dtype}")
-    return to_tensor(np.ascontiguousarray(pixels))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.backbones import Backbone
+from detkit.backbones.frozen_batch_norm import scale_and_shift
 from detkit.backbones.pretrained import read_state_dict
 from detkit.backbones.torchvision_backbone import published_net
 from detkit.errors import InputError
@@ -188,6 +189,10 @@ class RegionBatchNorm2d(nn.BatchNorm2d):
         if len(x):
             return super().forward(x)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The factor and the offset ``(C,)`` of each channel at inference."""
+        return scale_and_shift(self)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from detkit.errors import InputError
 from detkit.heads import ClassificationHead
 from detkit.heads.context import Context
 from detkit.heads.image.classification import ClassificationOutput
-from detkit.models.detector import ImageInput
+from detkit.models.image_inputs import ImageInput
 from detkit.models.single_head import SingleHeadModel
 from detkit.preprocess import Batch, CenterCrop, Preprocess
 from detkit.structures import Classification, Target

@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 import torchvision
-from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.backbones.frozen_batch_norm import freeze_batch_norm
 from detkit.backbones.pretrained import load_matching, read_state_dict
 from detkit.backbones.torchvision_backbone import create_net, move_strides_to_1x1, published_net
 from detkit.errors import InputError
@@ -144,8 +144,7 @@ class RegionStage(RegionPool):
             move_strides_to_1x1(stage)
         channels: int = net.fc.in_features // (1 if layer == "layer4" else 2)
         self._channels = channels
-        # timm's function has no annotations.
-        self.stage = freeze_batch_norm_2d(stage) if frozen_batch_norm else stage  # type: ignore[no-untyped-call]
+        self.stage = freeze_batch_norm(stage) if frozen_batch_norm else stage
         self.resolution = pool.resolution // 2
 
     def out_channels(self, in_channels: int) -> int:

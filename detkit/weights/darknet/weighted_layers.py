@@ -13,6 +13,7 @@ from detkit.weights.darknet.layers import Activation, Layer, Shape, check_shape,
 
 CPU_EPSILON = 1e-6
 GPU_EPSILON = 1e-5
+_NONE = torch.finfo(torch.float32).tiny
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -34,13 +35,20 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             return super().forward(x)
-        none = torch.finfo(torch.float32).tiny
-        given = self.running_var.float()
-        # A variance below -1e-5 is no rounding: its root is NaN, of which the model warns.
-        variance = torch.where(given < none, given + GPU_EPSILON, (given.sqrt() + self.eps).square())
         mean, weight, bias = self.running_mean.float(), self.weight.float(), self.bias.float()
         # torch 2.11 refuses an epsilon of 0; next to a variance of at least 1e-12 this one is rounded away.
-        return F.batch_norm(x, mean, variance, weight, bias, eps=none)
+        return F.batch_norm(x, mean, self._variance(), weight, bias, eps=_NONE)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The factor and the offset ``(C,)`` of each channel at inference."""
+        scale = self.weight.float() * self._variance().rsqrt()
+        return scale, self.bias.float() - self.running_mean.float() * scale
+
+    def _variance(self) -> Tensor:
+        """The variance ``(C,)`` by whose root each channel is divided."""
+        given = self.running_var.float()
+        # A variance below -1e-5 is no rounding: its root is NaN, of which the model warns.
+        return torch.where(given < _NONE, given + GPU_EPSILON, (given.sqrt() + self.eps).square())
 
     def statistics(self) -> list[Tensor]:
         """Scales, means and variances, in the order of every file."""
