@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from detkit.ops import RunLengths
 from detkit.structures.fields import Fields
 from detkit.structures.image_fields import Camera, ClassOfImage, Identity, LabelMap, RegionBoxes
+from detkit.structures.kind import to_device
 from detkit.structures.object_fields import Areas, Boxes, Keypoints, Masks, Rows
 
 
@@ -77,13 +79,35 @@ class Target(Fields):
     @functools.cached_property
     def _split(self) -> tuple[Self | None, Tensor]:
         """The target of the objects alone, None if there are no crowds, and the boxes of the crowds."""
-        boxes, flags = self.boxes, self.iscrowd
-        if flags is None:
-            return None, torch.zeros(0, 4) if boxes is None else boxes[:0]
-        no_boxes = torch.zeros(0, 4, device=flags.device) if boxes is None else boxes[:0]
-        crowds = torch.where(flags)[0]
-        if len(crowds) == 0:
+        return self._split_by([] if self.iscrowd is None else self.iscrowd.tolist())
+
+    def _split_by(self, flags: list[bool]) -> tuple[Self | None, Tensor]:
+        """As `_split`, with the flags of the crowds known to the host."""
+        device = None if self.iscrowd is None else self.iscrowd.device
+        no_boxes = torch.zeros(0, 4, device=device) if self.boxes is None else self.boxes[:0]
+        if device is None or not any(flags):
             return None, no_boxes
-        objects = self[~flags]
+        crowds, others = (
+            to_device(torch.tensor([row for row, flag in enumerate(flags) if flag is kind], dtype=torch.int64), device)
+            for kind in (True, False)
+        )
+        objects = self[others]
         vars(objects)["_split"] = None, no_boxes
-        return objects, no_boxes if boxes is None else boxes[crowds]
+        return objects, no_boxes if self.boxes is None else self.boxes[crowds]
+
+
+def split_crowds(targets: Sequence[Target]) -> None:
+    """Split the crowds off the objects of all `targets`, so that `Target.objects` waits for no device: it waits once
+    here, for the flags that are not on the CPU."""
+    on_device = [
+        target
+        for target in targets
+        if "_split" not in vars(target) and target.iscrowd is not None and target.iscrowd.device.type != "cpu"
+    ]
+    if not on_device:
+        return
+    flags = torch.cat([target.iscrowd for target in on_device if target.iscrowd is not None]).tolist()
+    for target in on_device:
+        count = 0 if target.iscrowd is None else len(target.iscrowd)
+        vars(target)["_split"] = target._split_by(flags[:count])
+        flags = flags[count:]

@@ -57,7 +57,7 @@ class RegionSampler:
                 matched.append(torch.zeros_like(images))
                 continue
             indices, states = self.matcher(regions.boxes[rows], target)
-            own = labeled_boxes(target.objects()).labels
+            own = labeled_boxes(target.objects())[1]
             # An extra row for regions of an image without objects.
             classes = torch.cat((own, own.new_full((1,), NO_OBJECT)))[indices]
             others = torch.where(states == BACKGROUND, NO_OBJECT, NOT_LEARNED)
