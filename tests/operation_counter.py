@@ -1,0 +1,122 @@
+"""Counts the operations of a step, and where it waits for a device, on any machine.
+
+    with OperationCounter() as counter:
+        sum(model.compute_losses(images, targets).values()).backward()
+    counter.operations, counter.waits
+    print(counter.report())
+
+Every operation that torch dispatches to a kernel counts, in the backward pass too. Views, `detach` and `empty` launch
+nothing on a device and are left out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import detkit
+from detkit.heads.raw_outputs import tensors_in
+
+PACKAGE = str(Path(detkit.__file__).parent)
+LAUNCHES_NOTHING = ("aten.detach", "aten.empty", "aten.new_empty", "aten._unsafe_view", "aten.lift_fresh", "aten.alias")
+WAITING = (
+    "_local_scalar_dense", "nonzero", "unique", "masked_select", "bincount", "repeat_interleave.Tensor",
+    "equal.default", "detkit.nms.default", "detkit.soft_nms",
+)  # fmt: skip
+"""Operations whose result has a size, or is a number, that only the device knows."""
+ON_THE_HOST = ("structures/target.py", "structures/fields.py")
+"""Where the objects of a target are selected, before it moves to the device."""
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts dispatched operations within a ``with`` block.
+
+    Attributes:
+        by_name: how often each operation was called.
+        by_location: how often operations were called from each line of detkit; the backward pass is one location.
+        waits_by_location: the operations among them that wait for a device, by name and line.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_name: Counter[str] = Counter()
+        self.by_location: Counter[str] = Counter()
+        self.waits_by_location: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = str(function)
+        if not (function.is_view or name.startswith(LAUNCHES_NOTHING)):
+            location = _location()
+            self.by_name[name] += 1
+            self.by_location[location] += 1
+            if _waits(name, args) and not location.startswith(ON_THE_HOST):
+                self.waits_by_location[f"{name} at {location}"] += 1
+        return function(*args, **(kwargs or {}))
+
+    @property
+    def operations(self) -> int:
+        """How many operations ran."""
+        return self.by_name.total()
+
+    @property
+    def waits(self) -> int:
+        """How many of them wait for a device."""
+        return self.waits_by_location.total()
+
+    def report(self, lines: int = 20) -> str:
+        """Every wait, and the lines of detkit that call the most operations."""
+        waits = [f"{count:6d} {what}" for what, count in self.waits_by_location.most_common()]
+        calls = [f"{count:6d} {where}" for where, count in self.by_location.most_common(lines)]
+        return "\n".join((f"{self.operations} operations, {self.waits} waits", *waits, "", *calls))
+
+
+def count_step(model, images, targets, given=None) -> OperationCounter:
+    """The operations of the losses and their backward pass, the parameters' gradients made before."""
+    _fill_gradients(model)
+    options = {} if given is None else {"given": given}
+    with OperationCounter() as counter:
+        sum(model.compute_losses(images, targets, **options).values()).backward()
+    return counter
+
+
+def count_raw(model, images) -> OperationCounter:
+    """The operations of backbone, neck and heads and their backward pass: the least that a step can do.
+
+    Args:
+        model: of any kind.
+        images: given images.
+    """
+    _fill_gradients(model)
+    batch = model.preprocess(images)
+    with OperationCounter() as counter:
+        raw = [tensor for tensor in tensors_in(model.raw(batch.images)) if tensor.requires_grad]
+        torch.autograd.backward(raw, [torch.ones_like(tensor) for tensor in raw])
+    return counter
+
+
+def _fill_gradients(model) -> None:
+    """Zero gradients, so that each step adds to them and no step is the first."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+
+
+def _waits(name: str, args) -> bool:
+    if name.startswith(("aten.index.", "aten.index_put", "aten._index_put", "aten._unsafe_index")):
+        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return any(part in name for part in WAITING)
+
+
+def _location() -> str:
+    """The innermost line of detkit that is being run, with its function."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path.startswith(PACKAGE):
+            return f"{path[len(PACKAGE) + 1 :]}:{frame.f_lineno} {frame.f_code.co_name}"
+        frame = frame.f_back
+    return "backward or outside of detkit"
