@@ -17,7 +17,7 @@ from detkit.boxes import EdgeCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_with_background, subtract_background
-from detkit.heads.assignment import NO_OBJECT, assign_targets
+from detkit.heads.assignment import NO_OBJECT, assign_objects
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
@@ -204,8 +204,7 @@ class OverFeatHead(DenseHead):
 
         Only a sample of foreground and background windows is learned.
         """
-        windows = raw.windows
-        return assign_targets(context.truth, lambda target: self.matcher(windows, target), windows.device).flatten()
+        return assign_objects(self.matcher, raw.windows, context.objects).flatten()
 
     def _pad_to_window(self, feature: Tensor) -> Tensor:
         missing = [max(0, self.pool * self.window - cells) for cells in feature.shape[-2:]]
