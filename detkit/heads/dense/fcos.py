@@ -33,6 +33,7 @@ from detkit.losses import focal_losses
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.ops.iou import paired_iou
 from detkit.structures import Detections, Target
+from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import ImageBoxes, crowds_of
 
 _NO_KEY = 2**63 - 1  # greater than that of any object
@@ -150,7 +151,8 @@ class FCOSHead(DenseHead):
         boxes, labels = (part[rows[image, location]] for part in objects)
         foreground = mean_count(len(location), location.device)
 
-        distances = torch.cat(self._in_pixels(raw.distances), dim=1)[image, location]
+        distances = torch.cat(raw.distances, dim=1)[image, location].float()
+        distances = distances * _per_location(raw.locations, [[stride] for stride in self.strides])[location]
         overlap = paired_iou(self.coder.decode(locations[location], distances), boxes, "giou")
         centerness = torch.cat(raw.centerness, dim=1)[image, location].float()
         targets = centerness_of(self.coder.encode(locations[location], boxes))
@@ -222,8 +224,9 @@ class FCOSHead(DenseHead):
             len(objects), device=device
         )
         best = keys.new_full((images, len(points)), _NO_KEY)
-        radius = _per_location(locations, [self.center_radius * stride for stride in self.strides])
-        nearest, farthest = _per_location(locations, self.limits[:-1]), _per_location(locations, self.limits[1:])
+        limits = zip(self.limits[:-1], self.limits[1:], self.strides, strict=True)
+        of_levels = [(nearest, farthest, self.center_radius * stride) for nearest, farthest, stride in limits]
+        nearest, farthest, radius = _per_location(locations, of_levels).unbind(dim=1)
         for some in _chunks(len(objects), len(points)):
             boxes = objects.boxes[some]
             nearest_edge, farthest_edge = _edges(points, boxes)
@@ -248,11 +251,10 @@ def centerness_of(distances: Tensor) -> Tensor:
     return (torch.minimum(first, second) / torch.maximum(first, second)).prod(dim=-1).sqrt()
 
 
-def _per_location(locations: Sequence[Tensor], values: Sequence[float]) -> Tensor:
-    """The value of its level for each location ``(P,)``."""
-    return torch.cat(
-        [per_level.new_full((len(per_level),), value) for per_level, value in zip(locations, values, strict=True)]
-    )
+def _per_location(locations: Sequence[Tensor], values: Sequence[Sequence[float]]) -> Tensor:
+    """The V values of its level for each location ``(P, V)``."""
+    levels = to_device(torch.tensor(values, dtype=torch.float32), locations[0].device)
+    return torch.cat([row.expand(len(level), -1) for row, level in zip(levels, locations, strict=True)])
 
 
 def _chunks(boxes: int, locations: int) -> list[slice]:
