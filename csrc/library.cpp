@@ -10,6 +10,9 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "nms_padded(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold, SymInt count) "
       "-> (Tensor, Tensor)");
   m.def(
+      "batched_nms_padded(Tensor boxes, Tensor scores, Tensor image_index, Tensor? labels, float iou_threshold, "
+      "SymInt images, SymInt count) -> (Tensor, Tensor)");
+  m.def(
       "soft_nms(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold, float sigma, str method, "
       "float score_threshold) -> (Tensor, Tensor)");
 
