@@ -97,6 +97,10 @@ class Postprocess(ABC):
         filled.least_side, filled.at_threshold = least_side, at_threshold
         return filled
 
+    @property
+    def _threshold(self) -> float:
+        return 0.5 if self.iou_threshold is None else self.iou_threshold
+
     @abstractmethod
     def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
         """The boxes that remain after overlaps are resolved, the best of each image first.
@@ -130,7 +134,7 @@ class Postprocess(ABC):
         if self.candidates is not None and self.candidates_of != "level" and len(scores) > self.candidates:
             scored = ScoredBoxes(boxes, scores, labels, image_index).take(torch.where(usable)[0])
             counts = counts_per_image(scored.image_index, len(sizes)) if self.candidates_of == "image" else None
-            best = topk_indices(scored.scores, scored.labels, scored.image_index, counts, self.candidates)
+            best = topk_indices(*scored[1:], counts, self.candidates)
             boxes, scores, labels, image_index = scored.take(best)
             usable = torch.ones_like(image_index, dtype=torch.bool)
         return self._suppressed(ScoredBoxes(boxes, scores.masked_fill(~usable, 0), labels, image_index), usable, sizes)
@@ -145,18 +149,16 @@ class Postprocess(ABC):
 
     def _suppressed(self, scored: ScoredBoxes, usable: Tensor, sizes: Sequence[Size]) -> PaddedBoxes:
         """The detections of each image from the `scored` boxes that are `usable` ``(R,)``."""
-        boxes, scores, labels, image_index = scored
-        boxes, scores = boxes.float(), scores.float()
+        boxes = scored.boxes.float()
         if self.clip == "before":
-            boxes = clip_to_images(boxes, image_index, sizes)
+            boxes = clip_to_images(boxes, scored.image_index, sizes)
         note("decoded boxes", boxes)
         usable = usable & finite_boxes(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
-        padded = self.best_of_images(ScoredBoxes(boxes, scores, labels, image_index), usable, len(sizes))
-        if self.clip == "after":
-            padded = padded.clipped(sizes, self.least_side)
-        return padded
+        scored = scored._replace(boxes=boxes, scores=scored.scores.float())
+        padded = self.best_of_images(scored, usable, len(sizes))
+        return padded.clipped(sizes, self.least_side) if self.clip == "after" else padded
 
     def best_of_images(self, scored: ScoredBoxes, usable: Tensor, images: int) -> PaddedBoxes:
         """The best `detections` of each image after overlaps are resolved, of the boxes that are `usable` ``(R,)``."""
@@ -246,14 +248,8 @@ class NMS(Postprocess):
             return super().best_of_images(scored, usable, images)
         count = len(usable) if self.detections is None else min(self.detections, len(usable))
         image_index = scored.image_index.masked_fill(~usable, -1)
-        kept, counts = batched_nms_padded(
-            scored.boxes, scored.scores, image_index, self._threshold, images, count, scored.labels
-        )
-        return PaddedBoxes.of(scored, kept, counts)
-
-    @property
-    def _threshold(self) -> float:
-        return 0.5 if self.iou_threshold is None else self.iou_threshold
+        suppressed = scored.boxes, scored.scores, image_index, self._threshold, images, count, scored.labels
+        return PaddedBoxes.of(scored, *batched_nms_padded(*suppressed))
 
 
 class SoftNMS(NMS):

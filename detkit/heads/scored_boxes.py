@@ -117,7 +117,7 @@ def topk_indices(
         counts: how many of the R each image has.
         k: at most so many.
     """
-    if len(scores) <= k or counts is not None and max(counts) <= k:
+    if len(scores) <= k or (counts is not None and max(counts) <= k):
         return slice(None)
     if counts is None:
         return topk_per_group(scores, image_index * (labels.max() + 1) + labels, k)
