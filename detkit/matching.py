@@ -106,6 +106,14 @@ class BalancedSample(NamedTuple):
     is_drawn: Tensor
     most_foreground: int
 
+    def counts(self) -> tuple[list[int], list[int]]:
+        """How much foreground and how much background was drawn of each image; waits for the device once."""
+        foreground, background = self.is_drawn.split_with_sizes(
+            [self.most_foreground, self.indices.shape[1] - self.most_foreground], dim=1
+        )
+        foreground_counts, background_counts = torch.stack((foreground.sum(dim=1), background.sum(dim=1))).tolist()
+        return foreground_counts, background_counts
+
 
 def draw_balanced(
     states: Tensor, count: int, foreground_fraction: float, generator: torch.Generator | None = None
