@@ -2,5 +2,6 @@
 
 from detkit.geometry.placement import IMAGENET_MEAN_COLOR, Placement
 from detkit.geometry.rectangles import Matrix, Rectangle, Size
+from detkit.geometry.row_placements import RowPlacements
 
-__all__ = ["IMAGENET_MEAN_COLOR", "Matrix", "Placement", "Rectangle", "Size"]
+__all__ = ["IMAGENET_MEAN_COLOR", "Matrix", "Placement", "Rectangle", "RowPlacements", "Size"]

@@ -121,7 +121,7 @@ class Placement:
         return self.window != whole_frame(self.size)
 
     @cached_property
-    def _axes(self) -> tuple[AxisMap, AxisMap]:
+    def axes(self) -> tuple[AxisMap, AxisMap]:
         """The maps of x and of y where the placement is axis-aligned."""
         (a, _, c), (_, e, f) = self.matrix
         (x1, y1, x2, y2), part = self.window, self.visible_part
@@ -152,7 +152,7 @@ class Placement:
             return points
         x, y = points[..., 0], points[..., 1]
         if self.is_axis_aligned:
-            along_x, along_y = self._axes
+            along_x, along_y = self.axes
             return stack_last([along_x(x), along_y(y)])
         (a, b, c), (d, e, f) = self.matrix
         return stack_last([a * x + b * y + c, d * x + e * y + f])
@@ -165,7 +165,7 @@ class Placement:
         if self.is_axis_aligned:
             ends = [
                 axis(reverse_last(boxes[..., first::2]) if axis.scale < 0 else boxes[..., first::2])
-                for first, axis in enumerate(self._axes)
+                for first, axis in enumerate(self.axes)
             ]
             return stack_last(ends).reshape(boxes.shape)
         x1, y1, x2, y2 = (boxes[..., index] for index in range(4))
@@ -196,16 +196,16 @@ class Placement:
         return self._warped(image, fill) if self._paste is None else self._paste.pixels(image, fill)
 
     def label_map(self, label_map: Array, ignore: int) -> Array:
-        """`label_map` ``(H, W)`` of the given frame, in the new one, by nearest neighbor; the border is `ignore`."""
-        self._check_size("label map", label_map.shape)
+        """`label_map` ``(..., H, W)`` of the given frame, in the new one, by nearest neighbor; the border is `ignore`."""
+        self._check_size("label map", label_map.shape[-2:])
         if self._keeps_pixels:
             return label_map
         rows, columns, visible = self._sources()
         if isinstance(label_map, Tensor):
             device = label_map.device
-            moved = label_map[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)]
+            moved = label_map[..., torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)]
             return moved.masked_fill(~torch.from_numpy(visible).to(device), ignore)
-        return np.where(visible, label_map[rows, columns], np.asarray(ignore, label_map.dtype))
+        return np.where(visible, label_map[..., rows, columns], np.asarray(ignore, label_map.dtype))
 
     def camera(self, camera: Array) -> Array:
         """The intrinsic matrix `camera` ``(..., 3, 3)`` of the given frame, for the new one: ``A K``."""

@@ -4,7 +4,7 @@ from detkit.preprocess.batch import Batch
 from detkit.preprocess.center_crop import CenterCrop
 from detkit.preprocess.letterbox import Letterbox, Stretch
 from detkit.preprocess.original_size import OriginalSize
-from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, takes_batches
 from detkit.preprocess.shortest_edge import ShortestEdge, SmoothShortestEdge
 from detkit.preprocess.square import Square
 
@@ -20,4 +20,5 @@ __all__ = [
     "SmoothShortestEdge",
     "Square",
     "Stretch",
+    "takes_batches",
 ]

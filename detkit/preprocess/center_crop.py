@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
-from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from detkit.preprocess.interpolation import resize
+from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, takes_batches
 
 
 class CenterCrop(Preprocess):
@@ -46,14 +46,13 @@ class CenterCrop(Preprocess):
         row_x, row_y = (width / size[1], 0.0, float(-left)), (0.0, height / size[0], float(-top))
         return Placement((row_x, row_y), self.size, size)
 
+    @takes_batches
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
         """Normalized, resized with antialiasing, as torchvision does for its published weights, then cropped."""
-        image = self._normalized(image)
         resized = self._resized(placement.given_size)
-        if resized != placement.given_size:
-            image = F.interpolate(image[None], size=resized, mode="bilinear", antialias=True)[0]
+        image = resize(self._normalized(image), resized, antialias=True)
         left, top = self._corner(resized)
-        return image[:, top : top + self.size[0], left : left + self.size[1]]
+        return image[..., top : top + self.size[0], left : left + self.size[1]]
 
     def resize_to(self, side: int) -> Preprocess:
         """Squares that span the whole shorter side, so that images cropped by an augmentation are not cropped again."""

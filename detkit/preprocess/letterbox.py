@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from detkit.geometry import Placement, Size
-from detkit.preprocess.preprocess import Preprocess
+from detkit.preprocess.preprocess import Preprocess, takes_batches
+from detkit.structures.device_transfer import to_device
 
 
 class Letterbox(Preprocess):
@@ -39,12 +40,13 @@ class Letterbox(Preprocess):
         row_x, row_y = (fitted[1] / size[1], 0.0, left), (0.0, fitted[0] / size[0], top)
         return Placement((row_x, row_y), (self.size[0], self.size[1]), size)
 
+    @takes_batches
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
         """Darknet's resizing on a gray canvas, then normalized."""
         height, width = self.fitted(placement.given_size)
         top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
-        canvas = image.new_full((3, *self.size), 0.5)
-        canvas[:, top : top + height, left : left + width] = corner_resize(image, (height, width))
+        canvas = image.new_full((*image.shape[:-2], *self.size), 0.5)
+        canvas[..., top : top + height, left : left + width] = corner_resize(image, (height, width))
         return self._normalized(canvas)
 
     def resize_to(self, side: int) -> Preprocess:
@@ -75,26 +77,35 @@ class Stretch(Letterbox):
 
 
 def corner_resize(image: Tensor, size: Size) -> Tensor:
-    """`image` ``(C, H, W)`` resized bilinearly with aligned corners: darknet's ``resize_image``.
+    """`image` ``(..., H, W)`` resized bilinearly with aligned corners: darknet's ``resize_image``.
 
     Darknet adds no lower neighbor to the last row, which makes it dark where rounding puts it slightly above the last
     row of the image. Published networks were trained that way, so this does the same.
     """
     height, width = image.shape[-2:]
-    first, share = _positions(width, size[1], image)
+    first, share = _positions(width, size[1])
     # The last column is copied.
     first[-1], share[-1] = width - 1, 0
-    image = (1 - share) * image[:, :, first] + share * image[:, :, (first + 1).clamp(max=width - 1)]
-    first, share = _positions(height, size[0], image)
-    below = share[:, None].clone()
+    before, after, share_after = _moved(first, share, width, image)
+    image = (1 - share_after) * image[..., before] + share_after * image[..., after]
+    first, share = _positions(height, size[0])
+    below = share.copy()
     below[-1] = 0
-    return (1 - share[:, None]) * image[:, first] + below * image[:, (first + 1).clamp(max=height - 1)]
+    before, after, share_after = _moved(first, share, height, image)
+    share_below = to_device(torch.from_numpy(below), image.device)
+    return (1 - share_after[:, None]) * image[..., before, :] + share_below[:, None] * image[..., after, :]
 
 
-def _positions(length: int, new_length: int, image: Tensor) -> tuple[Tensor, Tensor]:
-    """For each new pixel, the index of the old one before it, and the distance from that one."""
+def _positions(length: int, new_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each new pixel, the index of the old one before it, and the distance from that one in float32."""
     step = np.float32(length - 1) / np.float32(max(new_length - 1, 1))
     positions = np.arange(new_length, dtype=np.float32) * step
     first = positions.astype(np.int64)
-    share = torch.from_numpy(positions - first.astype(np.float32)).to(image.device, non_blocking=True)
-    return torch.from_numpy(first).to(image.device, non_blocking=True), share
+    return first, positions - first.astype(np.float32)
+
+
+def _moved(first: np.ndarray, share: np.ndarray, length: int, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The indices of both neighbors, and the share of the second, on the device of `image`."""
+    both = np.stack([first, np.minimum(first + 1, length - 1)])
+    before, after = to_device(torch.from_numpy(both), image.device)
+    return before, after, to_device(torch.from_numpy(share), image.device)

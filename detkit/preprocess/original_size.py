@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from detkit.geometry import Placement, Size
-from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, takes_batches
 from detkit.preprocess.shortest_edge import ShortestEdge
 
 _LONGEST = 2  # maximum ratio of the longer to the shorter side, for multi-scale training
@@ -31,6 +31,7 @@ class OriginalSize(Preprocess):
         """The identity."""
         return Placement.identity(size)
 
+    @takes_batches
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
         """Normalized."""
         return self._normalized(image)

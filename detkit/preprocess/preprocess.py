@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import torch
@@ -13,16 +13,25 @@ from torch import Tensor, nn
 from detkit.geometry import Placement, Size
 from detkit.preprocess.batch import Batch
 from detkit.structures import Detections, Target
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import stacked_on, to_device
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Pixels = Callable[[Any, Tensor, Placement], Tensor]
+
+
+def takes_batches(pixels: Pixels) -> Pixels:
+    """Marks a `Preprocess.pixels` that takes images of one size and placement at once, ``(..., 3, H, W)``."""
+    pixels.takes_batches = True  # type: ignore[attr-defined]
+    return pixels
 
 
 class Preprocess(nn.Module):
     """Makes a batch of images of any size.
 
-    A subclass defines where an image lies in the frame of the network, `place`, and resamples its pixels, `pixels`.
+    A subclass defines where an image lies in the frame of the network, `place`, and resamples its pixels, `pixels`: of
+    one image, or, marked with `takes_batches`, of all images of one size.
 
     Args:
         mean: of each RGB channel, in [0, 1].
@@ -32,6 +41,8 @@ class Preprocess(nn.Module):
 
     mean: Tensor
     std: Tensor
+    _normalizing_factors: Tensor
+    _normalizing_offsets: Tensor
 
     def __init__(
         self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD, divisor: int = 1
@@ -40,6 +51,10 @@ class Preprocess(nn.Module):
         self.divisor = divisor
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        factors = 1 / torch.tensor(std, dtype=torch.float64).view(3, 1, 1)
+        offsets = -torch.tensor(mean, dtype=torch.float64).view(3, 1, 1) * factors
+        self.register_buffer("_normalizing_factors", factors.float(), persistent=False)
+        self.register_buffer("_normalizing_offsets", offsets.float(), persistent=False)
 
     def place(self, size: Size) -> Placement:
         """The placement of an image of `size` (height, width) in the frame of the network."""
@@ -69,39 +84,73 @@ class Preprocess(nn.Module):
         It is differentiable in images in float.
         """
         placements = [self.place((image.shape[-2], image.shape[-1])) for image in images]
-        pixels = [
-            self.pixels(self._to_float(image), placement) for image, placement in zip(images, placements, strict=True)
-        ]
-        return Batch(self._padded(pixels), placements)
+        groups = _alike(images, placements)
+        made = [(group, self._pixels_of(images, group, placements[group[0]])) for group in groups]
+        return Batch(self._padded(made, len(images)), placements)
 
     def targets(self, targets: Sequence[Target], batch: Batch) -> list[Target]:
         """`targets` in pixels of the images as given, moved into pixels of `batch` and to its device.
 
         Masks keep the pixels of the given images: heads crop them there, through the inverse placement.
         """
-        return [
-            target.moved_to_network(placement).to(batch.images.device)
-            for target, placement in zip(targets, batch.placements, strict=True)
-        ]
+        if len(targets) != len(batch.placements):
+            raise ValueError(f"{len(targets)} targets for {len(batch.placements)} images")
+        moved = list(targets)
+        for target_class in {type(target): None for target in targets}:
+            own = [index for index, target in enumerate(targets) if type(target) is target_class]
+            given, placements = [targets[index] for index in own], [batch.placements[index] for index in own]
+            results = target_class.batch_to_network(given, placements, batch.images.device)
+            for index, target in zip(own, results, strict=True):
+                moved[index] = target
+        return moved
 
     def restore(self, detections: Sequence[Detections], batch: Batch, cut: bool = True) -> list[Detections]:
         """`detections` in pixels of `batch`, moved into pixels of the images as given; see `Batch.restore`."""
         return batch.restore(detections, cut)
 
-    def _to_float(self, image: Tensor) -> Tensor:
-        image = to_device(image, self.mean.device)
-        return image.float() / 255 if image.dtype == torch.uint8 else image.float()
+    def _pixels_of(self, images: Sequence[Tensor], group: Sequence[int], placement: Placement) -> Tensor:
+        """The pixels ``(n, 3, *placement.size)`` of the images at the indices `group`, which have one size."""
+        if getattr(self.pixels, "takes_batches", False):
+            return self.pixels(_in_float(stacked_on([images[index] for index in group], self.mean.device)), placement)
+        moved = [_in_float(to_device(images[index], self.mean.device)) for index in group]
+        return torch.stack([self.pixels(image, placement) for image in moved])
 
     def _normalized(self, image: Tensor) -> Tensor:
-        return (image - self.mean) / self.std
+        return torch.addcmul(self._normalizing_offsets, image, self._normalizing_factors)
 
-    def _padded(self, images: Sequence[Tensor]) -> Tensor:
+    def _padded(self, groups: Sequence[tuple[Sequence[int], Tensor]], count: int) -> Tensor:
+        """The batch of `count` images from the indices and the pixels of those of each size."""
         height, width = (
-            math.ceil(max(image.shape[axis] for image in images) / self.divisor) * self.divisor for axis in (1, 2)
+            math.ceil(max(pixels.shape[axis] for _, pixels in groups) / self.divisor) * self.divisor for axis in (2, 3)
         )
-        if all(image.shape[-2:] == (height, width) for image in images):
-            return torch.stack(list(images))
-        batch = images[0].new_zeros(len(images), 3, height, width)
-        for index, image in enumerate(images):
-            batch[index, :, : image.shape[1], : image.shape[2]] = image
+        first = groups[0][1]
+        if len(groups) == 1 and first.shape[-2:] == (height, width):
+            return first
+        batch = first.new_zeros(count, 3, height, width)
+        for indices, pixels in groups:
+            begin, end = indices[0], indices[-1] + 1
+            corner = batch[:, :, : pixels.shape[2], : pixels.shape[3]]
+            if end - begin == len(indices):
+                corner[begin:end] = pixels
+            else:
+                corner.index_copy_(0, to_device(torch.tensor(indices), batch.device), pixels)
         return batch
+
+
+def _in_float(images: Tensor) -> Tensor:
+    return (images / 255 if images.dtype == torch.uint8 else images).float()
+
+
+def _alike(images: Sequence[Tensor], placements: Sequence[Placement]) -> list[list[int]]:
+    """The indices of the images of each size, type, device and placement."""
+    groups: list[list[int]] = []
+    for index, image in enumerate(images):
+        for group in groups:
+            other = images[group[0]]
+            alike = image.shape == other.shape and image.dtype == other.dtype and image.device == other.device
+            if alike and placements[index] == placements[group[0]]:
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    return groups

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from detkit.geometry import Placement, Size
-from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from detkit.preprocess.interpolation import resize
+from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, takes_batches
 
 
 class ShortestEdge(Preprocess):
@@ -45,14 +45,10 @@ class ShortestEdge(Preprocess):
         height, width = (max(1, math.floor(side * scale + self.rounding)) for side in size)
         return Placement.resize(size, (height, width))
 
+    @takes_batches
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
         """Normalized, then resized bilinearly."""
-        image = self._normalized(image)
-        if placement.is_identity:
-            return image
-        return F.interpolate(
-            image[None], size=placement.size, mode="bilinear", align_corners=False, antialias=self.antialias
-        )[0]
+        return resize(self._normalized(image), placement.size, self.antialias)
 
     def resize_to(self, side: int) -> Preprocess:
         """A shorter side of `side` pixels; the limit of the longer side changes in proportion."""

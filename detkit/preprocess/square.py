@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from detkit.geometry import Placement, Size
-from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from detkit.preprocess.interpolation import resize
+from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, takes_batches
 
 
 class Square(Preprocess):
@@ -32,12 +32,10 @@ class Square(Preprocess):
         """The whole image, stretched."""
         return Placement.resize(size, (self.size, self.size))
 
+    @takes_batches
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
         """Normalized, then resized bilinearly."""
-        image = self._normalized(image)
-        if placement.is_identity:
-            return image
-        return F.interpolate(image[None], size=placement.size, mode="bilinear", align_corners=False)[0]
+        return resize(self._normalized(image), placement.size)
 
     def resize_to(self, side: int) -> Preprocess:
         """Squares of `side` pixels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from typing import Any, ClassVar, Self, get_type_hints
 
@@ -70,6 +70,27 @@ class Fields:
     def moved_to_network(self, placement: Placement) -> Self:
         """A copy in the frame of a network's input; masks and areas stay as annotated."""
         return self._map(lambda kind, value: kind.move_to_network(value, placement))
+
+    @classmethod
+    def batch_to_network(
+        cls, batch: Sequence[Self], placements: Sequence[Placement], device: torch.device | str
+    ) -> list[Self]:
+        """Copies of several in the frame of a network's input, on `device`; the rows of all move at once.
+
+        Args:
+            batch: all of this class.
+            placements: of the image of each.
+            device: where they go.
+        """
+        values: list[dict[str, Any]] = [{} for _ in batch]
+        for name, kind in cls.kinds().items():
+            given = [getattr(one, name) for one in batch]
+            present = [index for index, value in enumerate(given) if value is not None]
+            if present:
+                own = [given[index] for index in present], [placements[index] for index in present]
+                for index, value in zip(present, kind.batch_to_network(*own, device), strict=True):
+                    values[index][name] = value
+        return [replace(one, **changed) for one, changed in zip(batch, values, strict=True)]
 
     def __getitem__(self, index: Tensor | slice) -> Self:
         """A copy with the objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.geometry import Placement, Size
+from detkit.geometry import Placement, RowPlacements, Size
+from detkit.structures.batch_moving import can_join, moved_rows, moves_as
+from detkit.structures.device_transfer import stacked_on
 from detkit.structures.kind import ALWAYS, Kind, Swaps, Warp, Warped, check_tensor
 from detkit.structures.object_fields import visible_boxes
 
@@ -37,6 +39,16 @@ class LabelMap(Kind):
 
     def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
         return placement.label_map(value, IGNORE_INDEX[value.dtype])
+
+    def batch_to_network(
+        self, values: Sequence[Tensor], placements: Sequence[Placement], device: torch.device | str
+    ) -> Sequence[Tensor]:
+        """All at once where one placement moves them all; on `device`, which looks up pixels faster."""
+        if not (moves_as(self, LabelMap) and can_join(values) and len(set(map(len, values))) == 1):
+            return super().batch_to_network(values, placements, device)
+        if any(placement != placements[0] for placement in placements):
+            return super().batch_to_network(values, placements, device)
+        return list(self.move_to_network(stacked_on(values, device), placements[0]))
 
     def cover(self, value: Tensor, cover: Tensor, share: Tensor) -> Tensor:
         return value.masked_fill(cover, IGNORE_INDEX[value.dtype])
@@ -85,6 +97,13 @@ class RegionBoxes(Kind):
 
     def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
         return placement.boxes(value)
+
+    def batch_to_network(
+        self, values: Sequence[Tensor], placements: Sequence[Placement], device: torch.device | str
+    ) -> Sequence[Tensor]:
+        if moves_as(self, RegionBoxes) and can_join(values) and RowPlacements.can_join(placements):
+            return moved_rows(values, placements, device, RowPlacements.boxes)
+        return super().batch_to_network(values, placements, device)
 
     def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
         return _with_area(visible_boxes(value, placement))

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.geometry import Placement, Size
+from detkit.geometry import Placement, RowPlacements, Size
 from detkit.ops import RunLengths, masks_to_rle, rle_to_masks
+from detkit.structures.batch_moving import can_join, moved_rows, moves_as, rows_on
 from detkit.structures.kind import ALWAYS, Index, Kind, Swaps, Warp, Warped, check_tensor
 
 
@@ -41,6 +42,14 @@ class Rows(Kind):
 
     def select(self, value: Tensor, index: Index) -> Tensor:
         return value[index]
+
+    def batch_to_network(
+        self, values: Sequence[Tensor], placements: Sequence[Placement], device: torch.device | str
+    ) -> Sequence[Tensor]:
+        moved = [self.move_to_network(value, placement) for value, placement in zip(values, placements, strict=True)]
+        if can_join(moved) and type(self).to is Kind.to:
+            return rows_on(moved, device)
+        return [self.to(value, device) for value in moved]
 
     def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Tensor:
         if self.absent is None and any(value is None for value in values):
@@ -68,6 +77,13 @@ class Boxes(Rows):
 
     def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
         return placement.boxes(value)
+
+    def batch_to_network(
+        self, values: Sequence[Tensor], placements: Sequence[Placement], device: torch.device | str
+    ) -> Sequence[Tensor]:
+        if moves_as(self, Boxes) and can_join(values) and RowPlacements.can_join(placements):
+            return moved_rows(values, placements, device, RowPlacements.boxes)
+        return super().batch_to_network(values, placements, device)
 
     def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
         return visible_boxes(value, placement)
@@ -109,6 +125,13 @@ class Keypoints(Rows):
     def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
         moved = torch.cat((placement.points(value[..., :2]), value[..., 2:]), dim=-1)
         return moved[:, mirrored_order(value.shape[1], swaps)] if placement.mirrors and swaps else moved
+
+    def batch_to_network(
+        self, values: Sequence[Tensor], placements: Sequence[Placement], device: torch.device | str
+    ) -> Sequence[Tensor]:
+        if moves_as(self, Keypoints) and can_join(values) and RowPlacements.can_join(placements):
+            return moved_rows(values, placements, device, _moved_keypoints)
+        return super().batch_to_network(values, placements, device)
 
     def crop(self, value: Tensor, placement: Placement, swaps: Swaps, share: Tensor) -> Tensor:
         x1, y1, x2, y2 = placement.visible_part
@@ -185,6 +208,10 @@ class Masks(Kind):
         if any(value is None for value in values):
             raise InputError(f"data.mixing: some images have {name} and some have none; read them all alike")
         return torch.cat([rle_to_masks(value) for value in values])
+
+
+def _moved_keypoints(placements: RowPlacements, keypoints: Tensor) -> Tensor:
+    return torch.cat((placements.points(keypoints[..., :2]), keypoints[..., 2:]), dim=-1)
 
 
 def mirrored_order(count: int, swaps: Swaps) -> list[int]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.geometry import Placement
 from detkit.ops import RunLengths
+from detkit.structures.device_transfer import to_device
 from detkit.structures.fields import Fields
 from detkit.structures.image_fields import Camera, ClassOfImage, Identity, LabelMap, RegionBoxes
 from detkit.structures.object_fields import Areas, Boxes, Keypoints, Masks, Rows
@@ -64,6 +68,12 @@ class Target(Fields):
         """The boxes ``(M, 4)`` of the crowd and ignore regions; none where boxes are not annotated."""
         return self._split[1]
 
+    @functools.cached_property
+    def crowd_rows(self) -> list[int]:
+        """The rows of the crowd and ignore regions. Where the flags are on a device, this waits for it, but not where
+        the target was moved there."""
+        return [] if self.iscrowd is None else self.iscrowd.nonzero().flatten().tolist()
+
     def to(self, device: torch.device | str) -> Self:
         """A copy with every tensor on `device`. Crowds are split off before, while their flags are on the CPU: on a GPU
         that would synchronize."""
@@ -71,19 +81,58 @@ class Target(Fields):
         if self.iscrowd is not None and self.iscrowd.device.type == "cpu":
             objects, ignored = self._split
             split = None if objects is None else objects.to(device), self.kinds()["boxes"].to(ignored, device)
-            vars(moved)["_split"] = split
+            vars(moved).update(_split=split, crowd_rows=self.crowd_rows)
         return moved
+
+    @classmethod
+    def batch_to_network(
+        cls, batch: Sequence[Self], placements: Sequence[Placement], device: torch.device | str
+    ) -> list[Self]:
+        """See `Fields.batch_to_network`; as in `to`, crowds are split off before."""
+        _find_crowds(batch)
+        crowded = [index for index, target in enumerate(batch) if vars(target).get("crowd_rows")]
+        objects = [batch[index].objects() for index in crowded]
+        of_crowded = [placements[index] for index in crowded]
+        moved = super().batch_to_network([*batch, *objects], [*placements, *of_crowded], device)
+        batch_moved, objects_moved = moved[: len(batch)], moved[len(batch) :]
+        ignored = [batch[index].ignored_boxes() for index in crowded]
+        ignored_moved = cls.kinds()["boxes"].batch_to_network(ignored, of_crowded, device) if crowded else []
+        for target, given in zip(batch_moved, batch, strict=True):
+            if (rows := vars(given).get("crowd_rows")) is not None:
+                vars(target)["crowd_rows"] = rows
+        for target in objects_moved:
+            vars(target)["crowd_rows"] = []
+        for index, split in zip(crowded, zip(objects_moved, ignored_moved, strict=True), strict=True):
+            vars(batch_moved[index])["_split"] = split
+        return batch_moved
 
     @functools.cached_property
     def _split(self) -> tuple[Self | None, Tensor]:
         """The target of the objects alone, None if there are no crowds, and the boxes of the crowds."""
-        boxes, flags = self.boxes, self.iscrowd
-        if flags is None:
-            return None, torch.zeros(0, 4) if boxes is None else boxes[:0]
-        no_boxes = torch.zeros(0, 4, device=flags.device) if boxes is None else boxes[:0]
-        crowds = torch.where(flags)[0]
-        if len(crowds) == 0:
-            return None, no_boxes
-        objects = self[~flags]
-        vars(objects)["_split"] = None, no_boxes
-        return objects, no_boxes if boxes is None else boxes[crowds]
+        if not self.crowd_rows:
+            return None, self._no_boxes()
+        crowds = set(self.crowd_rows)
+        objects = self[self._rows([row for row in range(len(self)) if row not in crowds])]
+        vars(objects)["crowd_rows"] = []
+        return objects, self._no_boxes() if self.boxes is None else self.boxes[self._rows(self.crowd_rows)]
+
+    def _rows(self, rows: list[int]) -> Tensor:
+        index = torch.tensor(rows, dtype=torch.int64)
+        return index if self.iscrowd is None else to_device(index, self.iscrowd.device)
+
+    def _no_boxes(self) -> Tensor:
+        if self.boxes is not None:
+            return self.boxes[:0]
+        return torch.zeros(0, 4, device=None if self.iscrowd is None else self.iscrowd.device)
+
+
+def _find_crowds(batch: Sequence[Target]) -> None:
+    """Store the `crowd_rows` of all targets whose flags are on the CPU."""
+    unknown = [one for one in batch if one.iscrowd is not None and one.iscrowd.is_cpu and "crowd_rows" not in vars(one)]
+    flags = [one.iscrowd for one in unknown if one.iscrowd is not None]
+    if not flags:
+        return
+    starts = np.cumsum([0, *map(len, flags)])
+    rows = np.array(torch.cat(flags).nonzero().flatten().tolist(), dtype=np.int64)
+    for one, begin, end in zip(unknown, starts[:-1], starts[1:], strict=True):
+        vars(one)["crowd_rows"] = (rows[(rows >= begin) & (rows < end)] - begin).tolist()
