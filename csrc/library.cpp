@@ -40,11 +40,11 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "Tensor iscrowd) -> Tensor");
 
   m.def(
-      "paste_masks(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold, bool fused, "
-      "bool fused_places=True) -> Tensor");
+      "paste_masks(Tensor masks, Tensor boxes, SymInt[] counts, SymInt[] heights, SymInt[] widths, float threshold, "
+      "bool fused, bool fused_places=True) -> Tensor");
   m.def(
-      "paste_masks_to_runs(Tensor masks, Tensor boxes, int height, int width, float threshold, bool fused, "
-      "bool fused_places=True) -> (Tensor, Tensor)");
+      "paste_masks_to_runs(Tensor masks, Tensor boxes, SymInt[] counts, SymInt[] heights, SymInt[] widths, "
+      "float threshold, bool fused, bool fused_places=True) -> (Tensor, Tensor)");
 
   const std::string match =
       "(Tensor scores, Tensor images, Tensor categories, Tensor areas, Tensor object_images, "
