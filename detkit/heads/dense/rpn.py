@@ -16,7 +16,7 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.assignment import NO_OBJECT, assign_targets, image_indices
+from detkit.heads.assignment import NO_OBJECT, assign_objects, image_indices
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense import old_rpn_arguments
 from detkit.heads.dense.pyramid_layers import flatten_predictions, shared_channels
@@ -182,7 +182,7 @@ class RPN(PostprocessedHead):
         return smooth_l1(torch.where(is_learned, predicted, targets), targets)
 
     def _rows(self, anchors: Tensor, context: Context) -> Tensor:
-        return assign_targets(context.truth, lambda target: self.matcher(anchors, target), anchors.device)
+        return assign_objects(self.matcher, anchors, context.objects)
 
     def _topk_anchors(self, raw: RPNOutput, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes ``(B, P, 4)``, scores ``(B, P)`` and levels ``(P,)`` of the `count` best anchors of each level."""
