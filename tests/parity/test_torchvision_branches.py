@@ -73,7 +73,7 @@ def test_keypoint_loss_and_gradient_are_equal(keypoint_twins, seed, monkeypatch)
     theirs_targets = [
         {"boxes": target.boxes, "labels": target.labels + 1, "keypoints": target.keypoints} for target in targets
     ]
-    monkeypatch.setattr(torch, "randperm", lambda count, device=None: torch.arange(count, device=device).flip(0))
+    draw_the_last(monkeypatch)
     theirs.train()
     theirs.backbone.eval()
     expected, losses = theirs(images, theirs_targets)["loss_keypoint"], ours(images, targets)["keypoint"]
