@@ -8,14 +8,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from detkit.boxes import coverage
 from detkit.deprecation import moved_names
 from detkit.errors import InputError
-from detkit.ops import box_iou
+from detkit.ops.best_overlaps import BestOverlaps, best_overlaps
 from detkit.structures import Target
 from detkit.structures.kind import to_device
+from detkit.structures.objects import ImageBoxes, crowds_of
 
 FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
+
+
+class Matches(NamedTuple):
+    """The objects of P candidates, as ``(P,)``, or ``(B, P)`` where all images have the same candidates.
+
+    Args:
+        rows: int64, the row of each candidate's object in the batch; -1 where its image has none.
+        foreground: bool, whether it is to predict that object.
+        background: bool, whether else it is to predict background; a candidate that is neither is ignored.
+    """
+
+    rows: Tensor
+    foreground: Tensor
+    background: Tensor
 
 
 @dataclass(frozen=True)
@@ -51,22 +65,49 @@ class Matcher:
         Raises:
             InputError: the target has no annotated boxes.
         """
-        boxes = _annotated_boxes(target)
-        indices = candidates.new_zeros(len(candidates), dtype=torch.int64)
-        states = torch.full_like(indices, BACKGROUND)
-        if len(boxes) and len(candidates):
-            iou = box_iou(boxes, candidates)
-            best_iou, indices = iou.max(dim=0)
-            states.masked_fill_((best_iou >= self.background_iou) | (best_iou < self.least_background_iou), IGNORED)
-            states.masked_fill_(best_iou >= self.foreground_iou, FOREGROUND)
-            if self.keep_best:
-                best_of_object = iou.amax(dim=1, keepdim=True)
-                states.masked_fill_(((iou == best_of_object) & (iou > 0)).any(dim=0), FOREGROUND)
-        ignored = target.ignored_boxes()
-        if len(ignored):
-            in_ignored = coverage(candidates, ignored).amax(dim=1) >= self.ignore_coverage
-            states.masked_fill_(in_ignored & (states == BACKGROUND), IGNORED)
-        return indices, states
+        device = candidates.device
+        objects = ImageBoxes.of_images([_annotated_boxes(target)], device)
+        rows, foreground, background = self.match(candidates, objects, crowds_of([target], device))
+        states = background.long() + IGNORED  # BACKGROUND or IGNORED
+        return rows[0].clamp(min=0), states.masked_fill_(foreground, FOREGROUND)[0]
+
+    @torch.no_grad()
+    def match(
+        self,
+        candidates: Tensor,
+        objects: ImageBoxes,
+        crowds: ImageBoxes | None = None,
+        image_index: Tensor | None = None,
+    ) -> Matches:
+        """Match the candidates of a whole batch. Nothing waits for the device.
+
+        Args:
+            candidates: ``(P, 4)``.
+            objects: of all images.
+            crowds: the crowd and ignore regions of all images; None where there are none.
+            image_index: ``(P,)`` int64, the image of each candidate; None: every image has all the candidates.
+        """
+        best = best_overlaps(
+            candidates, objects.boxes, objects.bounds, image_index, of_objects=self._finds_best_candidates
+        )
+        rows, foreground = self._foreground(best, objects, image_index)
+        background = best.overlaps < self.background_iou
+        if self.least_background_iou > 0:
+            background &= (best.overlaps >= self.least_background_iou) | (best.rows < 0)
+        if crowds is not None:
+            covered = best_overlaps(candidates, crowds.boxes, crowds.bounds, image_index, "coverage").overlaps
+            background &= covered < self.ignore_coverage
+        return Matches(rows, foreground, background)
+
+    @property
+    def _finds_best_candidates(self) -> bool:
+        """Whether the best candidates of each object matter."""
+        return self.keep_best
+
+    def _foreground(self, best: BestOverlaps, objects: ImageBoxes, image_index: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Each candidate's object, and whether it is to predict that."""
+        foreground = best.overlaps >= self.foreground_iou
+        return best.rows, foreground | best.is_best if self.keep_best else foreground
 
 
 @dataclass(frozen=True)
@@ -77,20 +118,22 @@ class BestForEachMatcher(Matcher):
     any object with enough IoU. Of several objects with the same best box, the last one gets it.
     """
 
-    def __call__(self, candidates: Tensor, target: Target) -> tuple[Tensor, Tensor]:
-        """Match `candidates` ``(R, 4)`` to the objects of `target`; returns as of `Matcher`."""
-        indices, states = super().__call__(candidates, target)
-        boxes = _annotated_boxes(target)
-        if len(boxes) and len(candidates):
-            best_iou, best = box_iou(boxes, candidates).max(dim=1)
-            # One extra slot, for objects that no candidate overlaps.
-            best = torch.where(best_iou > 0, best, len(candidates))
-            order = torch.arange(len(boxes), device=boxes.device)
-            owners = torch.full((len(candidates) + 1,), -1, device=boxes.device)
-            owners = owners.scatter_reduce(0, best, order, "amax")[:-1]
-            indices = torch.where(owners >= 0, owners, indices)
-            states = torch.where(owners >= 0, FOREGROUND, states)
-        return indices, states
+    @property
+    def _finds_best_candidates(self) -> bool:
+        return True
+
+    def _foreground(self, best: BestOverlaps, objects: ImageBoxes, image_index: Tensor | None) -> tuple[Tensor, Tensor]:
+        rows, foreground = super()._foreground(best, objects, image_index)
+        candidates, count = best.object_candidates, rows.numel()
+        if image_index is None:  # the candidates of one image after the other
+            candidates = torch.where(candidates < 0, candidates, candidates + objects.image_index * rows.shape[1])
+        # One extra slot, for objects that no candidate overlaps.
+        owners = rows.new_full((count + 1,), -1)
+        order = torch.arange(len(candidates), device=rows.device)
+        owners.scatter_reduce_(0, torch.where(candidates < 0, count, candidates), order, "amax")
+        owners = owners[:-1].view_as(rows)
+        is_owned = owners >= 0
+        return torch.where(is_owned, owners, rows), foreground | is_owned
 
 
 class BalancedSample(NamedTuple):

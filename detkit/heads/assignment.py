@@ -17,23 +17,12 @@ from torch import Tensor
 from detkit.boxes import coverage
 from detkit.errors import InputError
 from detkit.geometry import Size
-from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
+from detkit.matching import BACKGROUND, FOREGROUND, IGNORED, Matcher
 from detkit.structures import Target
+from detkit.structures.objects import Objects
 
 NO_OBJECT, NOT_LEARNED = -1, -2  # in place of a row: background, and a candidate without a target
 IGNORE_COVERAGE = 0.5  # a prediction that lies in a crowd with this share of its area or more is not background
-
-
-class Objects(NamedTuple):
-    """The objects of a batch.
-
-    Args:
-        boxes: ``(T, 4)`` in the network's frame.
-        labels: ``(T,)`` int64.
-    """
-
-    boxes: Tensor
-    labels: Tensor
 
 
 class AnnotatedBoxes(NamedTuple):
@@ -52,7 +41,7 @@ class AnnotatedBoxes(NamedTuple):
     is_object: Tensor
 
 
-def labeled_boxes(target: Target) -> Objects:
+def labeled_boxes(target: Target) -> tuple[Tensor, Tensor]:
     """The boxes and labels of one target.
 
     Raises:
@@ -60,13 +49,7 @@ def labeled_boxes(target: Target) -> Objects:
     """
     if target.boxes is None or target.labels is None:
         raise InputError(f"the target of image id {target.image_id} has no boxes with labels")
-    return Objects(target.boxes, target.labels)
-
-
-def batch_objects(targets: Sequence[Target], device: torch.device) -> Objects:
-    """The objects of all images."""
-    objects = [labeled_boxes(target.objects()) for target in fill_unannotated(targets, device)]
-    return Objects(torch.cat([one.boxes for one in objects]), torch.cat([one.labels for one in objects]))
+    return target.boxes, target.labels
 
 
 def batch_boxes(targets: Sequence[Target], device: torch.device) -> AnnotatedBoxes:
@@ -114,6 +97,54 @@ def assign_targets(
     state = torch.stack(states)
     others = torch.where(state == BACKGROUND, NO_OBJECT, NOT_LEARNED)
     return torch.where(state == FOREGROUND, torch.stack(rows), others)
+
+
+@torch.no_grad()
+def assign_objects(
+    matcher: Callable[[Tensor, Target], tuple[Tensor, Tensor]],
+    candidates: Tensor,
+    objects: Objects,
+    image_index: Tensor | None = None,
+) -> Tensor:
+    """The row of the object that each candidate is to predict, or `NO_OBJECT` or `NOT_LEARNED`, of all images at once.
+
+    Args:
+        matcher: a `detkit.matching.Matcher`. Any other function of candidates and a target is called image by image.
+        candidates: ``(P, 4)``.
+        objects: those of the batch.
+        image_index: ``(P,)`` int64, the image of each candidate; None: every image has all the candidates.
+
+    Returns:
+        int64 ``(P,)``, or ``(B, P)`` without `image_index`.
+    """
+    if not isinstance(matcher, Matcher) or type(matcher).__call__ is not Matcher.__call__:
+        return _assign_each(matcher, candidates, objects, image_index)
+    rows, foreground, background = matcher.match(candidates, objects.located, objects.crowds, image_index)
+    others = background.long() + NOT_LEARNED  # NO_OBJECT or NOT_LEARNED
+    if objects.unannotated is not None:
+        unknown = objects.unannotated[:, None] if image_index is None else objects.unannotated[image_index]
+        others.masked_fill_(unknown, NOT_LEARNED)
+    return torch.where(foreground, rows, others)
+
+
+def _assign_each(
+    matcher: Callable[[Tensor, Target], tuple[Tensor, Tensor]],
+    candidates: Tensor,
+    objects: Objects,
+    image_index: Tensor | None,
+) -> Tensor:
+    """As `assign_objects`, image by image."""
+    targets = [objects.target(image) for image in range(len(objects.counts))]
+    if image_index is None:
+        return assign_targets(targets, lambda target: matcher(candidates, target), candidates.device)
+    rows = torch.full_like(image_index, NOT_LEARNED)
+    for image, (target, offset) in enumerate(zip(targets, objects.offsets, strict=True)):
+        own = torch.where(image_index == image)[0]
+        if target.boxes is not None:
+            indices, states = matcher(candidates[own], target)
+            others = torch.where(states == BACKGROUND, NO_OBJECT, NOT_LEARNED)
+            rows[own] = torch.where(states == FOREGROUND, indices + offset, others)
+    return rows
 
 
 def image_indices(images: int, each: int, device: torch.device) -> Tensor:

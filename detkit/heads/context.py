@@ -14,10 +14,10 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.heads.activations import Activation, sigmoid_scores
-from detkit.heads.assignment import Objects, batch_objects
 from detkit.preprocess import Batch
 from detkit.structures import Target
 from detkit.structures.kind import to_device
+from detkit.structures.objects import Objects, objects_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,12 @@ class Context:
 
     @cached_property
     def objects(self) -> Objects:
-        """The objects of all images; `Regions.matched` and `assign` give rows of these."""
-        return batch_objects(self.truth, self.batch.images.device)
+        """The objects of all images; `Regions.matched` and `assign` give rows of these.
+
+        Raises:
+            InputError: a target has boxes without labels.
+        """
+        return objects_of(self.truth, self.batch.images.device)
 
 
 @dataclass(frozen=True, eq=False)

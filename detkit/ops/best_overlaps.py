@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from detkit.boxes import coverage
 from detkit.errors import InputError
 from detkit.ops.checks import check_floating, check_same_device, check_shape, geometry_dtype
 from detkit.ops.iou import box_iou_reference
@@ -47,7 +46,7 @@ def best_overlaps(
 ) -> BestOverlaps:
     """Find the best object of each candidate among the objects of its image. Not differentiable.
 
-    Overlaps are those of `detkit.ops.box_iou` and `detkit.boxes.coverage`, bit by bit. The number of operations does
+    Overlaps are those of `detkit.ops.box_iou` and `coverage`, bit by bit. The number of operations does
     not depend on the number of images, and nothing waits for the device.
 
     Args:
@@ -84,6 +83,18 @@ def best_overlaps(
             *torch.ops.detkit.best_overlaps(candidates, image_index, boxes, bounds, measure, of_objects)
         )
     return best_overlaps_reference(candidates, boxes, bounds, image_index, measure, of_objects)
+
+
+def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
+    """The fraction of the area of each box inside each region: ``(N, 4), (M, 4) -> (N, M)`` in [0, 1].
+
+    COCO's evaluation uses it in place of IoU for crowd regions. It is 0 for a box without area.
+    """
+    top_left = torch.maximum(boxes[:, None, :2], regions[None, :, :2])
+    bottom_right = torch.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+    intersection = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
+    area = (boxes[:, None, 2:] - boxes[:, None, :2]).prod(dim=-1)
+    return torch.where(area > 0, intersection / area, 0)
 
 
 @torch.no_grad()

@@ -2,10 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from detkit.boxes import coverage
 from detkit.errors import InputError
 from detkit.ops import box_iou
-from detkit.ops.best_overlaps import best_overlaps, best_overlaps_reference
+from detkit.ops.best_overlaps import best_overlaps, best_overlaps_reference, coverage
 
 SEEDS = range(3)
 # Objects of each image, and candidates: more than a chunk of 512, more objects than a CUDA block holds, none at all.

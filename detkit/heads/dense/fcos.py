@@ -195,7 +195,7 @@ class FCOSHead(DenseHead):
             The object index of each location within ``target.objects()``, int64 ``(P,)`` (0 where there is no object),
             and its state, int64 ``(P,)``: `FOREGROUND`, `BACKGROUND` or `IGNORED`.
         """
-        boxes, points = labeled_boxes(target.objects()).boxes, torch.cat(list(locations))
+        boxes, points = labeled_boxes(target.objects())[0], torch.cat(list(locations))
         indices = torch.zeros(len(points), dtype=torch.int64, device=points.device)
         states = torch.full_like(indices, BACKGROUND)
         if len(boxes):
