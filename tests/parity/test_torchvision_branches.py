@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from torchvision_twins import make_small_twins, paired, random_boxes, random_images
+from torchvision_twins import draw_the_last, make_small_twins, paired, random_boxes, random_images
 
 from detkit.ops import rle_to_masks
 from detkit.structures import Target

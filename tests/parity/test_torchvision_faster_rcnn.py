@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torchvision
-from torchvision_twins import make_small_twins, make_twins, paired, random_boxes, random_images
+from torchvision_twins import draw_the_last, make_small_twins, make_twins, paired, random_boxes, random_images
 
 from detkit.errors import InputError
 from detkit.heads import Context

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 import torchvision
 
+import detkit.matching
 from detkit.weights import from_torchvision
 
 
