@@ -10,6 +10,9 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "nms_padded(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold, SymInt count) "
       "-> (Tensor, Tensor)");
   m.def(
+      "batched_nms_padded(Tensor boxes, Tensor scores, Tensor image_index, Tensor? labels, float iou_threshold, "
+      "SymInt images, SymInt count) -> (Tensor, Tensor)");
+  m.def(
       "soft_nms(Tensor boxes, Tensor scores, Tensor? labels, float iou_threshold, float sigma, str method, "
       "float score_threshold) -> (Tensor, Tensor)");
 
@@ -40,11 +43,11 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "Tensor iscrowd) -> Tensor");
 
   m.def(
-      "paste_masks(Tensor masks, Tensor boxes, SymInt height, SymInt width, float threshold, bool fused, "
-      "bool fused_places=True) -> Tensor");
+      "paste_masks(Tensor masks, Tensor boxes, SymInt[] counts, SymInt[] heights, SymInt[] widths, float threshold, "
+      "bool fused, bool fused_places=True) -> Tensor");
   m.def(
-      "paste_masks_to_runs(Tensor masks, Tensor boxes, int height, int width, float threshold, bool fused, "
-      "bool fused_places=True) -> (Tensor, Tensor)");
+      "paste_masks_to_runs(Tensor masks, Tensor boxes, SymInt[] counts, SymInt[] heights, SymInt[] widths, "
+      "float threshold, bool fused, bool fused_places=True) -> (Tensor, Tensor)");
 
   const std::string match =
       "(Tensor scores, Tensor images, Tensor categories, Tensor areas, Tensor object_images, "

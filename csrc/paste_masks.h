@@ -1,14 +1,14 @@
-// paste_masks: masks stretched over their boxes and thresholded, in images that are otherwise empty.
+// paste_masks: masks stretched over their boxes and thresholded, each in an image that is otherwise empty.
 // paste_masks_to_runs: the same, run-length encoded (rle.h).
 //
 //   masks          (N, M, M) float or double, probabilities
 //   boxes          (N, 4) int64 within +-2^31, x1 y1 x2 y2 of the pixels that a mask with a border of one zero all
 //                  around is stretched over, the last ones included
-//   height, width  of the images
+//   counts, heights, widths  of each image of a batch: its masks, which come image after image, and its size
 //   threshold      a pixel is inside where its probability is greater; not negative
 //   fused          whether products are added without being rounded before
 //   fused_places   whether this is so also of the places in float that are not computed in one step
-//   result         (N, height, width) bool, or counts and offsets
+//   result         (P,) bool, the pixels of each mask after those of the mask before, or counts and offsets
 //
 // The probability of a pixel is that of torch.nn.functional.interpolate(mode="bilinear", align_corners=False) to the
 // last bit, so that those near the threshold fall on the same side. torch computes it in two ways by the size of the

@@ -136,6 +136,54 @@ class BestForEachMatcher(Matcher):
         return torch.where(is_owned, owners, rows), foreground | is_owned
 
 
+class BalancedSample(NamedTuple):
+    """A sample of the candidates of every image, as rows of one length.
+
+    Args:
+        indices: ``(B, F + G)`` int64, drawn candidates in random order: F columns of foreground, then G of background.
+        is_drawn: ``(B, F + G)`` bool; the other entries fill up rows and mean nothing.
+        most_foreground: F, the most foreground that an image may have.
+    """
+
+    indices: Tensor
+    is_drawn: Tensor
+    most_foreground: int
+
+    def counts(self) -> tuple[list[int], list[int]]:
+        """How much foreground and how much background was drawn of each image; waits for the device once."""
+        foreground, background = self.is_drawn.split_with_sizes(
+            [self.most_foreground, self.indices.shape[1] - self.most_foreground], dim=1
+        )
+        foreground_counts, background_counts = torch.stack((foreground.sum(dim=1), background.sum(dim=1))).tolist()
+        return foreground_counts, background_counts
+
+
+def draw_balanced(
+    states: Tensor, count: int, foreground_fraction: float, generator: torch.Generator | None = None
+) -> BalancedSample:
+    """`sample_balanced` for each image of a batch at once, which neither loops nor waits for the device.
+
+    Args:
+        states: ``(B, R)``, as `Matcher` returns them.
+        count: maximum number of candidates of an image.
+        foreground_fraction: maximum fraction of foreground.
+        generator: random generator, of any device; None: torch's global one.
+    """
+    most = min(states.shape[1], count)
+    most_foreground = min(most, int(count * foreground_fraction))
+    keys = _random_keys(states, generator)
+    foreground, foreground_rows = keys.masked_fill(states != FOREGROUND, -1).topk(most_foreground, dim=1)
+    background, background_rows = keys.masked_fill(states != BACKGROUND, -1).topk(most, dim=1)
+    is_foreground = foreground >= 0
+    places = count - is_foreground.sum(dim=1, keepdim=True)
+    is_background = (background >= 0) & (torch.arange(most, device=states.device) < places)
+    return BalancedSample(
+        torch.cat((foreground_rows, background_rows), dim=1),
+        torch.cat((is_foreground, is_background), dim=1),
+        most_foreground,
+    )
+
+
 def sample_balanced(
     states: Tensor, count: int, foreground_fraction: float, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -152,13 +200,9 @@ def sample_balanced(
     Returns:
         The sampled foreground and background indices into `states`, int64.
     """
-    foreground = torch.where(states == FOREGROUND)[0]
-    background = torch.where(states == BACKGROUND)[0]
-    foreground_count = min(len(foreground), int(count * foreground_fraction))
-    background_count = min(len(background), count - foreground_count)
-    foreground = shuffle(foreground, generator)[:foreground_count]
-    background = shuffle(background, generator)[:background_count]
-    return foreground, background
+    (indices,), (is_drawn,), most_foreground = draw_balanced(states[None], count, foreground_fraction, generator)
+    foreground, background = slice(most_foreground), slice(most_foreground, None)
+    return indices[foreground][is_drawn[foreground]], indices[background][is_drawn[background]]
 
 
 def shuffle(values: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -167,6 +211,13 @@ def shuffle(values: Tensor, generator: torch.Generator | None) -> Tensor:
         return values[torch.randperm(len(values), device=values.device)]
     order = torch.randperm(len(values), generator=generator, device=generator.device)
     return values[to_device(order, values.device)]
+
+
+def _random_keys(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A random int32 for each element of `like`, not negative: those of equal keys are too few to matter."""
+    device = like.device if generator is None else generator.device
+    keys = torch.randint(2**31 - 1, like.shape, generator=generator, device=device, dtype=torch.int32)
+    return to_device(keys, like.device)
 
 
 def _annotated_boxes(target: Target) -> Tensor:

@@ -294,11 +294,36 @@ std::tuple<Tensor, Tensor> nms_padded(
   return {padded, padded_number};
 }
 
+std::tuple<Tensor, Tensor> batched_nms_padded(
+    Tensor boxes, Tensor scores, Tensor image_index, std::optional<Tensor> labels, double iou_threshold, int64_t images,
+    int64_t count) {
+  image_index = as_contiguous(image_index);
+  if (labels) labels = as_contiguous(*labels);
+  const int64_t* image_of = image_index.const_data_ptr<int64_t>();
+  const int64_t* label_of = labels ? labels->const_data_ptr<int64_t>() : nullptr;
+  Tensor groups = torch::stable::empty_like(image_index);
+  int64_t* group = groups.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < boxes.size(0); ++i) group[i] = group_of(image_of[i], label_of ? label_of[i] : 0, images);
+
+  Tensor kept = nms(boxes, scores, groups, iou_threshold);
+  Tensor padded = torch::stable::new_empty(kept, {images, count});
+  Tensor numbers = torch::stable::new_zeros(kept, {images});
+  int64_t *out = padded.mutable_data_ptr<int64_t>(), *number = numbers.mutable_data_ptr<int64_t>();
+  std::fill_n(out, images * count, -1);
+  const int64_t* best_first = kept.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < kept.size(0); ++i) {
+    int64_t image = image_of[best_first[i]];
+    if (is_image(image, images) && number[image] < count) out[image * count + number[image]++] = best_first[i];
+  }
+  return {padded, numbers};
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(detkit, CPU, m) {
   m.impl("nms", TORCH_BOX(&nms));
   m.impl("nms_padded", TORCH_BOX(&nms_padded));
+  m.impl("batched_nms_padded", TORCH_BOX(&batched_nms_padded));
 }
 
 }  // namespace detkit

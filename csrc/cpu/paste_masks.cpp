@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../contiguous.h"
+#include "../image_masks.h"
 #include "../rle.h"
 #include "memory.h"
 #include "run_lists.h"
@@ -161,44 +162,51 @@ void check_boxes(const Tensor& boxes) {
       "boxes must be within +-2^31 pixels");
 }
 
-// Masks, their boxes, and the image that they are for.
+// Masks, their boxes, and the images that they are for.
 template <typename T>
 struct Pasting {
   const T* cells;
   const int64_t* boxes;
-  int64_t count, side, height, width;
+  int64_t count, side;
+  const std::vector<ImageMasks>& images;
   T threshold;
   bool fused_places;
 
   Pasting(
-      const Tensor& masks, const Tensor& boxes, int64_t height, int64_t width, double threshold, bool fused_places)
+      const Tensor& masks, const Tensor& boxes, const std::vector<ImageMasks>& images, double threshold,
+      bool fused_places)
       : cells(masks.const_data_ptr<T>()),
         boxes(boxes.const_data_ptr<int64_t>()),
         count(masks.size(0)),
         side(masks.size(1)),
-        height(height),
-        width(width),
+        images(images),
         threshold(static_cast<T>(threshold)),
         fused_places(fused_places) {}
 
   const T* mask(int64_t i) const { return cells + i * side * side; }
   const int64_t* box(int64_t i) const { return boxes + 4 * i; }
-  Window window(int64_t i) const { return window_of(box(i), height, width); }
+  const ImageMasks& image(int64_t i) const {
+    auto follows = [](int64_t mask, const ImageMasks& image) { return mask < image.last_mask(); };
+    return *std::upper_bound(images.begin(), images.end(), i, follows);
+  }
 };
+
+int64_t pixels_of(const std::vector<ImageMasks>& images) { return images.empty() ? 0 : images.back().last_pixel(); }
 
 template <bool fused, typename T>
 void fill_images(const Pasting<T>& pasting, uint8_t* pixels) {
-  int64_t image_pixels = pasting.height * pasting.width;
-  int64_t per_task = masks_per_task(pasting.count, pasting.count * image_pixels, pixels_per_task);
+  int64_t per_task = masks_per_task(pasting.count, pixels_of(pasting.images), pixels_per_task);
   torch::stable::parallel_for(0, pasting.count, per_task, [&](int64_t first, int64_t last) {
     Paster<fused, T> paster(pasting.side, pasting.threshold, pasting.fused_places);
     for (int64_t i = first; i < last; ++i) {
-      uint8_t* image = pixels + i * image_pixels;
-      std::fill_n(image, image_pixels, uint8_t(0));
-      Window window = pasting.window(i);
+      const ImageMasks& image = pasting.image(i);
+      int64_t image_pixels = image.height * image.width;
+      uint8_t* pasted = pixels + image.first_pixel + (i - image.first_mask) * image_pixels;
+      std::fill_n(pasted, image_pixels, uint8_t(0));
+      Window window = window_of(pasting.box(i), image.height, image.width);
       if (window.is_empty()) continue;
-      uint8_t* corner = image + window.top * pasting.width + window.left;
-      paster.paste(pasting.mask(i), pasting.box(i), window, corner, pasting.width);
+      uint8_t* corner = pasted + window.top * image.width + window.left;
+      paster.paste(pasting.mask(i), pasting.box(i), window, corner, image.width);
     }
   });
 }
@@ -211,12 +219,13 @@ RunLists make_runs(const Pasting<T>& pasting) {
     MaskEncoder encoder;
     std::vector<uint8_t> pixels;
     for (int64_t i = first; i < last; ++i) {
-      Window window = pasting.window(i);
+      const ImageMasks& image = pasting.image(i);
+      Window window = window_of(pasting.box(i), image.height, image.width);
       if (!window.is_empty()) {
         pixels.resize(window.width() * window.height());
         paster.paste(pasting.mask(i), pasting.box(i), window, pixels.data(), window.width());
       }
-      uint32_t height = static_cast<uint32_t>(pasting.height), width = static_cast<uint32_t>(pasting.width);
+      uint32_t height = static_cast<uint32_t>(image.height), width = static_cast<uint32_t>(image.width);
       encoder.encode_window(pixels.data(), window, height, width, runs[i]);
     }
   });
@@ -233,28 +242,30 @@ auto with_arithmetic(const Tensor& masks, bool fused, const Run& run) {
 }
 
 Tensor paste_masks(
-    Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused, bool fused_places) {
+    Tensor masks, Tensor boxes, std::vector<int64_t> counts, std::vector<int64_t> heights, std::vector<int64_t> widths,
+    double threshold, bool fused, bool fused_places) {
   masks = as_contiguous(masks);
   boxes = as_contiguous(boxes);
-  check_size(height, width);
+  std::vector<ImageMasks> images = masks_of_images(counts, heights, widths, masks.size(0));
   check_boxes(boxes);
-  Tensor images = torch::stable::new_empty(masks, {masks.size(0), height, width}, ScalarType::Bool);
-  prefer_large_pages(images.mutable_data_ptr(), images.numel());
+  Tensor pixels = torch::stable::new_empty(masks, {pixels_of(images)}, ScalarType::Bool);
+  prefer_large_pages(pixels.mutable_data_ptr(), pixels.numel());
   with_arithmetic(masks, fused, [&]<bool fusing, typename T>() {
     fill_images<fusing>(
-        Pasting<T>(masks, boxes, height, width, threshold, fused_places), static_cast<uint8_t*>(images.mutable_data_ptr()));
+        Pasting<T>(masks, boxes, images, threshold, fused_places), static_cast<uint8_t*>(pixels.mutable_data_ptr()));
   });
-  return images;
+  return pixels;
 }
 
 std::tuple<Tensor, Tensor> paste_masks_to_runs(
-    Tensor masks, Tensor boxes, int64_t height, int64_t width, double threshold, bool fused, bool fused_places) {
+    Tensor masks, Tensor boxes, std::vector<int64_t> counts, std::vector<int64_t> heights, std::vector<int64_t> widths,
+    double threshold, bool fused, bool fused_places) {
   masks = as_contiguous(masks);
   boxes = as_contiguous(boxes);
-  check_size(height, width);
+  std::vector<ImageMasks> images = masks_of_images(counts, heights, widths, masks.size(0));
   check_boxes(boxes);
   RunLists runs = with_arithmetic(masks, fused, [&]<bool fusing, typename T>() {
-    return make_runs<fusing>(Pasting<T>(masks, boxes, height, width, threshold, fused_places));
+    return make_runs<fusing>(Pasting<T>(masks, boxes, images, threshold, fused_places));
   });
   return pack(masks, runs, ScalarType::Int);
 }

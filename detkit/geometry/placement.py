@@ -196,7 +196,7 @@ class Placement:
         return self._warped(image, fill) if self._paste is None else self._paste.pixels(image, fill)
 
     def label_map(self, label_map: Array, ignore: int) -> Array:
-        """`label_map` ``(..., H, W)`` of the given frame, in the new one, by nearest neighbor; the border is `ignore`."""
+        """`label_map` ``(..., H, W)`` of the given frame in the new one, by nearest neighbor; border is `ignore`."""
         self._check_size("label map", label_map.shape[-2:])
         if self._keeps_pixels:
             return label_map

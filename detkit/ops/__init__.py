@@ -6,8 +6,8 @@ The native kernels (`csrc/`) are built when detkit is installed; `backend()` tel
 from detkit.ops.iou import box_iou
 from detkit.ops.library import backend
 from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
-from detkit.ops.nms import batched_nms, nms, nms_padded
-from detkit.ops.paste_masks import paste_masks, paste_masks_to_rle
+from detkit.ops.nms import batched_nms, batched_nms_padded, nms, nms_padded
+from detkit.ops.paste_masks import batched_paste_masks, batched_paste_masks_to_rle, paste_masks, paste_masks_to_rle
 from detkit.ops.roi_align import multilevel_roi_align, roi_align
 from detkit.ops.roi_pool import roi_pool
 from detkit.ops.soft_nms import soft_nms
@@ -16,6 +16,9 @@ __all__ = [
     "RunLengths",
     "backend",
     "batched_nms",
+    "batched_nms_padded",
+    "batched_paste_masks",
+    "batched_paste_masks_to_rle",
     "box_iou",
     "mask_iou",
     "masks_to_rle",

@@ -93,6 +93,49 @@ def nms_padded(
     return nms_padded_reference(boxes, scores, iou_threshold, count, labels)
 
 
+def batched_nms_padded(
+    boxes: Tensor,
+    scores: Tensor,
+    image_index: Tensor,
+    iou_threshold: float,
+    images: int,
+    count: int,
+    labels: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`nms_padded` of each image of a batch, all at once: no synchronization with the device, static shapes.
+
+    Args:
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels.
+        scores: ``(N,)`` floating point, no NaN, as in `nms_padded`.
+        image_index: ``(N,)`` integers, the image of each box in any order. A box whose image is not in
+            ``0..images - 1`` takes no part: -1 leaves a box out without a smaller tensor.
+        iou_threshold: boxes overlap if their IoU is greater than this, not equal.
+        images: how many images there are.
+        count: size of the result of each image.
+        labels: ``(N,)`` integers of 32 bits, such as the class or the level of a pyramid: boxes of different labels
+            never suppress each other. None: all boxes of an image are of one class.
+
+    Returns:
+        int64 ``(images, count)`` indices into `boxes` of the kept ones of each image, highest score first over all its
+        classes, padded with -1; and int64 ``(images,)``, the numbers of indices before the padding.
+
+    Raises:
+        InputError: a shape, dtype, device or size does not fit, or a score is NaN.
+    """
+    check_boxes(boxes, scores, labels)
+    _check_integers("image_index", boxes, image_index)
+    if images < 0 or count < 0:
+        raise InputError(f"images and count must not be negative, got {images} and {count}")
+    image_index, labels = image_index.long(), None if labels is None else labels.long()
+    boxes = as_geometry(boxes)
+    if is_native(boxes.device):
+        padded: tuple[Tensor, Tensor] = torch.ops.detkit.batched_nms_padded(
+            boxes, as_geometry(scores), image_index, labels, iou_threshold, images, count
+        )
+        return padded
+    return batched_nms_padded_reference(boxes, scores, image_index, iou_threshold, images, count, labels)
+
+
 def nms_reference(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """`nms` in plain torch, one step per kept box."""
     order = torch.argsort(scores, descending=True, stable=True)
@@ -124,13 +167,32 @@ def nms_padded_reference(
     return torch.nn.functional.pad(kept, (0, count - len(kept)), value=-1), torch.tensor(len(kept), device=boxes.device)
 
 
+def batched_nms_padded_reference(
+    boxes: Tensor,
+    scores: Tensor,
+    image_index: Tensor,
+    iou_threshold: float,
+    images: int,
+    count: int,
+    labels: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`batched_nms_padded` in plain torch, one `nms_padded_reference` per image."""
+    padded, numbers = boxes.new_full((images, count), -1, dtype=torch.int64), image_index.new_zeros(images)
+    for image in range(images):
+        members = torch.where(image_index == image)[0]
+        own_labels = None if labels is None else labels[members]
+        kept, numbers[image] = nms_padded_reference(boxes[members], scores[members], iou_threshold, count, own_labels)
+        padded[image, : numbers[image]] = members[kept[: numbers[image]]]
+    return padded, numbers
+
+
 def check_boxes(boxes: Tensor, scores: Tensor, labels: Tensor | None = None) -> None:
     """Check the arguments of a suppression: boxes, and a score and perhaps a label for each, on one device."""
     check_shape("boxes", boxes, ("N", 4))
     _check_scores(boxes, scores)
     check_same_device(boxes=boxes, scores=scores)
     if labels is not None:
-        _check_labels(boxes, labels)
+        _check_integers("labels", boxes, labels)
 
 
 def _check_scores(boxes: Tensor, scores: Tensor) -> None:
@@ -145,12 +207,12 @@ def _check_scores(boxes: Tensor, scores: Tensor) -> None:
         raise InputError("scores must not be NaN: the model that made them has diverged, or they were never set")
 
 
-def _check_labels(boxes: Tensor, labels: Tensor) -> None:
-    """Raise InputError unless `labels` are integers, one per box, on the device of the boxes."""
-    check_shape("labels", labels, (boxes.shape[0],))
-    if labels.is_floating_point() or labels.is_complex():
-        raise InputError(f"labels must be integers, got {labels.dtype}")
-    check_same_device(boxes=boxes, labels=labels)
+def _check_integers(name: str, boxes: Tensor, values: Tensor) -> None:
+    """Raise InputError unless `values` are integers, one per box, on the device of the boxes."""
+    check_shape(name, values, (boxes.shape[0],))
+    if values.is_floating_point() or values.is_complex():
+        raise InputError(f"{name} must be integers, got {values.dtype}")
+    check_same_device(**{"boxes": boxes, name: values})
 
 
 def _fake_nms(boxes: Tensor, scores: Tensor, labels: Tensor | None, iou_threshold: float) -> Tensor:
@@ -163,6 +225,19 @@ def _fake_nms_padded(
     return boxes.new_empty(count, dtype=torch.int64), boxes.new_empty((), dtype=torch.int64)
 
 
+def _fake_batched_nms_padded(
+    boxes: Tensor,
+    scores: Tensor,
+    image_index: Tensor,
+    labels: Tensor | None,
+    iou_threshold: float,
+    images: int,
+    count: int,
+) -> tuple[Tensor, Tensor]:
+    return boxes.new_empty(images, count, dtype=torch.int64), boxes.new_empty(images, dtype=torch.int64)
+
+
 if NATIVE_DEVICES:
     torch.library.register_fake("detkit::nms", _fake_nms)
     torch.library.register_fake("detkit::nms_padded", _fake_nms_padded)
+    torch.library.register_fake("detkit::batched_nms_padded", _fake_batched_nms_padded)

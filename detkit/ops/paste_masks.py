@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,10 @@ from detkit.errors import InputError
 from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
 from detkit.ops.masks import RunLengths, masks_to_rle
-from detkit.ops.masks.ragged import fake_rows
+from detkit.ops.masks.ragged import fake_rows, rows_on_cpu
 
-# The most pixels that masks on a GPU take together before they are encoded.
-_PIXELS_AT_ONCE = 2**27
+# The most images whose sizes a CUDA kernel takes.
+_IMAGES_AT_ONCE = 64
 
 
 def _torch_fuses(pixels: int) -> bool:
@@ -52,28 +53,69 @@ def paste_masks(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], thres
     Raises:
         InputError: a shape, dtype, device or the threshold does not fit.
     """
-    masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
-    if is_native(masks.device):
-        pasted: Tensor = torch.ops.detkit.paste_masks(masks, pixel_boxes, height, width, threshold, *_ROUNDING)
-        return pasted
-    return paste_masks_reference(masks, pixel_boxes, height, width, threshold)
+    (pasted,) = batched_paste_masks(masks, boxes, [len(masks)], [image_size], threshold)
+    return pasted
+
+
+def batched_paste_masks(
+    masks: Tensor, boxes: Tensor, counts: Sequence[int], image_sizes: Sequence[tuple[int, int]], threshold: float = 0.5
+) -> list[Tensor]:
+    """`paste_masks` of all images of a batch at once.
+
+    Args:
+        masks: ``(N, M, M)`` floating point, probabilities; those of the first image, then those of the next.
+        boxes: ``(N, 4)`` floating point, ``x1 y1 x2 y2`` in pixels of the image of each mask.
+        counts: the number of masks of each image; they sum to N.
+        image_sizes: height and width of each image in pixels.
+        threshold: as in `paste_masks`.
+
+    Returns:
+        For each image bool ``(count, H, W)`` on the device of `masks`.
+
+    Raises:
+        InputError: a shape, dtype, device or the threshold does not fit, or `counts` do not sum to N.
+    """
+    masks, pixel_boxes, sizes = _checked(masks, boxes, counts, image_sizes, threshold)
+    results: list[Tensor] = []
+    for some, of_some, some_counts, some_sizes in _parts(masks, pixel_boxes, counts, sizes):
+        if is_native(masks.device):
+            heights, widths = _heights_and_widths(some_sizes)
+            pixels = torch.ops.detkit.paste_masks(some, of_some, some_counts, heights, widths, threshold, *_ROUNDING)
+        else:
+            pixels = batched_paste_masks_reference(some, of_some, some_counts, some_sizes, threshold)
+        shapes = [(count, *size) for count, size in zip(some_counts, some_sizes, strict=True)]
+        parts = pixels.split([count * height * width for count, height, width in shapes])
+        results += [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    return results
 
 
 def paste_masks_to_rle(masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float = 0.5) -> RunLengths:
-    """`paste_masks`, run-length encoded. On the CPU only the pixels in the boxes are computed.
+    """`paste_masks`, run-length encoded. With native kernels only the pixels in the boxes are computed.
 
-    Arguments and errors are those of `paste_masks`. Masks on a GPU are pasted and encoded there, in chunks.
+    Arguments and errors are those of `paste_masks`. Masks on a GPU are encoded there; the runs are copied to the CPU.
     """
-    masks, pixel_boxes, (height, width) = _checked(masks, boxes, image_size, threshold)
-    if masks.device.type != "cpu":
-        count = max(1, _PIXELS_AT_ONCE // max(1, height * width))
-        chunks = zip(torch.split(masks, count), torch.split(boxes, count), strict=True)
-        encoded = [masks_to_rle(paste_masks(some, of_some, image_size, threshold)) for some, of_some in chunks]
-        return RunLengths.concatenated(encoded, height, width)
-    if is_native(masks.device):
-        counts, offsets = torch.ops.detkit.paste_masks_to_runs(masks, pixel_boxes, height, width, threshold, *_ROUNDING)
-        return RunLengths(counts, offsets, height, width)
-    return masks_to_rle(paste_masks_reference(masks, pixel_boxes, height, width, threshold))
+    (encoded,) = batched_paste_masks_to_rle(masks, boxes, [len(masks)], [image_size], threshold)
+    return encoded
+
+
+def batched_paste_masks_to_rle(
+    masks: Tensor, boxes: Tensor, counts: Sequence[int], image_sizes: Sequence[tuple[int, int]], threshold: float = 0.5
+) -> list[RunLengths]:
+    """`paste_masks_to_rle` of all images of a batch at once: arguments and errors are those of `batched_paste_masks`.
+
+    On a GPU this waits twice, however many images there are: for the number of runs, and for the runs.
+    """
+    masks, pixel_boxes, sizes = _checked(masks, boxes, counts, image_sizes, threshold)
+    results: list[RunLengths] = []
+    for some, of_some, some_counts, some_sizes in _parts(masks, pixel_boxes, counts, sizes):
+        if not is_native(masks.device):
+            pixels = batched_paste_masks_reference(some, of_some, some_counts, some_sizes, threshold)
+            results += _encoded(pixels, some_counts, some_sizes)
+            continue
+        heights, widths = _heights_and_widths(some_sizes)
+        runs = torch.ops.detkit.paste_masks_to_runs(some, of_some, some_counts, heights, widths, threshold, *_ROUNDING)
+        results += _split_runs(*rows_on_cpu(*runs), some_counts, some_sizes)
+    return results
 
 
 def paste_masks_reference(masks: Tensor, pixel_boxes: Tensor, height: int, width: int, threshold: float) -> Tensor:
@@ -89,10 +131,23 @@ def paste_masks_reference(masks: Tensor, pixel_boxes: Tensor, height: int, width
     return images
 
 
+def batched_paste_masks_reference(
+    masks: Tensor, pixel_boxes: Tensor, counts: Sequence[int], image_sizes: Sequence[tuple[int, int]], threshold: float
+) -> Tensor:
+    """`batched_paste_masks` in plain torch: the pixels of all images, bool ``(P,)``."""
+    images = zip(masks.split(list(counts)), pixel_boxes.split(list(counts)), image_sizes, strict=True)
+    pasted = [paste_masks_reference(some, of_some, *size, threshold).flatten() for some, of_some, size in images]
+    return torch.cat([masks.new_zeros(0, dtype=torch.bool), *pasted])
+
+
 def _checked(
-    masks: Tensor, boxes: Tensor, image_size: tuple[int, int], threshold: float
-) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """The masks in the dtype of the computation, the boxes in whole pixels, and the size of the image."""
+    masks: Tensor,
+    boxes: Tensor,
+    counts: Sequence[int],
+    image_sizes: Sequence[tuple[int, int]],
+    threshold: float,
+) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+    """The masks in the dtype of the computation, the boxes in whole pixels, and the sizes of the images."""
     check_shape("masks", masks, ("N", "M", "M"))
     check_floating("masks", masks)
     if masks.shape[1] == 0 or masks.shape[1] != masks.shape[2]:
@@ -100,13 +155,59 @@ def _checked(
     check_shape("boxes", boxes, (masks.shape[0], 4))
     check_floating("boxes", boxes)
     check_same_device(masks=masks, boxes=boxes)
-    if len(image_size) != 2 or min(image_size) < 0:
-        raise InputError(f"image_size must be height and width, got {tuple(image_size)}")
+    if len(counts) != len(image_sizes) or sum(counts) != masks.shape[0]:
+        raise InputError(
+            f"counts must be one for each of {len(image_sizes)} images and sum to {masks.shape[0]}, got {list(counts)}"
+        )
+    for size in image_sizes:
+        if len(size) != 2 or min(size) < 0:
+            raise InputError(f"image_size must be height and width, got {tuple(size)}")
     if math.isnan(threshold) or threshold < 0:
         raise InputError(f"threshold must not be negative, got {threshold}")
     pixel_boxes = _pixel_boxes(as_geometry(boxes), masks.shape[1])
-    height, width = image_size
-    return as_geometry(masks), pixel_boxes, (height, width)
+    return as_geometry(masks), pixel_boxes, [(height, width) for height, width in image_sizes]
+
+
+def _parts(
+    masks: Tensor, pixel_boxes: Tensor, counts: Sequence[int], sizes: list[tuple[int, int]]
+) -> Iterator[tuple[Tensor, Tensor, list[int], list[tuple[int, int]]]]:
+    """The masks, boxes, counts and sizes of as many images as a kernel takes; of most batches all."""
+    if len(sizes) <= _IMAGES_AT_ONCE:
+        yield masks, pixel_boxes, list(counts), sizes
+        return
+    start = 0
+    for first in range(0, len(sizes), _IMAGES_AT_ONCE):
+        some = list(counts[first : first + _IMAGES_AT_ONCE])
+        end = start + sum(some)
+        yield masks[start:end], pixel_boxes[start:end], some, sizes[first : first + _IMAGES_AT_ONCE]
+        start = end
+
+
+def _heights_and_widths(sizes: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    return [height for height, _ in sizes], [width for _, width in sizes]
+
+
+def _encoded(pixels: Tensor, counts: list[int], sizes: list[tuple[int, int]]) -> Iterator[RunLengths]:
+    """The masks of each image whose pixels are packed in `pixels`, encoded."""
+    start = 0
+    for count, (height, width) in zip(counts, sizes, strict=True):
+        end = start + count * height * width
+        yield masks_to_rle(pixels[start:end].view(count, height, width))
+        start = end
+
+
+def _split_runs(
+    counts: Tensor, offsets: Tensor, mask_counts: list[int], sizes: list[tuple[int, int]]
+) -> Iterator[RunLengths]:
+    """The masks of each image out of the runs of those of all images."""
+    if len(sizes) == 1:
+        yield RunLengths(counts, offsets, *sizes[0])
+        return
+    first = 0
+    for count, size in zip(mask_counts, sizes, strict=True):
+        of_image = offsets[first : first + count + 1]
+        yield RunLengths(counts[int(of_image[0]) : int(of_image[-1])], of_image - of_image[0], *size)
+        first += count
 
 
 def _pixel_boxes(boxes: Tensor, side: int) -> Tensor:
@@ -116,19 +217,33 @@ def _pixel_boxes(boxes: Tensor, side: int) -> Tensor:
     half_width, half_height = (x2 - x1) * 0.5 * scale, (y2 - y1) * 0.5 * scale
     x, y = (x2 + x1) * 0.5, (y2 + y1) * 0.5
     grown = torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], 1)
-    empty = grown.new_tensor([0, 0, -1, -1])
-    grown = torch.where(grown.isfinite().all(1, keepdim=True), grown, empty)
+    grown = torch.where(grown.isfinite().all(1, keepdim=True), grown, -1)  # a box before the first pixel
     return grown.clamp(-(2**31), 2**31).to(torch.int64)
 
 
 def _fake_paste_masks(
-    masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, fused: bool, fused_places: bool = True
+    masks: Tensor,
+    boxes: Tensor,
+    counts: list[int],
+    heights: list[int],
+    widths: list[int],
+    threshold: float,
+    fused: bool,
+    fused_places: bool = True,
 ) -> Tensor:
-    return masks.new_empty(masks.shape[0], height, width, dtype=torch.bool)
+    images = zip(counts, heights, widths, strict=True)
+    return masks.new_empty(sum(count * height * width for count, height, width in images), dtype=torch.bool)
 
 
 def _fake_paste_masks_to_runs(
-    masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float, fused: bool, fused_places: bool = True
+    masks: Tensor,
+    boxes: Tensor,
+    counts: list[int],
+    heights: list[int],
+    widths: list[int],
+    threshold: float,
+    fused: bool,
+    fused_places: bool = True,
 ) -> tuple[Tensor, Tensor]:
     return fake_rows(masks, masks.shape[0], torch.int32)
 

@@ -41,8 +41,6 @@ class Preprocess(nn.Module):
 
     mean: Tensor
     std: Tensor
-    _normalizing_factors: Tensor
-    _normalizing_offsets: Tensor
 
     def __init__(
         self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD, divisor: int = 1
@@ -51,10 +49,6 @@ class Preprocess(nn.Module):
         self.divisor = divisor
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        factors = 1 / torch.tensor(std, dtype=torch.float64).view(3, 1, 1)
-        offsets = -torch.tensor(mean, dtype=torch.float64).view(3, 1, 1) * factors
-        self.register_buffer("_normalizing_factors", factors.float(), persistent=False)
-        self.register_buffer("_normalizing_offsets", offsets.float(), persistent=False)
 
     def place(self, size: Size) -> Placement:
         """The placement of an image of `size` (height, width) in the frame of the network."""
@@ -116,7 +110,8 @@ class Preprocess(nn.Module):
         return torch.stack([self.pixels(image, placement) for image in moved])
 
     def _normalized(self, image: Tensor) -> Tensor:
-        return torch.addcmul(self._normalizing_offsets, image, self._normalizing_factors)
+        # Not one multiply-add: that rounds otherwise, which random networks make a different gradient of.
+        return (image - self.mean).div_(self.std)
 
     def _padded(self, groups: Sequence[tuple[Sequence[int], Tensor]], count: int) -> Tensor:
         """The batch of `count` images from the indices and the pixels of those of each size."""

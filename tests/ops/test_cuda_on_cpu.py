@@ -268,15 +268,25 @@ def test_runs_that_are_empty_within_a_mask(kernels):
 
 @pytest.mark.parametrize("fused", [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("dtype", DTYPES[:2])
-@pytest.mark.parametrize("size", [(40, 50), (150, 90)])
-def test_paste_masks(kernels, size, dtype, fused):
+def test_paste_masks(kernels, dtype, fused):
+    """Images of other sizes, without masks, and without pixels, and boxes as high as the image."""
     generator = torch.Generator().manual_seed(0)
-    masks = torch.rand(12, 14, 14, generator=generator, dtype=dtype)
-    corners = torch.randint(-30, max(size) + 30, (12, 2, 2), generator=generator).sort(dim=1).values
-    boxes = torch.cat([corners.flatten(1)[:-1], torch.tensor([[0, 0, -1, -1]])])
-    arguments = (masks, boxes, *size, 0.5, *fused)
+    counts, heights, widths = [4, 0, 9, 1, 2], [40, 10, 150, 0, 1], [50, 10, 90, 5, 3]
+    masks = torch.rand(16, 14, 14, generator=generator, dtype=dtype)
+    masks[1] = masks[5] = 1
+    corners = torch.randint(-30, 180, (16, 2, 2), generator=generator).sort(dim=1).values
+    boxes = corners.flatten(1)
+    boxes[0], boxes[1], boxes[5], boxes[15] = (
+        torch.tensor(box) for box in ([0, 0, -1, -1], [5, -30, 30, 70], [-50, -50, 200, 300], [-2, -2, 4, 4])
+    )
+    arguments = (masks, boxes, counts, heights, widths, 0.5, *fused)
     pasted = kernels.paste_masks(*arguments)
     assert torch.equal(pasted, torch.ops.detkit.paste_masks(*arguments))
     assert pasted.any()
-    assert not pasted[-1].any()
-    assert kernels.paste_masks(masks[:0], boxes[:0], *size, 0.5, *fused).shape == (0, *size)
+    for runs, expected in zip(
+        kernels.paste_masks_to_runs(*arguments), torch.ops.detkit.paste_masks_to_runs(*arguments), strict=True
+    ):
+        assert torch.equal(runs, expected)
+    nothing = (masks[:0], boxes[:0], [0], [3], [4], 0.5, *fused)
+    assert kernels.paste_masks(*nothing).shape == (0,)
+    assert kernels.paste_masks_to_runs(*nothing)[1].tolist() == [0]

@@ -142,6 +142,22 @@ def nms_padded(draw: Draw) -> Tensor:
     return kept
 
 
+def batched_nms_padded(draw: Draw) -> Tensor:
+    count, images = draw.many(), draw.either(0, 1, 4)
+    index = torch.randint(-1, draw.either(1, 5, 2**62), (count,), generator=draw.generator)
+    labels = torch.randint(-3, draw.either(-2, 5, 2**31), (count,), generator=draw.generator)
+    kept, _ = ops.batched_nms_padded(
+        draw.boxes(count),
+        draw.scores(count),
+        draw.tensor(index),
+        draw.either(*THRESHOLDS),
+        -1 if draw.rarely() else images,
+        -1 if draw.rarely() else draw.either(0, 1, 7, 100, 5000),
+        draw.tensor(labels) if draw.either(True, False) else None,
+    )
+    return kept
+
+
 def soft_nms(draw: Draw) -> Tensor:
     count = draw.count()
     labels = torch.randint(-3, draw.either(-2, 5, 2**62), (count,), generator=draw.generator)
@@ -259,6 +275,7 @@ def paste_masks_to_rle(draw: Draw) -> Tensor:
 OPS: dict[str, Callable[[Draw], Tensor]] = {
     "nms": nms,
     "batched_nms": batched_nms,
+    "batched_nms_padded": batched_nms_padded,
     "nms_padded": nms_padded,
     "box_iou": box_iou,
     "roi_align": roi_align,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops import batched_nms, nms, nms_padded
+from detkit.ops import batched_nms, batched_nms_padded, nms, nms_padded
 from detkit.ops.nms import batched_nms_reference, nms_reference
 
 THRESHOLDS = [0.0, 0.05, 0.3, 0.5, 0.7, 0.95, 1.0]
@@ -168,6 +168,27 @@ def test_padded_nms_is_nms_in_a_fixed_size(implementation, size, count):
         assert (kept[number:] == -1).all()
 
 
+@pytest.mark.parametrize("count", [0, 1, 40, 700])
+@pytest.mark.parametrize(("size", "images"), [(0, 0), (0, 3), (1, 1), (600, 3), (600, 0)])
+def test_padded_nms_of_a_batch_is_that_of_each_image(implementation, images, size, count):
+    """Also where images have no box, and boxes no image."""
+    generator = torch.Generator().manual_seed(0)
+    boxes, scores = clustered_boxes(size, generator), torch.rand(size, generator=generator).mul(50).round()
+    image_index = torch.randint(-1, images + 2, (size,), generator=generator)
+    labels = torch.randint(-3, 3, (size,), generator=generator)
+    for classes in (None, labels):
+        kept, numbers = batched_nms_padded(boxes, scores, image_index, 0.3, images, count, classes)
+        assert kept.shape == (images, count)
+        assert numbers.shape == (images,)
+        assert numbers.dtype == kept.dtype == torch.int64
+        for image in range(images):
+            own = torch.where(image_index == image)[0]
+            expected = own[batched_nms(boxes[own], scores[own], own * 0 if classes is None else classes[own], 0.3)]
+            assert numbers[image] == min(count, len(expected))
+            assert torch.equal(kept[image, : numbers[image]], expected[:count])
+            assert (kept[image, numbers[image] :] == -1).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(implementation, dtype):
     generator = torch.Generator().manual_seed(0)
@@ -203,6 +224,10 @@ def test_input_errors_name_the_tensor(implementation):
         batched_nms(boxes, scores, labels[:1], 0.5)
     with pytest.raises(InputError, match=r"labels must be integers, got torch\.float32"):
         batched_nms(boxes, scores, labels.float(), 0.5)
+    with pytest.raises(InputError, match=r"image_index must be integers, got torch\.float32"):
+        batched_nms_padded(boxes, scores, scores, 0.5, 1, 2)
+    with pytest.raises(InputError, match="images and count must not be negative, got 1 and -2"):
+        batched_nms_padded(boxes, scores, labels, 0.5, 1, -2)
 
 
 def test_operator_registration(native):
@@ -210,6 +235,8 @@ def test_operator_registration(native):
     for labels in (None, torch.arange(20) % 2):
         torch.library.opcheck(torch.ops.detkit.nms.default, (boxes, scores, labels, 0.5))
         torch.library.opcheck(torch.ops.detkit.nms_padded.default, (boxes, scores, labels, 0.5, 15))
+        of_a_batch = (boxes, scores, torch.arange(20) % 3, labels, 0.5, 3, 5)
+        torch.library.opcheck(torch.ops.detkit.batched_nms_padded.default, of_a_batch)
 
 
 def test_compiles_as_one_graph(native):
@@ -237,6 +264,22 @@ def test_padded_nms_compiles_with_static_shapes(native):
     graph = torch.export.export(Module(best), (boxes, scores))
     (result,) = graph.graph.output_node().args[0]
     assert result.meta["val"].shape == (20, 4)
+
+
+def test_padded_nms_of_a_batch_compiles_with_static_shapes(native):
+    generator = torch.Generator().manual_seed(0)
+    boxes, scores = clustered_boxes(100, generator), torch.rand(100, generator=generator)
+
+    def best(boxes, scores):
+        image_index = torch.where(scores > 0.2, torch.arange(100) % 3, -1)
+        kept, numbers = batched_nms_padded(boxes, scores, image_index, 0.5, 3, 10)
+        return boxes[kept.clamp(min=0)] * (torch.arange(10) < numbers[:, None])[..., None]
+
+    compiled = torch.compile(best, fullgraph=True, backend="aot_eager", dynamic=False)
+    assert torch.equal(compiled(boxes, scores), best(boxes, scores))
+    graph = torch.export.export(Module(best), (boxes, scores))
+    (result,) = graph.graph.output_node().args[0]
+    assert result.meta["val"].shape == (3, 10, 4)
 
 
 @pytest.mark.gpu

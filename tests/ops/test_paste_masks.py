@@ -15,7 +15,13 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from detkit.errors import InputError
-from detkit.ops import paste_masks, paste_masks_to_rle, rle_to_masks
+from detkit.ops import (
+    batched_paste_masks,
+    batched_paste_masks_to_rle,
+    paste_masks,
+    paste_masks_to_rle,
+    rle_to_masks,
+)
 
 SIZES = {  # of boxes in pixels, where torch's interpolation takes one way, the other, or either
     "small": (1, 50),
@@ -113,6 +119,25 @@ def test_the_threshold_is_exclusive(implementation, threshold):
     assert torch.equal(rle_to_masks(paste_masks_to_rle(masks, boxes, (100, 90), threshold)), expected)
 
 
+@pytest.mark.parametrize("at_once", [64, 2])
+def test_all_images_of_a_batch_at_once(implementation, monkeypatch, at_once):
+    """Images of other sizes, without masks, and without pixels; also those of a batch that is taken in parts."""
+    monkeypatch.setattr(sys.modules["detkit.ops.paste_masks"], "_IMAGES_AT_ONCE", at_once)
+    generator = torch.Generator().manual_seed(0)
+    sizes, counts = [(90, 60), (40, 120), (1, 1), (0, 7), (200, 210), (30, 30)], [5, 0, 2, 1, 6, 0]
+    masks, boxes = random_masks(14, 14, generator), random_boxes(14, "mixed", 60, 60, generator)
+    pasted = batched_paste_masks(masks, boxes, counts, sizes)
+    encoded = batched_paste_masks_to_rle(masks, boxes, counts, sizes)
+    images = zip(masks.split(counts), boxes.split(counts), sizes, strict=True)
+    for (some, of_some, size), pixels, runs in zip(images, pasted, encoded, strict=True):
+        assert torch.equal(pixels, paste_masks(some, of_some, size))
+        assert pixels.shape == (len(some), *size)
+        assert runs.to_coco() == paste_masks_to_rle(some, of_some, size).to_coco()
+    assert sum(int(pixels.sum()) for pixels in pasted) > 1000
+    assert batched_paste_masks(masks[:0], boxes[:0], [], []) == []
+    assert batched_paste_masks_to_rle(masks[:0], boxes[:0], [], []) == []
+
+
 def test_by_hand(implementation):
     """A full mask of two cells in a box of four pixels covers nine with its border, of which five by five are more than
     half inside along each axis; in their corners the product of both is less."""
@@ -192,19 +217,22 @@ def test_input_errors_name_the_tensor(implementation):
         for threshold in (-0.1, math.nan):
             with pytest.raises(InputError, match="threshold must not be negative"):
                 paste(masks, boxes, (5, 7), threshold)
+    for paste in (batched_paste_masks, batched_paste_masks_to_rle):
+        with pytest.raises(InputError, match=r"counts must be one for each of 2 images and sum to 3, got \[1, 1\]"):
+            paste(masks, boxes, [1, 1], [(5, 7), (5, 7)])
 
 
 def test_the_kernels_refuse_boxes_beyond_any_image(native):
     masks = torch.ones(1, 28, 28)
     for edge in (2**31 + 1, -(2**62)):
         with pytest.raises(RuntimeError, match="boxes must be within"):
-            torch.ops.detkit.paste_masks(masks, torch.tensor([[0, 0, edge, 5]]), 5, 5, 0.5, True, True)
+            torch.ops.detkit.paste_masks(masks, torch.tensor([[0, 0, edge, 5]]), [1], [5], [5], 0.5, True, True)
 
 
 def test_operator_registration(native):
     masks, boxes = torch.rand(3, 28, 28), torch.tensor([[0, 0, 20, 20], [-5, 5, 9, 40], [60, 60, 70, 70]])
     for fused in (True, False):
-        arguments = (masks, boxes, 30, 40, 0.5, fused, fused)
+        arguments = (masks, boxes, [2, 1], [30, 9], [40, 70], 0.5, fused, fused)
         torch.library.opcheck(torch.ops.detkit.paste_masks.default, arguments)
         torch.library.opcheck(torch.ops.detkit.paste_masks_to_runs.default, arguments)
 
@@ -219,8 +247,7 @@ def test_compiles_as_one_graph(native):
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
 @pytest.mark.parametrize("count", [0, 1, 40])
-def test_cuda_equals_cpu(cuda, count, dtype, monkeypatch):
-    monkeypatch.setattr("detkit.ops.paste_masks._PIXELS_AT_ONCE", 3 * 200 * 300)
+def test_cuda_equals_cpu(cuda, count, dtype):
     generator = torch.Generator().manual_seed(count)
     masks = torch.rand(count, 28, 28, generator=generator).to(dtype)
     boxes = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values.flatten(1) * 320 - 10

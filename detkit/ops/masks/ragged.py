@@ -24,6 +24,15 @@ def unpack_rows(values: Tensor, offsets: Tensor) -> list[Tensor]:
     return [values[begin:end] for begin, end in pairwise(offsets.tolist())]
 
 
+def rows_on_cpu(values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """int32 rows end to end and their offsets, from a GPU in one copy."""
+    if values.device.type == "cpu":
+        return values, offsets
+    packed = torch.cat([offsets.view(torch.int32), values]).cpu()
+    first = 2 * len(offsets)
+    return packed[first:], packed[:first].view(torch.int64)
+
+
 def fake_rows(like: Tensor, count: int | torch.SymInt, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """For fake kernels: values of unknown number, and the offsets of `count` rows."""
     size = torch.library.get_ctx().new_dynamic_size()

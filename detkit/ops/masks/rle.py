@@ -8,7 +8,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.ops.checks import check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
-from detkit.ops.masks.ragged import fake_rows, pack_rows, unpack_rows
+from detkit.ops.masks.ragged import fake_rows, pack_rows, rows_on_cpu, unpack_rows
 from detkit.ops.masks.run_lengths import RunLengths
 
 
@@ -29,8 +29,7 @@ def masks_to_rle(masks: Tensor | RunLengths) -> RunLengths:
         raise InputError(f"masks must be bool or uint8, got {masks.dtype}: threshold them first")
     height, width = masks.shape[1:]
     if is_native(masks.device):
-        counts, offsets = torch.ops.detkit.masks_to_runs(masks)
-        return RunLengths(counts.cpu(), offsets.cpu(), height, width)
+        return RunLengths(*rows_on_cpu(*torch.ops.detkit.masks_to_runs(masks)), height, width)
     return RunLengths(*masks_to_runs_reference(masks.cpu()), height, width)
 
 
