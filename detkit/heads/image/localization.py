@@ -116,7 +116,7 @@ class LocalizationHead(ImageHead):
         labels = torch.stack([classes.labels for classes in top_classes])
         of_class = torch.zeros_like(labels) if self.class_agnostic else labels
         selected = boxes.take_along_dim(of_class[..., None], dim=1)
-        corners = selected.unflatten(2, (2, 2))
+        corners = torch.unflatten(selected, 2, (2, 2))
         ordered = torch.stack((corners.amin(dim=2), corners.amax(dim=2)), dim=2)
         limits = windows(sizes, boxes.device)[:, None, None, 2:]
         clipped = ordered.clamp(min=0).minimum(limits).flatten(2)

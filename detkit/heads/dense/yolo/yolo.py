@@ -234,7 +234,7 @@ class YOLOHead(DenseHead):
     def _ignored(self, boxes: Tensor, objects: Objects, threshold: float, confident: Tensor | None = None) -> Tensor:
         """As `ignored`, for the objects of the batch."""
         shape, flat = boxes.shape[:2], boxes.flatten(0, 1)
-        image_index = image_indices(*shape, boxes.device)
+        image_index = image_indices(shape[0], shape[1], boxes.device)
         near = best_overlaps(flat, objects.boxes, objects.bounds, image_index).overlaps.view(shape) > threshold
         near = near if confident is None else near & confident
         other = not_background(flat, objects, image_index)
