@@ -18,6 +18,9 @@ STABLE_TORCH_LIBRARY(detkit, m) {
 
   m.def("box_iou(Tensor boxes1, Tensor boxes2, str mode) -> Tensor");
   m.def("box_iou_backward(Tensor gradient, Tensor boxes1, Tensor boxes2, str mode) -> (Tensor, Tensor)");
+  m.def(
+      "best_overlaps(Tensor candidates, Tensor? images, Tensor boxes, Tensor bounds, str measure, bool of_objects) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   m.def(
       "roi_align(Tensor[] features, Tensor rois, float[] spatial_scales, float canonical_size, int canonical_level, "

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from detkit.ops.best_overlaps import coverage as coverage  # also a measure of its kernel
+
 # The limit of published code: a delta that turns a reference of 16 px (one stride) into a box of 1000 px.
 MAX_SIZE_DELTA = math.log(1000 / 16)
 # Larger than for any box, but the square of its exponential is finite in float32.
@@ -29,18 +31,6 @@ def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
 def at_least(boxes: Tensor, size: float) -> Tensor:
     """Which of `boxes` ``(..., 4)`` are at least `size` pixels wide and high; False for NaN. Bool ``(...,)``."""
     return (boxes[..., 2:] - boxes[..., :2] >= size).all(dim=-1)
-
-
-def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
-    """The fraction of the area of each box inside each region: ``(N, 4), (M, 4) -> (N, M)`` in [0, 1].
-
-    COCO's evaluation uses it in place of IoU for crowd regions. It is 0 for a box without area.
-    """
-    top_left = torch.maximum(boxes[:, None, :2], regions[None, :, :2])
-    bottom_right = torch.minimum(boxes[:, None, 2:], regions[None, :, 2:])
-    intersection = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
-    area = box_area(boxes)[:, None]
-    return torch.where(area > 0, intersection / area, 0)
 
 
 class DeltaCoder:

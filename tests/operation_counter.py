@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import detkit
@@ -28,11 +30,13 @@ WAITING = (
     "equal.default", "detkit.nms.default", "detkit.soft_nms",
 )  # fmt: skip
 """Operations whose result has a size, or is a number, that only the device knows."""
+COPIES = {torch.Tensor.tolist: "tolist", torch.Tensor.cpu: "cpu", torch.Tensor.numpy: "numpy"}
+"""Methods that wait for a device, but dispatch nothing where the tensor is on the CPU already."""
 ON_THE_HOST = ("structures/target.py", "structures/fields.py")
 """Where the objects of a target are selected, before it moves to the device."""
 
 
-class OperationCounter(TorchDispatchMode):
+class OperationCounter:
     """Counts dispatched operations within a ``with`` block.
 
     Attributes:
@@ -42,20 +46,29 @@ class OperationCounter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.by_name: Counter[str] = Counter()
         self.by_location: Counter[str] = Counter()
         self.waits_by_location: Counter[str] = Counter()
+        self._modes = ExitStack()
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = str(function)
-        if not (function.is_view or name.startswith(LAUNCHES_NOTHING)):
-            location = _location()
-            self.by_name[name] += 1
-            self.by_location[location] += 1
-            if _waits(name, args) and not location.startswith(ON_THE_HOST):
-                self.waits_by_location[f"{name} at {location}"] += 1
-        return function(*args, **(kwargs or {}))
+    def __enter__(self) -> OperationCounter:
+        self._modes.enter_context(_Operations(self))
+        self._modes.enter_context(_Copies(self))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._modes.close()
+
+    def count(self, name: str) -> None:
+        """Count a call of the operation `name`."""
+        self.by_name[name] += 1
+        self.by_location[_location()] += 1
+
+    def count_wait(self, name: str) -> None:
+        """Count a call of `name` that waits for a device."""
+        location = _location()
+        if not location.startswith(ON_THE_HOST):
+            self.waits_by_location[f"{name} at {location}"] += 1
 
     @property
     def operations(self) -> int:
@@ -72,6 +85,31 @@ class OperationCounter(TorchDispatchMode):
         waits = [f"{count:6d} {what}" for what, count in self.waits_by_location.most_common()]
         calls = [f"{count:6d} {where}" for where, count in self.by_location.most_common(lines)]
         return "\n".join((f"{self.operations} operations, {self.waits} waits", *waits, "", *calls))
+
+
+class _Operations(TorchDispatchMode):
+    def __init__(self, counter: OperationCounter) -> None:
+        super().__init__()
+        self.counter = counter
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = str(function)
+        if not (function.is_view or name.startswith(LAUNCHES_NOTHING)):
+            self.counter.count(name)
+            if _waits(name, args):
+                self.counter.count_wait(name)
+        return function(*args, **(kwargs or {}))
+
+
+class _Copies(TorchFunctionMode):
+    def __init__(self, counter: OperationCounter) -> None:
+        super().__init__()
+        self.counter = counter
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in COPIES:
+            self.counter.count_wait(COPIES[function])
+        return function(*args, **(kwargs or {}))
 
 
 def count_step(model, images, targets, given=None) -> OperationCounter:
@@ -113,7 +151,7 @@ def _waits(name: str, args) -> bool:
 
 def _location() -> str:
     """The innermost line of detkit that is being run, with its function."""
-    frame = sys._getframe(2)
+    frame = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename
         if path.startswith(PACKAGE):

@@ -6,6 +6,7 @@ from torchvision.models.detection._utils import Matcher as TorchvisionMatcher
 from torchvision.models.detection._utils import SSDMatcher
 
 from detkit import matching
+from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, assign_objects
 from detkit.matching import (
     BACKGROUND,
     FOREGROUND,
@@ -17,6 +18,7 @@ from detkit.matching import (
 )
 from detkit.ops import box_iou
 from detkit.structures import Target
+from detkit.structures.objects import objects_of
 
 SEEDS = [0, 1, 2, 3]
 RULES = [(0.7, 0.3, True), (0.5, 0.5, False), (0.5, 0.4, True), (0.6, 0.1, False)]
@@ -181,6 +183,50 @@ class TestIgnoreRegions:
         assert (without[changed] == BACKGROUND).all()
         assert (states[changed] == IGNORED).all()
         assert torch.equal(indices, indices_without)
+
+
+class TestBatch:
+    """All images at once give what each gives alone."""
+
+    @staticmethod
+    def _targets(seed):
+        crowded = torch.arange(9) % 4 == 1
+        return [_target(_boxes(5, seed)), Target.empty(), _target(_boxes(9, seed + 1), crowded), _target(_boxes(1, 3))]
+
+    @pytest.mark.parametrize("kind", [Matcher, BestForEachMatcher])
+    @pytest.mark.parametrize("seed", SEEDS)
+    @pytest.mark.parametrize("rule", [*RULES, (0.5, 0.5, False, 0.5, 0.1)])
+    def test_equals_image_by_image(self, rule, seed, kind):
+        matcher, targets, candidates = kind(*rule), self._targets(seed), _boxes(300, seed + 50)
+        objects = objects_of(targets, candidates.device)
+        images = torch.randint(4, (300,), generator=torch.Generator().manual_seed(seed))
+        shared = matcher.match(candidates, objects.located, objects.crowds)
+        flat = matcher.match(candidates, objects.located, objects.crowds, images)
+        for image, (target, offset) in enumerate(zip(targets, objects.offsets, strict=True)):
+            own = images == image
+            for matches, selected in (
+                ([part[image] for part in shared], slice(None)),
+                ([one[own] for one in flat], own),
+            ):
+                rows, foreground, background = matches
+                indices, states = matcher(candidates[selected], target)
+                assert torch.equal(foreground, states == FOREGROUND)
+                assert torch.equal(background & ~foreground, states == BACKGROUND)
+                assert torch.equal(rows, indices + offset) if len(target.objects()) else (rows == -1).all()
+
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_a_matcher_of_ones_own_is_called_image_by_image(self, flat):
+        class Own(Matcher):
+            def __call__(self, candidates, target):
+                return super().__call__(candidates, target)
+
+        targets, candidates = [*self._targets(0), Target()], _boxes(300, 50)
+        objects = objects_of(targets, candidates.device)
+        images = torch.randint(5, (300,), generator=torch.Generator().manual_seed(0)) if flat else None
+        expected = assign_objects(Matcher(0.5, 0.3, True), candidates, objects, images)
+        assert torch.equal(assign_objects(Own(0.5, 0.3, True), candidates, objects, images), expected)
+        assert {NO_OBJECT, NOT_LEARNED} < set(expected.flatten().tolist())
+        assert (expected[images == 4 if flat else 4] == NOT_LEARNED).all()
 
 
 class TestSampleBalanced:

@@ -2,6 +2,15 @@
 
 from detkit.geometry.placement import IMAGENET_MEAN_COLOR, Placement
 from detkit.geometry.rectangles import Matrix, Rectangle, Size
-from detkit.geometry.row_placements import RowPlacements
+from detkit.geometry.row_placements import RowPlacements, move_boxes, move_points
 
-__all__ = ["IMAGENET_MEAN_COLOR", "Matrix", "Placement", "Rectangle", "RowPlacements", "Size"]
+__all__ = [
+    "IMAGENET_MEAN_COLOR",
+    "Matrix",
+    "Placement",
+    "Rectangle",
+    "RowPlacements",
+    "Size",
+    "move_boxes",
+    "move_points",
+]

@@ -60,3 +60,19 @@ def _steps(placement: Placement) -> tuple[tuple[float, float], ...]:
     """What is subtracted from x and y, what their differences are multiplied with, what is added to the products."""
     x, y = placement.axes
     return (x.begin, y.begin), (x.scale, y.scale), (x.new_begin, y.new_begin)
+
+
+def move_boxes(boxes: Tensor, counts: Sequence[int], placements: Sequence[Placement]) -> Tensor:
+    """`boxes` ``(N, 4)`` of several images, `counts` of each, moved as their `placements` move them."""
+    if RowPlacements.can_join(placements):
+        return RowPlacements(placements, counts).boxes(boxes)
+    parts = zip(placements, boxes.split(list(counts)), strict=True)
+    return torch.cat([placement.boxes(part) for placement, part in parts])
+
+
+def move_points(points: Tensor, counts: Sequence[int], placements: Sequence[Placement]) -> Tensor:
+    """`points` ``(N, J, 2)`` of several images, `counts` of each, moved as their `placements` move them."""
+    if RowPlacements.can_join(placements):
+        return RowPlacements(placements, counts).points(points)
+    parts = zip(placements, points.split(list(counts)), strict=True)
+    return torch.cat([placement.points(part) for placement, part in parts])

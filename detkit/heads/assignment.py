@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,42 +16,16 @@ from torch import Tensor
 from detkit.boxes import coverage
 from detkit.errors import InputError
 from detkit.geometry import Size
-from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
+from detkit.matching import BACKGROUND, FOREGROUND, IGNORED, Matcher
+from detkit.ops.best_overlaps import best_overlaps
 from detkit.structures import Target
+from detkit.structures.objects import Objects
 
 NO_OBJECT, NOT_LEARNED = -1, -2  # in place of a row: background, and a candidate without a target
 IGNORE_COVERAGE = 0.5  # a prediction that lies in a crowd with this share of its area or more is not background
 
 
-class Objects(NamedTuple):
-    """The objects of a batch.
-
-    Args:
-        boxes: ``(T, 4)`` in the network's frame.
-        labels: ``(T,)`` int64.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-
-
-class AnnotatedBoxes(NamedTuple):
-    """All annotated boxes of a batch, crowd and ignore regions included.
-
-    Args:
-        boxes: ``(T, 4)`` in the network's frame.
-        labels: ``(T,)`` int64.
-        image_index: ``(T,)`` int64, the image of each, ascending.
-        is_object: ``(T,)`` bool, false for crowd and ignore regions.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    image_index: Tensor
-    is_object: Tensor
-
-
-def labeled_boxes(target: Target) -> Objects:
+def labeled_boxes(target: Target) -> tuple[Tensor, Tensor]:
     """The boxes and labels of one target.
 
     Raises:
@@ -60,22 +33,7 @@ def labeled_boxes(target: Target) -> Objects:
     """
     if target.boxes is None or target.labels is None:
         raise InputError(f"the target of image id {target.image_id} has no boxes with labels")
-    return Objects(target.boxes, target.labels)
-
-
-def batch_objects(targets: Sequence[Target], device: torch.device) -> Objects:
-    """The objects of all images."""
-    objects = [labeled_boxes(target.objects()) for target in fill_unannotated(targets, device)]
-    return Objects(torch.cat([one.boxes for one in objects]), torch.cat([one.labels for one in objects]))
-
-
-def batch_boxes(targets: Sequence[Target], device: torch.device) -> AnnotatedBoxes:
-    """The annotated boxes of all images."""
-    filled = fill_unannotated(targets, device)
-    boxes, labels = zip(*(labeled_boxes(target) for target in filled), strict=True)
-    image_index = [torch.full_like(per_image, index) for index, per_image in enumerate(labels)]
-    is_crowd = [crowd_mask(target) for target in filled]
-    return AnnotatedBoxes(torch.cat(boxes), torch.cat(labels), torch.cat(image_index), ~torch.cat(is_crowd))
+    return target.boxes, target.labels
 
 
 def fill_unannotated(targets: Sequence[Target], device: torch.device) -> list[Target]:
@@ -116,6 +74,54 @@ def assign_targets(
     return torch.where(state == FOREGROUND, torch.stack(rows), others)
 
 
+@torch.no_grad()
+def assign_objects(
+    matcher: Callable[[Tensor, Target], tuple[Tensor, Tensor]],
+    candidates: Tensor,
+    objects: Objects,
+    image_index: Tensor | None = None,
+) -> Tensor:
+    """The row of the object that each candidate is to predict, or `NO_OBJECT` or `NOT_LEARNED`, of all images at once.
+
+    Args:
+        matcher: a `detkit.matching.Matcher`. Any other function of candidates and a target is called image by image.
+        candidates: ``(P, 4)``.
+        objects: those of the batch.
+        image_index: ``(P,)`` int64, the image of each candidate; None: every image has all the candidates.
+
+    Returns:
+        int64 ``(P,)``, or ``(B, P)`` without `image_index`.
+    """
+    if not isinstance(matcher, Matcher) or type(matcher).__call__ is not Matcher.__call__:
+        return _assign_each(matcher, candidates, objects, image_index)
+    rows, foreground, background = matcher.match(candidates, objects.located, objects.crowds, image_index)
+    others = background.long() + NOT_LEARNED  # NO_OBJECT or NOT_LEARNED
+    if objects.unannotated is not None:
+        unknown = objects.unannotated[:, None] if image_index is None else objects.unannotated[image_index]
+        others.masked_fill_(unknown, NOT_LEARNED)
+    return torch.where(foreground, rows, others)
+
+
+def _assign_each(
+    matcher: Callable[[Tensor, Target], tuple[Tensor, Tensor]],
+    candidates: Tensor,
+    objects: Objects,
+    image_index: Tensor | None,
+) -> Tensor:
+    """As `assign_objects`, image by image."""
+    targets = [objects.target(image) for image in range(len(objects.counts))]
+    if image_index is None:
+        return assign_targets(targets, lambda target: matcher(candidates, target), candidates.device)
+    rows = torch.full_like(image_index, NOT_LEARNED)
+    for image, (target, offset) in enumerate(zip(targets, objects.offsets, strict=True)):
+        own = torch.where(image_index == image)[0]
+        if target.boxes is not None:
+            indices, states = matcher(candidates[own], target)
+            others = torch.where(states == BACKGROUND, NO_OBJECT, NOT_LEARNED)
+            rows[own] = torch.where(states == FOREGROUND, indices + offset, others)
+    return rows
+
+
 def image_indices(images: int, each: int, device: torch.device) -> Tensor:
     """The image ``(images * each,)`` of each of ``images * each`` candidates, ordered by image."""
     return torch.arange(images, device=device).repeat_interleave(each)
@@ -142,6 +148,22 @@ def inside_crowd(boxes: Tensor, target: Target) -> Tensor:
     if len(ignored) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     return (coverage(boxes, ignored) >= IGNORE_COVERAGE).any(dim=1)
+
+
+def not_background(boxes: Tensor, objects: Objects, image_index: Tensor) -> Tensor | None:
+    """Which of `boxes` ``(P, 4)`` of images ``(P,)`` do not learn background, bool ``(P,)``; None where all do.
+
+    These lie mostly in a crowd or ignore region, or in an image that is not annotated.
+    """
+    ignored = None
+    if objects.crowds is not None:
+        crowds = objects.crowds
+        covered = best_overlaps(boxes, crowds.boxes, crowds.bounds, image_index, "coverage").overlaps
+        ignored = covered >= IGNORE_COVERAGE
+    if objects.unannotated is not None:
+        unknown = objects.unannotated[image_index]
+        ignored = unknown if ignored is None else ignored | unknown
+    return ignored
 
 
 def count_objects(target: Target) -> int:

@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.heads.activations import Activation, sigmoid_scores
-from detkit.heads.assignment import Objects, batch_objects
 from detkit.preprocess import Batch
 from detkit.structures import Target
 from detkit.structures.kind import to_device
+from detkit.structures.objects import Objects, objects_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,12 @@ class Context:
 
     @cached_property
     def objects(self) -> Objects:
-        """The objects of all images; `Regions.matched` and `assign` give rows of these."""
-        return batch_objects(self.truth, self.batch.images.device)
+        """The objects of all images; `Regions.matched` and `assign` give rows of these.
+
+        Raises:
+            InputError: a target has boxes without labels.
+        """
+        return objects_of(self.truth, self.batch.images.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +68,8 @@ class Regions:
             None if unknown.
         matched: ``(R,)`` int64, the row of a sampled region's object in `Context.objects`; meaningless for background.
         counts: the number of regions of each image; None until `slices` has read it from the device.
+        foreground_counts: how many of a sample's regions in each image are foreground, which is first in each; None if
+            the host does not know.
     """
 
     boxes: Tensor
@@ -70,6 +77,7 @@ class Regions:
     labels: Tensor | None = None
     matched: Tensor | None = None
     counts: Sequence[int] | None = None
+    foreground_counts: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -96,7 +104,7 @@ class Regions:
         """
         present = [per_image for per_image in boxes if per_image is not None]
         counts = [0 if per_image is None else len(per_image) for per_image in boxes]
-        images = torch.arange(len(boxes)).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
+        images = torch.from_numpy(np.arange(len(boxes)).repeat(np.array(counts, np.int64)))
         together = torch.cat(present) if present else torch.zeros(0, 4)
         classes = None
         if labels is not None:
@@ -125,10 +133,23 @@ class Regions:
             raise InputError("losses need Regions with labels and matched, but these have none: use a RegionSampler")
         return self.labels, self.matched
 
-    def foreground(self) -> Regions:
-        """The sampled regions that are matched with an object."""
+    @cached_property
+    def foreground_rows(self) -> Tensor:
+        """The rows of the sampled regions that are matched with an object, int64 ``(F,)``."""
         labels, _ = self.sampled()
-        return self[torch.where(labels >= 0)[0]]
+        if self.counts is None or self.foreground_counts is None:
+            return torch.where(labels >= 0)[0]
+        ends = zip(accumulate(self.counts), self.counts, self.foreground_counts, strict=True)
+        rows = [np.arange(end - count, end - count + foreground) for end, count, foreground in ends]
+        return to_device(torch.from_numpy(np.concatenate(rows)), labels.device)
+
+    def foreground(self) -> Regions:
+        """The sampled regions that are matched with an object; the same ones at every call."""
+        return self._foreground
+
+    @cached_property
+    def _foreground(self) -> Regions:
+        return replace(self[self.foreground_rows], counts=self.foreground_counts)
 
     def slices(self, images: int) -> list[slice]:
         """The rows of each of the `images` images; waits for the device once if `counts` is not known."""

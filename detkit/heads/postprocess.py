@@ -19,15 +19,16 @@ from detkit.deprecation import warn
 from detkit.geometry import Size
 from detkit.heads.raw_outputs import note
 from detkit.heads.scored_boxes import (
+    PaddedBoxes,
     ScoredBoxes,
     class_groups,
     clip_to_images,
     counts_per_image,
     finite_boxes,
-    first_per_image,
-    topk_per_group,
+    first_of_images,
+    topk_indices,
 )
-from detkit.ops import batched_nms
+from detkit.ops import batched_nms, batched_nms_padded
 from detkit.ops.soft_nms import Decay, soft_nms
 from detkit.structures import Detections
 
@@ -88,17 +89,17 @@ class Postprocess(ABC):
             at_threshold: see the attributes.
         """
         filled = copy.copy(self)
-        for name, value in (
-            ("score_threshold", score_threshold),
-            ("iou_threshold", iou_threshold),
-            ("candidates", candidates),
-            ("detections", detections),
-        ):
+        names = "score_threshold", "iou_threshold", "candidates", "detections"
+        for name, value in zip(names, (score_threshold, iou_threshold, candidates, detections), strict=True):
             if getattr(filled, name) is None:
                 setattr(filled, name, value)
         filled.candidates_of, filled.clip = candidates_of, clip
         filled.least_side, filled.at_threshold = least_side, at_threshold
         return filled
+
+    @property
+    def _threshold(self) -> float:
+        return 0.5 if self.iou_threshold is None else self.iou_threshold
 
     @abstractmethod
     def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
@@ -122,35 +123,48 @@ class Postprocess(ABC):
             image_index: ``(R,)`` int64, the image of each, ascending.
             sizes: (height, width) of each image in the network's frame.
         """
-        passing = torch.where(self.above_threshold(scores.float()))[0]
-        scored = ScoredBoxes(boxes, scores, labels, image_index).take(passing)
-        best = None
-        if self.candidates_of != "level":
-            best = self._topk_indices(scored.scores, scored.labels, counts_per_image(scored.image_index, len(sizes)))
-        return self.suppress(*(scored if best is None else scored.take(best)), sizes)
+        return self.padded(boxes, scores, labels, image_index, sizes).detections()
+
+    @torch.no_grad()
+    def padded(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
+    ) -> PaddedBoxes:
+        """As a call, but with a result of fixed size, which `NMS` needs not wait for the device for."""
+        usable = self.above_threshold(scores.float())
+        if self.candidates is not None and self.candidates_of != "level" and len(scores) > self.candidates:
+            scored = ScoredBoxes(boxes, scores, labels, image_index).take(torch.where(usable)[0])
+            counts = counts_per_image(scored.image_index, len(sizes)) if self.candidates_of == "image" else None
+            best = topk_indices(*scored[1:], counts, self.candidates)
+            boxes, scores, labels, image_index = scored.take(best)
+            usable = torch.ones_like(image_index, dtype=torch.bool)
+        return self._suppressed(ScoredBoxes(boxes, scores.masked_fill(~usable, 0), labels, image_index), usable, sizes)
 
     @torch.no_grad()
     def suppress(
         self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
     ) -> list[Detections]:
         """As a call, of candidates that are above the threshold and few enough, as `topk_candidates` gives them."""
-        boxes, scores = boxes.float(), scores.float()
+        usable = torch.ones_like(image_index, dtype=torch.bool)
+        return self._suppressed(ScoredBoxes(boxes, scores, labels, image_index), usable, sizes).detections()
+
+    def _suppressed(self, scored: ScoredBoxes, usable: Tensor, sizes: Sequence[Size]) -> PaddedBoxes:
+        """The detections of each image from the `scored` boxes that are `usable` ``(R,)``."""
+        boxes = scored.boxes.float()
         if self.clip == "before":
-            boxes = clip_to_images(boxes, image_index, sizes)
+            boxes = clip_to_images(boxes, scored.image_index, sizes)
         note("decoded boxes", boxes)
-        usable = finite_boxes(boxes)
+        usable = usable & finite_boxes(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
-        scored = ScoredBoxes(boxes, scores, labels, image_index)
+        scored = scored._replace(boxes=boxes, scores=scored.scores.float())
+        padded = self.best_of_images(scored, usable, len(sizes))
+        return padded.clipped(sizes, self.least_side) if self.clip == "after" else padded
+
+    def best_of_images(self, scored: ScoredBoxes, usable: Tensor, images: int) -> PaddedBoxes:
+        """The best `detections` of each image after overlaps are resolved, of the boxes that are `usable` ``(R,)``."""
         rows = torch.where(usable)[0]
-        scored = self.resolve(scored if len(rows) == len(scores) else scored.take(rows), len(sizes))
-        scored = first_per_image(scored, self.detections, len(sizes))
-        if self.clip == "after":
-            scored = scored._replace(boxes=clip_to_images(scored.boxes, scored.image_index, sizes))
-            scored = scored.take(torch.where(at_least(scored.boxes, self.least_side))[0])
-        counts = counts_per_image(scored.image_index, len(sizes))
-        parts = (torch.split(part, counts) for part in scored[:3])
-        return [Detections(*per_image) for per_image in zip(*parts, strict=True)]
+        resolved = self.resolve(scored if len(rows) == len(usable) else scored.take(rows), images)
+        return PaddedBoxes.of(resolved, *first_of_images(resolved.image_index, self.detections, images))
 
     def above_threshold(self, scores: Tensor) -> Tensor:
         """Which of `scores` pass the threshold, bool of their shape; NaN does not."""
@@ -194,35 +208,14 @@ class Postprocess(ABC):
             The row, the label and the score of each.
         """
         if self.candidates is not None and len(passing) > self.candidates:
-            ends = torch.searchsorted(passing, bounds * classes).tolist()
-            counts = [end - start for start, end in pairwise(ends)]
-            best = self._topk_indices(scores, passing % classes if self.candidates_of == "class" else passing, counts)
-            if best is not None:
-                passing, scores = passing[best], scores[best]
+            ends = bounds * classes
+            images = torch.searchsorted(ends[1:], passing, right=True)
+            counts = None
+            if self.candidates_of != "class":
+                counts = [end - start for start, end in pairwise(torch.searchsorted(passing, ends).tolist())]
+            best = topk_indices(scores, passing % classes, images, counts, self.candidates)
+            passing, scores = passing[best], scores[best]
         return passing // classes, passing % classes, scores
-
-    def _topk_indices(self, scores: Tensor, labels: Tensor, counts: list[int]) -> Tensor | None:
-        """Indices of at most `candidates` of each image, or of each class of it; None if no image has more.
-
-        Args:
-            scores: ``(R,)``, ordered by image.
-            labels: ``(R,)``.
-            counts: how many of the R each image has.
-        """
-        limit = self.candidates
-        if limit is None or max(counts) <= limit:
-            return None
-        kept, start = [], 0
-        for per_image, classes in zip(torch.split(scores, counts), torch.split(labels, counts), strict=True):
-            if len(per_image) <= limit:
-                best = torch.arange(len(per_image), device=scores.device)
-            elif self.candidates_of == "class":
-                best = topk_per_group(per_image, classes, limit)
-            else:
-                best = per_image.topk(limit).indices
-            kept.append(best + start)
-            start += len(per_image)
-        return torch.cat(kept)
 
 
 class NMS(Postprocess):
@@ -247,8 +240,16 @@ class NMS(Postprocess):
 
     def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
         """The boxes that no higher-scoring one of their class and image suppresses."""
-        threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
-        return scored.take(batched_nms(scored.boxes, scored.scores, class_groups(scored, images), threshold))
+        return scored.take(batched_nms(scored.boxes, scored.scores, class_groups(scored, images), self._threshold))
+
+    def best_of_images(self, scored: ScoredBoxes, usable: Tensor, images: int) -> PaddedBoxes:
+        """As of `Postprocess`, without waiting for the device."""
+        if type(self).resolve is not NMS.resolve:
+            return super().best_of_images(scored, usable, images)
+        count = len(usable) if self.detections is None else min(self.detections, len(usable))
+        image_index = scored.image_index.masked_fill(~usable, -1)
+        suppressed = scored.boxes, scored.scores, image_index, self._threshold, images, count, scored.labels
+        return PaddedBoxes.of(scored, *batched_nms_padded(*suppressed))
 
 
 class SoftNMS(NMS):
@@ -278,9 +279,8 @@ class SoftNMS(NMS):
 
     def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
         """The boxes whose decayed score still passes the threshold, with that score."""
-        threshold = 0.5 if self.iou_threshold is None else self.iou_threshold
         kept, scores = soft_nms(
-            scored.boxes, scored.scores, threshold, self.sigma, self.method, self.score_threshold or 0.0,
+            scored.boxes, scored.scores, self._threshold, self.sigma, self.method, self.score_threshold or 0.0,
             class_groups(scored, images),
         )  # fmt: skip
         return scored.take(kept)._replace(scores=scores)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.boxes import at_least
-from detkit.geometry import Placement, Size
+from detkit.boxes import at_least, clip_boxes
+from detkit.geometry import Placement, Size, move_boxes
 from detkit.structures import Detections
+from detkit.structures.kind import to_device
 
 _LEAST_SIDE = 1e-2  # minimum side in pixels of a box after clipping, for images with a border
 
@@ -59,7 +61,36 @@ class Batch:
             detections: one per image.
             cut: clip boxes to the image, and drop those in a border around it.
         """
-        return [_restored(one, placement, cut) for one, placement in zip(detections, self.placements, strict=True)]
+        if not all(_has_boxes_alone(one) for one in detections):
+            return [_restored(one, placement, cut) for one, placement in zip(detections, self.placements, strict=True)]
+        back, counts = [placement.inverse() for placement in self.placements], [len(one) for one in detections]
+        boxes = move_boxes(torch.cat([one.boxes for one in detections]), counts, back)
+        if cut:
+            boxes = _clipped(boxes, counts, self.given_sizes)
+        moved = zip(detections, boxes.split(counts), strict=True)
+        restored = [replace(one, boxes=own) for one, own in moved]
+        # Without a border, the heads have already dropped boxes that are too small after clipping.
+        with_border = [placement.has_border for placement in self.placements]
+        if not cut or not any(with_border):
+            return restored
+        is_large = at_least(boxes, _LEAST_SIDE).cpu().split(counts)  # waits for the device once
+        return [
+            one[to_device(torch.where(large)[0], boxes.device)] if has_border and not large.all() else one
+            for one, large, has_border in zip(restored, is_large, with_border, strict=True)
+        ]
+
+
+def _has_boxes_alone(detections: Detections) -> bool:
+    """Whether nothing but the boxes moves with the image."""
+    return detections.masks is None and detections.keypoints is None and type(detections) is Detections
+
+
+def _clipped(boxes: Tensor, counts: Sequence[int], sizes: Sequence[Size]) -> Tensor:
+    """`boxes` of several images, `counts` of each, clipped to their images of `sizes`."""
+    if len(set(sizes)) == 1:
+        return clip_boxes(boxes, sizes[0])
+    limits = np.array([(width, height, width, height) for height, width in sizes]).repeat(counts, axis=0)
+    return boxes.clamp(min=0).minimum(to_device(torch.from_numpy(limits).to(boxes.dtype), boxes.device))
 
 
 def _restored(detections: Detections, placement: Placement, cut: bool) -> Detections:

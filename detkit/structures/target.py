@@ -89,7 +89,7 @@ class Target(Fields):
         cls, batch: Sequence[Self], placements: Sequence[Placement], device: torch.device | str
     ) -> list[Self]:
         """See `Fields.batch_to_network`; as in `to`, crowds are split off before."""
-        _find_crowds(batch)
+        split_crowds(batch)
         crowded = [index for index, target in enumerate(batch) if vars(target).get("crowd_rows")]
         objects = [batch[index].objects() for index in crowded]
         of_crowded = [placements[index] for index in crowded]
@@ -126,13 +126,13 @@ class Target(Fields):
         return torch.zeros(0, 4, device=None if self.iscrowd is None else self.iscrowd.device)
 
 
-def _find_crowds(batch: Sequence[Target]) -> None:
-    """Store the `crowd_rows` of all targets whose flags are on the CPU."""
-    unknown = [one for one in batch if one.iscrowd is not None and one.iscrowd.is_cpu and "crowd_rows" not in vars(one)]
-    flags = [one.iscrowd for one in unknown if one.iscrowd is not None]
-    if not flags:
-        return
-    starts = np.cumsum([0, *map(len, flags)])
-    rows = np.array(torch.cat(flags).nonzero().flatten().tolist(), dtype=np.int64)
-    for one, begin, end in zip(unknown, starts[:-1], starts[1:], strict=True):
-        vars(one)["crowd_rows"] = (rows[(rows >= begin) & (rows < end)] - begin).tolist()
+def split_crowds(batch: Sequence[Target]) -> None:
+    """Store the `crowd_rows` of all targets, so that `Target.objects` waits for no device: it waits once here, for the
+    flags that are not on the CPU."""
+    unknown = [one for one in batch if one.iscrowd is not None and "crowd_rows" not in vars(one)]
+    for device in {one.iscrowd.device for one in unknown if one.iscrowd is not None}:
+        own = [(one, one.iscrowd) for one in unknown if one.iscrowd is not None and one.iscrowd.device == device]
+        starts = np.cumsum([0, *(len(flags) for _, flags in own)])
+        rows = np.array(torch.cat([flags for _, flags in own]).nonzero().flatten().tolist(), dtype=np.int64)
+        for (one, _), begin, end in zip(own, starts[:-1], starts[1:], strict=True):
+            vars(one)["crowd_rows"] = (rows[(rows >= begin) & (rows < end)] - begin).tolist()

@@ -22,7 +22,7 @@ from detkit.heads import (
     TwoFullyConnected,
     YOLOv3Head,
 )
-from detkit.heads.region.mask import crop_masks
+from detkit.heads.region.mask_targets import crop_masks
 from detkit.models import (
     FCOS,
     RCNN,

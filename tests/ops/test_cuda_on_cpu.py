@@ -268,6 +268,21 @@ def maps_and_rois(
     return maps, random_rois(rois, 2, 120, seed=1, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
 
 
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("counts", [[3, 0, 5], [150, 140], [0], []])
+def test_best_overlaps(kernels, counts, flat):
+    """More objects than a block holds, more candidates than it has threads."""
+    boxes, objects = gridded_boxes(600, 0, torch.float32), gridded_boxes(sum(counts), 1, torch.float32)
+    bounds = torch.tensor([0, *counts]).cumsum(0)
+    images = torch.randint(-1, len(counts) + 1, (600,), generator=torch.Generator().manual_seed(0))
+    for measure in ("iou", "coverage"):
+        for of_objects in (False, True):
+            arguments = (boxes, images if flat else None, objects, bounds, measure, of_objects)
+            expected = torch.ops.detkit.best_overlaps(*arguments)
+            for result, of_cpu in zip(kernels.best_overlaps(*arguments), expected, strict=True):
+                assert torch.equal(result, of_cpu)
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("sampling_ratio", "aligned"), [(-1, False), (0, True), (2, True), (10, False)])

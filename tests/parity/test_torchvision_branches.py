@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from torchvision_twins import make_small_twins, paired, random_boxes, random_images
+from torchvision_twins import draw_the_last, make_small_twins, paired, random_boxes, random_images
 
 from detkit.ops import rle_to_masks
 from detkit.structures import Target
@@ -73,7 +73,7 @@ def test_keypoint_loss_and_gradient_are_equal(keypoint_twins, seed, monkeypatch)
     theirs_targets = [
         {"boxes": target.boxes, "labels": target.labels + 1, "keypoints": target.keypoints} for target in targets
     ]
-    monkeypatch.setattr(torch, "randperm", lambda count, device=None: torch.arange(count, device=device).flip(0))
+    draw_the_last(monkeypatch)
     theirs.train()
     theirs.backbone.eval()
     expected, losses = theirs(images, theirs_targets)["loss_keypoint"], ours(images, targets)["keypoint"]

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torchvision
-from torchvision_twins import make_small_twins, make_twins, paired, random_boxes, random_images
+from torchvision_twins import draw_the_last, make_small_twins, make_twins, paired, random_boxes, random_images
 
 from detkit.errors import InputError
 from detkit.heads import Context
@@ -107,7 +107,7 @@ def test_losses_and_gradients_are_equal_with_the_same_sampling(twins, training, 
     images = random_images(5)
     targets = _targets(images, 6)
     theirs_targets = [{"boxes": target.boxes, "labels": target.labels + 1} for target in targets]
-    monkeypatch.setattr(torch, "randperm", lambda count, device=None: torch.arange(count, device=device).flip(0))
+    draw_the_last(monkeypatch)
     # torchvision gives losses in training mode only; batch norm alone is left in the mode that is compared.
     theirs, ours = copy.deepcopy(theirs).train(), copy.deepcopy(ours).train(training)
     for module in theirs.modules():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 import torchvision
 
+import detkit.matching
 from detkit.weights import from_torchvision
 
 
@@ -110,3 +111,11 @@ def paired(theirs, ours, images, at_least=1):
         torch.testing.assert_close(result.boxes, detections["boxes"], atol=1e-3, rtol=0)
         torch.testing.assert_close(result.scores, detections["scores"], atol=1e-4, rtol=0)
         yield detections, result
+
+
+def draw_the_last(monkeypatch):
+    """Both samplers then draw the last candidates of an image."""
+    monkeypatch.setattr(torch, "randperm", lambda count, device=None: torch.arange(count, device=device).flip(0))
+    monkeypatch.setattr(
+        detkit.matching, "_random_keys", lambda like, _: torch.arange(like.shape[1], dtype=torch.int32).expand_as(like)
+    )

@@ -16,14 +16,14 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.assignment import NO_OBJECT, assign_targets, image_indices
+from detkit.heads.assignment import NO_OBJECT, assign_objects, image_indices
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense import old_rpn_arguments
 from detkit.heads.dense.pyramid_layers import flatten_predictions, shared_channels
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
 from detkit.losses import smooth_l1
-from detkit.matching import FOREGROUND, Matcher, sample_balanced
+from detkit.matching import FOREGROUND, BalancedSample, Matcher, draw_balanced
 
 
 class RPNOutput(NamedTuple):
@@ -134,19 +134,13 @@ class RPN(PostprocessedHead):
         """
         objectness, deltas = torch.cat(raw.objectness, dim=1), torch.cat(raw.deltas, dim=1)
         anchors = torch.cat(raw.anchors)
-
-        zero, sampled = objectness.new_zeros((), dtype=torch.float32), 0
-        classification, regression = zero, zero
-        for image, rows in enumerate(self._rows(anchors, context)):
-            states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # the constants of detkit.matching
-            drawn = sample_balanced(states, self.samples_per_image, self.foreground_fraction, context.generator)
-            foreground, selected = drawn[0], torch.cat(drawn)
-            sampled += len(selected)
-            classification = classification + _objectness_loss(objectness[image, selected], states[selected])
-            targets = self.coder.encode(anchors[foreground], context.objects.boxes[rows[foreground]])
-            regression = regression + smooth_l1(deltas[image, foreground], targets)
-        count = mean_count(sampled, objectness.device)
-        return {"rpn_cls": classification / count, "rpn_box": regression / count}
+        rows = self._rows(anchors, context)
+        states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # the constants of detkit.matching
+        sample = draw_balanced(states, self.samples_per_image, self.foreground_fraction, context.generator)
+        count = mean_count(sample.is_drawn.sum())
+        foreground = sample.indices[:, : sample.most_foreground]
+        regression = self._regression(deltas, anchors, foreground, rows.gather(1, foreground), context.objects.boxes)
+        return {"rpn_cls": _objectness_loss(objectness, sample) / count, "rpn_box": regression / count}
 
     @torch.no_grad()
     def propose(self, raw: RPNOutput, context: Context) -> Regions:
@@ -177,8 +171,18 @@ class RPN(PostprocessedHead):
         """The object that each anchor is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
         return self._rows(torch.cat(raw.anchors), context).flatten()
 
+    def _regression(self, deltas: Tensor, anchors: Tensor, foreground: Tensor, rows: Tensor, objects: Tensor) -> Tensor:
+        """Smooth L1 of the anchors `foreground` ``(B, F)``, of each of which `rows` names the object, if it has one."""
+        predicted = deltas.gather(1, foreground[..., None].expand(-1, -1, 4)).float()
+        is_learned = (rows >= 0)[..., None]
+        references = anchors[foreground]
+        # Where there is no object, the target is what is predicted.
+        boxes = torch.where(is_learned, objects[rows.clamp(min=0)], references) if len(objects) else references
+        targets = self.coder.encode(references, boxes)
+        return smooth_l1(torch.where(is_learned, predicted, targets), targets)
+
     def _rows(self, anchors: Tensor, context: Context) -> Tensor:
-        return assign_targets(context.truth, lambda target: self.matcher(anchors, target), anchors.device)
+        return assign_objects(self.matcher, anchors, context.objects)
 
     def _topk_anchors(self, raw: RPNOutput, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes ``(B, P, 4)``, scores ``(B, P)`` and levels ``(P,)`` of the `count` best anchors of each level."""
@@ -194,5 +198,10 @@ class RPN(PostprocessedHead):
         return boxes, torch.cat(logits, dim=1).sigmoid(), torch.cat(levels)
 
 
-def _objectness_loss(logits: Tensor, states: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits.float(), states.float(), reduction="sum")
+def _objectness_loss(objectness: Tensor, sample: BalancedSample) -> Tensor:
+    """Binary cross-entropy of the drawn anchors, of the objectness ``(B, P)`` of all."""
+    logits = objectness.gather(1, sample.indices).float()
+    columns = torch.arange(logits.shape[1], device=logits.device)
+    is_object = (columns < sample.most_foreground).float().expand_as(logits)
+    drawn = sample.is_drawn.float()
+    return F.binary_cross_entropy_with_logits(logits, is_object, drawn, reduction="sum")

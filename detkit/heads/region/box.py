@@ -89,15 +89,16 @@ class BoxHead(PostprocessedHead, RegionBranch):
         self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
     ) -> dict[str, Tensor]:
         """``box_cls``, cross-entropy, and ``box_reg``, smooth L1 of the foreground; each over the number of regions."""
-        labels, matched = regions.sampled()
-        is_object = labels >= 0
-        classes = torch.where(is_object, labels, self.num_classes)
+        labels, _ = regions.sampled()
+        classes = torch.where(labels >= 0, labels, self.num_classes)
         count = mean_count(len(labels), labels.device)
-        foreground = torch.where(is_object)[0]
-        targets = self.coder.encode(regions.boxes[foreground], context.objects.boxes[matched[foreground]])
+        foreground = regions.foreground()
+        own_labels, matched = foreground.sampled()
+        deltas = self._class_deltas(raw.deltas, regions.foreground_rows, own_labels)
+        targets = self.coder.encode(foreground.boxes, context.objects.boxes[matched])
         return {
             "box_cls": F.cross_entropy(raw.logits.float(), classes, reduction="sum") / count,
-            "box_reg": smooth_l1(self._class_deltas(raw.deltas[foreground], labels[foreground]), targets) / count,
+            "box_reg": smooth_l1(deltas, targets) / count,
         }
 
     def decode(
@@ -144,8 +145,6 @@ class BoxHead(PostprocessedHead, RegionBranch):
         detections = self.postprocess(boxes, scores[region, label], label, images, context.batch.sizes)
         return context.batch.restore(detections)
 
-    def _class_deltas(self, deltas: Tensor, labels: Tensor) -> Tensor:
-        """The regressions ``(R, 4)`` for `labels` ``(R,)`` out of those of every class."""
-        if self.class_agnostic:
-            return deltas[:, 0]
-        return deltas[torch.arange(len(deltas), device=deltas.device), labels]
+    def _class_deltas(self, deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
+        """The regressions ``(F, 4)`` of the regions `rows` for their `labels` ``(F,)``, out of those of every class."""
+        return deltas[rows, 0] if self.class_agnostic else deltas[rows, labels]

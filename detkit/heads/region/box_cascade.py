@@ -128,10 +128,7 @@ class BoxCascade(RegionBranch):
         if context.targets is None:
             return refined.clipped(context.batch.sizes)
         sides = refined.boxes[:, 2:] - refined.boxes[:, :2]
-        rows = torch.where((sides > 0).all(dim=1))[0]
-        # Usually all of them; then the counts of each image are known without waiting for the device.
-        refined = refined if len(rows) == len(refined) else refined[rows]
-        return replace(self.region_sampler, matcher=Matcher(iou, iou))(refined, context)
+        return replace(self.region_sampler, matcher=Matcher(iou, iou))(refined, context, (sides > 0).all(dim=1))
 
 
 def _check_same_regions(raw: CascadeOutput) -> None:
@@ -145,7 +142,5 @@ def _check_same_regions(raw: CascadeOutput) -> None:
 @torch.no_grad()
 def _refined(regions: Regions, head: BoxHead, output: BoxOutput) -> Regions:
     """The boxes that a stage predicts for its regions, of the top class if each class has its own."""
-    boxes = head.boxes(output, regions)
-    top_class = head.scores(output).argmax(dim=1) if boxes.shape[1] > 1 else boxes.new_zeros(len(boxes)).long()
-    selected = boxes[torch.arange(len(boxes), device=boxes.device), top_class]
-    return Regions(selected, regions.image_index, counts=regions.counts)
+    boxes = head.boxes_of_top_class(head.boxes(output, regions), head.scores(output))
+    return Regions(boxes, regions.image_index, counts=regions.counts)

@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.assignment import object_offsets
+from detkit.geometry import move_points
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.structures import Detections
 
 # Heat maps are enlarged in parts of at most this many pixels, to limit memory.
 _PIXELS_AT_ONCE = 2**24
+_NOT_LABELED = -1  # in place of a cell
 
 
 class KeypointHead(RegionBranch):
@@ -79,23 +80,12 @@ class KeypointHead(RegionBranch):
         Raises:
             InputError: a target has another number of keypoints.
         """
-        targets = context.truth
         _, matched = regions.sampled()
-        predicted, correct = [raw.flatten(0, 1).flatten(1)[:0]], [torch.zeros(0, dtype=torch.int64, device=raw.device)]
-        slices, offsets = regions.slices(len(targets)), object_offsets(targets)
-        for rows, target, offset in zip(slices, targets, offsets, strict=True):
-            if target.keypoints is None or rows.start == rows.stop:
-                continue
-            self._check_count(target.keypoints, target.image_id)
-            keypoints = target.objects().keypoints
-            assert keypoints is not None
-            cells, labeled = keypoint_cells(keypoints[matched[rows] - offset], regions.boxes[rows], raw.shape[-1])
-            known = torch.where(labeled)
-            predicted.append(raw[rows][known].flatten(1))
-            correct.append(cells[known])
-        logits, cells = torch.cat(predicted).float(), torch.cat(correct)
-        loss = F.cross_entropy(logits, cells, reduction="sum")
-        return {"keypoint": loss / mean_count(len(cells), cells.device) + 0 * raw.float().sum()}
+        keypoints = self._keypoints(context)[matched]
+        cells, labeled = keypoint_cells(keypoints, regions.boxes, raw.shape[-1])
+        logits, cells = raw.flatten(0, 1).flatten(1).float(), cells.masked_fill(~labeled, _NOT_LABELED).flatten()
+        loss = F.cross_entropy(logits, cells, ignore_index=_NOT_LABELED, reduction="sum")
+        return {"keypoint": loss / mean_count(labeled.sum()) + 0 * raw.float().sum()}
 
     def decode(
         self,
@@ -107,13 +97,24 @@ class KeypointHead(RegionBranch):
     ) -> list[Detections]:
         """The peak of each heat map, as ``x y`` in the image and its logit."""
         assert detections is not None, "keypoints are predicted for detections"
-        results, slices = [], regions.slices(len(detections))
-        for rows, per_image, placement in zip(slices, detections, context.batch.placements, strict=True):
-            boxes = regions.boxes[rows]
-            peaks = heat_map_peaks(raw[rows].float(), boxes)
-            points = placement.inverse().points(peaks[..., :2] + boxes[:, None, :2])
-            results.append(replace(per_image, keypoints=torch.cat((points, peaks[..., 2:]), dim=-1)))
-        return results
+        counts = [len(per_image) for per_image in detections]
+        peaks = heat_map_peaks(raw.float(), regions.boxes)
+        back = [placement.inverse() for placement in context.batch.placements]
+        points = move_points(peaks[..., :2] + regions.boxes[:, None, :2], counts, back)
+        keypoints = torch.cat((points, peaks[..., 2:]), dim=-1).split(counts)
+        return [replace(one, keypoints=own) for one, own in zip(detections, keypoints, strict=True)]
+
+    def _keypoints(self, context: Context) -> Tensor:
+        """The keypoints ``(T, J, 3)`` of the objects of all images; zeros, which are not labeled, where they lack."""
+        boxes, keypoints = context.objects.boxes, []
+        for target, count in zip(context.truth, context.objects.counts, strict=True):
+            own = target.objects().keypoints
+            if own is None or count == 0:
+                keypoints.append(boxes.new_zeros(count, self.num_keypoints, 3))
+            else:
+                self._check_count(own, target.image_id)
+                keypoints.append(own)
+        return torch.cat(keypoints)
 
     def _check_count(self, keypoints: Tensor, image_id: Any) -> None:
         if keypoints.shape[1] != self.num_keypoints:

@@ -1,30 +1,28 @@
 """The mask head: the pixels of each detected object (Mask R-CNN, He et al. 2017).
 
-R  regions of a batch     K  classes     M  cells along a side of a mask     N  objects of an image
+R  regions of a batch     K  classes     M  cells along a side of a mask     N  detections
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.distributed import mean_count
-from detkit.geometry import Placement
-from detkit.heads.assignment import object_offsets
 from detkit.heads.context import Context, Regions
+from detkit.heads.region.mask_targets import crop_batch_masks
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.heads.region.region_features import RegionBatchNorm2d
-from detkit.ops import RunLengths, paste_masks, paste_masks_to_rle, rle_to_masks, roi_align
-from detkit.structures import Detections, Target
-
-# Ground truth masks are unpacked in parts of at most this many pixels, to limit memory.
-_PIXELS_AT_ONCE = 2**24
+from detkit.ops import batched_paste_masks, batched_paste_masks_to_rle
+from detkit.structures import Detections
+from detkit.structures.kind import to_device
 
 
 class MaskHead(RegionBranch):
@@ -84,18 +82,20 @@ class MaskHead(RegionBranch):
 
     def losses(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """``mask``: binary cross-entropy of the object's class, mean over the cells of all regions with a mask."""
-        targets, placements = context.truth, context.batch.placements
         labels, matched = regions.sampled()
-        predicted, cropped = [raw.flatten()[:0]], [raw.flatten()[:0].float()]
-        slices, offsets = regions.slices(len(targets)), object_offsets(targets)
-        for rows, target, placement, offset in zip(slices, targets, placements, offsets, strict=True):
-            if target.masks is None or rows.start == rows.stop:
-                continue
-            predicted.append(_class_logits(raw[rows], labels[rows]).flatten())
-            objects = matched[rows] - offset
-            cropped.append(crop_masks(target, regions.boxes[rows], objects, placement, raw.shape[-1]).flatten())
-        logits = torch.cat(predicted).float()
-        loss = F.binary_cross_entropy_with_logits(logits, torch.cat(cropped), reduction="sum")
+        spans = regions.slices(len(context.truth))
+        learned = [target.masks is not None for target in context.truth]
+        logits, boxes = _class_logits(raw, labels).float(), regions.boxes
+        if not all(learned):
+            rows = [
+                np.arange(span.start, span.stop) for span, is_learned in zip(spans, learned, strict=True) if is_learned
+            ]
+            index = to_device(torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *rows])), raw.device)
+            logits, boxes, matched = logits[index], boxes[index], matched[index]
+        pairs = zip(spans, learned, strict=True)
+        counts = [span.stop - span.start if is_learned else 0 for span, is_learned in pairs]
+        masks = crop_batch_masks(context.truth, boxes, matched, counts, context.batch.placements, raw.shape[-1])
+        loss = F.binary_cross_entropy_with_logits(logits, masks, reduction="sum")
         return {"mask": loss / mean_count(logits.numel(), logits.device) + 0 * raw.float().sum()}
 
     def decode(
@@ -108,49 +108,12 @@ class MaskHead(RegionBranch):
     ) -> list[Detections]:
         """The mask of each object's class, pasted into the image (Mask R-CNN, section 3.1, "Inference")."""
         assert detections is not None, "masks are predicted for detections"
-        logits = torch.split(raw, [len(per_image) for per_image in detections])
-        paste = paste_masks_to_rle if self.run_lengths else paste_masks
-        results = []
-        for image_logits, per_image, size in zip(logits, detections, context.batch.given_sizes, strict=True):
-            probabilities = _class_logits(image_logits, per_image.labels).float().sigmoid()
-            results.append(replace(per_image, masks=paste(probabilities, per_image.boxes, size, self.threshold)))
-        return results
-
-
-def crop_masks(target: Target, boxes: Tensor, objects: Tensor, placement: Placement, resolution: int) -> Tensor:
-    """Mask targets: the mask of each region's object, cropped to the region; 1 where it covers at least half a cell.
-
-    Args:
-        target: with masks, in the pixels of the image as it was given.
-        boxes: of the regions ``(R, 4)``, in pixels of the network's input.
-        objects: ``(R,)`` int64 among ``target.objects()``, the object of each region.
-        placement: of the image in the network's input.
-        resolution: cells along each side of a region.
-
-    Returns:
-        float32 ``(R, resolution, resolution)``, 0 or 1, on the device of the regions.
-    """
-    object_masks = target.objects().masks
-    assert object_masks is not None, "the target has no masks"
-    crops = boxes.new_zeros(len(boxes), resolution, resolution)
-    boxes = placement.inverse().boxes(boxes)
-    objects, index_of_region = torch.unique(objects, return_inverse=True)
-    for start, masks in _unpack(object_masks, objects, crops.device):
-        rows = torch.where((index_of_region >= start) & (index_of_region < start + len(masks)))[0]
-        indices = (index_of_region[rows] - start)[:, None].to(crops.dtype)
-        rois = torch.cat((indices, boxes[rows]), dim=1)
-        pixels = masks.to(crops.dtype)[:, None]
-        crops[rows] = (roi_align(pixels, rois, resolution, 1.0, 0, aligned=True)[:, 0] >= 0.5).to(crops.dtype)
-    return crops
-
-
-def _unpack(masks: Tensor | RunLengths, objects: Tensor, device: torch.device) -> Iterator[tuple[int, Tensor]]:
-    """The masks of `objects` as pixels in parts, each with the index in `objects` of its first mask."""
-    height, width = masks.shape[1:]
-    count = max(1, _PIXELS_AT_ONCE // max(height * width, 1))
-    for start in range(0, len(objects), count):
-        some = objects[start : start + count]
-        yield start, rle_to_masks(masks[some if isinstance(masks, Tensor) else some.cpu()], device)
+        counts = [len(per_image) for per_image in detections]
+        labels, boxes = (torch.cat([getattr(one, name) for one in detections]) for name in ("labels", "boxes"))
+        probabilities = _class_logits(raw, labels).float().sigmoid()
+        paste = batched_paste_masks_to_rle if self.run_lengths else batched_paste_masks
+        masks = paste(probabilities, boxes, counts, context.batch.given_sizes, self.threshold)
+        return [replace(one, masks=own) for one, own in zip(detections, masks, strict=True)]
 
 
 def _class_logits(logits: Tensor, labels: Tensor) -> Tensor:

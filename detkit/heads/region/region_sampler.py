@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, labeled_boxes, object_offsets
+from detkit.heads.assignment import NO_OBJECT, assign_objects
 from detkit.heads.context import Context, Regions
-from detkit.matching import BACKGROUND, FOREGROUND, Matcher, sample_balanced
-from detkit.structures import Target
+from detkit.matching import FOREGROUND, IGNORED, BalancedSample, Matcher, draw_balanced
+from detkit.structures.kind import to_device
+from detkit.structures.objects import Objects
 
 
 @dataclass(frozen=True)
@@ -30,49 +34,57 @@ class RegionSampler:
     count: int = 512
     foreground_fraction: float = 0.25
 
-    def __call__(self, proposals: Regions, context: Context) -> Regions:
-        """A labeled sample of `proposals`, in each image foreground first."""
-        rows_of_images = proposals.slices(len(context.truth))
-        nothing = proposals.image_index[:0]
-        sampled = [
-            self._sample(proposals.boxes[rows], target, image, offset, context.generator)
-            if target.boxes is not None
-            else (proposals.boxes[:0], nothing, nothing, nothing)
-            for image, (rows, target, offset) in enumerate(
-                zip(rows_of_images, context.truth, object_offsets(context.truth), strict=True)
-            )
-        ]
-        boxes, image_index, labels, matched = (torch.cat(values) for values in zip(*sampled, strict=True))
-        return Regions(boxes, image_index, labels, matched, [len(per_image[0]) for per_image in sampled])
+    def __call__(self, proposals: Regions, context: Context, usable: Tensor | None = None) -> Regions:
+        """A labeled sample of `proposals`, in each image foreground first. It waits for the device once.
+
+        Args:
+            proposals: of all images.
+            context: with targets.
+            usable: ``(R,)`` bool, the proposals that may be drawn; None is all of them.
+        """
+        objects, spans = context.objects, proposals.slices(len(context.truth))
+        boxes = torch.cat((proposals.boxes, objects.boxes))
+        rows = assign_objects(self.matcher, boxes, objects, torch.cat((proposals.image_index, objects.image_index)))
+        states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # the constants of detkit.matching
+        if usable is not None:
+            states[: len(usable)].masked_fill_(~usable, IGNORED)
+        table = to_device(_candidates_of_images(spans, objects, len(boxes)), boxes.device)
+        sample = draw_balanced(
+            F.pad(states, (0, 1), value=IGNORED)[table], self.count, self.foreground_fraction, context.generator
+        )
+        foreground, background = sample.counts()
+        places, images = to_device(_drawn_places(foreground, background, sample), boxes.device)
+        drawn = table.gather(1, sample.indices).flatten()[places]
+        rows = rows[drawn]
+        labels = F.pad(objects.labels, (0, 1), value=NO_OBJECT)[rows]  # that of row -1 is the last one
+        counts = [sum(both) for both in zip(foreground, background, strict=True)]
+        return Regions(boxes[drawn], images, labels, rows.clamp(min=0), counts, foreground)
 
     @torch.no_grad()
     def labeled(self, regions: Regions, context: Context) -> Regions:
         """All `regions` with labels; that of a region in a crowd or in an image without annotation is -2."""
-        labels, matched = [regions.image_index[:0]], [regions.image_index[:0]]
-        rows_of_images = regions.slices(len(context.truth))
-        for rows, target, offset in zip(rows_of_images, context.truth, object_offsets(context.truth), strict=True):
-            images = regions.image_index[rows]
-            if target.boxes is None:
-                labels.append(torch.full_like(images, NOT_LEARNED))
-                matched.append(torch.zeros_like(images))
-                continue
-            indices, states = self.matcher(regions.boxes[rows], target)
-            own = labeled_boxes(target.objects()).labels
-            # An extra row for regions of an image without objects.
-            classes = torch.cat((own, own.new_full((1,), NO_OBJECT)))[indices]
-            others = torch.where(states == BACKGROUND, NO_OBJECT, NOT_LEARNED)
-            labels.append(torch.where(states == FOREGROUND, classes, others))
-            matched.append(indices + offset)
-        return replace(regions, labels=torch.cat(labels), matched=torch.cat(matched))
+        rows = assign_objects(self.matcher, regions.boxes, context.objects, regions.image_index)
+        labels = F.pad(context.objects.labels, (0, 1))[rows.clamp(min=-1)]
+        return replace(regions, labels=torch.where(rows >= 0, labels, rows), matched=rows.clamp(min=0))
 
-    def _sample(
-        self, proposals: Tensor, target: Target, image: int, offset: int, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The fields of `Regions` for one image, whose first object has the row `offset`."""
-        boxes, labels = labeled_boxes(target.objects())
-        candidates = torch.cat((proposals, boxes))
-        indices, states = self.matcher(candidates, target)
-        foreground, background = sample_balanced(states, self.count, self.foreground_fraction, generator)
-        selected = torch.cat((foreground, background))
-        classes = torch.cat((labels[indices[foreground]], torch.full_like(background, NO_OBJECT)))
-        return candidates[selected], torch.full_like(selected, image), classes, indices[selected] + offset
+
+def _candidates_of_images(spans: Sequence[slice], objects: Objects, padding: int) -> Tensor:
+    """The rows of the candidates of each image ``(B, M)``: its proposals, then its objects after those of all."""
+    proposals = spans[-1].stop
+    pairs = zip(spans, objects.offsets, objects.counts, strict=True)
+    rows = [np.r_[span, proposals + first : proposals + first + count] for span, first, count in pairs]
+    table = np.full((len(rows), max(len(own) for own in rows)), padding)
+    for image, own in enumerate(rows):
+        table[image, : len(own)] = own
+    return torch.from_numpy(table)
+
+
+def _drawn_places(foreground: Sequence[int], background: Sequence[int], sample: BalancedSample) -> Tensor:
+    """Where what was drawn stands in the rows of `sample` laid end to end ``(R,)``, and the image of each."""
+    width, begin = sample.indices.shape[1], sample.most_foreground
+    places = [
+        np.r_[width * image : width * image + positives, width * image + begin : width * image + begin + negatives]
+        for image, (positives, negatives) in enumerate(zip(foreground, background, strict=True))
+    ]
+    images = np.arange(len(places)).repeat([len(own) for own in places])
+    return torch.from_numpy(np.stack((np.concatenate(places), images)).astype(np.int64))

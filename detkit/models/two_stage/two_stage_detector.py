@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from detkit.backbones import Backbone
 from detkit.errors import InputError
+from detkit.geometry import move_boxes
 from detkit.heads import RPN, Candidates, Context, RegionBranch, Regions, RegionSampler
 from detkit.heads.dense.rpn import RPNOutput
 from detkit.heads.raw_outputs import note
@@ -209,6 +210,6 @@ class TwoStageDetector(Detector):
 
 def _detected_regions(detections: Sequence[Detections], context: Context) -> Regions:
     """The boxes of `detections`, in the network's frame, with their labels."""
-    pairs = zip(context.batch.placements, detections, strict=True)
-    boxes = [placement.boxes(per_image.boxes) for placement, per_image in pairs]
-    return Regions.of_images(boxes, [per_image.labels for per_image in detections])
+    counts = [len(per_image) for per_image in detections]
+    boxes = move_boxes(torch.cat([one.boxes for one in detections]), counts, context.batch.placements)
+    return Regions.of_images(boxes.split(counts), [per_image.labels for per_image in detections])

@@ -7,7 +7,7 @@ from contexts import context_of, placed
 
 from detkit.geometry import Placement
 from detkit.heads import MaskHead, Regions
-from detkit.heads.region.mask import crop_masks
+from detkit.heads.region.mask_targets import crop_masks
 from detkit.ops import masks_to_rle, rle_to_masks
 from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, SmoothShortestEdge, Square, Stretch
 from detkit.structures import Detections, Target
@@ -60,7 +60,7 @@ def test_crops_are_roi_align_of_the_mask_halved(seed, scale):
 
 @pytest.mark.parametrize("pixels_at_once", [1, 2 * SIZE[0] * SIZE[1], 2**24])
 def test_crops_of_run_lengths_are_those_of_pixels(pixels_at_once, monkeypatch):
-    monkeypatch.setattr("detkit.heads.region.mask._PIXELS_AT_ONCE", pixels_at_once)
+    monkeypatch.setattr("detkit.heads.region.mask_targets._PIXELS_AT_ONCE", pixels_at_once)
     generator = torch.Generator().manual_seed(3)
     iscrowd = torch.tensor([False, True, False, False, True, False])
     dense = _target(generator, 6, iscrowd=iscrowd)

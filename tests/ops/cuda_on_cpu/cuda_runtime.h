@@ -206,11 +206,27 @@ T atomicOr(T* to, T value) {
   return before;
 }
 template <typename T>
+T atomicMax(T* to, T value) {
+  T before = *to;
+  *to = value > before ? value : before;
+  return before;
+}
+template <typename T>
 T atomicMin(T* to, T value) {
   T before = *to;
   *to = std::min(before, value);
   return before;
 }
 inline int __clzll(long long bits) { return bits == 0 ? 64 : __builtin_clzll(bits); }
+inline unsigned __float_as_uint(float number) {
+  unsigned bits;
+  std::memcpy(&bits, &number, sizeof bits);
+  return bits;
+}
+inline float __uint_as_float(unsigned bits) {
+  float number;
+  std::memcpy(&number, &bits, sizeof number);
+  return number;
+}
 inline int __ffsll(long long bits) { return __builtin_ffsll(bits); }
 inline int __popcll(unsigned long long bits) { return __builtin_popcountll(bits); }
