@@ -5,7 +5,7 @@ R  regions of a batch     K  classes     M  cells along a side of a mask     N  
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -20,9 +20,11 @@ from detkit.heads.context import Context, Regions
 from detkit.heads.region.mask_targets import crop_batch_masks
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.heads.region.region_features import RegionBatchNorm2d
-from detkit.ops import batched_paste_masks, batched_paste_masks_to_rle
+from detkit.ops import RunLengths, batched_paste_masks, batched_paste_masks_to_rle
 from detkit.structures import Detections
 from detkit.structures.kind import to_device
+
+Paste = Callable[..., Sequence[Tensor | RunLengths]]
 
 
 class MaskHead(RegionBranch):
@@ -111,7 +113,7 @@ class MaskHead(RegionBranch):
         counts = [len(per_image) for per_image in detections]
         labels, boxes = (torch.cat([getattr(one, name) for one in detections]) for name in ("labels", "boxes"))
         probabilities = _class_logits(raw, labels).float().sigmoid()
-        paste = batched_paste_masks_to_rle if self.run_lengths else batched_paste_masks
+        paste: Paste = batched_paste_masks_to_rle if self.run_lengths else batched_paste_masks
         masks = paste(probabilities, boxes, counts, context.batch.given_sizes, self.threshold)
         return [replace(one, masks=own) for one, own in zip(detections, masks, strict=True)]
 
