@@ -171,7 +171,7 @@ def draw_balanced(
     """
     most = min(states.shape[1], count)
     most_foreground = min(most, int(count * foreground_fraction))
-    keys = _random_keys(states, generator)
+    keys = random_keys(states, generator)
     foreground, foreground_rows = keys.masked_fill(states != FOREGROUND, -1).topk(most_foreground, dim=1)
     background, background_rows = keys.masked_fill(states != BACKGROUND, -1).topk(most, dim=1)
     is_foreground = foreground >= 0
@@ -213,7 +213,7 @@ def shuffle(values: Tensor, generator: torch.Generator | None) -> Tensor:
     return values[to_device(order, values.device)]
 
 
-def _random_keys(like: Tensor, generator: torch.Generator | None) -> Tensor:
+def random_keys(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """A random int32 for each element of `like`, not negative: those of equal keys are too few to matter."""
     device = like.device if generator is None else generator.device
     keys = torch.randint(2**31 - 1, like.shape, generator=generator, device=device, dtype=torch.int32)

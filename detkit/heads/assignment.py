@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,27 +17,12 @@ from detkit.boxes import coverage
 from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED, Matcher
+from detkit.ops.best_overlaps import best_overlaps
 from detkit.structures import Target
 from detkit.structures.objects import Objects
 
 NO_OBJECT, NOT_LEARNED = -1, -2  # in place of a row: background, and a candidate without a target
 IGNORE_COVERAGE = 0.5  # a prediction that lies in a crowd with this share of its area or more is not background
-
-
-class AnnotatedBoxes(NamedTuple):
-    """All annotated boxes of a batch, crowd and ignore regions included.
-
-    Args:
-        boxes: ``(T, 4)`` in the network's frame.
-        labels: ``(T,)`` int64.
-        image_index: ``(T,)`` int64, the image of each, ascending.
-        is_object: ``(T,)`` bool, false for crowd and ignore regions.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    image_index: Tensor
-    is_object: Tensor
 
 
 def labeled_boxes(target: Target) -> tuple[Tensor, Tensor]:
@@ -50,15 +34,6 @@ def labeled_boxes(target: Target) -> tuple[Tensor, Tensor]:
     if target.boxes is None or target.labels is None:
         raise InputError(f"the target of image id {target.image_id} has no boxes with labels")
     return target.boxes, target.labels
-
-
-def batch_boxes(targets: Sequence[Target], device: torch.device) -> AnnotatedBoxes:
-    """The annotated boxes of all images."""
-    filled = fill_unannotated(targets, device)
-    boxes, labels = zip(*(labeled_boxes(target) for target in filled), strict=True)
-    image_index = [torch.full_like(per_image, index) for index, per_image in enumerate(labels)]
-    is_crowd = [crowd_mask(target) for target in filled]
-    return AnnotatedBoxes(torch.cat(boxes), torch.cat(labels), torch.cat(image_index), ~torch.cat(is_crowd))
 
 
 def fill_unannotated(targets: Sequence[Target], device: torch.device) -> list[Target]:
@@ -173,6 +148,22 @@ def inside_crowd(boxes: Tensor, target: Target) -> Tensor:
     if len(ignored) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     return (coverage(boxes, ignored) >= IGNORE_COVERAGE).any(dim=1)
+
+
+def not_background(boxes: Tensor, objects: Objects, image_index: Tensor) -> Tensor | None:
+    """Which of `boxes` ``(P, 4)`` of images ``(P,)`` do not learn background, bool ``(P,)``; None where all do.
+
+    These lie mostly in a crowd or ignore region, or in an image that is not annotated.
+    """
+    ignored = None
+    if objects.crowds is not None:
+        crowds = objects.crowds
+        covered = best_overlaps(boxes, crowds.boxes, crowds.bounds, image_index, "coverage").overlaps
+        ignored = covered >= IGNORE_COVERAGE
+    if objects.unannotated is not None:
+        unknown = objects.unannotated[image_index]
+        ignored = unknown if ignored is None else ignored | unknown
+    return ignored
 
 
 def count_objects(target: Target) -> int:

@@ -7,23 +7,48 @@ import pytest
 import torch
 from operation_counter import count_raw, count_step
 
-from detkit.backbones import Darknet53, TappedMobileNet, TorchvisionBackbone
-from detkit.heads import RPN, AveragePool, BoxHead, FCOSHead, KeypointHead, MaskHead, RetinaNetHead, TwoFullyConnected
+from detkit.backbones import (
+    CSPDarknet53,
+    Darknet19,
+    Darknet53,
+    TappedMobileNet,
+    TorchvisionBackbone,
+    YOLOv1Backbone,
+)
+from detkit.heads import (
+    RPN,
+    AveragePool,
+    BoxHead,
+    FCOSHead,
+    KeypointHead,
+    LocalizationHead,
+    MaskHead,
+    OverFeatHead,
+    RetinaNetHead,
+    TwoFullyConnected,
+    YOLOv1Head,
+)
 from detkit.models import (
     FCOS,
     RCNN,
     SSD,
     CascadeRCNN,
+    Classifier,
     FasterRCNN,
     FastRCNN,
     KeypointRCNN,
+    Localizer,
     MaskRCNN,
+    OverFeat,
     RegionAlign,
     RegionStage,
     RegionWarp,
     RetinaNet,
     SSDlite,
+    YOLOv1,
+    YOLOv2,
     YOLOv3,
+    YOLOv4,
 )
 from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import Letterbox, ShortestEdge, Square
@@ -55,11 +80,17 @@ BOUNDS = {
     "fast": Most(6, 205, 1),
     "c4": Most(6, 391, 3),
     "rcnn": Most(6, 401, 1),
-    "retinanet": Most(22, 285, 1),
-    "fcos": Most(62, 747, 1),
-    "ssd": Most(34, 373, 0),
-    "ssdlite": Most(34, 372, 0),
-    "yolo": Most(27, 462, 0),
+    "retinanet": Most(6, 160, 1),
+    "fcos": Most(6, 320, 1),
+    "ssd": Most(6, 165, 0),
+    "ssdlite": Most(6, 165, 0),
+    "yolo": Most(6, 300, 0),
+    "yolo_v1": Most(6, 300, 0),
+    "yolo_v2": Most(6, 300, 0),
+    "yolo_v4": Most(6, 300, 0),
+    "overfeat": Most(6, 300, 0),
+    "classifier": Most(6, 300, 0),
+    "localizer": Most(6, 300, 0),
 }
 
 
@@ -91,6 +122,15 @@ MODELS = {
     "ssd": lambda backbone: SSD(backbone(), 3, preprocess=Square(96)),
     "ssdlite": lambda backbone: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),
     "yolo": lambda backbone: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
+    "yolo_v1": lambda backbone: YOLOv1(YOLOv1Backbone(0.02), 3, partial(YOLOv1Head, side=2, hidden=8)),
+    "yolo_v2": lambda backbone: YOLOv2(Darknet19(0.05), 3, preprocess=Letterbox((64, 96))),
+    "yolo_v4": lambda backbone: YOLOv4(CSPDarknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
+    "overfeat": lambda backbone: OverFeat(
+        backbone(8), 3, [1.0, 0.5], partial(OverFeatHead, pool=1, window=3, class_hidden=[8], box_hidden=[8]),
+        PREPROCESS,
+    ),
+    "classifier": lambda backbone: Classifier(backbone(8), 3),
+    "localizer": lambda backbone: Localizer(backbone(8), 3, partial(LocalizationHead, hidden=8)),
 }  # fmt: skip
 
 
@@ -106,7 +146,8 @@ def _target(generator):
     masks = torch.rand(OBJECTS, *SIZE, generator=generator) > 0.5
     points = torch.cat((boxes.unflatten(1, (2, 2)), torch.full((OBJECTS, 2, 1), 2.0)), dim=2)
     labels, is_crowd = torch.zeros(OBJECTS, dtype=torch.int64), torch.arange(OBJECTS) == OBJECTS - 1
-    return Target(boxes, labels, masks=masks, keypoints=points, iscrowd=is_crowd, proposals=boxes.repeat(3, 1) + 2)
+    proposals = boxes.repeat(3, 1) + 2
+    return Target(boxes, labels, masks=masks, keypoints=points, iscrowd=is_crowd, proposals=proposals, image_label=0)
 
 
 @pytest.mark.parametrize("name", BOUNDS)

@@ -16,7 +16,7 @@ from detkit.boxes import DistanceCoder, box_area, cell_corners
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import geometric_mean_of_sigmoids
-from detkit.heads.assignment import NOT_LEARNED, assign_targets, labeled_boxes
+from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, assign_targets, labeled_boxes
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.pyramid_decode import detections_of_levels
@@ -33,6 +33,11 @@ from detkit.losses import focal_losses
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.ops.iou import paired_iou
 from detkit.structures import Detections, Target
+from detkit.structures.device_transfer import to_device
+from detkit.structures.objects import ImageBoxes, crowds_of
+
+_NO_KEY = 2**63 - 1  # greater than that of any object
+_MOST_PAIRS = 2**24  # of locations and objects that are compared at once: some 64 MB for each number of a pair
 
 
 class FCOSOutput(NamedTuple):
@@ -146,7 +151,8 @@ class FCOSHead(DenseHead):
         boxes, labels = (part[rows[image, location]] for part in objects)
         foreground = mean_count(len(location), location.device)
 
-        distances = torch.cat(self._in_pixels(raw.distances), dim=1)[image, location]
+        distances = torch.cat(raw.distances, dim=1)[image, location].float()
+        distances = distances * _per_location(raw.locations, [[stride] for stride in self.strides])[location]
         overlap = paired_iou(self.coder.decode(locations[location], distances), boxes, "giou")
         centerness = torch.cat(raw.centerness, dim=1)[image, location].float()
         targets = centerness_of(self.coder.encode(locations[location], boxes))
@@ -177,8 +183,14 @@ class FCOSHead(DenseHead):
     @torch.no_grad()
     def assign(self, raw: FCOSOutput, context: Context) -> Tensor:
         """The object that each location is to predict ``(B * P,)``, see `match` and `DenseHead.assign`."""
-        device = raw.locations[0].device
-        return assign_targets(context.truth, lambda target: self.match(raw.locations, target), device).flatten()
+        objects, device = context.objects, raw.locations[0].device
+        if type(self).match is not FCOSHead.match:  # one's own rule, which takes an image
+            return assign_targets(context.truth, lambda target: self.match(raw.locations, target), device).flatten()
+        rows, is_ignored = self._match(raw.locations, objects.located, objects.crowds)
+        rows = torch.where(is_ignored & (rows < 0), NOT_LEARNED, rows)
+        if objects.unannotated is not None:
+            rows.masked_fill_(objects.unannotated[:, None], NOT_LEARNED)
+        return rows.flatten()
 
     @torch.no_grad()
     def match(self, locations: Sequence[Tensor], target: Target) -> tuple[Tensor, Tensor]:
@@ -195,24 +207,39 @@ class FCOSHead(DenseHead):
             The object index of each location within ``target.objects()``, int64 ``(P,)`` (0 where there is no object),
             and its state, int64 ``(P,)``: `FOREGROUND`, `BACKGROUND` or `IGNORED`.
         """
-        boxes, points = labeled_boxes(target.objects())[0], torch.cat(list(locations))
-        indices = torch.zeros(len(points), dtype=torch.int64, device=points.device)
-        states = torch.full_like(indices, BACKGROUND)
-        if len(boxes):
-            radius = _per_location(locations, [self.center_radius * stride for stride in self.strides])
-            nearest, farthest = _per_location(locations, self.limits[:-1]), _per_location(locations, self.limits[1:])
-            distances = self.coder.encode(points[:, None], boxes)
-            reach = distances.amax(dim=-1)
-            responsible = (distances.amin(dim=-1) > 0) & (reach > nearest) & (reach < farthest)
-            from_center = (points[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2).abs().amax(dim=-1)
-            responsible &= from_center < radius
-            area, indices = torch.where(responsible, box_area(boxes), torch.inf).min(dim=1)
-            states.masked_fill_(area < torch.inf, FOREGROUND)
-        ignored = target.ignored_boxes()
-        if len(ignored):
-            inside = (self.coder.encode(points[:, None], ignored).amin(dim=-1) > 0).any(dim=1)
-            states.masked_fill_(inside & (states == BACKGROUND), IGNORED)
-        return indices, states
+        boxes, _ = labeled_boxes(target.objects())
+        device = locations[0].device
+        rows, is_ignored = self._match(locations, ImageBoxes.of_images([boxes], device), crowds_of([target], device))
+        states = torch.where(is_ignored, IGNORED, BACKGROUND).masked_fill_(rows >= 0, FOREGROUND)
+        return rows[0].clamp(min=0), states[0]
+
+    def _match(
+        self, locations: Sequence[Tensor], objects: ImageBoxes, crowds: ImageBoxes | None
+    ) -> tuple[Tensor, Tensor]:
+        """The row of each location's object, -1 where it has none, and whether it lies in a crowd; both ``(B, P)``."""
+        points = torch.cat(list(locations))
+        images, device = len(objects.counts), points.device
+        # The area and, below it, the row: the least of these is that of the smallest object, of equal ones the first.
+        keys = box_area(objects.boxes.float()).view(torch.int32).long() << 32 | torch.arange(
+            len(objects), device=device
+        )
+        best = keys.new_full((images, len(points)), _NO_KEY)
+        limits = zip(self.limits[:-1], self.limits[1:], self.strides, strict=True)
+        of_levels = [(nearest, farthest, self.center_radius * stride) for nearest, farthest, stride in limits]
+        nearest, farthest, radius = _per_location(locations, of_levels).unbind(dim=1)
+        for some in _chunks(len(objects), len(points)):
+            boxes = objects.boxes[some]
+            nearest_edge, farthest_edge = _edges(points, boxes)
+            responsible = (nearest_edge > 0) & (farthest_edge > nearest) & (farthest_edge < farthest)
+            responsible &= _distances_from_centers(points, boxes) < radius
+            pairs = torch.where(responsible, keys[some, None], _NO_KEY)
+            best.scatter_reduce_(0, objects.image_index[some, None].expand_as(pairs), pairs, "amin")
+        rows = torch.where(best < _NO_KEY, best & 0xFFFFFFFF, NO_OBJECT)
+        crowded = torch.zeros_like(rows)
+        for some in [] if crowds is None else _chunks(len(crowds), len(points)):
+            nearest_edge, _ = _edges(points, crowds.boxes[some])
+            crowded.index_add_(0, crowds.image_index[some], (nearest_edge > 0).long())
+        return rows, crowded > 0
 
     def _in_pixels(self, distances: Sequence[Tensor]) -> list[Tensor]:
         return [per_level.float() * stride for per_level, stride in zip(distances, self.strides, strict=True)]
@@ -224,8 +251,31 @@ def centerness_of(distances: Tensor) -> Tensor:
     return (torch.minimum(first, second) / torch.maximum(first, second)).prod(dim=-1).sqrt()
 
 
-def _per_location(locations: Sequence[Tensor], values: Sequence[float]) -> Tensor:
-    """The value of its level for each location ``(P, 1)``."""
-    return torch.cat(
-        [per_level.new_full((len(per_level), 1), value) for per_level, value in zip(locations, values, strict=True)]
-    )
+def _per_location(locations: Sequence[Tensor], values: Sequence[Sequence[float]]) -> Tensor:
+    """The V values of its level for each location ``(P, V)``."""
+    levels = to_device(torch.tensor(values, dtype=torch.float32), locations[0].device)
+    return torch.cat([row.expand(len(level), -1) for row, level in zip(levels, locations, strict=True)])
+
+
+def _chunks(boxes: int, locations: int) -> list[slice]:
+    """Rows of so few boxes that their pairs with all locations fit in memory: mostly all at once."""
+    size = max(1, _MOST_PAIRS // max(1, locations))
+    return [slice(start, start + size) for start in range(0, boxes, size)]
+
+
+def _edges(points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """The distances ``(T, P)`` of each location from the nearest and the farthest edge of each box.
+
+    The nearest is positive where the location lies inside the box.
+    """
+    x, y = points.unbind(dim=1)
+    left, top, right, bottom = x - boxes[:, :1], y - boxes[:, 1:2], boxes[:, 2:3] - x, boxes[:, 3:] - y
+    nearest = torch.minimum(torch.minimum(left, right), torch.minimum(top, bottom))
+    return nearest, torch.maximum(torch.maximum(left, right), torch.maximum(top, bottom))
+
+
+def _distances_from_centers(points: Tensor, boxes: Tensor) -> Tensor:
+    """The distance ``(T, P)``, in x or in y, of each location from the center of each box, whichever is greater."""
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    x, y = points.unbind(dim=1)
+    return torch.maximum((x - centers[:, :1]).abs(), (y - centers[:, 1:]).abs())

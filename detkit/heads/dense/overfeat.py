@@ -17,13 +17,13 @@ from detkit.boxes import EdgeCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_with_background, subtract_background
-from detkit.heads.assignment import NO_OBJECT, assign_targets
+from detkit.heads.assignment import NO_OBJECT, assign_objects
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.matching import Matcher, shuffle
+from detkit.matching import Matcher, random_keys
 from detkit.structures import Detections
 
 
@@ -39,6 +39,18 @@ class OverFeatOutput(NamedTuple):
     logits: Tensor
     edges: Tensor
     windows: Tensor
+
+
+class Sample(NamedTuple):
+    """Windows of each image, in rows of one length.
+
+    Args:
+        windows: ``(B, M)`` int64.
+        is_drawn: ``(B, M)`` bool; the other entries fill up rows and mean nothing.
+    """
+
+    windows: Tensor
+    is_drawn: Tensor
 
 
 def offset_max_pool(x: Tensor, size: int) -> Tensor:
@@ -166,21 +178,26 @@ class OverFeatHead(DenseHead):
             ``overfeat_box``, half the squared distance of the encoded edges, mean over the foreground windows.
         """
         logits, edges = raw.logits.float(), raw.edges.float()
-        objects = context.objects
         rows = self.assign(raw, context).view(logits.shape[:2])
-        samples = [self._sample(*image, context.generator) for image in zip(rows, logits.detach(), strict=True)]
-        classification, regression, sampled, foreground = [], [], 0, 0
-        for image, (positives, negatives) in enumerate(samples):
-            boxes, labels = (part[rows[image, positives]] for part in objects)
-            classes = torch.cat((labels, torch.full_like(negatives, self.num_classes)))
-            selected = torch.cat((positives, negatives))
-            classification.append(F.cross_entropy(logits[image, selected], classes, reduction="sum"))
-            targets = self.coder.encode(raw.windows[positives], boxes)
-            regression.append(F.mse_loss(edges[image, positives, labels], targets, reduction="sum") / 2)
-            sampled, foreground = sampled + len(selected), foreground + len(positives)
+        positives, negatives = self._sample(rows, logits.detach(), context.generator)
+        objects = context.objects
+        # An extra row for what fills up the sample of an image: background, and any box.
+        labels = torch.cat((objects.labels, objects.labels.new_full((1,), self.num_classes)))
+        boxes = torch.cat((objects.boxes, objects.boxes.new_tensor([[0.0, 0.0, 1.0, 1.0]])))
+        matched = torch.where(positives.is_drawn, rows.gather(1, positives.windows), len(objects.labels))
+
+        classes = torch.cat((labels[matched], torch.full_like(negatives.windows, self.num_classes)), dim=1)
+        windows = torch.cat((positives.windows, negatives.windows), dim=1)
+        is_drawn = torch.cat((positives.is_drawn, negatives.is_drawn), dim=1)
+        image = torch.arange(len(rows), device=rows.device)[:, None]
+        errors = F.cross_entropy(logits[image, windows].transpose(1, 2), classes, reduction="none")
+
+        targets = self.coder.encode(raw.windows[positives.windows], boxes[matched])
+        of_label = edges[image, positives.windows, labels[matched].clamp(max=self.num_classes - 1)]
+        distances = F.mse_loss(of_label, targets, reduction="none").sum(dim=2) / 2
         return {
-            "overfeat_cls": sum(classification) / mean_count(sampled, rows.device),
-            "overfeat_box": sum(regression) / mean_count(foreground, rows.device),
+            "overfeat_cls": torch.where(is_drawn, errors, 0).sum() / mean_count(is_drawn.sum()),
+            "overfeat_box": torch.where(positives.is_drawn, distances, 0).sum() / mean_count(positives.is_drawn.sum()),
         }
 
     @torch.no_grad()
@@ -204,8 +221,7 @@ class OverFeatHead(DenseHead):
 
         Only a sample of foreground and background windows is learned.
         """
-        windows = raw.windows
-        return assign_targets(context.truth, lambda target: self.matcher(windows, target), windows.device).flatten()
+        return assign_objects(self.matcher, raw.windows, context.objects).flatten()
 
     def _pad_to_window(self, feature: Tensor) -> Tensor:
         missing = [max(0, self.pool * self.window - cells) for cells in feature.shape[-2:]]
@@ -223,11 +239,34 @@ class OverFeatHead(DenseHead):
         half = self.pool * self.window * stride / 2
         return torch.cat((centers - half, centers + half), dim=1)
 
-    def _sample(self, rows: Tensor, logits: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """The sampled foreground windows of one image, and the sampled background windows."""
-        positives = shuffle(torch.where(rows >= 0)[0], generator)[: self.positives_per_image]
-        background = shuffle(torch.where(rows == NO_OBJECT)[0], generator)
-        count = min(self.negatives_per_image, len(background))
-        random, others = torch.split(background, [count - count // 2, len(background) - count + count // 2])
-        as_background = logits[others].log_softmax(dim=1)[:, self.num_classes]
-        return positives, torch.cat((random, others[as_background.topk(count // 2, largest=False).indices]))
+    def _sample(self, rows: Tensor, logits: Tensor, generator: torch.Generator | None) -> tuple[Sample, Sample]:
+        """The sampled foreground windows of each image, and the sampled background windows.
+
+        Args:
+            rows: ``(B, P)``, the object of each window, as `assign` gives it.
+            logits: ``(B, P, K + 1)``.
+            generator: of random numbers.
+        """
+        keys = random_keys(rows, generator)
+        positives = _top(keys.masked_fill(rows < 0, -1), self.positives_per_image)
+
+        is_background = rows == NO_OBJECT
+        count = is_background.sum(dim=1, keepdim=True).clamp(max=self.negatives_per_image)
+        hardest = count // 2
+        random = _top(keys.masked_fill(~is_background, -1), (self.negatives_per_image + 1) // 2, count - hardest)
+        is_left = is_background.scatter(1, random.windows, is_background.gather(1, random.windows) & ~random.is_drawn)
+        as_background = logits.log_softmax(dim=2)[..., self.num_classes]
+        offending = torch.where(is_left, -as_background, -1)
+        hard = _top(offending, self.negatives_per_image // 2, hardest)
+        windows, is_drawn = (torch.cat(parts, dim=1) for parts in zip(random, hard, strict=True))
+        return positives, Sample(windows, is_drawn)
+
+
+def _top(values: Tensor, most: int, counts: Tensor | None = None) -> Sample:
+    """Of each image the `most` windows with the greatest `values` ``(B, P)``, at most `counts` ``(B, 1)`` of them; one
+    with a negative value is not drawn."""
+    greatest, windows = values.topk(min(most, values.shape[1]), dim=1)
+    is_drawn = greatest >= 0
+    if counts is not None:
+        is_drawn &= torch.arange(windows.shape[1], device=windows.device) < counts
+    return Sample(windows, is_drawn)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
-from detkit.heads.assignment import NOT_LEARNED, assign_targets, count_annotated
+from detkit.heads.assignment import NOT_LEARNED, assign_objects
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.pyramid_decode import detections_of_levels, topk_candidates_from_logits
@@ -138,7 +138,7 @@ class RetinaNetHead(DenseHead):
         Each is summed over an image, divided by the number of its foreground anchors, and averaged over images.
         """
         anchors, deltas = torch.cat(raw.anchors), torch.cat(raw.deltas, dim=1)
-        objects, images = context.objects, count_annotated(context.truth)
+        objects, images = context.objects, context.objects.annotated_images()
         rows = self.assign(raw, context).view(deltas.shape[:2])
         image, anchor = torch.where(rows >= 0)
         matched = rows[image, anchor]
@@ -179,5 +179,4 @@ class RetinaNetHead(DenseHead):
     @torch.no_grad()
     def assign(self, raw: RetinaNetOutput, context: Context) -> Tensor:
         """The object that each anchor is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
-        anchors = torch.cat(raw.anchors)
-        return assign_targets(context.truth, lambda target: self.matcher(anchors, target), anchors.device).flatten()
+        return assign_objects(self.matcher, torch.cat(raw.anchors), context.objects).flatten()

@@ -18,7 +18,7 @@ from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_with_background, subtract_background
-from detkit.heads.assignment import NO_OBJECT, assign_targets
+from detkit.heads.assignment import NO_OBJECT, assign_objects
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.pyramid_layers import flatten_predictions
@@ -167,8 +167,7 @@ class SSDHead(DenseHead):
 
         Of background only the hardest boxes are learned.
         """
-        boxes = raw.default_boxes
-        return assign_targets(context.truth, lambda target: self.matcher(boxes, target), boxes.device).flatten()
+        return assign_objects(self.matcher, raw.default_boxes, context.objects).flatten()
 
     @torch.no_grad()
     def _targets(self, rows: Tensor, default_boxes: Tensor, context: Context) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from detkit.boxes import box_area
 from detkit.errors import InputError
-from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, crowd_mask, fill_unannotated, labeled_boxes
+from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED
 from detkit.heads.context import Candidates, Context
 from detkit.structures import Classification, Detections, Target
+from detkit.structures.device_transfer import to_device
+from detkit.structures.objects import objects_of
 
 UNLABELED = -100  # the class of an image without a label, which torch's cross-entropy ignores
 
@@ -75,24 +78,19 @@ def largest_objects(targets: Sequence[Target], device: torch.device) -> tuple[Te
 
     The row ``(B,)`` is -1 where there is no such box, -2 where the image has no label or no annotated boxes.
     """
-    boxes, rows, offset = [], [], torch.zeros((), dtype=torch.int64, device=device)
-    for target, given in zip(fill_unannotated(targets, device), targets, strict=True):
-        learned = given.boxes is not None and target.image_label is not None
-        is_object = ~crowd_mask(target)
-        if len(target) == 0 or not learned:
-            boxes.append(torch.zeros(4, device=device))
-            rows.append(torch.full_like(offset, NO_OBJECT if learned else NOT_LEARNED))
-        else:
-            all_boxes, labels = labeled_boxes(target)
-            eligible = (labels == target.image_label) & is_object
-            areas = (all_boxes[:, 2:] - all_boxes[:, :2]).prod(dim=1).where(eligible, -1.0)
-            # Selected on the device: an index on the CPU would make it wait.
-            largest = areas.argmax(dim=0, keepdim=True)
-            boxes.append(all_boxes.index_select(0, largest)[0])
-            row = offset + is_object.cumsum(dim=0).index_select(0, largest)[0] - 1
-            rows.append(torch.where(eligible.any(), row, NO_OBJECT))
-        offset = offset + is_object.sum()
-    return torch.stack(boxes), torch.stack(rows)
+    objects = objects_of(targets, device)
+    # An extra row for images without such a box.
+    boxes = torch.cat((objects.boxes, objects.boxes.new_zeros(1, 4)))
+    none, images = len(objects.labels), objects.image_index
+    labels = [UNLABELED if target.image_label is None else target.image_label for target in targets]
+    is_eligible = objects.labels == to_device(torch.tensor(labels), device)[images]
+    areas = torch.where(is_eligible, box_area(objects.boxes), -1)
+    largest = areas.new_full((len(targets),), -1).scatter_reduce_(0, images, areas, "amax")
+    order = torch.where(is_eligible & (areas == largest[images]), torch.arange(none, device=device), none)
+    rows = order.new_full((len(targets),), none).scatter_reduce_(0, images, order, "amin")
+    learned = [label != UNLABELED and known for label, known in zip(labels, objects.annotated, strict=True)]
+    others = torch.where(to_device(torch.tensor(learned), device), NO_OBJECT, NOT_LEARNED)
+    return boxes[rows], torch.where(rows < none, rows, others)
 
 
 def windows(sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.boxes import EdgeCoder, clip_boxes
+from detkit.boxes import EdgeCoder
 from detkit.heads.activations import softmax_scores
 from detkit.heads.assignment import NOT_LEARNED
 from detkit.heads.context import Candidates, Context
@@ -113,10 +113,15 @@ class LocalizationHead(ImageHead):
         """A box for each of the top classes of each image, the best first."""
         top_classes, sizes = self.classification.decode(ClassificationOutput(raw.logits), context), context.batch.sizes
         boxes = self.coder.decode(windows(sizes, raw.edges.device)[:, None], raw.edges)
-        detections = []
-        for per_image, classes, size in zip(boxes, top_classes, sizes, strict=True):
-            selected = per_image.expand(len(classes), 4) if self.class_agnostic else per_image[classes.labels]
-            low, high = selected[:, :2].minimum(selected[:, 2:]), selected[:, :2].maximum(selected[:, 2:])
-            ordered = clip_boxes(torch.cat((low, high), dim=1), size)
-            detections.append(Detections(ordered, classes.scores, classes.labels))
+        labels = torch.stack([classes.labels for classes in top_classes])
+        of_class = torch.zeros_like(labels) if self.class_agnostic else labels
+        selected = boxes.take_along_dim(of_class[..., None], dim=1)
+        corners = selected.unflatten(2, (2, 2))
+        ordered = torch.stack((corners.amin(dim=2), corners.amax(dim=2)), dim=2)
+        limits = windows(sizes, boxes.device)[:, None, None, 2:]
+        clipped = ordered.clamp(min=0).minimum(limits).flatten(2)
+        detections = [
+            Detections(per_image, classes.scores, classes.labels)
+            for per_image, classes in zip(clipped, top_classes, strict=True)
+        ]
         return context.batch.restore(detections)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.deprecation import moved_names
 from detkit.distributed import mean_count
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mask_targets import crop_batch_masks
@@ -131,3 +132,6 @@ def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Mo
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return nn.Sequential(conv, nn.ReLU())
+
+
+__getattr__ = moved_names(__name__, {"crop_masks": "detkit.heads.region.mask_targets.crop_masks"})

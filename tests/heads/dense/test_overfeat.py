@@ -134,14 +134,32 @@ def test_half_of_the_background_are_the_most_offending_windows():
     logits = torch.zeros(300, CLASSES + 1)
     logits[:, 1] = torch.linspace(5, -5, 300)
     for _ in range(5):
-        positives, negatives = head._sample(rows, logits, None)
-        assert len(positives) == 0
+        positives, sample = head._sample(rows[None], logits[None], None)
+        assert not positives.is_drawn.any()
+        negatives = sample.windows[sample.is_drawn]
         assert len(negatives.unique()) == 40
         assert negatives.min() >= 20
         # 20 at random; of the others the 20 most offending ones, which are among the first 40 there are.
         assert (negatives < 60).sum() >= 20
         assert (negatives >= 60).sum() >= 8
-    assert len(head._sample(rows[:31], logits[:31], None)[1]) == 11
+    few = head._sample(rows[None, :31], logits[None, :31], None)[1]
+    assert few.windows[few.is_drawn].sort().values.tolist() == list(range(20, 31))
+
+
+def test_every_image_gives_its_own_sample_and_every_foreground_window_is_drawn_equally_often():
+    head = make_head(positives_per_image=5, negatives_per_image=0)
+    rows = torch.stack((torch.arange(20) % 2 - 1, torch.arange(20) % 10 - 9))  # 10 of foreground, and 2
+    times, rounds = torch.zeros(2, 20), 1000
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(rounds):
+        positives, _ = head._sample(rows, torch.zeros(2, 20, CLASSES + 1), generator)
+        assert positives.is_drawn.sum(dim=1).tolist() == [5, 2]
+        times.index_put_(
+            (torch.where(positives.is_drawn)[0], positives.windows[positives.is_drawn]), torch.ones(7), True
+        )
+    assert times[rows < 0].sum() == 0
+    assert (times[1, rows[1] >= 0] == rounds).all()
+    assert (times[0, rows[0] >= 0] - rounds / 2).abs().max() < 5 * (rounds / 4) ** 0.5
 
 
 def test_without_keep_best_far_windows_are_not_learned_and_with_it_they_are():

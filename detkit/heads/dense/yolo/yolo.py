@@ -2,7 +2,7 @@
 
     B  images     K  classes     A  anchors of a cell
     P  predictions of an image over all levels, each level in the order (anchor, y, x)
-    T  boxes of a batch, crowds included     M  pairs of an object and an anchor at its cell, T times all anchors
+    T  objects of a batch     M  pairs of an object and an anchor at its cell, T times all anchors
 
 The versions differ in their losses: compare `losses` in yolo_v2.py, yolo_v3.py and yolo_v4.py.
 """
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from detkit.anchors import shape_iou
 from detkit.boxes import CellCoder
 from detkit.errors import InputError
-from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, batch_boxes, count_annotated, crowd_mask, inside_crowd
+from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, count_annotated, image_indices, not_background
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.assigned_pairs import Assigned
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.ops import box_iou
+from detkit.ops.best_overlaps import best_overlaps
 from detkit.structures import Detections, Target
+from detkit.structures.objects import Objects, objects_of
 
 Anchors = Sequence[Sequence[tuple[float, float]]]
 
@@ -163,7 +164,7 @@ class YOLOHead(DenseHead):
             outputs: network outputs ``(B, P, 5 + K)``.
             context: with targets.
         """
-        return self.ignored(boxes, context.truth, self.ignore_iou)
+        return self._ignored(boxes, context.objects, self.ignore_iou)
 
     @torch.no_grad()
     def pairs(self, raw: list[Tensor], context: Context, extra_anchor_iou: float = 1.0) -> Assigned:
@@ -175,12 +176,12 @@ class YOLOHead(DenseHead):
             extra_anchor_iou: anchors of any level with a greater IoU of shapes than this learn the object as well.
         """
         device = raw[0].device
-        boxes, labels, image, is_object = batch_boxes(context.truth, device)
+        objects = context.objects
+        boxes, labels, images = objects.boxes, objects.labels, len(objects.counts)
         anchors = torch.cat(self.level_anchors())
         ious = shape_iou(boxes[:, 2:] - boxes[:, :2], anchors)
         valid = ious > extra_anchor_iou
         valid.scatter_(1, ious.argmax(dim=1, keepdim=True), True)
-        valid &= is_object[:, None]
 
         xy_offsets, indices, offset = [], [], 0
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -192,12 +193,12 @@ class YOLOHead(DenseHead):
             anchor = torch.arange(count, device=device)
             indices.append(offset + (anchor * height + row[:, None]) * width + column[:, None])
             offset += count * height * width
-        predictions = torch.cat(indices, dim=1) + (image * offset)[:, None]
+        predictions = torch.cat(indices, dim=1) + (objects.image_index * offset)[:, None]
         pairs = predictions.numel()
         predictions, valid, order = predictions.flatten(), valid.flatten(), torch.arange(pairs, device=device)
 
         # An extra element that takes the pairs that are not valid.
-        owners = torch.full((len(context.truth) * offset + 1,), -1, device=device)
+        owners = torch.full((images * offset + 1,), -1, device=device)
         owners.scatter_reduce_(0, torch.where(valid, predictions, len(owners) - 1), order, "amax")
         last_pair = torch.where(valid, owners[predictions], order)
         return Assigned(
@@ -209,8 +210,8 @@ class YOLOHead(DenseHead):
             valid=valid,
             is_last=valid & (last_pair == order),
             last_pair=last_pair,
-            owners=owners[:-1].view(len(context.truth), offset),
-            objects=(is_object.cumsum(dim=0) - 1).repeat_interleave(len(anchors)),
+            owners=owners[:-1].view(images, offset),
+            objects=torch.arange(len(boxes), device=device).repeat_interleave(len(anchors)),
         )
 
     @torch.no_grad()
@@ -227,15 +228,17 @@ class YOLOHead(DenseHead):
             threshold: IoU above which a prediction is close to an object.
             confident: bool ``(B, P)``, the predictions for which the IoU counts; None is all.
         """
-        near = torch.zeros(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-        inside = near.clone()
-        for image, target in enumerate(targets):
-            if target.boxes is None:
-                inside[image] = True
-            elif len(target):
-                near[image] = ((box_iou(boxes[image], target.boxes) > threshold) & ~crowd_mask(target)).any(dim=1)
-                inside[image] = inside_crowd(boxes[image], target)
-        return inside | (near if confident is None else near & confident)
+        return self._ignored(boxes, objects_of(targets, boxes.device), threshold, confident)
+
+    @torch.no_grad()
+    def _ignored(self, boxes: Tensor, objects: Objects, threshold: float, confident: Tensor | None = None) -> Tensor:
+        """As `ignored`, for the objects of the batch."""
+        shape, flat = boxes.shape[:2], boxes.flatten(0, 1)
+        image_index = image_indices(*shape, boxes.device)
+        near = best_overlaps(flat, objects.boxes, objects.bounds, image_index).overlaps.view(shape) > threshold
+        near = near if confident is None else near & confident
+        other = not_background(flat, objects, image_index)
+        return near if other is None else near | other.view(shape)
 
 
 def mean_over_images(targets: Sequence[Target], box: Tensor, objectness: Tensor, classes: Tensor) -> dict[str, Tensor]:

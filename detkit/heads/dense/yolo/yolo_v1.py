@@ -14,13 +14,14 @@ from torch.nn import functional as F
 
 from detkit.boxes import cell_corners
 from detkit.errors import InputError
-from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, AnnotatedBoxes, batch_boxes, inside_crowd
+from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, image_indices, not_background
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.yolo import YOLOHead, mean_over_images
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.ops.iou import paired_iou
 from detkit.structures import Detections
+from detkit.structures.objects import Objects
 
 EPSILON = 1e-6  # probabilities are clamped to at least this distance from 0 and 1 before their logit
 
@@ -146,21 +147,19 @@ class YOLOv1Head(DenseHead):
     @torch.no_grad()
     def assign(self, raw: YOLOv1Output, context: Context) -> Tensor:
         """The object that each box is to predict ``(B * S * S * A,)``; see `DenseHead.assign`."""
-        truth = batch_boxes(context.truth, raw.coordinates.device)
-        image_size = _size(raw, context)
+        truth, image_size = context.objects, _size(raw, context)
         boxes = self.boxes(raw.coordinates, image_size).flatten(0, 1)
         cells, _, counts = self._cells(truth, len(raw.coordinates), image_size)
         best, _ = self._responsible(boxes[cells], truth.boxes.float(), image_size)
         rows = torch.where(self._ignore_mask(boxes, context), NOT_LEARNED, NO_OBJECT)
         # An extra row for objects that are not learned.
         rows = torch.cat((rows, rows[:1]))
-        rows[torch.where(counts > 0, cells, len(rows) - 1), best] = truth.is_object.cumsum(dim=0) - 1
+        rows[torch.where(counts > 0, cells, len(rows) - 1), best] = torch.arange(len(best), device=best.device)
         return rows[:-1].flatten()
 
     def losses(self, raw: YOLOv1Output, context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: half the squared errors of equation 3, per image."""
-        truth = batch_boxes(context.truth, raw.coordinates.device)
-        image_size = _size(raw, context)
+        truth, image_size = context.objects, _size(raw, context)
         objects = truth.boxes.float()
         cells, xy_offsets, counts = self._cells(truth, len(raw.coordinates), image_size)
         targets = torch.cat((xy_offsets, ((objects[:, 2:] - objects[:, :2]) / image_size).sqrt()), dim=1)
@@ -186,21 +185,20 @@ class YOLOv1Head(DenseHead):
 
     def _ignore_mask(self, boxes: Tensor, context: Context) -> Tensor:
         """Which of `boxes` ``(B * S * S, A, 4)`` are not background: in a crowd, or in an image without annotation."""
-        each = zip(boxes.view(len(context.truth), -1, 4), context.truth, strict=True)
-        whole = torch.ones(self.side**2 * self.boxes_per_cell, dtype=torch.bool, device=boxes.device)
-        masks = [whole if target.boxes is None else inside_crowd(per_image, target) for per_image, target in each]
-        return torch.stack(masks).view(boxes.shape[:2])
+        image_index = image_indices(len(context.truth), self.side**2 * self.boxes_per_cell, boxes.device)
+        ignored = not_background(boxes.flatten(0, 1), context.objects, image_index)
+        return torch.zeros_like(boxes[..., 0], dtype=torch.bool) if ignored is None else ignored.view(boxes.shape[:2])
 
-    def _cells(self, truth: AnnotatedBoxes, images: int, image_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _cells(self, truth: Objects, images: int, image_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The cell of each object, out of ``B * S * S``, its center in it, and 1 if it is the cell's first, else 0."""
         boxes = truth.boxes.float()
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2 / image_size * self.side
         corners = centers.long().clamp(0, self.side - 1)
         cells = (truth.image_index * self.side + corners[:, 1]) * self.side + corners[:, 0]
         order = torch.arange(len(cells), device=cells.device)
-        first = torch.full((images * self.side**2 + 1,), len(cells), device=cells.device)
-        first.scatter_reduce_(0, torch.where(truth.is_object, cells, len(first) - 1), order, "amin")
-        return cells, centers - corners, (truth.is_object & (first[cells] == order)).float()
+        first = torch.full((images * self.side**2,), len(cells), device=cells.device)
+        first.scatter_reduce_(0, cells, order, "amin")
+        return cells, centers - corners, (first[cells] == order).float()
 
     def _responsible(self, boxes: Tensor, truth: Tensor, image_size: Tensor) -> tuple[Tensor, Tensor]:
         """The index of the responsible box of each object, out of those of its cell ``(T, A, 4)``, and its IoU."""

@@ -94,8 +94,9 @@ class YOLOv2Head(YOLOHead):
     def _prior_loss(self, outputs: Tensor, assigned: Assigned, context: Context) -> Tensor:
         """The squared distance of boxes without an object from their anchors, at first."""
         early = 0.01 * (self.seen < self.prior_images)
-        learns = torch.tensor([target.boxes is not None for target in context.truth])
-        free = ~assigned.positive & learns.to(outputs.device, non_blocking=True)[:, None]
+        free = ~assigned.positive
+        if context.objects.unannotated is not None:
+            free &= ~context.objects.unannotated[:, None]
         error = (outputs[..., :2].sigmoid() - 0.5).square() + outputs[..., 2:4].square()
         return early * (free * error.sum(dim=-1)).sum() / 2
 

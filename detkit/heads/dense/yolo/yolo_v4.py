@@ -92,4 +92,4 @@ class YOLOv4Head(YOLOHead):
     def ignore_mask(self, boxes: Tensor, outputs: Tensor, context: Context) -> Tensor:
         """Predictions close to an object that are confident of a class, and those in a crowd."""
         confident = outputs[..., 5:].amax(dim=-1).sigmoid() > CONFIDENT
-        return self.ignored(boxes, context.truth, self.ignore_iou, confident)
+        return self._ignored(boxes, context.objects, self.ignore_iou, confident)
