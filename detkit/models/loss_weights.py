@@ -29,7 +29,7 @@ def weight_losses(losses: Mapping[str, Tensor], weights: Mapping[str, float]) ->
     if unknown:
         raise InputError(f"loss_weights names {unknown}, but the losses are {sorted(losses)}")
     factors = {name: weights[rule] for name in losses if (rule := longest_prefix(name, weights)) is not None}
-    return {name: factors.get(name, 1.0) * loss for name, loss in losses.items()}
+    return {name: factors[name] * loss if name in factors else loss for name, loss in losses.items()}
 
 
 def group_sums(losses: Mapping[str, Value]) -> dict[str, Value]:

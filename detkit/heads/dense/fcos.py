@@ -19,6 +19,7 @@ from detkit.heads.activations import geometric_mean_of_sigmoids
 from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, assign_targets, labeled_boxes
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
+from detkit.heads.dense.location_pairs import chunks, distances_from_centers, edges
 from detkit.heads.dense.pyramid_decode import detections_of_levels
 from detkit.heads.dense.pyramid_layers import (
     flatten_predictions,
@@ -29,15 +30,13 @@ from detkit.heads.dense.pyramid_layers import (
 )
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.scored_boxes import ScoredBoxes
-from detkit.losses import focal_losses
+from detkit.losses import binary_cross_entropy, focal_losses
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
-from detkit.ops.iou import paired_iou
 from detkit.structures import Detections, Target
 from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import ImageBoxes, crowds_of
 
 _NO_KEY = 2**63 - 1  # greater than that of any object
-_MOST_PAIRS = 2**24  # of locations and objects that are compared at once: some 64 MB for each number of a pair
 
 
 class FCOSOutput(NamedTuple):
@@ -148,19 +147,20 @@ class FCOSHead(DenseHead):
         objects = context.objects
         rows = self.assign(raw, context).view(classes.shape[:2])
         image, location = torch.where(rows >= 0)
-        boxes, labels = (part[rows[image, location]] for part in objects)
+        matched = rows[image, location]
+        boxes, labels = objects.boxes[matched], objects.labels[matched]
         foreground = mean_count(len(location), location.device)
 
         distances = torch.cat(raw.distances, dim=1)[image, location].float()
         distances = distances * _per_location(raw.locations, [[stride] for stride in self.strides])[location]
-        overlap = paired_iou(self.coder.decode(locations[location], distances), boxes, "giou")
         centerness = torch.cat(raw.centerness, dim=1)[image, location].float()
-        targets = centerness_of(self.coder.encode(locations[location], boxes))
-        return {
-            "fcos_cls": focal_losses(classes, image, location, labels, rows == NOT_LEARNED).sum() / foreground,
-            "fcos_box": (1 - overlap).sum() / foreground,
-            "fcos_centerness": F.binary_cross_entropy_with_logits(centerness, targets, reduction="sum") / foreground,
-        }
+        targets = self.coder.encode(locations[location], boxes)
+        sums = (
+            focal_losses(classes, image, location, labels, rows == NOT_LEARNED).sum(),
+            (1 - _giou(distances, targets)).sum(),
+            binary_cross_entropy(centerness, centerness_of(targets)).sum(),
+        )
+        return dict(zip(("fcos_cls", "fcos_box", "fcos_centerness"), torch.stack(sums) / foreground, strict=True))
 
     @torch.no_grad()
     def decode(self, raw: FCOSOutput, context: Context) -> list[Detections]:
@@ -187,7 +187,8 @@ class FCOSHead(DenseHead):
         if type(self).match is not FCOSHead.match:  # one's own rule, which takes an image
             return assign_targets(context.truth, lambda target: self.match(raw.locations, target), device).flatten()
         rows, is_ignored = self._match(raw.locations, objects.located, objects.crowds)
-        rows = torch.where(is_ignored & (rows < 0), NOT_LEARNED, rows)
+        if is_ignored is not None:
+            rows = torch.where(is_ignored & (rows < 0), NOT_LEARNED, rows)
         if objects.unannotated is not None:
             rows.masked_fill_(objects.unannotated[:, None], NOT_LEARNED)
         return rows.flatten()
@@ -210,13 +211,19 @@ class FCOSHead(DenseHead):
         boxes, _ = labeled_boxes(target.objects())
         device = locations[0].device
         rows, is_ignored = self._match(locations, ImageBoxes.of_images([boxes], device), crowds_of([target], device))
-        states = torch.where(is_ignored, IGNORED, BACKGROUND).masked_fill_(rows >= 0, FOREGROUND)
+        states = torch.full_like(rows, BACKGROUND)
+        if is_ignored is not None:
+            states.masked_fill_(is_ignored, IGNORED)
+        states.masked_fill_(rows >= 0, FOREGROUND)
         return rows[0].clamp(min=0), states[0]
 
     def _match(
         self, locations: Sequence[Tensor], objects: ImageBoxes, crowds: ImageBoxes | None
-    ) -> tuple[Tensor, Tensor]:
-        """The row of each location's object, -1 where it has none, and whether it lies in a crowd; both ``(B, P)``."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """The row of each location's object, -1 where it has none, and whether it lies in a crowd; both ``(B, P)``.
+
+        The latter is None where there are no crowds.
+        """
         points = torch.cat(list(locations))
         images, device = len(objects.counts), points.device
         # The area and, below it, the row: the least of these is that of the smallest object, of equal ones the first.
@@ -227,17 +234,19 @@ class FCOSHead(DenseHead):
         limits = zip(self.limits[:-1], self.limits[1:], self.strides, strict=True)
         of_levels = [(nearest, farthest, self.center_radius * stride) for nearest, farthest, stride in limits]
         nearest, farthest, radius = _per_location(locations, of_levels).unbind(dim=1)
-        for some in _chunks(len(objects), len(points)):
+        for some in chunks(len(objects), len(points)):
             boxes = objects.boxes[some]
-            nearest_edge, farthest_edge = _edges(points, boxes)
+            nearest_edge, farthest_edge = edges(points, boxes)
             responsible = (nearest_edge > 0) & (farthest_edge > nearest) & (farthest_edge < farthest)
-            responsible &= _distances_from_centers(points, boxes) < radius
+            responsible &= distances_from_centers(points, boxes) < radius
             pairs = torch.where(responsible, keys[some, None], _NO_KEY)
             best.scatter_reduce_(0, objects.image_index[some, None].expand_as(pairs), pairs, "amin")
         rows = torch.where(best < _NO_KEY, best & 0xFFFFFFFF, NO_OBJECT)
+        if crowds is None:
+            return rows, None
         crowded = torch.zeros_like(rows)
-        for some in [] if crowds is None else _chunks(len(crowds), len(points)):
-            nearest_edge, _ = _edges(points, crowds.boxes[some])
+        for some in chunks(len(crowds), len(points)):
+            nearest_edge, _ = edges(points, crowds.boxes[some])
             crowded.index_add_(0, crowds.image_index[some], (nearest_edge > 0).long())
         return rows, crowded > 0
 
@@ -251,31 +260,19 @@ def centerness_of(distances: Tensor) -> Tensor:
     return (torch.minimum(first, second) / torch.maximum(first, second)).prod(dim=-1).sqrt()
 
 
+def _giou(first: Tensor, second: Tensor) -> Tensor:
+    """GIoU ``(M,)`` of boxes around the same locations, given by the distances ``(M, 4)`` of their edges.
+
+    As `detkit.ops.iou.paired_iou` for these boxes, which overlap, with a third of the operations.
+    """
+    together = torch.stack((first, second, torch.minimum(first, second), torch.maximum(first, second)))
+    widths, heights = (together[..., :2] + together[..., 2:]).unbind(dim=-1)
+    first_area, second_area, common, hull = (widths * heights).unbind()
+    union = first_area + second_area - common
+    return (torch.stack((common, union)) / torch.stack((union, hull))).sum(dim=0) - 1
+
+
 def _per_location(locations: Sequence[Tensor], values: Sequence[Sequence[float]]) -> Tensor:
     """The V values of its level for each location ``(P, V)``."""
     levels = to_device(torch.tensor(values, dtype=torch.float32), locations[0].device)
     return torch.cat([row.expand(len(level), -1) for row, level in zip(levels, locations, strict=True)])
-
-
-def _chunks(boxes: int, locations: int) -> list[slice]:
-    """Rows of so few boxes that their pairs with all locations fit in memory: mostly all at once."""
-    size = max(1, _MOST_PAIRS // max(1, locations))
-    return [slice(start, start + size) for start in range(0, boxes, size)]
-
-
-def _edges(points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """The distances ``(T, P)`` of each location from the nearest and the farthest edge of each box.
-
-    The nearest is positive where the location lies inside the box.
-    """
-    x, y = points.unbind(dim=1)
-    left, top, right, bottom = x - boxes[:, :1], y - boxes[:, 1:2], boxes[:, 2:3] - x, boxes[:, 3:] - y
-    nearest = torch.minimum(torch.minimum(left, right), torch.minimum(top, bottom))
-    return nearest, torch.maximum(torch.maximum(left, right), torch.maximum(top, bottom))
-
-
-def _distances_from_centers(points: Tensor, boxes: Tensor) -> Tensor:
-    """The distance ``(T, P)``, in x or in y, of each location from the center of each box, whichever is greater."""
-    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    x, y = points.unbind(dim=1)
-    return torch.maximum((x - centers[:, :1]).abs(), (y - centers[:, 1:]).abs())

@@ -178,7 +178,8 @@ class YOLOv1Head(DenseHead):
         obj = self.background_scale * (background[:-1] * confidences.square()).sum() / 2
         obj = obj + (counts * foreground_error).sum() / 2
 
-        one_hot = F.one_hot(truth.labels, self.num_classes)
+        # torch's one_hot reads the labels, for which a device waits.
+        one_hot = (truth.labels[:, None] == torch.arange(self.num_classes, device=cells.device)).float()
         errors = (raw.classes.flatten(0, 1)[cells] - one_hot).square().sum(dim=1)
         cls = (counts * errors).sum() / 2
         return mean_over_images(context.truth, box, obj, cls)

@@ -1,0 +1,35 @@
+"""Pairs of all locations with all boxes of a batch (FCOS).
+
+P  locations     T  boxes
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_MOST_PAIRS = 2**24  # of locations and objects that are compared at once: some 64 MB for each number of a pair
+
+
+def chunks(boxes: int, locations: int) -> list[slice]:
+    """Rows of so few boxes that their pairs with all locations fit in memory: mostly all at once."""
+    size = max(1, _MOST_PAIRS // max(1, locations))
+    return [slice(start, start + size) for start in range(0, boxes, size)]
+
+
+def edges(points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """The distances ``(T, P)`` of each location from the nearest and the farthest edge of each box.
+
+    The nearest is positive where the location lies inside the box.
+    """
+    x, y = points.unbind(dim=1)
+    left, top, right, bottom = x - boxes[:, :1], y - boxes[:, 1:2], boxes[:, 2:3] - x, boxes[:, 3:] - y
+    nearest = torch.minimum(torch.minimum(left, right), torch.minimum(top, bottom))
+    return nearest, torch.maximum(torch.maximum(left, right), torch.maximum(top, bottom))
+
+
+def distances_from_centers(points: Tensor, boxes: Tensor) -> Tensor:
+    """The distance ``(T, P)``, in x or in y, of each location from the center of each box, whichever is greater."""
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    x, y = points.unbind(dim=1)
+    return torch.maximum((x - centers[:, :1]).abs(), (y - centers[:, 1:]).abs())
