@@ -7,9 +7,10 @@ them and its operations run as plain torch.
 Environment variables:
     DETKIT_CUDA           auto (default): build the CUDA kernels where nvcc and a CUDA torch of one version are found;
                           0: never; 1: fail where they cannot be built.
-    DETKIT_CUDA_ARCHS     compute capabilities to compile for, as "75 80 90 100", which is what a wheel that travels
-                          should have. Default: those of this machine's GPUs; without one, code for 75 that the driver
-                          of any newer GPU translates when it is first used, which is quick to build.
+    DETKIT_CUDA_ARCHS     compute capabilities to compile for, as "80 90"; all: "75 80 90 100", for a wheel that
+                          travels. Code that the drivers of newer GPUs translate is added. Default: those of this
+                          machine's GPUs; without one, only code that a driver translates when it is first used, for 75
+                          and newer, and for 90 and newer, which add vectors of numbers at once.
     DETKIT_SANITIZE       1: the CPU kernels stop the process at the first access outside of memory and the first
                           undefined result (AddressSanitizer and UndefinedBehaviorSanitizer), for tests/ops.
     CXX, NVCC             the compilers (default c++ and nvcc).
@@ -40,6 +41,8 @@ if os.environ.get("DETKIT_SANITIZE") == "1":
     CXX_FLAGS += ["-O1", "-fno-omit-frame-pointer", "-g1", "-DDETKIT_SANITIZE"]
 NVCC_FLAGS = ["-std=c++20", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "-fmad=false", "-DUSE_CUDA"]
 NVCC_FLAGS += ["--expt-relaxed-constexpr"]
+CUDA_ARCHS = ["75", "80", "90", "100"]  # that every kernel is compiled for before a release
+TRANSLATED_ARCHS = ["75", "90"]
 
 
 class BuildFailed(Exception):
@@ -121,10 +124,11 @@ def nvcc_flags(torch: Path) -> list[str]:
     banner = subprocess.run([NVCC, "--version"], capture_output=True, text=True, check=True).stdout
     if f"release {cuda.split('.')[0]}." not in banner:
         raise BuildFailed(f"nvcc is of another CUDA than torch's {cuda}")
-    archs = os.environ.get("DETKIT_CUDA_ARCHS", "").split() or archs_of_this_machine()
+    wanted = os.environ.get("DETKIT_CUDA_ARCHS", "")
+    archs = CUDA_ARCHS if wanted == "all" else wanted.split() or archs_of_this_machine()
     native = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
-    newest = archs[-1] if archs else "75"
-    return [*NVCC_FLAGS, *native, f"-gencode=arch=compute_{newest},code=compute_{newest}"]
+    translated = [f"-gencode=arch=compute_{arch},code=compute_{arch}" for arch in archs[-1:] or TRANSLATED_ARCHS]
+    return [*NVCC_FLAGS, *native, *translated]
 
 
 def archs_of_this_machine() -> list[str]:

@@ -23,11 +23,12 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   m.def(
-      "roi_align(Tensor[] features, Tensor rois, Tensor levels, float[] spatial_scales, int height, int width, "
-      "int sampling_ratio, bool aligned, bool channels_last) -> Tensor");
+      "roi_align(Tensor[] features, Tensor rois, float[] spatial_scales, float canonical_size, int canonical_level, "
+      "int height, int width, int sampling_ratio, bool aligned, bool channels_last) -> Tensor");
   m.def(
-      "roi_align_backward(Tensor gradient, Tensor rois, Tensor levels, float[] spatial_scales, SymInt batch, "
-      "SymInt[] heights, SymInt[] widths, int sampling_ratio, bool aligned, bool channels_last) -> Tensor[]");
+      "roi_align_backward(Tensor gradient, Tensor rois, float[] spatial_scales, float canonical_size, "
+      "int canonical_level, SymInt batch, SymInt[] heights, SymInt[] widths, int sampling_ratio, bool aligned, "
+      "bool channels_last) -> Tensor[]");
 
   m.def("masks_to_runs(Tensor masks) -> (Tensor, Tensor)");
   m.def("runs_to_masks(Tensor counts, Tensor offsets, SymInt height, SymInt width) -> Tensor");

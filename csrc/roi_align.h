@@ -2,8 +2,9 @@
 //
 //   features        L maps (B, C, Hl, Wl) of half, bfloat16, float or double; all contiguous, or all channels-last
 //   rois            (K, 5) image index, x1 y1 x2 y2 in pixels; double for double features, else float
-//   levels          (K,)   int64, the position in `features` that a region is cropped from
-//   spatial_scales  L numbers, size of the map over size of the image
+//   spatial_scales  L numbers, size of the map over size of the image, each half of the one before
+//   canonical_size, canonical_level  the side in pixels of the square region that belongs to the map of stride
+//                   2^canonical_level; a region of twice the side to the next map
 //   height, width   bins of a crop
 //   sampling_ratio  samples per bin and axis; when not positive, the length of the bin in cells, rounded up
 //   aligned         whether coordinates are shifted by half a cell
@@ -19,10 +20,39 @@
 
 #include <cmath>
 #include <cstdint>
+#include <vector>
 
 #include "host_device.h"
 
 namespace detkit {
+
+DETKIT_HOST_DEVICE float square_root(float number) { return sqrtf(number); }
+DETKIT_HOST_DEVICE double square_root(double number) { return sqrt(number); }
+DETKIT_HOST_DEVICE float binary_logarithm(float number) { return log2f(number); }
+DETKIT_HOST_DEVICE double binary_logarithm(double number) { return log2(number); }
+
+// Which map of a pyramid a region is cropped from, by its size: Lin et al. 2017, equation 1.
+struct LevelRule {
+  double canonical_size;
+  int64_t canonical_level;
+  double finest, coarsest;  // binary logarithms of the strides
+
+  LevelRule(const std::vector<double>& scales, double canonical_size, int64_t canonical_level)
+      : canonical_size(canonical_size), canonical_level(canonical_level), finest(0), coarsest(0) {
+    if (scales.empty()) return;
+    finest = floor(1e-6 - log2(scales.front()));
+    coarsest = floor(1e-6 - log2(scales.back()));
+  }
+
+  // The small constant keeps a side of exactly canonical_size on its own level.
+  template <typename T>
+  DETKIT_HOST_DEVICE int64_t level_of(const T* roi) const {
+    T side = square_root((roi[3] - roi[1]) * (roi[4] - roi[2]));
+    T level = T(canonical_level) + binary_logarithm(side / T(canonical_size)) + T(1e-6);
+    if (!(level >= T(finest))) return 0;  // also where the region is inverted
+    return int64_t(level < T(coarsest) ? floor(level) : T(coarsest)) - int64_t(finest);
+  }
+};
 
 // One axis of a region on its map: where the samples of every bin lie.
 template <typename T>

@@ -4,15 +4,16 @@
 //   rois           (K, 5) image index, x1 y1 x2 y2 in pixels; double for double features, else float
 //   spatial_scale  size of the map over size of the image
 //   height, width  bins of a crop
-//   channels_last  the memory format of `features`, and of both results
+//   channels_last  the memory format of `features`, and of the first result
 //   result         (K, C, height, width) of the type of `features`, 0 where a bin has no cell, and
-//                  (K, C, height, width) int32, the cell of the map that each number is from, counted row by row; -1
-//                  where there is none
+//                  (K, C, height, width), the cell of the map that each number is from, counted row by row; -1 where
+//                  there is none. On the CPU int32 in the memory format of `features`; on CUDA channels-last, and int16
+//                  where H * W is below 2^15
 //
 // roi_pool_backward: the gradient of a loss with respect to `features`.
 //
 //   gradient       (K, C, height, width), contiguous or channels-last as `channels_last` says
-//   cells          (K, C, height, width) int32, the second result of roi_pool, in the same memory format
+//   cells          (K, C, height, width), the second result of roi_pool
 //   batch, map_height, map_width  B, H and W
 //   result         (B, C, H, W)
 #pragma once

@@ -1,18 +1,22 @@
 """tools/benchmark.py: what it measures and writes, on work that takes no time."""
 
+import importlib
 import importlib.util
 import json
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from fake_clock import FakeClock
 from rich.console import Console
 
+from detkit.data import ShapesOptions, draw_shapes
+
 
 @pytest.fixture(scope="module")
-def benchmark():
+def tool():
     path = Path(__file__).parent.parent / "tools" / "benchmark.py"
     spec = importlib.util.spec_from_file_location("benchmark", path)
     module = importlib.util.module_from_spec(spec)
@@ -23,10 +27,10 @@ def benchmark():
 
 
 @pytest.fixture
-def clock(benchmark, monkeypatch):
+def clock(tool, monkeypatch):
     """The clock that the tool reads."""
     clock = FakeClock()
-    monkeypatch.setattr(benchmark, "time", clock)
+    monkeypatch.setattr(tool, "time", clock)
     return clock
 
 
@@ -38,9 +42,9 @@ def two_threads():
     torch.set_num_threads(threads)
 
 
-def test_the_ratio_is_their_time_over_ours(benchmark, clock):
-    case = benchmark.Case("sleep", lambda: clock.advance(0.001), lambda: clock.advance(0.003))
-    measured = benchmark.measure(case, 10, clock.process_time)
+def test_the_ratio_is_their_time_over_ours(tool, clock):
+    case = tool.Case("sleep", lambda: clock.advance(0.001), lambda: clock.advance(0.003))
+    measured = tool.measure(case, 10, clock.process_time)
     assert measured.repetitions == 10
     assert (measured.ours, measured.theirs) == pytest.approx((0.001, 0.003))
     assert (measured.ratio, measured.ratio_low, measured.ratio_high) == pytest.approx((3, 3, 3))
@@ -48,43 +52,43 @@ def test_the_ratio_is_their_time_over_ours(benchmark, clock):
     assert measured.device is None
 
 
-def test_the_gain_of_threads_is_the_time_of_one_over_that_of_all(benchmark, clock, two_threads):
-    case = benchmark.Case("shared", lambda: clock.advance(0.008 / torch.get_num_threads()), lambda: clock.advance(0.02))
-    measured = benchmark.measure(case, 10, clock.perf_counter)
+def test_the_gain_of_threads_is_the_time_of_one_over_that_of_all(tool, clock, two_threads):
+    case = tool.Case("shared", lambda: clock.advance(0.008 / torch.get_num_threads()), lambda: clock.advance(0.02))
+    measured = tool.measure(case, 10, clock.perf_counter)
     assert measured.gain == pytest.approx(2)
     assert measured.ratio == pytest.approx(5)
     assert torch.get_num_threads() == 2
 
 
-def test_a_case_in_which_the_other_side_is_slow_gets_few_samples(benchmark, clock):
-    case = benchmark.Case("slow", lambda: clock.advance(1), lambda: clock.advance(benchmark.LONG_RUN + 1))
-    assert benchmark.measure(case, 10, clock.process_time).repetitions == benchmark.SAMPLES_OF_LONG_RUNS
+def test_a_case_in_which_the_other_side_is_slow_gets_few_samples(tool, clock):
+    case = tool.Case("slow", lambda: clock.advance(1), lambda: clock.advance(tool.LONG_RUN + 1))
+    assert tool.measure(case, 10, clock.process_time).repetitions == tool.SAMPLES_OF_LONG_RUNS
 
 
-def test_what_a_gpu_tells_is_shown_where_there_is_one(benchmark, tmp_path):
-    device = benchmark.DeviceMeasurement(2**20, 3 * 2**20, kernels=2e-3, bound=1e-3)
+def test_what_a_gpu_tells_is_shown_where_there_is_one(tool, tmp_path):
+    device = tool.DeviceMeasurement(2**20, 3 * 2**20, kernels=2e-3, bound=1e-3)
     measurements = [
-        benchmark.Measurement("a", 1e-3, 4e-3, 4, 3, 5, 11, device=device),
-        benchmark.Measurement("b", 1e-3, 4e-3, 4, 3, 5, 11, device=benchmark.DeviceMeasurement(0, 2**21)),
+        tool.Measurement("a", 1e-3, 4e-3, 4, 3, 5, 11, device=device),
+        tool.Measurement("b", 1e-3, 4e-3, 4, 3, 5, 11, device=tool.DeviceMeasurement(0, 2**21)),
     ]
     with (console := Console(width=300)).capture() as capture:
-        console.print(benchmark.table(measurements, 1))
+        console.print(tool.table(measurements, 1))
     rows = [line.split() for line in capture.get().splitlines() if " a " in line or " b " in line]
     assert [cell for cell in rows[0] if cell != "│"][-5:] == ["2.0000", "1.0000", "50%", "1.0", "3.0"]
     assert [cell for cell in rows[1] if cell != "│"][-2:] == ["0.0", "2.0"]
-    benchmark.write_json(tmp_path / "out.json", measurements, 1)
+    tool.write_json(tmp_path / "out.json", measurements, 1)
     assert json.loads((tmp_path / "out.json").read_text())["measurements"][0]["device"]["bound"] == 1e-3
 
 
 @pytest.mark.gpu
-def test_memory_and_bounds_are_measured_on_a_gpu(benchmark):
+def test_memory_and_bounds_are_measured_on_a_gpu(tool):
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     numbers = torch.ones(2**22, device="cuda")
-    case = benchmark.Case("add", lambda: numbers + 1, lambda: numbers + numbers + 1, bytes_moved=2 * 2**24)
+    case = tool.Case("add", lambda: numbers + 1, lambda: numbers + numbers + 1, bytes_moved=2 * 2**24)
     torch.set_default_device("cuda")
     try:
-        device = benchmark.measure(case, 10, benchmark.device_clock).device
+        device = tool.measure(case, 10, tool.device_clock).device
     finally:
         torch.set_default_device("cpu")
     assert device.our_memory == 2**24
@@ -124,3 +128,20 @@ def test_dense_evaluation_is_measured_beside_crops(monkeypatch, tmp_path):
     assert measured["dense_cost"] == measured["one_pass_cost"] > measured["features_cost"]
     ratio = 6 * measured["crop_seconds"] / measured["dense_seconds"]
     assert measured["times_faster"] == pytest.approx(ratio)
+
+
+def test_the_loader_is_measured_beside_others(monkeypatch, tmp_path, capsys):
+    """On drawn images, in a turn of one batch."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "tools"))
+    loader = importlib.import_module("benchmark_loader")
+    monkeypatch.setattr(loader, "BATCHES_PER_ROUND", 1)
+    root = draw_shapes(tmp_path / "shapes", ShapesOptions(counts={"train": 9, "val": 1}, image_size=(32, 48)))
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    loader.benchmark(root, 2, tmp_path / "out.json")
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+    sides = json.loads((tmp_path / "out.json").read_text())["sides"]
+    assert list(sides) == ["OpenCV decoding", "detkit", "torchvision v2"]
+    assert sides["OpenCV decoding"]["share"] == 1
+    printed = capsys.readouterr().out
+    assert all(f"{side['share']:.2f}" in printed for side in sides.values())

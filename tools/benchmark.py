@@ -6,6 +6,8 @@
     python tools/benchmark.py dense
     python tools/benchmark.py proposals --root ../shared/data/bccd
     python tools/benchmark.py models --only yolo
+    python tools/benchmark.py steps --device cuda
+    python tools/benchmark.py loader --root ../shared/data/bccd
 
 Both sides of a case run interleaved, so that other load on the machine affects both alike. The numbers are medians over
 the repetitions; the spread is the interquartile range of the ratios. With one thread, time is CPU time, which other
@@ -122,7 +124,38 @@ def main() -> None:
     )
     models.add_argument("--only", default="", help="run only the detectors whose names contain this")
     models.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
+    steps = commands.add_parser("steps", help="training steps and predictions of whole batches, beside torchvision's")
+    steps.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
+    steps.add_argument("--threads", type=int, default=1, help="number of threads of each program (default: 1)")
+    steps.add_argument("--batch_size", type=int, default=8, help="images per step (default: 8)")
+    steps.add_argument("--repetitions", type=int, default=11, help="steps per model (default: 11)")
+    steps.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="bfloat16",
+        help="of autocast (default: bfloat16)",
+    )
+    steps.add_argument("--only", default="", help="run only the models whose names contain this")
+    steps.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
+    loader = commands.add_parser(
+        "loader", help="the training loader, compared with OpenCV's decoding alone and torchvision's transforms v2"
+    )
+    loader.add_argument("--root", type=Path, required=True, help="a data set in a format of detkit's")
+    loader.add_argument("--rounds", type=int, default=15, help="turns of each side (default: 15)")
+    loader.add_argument("--out", type=Path, help="also write the measurements to this JSON file")
     arguments = parser.parse_args()
+    if arguments.command == "steps":
+        import benchmark_steps
+
+        options = vars(arguments)
+        del options["command"]
+        benchmark_steps.benchmark(**options)
+        return
+    if arguments.command == "loader":
+        import benchmark_loader
+
+        benchmark_loader.benchmark(arguments.root, arguments.rounds, arguments.out)
+        return
     if arguments.command == "models":
         import benchmark_models
 

@@ -47,7 +47,30 @@ def nms_cases() -> list[Case]:
                 partial(torchvision.ops.batched_nms, boxes, scores, labels, 0.5),
             )
         )
-    return cases
+    return [*cases, proposal_case(images=8, levels=4, per_level=1_000)]
+
+
+def proposal_case(images: int, levels: int, per_level: int) -> Case:
+    """Proposals of a batch, as many of each image as anchors of a level; torchvision takes one image at a time."""
+    shape = (images, levels * per_level)
+    boxes, scores = clustered_boxes(images * shape[1]), torch.rand(images * shape[1])
+    levels_of_image = torch.arange(levels).repeat_interleave(per_level)
+    image_index = torch.arange(images).repeat_interleave(shape[1])
+    boxes_of, scores_of = boxes.view(*shape, 4), scores.view(shape)
+
+    def theirs() -> list[Tensor]:
+        return [
+            torchvision.ops.batched_nms(own, own_scores, levels_of_image, 0.7)[:per_level]
+            for own, own_scores in zip(boxes_of, scores_of, strict=True)
+        ]
+
+    return Case(
+        f"batched_nms_padded, {images} images, {levels} levels of {per_level} boxes",
+        partial(
+            ops.batched_nms_padded, boxes, scores, image_index, 0.7, images, per_level, levels_of_image.repeat(images)
+        ),
+        theirs,
+    )
 
 
 def soft_nms_cases() -> list[Case]:
@@ -89,37 +112,69 @@ def roi_pool_cases() -> list[Case]:
 
 
 def region_cases(name: str, sampling: tuple, rois: Tensor) -> list[Case]:
-    """An op that crops regions from one map, without and with its backward."""
-    cases = []
+    """An op that crops regions from one map, without and with its backward; on CUDA in half precision too."""
+    dtypes = [torch.float32]
+    if torch.get_default_device().type == "cuda":
+        dtypes += [torch.bfloat16, torch.float16]
+    return [
+        case
+        for dtype in dtypes
+        for memory_format in (torch.contiguous_format, torch.channels_last)
+        for size in (7, 14)
+        for case in region_cases_of(name, sampling, rois, size, dtype, memory_format)
+    ]
+
+
+def region_cases_of(
+    name: str, sampling: tuple, rois: Tensor, size: int, dtype: torch.dtype, memory_format: torch.memory_format
+) -> list[Case]:
+    """Of one size of crops, type and memory format. torchvision wants the regions in the type of the map."""
     ours, theirs = getattr(ops, name), getattr(torchvision.ops, name)
-    for memory_format, label in ((torch.contiguous_format, ""), (torch.channels_last, ", channels-last")):
-        features = torch.randn(1, 256, 50, 68).to(memory_format=memory_format)
-        learned = features.clone(memory_format=memory_format).requires_grad_()
-        for size in (7, 14):
-            arguments = (rois, size, *sampling)
-            title = f"{name} {size} x {size}, 256 x 50 x 68, {len(rois)} regions{label}"
-            map_bytes, crop_bytes = 4 * features.numel(), 4 * len(rois) * features.shape[1] * size**2
-            cases.append(
-                Case(
-                    title,
-                    partial(ours, features, *arguments),
-                    partial(theirs, features, *arguments),
-                    bytes_moved=map_bytes + crop_bytes,
-                )
-            )
-            cases.append(
-                Case(
-                    title + ", with backward",
-                    partial(forward_and_backward, ours, learned, *arguments),
-                    partial(forward_and_backward, theirs, learned, *arguments),
-                    bytes_moved=3 * map_bytes + 2 * crop_bytes,  # the gradient of the map is set to zero, and written
-                )
-            )
+    features = torch.randn(1, 256, 50, 68).to(dtype).to(memory_format=memory_format)
+    learned = features.clone(memory_format=memory_format).requires_grad_()
+    arguments, their_arguments = (rois, size, *sampling), (rois.to(dtype), size, *sampling)
+    title = f"{name} {size} x {size}, 256 x 50 x 68, {len(rois)} regions"
+    title += ", channels-last" if memory_format == torch.channels_last else ""
+    title += "" if dtype == torch.float32 else f", {str(dtype).removeprefix('torch.')}"
+    map_bytes = dtype.itemsize * features.numel()
+    crop_bytes = dtype.itemsize * len(rois) * features.shape[1] * size**2
+    cases = [
+        Case(
+            title,
+            partial(ours, features, *arguments),
+            partial(theirs, features, *their_arguments),
+            bytes_moved=map_bytes + crop_bytes,
+        ),
+        Case(
+            title + ", with backward",
+            partial(forward_and_backward, ours, learned, *arguments),
+            partial(forward_and_backward, theirs, learned, *their_arguments),
+            bytes_moved=3 * map_bytes + 2 * crop_bytes,  # the gradient of the map is set to zero, and written
+        ),
+    ]
+    if features.device.type == "cuda":
+        crops = ours(learned, *arguments), theirs(learned, *their_arguments)
+        weights = [torch.randn_like(some) for some in crops]
+        backwards = [
+            partial(torch.autograd.grad, some, learned, weight, retain_graph=True)
+            for some, weight in zip(crops, weights, strict=True)
+        ]
+        cases.append(Case(title + ", backward alone", backwards[0], backwards[1]))
     return cases
 
 
 def pyramid_cases() -> list[Case]:
-    maps = [torch.randn(1, 256, int(800 * scale), int(1088 * scale)).requires_grad_() for scale in PYRAMID_SCALES]
+    memory_formats = [torch.contiguous_format]
+    if torch.get_default_device().type == "cuda":
+        memory_formats.append(torch.channels_last)
+    return [case for memory_format in memory_formats for case in pyramid_cases_of(memory_format)]
+
+
+def pyramid_cases_of(memory_format: torch.memory_format) -> list[Case]:
+    maps = [
+        torch.randn(1, 256, int(800 * scale), int(1088 * scale)).to(memory_format=memory_format).requires_grad_()
+        for scale in PYRAMID_SCALES
+    ]
     rois = regions(512, 800, 1088)
     pooler = torchvision.ops.MultiScaleRoIAlign([str(level) for level in range(4)], 7, 2)
 
@@ -130,6 +185,7 @@ def pyramid_cases() -> list[Case]:
         return pooler({str(level): one for level, one in enumerate(maps)}, [rois[:, 1:]], [(800, 1088)])
 
     label = "multilevel_roi_align 7 x 7, 4 levels of 800 x 1088 pixels, 512 regions"
+    label += ", channels-last" if memory_format == torch.channels_last else ""
     return [
         Case(label, torch.no_grad()(ours), torch.no_grad()(theirs)),
         Case(label + ", with backward", lambda: backward(ours(), *maps), lambda: backward(theirs(), *maps)),

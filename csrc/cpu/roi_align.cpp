@@ -26,6 +26,7 @@ using torch::stable::Tensor;
 // What the regions are cropped by, beside the maps.
 struct Cropping {
   std::vector<double> scales;
+  LevelRule levels;
   int64_t height, width, sampling_ratio;
   bool aligned, channels_last;
 
@@ -99,15 +100,13 @@ struct Regions {
 
 template <typename T>
 Regions<T> collect_regions(
-    const Tensor& rois, const Tensor& levels, const Cropping& cropping, const std::vector<MapSize>& sizes,
-    int64_t batch) {
+    const Tensor& rois, const Cropping& cropping, const std::vector<MapSize>& sizes, int64_t batch) {
   const T* data = rois.const_data_ptr<T>();
-  const int64_t* level_data = levels.const_data_ptr<int64_t>();
   int64_t count = rois.size(0), height = cropping.height, width = cropping.width;
   Regions<T> regions{std::vector<Region<T>>(count), height, width, nullptr, nullptr};
   auto axes_of = [&](int64_t k) {
     const T* roi = data + 5 * k;
-    T scale = static_cast<T>(cropping.scales[level_data[k]]);
+    T scale = static_cast<T>(cropping.scales[regions.list[k].level]);
     return std::pair{
         region_axis(roi[2], roi[4], scale, height, cropping.sampling_ratio, cropping.aligned),
         region_axis(roi[1], roi[3], scale, width, cropping.sampling_ratio, cropping.aligned)};
@@ -118,10 +117,9 @@ Regions<T> collect_regions(
     T image = data[5 * k];
     STD_TORCH_CHECK(
         image >= 0 && image < T(batch), "rois[", k, ", 0] names image ", image, ", but there are ", batch, " images");
-    STD_TORCH_CHECK(
-        level_data[k] >= 0 && level_data[k] < static_cast<int64_t>(sizes.size()), "levels[", k, "] is no level");
+    regions.list[k].level = cropping.levels.level_of(data + 5 * k);
     auto [down, across] = axes_of(k);
-    MapSize size = sizes[level_data[k]];
+    MapSize size = sizes[regions.list[k].level];
     int64_t most = height * most_taps(down, size.height) + width * most_taps(across, size.width);
     STD_TORCH_CHECK(most <= INT32_MAX, "roi_align: a sampling ratio of ", cropping.sampling_ratio, " is too large");
     offsets.push_back(offsets.back() + most);
@@ -130,13 +128,13 @@ Regions<T> collect_regions(
   regions.begins.reset(new int32_t[count * (height + width + 2)]);
   torch::stable::parallel_for(0, count, 128, [&](int64_t first, int64_t last) {
     for (int64_t k = first; k < last; ++k) {
-      MapSize size = sizes[level_data[k]];
+      MapSize size = sizes[regions.list[k].level];
       auto [down, across] = axes_of(k);
       Taps<T> rows{&regions.taps[offsets[k]], &regions.begins[k * (height + width + 2)]};
       Taps<T> columns{rows.taps + height * most_taps(down, size.height), rows.begins + height + 1};
       collect_taps(down, height, size.height, rows);
       collect_taps(across, width, size.width, columns);
-      regions.list[k] = {level_data[k], static_cast<int64_t>(data[5 * k]), rows, columns};
+      regions.list[k] = {regions.list[k].level, static_cast<int64_t>(data[5 * k]), rows, columns};
     }
   });
   return regions;
@@ -218,12 +216,12 @@ RegionsByMap group_regions(const Regions<T>& regions, int64_t levels, int64_t ba
 }
 
 template <typename From, typename T>
-Tensor crop(const std::vector<Tensor>& features, const Tensor& rois, const Tensor& levels, const Cropping& cropping) {
+Tensor crop(const std::vector<Tensor>& features, const Tensor& rois, const Cropping& cropping) {
   int64_t region_count = rois.size(0), batch = features[0].size(0), channels = features[0].size(1);
   int64_t bins = cropping.bins();
   std::vector<MapSize> sizes;
   for (const Tensor& maps : features) sizes.push_back({maps.size(2), maps.size(3)});
-  Regions<T> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
+  Regions<T> regions = collect_regions<T>(rois, cropping, sizes, batch);
   RegionsByMap groups = group_regions(regions, features.size(), batch);
   Tensor result =
       new_result(features[0], {region_count, channels, cropping.height, cropping.width}, cropping.channels_last);
@@ -269,10 +267,10 @@ void spread_over_map(
 
 template <typename From, typename T>
 std::vector<Tensor> spread(
-    const Tensor& gradient, const Tensor& rois, const Tensor& levels, const Cropping& cropping, int64_t batch,
+    const Tensor& gradient, const Tensor& rois, const Cropping& cropping, int64_t batch,
     const std::vector<MapSize>& sizes) {
   int64_t channels = gradient.size(1), level_count = sizes.size(), map_count = level_count * batch;
-  Regions<T> regions = collect_regions<T>(rois, levels, cropping, sizes, batch);
+  Regions<T> regions = collect_regions<T>(rois, cropping, sizes, batch);
   RegionsByMap groups = group_regions(regions, level_count, batch);
   const From* gradient_data = gradient.const_data_ptr<From>();
 
@@ -304,27 +302,27 @@ std::vector<Tensor> spread(
 }
 
 Tensor roi_align(
-    std::vector<Tensor> features, Tensor rois, Tensor levels, std::vector<double> spatial_scales, int64_t height,
-    int64_t width, int64_t sampling_ratio, bool aligned, bool channels_last) {
+    std::vector<Tensor> features, Tensor rois, std::vector<double> spatial_scales, double canonical_size,
+    int64_t canonical_level, int64_t height, int64_t width, int64_t sampling_ratio, bool aligned, bool channels_last) {
   rois = as_contiguous(rois);
-  levels = as_contiguous(levels);
-  Cropping cropping{spatial_scales, height, width, sampling_ratio, aligned, channels_last};
+  LevelRule levels(spatial_scales, canonical_size, canonical_level);
+  Cropping cropping{spatial_scales, levels, height, width, sampling_ratio, aligned, channels_last};
   return with_feature_type(features[0].scalar_type(), [&]<typename From, typename T>() {
-    return crop<From, T>(features, rois, levels, cropping);
+    return crop<From, T>(features, rois, cropping);
   });
 }
 
 std::vector<Tensor> roi_align_backward(
-    Tensor gradient, Tensor rois, Tensor levels, std::vector<double> spatial_scales, int64_t batch,
-    std::vector<int64_t> heights, std::vector<int64_t> widths, int64_t sampling_ratio, bool aligned,
+    Tensor gradient, Tensor rois, std::vector<double> spatial_scales, double canonical_size, int64_t canonical_level,
+    int64_t batch, std::vector<int64_t> heights, std::vector<int64_t> widths, int64_t sampling_ratio, bool aligned,
     bool channels_last) {
   rois = as_contiguous(rois);
-  levels = as_contiguous(levels);
-  Cropping cropping{spatial_scales, gradient.size(2), gradient.size(3), sampling_ratio, aligned, channels_last};
+  LevelRule levels(spatial_scales, canonical_size, canonical_level);
+  Cropping cropping{spatial_scales, levels, gradient.size(2), gradient.size(3), sampling_ratio, aligned, channels_last};
   std::vector<MapSize> sizes;
   for (size_t level = 0; level < heights.size(); ++level) sizes.push_back({heights[level], widths[level]});
   return with_feature_type(gradient.scalar_type(), [&]<typename From, typename T>() {
-    return spread<From, T>(gradient, rois, levels, cropping, batch, sizes);
+    return spread<From, T>(gradient, rois, cropping, batch, sizes);
   });
 }
 

@@ -1,4 +1,5 @@
-// RoIPool on CUDA: a thread for each number of the result, and of the gradient that is spread back.
+// RoIPool on CUDA. The channels of a cell lie side by side, so that a thread compares 16 bytes of them at once; maps
+// that are stored otherwise are turned first.
 #include "../roi_pool.h"
 
 #include <torch/csrc/stable/library.h>
@@ -19,79 +20,120 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// The maps (B, C, H, W), contiguous or channels-last as the crops are.
+// Maps (B, H, W, C).
 template <typename T>
 struct Maps {
   T* data;
   int64_t batch, channels, height, width;
-  bool channels_last;
 
-  // Where a channel of an image begins; its cells are `cell_stride` apart.
-  __device__ T* channel(int64_t image, int64_t channel) const {
-    int64_t cells = height * width;
-    return data + image * channels * cells + (channels_last ? channel : channel * cells);
+  // That of the region's image.
+  template <typename U>
+  __device__ T* of(const U* roi) const {
+    assert(roi[0] >= U(0) && roi[0] < U(batch) && "rois names an image that is not there");
+    return data + int64_t(roi[0]) * height * width * channels;
   }
-  __device__ int64_t cell_stride() const { return channels_last ? channels : 1; }
 };
 
-template <typename T>
-__device__ int64_t image_of(const T* rois, int64_t region, int64_t batch) {
-  T image = rois[5 * region];
-  assert(image >= T(0) && image < T(batch) && "rois names an image that is not there");
-  return int64_t(image);
+// The greatest features of a bin, and their cells; `map` begins with the thread's first channel.
+template <typename S, typename T, typename Cell, int size>
+__device__ void find_greatest(
+    const S* map, int64_t map_width, int64_t channels, const CellRange& rows, const CellRange& columns,
+    Vector<S, size>& greatest, Vector<Cell, size>& cells) {
+  T best[size];
+#pragma unroll
+  for (int i = 0; i < size; ++i) {
+    best[i] = rows.is_empty() || columns.is_empty() ? T(0) : least_feature<T>;
+    cells.values[i] = Cell(-1);
+  }
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    for (int64_t column = columns.begin; column < columns.end; ++column) {
+      int64_t cell = row * map_width + column;
+      auto features = Vector<S, size>::at(map + cell * channels);
+#pragma unroll
+      for (int i = 0; i < size; ++i) {
+        T feature = static_cast<T>(features.values[i]);
+        if (!(feature > best[i])) continue;
+        best[i] = feature;
+        cells.values[i] = static_cast<Cell>(cell);
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < size; ++i) greatest.values[i] = static_cast<S>(best[i]);
 }
 
-template <typename S, typename T>
-__global__ void pool_kernel(const T* rois, T scale, CropShape shape, Maps<const S> maps, S* out, int32_t* out_cells) {
-  for_each_number(
-      shape, [](int64_t) {},
-      [&](int64_t region, int number) {
-        const T* roi = rois + 5 * region;
-        CropNumber at = shape.at(number);
-        CellRange rows = pool_axis(roi[2], roi[4], scale, shape.height).bin(at.y, maps.height);
-        CellRange columns = pool_axis(roi[1], roi[3], scale, shape.width).bin(at.x, maps.width);
-        const S* channel = maps.channel(image_of(rois, region, maps.batch), at.channel);
-        T greatest = rows.is_empty() || columns.is_empty() ? T(0) : least_feature<T>;
-        int32_t found = -1;
-        for (int64_t row = rows.begin; row < rows.end; ++row) {
-          for (int64_t column = columns.begin; column < columns.end; ++column) {
-            int64_t cell = row * maps.width + column;
-            T feature = static_cast<T>(channel[cell * maps.cell_stride()]);
-            if (!(feature > greatest)) continue;
-            greatest = feature;
-            found = static_cast<int32_t>(cell);
-          }
-        }
-        int64_t offset = region * shape.numbers() + number;
-        out[offset] = static_cast<S>(greatest);
-        out_cells[offset] = found;
-      });
+template <typename S, typename T, typename Cell, int size, bool is_turned>
+__global__ void pool_kernel(
+    const T* rois, T scale, Maps<const S> maps, CropShape shape, CropLanes lanes, CropsOut<S> out, Cell* out_cells) {
+  for_each_part(shape, lanes, [&](int64_t region, int first_channel) {
+    const T* roi = rois + 5 * region;
+    const S* map = maps.of(roi);
+    PoolAxis<T> rows = pool_axis(roi[2], roi[4], scale, shape.height);
+    PoolAxis<T> columns = pool_axis(roi[1], roi[3], scale, shape.width);
+    fill_part<S, size, is_turned>(shape, lanes, region, first_channel, out, [&](int bin, int channel) {
+      Vector<S, size> greatest;
+      Vector<Cell, size> cells;
+      find_greatest<S, T>(
+          map + channel, maps.width, maps.channels, rows.bin(bin / shape.width, maps.height),
+          columns.bin(bin % shape.width, maps.width), greatest, cells);
+      cells.store(out_cells + (region * shape.bins() + bin) * shape.channels + channel);
+      return greatest;
+    });
+  });
 }
 
-template <typename S, typename T>
-__global__ void spread_kernel(const S* gradient, const int32_t* cells, const T* rois, CropShape shape, Maps<T> maps) {
-  for_each_number(
-      shape, [](int64_t) {},
-      [&](int64_t region, int number) {
-        int64_t offset = region * shape.numbers() + number;
-        int64_t cell = cells[offset];
-        if (cell < 0) return;
-        T* channel = maps.channel(image_of(rois, region, maps.batch), shape.at(number).channel);
-        atomicAdd(channel + cell * maps.cell_stride(), static_cast<T>(gradient[offset]));
-      });
+template <typename S, typename T, typename Cell, int size>
+__global__ void spread_kernel(
+    const S* gradient, const Cell* cells, const T* rois, Maps<T> maps, CropShape shape, CropLanes lanes) {
+  for_each_part(shape, lanes, [&](int64_t region, int first_channel) {
+    int channel = first_channel + lanes.vector() * size;
+    if (channel >= shape.channels) return;
+    T* map = maps.of(rois + 5 * region) + channel;
+    for (int bin = lanes.lane(); bin < shape.bins(); bin += lanes.lanes()) {
+      int64_t offset = (region * shape.bins() + bin) * shape.channels + channel;
+      auto values = Vector<S, size>::at(gradient + offset);
+      auto from = Vector<Cell, size>::at(cells + offset);
+#pragma unroll
+      for (int i = 0; i < size; ++i) {
+        if (from.values[i] < 0) continue;
+        atomicAdd(map + int64_t(from.values[i]) * maps.channels + i, static_cast<T>(values.values[i]));
+      }
+    }
+  });
 }
+
+// Calls `run` with the type of cells' numbers: of half the size for the maps that most regions are cropped from.
+template <typename Run>
+void with_cell_type(const Tensor& cells, const Run& run) {
+  if (cells.scalar_type() == ScalarType::Short) return run.template operator()<int16_t>();
+  run.template operator()<int32_t>();
+}
+
+ScalarType cell_type(int64_t map_cells) { return map_cells <= INT16_MAX ? ScalarType::Short : ScalarType::Int; }
 
 template <typename S, typename T>
 std::tuple<Tensor, Tensor> pool(
-    const Tensor& features, const Tensor& rois, double spatial_scale, const CropShape& shape) {
+    const Tensor& features, const Tensor& rois, double spatial_scale, const CropShape& shape, bool channels_last) {
+  constexpr int most = 16 / sizeof(S);
+  Tensor together = with_channels_together(features, channels_last);
+  const S* data = together.const_data_ptr<S>();
+  Maps<const S> maps{data, features.size(0), features.size(1), features.size(2), features.size(3)};
   std::initializer_list<int64_t> sizes{shape.regions, shape.channels, shape.height, shape.width};
-  Tensor result = new_tensor(features, sizes, features.scalar_type(), shape.channels_last);
-  Tensor cells = new_tensor(features, sizes, ScalarType::Int, shape.channels_last);
-  Maps<const S> maps{features.const_data_ptr<S>(), features.size(0), features.size(1),
-                     features.size(2),             features.size(3), shape.channels_last};
-  launch(
-      pool_kernel<S, T>, blocks_for(shape), threads_per_block, stream_of(result), rois.const_data_ptr<T>(),
-      static_cast<T>(spatial_scale), shape, maps, result.mutable_data_ptr<S>(), cells.mutable_data_ptr<int32_t>());
+  Tensor result = new_tensor(features, sizes, features.scalar_type(), channels_last);
+  Tensor cells = new_tensor(features, sizes, cell_type(maps.height * maps.width), true);
+  bool is_turned = has_channels_apart(result, channels_last);
+  auto start = [&]<typename Cell, int size>() {
+    CropLanes lanes = CropLanes::of(shape, size, 32);
+    auto out = CropsOut<S>::of(result.mutable_data_ptr<S>(), shape, lanes, is_turned);
+    auto kernel = is_turned ? pool_kernel<S, T, Cell, size, true> : pool_kernel<S, T, Cell, size, false>;
+    launch(
+        kernel, blocks_for(shape, lanes), threads_per_block, stream_of(result), rois.const_data_ptr<T>(),
+        static_cast<T>(spatial_scale), maps, shape, lanes, out, cells.mutable_data_ptr<Cell>());
+  };
+  with_cell_type(cells, [&]<typename Cell>() {
+    if (has_vectors(data, shape.channels, most)) return start.template operator()<Cell, most>();
+    start.template operator()<Cell, 1>();
+  });
   return {result, cells};
 }
 
@@ -99,16 +141,27 @@ std::tuple<Tensor, Tensor> pool(
 template <typename S, typename T>
 Tensor spread(
     const Tensor& gradient, const Tensor& cells, const Tensor& rois, int64_t batch, int64_t height, int64_t width,
-    const CropShape& shape) {
+    const CropShape& shape, bool channels_last) {
   constexpr ScalarType type = std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float;
-  Tensor result = new_tensor(gradient, {batch, shape.channels, height, width}, type, shape.channels_last);
+  constexpr int most = 16 / sizeof(T);
+  bool is_turned = has_channels_apart(gradient, channels_last);
+  Tensor crops = with_channels_together(gradient, channels_last);
+  Tensor result = new_tensor(gradient, {batch, shape.channels, height, width}, type, channels_last || is_turned);
   torch::stable::zero_(result);
-  Maps<T> maps{result.mutable_data_ptr<T>(), batch, shape.channels, height, width, shape.channels_last};
-  launch(
-      spread_kernel<S, T>, blocks_for(shape), threads_per_block, stream_of(gradient), gradient.const_data_ptr<S>(),
-      cells.const_data_ptr<int32_t>(), rois.const_data_ptr<T>(), shape, maps);
-  if constexpr (std::is_same_v<S, T>) return result;
-  return torch::stable::to(result, gradient.scalar_type());
+  Maps<T> maps{result.mutable_data_ptr<T>(), batch, shape.channels, height, width};
+  const S* data = crops.const_data_ptr<S>();
+  auto start = [&]<typename Cell, int size>() {
+    CropLanes lanes = CropLanes::of(shape, size, 64);
+    launch(
+        spread_kernel<S, T, Cell, size>, blocks_for(shape, lanes), threads_per_block, stream_of(gradient), data,
+        cells.const_data_ptr<Cell>(), rois.const_data_ptr<T>(), maps, shape, lanes);
+  };
+  with_cell_type(cells, [&]<typename Cell>() {
+    if (has_vectors(data, shape.channels, most)) return start.template operator()<Cell, most>();
+    start.template operator()<Cell, 1>();
+  });
+  if constexpr (!std::is_same_v<S, T>) result = torch::stable::to(result, gradient.scalar_type());
+  return is_turned ? torch::stable::contiguous(result) : result;
 }
 
 std::tuple<Tensor, Tensor> roi_pool(
@@ -116,9 +169,9 @@ std::tuple<Tensor, Tensor> roi_pool(
   torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
   STD_TORCH_CHECK(features.size(2) * features.size(3) <= INT32_MAX, "roi_pool: a map of more than 2^31 cells");
   rois = as_contiguous(rois);
-  CropShape shape = CropShape::of(rois.size(0), features.size(1), height, width, channels_last);
+  CropShape shape = CropShape::of(rois.size(0), features.size(1), height, width);
   return with_feature_type(features.scalar_type(), [&]<typename S, typename T>() {
-    return pool<S, T>(features, rois, spatial_scale, shape);
+    return pool<S, T>(features, rois, spatial_scale, shape, channels_last);
   });
 }
 
@@ -127,10 +180,9 @@ Tensor roi_pool_backward(
     bool channels_last) {
   torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
   rois = as_contiguous(rois);
-  CropShape shape =
-      CropShape::of(rois.size(0), gradient.size(1), gradient.size(2), gradient.size(3), channels_last);
+  CropShape shape = CropShape::of(rois.size(0), gradient.size(1), gradient.size(2), gradient.size(3));
   return with_feature_type(gradient.scalar_type(), [&]<typename S, typename T>() {
-    return spread<S, T>(gradient, cells, rois, batch, map_height, map_width, shape);
+    return spread<S, T>(gradient, cells, rois, batch, map_height, map_width, shape, channels_last);
   });
 }
 

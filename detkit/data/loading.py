@@ -16,20 +16,17 @@ from typing import Any, ClassVar, Protocol
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.samples.checked_reading import read_sample
+from detkit.data.samples.parcels import Batch, Sample, collate_to_send, received
+from detkit.data.samples.parcels import collate as collate  # its module before
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.mixing import Mixing, mix
 from detkit.errors import InputError, one_line
 from detkit.images import to_tensor
 from detkit.proposals import Proposals
-from detkit.structures import Target
-
-Sample = tuple[Tensor, Target]
-Batch = tuple[list[Tensor], list[Target]]
 
 
 class TrainingDataset(Dataset):
@@ -69,9 +66,14 @@ class TrainingDataset(Dataset):
         mixes = self.mixing_epochs is None or epoch < self.mixing_epochs
         read = functools.partial(read_sample, self.dataset)
         image, target = mix(self.mixing if mixes else (), index, read, len(self), random)
-        if self.augmentation is not None:
-            image, target = self.augmentation(image, target, random, self.dataset.keypoint_pairs)
-        return to_tensor(image), target
+        if self.augmentation is None:
+            return to_tensor(image), target
+        arguments = image, target, random, self.dataset.keypoint_pairs
+        if type(self.augmentation).__call__ is not Augmentation.__call__:  # of the user's
+            image, target = self.augmentation(*arguments)
+            return to_tensor(image), target
+        image, target, flips = self.augmentation.unflipped(*arguments)
+        return to_tensor(image, flips), target
 
 
 class WithProposals(Dataset):
@@ -120,7 +122,7 @@ class Loader(DataLoader):
         super().__init__(
             _ErrorAsSample(dataset),
             num_workers=num_workers,
-            collate_fn=_collate_to_send,
+            collate_fn=collate_to_send,
             worker_init_fn=_start_worker,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -145,8 +147,7 @@ class Loader(DataLoader):
                 return
             if isinstance(batch, InputError):
                 raise batch
-            images, packed_targets = batch
-            yield images, [_unpack(packed) for packed in packed_targets]
+            yield received(batch)
 
 
 class _ErrorAsSample(Dataset):
@@ -163,33 +164,6 @@ class _ErrorAsSample(Dataset):
             return self.dataset[key]
         except InputError as error:
             return error
-
-
-def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
-    """A list of images of any sizes and a list of targets, or the first error among the samples."""
-    for sample in samples:
-        if isinstance(sample, InputError):
-            return sample
-    images, targets = zip(*samples, strict=True)
-    return list(images), list(targets)
-
-
-def _collate_to_send(samples: Sequence[Sample | InputError]) -> tuple[list[Tensor], list[Any]] | InputError:
-    """A batch with its targets as `_pack` gives them."""
-    batch = collate(samples)
-    return batch if isinstance(batch, InputError) else (batch[0], [_pack(target) for target in batch[1]])
-
-
-def _pack(target: Target) -> tuple[type[Target], dict[str, Any]]:
-    """A target without tensors, to send between processes: each field as its kind packs it."""
-    values = {name: (kind, getattr(target, name)) for name, kind in target.kinds().items()}
-    return type(target), {name: kind.pack(value) for name, (kind, value) in values.items() if value is not None}
-
-
-def _unpack(packed: tuple[type[Target], dict[str, Any]]) -> Target:
-    target_class, values = packed
-    kinds = target_class.kinds()
-    return target_class(**{name: kinds[name].unpack(value) for name, value in values.items()})
 
 
 def dead_worker(error: BaseException) -> InputError | None:

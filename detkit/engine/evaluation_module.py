@@ -16,6 +16,7 @@ from detkit.models import VisionModel
 from detkit.models.detector import Answer
 from detkit.models.loss_weights import group_sums
 from detkit.structures import Target
+from detkit.structures.device_transfer import images_on
 from detkit.tasks import task_of
 
 Batch = tuple[list[Tensor], list[Target]]
@@ -43,15 +44,13 @@ class EvaluationModule(LightningModule):
         self.validation_loss = validation_loss
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move the images alone: on the CPU the model checks targets without waiting for the GPU, then moves them."""
+        """Move the images alone, those of one size at once and as bytes: on the CPU the model checks targets without
+        waiting for the GPU, then moves them."""
         images, targets, *sources = batch
-        moved = [image.to(device, non_blocking=True) for image in images]
+        moved = images_on(images, device)
         if not sources:
             return moved, targets
-        parts = {
-            name: ([image.to(device, non_blocking=True) for image in of_source], *others)
-            for name, (of_source, *others) in sources[0].items()
-        }
+        parts = {name: (images_on(of_source, device), *others) for name, (of_source, *others) in sources[0].items()}
         return moved, targets, parts
 
     def on_validation_epoch_start(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.types import OptimizerConfig, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from detkit.data import DataModule
 from detkit.distributed import broadcast, gather
@@ -27,6 +28,7 @@ from detkit.engine.optim import (
 )
 from detkit.engine.phases import check_learner_weights, named_parameters, parameters_of_phases, take_turns, with_phase
 from detkit.engine.trainer.failures import in_one_sentence
+from detkit.engine.trainer.gradient_clipping import clip_for_fused_step
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.learners import Learner, Phase, PlainLearner, TrainingBatch
@@ -151,12 +153,26 @@ class DetectionModule(EvaluationModule):
         self.finite.watch(losses, batch.image_ids, self.global_step)
         return losses
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip gradients, those of fused optimizers in mixed precision too."""
+        limit, algorithm = gradient_clip_val or 0.0, gradient_clip_algorithm or "norm"
+        if not clip_for_fused_step(self.trainer, optimizer, limit, algorithm):
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def _log_step(self, losses: Mapping[str, Tensor], loss: Tensor, images: int) -> None:
         detached = {name: value.detach() for name, value in losses.items()}
         logged = {f"train/{name}": value for name, value in (detached | group_sums(detached)).items()}
         self.log_dict(logged, batch_size=images)
         self.log("train/loss", loss.detach(), batch_size=images)
-        self.log("lr", learning_rate(self.trainer.optimizers[0]), batch_size=images)
+        rate = torch.tensor(
+            learning_rate(self.trainer.optimizers[0])
+        )  # a number would be copied to the GPU, which waits
+        self.log("lr", rate, batch_size=images)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume with another learner, or with other groups of parameters."""

@@ -30,8 +30,8 @@ class Paste(NamedTuple):
         """Whether the crop is resized."""
         return _sides(self.part) != _sides(self.destination)
 
-    def pixels(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
-        """Pixels ``(H, W, C)`` uint8 of the given frame, in the new one; its border is `fill`."""
+    def unflipped(self, pixels: np.ndarray, fill: tuple[int, ...]) -> np.ndarray:
+        """Pixels ``(H, W, C)`` uint8 of the given frame, in the new one before it is flipped; its border is `fill`."""
         left, top, right, bottom = self.part
         pixels = pixels[top:bottom, left:right]
         if self.is_scaled:
@@ -45,8 +45,7 @@ class Paste(NamedTuple):
                 width - self.destination[2],
             )
             pixels = cv2.copyMakeBorder(pixels, *margins, cv2.BORDER_CONSTANT, value=fill)
-        flip = {(True, False): 1, (False, True): 0, (True, True): -1}.get(self.flips)
-        return np.ascontiguousarray(pixels) if flip is None else cv2.flip(pixels, flip)
+        return np.ascontiguousarray(pixels)
 
     def masks(self, masks: np.ndarray) -> np.ndarray:
         """Masks ``(N, H, W)`` bool of the given frame, in the new one; resampled masks are thresholded at 0.5."""
@@ -61,13 +60,22 @@ class Paste(NamedTuple):
             canvas = np.zeros((len(masks), *self.size), dtype=bool)
             canvas[:, y1:y2, x1:x2] = moved
             moved = canvas
-        return np.ascontiguousarray(moved[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1])
+        if flip_x and len(moved):  # in one image below the other, which OpenCV mirrors faster than numpy
+            rows = np.ascontiguousarray(moved).view(np.uint8).reshape(-1, moved.shape[2])
+            moved = cv2.flip(rows, 1).view(bool).reshape(moved.shape)
+        return np.ascontiguousarray(moved[:, :: -1 if flip_y else 1])
 
     @property
     def _interpolation(self) -> int:
         """Bilinear; area averaging where the crop shrinks to less than half."""
         (width, height), (given_width, given_height) = _sides(self.destination), _sides(self.part)
         return cv2.INTER_AREA if min(width / given_width, height / given_height) < 0.5 else cv2.INTER_LINEAR
+
+
+def flip(pixels: np.ndarray, flips: tuple[bool, bool], out: np.ndarray | None = None) -> np.ndarray:
+    """Pixels ``(H, W, …)`` flipped horizontally, and vertically, as `flips` says; into `out`, which may be the same."""
+    code = {(True, False): 1, (False, True): 0, (True, True): -1}.get(flips)
+    return pixels if code is None else cv2.flip(pixels, code, out)
 
 
 def _sides(rectangle: WholeRectangle) -> tuple[int, int]:

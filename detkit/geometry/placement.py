@@ -17,7 +17,7 @@ from torch import Tensor
 
 from detkit.geometry.arrays import Array, reverse_last, stack_last
 from detkit.geometry.axis_map import AxisMap
-from detkit.geometry.pasting import Paste
+from detkit.geometry.pasting import Paste, flip
 from detkit.geometry.rectangles import (
     Matrix,
     Rectangle,
@@ -192,8 +192,16 @@ class Placement:
 
     def image(self, image: np.ndarray, fill: tuple[int, ...] = IMAGENET_MEAN_COLOR) -> np.ndarray:
         """`image` ``(H, W, 3)`` uint8 of the given frame, in the new one; the border has the color `fill`."""
+        return flip(*self.unflipped_image(image, fill))
+
+    def unflipped_image(
+        self, image: np.ndarray, fill: tuple[int, ...] = IMAGENET_MEAN_COLOR
+    ) -> tuple[np.ndarray, tuple[bool, bool]]:
+        """As `image`, and whether the result is still to be flipped horizontally, and vertically."""
         self._check_size("image", image.shape[:2])
-        return self._warped(image, fill) if self._paste is None else self._paste.pixels(image, fill)
+        if self._paste is None:
+            return self._warped(image, fill), (False, False)
+        return self._paste.unflipped(image, fill), self._paste.flips
 
     def label_map(self, label_map: Array, ignore: int) -> Array:
         """`label_map` ``(..., H, W)`` of the given frame in the new one, by nearest neighbor; border is `ignore`."""
@@ -255,14 +263,9 @@ class Placement:
         (x1, y1, x2, y2), (height, width) = self.window, self.size
         part = whole(self.visible_part)
         # Where the rectangle lies before the frame is flipped.
-        destination = whole(
-            (
-                width - x2 if flip_x else x1,
-                height - y2 if flip_y else y1,
-                width - x1 if flip_x else x2,
-                height - y1 if flip_y else y2,
-            )
-        )
+        left, right = (width - x2, width - x1) if flip_x else (x1, x2)
+        top, bottom = (height - y2, height - y1) if flip_y else (y1, y2)
+        destination = whole((left, top, right, bottom))
         if part is None or destination is None or not are_near(move_rectangle(self.matrix, part), self.window):
             return None
         return Paste(part, destination, self.size, (flip_x, flip_y))
@@ -272,11 +275,8 @@ class Placement:
         half = Placement(((1.0, 0.0, 0.5), (0.0, 1.0, 0.5)), self.given_size, self.given_size)
         centers = np.array([*self.matrix, (0, 0, 1)]) @ np.array([*half.matrix, (0, 0, 1)])
         centers[:2, 2] -= 0.5
-        height, width = self.size
-        moved = cv2.warpAffine(
-            pixels, centers[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
-            borderValue=fill,
-        )  # fmt: skip
+        linear, constant = cv2.INTER_LINEAR, cv2.BORDER_CONSTANT
+        moved = cv2.warpAffine(pixels, centers[:2], self.size[::-1], None, linear, constant, fill)
         visible = self._in_window()
         return np.where(visible if pixels.ndim == 2 else visible[..., None], moved, np.array(fill, np.uint8))
 

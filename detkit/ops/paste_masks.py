@@ -84,7 +84,7 @@ def batched_paste_masks(
         else:
             pixels = batched_paste_masks_reference(some, of_some, some_counts, some_sizes, threshold)
         shapes = [(count, *size) for count, size in zip(some_counts, some_sizes, strict=True)]
-        parts = pixels.split([count * height * width for count, height, width in shapes])
+        parts = torch.split(pixels, [count * height * width for count, height, width in shapes])
         results += [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
     return results
 
@@ -135,7 +135,7 @@ def batched_paste_masks_reference(
     masks: Tensor, pixel_boxes: Tensor, counts: Sequence[int], image_sizes: Sequence[tuple[int, int]], threshold: float
 ) -> Tensor:
     """`batched_paste_masks` in plain torch: the pixels of all images, bool ``(P,)``."""
-    images = zip(masks.split(list(counts)), pixel_boxes.split(list(counts)), image_sizes, strict=True)
+    images = zip(torch.split(masks, list(counts)), torch.split(pixel_boxes, list(counts)), image_sizes, strict=True)
     pasted = [paste_masks_reference(some, of_some, *size, threshold).flatten() for some, of_some, size in images]
     return torch.cat([masks.new_zeros(0, dtype=torch.bool), *pasted])
 

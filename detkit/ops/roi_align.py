@@ -52,8 +52,7 @@ def roi_align(
     check_features("features", features)
     rois = checked_rois(rois, features)
     if is_native(features.device):
-        levels = rois.new_zeros(len(rois), dtype=torch.int64)
-        return _native_roi_align([features], rois, levels, size, [spatial_scale], sampling_ratio, aligned)
+        return _native_roi_align([features], rois, size, [spatial_scale], sampling_ratio, aligned)
     return roi_align_reference(features, rois, size, spatial_scale, sampling_ratio, aligned)
 
 
@@ -91,9 +90,10 @@ def multilevel_roi_align(
     features = list(features)
     _check_pyramid(features, spatial_scales)
     rois = checked_rois(rois, features[0])
-    levels = roi_levels(rois, spatial_scales, canonical_size, canonical_level)
     if is_native(rois.device):
-        return _native_roi_align(features, rois, levels, size, spatial_scales, sampling_ratio, aligned)
+        rule = canonical_size, canonical_level
+        return _native_roi_align(features, rois, size, spatial_scales, sampling_ratio, aligned, *rule)
+    levels = roi_levels(rois, spatial_scales, canonical_size, canonical_level)
     return multilevel_roi_align_reference(features, rois, levels, size, spatial_scales, sampling_ratio, aligned)
 
 
@@ -176,11 +176,12 @@ def _axis_weights(start: Tensor, end: Tensor, bins: int, cells: int, sampling_ra
 def _native_roi_align(
     features: list[Tensor],
     rois: Tensor,
-    levels: Tensor,
     output_size: tuple[int, int],
     spatial_scales: Sequence[float],
     sampling_ratio: int,
     aligned: bool,
+    canonical_size: int = 224,
+    canonical_level: int = 4,
 ) -> Tensor:
     """The native op, with all maps in the memory format of the first."""
     channels_last = is_channels_last(features[0])
@@ -188,7 +189,7 @@ def _native_roi_align(
     maps = [feature.contiguous(memory_format=memory_format) for feature in features]
     scales = [float(scale) for scale in spatial_scales]
     crops: Tensor = torch.ops.detkit.roi_align(
-        maps, rois, levels, scales, *output_size, sampling_ratio, aligned, channels_last
+        maps, rois, scales, float(canonical_size), canonical_level, *output_size, sampling_ratio, aligned, channels_last
     )
     return crops
 
@@ -213,8 +214,9 @@ def _check_pyramid(features: list[Tensor], spatial_scales: Sequence[float]) -> N
 def _fake_roi_align(
     features: list[Tensor],
     rois: Tensor,
-    levels: Tensor,
     spatial_scales: list[float],
+    canonical_size: float,
+    canonical_level: int,
     height: int,
     width: int,
     sampling_ratio: int,
@@ -230,8 +232,9 @@ def _fake_roi_align(
 def _fake_roi_align_backward(
     gradient: Tensor,
     rois: Tensor,
-    levels: Tensor,
     spatial_scales: list[float],
+    canonical_size: float,
+    canonical_level: int,
     batch: int,
     heights: list[int],
     widths: list[int],
@@ -252,8 +255,8 @@ def _fake_roi_align_backward(
 
 
 def _keep_for_roi_align(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    features, rois, levels, ctx.scales, _, _, *ctx.sampling, ctx.channels_last = inputs
-    ctx.save_for_backward(rois, levels)
+    features, rois, *ctx.pyramid, _, _, ctx.sampling_ratio, ctx.aligned, ctx.channels_last = inputs
+    ctx.save_for_backward(rois)
     ctx.batch = features[0].shape[0]
     ctx.heights = [feature.shape[2] for feature in features]
     ctx.widths = [feature.shape[3] for feature in features]
@@ -261,30 +264,29 @@ def _keep_for_roi_align(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> No
 
 def _differentiate_roi_align(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     refuse_if_deterministic("roi_align", gradient.device)
-    rois, levels = ctx.saved_tensors
+    (rois,) = ctx.saved_tensors
     gradient = gradient.contiguous(memory_format=memory_format_of(ctx.channels_last))
     sizes = ctx.batch, ctx.heights, ctx.widths
     gradients = torch.ops.detkit.roi_align_backward(
-        gradient, rois, levels, ctx.scales, *sizes, *ctx.sampling, ctx.channels_last
+        gradient, rois, *ctx.pyramid, *sizes, ctx.sampling_ratio, ctx.aligned, ctx.channels_last
     )
-    return gradients, *[None] * 8
+    return gradients, *[None] * 9
 
 
 def _keep_for_roi_align_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    gradient, rois, levels, ctx.scales, _, _, _, *ctx.sampling, ctx.channels_last = inputs
-    ctx.save_for_backward(rois, levels)
+    gradient, rois, *ctx.pyramid, _, _, _, ctx.sampling_ratio, ctx.aligned, ctx.channels_last = inputs
+    ctx.save_for_backward(rois)
     ctx.output_size = gradient.shape[2:]
 
 
 def _differentiate_roi_align_backward(ctx: Any, gradients: list[Tensor]) -> tuple[Any, ...]:
     """RoIAlign is linear in the features, so the derivative of its backward is its forward."""
-    rois, levels = ctx.saved_tensors
-    memory_format = memory_format_of(ctx.channels_last)
-    maps = [gradient.contiguous(memory_format=memory_format) for gradient in gradients]
+    (rois,) = ctx.saved_tensors
+    maps = [gradient.contiguous(memory_format=memory_format_of(ctx.channels_last)) for gradient in gradients]
     gradient = torch.ops.detkit.roi_align(
-        maps, rois, levels, ctx.scales, *ctx.output_size, *ctx.sampling, ctx.channels_last
+        maps, rois, *ctx.pyramid, *ctx.output_size, ctx.sampling_ratio, ctx.aligned, ctx.channels_last
     )
-    return gradient, *[None] * 9
+    return gradient, *[None] * 10
 
 
 if NATIVE_DEVICES:

@@ -106,7 +106,11 @@ def _fake_roi_pool(
 ) -> tuple[Tensor, Tensor]:
     shape, memory_format = (rois.shape[0], features.shape[1], height, width), memory_format_of(channels_last)
     pooled = torch.empty(shape, dtype=features.dtype, device=features.device, memory_format=memory_format)
-    return pooled, torch.empty_like(pooled, dtype=torch.int32)
+    if features.device.type != "cuda":
+        return pooled, torch.empty_like(pooled, dtype=torch.int32)
+    cell_dtype = torch.int16 if features.shape[2] * features.shape[3] < 2**15 else torch.int32
+    cells = torch.empty(shape, dtype=cell_dtype, device=features.device, memory_format=torch.channels_last)
+    return pooled, cells
 
 
 def _fake_roi_pool_backward(

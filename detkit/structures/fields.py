@@ -31,17 +31,18 @@ class Fields:
         return {one.name: _kind_of(f"{cls.__name__}.{one.name}", hints[one.name]) for one in fields(cls)}
 
     def __post_init__(self) -> None:
-        owner, required = type(self).__name__, self._required()
         count, counted = self._counted()
-        for name, kind in self.kinds().items():
+        for name, kind, called, is_required in self._checked():
             value = getattr(self, name)
-            if value is not None or name in required:
-                kind.check(f"{owner}.{name}", value, count, counted)
+            if value is not None or is_required:
+                kind.check(called, value, count, counted)
 
     @classmethod
     @functools.cache
-    def _required(cls) -> frozenset[str]:
-        return frozenset(one.name for one in fields(cls) if one.default is MISSING)
+    def _checked(cls) -> list[tuple[str, Kind, str, bool]]:
+        """The name of each field, its kind, what messages call it, and whether it may not be None."""
+        required = {one.name for one in fields(cls) if one.default is MISSING}
+        return [(name, kind, f"{cls.__name__}.{name}", name in required) for name, kind in cls.kinds().items()]
 
     def __len__(self) -> int:
         return self._counted()[0]

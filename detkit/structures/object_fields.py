@@ -175,8 +175,6 @@ class Masks(Kind):
         return value.shape[1], value.shape[2]
 
     def select(self, value: Tensor | RunLengths, index: Index) -> Tensor | RunLengths:
-        if isinstance(index, Tensor) and not isinstance(value, Tensor):
-            return value[index.cpu()]
         return value[index]
 
     def move(self, value: Tensor | RunLengths, placement: Placement, swaps: Swaps) -> Tensor | RunLengths:

@@ -25,6 +25,7 @@ from detkit.testing.contract import (
 from detkit.testing.head_answers import check_answers, check_assignment, check_candidates
 from detkit.testing.head_callers import Caller, caller_of
 from detkit.testing.head_learning import check_learned, check_losses_fall
+from detkit.testing.imitation.head_on_device import check_on_device
 
 _NO_TARGETS = "give 0 under the same key where there is nothing to learn"
 
@@ -45,7 +46,8 @@ def check_head(
 ) -> None:
     """Hold a `DenseHead`, a `RegionBranch` or an `ImageHead` to its contract: three verbs, and what outsiders may ask.
 
-    It is left as it is: the check works on copies, with random maps and targets of every kind.
+    It is left as it is: the check works on copies, with random maps and targets of every kind, on the CPU and on a GPU
+    that is imitated.
 
     Args:
         head: of your own class, built for such maps, on the CPU.
@@ -80,6 +82,7 @@ def check_head(
     check_answers(head, caller, batches, num_classes, cut_boxes, owner)
     check_candidates(head, caller, batches, num_classes, owner)
     check_assignment(head, caller, batches, owner)
+    check_on_device(head, caller, batches, owner)
     check_losses_fall(head, caller, batches, steps, owner)
     check_learned(head, caller, batches, overfit_steps, owner)
 

@@ -176,9 +176,8 @@ def _proposals(context: Context) -> Regions:
         sides = (0.2 + 0.4 * torch.rand(_PROPOSALS, 2, generator=generator)) * limits
         corners = torch.rand(_PROPOSALS, 2, generator=generator) * (limits - sides)
         proposals = None if context.given is None else context.given[image].proposals
-        boxes.append(
-            torch.cat((torch.cat((corners, corners + sides), dim=1), *([] if proposals is None else [proposals])))
-        )
+        drawn = torch.cat((corners, corners + sides), dim=1).to(context.batch.images.device)
+        boxes.append(torch.cat((drawn, *([] if proposals is None else [proposals]))))
     return Regions.of_images(boxes)
 
 
@@ -187,5 +186,6 @@ def _detections(context: Context, num_classes: int) -> list[Detections]:
     assert context.given is not None
     assert context.given[0].boxes is not None
     boxes = context.batch.placements[0].inverse().boxes(context.given[0].boxes)
-    some = Detections(boxes, torch.linspace(0.9, 0.3, len(boxes)), torch.arange(len(boxes)) % num_classes)
-    return [some, Detections.empty()]
+    scores = torch.linspace(0.9, 0.3, len(boxes), device=boxes.device)
+    some = Detections(boxes, scores, torch.arange(len(boxes), device=boxes.device) % num_classes)
+    return [some, Detections.empty().to(boxes.device)]

@@ -90,6 +90,14 @@ def test_samples_do_not_depend_on_the_workers(root: Path, num_workers: int):
         assert same(list(loader), epoch_of(alone, epoch))
 
 
+def test_a_worker_sends_images_of_one_size_in_one_memory(root: Path):
+    data = DataModule(root, batch_size=4, num_workers=1, augmentation=None)
+    for images, _ in data.train_dataloader():
+        sizes = {image.shape for image in images}
+        assert len({image.untyped_storage().data_ptr() for image in images}) == len(sizes)
+        assert all(image.is_contiguous() for image in images)
+
+
 def test_epochs_and_seeds_differ(root: Path):
     def image(epoch: int, seed: int) -> torch.Tensor:
         data = DataModule(root, augmentation=ALL, seed=seed)

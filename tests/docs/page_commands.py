@@ -18,7 +18,7 @@ from page_blocks import ROOT
 
 from detkit.engine.cli import main
 
-BENCHMARKS = ("benchmark_coco", "benchmark_dense", "benchmark_models", "benchmark_proposals")
+BENCHMARKS = tuple(f"benchmark_{name}" for name in ("coco", "dense", "loader", "models", "proposals", "steps"))
 
 
 def run_command(command: str, extra: tuple[str, ...] = ()) -> None:

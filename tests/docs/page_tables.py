@@ -115,6 +115,7 @@ generator = torch.Generator().manual_seed(0)
 corner = torch.rand(200, 2, generator=generator) * 100
 boxes = torch.cat([corner, corner + 10], 1)
 scores, labels = torch.rand(200, generator=generator), torch.zeros(200, dtype=torch.int64)
+image_index = torch.arange(200) % 2
 features = torch.rand(1, 4, 50, 50, generator=generator)
 rois = torch.cat([torch.zeros(200, 1), boxes * 8], 1)
 masks = torch.rand(200, 28, 28, generator=generator)

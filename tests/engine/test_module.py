@@ -16,13 +16,18 @@ def test_a_loss_that_is_not_finite_names_itself_and_the_images():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_the_check_does_not_wait_but_nothing_bad_is_saved():
     check = FiniteCheck()
-    busy = torch.randn(4096, 4096, device="cuda")
-    torch.cuda.synchronize()
-    for _ in range(50):
-        busy = busy @ busy * 1e-4
-    check.watch({"cls": busy.sum() * float("inf")}, ["a"], 0)
+    loss = torch.ones((), device="cuda")
+    check.watch({"cls": loss}, ["a"], 0)  # allocates page-locked memory, for which CUDA may wait
+    check.settle()
+    bad = loss * float("inf")
+    torch.cuda._sleep(2**31)  # GPU cycles, a second or more
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        check.watch({"cls": bad}, ["b"], 1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     assert check.pending  # the GPU is still at work
-    with pytest.raises(InputError, match="step 0"):
+    with pytest.raises(InputError, match="step 1"):
         check.settle()
 
 

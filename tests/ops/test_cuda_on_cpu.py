@@ -24,17 +24,30 @@ DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory):
     """The ops of csrc/cuda, to be called with tensors of the CPU."""
+    sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+    return built(tmp_path_factory.mktemp("cuda_on_cpu"), "detkit_on_cpu", sources, "-DDETKIT_VECTOR_ATOMICS=1")
+
+
+@pytest.fixture(scope="module")
+def older_kernels(tmp_path_factory):
+    """Those that differ on devices that can only add to one number at once."""
+    sources = [ROOT / "csrc" / "cuda" / "roi_align_backward.cu"]
+    return built(tmp_path_factory.mktemp("older"), "detkit_on_older_cpu", sources, "-DDETKIT_VECTOR_ATOMICS=0")
+
+
+def built(folder: Path, name: str, sources: list[Path], *more_flags: str) -> "Kernels":
     compiler = os.environ.get("CXX", "c++")
     if shutil.which(compiler) is None:
         pytest.skip(f"needs the compiler {compiler!r}")
     if ops.backend() == "reference":
         pytest.skip("the native kernels were not built")
-    folder, torch_folder = tmp_path_factory.mktemp("cuda_on_cpu"), Path(torch.__file__).parent
+    torch_folder = Path(torch.__file__).parent
     flags = ["-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-psabi", "-DUSE_CUDA"]
     # The ops get a name of their own, as the process has those of detkit already.
-    flags += ["-Ddetkit=detkit_on_cpu", "-DTORCH_TARGET_VERSION=0x020b000000000000"]
-    flags += [f"-I{EMULATION}", "-isystem", str(torch_folder / "include")]
-    sources = [*(ROOT / "csrc" / "cuda").glob("*.cu"), ROOT / "csrc" / "library.cpp", EMULATION / "runtime.cpp"]
+    flags += [f"-Ddetkit={name}", "-DTORCH_TARGET_VERSION=0x020b000000000000", *more_flags]
+    # The fibers leave their stacks by longjmp, which a fortified one takes for an attack.
+    flags += ["-U_FORTIFY_SOURCE", f"-I{EMULATION}", "-isystem", str(torch_folder / "include")]
+    sources = [*sources, ROOT / "csrc" / "library.cpp", EMULATION / "runtime.cpp"]
     objects = [folder / f"{source.name}.o" for source in sources]
     commands = [
         [compiler, "-x", "c++", "-c", str(source), "-o", str(result), *flags]
@@ -46,7 +59,7 @@ def kernels(tmp_path_factory):
     link = ["-shared", "-Wl,-Bsymbolic", f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-o", str(library)]
     run([compiler, *map(str, objects), *link])
     torch.ops.load_library(library)
-    return Kernels()
+    return Kernels(name)
 
 
 def run(command: list[str]) -> None:
@@ -57,8 +70,11 @@ def run(command: list[str]) -> None:
 class Kernels:
     """`kernels.nms(...)` calls the CUDA kernel of nms."""
 
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
     def __getattr__(self, name: str):
-        op = getattr(torch.ops.detkit_on_cpu, name).default
+        op = getattr(getattr(torch.ops, self.namespace), name).default
         return lambda *arguments: op._op_dk(torch._C.DispatchKey.CUDA, *arguments)
 
 
@@ -75,23 +91,77 @@ def gridded_boxes(count: int, seed: int, dtype: torch.dtype) -> Tensor:
     return torch.cat([corner, corner + torch.randint(0, 8, (count, 2), generator=generator)], 1).to(dtype)
 
 
-# 5000 boxes are more than a band, of which more than 512 stay.
-@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 5000])
-@pytest.mark.parametrize("dtype", DTYPES[:2])
+def equals_the_cpu(kernels, name: str, *arguments) -> None:
+    """The op's CUDA kernel and its CPU kernel give equal integers."""
+    results, expected = getattr(kernels, name)(*arguments), getattr(torch.ops.detkit, name)(*arguments)
+    for one, other in zip(*[[x] if isinstance(x, Tensor) else x for x in (results, expected)], strict=True):
+        assert torch.equal(one, other)
+
+
+# A word is of 64 boxes, a band of 4096.
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000, 4095, 4096, 4097, 8193])
 @pytest.mark.parametrize("with_labels", [False, True])
-def test_nms(kernels, with_labels, dtype, count):
+def test_nms(kernels, with_labels, count):
     generator = torch.Generator().manual_seed(count)
-    scores = torch.randint(0, 1000, (count,), generator=generator).to(dtype)
+    scores = torch.randint(0, 1000, (count,), generator=generator).float()
     labels = torch.randint(-1, 3, (count,), generator=generator) if with_labels else None
-    for boxes in (random_boxes(count, 0, 3000, dtype), gridded_boxes(count, 1, dtype)):
-        for threshold in (0.5,) if count > 1000 else (-0.1, 0.0, 0.3, 0.5, 1.0):
-            expected = torch.ops.detkit.nms(boxes, scores, labels, threshold)
-            assert torch.equal(kernels.nms(boxes, scores, labels, threshold), expected)
-            for most in (0, 5, count + 3):
-                kept, number = kernels.nms_padded(boxes, scores, labels, threshold, most)
-                expected_kept, expected_number = torch.ops.detkit.nms_padded(boxes, scores, labels, threshold, most)
-                assert torch.equal(kept, expected_kept)
-                assert torch.equal(number, expected_number)
+    is_large, dtype = count > 1000, DTYPES[count % 2]
+    spread = random_boxes(count, 0, 3000, dtype)
+    for boxes in [spread] if is_large else [spread, gridded_boxes(count, 1, dtype)]:
+        for threshold in (0.5,) if is_large else (-0.1, 0.0, 0.3, 0.5, 1.0):
+            equals_the_cpu(kernels, "nms", boxes, scores, labels, threshold)
+            for most in (count + 3,) if is_large else (0, 5, count + 3):
+                equals_the_cpu(kernels, "nms_padded", boxes, scores, labels, threshold, most)
+
+
+# How many boxes each group has. The last ones go on after a band, one or several times, and begin anywhere in a word.
+GROUPS = {
+    "none": [],
+    "one of one box": [1],
+    "single boxes": [1] * 300,
+    "small ones": [3, 0, 70, 1, 64, 63, 65, 0, 129, 7],
+    "whole words": [64, 128, 64],
+    "one of a band and some": [30, 4100, 200],
+    "all sizes": [10, 5000, 1, 3000, 4200, 60],
+    "large ones": [4096, 4096, 100],
+    "one of several bands": [37, 9000],
+}
+
+
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+def test_nms_of_groups(kernels, groups):
+    """Of several seeds where it is quick; some groups are of no image."""
+    is_large = sum(groups) > 1000
+    for seed in range(1 if is_large else 5):
+        generator = torch.Generator().manual_seed(seed)
+        group = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor(groups, dtype=torch.int64))
+        group = group[torch.randperm(len(group), generator=generator)]
+        scores = torch.rand(len(group), generator=generator).mul(500).round()
+        boxes = random_boxes(len(group), seed, 1500)
+        equals_the_cpu(kernels, "nms", boxes, scores, group, 0.3)
+        images, labels = torch.tensor([0, 2, -1, 1])[group % 4], group // 4 - 1
+        for most in (40,) if is_large else (1, 40, 3000):
+            equals_the_cpu(kernels, "nms_padded", boxes, scores, group, 0.3, most)
+            equals_the_cpu(kernels, "batched_nms_padded", boxes, scores, images, labels, 0.3, 3, most)
+        if is_large:
+            continue
+        equals_the_cpu(kernels, "batched_nms_padded", boxes, scores, images, None, 0.3, 3, 40)
+        equals_the_cpu(kernels, "batched_nms_padded", boxes, scores, images, labels, 0.3, 0, 40)
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(0.0, 200), (0.59, 4300), (0.6, 200), (1.0, 200)])
+def test_nms_of_chains_and_of_equal_boxes(kernels, threshold, count):
+    """In a chain each box overlaps the next by 0.6, so that every other one stays, whatever word or band it is in."""
+    start = torch.arange(count)[:, None] * 2.0
+    chain = torch.cat([start, start * 0, start + 8, start * 0 + 8], 1)
+    equal = torch.tensor([[3.0, 4, 9, 11]]).expand(count, 4)
+    scores, groups = torch.arange(count, 0, -1).float(), torch.arange(count) // 90
+    for boxes in (chain, equal):
+        equals_the_cpu(kernels, "nms", boxes, scores, None, threshold)
+        equals_the_cpu(kernels, "nms", boxes, scores, groups, threshold)
+    if threshold == 0.59:
+        assert kernels.nms(chain, scores, None, threshold).tolist() == list(range(0, count, 2))
+    assert len(kernels.nms(equal, scores, None, threshold)) == (count if threshold == 1 else 1)
 
 
 @pytest.mark.parametrize(("box_dtype", "score_dtype"), [DTYPES[:2], DTYPES[1::-1]])
@@ -119,9 +189,12 @@ def test_nms_refuses_nan_or_leaves_it_out(kernels):
         kernels.nms(boxes, scores, None, 0.5)
     with pytest.raises(RuntimeError, match="scores must not be NaN"):
         kernels.soft_nms(boxes, scores, None, 0.5, 0.5, "linear", 0.1)
-    kept, number = kernels.nms_padded(boxes, scores, None, 0.5, 200)
     good = torch.where(~scores.isnan())[0]
+    kept, number = kernels.nms_padded(boxes, scores, None, 0.5, 200)
     assert torch.equal(kept[:number], good[ops.nms(boxes[good], scores[good], 0.5)])
+    labels = torch.arange(200) % 2
+    (kept,), (number,) = kernels.batched_nms_padded(boxes, scores, labels * 0, labels, 0.5, 1, 200)
+    assert torch.equal(kept[:number], good[ops.batched_nms(boxes[good], scores[good], labels[good], 0.5)])
 
 
 @pytest.mark.parametrize("count", [0, 1, 60, 600])
@@ -140,14 +213,13 @@ def test_soft_nms(kernels, dtype, method, count):
         torch.testing.assert_close(kept_scores, expected_scores, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (17, 1025), (40, 300)])
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (17, 1025), (17, 1028), (40, 300)])
 @pytest.mark.parametrize("mode", ["iou", "giou", "diou", "ciou"])
 @pytest.mark.parametrize("dtype", DTYPES[:2])
 def test_box_iou(kernels, dtype, mode, shape):
     boxes1, boxes2 = random_boxes(shape[0], 0, dtype=dtype), random_boxes(shape[1], 1, dtype=dtype)
-    tolerance = {"rtol": 1e-6, "atol": 1e-6}
     torch.testing.assert_close(
-        kernels.box_iou(boxes1, boxes2, mode), torch.ops.detkit.box_iou(boxes1, boxes2, mode), **tolerance
+        kernels.box_iou(boxes1, boxes2, mode), torch.ops.detkit.box_iou(boxes1, boxes2, mode), rtol=1e-6, atol=1e-6
     )
     if shape[1] > 1000:  # a block for each box takes its time here
         return
@@ -157,9 +229,43 @@ def test_box_iou(kernels, dtype, mode, shape):
     torch.testing.assert_close(gradients, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", DTYPES[:2])
+@pytest.mark.parametrize("count", [63, 64])
+def test_the_iou_is_that_of_the_cpu_to_the_last_bit(kernels, count, dtype):
+    """Of boxes without a size, inverted, infinite and none at all too."""
+    boxes = torch.cat([random_boxes(20, 0, 60, dtype), gridded_boxes(count - 20, 1, dtype)])
+    boxes[3:6] = boxes[3:6, [2, 3, 0, 1]]
+    boxes[6, 0], boxes[7, 2], boxes[8, 3] = float("nan"), float("inf"), -float("inf")
+    for unit in (1.0, 1e-22, 1e18):
+        overlaps = kernels.box_iou(boxes * unit, boxes * unit, "iou")
+        assert torch.equal(overlaps, torch.ops.detkit.box_iou(boxes * unit, boxes * unit, "iou"))
+
+
 def test_box_iou_of_more_rows_than_blocks(kernels):
-    boxes1, boxes2 = random_boxes(8500, 0), random_boxes(2, 1)
-    torch.testing.assert_close(kernels.box_iou(boxes1, boxes2, "iou"), torch.ops.detkit.box_iou(boxes1, boxes2, "iou"))
+    boxes1, boxes2 = random_boxes(16 * 4096 + 3, 0), random_boxes(1, 1)
+    overlaps = torch.ops.detkit.box_iou(boxes1, boxes2, "iou")
+    torch.testing.assert_close(kernels.box_iou(boxes1, boxes2, "iou"), overlaps)
+
+
+SIZES, SCALES = [(24, 32), (12, 16)], [1 / 4, 1 / 8]  # of the maps of a pyramid
+RULE = 40.0, 3  # a region of 40 pixels belongs to the second
+
+
+def tolerance_of(dtype: torch.dtype) -> dict[str, float]:
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-4}.get(dtype, 2e-2)
+    return {"rtol": tolerance, "atol": tolerance}
+
+
+def maps_and_rois(
+    channels: int, dtype: torch.dtype, channels_last: bool, rois: int = 12
+) -> tuple[list[Tensor], Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    memory_format = memory_format_of(channels_last)
+    maps = [
+        torch.randn(2, channels, *size, generator=generator).to(dtype).contiguous(memory_format=memory_format)
+        for size in SIZES
+    ]
+    return maps, random_rois(rois, 2, 120, seed=1, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
 
 
 @pytest.mark.parametrize("flat", [False, True])
@@ -180,67 +286,109 @@ def test_best_overlaps(kernels, counts, flat):
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("sampling_ratio", "aligned"), [(-1, False), (0, True), (2, True), (10, False)])
-@pytest.mark.parametrize(("channels", "output_size"), [(3, (2, 5)), (70, (7, 6))])
+@pytest.mark.parametrize(("channels", "output_size"), [(3, (2, 5)), (70, (7, 6)), (136, (7, 3))])
 def test_roi_align(kernels, channels, output_size, sampling_ratio, aligned, dtype, channels_last):
-    """Ten samples to a bin, and some adaptive samplings, are more than a block keeps; 70 channels more than a run."""
-    generator = torch.Generator().manual_seed(0)
+    """Ten samples to a bin, and some adaptive samplings, are more than a block keeps. 70 channels are no whole number
+    of vectors, 136 are, and more than a block takes of float32."""
+    maps, rois = maps_and_rois(channels, dtype, channels_last)
     memory_format = memory_format_of(channels_last)
-    sizes, scales = [(24, 32), (12, 16)], [1 / 4, 1 / 8]
-    maps = [
-        torch.randn(2, channels, *size, generator=generator).to(dtype).contiguous(memory_format=memory_format)
-        for size in sizes
-    ]
-    rois = random_rois(12, 2, 120, seed=1, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
-    levels = roi_levels(rois, scales, 40, 3)
-    assert set(levels.tolist()) == {0, 1}
-    crop = (maps, rois, levels, scales, *output_size, sampling_ratio, aligned, channels_last)
-    tolerance = {torch.float64: 1e-12, torch.float32: 1e-4}.get(dtype, 2e-2)
-    tolerance = {"rtol": tolerance, "atol": tolerance}
+    assert set(roi_levels(rois, SCALES, *RULE).tolist()) == {0, 1}
+    crop = (maps, rois, SCALES, *RULE, *output_size, sampling_ratio, aligned, channels_last)
     crops = kernels.roi_align(*crop)
     assert crops.is_contiguous(memory_format=memory_format)
-    torch.testing.assert_close(crops, torch.ops.detkit.roi_align(*crop), **tolerance)
-    gradient = torch.randn(crops.shape, generator=generator).to(dtype).contiguous(memory_format=memory_format)
-    heights, widths = zip(*sizes, strict=True)
-    spread = (gradient, rois, levels, scales, 2, heights, widths, sampling_ratio, aligned, channels_last)
-    torch.testing.assert_close(
-        kernels.roi_align_backward(*spread), torch.ops.detkit.roi_align_backward(*spread), **tolerance
-    )
+    torch.testing.assert_close(crops, torch.ops.detkit.roi_align(*crop), **tolerance_of(dtype))
+    gradient = torch.randn(crops.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    gradient = gradient.contiguous(memory_format=memory_format)
+    spread = (gradient, rois, SCALES, *RULE, 2, *zip(*SIZES, strict=True), sampling_ratio, aligned, channels_last)
+    spread_gradients = kernels.roi_align_backward(*spread)
+    assert all(one.is_contiguous(memory_format=memory_format) for one in spread_gradients)
+    torch.testing.assert_close(spread_gradients, torch.ops.detkit.roi_align_backward(*spread), **tolerance_of(dtype))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES[:2])
+def test_roi_align_of_crops_that_are_turned_in_several_parts(kernels, dtype, channels_last):
+    maps, rois = maps_and_rois(72, dtype, channels_last, rois=2)
+    crop = (maps, rois, SCALES, *RULE, 14, 13, 2, False, channels_last)
+    torch.testing.assert_close(kernels.roi_align(*crop), torch.ops.detkit.roi_align(*crop), **tolerance_of(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:3])
+def test_roi_align_of_maps_that_begin_anywhere_in_memory(kernels, dtype):
+    """So that no vector can be read from there."""
+    maps, rois = maps_and_rois(16, dtype, True)
+    moved = [torch.cat([one.new_zeros(1), one.permute(0, 2, 3, 1).flatten()])[1:] for one in maps]
+    moved = [one.view(2, *size, 16).permute(0, 3, 1, 2) for one, size in zip(moved, SIZES, strict=True)]
+    settings = (rois, SCALES, *RULE, 3, 3, 2, False, True)
+    assert torch.equal(kernels.roi_align(moved, *settings), kernels.roi_align(maps, *settings))
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:3])
+def test_the_gradient_of_roi_align_without_atomics_of_vectors(older_kernels, kernels, dtype):
+    _, rois = maps_and_rois(8, dtype, True)
+    gradient = torch.randn(12, 8, 7, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    spread = (gradient, rois, SCALES, *RULE, 2, *zip(*SIZES, strict=True), 2, False, True)
+    expected = kernels.roi_align_backward(*spread)
+    for one, other in zip(older_kernels.roi_align_backward(*spread), expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_roi_align_chooses_levels_as_the_reference(kernels, seed):
+    """Regions without a size, inverted and not finite included, which no map but a constant one tells apart."""
+    scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+    rois = random_rois(100, 1, 900, seed)
+    sides = torch.tensor([0.0, -3, 111.9, 112, 223.9, 224, 447.9, 448, 1e5, float("nan"), float("inf")])
+    rois[: len(sides), 1:] = torch.stack([0 * sides.nan_to_num(), 0 * sides.nan_to_num(), sides, sides], 1)
+    maps = [
+        torch.full((1, 4, 800, 800), float(level)).contiguous(memory_format=torch.channels_last) for level in range(4)
+    ]
+    rois[len(sides) :, 1:].clamp_(0, 790)
+    inside = (rois[:, 1:] >= 0).all(1) & (rois[:, 1:] <= 800).all(1)
+    for run in (kernels.roi_align, torch.ops.detkit.roi_align):
+        crops = run(maps, rois, scales, 224.0, 4, 1, 1, 1, False, True)[:, 0, 0, 0]
+        assert torch.equal(crops[inside].round().long(), roi_levels(rois, scales, 224, 4)[inside])
+
+
+# 200 x 200 are more cells than an int16 numbers.
+@pytest.mark.parametrize("size", [(13, 17), (200, 200)])
+@pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("channels", "output_size"), [(3, (2, 5)), (70, (7, 6))])
-def test_roi_pool(kernels, channels, output_size, dtype, channels_last):
+@pytest.mark.parametrize(("channels", "output_size"), [(3, (2, 5)), (72, (7, 6))])
+def test_roi_pool(kernels, channels, output_size, dtype, channels_last, size):
     generator = torch.Generator().manual_seed(0)
     memory_format = memory_format_of(channels_last)
     # Few values, so that many bins have several greatest.
-    maps = torch.randint(-3, 4, (2, channels, 13, 17), generator=generator).to(dtype)
+    maps = torch.randint(-3, 4, (2, channels, *size), generator=generator).to(dtype)
     maps = maps.contiguous(memory_format=memory_format)
-    rois = random_rois(20, 2, 120, seed=1, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    extent = 8 * max(size)
+    rois = random_rois(10, 2, extent, seed=1, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
     rois[3, 1] = float("nan")
     crops, cells = kernels.roi_pool(maps, rois, 1 / 8, *output_size, channels_last)
     expected, expected_cells = torch.ops.detkit.roi_pool(maps, rois, 1 / 8, *output_size, channels_last)
     assert crops.is_contiguous(memory_format=memory_format)
     assert torch.equal(crops, expected)
-    assert torch.equal(cells, expected_cells)
+    assert cells.dtype == (torch.int32 if size == (200, 200) else torch.int16)
+    assert torch.equal(cells.int(), expected_cells)
     gradient = torch.randn(crops.shape, generator=generator).to(dtype).contiguous(memory_format=memory_format)
-    spread = (gradient, cells, rois, 2, 13, 17, channels_last)
-    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 2e-2)
+    settings = (rois, 2, *size, channels_last)
+    spread = kernels.roi_pool_backward(gradient, cells, *settings)
+    assert spread.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(
-        kernels.roi_pool_backward(*spread),
-        torch.ops.detkit.roi_pool_backward(*spread),
-        rtol=tolerance,
-        atol=tolerance,
+        spread,
+        torch.ops.detkit.roi_pool_backward(gradient, expected_cells, *settings),
+        **tolerance_of(dtype),
     )
 
 
 def test_no_regions(kernels):
-    rois, levels = torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64)
+    rois = torch.zeros(0, 5)
     maps = torch.zeros(2, 3, 8, 8)
     assert kernels.roi_pool(maps, rois, 1.0, 7, 7, False)[0].shape == (0, 3, 7, 7)
-    crops = kernels.roi_align([maps], rois, levels, [1.0], 7, 7, 2, False, False)
+    crops = kernels.roi_align([maps], rois, [1.0], *RULE, 7, 7, 2, False, False)
     assert crops.shape == (0, 3, 7, 7)
-    (gradient,) = kernels.roi_align_backward(crops, rois, levels, [1.0], 2, [8], [8], 2, False, False)
+    (gradient,) = kernels.roi_align_backward(crops, rois, [1.0], *RULE, 2, [8], [8], 2, False, False)
     assert torch.equal(gradient, maps)
 
 

@@ -272,6 +272,24 @@ def paste_masks_to_rle(draw: Draw) -> Tensor:
     return ops.paste_masks_to_rle(*pasting(draw)).areas()
 
 
+def batched_pasting(draw: Draw) -> tuple:
+    counts = [draw.either(0, 1, 5) for _ in range(draw.either(0, 1, 3))]
+    count, side = sum(counts), draw.either(1, 7, 28)
+    masks = draw.tensor(draw.uniform(count, side, side).to(draw.either(*DTYPES)))
+    sizes = [(draw.either(0, 1, 50), draw.either(0, 1, 80)) for _ in counts]
+    return masks, draw.boxes(count), counts, sizes[1:] if draw.rarely() else sizes
+
+
+def batched_paste_masks(draw: Draw) -> Tensor:
+    pasted = ops.batched_paste_masks(*batched_pasting(draw))
+    return torch.cat([torch.zeros(0, dtype=torch.bool), *(pixels.flatten() for pixels in pasted)])
+
+
+def batched_paste_masks_to_rle(draw: Draw) -> Tensor:
+    encoded = ops.batched_paste_masks_to_rle(*batched_pasting(draw))
+    return torch.cat([torch.zeros(0, dtype=torch.int64), *(runs.areas() for runs in encoded)])
+
+
 OPS: dict[str, Callable[[Draw], Tensor]] = {
     "nms": nms,
     "batched_nms": batched_nms,
@@ -288,6 +306,8 @@ OPS: dict[str, Callable[[Draw], Tensor]] = {
     "soft_nms": soft_nms,
     "paste_masks": paste_masks,
     "paste_masks_to_rle": paste_masks_to_rle,
+    "batched_paste_masks": batched_paste_masks,
+    "batched_paste_masks_to_rle": batched_paste_masks_to_rle,
 }
 
 

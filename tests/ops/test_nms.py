@@ -283,7 +283,7 @@ def test_padded_nms_of_a_batch_compiles_with_static_shapes(native):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000, 9000])
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000, 4096, 4097, 9000])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_cuda_picks_what_the_cpu_picks(cuda, layout, count):
     generator = torch.Generator().manual_seed(1)
@@ -314,6 +314,24 @@ def test_cuda_padded_nms_waits_for_nothing(cuda, size, count):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("size", [0, 1, 9000])
+@pytest.mark.parametrize("count", [0, 1, 100, 9001])
+def test_cuda_padded_nms_of_a_batch_waits_for_nothing(cuda, size, count):
+    generator = torch.Generator().manual_seed(1)
+    boxes, scores = clustered_boxes(size, generator), torch.rand(size, generator=generator)
+    image_index, labels = torch.randint(-1, 5, (2, size), generator=generator)
+    for classes in (None, labels):
+        arguments = [boxes, scores, image_index, 0.5, 4, count, classes]
+        there = [one.to(cuda) if isinstance(one, Tensor) else one for one in arguments]
+        torch.cuda.set_sync_debug_mode("error")
+        kept, numbers = batched_nms_padded(*there)
+        torch.cuda.set_sync_debug_mode("default")
+        expected, expected_numbers = batched_nms_padded(*arguments)
+        assert torch.equal(kept.cpu(), expected)
+        assert torch.equal(numbers.cpu(), expected_numbers)
+
+
+@pytest.mark.gpu
 def test_cuda_memory_grows_with_the_boxes(cuda):
     generator = torch.Generator().manual_seed(1)
     boxes, scores = spread_boxes(100_000, generator).to(cuda), torch.rand(100_000, generator=generator).to(cuda)
@@ -321,7 +339,7 @@ def test_cuda_memory_grows_with_the_boxes(cuda):
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     nms(boxes, scores, 0.5)
-    assert torch.cuda.max_memory_allocated() - before < 64 * 2**20  # a bit for every pair would be 1.25e9 bytes
+    assert torch.cuda.max_memory_allocated() - before < 10e6  # a bit for every pair would be 1.25e9 bytes
 
 
 @pytest.mark.gpu

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.ops import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
+from detkit.testing.imitation import imitated_device
 
 SHAPES = [(1, 1), (1, 70), (70, 1), (7, 5), (13, 64), (64, 65), (3, 200), (150, 131)]
 
@@ -188,6 +189,17 @@ def test_selected_masks(implementation):
         assert torch.equal(rle_to_masks(selected), masks[torch.arange(6)[index].reshape(-1)])
     with pytest.raises(IndexError):
         encoded[6]
+
+
+def test_masks_are_selected_by_an_index_of_any_device():
+    masks = random_masks(4, 9, 8, 0)
+    index = torch.tensor([3, 1])
+    with imitated_device():
+        by_index = masks_to_rle(masks)[index.to("cuda")]
+        by_mask = masks_to_rle(masks.to("cuda"))[(torch.arange(4) % 2 == 1).to("cuda")]
+        decoded = rle_to_masks(by_index, "cuda").cpu()
+    assert torch.equal(decoded, masks[index])
+    assert torch.equal(rle_to_masks(by_mask), masks[1::2])
 
 
 def test_both_forms_of_coco_are_read(implementation):

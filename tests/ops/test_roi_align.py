@@ -241,10 +241,10 @@ def test_multilevel_gradients_are_those_of_the_difference_quotient(implementatio
 
 def test_operator_registration(native):
     rois = random_rois(6, 2, 200, seed=0)
-    levels = torch.tensor([0, 1, 1, 0, 1, 0])
+    assert set(roi_levels(rois, [1 / 16, 1 / 32], 64, 4).tolist()) == {0, 1}
     for memory_format in (torch.contiguous_format, torch.channels_last):
         features = [random_map(2, 3, size, size).to(memory_format=memory_format).requires_grad_() for size in (12, 6)]
-        arguments = (rois, levels, [1 / 16, 1 / 32], 2, 3, 2, False, memory_format is torch.channels_last)
+        arguments = (rois, [1 / 16, 1 / 32], 64.0, 4, 2, 3, 2, False, memory_format is torch.channels_last)
         torch.library.opcheck(torch.ops.detkit.roi_align.default, (features, *arguments))
 
 

@@ -123,7 +123,8 @@ class Dense(DenseHead):
     def decoded(self, raw):
         boxes = raw[1].float().flatten(2).transpose(1, 2)
         height, width = raw[1].shape[-2:]
-        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        y, x = (torch.arange(side, device=boxes.device) for side in (height, width))
+        y, x = torch.meshgrid(y, x, indexing="ij")
         centers = 8 * torch.stack((x, y), dim=2).flatten(0, 1) + 4.0
         return torch.cat((centers - 8 - boxes[..., :2].relu(), centers + 8 + boxes[..., 2:].relu()), dim=2)
 
@@ -132,18 +133,20 @@ class Dense(DenseHead):
         rows, before = [], 0
         for target in context.truth:
             if target.boxes is None:
-                rows.append(torch.full((len(centers),), -2))
+                rows.append(torch.full((len(centers),), -2, device=centers.device))
                 continue
             objects, crowds = inside(centers, target.objects().boxes), inside(centers, target.ignored_boxes())
             others = torch.where(crowds.any(dim=1), -2, -1)
-            first = torch.cat((objects, torch.ones(len(centers), 1)), dim=1).argmax(dim=1) + before
+            first = (
+                torch.cat((objects, torch.ones(len(centers), 1, device=centers.device)), dim=1).argmax(dim=1) + before
+            )
             rows.append(torch.where(objects.any(dim=1), first, others))
             before += objects.shape[1]
         return torch.cat(rows)
 
     def candidates(self, raw, context):
         boxes, logits = self.decoded(raw), raw[0].flatten(2).transpose(1, 2)
-        images = torch.arange(len(boxes)).repeat_interleave(boxes.shape[1])
+        images = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
         return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), None, images)
 
     @torch.no_grad()
@@ -309,6 +312,11 @@ class RowsOfTheImage(Dense):
         return torch.where(rows >= 4, rows - 4, rows)
 
 
+class OnTheCpu(Dense):
+    def decoded(self, raw):
+        return super().decoded(raw) + torch.zeros(4)
+
+
 class FloatRows(Dense):
     def assign(self, raw, context):
         return super().assign(raw, context).int()
@@ -347,6 +355,10 @@ def test_the_mutants_are_of_a_sound_one():
         (NotDifferentiable, r"must be differentiable"),
         (WithBackground, r"scores\(\) must be \(384, 3\) in \[0, 1\], got \(384, 4\)"),
         (RowsOfTheImage, r"candidates of image 1 may have .* rows of its own objects among those of the batch"),
+        (
+            OnTheCpu,
+            r"on a GPU, with objects raises RuntimeError: Expected all tensors to be on the same device",
+        ),
         (FloatRows, r"must give int64 \(384,\), a row for each candidate"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

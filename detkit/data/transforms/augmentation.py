@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from detkit.data.transforms.albumentations_bridge import Bridge, Transform
-from detkit.data.transforms.transform_target import apply_placement
+from detkit.data.transforms.transform_target import place_target
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
+from detkit.geometry.pasting import flip
 from detkit.structures import Target
 
 _MIDDLE_GRAY = 127.5
@@ -104,14 +105,30 @@ class Augmentation:
         Raises:
             InputError: one of `transforms` failed or gave no uint8 RGB image.
         """
+        image, target, flips = self.unflipped(image, target, random, keypoint_pairs)
+        return flip(image, flips), target
+
+    def unflipped(
+        self,
+        image: np.ndarray,
+        target: Target,
+        random: np.random.Generator,
+        keypoint_pairs: Sequence[tuple[int, int]] = (),
+    ) -> tuple[np.ndarray, Target, tuple[bool, bool]]:
+        """As a call, but the image is still to be flipped horizontally, and vertically, as the third result says.
+
+        Who copies the pixels anyway flips them at less cost, as `detkit.images.to_tensor` does.
+        """
         height, width = image.shape[:2]
         placement = self._draw_placement(random, (height, width), target)
-        image, target = apply_placement(placement, image, target, keypoint_pairs, self.min_visibility)
+        target = place_target(placement, target, keypoint_pairs, self.min_visibility)
+        image, flips = placement.unflipped_image(image)
         if any((self.brightness, self.contrast, self.saturation, self.hue)):
             image = cv2.transform(image, self._draw_colors(random))
         if self.transforms:
+            image, flips = flip(image, flips), (False, False)
             image, target = self.transforms(image, target, random, keypoint_pairs, self.min_visibility)
-        return image, target
+        return image, target, flips
 
     def _draw_placement(self, random: np.random.Generator, size: Size, target: Target) -> Placement:
         placement = Placement.identity(size)

@@ -14,9 +14,13 @@ from torch import Tensor
 from detkit.geometry import Placement
 from detkit.ops import RunLengths, rle_to_masks
 from detkit.structures import Target
+from detkit.structures.image_fields import ClassOfImage, Identity
 from detkit.structures.kind import Kind
+from detkit.structures.object_fields import Areas, Rows
 
 _MIN_SIDE = 1.0  # pixels; smaller objects become ignore regions
+_CLEARLY_LARGE = 1.01 * _MIN_SIDE  # also after rounding
+_KEPT = (Rows, Areas, Identity, ClassOfImage)  # kinds whose values no flip changes
 
 
 def apply_placement(
@@ -27,10 +31,56 @@ def apply_placement(
     min_visibility: float,
 ) -> tuple[np.ndarray, Target]:
     """An image and its target transformed by a placement; arguments as of `Augmentation.__call__`."""
+    return placement.image(image), place_target(placement, target, keypoint_pairs, min_visibility)
+
+
+def place_target(
+    placement: Placement, target: Target, keypoint_pairs: Sequence[tuple[int, int]], min_visibility: float
+) -> Target:
+    """A target transformed by a placement; arguments as of `Augmentation.__call__`."""
+    flipped = flip_target(placement, target, keypoint_pairs)
+    if flipped is not None:
+        return flipped
     share, is_cut = _visible_share(target, placement.visible_part)
     given = torch.from_numpy(share)
     values = map_fields(target, lambda name, kind, value: kind.crop(value, placement, keypoint_pairs, given))
-    return placement.image(image), drop_invisible(target, values, is_cut, share, min_visibility)
+    return drop_invisible(target, values, is_cut, share, min_visibility)
+
+
+def flip_target(placement: Placement, target: Target, keypoint_pairs: Sequence[tuple[int, int]]) -> Target | None:
+    """A target transformed by a placement that only flips, or keeps, the whole image, with the values that any
+    placement gives; None where it does more, or an object is so small, or so far out, that it may change its status.
+    """
+    (height, width), boxes = placement.size, target.boxes
+    flips = _whole_flips(placement)
+    if flips is None or boxes is None:
+        return None
+    corners = boxes.numpy().astype(np.float64)
+    low, high = corners[:, :2], corners[:, 2:]
+    if not ((low >= 0).all() and (high <= (width, height)).all() and (high - low >= _CLEARLY_LARGE).all()):
+        return None
+    for axis, side in enumerate((width, height)):
+        if flips[axis]:
+            corners[:, axis::2] = side - corners[:, axis::2][:, ::-1]
+    crowd = target.iscrowd
+    values: dict[str, Any] = {
+        "boxes": torch.from_numpy(corners.astype(np.float32)),
+        "iscrowd": torch.zeros(len(corners), dtype=torch.bool) if crowd is None else crowd,
+    }
+    share = torch.ones(len(corners), dtype=torch.float64)
+    for name, kind in target.kinds().items():
+        if name not in values and type(kind) not in _KEPT and (value := getattr(target, name)) is not None:
+            values[name] = _in_double(
+                name, kind, value, lambda _, kind, value: kind.crop(value, placement, keypoint_pairs, share)
+            )
+    return replace(target, **values)
+
+
+def _whole_flips(placement: Placement) -> tuple[bool, bool] | None:
+    """Whether the whole frame is flipped horizontally, and vertically; None where it is moved otherwise."""
+    (a, b, _), (d, e, _) = placement.matrix
+    keeps_frame = placement.size == placement.given_size and not placement.has_border
+    return (a < 0, e < 0) if keeps_frame and (abs(a), b, d, abs(e)) == (1, 0, 0, 1) else None
 
 
 def map_fields(target: Target, change: Callable[[str, Kind, Any], Any]) -> dict[str, Any]:

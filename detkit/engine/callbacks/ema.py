@@ -57,9 +57,9 @@ class MovingAverage(Callback):
         floating = [name for name, value in self.average.items() if value.is_floating_point()]
         new = [current[name].to(self.average[name].dtype) for name in floating]
         torch._foreach_lerp_([self.average[name] for name in floating], new, 1 - decay)
-        for name, value in self.average.items():
-            if not value.is_floating_point():
-                value.copy_(current[name])
+        counters = [name for name, value in self.average.items() if not value.is_floating_point()]
+        if counters:
+            torch._foreach_copy_([self.average[name] for name in counters], [current[name] for name in counters])
 
     def on_validation_epoch_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Swap the average into the model."""
@@ -98,7 +98,8 @@ class MovingAverage(Callback):
 
 def _averaged(module: nn.Module) -> dict[str, Tensor]:
     """The tensors that are averaged: the model's, not those of a learner's own modules."""
-    return {name: value for name, value in module.state_dict().items() if not name.startswith(LEARNER)}
+    own = module.state_dict(keep_vars=True)  # without an operation for each of them
+    return {name: value for name, value in own.items() if not name.startswith(LEARNER)}
 
 
 def _held(value: Tensor, device: torch.device) -> Tensor:

@@ -36,6 +36,7 @@ from detkit.engine.run.lock import locked
 from detkit.engine.run.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.run.start import RunStart
 from detkit.engine.trainer.closing_validation import ClosingValidation
+from detkit.engine.trainer.compiling import compile_parts
 from detkit.engine.trainer.failures import in_one_sentence
 from detkit.engine.trainer.monitors import MonitorCheck
 from detkit.engine.trainer.trainer_options import check_options
@@ -151,6 +152,8 @@ def _module(recipe: Recipe, evaluators: Mapping[str, Evaluator]) -> DetectionMod
     optimization = recipe.optimization
     # Convolutions are fastest in channels_last, on CPU and GPU alike.
     model: VisionModel = recipe.model.to(memory_format=torch.channels_last)
+    if recipe.run.compile:
+        compile_parts(model)
     return DetectionModule(
         model,
         optimization.optimizer,

@@ -39,6 +39,7 @@ class RunOptions:
     validation_loss: bool
     pictures: int
     save_every_n_steps: int | None
+    compile: bool
 
     @property
     def folder(self) -> Path:

@@ -48,6 +48,9 @@ def add_training_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--save_every_n_steps", type=int | None, help="also write last.ckpt within epochs, every N steps"
     )
+    parser.add_argument(
+        "--compile", type=bool, default=False, help="compile backbone, neck and layers of heads with torch.compile"
+    )
     parser.add_class_arguments(Trainer, "trainer", skip=OWN_TRAINER_ARGUMENTS, instantiate=False)
     parser.set_defaults({"trainer.max_epochs": 12, "trainer.log_every_n_steps": 10})
     parser.link_arguments("seed", "data.seed")

@@ -77,6 +77,7 @@ RULES = (
     Rule("validation_loss"),
     Rule("pictures"),
     Rule("save_every_n_steps"),
+    Rule("compile"),
     Rule("trainer.*"),
 )
 """The first rule that fits a key holds; a key without one is refused."""

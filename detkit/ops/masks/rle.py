@@ -48,7 +48,7 @@ def rle_to_masks(masks: RunLengths | Tensor, device: torch.device | str | None =
     device = torch.device("cpu" if device is None else device)
     if device.type != "cpu" and is_native(device):
         _check_full(masks)
-        arrays = masks.counts.to(device), masks.offsets.to(device)
+        arrays = [array.to(device, non_blocking=True) for array in (masks.counts, masks.offsets)]
         pixels: Tensor = torch.ops.detkit.runs_to_masks(*arrays, masks.height, masks.width)
         return pixels
     return _decoded_on_cpu(masks).to(device)

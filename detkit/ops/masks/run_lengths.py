@@ -22,7 +22,7 @@ from detkit.ops.masks.rle_strings import compress_counts, runs_to_strings, strin
 class RunLengths:
     """N masks of one image, run-length encoded; about 0.1 % of their size as pixels. They are on the CPU.
 
-    ``len`` is N. An integer (one mask), a slice, or a tensor of indices or booleans selects masks.
+    ``len`` is N. An integer (one mask), a slice, or a tensor of indices or booleans on any device selects masks.
 
     Args:
         counts: int32 ``(R,)``, for each mask the lengths of its runs of equal pixels in column-major order: the first
@@ -66,6 +66,7 @@ class RunLengths:
         return len(self), self.height, self.width
 
     def __getitem__(self, index: int | slice | Tensor) -> RunLengths:
+        index = index.cpu() if isinstance(index, Tensor) else index  # a CPU tensor takes no index of a GPU
         selected = torch.arange(len(self), device="cpu")[index].reshape(-1)
         runs = [self.counts[self.offsets[i] : self.offsets[i + 1]] for i in selected.tolist()]
         return RunLengths(*pack_rows(runs), self.height, self.width)

@@ -1,0 +1,99 @@
+"""Every small recipe on a GPU that is imitated: a step, the validation, checkpoints and pictures, then `predict`."""
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from test_recipes import CONFIGS, IMAGE_RECIPES, RECIPES
+
+import detkit
+from detkit.data import ShapesOptions, draw_shapes
+from detkit.structures import Target
+from detkit.testing.imitation import imitated_device
+
+SMALLER = {name: smaller for name, _, smaller in RECIPES}
+VARIED = {
+    "mask_rcnn_shapes": {"model.init_args.mask_head.init_args.run_lengths": "true"},
+    "classification_shapes": {"data.image_class": "largest", "trainer.callbacks": "null"},
+    "localization_shapes": {"data.image_class": "largest", "trainer.callbacks": "null"},
+}
+ALWAYS = ("mask_rcnn_shapes", "ssd_shapes", "classification_shapes")
+NAMES = [*SMALLER, *(name for name, *_ in IMAGE_RECIPES)]
+PARAMETERS = [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in NAMES]
+
+
+class ImitatedAccelerator(CPUAccelerator):
+    """Lightning's for the CPU, which otherwise refuses the name of another device."""
+
+    def setup_device(self, device):
+        pass
+
+
+@pytest.fixture(scope="module")
+def few_images(tmp_path_factory):
+    options = ShapesOptions(
+        counts={"train": 2, "val": 2},
+        image_size=(48, 56),
+        names=("disc", "box", "triangle", "ring", "star"),
+        max_objects=3,
+        min_object_size=16,
+        contrast=150,
+        crowd_probability=0.3,
+    )
+    return draw_shapes(tmp_path_factory.mktemp("few") / "shapes", options)
+
+
+@pytest.fixture
+def on_device(monkeypatch, detkit_command):
+    """Runs a command whose trainer uses the imitated device."""
+
+    def there(**arguments):
+        arguments.pop("accelerator")
+        strategy = SingleDeviceStrategy(torch.device("cuda:0"), accelerator=ImitatedAccelerator())
+        return Trainer(**arguments | {"strategy": strategy})
+
+    monkeypatch.setattr("detkit.engine.commands.train.Trainer", there)
+    return detkit_command
+
+
+def _options(name, root):
+    smaller = {key: value for key, value in SMALLER.get(name, {}).items() if key.startswith("model")}
+    once = {
+        "data.root": root,
+        "data.num_workers": 0,
+        "data.batch_size": 2,
+        "pictures": 1,
+        "trainer.max_epochs": 1,
+        "trainer.check_val_every_n_epoch": 1,
+        "trainer.num_sanity_val_steps": 0,
+    }
+    return [f"--{key}={value}" for key, value in (once | smaller | VARIED.get(name, {})).items()]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_recipe_trains_and_predicts(name, few_images, tmp_path, monkeypatch, on_device):
+    monkeypatch.chdir(tmp_path)
+    recipe = ["train", "--config", CONFIGS / f"{name}.yaml", "--name", name]
+    with imitated_device():
+        status, said = on_device(*recipe, *_options(name, few_images))
+        assert status == 0, said
+        model = detkit.load(tmp_path / "runs" / name, device="cuda")
+        assert {one.device.type for one in model.state_dict().values()} == {"cuda"}
+        images = [torch.rand(3, 48, 56), torch.rand(3, 50, 40)]
+        proposals = [Target(proposals=torch.tensor([[2.0, 2, 30, 30], [9, 5, 40, 38]]))] * 2
+        answers = model.predict(images, given=proposals if model.asks_for else None)
+    assert all(
+        value.device.type == "cpu" for one in answers for value in vars(one).values() if hasattr(value, "device")
+    )
+
+
+def test_a_run_is_resumed(few_images, tmp_path, monkeypatch, on_device):
+    monkeypatch.chdir(tmp_path)
+    with imitated_device():
+        recipe = ["--config", CONFIGS / "classification_shapes.yaml", "--name", "begun"]
+        status, said = on_device("train", *recipe, *_options("classification_shapes", few_images))
+        assert status == 0, said
+        status, said = on_device("train", "--resume", "runs/begun", "--trainer.max_epochs", "2")
+    assert status == 0, said
+    assert torch.load(tmp_path / "runs/begun/last.ckpt", weights_only=True)["global_step"] == 2
