@@ -13,6 +13,7 @@ from detkit.matching import (
     IGNORED,
     BestForEachMatcher,
     Matcher,
+    draw_balanced,
     sample_balanced,
     shuffle,
 )
@@ -227,6 +228,64 @@ class TestBatch:
         assert torch.equal(assign_objects(Own(0.5, 0.3, True), candidates, objects, images), expected)
         assert {NO_OBJECT, NOT_LEARNED} < set(expected.flatten().tolist())
         assert (expected[images == 4 if flat else 4] == NOT_LEARNED).all()
+
+
+class TestDrawBalanced:
+    """Of a whole batch, as `sample_balanced` of each image."""
+
+    COUNTS = ((100, 100, 30), (5, 100, 0), (100, 5, 0), (0, 0, 7), (3, 4, 0), (0, 300, 9))
+
+    def _states(self):
+        states = torch.full((len(self.COUNTS), 320), IGNORED)
+        for row, (foreground, background, _) in zip(states, self.COUNTS, strict=True):
+            places = torch.randperm(320, generator=torch.Generator().manual_seed(foreground))
+            row[places[:foreground]] = FOREGROUND
+            row[places[foreground : foreground + background]] = BACKGROUND
+        return states
+
+    def test_counts(self):
+        states = self._states()
+        sample = draw_balanced(states, 64, 0.5)
+        assert sample.counts() == ([32, 5, 32, 0, 3, 0], [32, 59, 5, 0, 4, 64])
+        for row, indices, is_drawn in zip(states, sample.indices, sample.is_drawn, strict=True):
+            foreground, background = (
+                indices[part][is_drawn[part]]
+                for part in (slice(sample.most_foreground), slice(sample.most_foreground, None))
+            )
+            assert (row[foreground] == FOREGROUND).all()
+            assert (row[background] == BACKGROUND).all()
+            assert len(torch.cat((foreground, background)).unique()) == is_drawn.sum()
+
+    def test_every_candidate_of_every_image_is_drawn_equally_often(self):
+        torch.manual_seed(0)
+        states = torch.tensor([[FOREGROUND] * 10 + [BACKGROUND] * 20 + [IGNORED] * 5] * 300)
+        sample = draw_balanced(states, 8, 0.5)
+        times = torch.zeros(35).scatter_add_(0, sample.indices[sample.is_drawn], torch.ones(300 * 8))
+        # 300 draws of 4 of 10, and of 4 of 20: 120 and 60 on average, with standard deviations of 8.5 and 6.9.
+        assert ((times[:10] - 120).abs() < 35).all()
+        assert ((times[10:30] - 60).abs() < 28).all()
+        assert not times[30:].any()
+
+    def test_pairs_are_drawn_equally_often(self):
+        torch.manual_seed(1)
+        sample = draw_balanced(torch.full((600, 6), BACKGROUND), 2, 0.5)
+        drawn = sample.indices[:, sample.most_foreground :].sort(dim=1).values
+        pairs = (drawn[:, 0] * 6 + drawn[:, 1]).unique(return_counts=True)[1]
+        assert len(pairs) == 15
+        assert ((pairs - 40).abs() < 26).all()  # the standard deviation is 6.1
+
+    def test_the_generator_decides(self):
+        states = self._states()
+        once, again, other = (
+            draw_balanced(states, 64, 0.5, torch.Generator().manual_seed(seed)).indices for seed in (1, 1, 2)
+        )
+        assert torch.equal(once, again)
+        assert not torch.equal(once, other)
+
+    @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (2, 1)])
+    def test_of_little(self, shape):
+        sample = draw_balanced(torch.full(shape, BACKGROUND), 64, 0.25)
+        assert sample.is_drawn.sum() == shape[0] * shape[1]
 
 
 class TestSampleBalanced:

@@ -66,7 +66,7 @@ def move_boxes(boxes: Tensor, counts: Sequence[int], placements: Sequence[Placem
     """`boxes` ``(N, 4)`` of several images, `counts` of each, moved as their `placements` move them."""
     if RowPlacements.can_join(placements):
         return RowPlacements(placements, counts).boxes(boxes)
-    parts = zip(placements, boxes.split(list(counts)), strict=True)
+    parts = zip(placements, torch.split(boxes, list(counts)), strict=True)
     return torch.cat([placement.boxes(part) for placement, part in parts])
 
 
@@ -74,5 +74,5 @@ def move_points(points: Tensor, counts: Sequence[int], placements: Sequence[Plac
     """`points` ``(N, J, 2)`` of several images, `counts` of each, moved as their `placements` move them."""
     if RowPlacements.can_join(placements):
         return RowPlacements(placements, counts).points(points)
-    parts = zip(placements, points.split(list(counts)), strict=True)
+    parts = zip(placements, torch.split(points, list(counts)), strict=True)
     return torch.cat([placement.points(part) for placement, part in parts])

@@ -73,7 +73,7 @@ class PaddedBoxes(NamedTuple):
         """The boxes clipped to their images, without those that are then less than `least_side` wide or high."""
         images, longest = self.scores.shape
         index = torch.arange(images, device=self.boxes.device).repeat_interleave(longest)
-        boxes = clip_to_images(self.boxes.flatten(0, 1), index, sizes).unflatten(0, (images, longest))
+        boxes = clip_to_images(self.boxes.flatten(0, 1), index, sizes).view(images, longest, 4)
         return self._replace(boxes=boxes).where(at_least(boxes, least_side))
 
     def detections(self) -> list[Detections]:

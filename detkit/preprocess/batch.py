@@ -67,13 +67,13 @@ class Batch:
         boxes = move_boxes(torch.cat([one.boxes for one in detections]), counts, back)
         if cut:
             boxes = _clipped(boxes, counts, self.given_sizes)
-        moved = zip(detections, boxes.split(counts), strict=True)
+        moved = zip(detections, torch.split(boxes, counts), strict=True)
         restored = [replace(one, boxes=own) for one, own in moved]
         # Without a border, the heads have already dropped boxes that are too small after clipping.
         with_border = [placement.has_border for placement in self.placements]
         if not cut or not any(with_border):
             return restored
-        is_large = at_least(boxes, _LEAST_SIDE).cpu().split(counts)  # waits for the device once
+        is_large = torch.split(at_least(boxes, _LEAST_SIDE).cpu(), counts)  # waits for the device once
         return [
             one[to_device(torch.where(large)[0], boxes.device)] if has_border and not large.all() else one
             for one, large, has_border in zip(restored, is_large, with_border, strict=True)

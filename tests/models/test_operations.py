@@ -73,13 +73,13 @@ class Most(NamedTuple):
 
 
 BOUNDS = {
-    "faster": Most(150, 1386, 40),
-    "mask": Most(178, 1696, 58),
-    "keypoint": Most(179, 1719, 50),
-    "cascade": Most(240, 2344, 76),
-    "fast": Most(70, 657, 18),
-    "c4": Most(150, 1437, 40),
-    "rcnn": Most(70, 857, 18),
+    "faster": Most(6, 340, 3),
+    "mask": Most(6, 430, 5),
+    "keypoint": Most(6, 455, 3),
+    "cascade": Most(6, 646, 5),
+    "fast": Most(6, 205, 1),
+    "c4": Most(6, 391, 3),
+    "rcnn": Most(6, 401, 1),
     "retinanet": Most(6, 156, 1),
     "fcos": Most(6, 242, 1),
     "ssd": Most(6, 160, 0),
@@ -166,3 +166,14 @@ def test_a_step_launches_and_waits_no_more_than_this(tiny_backbone, name, capsys
         eight.waits <= most.waits,
     )
     assert all(within), f"{summary}\n{eight.report()}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "above_raw", "waits"), [(FasterRCNN, 450, 6), (MaskRCNN, 600, 8)])
+def test_with_a_resnet_50_the_operations_do_not_grow_with_the_images(model, above_raw, waits):
+    torch.manual_seed(0)
+    built = model("resnet50", 3, preprocess=PREPROCESS)
+    two, eight = (count_step(built, *_batch(images)) for images in (2, 8))
+    assert eight.operations <= 1.1 * two.operations
+    assert eight.operations <= count_raw(built, _batch(8)[0]).operations + above_raw
+    assert eight.waits <= waits

@@ -117,5 +117,5 @@ def draw_the_last(monkeypatch):
     """Both samplers then draw the last candidates of an image."""
     monkeypatch.setattr(torch, "randperm", lambda count, device=None: torch.arange(count, device=device).flip(0))
     monkeypatch.setattr(
-        detkit.matching, "_random_keys", lambda like, _: torch.arange(like.shape[1], dtype=torch.int32).expand_as(like)
+        detkit.matching, "random_keys", lambda like, _: torch.arange(like.shape[1], dtype=torch.int32).expand_as(like)
     )

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from detkit.preprocess import ShortestEdge
+from detkit.preprocess import Batch, CenterCrop, Letterbox, OriginalSize, ShortestEdge, Square
 from detkit.structures import Detections, Target
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -84,6 +84,28 @@ def test_restoring_undoes_resizing(size, min_size, max_size):
     torch.testing.assert_close(target.boxes[0, 2:].flip(0), torch.tensor(batch.sizes[0]).float())
     detections = Detections(target.boxes, torch.ones(2), torch.zeros(2, dtype=torch.int64))
     torch.testing.assert_close(preprocess.restore([detections], batch)[0].boxes, box, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize(
+    "preprocess",
+    [ShortestEdge(50, 90), Letterbox((64, 96)), CenterCrop((40, 40), 50), OriginalSize(), Square(64)],
+    ids=lambda preprocess: type(preprocess).__name__,
+)
+def test_a_batch_is_restored_as_each_image_alone(preprocess, cut):
+    generator = torch.Generator().manual_seed(0)
+    images = _images(0, [(70, 90), (64, 96), (33, 80), (50, 50)])
+    batch, detections = preprocess(images), []
+    for count in (6, 0, 3, 40):
+        corners = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values * 110 - 5
+        labels = torch.arange(count)
+        detections.append(Detections(corners.flatten(1), torch.rand(count, generator=generator), labels))
+    for index, restored in enumerate(batch.restore(detections, cut)):
+        (alone,) = Batch(batch.images[:1], batch.placements[index : index + 1]).restore(
+            detections[index : index + 1], cut
+        )
+        for name in ("boxes", "scores", "labels"):
+            assert torch.equal(getattr(restored, name), getattr(alone, name))
 
 
 def test_padding_is_black_after_normalizing_and_a_multiple():

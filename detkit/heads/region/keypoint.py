@@ -101,7 +101,7 @@ class KeypointHead(RegionBranch):
         peaks = heat_map_peaks(raw.float(), regions.boxes)
         back = [placement.inverse() for placement in context.batch.placements]
         points = move_points(peaks[..., :2] + regions.boxes[:, None, :2], counts, back)
-        keypoints = torch.cat((points, peaks[..., 2:]), dim=-1).split(counts)
+        keypoints = torch.split(torch.cat((points, peaks[..., 2:]), dim=-1), counts)
         return [replace(one, keypoints=own) for one, own in zip(detections, keypoints, strict=True)]
 
     def _keypoints(self, context: Context) -> Tensor:

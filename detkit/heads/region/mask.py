@@ -5,7 +5,7 @@ R  regions of a batch     K  classes     M  cells along a side of a mask     N  
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -15,14 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.deprecation import moved_names
 from detkit.distributed import mean_count
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mask_targets import crop_batch_masks
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.heads.region.region_features import RegionBatchNorm2d
-from detkit.ops import batched_paste_masks, batched_paste_masks_to_rle
+from detkit.ops import RunLengths, batched_paste_masks, batched_paste_masks_to_rle
 from detkit.structures import Detections
 from detkit.structures.kind import to_device
+
+Paste = Callable[..., Sequence[Tensor | RunLengths]]
 
 
 class MaskHead(RegionBranch):
@@ -111,7 +114,7 @@ class MaskHead(RegionBranch):
         counts = [len(per_image) for per_image in detections]
         labels, boxes = (torch.cat([getattr(one, name) for one in detections]) for name in ("labels", "boxes"))
         probabilities = _class_logits(raw, labels).float().sigmoid()
-        paste = batched_paste_masks_to_rle if self.run_lengths else batched_paste_masks
+        paste: Paste = batched_paste_masks_to_rle if self.run_lengths else batched_paste_masks
         masks = paste(probabilities, boxes, counts, context.batch.given_sizes, self.threshold)
         return [replace(one, masks=own) for one, own in zip(detections, masks, strict=True)]
 
@@ -129,3 +132,6 @@ def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Mo
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return nn.Sequential(conv, nn.ReLU())
+
+
+__getattr__ = moved_names(__name__, {"crop_masks": "detkit.heads.region.mask_targets.crop_masks"})

@@ -212,4 +212,4 @@ def _detected_regions(detections: Sequence[Detections], context: Context) -> Reg
     """The boxes of `detections`, in the network's frame, with their labels."""
     counts = [len(per_image) for per_image in detections]
     boxes = move_boxes(torch.cat([one.boxes for one in detections]), counts, context.batch.placements)
-    return Regions.of_images(boxes.split(counts), [per_image.labels for per_image in detections])
+    return Regions.of_images(torch.split(boxes, counts), [per_image.labels for per_image in detections])

@@ -7,7 +7,7 @@ from contexts import context_of, placed
 
 from detkit.geometry import Placement
 from detkit.heads import MaskHead, Regions
-from detkit.heads.region.mask_targets import crop_masks
+from detkit.heads.region.mask_targets import crop_batch_masks, crop_masks
 from detkit.ops import masks_to_rle, rle_to_masks
 from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, SmoothShortestEdge, Square, Stretch
 from detkit.structures import Detections, Target
@@ -69,6 +69,28 @@ def test_crops_of_run_lengths_are_those_of_pixels(pixels_at_once, monkeypatch):
     assert torch.equal(_crops(dense, *regions), _crops(packed, *regions))
     without_crowds = Target(dense.boxes[~iscrowd], dense.labels[~iscrowd], masks=dense.masks[~iscrowd])
     assert torch.equal(_crops(dense, *regions), _crops(without_crowds, *regions))
+
+
+@pytest.mark.parametrize("pixels_at_once", [1, 3 * SIZE[0] * SIZE[1], 2**24])
+def test_crops_of_a_batch_are_those_of_each_image(pixels_at_once, monkeypatch):
+    """Of images of two sizes, one of them with run lengths and one without regions, bit for bit."""
+    generator = torch.Generator().manual_seed(6)
+    small = (40, 50)
+    targets = [_target(generator, count) for count in (3, 2, 4)]
+    masks = torch.rand(2, *small, generator=generator) > 0.5
+    targets.insert(1, Target(_random_boxes(generator, 2, small), torch.zeros(2, dtype=torch.int64), masks=masks))
+    targets[3] = replace(targets[3], masks=masks_to_rle(targets[3].masks))
+    sizes, counts, offsets = [SIZE, small, SIZE, SIZE], [5, 4, 0, 6], [0, 3, 5, 7]
+    placements = [Placement.resize(size, (size[0] * 2, size[1] + 7)) for size in sizes]
+    boxes = [_random_boxes(generator, count, size) for count, size in zip(counts, sizes, strict=True)]
+    objects = [
+        torch.randint(len(target), (count,), generator=generator) for target, count in zip(targets, counts, strict=True)
+    ]
+    alone = [crop_masks(*one, 14) for one in zip(targets, boxes, objects, placements, strict=True) if len(one[1])]
+    monkeypatch.setattr("detkit.heads.region.mask_targets._PIXELS_AT_ONCE", pixels_at_once)
+    rows = torch.cat([own + offset for own, offset in zip(objects, offsets, strict=True)])
+    together = crop_batch_masks(targets, torch.cat(boxes), rows, counts, placements, 14)
+    assert torch.equal(together, torch.cat(alone))
 
 
 def test_a_region_of_the_objects_size_is_full_and_one_beside_it_empty():

@@ -133,7 +133,7 @@ def test_an_image_whose_boxes_are_not_annotated_teaches_nothing(model, annotated
     # The same candidates are drawn of an image alone and beside another.
     monkeypatch.setattr(
         detkit.matching,
-        "_random_keys",
+        "random_keys",
         lambda like, _: (torch.arange(like.shape[1]) * 7919 % 10007).int().expand_as(like),
     )
     of_one = _losses(model, images[:1], targets[:1])
