@@ -1,10 +1,13 @@
 """The CUDA kernels, thread by thread on the CPU (see cuda_on_cpu/), where they must do what the CPU kernels do: so
-their indices, their sums and what their threads share are tested without a GPU, though neither races nor speed."""
+their indices, their sums, what their threads share, the barriers between them and the alignment of vectors are tested
+without a GPU, though not speed."""
 
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,8 @@ def built(folder: Path, name: str, sources: list[Path], *more_flags: str) -> "Ke
     flags = ["-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-psabi", "-DUSE_CUDA"]
     # The ops get a name of their own, as the process has those of detkit already.
     flags += [f"-Ddetkit={name}", "-DTORCH_TARGET_VERSION=0x020b000000000000", *more_flags]
+    # A vector that is not aligned ends the process, and says where.
+    flags += ["-fsanitize=alignment", "-fno-sanitize-recover=alignment"]
     # The fibers leave their stacks by longjmp, which a fortified one takes for an attack.
     flags += ["-U_FORTIFY_SOURCE", f"-I{EMULATION}", "-isystem", str(torch_folder / "include")]
     sources = [*sources, ROOT / "csrc" / "library.cpp", EMULATION / "runtime.cpp"]
@@ -56,7 +61,7 @@ def built(folder: Path, name: str, sources: list[Path], *more_flags: str) -> "Ke
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(run, commands))
     library = folder / "cuda_on_cpu.so"
-    link = ["-shared", "-Wl,-Bsymbolic", f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-o", str(library)]
+    link = ["-shared", "-fsanitize=alignment", "-Wl,-Bsymbolic", f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-o", str(library)]
     run([compiler, *map(str, objects), *link])
     torch.ops.load_library(library)
     return Kernels(name)
@@ -75,7 +80,23 @@ class Kernels:
 
     def __getattr__(self, name: str):
         op = getattr(getattr(torch.ops, self.namespace), name).default
-        return lambda *arguments: op._op_dk(torch._C.DispatchKey.CUDA, *arguments)
+
+        def run_on_cpu(*arguments):
+            with poisoned_memory():
+                return op._op_dk(torch._C.DispatchKey.CUDA, *arguments)
+
+        return run_on_cpu
+
+
+@contextmanager
+def poisoned_memory() -> Iterator[None]:
+    """New tensors are full of NaN, or of the greatest integer, so that what a kernel forgets to write is noticed."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def random_boxes(count: int, seed: int, extent: float = 300, dtype: torch.dtype = torch.float32) -> Tensor:
