@@ -11,6 +11,7 @@ and how many kernels a step launches and how often it waits for the device.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -104,6 +105,21 @@ class Measurement:
     ratio: float
     repetitions: int
     profile: Profile | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of `benchmark`."""
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads of each program (default: 1)")
+    parser.add_argument("--batch_size", type=int, default=8, help="images per step (default: 8)")
+    parser.add_argument("--repetitions", type=int, default=11, help="steps per model (default: 11)")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="bfloat16",
+        help="of autocast (default: bfloat16)",
+    )
+    parser.add_argument("--only", default="", help="run only the models whose names contain this")
 
 
 def benchmark(
