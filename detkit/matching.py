@@ -12,7 +12,7 @@ from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.ops.best_overlaps import BestOverlaps, best_overlaps
 from detkit.structures import Target
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import ImageBoxes, crowds_of
 
 FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1

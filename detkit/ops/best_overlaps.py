@@ -107,7 +107,8 @@ def best_overlaps_reference(
     of_objects: bool,
 ) -> BestOverlaps:
     """`best_overlaps` in plain torch, image by image."""
-    rows_of_images: list[int] = bounds.tolist()
+    # Whatever `bounds` holds, these are ascending rows, as in the kernels.
+    rows_of_images: list[int] = bounds.clamp(0, len(boxes)).cummax(0).values.tolist()
     images, count = len(rows_of_images) - 1, len(candidates)
     shape = (count,) if image_index is not None else (images, count)
     overlaps, rows = candidates.new_zeros(shape), bounds.new_full(shape, -1)

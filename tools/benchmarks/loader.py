@@ -18,8 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torchvision.transforms import v2
 
-from detkit.data import DataModule
-from detkit.data.detection_dataset import DetectionDataset
+from detkit.data import DataModule, DetectionDataset
 
 BATCH_SIZE, BATCHES_PER_ROUND = 8, 4
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from detkit.geometry import Placement, Size, move_boxes
 from detkit.ops import RunLengths, rle_to_masks, roi_align
 from detkit.structures import Target
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 
 Masks = Tensor | RunLengths
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from detkit.heads.assignment import NO_OBJECT, assign_objects
 from detkit.heads.context import Context, Regions
 from detkit.matching import FOREGROUND, IGNORED, BalancedSample, Matcher, draw_balanced
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import Objects
 
 
