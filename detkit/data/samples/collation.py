@@ -54,9 +54,8 @@ def collate_to_send(samples: Sequence[Sample | InputError]) -> Batch | PackedBat
     for index, image in enumerate(images):
         groups[image.shape, image.dtype].append(index)
     rows = list(groups.values())
-    return PackedBatch(
-        [_stacked([images[index] for index in group]) for group in rows], rows, list(map(_pack, targets))
-    )
+    stacks = [_stacked([images[index] for index in group]) for group in rows]
+    return PackedBatch(stacks, rows, [_pack(target) for target in targets])
 
 
 def unpack_batch(batch: Batch | PackedBatch) -> Batch:
@@ -68,7 +67,7 @@ def unpack_batch(batch: Batch | PackedBatch) -> Batch:
         for stack, rows in zip(batch.stacks, batch.rows, strict=True)
         for row, image in zip(rows, stack.unbind(), strict=True)
     }
-    return [images[row] for row in range(len(images))], list(map(_unpack, batch.targets))
+    return [images[row] for row in range(len(images))], [_unpack(target) for target in batch.targets]
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:
