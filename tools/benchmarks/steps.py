@@ -3,7 +3,7 @@
     python tools/benchmark.py steps --device cuda
     python tools/benchmark.py steps --device cuda --only ssd300 --dtype float32
 
-A batch has random pictures of 480 x 640 pixels with 8 objects each, on the device. Weights are random; detkit's model
+A batch has random images of 480 x 640 pixels with 8 objects each, on the device. Weights are random; detkit's model
 is channels-last, torchvision's as it comes. A training step is SGD's, with the losses' forward and backward. Both
 programs run interleaved. On CUDA a profile of detkit's steps follows: the share of the time in which the GPU computes,
 and how many kernels a step launches and how often it waits for the device.
@@ -46,7 +46,7 @@ PROFILED_STEPS = 3
 
 @dataclass(frozen=True)
 class Scene:
-    """A batch of random pictures of one size, with objects that are filled rectangles."""
+    """A batch of random images of one size, with objects that are filled rectangles."""
 
     images: list[Tensor]
     boxes: list[Tensor]
