@@ -69,7 +69,7 @@ class TrainingDataset(Dataset):
         if self.augmentation is None:
             return to_tensor(image), target
         arguments = image, target, random, self.dataset.keypoint_pairs
-        if type(self.augmentation).__call__ is not Augmentation.__call__:  # of the user's
+        if type(self.augmentation).__call__ is not Augmentation.__call__:  # a subclass of the user's
             image, target = self.augmentation(*arguments)
             return to_tensor(image), target
         image, target, flips = self.augmentation.unflipped(*arguments)
