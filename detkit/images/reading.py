@@ -14,7 +14,6 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.files import read_bytes
-from detkit.geometry.pasting import flip
 from detkit.images.decompression_bombs import is_decompression_bomb
 from detkit.images.orientation import (
     Size,
@@ -25,6 +24,7 @@ from detkit.images.orientation import (
     turned_back,
     turned_size,
 )
+from detkit.ops.images.planes import to_planes
 
 _TIFF = (b"II*\0", b"MM\0*")
 _EXTRA_SAMPLES, _STRAIGHT_ALPHA = 338, 2
@@ -75,11 +75,8 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
 
 def to_tensor(image: np.ndarray, flips: tuple[bool, bool] = (False, False)) -> Tensor:
     """``(H, W, 3)`` uint8 to ``(3, H, W)`` uint8, flipped horizontally, and vertically, as `flips` says."""
-    planes = np.empty((3, *image.shape[:2]), np.uint8)
-    cv2.split(image, list(planes))  # into their place: with planes of its own it takes more than twice as long
-    for plane in planes if any(flips) else ():  # OpenCV flips planes several times as fast as an image
-        flip(plane, flips, plane)
-    return torch.from_numpy(planes)
+    # A view that is read backwards, or that may not be written to, is no tensor.
+    return to_planes(torch.from_numpy(image if image.flags.carray else image.copy()), flips)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

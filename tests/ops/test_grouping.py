@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detkit.ops import backend, grouping
-from detkit.ops.grouping import COLOR, FILL, SIZE, TEXTURE
+from detkit.ops.images.grouping import COLOR, FILL, SIZE, TEXTURE
 
 SEEDS = [0, 1, 2, 3, 4]
 
