@@ -15,6 +15,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.files import read_bytes
 from detkit.images.decompression_bombs import is_decompression_bomb
+from detkit.images.jpeg_segments import JPEG, jpeg_segments
 from detkit.images.orientation import (
     Size,
     annotated_orientation,
@@ -118,9 +119,10 @@ def _read_bytes(path: str | Path) -> bytes:
 
 def _is_cut_short(data: bytes) -> bool:
     """Whether a JPEG or PNG is truncated: some decoders fill the missing part with gray without an error."""
-    if data.startswith(b"\xff\xd8"):
+    if data.startswith(JPEG):
         # The end-of-image marker must follow the last start of scan: an embedded thumbnail has its own pair.
-        return data.rfind(b"\xff\xd9") < max(data.rfind(b"\xff\xda"), 0)
+        # At the very end, where it usually is, it does.
+        return not data.endswith(b"\xff\xd9") and data.rfind(b"\xff\xd9") < max(data.rfind(b"\xff\xda"), 0)
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data[-4096:] and b"IEND" not in data
     return False
@@ -130,9 +132,11 @@ def _decode(data: bytes, path: str | Path) -> tuple[np.ndarray, int]:
     """The stored pixels and the orientation."""
     if data[4:8] == b"ftyp":  # AVIF, which OpenCV does not turn
         return _decode_with_pillow(data, path)
-    if is_decompression_bomb(data):
+    file = BytesIO(data)
+    segments = list(jpeg_segments(file)) if data.startswith(JPEG) else []
+    if is_decompression_bomb(data, segments):
         raise InputError(f"{path}: this image is broken, its {len(data)} bytes cannot hold the pixels of its header")
-    tags = read_tags(BytesIO(data))
+    tags = read_tags(file, segments)
     orientation = orientation_in(tags)
     if data[:4] not in _TIFF:
         return _decode_with_opencv(data, path), orientation
