@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.samples.checked_reading import read_sample, read_samples
-from detkit.data.samples.parcels import Batch, Sample, collate_to_send, received
-from detkit.data.samples.parcels import collate as collate  # its module before
+from detkit.data.samples.collation import Batch, Sample, collate_to_send, unpack_batch
+from detkit.data.samples.collation import collate as collate  # its module before
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.mixing import ImageAndTarget, Mixing, mix
 from detkit.errors import InputError, one_line
@@ -96,7 +96,7 @@ class TrainingDataset(Dataset):
         if self.augmentation is None:
             return image, target, (False, False)
         arguments = image, target, random, self.dataset.keypoint_pairs
-        if type(self.augmentation).__call__ is not Augmentation.__call__:  # of the user's
+        if type(self.augmentation).__call__ is not Augmentation.__call__:  # a subclass of the user's
             return *self.augmentation(*arguments), (False, False)
         return self.augmentation.unflipped(*arguments)
 
@@ -172,7 +172,7 @@ class Loader(DataLoader):
                 return
             if isinstance(batch, InputError):
                 raise batch
-            yield received(batch)
+            yield unpack_batch(batch)
 
 
 class _ErrorAsSample(Dataset):

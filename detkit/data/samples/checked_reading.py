@@ -77,7 +77,7 @@ def _wrong(sample: Any) -> str | None:
         size = (value.height, value.width) if hasattr(value, "height") else getattr(value, "shape", ())[-2:]
         if value is not None and tuple(size) != image.shape[:2]:
             return f"Target.{name} at the size of the image, {image.shape[:2]}, not {tuple(size)}"
-    # In numpy: for the few boxes of an image torch takes several times as long, here and below the loader everywhere.
+    # In numpy, as all that the loader calls: torch takes several times as long for the few boxes of an image.
     if target.boxes is not None and not np.isfinite(target.boxes.numpy()).all():
         return "finite Target.boxes, not inf or nan"
     return None
