@@ -208,6 +208,8 @@ class SuppressionCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func in (torch.ops.detkit.nms.default, torch.ops.torchvision.nms.default):
             self.boxes += len(args[0])
+        elif func is torch.ops.detkit.batched_nms_padded.default:
+            self.boxes += int((args[2] >= 0).sum())  # of no image are boxes that only fill up
         return func(*args, **(kwargs or {}))
 
 
