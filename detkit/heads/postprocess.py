@@ -179,9 +179,7 @@ class Postprocess(ABC):
         return self.above_threshold(scores)
 
     def topk_candidates(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The highest scores above the threshold, at most `candidates` of them.
-
-        This needs no boxes, so that only those of the result need be decoded.
+        """The highest scores above the threshold, at most `candidates`; only their boxes need be decoded.
 
         Args:
             scores: ``(B, P, K)``.
@@ -193,7 +191,6 @@ class Postprocess(ABC):
         passes = self.above_threshold(scores)
         passing = torch.where(passes.flatten())[0]
         if self.candidates_of == "class" and self.candidates is not None and 16 * len(passing) > scores.numel():
-            # Where many pass, the best of each class are found faster among all.
             return topk_of_classes(torch.where(passes, scores, -torch.inf), self.candidates)
         bounds = torch.arange(images + 1, device=scores.device) * locations
         row, label, scores = self.topk(passing, scores.flatten()[passing], bounds, classes)
@@ -260,8 +257,7 @@ class SoftNMS(NMS):
     """Soft-NMS: a box that overlaps a higher-scoring one of its class gets a lower score (Bodla et al. 2017).
 
     Args:
-        score_threshold: scores must be greater than this before decay, and not lower after it; None, here and below,
-            is the head's own.
+        score_threshold: scores must be greater than this before decay, and not lower after it; None as of `NMS`.
         iou_threshold: IoU above which overlaps count, of ``linear`` and ``hard``; 0.5 without a head.
         candidates: most boxes that enter suppression, of each image, level or class, as the head counts them.
         detections: most detections of an image.

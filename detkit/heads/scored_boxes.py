@@ -108,6 +108,8 @@ def topk_per_group(scores: Tensor, groups: Tensor, k: int) -> Tensor:
 def topk_of_classes(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The `k` greatest scores of each class of each image, but none of -inf, in the order of `topk_per_group`.
 
+    Where many scores are candidates, this is faster than to sort them all.
+
     Args:
         scores: ``(B, P, K)``.
         k: at most so many.
