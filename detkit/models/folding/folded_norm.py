@@ -24,6 +24,9 @@ class _Nothing(nn.Module):
 
 
 class _Activation(nn.Module):
+    act: nn.Module
+    drop: nn.Module
+
     def forward(self, x: Tensor) -> Tensor:
         activated: Tensor = self.act(self.drop(x))
         return activated
