@@ -27,6 +27,7 @@ from detkit.heads.scored_boxes import (
     finite_boxes,
     first_of_images,
     topk_indices,
+    topk_of_classes,
 )
 from detkit.ops import batched_nms, batched_nms_padded
 from detkit.ops.soft_nms import Decay, soft_nms
@@ -144,8 +145,8 @@ class Postprocess(ABC):
         self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
     ) -> list[Detections]:
         """As a call, of candidates that are above the threshold and few enough, as `topk_candidates` gives them."""
-        usable = torch.ones_like(image_index, dtype=torch.bool)
-        return self._suppressed(ScoredBoxes(boxes, scores, labels, image_index), usable, sizes).detections()
+        scored = ScoredBoxes(boxes, scores, labels, image_index)
+        return self._suppressed(scored, torch.ones_like(image_index, dtype=torch.bool), sizes).detections()
 
     def _suppressed(self, scored: ScoredBoxes, usable: Tensor, sizes: Sequence[Size]) -> PaddedBoxes:
         """The detections of each image from the `scored` boxes that are `usable` ``(R,)``."""
@@ -178,9 +179,7 @@ class Postprocess(ABC):
         return self.above_threshold(scores)
 
     def topk_candidates(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The highest scores above the threshold, at most `candidates` of them.
-
-        This needs no boxes, so that only those of the result need be decoded.
+        """The highest scores above the threshold, at most `candidates`; only their boxes need be decoded.
 
         Args:
             scores: ``(B, P, K)``.
@@ -189,10 +188,12 @@ class Postprocess(ABC):
             The image, the location, the label and the score of each ``(R,)``, ordered by image.
         """
         images, locations, classes = scores.shape
+        passes = self.above_threshold(scores)
+        passing = torch.where(passes.flatten())[0]
+        if self.candidates_of == "class" and self.candidates is not None and 16 * len(passing) > scores.numel():
+            return topk_of_classes(torch.where(passes, scores, -torch.inf), self.candidates)
         bounds = torch.arange(images + 1, device=scores.device) * locations
-        scores = scores.flatten()
-        passing = torch.where(self.above_threshold(scores))[0]
-        row, label, scores = self.topk(passing, scores[passing], bounds, classes)
+        row, label, scores = self.topk(passing, scores.flatten()[passing], bounds, classes)
         return row // locations, row % locations, label, scores
 
     def topk(self, passing: Tensor, scores: Tensor, bounds: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -256,8 +257,7 @@ class SoftNMS(NMS):
     """Soft-NMS: a box that overlaps a higher-scoring one of its class gets a lower score (Bodla et al. 2017).
 
     Args:
-        score_threshold: scores must be greater than this before decay, and not lower after it; None, here and below,
-            is the head's own.
+        score_threshold: scores must be greater than this before decay, and not lower after it; None as of `NMS`.
         iou_threshold: IoU above which overlaps count, of ``linear`` and ``hard``; 0.5 without a head.
         candidates: most boxes that enter suppression, of each image, level or class, as the head counts them.
         detections: most detections of an image.

@@ -105,6 +105,23 @@ def topk_per_group(scores: Tensor, groups: Tensor, k: int) -> Tensor:
     return order[ranks < k]
 
 
+def topk_of_classes(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The `k` greatest scores of each class of each image, but none of -inf, in the order of `topk_per_group`.
+
+    Where many scores are candidates, this is faster than to sort them all.
+
+    Args:
+        scores: ``(B, P, K)``.
+        k: at most so many.
+
+    Returns:
+        The image, the location, the class and the score of each.
+    """
+    values, locations = scores.transpose(1, 2).contiguous().topk(min(k, scores.shape[1]), dim=2)
+    image, label, rank = torch.where(values > -torch.inf)
+    return image, locations[image, label, rank], label, values[image, label, rank]
+
+
 def topk_indices(
     scores: Tensor, labels: Tensor, image_index: Tensor, counts: Sequence[int] | None, k: int
 ) -> Tensor | slice:

@@ -53,7 +53,8 @@ class FPN(Neck):
         """Maps ``(B, out_channels, Hi, Wi)`` of the sizes of `features`, finest first, and the extra levels."""
         merged = [lateral(feature) for lateral, feature in zip(self.lateral, features, strict=True)]
         for level in range(len(merged) - 2, -1, -1):
-            merged[level] = merged[level] + F.interpolate(merged[level + 1], size=merged[level].shape[-2:])
+            # Into the enlarged map, which nothing else uses.
+            merged[level] = F.interpolate(merged[level + 1], size=merged[level].shape[-2:]).add_(merged[level])
         pyramid = [output(feature) for output, feature in zip(self.output, merged, strict=True)]
         if self.extra_levels is not None:
             pyramid += self.extra_levels(features[-1], pyramid[-1])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detkit.heads import NMS, SoftNMS, TopK
-from detkit.heads.scored_boxes import topk_per_group
+from detkit.heads.scored_boxes import topk_of_classes, topk_per_group
 from detkit.ops import soft_nms
 from detkit.structures import Detections
 
@@ -151,23 +151,38 @@ def test_boxes_of_a_head_that_does_not_cut_reach_beyond_the_image():
 
 
 class TestLikeliest:
+    @pytest.mark.parametrize("few", [False, True])
     @pytest.mark.parametrize("of", ["level", "image", "class"])
-    def test_equals_each_image_alone(self, of):
+    def test_equals_each_image_alone(self, of, few):
         scores = torch.rand(3, 50, 4, generator=torch.Generator().manual_seed(1))
         scores[1] = 0
-        part = NMS().with_defaults(0.5, 0.5, 20, 100, candidates_of=of)
+        if few:
+            scores[torch.rand(3, 50, 4, generator=torch.Generator().manual_seed(2)) < 0.9] = 0
+        part = NMS().with_defaults(0.5, 0.5, 3 if few else 20, 100, candidates_of=of)
         image, place, label, values = part.topk_candidates(scores)
         assert torch.equal(values, scores[image, place, label])
         assert torch.equal(image, image.sort().values)
         for index, per_image in enumerate(scores):
             likely = per_image[per_image > 0.5].sort(descending=True).values
-            expected = likely[:20]
+            expected = likely[: part.candidates]
             if of == "class":
                 best = [
-                    of_class[of_class > 0.5].sort(descending=True).values[:20] for of_class in per_image.unbind(dim=1)
+                    of_class[of_class > 0.5].sort(descending=True).values[: part.candidates]
+                    for of_class in per_image.unbind(dim=1)
                 ]
                 expected = torch.cat(best).sort(descending=True).values
             assert torch.equal(values[image == index].sort(descending=True).values, expected)
+
+
+def test_the_best_of_each_class_are_the_same_among_all_scores_and_among_those_that_pass():
+    scores = torch.rand(2, 30, 5, generator=torch.Generator().manual_seed(0))
+    scores[scores < 0.4] = -torch.inf
+    image, location, label, values = topk_of_classes(scores, 7)
+    passing = torch.where(scores.flatten() > 0)[0]
+    best = passing[topk_per_group(scores.flatten()[passing], passing // 150 * 5 + passing % 5, 7)]
+    assert torch.equal((image * 30 + location) * 5 + label, best)
+    assert torch.equal(values, scores.flatten()[best])
+    assert len(topk_of_classes(scores[:, :0], 7)[0]) == 0
 
 
 def test_topk_per_group_class():

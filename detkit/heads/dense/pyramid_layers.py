@@ -34,7 +34,8 @@ def tower(channels: int, convolutions: int, group_norm: bool) -> nn.Sequential:
     layers = []
     for _ in range(convolutions):
         norm = [nn.GroupNorm(groups, channels)] if group_norm else []
-        layers.append(nn.Sequential(init_normal_(nn.Conv2d(channels, channels, 3, padding=1)), *norm, nn.ReLU()))
+        convolution = init_normal_(nn.Conv2d(channels, channels, 3, padding=1))
+        layers.append(nn.Sequential(convolution, *norm, nn.ReLU(inplace=True)))
     return nn.Sequential(*layers)
 
 

@@ -120,7 +120,7 @@ class RPN(PostprocessedHead):
         """Score and regress the anchors of every level of `features` ``(B, C, Hi, Wi)``, finest first."""
         hidden = features
         for convolution in self.convolutions:
-            hidden = [F.relu(convolution(x)) for x in hidden]
+            hidden = [F.relu(convolution(x), inplace=True) for x in hidden]
         objectness = [flatten_predictions(self.objectness(x), 1).squeeze(-1) for x in hidden]
         deltas = [flatten_predictions(self.deltas(x), 4) for x in hidden]
         anchors = self.anchor_generator([feature.shape[-2:] for feature in features], context.batch.padded_size)

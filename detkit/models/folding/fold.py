@@ -4,29 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary, ref
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules import module as torch_module
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from detkit.models.folding.fold_weights import Weights, dependencies, fold_weights
+from detkit.models.folding.folded_norm import without_norm
+from detkit.models.folding.layout import Layout
 from detkit.models.folding.module_copies import shallow_copy, stays, with_replaced
 from detkit.models.folding.norm_pairs import is_convolution, norm_pairs
+from detkit.models.folding.snapshot import Snapshot
 
 Module = TypeVar("Module", bound=nn.Module)
-
-# Code that writes through `.data` or NumPy changes no version: the values of every 16th row are looked at too.
-_ROWS = 16
-
-
-class _Layout(NamedTuple):
-    """The layers of a model, in the order of `modules`: which they are, and what decides if they can be folded."""
-
-    layers: list[ref[nn.Module]]
-    settings: list[tuple[bool, bool]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,7 @@ class _Plan:
         norms: for the number of each convolution, that of the batch norm to fold into it, or None.
     """
 
-    layout: _Layout
+    layout: Layout
     norms: dict[int, int | None]
 
 
@@ -48,18 +41,15 @@ class _Folded:
 
     Args:
         plan: what is folded.
-        state: of the tensors, see `_state`.
-        aliases: of the tensors, which keep the memory, so that no other tensor gets the same address.
+        snapshot: of the tensors.
         weights: for the number of each convolution, in the plan.
     """
 
     plan: _Plan
-    state: list[Any]
-    aliases: list[Tensor]
+    snapshot: Snapshot
     weights: dict[int, Weights]
 
 
-_NOTHING = nn.Identity()
 _PLANS: WeakKeyDictionary[nn.Module, _Plan] = WeakKeyDictionary()
 _FOLDED: WeakKeyDictionary[nn.Module, _Folded] = WeakKeyDictionary()
 
@@ -80,14 +70,14 @@ def folded(model: Module) -> Module:
     if _is_traced() or stays(model) or any(module.training for module in modules):
         return model
     plan = _plan(model, modules)
-    if not plan.norms:
+    if not plan.norms or any(modules[number].weight.is_meta for number in plan.norms):
         return model
     weights = _weights(model, modules, plan)
     replaced: dict[nn.Module, nn.Module] = {}
     for number, norm in plan.norms.items():
         replaced[modules[number]] = shallow_copy(modules[number], _parameters=weights[number])
         if norm is not None:
-            replaced[modules[norm]] = _after(modules[norm])
+            replaced[modules[norm]] = without_norm(modules[norm])
     return with_replaced(model, replaced)
 
 
@@ -103,10 +93,7 @@ def _is_traced() -> bool:
 
 
 def _plan(model: nn.Module, modules: Sequence[nn.Module]) -> _Plan:
-    layout = _Layout(
-        [ref(module) for module in modules],
-        [(stays(module), "forward" in module.__dict__) for module in modules],
-    )
+    layout = Layout.of(modules)
     plan = _PLANS.get(model)
     if plan is None or plan.layout != layout:
         numbers = {module: number for number, module in enumerate(modules)}
@@ -125,26 +112,14 @@ def _weights(model: nn.Module, modules: Sequence[Any], plan: _Plan) -> dict[int,
     """The weights of the plan's convolutions: those known, if no tensor has changed since."""
     pairs = {number: (modules[number], None if norm is None else modules[norm]) for number, norm in plan.norms.items()}
     tensors = [tensor for pair in pairs.values() for tensor in dependencies(*pair)]
-    state = _state(tensors)
     known = _FOLDED.get(model)
-    if known is None or known.plan is not plan or state is None or known.state != state:
-        # Not in inference mode: its tensors cannot be used outside of it.
-        with torch.inference_mode(False):
-            weights = {number: fold_weights(*pair) for number, pair in pairs.items()}
-        if state is None:
-            return weights
-        known = _FOLDED[model] = _Folded(plan, state, [tensor.detach() for tensor in tensors], weights)
-    return known.weights
-
-
-def _state(tensors: Sequence[Tensor]) -> list[Any] | None:
-    """Address, version, type and some values of each tensor; None for those made in inference mode, without version."""
-    if any(tensor.is_inference() for tensor in tensors):
-        return None
-    sums = [tensor[::_ROWS].sum(dtype=torch.float32) for tensor in tensors if tensor.ndim > 1]
-    return [*((one.data_ptr(), one._version, one.dtype) for one in tensors), torch.stack(sums).tolist()]
-
-
-def _after(norm: Any) -> nn.Module:
-    """What is left of a layer with batch norm: nothing, or timm's dropout and activation."""
-    return nn.Sequential(norm.drop, norm.act) if hasattr(norm, "act") and hasattr(norm, "drop") else _NOTHING
+    if known is not None and known.plan is plan and known.snapshot.is_of(tensors):
+        return known.weights
+    # Not in inference mode: its tensors cannot be used outside of it.
+    with torch.inference_mode(False), torch.no_grad():
+        # Before the weights are computed: a change by another thread meanwhile is then seen.
+        snapshot = Snapshot.of(tensors)
+        weights = {number: fold_weights(*pair) for number, pair in pairs.items()}
+    if snapshot is not None:
+        _FOLDED[model] = _Folded(plan, snapshot, weights)
+    return weights

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch._dynamo import OptimizedModule
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -50,10 +51,13 @@ def shallow_copy(module: Module, **attributes: Any) -> Module:
     """A module with the attributes of `module`, the same objects, but without hooks, and except for those given."""
     copy = object.__new__(type(module))
     copy.__dict__.update(module.__dict__, **{name: OrderedDict() for name in _HOOKS}, **attributes)
+    copy.__dict__.pop("_compiled_call_impl", None)  # which calls the original
     return copy
 
 
 def stays(module: nn.Module) -> bool:
     """Whether a copy would not do what `module` does: it has hooks, or is compiled as a whole."""
     own = module.__dict__
-    return any(own.get(name) for name in _HOOKS) or isinstance(module, torch.jit.ScriptModule)
+    if any(own.get(name) for name in _HOOKS) or own.get("_compiled_call_impl") is not None:
+        return True
+    return isinstance(module, (torch.jit.ScriptModule, OptimizedModule))

@@ -1,6 +1,7 @@
 """Which batch norm alone takes the output of which convolution: found by running the layers on a tiny black image.
 
-Names and the order of layers do not tell: a map may be used before and after its batch norm.
+Names and the order of layers do not tell: a map may be used before and after its batch norm. What is seen are the steps
+for that image, from which a layer that decides by the size or the values of its input may depart.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def norm_pairs(model: nn.Module) -> list[Pair]:
         module: _refusing(module) for module in model.modules() if stays(module)
     }
     spied: Any = with_replaced(model, spies)
-    with torch.inference_mode():
+    # A layer may draw random numbers: those of the caller stay as they were.
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
         # First the whole model, which knows how its parts are used, then what that does not reach, part by part.
         trace.run(getattr(spied, "raw", spied), spied)
         trace.run_parts(spied)
@@ -75,13 +77,16 @@ class _Trace(TorchFunctionMode):
     Attributes:
         users: of each convolution that ran.
         sources: of each batch norm that ran.
+        read: layers whose weights or statistics are used by something else.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.users: dict[Convolution, set[nn.Module | None]] = defaultdict(set)
         self.sources: dict[nn.Module, set[nn.Module | None]] = defaultdict(set)
+        self.read: set[nn.Module] = set()
         self._outputs: dict[int, tuple[Tensor, Convolution]] = {}
+        self._owners: dict[int, nn.Module] = {}
         self._inside = False
         self._originals: dict[nn.Module, nn.Module] = {}
 
@@ -89,6 +94,8 @@ class _Trace(TorchFunctionMode):
         """A copy of `layer` that notes its calls."""
         copy = shallow_copy(layer, forward=self._convolve(layer) if is_convolution(layer) else self._normalize(layer))
         self._originals[copy] = layer
+        own = (*layer._parameters.values(), *layer._buffers.values())
+        self._owners.update((id(tensor), layer) for tensor in own if tensor is not None)
         return copy
 
     def _convolve(self, layer: Any) -> Callable[..., Tensor]:
@@ -129,6 +136,8 @@ class _Trace(TorchFunctionMode):
         if not self._inside and (result is None or next(tensors_in([result]), None) is not None):
             for tensor in tensors_in([args, kwargs]):
                 self._use(tensor, None)
+                if id(tensor) in self._owners:
+                    self.read.add(self._owners[id(tensor)])
         return result
 
     def run(self, call: Callable[[Tensor], Any], module: nn.Module) -> bool:
@@ -166,6 +175,7 @@ class _Trace(TorchFunctionMode):
         found = []
         for convolution, users in self.users.items():
             norm = next(iter(users), None)
-            if len(users) == 1 and norm is not None and self.sources[norm] == {convolution}:
+            alone = len(users) == 1 and norm is not None and self.sources[norm] == {convolution}
+            if alone and norm is not None and not self.read & {convolution, norm}:
                 found.append((convolution, norm))
         return found
