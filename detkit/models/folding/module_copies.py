@@ -58,6 +58,10 @@ def shallow_copy(module: Module, **attributes: Any) -> Module:
 def stays(module: nn.Module) -> bool:
     """Whether a copy would not do what `module` does: it has hooks, or is compiled as a whole."""
     own = module.__dict__
-    if any(own.get(name) for name in _HOOKS) or own.get("_compiled_call_impl") is not None:
+    # Written out: it runs for each layer of each prediction.
+    is_hooked = (
+        own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]
+    )
+    if is_hooked or own.get("_compiled_call_impl") is not None:
         return True
     return isinstance(module, (torch.jit.ScriptModule, OptimizedModule))

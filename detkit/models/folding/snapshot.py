@@ -69,4 +69,7 @@ def _marks(tensors: Sequence[Tensor]) -> list[tuple[Any, ...]]:
 
 def _values(views: Sequence[Tensor]) -> list[Tensor]:
     devices = dict.fromkeys(view.device for view in views)
-    return [torch.cat([view.flatten() for view in views if view.device == device]) for device in devices]
+    return [
+        torch.cat([view if view.ndim == 1 else view.flatten() for view in views if view.device == device])
+        for device in devices
+    ]
