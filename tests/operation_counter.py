@@ -26,8 +26,8 @@ from detkit.heads.raw_outputs import tensors_in
 PACKAGE = str(Path(detkit.__file__).parent)
 LAUNCHES_NOTHING = ("aten.detach", "aten.empty", "aten.new_empty", "aten._unsafe_view", "aten.lift_fresh", "aten.alias")
 WAITING = (
-    "_local_scalar_dense", "nonzero", "unique", "masked_select", "bincount", "repeat_interleave.Tensor",
-    "equal.default", "detkit.nms.default", "detkit.soft_nms",
+    "_local_scalar_dense", "nonzero.default", "nonzero_numpy", "where.default", "unique", "masked_select", "bincount",
+    "repeat_interleave.Tensor", "equal.default", "detkit.nms.default", "detkit.soft_nms",
 )  # fmt: skip
 """Operations whose result has a size, or is a number, that only the device knows."""
 COPIES = {torch.Tensor.tolist: "tolist", torch.Tensor.cpu: "cpu", torch.Tensor.numpy: "numpy"}

@@ -23,10 +23,12 @@ from detkit.heads.scored_boxes import (
     ScoredBoxes,
     class_groups,
     clip_to_images,
-    counts_per_image,
     finite_boxes,
     first_of_images,
-    topk_indices,
+    topk_boxes,
+    topk_of_classes,
+    topk_of_images,
+    topk_per_group,
 )
 from detkit.ops import batched_nms, batched_nms_padded
 from detkit.ops.soft_nms import Decay, soft_nms
@@ -133,9 +135,8 @@ class Postprocess(ABC):
         usable = self.above_threshold(scores.float())
         if self.candidates is not None and self.candidates_of != "level" and len(scores) > self.candidates:
             scored = ScoredBoxes(boxes, scores, labels, image_index).take(torch.where(usable)[0])
-            counts = counts_per_image(scored.image_index, len(sizes)) if self.candidates_of == "image" else None
-            best = topk_indices(*scored[1:], counts, self.candidates)
-            boxes, scores, labels, image_index = scored.take(best)
+            best = topk_boxes(scored, len(sizes), self.candidates, of_class=self.candidates_of == "class")
+            boxes, scores, labels, image_index = best
             usable = torch.ones_like(image_index, dtype=torch.bool)
         return self._suppressed(ScoredBoxes(boxes, scores.masked_fill(~usable, 0), labels, image_index), usable, sizes)
 
@@ -189,10 +190,12 @@ class Postprocess(ABC):
             The image, the location, the label and the score of each ``(R,)``, ordered by image.
         """
         images, locations, classes = scores.shape
+        flat = scores.flatten()
+        passing = torch.where(self.above_threshold(flat))[0]
+        if self.candidates is not None and self.candidates_of == "class" and 8 * len(passing) > len(flat):
+            return topk_of_classes(torch.where(self.above_threshold(scores), scores, -torch.inf), self.candidates)
         bounds = torch.arange(images + 1, device=scores.device) * locations
-        scores = scores.flatten()
-        passing = torch.where(self.above_threshold(scores))[0]
-        row, label, scores = self.topk(passing, scores[passing], bounds, classes)
+        row, label, scores = self.topk(passing, flat.index_select(0, passing), bounds, classes)
         return row // locations, row % locations, label, scores
 
     def topk(self, passing: Tensor, scores: Tensor, bounds: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -209,12 +212,13 @@ class Postprocess(ABC):
         """
         if self.candidates is not None and len(passing) > self.candidates:
             ends = bounds * classes
-            images = torch.searchsorted(ends[1:], passing, right=True)
-            counts = None
-            if self.candidates_of != "class":
+            if self.candidates_of == "class":
+                images = torch.searchsorted(ends[1:], passing, right=True)
+                best = topk_per_group(scores, images * classes + passing % classes, self.candidates)
+                passing, scores = passing[best], scores[best]
+            else:
                 counts = [end - start for start, end in pairwise(torch.searchsorted(passing, ends).tolist())]
-            best = topk_indices(scores, passing % classes, images, counts, self.candidates)
-            passing, scores = passing[best], scores[best]
+                passing, scores = topk_of_images(passing, scores, counts, self.candidates)
         return passing // classes, passing % classes, scores
 
 

@@ -52,6 +52,10 @@ class Kind:
         """`value` on `device`."""
         return to_device(value, device) if isinstance(value, Tensor) else value
 
+    def batch_to(self, values: Sequence[Any], device: torch.device | str) -> Sequence[Any]:
+        """`values` of several images on `device`. A kind overrides it to move all of them in one transfer."""
+        return [self.to(value, device) for value in values]
+
     def select(self, value: Any, index: Index) -> Any:
         """`value` for the objects that `index` selects."""
         return value

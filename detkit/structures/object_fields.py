@@ -43,6 +43,11 @@ class Rows(Kind):
     def select(self, value: Tensor, index: Index) -> Tensor:
         return value[index]
 
+    def batch_to(self, values: Sequence[Any], device: torch.device | str) -> Sequence[Any]:
+        if can_join(values) and type(self).to is Kind.to:
+            return rows_on(values, device)
+        return super().batch_to(values, device)
+
     def batch_to_network(
         self, values: Sequence[Tensor], placements: Sequence[Placement], device: torch.device | str
     ) -> Sequence[Tensor]:
