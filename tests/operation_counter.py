@@ -121,6 +121,20 @@ def count_step(model, images, targets, given=None) -> OperationCounter:
     return counter
 
 
+def count_detection(model, images, given=None) -> OperationCounter:
+    """The operations from given images to their answers.
+
+    Args:
+        model: in evaluation mode.
+        images: given images.
+        given: what the model asks for with each image.
+    """
+    options = {"given": given} if model.asks_for else {}
+    with torch.inference_mode(), OperationCounter() as counter:
+        model.detect(images, **options)
+    return counter
+
+
 def count_raw(model, images) -> OperationCounter:
     """The operations of backbone, neck and heads and their backward pass: the least that a step can do.
 
