@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.samples.checked_reading import read_sample
-from detkit.data.samples.parcels import Batch, Sample, collate_to_send, received
-from detkit.data.samples.parcels import collate as collate  # its module before
+from detkit.data.samples.collation import Batch, Sample, collate_to_send, unpack_batch
+from detkit.data.samples.collation import collate as collate  # its module before
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.mixing import Mixing, mix
 from detkit.errors import InputError, one_line
@@ -147,7 +147,7 @@ class Loader(DataLoader):
                 return
             if isinstance(batch, InputError):
                 raise batch
-            yield received(batch)
+            yield unpack_batch(batch)
 
 
 class _ErrorAsSample(Dataset):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, cast, overload
 import torch
 from torch import Tensor, nn
 
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.raw_outputs import note, noting
@@ -288,3 +289,6 @@ class Detector(VisionModel):
         def predict(self, inputs: Any, batch_size: int = 8, given: Any = None) -> Any: ...
 
         def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]: ...
+
+
+__getattr__ = moved_names(__name__, {"check_image": "detkit.models.check_inputs.check_image"})

@@ -94,6 +94,13 @@ class Fields:
         )
 
     @classmethod
+    def batch_select(cls, batch: Sequence[Self], rows: Sequence[Sequence[int]]) -> list[Self]:
+        """Copies of several, all on the CPU, with the objects at `rows` of each."""
+        return cls._batch_map(
+            batch, lambda kind, values, present: kind.batch_select(values, [rows[one] for one in present])
+        )
+
+    @classmethod
     def _batch_map(
         cls, batch: Sequence[Self], function: Callable[[Kind, list[Any], list[int]], Sequence[Any]]
     ) -> list[Self]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
-from detkit.structures.device_transfer import to_device as to_device  # its module before
+from detkit.structures.device_transfer import to_device
 
 Swaps = Sequence[tuple[int, int]]
 Index = Tensor | slice
@@ -59,6 +59,13 @@ class Kind:
     def select(self, value: Any, index: Index) -> Any:
         """`value` for the objects that `index` selects."""
         return value
+
+    def batch_select(self, values: Sequence[Any], rows: Sequence[Sequence[int]]) -> Sequence[Any]:
+        """`values` of several images on the CPU, each for the objects at its `rows`. A kind overrides it to select of
+        all of them at once."""
+        return [
+            self.select(value, torch.tensor(own, dtype=torch.int64)) for value, own in zip(values, rows, strict=True)
+        ]
 
     def move(self, value: Any, placement: Placement, swaps: Swaps) -> Any:
         """`value` in the coordinates of another frame; `swaps` are the pairs of keypoints that a mirror swaps."""

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.deprecation import moved_names
 from detkit.distributed import mean_count
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mask_targets import crop_batch_masks
@@ -23,7 +22,7 @@ from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.heads.region.region_features import RegionBatchNorm2d
 from detkit.ops import RunLengths, batched_paste_masks, batched_paste_masks_to_rle
 from detkit.structures import Detections
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 
 Paste = Callable[..., Sequence[Tensor | RunLengths]]
 
@@ -132,6 +131,3 @@ def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Mo
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return nn.Sequential(conv, nn.ReLU())
-
-
-__getattr__ = moved_names(__name__, {"crop_masks": "detkit.heads.region.mask_targets.crop_masks"})

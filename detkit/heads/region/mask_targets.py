@@ -16,7 +16,7 @@ from torch import Tensor
 from detkit.geometry import Placement, Size, move_boxes
 from detkit.ops import RunLengths, rle_to_masks, roi_align
 from detkit.structures import Target
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 
 Masks = Tensor | RunLengths
 
@@ -74,23 +74,23 @@ def crop_batch_masks(
         rows = np.concatenate([regions[image] for image in images])
         joined = _joined([_object_masks(targets[image]) for image in images])
         own = [np.arange(len(_object_masks(targets[image]))) + first_rows[image] for image in images]
-        places = np.searchsorted(np.concatenate(own), objects_of_regions[rows])
-        for part, indices in _crop(joined, boxes, rows, places, resolution):
+        positions = np.searchsorted(np.concatenate(own), objects_of_regions[rows])
+        for part, indices in _crop(joined, boxes, rows, positions, resolution):
             crops[indices] = part
     return crops
 
 
 def _crop(
-    masks: Masks, boxes: Tensor, rows: np.ndarray, places: np.ndarray, resolution: int
+    masks: Masks, boxes: Tensor, rows: np.ndarray, positions: np.ndarray, resolution: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Parts of the crops of the regions `rows`, whose masks are at these `places` among `masks`."""
+    """Parts of the crops of the regions `rows`, whose masks are at these `positions` among `masks`."""
     height, width = masks.shape[1:]
     count = max(1, _PIXELS_AT_ONCE // max(height * width, 1))
-    needed, place_of_region = np.unique(places, return_inverse=True)
+    needed, position_of_region = np.unique(positions, return_inverse=True)
     for start in range(0, len(needed), count):
-        members = np.flatnonzero((place_of_region >= start) & (place_of_region < start + count))
+        members = np.flatnonzero((position_of_region >= start) & (position_of_region < start + count))
         pixels = rle_to_masks(_selected(masks, needed[start : start + count]), boxes.device)
-        numbers = np.stack((rows[members], place_of_region[members] - start))
+        numbers = np.stack((rows[members], position_of_region[members] - start))
         indices, images = to_device(torch.from_numpy(numbers), boxes.device)
         rois = torch.cat((images[:, None].to(boxes.dtype), boxes[indices]), dim=1)
         cropped = roi_align(pixels.to(boxes.dtype)[:, None], rois, resolution, 1.0, 0, aligned=True)[:, 0]
