@@ -29,7 +29,7 @@ LAUNCHES_NOTHING = ("aten.detach", "aten.empty", "aten.new_empty", "aten._unsafe
 COPIES = {torch.Tensor.tolist: "tolist", torch.Tensor.cpu: "cpu", torch.Tensor.numpy: "numpy"}
 """Methods that wait for a device, but dispatch nothing where the tensor is on the CPU already."""
 ON_THE_HOST = ("structures/target.py", "structures/fields.py", "ops/nms.py")
-"""Where the objects of a target are selected, before it moves to the device, and where scores on the CPU are checked."""
+"""Where the objects of a target are selected before it moves to a device, and where scores are checked on the CPU."""
 
 
 class OperationCounter:

@@ -48,8 +48,8 @@ class Postprocess(ABC):
         detections: most detections of an image; None is the head's own.
 
     Attributes:
-        candidates_of: what `candidates` counts: boxes of each image, of each class of an image, or of each level. The
-            head limits those of a level itself, before it decodes boxes, by `topk_candidates`.
+        candidates_of: what `candidates` counts: boxes of each image, of each class of an image, or of each level, which
+            the head limits itself, before it decodes boxes.
         clip: whether boxes are clipped to their image before or after suppression; None does not clip.
         least_side: least width and height of a clipped box in pixels.
         at_threshold: whether a score that equals `score_threshold` passes.
@@ -93,8 +93,7 @@ class Postprocess(ABC):
         filled = copy.copy(self)
         names = "score_threshold", "iou_threshold", "candidates", "detections"
         for name, value in zip(names, (score_threshold, iou_threshold, candidates, detections), strict=True):
-            if getattr(filled, name) is None:
-                setattr(filled, name, value)
+            setattr(filled, name, value if getattr(filled, name) is None else getattr(filled, name))
         filled.candidates_of, filled.clip = candidates_of, clip
         filled.least_side, filled.at_threshold = least_side, at_threshold
         return filled
@@ -135,8 +134,8 @@ class Postprocess(ABC):
         usable = self.above_threshold(scores.float())
         if self.candidates is not None and self.candidates_of != "level" and len(scores) > self.candidates:
             scored = ScoredBoxes(boxes, scores, labels, image_index).take(torch.where(usable)[0])
-            best = topk_boxes(scored, len(sizes), self.candidates, of_class=self.candidates_of == "class")
-            boxes, scores, labels, image_index = best
+            of_class = self.candidates_of == "class"
+            boxes, scores, labels, image_index = topk_boxes(scored, len(sizes), self.candidates, of_class)
             usable = torch.ones_like(image_index, dtype=torch.bool)
         return self._suppressed(ScoredBoxes(boxes, scores.masked_fill(~usable, 0), labels, image_index), usable, sizes)
 
@@ -145,8 +144,8 @@ class Postprocess(ABC):
         self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
     ) -> list[Detections]:
         """As a call, of candidates that are above the threshold and few enough, as `topk_candidates` gives them."""
-        usable = torch.ones_like(image_index, dtype=torch.bool)
-        return self._suppressed(ScoredBoxes(boxes, scores, labels, image_index), usable, sizes).detections()
+        scored = ScoredBoxes(boxes, scores, labels, image_index)
+        return self._suppressed(scored, torch.ones_like(image_index, dtype=torch.bool), sizes).detections()
 
     def _suppressed(self, scored: ScoredBoxes, usable: Tensor, sizes: Sequence[Size]) -> PaddedBoxes:
         """The detections of each image from the `scored` boxes that are `usable` ``(R,)``."""
@@ -157,8 +156,7 @@ class Postprocess(ABC):
         usable = usable & finite_boxes(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
-        scored = scored._replace(boxes=boxes, scores=scored.scores.float())
-        padded = self.best_of_images(scored, usable, len(sizes))
+        padded = self.best_of_images(scored._replace(boxes=boxes, scores=scored.scores.float()), usable, len(sizes))
         return padded.clipped(sizes, self.least_side) if self.clip == "after" else padded
 
     def best_of_images(self, scored: ScoredBoxes, usable: Tensor, images: int) -> PaddedBoxes:
@@ -179,9 +177,7 @@ class Postprocess(ABC):
         return self.above_threshold(scores)
 
     def topk_candidates(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The highest scores above the threshold, at most `candidates` of them.
-
-        This needs no boxes, so that only those of the result need be decoded.
+        """The highest scores above the threshold, at most `candidates`; only their boxes need be decoded.
 
         Args:
             scores: ``(B, P, K)``.

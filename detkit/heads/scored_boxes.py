@@ -148,7 +148,8 @@ def _topk_of_ragged(scores: Tensor, counts: np.ndarray, k: int) -> Tensor:
     ranks = torch.arange(k, device=scores.device)
     chosen = torch.where(has_more > 0, padded.topk(k, dim=1).indices, ranks) + starts
     places = np.flatnonzero(np.arange(k) < counts[:, None])
-    return chosen.flatten().index_select(0, to_device(torch.from_numpy(places), scores.device))
+    kept: Tensor = chosen.flatten().index_select(0, to_device(torch.from_numpy(places), scores.device))
+    return kept
 
 
 def topk_of_classes(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
