@@ -77,7 +77,7 @@ def detections_of_candidates(
         num_classes: labels from here on are background.
         context: of the batch.
     """
-    image_index = image_indices(*candidates.labels.shape, boxes.device)
+    image_index = image_indices(boxes.shape[0], boxes.shape[1], boxes.device)
     scored = boxes.flatten(0, 1), candidates.scores.flatten(), candidates.labels.flatten(), image_index
     padded = postprocess.padded(*scored, context.batch.sizes)
     if candidates.classes > num_classes:
