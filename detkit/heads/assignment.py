@@ -112,6 +112,11 @@ def _assign_each(
     return rows
 
 
+def states_of(rows: Tensor) -> Tensor:
+    """From what `assign_objects` returns, the states of `detkit.matching`, of the same shape."""
+    return (rows - NO_OBJECT).clamp(max=FOREGROUND)
+
+
 def image_indices(images: int, each: int, device: torch.device) -> Tensor:
     """The image ``(images * each,)`` of each of ``images * each`` candidates, ordered by image."""
     return torch.arange(images, device=device).repeat_interleave(each)

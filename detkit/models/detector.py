@@ -57,7 +57,7 @@ class VisionModel(nn.Module):
     loss_weights: Mapping[str, float] = {}
     learns_from = RequiredFields()
     asks_for = RequiredFields()
-    _folded_from: VisionModel | None = None  # of a copy for inference, the model
+    _folded_from: VisionModel | None = None  # the model that a copy for inference is of
 
     def __init__(self, num_classes: int | None = None) -> None:
         super().__init__()

@@ -85,17 +85,13 @@ class MaskHead(RegionBranch):
     def losses(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """``mask``: binary cross-entropy of the object's class, mean over the cells of all regions with a mask."""
         labels, matched = regions.sampled()
-        spans = regions.slices(len(context.truth))
-        learned = [target.masks is not None for target in context.truth]
         logits, boxes = _class_logits(raw, labels).float(), regions.boxes
-        if not all(learned):
-            rows = [
-                np.arange(span.start, span.stop) for span, is_learned in zip(spans, learned, strict=True) if is_learned
-            ]
-            index = to_device(torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *rows])), raw.device)
-            logits, boxes, matched = logits[index], boxes[index], matched[index]
-        pairs = zip(spans, learned, strict=True)
-        counts = [span.stop - span.start if is_learned else 0 for span, is_learned in pairs]
+        counts = np.array([span.stop - span.start for span in regions.slices(len(context.truth))])
+        has_masks = np.array([target.masks is not None for target in context.truth])
+        if not has_masks.all():
+            rows = to_device(torch.from_numpy(np.flatnonzero(has_masks.repeat(counts))), raw.device)
+            logits, boxes, matched = logits[rows], boxes[rows], matched[rows]
+        counts = (counts * has_masks).tolist()
         masks = crop_batch_masks(context.truth, boxes, matched, counts, context.batch.placements, raw.shape[-1])
         loss = F.binary_cross_entropy_with_logits(logits, masks, reduction="sum")
         return {"mask": loss / mean_count(logits.numel(), logits.device) + 0 * raw.float().sum()}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detkit.heads.assignment import NO_OBJECT, assign_objects
+from detkit.heads.assignment import NO_OBJECT, assign_objects, states_of
 from detkit.heads.context import Context, Regions
-from detkit.matching import FOREGROUND, IGNORED, BalancedSample, Matcher, draw_balanced
+from detkit.matching import IGNORED, BalancedSample, Matcher, draw_balanced
 from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import Objects
 
@@ -45,7 +45,7 @@ class RegionSampler:
         objects, spans = context.objects, proposals.slices(len(context.truth))
         boxes = torch.cat((proposals.boxes, objects.boxes))
         rows = assign_objects(self.matcher, boxes, objects, torch.cat((proposals.image_index, objects.image_index)))
-        states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # the constants of detkit.matching
+        states = states_of(rows)
         if usable is not None:
             states[: len(usable)].masked_fill_(~usable, IGNORED)
         table = to_device(_candidates_of_images(spans, objects, len(boxes)), boxes.device)
