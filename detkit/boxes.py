@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.ops.best_overlaps import coverage as coverage  # it stands below, beside the kernel that also computes it
+from detkit.structures.device_transfer import to_device
 
 # The limit of published code: a delta that turns a reference of 16 px (one stride) into a box of 1000 px.
 MAX_SIZE_DELTA = math.log(1000 / 16)
@@ -52,7 +53,8 @@ class DeltaCoder:
         centers, sizes = _centers_and_sizes(boxes.float())
         shift = (centers - reference_centers) / reference_sizes
         stretch = torch.log(sizes / reference_sizes)
-        return torch.cat((shift, stretch), dim=-1) * shift.new_tensor(self.weights)
+        deltas = torch.cat((shift, stretch), dim=-1)
+        return deltas if self._is_plain else deltas * self._weights(deltas.device)
 
     def decode(self, references: Tensor, deltas: Tensor) -> Tensor:
         """Boxes ``(..., 4)`` from `references` and `deltas`: the inverse of `encode`, in float32 also under autocast.
@@ -60,10 +62,17 @@ class DeltaCoder:
         Size deltas are clamped to ``log(1000 / 16)``.
         """
         reference_centers, reference_sizes = _centers_and_sizes(references.float())
-        deltas = deltas.float() / deltas.new_tensor(self.weights, dtype=torch.float32)
+        deltas = deltas.float() if self._is_plain else deltas.float() / self._weights(deltas.device)
         centers = deltas[..., :2] * reference_sizes + reference_centers
         half_sizes = 0.5 * torch.exp(deltas[..., 2:].clamp(max=MAX_SIZE_DELTA)) * reference_sizes
         return torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
+
+    @property
+    def _is_plain(self) -> bool:
+        return all(weight == 1 for weight in self.weights)
+
+    def _weights(self, device: torch.device) -> Tensor:
+        return to_device(torch.tensor(self.weights, dtype=torch.float32), device)
 
 
 class CellCoder:

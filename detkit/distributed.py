@@ -61,6 +61,8 @@ def mean_count(count: Tensor | float, device: torch.device | str | None = None) 
     """
     if isinstance(count, Tensor):
         counted = count.detach().float()
-    else:
+    elif torch.is_grad_enabled() and is_distributed():
         counted = torch.full((), float(count), dtype=torch.float32, device=device)
+    else:
+        return torch.full((), max(1.0, float(count)), dtype=torch.float32, device=device)
     return (mean(counted) if torch.is_grad_enabled() else counted).clamp(min=1.0)

@@ -38,7 +38,7 @@ def focal_losses(
     image: Tensor,
     location: Tensor,
     labels: Tensor,
-    ignored: Tensor,
+    ignored: Tensor | None,
     alpha: float = 0.25,
     gamma: float = 2.0,
 ) -> Tensor:
@@ -49,14 +49,16 @@ def focal_losses(
         image: ``(M,)`` int64, of each positive location the index of its image.
         location: ``(M,)`` int64, its index in ``0..P-1``.
         labels: ``(M,)`` int64, the class of its object.
-        ignored: ``(B, P)`` bool, locations without a loss.
+        ignored: ``(B, P)`` bool, locations without a loss; None where there are none.
         alpha: see `sigmoid_focal_loss`.
         gamma: see `sigmoid_focal_loss`.
     """
     truth = torch.zeros_like(logits, dtype=torch.bool)
     truth[image, location, labels] = True
     losses = sigmoid_focal_loss(logits, truth, alpha, gamma)
-    return losses.masked_fill(ignored[..., None], 0).sum(dim=(1, 2))
+    if ignored is not None:
+        losses = losses.masked_fill(ignored[..., None], 0)
+    return losses.sum(dim=(1, 2))
 
 
 def smooth_l1(predictions: Tensor, targets: Tensor, beta: float = SMOOTH_L1_BETA) -> Tensor:

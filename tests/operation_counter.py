@@ -28,8 +28,8 @@ PACKAGE = str(Path(detkit.__file__).parent)
 LAUNCHES_NOTHING = ("aten.detach", "aten.empty", "aten.new_empty", "aten._unsafe_view", "aten.lift_fresh", "aten.alias")
 COPIES = {torch.Tensor.tolist: "tolist", torch.Tensor.cpu: "cpu", torch.Tensor.numpy: "numpy"}
 """Methods that wait for a device, but dispatch nothing where the tensor is on the CPU already."""
-ON_THE_HOST = ("structures/target.py", "structures/fields.py")
-"""Where the objects of a target are selected, before it moves to the device."""
+ON_THE_HOST = ("structures/target.py", "structures/fields.py", "ops/nms.py")
+"""Where the objects of a target are selected before it moves to a device, and where scores are checked on the CPU."""
 
 
 class OperationCounter:
@@ -114,6 +114,20 @@ def count_step(model, images, targets, given=None) -> OperationCounter:
     options = {} if given is None else {"given": given}
     with OperationCounter() as counter:
         sum(model.compute_losses(images, targets, **options).values()).backward()
+    return counter
+
+
+def count_detection(model, images, given=None) -> OperationCounter:
+    """The operations from given images to their answers.
+
+    Args:
+        model: in evaluation mode.
+        images: given images.
+        given: what the model asks for with each image.
+    """
+    options = {"given": given} if model.asks_for else {}
+    with torch.no_grad(), OperationCounter() as counter:  # inference mode would hide what an operation consists of
+        model.detect(images, **options)
     return counter
 
 

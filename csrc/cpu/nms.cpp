@@ -206,19 +206,23 @@ void suppress_groups(
   });
 }
 
+// Boxes whose label is this take no part.
+constexpr int64_t no_label = INT64_MIN;
+
 template <typename T, typename S>
-Tensor survivors(const Tensor& tensor, const Tensor& scores, const int64_t* labels, double iou_threshold) {
+Tensor survivors(const Tensor& tensor, const Tensor& scores, const int64_t* labels, bool all, double iou_threshold) {
   int64_t count = tensor.size(0);
   const Box<T>* boxes = reinterpret_cast<const Box<T>*>(tensor.const_data_ptr<T>());
   T threshold = threshold_as<T>(iou_threshold);
   Kinds kinds = kinds_of(boxes, count);
   std::vector<Keyed<KeyOf<S>>> items = keyed(scores.const_data_ptr<S>(), count);
+  if (!all) std::erase_if(items, [labels](const auto& item) { return labels[item.value] == no_label; });
   if (!labels && count >= many && threshold >= 0 && kinds.all_ordinary) drop_suppressed(items, boxes, threshold);
 
   std::vector<int32_t> order = ranking(items);
   std::vector<uint8_t> stays(order.size());
   RankedBoxes<T> ranked{boxes, order.data(), static_cast<int64_t>(order.size())};
-  if (labels && count > 0) {
+  if (labels && ranked.count > 0) {
     LabelGroups groups = group_by_label(ranked.count, [&](int64_t rank) { return labels[order[rank]]; });
     suppress_groups(ranked, groups, kinds, threshold, stays.data());
   } else {
@@ -235,7 +239,8 @@ Tensor survivors(const Tensor& tensor, const Tensor& scores, const int64_t* labe
   return kept;
 }
 
-Tensor nms(Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou_threshold) {
+// `all`: whether every box takes part.
+Tensor nms_of_some(Tensor boxes, Tensor scores, std::optional<Tensor> labels, bool all, double iou_threshold) {
   boxes = as_contiguous(boxes);
   scores = as_contiguous(scores);
   STD_TORCH_CHECK(boxes.size(0) <= INT32_MAX, "nms: more than 2^31 boxes");
@@ -245,7 +250,11 @@ Tensor nms(Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou
   bool double_scores = scores.scalar_type() == ScalarType::Double;
   auto choose = double_boxes ? (double_scores ? survivors<double, double> : survivors<double, float>)
                              : (double_scores ? survivors<float, double> : survivors<float, float>);
-  return choose(boxes, scores, label_data, iou_threshold);
+  return choose(boxes, scores, label_data, all, iou_threshold);
+}
+
+Tensor nms(Tensor boxes, Tensor scores, std::optional<Tensor> labels, double iou_threshold) {
+  return nms_of_some(boxes, scores, labels, true, iou_threshold);
 }
 
 std::tuple<Tensor, Tensor> nms_padded(
@@ -260,6 +269,26 @@ std::tuple<Tensor, Tensor> nms_padded(
   return {padded, padded_number};
 }
 
+// A number for each label of each image, as small as possible, so that sorting by it is quick; `no_label` for a box of
+// no image. Returns whether there is none of these.
+bool number_groups(const int64_t* image_of, const int64_t* label_of, int64_t count, int64_t images, int64_t* groups) {
+  auto label = [label_of](int64_t i) { return label_of ? int64_t(static_cast<int32_t>(label_of[i])) : 0; };
+  int64_t least = INT32_MAX, most = INT32_MIN;
+  bool all = true;
+  for (int64_t i = 0; i < count; ++i) {
+    if (!is_image(image_of[i], images)) {
+      all = false;
+      continue;
+    }
+    least = std::min(least, label(i));
+    most = std::max(most, label(i));
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    groups[i] = is_image(image_of[i], images) ? image_of[i] * (most - least + 1) + label(i) - least : no_label;
+  }
+  return all;
+}
+
 std::tuple<Tensor, Tensor> batched_nms_padded(
     Tensor boxes, Tensor scores, Tensor image_index, std::optional<Tensor> labels, double iou_threshold, int64_t images,
     int64_t count) {
@@ -268,10 +297,9 @@ std::tuple<Tensor, Tensor> batched_nms_padded(
   const int64_t* image_of = image_index.const_data_ptr<int64_t>();
   const int64_t* label_of = labels ? labels->const_data_ptr<int64_t>() : nullptr;
   Tensor groups = torch::stable::empty_like(image_index);
-  int64_t* group = groups.mutable_data_ptr<int64_t>();
-  for (int64_t i = 0; i < boxes.size(0); ++i) group[i] = group_of(image_of[i], label_of ? label_of[i] : 0, images);
+  bool all = number_groups(image_of, label_of, boxes.size(0), images, groups.mutable_data_ptr<int64_t>());
 
-  Tensor kept = nms(boxes, scores, groups, iou_threshold);
+  Tensor kept = nms_of_some(boxes, scores, groups, all, iou_threshold);
   Tensor padded = torch::stable::new_empty(kept, {images, count});
   Tensor numbers = torch::stable::new_zeros(kept, {images});
   int64_t *out = padded.mutable_data_ptr<int64_t>(), *number = numbers.mutable_data_ptr<int64_t>();
@@ -279,7 +307,7 @@ std::tuple<Tensor, Tensor> batched_nms_padded(
   const int64_t* best_first = kept.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < kept.size(0); ++i) {
     int64_t image = image_of[best_first[i]];
-    if (is_image(image, images) && number[image] < count) out[image * count + number[image]++] = best_first[i];
+    if (number[image] < count) out[image * count + number[image]++] = best_first[i];
   }
   return {padded, numbers};
 }

@@ -23,11 +23,12 @@ from detkit.heads.scored_boxes import (
     ScoredBoxes,
     class_groups,
     clip_to_images,
-    counts_per_image,
     finite_boxes,
     first_of_images,
-    topk_indices,
+    topk_boxes,
     topk_of_classes,
+    topk_of_images,
+    topk_per_group,
 )
 from detkit.ops import batched_nms, batched_nms_padded
 from detkit.ops.soft_nms import Decay, soft_nms
@@ -47,8 +48,8 @@ class Postprocess(ABC):
         detections: most detections of an image; None is the head's own.
 
     Attributes:
-        candidates_of: what `candidates` counts: boxes of each image, of each class of an image, or of each level. The
-            head limits those of a level itself, before it decodes boxes, by `topk_candidates`.
+        candidates_of: what `candidates` counts: boxes of each image, of each class of an image, or of each level, which
+            the head limits itself, before it decodes boxes.
         clip: whether boxes are clipped to their image before or after suppression; None does not clip.
         least_side: least width and height of a clipped box in pixels.
         at_threshold: whether a score that equals `score_threshold` passes.
@@ -92,8 +93,7 @@ class Postprocess(ABC):
         filled = copy.copy(self)
         names = "score_threshold", "iou_threshold", "candidates", "detections"
         for name, value in zip(names, (score_threshold, iou_threshold, candidates, detections), strict=True):
-            if getattr(filled, name) is None:
-                setattr(filled, name, value)
+            setattr(filled, name, value if getattr(filled, name) is None else getattr(filled, name))
         filled.candidates_of, filled.clip = candidates_of, clip
         filled.least_side, filled.at_threshold = least_side, at_threshold
         return filled
@@ -134,9 +134,8 @@ class Postprocess(ABC):
         usable = self.above_threshold(scores.float())
         if self.candidates is not None and self.candidates_of != "level" and len(scores) > self.candidates:
             scored = ScoredBoxes(boxes, scores, labels, image_index).take(torch.where(usable)[0])
-            counts = counts_per_image(scored.image_index, len(sizes)) if self.candidates_of == "image" else None
-            best = topk_indices(*scored[1:], counts, self.candidates)
-            boxes, scores, labels, image_index = scored.take(best)
+            of_class = self.candidates_of == "class"
+            boxes, scores, labels, image_index = topk_boxes(scored, len(sizes), self.candidates, of_class)
             usable = torch.ones_like(image_index, dtype=torch.bool)
         return self._suppressed(ScoredBoxes(boxes, scores.masked_fill(~usable, 0), labels, image_index), usable, sizes)
 
@@ -157,8 +156,7 @@ class Postprocess(ABC):
         usable = usable & finite_boxes(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
-        scored = scored._replace(boxes=boxes, scores=scored.scores.float())
-        padded = self.best_of_images(scored, usable, len(sizes))
+        padded = self.best_of_images(scored._replace(boxes=boxes, scores=scored.scores.float()), usable, len(sizes))
         return padded.clipped(sizes, self.least_side) if self.clip == "after" else padded
 
     def best_of_images(self, scored: ScoredBoxes, usable: Tensor, images: int) -> PaddedBoxes:
@@ -190,10 +188,10 @@ class Postprocess(ABC):
         images, locations, classes = scores.shape
         passes = self.above_threshold(scores)
         passing = torch.where(passes.flatten())[0]
-        if self.candidates_of == "class" and self.candidates is not None and 16 * len(passing) > scores.numel():
+        if self.candidates is not None and self.candidates_of == "class" and 8 * len(passing) > scores.numel():
             return topk_of_classes(torch.where(passes, scores, -torch.inf), self.candidates)
         bounds = torch.arange(images + 1, device=scores.device) * locations
-        row, label, scores = self.topk(passing, scores.flatten()[passing], bounds, classes)
+        row, label, scores = self.topk(passing, scores.flatten().index_select(0, passing), bounds, classes)
         return row // locations, row % locations, label, scores
 
     def topk(self, passing: Tensor, scores: Tensor, bounds: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -210,12 +208,13 @@ class Postprocess(ABC):
         """
         if self.candidates is not None and len(passing) > self.candidates:
             ends = bounds * classes
-            images = torch.searchsorted(ends[1:], passing, right=True)
-            counts = None
-            if self.candidates_of != "class":
+            if self.candidates_of == "class":
+                images = torch.searchsorted(ends[1:], passing, right=True)
+                best = topk_per_group(scores, images * classes + passing % classes, self.candidates)
+                passing, scores = passing[best], scores[best]
+            else:
                 counts = [end - start for start, end in pairwise(torch.searchsorted(passing, ends).tolist())]
-            best = topk_indices(scores, passing % classes, images, counts, self.candidates)
-            passing, scores = passing[best], scores[best]
+                passing, scores = topk_of_images(passing, scores, counts, self.candidates)
         return passing // classes, passing % classes, scores
 
 

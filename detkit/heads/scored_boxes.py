@@ -6,15 +6,16 @@ R  boxes of a batch     B  images     N  the most boxes of an image
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from detkit.boxes import at_least, clip_boxes
 from detkit.geometry import Size
 from detkit.structures import Detections
+from detkit.structures.device_transfer import to_device
 
 
 class ScoredBoxes(NamedTuple):
@@ -105,48 +106,61 @@ def topk_per_group(scores: Tensor, groups: Tensor, k: int) -> Tensor:
     return order[ranks < k]
 
 
-def topk_of_classes(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The `k` greatest scores of each class of each image, but none of -inf, in the order of `topk_per_group`.
-
-    Where many scores are candidates, this is faster than to sort them all.
-
-    Args:
-        scores: ``(B, P, K)``.
-        k: at most so many.
-
-    Returns:
-        The image, the location, the class and the score of each.
-    """
-    values, locations = scores.transpose(1, 2).contiguous().topk(min(k, scores.shape[1]), dim=2)
-    image, label, rank = torch.where(values > -torch.inf)
-    return image, locations[image, label, rank], label, values[image, label, rank]
+def topk_boxes(scored: ScoredBoxes, images: int, k: int, of_class: bool) -> ScoredBoxes:
+    """The `k` best boxes of each image, or of each of its classes, of `scored` boxes ordered by image."""
+    if len(scored.scores) <= k:
+        return scored
+    if of_class:
+        return scored.take(topk_per_group(scored.scores, class_groups(scored, images), k))
+    rows = torch.arange(len(scored.scores), device=scored.scores.device)
+    return scored.take(topk_of_images(rows, scored.scores, counts_per_image(scored.image_index, images), k)[0])
 
 
-def topk_indices(
-    scores: Tensor, labels: Tensor, image_index: Tensor, counts: Sequence[int] | None, k: int
-) -> Tensor | slice:
-    """Indices of the `k` greatest `scores` of each image, or of each of its classes if `counts` is None.
+def topk_of_images(entries: Tensor, scores: Tensor, counts: Sequence[int], k: int) -> tuple[Tensor, Tensor]:
+    """The `k` entries of each image with the greatest scores, and these scores; both ordered by image.
 
     Args:
-        scores: ``(R,)``, ordered by image.
-        labels: ``(R,)`` int64.
-        image_index: ``(R,)`` int64, ascending.
+        entries: ``(R,)`` int64, ordered by image.
+        scores: ``(R,)``.
         counts: how many of the R each image has.
         k: at most so many.
     """
-    if len(scores) <= k or (counts is not None and max(counts) <= k):
-        return slice(None)
-    if counts is None:
-        return topk_per_group(scores, image_index * (labels.max() + 1) + labels, k)
-    rows = torch.arange(len(scores), device=scores.device)
-    starts = [end - count for count, end in zip(counts, accumulate(counts), strict=True)]
-    offsets = torch.tensor(starts).to(scores.device, non_blocking=True)
-    padded = scores.new_full((len(counts), max(counts)), -torch.inf)
-    padded[image_index, rows - offsets[image_index]] = scores
-    best = padded.topk(k, dim=1).indices + offsets[:, None]
-    spans = enumerate(zip(starts, counts, strict=True))
-    # An image that has no more than k keeps their order.
-    return torch.cat([best[image] if count > k else rows[start : start + count] for image, (start, count) in spans])
+    longest = max(counts)
+    if longest <= k:
+        return entries, scores
+    if min(counts) == longest:
+        rows = scores.view(len(counts), longest).topk(k, dim=1).indices
+        chosen = rows + torch.arange(len(counts), device=rows.device)[:, None] * longest
+    else:
+        chosen = _topk_of_ragged(scores, np.array(counts), k)
+    chosen = chosen.flatten()
+    return entries.index_select(0, chosen), scores.index_select(0, chosen)
+
+
+def _topk_of_ragged(scores: Tensor, counts: np.ndarray, k: int) -> Tensor:
+    """The indices ``(R',)`` of the `k` greatest scores of each image; one that has no more keeps their order."""
+    images = np.stack((counts, counts.cumsum() - counts, counts > k))
+    sizes, starts, has_more = to_device(torch.from_numpy(images), scores.device)[..., None]
+    least, longest = counts.min(), counts.max()
+    columns = torch.arange(longest, device=scores.device)
+    padded = scores.index_select(0, (starts + columns).clamp_(max=len(scores) - 1).flatten()).view(len(counts), -1)
+    padded[:, least:].masked_fill_(columns[least:] >= sizes, -torch.inf)
+    ranks = torch.arange(k, device=scores.device)
+    chosen = torch.where(has_more > 0, padded.topk(k, dim=1).indices, ranks) + starts
+    places = np.flatnonzero(np.arange(k) < counts[:, None])
+    kept: Tensor = chosen.flatten().index_select(0, to_device(torch.from_numpy(places), scores.device))
+    return kept
+
+
+def topk_of_classes(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The `k` greatest scores ``(B, P, K)`` of each class of each image, but not those of -inf.
+
+    Returns:
+        The image, the location, the label and the score of each ``(R,)``, ordered by image.
+    """
+    best, locations = scores.transpose(1, 2).contiguous().topk(min(k, scores.shape[1]), dim=2)
+    image, label, rank = torch.where(best > -torch.inf)
+    return image, locations[image, label, rank], label, best[image, label, rank]
 
 
 def finite_boxes(boxes: Tensor) -> Tensor:

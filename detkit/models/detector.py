@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.raw_outputs import note, noting
+from detkit.models.answers import Answer as Answer
+from detkit.models.answers import answers_on_cpu
 from detkit.models.check_inputs import check_batch_size, check_given, check_images, check_targets
 from detkit.models.folding import folded, forget
 from detkit.models.image_inputs import ImageInput, as_tensor, is_sequence
@@ -24,13 +26,6 @@ from detkit.structures import Category, Detections, Target
 
 if TYPE_CHECKING:  # tasks stand above models
     from detkit.tasks import Task
-
-
-class Answer(Protocol):
-    """The result of a model for one image: `Detections`, a `Classification`, or the answer type of your own task."""
-
-    def to(self, device: torch.device | str, /) -> Self:
-        """The same with every tensor on `device`."""
 
 
 class VisionModel(nn.Module):
@@ -236,7 +231,7 @@ class VisionModel(nn.Module):
                 batch = enumerate(inputs[start : start + batch_size], start)
                 images = [as_tensor(image, f"inputs[{index}]") for index, image in batch]
                 options = {} if given is None else {"given": given[start : start + batch_size]}
-                answers += [answer.to("cpu") for answer in model(images, **options)]
+                answers += answers_on_cpu(model(images, **options))
             return answers
         finally:
             for module in in_training:

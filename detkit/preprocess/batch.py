@@ -73,16 +73,23 @@ class Batch:
         with_border = [placement.has_border for placement in self.placements]
         if not cut or not any(with_border):
             return restored
-        is_large = torch.split(at_least(boxes, _LEAST_SIDE).cpu(), counts)  # waits for the device once
-        return [
-            one[to_device(torch.where(large)[0], boxes.device)] if has_border and not large.all() else one
-            for one, large, has_border in zip(restored, is_large, with_border, strict=True)
-        ]
+        is_large: list[bool] = at_least(boxes, _LEAST_SIDE).tolist()  # waits for the device once
+        kept = np.array(is_large, dtype=bool) | ~np.repeat(with_border, counts)
+        return restored if kept.all() else _selected(restored, kept)
 
 
 def _has_boxes_alone(detections: Detections) -> bool:
     """Whether nothing but the boxes moves with the image."""
     return detections.masks is None and detections.keypoints is None and type(detections) is Detections
+
+
+def _selected(detections: Sequence[Detections], kept: np.ndarray) -> list[Detections]:
+    """Those of all `detections` that are `kept`, bool of the boxes of all images; they have boxes alone."""
+    images = np.arange(len(detections)).repeat([len(one) for one in detections])
+    counts = np.bincount(images[kept], minlength=len(detections)).tolist()
+    rows = to_device(torch.from_numpy(np.flatnonzero(kept)), detections[0].boxes.device)
+    fields = (torch.cat([getattr(one, name) for one in detections])[rows] for name in ("boxes", "scores", "labels"))
+    return [Detections(*own) for own in zip(*(torch.split(field, counts) for field in fields), strict=True)]
 
 
 def _clipped(boxes: Tensor, counts: Sequence[int], sizes: Sequence[Size]) -> Tensor:

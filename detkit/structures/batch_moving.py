@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -17,6 +18,14 @@ Move = Callable[[RowPlacements, Tensor], Tensor]
 def rows_on(values: Sequence[Tensor], device: torch.device | str) -> Sequence[Tensor]:
     """`values` ``(Ni, …)`` on `device`: views of one tensor."""
     return values if _are_there(values, device) else _split(joined_on(values, device), values)
+
+
+def selected_rows(values: Sequence[Tensor], rows: Sequence[Sequence[int]]) -> Sequence[Tensor]:
+    """Those of `values` ``(Ni, …)`` at `rows`, of each its own: views of one tensor."""
+    starts = accumulate((len(value) for value in values), initial=0)
+    index = [start + row for start, own in zip(starts, rows, strict=False) for row in own]
+    chosen = torch.cat(list(values))[torch.tensor(index, dtype=torch.int64)]
+    return torch.split(chosen, [len(own) for own in rows])
 
 
 def moved_rows(

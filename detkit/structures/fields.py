@@ -59,6 +59,11 @@ class Fields:
         """A copy with every tensor on `device`."""
         return self._map(lambda kind, value: kind.to(value, device))
 
+    @classmethod
+    def batch_to(cls, batch: Sequence[Self], device: torch.device | str) -> list[Self]:
+        """Copies of several with every tensor on `device`; the rows of all move in one transfer for each field."""
+        return cls._batch_map(batch, lambda kind, values, _: kind.batch_to(values, device))
+
     def moved(self, placement: Placement, swaps: Swaps = ()) -> Self:
         """A copy in the coordinates of another frame; nothing is clipped or dropped.
 
@@ -83,13 +88,31 @@ class Fields:
             placements: of the image of each.
             device: where they go.
         """
+        return cls._batch_map(
+            batch,
+            lambda kind, values, present: kind.batch_to_network(values, [placements[one] for one in present], device),
+        )
+
+    @classmethod
+    def batch_select(cls, batch: Sequence[Self], rows: Sequence[Sequence[int]]) -> list[Self]:
+        """Copies of several, all on the CPU, with the objects at `rows` of each."""
+        return cls._batch_map(
+            batch, lambda kind, values, present: kind.batch_select(values, [rows[one] for one in present])
+        )
+
+    @classmethod
+    def _batch_map(
+        cls, batch: Sequence[Self], function: Callable[[Kind, list[Any], list[int]], Sequence[Any]]
+    ) -> list[Self]:
+        """Copies with the results of `function` for each field: of its kind, its values, and who of `batch` has it."""
         values: list[dict[str, Any]] = [{} for _ in batch]
         for name, kind in cls.kinds().items():
             given = [getattr(one, name) for one in batch]
             present = [index for index, value in enumerate(given) if value is not None]
             if present:
-                own = [given[index] for index in present], [placements[index] for index in present]
-                for index, value in zip(present, kind.batch_to_network(*own, device), strict=True):
+                for index, value in zip(
+                    present, function(kind, [given[index] for index in present], present), strict=True
+                ):
                     values[index][name] = value
         return [replace(one, **changed) for one, changed in zip(batch, values, strict=True)]
 

@@ -52,9 +52,20 @@ class Kind:
         """`value` on `device`."""
         return to_device(value, device) if isinstance(value, Tensor) else value
 
+    def batch_to(self, values: Sequence[Any], device: torch.device | str) -> Sequence[Any]:
+        """`values` of several images on `device`. A kind overrides it to move all of them in one transfer."""
+        return [self.to(value, device) for value in values]
+
     def select(self, value: Any, index: Index) -> Any:
         """`value` for the objects that `index` selects."""
         return value
+
+    def batch_select(self, values: Sequence[Any], rows: Sequence[Sequence[int]]) -> Sequence[Any]:
+        """`values` of several images on the CPU, each for the objects at its `rows`. A kind overrides it to select of
+        all of them at once."""
+        return [
+            self.select(value, torch.tensor(own, dtype=torch.int64)) for value, own in zip(values, rows, strict=True)
+        ]
 
     def move(self, value: Any, placement: Placement, swaps: Swaps) -> Any:
         """`value` in the coordinates of another frame; `swaps` are the pairs of keypoints that a mirror swaps."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.geometry import Placement, RowPlacements, Size
 from detkit.ops import RunLengths, masks_to_rle, rle_to_masks
-from detkit.structures.batch_moving import can_join, moved_rows, moves_as, rows_on
+from detkit.structures.batch_moving import can_join, moved_rows, moves_as, rows_on, selected_rows
 from detkit.structures.kind import ALWAYS, Index, Kind, Swaps, Warp, Warped, check_tensor
 
 
@@ -42,6 +42,16 @@ class Rows(Kind):
 
     def select(self, value: Tensor, index: Index) -> Tensor:
         return value[index]
+
+    def batch_select(self, values: Sequence[Any], rows: Sequence[Sequence[int]]) -> Sequence[Any]:
+        if can_join(values) and type(self).select is Rows.select:
+            return selected_rows(values, rows)
+        return super().batch_select(values, rows)
+
+    def batch_to(self, values: Sequence[Any], device: torch.device | str) -> Sequence[Any]:
+        if can_join(values) and type(self).to is Kind.to:
+            return rows_on(values, device)
+        return super().batch_to(values, device)
 
     def batch_to_network(
         self, values: Sequence[Tensor], placements: Sequence[Placement], device: torch.device | str

@@ -91,6 +91,7 @@ class Target(Fields):
         """See `Fields.batch_to_network`; as in `to`, crowds are split off before."""
         split_crowds(batch)
         crowded = [index for index, target in enumerate(batch) if vars(target).get("crowd_rows")]
+        cls._split_together([batch[index] for index in crowded])
         objects = [batch[index].objects() for index in crowded]
         of_crowded = [placements[index] for index in crowded]
         moved = super().batch_to_network([*batch, *objects], [*placements, *of_crowded], device)
@@ -105,6 +106,26 @@ class Target(Fields):
         for index, split in zip(crowded, zip(objects_moved, ignored_moved, strict=True), strict=True):
             vars(batch_moved[index])["_split"] = split
         return batch_moved
+
+    @classmethod
+    def _split_together(cls, crowded: Sequence[Self]) -> None:
+        """Store the `_split` of targets with crowds, made of all at once where their tensors are on the CPU."""
+        own = [one for one in crowded if "_split" not in vars(one) and one._is_on_cpu()]
+        if len(own) < 2:
+            return
+        is_crowd = [set(one.crowd_rows) for one in own]
+        objects = cls.batch_select(
+            own,
+            [[row for row in range(len(one)) if row not in crowds] for one, crowds in zip(own, is_crowd, strict=True)],
+        )
+        ignored = cls.kinds()["boxes"].batch_select([one.boxes for one in own], [one.crowd_rows for one in own])
+        for one, pair in zip(own, zip(objects, ignored, strict=True), strict=True):
+            vars(pair[0])["crowd_rows"] = []
+            vars(one)["_split"] = pair
+
+    def _is_on_cpu(self) -> bool:
+        """Whether the flags of crowds and the boxes are on the CPU, and so the other tensors."""
+        return all(one is not None and one.device.type == "cpu" for one in (self.iscrowd, self.boxes))
 
     @functools.cached_property
     def _split(self) -> tuple[Self | None, Tensor]:

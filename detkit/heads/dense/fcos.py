@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.boxes import DistanceCoder, box_area, cell_corners
+from detkit.boxes import DistanceCoder, cell_corners
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import geometric_mean_of_sigmoids
-from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, assign_targets, labeled_boxes
+from detkit.heads.assignment import NOT_LEARNED, assign_targets, labeled_boxes
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.location_pairs import chunks, distances_from_centers, edges
-from detkit.heads.dense.pyramid_decode import detections_of_levels
+from detkit.heads.dense.pyramid_decode import best_of_levels, detections_of_candidates
 from detkit.heads.dense.pyramid_layers import (
     flatten_predictions,
     init_focal_bias_,
@@ -29,14 +30,13 @@ from detkit.heads.dense.pyramid_layers import (
     tower,
 )
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.scored_boxes import ScoredBoxes
 from detkit.losses import binary_cross_entropy, focal_losses
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.structures import Detections, Target
 from detkit.structures.device_transfer import to_device
-from detkit.structures.objects import ImageBoxes, crowds_of
+from detkit.structures.objects import ImageBoxes, Objects, crowds_of
 
-_NO_KEY = 2**63 - 1  # greater than that of any object
+_NO_KEY = 2**63 - 1  # greater than that of any object; its lower half is NO_OBJECT
 
 
 class FCOSOutput(NamedTuple):
@@ -156,8 +156,8 @@ class FCOSHead(DenseHead):
         centerness = torch.cat(raw.centerness, dim=1)[image, location].float()
         targets = self.coder.encode(locations[location], boxes)
         sums = (
-            focal_losses(classes, image, location, labels, rows == NOT_LEARNED).sum(),
-            (1 - _giou(distances, targets)).sum(),
+            focal_losses(classes, image, location, labels, self._not_learned(rows, objects)).sum(),
+            _giou_losses(distances, targets),
             binary_cross_entropy(centerness, centerness_of(targets)).sum(),
         )
         return dict(zip(("fcos_cls", "fcos_box", "fcos_centerness"), torch.stack(sums) / foreground, strict=True))
@@ -165,14 +165,11 @@ class FCOSHead(DenseHead):
     @torch.no_grad()
     def decode(self, raw: FCOSOutput, context: Context) -> list[Detections]:
         """The best boxes of each level, after suppression within each class."""
-        levels = zip(raw.classes, self._in_pixels(raw.distances), raw.centerness, raw.locations, strict=True)
-        parts = []
-        for classes, distances, centerness, locations in levels:
-            scores = (classes.float().sigmoid() * centerness.float().sigmoid()[..., None]).sqrt()
-            image, location, labels, scores = self.postprocess.topk_candidates(scores)
-            boxes = self.coder.decode(locations[location], distances[image, location])
-            parts.append(ScoredBoxes(boxes, scores, labels, image))
-        return detections_of_levels(parts, self.postprocess, self.num_classes, context)
+        best = best_of_levels(self.postprocess, raw.classes, raw.centerness, geometric_mean_of_sigmoids)
+        distances = torch.cat(raw.distances, dim=1).gather(1, best.locations[..., None].expand(-1, -1, 4))
+        strides = to_device(torch.from_numpy(np.repeat(self.strides, best.counts)), distances.device)
+        boxes = self.coder.decode(torch.cat(raw.locations)[best.locations], distances.float() * strides[:, None])
+        return detections_of_candidates(best, boxes, self.postprocess, self.num_classes, context)
 
     def candidates(self, raw: FCOSOutput, context: Context) -> Candidates:
         """The boxes of all locations, with center-ness as objectness."""
@@ -227,9 +224,8 @@ class FCOSHead(DenseHead):
         points = torch.cat(list(locations))
         images, device = len(objects.counts), points.device
         # The area and, below it, the row: the least of these is that of the smallest object, of equal ones the first.
-        keys = box_area(objects.boxes.float()).view(torch.int32).long() << 32 | torch.arange(
-            len(objects), device=device
-        )
+        areas = (objects.boxes[:, 2:] - objects.boxes[:, :2]).float().prod(dim=1)
+        keys = areas.view(torch.int32).long() << 32 | torch.arange(len(objects), device=device)
         best = keys.new_full((images, len(points)), _NO_KEY)
         limits = zip(self.limits[:-1], self.limits[1:], self.strides, strict=True)
         of_levels = [(nearest, farthest, self.center_radius * stride) for nearest, farthest, stride in limits]
@@ -237,11 +233,11 @@ class FCOSHead(DenseHead):
         for some in chunks(len(objects), len(points)):
             boxes = objects.boxes[some]
             nearest_edge, farthest_edge = edges(points, boxes)
-            responsible = (nearest_edge > 0) & (farthest_edge > nearest) & (farthest_edge < farthest)
-            responsible &= distances_from_centers(points, boxes) < radius
-            pairs = torch.where(responsible, keys[some, None], _NO_KEY)
+            elsewhere = (nearest_edge <= 0) | (farthest_edge <= nearest) | (farthest_edge >= farthest)
+            elsewhere |= distances_from_centers(points, boxes) >= radius
+            pairs = keys[some, None].masked_fill(elsewhere, _NO_KEY)
             best.scatter_reduce_(0, objects.image_index[some, None].expand_as(pairs), pairs, "amin")
-        rows = torch.where(best < _NO_KEY, best & 0xFFFFFFFF, NO_OBJECT)
+        rows = best.int().long()  # the lower half, which is NO_OBJECT in _NO_KEY
         if crowds is None:
             return rows, None
         crowded = torch.zeros_like(rows)
@@ -249,6 +245,13 @@ class FCOSHead(DenseHead):
             nearest_edge, _ = edges(points, crowds.boxes[some])
             crowded.index_add_(0, crowds.image_index[some], (nearest_edge > 0).long())
         return rows, crowded > 0
+
+    def _not_learned(self, rows: Tensor, objects: Objects) -> Tensor | None:
+        """Which locations have no loss, of the `rows` of `assign`; None where there are surely none."""
+        is_own_rule = type(self).assign is not FCOSHead.assign or type(self).match is not FCOSHead.match
+        if is_own_rule or objects.crowds is not None or objects.unannotated is not None:
+            return rows == NOT_LEARNED
+        return None
 
     def _in_pixels(self, distances: Sequence[Tensor]) -> list[Tensor]:
         return [per_level.float() * stride for per_level, stride in zip(distances, self.strides, strict=True)]
@@ -260,8 +263,8 @@ def centerness_of(distances: Tensor) -> Tensor:
     return (torch.minimum(first, second) / torch.maximum(first, second)).prod(dim=-1).sqrt()
 
 
-def _giou(first: Tensor, second: Tensor) -> Tensor:
-    """GIoU ``(M,)`` of boxes around the same locations, given by the distances ``(M, 4)`` of their edges.
+def _giou_losses(first: Tensor, second: Tensor) -> Tensor:
+    """The sum of ``1 - GIoU`` of M boxes around the same locations, given by the distances ``(M, 4)`` of their edges.
 
     As `detkit.ops.iou.paired_iou` for these boxes, which overlap, with a third of the operations.
     """
@@ -269,7 +272,8 @@ def _giou(first: Tensor, second: Tensor) -> Tensor:
     widths, heights = (together[..., :2] + together[..., 2:]).unbind(dim=-1)
     first_area, second_area, common, hull = (widths * heights).unbind()
     union = first_area + second_area - common
-    return (torch.stack((common, union)) / torch.stack((union, hull))).sum(dim=0) - 1
+    # GIoU is common / union - (hull - union) / hull.
+    return 2 * len(first) - (torch.stack((common, union)) / torch.stack((union, hull))).sum()
 
 
 def _per_location(locations: Sequence[Tensor], values: Sequence[Sequence[float]]) -> Tensor:

@@ -22,14 +22,13 @@ def edges(points: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
 
     The nearest is positive where the location lies inside the box.
     """
-    x, y = points.unbind(dim=1)
-    left, top, right, bottom = x - boxes[:, :1], y - boxes[:, 1:2], boxes[:, 2:3] - x, boxes[:, 3:] - y
-    nearest = torch.minimum(torch.minimum(left, right), torch.minimum(top, bottom))
-    return nearest, torch.maximum(torch.maximum(left, right), torch.maximum(top, bottom))
+    # Both axes at once, each with a row of locations for each box.
+    locations, low, high = points.T[:, None], boxes[:, :2].T[..., None], boxes[:, 2:].T[..., None]
+    before, after = locations - low, high - locations
+    return torch.minimum(*torch.minimum(before, after)), torch.maximum(*torch.maximum(before, after))
 
 
 def distances_from_centers(points: Tensor, boxes: Tensor) -> Tensor:
     """The distance ``(T, P)``, in x or in y, of each location from the center of each box, whichever is greater."""
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    x, y = points.unbind(dim=1)
-    return torch.maximum((x - centers[:, :1]).abs(), (y - centers[:, 1:]).abs())
+    return torch.maximum(*(points.T[:, None] - centers.T[..., None]).abs())

@@ -1,59 +1,128 @@
-"""Decoding of predictions on the levels of a pyramid to detections (RetinaNet, FCOS).
+"""Decoding of predictions on the levels of a pyramid to detections (RetinaNet, FCOS), without waiting for a device.
 
-B  images     P  locations of a level     K  classes     R  candidates
+B  images     P  locations of a level     K  classes     N  candidates of an image
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from detkit.heads.activations import Activation, sigmoid_scores
+from detkit.heads.assignment import image_indices
 from detkit.heads.context import Context
 from detkit.heads.postprocess import Postprocess
-from detkit.heads.scored_boxes import ScoredBoxes
 from detkit.structures import Detections
 
 
-def topk_candidates_from_logits(postprocess: Postprocess, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As `Postprocess.topk_candidates` for scores that are sigmoids of `logits`, but faster.
-
-    Logits are compared with that of the threshold, so that a sigmoid is computed for the best of them only.
+class PyramidCandidates(NamedTuple):
+    """The best predictions of each image on every level, level by level.
 
     Args:
-        postprocess: gives the score threshold and the number of candidates.
-        logits: ``(B, P, K)``.
-
-    Returns:
-        The image, the location, the label and the score of each ``(R,)``, ordered by image.
+        locations: ``(B, N)`` int64, among the locations of all levels.
+        labels: ``(B, N)`` int64.
+        scores: ``(B, N)``.
+        counts: how many of the N are of each level.
+        classes: how many the labels stand for, with background if there is a logit for it.
     """
-    images, locations, classes = logits.shape
-    threshold = torch.tensor(postprocess.score_threshold or 0.0).clamp(0, 1).logit().item()
-    # A little less than the threshold, so that rounding does not decide here; without a threshold its logit is -inf.
-    passing = torch.where((logits >= threshold - 0.01).flatten())[0]
-    bounds = torch.arange(images + 1, device=logits.device) * locations
-    row, label, values = postprocess.topk(passing, logits.flatten()[passing].float(), bounds, classes)
-    scores = values.sigmoid()
-    kept = torch.where(postprocess.above_threshold(scores))[0]
-    row = row[kept]
-    return row // locations, row % locations, label[kept], scores[kept]
+
+    locations: Tensor
+    labels: Tensor
+    scores: Tensor
+    counts: Sequence[int]
+    classes: int
 
 
-def detections_of_levels(
-    levels: Sequence[ScoredBoxes], postprocess: Postprocess, num_classes: int, context: Context
+def best_of_levels(
+    postprocess: Postprocess,
+    logits: Sequence[Tensor],
+    objectness: Sequence[Tensor] | None = None,
+    activation: Activation = sigmoid_scores,
+) -> PyramidCandidates:
+    """The predictions with the highest scores, at most `Postprocess.candidates` of an image and level.
+
+    Those below the threshold are among them: how many pass is known to the device alone.
+
+    Args:
+        postprocess: gives the number of candidates.
+        logits: ``(B, P, K)`` of each level.
+        objectness: ``(B, P)`` of each level, if the head predicts it.
+        activation: of logits and objectness; scores must not fall where either rises.
+    """
+    parts, first = [], 0
+    for level, of_level in enumerate(logits):
+        own = None if objectness is None else objectness[level]
+        locations, labels, scores = _best_of_level(postprocess, of_level, own, activation)
+        parts.append((locations + first if first else locations, labels, scores))
+        first += of_level.shape[1]
+    locations, labels, scores = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    return PyramidCandidates(locations, labels, scores, [part[0].shape[1] for part in parts], logits[0].shape[2])
+
+
+def detections_of_candidates(
+    candidates: PyramidCandidates, boxes: Tensor, postprocess: Postprocess, num_classes: int, context: Context
 ) -> list[Detections]:
-    """The detections of each image from the candidates of all levels, in pixels of the images as given.
+    """The detections of each image, in pixels of the images as given.
 
     A background logit, which torchvision's weights have, competes with the classes and is dropped at the end.
 
     Args:
-        levels: the candidates of each level, ordered by image.
-        postprocess: suppresses overlaps.
+        candidates: of all levels.
+        boxes: ``(B, N, 4)`` in the network's frame.
+        postprocess: applies the threshold and suppresses overlaps.
         num_classes: labels from here on are background.
         context: of the batch.
     """
-    together = ScoredBoxes(*(torch.cat(part) for part in zip(*levels, strict=True)))
-    ordered = together.take(together.image_index.argsort(stable=True))
-    detections = postprocess.suppress(*ordered, context.batch.sizes)
-    return context.batch.restore([per_image[per_image.labels < num_classes] for per_image in detections])
+    image_index = image_indices(boxes.shape[0], boxes.shape[1], boxes.device)
+    scored = boxes.flatten(0, 1), candidates.scores.flatten(), candidates.labels.flatten(), image_index
+    padded = postprocess.padded(*scored, context.batch.sizes)
+    if candidates.classes > num_classes:
+        padded = padded.where(padded.labels < num_classes)
+    return context.batch.restore(padded.detections())
+
+
+def _best_of_level(
+    postprocess: Postprocess, logits: Tensor, objectness: Tensor | None, activation: Activation
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The location, the label and the score ``(B, N)`` of the best predictions of each image.
+
+    The N best predictions are made at the N locations whose best class is best: only these are looked at closely.
+    """
+    _, count, classes = logits.shape
+    most = _most_candidates(postprocess, logits, objectness, activation)
+    looked_at = None
+    if most < count:
+        best = logits.amax(dim=2, keepdim=True)
+        looked_at = _keys(best, objectness, activation)[..., 0].topk(most, dim=1, sorted=False).indices
+        logits = logits.gather(1, looked_at[..., None].expand(-1, -1, classes))
+        objectness = None if objectness is None else objectness.gather(1, looked_at)
+    keys = _keys(logits, objectness, activation).flatten(1)
+    # NaN would be greater than any number.
+    ordered = keys.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+    entries = ordered.topk(min(most, keys.shape[1]), dim=1).indices
+    locations, keys = entries // classes, keys.gather(1, entries)
+    labels = entries - locations * classes
+    locations = locations if looked_at is None else looked_at.gather(1, locations)
+    return locations, labels, activation(keys, None) if objectness is None else keys
+
+
+def _keys(logits: Tensor, objectness: Tensor | None, activation: Activation) -> Tensor:
+    """What ranks as the scores do: logits themselves if there is nothing else, since great ones have equal scores."""
+    if objectness is None:
+        return logits.float()
+    return activation(logits.flatten(0, 1), objectness.flatten()).view(logits.shape)
+
+
+def _most_candidates(
+    postprocess: Postprocess, logits: Tensor, objectness: Tensor | None, activation: Activation
+) -> int:
+    """The most candidates of an image; where there is no limit, as many as pass, for which this waits."""
+    if postprocess.candidates is not None:
+        return postprocess.candidates
+    flat = None if objectness is None else objectness.flatten()
+    scores = activation(logits.flatten(0, 1), flat).view(len(logits), -1)
+    return int(postprocess.above_threshold(scores).sum(dim=1).max())

@@ -17,7 +17,7 @@ from detkit.errors import InputError
 from detkit.heads.assignment import NOT_LEARNED, assign_objects
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
-from detkit.heads.dense.pyramid_decode import detections_of_levels, topk_candidates_from_logits
+from detkit.heads.dense.pyramid_decode import best_of_levels, detections_of_candidates
 from detkit.heads.dense.pyramid_layers import (
     flatten_predictions,
     init_focal_bias_,
@@ -26,7 +26,6 @@ from detkit.heads.dense.pyramid_layers import (
     tower,
 )
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.heads.scored_boxes import ScoredBoxes
 from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_per_box
 from detkit.matching import Matcher
 from detkit.ops.iou import paired_iou
@@ -164,11 +163,10 @@ class RetinaNetHead(DenseHead):
     @torch.no_grad()
     def decode(self, raw: RetinaNetOutput, context: Context) -> list[Detections]:
         """The best boxes of each level, after suppression within each class (section 4.1, "Inference")."""
-        parts = []
-        for classes, deltas, anchors in zip(*raw, strict=True):
-            image, anchor, labels, scores = topk_candidates_from_logits(self.postprocess, classes)
-            parts.append(ScoredBoxes(self.coder.decode(anchors[anchor], deltas[image, anchor]), scores, labels, image))
-        return detections_of_levels(parts, self.postprocess, self.num_classes, context)
+        best = best_of_levels(self.postprocess, raw.classes)
+        deltas = torch.cat(raw.deltas, dim=1).gather(1, best.locations[..., None].expand(-1, -1, 4))
+        boxes = self.coder.decode(torch.cat(raw.anchors)[best.locations], deltas)
+        return detections_of_candidates(best, boxes, self.postprocess, self.num_classes, context)
 
     def candidates(self, raw: RetinaNetOutput, context: Context) -> Candidates:
         """The boxes of all anchors; scores are sigmoids of the logits."""

@@ -8,8 +8,8 @@ import torch
 from contexts import context_of
 
 from detkit.errors import InputError
-from detkit.heads import NMS, RetinaNetHead
-from detkit.heads.dense.pyramid_decode import topk_candidates_from_logits
+from detkit.heads import NMS, RetinaNetHead, TopK
+from detkit.heads.dense.pyramid_decode import best_of_levels
 from detkit.heads.dense.retinanet import RetinaNetOutput
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
 from detkit.ops import box_iou
@@ -267,7 +267,23 @@ def test_what_does_not_fit_is_refused(make, words):
 
 
 @pytest.mark.parametrize(("threshold", "likely"), [(-1.0, 24), (None, 24), (0.0, 24), (0.5, 12), (1.5, 0)])
-def test_any_threshold_sorts_out_by_logits_what_it_does_by_scores(threshold, likely):
-    logits = torch.linspace(-3, 3, 24).view(2, 4, 3)
-    _, _, _, scores = topk_candidates_from_logits(NMS(score_threshold=threshold), logits)
-    assert len(scores) == likely
+@pytest.mark.parametrize("candidates", [12, None])
+def test_any_threshold_and_number_of_candidates(threshold, likely, candidates):
+    head = RetinaNetHead([6], [8], 3, [[8]], [1.0], convolutions=0)
+    head.postprocess = TopK()
+    head.postprocess.score_threshold, head.postprocess.candidates = threshold, candidates
+    raw = RetinaNetOutput([torch.linspace(-3, 3, 24).view(2, 4, 3)], [torch.zeros(2, 4, 4)], [torch.rand(4, 4) + 1])
+    assert sum(len(detections) for detections in head.decode(raw, context_of([(16, 16)] * 2))) == likely
+
+
+@pytest.mark.parametrize("candidates", [1, 5, 24])
+def test_the_candidates_of_a_level_are_its_highest_scores(candidates):
+    logits = torch.randn(2, 20, 3, generator=torch.Generator().manual_seed(candidates))
+    best = best_of_levels(NMS(candidates=candidates), [logits, logits + 1])
+    assert best.counts == [candidates, candidates]
+    for level, first in enumerate((0, 20)):
+        own = slice(level * candidates, (level + 1) * candidates)
+        expected = (logits + level).flatten(1).sort(dim=1, descending=True).values[:, :candidates].sigmoid()
+        torch.testing.assert_close(best.scores[:, own], expected)
+        locations, labels = best.locations[:, own] - first, best.labels[:, own]
+        torch.testing.assert_close((logits + level)[torch.arange(2)[:, None], locations, labels].sigmoid(), expected)

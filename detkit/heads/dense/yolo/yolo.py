@@ -127,16 +127,19 @@ class YOLOHead(DenseHead):
     def decode(self, raw: list[Tensor], context: Context) -> list[Detections]:
         """Boxes whose objectness times class probability passes the threshold, after suppression within each class."""
         boxes, outputs = self.boxes(raw), flatten_levels(raw)
-        objectness = outputs[..., 4].sigmoid()
         # Most predictions are dropped before their classes are computed: a score is at most the objectness.
-        image, prediction = torch.where(self.postprocess.above_threshold(objectness))
-        scores = objectness[image, prediction, None] * self.class_scores(outputs[image, prediction, 5:])
-        bounds = torch.searchsorted(image, torch.arange(len(boxes) + 1, device=boxes.device))
-        passing = torch.where(self.postprocess.above_threshold(scores.flatten()))[0]
-        row, labels, scores = self.postprocess.topk(passing, scores.flatten()[passing], bounds, self.num_classes)
-        image, prediction = image[row], prediction[row]
-        detections = self.postprocess.suppress(boxes[image, prediction], scores, labels, image, context.batch.sizes)
-        return context.batch.restore(detections)
+        objectness = outputs[..., 4].flatten().sigmoid()
+        predictions = torch.where(self.postprocess.above_threshold(objectness))[0]
+        classes = self.class_scores(outputs.flatten(0, 1).index_select(0, predictions)[:, 5:])
+        scores = (objectness.index_select(0, predictions)[:, None] * classes).flatten()
+        bounds = torch.arange(len(boxes) + 1, device=boxes.device) * boxes.shape[1]
+        passing = torch.where(self.postprocess.above_threshold(scores))[0]
+        row, labels, scores = self.postprocess.topk(
+            passing, scores.index_select(0, passing), torch.searchsorted(predictions, bounds), self.num_classes
+        )
+        chosen = predictions[row]
+        boxes, image = boxes.flatten(0, 1)[chosen], chosen // boxes.shape[1]
+        return context.batch.restore(self.postprocess.suppress(boxes, scores, labels, image, context.batch.sizes))
 
     def candidates(self, raw: list[Tensor], context: Context) -> Candidates:
         """The boxes of all predictions."""
