@@ -1,5 +1,6 @@
 """How many operations a step of training launches, and how often it waits for a device; counted on the CPU."""
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ from detkit.models import (
     YOLOv4,
 )
 from detkit.necks import FPN, StridedConvolutions
+from detkit.ops import masks_to_rle
 from detkit.preprocess import Letterbox, ShortestEdge, Square
 from detkit.structures import Target
 
@@ -140,10 +142,10 @@ def _batch(images):
     return list(pixels), [_target(generator) for _ in range(images)]
 
 
-def _target(generator):
+def _target(generator, size=SIZE):
     corners = torch.rand(OBJECTS, 2, generator=generator) * 20
     boxes = torch.cat((corners, corners + 8 + torch.rand(OBJECTS, 2, generator=generator) * 15), dim=1)
-    masks = torch.rand(OBJECTS, *SIZE, generator=generator) > 0.5
+    masks = torch.rand(OBJECTS, *size, generator=generator) > 0.5
     points = torch.cat((boxes.unflatten(1, (2, 2)), torch.full((OBJECTS, 2, 1), 2.0)), dim=2)
     labels, is_crowd = torch.zeros(OBJECTS, dtype=torch.int64), torch.arange(OBJECTS) == OBJECTS - 1
     proposals = boxes.repeat(3, 1) + 2
@@ -166,6 +168,21 @@ def test_a_step_launches_and_waits_no_more_than_this(tiny_backbone, name, capsys
         eight.waits <= most.waits,
     )
     assert all(within), f"{summary}\n{eight.report()}"
+
+
+def test_masks_of_another_size_take_few_operations(tiny_backbone):
+    torch.manual_seed(0)
+    model = MODELS["mask"](tiny_backbone)
+
+    def batch(images):
+        generator = torch.Generator().manual_seed(0)
+        pixels = [torch.rand(3, SIZE[0] + 3 * image, SIZE[1], generator=generator) for image in range(images)]
+        targets = [_target(generator, one.shape[1:]) for one in pixels]
+        return pixels, [replace(one, masks=masks_to_rle(one.masks)) for one in targets]
+
+    two, eight = (count_step(model, *batch(images)) for images in (2, 8))
+    # Of each: 5 of the preprocessing, 4 of the selection of the objects beside crowds, 3 to unpack and crop the masks.
+    assert eight.operations - two.operations <= 6 * 15, eight.report()
 
 
 @pytest.mark.slow
