@@ -74,8 +74,9 @@ class RunLengths:
         counts, offsets = self.counts.numpy(), self.offsets.numpy()
         begins, ends = offsets[:-1][selected], offsets[1:][selected]
         runs = [counts[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-        packed = np.concatenate([counts[:0], *runs]), np.concatenate([offsets[:1], (ends - begins).cumsum()])
-        return RunLengths(*map(torch.from_numpy, packed), self.height, self.width)
+        packed = torch.from_numpy(np.concatenate([counts[:0], *runs]))
+        own_offsets = torch.from_numpy(np.concatenate([offsets[:1], (ends - begins).cumsum()]))
+        return RunLengths(packed, own_offsets, self.height, self.width)
 
     def areas(self) -> Tensor:
         """int64 ``(N,)``, the number of pixels of each mask."""
