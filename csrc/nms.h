@@ -48,13 +48,4 @@ DETKIT_HOST_DEVICE bool overlaps(const Box<T>& a, T area_a, const Box<T>& b, T a
   return common / (area_a + area_b - common) > threshold;
 }
 
-// The same, for where it is seldom so: a division is made only where a product finds that it may matter.
-template <typename T>
-DETKIT_HOST_DEVICE bool overlaps_rarely(const Box<T>& a, T area_a, const Box<T>& b, T area_b, T threshold) {
-  constexpr T slightly_less = sizeof(T) == 8 ? T(1 - 1e-15) : T(1 - 1e-6);
-  T common = intersection(a, b), joint = area_a + area_b - common;
-  if (threshold >= T(0) && !(common > T(0) && common >= slightly_less * threshold * joint)) return false;
-  return common / joint > threshold;
-}
-
 }  // namespace detkit

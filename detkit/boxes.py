@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from detkit.ops.best_overlaps import coverage as coverage  # also a measure of its kernel
+from detkit.ops.best_overlaps import coverage as coverage  # it stands below, beside the kernel that also computes it
 
 # The limit of published code: a delta that turns a reference of 16 px (one stride) into a box of 1000 px.
 MAX_SIZE_DELTA = math.log(1000 / 16)

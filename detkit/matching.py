@@ -12,7 +12,7 @@ from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.ops.best_overlaps import BestOverlaps, best_overlaps
 from detkit.structures import Target
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import ImageBoxes, crowds_of
 
 FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
@@ -175,8 +175,8 @@ def draw_balanced(
     foreground, foreground_rows = keys.masked_fill(states != FOREGROUND, -1).topk(most_foreground, dim=1)
     background, background_rows = keys.masked_fill(states != BACKGROUND, -1).topk(most, dim=1)
     is_foreground = foreground >= 0
-    places = count - is_foreground.sum(dim=1, keepdim=True)
-    is_background = (background >= 0) & (torch.arange(most, device=states.device) < places)
+    room = count - is_foreground.sum(dim=1, keepdim=True)
+    is_background = (background >= 0) & (torch.arange(most, device=states.device) < room)
     return BalancedSample(
         torch.cat((foreground_rows, background_rows), dim=1),
         torch.cat((is_foreground, is_background), dim=1),

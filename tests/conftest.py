@@ -16,8 +16,9 @@ from hypothesis import settings
 settings.register_profile("detkit", deadline=None, derandomize=True)
 settings.load_profile("detkit")
 
-# Helpers are imported by their names, from whatever folder of tests.
+# Helpers are imported by their names, from whatever folder of tests, and `benchmarks` as tools/benchmark.py does.
 sys.path += sorted(str(folder) for folder in Path(__file__).parent.rglob("*") if folder.is_dir())
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
 
 _BESIDE_THE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared"
 

@@ -22,14 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import detkit
 from detkit.heads.raw_outputs import tensors_in
+from detkit.testing.imitation.waits import kind_of_wait
 
 PACKAGE = str(Path(detkit.__file__).parent)
 LAUNCHES_NOTHING = ("aten.detach", "aten.empty", "aten.new_empty", "aten._unsafe_view", "aten.lift_fresh", "aten.alias")
-WAITING = (
-    "_local_scalar_dense", "nonzero", "unique", "masked_select", "bincount", "repeat_interleave.Tensor",
-    "equal.default", "detkit.nms.default", "detkit.soft_nms",
-)  # fmt: skip
-"""Operations whose result has a size, or is a number, that only the device knows."""
 COPIES = {torch.Tensor.tolist: "tolist", torch.Tensor.cpu: "cpu", torch.Tensor.numpy: "numpy"}
 """Methods that wait for a device, but dispatch nothing where the tensor is on the CPU already."""
 ON_THE_HOST = ("structures/target.py", "structures/fields.py")
@@ -96,7 +92,7 @@ class _Operations(TorchDispatchMode):
         name = str(function)
         if not (function.is_view or name.startswith(LAUNCHES_NOTHING)):
             self.counter.count(name)
-            if _waits(name, args):
+            if kind_of_wait(function._schema.name, args, kwargs or {}, lambda tensor: True) is not None:
                 self.counter.count_wait(name)
         return function(*args, **(kwargs or {}))
 
@@ -141,12 +137,6 @@ def _fill_gradients(model) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
-
-
-def _waits(name: str, args) -> bool:
-    if name.startswith(("aten.index.", "aten.index_put", "aten._index_put", "aten._unsafe_index")):
-        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-    return any(part in name for part in WAITING)
 
 
 def _location() -> str:

@@ -1,36 +1,22 @@
 """tools/benchmark.py: what it measures and writes, on work that takes no time."""
 
-import importlib
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import cv2
 import pytest
 import torch
+from benchmarks import coco, dense, loader, ops, paired_times
 from fake_clock import FakeClock
 from rich.console import Console
 
 from detkit.data import ShapesOptions, draw_shapes
 
 
-@pytest.fixture(scope="module")
-def tool():
-    path = Path(__file__).parent.parent / "tools" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["benchmark"] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["benchmark"]
-
-
 @pytest.fixture
-def clock(tool, monkeypatch):
-    """The clock that the tool reads."""
+def clock(monkeypatch):
+    """The clock that is read."""
     clock = FakeClock()
-    monkeypatch.setattr(tool, "time", clock)
+    monkeypatch.setattr(paired_times, "time", clock)
     return clock
 
 
@@ -42,9 +28,9 @@ def two_threads():
     torch.set_num_threads(threads)
 
 
-def test_the_ratio_is_their_time_over_ours(tool, clock):
-    case = tool.Case("sleep", lambda: clock.advance(0.001), lambda: clock.advance(0.003))
-    measured = tool.measure(case, 10, clock.process_time)
+def test_the_ratio_is_their_time_over_ours(clock):
+    case = paired_times.Case("sleep", lambda: clock.advance(0.001), lambda: clock.advance(0.003))
+    measured = paired_times.measure(case, 10, clock.process_time)
     assert measured.repetitions == 10
     assert (measured.ours, measured.theirs) == pytest.approx((0.001, 0.003))
     assert (measured.ratio, measured.ratio_low, measured.ratio_high) == pytest.approx((3, 3, 3))
@@ -52,43 +38,45 @@ def test_the_ratio_is_their_time_over_ours(tool, clock):
     assert measured.device is None
 
 
-def test_the_gain_of_threads_is_the_time_of_one_over_that_of_all(tool, clock, two_threads):
-    case = tool.Case("shared", lambda: clock.advance(0.008 / torch.get_num_threads()), lambda: clock.advance(0.02))
-    measured = tool.measure(case, 10, clock.perf_counter)
+def test_the_gain_of_threads_is_the_time_of_one_over_that_of_all(clock, two_threads):
+    case = paired_times.Case(
+        "shared", lambda: clock.advance(0.008 / torch.get_num_threads()), lambda: clock.advance(0.02)
+    )
+    measured = paired_times.measure(case, 10, clock.perf_counter)
     assert measured.gain == pytest.approx(2)
     assert measured.ratio == pytest.approx(5)
     assert torch.get_num_threads() == 2
 
 
-def test_a_case_in_which_the_other_side_is_slow_gets_few_samples(tool, clock):
-    case = tool.Case("slow", lambda: clock.advance(1), lambda: clock.advance(tool.LONG_RUN + 1))
-    assert tool.measure(case, 10, clock.process_time).repetitions == tool.SAMPLES_OF_LONG_RUNS
+def test_a_case_in_which_the_other_side_is_slow_gets_few_samples(clock):
+    case = paired_times.Case("slow", lambda: clock.advance(1), lambda: clock.advance(paired_times.LONG_RUN + 1))
+    assert paired_times.measure(case, 10, clock.process_time).repetitions == paired_times.SAMPLES_OF_LONG_RUNS
 
 
-def test_what_a_gpu_tells_is_shown_where_there_is_one(tool, tmp_path):
-    device = tool.DeviceMeasurement(2**20, 3 * 2**20, kernels=2e-3, bound=1e-3)
+def test_what_a_gpu_tells_is_shown_where_there_is_one(tmp_path):
+    device = paired_times.DeviceMeasurement(2**20, 3 * 2**20, kernels=2e-3, bound=1e-3)
     measurements = [
-        tool.Measurement("a", 1e-3, 4e-3, 4, 3, 5, 11, device=device),
-        tool.Measurement("b", 1e-3, 4e-3, 4, 3, 5, 11, device=tool.DeviceMeasurement(0, 2**21)),
+        paired_times.Measurement("a", 1e-3, 4e-3, 4, 3, 5, 11, device=device),
+        paired_times.Measurement("b", 1e-3, 4e-3, 4, 3, 5, 11, device=paired_times.DeviceMeasurement(0, 2**21)),
     ]
     with (console := Console(width=300)).capture() as capture:
-        console.print(tool.table(measurements, 1))
+        console.print(ops.table(measurements, 1))
     rows = [line.split() for line in capture.get().splitlines() if " a " in line or " b " in line]
     assert [cell for cell in rows[0] if cell != "│"][-5:] == ["2.0000", "1.0000", "50%", "1.0", "3.0"]
     assert [cell for cell in rows[1] if cell != "│"][-2:] == ["0.0", "2.0"]
-    tool.write_json(tmp_path / "out.json", measurements, 1)
+    ops.write_json(tmp_path / "out.json", measurements, 1)
     assert json.loads((tmp_path / "out.json").read_text())["measurements"][0]["device"]["bound"] == 1e-3
 
 
 @pytest.mark.gpu
-def test_memory_and_bounds_are_measured_on_a_gpu(tool):
+def test_memory_and_bounds_are_measured_on_a_gpu():
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     numbers = torch.ones(2**22, device="cuda")
-    case = tool.Case("add", lambda: numbers + 1, lambda: numbers + numbers + 1, bytes_moved=2 * 2**24)
+    case = paired_times.Case("add", lambda: numbers + 1, lambda: numbers + numbers + 1, bytes_moved=2 * 2**24)
     torch.set_default_device("cuda")
     try:
-        device = tool.measure(case, 10, tool.device_clock).device
+        device = paired_times.measure(case, 10, paired_times.device_clock).device
     finally:
         torch.set_default_device("cpu")
     assert device.our_memory == 2**24
@@ -98,15 +86,10 @@ def test_memory_and_bounds_are_measured_on_a_gpu(tool):
 
 @pytest.mark.parametrize("iou_type", ["segm", "keypoints"])
 def test_coco_evaluations_are_measured_in_processes_of_their_own(monkeypatch, tmp_path, iou_type):
-    path = Path(__file__).parent.parent / "tools" / "benchmark_coco.py"
-    spec = importlib.util.spec_from_file_location("benchmark_coco", path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmark_coco", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(module.SIZES, iou_type, module.Size(images=20, objects=60, detections=200, classes=3))
-    expected = {name: program for name, program in module.PROGRAMS.items() if name in ("detkit", "pycocotools")}
-    monkeypatch.setattr(module, "PROGRAMS", expected)
-    module.benchmark(iou_type, 1, tmp_path / "coco.json")
+    monkeypatch.setitem(coco.SIZES, iou_type, coco.Size(images=20, objects=60, detections=200, classes=3))
+    expected = {name: program for name, program in coco.PROGRAMS.items() if name in ("detkit", "pycocotools")}
+    monkeypatch.setattr(coco, "PROGRAMS", expected)
+    coco.benchmark(iou_type, 1, tmp_path / "coco.json")
     ours, reference = json.loads((tmp_path / "coco.json").read_text())
     assert 0 < ours["ap"] < 1
     assert ours["ap"] == pytest.approx(reference["ap"], abs=1e-12)
@@ -114,14 +97,9 @@ def test_coco_evaluations_are_measured_in_processes_of_their_own(monkeypatch, tm
 
 
 def test_dense_evaluation_is_measured_beside_crops(monkeypatch, tmp_path):
-    path = Path(__file__).parent.parent / "tools" / "benchmark_dense.py"
-    spec = importlib.util.spec_from_file_location("benchmark_dense", path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmark_dense", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "CASES", [("alexnet", False, (256, 288))])
-    monkeypatch.setattr(module, "CROPS", 1)
-    module.benchmark(1, 2, tmp_path / "dense.json")
+    monkeypatch.setattr(dense, "CASES", [("alexnet", False, (256, 288))])
+    monkeypatch.setattr(dense, "CROPS", 1)
+    dense.benchmark(1, 2, tmp_path / "dense.json")
     (measured,) = json.loads((tmp_path / "dense.json").read_text())["measurements"]
     assert measured["positions"] == 2 * 3
     assert measured["stride"] == 32
@@ -132,8 +110,6 @@ def test_dense_evaluation_is_measured_beside_crops(monkeypatch, tmp_path):
 
 def test_the_loader_is_measured_beside_others(monkeypatch, tmp_path, capsys):
     """On drawn images, in a turn of one batch."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "tools"))
-    loader = importlib.import_module("benchmark_loader")
     monkeypatch.setattr(loader, "BATCHES_PER_ROUND", 1)
     root = draw_shapes(tmp_path / "shapes", ShapesOptions(counts={"train": 9, "val": 1}, image_size=(32, 48)))
     threads = torch.get_num_threads(), cv2.getNumThreads()

@@ -1,13 +1,11 @@
-"""tools/benchmark_models.py: that the parts of a detector's time are told apart, on one that takes none."""
+"""`tools/benchmark.py models`: that the parts of a detector's time are told apart, on one that takes none."""
 
-import importlib.util
 import json
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
+from benchmarks import models, part_timer, random_models
 from fake_clock import FakeClock
 from rich.console import Console
 from torch import nn
@@ -19,22 +17,12 @@ from detkit.preprocess import Letterbox, ShortestEdge
 from detkit.proposals import Proposals
 
 
-@pytest.fixture(scope="module")
-def models():
-    path = Path(__file__).parent.parent / "tools" / "benchmark_models.py"
-    spec = importlib.util.spec_from_file_location("benchmark_models", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["benchmark_models"] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["benchmark_models"]
-
-
 @pytest.fixture
-def clock(models, monkeypatch):
-    """The clock that the tool reads."""
+def clock(monkeypatch):
+    """The clock that is read."""
     clock = FakeClock()
     monkeypatch.setattr(models, "time", clock)
+    monkeypatch.setattr(part_timer, "time", clock)
     return clock
 
 
@@ -85,13 +73,13 @@ def slow_down(clock, module, seconds):
     module.forward = slowed(clock, seconds, module.forward)
 
 
-def measured(models, model, theirs=None):
-    models.prepare(model.eval(), "cpu")
-    stopwatch = models.Stopwatch("cpu", threads=2)
+def measured(model, theirs=None):
+    random_models.prepare(model.eval(), "cpu")
+    stopwatch = part_timer.Stopwatch("cpu", threads=2)
     return models.measure("small", model, theirs, stopwatch, batch_size=2, repetitions=3, longest=60)
 
 
-def test_each_part_of_the_time_and_the_twin(models, clock, monkeypatch):
+def test_each_part_of_the_time_and_the_twin(clock, monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setattr(YOLOv3Head, "decode", slowed(clock, 0.04, YOLOv3Head.decode))
     model, twin = yolo(), Twin(clock)
@@ -99,8 +87,8 @@ def test_each_part_of_the_time_and_the_twin(models, clock, monkeypatch):
     slow_down(clock, model.backbone, 0.008)
     slow_down(clock, model.neck, 0.002)
     slow_down(clock, model.head, 0.02)
-    one = measured(models, model, twin)
-    assert one.candidates == pytest.approx(models.CANDIDATES, abs=2)
+    one = measured(model, twin)
+    assert one.candidates == pytest.approx(random_models.CANDIDATES, abs=2)
     parts = {"proposals": 0, "preprocess": 0.03, "backbone": 0.01, "head": 0.02, "decoding": 0.04}
     assert one.parts == pytest.approx(parts)
     assert one.seconds == pytest.approx(0.1)
@@ -111,37 +99,37 @@ def test_each_part_of_the_time_and_the_twin(models, clock, monkeypatch):
     assert one.ratio == pytest.approx(0.5)
 
 
-def test_class_scores_are_spread_and_boxes_stay(models):
+def test_class_scores_are_spread_and_boxes_stay():
     torch.manual_seed(0)
     model = yolo().eval()
     before = [layer.weight.detach().unflatten(0, (-1, 85)).clone() for layer in model.head.predict]
-    models.prepare(model, "cpu")
+    random_models.prepare(model, "cpu")
     with torch.no_grad():
-        raw = model.raw(model.preprocess([models.cloud_image("cpu")]).images)
+        raw = model.raw(model.preprocess([random_models.cloud_image("cpu")]).images)
     for level, layer, weight in zip(raw, model.head.predict, before, strict=True):
-        assert level[..., 5:].std() == pytest.approx(models.SPREAD, rel=0.1)
+        assert level[..., 5:].std() == pytest.approx(random_models.SPREAD, rel=0.1)
         assert level[..., 4].mean() < -2  # objects are rare
         assert torch.equal(layer.weight.unflatten(0, (-1, 85))[:, :4], weight[:, :4])
 
 
-def test_heads_in_a_chain_and_parts_called_one_by_one(models, clock):
+def test_heads_in_a_chain_and_parts_called_one_by_one(clock):
     torch.manual_seed(0)
     box_head = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=16))
     backbone = TorchvisionBackbone("mobilenet_v3_small", stages=[3, 4, 5])
     cascade = CascadeRCNN(backbone, 3, partial(box_head, class_agnostic=True), preprocess=ShortestEdge(64, 128))
     slow_down(clock, [head for head in cascade.box_head.modules() if isinstance(head, BoxHead)][1], 0.02)
-    assert measured(models, cascade).parts["head"] == pytest.approx(0.02)
+    assert measured(cascade).parts["head"] == pytest.approx(0.02)
 
     backbone = TorchvisionBackbone("squeezenet1_1", stages=[4])
     layers = partial(TwoFullyConnected, hidden=8)
     rcnn = RCNN(backbone, 3, SlowGrid(clock), layers, BoxHead, RegionWarp(64, 8))
     slow_down(clock, rcnn.box_head.trunk, 0.02)
-    one = measured(models, rcnn)
+    one = measured(rcnn)
     assert one.parts["head"] == pytest.approx(0.02)
     assert one.parts["proposals"] == pytest.approx(0.04)  # of two images
 
 
-def test_the_table_and_the_file(models, tmp_path, monkeypatch):
+def test_the_table_and_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "BUILDERS", {})
     monkeypatch.setattr(models, "OWN", {"small yolo": yolo, "another": yolo})
     threads = torch.get_num_threads()

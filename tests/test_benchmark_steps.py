@@ -1,27 +1,19 @@
-"""tools/benchmark_steps.py, dry: on the CPU, with small pictures."""
+"""`tools/benchmark.py steps`, dry: on the CPU, with small images."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from benchmarks import steps
 from rich.console import Console
 
 
-@pytest.fixture
-def steps(monkeypatch):
-    path = Path(__file__).parent.parent / "tools" / "benchmark_steps.py"
-    spec = importlib.util.spec_from_file_location("benchmark_steps", path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmark_steps", module)  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "IMAGE_SIZE", (48, 64))
-    return module
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(steps, "IMAGE_SIZE", (48, 64))
 
 
-def test_both_programs_train_and_predict(steps, monkeypatch, tmp_path):
+def test_both_programs_train_and_predict(monkeypatch, tmp_path):
     monkeypatch.setattr(steps, "MODELS", ("ssdlite320_mobilenet_v3_large", "another"))
     threads = torch.get_num_threads()
     with (console := Console(width=300)).capture() as capture:
@@ -35,7 +27,7 @@ def test_both_programs_train_and_predict(steps, monkeypatch, tmp_path):
         assert one["batch_size"] == 2
 
 
-def test_a_batch_has_masks_where_its_boxes_are(steps):
+def test_a_batch_has_masks_where_its_boxes_are():
     scene = steps.Scene.random(2, "cpu")
     assert [image.shape for image in scene.images] == [(3, 48, 64)] * 2
     area = (scene.boxes[1][:, 2:] - scene.boxes[1][:, :2]).prod(1)
@@ -44,7 +36,7 @@ def test_a_batch_has_masks_where_its_boxes_are(steps):
     assert scene.torchvision_targets()[0]["labels"].tolist() == (scene.targets(True)[0].labels + 1).tolist()
 
 
-def test_a_profile_counts_kernels_and_waits(steps):
+def test_a_profile_counts_kernels_and_waits():
     cuda, cpu = torch.autograd.DeviceType.CUDA, torch.autograd.DeviceType.CPU
     events = [("gemm", cuda, 3e4), ("cudaLaunchKernel", cpu, 5.0), ("aten::mm", cpu, 9.0)] * 6
     events += [("cudaStreamSynchronize", cpu, 1e4)] * 3

@@ -65,23 +65,25 @@ __device__ Own own_of(const Problem& problem, int64_t image) {
   return own;
 }
 
-// The rows of the objects of all candidates of a block, to every thread.
+// The rows of the objects of all candidates of a block.
 struct Rows {
   int64_t first, last;
 };
 
-__device__ Rows rows_of_block(const Own& own) {
-  __shared__ Key least, most;
+// To every thread. Numbers of 32 bits, as there is no instruction for the extremes of longer ones in shared memory.
+__device__ Rows rows_of_block(const Problem& problem, int64_t image, const Own& own) {
+  if (!problem.images) return {problem.bound(image), problem.bound(image + 1)};
+  __shared__ unsigned least, most;
   __syncthreads();
-  if (threadIdx.x == 0) least = ~Key(0), most = 0;
+  if (threadIdx.x == 0) least = ~0u, most = 0;
   __syncthreads();
   if (own.first < own.last) {
-    atomicMin(&least, static_cast<Key>(own.first));
-    atomicMax(&most, static_cast<Key>(own.last));
+    atomicMin(&least, static_cast<unsigned>(own.first));
+    atomicMax(&most, static_cast<unsigned>(own.last));
   }
   __syncthreads();
   if (most == 0) return {0, 0};
-  return {static_cast<int64_t>(least), static_cast<int64_t>(most)};
+  return {int64_t(least), int64_t(most)};
 }
 
 template <Measure measure>
@@ -90,7 +92,7 @@ __global__ void compare_kernel(Problem problem, float* overlaps, int64_t* rows, 
   __shared__ Key best_keys[tile_size];
   for (int64_t image = blockIdx.y; image < (problem.images ? 1 : problem.image_count); image += gridDim.y) {
     Own own = own_of(problem, image);
-    Rows all = rows_of_block(own);
+    Rows all = rows_of_block(problem, image, own);
     float best = 0;
     int64_t best_row = own.first < own.last ? own.first : -1;
     for (int64_t begin = all.first; begin < all.last; begin += tile_size) {
@@ -174,6 +176,7 @@ Tensors best_overlaps(
   if (images) images = as_contiguous(*images);
   int64_t candidate_count = candidates.size(0), object_count = boxes.size(0), image_count = bounds.numel() - 1;
   STD_TORCH_CHECK(candidate_count < UINT32_MAX, "best_overlaps: more than 2^32 candidates");
+  STD_TORCH_CHECK(object_count < UINT32_MAX, "best_overlaps: more than 2^32 objects");
   Problem problem{
       boxes_of(candidates), images ? images->const_data_ptr<int64_t>() : nullptr, boxes_of(boxes),
       bounds.const_data_ptr<int64_t>(), candidate_count, object_count, image_count};

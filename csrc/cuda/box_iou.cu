@@ -10,6 +10,7 @@
 
 #include "../contiguous.h"
 #include "launch.h"
+#include "quick_intersection.h"
 
 namespace detkit {
 namespace {
@@ -22,14 +23,11 @@ constexpr int columns_per_block = columns_per_thread * threads_per_block;
 constexpr int rows_per_block = 16;
 constexpr int64_t enough_blocks = 4096;  // to occupy a device
 
-// The overlap as on the CPU, to the last bit. Most boxes have nothing in common, which spares them the division. The
-// device has instructions for the smaller and the greater of two numbers, which differ only where one is NaN.
+// The overlap as on the CPU, to the last bit. Most boxes have nothing in common, which spares them the division.
 template <OverlapMode mode, typename T>
 __device__ T overlap_of(const MeasuredBox<T>& a, const MeasuredBox<T>& b) {
   if constexpr (mode != OverlapMode::iou || std::is_same_v<T, double>) return overlap<mode>(a, b);
-  T width = fmaxf(T(0), fminf(a.box.x2, b.box.x2) - fmaxf(a.box.x1, b.box.x1));
-  T height = fmaxf(T(0), fminf(a.box.y2, b.box.y2) - fmaxf(a.box.y1, b.box.y1));
-  T common = width * height, joint = a.area + b.area - common;
+  T common = quick_intersection(a.box, b.box), joint = a.area + b.area - common;
   if (common > T(0) && joint > T(0)) return common / joint;
   return T(0);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "nms_gather.h"
+#include "quick_intersection.h"
 
 namespace detkit {
 namespace {
@@ -16,6 +17,15 @@ constexpr int sharers = 8;           // threads that share the row of a box
 constexpr int shared_words = band_words / sharers;
 constexpr int resolve_threads = sharers * word_size;
 constexpr int sweep_boxes = 512;  // boxes that stay to a block of the sweep
+
+// overlaps() for where it is seldom so: a division is made only where a product finds that it may matter.
+template <typename T>
+__device__ bool overlaps_rarely(const Box<T>& a, T area_a, const Box<T>& b, T area_b, T threshold) {
+  constexpr T slightly_less = sizeof(T) == 8 ? T(1 - 1e-15) : T(1 - 1e-6);
+  T common = quick_intersection(a, b), joint = area_a + area_b - common;
+  if (threshold >= T(0) && !(common > T(0) && common >= slightly_less * threshold * joint)) return false;
+  return common / joint > threshold;
+}
 
 // A block compares the boxes of one word with those of some words before it and of the word itself.
 template <typename T>

@@ -132,6 +132,7 @@ __device__ int fill_band(int begin, int count, const Progress& progress, int& en
 __global__ void __launch_bounds__(block_threads) gather_kernel(
     const int64_t* groups, const int64_t* ranks, int count, Progress progress, int step) {
   __shared__ int end;
+  __shared__ int64_t band_groups[band_boxes];
   Band last = step > 0 ? progress.bands[step - 1] : Band{};
   Crossing crossing = step > 0 ? progress.crossings[step - 1] : Crossing{};
   // Of a group of which enough is known, no more are looked for.
@@ -139,9 +140,12 @@ __global__ void __launch_bounds__(block_threads) gather_kernel(
   if (threadIdx.x == 0) end = count;
   __syncthreads();
   int size = fill_band(begin, count, progress, end);
-  auto group = [&](int box) { return groups[progress.positions[box]]; };
+  if (groups) {
+    for (int box = threadIdx.x; box < size; box += blockDim.x) band_groups[box] = groups[progress.positions[box]];
+  }
+  __syncthreads();
   if (threadIdx.x == 0) {
-    bool continues = size > 0 && step > 0 && (!groups || group(0) == groups[last.end - 1]);
+    bool continues = size > 0 && step > 0 && (!groups || band_groups[0] == groups[last.end - 1]);
     int group_end = size == band_boxes ? end_of_group(groups, end - 1, count) : count;
     progress.bands[step] = {size, end, group_end, continues ? crossing.kept : 0};
   }
@@ -152,9 +156,9 @@ __global__ void __launch_bounds__(block_threads) gather_kernel(
   if (first >= size) return;
   Span word{0, size};
   if (groups) {
-    int64_t begins = group(first), ends = group(smaller(first + word_size, size) - 1);
-    word.begin = first_after(0, first, [&](int box) { return group(box) >= begins; });
-    word.end = first_after(first, size, [&](int box) { return group(box) > ends; });
+    int64_t begins = band_groups[first], ends = band_groups[smaller(first + word_size, size) - 1];
+    word.begin = first_after(0, first, [&](int box) { return band_groups[box] >= begins; });
+    word.end = first_after(first, size, [&](int box) { return band_groups[box] > ends; });
   }
   progress.words[threadIdx.x] = word;
 }

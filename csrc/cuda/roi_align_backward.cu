@@ -114,12 +114,21 @@ __global__ void spread_kernel(
   });
 }
 
+// Calls `visit.template operator()<size>(i)` for the numbers of a map from i on, side by side: vectors, then what is left.
+template <int size, typename Visit>
+__device__ void for_each_vector(int64_t numbers, const Visit& visit) {
+  int64_t vectors = numbers / size;
+  for (int64_t i = first_item(); i < vectors; i += item_stride()) visit.template operator()<size>(i * size);
+  for (int64_t i = vectors * size + first_item(); i < numbers; i += item_stride()) visit.template operator()<1>(i);
+}
+
 // All maps at once.
 template <typename T>
 __global__ void clear_kernel(Pyramid<T> pyramid) {
   for (int level = 0; level < pyramid.level_count; ++level) {
     T* data = pyramid.levels[level].data;
-    for (int64_t i = first_item(); i < pyramid.numbers(level); i += item_stride()) data[i] = T(0);
+    for_each_vector<16 / sizeof(T)>(
+        pyramid.numbers(level), [&]<int size>(int64_t i) { Vector<T, size>{}.store(data + i); });
   }
 }
 
@@ -128,7 +137,13 @@ __global__ void round_kernel(Pyramid<const float> sums, Pyramid<S> rounded) {
   for (int level = 0; level < sums.level_count; ++level) {
     const float* from = sums.levels[level].data;
     S* to = rounded.levels[level].data;
-    for (int64_t i = first_item(); i < sums.numbers(level); i += item_stride()) to[i] = static_cast<S>(from[i]);
+    for_each_vector<4>(sums.numbers(level), [&]<int size>(int64_t i) {
+      auto numbers = Vector<float, size>::at(from + i);
+      Vector<S, size> result;
+#pragma unroll
+      for (int k = 0; k < size; ++k) result.values[k] = static_cast<S>(numbers.values[k]);
+      result.store(to + i);
+    });
   }
 }
 

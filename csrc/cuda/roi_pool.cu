@@ -157,7 +157,9 @@ Tensor spread(
         cells.const_data_ptr<Cell>(), rois.const_data_ptr<T>(), maps, shape, lanes);
   };
   with_cell_type(cells, [&]<typename Cell>() {
-    if (has_vectors(data, shape.channels, most)) return start.template operator()<Cell, most>();
+    bool vectors = has_vectors(data, shape.channels, most) &&
+                   has_vectors(cells.const_data_ptr<Cell>(), shape.channels, most);
+    if (vectors) return start.template operator()<Cell, most>();
     start.template operator()<Cell, 1>();
   });
   if constexpr (!std::is_same_v<S, T>) result = torch::stable::to(result, gradient.scalar_type());

@@ -115,9 +115,12 @@ def _problem(url: str) -> str | None:
     threading.Thread(target=run, daemon=True).start()
     try:
         error = answer.exception(timeout=ANSWER_SECONDS)
-    except TimeoutError:
+    except TimeoutError as late:
+        error = late
+    reason = getattr(error, "reason", None) or error
+    if isinstance(reason, TimeoutError):  # here, or in the connection, whose limit is the same
         return f"no answer within {ANSWER_SECONDS:g} s"
-    return None if error is None else str(getattr(error, "reason", None) or error or type(error).__name__)
+    return None if error is None else str(reason) or type(error).__name__
 
 
 def ask(url: str) -> None:

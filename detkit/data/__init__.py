@@ -12,7 +12,7 @@ from detkit.data.image_dataset import ImageDataset
 from detkit.data.loading import Loader, TrainingDataset, WithProposals, measure_loader
 from detkit.data.packed.image_class import label_images
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
-from detkit.data.samples.parcels import collate
+from detkit.data.samples.collation import collate
 from detkit.data.shapes import ShapesOptions, draw_shapes
 from detkit.data.sources import DataSource, UnlabeledImages
 from detkit.data.transforms.augmentation import Augmentation

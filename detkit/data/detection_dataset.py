@@ -18,7 +18,7 @@ from detkit.data.packed.image_class import ImageClass, label_images
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.deprecation import rename_hooks
 from detkit.errors import InputError
-from detkit.files import named_file
+from detkit.files import named_file, named_path
 from detkit.images import image_size, read_image
 from detkit.structures import Target
 from detkit.structures.categories import Category
@@ -165,6 +165,11 @@ class DetectionDataset(ImageDataset):
         """``(n, 2)`` height and width in pixels, without decoding."""
         return self._packed.image_sizes
 
+    @property
+    def reads_targets_apart(self) -> bool:
+        """Whether `read` gives what `read_image` and `target` give, each on its own."""
+        return type(self).read is DetectionDataset.read
+
     def read(self, index: int) -> tuple[np.ndarray, Target]:
         """The image as an array ``(H, W, 3)``, and its target."""
         if not -len(self) <= index < len(self):
@@ -178,7 +183,7 @@ class DetectionDataset(ImageDataset):
         Raises:
             InputError: the file is missing, broken or has another size than annotated; names the file and the image id.
         """
-        path = named_file(self.images_path, str(self._packed.file_names[index]))
+        path = named_path(self.images_path, str(self._packed.file_names[index]))
         height, width = self._packed.image_sizes[index].tolist()
         try:
             return read_image(path, (height, width))

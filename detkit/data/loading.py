@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol
@@ -19,14 +20,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from detkit.data.image_dataset import ImageDataset
-from detkit.data.samples.checked_reading import read_sample
-from detkit.data.samples.parcels import Batch, Sample, collate_to_send, received
-from detkit.data.samples.parcels import collate as collate  # its module before
+from detkit.data.samples.checked_reading import read_sample, read_samples
+from detkit.data.samples.collation import Batch, Sample, collate_to_send, unpack_batch
+from detkit.data.samples.collation import collate as collate  # its module before
 from detkit.data.transforms.augmentation import Augmentation
-from detkit.data.transforms.mixing import Mixing, mix
+from detkit.data.transforms.mixing import ImageAndTarget, Mixing, mix
 from detkit.errors import InputError, one_line
 from detkit.images import to_tensor
 from detkit.proposals import Proposals
+from detkit.structures import Target
 
 
 class TrainingDataset(Dataset):
@@ -61,19 +63,42 @@ class TrainingDataset(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        index, epoch = key
-        random = np.random.default_rng([self.seed, epoch, index])
-        mixes = self.mixing_epochs is None or epoch < self.mixing_epochs
-        read = functools.partial(read_sample, self.dataset)
-        image, target = mix(self.mixing if mixes else (), index, read, len(self), random)
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Sample]:
+        """The samples of a batch, all of them through one step after the other: between two images that are decoded,
+        a step's code and data leave the caches, and it takes several times as long."""
+        randoms = [np.random.default_rng([self.seed, epoch, index]) for index, epoch in keys]
+        read = self._read(keys, randoms)
+        augmented = deque(self._augmented(*sample, random) for sample, random in zip(read, randoms, strict=True))
+        del read
+        samples = []
+        while augmented:  # the memory of each image is free for the next one
+            image, target, flips = augmented.popleft()
+            samples.append((to_tensor(image, flips), target))
+        return samples
+
+    def _read(
+        self, keys: Sequence[tuple[int, int]], randoms: Sequence[np.random.Generator]
+    ) -> Sequence[ImageAndTarget]:
+        if not self.mixing:
+            return read_samples(self.dataset, [index for index, _ in keys])
+        read, samples = functools.partial(read_sample, self.dataset), []
+        for (index, epoch), random in zip(keys, randoms, strict=True):
+            mixes = self.mixing_epochs is None or epoch < self.mixing_epochs
+            samples.append(mix(self.mixing if mixes else (), index, read, len(self), random))
+        return samples
+
+    def _augmented(
+        self, image: np.ndarray, target: Target, random: np.random.Generator
+    ) -> tuple[np.ndarray, Target, tuple[bool, bool]]:
+        """The image, which is still to be flipped, and its target."""
         if self.augmentation is None:
-            return to_tensor(image), target
+            return image, target, (False, False)
         arguments = image, target, random, self.dataset.keypoint_pairs
-        if type(self.augmentation).__call__ is not Augmentation.__call__:  # of the user's
-            image, target = self.augmentation(*arguments)
-            return to_tensor(image), target
-        image, target, flips = self.augmentation.unflipped(*arguments)
-        return to_tensor(image, flips), target
+        if type(self.augmentation).__call__ is not Augmentation.__call__:  # a subclass of the user's
+            return *self.augmentation(*arguments), (False, False)
+        return self.augmentation.unflipped(*arguments)
 
 
 class WithProposals(Dataset):
@@ -147,7 +172,7 @@ class Loader(DataLoader):
                 return
             if isinstance(batch, InputError):
                 raise batch
-            yield received(batch)
+            yield unpack_batch(batch)
 
 
 class _ErrorAsSample(Dataset):
@@ -164,6 +189,14 @@ class _ErrorAsSample(Dataset):
             return self.dataset[key]
         except InputError as error:
             return error
+
+    def __getitems__(self, keys: Sequence[Any]) -> list[Sample | InputError]:
+        if not hasattr(self.dataset, "__getitems__"):
+            return [self[key] for key in keys]
+        try:
+            return list(self.dataset.__getitems__(keys))
+        except InputError as error:
+            return [error]
 
 
 def dead_worker(error: BaseException) -> InputError | None:

@@ -136,7 +136,7 @@ MOVED = {
     "models.yolo_v3": "models.single_stage.yolo_v3",
     "models.yolo_v4": "models.single_stage.yolo_v4",
     "pasting": "geometry.pasting",
-    "proposals.grouping": "ops.grouping",
+    "proposals.grouping": "ops.images.grouping",
     "recipe": "object_config",
     "rectangles": "geometry.rectangles",
     "visualization.answers": "visualization.drawing_by_type",

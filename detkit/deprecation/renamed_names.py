@@ -44,6 +44,7 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
         "found_object": "detection_target",
     },
     "heads.levels": {"per_place": "flatten_predictions", "rare": "init_focal_bias_", "small": "init_normal_"},
+    "heads.mask": {"crop_masks": "detkit.heads.region.mask_targets.crop_masks"},
     "heads.region_trunk": {"RegionTrunk": "RegionFeatureExtractor"},
     "heads.ssd": {"hardest": "select_hardest"},
     "heads.yolo": {

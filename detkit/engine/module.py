@@ -169,9 +169,8 @@ class DetectionModule(EvaluationModule):
         logged = {f"train/{name}": value for name, value in (detached | group_sums(detached)).items()}
         self.log_dict(logged, batch_size=images)
         self.log("train/loss", loss.detach(), batch_size=images)
-        rate = torch.tensor(
-            learning_rate(self.trainer.optimizers[0])
-        )  # a number would be copied to the GPU, which waits
+        # Lightning would copy a number to the GPU, for which it waits.
+        rate = torch.tensor(learning_rate(self.trainer.optimizers[0]))
         self.log("lr", rate, batch_size=images)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from detkit.files.file_bytes import read_bytes
 from detkit.files.file_names import FileNames, path_parts
 from detkit.files.json_documents import json_text, parse_json, read_json
-from detkit.files.listing import is_hidden, named_file, visible, visible_below
+from detkit.files.listing import is_hidden, named_file, named_path, visible, visible_below
 from detkit.files.writing import (
     not_written,
     open_whole,
@@ -20,6 +20,7 @@ __all__ = [
     "is_hidden",
     "json_text",
     "named_file",
+    "named_path",
     "not_written",
     "open_whole",
     "open_whole_folder",

@@ -18,8 +18,8 @@ def read_bytes(path: str | Path, kind: str = "a file") -> bytes:
         InputError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        with open(path, "rb", buffering=0) as file:  # a buffer is of no use here, and takes time
+            return file.readall()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the path of {kind}") from None
     except IsADirectoryError:

@@ -41,10 +41,15 @@ def named_file(folder: Path, name: str) -> Path:
 
     Where nothing has the literal name, a backslash separates folders, as in annotations written on Windows.
     """
-    path = folder / name
+    return Path(named_path(folder, name))
+
+
+def named_path(folder: str | Path, name: str) -> str:
+    """As `named_file`, in a fraction of the time: for each image that a training reads."""
+    path = os.path.join(folder, name)
     if "\\" not in name or os.path.exists(path):
         return path
-    portable = folder / name.replace("\\", "/")
+    portable = os.path.join(folder, name.replace("\\", "/"))
     return portable if os.path.exists(portable) else path
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
 from detkit.geometry.rectangles import WholeRectangle
+
+if TYPE_CHECKING:
+    from detkit.geometry.placement import Placement
 
 
 class Paste(NamedTuple):
@@ -70,6 +73,13 @@ class Paste(NamedTuple):
         """Bilinear; area averaging where the crop shrinks to less than half."""
         (width, height), (given_width, given_height) = _sides(self.destination), _sides(self.part)
         return cv2.INTER_AREA if min(width / given_width, height / given_height) < 0.5 else cv2.INTER_LINEAR
+
+
+def whole_flips(placement: Placement) -> tuple[bool, bool] | None:
+    """Whether a placement flips the whole frame horizontally, and vertically; None where it does anything else."""
+    (a, b, _), (d, e, _) = placement.matrix
+    keeps_frame = placement.size == placement.given_size and not placement.has_border
+    return (a < 0, e < 0) if keeps_frame and (abs(a), b, d, abs(e)) == (1, 0, 0, 1) else None
 
 
 def flip(pixels: np.ndarray, flips: tuple[bool, bool], out: np.ndarray | None = None) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from detkit.geometry.arrays import Array, reverse_last, stack_last
 from detkit.geometry.axis_map import AxisMap
-from detkit.geometry.pasting import Paste, flip
+from detkit.geometry.pasting import Paste, flip, whole_flips
 from detkit.geometry.rectangles import (
     Matrix,
     Rectangle,
@@ -199,6 +199,8 @@ class Placement:
     ) -> tuple[np.ndarray, tuple[bool, bool]]:
         """As `image`, and whether the result is still to be flipped horizontally, and vertically."""
         self._check_size("image", image.shape[:2])
+        if (flips := whole_flips(self)) is not None:  # the most common placement, and the fastest
+            return image, flips
         if self._paste is None:
             return self._warped(image, fill), (False, False)
         return self._paste.unflipped(image, fill), self._paste.flips

@@ -17,7 +17,7 @@ from detkit.boxes import coverage
 from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED, Matcher
-from detkit.ops.best_overlaps import best_overlaps
+from detkit.ops import best_overlaps
 from detkit.structures import Target
 from detkit.structures.objects import Objects
 
@@ -36,20 +36,10 @@ def labeled_boxes(target: Target) -> tuple[Tensor, Tensor]:
     return target.boxes, target.labels
 
 
-def fill_unannotated(targets: Sequence[Target], device: torch.device) -> list[Target]:
-    """`targets`, with an empty one in place of each whose boxes are not annotated."""
-    return [Target.empty().to(device) if target.boxes is None else target for target in targets]
-
-
 def object_offsets(targets: Sequence[Target]) -> list[int]:
     """The row of each image's first object, which is the number of objects in the images before it."""
     counts = [count_objects(target) for target in targets]
     return [end - count for count, end in zip(counts, accumulate(counts), strict=True)]
-
-
-def count_annotated(targets: Sequence[Target]) -> int:
-    """How many images have annotated boxes, at least 1; losses are means over these."""
-    return max(1, sum(target.boxes is not None for target in targets))
 
 
 def assign_targets(
@@ -64,11 +54,11 @@ def assign_targets(
         device: that of the candidates.
     """
     rows, states = [], []
-    filled = fill_unannotated(targets, device)
-    for target, given, offset in zip(filled, targets, object_offsets(targets), strict=True):
-        indices, state = match(target)
+    for target, offset in zip(targets, object_offsets(targets), strict=True):
+        is_annotated = target.boxes is not None
+        indices, state = match(target if is_annotated else Target.empty().to(device))
         rows.append(indices + offset if offset else indices)
-        states.append(state if given.boxes is not None else torch.full_like(state, IGNORED))
+        states.append(state if is_annotated else torch.full_like(state, IGNORED))
     state = torch.stack(states)
     others = torch.where(state == BACKGROUND, NO_OBJECT, NOT_LEARNED)
     return torch.where(state == FOREGROUND, torch.stack(rows), others)
@@ -120,6 +110,11 @@ def _assign_each(
             others = torch.where(states == BACKGROUND, NO_OBJECT, NOT_LEARNED)
             rows[own] = torch.where(states == FOREGROUND, indices + offset, others)
     return rows
+
+
+def states_of(rows: Tensor) -> Tensor:
+    """From what `assign_objects` returns, the states of `detkit.matching`, of the same shape."""
+    return (rows - NO_OBJECT).clamp(max=FOREGROUND)
 
 
 def image_indices(images: int, each: int, device: torch.device) -> Tensor:

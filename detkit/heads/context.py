@@ -16,7 +16,7 @@ from detkit.geometry import Size
 from detkit.heads.activations import Activation, sigmoid_scores
 from detkit.preprocess import Batch
 from detkit.structures import Target
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import Objects, objects_of
 
 

@@ -4,9 +4,9 @@ gigabytes."""
 from __future__ import annotations
 
 import struct
-from io import BytesIO
+from collections.abc import Sequence
 
-from detkit.images.jpeg_segments import jpeg_segments
+from detkit.images.jpeg_segments import JPEG
 
 _MANY_PIXELS = 2**26
 _PIXELS_OF_A_BYTE = 16384
@@ -16,8 +16,13 @@ _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """The markers of a JPEG's start of frame."""
 
 
-def is_decompression_bomb(data: bytes) -> bool:
-    """Whether a JPEG, GIF or PNG is one; the decoders of other formats stop where the file ends."""
+def is_decompression_bomb(data: bytes, segments: Sequence[tuple[int, int]]) -> bool:
+    """Whether a JPEG, GIF or PNG is one; the decoders of other formats stop where the file ends.
+
+    Args:
+        data: the file.
+        segments: the `jpeg_segments` of a JPEG.
+    """
     if len(data) * _PIXELS_OF_A_BYTE > 2**30:  # no decoder takes more pixels than that
         return False
     pixels = 0
@@ -27,10 +32,9 @@ def is_decompression_bomb(data: bytes) -> bool:
     elif data.startswith(b"\x89PNG") and len(data) >= 24:
         width, height = struct.unpack(">II", data[16:24])
         pixels = width * height
-    elif data.startswith(b"\xff\xd8"):
-        file = BytesIO(data)
-        for marker, _ in jpeg_segments(file):
-            if marker in _FRAMES and len(size := file.read(5)) == 5:
+    elif data.startswith(JPEG):
+        for marker, start in segments:
+            if marker in _FRAMES and len(size := data[start : start + 5]) == 5:
                 height, width = struct.unpack(">xHH", size)
                 pixels = height * width
                 break

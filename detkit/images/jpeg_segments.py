@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+JPEG = b"\xff\xd8"
+"""With which a JPEG file begins."""
+
 _SCAN, _END, _PADDING = 0xDA, 0xD9, 0xFF
 
 

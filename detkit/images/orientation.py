@@ -6,13 +6,13 @@ Format: CIPA DC-008, "Exif 2.32", section 4.6; TIFF 6.0, section 2.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 import cv2
 import numpy as np
 
-from detkit.images.jpeg_segments import jpeg_segments
+from detkit.images.jpeg_segments import JPEG, jpeg_segments
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -70,12 +70,17 @@ def orientation_in(tags: Mapping[int, int]) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def read_tags(file: BinaryIO) -> Mapping[int, int]:
-    """The whole numbers in the first directory of a TIFF file, or of the EXIF block in a JPEG, PNG or WebP file."""
+def read_tags(file: BinaryIO, segments: Iterable[tuple[int, int]] | None = None) -> Mapping[int, int]:
+    """The whole numbers in the first directory of a TIFF file, or of the EXIF block in a JPEG, PNG or WebP file.
+
+    Args:
+        file: from its beginning.
+        segments: the `jpeg_segments` of a JPEG; None: they are read.
+    """
     file.seek(0)
     start = file.read(12)
-    if start[:2] == b"\xff\xd8":
-        block = _exif_of_jpeg(file)
+    if start[:2] == JPEG:
+        block = _exif_of_jpeg(file, jpeg_segments(file) if segments is None else segments)
     elif start[:4] == b"\x89PNG":
         block = _chunk(file, 8, b"eXIf", ">", is_png=True)
     elif start[:4] == b"RIFF" and start[8:] == b"WEBP":
@@ -87,11 +92,13 @@ def read_tags(file: BinaryIO) -> Mapping[int, int]:
     return {} if block is None else _tags(file, block)
 
 
-def _exif_of_jpeg(file: BinaryIO) -> int | None:
+def _exif_of_jpeg(file: BinaryIO, segments: Iterable[tuple[int, int]]) -> int | None:
     """Where the EXIF block begins."""
-    for marker, position in jpeg_segments(file):
-        if marker == 0xE1 and file.read(6) == _EXIF_MARKER:
-            return position + 6
+    for marker, position in segments:
+        if marker == 0xE1:
+            file.seek(position)
+            if file.read(6) == _EXIF_MARKER:
+                return position + 6
     return None
 
 

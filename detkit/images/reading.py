@@ -14,8 +14,8 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.files import read_bytes
-from detkit.geometry.pasting import flip
 from detkit.images.decompression_bombs import is_decompression_bomb
+from detkit.images.jpeg_segments import JPEG, jpeg_segments
 from detkit.images.orientation import (
     Size,
     annotated_orientation,
@@ -25,6 +25,7 @@ from detkit.images.orientation import (
     turned_back,
     turned_size,
 )
+from detkit.ops.images.planes import to_planes
 
 _TIFF = (b"II*\0", b"MM\0*")
 _EXTRA_SAMPLES, _STRAIGHT_ALPHA = 338, 2
@@ -75,11 +76,8 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
 
 def to_tensor(image: np.ndarray, flips: tuple[bool, bool] = (False, False)) -> Tensor:
     """``(H, W, 3)`` uint8 to ``(3, H, W)`` uint8, flipped horizontally, and vertically, as `flips` says."""
-    planes = np.empty((3, *image.shape[:2]), np.uint8)
-    cv2.split(image, list(planes))  # into their place: with planes of its own it takes more than twice as long
-    for plane in planes if any(flips) else ():  # OpenCV flips planes several times as fast as an image
-        flip(plane, flips, plane)
-    return torch.from_numpy(planes)
+    # A view that is read backwards, or that may not be written to, is no tensor.
+    return to_planes(torch.from_numpy(image if image.flags.carray else image.copy()), flips)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -121,9 +119,10 @@ def _read_bytes(path: str | Path) -> bytes:
 
 def _is_cut_short(data: bytes) -> bool:
     """Whether a JPEG or PNG is truncated: some decoders fill the missing part with gray without an error."""
-    if data.startswith(b"\xff\xd8"):
+    if data.startswith(JPEG):
         # The end-of-image marker must follow the last start of scan: an embedded thumbnail has its own pair.
-        return data.rfind(b"\xff\xd9") < max(data.rfind(b"\xff\xda"), 0)
+        # At the very end, where it usually is, it does.
+        return not data.endswith(b"\xff\xd9") and data.rfind(b"\xff\xd9") < max(data.rfind(b"\xff\xda"), 0)
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data[-4096:] and b"IEND" not in data
     return False
@@ -133,9 +132,11 @@ def _decode(data: bytes, path: str | Path) -> tuple[np.ndarray, int]:
     """The stored pixels and the orientation."""
     if data[4:8] == b"ftyp":  # AVIF, which OpenCV does not turn
         return _decode_with_pillow(data, path)
-    if is_decompression_bomb(data):
+    file = BytesIO(data)
+    segments = list(jpeg_segments(file)) if data.startswith(JPEG) else []
+    if is_decompression_bomb(data, segments):
         raise InputError(f"{path}: this image is broken, its {len(data)} bytes cannot hold the pixels of its header")
-    tags = read_tags(BytesIO(data))
+    tags = read_tags(file, segments)
     orientation = orientation_in(tags)
     if data[:4] not in _TIFF:
         return _decode_with_opencv(data, path), orientation

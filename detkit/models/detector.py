@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, cast, overload
 import torch
 from torch import Tensor, nn
 
+from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.raw_outputs import note, noting
@@ -61,7 +62,7 @@ class VisionModel(nn.Module):
     loss_weights: Mapping[str, float] = {}
     learns_from = RequiredFields()
     asks_for = RequiredFields()
-    _folded_from: VisionModel | None = None  # of a copy for inference, the model
+    _folded_from: VisionModel | None = None  # the model that a copy for inference is of
 
     def __init__(self, num_classes: int | None = None) -> None:
         super().__init__()
@@ -293,3 +294,6 @@ class Detector(VisionModel):
         def predict(self, inputs: Any, batch_size: int = 8, given: Any = None) -> Any: ...
 
         def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]: ...
+
+
+__getattr__ = moved_names(__name__, {"check_image": "detkit.models.check_inputs.check_image"})

@@ -3,6 +3,7 @@
 The native kernels (`csrc/`) are built when detkit is installed; `backend()` tells whether they are in use.
 """
 
+from detkit.ops.best_overlaps import best_overlaps
 from detkit.ops.iou import box_iou
 from detkit.ops.library import backend
 from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
@@ -19,6 +20,7 @@ __all__ = [
     "batched_nms_padded",
     "batched_paste_masks",
     "batched_paste_masks_to_rle",
+    "best_overlaps",
     "box_iou",
     "mask_iou",
     "masks_to_rle",

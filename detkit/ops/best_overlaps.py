@@ -107,7 +107,8 @@ def best_overlaps_reference(
     of_objects: bool,
 ) -> BestOverlaps:
     """`best_overlaps` in plain torch, image by image."""
-    rows_of_images: list[int] = bounds.tolist()
+    # Whatever `bounds` holds, these are ascending rows, as in the kernels.
+    rows_of_images: list[int] = bounds.clamp(0, len(boxes)).cummax(0).values.tolist()
     images, count = len(rows_of_images) - 1, len(candidates)
     shape = (count,) if image_index is not None else (images, count)
     overlaps, rows = candidates.new_zeros(shape), bounds.new_full(shape, -1)
@@ -117,14 +118,14 @@ def best_overlaps_reference(
         own = torch.arange(count, device=bounds.device) if image_index is None else torch.where(image_index == image)[0]
         if first == last or len(own) == 0:
             continue
-        place = own if image_index is not None else (image, own)
+        slots = own if image_index is not None else (image, own)
         pairs = _overlaps(candidates[own], boxes[first:last], measure)
-        overlaps[place], best = pairs.max(dim=0)
-        rows[place] = best + first
+        overlaps[slots], best = pairs.max(dim=0)
+        rows[slots] = best + first
         most, best = pairs.max(dim=1, keepdim=True)
         object_overlaps[first:last] = most[:, 0]
         object_candidates[first:last] = torch.where(most > 0, own[best], -1)[:, 0]
-        is_best[place] = ((pairs == most) & (pairs > 0)).any(dim=0)
+        is_best[slots] = ((pairs == most) & (pairs > 0)).any(dim=0)
     if not of_objects:
         return BestOverlaps(overlaps, rows, is_best[:0].flatten(), object_overlaps[:0], object_candidates[:0])
     return BestOverlaps(overlaps, rows, is_best, object_overlaps, object_candidates)

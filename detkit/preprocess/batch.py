@@ -13,7 +13,7 @@ from torch import Tensor
 from detkit.boxes import at_least, clip_boxes
 from detkit.geometry import Placement, Size, move_boxes
 from detkit.structures import Detections
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 
 _LEAST_SIDE = 1e-2  # minimum side in pixels of a box after clipping, for images with a border
 

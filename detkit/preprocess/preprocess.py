@@ -110,7 +110,7 @@ class Preprocess(nn.Module):
         return torch.stack([self.pixels(image, placement) for image in moved])
 
     def _normalized(self, image: Tensor) -> Tensor:
-        # Not one multiply-add: that rounds otherwise, which random networks make a different gradient of.
+        # Not one multiply-add: it rounds otherwise, which is enough to change the gradients of random networks.
         return (image - self.mean).div_(self.std)
 
     def _padded(self, groups: Sequence[tuple[Sequence[int], Tensor]], count: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops.grouping import (
+from detkit.ops.images.grouping import (
     COLOR,
     COLOR_BINS,
     FILL,

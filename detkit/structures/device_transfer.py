@@ -17,7 +17,7 @@ def to_device(value: Tensor, device: torch.device | str) -> Tensor:
 def joined_on(values: Sequence[Tensor], device: torch.device | str) -> Tensor:
     """`values` of one device, concatenated along their first axis, on `device`."""
     if len(values) == 1:
-        return to_device(staged(values[0], device), device)
+        return to_device(_staged(values[0], device), device)
     if not _is_staged(values, device):
         return to_device(torch.cat(list(values)), device)
     rows = sum(len(value) for value in values)
@@ -31,10 +31,10 @@ def stacked_on(values: Sequence[Tensor], device: torch.device | str) -> Tensor:
     Bytes that lie one after the other in memory, as in a batch of the loader, are not copied before.
     """
     if len(values) == 1:
-        return to_device(staged(values[0][None], device), device)
+        return to_device(_staged(values[0][None], device), device)
     together = _as_one(values)
     if together is not None:
-        return to_device(staged(together, device), device)
+        return to_device(_staged(together, device), device)
     if not _is_staged(values, device):
         return to_device(torch.stack(list(values)), device)
     return to_device(torch.stack(list(values), out=_pinned((len(values), *values[0].shape), values[0].dtype)), device)
@@ -54,7 +54,7 @@ def images_on(images: Sequence[Tensor], device: torch.device | str) -> list[Tens
     return moved
 
 
-def staged(value: Tensor, device: torch.device | str) -> Tensor:
+def _staged(value: Tensor, device: torch.device | str) -> Tensor:
     """`value` in pinned memory where it is to go from the CPU to a GPU, which then copies it on its own."""
     if not _is_staged([value], device) or value.is_pinned():
         return value

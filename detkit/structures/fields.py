@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from typing import Any, ClassVar, Self, get_type_hints
 
@@ -104,6 +104,15 @@ class Fields:
             # Indices are computed once rather than in each field: on a GPU each time would synchronize.
             index = torch.where(index)[0]
         return self._map(lambda kind, value: kind.select(value, index))
+
+    def with_fitting(self, values: Mapping[str, Any]) -> Self:
+        """A copy with other `values` of some fields, which are known to fit: `dataclasses.replace` checks all again."""
+        if type(self).__post_init__ is not Fields.__post_init__:  # a user's class computes something there
+            return replace(self, **values)
+        copied = object.__new__(type(self))
+        own = vars(self)
+        vars(copied).update({name: own[name] for name in self.kinds()}, **values)
+        return copied
 
     @property
     def has_run_lengths(self) -> bool:

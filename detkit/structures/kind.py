@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
-from detkit.structures.device_transfer import to_device as to_device  # its module before
+from detkit.structures.device_transfer import to_device
 
 Swaps = Sequence[tuple[int, int]]
 Index = Tensor | slice

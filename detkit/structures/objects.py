@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 from detkit.structures.target import Target, split_crowds
 
 

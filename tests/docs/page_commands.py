@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import io
 import runpy
 import shlex
 import subprocess
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
-from types import ModuleType
 from unittest.mock import patch
 
-import torch
 import yaml
 from page_blocks import ROOT
 
 from detkit.engine.cli import main
-
-BENCHMARKS = tuple(f"benchmark_{name}" for name in ("coco", "dense", "loader", "models", "proposals", "steps"))
 
 
 def run_command(command: str, extra: tuple[str, ...] = ()) -> None:
@@ -76,22 +73,10 @@ def _tool(tool: str, arguments: list[str]) -> None:
 
 def _benchmark(arguments: list[str]) -> None:
     """Parse and dispatch as the tool does, but measure nothing."""
-    calls: list[str] = []
-    stubs = {}
-    for name in BENCHMARKS:
-        stubs[name] = ModuleType(name)
-        stubs[name].benchmark = lambda *_, name=name, **__: calls.append(name)
-    stubs["benchmark_ops"] = ModuleType("benchmark_ops")
-    stubs["benchmark_ops"].op_cases = lambda: calls.append("ops") or []
-    threads = torch.get_num_threads()
-    try:
-        with patch.dict(sys.modules, stubs), patch.object(sys, "argv", ["benchmark.py", *arguments]):
-            sys.modules["__page_benchmark__"] = module = ModuleType("__page_benchmark__")
-            source = Path(ROOT / "tools" / "benchmark.py")
-            exec(compile(source.read_text(), str(source), "exec"), module.__dict__)
-            module.main()
-    finally:
-        torch.set_default_device(None)
-        torch.set_num_threads(threads)
-        sys.modules.pop("__page_benchmark__", None)
-    assert len(calls) == 1, f"tools/benchmark.py {arguments} measured {calls}"
+    calls: list[dict] = []
+    module = importlib.import_module(f"benchmarks.{arguments[0]}")
+    signature = inspect.signature(module.benchmark)
+    with patch.object(module, "benchmark", lambda **options: calls.append(options)):
+        _tool("tools/benchmark.py", arguments)
+    assert len(calls) == 1, f"tools/benchmark.py {arguments} measured {len(calls)} times"
+    signature.bind(**calls[0])

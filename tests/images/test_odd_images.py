@@ -13,6 +13,7 @@ from PIL import Image, features
 from detkit.errors import InputError
 from detkit.images import image_size, read_image
 from detkit.images.decompression_bombs import is_decompression_bomb
+from detkit.images.jpeg_segments import jpeg_segments
 
 LEFT, RIGHT = (200, 30, 90), (10, 160, 220)
 
@@ -139,4 +140,5 @@ def test_decompression_bombs_are_refused(tmp_path: Path, data: bytes):
 def test_a_blank_image_is_no_decompression_bomb(mode: str, format: str, options: dict):
     content = BytesIO()
     Image.new(mode, (9000, 9000)).save(content, format, **options)
-    assert not is_decompression_bomb(content.getvalue())
+    segments = list(jpeg_segments(content)) if format == "JPEG" else []
+    assert not is_decompression_bomb(content.getvalue(), segments)

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.ops import box_iou
-from detkit.ops.best_overlaps import best_overlaps, best_overlaps_reference, coverage
+from detkit.ops import best_overlaps, box_iou
+from detkit.ops.best_overlaps import best_overlaps_reference, coverage
 
 SEEDS = range(3)
 # Objects of each image, and candidates: more than a chunk of 512, more objects than a CUDA block holds, none at all.
@@ -90,7 +90,7 @@ def test_odd_numbers_overlap_nothing(native, threads):
     assert result.overlaps.isfinite().all()
 
 
-def test_bounds_outside_of_the_objects_are_harmless(native):
+def test_bounds_outside_of_the_objects_are_harmless(implementation):
     candidates = torch.tensor([[0.0, 0, 10, 10]])
     for bounds in ([-5, 7], [2, 1, 0], [2**62, -(2**62)]):
         best_overlaps(candidates, candidates, torch.tensor(bounds), of_objects=True)

@@ -1,14 +1,10 @@
 """The CUDA kernels, thread by thread on the CPU (see cuda_on_cpu/), where they must do what the CPU kernels do: so
-their indices, their sums and what their threads share are tested without a GPU, though neither races nor speed."""
-
-import os
-import shutil
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+their indices, their sums, what their threads share, the barriers between them and the alignment of vectors are tested
+without a GPU, though not speed."""
 
 import pytest
 import torch
+from emulated_kernels import CUDA_SOURCES, Kernels, built
 from random_regions import random_rois
 from torch import Tensor
 
@@ -16,66 +12,21 @@ from detkit import ops
 from detkit.ops.regions import memory_format_of
 from detkit.ops.roi_align import roi_levels
 
-ROOT = Path(__file__).parent.parent.parent
-EMULATION = Path(__file__).parent / "cuda_on_cpu"
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
+def kernels(tmp_path_factory) -> Kernels:
     """The ops of csrc/cuda, to be called with tensors of the CPU."""
-    sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+    sources = sorted(CUDA_SOURCES.glob("*.cu"))
     return built(tmp_path_factory.mktemp("cuda_on_cpu"), "detkit_on_cpu", sources, "-DDETKIT_VECTOR_ATOMICS=1")
 
 
 @pytest.fixture(scope="module")
-def older_kernels(tmp_path_factory):
+def older_kernels(tmp_path_factory) -> Kernels:
     """Those that differ on devices that can only add to one number at once."""
-    sources = [ROOT / "csrc" / "cuda" / "roi_align_backward.cu"]
+    sources = [CUDA_SOURCES / "roi_align_backward.cu"]
     return built(tmp_path_factory.mktemp("older"), "detkit_on_older_cpu", sources, "-DDETKIT_VECTOR_ATOMICS=0")
-
-
-def built(folder: Path, name: str, sources: list[Path], *more_flags: str) -> "Kernels":
-    compiler = os.environ.get("CXX", "c++")
-    if shutil.which(compiler) is None:
-        pytest.skip(f"needs the compiler {compiler!r}")
-    if ops.backend() == "reference":
-        pytest.skip("the native kernels were not built")
-    torch_folder = Path(torch.__file__).parent
-    flags = ["-std=c++20", "-O1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wno-psabi", "-DUSE_CUDA"]
-    # The ops get a name of their own, as the process has those of detkit already.
-    flags += [f"-Ddetkit={name}", "-DTORCH_TARGET_VERSION=0x020b000000000000", *more_flags]
-    # The fibers leave their stacks by longjmp, which a fortified one takes for an attack.
-    flags += ["-U_FORTIFY_SOURCE", f"-I{EMULATION}", "-isystem", str(torch_folder / "include")]
-    sources = [*sources, ROOT / "csrc" / "library.cpp", EMULATION / "runtime.cpp"]
-    objects = [folder / f"{source.name}.o" for source in sources]
-    commands = [
-        [compiler, "-x", "c++", "-c", str(source), "-o", str(result), *flags]
-        for source, result in zip(sources, objects, strict=True)
-    ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(run, commands))
-    library = folder / "cuda_on_cpu.so"
-    link = ["-shared", "-Wl,-Bsymbolic", f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-o", str(library)]
-    run([compiler, *map(str, objects), *link])
-    torch.ops.load_library(library)
-    return Kernels(name)
-
-
-def run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
-
-
-class Kernels:
-    """`kernels.nms(...)` calls the CUDA kernel of nms."""
-
-    def __init__(self, namespace: str) -> None:
-        self.namespace = namespace
-
-    def __getattr__(self, name: str):
-        op = getattr(getattr(torch.ops, self.namespace), name).default
-        return lambda *arguments: op._op_dk(torch._C.DispatchKey.CUDA, *arguments)
 
 
 def random_boxes(count: int, seed: int, extent: float = 300, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -314,16 +265,6 @@ def test_roi_align_of_crops_that_are_turned_in_several_parts(kernels, dtype, cha
 
 
 @pytest.mark.parametrize("dtype", DTYPES[:3])
-def test_roi_align_of_maps_that_begin_anywhere_in_memory(kernels, dtype):
-    """So that no vector can be read from there."""
-    maps, rois = maps_and_rois(16, dtype, True)
-    moved = [torch.cat([one.new_zeros(1), one.permute(0, 2, 3, 1).flatten()])[1:] for one in maps]
-    moved = [one.view(2, *size, 16).permute(0, 3, 1, 2) for one, size in zip(moved, SIZES, strict=True)]
-    settings = (rois, SCALES, *RULE, 3, 3, 2, False, True)
-    assert torch.equal(kernels.roi_align(moved, *settings), kernels.roi_align(maps, *settings))
-
-
-@pytest.mark.parametrize("dtype", DTYPES[:3])
 def test_the_gradient_of_roi_align_without_atomics_of_vectors(older_kernels, kernels, dtype):
     _, rois = maps_and_rois(8, dtype, True)
     gradient = torch.randn(12, 8, 7, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -390,6 +331,54 @@ def test_no_regions(kernels):
     assert crops.shape == (0, 3, 7, 7)
     (gradient,) = kernels.roi_align_backward(crops, rois, [1.0], *RULE, 2, [8], [8], 2, False, False)
     assert torch.equal(gradient, maps)
+
+
+def moved(argument):
+    """A tensor, or a list of them, with the same numbers at an address where no vector can be read."""
+    if isinstance(argument, list):
+        return [moved(item) for item in argument]
+    if not isinstance(argument, Tensor):
+        return argument
+    memory = argument.new_empty(argument.numel() + 1)
+    return memory.as_strided(argument.shape, argument.stride(), 1).copy_(argument)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES[:3])
+def test_crops_of_tensors_that_begin_anywhere_in_memory(kernels, dtype, channels_last):
+    maps, rois = maps_and_rois(16, dtype, channels_last)
+    crop = (maps, rois, SCALES, *RULE, 3, 3, 2, False, channels_last)
+    crops = kernels.roi_align(*crop)
+    assert torch.equal(kernels.roi_align(*moved([*crop])), crops)
+    spread = (crops, rois, SCALES, *RULE, 2, *zip(*SIZES, strict=True), 2, False, channels_last)
+    expected = kernels.roi_align_backward(*spread)
+    torch.testing.assert_close(kernels.roi_align_backward(*moved([*spread])), expected, **tolerance_of(dtype))
+    pool = (maps[0], rois, SCALES[0], 3, 3, channels_last)
+    crops, cells = kernels.roi_pool(*pool)
+    assert torch.equal(kernels.roi_pool(*moved([*pool]))[0], crops)
+    spread = (crops, cells, rois, 2, *SIZES[0], channels_last)
+    torch.testing.assert_close(
+        kernels.roi_pool_backward(*moved([*spread])), kernels.roi_pool_backward(*spread), **tolerance_of(dtype)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:2])
+def test_boxes_and_masks_that_begin_anywhere_in_memory(kernels, dtype):
+    boxes, scores = (
+        random_boxes(100, 0, dtype=dtype),
+        torch.rand(100, generator=torch.Generator().manual_seed(0)).to(dtype),
+    )
+    labels = torch.arange(100) % 3
+    for name, *arguments in [
+        ("nms", boxes, scores, labels, 0.4),
+        ("soft_nms", boxes, scores, labels, 0.3, 0.5, "linear", 0.4),
+        ("box_iou", boxes, boxes, "iou"),
+        ("box_iou_backward", boxes @ boxes.T, boxes, boxes, "giou"),
+        ("best_overlaps", boxes.float(), labels, boxes[:9].float(), torch.tensor([0, 4, 9]), "iou", True),
+        ("paste_masks_to_runs", boxes.view(25, 4, 4) / 400, boxes[:25].long(), [25], [200], [300], 0.3, True, True),
+    ]:
+        results, expected = getattr(kernels, name)(*moved(arguments)), getattr(kernels, name)(*arguments)
+        torch.testing.assert_close(results, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])

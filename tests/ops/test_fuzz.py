@@ -173,6 +173,22 @@ def soft_nms(draw: Draw) -> Tensor:
     return scores
 
 
+def best_overlaps(draw: Draw) -> Tensor:
+    images, count = draw.either(0, 1, 4), draw.many()
+    objects = draw.count()
+    bounds = torch.randint(-1, objects + 2, (images + 1,), generator=draw.generator)
+    index = torch.randint(-1, images + 1, (count,), generator=draw.generator)
+    best = ops.best_overlaps(
+        draw.boxes(count),
+        draw.boxes(objects),
+        draw.tensor(bounds if draw.rarely() else bounds.sort().values),
+        draw.tensor(index) if draw.either(True, False) else None,
+        draw.either("iou", "coverage", "iou"),
+        draw.either(True, False),
+    )
+    return best.overlaps
+
+
 def box_iou(draw: Draw) -> Tensor:
     boxes1, boxes2 = draw.boxes(draw.count()), draw.boxes(draw.count())
     return ops.box_iou(
@@ -295,6 +311,7 @@ OPS: dict[str, Callable[[Draw], Tensor]] = {
     "batched_nms": batched_nms,
     "batched_nms_padded": batched_nms_padded,
     "nms_padded": nms_padded,
+    "best_overlaps": best_overlaps,
     "box_iou": box_iou,
     "roi_align": roi_align,
     "multilevel_roi_align": multilevel_roi_align,

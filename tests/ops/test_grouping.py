@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.ops import backend, grouping
-from detkit.ops.grouping import COLOR, FILL, SIZE, TEXTURE
+from detkit.ops import backend
+from detkit.ops.images import grouping
+from detkit.ops.images.grouping import COLOR, FILL, SIZE, TEXTURE
 
 SEEDS = [0, 1, 2, 3, 4]
 

@@ -127,3 +127,8 @@ RENAMED_KEYS: dict[str, str] = {
     "visualize trunk": "backbone",
     **{f"detkit.data.datamodule.DataModule {flag}": new for flag, new in _FLAGS.items()},
 }
+
+# Files of tools/ that were no commands, and where they are.
+PARTS_OF_COMMANDS = {
+    f"benchmark_{name}.py": f"tools/benchmarks/{name}.py" for name in ("coco", "dense", "models", "ops", "proposals")
+}

@@ -76,7 +76,8 @@ class PackedAnnotations:
         """
         span = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         height, width = self.image_sizes[index].tolist()
-        boxes = self.boxes[span] if "boxes" in self.columns else None
+        column = self.columns.get("boxes")
+        boxes = column.values[span] if isinstance(column, NumberRows) else None
         image = ImageFacts((height, width), boxes, self.image_ids[index].item(), source)
         own = slice(index, index + 1)
         return {

@@ -137,10 +137,9 @@ class Augmentation:
         if self.zoom is not None:
             factor = np.exp(random.uniform(*np.log(self.zoom)))
             placement = placement.then(_zoom(random, placement.size, factor))
-        mirror_x, mirror_y = random.random(2) < (self.horizontal_flip, self.vertical_flip)
-        if not (mirror_x or mirror_y):
-            return placement
-        return placement.then(Placement.mirror(placement.size, bool(mirror_x), bool(mirror_y)))
+        drawn_x, drawn_y = random.random(2).tolist()
+        mirrors = drawn_x < self.horizontal_flip, drawn_y < self.vertical_flip
+        return placement.then(Placement.mirror(placement.size, *mirrors)) if any(mirrors) else placement
 
     def _draw_colors(self, random: np.random.Generator) -> np.ndarray:
         """The ``(3, 4)`` matrix that maps ``(R, G, B, 1)`` to the changed RGB."""

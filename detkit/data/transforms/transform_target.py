@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from detkit.geometry import Placement
+from detkit.geometry.pasting import whole_flips
 from detkit.ops import RunLengths, rle_to_masks
 from detkit.structures import Target
 from detkit.structures.image_fields import ClassOfImage, Identity
@@ -52,35 +53,31 @@ def flip_target(placement: Placement, target: Target, keypoint_pairs: Sequence[t
     placement gives; None where it does more, or an object is so small, or so far out, that it may change its status.
     """
     (height, width), boxes = placement.size, target.boxes
-    flips = _whole_flips(placement)
+    flips = whole_flips(placement)
     if flips is None or boxes is None:
         return None
     corners = boxes.numpy().astype(np.float64)
     low, high = corners[:, :2], corners[:, 2:]
-    if not ((low >= 0).all() and (high <= (width, height)).all() and (high - low >= _CLEARLY_LARGE).all()):
+    inside = low.min(initial=0) >= 0 and high[:, 0].max(initial=0) <= width and high[:, 1].max(initial=0) <= height
+    if not (inside and (high - low).min(initial=np.inf) >= _CLEARLY_LARGE):
         return None
-    for axis, side in enumerate((width, height)):
-        if flips[axis]:
-            corners[:, axis::2] = side - corners[:, axis::2][:, ::-1]
-    crowd = target.iscrowd
-    values: dict[str, Any] = {
-        "boxes": torch.from_numpy(corners.astype(np.float32)),
-        "iscrowd": torch.zeros(len(corners), dtype=torch.bool) if crowd is None else crowd,
-    }
-    share = torch.ones(len(corners), dtype=torch.float64)
+    values: dict[str, Any] = {}
+    if any(flips):
+        for axis, side in enumerate((width, height)):
+            if flips[axis]:
+                corners[:, axis::2] = side - corners[:, axis::2][:, ::-1]
+        values["boxes"] = torch.from_numpy(corners.astype(np.float32))
+    if target.iscrowd is None:
+        values["iscrowd"] = torch.zeros(len(corners), dtype=torch.bool)
+
+    def crop(_: str, kind: Kind, value: Any) -> Any:
+        return kind.crop(value, placement, keypoint_pairs, torch.ones(len(corners), dtype=torch.float64))
+
     for name, kind in target.kinds().items():
-        if name not in values and type(kind) not in _KEPT and (value := getattr(target, name)) is not None:
-            values[name] = _in_double(
-                name, kind, value, lambda _, kind, value: kind.crop(value, placement, keypoint_pairs, share)
-            )
-    return replace(target, **values)
-
-
-def _whole_flips(placement: Placement) -> tuple[bool, bool] | None:
-    """Whether the whole frame is flipped horizontally, and vertically; None where it is moved otherwise."""
-    (a, b, _), (d, e, _) = placement.matrix
-    keeps_frame = placement.size == placement.given_size and not placement.has_border
-    return (a < 0, e < 0) if keeps_frame and (abs(a), b, d, abs(e)) == (1, 0, 0, 1) else None
+        has_moved = name in ("boxes", "iscrowd") or type(kind) in _KEPT
+        if not has_moved and (value := getattr(target, name)) is not None:
+            values[name] = _in_double(name, kind, value, crop)
+    return target.with_fitting(values)
 
 
 def map_fields(target: Target, change: Callable[[str, Kind, Any], Any]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class MovingAverage(Callback):
 
 def _averaged(module: nn.Module) -> dict[str, Tensor]:
     """The tensors that are averaged: the model's, not those of a learner's own modules."""
-    own = module.state_dict(keep_vars=True)  # without an operation for each of them
+    own = module.state_dict(keep_vars=True)  # else each one is detached, by an operation
     return {name: value for name, value in own.items() if not name.startswith(LEARNER)}
 
 

@@ -16,14 +16,14 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.assignment import NO_OBJECT, assign_objects, image_indices
+from detkit.heads.assignment import assign_objects, image_indices, states_of
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense import old_rpn_arguments
 from detkit.heads.dense.pyramid_layers import flatten_predictions, shared_channels
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
 from detkit.losses import smooth_l1
-from detkit.matching import FOREGROUND, BalancedSample, Matcher, draw_balanced
+from detkit.matching import BalancedSample, Matcher, draw_balanced
 
 
 class RPNOutput(NamedTuple):
@@ -135,8 +135,7 @@ class RPN(PostprocessedHead):
         objectness, deltas = torch.cat(raw.objectness, dim=1), torch.cat(raw.deltas, dim=1)
         anchors = torch.cat(raw.anchors)
         rows = self._rows(anchors, context)
-        states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # the constants of detkit.matching
-        sample = draw_balanced(states, self.samples_per_image, self.foreground_fraction, context.generator)
+        sample = draw_balanced(states_of(rows), self.samples_per_image, self.foreground_fraction, context.generator)
         count = mean_count(sample.is_drawn.sum())
         foreground = sample.indices[:, : sample.most_foreground]
         regression = self._regression(deltas, anchors, foreground, rows.gather(1, foreground), context.objects.boxes)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from detkit.deprecation import moved_names
 from detkit.distributed import mean_count
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mask_targets import crop_batch_masks
@@ -23,7 +22,7 @@ from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.heads.region.region_features import RegionBatchNorm2d
 from detkit.ops import RunLengths, batched_paste_masks, batched_paste_masks_to_rle
 from detkit.structures import Detections
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 
 Paste = Callable[..., Sequence[Tensor | RunLengths]]
 
@@ -86,17 +85,13 @@ class MaskHead(RegionBranch):
     def losses(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """``mask``: binary cross-entropy of the object's class, mean over the cells of all regions with a mask."""
         labels, matched = regions.sampled()
-        spans = regions.slices(len(context.truth))
-        learned = [target.masks is not None for target in context.truth]
         logits, boxes = _class_logits(raw, labels).float(), regions.boxes
-        if not all(learned):
-            rows = [
-                np.arange(span.start, span.stop) for span, is_learned in zip(spans, learned, strict=True) if is_learned
-            ]
-            index = to_device(torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *rows])), raw.device)
-            logits, boxes, matched = logits[index], boxes[index], matched[index]
-        pairs = zip(spans, learned, strict=True)
-        counts = [span.stop - span.start if is_learned else 0 for span, is_learned in pairs]
+        counts = np.array([span.stop - span.start for span in regions.slices(len(context.truth))])
+        has_masks = np.array([target.masks is not None for target in context.truth])
+        if not has_masks.all():
+            rows = to_device(torch.from_numpy(np.flatnonzero(has_masks.repeat(counts))), raw.device)
+            logits, boxes, matched = logits[rows], boxes[rows], matched[rows]
+        counts = (counts * has_masks).tolist()
         masks = crop_batch_masks(context.truth, boxes, matched, counts, context.batch.placements, raw.shape[-1])
         loss = F.binary_cross_entropy_with_logits(logits, masks, reduction="sum")
         return {"mask": loss / mean_count(logits.numel(), logits.device) + 0 * raw.float().sum()}
@@ -132,6 +127,3 @@ def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Mo
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return nn.Sequential(conv, nn.ReLU())
-
-
-__getattr__ = moved_names(__name__, {"crop_masks": "detkit.heads.region.mask_targets.crop_masks"})

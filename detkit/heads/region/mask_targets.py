@@ -16,7 +16,7 @@ from torch import Tensor
 from detkit.geometry import Placement, Size, move_boxes
 from detkit.ops import RunLengths, rle_to_masks, roi_align
 from detkit.structures import Target
-from detkit.structures.kind import to_device
+from detkit.structures.device_transfer import to_device
 
 Masks = Tensor | RunLengths
 
@@ -87,7 +87,7 @@ class _Part(NamedTuple):
         masks: of several images.
         needed: which of them.
         regions: the rows of the regions.
-        mask_of_region: the place of the mask of each among the needed ones.
+        mask_of_region: the position of the mask of each among the needed ones.
     """
 
     masks: Masks
@@ -109,9 +109,9 @@ def _parts(targets: Sequence[Target], objects: np.ndarray, counts: Sequence[int]
         rows = np.concatenate([regions[image] for image in images])
         masks = _joined([_object_masks(targets[image]) for image in images])
         own = [np.arange(len(_object_masks(targets[image]))) + first_rows[image] for image in images]
-        places = np.searchsorted(np.concatenate(own), objects[rows])
+        positions = np.searchsorted(np.concatenate(own), objects[rows])
         count = max(1, _PIXELS_AT_ONCE // max(masks.shape[1] * masks.shape[2], 1))
-        needed, mask_of_region = np.unique(places, return_inverse=True)
+        needed, mask_of_region = np.unique(positions, return_inverse=True)
         for start in range(0, len(needed), count):
             members = np.flatnonzero((mask_of_region >= start) & (mask_of_region < start + count))
             yield _Part(masks, needed[start : start + count], rows[members], mask_of_region[members] - start)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detkit.heads.assignment import NO_OBJECT, assign_objects
+from detkit.heads.assignment import NO_OBJECT, assign_objects, states_of
 from detkit.heads.context import Context, Regions
-from detkit.matching import FOREGROUND, IGNORED, BalancedSample, Matcher, draw_balanced
-from detkit.structures.kind import to_device
+from detkit.matching import IGNORED, BalancedSample, Matcher, draw_balanced
+from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import Objects
 
 
@@ -45,7 +45,7 @@ class RegionSampler:
         objects, spans = context.objects, proposals.slices(len(context.truth))
         boxes = torch.cat((proposals.boxes, objects.boxes))
         rows = assign_objects(self.matcher, boxes, objects, torch.cat((proposals.image_index, objects.image_index)))
-        states = (rows - NO_OBJECT).clamp(max=FOREGROUND)  # the constants of detkit.matching
+        states = states_of(rows)
         if usable is not None:
             states[: len(usable)].masked_fill_(~usable, IGNORED)
         table = to_device(_candidates_of_images(spans, objects, len(boxes)), boxes.device)
@@ -53,8 +53,8 @@ class RegionSampler:
             F.pad(states, (0, 1), value=IGNORED)[table], self.count, self.foreground_fraction, context.generator
         )
         foreground, background = sample.counts()
-        places, images = to_device(_drawn_places(foreground, background, sample), boxes.device)
-        drawn = table.gather(1, sample.indices).flatten()[places]
+        positions, images = to_device(_drawn_positions(foreground, background, sample), boxes.device)
+        drawn = table.gather(1, sample.indices).flatten()[positions]
         rows = rows[drawn]
         labels = F.pad(objects.labels, (0, 1), value=NO_OBJECT)[rows]  # that of row -1 is the last one
         counts = [sum(both) for both in zip(foreground, background, strict=True)]
@@ -79,12 +79,12 @@ def _candidates_of_images(spans: Sequence[slice], objects: Objects, padding: int
     return torch.from_numpy(table)
 
 
-def _drawn_places(foreground: Sequence[int], background: Sequence[int], sample: BalancedSample) -> Tensor:
+def _drawn_positions(foreground: Sequence[int], background: Sequence[int], sample: BalancedSample) -> Tensor:
     """Where what was drawn stands in the rows of `sample` laid end to end ``(R,)``, and the image of each."""
     width, begin = sample.indices.shape[1], sample.most_foreground
-    places = [
+    positions = [
         np.r_[width * image : width * image + positives, width * image + begin : width * image + begin + negatives]
         for image, (positives, negatives) in enumerate(zip(foreground, background, strict=True))
     ]
-    images = np.arange(len(places)).repeat([len(own) for own in places])
-    return torch.from_numpy(np.stack((np.concatenate(places), images)).astype(np.int64))
+    images = np.arange(len(positions)).repeat([len(own) for own in positions])
+    return torch.from_numpy(np.stack((np.concatenate(positions), images)).astype(np.int64))

@@ -69,8 +69,8 @@ class RunLengths:
 
     def __getitem__(self, index: int | slice | Tensor) -> RunLengths:
         # In numpy: for the few masks of an image torch takes five times as long.
-        index = index.cpu().numpy() if isinstance(index, Tensor) else index
-        selected = np.arange(len(self))[index].reshape(-1)
+        chosen = index.cpu().numpy() if isinstance(index, Tensor) else index
+        selected = np.arange(len(self))[chosen].reshape(-1)
         counts, offsets = self.counts.numpy(), self.offsets.numpy()
         begins, ends = offsets[:-1][selected], offsets[1:][selected]
         runs = [counts[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]

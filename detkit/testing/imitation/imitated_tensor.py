@@ -21,7 +21,7 @@ class ImitatedTensor(Tensor):
 
     Args:
         held: its values, a tensor on the CPU.
-        requires_grad: whether gradients are wanted, as of any leaf.
+        requires_grad: as of any leaf.
     """
 
     held: Tensor

@@ -20,12 +20,14 @@ CUDA_KERNELS = frozenset(
     f"detkit::{name}"
     for name in (
         "batched_nms_padded",
+        "best_overlaps",
         "box_iou",
         "box_iou_backward",
         "masks_to_runs",
         "nms",
         "nms_padded",
         "paste_masks",
+        "paste_masks_to_runs",
         "roi_align",
         "roi_align_backward",
         "roi_pool",

@@ -31,8 +31,16 @@ _WAITING = {
     "detkit::nms": "nms",
     "detkit::soft_nms": "soft_nms",
     "detkit::masks_to_runs": "masks_to_runs",
+    "detkit::paste_masks_to_runs": "paste_masks_to_runs",
 }
-_INDEXING = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
+_INDEXING = (
+    "aten::index",
+    "aten::_unsafe_index",
+    "aten::index_put",
+    "aten::index_put_",
+    "aten::_index_put_impl_",
+    "aten::_unsafe_index_put",
+)
 
 
 class Wait(NamedTuple):

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from detkit.anchors import shape_iou
 from detkit.boxes import CellCoder
 from detkit.errors import InputError
-from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, count_annotated, image_indices, not_background
+from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, image_indices, not_background
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.assigned_pairs import Assigned
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.ops.best_overlaps import best_overlaps
+from detkit.ops import best_overlaps
 from detkit.structures import Detections, Target
 from detkit.structures.objects import Objects, objects_of
 
@@ -241,9 +241,9 @@ class YOLOHead(DenseHead):
         return near if other is None else near | other.view(shape)
 
 
-def mean_over_images(targets: Sequence[Target], box: Tensor, objectness: Tensor, classes: Tensor) -> dict[str, Tensor]:
+def mean_over_images(truth: Objects, box: Tensor, objectness: Tensor, classes: Tensor) -> dict[str, Tensor]:
     """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: the sums of a batch, divided by its number of annotated images."""
-    images = count_annotated(targets)
+    images = truth.annotated_images()
     return {"yolo_box": box / images, "yolo_obj": objectness / images, "yolo_cls": classes / images}
 
 

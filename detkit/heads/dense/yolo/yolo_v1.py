@@ -182,7 +182,7 @@ class YOLOv1Head(DenseHead):
         one_hot = (truth.labels[:, None] == torch.arange(self.num_classes, device=cells.device)).float()
         errors = (raw.classes.flatten(0, 1)[cells] - one_hot).square().sum(dim=1)
         cls = (counts * errors).sum() / 2
-        return mean_over_images(context.truth, box, obj, cls)
+        return mean_over_images(context.objects, box, obj, cls)
 
     def _ignore_mask(self, boxes: Tensor, context: Context) -> Tensor:
         """Which of `boxes` ``(B * S * S, A, 4)`` are not background: in a crowd, or in an image without annotation."""

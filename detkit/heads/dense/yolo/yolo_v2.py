@@ -89,7 +89,7 @@ class YOLOv2Head(YOLOHead):
         obj = obj + self.object_scale * (counts * foreground_error).sum() / 2
 
         cls = (counts * F.cross_entropy(responsible[:, 5:], assigned.labels, reduction="none")).sum()
-        return mean_over_images(context.truth, self._count_on_backward(box, len(outputs)), obj, cls)
+        return mean_over_images(context.objects, self._count_on_backward(box, len(outputs)), obj, cls)
 
     def _prior_loss(self, outputs: Tensor, assigned: Assigned, context: Context) -> Tensor:
         """The squared distance of boxes without an object from their anchors, at first."""

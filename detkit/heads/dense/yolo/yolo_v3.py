@@ -67,4 +67,4 @@ class YOLOv3Head(YOLOHead):
 
         classes = binary_cross_entropy(responsible[:, 5:], assigned.class_targets(self.num_classes))
         cls = (counts[:, None] * classes).sum()
-        return mean_over_images(context.truth, box, obj, cls)
+        return mean_over_images(context.objects, box, obj, cls)

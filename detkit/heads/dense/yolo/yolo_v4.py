@@ -82,7 +82,7 @@ class YOLOv4Head(YOLOHead):
         logits = outputs.flatten(0, 1)[assigned.predictions, 5:]
         classes = binary_cross_entropy(logits, assigned.class_targets(self.num_classes))
         cls = (assigned.is_last[:, None] * classes).sum()
-        return mean_over_images(context.truth, box, obj, cls)
+        return mean_over_images(context.objects, box, obj, cls)
 
     def pairs(self, raw: list[Tensor], context: Context, extra_anchor_iou: float | None = None) -> Assigned:
         """As of `YOLOHead`; `extra_anchor_iou` is the head's `anchor_iou` by default."""

@@ -8,6 +8,7 @@ same images, 500 pixels wide, in the same process on one thread, and the first 2
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import tempfile
@@ -37,6 +38,15 @@ LEAST = 20  # pixels that a box is high and wide, as SelectiveSearch has it
 
 Search = Callable[[np.ndarray], Tensor]
 Mode = Literal["fast", "quality"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of `benchmark`."""
+    parser.add_argument("--root", type=Path, required=True, help="a data set in COCO format with a test split")
+    parser.add_argument("--modes", nargs="+", choices=["fast", "quality"], default=["fast", "quality"])
+    parser.add_argument(
+        "--images", type=int, default=40, help="number of images of the data set, and of drawn ones (default: 40)"
+    )
 
 
 def benchmark(root: Path, modes: Sequence[Mode], images: int, out: Path | None) -> None:

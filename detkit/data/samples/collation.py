@@ -1,6 +1,6 @@
-"""Batches as they are sent from a worker process: images of one size in one tensor, targets without tensors.
+"""`collate` makes a batch of samples; a worker process sends it with the images of one size in one tensor.
 
-Each tensor takes a file descriptor and a copy to pinned memory of its own.
+Targets are sent without tensors: each tensor takes a file descriptor and a copy to pinned memory of its own.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Batch = tuple[list[Tensor], list[Target]]
 PackedTarget = tuple[type[Target], dict[str, Any]]
 
 
-class Parcel(NamedTuple):
-    """A batch to send. `torch.utils.data` pins the tensors in it.
+class PackedBatch(NamedTuple):
+    """A batch as it is sent. `torch.utils.data` pins the tensors in it.
 
     Args:
         stacks: the images of each size ``(n, 3, H, W)``.
@@ -44,8 +44,8 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch | InputError:
     return list(images), list(targets)
 
 
-def collate_to_send(samples: Sequence[Sample | InputError]) -> Batch | Parcel | InputError:
-    """As `collate`; in a worker process, the batch as a parcel."""
+def collate_to_send(samples: Sequence[Sample | InputError]) -> Batch | PackedBatch | InputError:
+    """As `collate`; in a worker process, packed."""
     batch = collate(samples)
     if isinstance(batch, InputError) or get_worker_info() is None:
         return batch
@@ -54,19 +54,20 @@ def collate_to_send(samples: Sequence[Sample | InputError]) -> Batch | Parcel | 
     for index, image in enumerate(images):
         groups[image.shape, image.dtype].append(index)
     rows = list(groups.values())
-    return Parcel([_stacked([images[index] for index in group]) for group in rows], rows, list(map(_pack, targets)))
+    stacks = [_stacked([images[index] for index in group]) for group in rows]
+    return PackedBatch(stacks, rows, [_pack(target) for target in targets])
 
 
-def received(batch: Batch | Parcel) -> Batch:
-    """The batch of a parcel: its images are views of the stacks."""
-    if not isinstance(batch, Parcel):
+def unpack_batch(batch: Batch | PackedBatch) -> Batch:
+    """The batch as `collate` makes it: its images are views of the stacks."""
+    if not isinstance(batch, PackedBatch):
         return batch
     images = {
         row: image
         for stack, rows in zip(batch.stacks, batch.rows, strict=True)
         for row, image in zip(rows, stack.unbind(), strict=True)
     }
-    return [images[row] for row in range(len(images))], list(map(_unpack, batch.targets))
+    return [images[row] for row in range(len(images))], [_unpack(target) for target in batch.targets]
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:

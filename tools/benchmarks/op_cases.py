@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torchvision
-from benchmark import Case
 from pycocotools import mask as coco_masks
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from benchmarks.paired_times import Case
 from detkit import ops
 from detkit.ops.soft_nms import soft_nms_reference
 

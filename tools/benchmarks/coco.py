@@ -6,6 +6,7 @@ they are installed.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -96,6 +97,12 @@ class Evaluation:
     passed: float
     megabytes: float
     ap: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of `benchmark`."""
+    parser.add_argument("--iou_type", choices=list(SIZES), default="bbox", help="what to compare (default: bbox)")
+    parser.add_argument("--repetitions", type=int, default=3, help="processes per program (default: 3)")
 
 
 def benchmark(iou_type: str, repetitions: int, out: Path | None) -> None:

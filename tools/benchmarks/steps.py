@@ -3,7 +3,7 @@
     python tools/benchmark.py steps --device cuda
     python tools/benchmark.py steps --device cuda --only ssd300 --dtype float32
 
-A batch has random pictures of 480 x 640 pixels with 8 objects each, on the device. Weights are random; detkit's model
+A batch has random images of 480 x 640 pixels with 8 objects each, on the device. Weights are random; detkit's model
 is channels-last, torchvision's as it comes. A training step is SGD's, with the losses' forward and backward. Both
 programs run interleaved. On CUDA a profile of detkit's steps follows: the share of the time in which the GPU computes,
 and how many kernels a step launches and how often it waits for the device.
@@ -11,6 +11,7 @@ and how many kernels a step launches and how often it waits for the device.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -45,7 +46,7 @@ PROFILED_STEPS = 3
 
 @dataclass(frozen=True)
 class Scene:
-    """A batch of random pictures of one size, with objects that are filled rectangles."""
+    """A batch of random images of one size, with objects that are filled rectangles."""
 
     images: list[Tensor]
     boxes: list[Tensor]
@@ -104,6 +105,21 @@ class Measurement:
     ratio: float
     repetitions: int
     profile: Profile | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of `benchmark`."""
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: cpu)")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads of each program (default: 1)")
+    parser.add_argument("--batch_size", type=int, default=8, help="images per step (default: 8)")
+    parser.add_argument("--repetitions", type=int, default=11, help="steps per model (default: 11)")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        default="bfloat16",
+        help="of autocast (default: bfloat16)",
+    )
+    parser.add_argument("--only", default="", help="run only the models whose names contain this")
 
 
 def benchmark(

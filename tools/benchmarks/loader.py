@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import statistics
@@ -17,9 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from torchvision.transforms import v2
 
-from detkit.data import DataModule
+from detkit.data import DataModule, DetectionDataset
 
 BATCH_SIZE, BATCHES_PER_ROUND = 8, 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of `benchmark`."""
+    parser.add_argument("--root", type=Path, required=True, help="a data set in a format of detkit's")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each side (default: 15)")
 
 
 def benchmark(root: Path, rounds: int, out: Path | None) -> None:
@@ -84,6 +91,7 @@ def transforming(root: Path) -> Iterator[int]:
 def training_files(root: Path) -> list[Path]:
     """The image files of the training split."""
     dataset = DataModule(root).train_dataset
+    assert isinstance(dataset, DetectionDataset), "of a format without a folder of images"
     return [dataset.images_path / name for name in dataset.packed_annotations.file_names.tolist()]
 
 

@@ -9,6 +9,7 @@ the least that a dense network without repeated work can cost.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import time
@@ -54,6 +55,12 @@ class Measurement:
     def times_faster(self) -> float:
         """How many times longer all crops take."""
         return self.positions * self.crop_seconds / self.dense_seconds
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those of `benchmark`."""
+    parser.add_argument("--threads", type=int, default=2, help="number of threads of each program (default: 2)")
+    parser.add_argument("--repetitions", type=int, default=3, help="dense passes per network (default: 3)")
 
 
 def benchmark(threads: int, repetitions: int, out: Path | None) -> None:

@@ -1,0 +1,112 @@
+"""A narrow model of every family, and batches for it."""
+
+from functools import partial
+
+import torch
+
+from detkit.backbones import (
+    CSPDarknet53,
+    Darknet19,
+    Darknet53,
+    TappedMobileNet,
+    TorchvisionBackbone,
+    YOLOv1Backbone,
+)
+from detkit.heads import (
+    RPN,
+    AveragePool,
+    BoxHead,
+    FCOSHead,
+    KeypointHead,
+    LocalizationHead,
+    MaskHead,
+    OverFeatHead,
+    RetinaNetHead,
+    TwoFullyConnected,
+    YOLOv1Head,
+)
+from detkit.models import (
+    FCOS,
+    RCNN,
+    SSD,
+    CascadeRCNN,
+    Classifier,
+    FasterRCNN,
+    FastRCNN,
+    KeypointRCNN,
+    Localizer,
+    MaskRCNN,
+    OverFeat,
+    RegionAlign,
+    RegionStage,
+    RegionWarp,
+    RetinaNet,
+    SSDlite,
+    YOLOv1,
+    YOLOv2,
+    YOLOv3,
+    YOLOv4,
+)
+from detkit.necks import FPN, StridedConvolutions
+from detkit.preprocess import Letterbox, ShortestEdge, Square
+from detkit.structures import Target
+
+SIZE, OBJECTS = (48, 64), 4
+PREPROCESS = ShortestEdge(64, 96)
+
+# Narrow layers and few regions, for speed: the number of operations does not depend on them.
+SMALL_HEAD = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=8))
+NARROW = dict(neck=partial(FPN, out_channels=8), regions_per_image=16, preprocess=PREPROCESS)
+SMALL = NARROW | dict(box_head=SMALL_HEAD)
+THIN = partial(FPN, out_channels=8, extra_levels=StridedConvolutions)
+POINTS = partial(KeypointHead, num_keypoints=2, channels=8)
+MODELS = {
+    "faster": lambda backbone: FasterRCNN(backbone(8), 3, **SMALL),
+    "mask": lambda backbone: MaskRCNN(backbone(8), 3, partial(MaskHead, channels=8), **SMALL),
+    "keypoint": lambda backbone: KeypointRCNN(backbone(8), 1, POINTS, **SMALL),
+    "cascade": lambda backbone: CascadeRCNN(backbone(8), 3, SMALL_HEAD, **NARROW),
+    "fast": lambda backbone: FastRCNN(backbone(8), 3, region_pool=RegionAlign(), **SMALL),
+    "c4": lambda backbone: FasterRCNN(
+        TorchvisionBackbone("resnet18", stages=[4]), 3, rpn=partial(RPN, anchor_sizes=[[32, 64]]),
+        region_pool=RegionStage(RegionAlign(4), "resnet18"),
+        **NARROW | dict(neck=None, box_head=partial(BoxHead, trunk=AveragePool)),
+    ),
+    "rcnn": lambda backbone: RCNN(
+        TorchvisionBackbone("resnet18", stages=[5]), 3, layers=AveragePool, region_pool=RegionWarp(32, 4),
+        regions_per_image=4, preprocess=PREPROCESS,
+    ),
+    "retinanet": lambda backbone: RetinaNet(
+        backbone(8), 3, THIN, partial(RetinaNetHead, convolutions=1), preprocess=PREPROCESS
+    ),
+    "fcos": lambda backbone: FCOS(backbone(8), 3, THIN, partial(FCOSHead, convolutions=1), preprocess=PREPROCESS),
+    "ssd": lambda backbone: SSD(backbone(), 3, preprocess=Square(96)),
+    "ssdlite": lambda backbone: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),
+    "yolo": lambda backbone: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
+    "yolo_v1": lambda backbone: YOLOv1(YOLOv1Backbone(0.02), 3, partial(YOLOv1Head, side=2, hidden=8)),
+    "yolo_v2": lambda backbone: YOLOv2(Darknet19(0.05), 3, preprocess=Letterbox((64, 96))),
+    "yolo_v4": lambda backbone: YOLOv4(CSPDarknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
+    "overfeat": lambda backbone: OverFeat(
+        backbone(8), 3, [1.0, 0.5], partial(OverFeatHead, pool=1, window=3, class_hidden=[8], box_hidden=[8]),
+        PREPROCESS,
+    ),
+    "classifier": lambda backbone: Classifier(backbone(8), 3),
+    "localizer": lambda backbone: Localizer(backbone(8), 3, partial(LocalizationHead, hidden=8)),
+}  # fmt: skip
+
+
+def batch_of(images, growth=0):
+    """So many random images, and their targets; each image is `growth` pixels higher than the one before."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(SIZE[0] + growth * image, SIZE[1]) for image in range(images)]
+    pixels = [(torch.rand(3, *size, generator=generator) * 255).to(torch.uint8) for size in sizes]
+    return pixels, [_target(generator, size) for size in sizes]
+
+
+def _target(generator, size):
+    corners = torch.rand(OBJECTS, 2, generator=generator) * 20
+    boxes = torch.cat((corners, corners + 8 + torch.rand(OBJECTS, 2, generator=generator) * 15), dim=1)
+    masks = torch.rand(OBJECTS, *size, generator=generator) > 0.5
+    points = torch.cat((boxes.unflatten(1, (2, 2)), torch.full((OBJECTS, 2, 1), 2.0)), dim=2)
+    labels, is_crowd = torch.zeros(OBJECTS, dtype=torch.int64), torch.arange(OBJECTS) == OBJECTS - 1
+    proposals = boxes.repeat(3, 1) + 2
+    return Target(boxes, labels, masks=masks, keypoints=points, iscrowd=is_crowd, proposals=proposals, image_label=0)
