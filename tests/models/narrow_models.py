@@ -94,17 +94,18 @@ MODELS = {
 }  # fmt: skip
 
 
-def batch_of(images):
-    """So many random images, and their targets."""
+def batch_of(images, growth=0):
+    """So many random images, and their targets; each image is `growth` pixels higher than the one before."""
     generator = torch.Generator().manual_seed(0)
-    pixels = (torch.rand(images, 3, *SIZE, generator=generator) * 255).to(torch.uint8)
-    return list(pixels), [_target(generator) for _ in range(images)]
+    sizes = [(SIZE[0] + growth * image, SIZE[1]) for image in range(images)]
+    pixels = [(torch.rand(3, *size, generator=generator) * 255).to(torch.uint8) for size in sizes]
+    return pixels, [_target(generator, size) for size in sizes]
 
 
-def _target(generator):
+def _target(generator, size):
     corners = torch.rand(OBJECTS, 2, generator=generator) * 20
     boxes = torch.cat((corners, corners + 8 + torch.rand(OBJECTS, 2, generator=generator) * 15), dim=1)
-    masks = torch.rand(OBJECTS, *SIZE, generator=generator) > 0.5
+    masks = torch.rand(OBJECTS, *size, generator=generator) > 0.5
     points = torch.cat((boxes.unflatten(1, (2, 2)), torch.full((OBJECTS, 2, 1), 2.0)), dim=2)
     labels, is_crowd = torch.zeros(OBJECTS, dtype=torch.int64), torch.arange(OBJECTS) == OBJECTS - 1
     proposals = boxes.repeat(3, 1) + 2

@@ -1,6 +1,7 @@
 """How many operations a step of training or a detection launches, and how often it waits for a device; counted on the
 CPU."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -10,6 +11,7 @@ from operation_counter import OperationCounter, count_detection, count_raw, coun
 
 from detkit.heads.postprocess import Postprocess
 from detkit.models import FasterRCNN, MaskRCNN
+from detkit.ops import masks_to_rle
 
 
 class Most(NamedTuple):
@@ -106,6 +108,19 @@ def test_detection_launches_and_waits_no_more_than_this(tiny_backbone, name):
     )
     summary = f"{two.operations} operations at 2 images, {eight.operations} at 8, {raw.operations} of raw alone"
     assert all(within), f"{summary}\n{eight.report()}"
+
+
+def test_masks_of_another_size_take_few_operations(tiny_backbone):
+    torch.manual_seed(0)
+    model = MODELS["mask"](tiny_backbone)
+
+    def batch(images):
+        pixels, targets = batch_of(images, growth=3)
+        return pixels, [replace(one, masks=masks_to_rle(one.masks)) for one in targets]
+
+    two, eight = (count_step(model, *batch(images)) for images in (2, 8))
+    # Of each: 6 of the preprocessing, 5 of the selection of the objects beside crowds, 3 to unpack and crop the masks.
+    assert eight.operations - two.operations <= 6 * 15, eight.report()
 
 
 @pytest.mark.slow

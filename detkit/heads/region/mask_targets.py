@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -64,37 +64,57 @@ def crop_batch_masks(
     Returns:
         float32 ``(R, resolution, resolution)``, 0 or 1, on the device of the regions.
     """
-    crops = boxes.new_zeros(len(boxes), resolution, resolution)
     boxes = move_boxes(boxes, counts, [placement.inverse() for placement in placements])
-    objects_of_regions = objects.cpu().numpy()
-    with_regions = [image for image, count in enumerate(counts) if count]
-    regions = np.split(np.arange(len(boxes)), np.cumsum(counts)[:-1])
-    first_rows = _first_rows(targets)
-    for images in _images_by_size(targets, with_regions):
-        rows = np.concatenate([regions[image] for image in images])
-        joined = _joined([_object_masks(targets[image]) for image in images])
-        own = [np.arange(len(_object_masks(targets[image]))) + first_rows[image] for image in images]
-        positions = np.searchsorted(np.concatenate(own), objects_of_regions[rows])
-        for part, indices in _crop(joined, boxes, rows, positions, resolution):
-            crops[indices] = part
+    crops = boxes.new_zeros(len(boxes), resolution, resolution)
+    parts = list(_parts(targets, objects.cpu().numpy(), counts))
+    if not parts:
+        return crops
+    numbers = np.concatenate([np.stack((part.regions, part.mask_of_region)) for part in parts], axis=1)
+    regions, images = to_device(torch.from_numpy(numbers), boxes.device)
+    rois = torch.cat((images[:, None].to(boxes.dtype), boxes[regions]), dim=1)
+    covered = [
+        roi_align(part.pixels(rois), own, resolution, 1.0, 0, aligned=True)[:, 0]
+        for part, own in zip(parts, torch.split(rois, [len(part.regions) for part in parts]), strict=True)
+    ]
+    crops[regions] = (torch.cat(covered) >= 0.5).to(boxes.dtype)
     return crops
 
 
-def _crop(
-    masks: Masks, boxes: Tensor, rows: np.ndarray, positions: np.ndarray, resolution: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Parts of the crops of the regions `rows`, whose masks are at these `positions` among `masks`."""
-    height, width = masks.shape[1:]
-    count = max(1, _PIXELS_AT_ONCE // max(height * width, 1))
-    needed, position_of_region = np.unique(positions, return_inverse=True)
-    for start in range(0, len(needed), count):
-        members = np.flatnonzero((position_of_region >= start) & (position_of_region < start + count))
-        pixels = rle_to_masks(_selected(masks, needed[start : start + count]), boxes.device)
-        numbers = np.stack((rows[members], position_of_region[members] - start))
-        indices, images = to_device(torch.from_numpy(numbers), boxes.device)
-        rois = torch.cat((images[:, None].to(boxes.dtype), boxes[indices]), dim=1)
-        cropped = roi_align(pixels.to(boxes.dtype)[:, None], rois, resolution, 1.0, 0, aligned=True)[:, 0]
-        yield (cropped >= 0.5).to(boxes.dtype), indices
+class _Part(NamedTuple):
+    """Masks of one form and size that are unpacked at once, and their regions.
+
+    Args:
+        masks: of several images.
+        needed: which of them.
+        regions: the rows of the regions.
+        mask_of_region: the position of the mask of each among the needed ones.
+    """
+
+    masks: Masks
+    needed: np.ndarray
+    regions: np.ndarray
+    mask_of_region: np.ndarray
+
+    def pixels(self, like: Tensor) -> Tensor:
+        """The needed masks ``(N, 1, H, W)``, in the type and on the device of `like`."""
+        return rle_to_masks(_selected(self.masks, self.needed), like.device).to(like.dtype)[:, None]
+
+
+def _parts(targets: Sequence[Target], objects: np.ndarray, counts: Sequence[int]) -> Iterator[_Part]:
+    """The masks of the regions, `counts` of each image, whose objects are the rows `objects`."""
+    with_regions = [image for image, count in enumerate(counts) if count]
+    regions = np.split(np.arange(len(objects)), np.cumsum(counts)[:-1])
+    first_rows = _first_rows(targets)
+    for images in _images_by_size(targets, with_regions):
+        rows = np.concatenate([regions[image] for image in images])
+        masks = _joined([_object_masks(targets[image]) for image in images])
+        own = [np.arange(len(_object_masks(targets[image]))) + first_rows[image] for image in images]
+        positions = np.searchsorted(np.concatenate(own), objects[rows])
+        count = max(1, _PIXELS_AT_ONCE // max(masks.shape[1] * masks.shape[2], 1))
+        needed, mask_of_region = np.unique(positions, return_inverse=True)
+        for start in range(0, len(needed), count):
+            members = np.flatnonzero((mask_of_region >= start) & (mask_of_region < start + count))
+            yield _Part(masks, needed[start : start + count], rows[members], mask_of_region[members] - start)
 
 
 def _object_masks(target: Target) -> Masks:

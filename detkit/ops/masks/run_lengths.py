@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from pycocotools import mask as coco_masks
 from torch import Tensor
@@ -14,7 +15,7 @@ from detkit.errors import InputError
 from detkit.files.json_values import is_finite_numbers, shown
 from detkit.ops.checks import check_shape
 from detkit.ops.library import NATIVE_DEVICES, is_native
-from detkit.ops.masks.ragged import pack_rows, unpack_rows
+from detkit.ops.masks.ragged import unpack_rows
 from detkit.ops.masks.rle_strings import compress_counts, runs_to_strings, strings_to_runs, write_string
 
 
@@ -47,7 +48,8 @@ class RunLengths:
             tensor = getattr(self, name)
             if tensor.dtype != dtype or tensor.device.type != "cpu":
                 raise InputError(f"{name} must be {dtype} on the CPU, got {tensor.dtype} on {tensor.device}")
-        if len(self.offsets) == 0 or self.offsets[0] != 0 or self.offsets[-1] != len(self.counts):
+        ends = self.offsets.numpy()[[0, -1]].tolist() if len(self.offsets) else []
+        if ends != [0, len(self.counts)]:
             raise InputError(f"offsets must begin with 0 and end with the number of counts, {len(self.counts)}")
 
     def __len__(self) -> int:
@@ -66,10 +68,15 @@ class RunLengths:
         return len(self), self.height, self.width
 
     def __getitem__(self, index: int | slice | Tensor) -> RunLengths:
-        index = index.cpu() if isinstance(index, Tensor) else index  # a CPU tensor takes no index of a GPU
-        selected = torch.arange(len(self), device="cpu")[index].reshape(-1)
-        runs = [self.counts[self.offsets[i] : self.offsets[i + 1]] for i in selected.tolist()]
-        return RunLengths(*pack_rows(runs), self.height, self.width)
+        # In numpy: for the few masks of an image torch takes five times as long.
+        chosen = index.cpu().numpy() if isinstance(index, Tensor) else index
+        selected = np.arange(len(self))[chosen].reshape(-1)
+        counts, offsets = self.counts.numpy(), self.offsets.numpy()
+        begins, ends = offsets[:-1][selected], offsets[1:][selected]
+        runs = [counts[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        packed = torch.from_numpy(np.concatenate([counts[:0], *runs]))
+        own_offsets = torch.from_numpy(np.concatenate([offsets[:1], (ends - begins).cumsum()]))
+        return RunLengths(packed, own_offsets, self.height, self.width)
 
     def areas(self) -> Tensor:
         """int64 ``(N,)``, the number of pixels of each mask."""
