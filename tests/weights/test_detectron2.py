@@ -34,8 +34,8 @@ def test_detections_and_masks_are_those_of_the_conventions_written_out(twins, se
     weights, model, pyramid = twins
     seen = []
     monkeypatch.setattr(
-        "detkit.heads.region.mask.paste_masks",
-        lambda masks, boxes, size, threshold: seen.append(masks) or masks > threshold,
+        "detkit.heads.region.mask.batched_paste_masks",
+        lambda masks, boxes, counts, sizes, threshold: seen.append(masks) or [masks > threshold],
     )
     image = _noise(seed)
     boxes, scores, labels, masks = detect(weights, image, pyramid, PROPOSALS, DETECTIONS)
