@@ -95,7 +95,9 @@ def test_a_recipe_runs(name, precision, train, few_images, detkit_command):
     assert len(trained) == 2
     if precision != "32-true":
         expected = losses(train(name, "--trainer.limit_val_batches=0", run_name="float32"))
-        assert trained == pytest.approx(expected, rel=NEAR[precision])
+        assert trained[0] == pytest.approx(expected[0], rel=NEAR[precision])
+        # AdamW's first step is as long for the smallest gradients, which are rounding, as for others.
+        assert trained[1] == pytest.approx(expected[1], rel=0.05)
 
     status, said = detkit_command("train", "--resume", "runs/run", "--trainer.max_steps", "3")
     assert status == 0, said
