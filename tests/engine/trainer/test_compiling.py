@@ -71,7 +71,8 @@ def test_what_is_compiled():
     assert compile_parts(built(FASTER_RCNN)) == ["backbone", "neck"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # by traced graphs alone: inductor takes minutes for each of these
+@pytest.mark.parametrize("backend", ["eager"], indirect=True)
 @pytest.mark.parametrize("config", [RETINANET, FASTER_RCNN], ids=lambda config: config["class_path"])
 def test_losses_gradients_and_detections_are_the_same(config, backend):
     plain, compiled = built(config), built(config)
