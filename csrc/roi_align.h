@@ -40,9 +40,12 @@ struct LevelRule {
   LevelRule(const std::vector<double>& scales, double canonical_size, int64_t canonical_level)
       : canonical_size(canonical_size), canonical_level(canonical_level), finest(0), coarsest(0) {
     if (scales.empty()) return;
-    finest = floor(1e-6 - log2(scales.front()));
-    coarsest = floor(1e-6 - log2(scales.back()));
+    finest = octave(scales.front());
+    coarsest = octave(scales.back());
   }
+
+  // Within the exponents of doubles: scales of 0, infinity or NaN have no whole number.
+  static double octave(double scale) { return fmax(-1100.0, fmin(1100.0, floor(1e-6 - log2(scale)))); }
 
   // The small constant keeps a side of exactly canonical_size on its own level.
   template <typename T>
