@@ -23,6 +23,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from detkit.files import write_whole
+
 HEIGHT, WIDTH = 480, 640
 JOINTS = 17
 
@@ -127,9 +129,7 @@ def benchmark(iou_type: str, repetitions: int, out: Path | None) -> None:
         table.add_row(one.name, *seconds, f"{one.megabytes:.0f}", f"{one.ap:.6f}", ratio)
     Console().print(table)
     if out:
-        temporary = out.with_name(out.name + ".partial")
-        temporary.write_text(json.dumps([asdict(one) for one in evaluations], indent=2) + "\n")
-        os.replace(temporary, out)
+        write_whole(out, json.dumps([asdict(one) for one in evaluations], indent=2) + "\n")
 
 
 def run(name: str, paths: tuple[Path, Path], iou_type: str) -> list[float]:

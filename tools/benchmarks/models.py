@@ -12,7 +12,6 @@ folds batch norm into convolutions, and ``model(images)`` of torchvision in eval
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 
 from benchmarks.part_timer import PARTS, PartTimer, Stopwatch
 from benchmarks.random_models import OWN, cloud_image, prepare, set_threshold, suppression
+from benchmarks.record import write_record
 from detkit import ops
 from detkit.models import Detector
 from detkit.weights import from_torchvision
@@ -85,15 +85,9 @@ def benchmark(
         measurements.append(measure(name, *made(name, device), stopwatch, batch_size, repetitions, longest))
     Console().print(table(measurements, device, threads))
     if out is not None:
-        record = {
-            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-            "threads": threads,
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "backend": ops.backend(),
-            "measurements": [asdict(one) | {"decoding_share": one.share("decoding")} for one in measurements],
-        }
-        out.write_text(json.dumps(record, indent=2) + "\n")
+        device_name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+        rows = [asdict(one) | {"decoding_share": one.share("decoding")} for one in measurements]
+        write_record(out, device_name, rows, threads=threads)
 
 
 def made(name: str, device: str) -> tuple[Detector, nn.Module | None]:

@@ -9,8 +9,6 @@ What the numbers mean says `benchmarks.paired_times`.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import platform
 import time
 from dataclasses import asdict
@@ -31,6 +29,7 @@ from benchmarks.paired_times import (
     device_clock,
     measure,
 )
+from benchmarks.record import write_record
 from detkit import ops
 
 FEWEST_REPETITIONS = 10
@@ -100,17 +99,8 @@ def device_cells(device: DeviceMeasurement | None) -> list[str]:
 
 
 def write_json(path: Path, measurements: list[Measurement], threads: int) -> None:
-    record = {
-        "device": torch.cuda.get_device_name() if torch.get_default_device().type == "cuda" else processor(),
-        "threads": threads,
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "backend": ops.backend(),
-        "measurements": [asdict(one) for one in measurements],
-    }
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(temporary, path)
+    device = torch.cuda.get_device_name() if torch.get_default_device().type == "cuda" else processor()
+    write_record(path, device, [asdict(one) for one in measurements], threads=threads)
 
 
 def processor() -> str:

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +28,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.record import write_record
 from detkit import ops
 from detkit.models import Detector
 from detkit.structures import Target
@@ -136,17 +135,8 @@ def benchmark(
     ]
     Console().print(table(measurements, device, dtype))
     if out is not None:
-        record = {
-            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-            "dtype": dtype,
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "backend": ops.backend(),
-            "measurements": [asdict(one) for one in measurements],
-        }
-        temporary = out.with_name(out.name + ".partial")
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(temporary, out)
+        device_name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+        write_record(out, device_name, [asdict(one) for one in measurements], dtype=dtype)
 
 
 def measure(name: str, device: str, batch_size: int, repetitions: int, dtype: str) -> Iterator[Measurement]:
