@@ -1,4 +1,9 @@
-"""Small recipes: a detector of our own that is fast, and a real one with random sampling and batch norm."""
+"""Small recipes: a detector of our own that is fast, and a real one with random sampling and batch norm.
+
+And drawn images from which every recipe learns within a few steps.
+"""
+
+from detkit.data import ShapesOptions
 
 TINY = {
     "model": {"class_path": "tiny_detector.TinyDetector"},
@@ -28,3 +33,11 @@ FASTER_RCNN = {
         "preprocess": {"class_path": "ShortestEdge", "init_args": {"min_size": 64, "max_size": 96}},
     },
 }
+
+
+def large_shapes(counts: dict[str, int], image_size: tuple[int, int], **others: float) -> ShapesOptions:
+    """Small images of few large objects that stand out; `others` are further options."""
+    names = ("disc", "box", "triangle", "ring", "star")
+    return ShapesOptions(
+        counts=counts, image_size=image_size, names=names, max_objects=3, min_object_size=16, contrast=150, **others
+    )

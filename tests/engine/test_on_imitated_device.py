@@ -5,10 +5,11 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
+from recipes import large_shapes
 from test_recipes import CONFIGS, IMAGE_RECIPES, RECIPES
 
 import detkit
-from detkit.data import ShapesOptions, draw_shapes
+from detkit.data import draw_shapes
 from detkit.structures import Target
 from detkit.testing.imitation import imitated_device
 
@@ -32,15 +33,7 @@ class ImitatedAccelerator(CPUAccelerator):
 
 @pytest.fixture(scope="module")
 def few_images(tmp_path_factory):
-    options = ShapesOptions(
-        counts={"train": 2, "val": 2},
-        image_size=(48, 56),
-        names=("disc", "box", "triangle", "ring", "star"),
-        max_objects=3,
-        min_object_size=16,
-        contrast=150,
-        crowd_probability=0.3,
-    )
+    options = large_shapes({"train": 2, "val": 2}, (48, 56), crowd_probability=0.3)
     return draw_shapes(tmp_path_factory.mktemp("few") / "shapes", options)
 
 

@@ -9,8 +9,9 @@ import math
 from pathlib import Path
 
 import pytest
+from recipes import large_shapes
 
-from detkit.data import ShapesOptions, draw_shapes
+from detkit.data import draw_shapes
 from detkit.engine.checkpoint import read_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -42,14 +43,7 @@ def cases() -> list:
 
 @pytest.fixture(scope="module")
 def few_images(tmp_path_factory) -> Path:
-    options = ShapesOptions(
-        counts={"train": 8, "val": 2},
-        image_size=(64, 80),
-        names=("disc", "box", "triangle", "ring", "star"),
-        max_objects=3,
-        min_object_size=16,
-        contrast=150,
-    )
+    options = large_shapes({"train": 8, "val": 2}, (64, 80))
     return draw_shapes(tmp_path_factory.mktemp("few") / "shapes", options)
 
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 import yaml
 from image_files import noise, write_image
+from recipes import large_shapes
 from torch.utils._pytree import tree_leaves
 from torchvision.models import resnet50
 from torchvision.models._api import WeightsEnum
 
-from detkit.data import ShapesOptions, draw_shapes
+from detkit.data import draw_shapes
 from detkit.engine.config.parser import command_parser, parse
 from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.engine.optim import Schedule
@@ -52,15 +53,7 @@ IMAGE_RECIPES = [
 
 @pytest.fixture(scope="module")
 def eight_images(tmp_path_factory) -> Path:
-    options = ShapesOptions(
-        counts={"train": 8},
-        image_size=(96, 112),
-        names=("disc", "box", "triangle", "ring", "star"),
-        max_objects=3,
-        min_object_size=16,
-        contrast=150,
-        crowd_probability=0.0,
-    )
+    options = large_shapes({"train": 8}, (96, 112), crowd_probability=0.0)
     return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
 
 
