@@ -23,19 +23,19 @@ from detkit.necks import FPN
 from detkit.preprocess import Letterbox, ShortestEdge, Square
 from detkit.structures import Target
 
-PREPROCESS = ShortestEdge(64, 96)
+preprocess = partial(ShortestEdge, 64, 96)  # one of each model's own
 FEW = partial(BoxHead, postprocess=NMS(detections=5))  # for the speed of keypoints
 MODELS = {
-    "cascade": lambda backbone: CascadeRCNN(backbone(), 3, preprocess=PREPROCESS),
+    "cascade": lambda backbone: CascadeRCNN(backbone(), 3, preprocess=preprocess()),
     "classifier": lambda backbone: Classifier(backbone(), 3),
-    "fast": lambda backbone: FastRCNN(backbone(), 3, preprocess=PREPROCESS, neck=FPN, region_pool=RegionAlign()),
-    "fcos": lambda backbone: FCOS(backbone(), 3, preprocess=PREPROCESS),
+    "fast": lambda backbone: FastRCNN(backbone(), 3, preprocess=preprocess(), neck=FPN, region_pool=RegionAlign()),
+    "fcos": lambda backbone: FCOS(backbone(), 3, preprocess=preprocess()),
     "keypoint": lambda backbone: KeypointRCNN(
-        backbone(), 1, partial(KeypointHead, num_keypoints=2), preprocess=PREPROCESS, box_head=FEW
+        backbone(), 1, partial(KeypointHead, num_keypoints=2), preprocess=preprocess(), box_head=FEW
     ),
     "localizer": lambda backbone: Localizer(backbone(), 3),
-    "mask": lambda backbone: MaskRCNN(backbone(), 3, preprocess=PREPROCESS, box_head=FEW),
-    "retinanet": lambda backbone: RetinaNet(backbone(), 3, preprocess=PREPROCESS),
+    "mask": lambda backbone: MaskRCNN(backbone(), 3, preprocess=preprocess(), box_head=FEW),
+    "retinanet": lambda backbone: RetinaNet(backbone(), 3, preprocess=preprocess()),
     "ssdlite": lambda backbone: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),
     "yolo": lambda backbone: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
 }

@@ -52,33 +52,43 @@ from detkit.preprocess import Letterbox, ShortestEdge, Square
 from detkit.structures import Target
 
 SIZE, OBJECTS = (48, 64), 4
-PREPROCESS = ShortestEdge(64, 96)
 
 # Narrow layers and few regions, for speed: the number of operations does not depend on them.
 SMALL_HEAD = partial(BoxHead, trunk=partial(TwoFullyConnected, hidden=8))
-NARROW = dict(neck=partial(FPN, out_channels=8), regions_per_image=16, preprocess=PREPROCESS)
-SMALL = NARROW | dict(box_head=SMALL_HEAD)
 THIN = partial(FPN, out_channels=8, extra_levels=StridedConvolutions)
 POINTS = partial(KeypointHead, num_keypoints=2, channels=8)
+preprocess = partial(ShortestEdge, 64, 96)  # one of each model's own: it moves to a device with the model
+
+
+def narrow(**others):
+    """Arguments of a narrow two-stage detector, and others that go before them."""
+    return dict(neck=partial(FPN, out_channels=8), regions_per_image=16, preprocess=preprocess()) | others
+
+
+def small(**others):
+    """The same with a small box head."""
+    return narrow(box_head=SMALL_HEAD, **others)
+
+
 MODELS = {
-    "faster": lambda backbone: FasterRCNN(backbone(8), 3, **SMALL),
-    "mask": lambda backbone: MaskRCNN(backbone(8), 3, partial(MaskHead, channels=8), **SMALL),
-    "keypoint": lambda backbone: KeypointRCNN(backbone(8), 1, POINTS, **SMALL),
-    "cascade": lambda backbone: CascadeRCNN(backbone(8), 3, SMALL_HEAD, **NARROW),
-    "fast": lambda backbone: FastRCNN(backbone(8), 3, region_pool=RegionAlign(), **SMALL),
+    "faster": lambda backbone: FasterRCNN(backbone(8), 3, **small()),
+    "mask": lambda backbone: MaskRCNN(backbone(8), 3, partial(MaskHead, channels=8), **small()),
+    "keypoint": lambda backbone: KeypointRCNN(backbone(8), 1, POINTS, **small()),
+    "cascade": lambda backbone: CascadeRCNN(backbone(8), 3, SMALL_HEAD, **narrow()),
+    "fast": lambda backbone: FastRCNN(backbone(8), 3, region_pool=RegionAlign(), **small()),
     "c4": lambda backbone: FasterRCNN(
         TorchvisionBackbone("resnet18", stages=[4]), 3, rpn=partial(RPN, anchor_sizes=[[32, 64]]),
         region_pool=RegionStage(RegionAlign(4), "resnet18"),
-        **NARROW | dict(neck=None, box_head=partial(BoxHead, trunk=AveragePool)),
+        **narrow(neck=None, box_head=partial(BoxHead, trunk=AveragePool)),
     ),
     "rcnn": lambda backbone: RCNN(
         TorchvisionBackbone("resnet18", stages=[5]), 3, layers=AveragePool, region_pool=RegionWarp(32, 4),
-        regions_per_image=4, preprocess=PREPROCESS,
+        regions_per_image=4, preprocess=preprocess(),
     ),
     "retinanet": lambda backbone: RetinaNet(
-        backbone(8), 3, THIN, partial(RetinaNetHead, convolutions=1), preprocess=PREPROCESS
+        backbone(8), 3, THIN, partial(RetinaNetHead, convolutions=1), preprocess=preprocess()
     ),
-    "fcos": lambda backbone: FCOS(backbone(8), 3, THIN, partial(FCOSHead, convolutions=1), preprocess=PREPROCESS),
+    "fcos": lambda backbone: FCOS(backbone(8), 3, THIN, partial(FCOSHead, convolutions=1), preprocess=preprocess()),
     "ssd": lambda backbone: SSD(backbone(), 3, preprocess=Square(96)),
     "ssdlite": lambda backbone: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),
     "yolo": lambda backbone: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
@@ -87,7 +97,7 @@ MODELS = {
     "yolo_v4": lambda backbone: YOLOv4(CSPDarknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
     "overfeat": lambda backbone: OverFeat(
         backbone(8), 3, [1.0, 0.5], partial(OverFeatHead, pool=1, window=3, class_hidden=[8], box_hidden=[8]),
-        PREPROCESS,
+        preprocess(),
     ),
     "classifier": lambda backbone: Classifier(backbone(8), 3),
     "localizer": lambda backbone: Localizer(backbone(8), 3, partial(LocalizationHead, hidden=8)),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from narrow_models import MODELS, PREPROCESS, batch_of
+from narrow_models import MODELS, batch_of, preprocess
 from operation_counter import OperationCounter, count_detection, count_raw, count_step
 
 from detkit.heads.postprocess import Postprocess
@@ -127,7 +127,7 @@ def test_masks_of_another_size_take_few_operations(tiny_backbone):
 @pytest.mark.parametrize(("model", "above_raw", "waits"), [(FasterRCNN, 450, 6), (MaskRCNN, 600, 8)])
 def test_with_a_resnet_50_the_operations_do_not_grow_with_the_images(model, above_raw, waits):
     torch.manual_seed(0)
-    built = model("resnet50", 3, preprocess=PREPROCESS)
+    built = model("resnet50", 3, preprocess=preprocess())
     two, eight = (count_step(built, *batch_of(images)) for images in (2, 8))
     assert eight.operations <= 1.1 * two.operations
     assert eight.operations <= count_raw(built, batch_of(8)[0]).operations + above_raw
