@@ -59,20 +59,19 @@ def with_classes(model: Model, categories: Sequence[Category | str]) -> Model:
 
 def _resized(layer: nn.Module, rows: ClassRows, count: int) -> nn.Module:
     """A new layer like `layer` with the outputs of `count` classes, initialized as in a new head."""
-    outputs, bias = rows.outputs(count), getattr(layer, "bias", None) is not None
-    new: nn.Module
-    if isinstance(layer, nn.Linear):
-        new = nn.Linear(layer.in_features, outputs, bias)
-    elif isinstance(layer, nn.Conv2d):
-        new = nn.Conv2d(
-            layer.in_channels, outputs, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups,
-            bias, layer.padding_mode,
-        )  # fmt: skip
-    else:
+    if not isinstance(layer, (nn.Linear, nn.Conv2d)):
         raise InputError(f"a {type(layer).__name__} of {outputs_of(layer)} outputs cannot be made for other classes")
+    weight, outputs = layer.weight, rows.outputs(count)
+    new = deepcopy(layer)
+    new.weight = nn.Parameter(weight.new_empty(outputs, *weight.shape[1:]))
+    if layer.bias is not None:
+        new.bias = nn.Parameter(weight.new_empty(outputs))
+    if isinstance(new, nn.Linear):
+        new.out_features = outputs
+    else:
+        new.out_channels = outputs
     rows.initialize(new)
-    weight = layer.weight
-    return new.to(device=weight.device, dtype=weight.dtype).train(layer.training)
+    return new
 
 
 def _set_num_classes(model: nn.Module, before: int, after: int) -> None:
