@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SOURCES = ("detkit", "csrc", "configs", "tests", "tools", "docs", *(path.name for path in ROOT.glob("*.*")))
-SOURCES += ("LICENSE", "Makefile")
+FOLDERS = ("detkit", "csrc", "configs", "tests", "tools", "docs")
+SOURCES = (*FOLDERS, *(path.name for path in ROOT.iterdir() if path.is_file() and not path.name.startswith(".")))
 SNIPPETS = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "detkit" in text]
 
 # Each line states what a user's editor must know.
