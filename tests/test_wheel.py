@@ -1,4 +1,4 @@
-"""The source archive, and the wheel that is built from it, as a user installs it: what is in them, and that they run."""
+"""The source archive, and the wheel that is built from it, as a user installs it: what is in them, that they run."""
 
 import os
 import re

@@ -7,7 +7,13 @@ import pytest
 from detkit.errors import InputError
 from detkit.recipes import Facts, recipe_facts, recipe_names
 
-SSD = {"task": "detection", "backbone": "vgg16", "parameters": 26285486, "classes": 20, "weights": ["torchvision:vgg16"]}
+SSD = {
+    "task": "detection",
+    "backbone": "vgg16",
+    "parameters": 26285486,
+    "classes": 20,
+    "weights": ["torchvision:vgg16"],
+}
 
 
 def zoo(folder, content):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jsonargparse import ArgumentParser, Namespace
+
 from detkit.errors import InputError, one_line
 
 REFUSALS = (ValueError, TypeError, ImportError, OverflowError, MemoryError, RuntimeError)

@@ -28,8 +28,8 @@ CONFIG = "detkit_yaml"
 """The mode of detkit's parsers: YAML in which keys of the previous release are accepted."""
 
 
-# What translates old configs and describes errors knows all classes: it is imported where there is a config or an error,
-# so that the help of a command without classes needs no torch.
+# What translates old configs and describes errors knows all classes. It is imported where there is a config or an
+# error, so that the help of a command without classes needs no torch.
 
 
 def _load_config(text: str) -> Any:

@@ -24,7 +24,7 @@ COMMAND_ONLY = ("config", "resume", "overwrite", "print_config")
 
 def add_training_arguments(parser: ArgumentParser) -> None:
     """Declare the recipe: the typed constructors of model, data, optimizer, schedule and trainer are its schema."""
-    parser.add_argument("--config", action="config", help="recipe: its name, or a YAML file; later arguments override it")
+    parser.add_argument("--config", action="config", help="recipe: a name or a YAML file; later arguments override it")
     parser.add_argument("--resume", type=str | None, help="run to continue: its folder or a checkpoint in it")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
     parser.add_argument("--name", type=str | None, help="name of the run; default: that of the recipe")

@@ -7,8 +7,9 @@ import pytest
 from detkit.engine.cli import main
 from detkit.recipes import recipe_files, recipe_names
 
+FASTER = "faster_rcnn_resnet50_fpn_coco"
 ZOO = {
-    "faster_rcnn_resnet50_fpn_coco": {
+    FASTER: {
         "task": "detection",
         "model": "FasterRCNN",
         "backbone": "resnet50",
@@ -50,8 +51,7 @@ def test_the_table(recipes):
     assert status == 0
     assert cells == [
         ["name", "task", "backbone", "input", "parameters", "published", "weights"],
-        ["faster_rcnn_resnet50_fpn_coco", "detection", "resnet50", "800-1333", "41.8 M", "box AP 37.0"]
-        + ["torchvision:fasterrcnn_resnet50_fpn"],
+        [FASTER, "detection", "resnet50", "800-1333", "41.8 M", "box AP 37.0", "torchvision:fasterrcnn_resnet50_fpn"],
         ["resnet50_imagenet", "classification", "resnet50", "-", "25.6 M", "-", "-"],
         ["ssd_shapes", "-", "-", "-", "-", "-", "-"],
     ]
