@@ -111,9 +111,25 @@ class EvaluationOptions:
 
 def evaluate_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, evaluate, and print the tables."""
+    evaluation_numbers(argv)
+
+
+def evaluation_numbers(argv: Sequence[str], given: tuple[VisionModel, Checkpoint] | None = None) -> dict[str, Any]:
+    """Parse the command line `argv`, evaluate, and print the tables.
+
+    Args:
+        argv: the command line.
+        given: a model that exists and what is known of it, in place of ``--checkpoint``.
+
+    Returns:
+        The numbers of each evaluator by its name; nothing on all processes but the first.
+
+    Raises:
+        InputError: an option, the checkpoint or the data is wrong.
+    """
     parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
-    checkpoint = read_named_checkpoint(parser, argv)
+    model, checkpoint = given or (None, read_named_checkpoint(parser, argv))
     parsed = ParsedCommand.of(parser, argv)
     options = parsed.options(EvaluationOptions)
     _check_options(options)
@@ -122,9 +138,8 @@ def evaluate_command(argv: Sequence[str]) -> None:
     if checkpoint is None:
         evaluators: dict[str, Evaluator] | None = _evaluate_file(options)
     else:
-        evaluators = _evaluate_checkpoint(checkpoint, parsed, options)
-    if evaluators is not None:
-        _report(evaluators, options)
+        evaluators = _evaluate_checkpoint(checkpoint, parsed, options, model)
+    return {} if evaluators is None else _report(evaluators, options)
 
 
 def _check_options(options: EvaluationOptions) -> None:
@@ -206,11 +221,11 @@ def _evaluate_file(options: EvaluationOptions) -> dict[str, Evaluator]:
 
 
 def _evaluate_checkpoint(
-    checkpoint: Checkpoint, parsed: ParsedCommand, options: EvaluationOptions
+    checkpoint: Checkpoint, parsed: ParsedCommand, options: EvaluationOptions, model: VisionModel | None
 ) -> dict[str, Evaluator] | None:
     """The evaluators after a pass over the data; None on all processes but the first."""
     quiet_lightning()
-    model = checkpoint.model(trust=options.trust)
+    model = model or checkpoint.model(trust=options.trust)
     makers = _factories(_entries(model, options, checkpoint), options)
     data: DataModule = parsed.build()["data"]
     data.eval_split = options.split
@@ -284,8 +299,8 @@ def _trainer(options: EvaluationOptions) -> Trainer:
         raise InputError(f"--device {options.device}, --precision {options.precision}: {error}") from error
 
 
-def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> None:
-    """Write the files, print the tables. The detections come first: they took the longest, and files can fail."""
+def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> dict[str, Any]:
+    """Write the files, print the tables, return the numbers. The detections come first: they took the longest, and files can fail."""
     if options.save_detections:
         with_results = next(one for one in evaluators.values() if "save_detections" in one.extras)
         write_json(options.save_detections, with_results.results())
@@ -298,3 +313,4 @@ def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> 
             console.print(table, highlight=False, soft_wrap=isinstance(table, str))
     if options.out:
         write_numbers(options.out, numbers)
+    return numbers
