@@ -16,6 +16,7 @@ ORDER = [
     "errors",
     "deprecation",
     "files",
+    "recipes",
     "prefixes",
     "object_config",
     "distributed",

@@ -1,4 +1,4 @@
-"""The wheel, as a user installs it: what is in it, that it runs, and that its types are seen."""
+"""The source archive, and the wheel that is built from it, as a user installs it: what is in them, and that they run."""
 
 import os
 import re
@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SOURCES = ("detkit", "csrc", "pyproject.toml", "setup.py", "build_backend.py", "MANIFEST.in", "README.md", "LICENSE")
+SOURCES = ("detkit", "csrc", "configs", "tests", "tools", "docs", *(path.name for path in ROOT.glob("*.*")))
+SOURCES += ("LICENSE", "Makefile")
 SNIPPETS = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "detkit" in text]
 
 # Each line states what a user's editor must know.
@@ -61,10 +62,10 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """The Python of an environment with the wheel, and with the packages of this one that detkit needs."""
+def unpacked(tmp_path_factory) -> Path:
+    """The folder of an unpacked source archive."""
     pytest.importorskip("setuptools")
-    folder = tmp_path_factory.mktemp("wheel")
+    folder = tmp_path_factory.mktemp("archive")
     sources = folder / "sources"
     sources.mkdir()
     for name in SOURCES:
@@ -72,8 +73,19 @@ def installed(tmp_path_factory) -> Path:
             shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
         else:
             shutil.copy(ROOT / name, sources)
+    run(sys.executable, "-c", f"import build_backend; build_backend.build_sdist({str(folder)!r})", cwd=sources)
+    (archive,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(archive, folder / "unpacked", filter="data")
+    (content,) = (folder / "unpacked").iterdir()
+    return content
+
+
+@pytest.fixture(scope="module")
+def installed(unpacked, tmp_path_factory) -> Path:
+    """The Python of an environment with the wheel, and with the packages of this one that detkit needs."""
+    folder = tmp_path_factory.mktemp("wheel")
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    build = ("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, sources)
+    build = ("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, unpacked)
     run(*pip, *build, cwd=folder, DETKIT_CUDA="0")
     (wheel,) = folder.glob("*.whl")
     run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
@@ -104,6 +116,21 @@ def test_it_is_imported_from_where_it_is_installed(installed, tmp_path):
     path, backend = run(installed, "-c", code, cwd=tmp_path).split()
     assert Path(path).is_relative_to(installed.parents[1])
     assert backend == "native" or shutil.which(os.environ.get("CXX", "c++")) is None
+
+
+def test_the_archive_runs_tests_and_tools(unpacked):
+    """Of the files that a smoke test reads: recipes, pages, its own helpers."""
+    assert "usage" in run(sys.executable, "tools/benchmark.py", "--help", cwd=unpacked, PYTHONPATH=str(unpacked))
+    tests = ("tests/recipes", "tests/test_boxes.py", "tests/docs/test_links.py")
+    assert "passed" in run(sys.executable, "-m", "pytest", "-q", *tests, cwd=unpacked, PYTHONPATH=str(unpacked))
+
+
+def test_its_recipes_are_known_by_name(installed, tmp_path):
+    names = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    code = "import detkit.recipes as r; print(r.recipe_folder().parent.name, *r.recipe_names())"
+    assert run(installed, "-c", code, cwd=tmp_path).split() == ["detkit", *names]
+    shown = run(installed.with_name("detkit"), "train", "ssd_shapes", "--print_config", cwd=tmp_path)
+    assert "class_path: detkit.models.SSD" in shown
 
 
 def test_it_says_that_it_has_types(installed, tmp_path):

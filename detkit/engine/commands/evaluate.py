@@ -18,7 +18,6 @@ from detkit.engine.callbacks.progress import progress_bar, quiet_lightning
 from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.config.command_line import read_named_checkpoint
 from detkit.engine.config.evaluator_entries import (
-    OLD_KEYS,
     Entry,
     EvaluatorFactory,
     add_evaluators,
@@ -30,9 +29,8 @@ from detkit.engine.config.evaluator_entries import (
     with_arguments,
 )
 from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser, write_json
-from detkit.engine.config.trust import check_trusted
 from detkit.engine.evaluation_module import EvaluationModule
-from detkit.engine.evaluators import by_name, make_evaluators
+from detkit.engine.evaluators import by_name, make_evaluators, recorded_evaluators
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, ReportOptions
 from detkit.evaluation.coco.coco_evaluation import Backend
@@ -246,20 +244,6 @@ def _entries(model: VisionModel, options: EvaluationOptions, checkpoint: Checkpo
         check_named(option, names, model)
         return complete_entries(entries_named(names))
     return recorded_evaluators(checkpoint, options.trust) or complete_entries(task_entries(model))
-
-
-def recorded_evaluators(checkpoint: Checkpoint, trust: Sequence[str]) -> list[Entry] | None:
-    """The evaluators of the checkpoint's recipe, if it names any; nothing is imported that is not trusted."""
-    names, sigmas = (checkpoint.recipe.get(name) for name in OLD_KEYS)
-    try:
-        entries = checkpoint.recipe.get("evaluators") or entries_named(names or [])
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{checkpoint.path}: detkit.config.evaluate names no evaluators ({error}).") from error
-    if not entries:
-        return None
-    check_trusted(entries, trust, checkpoint.path)
-    check_trusted(complete := complete_entries(entries), trust, checkpoint.path)
-    return with_arguments(complete, keypoint_sigmas=sigmas)
 
 
 def _factories(entries: Sequence[Entry], options: EvaluationOptions) -> list[EvaluatorFactory]:

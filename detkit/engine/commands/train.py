@@ -40,6 +40,7 @@ from detkit.engine.trainer.compiling import compile_parts
 from detkit.engine.trainer.failures import in_one_sentence
 from detkit.engine.trainer.monitors import MonitorCheck
 from detkit.engine.trainer.trainer_options import check_options
+from detkit.engine.shorthand.recipe_arguments import with_recipe_files
 from detkit.engine.training_loop import check_sources, check_trainer, fit
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
@@ -62,9 +63,12 @@ DESCRIPTION = """Train a detector or classifier on annotated images.
 
 Writes checkpoints, metrics, annotated validation images and the resolved config to runs/NAME/.
 
+A recipe is named by its name, see "detkit recipes", or by the path of a file. "train NAME" is "train --config NAME".
+
 examples:
+  detkit train faster_rcnn_shapes
+  detkit train faster_rcnn_shapes --data.root my/folder --trainer.max_epochs 5 --name mine
   detkit train --config configs/faster_rcnn_shapes.yaml
-  detkit train --config configs/faster_rcnn_shapes.yaml --data.root my/folder --trainer.max_epochs 5 --name mine
   detkit train --resume runs/faster_rcnn_shapes"""
 
 
@@ -75,9 +79,9 @@ def train_command(argv: Sequence[str]) -> None:
 
 def training_arguments(argv: Sequence[str]) -> ParsedCommand:
     """Parse the command line `argv`; raises InputError where it is wrong."""
-    parser = command_parser("train", "--config CONFIG [--KEY VALUE ...]", DESCRIPTION)
+    parser = command_parser("train", "RECIPE [--KEY VALUE ...]", DESCRIPTION)
     add_training_arguments(parser)
-    return ParsedCommand.of(parser, with_resumed_config(argv))
+    return ParsedCommand.of(parser, with_resumed_config(with_recipe_files(argv)))
 
 
 def train(parsed: ParsedCommand | ArgumentParser, config: Any = None, model: VisionModel | None = None) -> None:

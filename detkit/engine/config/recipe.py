@@ -56,7 +56,7 @@ class RunOptions:
             return Path(self.runs) / self.name
         if self.config:
             return Path(self.runs) / Path(str(self.config[-1])).stem
-        raise InputError("The run has no name: give --name, or a config file whose name it takes.")
+        raise InputError("The run has no name: give --name, or a recipe, whose name it takes.")
 
 
 @dataclass(frozen=True, eq=False)

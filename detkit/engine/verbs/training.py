@@ -10,6 +10,7 @@ from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.commands.train import train as run_training
 from detkit.engine.commands.train import training_arguments
 from detkit.engine.config.recipe import RunOptions
+from detkit.engine.config.trust import packages_of
 from detkit.engine.verbs.finished_run import Run, metrics_of
 from detkit.engine.verbs.process_state import unchanged_process
 from detkit.engine.verbs.settings import Data, as_arguments, data_settings, device_settings
@@ -63,7 +64,7 @@ def train(
         checkpoint = Checkpoint.read(folder)
         metrics = metrics_of(checkpoint, folder / "metrics.csv")
         if model is None:
-            return Run(folder, checkpoint.trained_model(), metrics)
+            return Run(folder, checkpoint.model(trust=packages_of(checkpoint.record["model"])), metrics)
         model.load_state_dict(checkpoint.weights)
         return Run(folder, model.eval(), metrics)
 
