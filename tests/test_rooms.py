@@ -39,6 +39,7 @@ ORDER = [
     "data",
     "evaluation",
     "visualization",
+    "results",
     "tasks",
     "testing",
     "engine",
