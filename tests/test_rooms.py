@@ -40,6 +40,7 @@ ORDER = [
     "data",
     "evaluation",
     "visualization",
+    "results",
     "tasks",
     "testing",
     "engine",
