@@ -18,6 +18,7 @@ ORDER = [
     "files",
     "prefixes",
     "object_config",
+    "model_settings",
     "distributed",
     "geometry",
     "ops",
