@@ -19,6 +19,7 @@ ORDER = [
     "recipes",
     "prefixes",
     "object_config",
+    "model_settings",
     "distributed",
     "geometry",
     "ops",
