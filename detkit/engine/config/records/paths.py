@@ -11,6 +11,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from detkit.recipes import is_shipped
+
 logger = logging.getLogger(__name__)
 
 TEXT_PATHS = ("weights", "start_from", "folder")
@@ -40,8 +42,8 @@ def with_paths(config: Any, locate: Locate, key: str = "") -> Any:
 
 
 def relative_to_recipe(path: Path, folder: Path) -> Path:
-    """`path`, or the one of this name in the recipe's `folder` if it exists."""
-    if path.is_absolute() or not os.path.exists(folder / path):
+    """`path`, or the one of this name in the recipe's `folder` if it exists and is not that of an installed wheel."""
+    if path.is_absolute() or is_shipped(folder) or not os.path.exists(folder / path):
         return path
     if os.path.exists(path) and not os.path.samefile(path, folder / path):
         logger.warning("%s is in the recipe's folder and in the working directory: taking %s", path, folder / path)
