@@ -1,7 +1,7 @@
 """Count each recipe's parameters and multiply-adds into configs/zoo.json, and write MODEL_ZOO.md from it.
 
-python tools/zoo.py                # all recipes
-python tools/zoo.py ssd300         # count some, write the whole page
+    python tools/zoo.py                # all recipes
+    python tools/zoo.py ssd300         # count some, write the whole page
 """
 
 from __future__ import annotations
