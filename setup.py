@@ -27,6 +27,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 from build_backend import OLDEST_TORCH, find_torch, torch_cuda_version
 
@@ -111,6 +112,26 @@ class BuildKernels(build_ext):
                 self.copy_file(str(built), self.get_ext_filename(extension.name), level=self.verbose)
 
 
+class BuildWithRecipes(build_py):
+    """A wheel has the recipes in the package; an editable install finds them in the checkout."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for recipe, copy in self._recipes().items():
+            self.mkpath(os.path.dirname(copy))
+            self.copy_file(recipe, copy)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        copies = [] if self.editable_mode else list(self._recipes().values())
+        return [*super().get_outputs(include_bytecode), *copies]
+
+    def _recipes(self) -> dict[str, str]:
+        files = [*Path("configs").glob("*.yaml"), *Path("configs").glob("*.json")]
+        return {str(file): os.path.join(self.build_lib, "detkit", str(file)) for file in files}
+
+
 class Wheel(bdist_wheel):
     """The libraries depend on the platform but not on Python's version."""
 
@@ -184,4 +205,6 @@ def extensions() -> list[Extension]:
     return found
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel})
+COMMANDS = {"build_ext": BuildKernels, "build_py": BuildWithRecipes, "bdist_wheel": Wheel}
+
+setup(ext_modules=extensions(), cmdclass=COMMANDS)

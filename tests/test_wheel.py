@@ -140,7 +140,8 @@ def test_the_source_distribution_passes_tests(sdist, tmp_path):
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     (unpacked,) = tmp_path.iterdir()
-    said = run(sys.executable, "-m", "pytest", "-q", "tests/test_boxes.py", "tests/test_rooms.py", cwd=unpacked)
+    tests = ("tests/recipes", "tests/test_boxes.py", "tests/test_rooms.py", "tests/docs/test_links.py")
+    said = run(sys.executable, "-m", "pytest", "-q", *tests, cwd=unpacked)
     assert " passed" in said
 
 
@@ -169,6 +170,14 @@ def test_its_tag_promises_no_older_system_than_its_kernels_need(wheel, tmp_path)
     of_the_system = {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "libpthread.so.0", "libdl.so.2",
                      "librt.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}  # fmt: skip
     assert set(re.findall(r"NEEDED +(\S+)", headers)) <= of_the_system | {"libtorch_cpu.so", "libtorch_cuda.so"}
+
+
+def test_its_recipes_are_known_by_name(installed, tmp_path):
+    names = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    code = "import detkit.recipes as r; print(r.recipe_folder().parent.name, *r.recipe_names())"
+    assert run(installed, "-c", code, cwd=tmp_path).split() == ["detkit", *names]
+    shown = run(installed.with_name("detkit"), "train", "ssd_shapes", "--print_config", cwd=tmp_path)
+    assert "class_path: detkit.models.SSD" in shown
 
 
 def test_it_says_that_it_has_types(installed, tmp_path):
