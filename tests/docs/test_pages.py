@@ -78,8 +78,8 @@ def test_what_is_not_run_is_on_its_page():
         assert any(command.startswith(words) for of, command in commands if of == page), f"{page} has no {words!r}"
 
 
-# Whole networks of others, each with tests of its own.
-SLOW = {"weights.md", "detectron2.md", "torchvision.md"}
+# Whole networks of others, and trainings, each with tests of its own.
+SLOW = {"weights.md", "detectron2.md", "torchvision.md", "first-hour.md"}
 
 
 @pytest.mark.parametrize(
