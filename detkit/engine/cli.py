@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
-from detkit import __version__
+import detkit
 from detkit.deprecation import show_in
 from detkit.engine.callbacks.signals import Interrupted
+from detkit.engine.recorded_help import recorded_help
 from detkit.errors import InputError
 
 Command = Callable[[Sequence[str]], None]
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     if first in ("--version", "-V", "version"):
-        print(f"detkit {__version__}")
+        print(f"detkit {detkit.__version__}")
         return 0
     print(unknown_command(first) if first else usage(), file=sys.stderr)
     return 2
@@ -55,6 +56,9 @@ def unknown_command(word: str) -> str:
 
 def train(argv: Sequence[str]) -> None:
     """``detkit train``."""
+    if text := recorded_help(argv):
+        print(text, end="")
+        raise SystemExit(0)  # as a parser does that shows its help
     from detkit.engine.commands.train import train_command
 
     train_command(argv)

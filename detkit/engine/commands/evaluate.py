@@ -33,6 +33,7 @@ from detkit.engine.config.parser import ParsedCommand, check_precision, command_
 from detkit.engine.config.trust import check_trusted
 from detkit.engine.evaluation_module import EvaluationModule
 from detkit.engine.evaluators import by_name, make_evaluators
+from detkit.engine.shorthand.short_options import short_help, with_full_options
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, ReportOptions
 from detkit.evaluation.coco.coco_evaluation import Backend
@@ -111,8 +112,9 @@ class EvaluationOptions:
 
 def evaluate_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, evaluate, and print the tables."""
-    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION)
+    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION + short_help("eval"))
     add_arguments(parser)
+    argv = with_full_options("eval", argv)
     checkpoint = read_named_checkpoint(parser, argv)
     parsed = ParsedCommand.of(parser, argv)
     options = parsed.options(EvaluationOptions)
@@ -163,11 +165,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="short form of --evaluators: COCO metrics of boxes, masks or keypoints",
     )
-    parser.add_argument(
-        "--keypoint_sigmas",
-        type=list[float] | None,
-        help="sigmas of keypoints; null: those of the data",
-    )
+    parser.add_argument("--keypoint_sigmas", type=list[float] | None, help="sigmas of keypoints; null: the data's")
     parser.add_argument("--backend", type=Backend | None, help="implementation of the COCO metrics; null: native code")
     parser.add_argument("--out", type=str | None, help="write the metrics to this JSON file")
     parser.add_argument(
