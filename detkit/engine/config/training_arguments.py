@@ -30,7 +30,12 @@ def add_training_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--name", type=str | None, help="name of the run; default: that of the recipe")
     parser.add_argument("--runs", type=str, default="runs", help="folder in which run folders are created")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, image order, augmentation and sampling")
-    parser.add_argument("--start_from", type=str | None, help="checkpoint to take matching weights from")
+    parser.add_argument(
+        "--start_from",
+        type=str | None,
+        help="weights to begin with: a checkpoint, the folder of a run, torchvision:NAME, torchvision:NAME,FILE, "
+        "detectron2:NAME,FILE or darknet:CFG,WEIGHTS. Classes of the same name keep their outputs",
+    )
     parser.add_subclass_arguments(VisionModel, "model", required=True, help="model: a detector, classifier or your own")
     parser.add_class_arguments(DataModule, "data", skip={"eval_split"})
     add_learning_arguments(parser)
