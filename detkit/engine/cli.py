@@ -15,6 +15,8 @@ import detkit
 from detkit.deprecation import show_in
 from detkit.engine.callbacks.signals import Interrupted
 from detkit.engine.recorded_help import recorded_help
+from detkit.engine.shorthand.recipe_arguments import with_recipe_files
+from detkit.engine.shorthand.short_options import with_full_options
 from detkit.errors import InputError
 
 Command = Callable[[Sequence[str]], None]
@@ -59,6 +61,7 @@ def train(argv: Sequence[str]) -> None:
     if text := recorded_help(argv):
         print(text, end="")
         raise SystemExit(0)  # as a parser does that shows its help
+    argv = with_full_options("train", with_recipe_files(argv))  # so that a wrong name is told before torch is imported
     from detkit.engine.commands.train import train_command
 
     train_command(argv)
