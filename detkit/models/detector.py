@@ -21,6 +21,7 @@ from detkit.models.not_finite import warn_if_not_finite
 from detkit.models.precision import keep_float32, own_precision
 from detkit.models.predicting import Given, Images, Score, StreamInput, predict, stream
 from detkit.models.required_fields import RequiredFields
+from detkit.models.saving import Saved
 from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Category, Detections, Target
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # tasks stand above models
     from detkit.tasks import Task
 
 
-class VisionModel(nn.Module):
+class VisionModel(Saved, nn.Module):
     """A model: losses where targets are given, predictions where not.
 
         images -> preprocess -> features -> heads -+-> losses

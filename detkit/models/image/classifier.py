@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detkit.backbones import Backbone, classifier, zero_last_gamma
 from detkit.errors import InputError
 from detkit.heads import ClassificationHead
+from detkit.heads.class_rows import ClassRows, outputs_of
 from detkit.heads.context import Context
 from detkit.heads.image.classification import ClassificationOutput
 from detkit.models.image_inputs import ImageInput
@@ -68,6 +69,19 @@ class Classifier(SingleHeadModel):
         self.head = head(None if isinstance(net, str) else net.channels[-1], num_classes)
         if zero_gamma:
             zero_last_gamma(self.net)
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The last layers of a net by its name, and those of its auxiliary classifiers."""
+        if isinstance(self.net, Backbone):
+            return {}
+        layers = {name: layer for name, layer in self.net.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))}
+        last = next(reversed(layers), "")
+        logits = [name for name in layers if name == last or "aux" in name.lower()]
+        return {
+            f"net.{name}": ClassRows(type(layers[name]).reset_parameters)
+            for name in logits
+            if outputs_of(layers[name]) == self.num_classes
+        }
 
     def features(self, batch: Batch) -> Any:
         """The backbone's maps, finest first, or the logits of a net by its name."""
