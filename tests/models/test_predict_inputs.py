@@ -1,13 +1,10 @@
 """What `predict` takes as an image, and what it refuses in which words."""
 
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-
 import cv2
 import numpy as np
 import pytest
 import torch
+from local_server import serving
 from PIL import Image
 
 from detkit.errors import InputError
@@ -121,39 +118,10 @@ def test_arrays_of_another_layout_are_refused_with_what_to_do(model, wrong, said
         model.predict([PIXELS, PIXELS, PIXELS, wrong])
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        if self.path.startswith("/moved"):
-            self.send_response(302)
-            self.send_header("Location", "/a.png?size=large")
-            self.end_headers()
-        elif self.path.startswith("/cut"):
-            self.send_response(200)
-            self.send_header("Content-Length", "5000")
-            self.end_headers()
-            self.wfile.write(b"few")
-        elif self.path.startswith("/silent"):
-            self.server.answered.wait(20)
-        else:
-            super().do_GET()
-
-
 @pytest.fixture
 def address(folder, monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    server.answered = threading.Event()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.answered.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(folder, monkeypatch) as address:
+        yield address
 
 
 class TestAddresses:
