@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Run", "__version__", "evaluate", "export", "load", "train"]
 
-_HOMES = {"load": "detkit.engine.checkpoint"} | dict.fromkeys(("Run", "evaluate", "export", "train"), "detkit.engine.verbs")
+_HOMES = {"load": "detkit.engine.checkpoint"} | dict.fromkeys(
+    ("Run", "evaluate", "export", "train"), "detkit.engine.verbs"
+)
 
 find_moved_modules()
 

@@ -16,7 +16,6 @@ from detkit.models import FasterRCNN
 from detkit.structures import Category
 
 
-
 def backbone(width: int = 8) -> TimmBackbone:
     """One of detkit's, which a file can name."""
     return TimmBackbone("test_resnet", stages=[2, 3, 4])
