@@ -62,7 +62,12 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
     Raises:
         InputError: the file is missing, empty, truncated, not an image, or has another size than `size`.
     """
-    stored, orientation = _decode(_read_bytes(path), path)
+    return decode_image(read_bytes(path, "an image file"), path, size)
+
+
+def decode_image(data: bytes, path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """As `read_image`, of the bytes of an image file; messages name `path`."""
+    stored, orientation = _decode(_whole(data, path), path)
     height, width = stored.shape[:2]
     applied = annotated_orientation((height, width), orientation, None if size is None else (size[0], size[1]))
     if size is not None and applied is None:
@@ -104,12 +109,11 @@ def read_header(path: str | Path) -> Header:
                 return Header((tags[257], tags[256]), orientation_in(tags))
             return Header((image.height, image.width), orientation_in(tags))
     except Exception:  # for headers of broken files, Pillow raises errors without a common class
-        pixels, orientation = _decode(_read_bytes(path), path)
+        pixels, orientation = _decode(_whole(read_bytes(path, "an image file"), path), path)
         return Header((pixels.shape[0], pixels.shape[1]), orientation)
 
 
-def _read_bytes(path: str | Path) -> bytes:
-    data = read_bytes(path, "an image file")
+def _whole(data: bytes, path: str | Path) -> bytes:
     if not data:
         raise InputError(f"{path}: this image file is empty (0 bytes)")
     if _is_cut_short(data):
