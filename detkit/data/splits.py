@@ -89,10 +89,11 @@ class Splits:
                 whole = open_split(root, self.names["train"], self.format, self.class_names, **reading)
                 return whole.part(HeldOut(self.val_fraction, split == "val"))
             if split == "val" and has_split_of(root, self.names["train"], self.format):
-                raise InputError(
-                    f"{root} has no split '{name}' to validate on: hold out a part of its training images with "
-                    f"--data.val_fraction 0.2, or add the split"
-                )
+                try:
+                    return open_split(root, name, self.format, self.class_names, **reading)
+                except InputError as error:
+                    hint = "or hold out a part of its training images for validation with --data.val_fraction 0.2"
+                    raise InputError(f"{error}; {hint}") from error
         return open_split(root, name, self.format, self.class_names, **reading)
 
     def _has_val(self, root: Path) -> bool:

@@ -18,7 +18,7 @@ from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.formats.yolo_yaml import find_description, is_yolo, read_description
 from detkit.data.layouts.split_folders import split_folder
-from detkit.data.layouts.voc_folders import find_splits, is_voc_folder, voc_folders
+from detkit.data.layouts.voc_folders import find_splits, is_voc, is_voc_folder, voc_folders
 from detkit.data.old_flags import takes_old_flags
 from detkit.errors import InputError
 from detkit.files import visible
@@ -58,7 +58,7 @@ def format_of(root: Path) -> Format:
     if len({format for _, format in nested}) > 1:
         listed = " and ".join(f"{folder.relative_to(root)}/ ({format})" for folder, format in nested)
         raise InputError(f"{root} holds data sets in several formats, {listed}: give one of these folders instead")
-    if years:
+    if is_voc(root):
         return "voc"
     if is_cvat(root):
         return "cvat"
@@ -92,7 +92,7 @@ def has_split_of(root: Path, split: str, format: Format | None = None) -> bool:
     """
     format = format or format_of(root)
     if format == "coco":
-        return has_split(root, split)
+        return has_split(root, split, also_unnamed=True)
     if format == "voc":
         return split in find_splits(root, (split,))
     if format == "yolo":

@@ -160,7 +160,8 @@ def _objects(
             group = shape.get("group_id")
             key = ("alone", index) if group is None else (shape["label"], str(group))
             try:
-                groups.setdefault(key, []).append((index, shape, region_of(shape)))
+                region = region_of(shape)
+                groups.setdefault(key, []).append((index, shape, region))
             except InputError as error:
                 bad_boxes.append(f"{name}: {error}")
     objects = []
