@@ -21,7 +21,7 @@ examples:
   detkit convert my/coco --to yolo --out my/yolo
   detkit convert VOCdevkit/VOC2007 --from voc --to coco --out voc2007_coco --splits trainval test
   detkit convert my/data.yaml --to voc --out my/voc --images link
-  detkit convert my/labelme --to coco --out my/coco"""
+  detkit convert my/labelme --to coco --out labelme_coco"""
 
 
 def convert_command(argv: Sequence[str]) -> None:
