@@ -7,7 +7,7 @@ one, and then inference uses it. Checkpoints of a run also hold Lightning's own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from torch import Tensor
 import detkit
 from detkit.engine.checkpoint_file import checkpoint_path, read_checkpoint, write_checkpoint
 from detkit.engine.config.building import build
-from detkit.engine.config.model_settings import check_describes
 from detkit.engine.config.old_configs import modernize
 from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.records.checkpoint_record import categories_in
@@ -27,7 +26,9 @@ from detkit.engine.config.records.parameter_bound import bounded_by
 from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.errors import InputError, first_line
+from detkit.model_settings import check_describes
 from detkit.models import VisionModel
+from detkit.object_config import config_of, record_config
 from detkit.structures import UNUSED_LABEL, Category
 
 if TYPE_CHECKING:
@@ -153,8 +154,8 @@ def save_model(
     Args:
         model: its `categories` are saved with it.
         model_config: how to build it, as in a config file: ``{"class_path": "detkit.models.FasterRCNN",
-            "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights. None: that
-            of ``model.recipe()``, which models from darknet's files have.
+            "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights. None: what
+            the model was made with, see `config_of`.
         path: the file to write; replaced in one step.
         config: the recipe of the run that trained it, if any.
 
@@ -163,10 +164,7 @@ def save_model(
             folder cannot be written.
     """
     if model_config is None:
-        recipe: Callable[[], dict[str, Any]] | None = getattr(model, "recipe", None)
-        if recipe is None:
-            raise InputError(f"a {type(model).__name__} cannot say how to build it: give save_model its config")
-        model_config = recipe()
+        model_config = config_of(model)
     bare = _without_pretrained(model_config)
     with torch.random.fork_rng():
         check_describes(model, build_model(bare, packages_of(bare), path), type(model).__name__)
@@ -219,7 +217,9 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     try:
         config = parse_record(parser, modernize({"model": model_config}))
         check_trusted(config.as_dict()["model"], trust, path)
-        return build(parser, config).model
+        model: VisionModel = build(parser, config).model
+        record_config(model, model_config)
+        return model
     except ArgumentError as error:
         reason = describe_parse_error(error, parser, ["--config", str(path)])
         raise InputError(f"detkit {detkit.__version__} cannot build the model of {reason}") from error

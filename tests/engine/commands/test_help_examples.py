@@ -36,6 +36,7 @@ COMMANDS = {
     "detkit predict": cli.predict,
     "detkit visualize": cli.visualize,
     "detkit convert": cli.convert,
+    "detkit recipes": cli.recipes,
     "python tools/anchors.py": anchors_command,
     "python tools/fit_svms.py": cli.fit_svms,
     "python tools/proposals.py": cli.proposals,
@@ -47,6 +48,7 @@ _SMALL = (
 )
 FURTHER = {
     "detkit train --config": f"{_SMALL} --trainer.max_epochs=1",
+    "detkit train faster_rcnn_shapes": f"{_SMALL} --trainer.max_epochs=1",
     "detkit train --resume": f"{_SMALL} --trainer.max_epochs=2",
     "detkit eval --checkpoint": "--device=cpu",
     "detkit predict": "--device=cpu",
@@ -182,7 +184,9 @@ def test_runs(place, line, monkeypatch, capfd):
     assert command, f"no command of a fresh checkout: {line}"
     if "fit_svms" in command and not scikit_learn():
         monkeypatch.setattr("detkit.engine.commands.fit_svms.fit_svms", lambda model, samples: list(samples()))
-    further = FURTHER.get(matching(line, FURTHER) or "", "") + (" --overwrite" if "train --config" in line else "")
+    further = FURTHER.get(matching(line, FURTHER) or "", "") + (
+        " --overwrite" if re.search("train (--config|faster)", line) else ""
+    )
     before = (place / "runs/faster_rcnn_shapes/best.ckpt").read_bytes()
     status = cli.run(COMMANDS[command], shlex.split(f"{line.removeprefix(command)} {further}"))
     (place / "runs/faster_rcnn_shapes/best.ckpt").write_bytes(before)

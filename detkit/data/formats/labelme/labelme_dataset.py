@@ -24,7 +24,7 @@ from detkit.errors import InputError
 from detkit.files import read_json
 from detkit.files.json_values import shown
 from detkit.files.text_documents import read_lines
-from detkit.images.reading import decode_image
+from detkit.images import decode_image
 
 logger = logging.getLogger(__name__)
 

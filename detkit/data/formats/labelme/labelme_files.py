@@ -14,8 +14,7 @@ from typing import Any
 from detkit.errors import InputError
 from detkit.files import named_file, read_json
 from detkit.files.json_values import shown
-from detkit.images import image_size, is_image
-from detkit.images.reading import decode_image
+from detkit.images import decode_image, image_size, is_image
 
 
 @dataclass(frozen=True)
