@@ -36,12 +36,12 @@ from detkit.engine.run.changes import check_changes
 from detkit.engine.run.lock import locked
 from detkit.engine.run.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.run.start import RunStart
+from detkit.engine.shorthand.recipe_arguments import with_recipe_files
 from detkit.engine.trainer.closing_validation import ClosingValidation
 from detkit.engine.trainer.compiling import compile_parts
 from detkit.engine.trainer.failures import in_one_sentence
 from detkit.engine.trainer.monitors import MonitorCheck
 from detkit.engine.trainer.trainer_options import check_options
-from detkit.engine.shorthand.recipe_arguments import with_recipe_files
 from detkit.engine.training_loop import check_sources, check_trainer, fit
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator

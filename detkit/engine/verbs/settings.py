@@ -143,4 +143,3 @@ def _checked(key: str, value: Any) -> Any:
         f"{key} is a {type(value).__name__}, which a recipe cannot hold: give its class and arguments, as in "
         f'{key}={{"class_path": "{type(value).__module__}.{type(value).__qualname__}", "init_args": {{}}}}.'
     )
-

@@ -16,8 +16,8 @@ TRUST = {"trust": "tiny_detector", "device": "cpu"}
 @pytest.fixture
 def numbers(run_folder):
     """Those of ``detkit eval``."""
-    command = ("eval", "--checkpoint", str(run_folder), "--trust", "tiny_detector", "--device=cpu", "--out=numbers.json")
-    assert main([*command, "--per_class"]) == 0
+    options = ("--trust=tiny_detector", "--device=cpu", "--out=numbers.json", "--per_class")
+    assert main(["eval", "--checkpoint", str(run_folder), *options]) == 0
     with open("numbers.json") as file:
         return json.load(file)
 

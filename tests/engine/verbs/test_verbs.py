@@ -26,7 +26,7 @@ assert_type(run, detkit.Run)
 assert_type(run.folder, Path)
 assert_type(run.model, VisionModel)
 assert_type(run.metrics, dict[str, float])
-detkit.train({"model": {"class_path": "FCOS"}}, {"root": Path("my/folder")}, **{"optimizer.lr": 0.1})
+detkit.train({"model": {"class_path": "FCOS"}}, {"root": Path("my/folder")}, optimizer={"lr": 0.1})
 detkit.train(FasterRCNN("resnet18", num_classes=3), "my/folder", overwrite=True)
 assert_type(detkit.evaluate(run.model, "my/folder", split="test"), dict[str, dict[str, float]])
 assert_type(detkit.evaluate("runs/mine", per_class=True)["bbox"]["AP"], float)
@@ -45,7 +45,7 @@ detkit.trian("faster_rcnn_shapes")
 
 
 def test_the_package_names_its_verbs_without_torch():
-    code = "import sys, detkit; print(*[n for n in dir(detkit) if n in detkit.__all__]); assert 'torch' not in sys.modules"
+    code = "import sys, detkit; print(*sorted({*dir(detkit)} & {*detkit.__all__})); assert 'torch' not in sys.modules"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.split() == ["Run", "__version__", "evaluate", "export", "load", "train"]
     with pytest.raises(AttributeError, match="trian"):
