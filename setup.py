@@ -18,6 +18,7 @@ Environment variables:
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,9 @@ NVCC_FLAGS = ["-std=c++20", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "-fma
 NVCC_FLAGS += ["--expt-relaxed-constexpr"]
 CUDA_ARCHS = ["75", "80", "90", "100"]  # that every kernel is compiled for before a release
 TRANSLATED_ARCHS = ["75", "90"]
+
+# For each newest GLIBCXX_3.4.x of a manylinux tag the glibc 2.x of the tag (PEP 600, and auditwheel's list).
+GLIBC_OF_GLIBCXX = {19: 17, 22: 24, 24: 27, 28: 31, 29: 34, 30: 35, 33: 39}
 
 
 class BuildFailed(Exception):
@@ -132,7 +136,22 @@ class Wheel(bdist_wheel):
     """The libraries depend on the platform but not on Python's version."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        return "py3", "none", super().get_tag()[2]
+        built = Path(self.get_finalized_command("build").build_lib)
+        return "py3", "none", manylinux_tag(sorted(built.glob("detkit/*.so")), super().get_tag()[2])
+
+
+def manylinux_tag(libraries: list[Path], tag: str) -> str:
+    """The tag of all Linux systems whose glibc and libstdc++ are new enough for `libraries`, by their symbols.
+
+    torch brings the only other libraries that they need. Without a library, or on another system, it is `tag` itself.
+    """
+    contents = b"".join(library.read_bytes() for library in libraries)
+    glibc = {int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", contents)}
+    if not tag.startswith("linux_") or not glibc:
+        return tag
+    glibcxx = max((int(minor) for minor in re.findall(rb"GLIBCXX_3\.4\.(\d+)", contents)), default=0)
+    enough = [minor for newest, minor in GLIBC_OF_GLIBCXX.items() if newest >= glibcxx]
+    return tag.replace("linux_", f"manylinux_2_{max(*glibc, enough[0])}_", 1) if enough else tag
 
 
 def nvcc_flags(torch: Path) -> list[str]:

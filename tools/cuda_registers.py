@@ -2,8 +2,10 @@
 
     python tools/cuda_registers.py
     python tools/cuda_registers.py --archs 90
+    python tools/cuda_registers.py --log build.log
 
-Needs nvcc, but no GPU. Fails where the compiler warns, or a kernel spills registers.
+Needs nvcc, but no GPU. With --log it reads what nvcc has said of a build with NVCC_APPEND_FLAGS=-Xptxas=-v. Fails where
+the compiler warns, or a kernel spills registers.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class Usage:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--archs", nargs="+", default=["all"], help="compute capabilities (default: all)")
-    log = compiled(parser.parse_args().archs)
+    parser.add_argument("--log", type=Path, help="what nvcc has said of a build, in place of one")
+    options = parser.parse_args()
+    log = options.log.read_text() if options.log else compiled(options.archs)
     usage = usage_in(log)
     print(table(usage))
     if problem := problem_in(log, usage):

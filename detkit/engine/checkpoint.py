@@ -19,7 +19,6 @@ from torch import Tensor
 import detkit
 from detkit.engine.checkpoint_file import checkpoint_path, read_checkpoint, write_checkpoint
 from detkit.engine.config.building import build
-from detkit.engine.config.model_settings import check_describes
 from detkit.engine.config.old_configs import modernize
 from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.records.checkpoint_record import categories_in
@@ -27,6 +26,7 @@ from detkit.engine.config.records.parameter_bound import bounded_by
 from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.errors import InputError, first_line
+from detkit.model_settings import check_describes
 from detkit.models import VisionModel
 from detkit.object_config import config_of, record_config
 from detkit.structures import UNUSED_LABEL, Category

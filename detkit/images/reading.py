@@ -74,6 +74,18 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
     return turned(stored, applied or orientation)
 
 
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """Decode the content of an image file as `read_image` does; messages call it `name`.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        InputError: it is empty, truncated or not an image.
+    """
+    return turned(*_decode(_checked(data, name), name))
+
+
 def to_tensor(image: np.ndarray, flips: tuple[bool, bool] = (False, False)) -> Tensor:
     """``(H, W, 3)`` uint8 to ``(3, H, W)`` uint8, flipped horizontally, and vertically, as `flips` says."""
     # A view that is read backwards, or that may not be written to, is no tensor.
@@ -109,7 +121,10 @@ def read_header(path: str | Path) -> Header:
 
 
 def _read_bytes(path: str | Path) -> bytes:
-    data = read_bytes(path, "an image file")
+    return _checked(read_bytes(path, "an image file"), path)
+
+
+def _checked(data: bytes, path: str | Path) -> bytes:
     if not data:
         raise InputError(f"{path}: this image file is empty (0 bytes)")
     if _is_cut_short(data):

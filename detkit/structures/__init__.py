@@ -11,7 +11,7 @@ Labels are int64 in ``0..K-1``; background is never a label here.
 
 from detkit.structures.categories import UNUSED_LABEL, Category
 from detkit.structures.fields import Fields
-from detkit.structures.predictions import Classification, Detections
+from detkit.structures.predictions import Classification, Detections, ImageSource
 from detkit.structures.target import Target
 
-__all__ = ["UNUSED_LABEL", "Category", "Classification", "Detections", "Fields", "Target"]
+__all__ = ["UNUSED_LABEL", "Category", "Classification", "Detections", "Fields", "ImageSource", "Target"]

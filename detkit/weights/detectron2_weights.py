@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
@@ -16,7 +15,7 @@ from detkit.errors import InputError
 from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
 from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
 from detkit.preprocess import SmoothShortestEdge
-from detkit.structures import Category
+from detkit.weights.published_categories import coco_categories
 from detkit.weights.state_dict import Renames, checked_tensors, load_all
 
 NAMES = [
@@ -61,7 +60,7 @@ def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
     _reverse_channels_(model)
     _reorder_anchors_(rpn)
     _check_anchors(rpn, list(anchors.values()))
-    model.categories = _coco_categories() if model.num_classes == 80 else None
+    model.categories = coco_categories() if model.num_classes == 80 else None
     return model
 
 
@@ -174,9 +173,3 @@ def _check_anchors(rpn: RPN, anchors: list[Tensor]) -> None:
             raise InputError(
                 f"{_ANCHORS}{level} are not the anchors of detectron2's model zoo, of {_ANCHOR_SIZES} pixels"
             )
-
-
-def _coco_categories() -> list[Category]:
-    weights = torchvision.models.detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1
-    names = enumerate(weights.meta["categories"])
-    return [Category(number, name) for number, name in names if name not in ("__background__", "N/A")]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
@@ -13,6 +12,7 @@ from detkit.errors import InputError
 from detkit.heads import NMS, FCOSHead, RetinaNetHead
 from detkit.models import FCOS, Detector, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
+from detkit.weights.layout import Layout, roll_classes
 from detkit.weights.state_dict import Renames, counts_batches, load_all, rename_prefix
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
@@ -52,14 +52,11 @@ def _num_classes(state_dict: Mapping[str, Tensor], anchors: int) -> int:
     return len(state_dict["head.classes.bias"]) // anchors - 1
 
 
-def _builder(name: str, build: Builder, renames: Renames, anchors: int) -> Builder:
+def _builder(name: str, build: Builder, layout: Layout) -> Builder:
     """A function from a state dict with torchvision's names to the detector of `build`, with these weights."""
 
     def loaded(state_dict: Mapping[str, Tensor]) -> Detector:
-        ours = {rename_prefix(theirs, renames): tensor for theirs, tensor in state_dict.items()}
-        for ending in ("weight", "bias"):
-            if (logits := ours.get(f"head.classes.{ending}")) is not None:
-                ours[f"head.classes.{ending}"] = _background_last(logits, anchors)
+        ours = layout.ours(state_dict)
         model = build(ours)
         load_all(model, _with_biases(ours), f"torchvision's {name}")
         return model
@@ -67,12 +64,23 @@ def _builder(name: str, build: Builder, renames: Renames, anchors: int) -> Build
     return loaded
 
 
-def _background_last(logits: Tensor, anchors: int) -> Tensor:
-    if len(logits) % anchors:
-        raise InputError(
-            f"head.classification_head.cls_logits has {len(logits)} outputs for {anchors} anchors in a cell"
-        )
-    return torch.unflatten(logits, 0, (anchors, -1)).roll(-1, dims=1).flatten(0, 1)
+def _layout(renames: Renames, anchors: int) -> Layout:
+    def names(theirs: Collection[str]) -> dict[str, str]:
+        return {name: rename_prefix(name, renames) for name in theirs}
+
+    def to_ours(name: str, tensor: Tensor) -> Tensor:
+        if not name.startswith("head.classes."):
+            return tensor
+        if len(tensor) % anchors:
+            raise InputError(
+                f"head.classification_head.cls_logits has {len(tensor)} outputs for {anchors} anchors in a cell"
+            )
+        return roll_classes(tensor, anchors, -1)
+
+    def to_theirs(name: str, tensor: Tensor) -> Tensor:
+        return roll_classes(tensor, anchors, 1) if name.startswith("head.classes.") else tensor
+
+    return Layout(names, to_ours, to_theirs)
 
 
 def _with_biases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,12 +124,13 @@ def _of_three(position: int) -> str:
     return f"{position // 3}.{position % 3}"
 
 
-BUILDERS: dict[str, Builder] = {
-    name: _builder(name, build, renames, anchors)
-    for name, build, renames, anchors in (
-        ("retinanet_resnet50_fpn", _retinanet_resnet50_fpn, _OF_RETINANET, _ANCHORS),
-        ("retinanet_resnet50_fpn_v2", _retinanet_resnet50_fpn_v2, _OF_RETINANET, _ANCHORS),
-        ("fcos_resnet50_fpn", _fcos_resnet50_fpn, _OF_FCOS, 1),
-    )
+_RETINANET = _layout(_OF_RETINANET, _ANCHORS)
+_ALL: dict[str, tuple[Builder, Layout]] = {
+    "retinanet_resnet50_fpn": (_retinanet_resnet50_fpn, _RETINANET),
+    "retinanet_resnet50_fpn_v2": (_retinanet_resnet50_fpn_v2, _RETINANET),
+    "fcos_resnet50_fpn": (_fcos_resnet50_fpn, _layout(_OF_FCOS, anchors=1)),
 }
+BUILDERS: dict[str, Builder] = {name: _builder(name, build, layout) for name, (build, layout) in _ALL.items()}
 """By torchvision's name: from a state dict of torchvision to the detkit detector with these weights."""
+LAYOUTS = {name: layout for name, (_, layout) in _ALL.items()}
+"""By torchvision's name, how its tensors become ours and ours become its."""

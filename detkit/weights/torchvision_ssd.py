@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from detkit.backbones import DilatedVGG16, TappedMobileNet
@@ -14,7 +13,8 @@ from detkit.errors import InputError
 from detkit.heads import SSDHead
 from detkit.models import SSD, Detector, SSDlite
 from detkit.preprocess import Square
-from detkit.weights.state_dict import Renames, load_all
+from detkit.weights.layout import Layout, roll_classes
+from detkit.weights.state_dict import Renames, load_all, rename_prefix
 
 
 def _ssd300_vgg16(state_dict: Mapping[str, Tensor]) -> SSD:
@@ -27,7 +27,7 @@ def _ssd300_vgg16(state_dict: Mapping[str, Tensor]) -> SSD:
     # VGG's authors trained on pixels in 0..255 minus their mean.
     preprocess = Square(300, mean=(0.48235, 0.45882, 0.40784), std=[1 / 255] * 3)
     model = SSD(DilatedVGG16(), _num_classes(state_dict, "0.bias", boxes=4), head=head, preprocess=preprocess)
-    load_all(model, _renamed(state_dict, _VGG_NAMES, [4, 6, 6, 6, 4, 4]), "torchvision's ssd300_vgg16")
+    load_all(model, LAYOUTS["ssd300_vgg16"].ours(state_dict), "torchvision's ssd300_vgg16")
     return model
 
 
@@ -39,7 +39,8 @@ def _ssdlite320_mobilenet_v3_large(state_dict: Mapping[str, Tensor]) -> SSDlite:
         "mobilenet_v3_large", reduced_tail=last is not None and last.ndim > 1 and last.shape[1] == 480
     )
     model = SSDlite(backbone, num_classes, preprocess=Square(320, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
-    load_all(model, _renamed(state_dict, _MOBILENET_NAMES, [6] * 6), "torchvision's ssdlite320_mobilenet_v3_large")
+    ours = LAYOUTS["ssdlite320_mobilenet_v3_large"].ours(state_dict)
+    load_all(model, ours, "torchvision's ssdlite320_mobilenet_v3_large")
     return model
 
 
@@ -68,24 +69,36 @@ _MOBILENET_NAMES: Renames = [
 ]
 
 
-def _renamed(state_dict: Mapping[str, Tensor], names: Renames, boxes: list[int]) -> dict[str, Tensor]:
-    """`state_dict` with our names; `boxes` are the default boxes of a cell of each level."""
-    renamed = {}
-    for name, tensor in state_dict.items():
-        for pattern, replacement in names:
-            name, count = re.subn(f"^{pattern}", replacement, name)
-            if count:
-                break
+def _layout(renames: Renames, boxes: Sequence[int]) -> Layout:
+    """`boxes` are the default boxes of a cell of each level."""
+
+    def names(theirs: Collection[str]) -> dict[str, str]:
+        return {name: rename_prefix(name, renames) for name in theirs}
+
+    def boxes_of(name: str) -> int | None:
         predictor = re.fullmatch(r"head\.classes\.(\d)\.(?:1\.)?(?:weight|bias)", name)
-        renamed[name] = _background_last(tensor, boxes[int(predictor[1])]) if predictor else tensor
-    return renamed
+        return None if predictor is None else boxes[int(predictor[1])]
+
+    def to_ours(name: str, tensor: Tensor) -> Tensor:
+        count = boxes_of(name)
+        if count is None:
+            return tensor
+        if len(tensor) % count:
+            raise InputError(f"a classifier of the head has {len(tensor)} outputs for {count} boxes in a cell")
+        return roll_classes(tensor, count, -1)
+
+    def to_theirs(name: str, tensor: Tensor) -> Tensor:
+        count = boxes_of(name)
+        return tensor if count is None else roll_classes(tensor, count, 1)
+
+    return Layout(names, to_ours, to_theirs)
 
 
-def _background_last(tensor: Tensor, boxes: int) -> Tensor:
-    """Weight or bias of a classifier of `boxes` boxes per cell, with torchvision's class 0 of each moved to the end."""
-    if len(tensor) % boxes:
-        raise InputError(f"a classifier of the head has {len(tensor)} outputs for {boxes} boxes in a cell")
-    return torch.unflatten(tensor, 0, (boxes, -1)).roll(-1, dims=1).flatten(0, 1)
+LAYOUTS = {
+    "ssd300_vgg16": _layout(_VGG_NAMES, [4, 6, 6, 6, 4, 4]),
+    "ssdlite320_mobilenet_v3_large": _layout(_MOBILENET_NAMES, [6] * 6),
+}
+"""By torchvision's name, how its tensors become ours and ours become its."""
 
 
 def _num_classes(state_dict: Mapping[str, Tensor], layer: str, boxes: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from detkit.heads import NMS, RPN, BoxHead, ConvolutionsThenFullyConnected, Keyp
 from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
 from detkit.necks import FPN
 from detkit.preprocess import Preprocess, ShortestEdge
+from detkit.weights.layout import Layout
 from detkit.weights.state_dict import Renames, counts_batches, load_all, rename_prefix, set_batch_norm_epsilon
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
@@ -108,7 +109,7 @@ def _builder(name: str, build: Builder) -> Builder:
     """A function from a state dict with torchvision's names to the detector of `build`, with these weights."""
 
     def loaded(state_dict: Mapping[str, Tensor]) -> Detector:
-        ours = _renamed(state_dict)
+        ours = _LAYOUT.ours(state_dict)
         model = build(ours)
         load_all(model, ours, f"torchvision's {name}")
         return model
@@ -158,14 +159,13 @@ _RENAMES: Renames = [
 ]
 
 
-def _renamed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    normalized = "backbone.fpn.inner_blocks.0.1.weight" in state_dict
+def _names(theirs: Collection[str]) -> dict[str, str]:
+    normalized = "backbone.fpn.inner_blocks.0.1.weight" in theirs
     renames = _RENAMES if normalized else [*_UNWRAPPED, *_RENAMES]
-    ours = {rename_prefix(name, renames): tensor for name, tensor in state_dict.items()}
-    return {name: _reordered(name, tensor) for name, tensor in ours.items()}
+    return {name: rename_prefix(name, renames) for name in theirs}
 
 
-def _reordered(name: str, tensor: Tensor) -> Tensor:
+def _to_ours(name: str, tensor: Tensor) -> Tensor:
     """The tensors with the background as the last logit, and without its box deltas and masks."""
     if name.startswith("box_head.classes."):
         return torch.cat((tensor[1:], tensor[:1]))
@@ -174,6 +174,22 @@ def _reordered(name: str, tensor: Tensor) -> Tensor:
     if name.startswith("branches.mask.logits."):
         return tensor[1:]
     return tensor
+
+
+def _to_theirs(name: str, tensor: Tensor) -> Tensor:
+    """The inverse of `_to_ours`; the background's box deltas and masks, which torchvision does not read, are zeros."""
+    if name.startswith("box_head.classes."):
+        return torch.cat((tensor[-1:], tensor[:-1]))
+    if name.startswith("box_head.deltas."):
+        return torch.cat((torch.zeros_like(tensor[:4]), tensor))
+    if name.startswith("branches.mask.logits."):
+        return torch.cat((torch.zeros_like(tensor[:1]), tensor))
+    return tensor
+
+
+_LAYOUT = Layout(_names, _to_ours, _to_theirs)
+LAYOUTS = dict.fromkeys(BUILDERS, _LAYOUT)
+"""By torchvision's name, how its tensors become ours and ours become its."""
 
 
 def _num_classes(state_dict: Mapping[str, Tensor]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 # What the text of a command or of a Python block becomes: big things small, downloads local.
 REPLACED = {
     "../shared/data/bccd": "my/folder",
+    "BCCD_Dataset/BCCD": "my/folder",
+    "my/nuclei": "my/folder",
     '"train": 1000, "val": 200': '"train": 2, "val": 1',
     '"squeezenet1_1", 1000': '"squeezenet1_1", 2',
     '"num_classes": 1000': '"num_classes": 2',
@@ -25,7 +27,8 @@ EXTRA = {
 
 # Commands and blocks, by page and first words, that are not run here, and why.
 NOT_RUN = {
-    ("README.md", ". .venv/bin/activate"): "of the shell; `make --dry-run demo` shows that it makes .venv",
+    ("install.md", "DETKIT_CUDA_ARCHS=all pip wheel"): "takes minutes: tests/test_wheel.py makes one",
+    ("loggers.md", "tensorboard --logdir"): "serves until it is stopped",
     ("detectors.md", "python tools/fit_svms.py"): "needs a trained R-CNN: tests/engine/test_svm.py trains one",
 }
 

@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/*.md does what it is shown for.
+"""Every code block of README.md and docs/ does what it is shown for.
 
 Python blocks are executed, commands run, in a folder with small files of the names that the pages use
 (`page_world`). A training command is parsed up to its resolved config; other tests train. What differs from the page
@@ -28,6 +28,7 @@ RUN = {"python", "sh", "yaml", "json"}
 WEIGHTS_TESTS = Path(__file__).parents[1] / "weights"
 PREPARED = {
     "conversion.md": lambda: shutil.rmtree("my/yolo"),
+    "detectron2.md": page_world.write_detectron2,
     "export.md": page_world.write_single_stage,
     "weights.md": page_world.write_detectron2,
 }
@@ -78,7 +79,7 @@ def test_what_is_not_run_is_on_its_page():
 
 
 # Whole networks of others, and whole trainings, each with tests of its own.
-SLOW = {"python.md", "weights.md"}
+SLOW = {"python.md", "weights.md", "detectron2.md", "torchvision.md"}
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
-"""The CUDA kernels compile for every architecture without a warning, and without a register that is spilled."""
+"""What the compiler says of the CUDA kernels: `.ci/run` compiles them for every architecture, and has it read."""
 
 import importlib.util
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -36,14 +34,3 @@ def test_the_log_of_the_compiler_is_read(tool, monkeypatch):
     assert tool.problem_in(LOG, usage) == "these kernels spill registers:\nrle: fill_kernel"
     assert tool.problem_in("a.cu(3): warning #177-D", tool.Usage()) == "the compiler warns:\na.cu(3): warning #177-D"
     assert tool.problem_in("", tool.Usage()) is None
-
-
-@pytest.mark.slow
-def test_kernels_compile_for_every_architecture_without_warning_and_spill(tool):
-    if shutil.which("nvcc") is None or torch.version.cuda is None:
-        pytest.skip("needs nvcc and a torch for CUDA")
-    log = tool.compiled(["all"])
-    usage = tool.usage_in(log)
-    assert tool.problem_in(log, usage) is None
-    assert len(usage.registers) > 50
-    assert all(set(archs) == {"sm_75", "sm_80", "sm_90", "sm_100"} for archs in usage.registers.values())

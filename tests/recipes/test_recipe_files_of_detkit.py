@@ -47,7 +47,9 @@ def test_a_file_of_ones_own_comes_first(installation):
 
 @pytest.mark.parametrize("wrong", ["faster_rcn_shapes", "configs/faster_rcn_shapes.yaml", "faster_rcn_shapes.yaml"])
 def test_a_wrong_name_is_told_the_nearest(wrong):
-    with pytest.raises(InputError, match=r"did you mean faster_rcnn_shapes .*`detkit recipes` lists all recipes\.") as caught:
+    with pytest.raises(
+        InputError, match=r"did you mean faster_rcnn_shapes .*`detkit recipes` lists all recipes\."
+    ) as caught:
         recipe_path(wrong)
     assert wrong in str(caught.value)
 

@@ -16,7 +16,6 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich import get_console
 
-from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
 from detkit.data.layouts.contents import describe_data, warnings_about_data
 from detkit.deprecation import moved_names, warn
@@ -30,6 +29,7 @@ from detkit.engine.config.command_line import with_resumed_config
 from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser
 from detkit.engine.config.recipe import Recipe, RunOptions, build_recipe, with_model
 from detkit.engine.config.training_arguments import add_training_arguments
+from detkit.engine.config.trust import packages_of
 from detkit.engine.evaluators import make_evaluators, monitored_metric
 from detkit.engine.module import DetectionModule
 from detkit.engine.run.changes import check_changes
@@ -37,6 +37,7 @@ from detkit.engine.run.lock import locked
 from detkit.engine.run.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.run.start import RunStart
 from detkit.engine.shorthand.recipe_arguments import with_recipe_files
+from detkit.engine.starting.start_from import start_from
 from detkit.engine.trainer.closing_validation import ClosingValidation
 from detkit.engine.trainer.compiling import compile_parts
 from detkit.engine.trainer.failures import in_one_sentence
@@ -135,8 +136,7 @@ def _train_in_folder(
     model.categories = data.categories
     done = _steps_done(recipe, checkpoint) if checkpoint else None
     if checkpoint is None and run.start_from:
-        given = Checkpoint.read(run.start_from)
-        load_matching(model, given.weights, str(given.path))
+        start_from(model, run.start_from, packages_of(recipe.resolved["model"]))
     module = _module(recipe, evaluators)
     start = RunStart(folder, recipe.text, done)
     trainer = _trainer(recipe, start, *monitored_metric(evaluators))

@@ -1,1 +1,1 @@
-"""What may be typed in place of full options: names of recipes, and short options; read before parsing, without torch."""
+"""What may be typed for full options: names of recipes, short options. Read before parsing, without torch."""

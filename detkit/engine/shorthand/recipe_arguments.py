@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from detkit.recipes import recipe_path
 
-_NAME_OR_PATH = re.compile(r"[^{}:\n]+")  # other values are settings in YAML, which jsonargparse takes in place of a file
+_NAME_OR_PATH = re.compile(
+    r"[^{}:\n]+"
+)  # other values are settings in YAML, which jsonargparse takes in place of a file
 
 
 def with_recipe_files(argv: Sequence[str]) -> list[str]:

@@ -75,6 +75,7 @@ def _write(model: VisionModel, path: Path, size: tuple[int, int] | None, metadat
             f"The {name} cannot be exported to ONNX as one graph ({first_line(error)}): export one of the models in "
             "docs/export.md."
         ) from error
+    assert program is not None  # it is only where torch writes the file itself
     proto = program.model_proto
     for key, text in {**facts_of(model, images), **metadata}.items():
         entry = proto.metadata_props.add()

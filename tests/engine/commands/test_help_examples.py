@@ -36,6 +36,7 @@ COMMANDS = {
     "detkit predict": cli.predict,
     "detkit visualize": cli.visualize,
     "detkit convert": cli.convert,
+    "detkit recipes": cli.recipes,
     "python tools/anchors.py": anchors_command,
     "python tools/fit_svms.py": cli.fit_svms,
     "python tools/proposals.py": cli.proposals,
@@ -182,7 +183,9 @@ def test_runs(place, line, monkeypatch, capfd):
     assert command, f"no command of a fresh checkout: {line}"
     if "fit_svms" in command and not scikit_learn():
         monkeypatch.setattr("detkit.engine.commands.fit_svms.fit_svms", lambda model, samples: list(samples()))
-    further = FURTHER.get(matching(line, FURTHER) or "", "") + (" --overwrite" if re.search("train (--config|faster)", line) else "")
+    further = FURTHER.get(matching(line, FURTHER) or "", "") + (
+        " --overwrite" if re.search("train (--config|faster)", line) else ""
+    )
     before = (place / "runs/faster_rcnn_shapes/best.ckpt").read_bytes()
     status = cli.run(COMMANDS[command], shlex.split(f"{line.removeprefix(command)} {further}"))
     (place / "runs/faster_rcnn_shapes/best.ckpt").write_bytes(before)

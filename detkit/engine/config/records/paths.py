@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 TEXT_PATHS = ("weights", "start_from", "folder")
 """Arguments that take a path or another word, such as ``DEFAULT``; all others with paths have the type `Path`."""
 
+_FORM = re.compile(r"(?P<kind>\w{2,}:)(?P<files>.+)")
+
 Locate = Callable[[Path], Path]
 
 
@@ -28,6 +31,10 @@ def with_paths(config: Any, locate: Locate, key: str = "") -> Any:
         return [with_paths(value, locate, key) for value in config]
     if isinstance(config, Path):
         return locate(config)
+    if isinstance(config, str) and key == "start_from" and (written := _FORM.fullmatch(config)):
+        # Files of other libraries: torchvision:NAME,FILE; darknet:CFG,WEIGHTS.
+        files = [str(locate(Path(file))) if file else file for file in written["files"].split(",")]
+        return written["kind"] + ",".join(files)
     if isinstance(config, str) and config and key in TEXT_PATHS:
         located = locate(Path(config))
         return config if located == Path(config) else str(located)

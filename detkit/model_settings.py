@@ -1,4 +1,4 @@
-"""Checking that a config describes a model: a checkpoint must not lose what was set after the model was built."""
+"""The settings of a model's parts, and how they differ from those of another: files must not lose what was set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detkit.errors import InputError
 from detkit.object_config import is_plain, plain
 
 # A checkpoint holds them next to the config, or they depend on how a model is used.
-_NOT_SETTINGS = {"training", "categories"}
+_NOT_SETTINGS = {"training", "categories", "weights_source"}
 _UNKNOWN = object()  # stands for values that cannot be compared
 _NAMED = (type, FunctionType, BuiltinFunctionType)
 
@@ -39,33 +39,65 @@ def check_describes(model: nn.Module, built: nn.Module, name: str = "model") -> 
     Raises:
         InputError: the first difference, by its dotted name.
     """
-    theirs = dict(built.named_modules())
-    for path, module in model.named_modules():
-        part = f"{name}.{path}" if path else name
-        other = theirs.pop(path, None)
-        if type(other) is not type(module):
-            builds = "nothing" if other is None else type(other).__name__
+    for one in differences(model, built):
+        part = f"{name}.{one.part}" if one.part else name
+        if one.attribute is None and one.value is None:
+            raise InputError(f"the config builds {part}, which the model does not have")
+        if one.attribute is None:
             raise InputError(
-                f"{part} is a {type(module).__name__}, but the config builds {builds} there: give the config that "
+                f"{part} is a {one.value}, but the config builds {one.other or 'nothing'} there: give the config that "
                 "describes the model"
             )
-        _check_same(part, _settings(module), _settings(other))
-    if theirs:
-        raise InputError(f"the config builds {name}.{next(iter(theirs))}, which the model does not have")
-
-
-def _check_same(part: str, settings: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    for attribute in {**settings, **expected}:
-        value, builds = settings.get(attribute), expected.get(attribute)
-        if value is _UNKNOWN and builds is _UNKNOWN:
+        if not one.comparable:
             warnings.warn(
-                f"{part}.{attribute} cannot be compared with the config: what it builds comes back", stacklevel=4
+                f"{part}.{one.attribute} cannot be compared with the config: what it builds comes back", stacklevel=3
             )
-        elif value != builds:
-            raise InputError(
-                f"{part}.{attribute} is {value}, but the config builds {builds}: give the config that describes the "
-                "model, or set it when the model is built"
-            )
+            continue
+        raise InputError(
+            f"{part}.{one.attribute} is {one.value}, but the config builds {one.other}: give the config that "
+            "describes the model, or set it when the model is built"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A setting that two models do not share.
+
+    Args:
+        part: dotted name of the module; empty for the whole model.
+        attribute: dotted name of the setting in it; None: the module itself, whose class is the value.
+        value: in the first model.
+        other: in the second.
+        comparable: whether the values tell that they differ; otherwise nothing is known of them.
+    """
+
+    part: str
+    attribute: str | None
+    value: Any
+    other: Any
+    comparable: bool = True
+
+
+def differences(model: nn.Module, other: nn.Module) -> Iterator[Difference]:
+    """The parts and settings in which two models differ, in the order of the parts; see `check_describes`."""
+    theirs = dict(other.named_modules())
+    for part, module in model.named_modules():
+        twin = theirs.pop(part, None)
+        if type(twin) is not type(module):
+            yield Difference(part, None, type(module).__name__, None if twin is None else type(twin).__name__)
+        if twin is not None:
+            yield from _differing(part, _settings(module), _settings(twin))
+    for part, twin in theirs.items():
+        yield Difference(part, None, None, type(twin).__name__)
+
+
+def _differing(part: str, settings: Mapping[str, Any], others: Mapping[str, Any]) -> Iterator[Difference]:
+    for attribute in {**settings, **others}:
+        value, other = settings.get(attribute), others.get(attribute)
+        if value is _UNKNOWN and other is _UNKNOWN:
+            yield Difference(part, attribute, None, None, comparable=False)
+        elif value != other:
+            yield Difference(part, attribute, value, other)
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:

@@ -5,12 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-from test_checkpoint import SSD_CONFIG
 from torch import nn
 
 from detkit.boxes import DeltaCoder
 from detkit.engine.checkpoint import build_model, save_model
-from detkit.engine.config.model_settings import check_describes
 from detkit.errors import InputError
 from detkit.heads import (
     NMS,
@@ -31,7 +29,17 @@ from detkit.heads import (
 )
 from detkit.heads.region.region_sampler import RegionSampler
 from detkit.matching import Matcher
+from detkit.model_settings import check_describes
 
+SSD_CONFIG = {
+    "class_path": "SSD",
+    "init_args": {
+        "num_classes": 2,
+        "backbone": {"class_path": "TorchvisionBackbone", "init_args": {"name": "squeezenet1_1", "stages": [2, 3]}},
+        "neck": {"class_path": "ExtraLayers", "init_args": {"layers": []}},
+        "preprocess": {"class_path": "Square", "init_args": {"size": 64}},
+    },
+}
 MAPS = ([8] * 3, [8, 16, 32])
 HEADS = {
     "RPN": partial(RPN, *MAPS),
