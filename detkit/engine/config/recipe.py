@@ -16,13 +16,13 @@ from detkit.engine.config.evaluator_entries import (
     entries_of_old_keys,
     factories,
 )
-from detkit.engine.config.model_settings import check_describes
 from detkit.engine.config.parser import ParsedCommand
 from detkit.engine.config.training_arguments import COMMAND_ONLY
 from detkit.engine.optim import OptimizerFactory, Schedule
 from detkit.engine.run.run_folder import folder_of
 from detkit.errors import InputError
 from detkit.learners import Learner
+from detkit.model_settings import check_describes
 from detkit.models import VisionModel
 
 
