@@ -7,6 +7,8 @@ REPLACED = {
     "../shared/data/bccd": "my/folder",
     "BCCD_Dataset/BCCD": "my/folder",
     "my/nuclei": "my/folder",
+    'detkit.train("faster_rcnn_mobilenet_v2_fpn", data': 'detkit.train("faster_rcnn_shapes", device="cpu", data',
+    "epochs=12": 'epochs=1, **{"data.num_workers": 0, "pictures": 0}',
     '"train": 1000, "val": 200': '"train": 2, "val": 1',
     '"squeezenet1_1", 1000': '"squeezenet1_1", 2',
     '"num_classes": 1000': '"num_classes": 2',

@@ -79,7 +79,7 @@ def test_what_is_not_run_is_on_its_page():
 
 
 # Whole networks of others, and whole trainings, each with tests of its own.
-SLOW = {"python.md", "weights.md", "detectron2.md", "torchvision.md"}
+SLOW = {"python.md", "weights.md", "detectron2.md", "torchvision.md", "first-hour.md"}
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ from detkit.engine.run.lock import locked
 from detkit.engine.run.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.run.start import RunStart
 from detkit.engine.shorthand.recipe_arguments import with_recipe_files
+from detkit.engine.shorthand.short_options import short_help, with_full_options
 from detkit.engine.starting.start_from import start_from
 from detkit.engine.trainer.closing_validation import ClosingValidation
 from detkit.engine.trainer.compiling import compile_parts
@@ -81,9 +82,15 @@ def train_command(argv: Sequence[str]) -> None:
 
 def training_arguments(argv: Sequence[str]) -> ParsedCommand:
     """Parse the command line `argv`; raises InputError where it is wrong."""
-    parser = command_parser("train", "RECIPE [--KEY VALUE ...]", DESCRIPTION)
+    full = with_full_options("train", with_recipe_files(argv))
+    return ParsedCommand.of(train_parser(), with_resumed_config(full))
+
+
+def train_parser() -> ArgumentParser:
+    """The parser of the command."""
+    parser = command_parser("train", "RECIPE [--KEY VALUE ...]", DESCRIPTION + short_help("train"))
     add_training_arguments(parser)
-    return ParsedCommand.of(parser, with_resumed_config(with_recipe_files(argv)))
+    return parser
 
 
 def train(
