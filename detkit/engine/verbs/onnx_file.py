@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten_with_path, tree_leaves
 
+import detkit
 from detkit.engine.checkpoint import load
 from detkit.engine.verbs.process_state import unchanged_process
 from detkit.errors import InputError, first_line
@@ -101,11 +102,9 @@ def _name_batch(graph: Any) -> None:
 
 def facts_of(model: VisionModel, images: Tensor) -> dict[str, str]:
     """What the file says of itself: the model, its classes by label, its pixels."""
-    from detkit import __version__
-
     preprocess = model.preprocess
     facts: dict[str, Any] = {
-        "detkit.version": __version__,
+        "detkit.version": detkit.__version__,
         "detkit.model": type(model).__name__,
         "detkit.classes": json.dumps([one.name for one in model.categories or []]),
         "detkit.mean": json.dumps(preprocess.mean.flatten().tolist()),

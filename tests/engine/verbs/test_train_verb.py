@@ -198,7 +198,7 @@ class TestTheProcess:
                 signal.raise_signal(signal.SIGINT)
 
         handler = signal.getsignal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt, match=r"stopped by SIGINT: .*saved"):
+        with pytest.raises(KeyboardInterrupt, match=r'stopped by SIGINT: .* resume="runs/stopped"'):
             detkit.train(content, trainer={"callbacks": [Stop()]}, name="stopped", **ONCE)
         assert signal.getsignal(signal.SIGINT) is handler
         detkit.train(resume="runs/stopped")
