@@ -14,6 +14,8 @@ REPLACED = {
     '"num_classes": 1000': '"num_classes": 2',
     "torch.zeros(3, 480, 640": "torch.zeros(3, 64, 96",
     "num_classes=3)\nimages": "num_classes=3, preprocess=ShortestEdge(96, 128))\nimages",
+    "epochs=5": "epochs=1",
+    "ShortestEdge(320, 480)": "ShortestEdge(64, 96)",
     "samples=1000": "samples=20",
     "--bootstrap 1000": "--bootstrap 20",
 }
