@@ -1,5 +1,4 @@
-"""The cells of docs/tutorials/own_images.ipynb run one after another in a new process, as a notebook runs them, on fewer
-images for one epoch."""
+"""The cells of docs/tutorials/own_images.ipynb run one after another in a new process, on few images for an epoch."""
 
 from __future__ import annotations
 
