@@ -91,7 +91,7 @@ EXAMPLES = [line for module in modules() for line in examples(module.DESCRIPTION
 
 
 def matching(line: str, table: dict) -> str | None:
-    return next((start for start in table if line.startswith(f"{start} ")), None)
+    return next((start for start in table if f"{line} ".startswith(f"{start} ")), None)
 
 
 def image(path: str, size: tuple[int, int] = (120, 160)) -> None:
