@@ -56,7 +56,7 @@ def show(prediction: Prediction, score_threshold: float | None) -> None:
         raise InputError("no image viewer is found to show the image: write it with save(path)")
 
 
-def save(prediction: Prediction, path: str | Path, score_threshold: float | None) -> None:
+def write_plot(prediction: Prediction, path: str | Path, score_threshold: float | None) -> None:
     """See `Prediction.save`."""
     write_image(path, plot(prediction, score_threshold))
 

@@ -143,4 +143,4 @@ class Prediction(Fields):
         Raises:
             InputError: as of `plot`, or the format cannot be written.
         """
-        conversions().save(self, path, score_threshold)
+        conversions().write_plot(self, path, score_threshold)
