@@ -11,9 +11,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
-from detkit import __version__
+import detkit
 from detkit.deprecation import show_in
 from detkit.engine.callbacks.signals import Interrupted
+from detkit.engine.recorded_help import recorded_help
+from detkit.engine.shorthand.recipe_arguments import with_recipe_files
+from detkit.engine.shorthand.short_options import with_full_options
 from detkit.errors import InputError
 
 Command = Callable[[Sequence[str]], None]
@@ -33,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage())
         return 0
     if first in ("--version", "-V", "version"):
-        print(f"detkit {__version__}")
+        print(f"detkit {detkit.__version__}")
         return 0
     print(unknown_command(first) if first else usage(), file=sys.stderr)
     return 2
@@ -55,6 +58,10 @@ def unknown_command(word: str) -> str:
 
 def train(argv: Sequence[str]) -> None:
     """``detkit train``."""
+    if text := recorded_help(argv):
+        print(text, end="")
+        raise SystemExit(0)  # as a parser does that shows its help
+    argv = with_full_options("train", with_recipe_files(argv))  # so that a wrong name is told before torch is imported
     from detkit.engine.commands.train import train_command
 
     train_command(argv)

@@ -26,6 +26,7 @@ class Facts:
         macs: multiply-adds for one image.
         published: ``metric``, ``value``, ``data`` and ``source`` of the published result.
         own: the result of a training with detkit: ``data``, ``metric``, ``value``, ``interval``, ``time``, ``machine``.
+        inference: ``seconds`` per image, ``peer`` and ``peer_seconds`` of another implementation, ``machine``.
         weights: published weights that a training can start from, as values of ``start_from``.
         weights_license: the license of these weights.
     """
@@ -39,6 +40,7 @@ class Facts:
     macs: int | None = None
     published: Mapping[str, Any] | None = None
     own: Mapping[str, Any] | None = None
+    inference: Mapping[str, Any] | None = None
     weights: list[str] = field(default_factory=list)
     weights_license: str | None = None
 

@@ -39,7 +39,15 @@ def test_a_word_like_no_command_is_told_all(capsys):
 
 
 def test_what_a_newcomer_asks_first_imports_no_torch():
-    asked = [[], ["--version"], ["--help"], ["tarin"], ["recipes"], ["recipes", "--help"], ["predict", "--help"]]
+    asked = [
+        [],
+        ["--version"],
+        ["--help"],
+        ["tarin"],
+        ["recipes"],
+        *([name, "--help"] for name in ("recipes", "predict")),
+    ]
+    asked += [["train", "--help"], ["train", "ssd_shape"], ["train", "ssd_shapes", "--imgsz", "64"]]
     heavy = ("torch", "lightning", "torchvision", "matplotlib", "cv2", "numpy")
     code = f"""
 import sys

@@ -31,6 +31,7 @@ from detkit.engine.config.evaluator_entries import (
 from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser, write_json
 from detkit.engine.evaluation_module import EvaluationModule
 from detkit.engine.evaluators import by_name, make_evaluators, recorded_evaluators
+from detkit.engine.shorthand.short_options import short_help, with_full_options
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, ReportOptions
 from detkit.evaluation.coco.coco_evaluation import Backend
@@ -125,8 +126,9 @@ def evaluation_numbers(argv: Sequence[str], given: tuple[VisionModel, Checkpoint
     Raises:
         InputError: an option, the checkpoint or the data is wrong.
     """
-    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION)
+    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION + short_help("eval"))
     add_arguments(parser)
+    argv = with_full_options("eval", argv)
     model, checkpoint = given or (None, read_named_checkpoint(parser, argv))
     parsed = ParsedCommand.of(parser, argv)
     options = parsed.options(EvaluationOptions)
@@ -176,11 +178,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="short form of --evaluators: COCO metrics of boxes, masks or keypoints",
     )
-    parser.add_argument(
-        "--keypoint_sigmas",
-        type=list[float] | None,
-        help="sigmas of keypoints; null: those of the data",
-    )
+    parser.add_argument("--keypoint_sigmas", type=list[float] | None, help="sigmas of keypoints; null: the data's")
     parser.add_argument("--backend", type=Backend | None, help="implementation of the COCO metrics; null: native code")
     parser.add_argument("--out", type=str | None, help="write the metrics to this JSON file")
     parser.add_argument(
@@ -284,7 +282,7 @@ def _trainer(options: EvaluationOptions) -> Trainer:
 
 
 def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> dict[str, Any]:
-    """Write the files, print the tables, return the numbers. The detections come first: they took the longest, and files can fail."""
+    """Write the files, the detections first, which took the longest; print the tables; return the numbers."""
     if options.save_detections:
         with_results = next(one for one in evaluators.values() if "save_detections" in one.extras)
         write_json(options.save_detections, with_results.results())

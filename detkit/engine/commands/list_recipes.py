@@ -104,6 +104,7 @@ def described(name: str, facts: Facts) -> str:
         "multiply-adds": facts.macs and f"{facts.macs / 1e9:.1f} G",
         "published": facts.published and _result(facts.published),
         "own result": facts.own and _result(facts.own),
+        "inference": facts.inference and _inference(facts.inference),
         "weights": ", ".join(facts.weights),
         "license of weights": facts.weights_license,
         "train": f"detkit train {name}",
@@ -114,6 +115,12 @@ def described(name: str, facts: Facts) -> str:
 
 def _with_classes(facts: Facts) -> str:
     return f" with {facts.classes} classes" if facts.classes else ""
+
+
+def _inference(measured: Mapping[str, Any]) -> str:
+    """Such as ``0.094 s an image, torchvision 0.121 s (two threads of …)``."""
+    peer = f", {measured['peer']} {measured['peer_seconds']} s" if measured.get("peer") else ""
+    return f"{measured.get('seconds')} s an image{peer} ({measured.get('machine')})"
 
 
 def _result(result: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 
 from detkit.deprecation import moved_names
 from detkit.engine.config.parser import ParsedCommand, command_parser
+from detkit.engine.shorthand.short_options import short_help, with_full_options
 
 __getattr__ = moved_names(
     __name__,
@@ -32,9 +33,11 @@ examples:
 
 def predict_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv` and predict."""
-    parser = command_parser("predict", "--checkpoint CHECKPOINT --out OUT INPUT ... [--KEY VALUE ...]", DESCRIPTION)
+    parser = command_parser(
+        "predict", "--checkpoint CHECKPOINT --out OUT INPUT ... [--KEY VALUE ...]", DESCRIPTION + short_help("predict")
+    )
     add_arguments(parser)
-    parsed = ParsedCommand.of(parser, argv)
+    parsed = ParsedCommand.of(parser, with_full_options("predict", argv))
     # Imported after parsing, so that help and errors of the command line need no torch.
     from detkit.engine.commands.prediction.predicting import PredictionOptions, predict
 
@@ -43,7 +46,7 @@ def predict_command(argv: Sequence[str]) -> None:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("inputs", type=str, nargs="+", help="images, videos, folders, glob patterns")
+    parser.add_argument("inputs", type=str, nargs="+", help="images, videos, folders, glob patterns, http(s) addresses")
     parser.add_argument("--checkpoint", type=str, required=True, help="checkpoint file or run folder")
     parser.add_argument("--out", type=str, required=True, help="output folder")
     parser.add_argument(

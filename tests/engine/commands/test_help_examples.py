@@ -124,6 +124,7 @@ def data() -> None:
     shutil.copytree(shapes, "my/coco")
     shutil.copytree(shapes / "annotations", "my/annotations")
     convert(shapes, "VOCdevkit/VOC2007", "voc")
+    convert(shapes, "my/labelme", "labelme")
     splits = Path("VOCdevkit/VOC2007/ImageSets/Main")
     (splits / "trainval.txt").write_text((splits / "train.txt").read_text() + (splits / "val.txt").read_text())
     convert(shapes, "yolo", "yolo")
