@@ -20,10 +20,10 @@ from detkit.engine.config.parser import command_parser, parse
 
 DESCRIPTION = """Fit the anchors of a recipe to the boxes of a data set.
 
-Boxes are measured as the recipe's network sees them, after its resizing. The recipe keeps its number of anchors, so that
-published weights still fit. Prints how well the recipe's anchors and the fitted ones match the boxes: the mean IoU of a
-box's shape with the most similar anchor, and the share of boxes for which it is at least 0.5. Then prints the anchors as
-part of a config and as an option of `detkit train`.
+Boxes are measured as the recipe's network sees them, after its resizing. The recipe keeps its number of anchors, so
+that published weights still fit. Prints how well the recipe's anchors and the fitted ones match the boxes: the mean IoU
+of a box's shape with the most similar anchor, and the share of boxes for which it is at least 0.5. Then prints the
+anchors as part of a config and as options of `detkit train`.
 
 examples:
   detkit anchors my/folder --recipe faster_rcnn_mobilenet_v2_fpn
