@@ -1,4 +1,4 @@
-"""The command line: ``detkit train``, ``eval``, ``predict``, ``visualize`` and ``convert``; also as ``tools/*.py``."""
+"""The command line: ``detkit train``, ``eval``, ``predict``, ``visualize``, ``convert`` and ``license``; also as ``tools/*.py``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from detkit.deprecation import show_in
 from detkit.engine.callbacks.signals import Interrupted
 from detkit.errors import InputError
 
-USAGE = """usage: detkit train|eval|predict|visualize|convert [--help] ...
+USAGE = """usage: detkit train|eval|predict|visualize|convert|license [--help] ...
 
   train      train a detector on COCO, VOC or YOLO annotations, or a classifier on folders of classes
   eval       evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics
   predict    run a checkpoint on images, folders and videos
   visualize  show Grad-CAM, occlusion sensitivity and filters of a network for an image
   convert    convert a data set between COCO, VOC and YOLO
+  license    show where the weights of a checkpoint come from, and their licenses
 
 `detkit COMMAND --help` lists all arguments, with examples. DETKIT_DEBUG=1 shows the traceback of an error."""
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``detkit``; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {"train": train, "eval": evaluate, "predict": predict, "visualize": visualize, "convert": convert}
+    commands["license"] = show_license
     if argv and argv[0] in commands:
         return run(commands[argv[0]], argv[1:])
     help_requested = bool(argv) and argv[0] in ("-h", "--help")
@@ -75,6 +77,13 @@ def convert(argv: Sequence[str]) -> None:
     from detkit.engine.commands.convert import convert_command
 
     convert_command(argv)
+
+
+def show_license(argv: Sequence[str]) -> None:
+    """``detkit license``."""
+    from detkit.engine.commands.license import license_command
+
+    license_command(argv)
 
 
 def fit_svms(argv: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from detkit.models.image_inputs import ImageInput, as_tensor, is_sequence
 from detkit.models.loss_weights import weight_losses
 from detkit.models.not_finite import warn_again, warn_if_not_finite
 from detkit.models.precision import keep_float32, own_precision
+from detkit.models.provenance import Provenance
 from detkit.models.required_fields import RequiredFields
 from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Category, Detections, Target
@@ -48,6 +49,7 @@ class VisionModel(nn.Module):
         categories: the category of each label as the data set names it; None until known.
         learns_from: the fields of `Target` that it learns from in addition to boxes and labels: those set here and
             those of its modules.
+        provenance: the `WeightsSource` of each file that its weights have started from; empty if they were random.
         task: the kind of its answers, which decides how they are evaluated, drawn and written: a `detkit.tasks.Task`,
             or the import path of one. `detkit.tasks.task_of` gives the object.
     """
@@ -57,6 +59,7 @@ class VisionModel(nn.Module):
     loss_weights: Mapping[str, float] = {}
     learns_from = RequiredFields()
     asks_for = RequiredFields()
+    provenance = Provenance()
     _folded_from: VisionModel | None = None  # the model that a copy for inference is of
 
     def __init__(self, num_classes: int | None = None) -> None:

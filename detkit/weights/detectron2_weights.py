@@ -16,7 +16,7 @@ from detkit.errors import InputError
 from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
 from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
 from detkit.preprocess import SmoothShortestEdge
-from detkit.structures import Category
+from detkit.structures import Category, WeightsSource
 from detkit.weights.state_dict import Renames, checked_tensors, load_all
 
 NAMES = [
@@ -28,6 +28,7 @@ NAMES = [
 
 # For blue, green and red, the order of channels in detectron2's models.
 _PIXEL_MEAN, _PIXEL_STD = (103.53, 116.28, 123.675), (1.0, 1.0, 1.0)
+_LICENSE = "CC BY-SA 3.0 if it is the model zoo's, as detectron2 states; unknown for a file of another origin"
 _ANCHOR_SIZES = [32, 64, 128, 256, 512]
 # Buffers in some files.
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
@@ -62,6 +63,7 @@ def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
     _reorder_anchors_(rpn)
     _check_anchors(rpn, list(anchors.values()))
     model.categories = _coco_categories() if model.num_classes == 80 else None
+    model.provenance = [WeightsSource(f"detectron2 {name}", "a state dict", _LICENSE)]
     return model
 
 

@@ -38,7 +38,9 @@ def _detecting(theirs, size):
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.8, 1.25)
     for head, std in ((theirs.head.classification_head, 1.5), (theirs.head.regression_head, 0.5)):
-        lists = [layer[-1] if isinstance(layer, torch.nn.Sequential) else layer for layer in getattr(head, "module_list", [])]
+        lists = [
+            layer[-1] if isinstance(layer, torch.nn.Sequential) else layer for layer in getattr(head, "module_list", [])
+        ]
         for name in ("cls_logits", "bbox_reg", "bbox_ctrness"):
             lists += [getattr(head, name)] if hasattr(head, name) else []
         for layer in lists:
@@ -55,7 +57,9 @@ def _same_bits(expected, state_dict):
     assert expected.keys() == state_dict.keys()
     for name, tensor in expected.items():
         skipped = OF_BACKGROUND.get(name.rpartition(".")[0], 0)
-        assert torch.equal(state_dict[name][skipped:] if skipped else state_dict[name], tensor[skipped:] if skipped else tensor)
+        assert torch.equal(
+            state_dict[name][skipped:] if skipped else state_dict[name], tensor[skipped:] if skipped else tensor
+        )
         assert not skipped or not state_dict[name][:skipped].any()
 
 

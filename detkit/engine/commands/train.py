@@ -114,6 +114,7 @@ def _train_in_folder(parsed: ParsedCommand, run: RunOptions) -> None:
     if checkpoint is None and run.start_from:
         given = Checkpoint.read(run.start_from)
         load_matching(model, given.weights, str(given.path))
+        model.provenance = [*model.provenance, *given.provenance]
     module = _module(recipe, evaluators)
     start = RunStart(folder, recipe.text, done)
     trainer = _trainer(recipe, start, *monitored_metric(evaluators))
@@ -144,6 +145,7 @@ def _steps_done(recipe: Recipe, path: Path) -> int:
     check_changes(checkpoint.recipe, recipe.resolved, path)
     _check_labels(checkpoint, recipe.data)
     check_weights(recipe.model, checkpoint.weights, path)
+    recipe.model.provenance = [*recipe.model.provenance, *checkpoint.provenance]  # of what the run had started from
     steps: int = checkpoint.content["global_step"]
     return steps
 
@@ -218,7 +220,8 @@ def _record(recipe: Recipe) -> dict[str, Any]:
     model = dict(recipe.resolved["model"])
     if _takes_num_classes(recipe.model):
         model["init_args"] = {**model.get("init_args", {}), "num_classes": recipe.data.num_classes}
-    return model_record(model, recipe.data.categories, {**recipe.resolved, "model": model})
+    config = {**recipe.resolved, "model": model}
+    return model_record(model, recipe.data.categories, config, recipe.model.provenance)
 
 
 def _takes_num_classes(model: VisionModel) -> bool:
