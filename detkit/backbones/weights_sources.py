@@ -10,8 +10,8 @@ import torchvision
 from detkit.structures import WeightsSource
 
 OF_TORCHVISION = (
-    "torchvision states none (its code is BSD-3-Clause): pre-trained models may have licenses or terms derived from the "
-    "data that they were trained on"
+    "unknown: torchvision's code is BSD-3-Clause, and of its pre-trained models it says that they may have licenses or "
+    "terms derived from the data set used for training"
 )
 """What torchvision's README says of its models, except for those with a license of their own."""
 

@@ -36,20 +36,10 @@ if TYPE_CHECKING:
     from detkit.data.splits import Split
 
 __all__ = [
-    "PREFIX",
-    "Checkpoint",
-    "build_model",
-    "categories_of",
-    "check_categories",
-    "check_weights",
-    "checkpoint_path",
-    "inference_weights",
-    "load",
-    "model_record",
-    "read_checkpoint",
-    "save_model",
+    "PREFIX", "Checkpoint", "build_model", "categories_of", "check_categories", "check_weights",
+    "checkpoint_path", "inference_weights", "load", "model_record", "read_checkpoint", "save_model",
     "write_checkpoint",
-]
+]  # fmt: skip
 
 PREFIX = "model."  # of the model's weights in the training module
 
@@ -176,7 +166,7 @@ def save_model(
         model_config = recipe()
     if type(model).__module__ == "__main__":
         raise InputError(
-            f"{type(model).__name__} is defined in the script that runs, where load cannot import it from: move it to a "
+            f"{type(model).__name__} is defined in the running script, from which load cannot import it: move it to a "
             "module of its own"
         )
     bare = _without_pretrained(model_config)
@@ -195,7 +185,7 @@ def model_record(
     config: Mapping[str, Any] | None = None,
     provenance: Sequence[WeightsSource] = (),
 ) -> dict[str, Any]:
-    """The description of a model in a checkpoint: recipe without pretrained files, categories, run's config, sources."""
+    """The description of a model in a checkpoint: its recipe, categories, run's config and sources."""
     return {
         "version": detkit.__version__,
         "model": _without_pretrained(model_config),

@@ -1,4 +1,4 @@
-"""The command line: ``detkit train``, ``eval``, ``predict``, ``visualize``, ``convert`` and ``license``; also as ``tools/*.py``."""
+"""The command line: ``detkit train``, ``eval``, ``predict`` and the like; also as ``tools/*.py``."""
 
 from __future__ import annotations
 

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign, roi_align
+from torchvision.ops import MultiScaleRoIAlign, roi_align
 
 from detkit.errors import InputError
-from detkit.model_settings import Difference, differences
 from detkit.models import Detector
-
-_ONLY_IN_TRAINING = re.compile(
-    r"(.+\.)?(matcher|region_sampler|postprocess_for_training|loss_weights|samples_per_image|foreground_fraction|alpha|"
-    r"gamma|box_loss|negatives_per_positive|limits|center_radius|learns_from|momentum|inplace|p)(\..+)?"
-)
-# What was loaded, how answers are written, and what the names of tensors tell.
-_NO_RESULT = re.compile(r"(.+\.)?(load_report|run_lengths|mask\.threshold|logits)(\..+)?")
-_BATCH_NORMS = {"BatchNorm2d", "FrozenBatchNorm2d"}
-# Epsilon, where all have the same, is set by `TorchvisionDetector`; the others differ as frozen ones do not keep them.
-_OF_BATCH_NORM = ("eps", "num_features", "track_running_stats", "affine")
+from detkit.weights.result_settings import result_differences
 
 _SIZES = {
     "preprocess.min_size": "min_size",
@@ -64,13 +53,9 @@ def arguments_of(model: Detector, twin: Detector, name: str) -> dict[str, Any]:
         InputError: no argument sets one of the settings that change results; the message lists those.
     """
     rules = _rules(model, name)
-    norms = _batch_norms(model)
     arguments: dict[str, Any] = {}
     problems = []
-    for one in differences(model, twin):
-        setting = ".".join(filter(None, (one.part, one.attribute)))
-        if _changes_nothing(one, setting) or (one.attribute in _OF_BATCH_NORM and one.part in norms):
-            continue
+    for setting, one in result_differences(model, twin):
         rule = next((rules[key] for key in rules if setting == key or setting.startswith(f"{key}.")), None)
         if rule is None:
             problems.append(f"{setting} is {one.value}, in torchvision {one.other}")
@@ -85,28 +70,6 @@ def arguments_of(model: Detector, twin: Detector, name: str) -> dict[str, Any]:
     if getattr(model, "branches", None) is not None and "keypoint" in model.get_submodule("branches")._modules:
         arguments |= rules["branches.keypoint.num_keypoints"](model)
     return arguments
-
-
-def _changes_nothing(one: Difference, setting: str) -> bool:
-    """Whether a difference has no influence on results."""
-    if one.attribute is None:
-        return {one.value, one.other} == _BATCH_NORMS
-    return bool(_ONLY_IN_TRAINING.fullmatch(setting) or _NO_RESULT.fullmatch(setting))
-
-
-def batch_norm_epsilons(model: nn.Module) -> dict[str, float]:
-    """The epsilon of each batch norm of `model`, frozen or not, by its dotted name."""
-    return {
-        name: module.eps
-        for name, module in model.named_modules()
-        if isinstance(module, (nn.BatchNorm2d, FrozenBatchNorm2d))
-    }
-
-
-def _batch_norms(model: nn.Module) -> set[str]:
-    """The batch norms of `model` if they have one epsilon."""
-    epsilons = batch_norm_epsilons(model)
-    return set(epsilons) if len(set(epsilons.values())) == 1 else set()
 
 
 Rule = Callable[[Any], dict[str, Any]]

@@ -3,11 +3,13 @@
 import pytest
 import torch
 import torchvision
-from torchvision_twins import paired, random_images, spread, spread_outputs
+from torchvision_twins import make_small_twins, paired, random_images
 
+from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
 from detkit.heads import SoftNMS
-from detkit.models import FCOS, FasterRCNN, RetinaNet, YOLOv3
+from detkit.models import FCOS, RetinaNet
+from detkit.preprocess import ShortestEdge
 from detkit.structures import Category
 from detkit.weights import from_torchvision, to_torchvision
 from detkit.weights.torchvision_export import LAYOUTS
@@ -16,65 +18,109 @@ from detkit.weights.torchvision_weights import BUILDERS
 CLASSES = 3
 QUICK = {"maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn_v2", "ssdlite320_mobilenet_v3_large"}
 EVERY = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in BUILDERS]
-# torchvision has them and reads none of them; by the last dimension of the bias.
-OF_BACKGROUND = {"roi_heads.box_predictor.bbox_pred": 4, "roi_heads.mask_predictor.mask_fcn_logits": 1}
-
-
-def _made(name):
-    make = getattr(torchvision.models.detection, name)
-    return make(weights=None, weights_backbone=None, num_classes=CLASSES + 1)
-
-
-@torch.no_grad()
-def _detecting(theirs, size):
-    """torchvision's detector with outputs that differ between regions, boxes and cells, on images of this size."""
-    if hasattr(theirs.transform, "size_divisible") and theirs.transform.fixed_size is None:
-        theirs.transform.min_size, theirs.transform.max_size = size[:1], size[1]
-    if hasattr(theirs, "roi_heads"):
-        spread_outputs(theirs, deltas=0.5, objectness=0.05)
-        return
-    for module in theirs.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.8, 1.25)
-    for head, std in ((theirs.head.classification_head, 1.5), (theirs.head.regression_head, 0.5)):
-        lists = [
-            layer[-1] if isinstance(layer, torch.nn.Sequential) else layer for layer in getattr(head, "module_list", [])
-        ]
-        for name in ("cls_logits", "bbox_reg", "bbox_ctrness"):
-            lists += [getattr(head, name)] if hasattr(head, name) else []
-        for layer in lists:
-            spread(theirs, layer, std)
-
-
-def _sized(ours, size):
-    if hasattr(ours.preprocess, "min_size"):
-        ours.preprocess.min_size, ours.preprocess.max_size = size
-    return ours
-
-
-def _same_bits(expected, state_dict):
-    assert expected.keys() == state_dict.keys()
-    for name, tensor in expected.items():
-        skipped = OF_BACKGROUND.get(name.rpartition(".")[0], 0)
-        assert torch.equal(
-            state_dict[name][skipped:] if skipped else state_dict[name], tensor[skipped:] if skipped else tensor
-        )
-        assert not skipped or not state_dict[name][:skipped].any()
+# torchvision has them for the background, and reads none of them: this many of the first.
+UNREAD = {"roi_heads.box_predictor.bbox_pred": 4, "roi_heads.mask_predictor.mask_fcn_logits": 1}
+ARGUMENTS = {"weights": None, "weights_backbone": None, "num_classes": CLASSES + 1}
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_torchvisions_weights_come_back_and_detect_the_same(name):
-    torch.manual_seed(0)
-    theirs = _made(name)
-    size = (96, 144)
-    _detecting(theirs, size)
-    ours = _sized(from_torchvision(name, theirs.state_dict()), size).eval()
-    exported = to_torchvision(ours)
+def test_the_same_bits_come_back_for_the_same_arguments(name):
+    theirs = getattr(torchvision.models.detection, name)(**ARGUMENTS).state_dict()
+    model = from_torchvision(name, theirs)
+    model.categories = [Category(7, "cat"), Category(8, "dog"), Category(9, "hen")]
+    exported = to_torchvision(model)
     assert exported.name == name
-    _same_bits(theirs.state_dict(), exported.state_dict)
-    list(paired(exported.build(), ours, random_images(1)))
+    keypoints = {"num_keypoints": 17} if name.startswith("keypoint") else {}
+    assert exported.arguments == ARGUMENTS | keypoints
+    assert exported.categories == ["__background__", "cat", "dog", "hen"]
+    assert exported.state_dict.keys() == theirs.keys()
+    for key, tensor in theirs.items():
+        unread = UNREAD.get(key.rpartition(".")[0], 0)
+        back = exported.state_dict[key]
+        assert torch.equal(back[unread:], tensor[unread:]) if unread else torch.equal(back, tensor)
+        assert not unread or not back[:unread].any()
 
 
 def test_every_detector_that_comes_can_leave():
     assert LAYOUTS.keys() == BUILDERS.keys()
+
+
+class TestSettings:
+    """Detections are the same where a detector was trained with other settings than torchvision's."""
+
+    @pytest.fixture(scope="class")
+    def ours(self):
+        _, ours = make_small_twins("fasterrcnn_resnet50_fpn", 0, CLASSES, detections=30, proposals=100)
+        return ours
+
+    def test_of_a_faster_rcnn(self, ours):
+        ours.region_pool.aligned = True
+        ours.region_pool.canonical_size = 112
+        ours.rpn.anchor_generator.base0 += 1.5
+        ours.rpn.postprocess.iou_threshold = 0.6
+        ours.box_head.postprocess.iou_threshold = 0.4
+        ours.box_head.postprocess.score_threshold = 0.1
+        ours.preprocess.mean += 0.02
+        exported = to_torchvision(ours)
+        assert exported.arguments["rpn_nms_thresh"] == 0.6
+        assert exported.arguments["box_detections_per_img"] == 30
+        list(paired(exported.build(), ours, random_images(1)))
+
+    def test_of_batch_norm(self, ours):
+        for module in ours.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eps = 0.1
+        exported = to_torchvision(ours)
+        assert exported.batch_norm_epsilon == 0.1
+        list(paired(exported.build(), ours, random_images(2)))
+
+    @pytest.mark.parametrize("kind", [RetinaNet, FCOS])
+    def test_without_a_logit_for_background(self, kind):
+        torch.manual_seed(0)
+        ours = kind(TorchvisionBackbone("resnet50", stages=[3, 4, 5]), CLASSES, preprocess=ShortestEdge(96, 144)).eval()
+        torch.nn.init.normal_(ours.head.classes.weight, std=0.1)
+        ours.head.postprocess.score_threshold = 0.3
+        assert ours.head.logits == CLASSES
+        list(paired(to_torchvision(ours).build(), ours, random_images(1)))
+
+
+class TestRefusals:
+    @pytest.fixture(scope="class")
+    def ssdlite(self):
+        return lambda: from_torchvision("ssdlite320_mobilenet_v3_large", self.state_dict)
+
+    @pytest.fixture(autouse=True, scope="class")
+    def _state_dict(self, request):
+        make = torchvision.models.detection.ssdlite320_mobilenet_v3_large
+        request.cls.state_dict = make(**ARGUMENTS).state_dict()
+
+    def test_of_other_layers(self):
+        backbone = TorchvisionBackbone("resnet18", stages=[3, 4, 5])
+        with pytest.raises(InputError, match="no detector with the layers of this RetinaNet"):
+            to_torchvision(RetinaNet(backbone, CLASSES))
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            (lambda model: setattr(model.preprocess, "size", 300), r"preprocess.size is 300, in torchvision 320"),
+            (
+                lambda model: setattr(model.head, "postprocess", SoftNMS(0.3)),
+                r"head.postprocess is detkit.heads.postprocess.SoftNMS",
+            ),
+            (lambda model: setattr(model.head.default_boxes, "clip", False), r"head.default_boxes.clip is False"),
+        ],
+    )
+    def test_of_settings_without_an_argument(self, ssdlite, change, sentence):
+        model = ssdlite()
+        change(model)
+        with pytest.raises(InputError, match=sentence):
+            to_torchvision(model)
+
+    def test_of_biases_that_torchvision_lacks(self):
+        theirs = torchvision.models.detection.retinanet_resnet50_fpn_v2(**ARGUMENTS).state_dict()
+        model = from_torchvision("retinanet_resnet50_fpn_v2", theirs)
+        bias = model.head.class_tower[0][0].bias
+        assert not bias.requires_grad
+        bias.data += 1
+        with pytest.raises(InputError, match=r"head.class_tower.0.0.bias is not zero"):
+            to_torchvision(model)
