@@ -13,8 +13,8 @@ from detkit.errors import InputError
 from detkit.heads import NMS, FCOSHead, RetinaNetHead
 from detkit.models import FCOS, Detector, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
-from detkit.weights.layout import Layout, roll_classes
 from detkit.weights.state_dict import Renames, counts_batches, load_all, rename_prefix
+from detkit.weights.tensor_layout import Layout, roll_classes
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "detkit predict": cli.predict,
     "detkit visualize": cli.visualize,
     "detkit convert": cli.convert,
+    "detkit license": cli.show_license,
     "python tools/anchors.py": anchors_command,
     "python tools/fit_svms.py": cli.fit_svms,
     "python tools/proposals.py": cli.proposals,
