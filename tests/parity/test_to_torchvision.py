@@ -1,5 +1,7 @@
 """A detector of ours that leaves for torchvision: the same bits come back, and the same detections."""
 
+import copy
+
 import pytest
 import torch
 import torchvision
@@ -16,7 +18,7 @@ from detkit.weights.torchvision_export import LAYOUTS
 from detkit.weights.torchvision_weights import BUILDERS
 
 CLASSES = 3
-QUICK = {"maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn_v2", "ssdlite320_mobilenet_v3_large"}
+QUICK = {"maskrcnn_resnet50_fpn", "ssdlite320_mobilenet_v3_large"}
 EVERY = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in BUILDERS]
 # torchvision has them for the background, and reads none of them: this many of the first.
 UNREAD = {"roi_heads.box_predictor.bbox_pred": 4, "roi_heads.mask_predictor.mask_fcn_logits": 1}
@@ -45,15 +47,24 @@ def test_every_detector_that_comes_can_leave():
     assert LAYOUTS.keys() == BUILDERS.keys()
 
 
+@pytest.fixture(scope="module")
+def faster_rcnn():
+    _, ours = make_small_twins("fasterrcnn_resnet50_fpn", 0, CLASSES, detections=30, proposals=100)
+    return ours
+
+
+@pytest.fixture(scope="module")
+def state_dict():
+    """Of torchvision's smallest detector."""
+    return torchvision.models.detection.ssdlite320_mobilenet_v3_large(**ARGUMENTS).state_dict()
+
+
 class TestSettings:
     """Detections are the same where a detector was trained with other settings than torchvision's."""
 
-    @pytest.fixture(scope="class")
-    def ours(self):
-        _, ours = make_small_twins("fasterrcnn_resnet50_fpn", 0, CLASSES, detections=30, proposals=100)
-        return ours
-
-    def test_of_a_faster_rcnn(self, ours):
+    @pytest.mark.slow
+    def test_of_a_faster_rcnn(self, faster_rcnn):
+        ours = copy.deepcopy(faster_rcnn)
         ours.region_pool.aligned = True
         ours.region_pool.canonical_size = 112
         ours.rpn.anchor_generator.base0 += 1.5
@@ -66,7 +77,9 @@ class TestSettings:
         assert exported.arguments["box_detections_per_img"] == 30
         list(paired(exported.build(), ours, random_images(1)))
 
-    def test_of_batch_norm(self, ours):
+    @pytest.mark.slow
+    def test_of_batch_norm(self, faster_rcnn):
+        ours = copy.deepcopy(faster_rcnn)
         for module in ours.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eps = 0.1
@@ -85,15 +98,6 @@ class TestSettings:
 
 
 class TestRefusals:
-    @pytest.fixture(scope="class")
-    def ssdlite(self):
-        return lambda: from_torchvision("ssdlite320_mobilenet_v3_large", self.state_dict)
-
-    @pytest.fixture(autouse=True, scope="class")
-    def _state_dict(self, request):
-        make = torchvision.models.detection.ssdlite320_mobilenet_v3_large
-        request.cls.state_dict = make(**ARGUMENTS).state_dict()
-
     def test_of_other_layers(self):
         backbone = TorchvisionBackbone("resnet18", stages=[3, 4, 5])
         with pytest.raises(InputError, match="no detector with the layers of this RetinaNet"):
@@ -110,12 +114,13 @@ class TestRefusals:
             (lambda model: setattr(model.head.default_boxes, "clip", False), r"head.default_boxes.clip is False"),
         ],
     )
-    def test_of_settings_without_an_argument(self, ssdlite, change, sentence):
-        model = ssdlite()
+    def test_of_settings_without_an_argument(self, state_dict, change, sentence):
+        model = from_torchvision("ssdlite320_mobilenet_v3_large", state_dict)
         change(model)
         with pytest.raises(InputError, match=sentence):
             to_torchvision(model)
 
+    @pytest.mark.slow
     def test_of_biases_that_torchvision_lacks(self):
         theirs = torchvision.models.detection.retinanet_resnet50_fpn_v2(**ARGUMENTS).state_dict()
         model = from_torchvision("retinanet_resnet50_fpn_v2", theirs)
