@@ -111,7 +111,7 @@ def to_detectron2(model: FasterRCNN) -> Detectron2Detector:
     own = {key: tensor for key, tensor in own.items() if not key.endswith("num_batches_tracked")}
     if {key: tensor.shape for key, tensor in own.items()} != {key: tensor.shape for key, tensor in zoo.items()}:
         raise InputError(f"the {type(model).__name__} does not have the layers of detectron2's {name}")
-    settings = {} if model.num_classes == 80 else {"MODEL.ROI_HEADS.NUM_CLASSES": model.num_classes}
+    settings: dict[str, Any] = {} if model.num_classes == 80 else {"MODEL.ROI_HEADS.NUM_CLASSES": model.num_classes}
     for setting, one in result_differences(model, twin):
         if setting not in _CONFIG_KEYS:
             raise InputError(f"{setting} is {one.value}, in detectron2's {name} it is {one.other}")

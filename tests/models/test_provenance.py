@@ -28,7 +28,7 @@ def test_published_ones_have_their_publishers_words(monkeypatch):
     nothing = torchvision.models.squeezenet1_1().state_dict()
     monkeypatch.setattr("torchvision.models._api.WeightsEnum.get_state_dict", lambda *_, **__: nothing)
     monkeypatch.setattr("detkit.backbones.published.ask", lambda url: None)
-    (source,) = FasterRCNN(TorchvisionBackbone("squeezenet1_1", weights="DEFAULT"), 2, neck=None).provenance
+    (source,) = Classifier(TorchvisionBackbone("squeezenet1_1", weights="DEFAULT"), 2).provenance
     assert source.name == "torchvision squeezenet1_1 IMAGENET1K_V1"
     assert source.source.startswith("https://download.pytorch.org/models/squeezenet1_1-")
     assert source.license.startswith("unknown: torchvision's code is BSD-3-Clause")

@@ -1,6 +1,7 @@
 """A detector of ours that leaves for torchvision: the same bits come back, and the same detections."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
 from detkit.heads import SoftNMS
 from detkit.models import FCOS, RetinaNet
+from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import ShortestEdge
 from detkit.structures import Category
 from detkit.weights import from_torchvision, to_torchvision
@@ -90,9 +92,14 @@ class TestSettings:
     @pytest.mark.parametrize("kind", [RetinaNet, FCOS])
     def test_without_a_logit_for_background(self, kind):
         torch.manual_seed(0)
-        ours = kind(TorchvisionBackbone("resnet50", stages=[3, 4, 5]), CLASSES, preprocess=ShortestEdge(96, 144)).eval()
-        torch.nn.init.normal_(ours.head.classes.weight, std=0.1)
-        ours.head.postprocess.score_threshold = 0.3
+        backbone = TorchvisionBackbone("resnet50", stages=[3, 4, 5])
+        neck = partial(FPN, extra_levels=StridedConvolutions)
+        ours = kind(backbone, CLASSES, neck, preprocess=ShortestEdge(64, 96)).eval()
+        torch.nn.init.normal_(ours.head.classes.weight, std=0.02)
+        torch.nn.init.zeros_(ours.head.classes.bias)
+        # All boxes: those of an untrained net overlap by equal shares, and which of them goes first is chance.
+        select = ours.head.postprocess
+        select.score_threshold, select.iou_threshold, select.candidates, select.detections = 0.3, 1.0, 9999, 9999
         assert ours.head.logits == CLASSES
         list(paired(to_torchvision(ours).build(), ours, random_images(1)))
 

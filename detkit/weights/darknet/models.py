@@ -141,7 +141,7 @@ def from_darknet(
     network = Darknet(read_text(cfg), str(cfg))
     if weights is not None:
         network.header = read_weights(weights, network.stored())
-        network.weights_source = WeightsSource.of_file(f"darknet {Path(cfg).name}", weights)
+        vars(network)["weights_source"] = WeightsSource.of_file(f"darknet {Path(cfg).name}", weights)
     if isinstance(network.layers[network.answers[0]], OutputLayer):
         return DarknetDetector(network, **options).eval()
     if options:
