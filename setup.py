@@ -18,6 +18,7 @@ Environment variables:
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 from build_backend import OLDEST_TORCH, find_torch, torch_cuda_version
 
@@ -43,6 +45,9 @@ NVCC_FLAGS = ["-std=c++20", "-O3", "-Xcompiler=-fPIC,-fvisibility=hidden", "-fma
 NVCC_FLAGS += ["--expt-relaxed-constexpr"]
 CUDA_ARCHS = ["75", "80", "90", "100"]  # that every kernel is compiled for before a release
 TRANSLATED_ARCHS = ["75", "90"]
+
+# For each newest GLIBCXX_3.4.x of a manylinux tag the glibc 2.x of the tag (PEP 600, and auditwheel's list).
+GLIBC_OF_GLIBCXX = {19: 17, 22: 24, 24: 27, 28: 31, 29: 34, 30: 35, 33: 39}
 
 
 class BuildFailed(Exception):
@@ -107,11 +112,46 @@ class BuildKernels(build_ext):
                 self.copy_file(str(built), self.get_ext_filename(extension.name), level=self.verbose)
 
 
+class BuildWithRecipes(build_py):
+    """A wheel has the recipes in the package; an editable install finds them in the checkout."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for recipe, copy in self._recipes().items():
+            self.mkpath(os.path.dirname(copy))
+            self.copy_file(recipe, copy)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        copies = [] if self.editable_mode else list(self._recipes().values())
+        return [*super().get_outputs(include_bytecode), *copies]
+
+    def _recipes(self) -> dict[str, str]:
+        files = [*Path("configs").glob("*.yaml"), *Path("configs").glob("*.json")]
+        return {str(file): os.path.join(self.build_lib, "detkit", str(file)) for file in files}
+
+
 class Wheel(bdist_wheel):
     """The libraries depend on the platform but not on Python's version."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        return "py3", "none", super().get_tag()[2]
+        built = Path(self.get_finalized_command("build").build_lib)
+        return "py3", "none", manylinux_tag(sorted(built.glob("detkit/*.so")), super().get_tag()[2])
+
+
+def manylinux_tag(libraries: list[Path], tag: str) -> str:
+    """The tag of all Linux systems whose glibc and libstdc++ are new enough for `libraries`, by their symbols.
+
+    torch brings the only other libraries that they need. Without a library, or on another system, it is `tag` itself.
+    """
+    contents = b"".join(library.read_bytes() for library in libraries)
+    glibc = {int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", contents)}
+    if not tag.startswith("linux_") or not glibc:
+        return tag
+    glibcxx = max((int(minor) for minor in re.findall(rb"GLIBCXX_3\.4\.(\d+)", contents)), default=0)
+    enough = [minor for newest, minor in GLIBC_OF_GLIBCXX.items() if newest >= glibcxx]
+    return tag.replace("linux_", f"manylinux_2_{max(*glibc, enough[0])}_", 1) if enough else tag
 
 
 def nvcc_flags(torch: Path) -> list[str]:
@@ -165,4 +205,6 @@ def extensions() -> list[Extension]:
     return found
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel})
+COMMANDS = {"build_ext": BuildKernels, "build_py": BuildWithRecipes, "bdist_wheel": Wheel}
+
+setup(ext_modules=extensions(), cmdclass=COMMANDS)

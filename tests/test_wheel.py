@@ -1,4 +1,8 @@
-"""The wheel, as a user installs it: what is in it, that it runs, and that its types are seen."""
+"""The source distribution and the wheel, as a user installs them: what is in them, that they run, and that the types
+are seen.
+
+With DETKIT_WHEEL, the path of a wheel, that one is tested: .ci/run makes it of the kernels that it has compiled.
+"""
 
 import os
 import re
@@ -6,13 +10,15 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SOURCES = ("detkit", "csrc", "pyproject.toml", "setup.py", "build_backend.py", "MANIFEST.in", "README.md", "LICENSE")
+LIBRARIES = ("detkit/_C.so", "detkit/_C_cuda.so")
 SNIPPETS = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "detkit" in text]
 
 # Each line states what a user's editor must know.
@@ -22,6 +28,7 @@ from detkit.evaluation import CocoEvaluator
 from detkit.models import FasterRCNN
 from detkit.ops import box_iou, nms
 from detkit.structures import Detections, Target
+from PIL import Image
 from torch import Tensor
 from typing_extensions import assert_type
 
@@ -35,17 +42,27 @@ def objects(boxes: Tensor, scores: Tensor) -> Target:
 
 def best(detections: Detections) -> float:
     assert_type(detections.boxes, Tensor)
+    for one in detections:
+        assert_type(one.name, str | None)
+        assert_type(one.mask, Tensor | None)
+    assert_type(detections[0].box, Tensor)
+    assert_type(detections[:2], Detections)
     return float(detections.scores.max())
 
 
 def judge(model: FasterRCNN, evaluator: CocoEvaluator, images: list[Tensor], targets: list[Target]) -> None:
-    evaluator.update(targets, model.predict(images))
+    evaluator.update(targets, model.predict(images, score_threshold=0.3))
+    assert_type(model.predict(Image.new("RGB", (9, 9))), Detections)
+    for detections in model.stream(0):
+        assert_type(detections.names, list[str])
 """
 WRONG = """
 from detkit.ops import nms
 
 nms("boxes", [1, 2], threshold="high")
 """
+
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 pytestmark = pytest.mark.slow
 
@@ -61,24 +78,47 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """The Python of an environment with the wheel, and with the packages of this one that detkit needs."""
+def tracked() -> list[str]:
+    """The files of the repository."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs the files that git tracks")
+    return run("git", "ls-files", "--cached", cwd=ROOT).splitlines()
+
+
+@pytest.fixture(scope="module")
+def sdist(tracked, tmp_path_factory) -> Path:
+    """The source distribution of the tracked files."""
     pytest.importorskip("setuptools")
+    folder = tmp_path_factory.mktemp("sdist")
+    for name in filter(lambda name: (ROOT / name).exists(), tracked):
+        copy = folder / "sources" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy)
+    build = f"import build_backend; build_backend.build_sdist({str(folder)!r})"
+    run(sys.executable, "-c", build, cwd=folder / "sources")
+    (archive,) = folder.glob("*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def wheel(request, tmp_path_factory) -> Path:
+    """The wheel of DETKIT_WHEEL, or one without CUDA that is built from the source distribution."""
+    if given := os.environ.get("DETKIT_WHEEL"):
+        return (ROOT / given).resolve(strict=True)
     folder = tmp_path_factory.mktemp("wheel")
-    sources = folder / "sources"
-    sources.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-        else:
-            shutil.copy(ROOT / name, sources)
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    build = ("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, sources)
-    run(*pip, *build, cwd=folder, DETKIT_CUDA="0")
-    (wheel,) = folder.glob("*.whl")
+    build = ("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder)
+    run(*PIP, *build, request.getfixturevalue("sdist"), cwd=folder, DETKIT_CUDA="0")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The Python of an environment with the wheel, and with the packages of this one that detkit needs."""
+    folder = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
     python = folder / "venv" / "bin" / "python"
-    run(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=folder)
+    run(*PIP, "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=folder)
     (site_packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (site_packages / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
@@ -99,11 +139,54 @@ def findings(python: Path, folder: Path, **scripts: str) -> str:
     return "" if done.returncode == 0 else done.stdout
 
 
-def test_it_is_imported_from_where_it_is_installed(installed, tmp_path):
-    code = "import detkit.ops; print(detkit.__file__, detkit.ops.backend())"
-    path, backend = run(installed, "-c", code, cwd=tmp_path).split()
+def test_the_source_distribution_has_every_file(sdist, tracked):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert [name for name in tracked if name not in names and (ROOT / name).exists()] == []
+
+
+def test_the_source_distribution_passes_tests(sdist, tmp_path):
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    tests = ("tests/recipes", "tests/test_boxes.py", "tests/test_rooms.py", "tests/docs/test_links.py")
+    said = run(sys.executable, "-m", "pytest", "-q", *tests, cwd=unpacked)
+    assert " passed" in said
+
+
+def test_it_is_imported_without_a_compiler(wheel, installed, tmp_path):
+    names = zipfile.ZipFile(wheel).namelist()
+    code = "import torch, detkit.ops; print(detkit.__file__, detkit.ops.backend(), torch.version.cuda is not None)"
+    nowhere = {"PATH": str(tmp_path), "CXX": "missing", "NVCC": "missing"}
+    path, backend, has_cuda = run(installed, "-c", code, cwd=tmp_path, **nowhere).split()
     assert Path(path).is_relative_to(installed.parents[1])
-    assert backend == "native" or shutil.which(os.environ.get("CXX", "c++")) is None
+    kernels = [library in names for library in LIBRARIES]
+    assert kernels[0] or shutil.which(os.environ.get("CXX", "c++")) is None
+    assert backend == {0: "reference", 1: "native", 2: "native+cuda"}[kernels[0] + (kernels[1] and has_cuda == "True")]
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump, of binutils")
+def test_its_tag_promises_no_older_system_than_its_kernels_need(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    libraries = [tmp_path / library for library in LIBRARIES if (tmp_path / library).exists()]
+    if not libraries:
+        pytest.skip("the wheel has no kernels")
+    symbols = "".join(run("objdump", "-T", library, cwd=tmp_path) for library in libraries)
+    needed = max(int(minor) for minor in re.findall(r"GLIBC_2\.(\d+)", symbols))
+    (promised,) = re.findall(r"-py3-none-manylinux_2_(\d+)_\w+\.whl$", wheel.name)
+    assert int(promised) >= needed
+    headers = "".join(run("objdump", "-p", library, cwd=tmp_path) for library in libraries)
+    of_the_system = {"libstdc++.so.6", "libm.so.6", "libgcc_s.so.1", "libc.so.6", "libpthread.so.0", "libdl.so.2",
+                     "librt.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}  # fmt: skip
+    assert set(re.findall(r"NEEDED +(\S+)", headers)) <= of_the_system | {"libtorch_cpu.so", "libtorch_cuda.so"}
+
+
+def test_its_recipes_are_known_by_name(installed, tmp_path):
+    names = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    code = "import detkit.recipes as r; print(r.recipe_folder().parent.name, *r.recipe_names())"
+    assert run(installed, "-c", code, cwd=tmp_path).split() == ["detkit", *names]
+    shown = run(installed.with_name("detkit"), "train", "ssd_shapes", "--print_config", cwd=tmp_path)
+    assert "class_path: detkit.models.SSD" in shown
 
 
 def test_it_says_that_it_has_types(installed, tmp_path):

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from detkit.object_config import Described
 
-class Backbone(nn.Module):
+
+class Backbone(Described, nn.Module):
     """Turns a batch of images into feature maps, finest first.
 
     Attributes:

@@ -42,6 +42,8 @@ MOVED = {
     "engine.building": "engine.config.building",
     "engine.checkpointing": "engine.callbacks.checkpoints",
     "engine.command": "engine.config.parser",
+    "engine.commands.given_file": "engine.commands.prediction.given_file",
+    "engine.commands.prediction_files": "engine.commands.prediction.prediction_files",
     "engine.converting": "engine.commands.convert",
     "engine.ema": "engine.callbacks.ema",
     "engine.evaluating": "engine.commands.evaluate",

@@ -7,7 +7,7 @@ one, and then inference uses it. Checkpoints of a run also hold Lightning's own 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from detkit.engine.config.trust import check_trusted, packages_of
 from detkit.errors import InputError, first_line
 from detkit.model_settings import check_describes
 from detkit.models import VisionModel
+from detkit.object_config import config_of, record_config
 from detkit.structures import UNUSED_LABEL, Category, WeightsSource
 
 if TYPE_CHECKING:
@@ -149,8 +150,8 @@ def save_model(
     Args:
         model: its `categories` and `provenance` are saved with it.
         model_config: how to build it, as in a config file: ``{"class_path": "detkit.models.FasterRCNN",
-            "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights. None: that
-            of ``model.recipe()``, which models from darknet's files have.
+            "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights. None: what
+            the model was made with, see `config_of`.
         path: the file to write; replaced in one step.
         config: the recipe of the run that trained it, if any.
 
@@ -160,10 +161,7 @@ def save_model(
             that was there is untouched.
     """
     if model_config is None:
-        recipe: Callable[[], dict[str, Any]] | None = getattr(model, "recipe", None)
-        if recipe is None:
-            raise InputError(f"a {type(model).__name__} cannot say how to build it: give save_model its config")
-        model_config = recipe()
+        model_config = config_of(model)
     if type(model).__module__ == "__main__":
         raise InputError(
             f"{type(model).__name__} is defined in the running script, from which load cannot import it: move it to a "
@@ -227,7 +225,9 @@ def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str
     try:
         config = parse_record(parser, modernize({"model": model_config}))
         check_trusted(config.as_dict()["model"], trust, path)
-        return build(parser, config).model
+        model: VisionModel = build(parser, config).model
+        record_config(model, model_config)
+        return model
     except ArgumentError as error:
         reason = describe_parse_error(error, parser, ["--config", str(path)])
         raise InputError(f"detkit {detkit.__version__} cannot build the model of {reason}") from error

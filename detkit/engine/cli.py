@@ -1,4 +1,4 @@
-"""The command line: ``detkit train``, ``eval``, ``predict`` and the like; also as ``tools/*.py``."""
+"""The command line: ``detkit train``, ``eval``, ``predict`` and others, each of which is imported when it is called."""
 
 from __future__ import annotations
 
@@ -9,21 +9,15 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 
+import detkit
 from detkit.deprecation import show_in
 from detkit.engine.callbacks.signals import Interrupted
+from detkit.engine.recorded_help import recorded_help
+from detkit.engine.shorthand.recipe_arguments import with_recipe_files
+from detkit.engine.shorthand.short_options import with_full_options
 from detkit.errors import InputError
-
-USAGE = """usage: detkit train|eval|predict|visualize|convert|license [--help] ...
-
-  train      train a detector on COCO, VOC or YOLO annotations, or a classifier on folders of classes
-  eval       evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics
-  predict    run a checkpoint on images, folders and videos
-  visualize  show Grad-CAM, occlusion sensitivity and filters of a network for an image
-  convert    convert a data set between COCO, VOC and YOLO
-  license    show where the weights of a checkpoint come from, and their licenses
-
-`detkit COMMAND --help` lists all arguments, with examples. DETKIT_DEBUG=1 shows the traceback of an error."""
 
 Command = Callable[[Sequence[str]], None]
 
@@ -35,17 +29,39 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``detkit``; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    commands = {"train": train, "eval": evaluate, "predict": predict, "visualize": visualize, "convert": convert}
-    commands["license"] = show_license
-    if argv and argv[0] in commands:
-        return run(commands[argv[0]], argv[1:])
-    help_requested = bool(argv) and argv[0] in ("-h", "--help")
-    print(USAGE, file=sys.stdout if help_requested else sys.stderr)
-    return 0 if help_requested else 2
+    first = argv[0] if argv else ""
+    if first in COMMANDS:
+        return run(COMMANDS[first][0], argv[1:])
+    if first in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if first in ("--version", "-V", "version"):
+        print(f"detkit {detkit.__version__}")
+        return 0
+    print(unknown_command(first) if first else usage(), file=sys.stderr)
+    return 2
+
+
+def usage() -> str:
+    """The text of ``detkit --help``."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(["usage: detkit COMMAND [--help] ...", "", *lines, "", HELP])
+
+
+def unknown_command(word: str) -> str:
+    """The sentence for a first argument that is no command."""
+    close = get_close_matches(word, [*COMMANDS, *OTHER_WORDS], n=1, cutoff=0.5)
+    hint = f"did you mean {OTHER_WORDS.get(close[0], close[0])}?" if close else f"there are: {', '.join(COMMANDS)}."
+    return f"detkit: There is no command {word}; {hint} `detkit --help` describes them."
 
 
 def train(argv: Sequence[str]) -> None:
     """``detkit train``."""
+    if text := recorded_help(argv):
+        print(text, end="")
+        raise SystemExit(0)  # as a parser does that shows its help
+    argv = with_full_options("train", with_recipe_files(argv))  # so that a wrong name is told before torch is imported
     from detkit.engine.commands.train import train_command
 
     train_command(argv)
@@ -72,6 +88,13 @@ def visualize(argv: Sequence[str]) -> None:
     visualize_command(argv)
 
 
+def recipes(argv: Sequence[str]) -> None:
+    """``detkit recipes``."""
+    from detkit.engine.commands.list_recipes import recipes_command
+
+    recipes_command(argv)
+
+
 def convert(argv: Sequence[str]) -> None:
     """``detkit convert``."""
     from detkit.engine.commands.convert import convert_command
@@ -86,6 +109,13 @@ def show_license(argv: Sequence[str]) -> None:
     license_command(argv)
 
 
+def anchors(argv: Sequence[str]) -> None:
+    """``detkit anchors``."""
+    from detkit.engine.commands.anchors import anchors_command
+
+    anchors_command(argv)
+
+
 def fit_svms(argv: Sequence[str]) -> None:
     """``tools/fit_svms.py``."""
     from detkit.engine.commands.fit_svms import fit_svms_command
@@ -98,6 +128,40 @@ def proposals(argv: Sequence[str]) -> None:
     from detkit.engine.commands.propose import proposals_command
 
     proposals_command(argv)
+
+
+COMMANDS: dict[str, tuple[Command, str]] = {
+    "train": (train, "train a recipe on COCO, VOC or YOLO annotations, or a classifier on folders of classes"),
+    "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
+    "predict": (predict, "run a checkpoint on images, folders and videos"),
+    "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
+    "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
+    "convert": (convert, "convert a data set between COCO, VOC and YOLO"),
+    "license": (show_license, "show where the weights of a checkpoint come from, and their licenses"),
+    "anchors": (anchors, "fit the anchors of a recipe to the boxes of a data set"),
+}
+"""The commands by name, in the order of ``detkit --help``, each with what it does."""
+
+OTHER_WORDS = {
+    "evaluate": "eval",
+    "val": "eval",
+    "test": "eval",
+    "detect": "predict",
+    "infer": "predict",
+    "inference": "predict",
+    "fit": "train",
+    "finetune": "train",
+    "explain": "visualize",
+    "models": "recipes",
+    "list": "recipes",
+    "zoo": "recipes",
+}
+"""What other programs call these commands."""
+
+HELP = (
+    "`detkit COMMAND --help` lists all arguments, with examples. `detkit --version` prints the version. "
+    "DETKIT_DEBUG=1 shows the\ntraceback of an error."
+)
 
 
 def run(command: Command, argv: Sequence[str] | None = None) -> int:

@@ -6,14 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detkit.engine.config.evaluator_entries import EvaluatorFactory, Kind
+from detkit.engine.checkpoint import Checkpoint
+from detkit.engine.config.evaluator_entries import (
+    OLD_KEYS,
+    Entry,
+    EvaluatorFactory,
+    Kind,
+    complete_entries,
+    entries_named,
+    with_arguments,
+)
+from detkit.engine.config.trust import check_trusted
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
 from detkit.structures import Category
 from detkit.tasks import task_of
 
-__all__ = ["Kind", "by_name", "make_evaluators", "monitored_metric"]
+__all__ = ["Kind", "by_name", "make_evaluators", "monitored_metric", "recorded_evaluators"]
 
 
 def make_evaluators(
@@ -71,3 +81,17 @@ def monitored_metric(evaluators: Mapping[str, Evaluator]) -> tuple[str, bool]:
     for evaluator in evaluators.values():
         return evaluator.log_name(evaluator.headline), evaluator.higher_is_better
     return "val/AP", True
+
+
+def recorded_evaluators(checkpoint: Checkpoint, trust: Sequence[str]) -> list[Entry] | None:
+    """The evaluators of the checkpoint's recipe, if it names any; nothing is imported that is not trusted."""
+    names, sigmas = (checkpoint.recipe.get(name) for name in OLD_KEYS)
+    try:
+        entries = checkpoint.recipe.get("evaluators") or entries_named(names or [])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{checkpoint.path}: detkit.config.evaluate names no evaluators ({error}).") from error
+    if not entries:
+        return None
+    check_trusted(entries, trust, checkpoint.path)
+    check_trusted(complete := complete_entries(entries), trust, checkpoint.path)
+    return with_arguments(complete, keypoint_sigmas=sigmas)

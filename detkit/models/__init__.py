@@ -14,6 +14,7 @@ from detkit.models.single_stage.yolo_v1 import YOLOv1
 from detkit.models.single_stage.yolo_v2 import YOLOv2
 from detkit.models.single_stage.yolo_v3 import YOLOv3
 from detkit.models.single_stage.yolo_v4 import YOLOv4
+from detkit.models.transfer.with_classes import with_classes
 from detkit.models.two_stage.cascade_rcnn import CascadeRCNN
 from detkit.models.two_stage.fast_rcnn import FastRCNN
 from detkit.models.two_stage.faster_rcnn import FasterRCNN
@@ -50,6 +51,7 @@ __all__ = [
     "YOLOv2",
     "YOLOv3",
     "YOLOv4",
+    "with_classes",
 ]
 
 __getattr__ = moved_names(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, cast, overload
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -13,23 +13,24 @@ from detkit.errors import InputError
 from detkit.heads.context import Candidates, Context
 from detkit.heads.raw_outputs import note, noting
 from detkit.models.answers import Answer as Answer
-from detkit.models.answers import answers_on_cpu
-from detkit.models.check_inputs import check_batch_size, check_given, check_images, check_targets
+from detkit.models.check_inputs import check_given, check_images, check_targets
 from detkit.models.folding import folded, forget
-from detkit.models.image_inputs import ImageInput, as_tensor, is_sequence
+from detkit.models.image_inputs import ImageInput
 from detkit.models.loss_weights import weight_losses
-from detkit.models.not_finite import warn_again, warn_if_not_finite
+from detkit.models.not_finite import warn_if_not_finite
 from detkit.models.precision import keep_float32, own_precision
-from detkit.models.provenance import Provenance
+from detkit.models.predicting import Given, Images, Score, StreamInput, predict, stream
 from detkit.models.required_fields import RequiredFields
+from detkit.models.saving import Saved
 from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Category, Detections, Target
+from detkit.structures.weights_source import Provenance
 
 if TYPE_CHECKING:  # tasks stand above models
     from detkit.tasks import Task
 
 
-class VisionModel(nn.Module):
+class VisionModel(Saved, nn.Module):
     """A model: losses where targets are given, predictions where not.
 
         images -> preprocess -> features -> heads -+-> losses
@@ -183,64 +184,62 @@ class VisionModel(nn.Module):
 
     # Any, not Answer: which class a loaded model has, and so what it answers, is known to its user alone.
     @overload
-    def predict(self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None) -> Any: ...
+    def predict(
+        self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None, *, score_threshold: Score = None
+    ) -> Any: ...
 
     @overload
     def predict(
-        self, inputs: Sequence[ImageInput], batch_size: int = 8, given: Sequence[Target] | None = None
+        self, inputs: Images, batch_size: int = 8, given: Given = None, *, score_threshold: Score = None
     ) -> Sequence[Any]: ...
 
-    @torch.inference_mode()
     def predict(
         self,
-        inputs: ImageInput | Sequence[ImageInput],
+        inputs: ImageInput | Images,
         batch_size: int = 8,
-        given: Target | Sequence[Target] | None = None,
+        given: Target | Given = None,
+        *,
+        score_threshold: Score = None,
     ) -> Answer | Sequence[Answer]:
         """The answers for images, in evaluation mode, on the device of the model, in batches.
 
-        Batch norm is folded into convolutions, see `folded`.
+        Batch norm is folded into convolutions, see `folded`. Answers know their image and the model's categories.
 
         Args:
-            inputs: an image or a sequence of images, each the path of a file, a ``(H, W, 3)`` uint8 RGB array, or a
-                ``(3, H, W)`` RGB tensor, uint8 or float in [0, 1].
+            inputs: an image or a sequence of images, each the path of a file, an http or https address, a PIL image, a
+                ``(H, W, 3)`` uint8 RGB array, or a ``(3, H, W)`` RGB tensor, uint8 or float in [0, 1]; or a folder or
+                glob pattern of images.
             batch_size: images that pass through the network at once.
             given: the fields that the model `asks_for` of the image, or of each, in its pixels.
+            score_threshold: the least score of what is answered; None leaves nothing out.
 
         Returns:
-            The answer on the CPU for one image, a list of them for a sequence.
+            The answer on the CPU for one image, a list of them for a sequence, a folder (sorted by name) or a pattern.
 
         Raises:
-            InputError: a file cannot be read, an array is no image, or `batch_size` is no integer of at least 1.
+            InputError: a file cannot be read, an input is no image, or `batch_size` is no integer of at least 1.
         """
-        check_batch_size(batch_size)
-        if is_sequence(inputs):
-            return self._predict_batches(inputs, batch_size, cast("Sequence[Target] | None", given))
-        single = None if given is None else [cast(Target, given)]
-        return self._predict_batches([cast(ImageInput, inputs)], batch_size, single)[0]
+        return predict(self, inputs, batch_size, given, score_threshold)
 
-    def _predict_batches(
-        self, inputs: Sequence[ImageInput], batch_size: int, given: Sequence[Target] | None
-    ) -> list[Answer]:
-        if given is not None and len(given) != len(inputs):
-            raise InputError(f"predict got {len(inputs)} images but given has {len(given)} targets")
-        warn_again(self)
-        in_training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
-            model = self.folded()
-            answers: list[Answer] = []
-            for start in range(0, len(inputs), batch_size):
-                batch = enumerate(inputs[start : start + batch_size], start)
-                images = [as_tensor(image, f"inputs[{index}]") for index, image in batch]
-                options = {} if given is None else {"given": given[start : start + batch_size]}
-                answers += answers_on_cpu(model(images, **options))
-            return answers
-        finally:
-            for module in in_training:
-                module.training = True
-            if in_training:
-                forget(self)
+    def stream(
+        self, source: StreamInput, batch_size: int | None = None, *, score_threshold: Score = None
+    ) -> Generator[Any, None, None]:
+        """The answers for a video, a camera or many images, one after the other, in a memory that does not grow.
+
+        Args:
+            source: a video file; the number of a camera, from 0; an ``rtsp://`` address, or that of a video; a folder
+                or glob pattern of images and videos; or an iterable of what `predict` takes.
+            batch_size: images that pass through the network at once; None: 1 for a camera or an address, else 8.
+            score_threshold: as of `predict`.
+
+        Returns:
+            A generator. Each answer has its frame in ``image`` and the number of it in ``source.frame``. Closing the
+            generator closes the video.
+
+        Raises:
+            InputError: as of `predict`.
+        """
+        return stream(self, source, batch_size, score_threshold)
 
     def folded(self) -> Self:
         """A copy for inference, with batch norm folded into convolutions; see `detkit.models.folding.folded`.
@@ -281,15 +280,19 @@ class Detector(VisionModel):
 
         @overload
         def predict(  # type: ignore[overload-overlap]  # a path is also a sequence of strings
-            self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None
+            self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None, *, score_threshold: Score = None
         ) -> Detections: ...
 
         @overload
         def predict(
-            self, inputs: Sequence[ImageInput], batch_size: int = 8, given: Sequence[Target] | None = None
+            self, inputs: Images, batch_size: int = 8, given: Given = None, *, score_threshold: Score = None
         ) -> list[Detections]: ...
 
-        def predict(self, inputs: Any, batch_size: int = 8, given: Any = None) -> Any: ...
+        def predict(self, inputs: Any, *arguments: Any, **options: Any) -> Any: ...
+
+        def stream(
+            self, source: StreamInput, batch_size: int | None = None, *, score_threshold: Score = None
+        ) -> Generator[Detections, None, None]: ...
 
         def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Detections]: ...
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.geometry import Placement, Size
+from detkit.object_config import Described
 from detkit.preprocess.batch import Batch
 from detkit.structures import Detections, Target
 from detkit.structures.device_transfer import stacked_on, to_device
@@ -27,7 +28,7 @@ def takes_batches(pixels: Pixels) -> Pixels:
     return pixels
 
 
-class Preprocess(nn.Module):
+class Preprocess(Described, nn.Module):
     """Makes a batch of images of any size.
 
     A subclass defines where an image lies in the frame of the network, `place`, and resamples its pixels, `pixels`: of

@@ -11,8 +11,17 @@ Labels are int64 in ``0..K-1``; background is never a label here.
 
 from detkit.structures.categories import UNUSED_LABEL, Category
 from detkit.structures.fields import Fields
-from detkit.structures.predictions import Classification, Detections
+from detkit.structures.predictions import Classification, Detections, ImageSource
 from detkit.structures.target import Target
 from detkit.structures.weights_source import WeightsSource
 
-__all__ = ["UNUSED_LABEL", "Category", "Classification", "Detections", "Fields", "Target", "WeightsSource"]
+__all__ = [
+    "UNUSED_LABEL",
+    "Category",
+    "Classification",
+    "Detections",
+    "Fields",
+    "ImageSource",
+    "Target",
+    "WeightsSource",
+]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
-from detkit.ops import masks_to_rle
+from detkit.results import coco_results
 from detkit.structures import Category, Detections
 from detkit.tasks.task import NamedEvaluator, Task
 
@@ -37,21 +35,11 @@ class Detection(Task):
 
     def results(self, answer: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
         """The detections in COCO's results format, with the name of each class."""
-        boxes = answer.boxes.to(torch.float64, copy=True)  # as evaluation takes them, so that the numbers are equal
-        boxes[:, 2:] -= boxes[:, :2]
-        masks = None if answer.masks is None else masks_to_rle(answer.masks).to_coco()
-        entries = []
-        for index, (box, score, label) in enumerate(
-            zip(boxes.tolist(), answer.scores.tolist(), answer.labels.tolist(), strict=True)
-        ):
-            category = categories[label]
-            entry = {"category_id": category.id, "category": category.name, "bbox": box, "score": score}
-            if masks is not None:
-                entry["segmentation"] = {"size": masks[index]["size"], "counts": masks[index]["counts"].decode("ascii")}
-            if answer.keypoints is not None:
-                entry["keypoints"] = answer.keypoints[index].flatten().tolist()
-            entries.append(entry)
-        return entries
+        named = [categories[label] for label in answer.labels.tolist()]
+        entries = zip(coco_results(answer, named), named, strict=True)
+        return [
+            {"category_id": entry.pop("category_id"), "category": category.name, **entry} for entry, category in entries
+        ]
 
     def check_data(self, model: VisionModel, data: DataModule) -> None:
         """Refuse folders of classes, which have no boxes, as well."""

@@ -2,7 +2,7 @@
 
 from detkit.weights.darknet.models import from_darknet, to_darknet
 from detkit.weights.detectron2_weights import Detectron2Detector, from_detectron2, to_detectron2
-from detkit.weights.torchvision_export import TorchvisionDetector, to_torchvision
+from detkit.weights.leaving.torchvision_export import TorchvisionDetector, to_torchvision
 from detkit.weights.torchvision_weights import from_torchvision
 
 __all__ = [

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import Tensor
 
 from detkit.backbones import TorchvisionBackbone
@@ -18,8 +17,9 @@ from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
 from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
 from detkit.necks import FPN
 from detkit.preprocess import SmoothShortestEdge
-from detkit.structures import Category, WeightsSource
-from detkit.weights.result_settings import result_differences
+from detkit.structures import WeightsSource
+from detkit.weights.leaving.result_settings import result_differences
+from detkit.weights.published_categories import coco_categories
 from detkit.weights.state_dict import Renames, checked_tensors, load_all
 
 NAMES = [
@@ -65,7 +65,7 @@ def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
     _reverse_channels_(model)
     _reorder_anchors_(rpn)
     _check_anchors(rpn, list(anchors.values()))
-    model.categories = _coco_categories() if model.num_classes == 80 else None
+    model.categories = coco_categories() if model.num_classes == 80 else None
     model.provenance = [WeightsSource(f"detectron2 {name}", "a state dict", _LICENSE)]
     return model
 
@@ -270,9 +270,3 @@ def _check_anchors(rpn: RPN, anchors: list[Tensor]) -> None:
             raise InputError(
                 f"{_ANCHORS}{level} are not the anchors of detectron2's model zoo, of {_ANCHOR_SIZES} pixels"
             )
-
-
-def _coco_categories() -> list[Category]:
-    weights = torchvision.models.detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1
-    names = enumerate(weights.meta["categories"])
-    return [Category(number, name) for number, name in names if name not in ("__background__", "N/A")]

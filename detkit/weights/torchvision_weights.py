@@ -13,8 +13,9 @@ from detkit.backbones.published import torchvision_file
 from detkit.backbones.weights_sources import torchvision_source
 from detkit.errors import InputError
 from detkit.models import Detector
-from detkit.structures import Category, WeightsSource
+from detkit.structures import WeightsSource
 from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
+from detkit.weights.published_categories import torchvision_categories
 from detkit.weights.state_dict import checked_tensors, set_batch_norm_epsilon
 
 BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
@@ -52,7 +53,7 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
         make = torchvision.models.detection.__dict__[name]
         published = download(name, lambda: make(weights=weights), torchvision_file(name, weights))
         tensors, epsilon = published.state_dict(), _batch_norm_epsilon(published)
-        categories = _categories(torchvision.models.get_model_weights(name)[weights].meta["categories"])
+        categories = torchvision_categories(torchvision.models.get_model_weights(name)[weights].meta)
     model = BUILDERS[name](tensors)
     if epsilon is not None:  # 0 for some models, which torchvision restores after loading
         set_batch_norm_epsilon(model, epsilon)
@@ -67,7 +68,3 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
 
 def _batch_norm_epsilon(model: nn.Module) -> float | None:
     return next((module.eps for module in model.modules() if isinstance(module, FrozenBatchNorm2d)), None)
-
-
-def _categories(names: list[str]) -> list[Category]:
-    return [Category(category_id, name) for category_id, name in enumerate(names) if category_id > 0]

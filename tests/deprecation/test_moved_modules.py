@@ -61,7 +61,7 @@ def test_a_module_that_is_gone_is_answered_with_what_replaced_it():
 def test_a_moved_name_of_a_moved_module_is_warned_of_without_a_module_that_nobody_wrote():
     with pytest.warns(OldName) as caught:
         importlib.import_module("detkit.engine.predicting").Picture  # noqa: B018
-    assert str(caught[-1].message) == "Picture is detkit.engine.commands.prediction_files.Frame now"
+    assert str(caught[-1].message) == "Picture is detkit.engine.commands.prediction.prediction_files.Frame now"
 
 
 def test_names_of_the_old_preprocess_module_are_found():

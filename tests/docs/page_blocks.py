@@ -1,4 +1,4 @@
-"""The fenced code blocks of README.md and docs/*.md."""
+"""The fenced code blocks of README.md and of docs/, except docs/extend/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {path.name: path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+_FOLDERS = ("docs", "docs/tutorials", "docs/coming-from")
+PAGES = {
+    path.name: path
+    for path in [ROOT / "README.md", *(path for folder in _FOLDERS for path in sorted((ROOT / folder).glob("*.md")))]
+}
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _FILE_NAME = re.compile(r"# ([\w/]+\.(?:py|yaml))\n")
 

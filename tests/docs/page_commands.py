@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import io
+import re
 import runpy
 import shlex
 import subprocess
 import sys
+import tomllib
 from contextlib import redirect_stdout
 from unittest.mock import patch
 
@@ -38,10 +40,22 @@ def run_command(command: str, extra: tuple[str, ...] = ()) -> None:
             _tool(tool, [*arguments, *extra])
         case ["python", "-m", "pytest", path]:
             assert (ROOT / path).exists(), path
+        case ["pip", "install", *packages]:
+            _pip_install(packages)
         case ["make", target]:
             subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
         case _:
             raise AssertionError(f"no test knows how to run: {command}")
+
+
+def _pip_install(packages: list[str]) -> None:
+    """That this folder has a project with the extras, and that packages of others are among those known here."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for package in packages:
+        if here := re.fullmatch(r"\.(?:\[([\w,]+)\])?", package):
+            assert set((here[1] or "").split(",")) <= {"", *extras}, package
+        else:
+            assert package in ("mlflow", "wandb"), package
 
 
 def _detkit(name: str, arguments: list[str]) -> None:

@@ -18,7 +18,10 @@ from detkit.engine.cli import main
 
 ROOT = FOLDER.parents[1]
 LONGEST = 80  # lines of a page, blank ones and kernels aside
-TRAINED = {"backbone.md": (), "head.md": (), "dataset.md": (), "evaluator.md": (), "task.md": ("evaluator.md",)}
+TRAINED: dict[str, tuple[str, ...]] = {
+    "backbone.md": (), "head.md": (), "dataset.md": (), "evaluator.md": (), "callback.md": (),
+    "task.md": ("evaluator.md",),
+}  # fmt: skip
 
 SHORT = (
     "--data.num_workers=0", "--data.batch_size=2", "--trainer.max_epochs=1", "--trainer.accelerator=cpu",
@@ -31,6 +34,7 @@ SMALLER = {
     "head.md": (*SHAPES, f"--model.init_args.preprocess={SMALL}"),
     "dataset.md": ("--data.dataset.init_args.count=2", f"--model.init_args.preprocess={SMALL}"),
     "evaluator.md": (*SHAPES, f"--model.init_args.preprocess={SMALL}"),
+    "callback.md": (*SHAPES, f"--model.init_args.preprocess={SMALL}"),
     "task.md": SHAPES,
 }
 

@@ -27,5 +27,5 @@ def test_navigation_has_each_page_once():
 
 
 def test_index_links_to_each_page():
-    linked = set(re.findall(r"\]\(([\w/.]+\.md)", (DOCS / "index.md").read_text()))
+    linked = set(re.findall(r"\]\(([\w/.-]+\.md)", (DOCS / "index.md").read_text()))
     assert linked >= PAGES - {"index.md"} | {"../README.md"}

@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/*.md does what it is shown for.
+"""Every code block of README.md and docs/ does what it is shown for.
 
 Python blocks are executed, commands run, in a folder with small files of the names that the pages use
 (`page_world`). A training command is parsed up to its resolved config; other tests train. What differs from the page
@@ -28,6 +28,7 @@ RUN = {"python", "sh", "yaml", "json"}
 WEIGHTS_TESTS = Path(__file__).parents[1] / "weights"
 PREPARED = {
     "conversion.md": lambda: shutil.rmtree("my/yolo"),
+    "detectron2.md": page_world.write_detectron2,
     "export.md": page_world.write_single_stage,
     "weights.md": page_world.write_detectron2,
 }
@@ -77,8 +78,8 @@ def test_what_is_not_run_is_on_its_page():
         assert any(command.startswith(words) for of, command in commands if of == page), f"{page} has no {words!r}"
 
 
-# Whole networks of others, each with tests of its own.
-SLOW = {"weights.md"}
+# Whole networks of others, and whole trainings, each with tests of its own.
+SLOW = {"python.md", "weights.md", "detectron2.md", "torchvision.md", "first-hour.md"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def _replaced(text: str) -> str:
     for there, here in REPLACED.items():
         text = text.replace(there, here)
     if find_spec("onnxscript") is None:
-        text = re.sub(r"^torch\.onnx\.export.*$", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^(torch\.onnx|detkit)\.export.*$", "", text, flags=re.MULTILINE)
     return text
 
 

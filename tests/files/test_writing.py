@@ -137,7 +137,10 @@ WRITES = {"write_text", "write_bytes", "imwrite", "tofile", "to_csv", "VideoWrit
 WRITES |= {"NamedTemporaryFile", "TemporaryFile", "TemporaryDirectory"}
 INTO_OPEN_FILES = {"savefig", "dump", "save", "savez"}
 OTHERS = {
-    ("engine/commands/prediction_files.py", "VideoWriter"): "OpenCV writes into a new folder; its frames are counted",
+    (
+        "engine/commands/prediction/prediction_files.py",
+        "VideoWriter",
+    ): "OpenCV's; its frames are counted",
     ("engine/run/lock.py", "open"): "the lock of a run's folder is no content",
     ("engine/run/metrics_rows.py", "open"): "a row is appended to the metrics, whole or not at all",
 }

@@ -189,7 +189,7 @@ class TestPredict:
             (np.zeros((40, 60, 3), np.float32), r"inputs\[1\] must be .*, got \(40, 60, 3\) float32"),
             (np.zeros((40, 60, 4), np.uint8), r"inputs\[1\] must be .*, got \(40, 60, 4\) uint8"),
             (torch.zeros(40, 60), r"inputs\[1\] must be a \(3, H, W\) tensor"),
-            (7, r"inputs\[1\] must be a path, an array or a tensor, got int"),
+            (7, r"inputs\[1\] must be a path, an array, a tensor or a PIL image, got int"),
             ("missing.jpg", r"missing\.jpg"),
         ],
     )

@@ -16,7 +16,7 @@ from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import ShortestEdge
 from detkit.structures import Category
 from detkit.weights import from_torchvision, to_torchvision
-from detkit.weights.torchvision_export import LAYOUTS
+from detkit.weights.leaving.torchvision_export import LAYOUTS
 from detkit.weights.torchvision_weights import BUILDERS
 
 CLASSES = 3

@@ -71,7 +71,7 @@ def test_indexing_keeps_what_is_not_a_tensor():
 
 
 @BOTH
-@pytest.mark.parametrize("index", [0, [0, 1], "boxes", None])
+@pytest.mark.parametrize("index", [True, [0, 1], "boxes", None, 0.0])
 def test_other_indices_are_refused(make, index):
     with pytest.raises(TypeError, match="mask, an index tensor or a slice"):
         make()[index]

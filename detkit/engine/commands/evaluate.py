@@ -18,7 +18,6 @@ from detkit.engine.callbacks.progress import progress_bar, quiet_lightning
 from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.config.command_line import read_named_checkpoint
 from detkit.engine.config.evaluator_entries import (
-    OLD_KEYS,
     Entry,
     EvaluatorFactory,
     add_evaluators,
@@ -30,9 +29,9 @@ from detkit.engine.config.evaluator_entries import (
     with_arguments,
 )
 from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser, write_json
-from detkit.engine.config.trust import check_trusted
 from detkit.engine.evaluation_module import EvaluationModule
-from detkit.engine.evaluators import by_name, make_evaluators
+from detkit.engine.evaluators import by_name, make_evaluators, recorded_evaluators
+from detkit.engine.shorthand.short_options import short_help, with_full_options
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, ReportOptions
 from detkit.evaluation.coco.coco_evaluation import Backend
@@ -111,9 +110,26 @@ class EvaluationOptions:
 
 def evaluate_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, evaluate, and print the tables."""
-    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION)
+    evaluation_numbers(argv)
+
+
+def evaluation_numbers(argv: Sequence[str], given: tuple[VisionModel, Checkpoint] | None = None) -> dict[str, Any]:
+    """Parse the command line `argv`, evaluate, and print the tables.
+
+    Args:
+        argv: the command line.
+        given: a model that exists and what is known of it, in place of ``--checkpoint``.
+
+    Returns:
+        The numbers of each evaluator by its name; nothing on all processes but the first.
+
+    Raises:
+        InputError: an option, the checkpoint or the data is wrong.
+    """
+    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION + short_help("eval"))
     add_arguments(parser)
-    checkpoint = read_named_checkpoint(parser, argv)
+    argv = with_full_options("eval", argv)
+    model, checkpoint = given or (None, read_named_checkpoint(parser, argv))
     parsed = ParsedCommand.of(parser, argv)
     options = parsed.options(EvaluationOptions)
     _check_options(options)
@@ -122,9 +138,8 @@ def evaluate_command(argv: Sequence[str]) -> None:
     if checkpoint is None:
         evaluators: dict[str, Evaluator] | None = _evaluate_file(options)
     else:
-        evaluators = _evaluate_checkpoint(checkpoint, parsed, options)
-    if evaluators is not None:
-        _report(evaluators, options)
+        evaluators = _evaluate_checkpoint(checkpoint, parsed, options, model)
+    return {} if evaluators is None else _report(evaluators, options)
 
 
 def _check_options(options: EvaluationOptions) -> None:
@@ -163,11 +178,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="short form of --evaluators: COCO metrics of boxes, masks or keypoints",
     )
-    parser.add_argument(
-        "--keypoint_sigmas",
-        type=list[float] | None,
-        help="sigmas of keypoints; null: those of the data",
-    )
+    parser.add_argument("--keypoint_sigmas", type=list[float] | None, help="sigmas of keypoints; null: the data's")
     parser.add_argument("--backend", type=Backend | None, help="implementation of the COCO metrics; null: native code")
     parser.add_argument("--out", type=str | None, help="write the metrics to this JSON file")
     parser.add_argument(
@@ -206,11 +217,11 @@ def _evaluate_file(options: EvaluationOptions) -> dict[str, Evaluator]:
 
 
 def _evaluate_checkpoint(
-    checkpoint: Checkpoint, parsed: ParsedCommand, options: EvaluationOptions
+    checkpoint: Checkpoint, parsed: ParsedCommand, options: EvaluationOptions, model: VisionModel | None
 ) -> dict[str, Evaluator] | None:
     """The evaluators after a pass over the data; None on all processes but the first."""
     quiet_lightning()
-    model = checkpoint.model(trust=options.trust)
+    model = model or checkpoint.model(trust=options.trust)
     makers = _factories(_entries(model, options, checkpoint), options)
     data: DataModule = parsed.build()["data"]
     data.eval_split = options.split
@@ -231,20 +242,6 @@ def _entries(model: VisionModel, options: EvaluationOptions, checkpoint: Checkpo
         check_named(option, names, model)
         return complete_entries(entries_named(names))
     return recorded_evaluators(checkpoint, options.trust) or complete_entries(task_entries(model))
-
-
-def recorded_evaluators(checkpoint: Checkpoint, trust: Sequence[str]) -> list[Entry] | None:
-    """The evaluators of the checkpoint's recipe, if it names any; nothing is imported that is not trusted."""
-    names, sigmas = (checkpoint.recipe.get(name) for name in OLD_KEYS)
-    try:
-        entries = checkpoint.recipe.get("evaluators") or entries_named(names or [])
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{checkpoint.path}: detkit.config.evaluate names no evaluators ({error}).") from error
-    if not entries:
-        return None
-    check_trusted(entries, trust, checkpoint.path)
-    check_trusted(complete := complete_entries(entries), trust, checkpoint.path)
-    return with_arguments(complete, keypoint_sigmas=sigmas)
 
 
 def _factories(entries: Sequence[Entry], options: EvaluationOptions) -> list[EvaluatorFactory]:
@@ -284,8 +281,8 @@ def _trainer(options: EvaluationOptions) -> Trainer:
         raise InputError(f"--device {options.device}, --precision {options.precision}: {error}") from error
 
 
-def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> None:
-    """Write the files, print the tables. The detections come first: they took the longest, and files can fail."""
+def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> dict[str, Any]:
+    """Write the files, the detections first, which took the longest; print the tables; return the numbers."""
     if options.save_detections:
         with_results = next(one for one in evaluators.values() if "save_detections" in one.extras)
         write_json(options.save_detections, with_results.results())
@@ -298,3 +295,4 @@ def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> 
             console.print(table, highlight=False, soft_wrap=isinstance(table, str))
     if options.out:
         write_numbers(options.out, numbers)
+    return numbers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich import get_console
 
-from detkit.backbones.pretrained import load_matching
 from detkit.data import DataModule
 from detkit.data.layouts.contents import describe_data, warnings_about_data
 from detkit.deprecation import moved_names, warn
@@ -27,14 +27,18 @@ from detkit.engine.callbacks.validation_images import ValidationImages
 from detkit.engine.checkpoint import Checkpoint, check_categories, check_weights, model_record
 from detkit.engine.config.command_line import with_resumed_config
 from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser
-from detkit.engine.config.recipe import Recipe, RunOptions, build_recipe
+from detkit.engine.config.recipe import Recipe, RunOptions, build_recipe, with_model
 from detkit.engine.config.training_arguments import add_training_arguments
+from detkit.engine.config.trust import packages_of
 from detkit.engine.evaluators import make_evaluators, monitored_metric
 from detkit.engine.module import DetectionModule
 from detkit.engine.run.changes import check_changes
 from detkit.engine.run.lock import locked
 from detkit.engine.run.run_folder import check_free, checkpoint_to_resume
 from detkit.engine.run.start import RunStart
+from detkit.engine.shorthand.recipe_arguments import with_recipe_files
+from detkit.engine.shorthand.short_options import short_help, with_full_options
+from detkit.engine.starting.start_from import start_from
 from detkit.engine.trainer.closing_validation import ClosingValidation
 from detkit.engine.trainer.compiling import compile_parts
 from detkit.engine.trainer.failures import in_one_sentence
@@ -62,25 +66,47 @@ DESCRIPTION = """Train a detector or classifier on annotated images.
 
 Writes checkpoints, metrics, annotated validation images and the resolved config to runs/NAME/.
 
+A recipe is named by its name, see "detkit recipes", or by the path of a file. "train NAME" is "train --config NAME".
+
 examples:
+  detkit train faster_rcnn_shapes
+  detkit train faster_rcnn_shapes --data.root my/folder --trainer.max_epochs 5 --name mine
   detkit train --config configs/faster_rcnn_shapes.yaml
-  detkit train --config configs/faster_rcnn_shapes.yaml --data.root my/folder --trainer.max_epochs 5 --name mine
   detkit train --resume runs/faster_rcnn_shapes"""
 
 
 def train_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv` and train."""
-    parser = command_parser("train", "--config CONFIG [--KEY VALUE ...]", DESCRIPTION)
+    train(training_arguments(argv))
+
+
+def training_arguments(argv: Sequence[str]) -> ParsedCommand:
+    """Parse the command line `argv`; raises InputError where it is wrong."""
+    full = with_full_options("train", with_recipe_files(argv))
+    return ParsedCommand.of(train_parser(), with_resumed_config(full))
+
+
+def train_parser() -> ArgumentParser:
+    """The parser of the command."""
+    parser = command_parser("train", "RECIPE [--KEY VALUE ...]", DESCRIPTION + short_help("train"))
     add_training_arguments(parser)
-    train(ParsedCommand.of(parser, with_resumed_config(argv)))
+    return parser
 
 
-def train(parsed: ParsedCommand | ArgumentParser, config: Any = None) -> None:
+def train(
+    parsed: ParsedCommand | ArgumentParser,
+    config: Any = None,
+    *,
+    model: VisionModel | None = None,
+    trainer: Mapping[str, Any] | None = None,
+) -> None:
     """Train what a command line describes; see ``detkit train --help``.
 
     Args:
         parsed: the command line. Deprecated: a parser, with the `config` that it has parsed.
         config: deprecated.
+        model: is trained itself, in place of the one that the command line describes, which must be the same.
+        trainer: arguments of the trainer that are objects, such as ``callbacks``, in place of those of the recipe.
 
     Raises:
         InputError: something in the recipe, the data or the folder of the run is wrong.
@@ -93,10 +119,12 @@ def train(parsed: ParsedCommand | ArgumentParser, config: Any = None) -> None:
     if run.resume and run.overwrite:
         raise InputError("--resume continues a run and --overwrite replaces it: give one of them.")
     with locked(run.folder):
-        _train_in_folder(parsed, run)
+        _train_in_folder(parsed, run, model, trainer or {})
 
 
-def _train_in_folder(parsed: ParsedCommand, run: RunOptions) -> None:
+def _train_in_folder(
+    parsed: ParsedCommand, run: RunOptions, given_model: VisionModel | None, trainer_objects: Mapping[str, Any]
+) -> None:
     checkpoint = checkpoint_to_resume(run.resume) if run.resume else None
     folder = run.folder
     if checkpoint is None and not run.overwrite:
@@ -104,6 +132,9 @@ def _train_in_folder(parsed: ParsedCommand, run: RunOptions) -> None:
 
     seed_everything(run.seed, workers=True, verbose=False)
     recipe = build_recipe(parsed)
+    recipe = replace(recipe, trainer={**recipe.trainer, **trainer_objects})
+    if given_model is not None:
+        recipe = with_model(recipe, given_model)
     model, data = recipe.model, recipe.data
     check_sources(recipe.optimization.learner, data)
     if recipe.optimization.learner.reads_targets:
@@ -112,9 +143,7 @@ def _train_in_folder(parsed: ParsedCommand, run: RunOptions) -> None:
     model.categories = data.categories
     done = _steps_done(recipe, checkpoint) if checkpoint else None
     if checkpoint is None and run.start_from:
-        given = Checkpoint.read(run.start_from)
-        load_matching(model, given.weights, str(given.path))
-        model.provenance = [*model.provenance, *given.provenance]
+        start_from(model, run.start_from, packages_of(recipe.resolved["model"]))
     module = _module(recipe, evaluators)
     start = RunStart(folder, recipe.text, done)
     trainer = _trainer(recipe, start, *monitored_metric(evaluators))

@@ -19,7 +19,7 @@ from torch import Tensor
 from detkit.backbones.catalog import source
 from detkit.backbones.classifiers import OWN
 from detkit.engine.checkpoint import load
-from detkit.engine.commands.predict import named_device
+from detkit.engine.commands.prediction.devices import named_device
 from detkit.engine.config.parser import ParsedCommand, command_parser
 from detkit.errors import InputError
 from detkit.images import find_inputs, read_image, to_tensor

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jsonargparse import ArgumentParser, Namespace
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from detkit.engine.trainer.failures import as_input_error
 from detkit.errors import InputError, one_line
 
-REFUSALS = (ValueError, TypeError, ImportError, OverflowError, MemoryError, RuntimeError, MisconfigurationException)
+REFUSALS = (ValueError, TypeError, ImportError, OverflowError, MemoryError, RuntimeError)
 """What constructors raise for arguments of the right type; see `as_input_error` for which of them are sentences."""
 
 
@@ -21,9 +19,14 @@ def build(parser: ArgumentParser, config: Namespace) -> Namespace:
         InputError: the one that a constructor raised, which jsonargparse wraps in errors of its own; also where a
             constructor refuses a value with another `ValueError`, or needs a package that is not installed.
     """
+    # Imported where there is something to build, since a parser alone needs no Lightning.
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    from detkit.engine.trainer.failures import as_input_error
+
     try:
         return parser.instantiate(config)
-    except REFUSALS as error:
+    except (*REFUSALS, MisconfigurationException) as error:
         causes = list(_causes(error))
         for cause in causes:
             if isinstance(cause, InputError):

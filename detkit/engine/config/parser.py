@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_loader
 
 from detkit.engine.config.building import build
-from detkit.engine.config.old_configs import modernize, modernize_arguments
-from detkit.engine.config.parse_errors import describe_parse_error
 from detkit.engine.config.resolving_parser import ResolvingParser
 from detkit.engine.config.values.nulls import check_nulls
 from detkit.engine.config.values.ranges import check_values
@@ -30,11 +28,19 @@ CONFIG = "detkit_yaml"
 """The mode of detkit's parsers: YAML in which keys of the previous release are accepted."""
 
 
+# What translates old configs and describes errors knows all classes. It is imported where there is a config or an
+# error, so that the help of a command without classes needs no torch.
+
+
 def _load_config(text: str) -> Any:
     content = parse_yaml(text, "text")
+    if not isinstance(content, (dict, list)):
+        return content
+    from detkit.engine.config.old_configs import modernize
+
     if isinstance(content, list):
         return [modernize(one) if isinstance(one, dict) else one for one in content]
-    return modernize(content) if isinstance(content, dict) else content
+    return modernize(content)
 
 
 set_loader(CONFIG, _load_config, (InputError,))
@@ -62,6 +68,9 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
         return parser.parse_args(list(argv))
     except ArgumentError as error:
+        from detkit.engine.config.old_configs import modernize_arguments
+        from detkit.engine.config.parse_errors import describe_parse_error
+
         modern = modernize_arguments(argv)
         if modern != list(argv):
             return parse(parser, modern)

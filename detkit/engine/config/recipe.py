@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from detkit.data import DataModule
+from detkit.engine.checkpoint import check_categories
 from detkit.engine.config.evaluator_entries import (
     OLD_KEYS,
     EvaluatorFactory,
@@ -21,6 +22,7 @@ from detkit.engine.optim import OptimizerFactory, Schedule
 from detkit.engine.run.run_folder import folder_of
 from detkit.errors import InputError
 from detkit.learners import Learner
+from detkit.model_settings import check_describes
 from detkit.models import VisionModel
 
 
@@ -54,7 +56,7 @@ class RunOptions:
             return Path(self.runs) / self.name
         if self.config:
             return Path(self.runs) / Path(str(self.config[-1])).stem
-        raise InputError("The run has no name: give --name, or a config file whose name it takes.")
+        raise InputError("The run has no name: give --name, or a recipe, whose name it takes.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +134,28 @@ def build_recipe(parsed: ParsedCommand) -> Recipe:
         resolved=json.loads(parsed.dump("json", without)),
         text=parsed.dump("yaml", without),
     )
+
+
+def with_model(recipe: Recipe, model: VisionModel) -> Recipe:
+    """The recipe with a model that exists, in place of the one that it has built.
+
+    Raises:
+        InputError: it has other classes than the data, or was changed after it was made.
+    """
+    source, classes = recipe.data.train_dataset.annotations_path, recipe.data.num_classes
+    name, names = type(model).__name__, [category.name for category in recipe.data.categories]
+    if model.num_classes not in (None, classes):
+        raise InputError(
+            f"The {name} has {model.num_classes} classes, but {source} has {classes}: make it with "
+            f"num_classes={classes}, or take detkit.models.with_classes(model, {names})."
+        )
+    if model.categories and [one.name for one in model.categories] != names:
+        check_categories(model.categories, recipe.data.categories, f"The {name}", str(source))
+        raise InputError(
+            f"{source} has the classes of the {name} in another order: take detkit.models.with_classes(model, {names})."
+        )
+    check_describes(model, recipe.model, name)
+    return replace(recipe, model=model)
 
 
 def _check_num_classes(parsed: ParsedCommand, data: DataModule) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
@@ -15,7 +15,9 @@ from detkit.engine.config.records.paths import absolute, relative_to_recipe, wit
 from detkit.engine.config.values.declared_arguments import declared_arguments
 from detkit.errors import InputError
 from detkit.files import read_yaml
-from detkit.heads.postprocessed_head import PostprocessedHead
+
+if TYPE_CHECKING:
+    from detkit.heads.postprocessed_head import PostprocessedHead
 
 
 class ResolvingParser(ArgumentParser):
@@ -64,6 +66,8 @@ def with_own_values(config: Any) -> Any:
         return [with_own_values(part) for part in config]
     if not isinstance(config, Namespace):
         return config
+    from detkit.heads.postprocessed_head import PostprocessedHead  # a command without classes needs no torch
+
     filled = Namespace(**{name: with_own_values(part) for name, part in vars(config).items()})
     head, arguments = _class_of(filled), filled.get("init_args")
     if isinstance(head, type) and issubclass(head, PostprocessedHead) and isinstance(arguments, Namespace):

@@ -24,13 +24,18 @@ COMMAND_ONLY = ("config", "resume", "overwrite", "print_config")
 
 def add_training_arguments(parser: ArgumentParser) -> None:
     """Declare the recipe: the typed constructors of model, data, optimizer, schedule and trainer are its schema."""
-    parser.add_argument("--config", action="config", help="config file in YAML; later arguments override it")
+    parser.add_argument("--config", action="config", help="recipe: a name or a YAML file; later arguments override it")
     parser.add_argument("--resume", type=str | None, help="run to continue: its folder or a checkpoint in it")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
-    parser.add_argument("--name", type=str | None, help="name of the run; default: that of the config file")
+    parser.add_argument("--name", type=str | None, help="name of the run; default: that of the recipe")
     parser.add_argument("--runs", type=str, default="runs", help="folder in which run folders are created")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, image order, augmentation and sampling")
-    parser.add_argument("--start_from", type=str | None, help="checkpoint to take matching weights from")
+    parser.add_argument(
+        "--start_from",
+        type=str | None,
+        help="weights to begin with: a checkpoint, the folder of a run, torchvision:NAME, torchvision:NAME,FILE, "
+        "detectron2:NAME,FILE or darknet:CFG,WEIGHTS. Classes of the same name keep their outputs",
+    )
     parser.add_subclass_arguments(VisionModel, "model", required=True, help="model: a detector, classifier or your own")
     parser.add_class_arguments(DataModule, "data", skip={"eval_split"})
     add_learning_arguments(parser)

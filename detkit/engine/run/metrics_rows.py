@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,15 @@ from detkit.errors import InputError
 from detkit.files import not_written, read_bytes
 
 Row = dict[str, Any]
+
+
+def all_rows(path: Path) -> list[Row]:
+    """The whole rows of the file, as text; none where there is no file.
+
+    Raises:
+        InputError: it cannot be read, or has no column of steps.
+    """
+    return rows_before(path, sys.maxsize)[1]
 
 
 def rows_before(path: Path, step: int) -> tuple[list[str], list[Row]]:

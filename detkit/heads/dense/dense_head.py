@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from detkit.heads.activations import Activation, sigmoid_scores
 from detkit.heads.assignment import image_indices
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.postprocessed_head import PostprocessedHead
 from detkit.structures import Detections
@@ -43,6 +44,14 @@ class DenseHead(PostprocessedHead):
 
     learns_from: str | Collection[str] = frozenset()
     asks_for: str | Collection[str] = frozenset()
+
+    def class_rows(self) -> Mapping[str, ClassRows] | None:
+        """The layers whose outputs belong to classes, by their name in this module; none if all serve every class.
+
+        A model for other classes keeps the other outputs, and those of classes of the same name. None where it is not
+        known: then parameters of the same shape are taken whole.
+        """
+        return None
 
     def forward(self, features: list[Tensor], context: Context) -> Any:
         """Raw outputs for `features`, before thresholds.

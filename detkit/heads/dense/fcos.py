@@ -5,7 +5,7 @@ B  images     P  locations of a level     K  classes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import geometric_mean_of_sigmoids
 from detkit.heads.assignment import NOT_LEARNED, assign_targets, labeled_boxes
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.location_pairs import chunks, distances_from_centers, edges
@@ -110,7 +111,7 @@ class FCOSHead(DenseHead):
         self.center_radius = center_radius
         self.location_offset = location_offset
         self.num_classes = num_classes
-        self.logits = num_classes + background_logit
+        self.background_logit = background_logit
         self.class_tower = tower(channels, convolutions, group_norm=True)
         self.box_tower = tower(channels, convolutions, group_norm=True)
         self.classes = init_focal_bias_(nn.Conv2d(channels, self.logits, 3, padding=1))
@@ -119,6 +120,15 @@ class FCOSHead(DenseHead):
 
         self.coder = DistanceCoder()
         self.postprocess = postprocess
+
+    @property
+    def logits(self) -> int:
+        """The number of logits of a location."""
+        return self.num_classes + self.background_logit
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The logits of a location."""
+        return {"classes": ClassRows(init_focal_bias_, after=int(self.background_logit))}
 
     def forward(self, features: list[Tensor], context: Context) -> FCOSOutput:
         """Classes, distances and center-ness of every location of every level."""

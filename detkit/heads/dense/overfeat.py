@@ -5,7 +5,8 @@ B  images     P  positions of an image     K  classes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
@@ -19,6 +20,7 @@ from detkit.errors import InputError
 from detkit.heads.activations import softmax_with_background, subtract_background
 from detkit.heads.assignment import NO_OBJECT, assign_objects
 from detkit.heads.box_merge import MergeBoxes
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
@@ -135,8 +137,8 @@ class OverFeatHead(DenseHead):
         self.pool, self.window = pool, window
         self.classes, last_of_classes = self._dense_layers([in_channels[0], *class_hidden, num_classes + 1])
         self.edges, last_of_edges = self._dense_layers([in_channels[0], *box_hidden, num_classes * 4])
-        nn.init.normal_(last_of_classes.weight, std=0.01)
-        nn.init.normal_(last_of_edges.weight, std=0.001)
+        _init_last_(last_of_classes, 0.01)
+        _init_last_(last_of_edges, 0.001)
 
         self.coder = EdgeCoder()
         self.matcher = Matcher(foreground_iou, background_iou, keep_best)
@@ -158,6 +160,13 @@ class OverFeatHead(DenseHead):
                 nn.init.zeros_(layer.bias)
             layers += [layer, nn.ReLU(inplace=True)]
         return nn.Sequential(*layers[:-1]), layer
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The logits with background last, and the box of each class."""
+        return {
+            f"classes.{len(self.classes) - 1}": ClassRows(partial(_init_last_, deviation=0.01), after=1),
+            f"edges.{len(self.edges) - 1}": ClassRows(partial(_init_last_, deviation=0.001), values=4),
+        }
 
     def forward(self, features: list[Tensor], context: Context) -> OverFeatOutput:
         """Classify and regress the window around every cell of every level `features` ``(B, C, Hi, Wi)``."""
@@ -260,6 +269,12 @@ class OverFeatHead(DenseHead):
         hard = _top(offending, self.negatives_per_image // 2, hardest)
         windows, is_drawn = (torch.cat(parts, dim=1) for parts in zip(random, hard, strict=True))
         return positives, Sample(windows, is_drawn)
+
+
+def _init_last_(layer: nn.Conv2d, deviation: float) -> None:
+    nn.init.normal_(layer.weight, std=deviation)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _top(values: Tensor, most: int, counts: Tensor | None = None) -> Sample:

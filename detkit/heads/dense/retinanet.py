@@ -5,7 +5,7 @@ B  images     P  anchors of a level     A  anchors of a cell     K  classes     
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
@@ -15,6 +15,7 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
 from detkit.heads.assignment import NOT_LEARNED, assign_objects
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.pyramid_decode import best_of_levels, detections_of_candidates
@@ -112,7 +113,7 @@ class RetinaNetHead(DenseHead):
             )
         anchors = self.anchor_generator.per_location[0]
         self.num_classes = num_classes
-        self.logits = num_classes + background_logit
+        self.background_logit = background_logit
         self.class_tower = tower(channels, convolutions, group_norm)
         self.box_tower = tower(channels, convolutions, group_norm)
         self.classes = init_focal_bias_(nn.Conv2d(channels, anchors * self.logits, 3, padding=1))
@@ -123,6 +124,16 @@ class RetinaNetHead(DenseHead):
         self.alpha, self.gamma = alpha, gamma
         self.box_loss = box_loss
         self.postprocess = postprocess
+
+    @property
+    def logits(self) -> int:
+        """The number of logits of an anchor."""
+        return self.num_classes + self.background_logit
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The logits of each anchor of a cell."""
+        anchors = self.anchor_generator.per_location[0]
+        return {"classes": ClassRows(init_focal_bias_, groups=anchors, after=int(self.background_logit))}
 
     def forward(self, features: list[Tensor], context: Context) -> RetinaNetOutput:
         """Classify and regress the anchors of every level."""

@@ -5,7 +5,7 @@ B  images     P  anchors of a level     A  anchors of a cell
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.assignment import assign_objects, image_indices, states_of
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense import old_rpn_arguments
 from detkit.heads.dense.pyramid_layers import flatten_predictions, shared_channels
@@ -115,6 +116,10 @@ class RPN(PostprocessedHead):
         self.foreground_fraction = foreground_fraction
         self.postprocess = postprocess
         self.postprocess_for_training = postprocess_for_training
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """None: an object of any class is proposed."""
+        return {}
 
     def forward(self, features: list[Tensor], context: Context) -> RPNOutput:
         """Score and regress the anchors of every level of `features` ``(B, C, Hi, Wi)``, finest first."""

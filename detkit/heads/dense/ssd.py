@@ -5,7 +5,7 @@ B  images     P  default boxes of an image     A  default boxes of a cell     K 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_with_background, subtract_background
 from detkit.heads.assignment import NO_OBJECT, assign_objects
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.pyramid_layers import flatten_predictions
@@ -112,11 +113,14 @@ class SSDHead(DenseHead):
     @staticmethod
     def predictor(in_channels: int, out_channels: int) -> nn.Module:
         """A layer that predicts `out_channels` values in every cell of a map."""
-        conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        nn.init.xavier_uniform_(conv.weight)
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
-        return conv
+        return _init_xavier_(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The logits of each default box of a cell of each level, with background last."""
+        return {
+            f"classes.{level}": ClassRows(_init_xavier_, groups=count, after=1)
+            for level, count in enumerate(self.default_boxes.per_location)
+        }
 
     def forward(self, features: list[Tensor], context: Context) -> SSDOutput:
         """Classify and regress the default boxes of every level `features` ``(B, Ci, Hi, Wi)``."""
@@ -226,6 +230,20 @@ class SSDliteHead(SSDHead):
                 nn.Conv2d(in_channels, out_channels, 1),
             )
         )
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """As of `SSDHead`, of the 1x1 convolutions."""
+        return {
+            f"classes.{level}.1": ClassRows(init_ssdlite_, groups=count, after=1)
+            for level, count in enumerate(self.default_boxes.per_location)
+        }
+
+
+def _init_xavier_(conv: nn.Conv2d) -> nn.Conv2d:
+    nn.init.xavier_uniform_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
 
 
 def select_hardest(errors: Tensor, eligible: Tensor, counts: Tensor) -> Tensor:

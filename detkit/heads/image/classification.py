@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_scores
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import batch_candidates
 from detkit.heads.image.image_head import UNLABELED, ImageHead, image_labels, windows
@@ -57,9 +59,13 @@ class ClassificationHead(ImageHead):
         super().__init__()
         self.num_classes = num_classes
         self.label_smoothing, self.auxiliary_weight = label_smoothing, auxiliary_weight
-        self.answers = min(answers, num_classes)
+        self.answers = answers
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Linear(in_channels, num_classes) if in_channels is not None else None
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The logits of the linear layer, if the head has it."""
+        return {} if self.classes is None else {"classes": ClassRows(nn.Linear.reset_parameters)}
 
     def forward(self, features: Tensor | tuple[Tensor, ...], context: Context) -> ClassificationOutput:
         """Classify a map ``(B, C, H, W)``; or pass on logits, the main classifier's first.
@@ -89,7 +95,7 @@ class ClassificationHead(ImageHead):
     @torch.no_grad()
     def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
         """The top classes of each image."""
-        scores, labels = raw.logits.float().softmax(dim=1).topk(self.answers)
+        scores, labels = raw.logits.float().softmax(dim=1).topk(min(self.answers, self.num_classes))
         return [Classification(score, label) for score, label in zip(scores, labels, strict=True)]
 
     def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:

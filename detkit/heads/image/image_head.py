@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from detkit.boxes import box_area
 from detkit.errors import InputError
 from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.structures import Classification, Detections, Target
 from detkit.structures.device_transfer import to_device
@@ -29,6 +30,14 @@ class ImageHead(nn.Module):
 
     learns_from: str | Collection[str] = frozenset()
     asks_for: str | Collection[str] = frozenset()
+
+    def class_rows(self) -> Mapping[str, ClassRows] | None:
+        """The layers whose outputs belong to classes, by their name in this module; none if all serve every class.
+
+        A model for other classes keeps the other outputs, and those of classes of the same name. None where it is not
+        known: then parameters of the same shape are taken whole.
+        """
+        return None
 
     def forward(self, features: Any, context: Context) -> Any:
         """Raw outputs for the output of the backbone, before thresholds."""

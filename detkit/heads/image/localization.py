@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from detkit.boxes import EdgeCoder
 from detkit.heads.activations import softmax_scores
 from detkit.heads.assignment import NOT_LEARNED
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import batch_candidates
 from detkit.heads.image.classification import ClassificationHead, ClassificationOutput
@@ -70,12 +72,16 @@ class LocalizationHead(ImageHead):
             nn.Linear(in_channels * grid**2, hidden),
             nn.ReLU(inplace=True),
             nn.Linear(hidden, boxes * 4),
-            nn.Unflatten(1, (boxes, 4)),
+            nn.Unflatten(1, (-1, 4)),
         )
         self.num_classes, self.class_agnostic = num_classes, class_agnostic
         self.box_loss = F.mse_loss if box_loss == "l2" else F.smooth_l1_loss
         self.box_loss_factor = 0.5 if box_loss == "l2" else 1.0
         self.coder = EdgeCoder()
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The box of each class, unless one serves all; the classifier names its own."""
+        return {} if self.class_agnostic else {"edges.4": ClassRows(nn.Linear.reset_parameters, values=4)}
 
     def forward(self, features: Tensor, context: Context) -> LocalizationOutput:
         """Classify a map ``(B, C, H, W)`` and regress the box."""

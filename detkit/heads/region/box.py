@@ -6,6 +6,7 @@ R  regions of a batch     K  classes     D  length of a region's vector
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.heads.activations import softmax_with_background, subtract_background
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
@@ -70,12 +72,17 @@ class BoxHead(PostprocessedHead, RegionBranch):
         self.classes = nn.Linear(self.trunk.out_channels, num_classes + 1)
         self.deltas = nn.Linear(self.trunk.out_channels, 4 if class_agnostic else num_classes * 4)
         # Fast R-CNN, section 2.3: Gaussians of standard deviation 0.01 and 0.001.
-        nn.init.normal_(self.classes.weight, std=0.01)
-        nn.init.normal_(self.deltas.weight, std=0.001)
-        nn.init.zeros_(self.classes.bias)
-        nn.init.zeros_(self.deltas.bias)
+        _init_normal_(self.classes, 0.01)
+        _init_normal_(self.deltas, 0.001)
         self.coder = DeltaCoder(delta_weights)
         self.postprocess = postprocess
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The logits with background last, and the deltas of each class unless one box serves all."""
+        classes = {"classes": ClassRows(partial(_init_normal_, deviation=0.01), after=1)}
+        if self.class_agnostic:
+            return classes
+        return classes | {"deltas": ClassRows(partial(_init_normal_, deviation=0.001), values=4)}
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> BoxOutput:
         """Classify and regress the regions."""
@@ -148,3 +155,8 @@ class BoxHead(PostprocessedHead, RegionBranch):
     def _class_deltas(self, deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
         """The regressions ``(F, 4)`` of the regions `rows` for their `labels` ``(F,)``, out of those of every class."""
         return deltas[rows, 0] if self.class_agnostic else deltas[rows, labels]
+
+
+def _init_normal_(layer: nn.Linear, deviation: float) -> None:
+    nn.init.normal_(layer.weight, std=deviation)
+    nn.init.zeros_(layer.bias)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from detkit.errors import InputError
 from detkit.heads.activations import subtract_background
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.region.box import BoxHead, BoxOutput
 from detkit.heads.region.region_branch import Crop, RegionBranch
@@ -62,6 +63,10 @@ class BoxCascade(RegionBranch):
         # Later stages make smaller corrections: greater weights give their deltas the same spread.
         for stage, head in enumerate(self.stages, 1):
             head.coder.weights = tuple(stage * weight for weight in head.coder.weights)
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """None of its own: each stage names its own."""
+        return {}
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> CascadeOutput:
         """The output of every stage, each on the boxes that the one before predicted."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.geometry import move_points
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.structures import Detections
@@ -58,10 +59,13 @@ class KeypointHead(RegionBranch):
         self.convolutions = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths))
         self.deconvolution = nn.ConvTranspose2d(widths[-1], num_keypoints, kernel_size=4, stride=2, padding=1)
         for layer in (*self.convolutions, self.deconvolution):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            _init_kaiming_(layer)
         self.num_keypoints = num_keypoints
         self.resolution = resolution
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The heat map of each keypoint; the keypoints are the same for all classes."""
+        return {"deconvolution": ClassRows(_init_kaiming_, names="keypoints")}
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
         """Logits ``(R, J, 4 resolution, 4 resolution)`` of the regions."""
@@ -204,3 +208,9 @@ def _bicubic(cells: int, lengths: Tensor, longest: int) -> Tensor:
     weights = torch.where(distance <= 1, near, far)
     cell = (first[..., None] + taps).clamp(0, cells - 1).to(torch.int64)
     return weights.new_zeros(*position.shape, cells).scatter_add_(2, cell, weights)
+
+
+def _init_kaiming_(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.distributed import mean_count
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mask_targets import crop_batch_masks
 from detkit.heads.region.region_branch import Crop, RegionBranch
@@ -66,12 +67,14 @@ class MaskHead(RegionBranch):
         self.deconvolution = nn.ConvTranspose2d(widths[-1], channels, kernel_size=2, stride=2)
         self.logits = nn.Conv2d(channels, num_classes, 1)
         for layer in (self.deconvolution, self.logits):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            _init_kaiming_(layer)
         self.resolution = resolution
         self.threshold = threshold
         self.run_lengths = run_lengths
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The mask of each class."""
+        return {"logits": ClassRows(_init_kaiming_)}
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
         """Mask logits ``(R, K, 2 resolution, 2 resolution)`` of the regions."""
@@ -127,3 +130,9 @@ def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Mo
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     return nn.Sequential(conv, nn.ReLU())
+
+
+def _init_kaiming_(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.structures import Detections
 
@@ -36,6 +37,14 @@ class RegionBranch(nn.Module):
 
     learns_from: str | Collection[str] = frozenset()
     asks_for: str | Collection[str] = frozenset()
+
+    def class_rows(self) -> Mapping[str, ClassRows] | None:
+        """The layers whose outputs belong to classes, by their name in this module; none if all serve every class.
+
+        A model for other classes keeps the other outputs, and those of classes of the same name. None where it is not
+        known: then parameters of the same shape are taken whole.
+        """
+        return None
 
     def forward(self, crop: Crop, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Any:
         """Raw outputs for all regions of the batch, before thresholds.

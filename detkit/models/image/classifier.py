@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from torch import Tensor, nn
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from detkit.backbones import Backbone, classifier, zero_last_gamma
 from detkit.errors import InputError
 from detkit.heads import ClassificationHead
+from detkit.heads.class_rows import ClassRows, outputs_of
 from detkit.heads.context import Context
 from detkit.heads.image.classification import ClassificationOutput
 from detkit.models.image_inputs import ImageInput
+from detkit.models.predicting import Given, Images, Score, StreamInput
 from detkit.models.single_head import SingleHeadModel
 from detkit.preprocess import Batch, CenterCrop, Preprocess
 from detkit.structures import Classification, Target
@@ -68,6 +70,19 @@ class Classifier(SingleHeadModel):
         if zero_gamma:
             zero_last_gamma(self.net)
 
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The last layers of a net by its name, and those of its auxiliary classifiers."""
+        if isinstance(self.net, Backbone):
+            return {}
+        layers = {name: layer for name, layer in self.net.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))}
+        last = next(reversed(layers), "")
+        logits = [name for name in layers if name == last or "aux" in name.lower()]
+        return {
+            f"net.{name}": ClassRows(type(layers[name]).reset_parameters)
+            for name in logits
+            if outputs_of(layers[name]) == self.num_classes
+        }
+
     def features(self, batch: Batch) -> Any:
         """The backbone's maps, finest first, or the logits of a net by its name."""
         return self.net(batch.images)
@@ -81,14 +96,18 @@ class Classifier(SingleHeadModel):
 
         @overload
         def predict(  # type: ignore[overload-overlap]  # a path is also a sequence of strings
-            self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None
+            self, inputs: ImageInput, batch_size: int = 8, given: Target | None = None, *, score_threshold: Score = None
         ) -> Classification: ...
 
         @overload
         def predict(
-            self, inputs: Sequence[ImageInput], batch_size: int = 8, given: Sequence[Target] | None = None
+            self, inputs: Images, batch_size: int = 8, given: Given = None, *, score_threshold: Score = None
         ) -> list[Classification]: ...
 
-        def predict(self, inputs: Any, batch_size: int = 8, given: Any = None) -> Any: ...
+        def predict(self, inputs: Any, *arguments: Any, **options: Any) -> Any: ...
+
+        def stream(
+            self, source: StreamInput, batch_size: int | None = None, *, score_threshold: Score = None
+        ) -> Generator[Classification, None, None]: ...
 
         def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> list[Classification]: ...

@@ -21,10 +21,11 @@ from detkit.backbones.torchvision_backbone import create_net, move_strides_to_1x
 from detkit.backbones.weights_sources import classifier_source
 from detkit.errors import InputError
 from detkit.heads import Regions
+from detkit.object_config import Described
 from detkit.ops import multilevel_roi_align, roi_align, roi_pool
 
 
-class RegionPool(nn.Module):
+class RegionPool(Described, nn.Module):
     """Crops of all regions of a batch, each of the same size.
 
     Attributes:

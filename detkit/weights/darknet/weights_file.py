@@ -74,6 +74,28 @@ def read_weights(path: str | Path, layers: Iterable[tuple[Section, Layer]]) -> H
     return header
 
 
+def layers_in(path: str | Path, layers: Sequence[tuple[Section, Layer]]) -> int:
+    """How many of the first `layers` have all the weights of the file, such as ``darknet53.conv.74``.
+
+    All of them if the file does not end behind a layer, which `read_weights` then says.
+
+    Raises:
+        InputError: the file cannot be read or is no weights file.
+    """
+    try:
+        with open(path, "rb") as file:
+            header, length = _read_header(path, file.read(20)), os.fstat(file.fileno()).st_size
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the weights {path}: {getattr(error, 'strerror', None) or error}") from error
+    position = struct.calcsize(header.layout)
+    for index, (section, layer) in enumerate(layers):
+        weights = 4 * sum(part.numel() for part in _loaded(section, layer, header))
+        if weights and position == length:
+            return index
+        position += weights
+    return len(layers)
+
+
 def _check_length(path: str | Path, length: int, position: int, parts: Sequence[tuple[Section, list[Tensor]]]) -> None:
     """Raise InputError unless the weights of `parts`, which begin at `position`, end with the file."""
     for section, stored in parts:

@@ -37,6 +37,8 @@ COMMANDS = {
     "detkit visualize": cli.visualize,
     "detkit convert": cli.convert,
     "detkit license": cli.show_license,
+    "detkit anchors": cli.anchors,
+    "detkit recipes": cli.recipes,
     "python tools/anchors.py": anchors_command,
     "python tools/fit_svms.py": cli.fit_svms,
     "python tools/proposals.py": cli.proposals,
@@ -48,6 +50,7 @@ _SMALL = (
 )
 FURTHER = {
     "detkit train --config": f"{_SMALL} --trainer.max_epochs=1",
+    "detkit train faster_rcnn_shapes": f"{_SMALL} --trainer.max_epochs=1",
     "detkit train --resume": f"{_SMALL} --trainer.max_epochs=2",
     "detkit eval --checkpoint": "--device=cpu",
     "detkit predict": "--device=cpu",
@@ -122,6 +125,7 @@ def data() -> None:
     shutil.copytree(shapes, "my/coco")
     shutil.copytree(shapes / "annotations", "my/annotations")
     convert(shapes, "VOCdevkit/VOC2007", "voc")
+    convert(shapes, "my/labelme", "labelme")
     splits = Path("VOCdevkit/VOC2007/ImageSets/Main")
     (splits / "trainval.txt").write_text((splits / "train.txt").read_text() + (splits / "val.txt").read_text())
     convert(shapes, "yolo", "yolo")
@@ -182,7 +186,9 @@ def test_runs(place, line, monkeypatch, capfd):
     assert command, f"no command of a fresh checkout: {line}"
     if "fit_svms" in command and not scikit_learn():
         monkeypatch.setattr("detkit.engine.commands.fit_svms.fit_svms", lambda model, samples: list(samples()))
-    further = FURTHER.get(matching(line, FURTHER) or "", "") + (" --overwrite" if "train --config" in line else "")
+    further = FURTHER.get(matching(line, FURTHER) or "", "") + (
+        " --overwrite" if re.search("train (--config|faster)", line) else ""
+    )
     before = (place / "runs/faster_rcnn_shapes/best.ckpt").read_bytes()
     status = cli.run(COMMANDS[command], shlex.split(f"{line.removeprefix(command)} {further}"))
     (place / "runs/faster_rcnn_shapes/best.ckpt").write_bytes(before)

@@ -9,7 +9,8 @@ The versions differ in their losses: compare `losses` in yolo_v2.py, yolo_v3.py 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from detkit.anchors import shape_iou
 from detkit.boxes import CellCoder
 from detkit.errors import InputError
 from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, image_indices, not_background
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.assigned_pairs import Assigned
@@ -84,12 +86,24 @@ class YOLOHead(DenseHead):
         self.postprocess = postprocess
         counts = zip(in_channels, self.anchors_per_cell, strict=True)
         layers = [nn.Conv2d(channels, count * (5 + num_classes), 1) for channels, count in counts]
-        for layer in layers:
-            nn.init.normal_(layer.weight, std=0.01)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-                layer.bias.data.view(-1, 5 + num_classes)[:, 4] = -4.6  # 1 % objects at first (Lin 2017, section 3.3)
+        for layer, count in zip(layers, self.anchors_per_cell, strict=True):
+            self.init_predictor_(layer, count)
         self.predict = nn.ModuleList(layers)
+
+    @staticmethod
+    def init_predictor_(layer: nn.Conv2d, anchors: int) -> None:
+        """Initialize a layer that predicts for so many anchors of a cell."""
+        nn.init.normal_(layer.weight, std=0.01)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+            layer.bias.data.view(anchors, -1)[:, 4] = -4.6  # 1 % objects at first (Lin 2017, section 3.3)
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The classes of each anchor of a cell of each map, behind its box and objectness."""
+        return {
+            f"predict.{level}": ClassRows(partial(self.init_predictor_, anchors=count), groups=count, before=5)
+            for level, count in enumerate(self.anchors_per_cell)
+        }
 
     def forward(self, features: list[Tensor], context: Context) -> list[Tensor]:
         """Raw outputs ``(B, A, H, W, 5 + K)`` of each map: ``x y w h``, objectness, classes.

@@ -5,7 +5,7 @@ B  images     S  cells along a side     A  boxes of a cell     K  classes     T 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from detkit.boxes import cell_corners
 from detkit.errors import InputError
 from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, image_indices, not_background
+from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.yolo import YOLOHead, mean_over_images
@@ -93,6 +94,12 @@ class YOLOv1Head(DenseHead):
             nn.Dropout(dropout),
             nn.Linear(hidden * (cells if local else 1), cells * (num_classes + 5 * boxes_per_cell)),
         )
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The classes of all cells, ahead of the confidences and boxes."""
+        cells = self.side**2
+        rest = cells * 5 * self.boxes_per_cell
+        return {"predict.3": ClassRows(nn.Linear.reset_parameters, groups=cells, rest=rest)}
 
     def forward(self, features: list[Tensor], context: Context) -> YOLOv1Output:
         """The outputs for each cell of the last of `features`.

@@ -59,12 +59,16 @@ class YOLOv2Head(YOLOHead):
         postprocess: NMS | Postprocess | None = None,
     ) -> None:
         super().__init__(in_channels, strides, num_classes, anchors, ignore_iou, postprocess=postprocess)
-        for layer in self.predict:
-            nn.init.zeros_(cast(Tensor, layer.bias))  # a squared error would hardly move objectness that begins near 0
         self.object_scale = object_scale
         self.background_scale = background_scale
         self.prior_images = prior_images
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    @staticmethod
+    def init_predictor_(layer: nn.Conv2d, anchors: int) -> None:
+        """As of `YOLOHead`, but a squared error would hardly move objectness that begins near 0."""
+        YOLOHead.init_predictor_(layer, anchors)
+        nn.init.zeros_(cast(Tensor, layer.bias))
 
     def class_scores(self, logits: Tensor) -> Tensor:
         return logits.softmax(dim=-1)

@@ -1,0 +1,1 @@
+"""What may be typed for full options: names of recipes, short options. Read before parsing, without torch."""

@@ -1,0 +1,1 @@
+"""Weights of one model in another, whose classes may be others."""
