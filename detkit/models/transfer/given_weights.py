@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.models.detector import VisionModel
-from detkit.structures import Category, WeightsSource
+from detkit.structures import UNUSED_LABEL, Category, WeightsSource
 from detkit.structures.categories import keypoint_category
 
 
