@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from detkit.backbones.backbone import Backbone
 from detkit.backbones.pretrained import LoadReport, load_matching, read_state_dict
 from detkit.errors import InputError
+from detkit.structures import WeightsSource
 
 
 class ChainBackbone(Backbone):
@@ -67,6 +68,7 @@ class ChainBackbone(Backbone):
         self.load_report: LoadReport | None = None
         if weights is not None:
             self.load_report = load_matching(self, read_state_dict(weights), source=str(weights))
+            self.weights_source = WeightsSource.of_file(type(self).__name__, weights)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """The maps of the selected strides of `images` ``(B, 3, H, W)``, finest first."""

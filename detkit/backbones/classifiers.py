@@ -17,6 +17,7 @@ from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pretrained import download, load_matching, read_state_dict
 from detkit.backbones.published import timm_file, torchvision_file
 from detkit.backbones.torchvision_backbone import create_net, transform_inputs
+from detkit.backbones.weights_sources import classifier_source
 from detkit.backbones.zfnet import ZFNet
 from detkit.deprecation.renamed_arguments import takes_old_names
 from detkit.errors import InputError
@@ -72,10 +73,13 @@ def classifier(name: str, num_classes: int = IMAGENET_CLASSES, weights: str | No
     if weights == "DEFAULT":
         is_torchvision = name in torchvision.models.list_models(module=torchvision.models)
         file = torchvision_file(name) if is_torchvision else None if name in OWN else timm_file(name)
-        return download(name, lambda: _published(name, num_classes), file)
-    net = _create(name, num_classes)
+        net = download(name, lambda: _published(name, num_classes), file)
+    else:
+        net = _create(name, num_classes)
+        if weights is not None:
+            load_matching(net, read_state_dict(weights), source=str(weights))
     if weights is not None:
-        load_matching(net, read_state_dict(weights), source=str(weights))
+        vars(net)["weights_source"] = classifier_source(name, weights)
     return net
 
 

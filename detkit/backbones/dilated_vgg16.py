@@ -12,6 +12,8 @@ from torchvision.models import VGG16_Weights
 from detkit.backbones.backbone import Backbone, freeze
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import torchvision_file
+from detkit.backbones.weights_sources import torchvision_source
+from detkit.structures import WeightsSource
 
 # Decimation of the 4096 channels of fc6 and fc7 to 1024, and of fc6's window of 7 x 7 cells to 3 x 3.
 _EVERY_CHANNEL = 4
@@ -63,6 +65,12 @@ class DilatedVGG16(Backbone):
             self.load_report = load_matching(self, _converted(published), source="torchvision's vgg16")
         elif weights is not None:
             self.load_report = load_matching(self, _converted(read_state_dict(weights)), source=str(weights))
+        if weights is not None:
+            self.weights_source = (
+                torchvision_source("vgg16", "IMAGENET1K_FEATURES")
+                if weights == "DEFAULT"
+                else WeightsSource.of_file("vgg16", weights)
+            )
         if frozen_stages:
             freeze(self.features[: [*pools, len(self.features)][frozen_stages - 1]].parameters())
 

@@ -13,6 +13,7 @@ from detkit.backbones.frozen_batch_norm import freeze_batch_norm
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import torchvision_file
 from detkit.backbones.torchvision_backbone import create_net
+from detkit.backbones.weights_sources import classifier_source
 from detkit.deprecation import moved_names
 from detkit.errors import InputError
 
@@ -78,6 +79,7 @@ class TappedMobileNet(Backbone):
         self.load_report: LoadReport | None = None
         if weights is not None and not published:
             self.load_report = load_matching(net, read_state_dict(weights), source=str(weights))
+        self.weights_source = None if weights is None else classifier_source(name, weights)
         blocks: list[Any] = list(net.get_submodule("features").children())
         strided = [index for index, block in enumerate(blocks) if index == 0 or getattr(block, "_is_cn", False)]
         if frozen_stages:

@@ -15,7 +15,9 @@ from detkit.backbones.backbone import Backbone, freeze
 from detkit.backbones.frozen_batch_norm import freeze_batch_norm
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import timm_file
+from detkit.backbones.weights_sources import timm_source
 from detkit.errors import InputError
+from detkit.structures import WeightsSource
 
 # Options that make transformers accept sizes other than that of training, by family.
 _ANY_SIZE: tuple[dict[str, Any], ...] = ({}, {"strict_img_size": False}, {"dynamic_img_size": True})
@@ -78,6 +80,8 @@ class TimmBackbone(Backbone):
         self.load_report: LoadReport | None = None
         if weights is not None and weights != "DEFAULT":
             self.load_report = load_matching(self.trunk, _renamed(read_state_dict(weights), self.trunk), str(weights))
+        if weights is not None:
+            self.weights_source = timm_source(name) if weights == "DEFAULT" else WeightsSource.of_file(name, weights)
         if frozen_batch_norm:
             self.trunk = freeze_batch_norm(self.trunk)
         if frozen_stages:

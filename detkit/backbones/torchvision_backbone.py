@@ -18,6 +18,7 @@ from detkit.backbones.backbone import Backbone, freeze
 from detkit.backbones.frozen_batch_norm import freeze_batch_norm
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import torchvision_file
+from detkit.backbones.weights_sources import classifier_source
 from detkit.errors import InputError
 
 # The children after the features, by torchvision's names.
@@ -73,6 +74,7 @@ class TorchvisionBackbone(Backbone):
         self.strides = [2**block.stage for block in returned]
         self.load_report: LoadReport | None = None
         self.trunk = self._build(name, weights)
+        self.weights_source = None if weights is None else classifier_source(name, weights)
         # Without weights too: a checkpoint, which is rebuilt without them, needs the pixels that it was trained on.
         self._transform_input = transform_inputs(self.trunk)
         if stride_in_1x1:

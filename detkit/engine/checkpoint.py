@@ -21,7 +21,7 @@ from detkit.engine.checkpoint_file import checkpoint_path, read_checkpoint, writ
 from detkit.engine.config.building import build
 from detkit.engine.config.old_configs import modernize
 from detkit.engine.config.parse_errors import describe_parse_error
-from detkit.engine.config.records.checkpoint_record import categories_in
+from detkit.engine.config.records.checkpoint_record import categories_in, provenance_in
 from detkit.engine.config.records.parameter_bound import bounded_by
 from detkit.engine.config.records.record_parser import parse_record, record_parser
 from detkit.engine.config.trust import check_trusted, packages_of
@@ -29,7 +29,7 @@ from detkit.errors import InputError, first_line
 from detkit.model_settings import check_describes
 from detkit.models import VisionModel
 from detkit.object_config import config_of, record_config
-from detkit.structures import UNUSED_LABEL, Category
+from detkit.structures import UNUSED_LABEL, Category, WeightsSource
 
 if TYPE_CHECKING:
     from detkit.data import DataModule
@@ -37,20 +37,10 @@ if TYPE_CHECKING:
     from detkit.data.splits import Split
 
 __all__ = [
-    "PREFIX",
-    "Checkpoint",
-    "build_model",
-    "categories_of",
-    "check_categories",
-    "check_weights",
-    "checkpoint_path",
-    "inference_weights",
-    "load",
-    "model_record",
-    "read_checkpoint",
-    "save_model",
+    "PREFIX", "Checkpoint", "build_model", "categories_of", "check_categories", "check_weights",
+    "checkpoint_path", "inference_weights", "load", "model_record", "read_checkpoint", "save_model",
     "write_checkpoint",
-]
+]  # fmt: skip
 
 PREFIX = "model."  # of the model's weights in the training module
 
@@ -95,6 +85,11 @@ class Checkpoint:
         return categories_of(self.content)
 
     @property
+    def provenance(self) -> tuple[WeightsSource, ...]:
+        """Where the weights come from; empty if they were random, or if an older release did not say."""
+        return provenance_in(self.record, self.path) or ()
+
+    @property
     def weights(self) -> dict[str, Tensor]:
         """The weights for inference, by the model's own names."""
         return inference_weights(self.content)
@@ -111,6 +106,7 @@ class Checkpoint:
         check_weights(model, weights, self.path)
         model.load_state_dict(weights)
         model.categories = self.categories
+        model.provenance = self.provenance
         return model.to(device or "cpu").eval()
 
     def dataset(self, data: DataModule, model: VisionModel, split: Split) -> ImageDataset:
@@ -152,7 +148,7 @@ def save_model(
     """Write `model` as a checkpoint that `load` rebuilds.
 
     Args:
-        model: its `categories` are saved with it.
+        model: its `categories` and `provenance` are saved with it.
         model_config: how to build it, as in a config file: ``{"class_path": "detkit.models.FasterRCNN",
             "init_args": {...}}``. Paths of pretrained weights in it are dropped: the file holds the weights. None: what
             the model was made with, see `config_of`.
@@ -160,28 +156,40 @@ def save_model(
         config: the recipe of the run that trained it, if any.
 
     Raises:
-        InputError: the config builds another model, such as one with another threshold; or the disk is full or the
-            folder cannot be written.
+        InputError: `load` could not read it: the config builds another model, such as one with another threshold, or
+            a class is defined in the running script; or the disk is full or the folder cannot be written. The file
+            that was there is untouched.
     """
     if model_config is None:
         model_config = config_of(model)
+    if type(model).__module__ == "__main__":
+        raise InputError(
+            f"{type(model).__name__} is defined in the running script, from which load cannot import it: move it to a "
+            "module of its own"
+        )
     bare = _without_pretrained(model_config)
-    with torch.random.fork_rng():
-        check_describes(model, build_model(bare, packages_of(bare), path), type(model).__name__)
     weights = {PREFIX + name: value for name, value in model.state_dict().items()}
-    record = model_record(model_config, model.categories or [], config)
-    write_checkpoint({"detkit": record, "state_dict": weights}, path)
+    with torch.random.fork_rng(), bounded_by(weights.values(), str(path)):
+        built = build_model(bare, packages_of(bare), path)
+    check_describes(model, built, type(model).__name__)
+    record = model_record(model_config, model.categories or [], config, model.provenance)
+    content = {"detkit": record, "state_dict": weights}
+    write_checkpoint(content, path, lambda read: check_weights(built, inference_weights(read), path))
 
 
 def model_record(
-    model_config: Mapping[str, Any], categories: Sequence[Category], config: Mapping[str, Any] | None = None
+    model_config: Mapping[str, Any],
+    categories: Sequence[Category],
+    config: Mapping[str, Any] | None = None,
+    provenance: Sequence[WeightsSource] = (),
 ) -> dict[str, Any]:
-    """The description of a model in a checkpoint: its recipe without pretrained files, categories, the run's config."""
+    """The description of a model in a checkpoint: its recipe, categories, run's config and sources."""
     return {
         "version": detkit.__version__,
         "model": _without_pretrained(model_config),
         "categories": [category.record() for category in categories],
         "config": dict(config or {}),
+        "provenance": [source.record() for source in provenance],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,36 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
-def write_checkpoint(content: Mapping[str, Any], path: str | Path) -> None:
+def _read_again(unfinished: str, path: str | Path) -> dict[str, Any]:
+    """As `read_checkpoint` will read the file when it is at `path`."""
+    try:
+        content = read_torch(unfinished, "checkpoint", "save plain values")
+    except InputError as error:
+        raise InputError(str(error).replace(unfinished, str(path))) from error
+    check_record(content, path)
+    return dict(content)
+
+
+def write_checkpoint(
+    content: Mapping[str, Any], path: str | Path, check: Callable[[Mapping[str, Any]], None] | None = None
+) -> None:
     """Write `content` at `path` in one step: a crash or a full disk leaves the file that was there before.
 
+    Args:
+        content: plain values and tensors.
+        path: of the file.
+        check: called with what `read_checkpoint` makes of the new file, before that takes its place at `path`; it
+            raises InputError to refuse it.
+
     Raises:
-        InputError: the disk is full or the folder cannot be written.
+        InputError: the disk is full, the folder cannot be written, or the file could not be read again.
     """
     try:
         with open_whole(path) as file:
             torch.save(content, file)
+            file.flush()
+            if check is not None and os.path.isfile(file.name):
+                check(_read_again(file.name, path))
     except (InputError, RuntimeError) as error:  # torch wraps some errors of the file
         reason = os_error_of(error) or error
         raise InputError(

@@ -102,6 +102,13 @@ def convert(argv: Sequence[str]) -> None:
     convert_command(argv)
 
 
+def show_license(argv: Sequence[str]) -> None:
+    """``detkit license``."""
+    from detkit.engine.commands.license import license_command
+
+    license_command(argv)
+
+
 def anchors(argv: Sequence[str]) -> None:
     """``detkit anchors``."""
     from detkit.engine.commands.anchors import anchors_command
@@ -130,6 +137,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
     "convert": (convert, "convert a data set between COCO, VOC and YOLO"),
+    "license": (show_license, "show where the weights of a checkpoint come from, and their licenses"),
     "anchors": (anchors, "fit the anchors of a recipe to the boxes of a data set"),
 }
 """The commands by name, in the order of ``detkit --help``, each with what it does."""

@@ -24,6 +24,7 @@ from detkit.models.required_fields import RequiredFields
 from detkit.models.saving import Saved
 from detkit.preprocess import Batch, Preprocess
 from detkit.structures import Category, Detections, Target
+from detkit.structures.weights_source import Provenance
 
 if TYPE_CHECKING:  # tasks stand above models
     from detkit.tasks import Task
@@ -49,6 +50,7 @@ class VisionModel(Saved, nn.Module):
         categories: the category of each label as the data set names it; None until known.
         learns_from: the fields of `Target` that it learns from in addition to boxes and labels: those set here and
             those of its modules.
+        provenance: the `WeightsSource` of each file that its weights have started from; empty if they were random.
         task: the kind of its answers, which decides how they are evaluated, drawn and written: a `detkit.tasks.Task`,
             or the import path of one. `detkit.tasks.task_of` gives the object.
     """
@@ -58,6 +60,7 @@ class VisionModel(Saved, nn.Module):
     loss_weights: Mapping[str, float] = {}
     learns_from = RequiredFields()
     asks_for = RequiredFields()
+    provenance = Provenance()
     _folded_from: VisionModel | None = None  # the model that a copy for inference is of
 
     def __init__(self, num_classes: int | None = None) -> None:

@@ -13,5 +13,15 @@ from detkit.structures.categories import UNUSED_LABEL, Category
 from detkit.structures.fields import Fields
 from detkit.structures.predictions import Classification, Detections, ImageSource
 from detkit.structures.target import Target
+from detkit.structures.weights_source import WeightsSource
 
-__all__ = ["UNUSED_LABEL", "Category", "Classification", "Detections", "Fields", "ImageSource", "Target"]
+__all__ = [
+    "UNUSED_LABEL",
+    "Category",
+    "Classification",
+    "Detections",
+    "Fields",
+    "ImageSource",
+    "Target",
+    "WeightsSource",
+]

@@ -1,9 +1,10 @@
-"""Importing detectron2's Faster R-CNN and Mask R-CNN, weight for weight."""
+"""detectron2's Faster R-CNN and Mask R-CNN, weight for weight: `from_detectron2`, `to_detectron2`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -14,7 +15,10 @@ from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
 from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
 from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
+from detkit.necks import FPN
 from detkit.preprocess import SmoothShortestEdge
+from detkit.structures import WeightsSource
+from detkit.weights.leaving.result_settings import result_differences
 from detkit.weights.published_categories import coco_categories
 from detkit.weights.state_dict import Renames, checked_tensors, load_all
 
@@ -27,6 +31,7 @@ NAMES = [
 
 # For blue, green and red, the order of channels in detectron2's models.
 _PIXEL_MEAN, _PIXEL_STD = (103.53, 116.28, 123.675), (1.0, 1.0, 1.0)
+_LICENSE = "CC BY-SA 3.0 if it is the model zoo's, as detectron2 states; unknown for a file of another origin"
 _ANCHOR_SIZES = [32, 64, 128, 256, 512]
 # Buffers in some files.
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
@@ -61,7 +66,80 @@ def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
     _reorder_anchors_(rpn)
     _check_anchors(rpn, list(anchors.values()))
     model.categories = coco_categories() if model.num_classes == 80 else None
+    model.provenance = [WeightsSource(f"detectron2 {name}", "a state dict", _LICENSE)]
     return model
+
+
+@dataclass(frozen=True, eq=False)
+class Detectron2Detector:
+    """A detector as detectron2 has it.
+
+    Args:
+        name: of its config in the model zoo, such as ``mask_rcnn_R_50_FPN_3x``.
+        settings: by detectron2's config keys, those in which the detector differs from that config.
+        state_dict: the weights, copied, with detectron2's names.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    state_dict: dict[str, Tensor]
+
+
+def to_detectron2(model: FasterRCNN) -> Detectron2Detector:
+    """The detector of detectron2 with the same detections, the inverse of `from_detectron2`.
+
+    Its ``settings`` go into ``cfg.merge_from_list``, key and value in turn, and ``{"model": state_dict}`` into a file
+    for detectron2's ``DetectionCheckpointer``. Settings that matter only in training are the zoo's.
+
+    Args:
+        model: a detector with the layers and anchors of one in the zoo, imported or trained with detkit.
+
+    Raises:
+        InputError: the zoo has no such detector; the message names a difference.
+    """
+    layers = {6: "50", 23: "101"}.get(len(getattr(getattr(model.backbone, "trunk", None), "layer3", ())))
+    if type(model) not in (FasterRCNN, MaskRCNN) or layers is None:
+        raise InputError(f"detectron2's model zoo has no {type(model).__name__} on this backbone: it has {NAMES}")
+    has_pyramid = isinstance(getattr(model, "neck", None), FPN)
+    kind = "mask" if isinstance(model, MaskRCNN) else "faster"
+    name = f"{kind}_rcnn_R_{layers}_{'FPN' if has_pyramid else 'C4'}_3x"
+    with torch.random.fork_rng(devices=[]):
+        twin = _model(
+            name, model.num_classes, *(_rgb_fractions(torch.tensor(one)) for one in (_PIXEL_MEAN, _PIXEL_STD))
+        )
+    own, zoo = dict(model.state_dict()), twin.state_dict()
+    own = {key: tensor for key, tensor in own.items() if not key.endswith("num_batches_tracked")}
+    if {key: tensor.shape for key, tensor in own.items()} != {key: tensor.shape for key, tensor in zoo.items()}:
+        raise InputError(f"the {type(model).__name__} does not have the layers of detectron2's {name}")
+    settings: dict[str, Any] = {} if model.num_classes == 80 else {"MODEL.ROI_HEADS.NUM_CLASSES": model.num_classes}
+    for setting, one in result_differences(model, twin):
+        if setting not in _CONFIG_KEYS:
+            raise InputError(f"{setting} is {one.value}, in detectron2's {name} it is {one.other}")
+        settings[_CONFIG_KEYS[setting]] = one.value
+    pixels = {f"pixel_{key}": _bgr_levels(getattr(model.preprocess, key)) for key in ("mean", "std")}
+    for key in ("mean", "std"):
+        if f"MODEL.PIXEL_{key.upper()}" in settings:
+            settings[f"MODEL.PIXEL_{key.upper()}"] = pixels[f"pixel_{key}"].flatten().tolist()
+    rpn = cast(RPN, model.rpn)
+    tensors = {
+        _name_in_detectron2(key, has_pyramid): _in_their_order(key, tensor.detach(), rpn).cpu().clone()
+        for key, tensor in own.items()
+    }
+    return Detectron2Detector(name, settings, tensors | pixels)
+
+
+_CONFIG_KEYS = {
+    "preprocess.min_size": "INPUT.MIN_SIZE_TEST",
+    "preprocess.max_size": "INPUT.MAX_SIZE_TEST",
+    "preprocess.mean": "MODEL.PIXEL_MEAN",
+    "preprocess.std": "MODEL.PIXEL_STD",
+    "rpn.postprocess.candidates": "MODEL.RPN.PRE_NMS_TOPK_TEST",
+    "rpn.postprocess.detections": "MODEL.RPN.POST_NMS_TOPK_TEST",
+    "rpn.postprocess.iou_threshold": "MODEL.RPN.NMS_THRESH",
+    "box_head.postprocess.score_threshold": "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
+    "box_head.postprocess.iou_threshold": "MODEL.ROI_HEADS.NMS_THRESH_TEST",
+    "box_head.postprocess.detections": "TEST.DETECTIONS_PER_IMAGE",
+}
 
 
 def _model(name: str, num_classes: int, mean: list[float], std: list[float]) -> FasterRCNN:
@@ -134,6 +212,25 @@ _RENAMES: Renames = [
     (r"^branches\.mask\.deconvolution\.", "roi_heads.mask_head.deconv."),
     (r"^branches\.mask\.logits\.", "roi_heads.mask_head.predictor."),
 ]
+
+
+def _bgr_levels(values: Tensor) -> Tensor:
+    """Red, green and blue in 0..1 as blue, green and red in 0..255, with as few decimals as give the same in 0..1."""
+    fractions = values.detach().cpu().flatten().flip(0)
+    levels = fractions.double() * 255
+    rounded = (levels.round(decimals=digits) for digits in range(8))
+    shortest = next((one for one in rounded if torch.equal((one / 255).float(), fractions)), levels)
+    return shortest.float().view(3, 1, 1)
+
+
+def _in_their_order(name: str, tensor: Tensor, rpn: RPN) -> Tensor:
+    """The tensor called `name` here with the order of channels and anchors that it has in detectron2."""
+    if name == "backbone.trunk.conv1.weight":
+        return tensor.flip(1)
+    if name.startswith(("rpn.objectness.", "rpn.deltas.")):
+        per_anchor = torch.unflatten(tensor, 0, (rpn.anchor_generator.per_location[0], -1))
+        return per_anchor[_order(rpn).argsort()].flatten(0, 1)
+    return tensor
 
 
 def _name_in_detectron2(name: str, has_pyramid: bool) -> str:

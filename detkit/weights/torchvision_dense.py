@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
@@ -12,8 +13,8 @@ from detkit.errors import InputError
 from detkit.heads import NMS, FCOSHead, RetinaNetHead
 from detkit.models import FCOS, Detector, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
-from detkit.weights.layout import Layout, roll_classes
 from detkit.weights.state_dict import Renames, counts_batches, load_all, rename_prefix
+from detkit.weights.tensor_layout import Layout, roll_classes
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 
@@ -59,6 +60,8 @@ def _builder(name: str, build: Builder, layout: Layout) -> Builder:
         ours = layout.ours(state_dict)
         model = build(ours)
         load_all(model, _with_biases(ours), f"torchvision's {name}")
+        for bias in normalized_biases(model.state_dict()):  # zeros, which torchvision has no place for
+            model.get_parameter(bias).requires_grad_(False)
         return model
 
     return loaded
@@ -91,6 +94,17 @@ def _with_biases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if "_tower." in name and name.endswith(".0.weight")
     }
     return {**zeros, **state_dict}
+
+
+def normalized_biases(state_dict: Mapping[str, Tensor]) -> list[str]:
+    """Our names of the biases of the towers of ``retinanet_resnet50_fpn_v2``, which torchvision's lack."""
+    is_retinanet = "head.deltas.weight" in state_dict  # FCOS has these biases
+    return [
+        name
+        for name in state_dict
+        if is_retinanet and re.fullmatch(r"head\.(class|box)_tower\.\d\.0\.bias", name)
+        if name.replace(".0.bias", ".1.bias") in state_dict
+    ]
 
 
 # torchvision 0.13 wrapped single convolutions in one-element sequences; older files have no such ".0".

@@ -13,8 +13,8 @@ from detkit.errors import InputError
 from detkit.heads import SSDHead
 from detkit.models import SSD, Detector, SSDlite
 from detkit.preprocess import Square
-from detkit.weights.layout import Layout, roll_classes
 from detkit.weights.state_dict import Renames, load_all, rename_prefix
+from detkit.weights.tensor_layout import Layout, roll_classes
 
 
 def _ssd300_vgg16(state_dict: Mapping[str, Tensor]) -> SSD:

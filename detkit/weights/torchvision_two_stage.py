@@ -15,8 +15,8 @@ from detkit.heads import NMS, RPN, BoxHead, ConvolutionsThenFullyConnected, Keyp
 from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
 from detkit.necks import FPN
 from detkit.preprocess import Preprocess, ShortestEdge
-from detkit.weights.layout import Layout
 from detkit.weights.state_dict import Renames, counts_batches, load_all, rename_prefix, set_batch_norm_epsilon
+from detkit.weights.tensor_layout import Layout
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
 

@@ -10,8 +10,10 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from detkit.backbones.pretrained import download
 from detkit.backbones.published import torchvision_file
+from detkit.backbones.weights_sources import torchvision_source
 from detkit.errors import InputError
 from detkit.models import Detector
+from detkit.structures import WeightsSource
 from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
 from detkit.weights.published_categories import torchvision_categories
 from detkit.weights.state_dict import checked_tensors, set_batch_norm_epsilon
@@ -56,6 +58,11 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
     if epsilon is not None:  # 0 for some models, which torchvision restores after loading
         set_batch_norm_epsilon(model, epsilon)
     model.categories = categories
+    model.provenance = [
+        torchvision_source(name, weights)
+        if weights is not None
+        else WeightsSource(f"torchvision {name}", "a state dict", "unknown: a state dict does not say")
+    ]
     return model
 
 

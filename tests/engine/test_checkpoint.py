@@ -109,6 +109,53 @@ class TestAModelThatWasChanged:
         assert self._saved(model, None, tmp_path).preprocess.size == 64
 
 
+class TestSavingWhatCannotBeLoaded:
+    """It is refused, and the file that was there stays."""
+
+    def _refused(self, saved, model, sentence, config=TINY, recipe=None):
+        path, _ = saved
+        before = path.read_bytes()
+        with pytest.raises(InputError, match=sentence):
+            save_model(model, config, path, recipe)
+        assert path.read_bytes() == before
+        assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+    def test_a_recipe_with_an_object(self, saved):
+        self._refused(saved, saved[1], r"tiny.ckpt is refused: .*more than", recipe={"root": os.DirEntry})
+
+    def test_a_recipe_with_a_path(self, saved):
+        self._refused(saved, saved[1], r"tiny.ckpt is refused: .*save plain values", recipe={"root": saved[0]})
+
+    def test_a_recipe_with_a_huge_number(self, saved):
+        self._refused(saved, saved[1], r"detkit.config.steps is a number beyond 63 bits", recipe={"steps": 10**400})
+
+    def test_weights_that_are_no_real_numbers(self, saved):
+        model = TinyDetector(2)
+        model.score.weight = torch.nn.Parameter(model.score.weight.to(torch.complex64))
+        self._refused(saved, model, "score.weight is not a dense tensor of real numbers")
+
+    def test_weights_that_the_config_has_not(self, saved):
+        model = TinyDetector(2)
+        model.register_buffer("more", torch.zeros(2))
+        self._refused(saved, model, r"has in excess \[more\]")
+
+    def test_a_category_without_a_name(self, saved):
+        model = TinyDetector(2)
+        model.categories = [Category(1, 5), Category(2, "dog")]
+        self._refused(saved, model, r"categories\[0\] has the name 5")
+
+    def test_a_class_of_the_running_script(self, saved, monkeypatch):
+        monkeypatch.setattr(TinyDetector, "__module__", "__main__")
+        self._refused(saved, saved[1], "TinyDetector is defined in the running script")
+
+    def test_numbers_that_are_not_finite_come_back(self, saved):
+        path, model = saved
+        save_model(model, TINY, path, {"limit": float("inf"), "nothing": float("nan")})
+        config = read_checkpoint(path)["detkit"]["config"]
+        assert config["limit"] == float("inf")
+        assert config["nothing"] != config["nothing"]
+
+
 def test_pretrained_weights_are_not_needed_again(saved):
     assert read_checkpoint(saved[0])["detkit"]["model"]["init_args"]["weights"] is None
 

@@ -58,10 +58,10 @@ def spread_outputs(model, deltas, objectness):
         (predictor.bbox_pred, deltas),
     )
     for layer, std in layers:
-        _spread(model, layer, std)
+        spread(model, layer, std)
 
 
-def _spread(model, layer, std):
+def spread(model, layer, std):
     """Let what `layer` says have zero mean and a standard deviation of `std` in each channel."""
     torch.nn.init.normal_(layer.weight)
     torch.nn.init.zeros_(layer.bias)

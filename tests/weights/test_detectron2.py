@@ -5,7 +5,7 @@ import torch
 from detectron2_reference import detect, random_weights, spread_outputs
 
 from detkit.errors import InputError
-from detkit.weights import from_detectron2
+from detkit.weights import from_detectron2, to_detectron2
 
 CLASSES = 5
 KINDS = {"C4": False, "FPN": True}
@@ -120,3 +120,37 @@ class TestRefusals:
         torch.testing.assert_close(model.preprocess.std.flatten() * 255, torch.full((3,), 2.0))
         with pytest.raises(InputError, match=r"cell_anchors\.0 are not the anchors"):
             from_detectron2("faster_rcnn_R_50_FPN_1x", more | {name: 2 * more[name]})
+
+
+class TestLeaving:
+    @pytest.mark.parametrize(("kind", "pyramid"), KINDS.items())
+    def test_the_same_bits_come_back(self, kind, pyramid):
+        weights = random_weights(pyramid, masks=True, classes=CLASSES, seed=3)
+        model = from_detectron2(f"mask_rcnn_R_50_{kind}_3x", weights)
+        exported = to_detectron2(model)
+        assert exported.name == f"mask_rcnn_R_50_{kind}_3x"
+        assert exported.settings == {"MODEL.ROI_HEADS.NUM_CLASSES": CLASSES}
+        pixels = {"pixel_mean": [103.53, 116.28, 123.675], "pixel_std": [1.0, 1.0, 1.0]}
+        for name, values in pixels.items():
+            assert torch.equal(exported.state_dict[name], torch.tensor(values).view(3, 1, 1))
+        assert exported.state_dict.keys() - pixels.keys() == weights.keys() - pixels.keys()
+        for name in weights.keys() - pixels.keys():
+            assert torch.equal(exported.state_dict[name], torch.as_tensor(weights[name]))
+
+    def test_settings_are_those_of_its_config(self, weights):
+        model = from_detectron2("faster_rcnn_R_50_FPN_1x", weights)
+        model.preprocess.min_size = 640
+        model.box_head.postprocess.score_threshold = 0.3
+        model.preprocess.mean.fill_(0.5)
+        assert to_detectron2(model).settings == {
+            "INPUT.MIN_SIZE_TEST": 640,
+            "MODEL.PIXEL_MEAN": [127.5] * 3,
+            "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.3,
+            "MODEL.ROI_HEADS.NUM_CLASSES": 3,
+        }
+
+    def test_what_its_config_cannot_say_is_refused(self, weights):
+        model = from_detectron2("faster_rcnn_R_50_FPN_1x", weights)
+        model.region_pool.aligned = False
+        with pytest.raises(InputError, match=r"region_pool.aligned is False, in detectron2's faster_rcnn_R_50_FPN_3x"):
+            to_detectron2(model)

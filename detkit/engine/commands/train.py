@@ -174,6 +174,7 @@ def _steps_done(recipe: Recipe, path: Path) -> int:
     check_changes(checkpoint.recipe, recipe.resolved, path)
     _check_labels(checkpoint, recipe.data)
     check_weights(recipe.model, checkpoint.weights, path)
+    recipe.model.provenance = [*recipe.model.provenance, *checkpoint.provenance]  # of what the run had started from
     steps: int = checkpoint.content["global_step"]
     return steps
 
@@ -248,7 +249,8 @@ def _record(recipe: Recipe) -> dict[str, Any]:
     model = dict(recipe.resolved["model"])
     if _takes_num_classes(recipe.model):
         model["init_args"] = {**model.get("init_args", {}), "num_classes": recipe.data.num_classes}
-    return model_record(model, recipe.data.categories, {**recipe.resolved, "model": model})
+    config = {**recipe.resolved, "model": model}
+    return model_record(model, recipe.data.categories, config, recipe.model.provenance)
 
 
 def _takes_num_classes(model: VisionModel) -> bool:

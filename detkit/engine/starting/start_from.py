@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from detkit.models import VisionModel
 from detkit.models.transfer.given_weights import GivenWeights
 from detkit.models.transfer.load_given import load_given
 from detkit.models.transfer.start_report import StartReport
+from detkit.structures import WeightsSource
 from detkit.weights import from_detectron2, from_torchvision
 from detkit.weights.darknet.trainable import darknet_weights
 from detkit.weights.detectron2_file import read_detectron2
@@ -57,7 +59,9 @@ def start_from(model: VisionModel, source: str, trust: Sequence[str] = ()) -> St
             raise InputError(
                 f"start_from: {source!r} is of no known kind{meant}: give a checkpoint, the folder of a run, {forms}"
             )
-    return load_given(model, given)
+    report = load_given(model, given)
+    model.provenance = [*model.provenance, *given.provenance]
+    return report
 
 
 def _checkpoint(source: str, trust: Sequence[str]) -> GivenWeights:
@@ -67,7 +71,7 @@ def _checkpoint(source: str, trust: Sequence[str]) -> GivenWeights:
         model = checkpoint.model(trust=trust)
     except InputError as error:  # the weights may be of use all the same
         logger.warning("anchors and pixel statistics of %s are not compared with those of the model: %s", path, error)
-        return GivenWeights(path, checkpoint.weights, checkpoint.categories)
+        return GivenWeights(path, checkpoint.weights, checkpoint.categories, provenance=checkpoint.provenance)
     return GivenWeights.of(model, path)
 
 
@@ -80,6 +84,7 @@ def _torchvision(source: str, parts: list[str], model: VisionModel) -> GivenWeig
     given = from_torchvision(name, read_state_dict(parts[1]))
     # A file has no names. Of the published weights' number of classes it is taken for those.
     published = torchvision_categories(torchvision.models.get_model_weights(name).DEFAULT.meta)
+    given.provenance = [WeightsSource.of_file(f"torchvision {name}", parts[1])]
     given.categories = published if len(published) == given.num_classes else None
     return GivenWeights.of(given, source)
 
@@ -94,7 +99,8 @@ def _detectron2(source: str, parts: list[str], model: VisionModel) -> GivenWeigh
 def _darknet(source: str, parts: list[str], model: VisionModel) -> GivenWeights:
     if len(parts) != 2 or not all(parts):
         raise _wrong_form(source, "darknet")
-    return darknet_weights(parts[0], parts[1], model)
+    given = darknet_weights(parts[0], parts[1], model)
+    return replace(given, provenance=[WeightsSource.of_file(f"darknet {Path(parts[0]).name}", parts[1])])
 
 
 SCHEMES: dict[str, tuple[Read, str]] = {

@@ -17,9 +17,11 @@ from detkit.backbones import Backbone
 from detkit.backbones.frozen_batch_norm import scale_and_shift
 from detkit.backbones.pretrained import read_state_dict
 from detkit.backbones.torchvision_backbone import published_net
+from detkit.backbones.weights_sources import torchvision_source
 from detkit.errors import InputError
 from detkit.heads.context import Regions
 from detkit.heads.region.region_branch import Crop
+from detkit.structures import WeightsSource
 
 # R-CNN's 2000 warped regions of each image go through the network in parts of this many, to limit memory.
 _REGIONS_AT_ONCE = 256
@@ -84,6 +86,7 @@ class TwoFullyConnected(RegionFeatureExtractor):
         self.out_channels = hidden
         if weights is not None:
             _load_layers((fc6, fc7), weights)
+            self.weights_source = _source(weights)
 
     def forward(self, region_features: Tensor) -> Tensor:
         """The vectors ``(R, hidden)`` of the crops."""
@@ -229,6 +232,11 @@ def _load_layers(layers: Sequence[nn.Linear], weights: str) -> None:
         for layer, name in zip(layers, matrices, strict=False):
             layer.weight.copy_(state_dict[name])
             layer.bias.copy_(state_dict[name.replace(".weight", ".bias")])
+
+
+def _source(weights: str) -> WeightsSource:
+    is_published = weights in torchvision.models.list_models(module=torchvision.models)
+    return torchvision_source(weights) if is_published else WeightsSource.of_file("fully connected layers", weights)
 
 
 def _truncated(layer: nn.Module, rank: int, name: str) -> nn.Sequential:

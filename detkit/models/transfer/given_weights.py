@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.models.detector import VisionModel
-from detkit.structures import UNUSED_LABEL, Category
+from detkit.structures import UNUSED_LABEL, Category, WeightsSource
 from detkit.structures.categories import keypoint_category
 
 
@@ -23,17 +23,19 @@ class GivenWeights:
         categories: of the labels, in their order; none if the names of the classes are not known.
         constants: numbers that are no weights but that these rely on, such as anchors and pixel statistics, by the
             names of the model's buffers.
+        provenance: where the weights come from.
     """
 
     source: str
     tensors: Mapping[str, Tensor]
     categories: Sequence[Category] = ()
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    provenance: Sequence[WeightsSource] = ()
 
     @classmethod
     def of(cls, model: VisionModel, source: str) -> GivenWeights:
         """All of `model`."""
-        return cls(source, model.state_dict(), model.categories or (), constants_of(model))
+        return cls(source, model.state_dict(), model.categories or (), constants_of(model), model.provenance)
 
 
 def constants_of(model: VisionModel) -> dict[str, Tensor]:

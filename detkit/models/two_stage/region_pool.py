@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from detkit.backbones.frozen_batch_norm import freeze_batch_norm
 from detkit.backbones.pretrained import load_matching, read_state_dict
 from detkit.backbones.torchvision_backbone import create_net, move_strides_to_1x1, published_net
+from detkit.backbones.weights_sources import classifier_source
 from detkit.errors import InputError
 from detkit.heads import Regions
 from detkit.object_config import Described
@@ -139,6 +140,7 @@ class RegionStage(RegionPool):
             raise InputError(f"RegionStage takes a stage of a ResNet, not of {name!r}")
         if weights not in (None, "DEFAULT"):
             load_matching(net, read_state_dict(weights), source=str(weights))
+        self.weights_source = None if weights is None else classifier_source(name, weights)
         self.pool = pool
         stage = net.get_submodule(layer)
         if stride_in_1x1:

@@ -16,7 +16,7 @@ from detkit.heads import NMS, Context
 from detkit.models import Detector
 from detkit.object_config import recipe_of
 from detkit.preprocess import Batch, Letterbox, Preprocess, Stretch
-from detkit.structures import Detections, Target
+from detkit.structures import Detections, Target, WeightsSource
 from detkit.weights.darknet.cfg import read_text
 from detkit.weights.darknet.network import Darknet
 from detkit.weights.darknet.outputs import Grid, OutputLayer
@@ -141,6 +141,7 @@ def from_darknet(
     network = Darknet(read_text(cfg), str(cfg))
     if weights is not None:
         network.header = read_weights(weights, network.stored())
+        vars(network)["weights_source"] = WeightsSource.of_file(f"darknet {Path(cfg).name}", weights)
     if isinstance(network.layers[network.answers[0]], OutputLayer):
         return DarknetDetector(network, **options).eval()
     if options:

@@ -36,6 +36,7 @@ COMMANDS = {
     "detkit predict": cli.predict,
     "detkit visualize": cli.visualize,
     "detkit convert": cli.convert,
+    "detkit license": cli.show_license,
     "detkit anchors": cli.anchors,
     "detkit recipes": cli.recipes,
     "python tools/anchors.py": anchors_command,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from detkit.engine.config.records.plain_values import MOST_SIZE, check_plain
 from detkit.errors import InputError
-from detkit.structures import Category
+from detkit.structures import Category, WeightsSource
 
 WEIGHTS = ("state_dict", "ema")
 """The entries with weights; the second is not in every checkpoint."""
@@ -35,6 +36,7 @@ def check_record(content: Any, path: str | Path) -> None:
     if not isinstance(record.get("config") or {}, dict):
         raise InputError(f"{path}: detkit.config must hold the recipe of the run, not {_kind(record['config'])}.")
     categories_in(record, path)
+    provenance_in(record, path)
     for name in WEIGHTS:
         if name == "state_dict" or content.get(name) is not None:
             _check_weights(content[name], f"{path}: {name}")
@@ -50,6 +52,28 @@ def categories_in(record: Mapping[str, Any], path: str | Path) -> list[Category]
     if not isinstance(entries, (list, tuple)):
         raise InputError(f"{path}: detkit.categories must be a list of categories, not {_kind(entries)}.")
     return [_category(entry, f"{path}: detkit.categories[{number}]") for number, entry in enumerate(entries)]
+
+
+def provenance_in(record: Mapping[str, Any], path: str | Path) -> tuple[WeightsSource, ...] | None:
+    """Where the weights of a record come from; None where it does not say, as in older releases.
+
+    Raises:
+        InputError: it is no list of sources.
+    """
+    entries = record.get("provenance")
+    if entries is None:
+        return None
+    if not isinstance(entries, (list, tuple)):
+        raise InputError(f"{path}: detkit.provenance must be a list of sources of weights, not {_kind(entries)}.")
+    return tuple(_source(entry, f"{path}: detkit.provenance[{number}]") for number, entry in enumerate(entries))
+
+
+def _source(entry: Any, name: str) -> WeightsSource:
+    known = {field.name for field in fields(WeightsSource)}
+    is_source = isinstance(entry, dict) and entry.keys() == known
+    if not is_source or not all(isinstance(value, str) for value in entry.values()):
+        raise InputError(f"{name} is no source of weights: it must have {', '.join(sorted(known))}, all texts.")
+    return WeightsSource(**entry)
 
 
 def _category(entry: Any, name: str) -> Category:

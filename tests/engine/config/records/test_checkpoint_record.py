@@ -81,6 +81,15 @@ def test_categories_that_are_none(content, tmp_path, categories):
     assert "detkit.categories" in refusal({**content, "detkit": record}, tmp_path / "a.ckpt")
 
 
+@pytest.mark.parametrize(
+    "sources",
+    [5, "a", [5], [{"name": "a"}], [{"name": "a", "source": "b", "license": 1}], [dict.fromkeys("abc", "a")]],
+)
+def test_sources_of_weights_that_are_none(content, tmp_path, sources):
+    record = {**content["detkit"], "provenance": sources}
+    assert "detkit.provenance" in refusal({**content, "detkit": record}, tmp_path / "a.ckpt")
+
+
 def test_a_recipe_that_is_none(content, tmp_path):
     record = {**content["detkit"], "config": ["a"]}
     assert "detkit.config must hold" in refusal({**content, "detkit": record}, tmp_path / "a.ckpt")
