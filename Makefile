@@ -17,7 +17,7 @@ SENSITIVE_TESTS := $(wildcard $(addprefix tests/,$(SENSITIVE)))
 # A file of tests stays in one process, for what its tests share; files begin in the order of tests/conftest.py.
 PYTEST := python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo test test-oldest test-slow lint benchmark clean
+.PHONY: install demo test test-oldest test-slow lint site benchmark clean
 
 install: $(VENV)/.installed
 
@@ -42,6 +42,10 @@ lint: $(VENV)/.test-installed
 	$(BIN)/mypy
 	$(BIN)/mypy --no-warn-unused-configs tools
 
+# The documentation as a site, in build/site; a link without a target fails.
+site: $(VENV)/.docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
 benchmark: $(VENV)/.installed
 	$(BIN)/python tools/benchmark.py ops
 
@@ -64,6 +68,10 @@ $(VENV)/.installed: $(SOURCES) $(VENV)/.torch
 $(VENV)/.test-installed: $(SOURCES) $(VENV)/.torch
 	$(BIN)/python -m pip install --editable ".[test]"
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.docs-installed: pyproject.toml $(VENV)/.torch
+	$(BIN)/python -m pip install --editable ".[docs]"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .venv-oldest build *.egg-info detkit/*.so runs

@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Run", "__version__", "evaluate", "export", "load", "train"]
 
-_HOMES = {"load": "detkit.engine.checkpoint"} | dict.fromkeys(("Run", "evaluate", "export", "train"), "detkit.engine.verbs")
+_VERBS = ("Run", "evaluate", "export", "train")
+_HOMES = {"load": "detkit.engine.checkpoint"} | dict.fromkeys(_VERBS, "detkit.engine.verbs")
 
 find_moved_modules()
 
 
-def __getattr__(name: str) -> Any:
-    """Import the verbs on first use, so that ``import detkit`` does not import torch."""
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker of types knows the names from above, and finds misspelled ones
+
+    def __getattr__(name: str) -> Any:
+        """Import the verbs on first use, so that ``import detkit`` does not import torch."""
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

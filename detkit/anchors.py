@@ -34,6 +34,8 @@ class AnchorGenerator(nn.Module):
         for level, level_sizes in enumerate(sizes):
             base = _base_anchors(level_sizes, aspect_ratios)
             self.register_buffer(f"base{level}", base.round() if strides is None else base, persistent=False)
+        self.sizes = [list(level_sizes) for level_sizes in sizes]
+        self.aspect_ratios = list(aspect_ratios)
         self.strides = strides
         self.levels = len(sizes)
         self.per_location = [len(level_sizes) * len(aspect_ratios) for level_sizes in sizes]
@@ -112,6 +114,8 @@ class DefaultBoxes(nn.Module):
         for level, ratios in enumerate(aspect_ratios):
             shapes = _default_shapes(sizes[level], sizes[level + 1], ratios)
             self.register_buffer(f"shapes{level}", shapes, persistent=False)
+        self.sizes = list(sizes)
+        self.aspect_ratios = _listed(aspect_ratios)
         self.per_location = [2 + 2 * len(ratios) for ratios in aspect_ratios]
         self.steps = list(steps) if steps is not None else [None] * len(aspect_ratios)
         self.relative = relative

@@ -1,23 +1,24 @@
 """Count each recipe's parameters and multiply-adds into configs/zoo.json, and write MODEL_ZOO.md from it.
 
-    python tools/zoo.py                # all recipes
-    python tools/zoo.py ssd300         # count some, write the whole page
+python tools/zoo.py                # all recipes
+python tools/zoo.py ssd300         # count some, write the whole page
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from detkit.engine.checkpoint import build_model
+from detkit.engine.commands.anchors.recipe_model import recipe_model
 from detkit.models import VisionModel
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +29,19 @@ GIVEN_REGIONS = 2000
 """Regions of an image where they are given: those that Fast R-CNN takes from selective search (section 3)."""
 DETECTIONS = 100
 """Detections of an image, for which masks or keypoints are predicted."""
+
+BENCHMARKS = ROOT / "docs" / "benchmarks.md"
+TORCHVISION = {
+    "faster_rcnn_mobilenet_v3_fpn": "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "faster_rcnn_resnet50_fpn": "fasterrcnn_resnet50_fpn_v2",
+    "faster_rcnn_resnet50_fpn_coco": "fasterrcnn_resnet50_fpn",
+    "fcos_resnet50_fpn": "fcos_resnet50_fpn",
+    "mask_rcnn_resnet50_fpn_coco": "maskrcnn_resnet50_fpn",
+    "retinanet_resnet50_fpn_coco": "retinanet_resnet50_fpn",
+    "ssd300": "ssd300_vgg16",
+    "ssdlite_mobilenet_v3": "ssdlite320_mobilenet_v3_large",
+}
+"""The recipes of which the same network was timed beside torchvision's, and its name there."""
 
 Facts = dict[str, dict[str, Any]]
 
@@ -54,21 +68,11 @@ def counted(name: str, classes: int) -> tuple[int, int]:
     Multiply-adds are those of convolutions and fully connected layers, the heads of regions on as many regions as the
     recipe allows at inference.
     """
-    recipe = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
-    model_config = without_weights(recipe["model"])
-    model_config["init_args"]["num_classes"] = classes
     with torch.device("meta"):
-        model = build_model(model_config, (), name).eval()
+        model = build_model(recipe_model(name, classes), (), name).eval()
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             run(model)
     return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
-
-
-def without_weights(part: Any) -> Any:
-    """`part` of a recipe without files of weights, which need not be there to count."""
-    if isinstance(part, dict):
-        return {key: None if key == "weights" else without_weights(value) for key, value in part.items()}
-    return [without_weights(value) for value in part] if isinstance(part, list) else part
 
 
 def run(model: VisionModel) -> None:
@@ -127,11 +131,12 @@ def is_for(name: str, ends: str | tuple[str, ...]) -> bool:
 def table(facts: Facts) -> str:
     """One table."""
     head = "| recipe | input | parameters | multiply-adds | published | trained here | CPU s | starts from |\n"
-    rows = [f"| `{name}` | {' | '.join(cells(one))} |\n" for name, one in facts.items()]
+    times = measured_times(BENCHMARKS.read_text())
+    rows = [f"| `{name}` | {' | '.join(cells(name, one, times))} |\n" for name, one in facts.items()]
     return "".join((head, "|---|---|---|---|---|---|---|---|\n", *rows))
 
 
-def cells(fact: dict[str, Any]) -> list[str]:
+def cells(name: str, fact: dict[str, Any], times: dict[str, list[str]]) -> list[str]:
     """What a row says of a recipe after its name."""
     weights = ", ".join(f"`{one}`" for one in fact["weights"])
     return [
@@ -140,7 +145,7 @@ def cells(fact: dict[str, Any]) -> list[str]:
         f"{fact['macs'] / 1e9:.1f} G",
         published(fact["published"]),
         own(fact["own"]),
-        timed(fact.get("inference")),
+        timed(TORCHVISION.get(name, ""), times),
         f"{weights}: {fact['weights_license']}" if weights else "",
     ]
 
@@ -158,9 +163,16 @@ def own(entry: dict[str, Any] | None) -> str:
     return f"{entry['metric']} {entry['value']}{interval} on {entry['data']}; {entry['time']}, {entry['machine']}"
 
 
-def timed(entry: dict[str, Any] | None) -> str:
-    """The time of one image, and that of the same detector in another program."""
-    return "" if entry is None else f"{entry['seconds']} ({entry['peer']}: {entry['peer_seconds']})"
+def measured_times(page: str) -> dict[str, list[str]]:
+    """CPU seconds of an image by torchvision's name, detkit's and torchvision's, from the page of benchmarks."""
+    start = page.index("| detector | detkit CPU s | torchvision CPU s |")
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \|", page[start : page.index("\n\n", start)], re.MULTILINE)
+    return {name: [ours, theirs] for name, ours, theirs in rows}
+
+
+def timed(name: str, times: dict[str, list[str]]) -> str:
+    """The CPU time of one image, and torchvision's for the same detector; empty where it was not measured."""
+    return "{} (torchvision: {})".format(*times[name]) if name in times else ""
 
 
 if __name__ == "__main__":

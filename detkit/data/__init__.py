@@ -3,8 +3,10 @@
 from detkit.data.datamodule import DataModule
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import CocoDataset, find_split
+from detkit.data.formats.cvat.cvat_dataset import CvatDataset
 from detkit.data.formats.field_readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
 from detkit.data.formats.image_folder import ImageFolderDataset
+from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
 from detkit.data.formats.open_dataset import format_of, open_split
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
@@ -26,6 +28,7 @@ __all__ = [
     "Augmentation",
     "CocoDataset",
     "CopyPaste",
+    "CvatDataset",
     "DataModule",
     "DataSource",
     "DetectionDataset",
@@ -36,6 +39,7 @@ __all__ = [
     "ImageDataset",
     "ImageFolderDataset",
     "ImageNumbers",
+    "LabelMeDataset",
     "Loader",
     "MinIoUCrop",
     "MixUp",

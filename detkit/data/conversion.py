@@ -1,4 +1,4 @@
-"""Convert annotated images between COCO, PASCAL VOC and YOLO."""
+"""Convert annotated images between COCO, PASCAL VOC, YOLO, LabelMe and, as a source, CVAT."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 
 from detkit.coco_files.entry_lists import is_plain_text
-from detkit.data.formats.coco import find_split, has_split
-from detkit.data.formats.coco_faults import read_coco_with_faults
+from detkit.data.annotated_splits import SPLITS, read_splits
+from detkit.data.formats.labelme.labelme_writer import write_labelme
 from detkit.data.formats.open_dataset import BoxFormat, Format, format_of
-from detkit.data.formats.voc import read_voc
 from detkit.data.formats.writers import LAYOUTS, WRITERS, AnnotatedSplit
-from detkit.data.formats.yolo_txt import read_yolo
-from detkit.data.formats.yolo_yaml import find_description, read_description
-from detkit.data.layouts.voc_folders import find_image_sets, find_splits
 from detkit.errors import InputError
 from detkit.files import open_whole_folder
 from detkit.files.json_values import shown
@@ -30,7 +27,12 @@ from detkit.images.upright import write_upright
 
 logger = logging.getLogger(__name__)
 
-_SPLITS = ("train", "val", "test")
+WrittenFormat = Literal["coco", "voc", "yolo", "labelme"]
+"""The formats that can be written."""
+
+_WRITERS = WRITERS | {"labelme": write_labelme}
+_LAYOUTS = LAYOUTS | {"labelme": ("labels.txt", *SPLITS)}
+"""The files and folders that each writer creates."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Conversion:
 def convert(
     root: str | Path,
     out: str | Path,
-    to: BoxFormat,
+    to: WrittenFormat,
     source_format: BoxFormat | None = None,
     splits: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
@@ -73,7 +75,7 @@ def convert(
         to: its format.
         source_format: the format of `root`; None: detected.
         splits: those to convert; None: all of train, val and test that exist.
-        class_names: of VOC, the classes in the order of their labels, see `VocDataset`.
+        class_names: of VOC, LabelMe and CVAT, the classes in the order of their labels, see `VocDataset`.
         with_masks: to YOLO: write objects with one outline as that instead of its box.
         images: copy the image files, or make symbolic links to them. Those with an EXIF orientation are written anew
             in the orientation of their annotations, JPEG with the best quality, and without the tag.
@@ -92,47 +94,24 @@ def convert(
         raise InputError(f"{root} is in the format {to} already; name another one to convert it to")
     _check_free(root, out, to, overwrite)
     problems: list[str] = []
-    splits_read = _read(root, detected, splits, class_names, problems, with_masks and to == "yolo")
-    written = [_checked(split, problems) for split in splits_read]
-    _check_categories(written)
-    if problems and on_bad == "error":
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise InputError(
-            f"{root}: nothing was written, for {len(problems)} faults; correct them, or leave out what is wrong with "
-            f"--on_bad skip\n{lines}"
-        )
-    _write(written, out, to, with_masks, images == "link")
+    keeps_masks = to == "labelme" or (with_masks and to == "yolo")
+    with TemporaryDirectory() as extracted:
+        splits_read = read_splits(root, detected, splits, class_names, problems, keeps_masks, Path(extracted))
+        written = [_checked(split, problems) for split in splits_read]
+        _check_categories(written)
+        if problems and on_bad == "error":
+            lines = "\n".join(f"  {problem}" for problem in problems)
+            raise InputError(
+                f"{root}: nothing was written, for {len(problems)} faults; correct them, or leave out what is wrong "
+                f"with --on_bad skip\n{lines}"
+            )
+        _write(written, out, to, with_masks, images == "link")
     return Conversion(
         problems,
         _losses(written, to, with_masks),
         {split.name: len(split.content["images"]) for split in written},
         {split.name: len(split.content["annotations"]) for split in written},
     )
-
-
-def _read(
-    root: Path,
-    format: BoxFormat,
-    names: Sequence[str] | None,
-    class_names: Sequence[str] | None,
-    problems: list[str],
-    with_masks: bool,
-) -> list[AnnotatedSplit]:
-    """The splits, as the format's reader gives them; of COCO's masks only those that are written."""
-    if format == "coco":
-        names = names or [name for name in _SPLITS if has_split(root, name)] or _SPLITS[:1]
-        found = [(name, *find_split(root, name)) for name in names]
-        return [
-            AnnotatedSplit(name, read_coco_with_faults(path, problems, with_masks), images)
-            for name, images, path in found
-        ]
-    if format == "voc":
-        names = names or find_splits(root, _SPLITS) or _SPLITS[:1]
-        sets = {name: find_image_sets(root, name) for name in names}
-        return [AnnotatedSplit(name, read_voc(root, sets[name], class_names, problems), root) for name in names]
-    description = read_description(find_description(root))
-    names = names or description.splits or _SPLITS[:1]
-    return [AnnotatedSplit(name, read_yolo(description, name, problems), description.root) for name in names]
 
 
 def _checked(split: AnnotatedSplit, problems: list[str]) -> AnnotatedSplit:
@@ -197,7 +176,7 @@ def _check_categories(splits: Sequence[AnnotatedSplit]) -> None:
             )
 
 
-def _losses(splits: Sequence[AnnotatedSplit], to: BoxFormat, with_masks: bool) -> list[str]:
+def _losses(splits: Sequence[AnnotatedSplit], to: WrittenFormat, with_masks: bool) -> list[str]:
     """What the new format cannot hold."""
     objects = [annotation for split in splits for annotation in split.content["annotations"]]
     outlined = [one for one in objects if one.get("segmentation")]
@@ -206,7 +185,7 @@ def _losses(splits: Sequence[AnnotatedSplit], to: BoxFormat, with_masks: bool) -
     difficult = sum(bool(one.get("difficult")) for one in objects)
     images = [image for split in splits for image in split.content["images"]]
     lost = {
-        "masks are left out, their boxes are kept": len(unwritten) if to != "coco" else 0,
+        "masks are left out, their boxes are kept": len(unwritten) if to in ("voc", "yolo") else 0,
         "objects lose their keypoints": sum(bool(one.get("keypoints")) for one in objects),
         "images lose their label map": sum(bool(one.get("label_map")) for one in images),
         "images lose their camera": sum(bool(one.get("camera")) for one in images),
@@ -221,7 +200,7 @@ def _is_one_outline(segmentation: list | dict) -> bool:
     return isinstance(segmentation, list) and len(segmentation) == 1
 
 
-def _check_free(root: Path, out: Path, to: BoxFormat, overwrite: bool) -> None:
+def _check_free(root: Path, out: Path, to: WrittenFormat, overwrite: bool) -> None:
     folder = root.resolve() if root.is_dir() else root.resolve().parent
     if out.resolve() == folder or out.resolve() in folder.parents:
         raise InputError(f"{out} holds {root}, the data to convert; name another folder")
@@ -229,14 +208,14 @@ def _check_free(root: Path, out: Path, to: BoxFormat, overwrite: bool) -> None:
         return
     if not overwrite:
         raise InputError(f"{out} exists; name another folder, or replace it with --overwrite")
-    others = [out.name] if not out.is_dir() else sorted({path.name for path in out.iterdir()} - set(LAYOUTS[to]))
+    others = [out.name] if not out.is_dir() else sorted({path.name for path in out.iterdir()} - set(_LAYOUTS[to]))
     if others:
         raise InputError(f"{out} holds {others[0]}, which is no part of the format {to}; name another folder")
 
 
-def _write(splits: Sequence[AnnotatedSplit], out: Path, to: BoxFormat, with_masks: bool, links: bool) -> None:
+def _write(splits: Sequence[AnnotatedSplit], out: Path, to: WrittenFormat, with_masks: bool, links: bool) -> None:
     with open_whole_folder(out) as work:
-        WRITERS[to](splits, work, with_masks, _link if links else _copy)
+        _WRITERS[to](splits, work, with_masks, _link if links else _copy)
         _move(work, out)
 
 
@@ -260,7 +239,9 @@ def _copy(source: Path, target: Path, image: Mapping[str, Any]) -> None:
 
 
 def _link(source: Path, target: Path, image: Mapping[str, Any]) -> None:
-    if not _written_upright(source, target, image):
+    if "embedded_in" in image:
+        _copy(source, target, image)
+    elif not _written_upright(source, target, image):
         target.symlink_to(source.resolve())
 
 

@@ -15,6 +15,7 @@ from detkit.data.image_dataset import ImageDataset, check_same_categories
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.image_class import ImageClass
+from detkit.data.packed.repeat_factors import repeat_factors
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes, folder_name
 from detkit.data.sources import DataSource, SourceDataset, check_names, loader_with_sources
@@ -36,9 +37,9 @@ class DataModule(lightning.LightningDataModule):
     trainer ``use_distributed_sampler=False``: the samplers here split over ranks.
 
     Args:
-        root: a folder in COCO, VOC or YOLO format (or YOLO's ``data.yaml``), or with one subfolder per class, as
-            ImageNet's; see ``docs/data.md``. null: generate `shapes` under ``runs/data``.
-        format: the format of `root`: coco, voc, yolo or folders; null: detected.
+        root: a folder in COCO, VOC, YOLO, LabelMe or CVAT format (or YOLO's ``data.yaml``), or with one subfolder per
+            class, as ImageNet's; see ``docs/data.md``. null: generate `shapes` under ``runs/data``.
+        format: the format of `root`: coco, voc, yolo, labelme, cvat or folders; null: detected.
         shapes: the data set that is generated if `root` is null.
         train_images: images folder of the training split, if it is not the one under `root`.
         train_annotations: annotation file of the training split, if it is not the one under `root`.
@@ -71,6 +72,10 @@ class DataModule(lightning.LightningDataModule):
             move objects.
         dataset: your own data set class, instead of `root` and paths: an `ImageDataset` that is called with the split.
         proposals: computes regions in each augmented image, for a model that needs them; null: none.
+        val_fraction: the share of the training images that is held out for validation where `root` has no validation
+            split; file names decide which. null: none.
+        repeat_threshold: images with a class that fewer than this share of the images hold are drawn more often, see
+            ``docs/data.md``; null: each image once an epoch.
 
     Attributes:
         skip_batches: the number of batches that the next `train_dataloader` skips in its first epoch, for a run that is
@@ -112,15 +117,18 @@ class DataModule(lightning.LightningDataModule):
         eval_transform: EvalTransform | None = None,
         dataset: Callable[[str], ImageDataset] | None = None,
         proposals: Proposals | None = None,
+        val_fraction: float | None = None,
+        repeat_threshold: float | None = None,
     ) -> None:
         super().__init__()
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
-        sizes = {"batch_size": batch_size, "eval_batch_size": self.eval_batch_size}
-        for name, value in sizes.items():
-            if value < 1:
-                raise InputError(f"data.{name} must be at least 1, got {value}")
-        if num_workers < 0:
-            raise InputError(f"data.num_workers must be at least 0, got {num_workers}")
+        sizes = {"batch_size": (batch_size, 1), "eval_batch_size": (self.eval_batch_size, 1)}
+        for name, (value, least) in (sizes | {"num_workers": (num_workers, 0)}).items():
+            if value < least:
+                raise InputError(f"data.{name} must be at least {least}, got {value}")
+        for name, share in {"val_fraction": val_fraction, "repeat_threshold": repeat_threshold}.items():
+            if share is not None and not 0 < share < 1:
+                raise InputError(f"data.{name} must be between 0 and 1, got {share}")
         self.root = None if root is None else Path(root)
         self.format = format
         self.split_names: dict[Split, str] = {"train": train_split, "val": val_split, "test": "test"}
@@ -149,15 +157,16 @@ class DataModule(lightning.LightningDataModule):
         self.skip_batches = 0
         self.make_dataset = dataset
         self.proposals = proposals
+        self.val_fraction = val_fraction
+        self.repeat_threshold = repeat_threshold
         self._datasets: dict[Split, ImageDataset] = {}
         self._sources: list[tuple[DataSource, SourceDataset]] = []
 
     @property
     def splits(self) -> Splits:
         """Where the data is and how to open it."""
-        return Splits(
-            self.make_dataset, self.root, self.format, self.split_names, self.given_paths, self.class_names, self._drawn
-        )
+        names, paths, held_out = self.split_names, self.given_paths, self.val_fraction
+        return Splits(self.make_dataset, self.root, self.format, names, paths, self.class_names, self._drawn, held_out)
 
     def _drawn(self) -> Path:
         return draw_shapes(SHAPES_FOLDER / folder_name(self.shapes), self.shapes)
@@ -249,6 +258,7 @@ class DataModule(lightning.LightningDataModule):
             self.aspect_ratio_grouping,
             self.skip_batches,
             one_epoch=self._overfits,
+            repeat_factors=repeat_factors(self.train_dataset, self.repeat_threshold),
         )
         if self.sources:
             sources = self.opened_sources()

@@ -14,6 +14,7 @@ import numpy as np
 
 from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.image_dataset import ALWAYS_READ, ImageDataset
+from detkit.data.packed.held_out import HeldOut
 from detkit.data.packed.image_class import ImageClass, label_images
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.deprecation import rename_hooks
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class DetectionDataset(ImageDataset):
-    """Images of a folder and their targets; the base of `CocoDataset`, `VocDataset` and `YoloDataset`.
+    """Images of a folder and their targets; the base of detkit's readers, such as `CocoDataset`.
 
     ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. Annotations are held
     packed in arrays, so that worker processes share them.
@@ -43,6 +44,7 @@ class DetectionDataset(ImageDataset):
         readable: the fields that can be read on demand.
         called: what messages call the format.
         advice: what messages advise where a field cannot be read from this format.
+        held_out: the part of its images that the data set has; None: all.
     """
 
     readable: ClassVar[frozenset[str]] = frozenset()
@@ -57,6 +59,7 @@ class DetectionDataset(ImageDataset):
         self.images_path = images
         self.annotations_path: Path = source
         self._on_bad_image: OnBad = on_bad_image
+        self.held_out: HeldOut | None = None
         self._load(frozenset(reads))
 
     def _load(self, reads: frozenset[str]) -> None:
@@ -68,6 +71,12 @@ class DetectionDataset(ImageDataset):
             self._packed = self._without_unreadable()
         else:
             self.check_files()
+        self._hold_out()
+
+    def _hold_out(self) -> None:
+        if self.held_out is not None:
+            names = self._packed.file_names.tolist()
+            self._packed = self._packed.select_images(self.held_out.indices(names, str(self.annotations_path)))
 
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         """Read the annotations; a subclass implements it for its format.
@@ -101,6 +110,17 @@ class DetectionDataset(ImageDataset):
             return self
         other = copy.copy(self)
         other._load(self.reads | set(names))
+        return other
+
+    def part(self, held_out: HeldOut) -> Self:
+        """A part of the images of this data set.
+
+        Raises:
+            InputError: there are too few images to divide.
+        """
+        other = copy.copy(self)
+        other.held_out = held_out
+        other._hold_out()
         return other
 
     def ground_truth(self) -> Path | dict:

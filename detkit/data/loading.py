@@ -35,7 +35,7 @@ class TrainingDataset(Dataset):
     """A data set with mixing and augmentation, indexed by ``(index, epoch)``.
 
     A sample is a pure function of (seed, epoch, index): the number of workers, the order of access and a resumed run
-    make no difference.
+    make no difference. Of n images, the index n + i is another sample of image i, for images that an epoch repeats.
 
     Args:
         dataset: the images and targets.
@@ -69,7 +69,7 @@ class TrainingDataset(Dataset):
         """The samples of a batch, all of them through one step after the other: between two images that are decoded,
         a step's code and data leave the caches, and it takes several times as long."""
         randoms = [np.random.default_rng([self.seed, epoch, index]) for index, epoch in keys]
-        read = self._read(keys, randoms)
+        read = self._read([(index % len(self), epoch) for index, epoch in keys], randoms)
         augmented = deque(self._augmented(*sample, random) for sample, random in zip(read, randoms, strict=True))
         del read
         samples = []

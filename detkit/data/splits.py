@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from detkit.data.formats.coco import CocoDataset, find_annotations, find_images, find_split
 from detkit.data.formats.coco_annotations import read_categories
-from detkit.data.formats.open_dataset import Format, format_of, open_split
+from detkit.data.formats.open_dataset import Format, format_of, has_split_of, open_split
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.packed.held_out import HeldOut
 from detkit.errors import InputError
 from detkit.structures.categories import Category
 
@@ -30,6 +31,7 @@ class Splits:
         paths: images folder and annotation file of each split, in place of those found under `root`.
         class_names: of VOC, the classes in the order of their labels.
         drawn: draws the `Shapes` and gives their folder.
+        val_fraction: the share of the training images that are the split val where `root` has none; None: none.
     """
 
     make: Callable[[str], ImageDataset] | None
@@ -39,6 +41,7 @@ class Splits:
     paths: Mapping[Split, Paths]
     class_names: Sequence[str] | None
     drawn: Callable[[], Path]
+    val_fraction: float | None = None
 
     @property
     def draws(self) -> bool:
@@ -81,4 +84,17 @@ class Splits:
             return CocoDataset(images, find_annotations(root, name), **reading)
         if annotations:
             return CocoDataset(find_images(root, name, annotations, any_folder=True), annotations, **reading)
+        if split in ("train", "val") and not any(self.paths["val"]) and not self._has_val(root):
+            if self.val_fraction is not None:
+                whole = open_split(root, self.names["train"], self.format, self.class_names, **reading)
+                return whole.part(HeldOut(self.val_fraction, split == "val"))
+            if split == "val" and has_split_of(root, self.names["train"], self.format):
+                try:
+                    return open_split(root, name, self.format, self.class_names, **reading)
+                except InputError as error:
+                    hint = "or hold out a part of its training images for validation with --data.val_fraction 0.2"
+                    raise InputError(f"{error}; {hint}") from error
         return open_split(root, name, self.format, self.class_names, **reading)
+
+    def _has_val(self, root: Path) -> bool:
+        return has_split_of(root, self.names["val"], self.format)

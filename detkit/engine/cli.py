@@ -102,6 +102,13 @@ def convert(argv: Sequence[str]) -> None:
     convert_command(argv)
 
 
+def anchors(argv: Sequence[str]) -> None:
+    """``detkit anchors``."""
+    from detkit.engine.commands.anchors import anchors_command
+
+    anchors_command(argv)
+
+
 def fit_svms(argv: Sequence[str]) -> None:
     """``tools/fit_svms.py``."""
     from detkit.engine.commands.fit_svms import fit_svms_command
@@ -123,6 +130,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
     "convert": (convert, "convert a data set between COCO, VOC and YOLO"),
+    "anchors": (anchors, "fit the anchors of a recipe to the boxes of a data set"),
 }
 """The commands by name, in the order of ``detkit --help``, each with what it does."""
 

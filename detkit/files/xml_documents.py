@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from xml.parsers import expat
 
@@ -19,12 +20,13 @@ _LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr"
 
 
 class Element:
-    """An XML element: its tag, its own text, the line it begins in (0: it is not there), and the elements in it."""
+    """An XML element: its tag, its attributes, its own text, the line it begins in (0: it is not there), and the
+    elements in it."""
 
-    __slots__ = ("_children", "line", "tag", "text")
+    __slots__ = ("_children", "attributes", "line", "tag", "text")
 
-    def __init__(self, tag: str, line: int = 0) -> None:
-        self.tag, self.line, self.text = tag, line, ""
+    def __init__(self, tag: str, line: int = 0, attributes: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.tag, self.line, self.attributes, self.text = tag, line, attributes, ""
         self._children: list[Element] = []
 
     def add(self, child: Element) -> None:
@@ -42,9 +44,9 @@ class Element:
         """The first child of any tag, or an empty one."""
         return self._children[0] if self._children else Element("")
 
-    def children(self, tag: str) -> Iterator[Element]:
-        """The children of that tag."""
-        return (child for child in self._children if child.tag == tag)
+    def children(self, tag: str | None = None) -> Iterator[Element]:
+        """The children of that tag; None: all."""
+        return (child for child in self._children if tag is None or child.tag == tag)
 
 
 def read_xml(path: str | Path) -> Element:
@@ -67,8 +69,8 @@ def parse_xml(content: bytes, name: str) -> Element:
     document = Element("")
     open_elements = [document]
 
-    def start(tag: str, _attributes: dict[str, str]) -> None:
-        element = Element(tag, parser.CurrentLineNumber)
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        element = Element(tag, parser.CurrentLineNumber, attributes)
         open_elements[-1].add(element)
         open_elements.append(element)
         if len(open_elements) > _DEEPEST:

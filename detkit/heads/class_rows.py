@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 
@@ -65,7 +66,7 @@ class ClassRows:
     def _parts(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
         """Views of the rows of all groups ``(groups, before + K * values + after, ...)``, and of the rest."""
         end = len(parameter) - self.rest
-        return parameter[:end].unflatten(0, (self.groups, -1)), parameter[end:]
+        return torch.unflatten(parameter[:end], 0, (self.groups, -1)), parameter[end:]
 
     def _values(self, label: int) -> slice:
         return slice(self.before + label * self.values, self.before + (label + 1) * self.values)

@@ -1,7 +1,7 @@
 """Image and video files: which they are, and their pixels, always as uint8 RGB ``(H, W, 3)``."""
 
 from detkit.images.downloads import download, is_url
-from detkit.images.inputs import find_inputs
+from detkit.images.inputs import find_inputs, find_sources, read_source
 from detkit.images.pillow_images import from_pillow, is_pillow_image
 from detkit.images.reading import decode_image, image_size, read_image, to_tensor
 from detkit.images.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, is_video
@@ -13,6 +13,7 @@ __all__ = [
     "decode_image",
     "download",
     "find_inputs",
+    "find_sources",
     "from_pillow",
     "image_size",
     "is_image",
@@ -21,6 +22,7 @@ __all__ = [
     "is_url",
     "is_video",
     "read_image",
+    "read_source",
     "read_stream",
     "read_video",
     "to_tensor",

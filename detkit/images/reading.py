@@ -62,28 +62,28 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
     Raises:
         InputError: the file is missing, empty, truncated, not an image, or has another size than `size`.
     """
-    stored, orientation = _decode(_read_bytes(path), path)
-    height, width = stored.shape[:2]
-    applied = annotated_orientation((height, width), orientation, None if size is None else (size[0], size[1]))
-    if size is not None and applied is None:
-        height, width = turned_size((height, width), orientation)
-        raise InputError(
-            f"{path}: the image is {width}x{height} pixels (width x height), but its annotation file says "
-            f"{size[1]}x{size[0]}, so the boxes would be wrong; correct the file or the annotation"
-        )
-    return turned(stored, applied or orientation)
+    return decode_image(read_bytes(path, "an image file"), path, size)
 
 
-def decode_image(data: bytes, name: str) -> np.ndarray:
+def decode_image(data: bytes, name: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decode the content of an image file as `read_image` does; messages call it `name`.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        InputError: it is empty, truncated or not an image.
+        InputError: it is empty, truncated or not an image, or has another size than `size`.
     """
-    return turned(*_decode(_checked(data, name), name))
+    stored, orientation = _decode(_checked(data, name), name)
+    height, width = stored.shape[:2]
+    applied = annotated_orientation((height, width), orientation, None if size is None else (size[0], size[1]))
+    if size is not None and applied is None:
+        height, width = turned_size((height, width), orientation)
+        raise InputError(
+            f"{name}: the image is {width}x{height} pixels (width x height), but its annotation file says "
+            f"{size[1]}x{size[0]}, so the boxes would be wrong; correct the file or the annotation"
+        )
+    return turned(stored, applied or orientation)
 
 
 def to_tensor(image: np.ndarray, flips: tuple[bool, bool] = (False, False)) -> Tensor:
@@ -116,12 +116,8 @@ def read_header(path: str | Path) -> Header:
                 return Header((tags[257], tags[256]), orientation_in(tags))
             return Header((image.height, image.width), orientation_in(tags))
     except Exception:  # for headers of broken files, Pillow raises errors without a common class
-        pixels, orientation = _decode(_read_bytes(path), path)
+        pixels, orientation = _decode(_checked(read_bytes(path, "an image file"), path), path)
         return Header((pixels.shape[0], pixels.shape[1]), orientation)
-
-
-def _read_bytes(path: str | Path) -> bytes:
-    return _checked(read_bytes(path, "an image file"), path)
 
 
 def _checked(data: bytes, path: str | Path) -> bytes:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from detkit.geometry import Placement, Size
-from detkit.preprocess.batch import Batch
 from detkit.object_config import Described
+from detkit.preprocess.batch import Batch
 from detkit.structures import Detections, Target
 from detkit.structures.device_transfer import stacked_on, to_device
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import colorsys
+from collections import Counter
 from collections.abc import Sequence
 from functools import singledispatch
 from typing import Any
@@ -15,8 +15,9 @@ from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
 from detkit.structures import Category, Classification, Detections, Target
+from detkit.visualization.colors import Color, class_color, instance_colors
 from detkit.visualization.image_files import font_of_size, to_image_array
-from detkit.visualization.labels import Color, draw_labels, side_of, text_size
+from detkit.visualization.labels import draw_labels, draw_legend, placed_labels, side_of, text_size, write_labels
 
 _CROWD: Color = (150, 150, 150)
 _MASK_OPACITY = 0.4
@@ -30,8 +31,9 @@ def draw_detections(
 ) -> np.ndarray:
     """Draw boxes with their class and score, masks and keypoints into a copy of an image.
 
-    A class has the same color in every image. Crowd and ignore regions of a `Target` are dashed and gray. Texts that
-    together would cover more than an eighth of the image are left out.
+    A class has the same color in every image; masks of one class that lie side by side have variants of it. Crowd and
+    ignore regions of a `Target` are dashed and gray. No text covers another: where there is no place, only the score is
+    written, or nothing, and a legend in a corner names the classes with their numbers of objects.
 
     Args:
         image: uint8 ``(H, W, 3)`` array, or ``(3, H, W)`` tensor, uint8 or float in [0, 1]; RGB.
@@ -53,17 +55,26 @@ def draw_detections(
     _check_labels(labels, categories)
     crowds = _crowds(objects)
     colors = [_CROWD if crowd else class_color(label) for crowd, label in zip(crowds, labels, strict=True)]
-    thickness = _thickness(canvas)
-    if objects.masks is not None:
-        for mask, color in zip(rle_to_masks(objects.masks).numpy(), colors, strict=True):
-            _draw_mask(canvas, mask, color, thickness)
     corners = _corners(boxes, canvas)
+    width = _line_width(canvas, corners)
+    if objects.masks is not None:
+        tints = instance_colors(labels, corners)
+        shades = [_CROWD if crowd else tint for crowd, tint in zip(crowds, tints, strict=True)]
+        for mask, color in zip(rle_to_masks(objects.masks).numpy(), shades, strict=True):
+            _draw_mask(canvas, mask, color, width)
     for box, color, crowd in zip(corners, colors, crowds, strict=True):
-        _draw_box(canvas, box, color, thickness, dashed=crowd)
+        _draw_box(canvas, box, color, width, dashed=crowd)
     if objects.keypoints is not None:
         for points, color in zip(objects.keypoints.numpy(), colors, strict=True):
-            _draw_keypoints(canvas, points, color, thickness, visibilities=_scores(objects) is None)
-    return draw_labels(canvas, corners, _texts(objects, labels, categories, crowds), colors)
+            _draw_keypoints(canvas, points, color, _thickness(canvas), visibilities=_scores(objects) is None)
+    wordings = _wordings(objects, labels, categories, crowds)
+    written = placed_labels(canvas, corners, wordings)
+    drawn = write_labels(canvas, written, colors)
+    if len(written) == len(labels) and all(one.text == wordings[0][one.index] for one in written):
+        return drawn
+    counts = Counter(labels).most_common()
+    entries = [(f"{categories[label].name}: {count}", class_color(label)) for label, count in counts]
+    return draw_legend(drawn, entries, corners, written)
 
 
 def draw_answer(
@@ -164,14 +175,6 @@ def _check_labels(labels: list[int], categories: Sequence[Category]) -> None:
         raise InputError(f"label {wrong} has no name among {len(categories)} categories; give the model's categories")
 
 
-def class_color(label: int) -> Color:
-    """The color of a class: neighboring labels are far apart on the color circle."""
-    hue = (0.98 + label * 0.381966) % 1  # the golden angle
-    saturation, value = ((0.85, 0.95), (0.60, 1.0), (1.0, 0.72))[(label // 8) % 3]
-    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
-    return round(255 * red), round(255 * green), round(255 * blue)
-
-
 def _in_drawing_order(objects: Detections | Target, score_threshold: float) -> Detections | Target:
     """The objects to draw, the most important last: detections by score, ground truth by decreasing size."""
     scores = _scores(objects)
@@ -199,19 +202,27 @@ def _crowds(objects: Detections | Target) -> list[bool]:
     return [False] * len(objects) if iscrowd is None else iscrowd.tolist()
 
 
-def _texts(
+def _wordings(
     objects: Detections | Target, labels: list[int], categories: Sequence[Category], crowds: list[bool]
-) -> list[str]:
+) -> list[list[str]]:
+    """The texts of all objects, then shorter ones, where there are some."""
     names = [categories[label].name for label in labels]
     scores = _scores(objects)
-    if scores is not None:
-        return [f"{name} {score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
-    return [f"{name} (crowd)" if crowd else name for name, crowd in zip(names, crowds, strict=True)]
+    if scores is None:
+        return [[f"{name} (crowd)" if crowd else name for name, crowd in zip(names, crowds, strict=True)]]
+    short = [f"{score:.2f}" for score in scores.tolist()]
+    return [[f"{name} {score}" for name, score in zip(names, short, strict=True)], short]
 
 
 def _thickness(canvas: np.ndarray) -> int:
     """The width of lines: 2 pixels in an image of 640 by 480."""
     return max(1, round(0.5 + side_of(canvas) / 400))
+
+
+def _line_width(canvas: np.ndarray, corners: np.ndarray) -> int:
+    """The width of the lines of boxes: that of the image, and thinner where most objects are small."""
+    sides = np.sqrt((corners[:, 2:] - corners[:, :2]).clip(1).prod(axis=1))
+    return max(1, min(_thickness(canvas), round(float(np.median(sides)) / 24))) if len(sides) else 1
 
 
 def _corners(boxes: Tensor, canvas: np.ndarray) -> np.ndarray:

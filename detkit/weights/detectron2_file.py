@@ -23,12 +23,16 @@ for _room in ("numpy.core.multiarray", "numpy._core.multiarray"):
     _ARRAYS |= {(_room, name): make for name, make in _MAKERS.items()}
 
 
+class _RefusedError(Exception):
+    """A pickle names something that makes no array."""
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Makes dictionaries, lists, text, numbers and arrays, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ARRAYS:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
+            raise _RefusedError(f"{module}.{name}")
         return _ARRAYS[module, name]
 
 
@@ -47,9 +51,9 @@ def read_detectron2(path: str | Path) -> Mapping[str, Any]:
     try:
         with open(path, "rb") as file:
             content = _ArrayUnpickler(file, encoding="latin1").load()
-    except pickle.UnpicklingError as error:
+    except _RefusedError as error:
         raise InputError(
-            f"{path} is refused: it holds more than arrays, names and numbers, and could run code ({error})"
+            f"{path} is refused: it holds more than arrays, names and numbers, and could run code: it names {error}"
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error

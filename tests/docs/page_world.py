@@ -87,6 +87,9 @@ def _write_data() -> None:
     sets = Path("VOCdevkit/VOC2007/ImageSets/Main")
     (sets / "trainval.txt").write_text((sets / "train.txt").read_text() + (sets / "val.txt").read_text())
     convert(root, to="yolo", out="my/yolo")
+    convert(root, to="labelme", out="labelme", splits=["train"])
+    shutil.move("labelme/train", "my/labelme")  # as LabelMe itself writes it, without splits
+    _write_cvat(root, Path("my/cvat"))
     (Path("my") / "data.yaml").write_text(
         Path("my/yolo/data.yaml").read_text() + f"\npath: {Path('my/yolo').resolve()}\n"
     )
@@ -120,6 +123,23 @@ def _run_lengths(segmentation: object, height: int, width: int) -> object:
         return segmentation
     joined = mask.merge(mask.frPyObjects(segmentation, height, width))
     return {"size": joined["size"], "counts": joined["counts"].decode()}
+
+
+def _write_cvat(root: Path, folder: Path) -> None:
+    """The boxes of the training images as CVAT exports them."""
+    shutil.copytree(root / "images" / "train", folder / "images")
+    content = json.loads((root / "annotations" / "instances_train.json").read_text())
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    lines = ["<annotations><version>1.1</version>"]
+    for image in content["images"]:
+        lines.append(f'<image id="0" name="{image["file_name"]}" width="{image["width"]}" height="{image["height"]}">')
+        for one in content["annotations"]:
+            x, y, width, height = one["bbox"]
+            corners = f'xtl="{x}" ytl="{y}" xbr="{x + width}" ybr="{y + height}"'
+            if one["image_id"] == image["id"]:
+                lines.append(f'<box label="{names[one["category_id"]]}" {corners}/>')
+        lines.append("</image>")
+    (folder / "annotations.xml").write_text("\n".join([*lines, "</annotations>"]))
 
 
 def _write_classes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from page_blocks import PAGES
@@ -17,9 +18,9 @@ def links_of(page: str) -> list[str]:
     return [target for target in _LINK.findall(text) if "://" not in target]
 
 
-def anchors_of(page: str) -> set[str]:
+def anchors_of(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", _FENCED.sub("", PAGES[page].read_text()), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", _FENCED.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -30,4 +31,4 @@ def test_every_link_has_a_target(page: str):
         target = (PAGES[page].parent / path).resolve() if path else PAGES[page]
         assert target.exists(), f"{page} links to {link}"
         if anchor:
-            assert anchor in anchors_of(target.name), f"{page} links to {link}"
+            assert anchor in anchors_of(target), f"{page} links to {link}"

@@ -78,8 +78,8 @@ def test_what_is_not_run_is_on_its_page():
         assert any(command.startswith(words) for of, command in commands if of == page), f"{page} has no {words!r}"
 
 
-# Whole networks of others, each with tests of its own.
-SLOW = {"weights.md", "detectron2.md", "torchvision.md"}
+# Whole networks of others, and whole trainings, each with tests of its own.
+SLOW = {"python.md", "weights.md", "detectron2.md", "torchvision.md", "first-hour.md"}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def _replaced(text: str) -> str:
     for there, here in REPLACED.items():
         text = text.replace(there, here)
     if find_spec("onnxscript") is None:
-        text = re.sub(r"^torch\.onnx\.export.*$", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^(torch\.onnx|detkit)\.export.*$", "", text, flags=re.MULTILINE)
     return text
 
 

@@ -105,9 +105,8 @@ class TestAModelThatWasChanged:
         save_model(model, SSD_CONFIG, tmp_path / "again.ckpt")
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_one_without_a_recipe_needs_a_config(self, model, tmp_path):
-        with pytest.raises(InputError, match="SSD cannot say how to build it"):
-            save_model(model, None, tmp_path / "model.ckpt")
+    def test_the_config_can_be_left_out(self, model, tmp_path):
+        assert self._saved(model, None, tmp_path).preprocess.size == 64
 
 
 def test_pretrained_weights_are_not_needed_again(saved):

@@ -11,10 +11,9 @@ from narrow_models import MODELS, batch_of, small
 import detkit
 from detkit.backbones import TimmBackbone
 from detkit.errors import InputError
-from detkit.heads import BoxHead
+from detkit.heads import BoxHead, TwoFullyConnected
 from detkit.models import FasterRCNN
 from detkit.structures import Category
-
 
 
 def backbone(width: int = 8) -> TimmBackbone:
@@ -59,7 +58,7 @@ def test_a_copy_and_a_pickle_can_be_saved_too(model, tmp_path):
 
 
 def test_what_no_file_can_hold_is_named(tmp_path):
-    head = partial(BoxHead, trunk=lambda channels, resolution: torch.nn.Flatten())
+    head = partial(BoxHead, trunk=lambda *sizes: TwoFullyConnected(*sizes, hidden=8))
     with pytest.raises(InputError, match=r"FasterRCNN has no config .*: box_head is .*a function") as caught:
         FasterRCNN(TimmBackbone("test_resnet"), 3, **small() | {"box_head": head}).save(tmp_path / "no.ckpt")
     assert "\n" not in str(caught.value)

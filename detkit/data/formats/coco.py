@@ -14,7 +14,13 @@ from detkit.coco_files.entry_lists import is_plain_text
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, read_annotations, read_coco_file
 from detkit.data.formats.field_readers import COCO_READERS, FieldReader
-from detkit.data.layouts.advice import advice_about_file, advice_about_folder, coco_advice
+from detkit.data.layouts.advice import (
+    advice_about_file,
+    advice_about_folder,
+    begins_as_coco,
+    coco_advice,
+    names_a_split,
+)
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
@@ -98,7 +104,8 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     Annotation files: ``{split}.json``, ``instances_{split}.json``, ``instances_{split}20XX.json``, ``*_{split}.json``
     or ``*_{split}20XX.json``, in ``annotations/`` or the folder itself, or ``{split}/_annotations.coco.json``. Images:
     in ``images/{split}``, ``images/{split}20XX``, ``{split}``, ``{split}20XX`` or ``images``, the first of these that
-    holds the first file of the annotations. The split ``val`` may be called ``valid``.
+    holds the first file of the annotations. The split ``val`` may be called ``valid``. In a folder where no file names
+    a split, a file of any name is that of ``train``, and images may lie in any folder.
 
     Returns:
         The images folder and the annotation file.
@@ -108,7 +115,8 @@ def find_split(root: str | Path, split: str) -> tuple[Path, Path]:
     """
     root = Path(root)
     annotations = find_annotations(root, split)
-    return find_images(root, split, annotations), annotations
+    is_unnamed = not _matches(root, split)
+    return find_images(root, split, annotations, any_folder=is_unnamed), annotations
 
 
 def _names(split: str) -> tuple[str, ...]:
@@ -118,9 +126,15 @@ def _names(split: str) -> tuple[str, ...]:
     return ("val", "valid") if split == "val" else (glob.escape(split),)
 
 
-def has_split(root: Path, split: str) -> bool:
-    """Whether a COCO folder has an annotation file for a split, or several."""
-    return bool(_matches(root, split))
+def has_split(root: Path, split: str, also_unnamed: bool = False) -> bool:
+    """Whether a COCO folder has an annotation file for a split, or several.
+
+    Args:
+        root: the folder.
+        split: such as ``train``.
+        also_unnamed: whether a file whose name has no split counts as that of ``train``, see `find_split`.
+    """
+    return bool(_matches(root, split) or (also_unnamed and _unnamed(root, split)))
 
 
 def _annotation_patterns(split: str) -> list[str]:
@@ -138,6 +152,14 @@ def _matches(root: Path, split: str) -> list[Path]:
     return []
 
 
+def _unnamed(root: Path, split: str) -> list[Path]:
+    """The annotation files of a folder without splits, for the split train."""
+    if split != "train" or any(_matches(root, name) for name in ("val", "test")):
+        return []
+    files = visible((*root.glob("annotations/*.json"), *root.glob("*.json")), root)
+    return [path for path in files if begins_as_coco(path) and not names_a_split(path.name)]
+
+
 def find_annotations(root: Path, split: str) -> Path:
     """The annotation file of one split of a COCO folder; see `find_split`.
 
@@ -146,7 +168,7 @@ def find_annotations(root: Path, split: str) -> Path:
     """
     if not root.is_dir():
         raise InputError(advice_about_file(root))
-    matches = _matches(root, split)
+    matches = _matches(root, split) or _unnamed(root, split)
     if len(matches) > 1:
         raise InputError(
             f"{root}: {', '.join(match.name for match in matches)} all fit the split '{split}'; "
@@ -158,9 +180,10 @@ def find_annotations(root: Path, split: str) -> Path:
         raise InputError(advice)
     present = [str(file.relative_to(root)) for file in visible((*root.glob("*.json"), *root.glob("*/*.json")), root)]
     patterns = ", ".join(_annotation_patterns(split))
+    hint = "" if split != "train" and _unnamed(root, "train") else coco_advice(root, split)
     raise InputError(
         f"{root}: no annotation file for the split '{split}': looked for {patterns} in annotations/ and the "
-        f"folder itself, found {', '.join(present) or 'no JSON file'}{coco_advice(root, split)}"
+        f"folder itself, found {', '.join(present) or 'no JSON file'}{hint}"
     )
 
 

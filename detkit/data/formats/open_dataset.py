@@ -9,19 +9,24 @@ from typing import Literal
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import CocoDataset, find_split, has_split
 from detkit.data.formats.coco_annotations import OnBad
+from detkit.data.formats.cvat.cvat_dataset import CvatDataset
+from detkit.data.formats.cvat.cvat_folders import cvat_splits, is_cvat
 from detkit.data.formats.image_folder import ImageFolderDataset, is_image_folder
+from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
+from detkit.data.formats.labelme.labelme_folders import is_labelme, labelme_splits
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
-from detkit.data.formats.yolo_yaml import find_description, is_yolo
-from detkit.data.layouts.voc_folders import is_voc_folder, voc_folders
+from detkit.data.formats.yolo_yaml import find_description, is_yolo, read_description
+from detkit.data.layouts.split_folders import split_folder
+from detkit.data.layouts.voc_folders import find_splits, is_voc, is_voc_folder, voc_folders
 from detkit.data.old_flags import takes_old_flags
 from detkit.errors import InputError
 from detkit.files import visible
 
-BoxFormat = Literal["coco", "voc", "yolo"]
+BoxFormat = Literal["coco", "voc", "yolo", "labelme", "cvat"]
 """The formats with boxes."""
 
-Format = Literal["coco", "voc", "yolo", "folders"]
+Format = Literal["coco", "voc", "yolo", "labelme", "cvat", "folders"]
 """All formats; ``folders`` is ImageNet's layout, a folder per class."""
 
 
@@ -29,7 +34,8 @@ def format_of(root: Path) -> Format:
     """Detect the format of a folder.
 
     COCO has a JSON file for the split ``train``, YOLO a ``data.yaml``, VOC ``Annotations/*.xml``, also one level down,
-    ImageNet's layout images in ``train/{class}/``; the default is COCO.
+    CVAT an XML file with ``<annotations>``, LabelMe JSON files beside images, ImageNet's layout images in
+    ``train/{class}/``; the default is COCO.
 
     Raises:
         InputError: it is in several formats, or holds folders in several.
@@ -52,8 +58,12 @@ def format_of(root: Path) -> Format:
     if len({format for _, format in nested}) > 1:
         listed = " and ".join(f"{folder.relative_to(root)}/ ({format})" for folder, format in nested)
         raise InputError(f"{root} holds data sets in several formats, {listed}: give one of these folders instead")
-    if years:
+    if is_voc(root):
         return "voc"
+    if is_cvat(root):
+        return "cvat"
+    if not nested and is_labelme(root):
+        return "labelme"
     return "folders" if is_image_folder(root) else "coco"
 
 
@@ -69,6 +79,29 @@ def _signs(folder: Path) -> dict[BoxFormat, str]:
     return signs
 
 
+def has_split_of(root: Path, split: str, format: Format | None = None) -> bool:
+    """Whether a folder has a split.
+
+    Args:
+        root: the folder; of YOLO, its ``data.yaml`` too.
+        split: such as ``val``.
+        format: None: detected by `format_of`.
+
+    Raises:
+        InputError: it is in several formats, or its ``data.yaml`` is wrong.
+    """
+    format = format or format_of(root)
+    if format == "coco":
+        return has_split(root, split, also_unnamed=True)
+    if format == "voc":
+        return split in find_splits(root, (split,))
+    if format == "yolo":
+        return split in read_description(find_description(root)).splits
+    if format == "folders":
+        return split_folder(root, split) is not None
+    return split in (labelme_splits if format == "labelme" else cvat_splits)(root)
+
+
 @takes_old_flags(4)
 def open_split(
     root: Path,
@@ -79,14 +112,14 @@ def open_split(
     on_bad_image: OnBad = "error",
     on_bad_box: OnBad = "error",
 ) -> DetectionDataset:
-    """Open a split of a folder in any of the formats; see `CocoDataset`, `VocDataset`, `YoloDataset` and
-    `ImageFolderDataset`.
+    """Open a split of a folder in any of the formats; see `CocoDataset`, `VocDataset`, `YoloDataset`, `LabelMeDataset`,
+    `CvatDataset` and `ImageFolderDataset`.
 
     Args:
         root: the folder; of YOLO, its ``data.yaml`` too.
         split: such as ``train``.
         format: None: detected by `format_of`.
-        class_names: of VOC, see `VocDataset`.
+        class_names: of VOC, LabelMe and CVAT, see `VocDataset`.
         reads: see `CocoDataset`; the other formats have fewer fields.
         on_bad_image: see `CocoDataset`.
         on_bad_box: see `CocoDataset`.
@@ -102,4 +135,8 @@ def open_split(
         return ImageFolderDataset(root, split, on_bad_image, reads)
     if format == "voc":
         return VocDataset(root, split, class_names, reads, on_bad_image, on_bad_box)
+    if format == "labelme":
+        return LabelMeDataset(root, split, class_names, reads, on_bad_image, on_bad_box)
+    if format == "cvat":
+        return CvatDataset(root, split, class_names, reads, on_bad_image, on_bad_box)
     return YoloDataset(root, split, reads, on_bad_image, on_bad_box)

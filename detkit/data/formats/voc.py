@@ -17,7 +17,7 @@ from detkit.coco_files.entry_lists import LARGEST
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, pack_annotations
 from detkit.data.formats.file_problems import raise_problems
-from detkit.data.layouts.voc_folders import find_image_sets, voc_folders
+from detkit.data.layouts.voc_folders import find_image_sets, find_splits, voc_folders
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.deprecation import moved_names
@@ -113,17 +113,17 @@ def read_voc(
         bad_boxes: the list for those whose box is wrong; None: `problems`.
     """
     bad_boxes = problems if bad_boxes is None else bad_boxes
-    folders = [path.parents[2] for path in image_sets]
-    names = list(class_names or _listed_names(root) or _annotated_names(voc_folders(root)))
+    names = list(class_names or _listed_names(root) or _annotated_names(root, image_sets))
     numbers = {name: number for number, name in enumerate(names, start=1)}
     if len(numbers) < len(names):
         twice = next(name for name in numbers if names.count(name) > 1)
         raise InputError(f"{root}: the class {twice!r} is listed twice; list each class once")
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for folder, image_set in zip(folders, image_sets, strict=True):
+    for image_set in image_sets:
+        folder = _voc_folder(image_set)
         prefix = f"{folder.relative_to(root).as_posix()}/" if len(image_sets) > 1 else ""
-        images_folder = _images_folder(folder)
+        images_folder = folder if folder == image_set else _images_folder(folder)
         files, relative = _files_by_stem(images_folder), images_folder.relative_to(root).as_posix()
         for stem, path in _annotation_files(image_set, problems).items():
             tree = read_annotation(path, problems)
@@ -151,16 +151,26 @@ def _listed_names(root: Path) -> list[str]:
     return []
 
 
-def _annotated_names(folders: Sequence[Path]) -> list[str]:
+def _annotated_names(root: Path, image_sets: Sequence[Path]) -> list[str]:
     """All names of objects in any annotation, so that every image set has the same labels."""
     names: set[str] = set()
+    folders = [folder / "Annotations" for folder in voc_folders(root)]
+    if any(path.is_dir() for path in image_sets):  # which nothing lists
+        folders = [path for split in find_splits(root) for path in find_image_sets(root, split)]
     for folder in folders:
-        for path in visible(folder.glob("Annotations/*.xml")):
+        for path in visible(folder.glob("*.xml")):
             try:
                 names.update(entry.child("name").text for entry in read_xml(path).children("object"))
             except InputError:
                 continue  # reported where an image set lists the file
     return sorted(names - {""})
+
+
+def _voc_folder(image_set: Path) -> Path:
+    """The folder that an image set belongs to: with ``Annotations/``, or of XML files beside images."""
+    if not image_set.is_dir():
+        return image_set.parents[2]
+    return image_set.parent if image_set.name in ("Annotations", "annotations") else image_set
 
 
 def _images_folder(folder: Path) -> Path:
@@ -177,6 +187,8 @@ def _files_by_stem(images: Path) -> dict[str, list[str]]:
 
 def _annotation_files(image_set: Path, problems: list[str]) -> dict[str, Path]:
     """The annotation file of each image that an image set lists; lists of one class have a second column of numbers."""
+    if image_set.is_dir():
+        return {path.stem: path for path in visible(image_set.glob("*.xml"))}
     folder = image_set.parents[2] / "Annotations"
     files: dict[str, Path] = {}
     for number, line in read_lines(image_set):

@@ -69,12 +69,12 @@ def write_coco(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool
     (folder / "annotations").mkdir()
     for split in splits:
         (folder / "images" / split.name).mkdir(parents=True)
-        stems, objects = _stems([split]), split.objects_of_images()
+        stems, objects = unique_stems([split]), split.objects_of_images()
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for number, image in enumerate(split.content["images"], start=1):
             file = split.file_of(image)
-            name = f"{stems[file]}{_suffix(file)}"
+            name = f"{stems[file]}{suffix_of_copy(file)}"
             put_image(file, folder / "images" / split.name / name, image)
             images.append({"id": number, "file_name": name, "height": image["height"], "width": image["width"]})
             for annotation in objects[image["id"]]:
@@ -96,14 +96,14 @@ def write_voc(splits: Sequence[AnnotatedSplit], folder: Path, _with_masks: bool,
     for name in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (folder / name).mkdir(parents=True)
     write_into(folder, "classes.txt", "".join(f"{name}\n" for name in splits[0].names))
-    stems = _stems(splits)
+    stems = unique_stems(splits)
     for split in splits:
         objects = split.objects_of_images()
         listed = [stems[split.file_of(image)] for image in split.content["images"]]
         write_into(folder, f"ImageSets/Main/{split.name}.txt", "".join(f"{s}\n" for s in listed))
         for stem, image in zip(listed, split.content["images"], strict=True):
             file = split.file_of(image)
-            target = folder / "JPEGImages" / f"{stem}{_suffix(file)}"
+            target = folder / "JPEGImages" / f"{stem}{suffix_of_copy(file)}"
             if not target.exists():
                 put_image(file, target, image)
             tree = _voc_annotation(target.name, image, objects[image["id"]], split)
@@ -152,13 +152,13 @@ def write_yolo(splits: Sequence[AnnotatedSplit], folder: Path, with_masks: bool,
     With `with_masks`, an object with one outline is written as that instead of its box.
     """
     for split in splits:
-        stems, objects, labels = _stems([split]), split.objects_of_images(), split.labels
+        stems, objects, labels = unique_stems([split]), split.objects_of_images(), split.labels
         for name in ("images", "labels"):
             (folder / name / split.name).mkdir(parents=True)
         for image in split.content["images"]:
             file = split.file_of(image)
             stem = stems[file]
-            put_image(file, folder / "images" / split.name / f"{stem}{_suffix(file)}", image)
+            put_image(file, folder / "images" / split.name / f"{stem}{suffix_of_copy(file)}", image)
             lines = [
                 f"{labels[one['category_id']]} {_yolo_values(one, image, with_masks)}\n" for one in objects[image["id"]]
             ]
@@ -182,7 +182,7 @@ def _yolo_values(annotation: Mapping[str, Any], image: Mapping[str, Any], with_m
     return " ".join(f"{value:.12g}" for value in values)
 
 
-def _stems(splits: Sequence[AnnotatedSplit]) -> dict[Path, str]:
+def unique_stems(splits: Sequence[AnnotatedSplit]) -> dict[Path, str]:
     """A unique name without suffix for each image file: its own or, where several share that, a longer one."""
     split_of = {split.file_of(image): split.name for split in splits for image in split.content["images"]}
     stems = {file: file.stem.strip(". ") or "image" for file in split_of}  # a copy is not to be hidden
@@ -202,7 +202,7 @@ def _stems(splits: Sequence[AnnotatedSplit]) -> dict[Path, str]:
     return stems
 
 
-def _suffix(file: Path) -> str:
+def suffix_of_copy(file: Path) -> str:
     """The suffix of a copy, by which listings know that it is an image."""
     if is_image(file.name):
         return file.suffix

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from detkit.data.layouts.voc_folders import is_voc_annotation
 from detkit.errors import InputError
 from detkit.files import visible_below
 from detkit.files.text_documents import numbers_in, read_lines
-from detkit.files.xml_documents import read_xml
 from detkit.images import is_image
 
 ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"})
@@ -50,8 +50,8 @@ def advice_about_folder(root: Path, split: str) -> str | None:
 def coco_advice(root: Path, split: str) -> str:
     """How to use the COCO files of a folder whose names have no split, as a clause; empty where there are none."""
     files = sorted(islice(visible_below(root), _MOST_FILES))
-    names = [name for name in files if name.endswith(".json") and _is_coco(root / name)]
-    unnamed = [name for name in names if not any(word in name.lower() for word in _SPLIT_WORDS)]
+    names = [name for name in files if name.endswith(".json") and begins_as_coco(root / name)]
+    unnamed = [name for name in names if not names_a_split(name)]
     option = f"--data.{split if split in ('train', 'val', 'test') else 'train'}"
     if not unnamed:
         return f"; name one with {option}_annotations FILE {option}_images FOLDER" if names else ""
@@ -78,13 +78,13 @@ def _nested(root: Path, files: Sequence[str], split: str) -> str | None:
 
 
 def _is_nested_coco(root: Path, name: str, rest: Sequence[str]) -> bool:
-    return rest[0] == "annotations" and name.endswith(".json") and _is_coco(root / name)
+    return rest[0] == "annotations" and name.endswith(".json") and begins_as_coco(root / name)
 
 
 def _xml(root: Path, files: Sequence[str], split: str) -> str | None:
     """XML files of VOC in another layout, such as beside the images."""
     first = next((name for name in files if name.endswith(".xml")), None)
-    if first is None or not _is_voc_annotation(root / first):
+    if first is None or not is_voc_annotation(root / first):
         return None
     beside = any(PurePosixPath(name).parent == PurePosixPath(first).parent for name in files if is_image(name))
     return (
@@ -92,13 +92,6 @@ def _xml(root: Path, files: Sequence[str], split: str) -> str | None:
         f"Annotations/, the images into JPEGImages/, and the names of the images of each split, without suffix, into "
         f"ImageSets/Main/{split}.txt"
     )
-
-
-def _is_voc_annotation(path: Path) -> bool:
-    try:
-        return read_xml(path).tag == "annotation"
-    except InputError:
-        return False
 
 
 def _labels(root: Path, files: Sequence[str], split: str) -> str | None:
@@ -132,7 +125,12 @@ def _archives(root: Path, files: Sequence[str], split: str) -> str | None:
     return f"{root} holds {archives[0]}, an archive: unpack it, and give the folder"
 
 
-def _is_coco(path: Path) -> bool:
+def names_a_split(name: str) -> bool:
+    """Whether a file's name has the word train, val or test."""
+    return any(word in name.lower() for word in _SPLIT_WORDS)
+
+
+def begins_as_coco(path: Path) -> bool:
     """Whether a JSON file begins like one of COCO, without reading all of it."""
     try:
         with open(path, "rb") as file:

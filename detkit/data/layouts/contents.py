@@ -7,13 +7,28 @@ from collections.abc import Iterator
 import numpy as np
 
 from detkit.data.datamodule import DataModule
+from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.packed.repeat_factors import repeat_factors
 
 
 def describe_data(data: DataModule) -> list[str]:
     """A line for each split that a training reads: its images, objects, classes and sizes."""
     splits = {"train": data.train_dataset, data.eval_split: data.eval_dataset}
-    return [f"{name}: {_contents(dataset)}; {dataset.annotations_path}" for name, dataset in splits.items()]
+    lines = [f"{name}: {_contents(dataset)}; {_source(dataset)}" for name, dataset in splits.items()]
+    factors = repeat_factors(data.train_dataset, data.repeat_threshold)
+    if factors is not None:
+        repeated = int(np.count_nonzero(factors > 1))
+        lines.append(
+            f"repeated: {repeated} of {len(factors)} images hold a class of less than {data.repeat_threshold:g} of the "
+            f"images; an epoch draws {int(factors.sum())}, one image at most {factors.max():.3g} times on average"
+        )
+    return lines
+
+
+def _source(dataset: ImageDataset) -> str:
+    held_out = dataset.held_out if isinstance(dataset, DetectionDataset) else None
+    return f"{dataset.annotations_path}{'' if held_out is None else f', {held_out}'}"
 
 
 def warnings_about_data(data: DataModule) -> Iterator[str]:

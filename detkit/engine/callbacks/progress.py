@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
 from rich.console import Console
 
 from detkit.engine.optim import learning_rate
@@ -65,7 +65,8 @@ class ProgressLines(Callback):
     ) -> None:
         """Print a line every half minute."""
         now = time.monotonic()
-        if self.console.is_terminal or now - self.last_line < SECONDS_BETWEEN_LINES or not trainer.is_global_zero:
+        has_bar = self.console.is_terminal or self.console.is_jupyter
+        if has_bar or now - self.last_line < SECONDS_BETWEEN_LINES or not trainer.is_global_zero:
             return
         self.last_line = now
         self.console.print(
@@ -109,8 +110,19 @@ class EpochBar(RichProgressBar):
         return _epoch(self.trainer)
 
 
-def progress_bar(console: Console) -> RichProgressBar | None:
-    """A progress bar on a terminal, else None."""
+class NotebookBar(TQDMProgressBar):
+    """Lightning's bar for notebooks, which counts epochs from 1."""
+
+    def on_train_epoch_start(self, trainer: Trainer, *arguments: Any) -> None:
+        """Begin an epoch."""
+        super().on_train_epoch_start(trainer, *arguments)
+        self.train_progress_bar.set_description(_epoch(trainer))
+
+
+def progress_bar(console: Console) -> ProgressBar | None:
+    """A progress bar on a terminal and in a notebook, else None."""
+    if console.is_jupyter:
+        return NotebookBar(leave=False)
     return EpochBar(leave=False) if console.is_terminal else None
 
 

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import Literal
 
-from detkit.data.conversion import convert
+from detkit.data.conversion import WrittenFormat, convert
 from detkit.data.formats.open_dataset import BoxFormat
 from detkit.engine.config.parser import command_parser, parse
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Convert a data set between COCO, PASCAL VOC and YOLO format.
+DESCRIPTION = """Convert a data set between COCO, PASCAL VOC, YOLO and LabelMe format, or from CVAT's XML.
 
 If there are errors, all are reported with file and line, and nothing is written. --on_bad skip leaves out what is wrong
 and writes the rest. docs/conversion.md describes the formats.
@@ -20,7 +20,8 @@ and writes the rest. docs/conversion.md describes the formats.
 examples:
   detkit convert my/coco --to yolo --out my/yolo
   detkit convert VOCdevkit/VOC2007 --from voc --to coco --out voc2007_coco --splits trainval test
-  detkit convert my/data.yaml --to voc --out my/voc --images link"""
+  detkit convert my/data.yaml --to voc --out my/voc --images link
+  detkit convert my/labelme --to coco --out labelme_coco"""
 
 
 def convert_command(argv: Sequence[str]) -> None:
@@ -30,12 +31,14 @@ def convert_command(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--from", dest="source_format", type=BoxFormat | None, help="format of the data set; default: detected"
     )
-    parser.add_argument("--to", type=BoxFormat, required=True, help="format to write")
+    parser.add_argument("--to", type=WrittenFormat, required=True, help="format to write")
     parser.add_argument("--out", type=str, required=True, help="output folder")
     parser.add_argument(
         "--splits", type=str, nargs="+", help="splits to convert; default: those of train, val and test that exist"
     )
-    parser.add_argument("--class_names", type=str, nargs="+", help="for VOC: the classes in the order of their labels")
+    parser.add_argument(
+        "--class_names", type=str, nargs="+", help="for VOC, LabelMe, CVAT: the classes in the order of their labels"
+    )
     parser.add_argument("--with_masks", action="store_true", help="for YOLO: write the outlines of masks")
     parser.add_argument(
         "--images", type=Literal["copy", "link"], default="copy", help="copy images, or make symbolic links"

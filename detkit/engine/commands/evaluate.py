@@ -282,7 +282,7 @@ def _trainer(options: EvaluationOptions) -> Trainer:
 
 
 def _report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> dict[str, Any]:
-    """Write the files, print the tables, return the numbers. The detections come first: they took the longest."""
+    """Write the files, the detections first, which took the longest; print the tables; return the numbers."""
     if options.save_detections:
         with_results = next(one for one in evaluators.values() if "save_detections" in one.extras)
         write_json(options.save_detections, with_results.results())

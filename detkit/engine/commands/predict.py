@@ -46,7 +46,7 @@ def predict_command(argv: Sequence[str]) -> None:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("inputs", type=str, nargs="+", help="images, videos, folders, glob patterns")
+    parser.add_argument("inputs", type=str, nargs="+", help="images, videos, folders, glob patterns, http(s) addresses")
     parser.add_argument("--checkpoint", type=str, required=True, help="checkpoint file or run folder")
     parser.add_argument("--out", type=str, required=True, help="output folder")
     parser.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,20 @@ def train_parser() -> ArgumentParser:
     return parser
 
 
-def train(parsed: ParsedCommand | ArgumentParser, config: Any = None, model: VisionModel | None = None) -> None:
+def train(
+    parsed: ParsedCommand | ArgumentParser,
+    config: Any = None,
+    *,
+    model: VisionModel | None = None,
+    trainer: Mapping[str, Any] | None = None,
+) -> None:
     """Train what a command line describes; see ``detkit train --help``.
 
     Args:
         parsed: the command line. Deprecated: a parser, with the `config` that it has parsed.
         config: deprecated.
         model: is trained itself, in place of the one that the command line describes, which must be the same.
+        trainer: arguments of the trainer that are objects, such as ``callbacks``, in place of those of the recipe.
 
     Raises:
         InputError: something in the recipe, the data or the folder of the run is wrong.
@@ -111,10 +119,12 @@ def train(parsed: ParsedCommand | ArgumentParser, config: Any = None, model: Vis
     if run.resume and run.overwrite:
         raise InputError("--resume continues a run and --overwrite replaces it: give one of them.")
     with locked(run.folder):
-        _train_in_folder(parsed, run, model)
+        _train_in_folder(parsed, run, model, trainer or {})
 
 
-def _train_in_folder(parsed: ParsedCommand, run: RunOptions, given_model: VisionModel | None) -> None:
+def _train_in_folder(
+    parsed: ParsedCommand, run: RunOptions, given_model: VisionModel | None, trainer_objects: Mapping[str, Any]
+) -> None:
     checkpoint = checkpoint_to_resume(run.resume) if run.resume else None
     folder = run.folder
     if checkpoint is None and not run.overwrite:
@@ -122,6 +132,7 @@ def _train_in_folder(parsed: ParsedCommand, run: RunOptions, given_model: Vision
 
     seed_everything(run.seed, workers=True, verbose=False)
     recipe = build_recipe(parsed)
+    recipe = replace(recipe, trainer={**recipe.trainer, **trainer_objects})
     if given_model is not None:
         recipe = with_model(recipe, given_model)
     model, data = recipe.model, recipe.data

@@ -143,15 +143,17 @@ def with_model(recipe: Recipe, model: VisionModel) -> Recipe:
         InputError: it has other classes than the data, or was changed after it was made.
     """
     source, classes = recipe.data.train_dataset.annotations_path, recipe.data.num_classes
-    name = type(model).__name__
+    name, names = type(model).__name__, [category.name for category in recipe.data.categories]
     if model.num_classes not in (None, classes):
         raise InputError(
             f"The {name} has {model.num_classes} classes, but {source} has {classes}: make it with "
-            f"num_classes={classes}."
+            f"num_classes={classes}, or take detkit.models.with_classes(model, {names})."
         )
-    if model.categories and [one.name for one in model.categories] != [one.name for one in recipe.data.categories]:
+    if model.categories and [one.name for one in model.categories] != names:
         check_categories(model.categories, recipe.data.categories, f"The {name}", str(source))
-        raise InputError(f"{source} has the classes of the {name} in another order: sort their ids as before.")
+        raise InputError(
+            f"{source} has the classes of the {name} in another order: take detkit.models.with_classes(model, {names})."
+        )
     check_describes(model, recipe.model, name)
     return replace(recipe, model=model)
 

@@ -47,7 +47,7 @@ def start_from(model: VisionModel, source: str, trust: Sequence[str] = ()) -> St
         if not colon or Path(source).exists() or not re.fullmatch(r"\w{2,}", scheme):  # C:\ is a disk
             given = _checkpoint(source, trust)
         elif scheme in SCHEMES:
-            read, form = SCHEMES[scheme]
+            read, _ = SCHEMES[scheme]
             parts = rest.split(",", 1) if rest else []
             given = read(source, [part.strip() for part in parts], model)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from detkit.engine.checkpoint import Checkpoint, model_record
 from detkit.engine.commands.evaluate import evaluation_numbers
 from detkit.engine.verbs.process_state import unchanged_process
 from detkit.engine.verbs.settings import Data, as_arguments, data_settings
+from detkit.engine.verbs.wording import in_words_of_python
 from detkit.errors import InputError
 from detkit.models import VisionModel
 
@@ -34,9 +36,8 @@ def evaluate(
     """
     own = model if isinstance(model, VisionModel) else None
     given = {"split": split, **data_settings(data), **settings}
-    flags = [f"--{name}" for name in ("per_class", "errors") if given.pop(name, False)]
-    arguments = [*as_arguments(given), *flags]
-    with unchanged_process():
+    arguments = [*_flags_and_lists(given), *as_arguments(given)]
+    with unchanged_process(), in_words_of_python():
         if own is None:
             return evaluation_numbers(["--checkpoint", str(model), *arguments])
         checkpoint = _in_memory(own)
@@ -50,6 +51,18 @@ def evaluate(
             own.to(where)
             for module, training in modes.items():
                 module.training = training
+
+
+def _flags_and_lists(settings: dict[str, Any]) -> list[str]:
+    """Remove from `settings` what the command takes as an option without a value, or with several."""
+    arguments = [f"--{name}" for name in ("per_class", "errors") if settings.pop(name, False)]
+    arguments += [f"--trust={package}" for package in _many(settings.pop("trust", []))]
+    kinds = _many(settings.pop("iou_type", []))
+    return [*arguments, *(["--iou_type", *kinds] if kinds else [])]
+
+
+def _many(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _in_memory(model: VisionModel) -> Checkpoint:

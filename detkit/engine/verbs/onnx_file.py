@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten_with_path, tree_leaves
 
+import detkit
 from detkit.engine.checkpoint import load
 from detkit.engine.verbs.process_state import unchanged_process
 from detkit.errors import InputError, first_line
@@ -75,10 +76,12 @@ def _write(model: VisionModel, path: Path, size: tuple[int, int] | None, metadat
             f"The {name} cannot be exported to ONNX as one graph ({first_line(error)}): export one of the models in "
             "docs/export.md."
         ) from error
+    assert program is not None  # it is only where torch writes the file itself
     proto = program.model_proto
     for key, text in {**facts_of(model, images), **metadata}.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, text
+    _name_batch(proto.graph)
     onnx.checker.check_model(proto)
     content = proto.SerializeToString()
     if find_spec("onnxruntime") is not None:
@@ -88,13 +91,20 @@ def _write(model: VisionModel, path: Path, size: tuple[int, int] | None, metadat
     write_whole(path, content)
 
 
+def _name_batch(graph: Any) -> None:
+    """Call the number of images ``batch``; torch numbers its names of sizes."""
+    given = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == given:
+                dim.dim_param = "batch"
+
+
 def facts_of(model: VisionModel, images: Tensor) -> dict[str, str]:
     """What the file says of itself: the model, its classes by label, its pixels."""
-    from detkit import __version__
-
     preprocess = model.preprocess
     facts: dict[str, Any] = {
-        "detkit.version": __version__,
+        "detkit.version": detkit.__version__,
         "detkit.model": type(model).__name__,
         "detkit.classes": json.dumps([one.name for one in model.categories or []]),
         "detkit.mean": json.dumps(preprocess.mean.flatten().tolist()),
@@ -107,9 +117,11 @@ def facts_of(model: VisionModel, images: Tensor) -> dict[str, str]:
 def output_names(outputs: Any) -> list[str]:
     """A name of each output: ``scores``, or ``scores.0`` where there is one for each level."""
     names = []
-    for keys, _ in tree_flatten_with_path(outputs)[0]:
+    for keys, value in tree_flatten_with_path(outputs)[0]:
+        if value is None:
+            continue
         words = [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys]
-        names.append(".".join(["output", *words] if words[:1] == [] or words[0].isdecimal() else words))
+        names.append(".".join(["output", *words] if not words or words[0].isdecimal() else words))
     return names
 
 
@@ -124,7 +136,8 @@ def check_outputs(file: Path, raw: Raw, images: Tensor, name: str) -> None:
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     for batch in (images[:1], images):
         theirs = session.run(None, {"images": batch.cpu().numpy()})
-        for output, got, expected in zip(session.get_outputs(), theirs, tree_leaves(raw(batch)), strict=True):
+        ours = [output for output in tree_leaves(raw(batch)) if output is not None]
+        for output, got, expected in zip(session.get_outputs(), theirs, ours, strict=True):
             expected = expected.detach().cpu().float()
             most = float((torch.from_numpy(got).float() - expected).abs().max()) if expected.numel() else 0.0
             if not most <= TOLERANCE * max(1.0, float(expected.abs().max()) if expected.numel() else 1.0):

@@ -18,6 +18,7 @@ import torch
 from lightning.fabric.strategies.launchers import subprocess_script
 
 from detkit.engine.callbacks.signals import Interrupted
+from detkit.engine.verbs.wording import reworded
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def unchanged_process() -> Iterator[None]:
             yield
         except Interrupted as error:
             if error.signum == signal.SIGINT:
-                raise KeyboardInterrupt(str(error)) from None
+                raise KeyboardInterrupt(reworded(str(error))) from None
             raise
 
 

@@ -5,14 +5,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
+from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.object_config import Described, described
 
 SECTIONS = ("data", "trainer")
 """Groups of arguments, which have no value of their own."""
+
+_KEPT = (
+    bool, int, float, str, type(None), type, set, frozenset, range, partial, Path, Described, Tensor, np.generic,
+    np.ndarray, torch.device,
+)  # fmt: skip
+"""What `described` gives as it was made; objects of other packages may have changed their arguments."""
 
 Data = str | Path | Mapping[str, Any]
 """A folder, or arguments of `detkit.data.DataModule` by name."""
@@ -29,6 +43,24 @@ def as_arguments(settings: Mapping[str, Any]) -> list[str]:
         InputError: a value cannot stand in a config.
     """
     return [argument for key, value in settings.items() for argument in _of(key, value)]
+
+
+def take_objects(settings: dict[str, Any]) -> dict[str, Any]:
+    """Remove the trainer's callbacks, loggers and other objects from `settings`, which no recipe holds.
+
+    Returns:
+        The objects, by the trainer's names.
+    """
+    if isinstance(trainer := settings.pop("trainer", None), Mapping):
+        settings.update({f"trainer.{key}": value for key, value in trainer.items()})
+    names = [key for key, value in settings.items() if key.startswith("trainer.") and _has_objects(value)]
+    return {key.removeprefix("trainer."): settings.pop(key) for key in names}
+
+
+def _has_objects(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_has_objects(one) for one in value)
+    return isinstance(value, (Callback, Logger, Profiler))
 
 
 def data_settings(data: Data | None) -> dict[str, Any]:
@@ -92,14 +124,18 @@ def _number(value: float) -> str:
 
 
 def _checked(key: str, value: Any) -> Any:
-    """Plain values; an object of another package may not keep its arguments as they were given."""
+    """Plain values.
+
+    Raises:
+        InputError: it is an object of another package.
+    """
     if isinstance(value, Mapping):
         return {str(name): _checked(f"{key}.{name}", one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_checked(f"{key}[{index}]", one) for index, one in enumerate(value)]
-    foreign = not isinstance(value, Described) and type(value).__module__.partition(".")[0] not in _KNOWN
+    is_kept = isinstance(value, _KEPT) or type(value).__module__.partition(".")[0] == "detkit"
     try:
-        if not foreign:
+        if is_kept:
             return described(value)
     except InputError:
         pass
@@ -107,7 +143,3 @@ def _checked(key: str, value: Any) -> Any:
         f"{key} is a {type(value).__name__}, which a recipe cannot hold: give its class and arguments, as in "
         f'{key}={{"class_path": "{type(value).__module__}.{type(value).__qualname__}", "init_args": {{}}}}.'
     )
-
-
-_KNOWN = ("builtins", "detkit", "functools", "numpy", "pathlib", "posixpath", "torch", "abc")
-"""Packages whose values `described` gives as they were made."""

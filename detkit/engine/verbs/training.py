@@ -13,7 +13,8 @@ from detkit.engine.config.recipe import RunOptions
 from detkit.engine.config.trust import packages_of
 from detkit.engine.verbs.finished_run import Run, metrics_of
 from detkit.engine.verbs.process_state import unchanged_process
-from detkit.engine.verbs.settings import Data, as_arguments, data_settings, device_settings
+from detkit.engine.verbs.settings import Data, as_arguments, data_settings, device_settings, take_objects
+from detkit.engine.verbs.wording import in_words_of_python
 from detkit.errors import InputError
 from detkit.models import VisionModel
 from detkit.object_config import config_of
@@ -41,7 +42,7 @@ def train(
         name: of the run, whose folder is ``runs/NAME``; by default that of the recipe, or of the class of the model.
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or the number of a GPU; by default the best there is.
         settings: further keys of a recipe: ``seed=1``, ``overwrite=True``, ``optimizer={...}``, or dotted,
-            ``**{"optimizer.init_args.lr": 0.01}``.
+            ``**{"optimizer.init_args.lr": 0.01}``. ``trainer={"callbacks": [...], "logger": ...}`` also takes objects.
 
     Returns:
         The run, with its model ready to predict.
@@ -57,10 +58,11 @@ def train(
         **({} if name is None else {"name": name}),
         **device_settings(device),
     }
-    with unchanged_process():
+    with unchanged_process(), in_words_of_python():
+        objects = take_objects(given)
         parsed = training_arguments([*_recipe_arguments(recipe, given), *as_arguments(given)])
         folder = parsed.options(RunOptions).folder
-        run_training(parsed, model=model)
+        run_training(parsed, model=model, trainer=objects)
         checkpoint = Checkpoint.read(folder)
         metrics = metrics_of(checkpoint, folder / "metrics.csv")
         if model is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -15,6 +15,7 @@ from detkit.models.folding import forget
 from detkit.models.transfer.class_layers import class_layers
 from detkit.models.transfer.given_weights import GivenWeights
 from detkit.models.transfer.load_given import load_given
+from detkit.object_config import config_of, record_config
 from detkit.structures import Category
 
 Model = TypeVar("Model", bound=VisionModel)
@@ -53,29 +54,47 @@ def with_classes(model: Model, categories: Sequence[Category | str]) -> Model:
             layer = copy.get_submodule(name)
             copy.set_submodule(name, _resized(layer, rows, len(made)))
     _set_num_classes(copy, model.num_classes, len(made))
+    _record_num_classes(copy, model.num_classes, len(made))
     load_given(copy, GivenWeights.of(model, f"the {type(model).__name__}"))
     return copy
 
 
 def _resized(layer: nn.Module, rows: ClassRows, count: int) -> nn.Module:
     """A new layer like `layer` with the outputs of `count` classes, initialized as in a new head."""
-    outputs, bias = rows.outputs(count), getattr(layer, "bias", None) is not None
-    new: nn.Module
-    if isinstance(layer, nn.Linear):
-        new = nn.Linear(layer.in_features, outputs, bias)
-    elif isinstance(layer, nn.Conv2d):
-        new = nn.Conv2d(
-            layer.in_channels, outputs, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups,
-            bias, layer.padding_mode,
-        )  # fmt: skip
-    else:
+    if not isinstance(layer, (nn.Linear, nn.Conv2d)):
         raise InputError(f"a {type(layer).__name__} of {outputs_of(layer)} outputs cannot be made for other classes")
+    weight, outputs = layer.weight, rows.outputs(count)
+    new = deepcopy(layer)
+    new.weight = nn.Parameter(weight.new_empty(outputs, *weight.shape[1:]))
+    if layer.bias is not None:
+        new.bias = nn.Parameter(weight.new_empty(outputs))
+    if isinstance(new, nn.Linear):
+        new.out_features = outputs
+    else:
+        new.out_channels = outputs
     rows.initialize(new)
-    weight = layer.weight
-    return new.to(device=weight.device, dtype=weight.dtype).train(layer.training)
+    return new
 
 
 def _set_num_classes(model: nn.Module, before: int, after: int) -> None:
     for module in model.modules():
         if module.__dict__.get("num_classes") == before:
             module.__dict__["num_classes"] = after
+
+
+def _record_num_classes(model: VisionModel, before: int, after: int) -> None:
+    """Let the config of `model` build the new heads, if it has one."""
+    try:
+        config = config_of(model)
+    except InputError:
+        return  # it cannot be saved, as before
+    record_config(model, _with_num_classes(config, before, after))
+
+
+def _with_num_classes(config: Any, before: int, after: int) -> Any:
+    if isinstance(config, Mapping):
+        return {
+            key: after if key == "num_classes" and value == before else _with_num_classes(value, before, after)
+            for key, value in config.items()
+        }
+    return [_with_num_classes(one, before, after) for one in config] if isinstance(config, list) else config

@@ -140,5 +140,5 @@ def _constants(network: Darknet, model: VisionModel) -> dict[str, Tensor]:
     strides = cast(YOLOHead, model.head).strides
     for level, (layer, stride) in enumerate(zip(finest_first, strides, strict=False)):
         scale = stride if isinstance(layer, Region) else 1  # anchors of [region] are in cells
-        constants[f"head.anchors{level}"] = cast(Tensor, layer.anchors) * scale
+        constants[f"head.anchors{level}"] = layer.anchors * scale
     return constants

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from image_files import noise, write_image
 
-from detkit.data import DataModule, format_of
+from detkit.data import DataModule, format_of, open_split
 from detkit.errors import InputError
 
 XML = """<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>
@@ -87,9 +87,79 @@ def test_data_one_level_down_is_named(tmp_path: Path):
     assert_words(refused(root=tmp_path), "mine/ (YOLO)", f"--data.root {tmp_path / 'mine'}")
 
 
+def opened(root: Path, split: str = "train") -> int:
+    """The number of images of a split, each with the one object of these fixtures."""
+    dataset = open_split(root, split)
+    assert [len(dataset.target(index).boxes) for index in range(len(dataset))] == [1] * len(dataset)
+    assert [category.name for category in dataset.categories] == ["cat"]
+    return len(dataset)
+
+
 def test_xml_beside_images(tmp_path: Path):
     write(tmp_path, "train/a.png", "train/a.xml")
-    assert_words(refused(root=tmp_path), "train/a.xml", "beside the images", "Annotations/", "ImageSets/Main/train.txt")
+    assert opened(tmp_path) == 1
+    assert_words(refused(root=tmp_path), "val", "--data.val_fraction 0.2")
+    write(tmp_path, "valid/b.png", "valid/b.xml")
+    assert opened(tmp_path, "val") == 1
+    DataModule(tmp_path, num_workers=0).setup("fit")
+
+
+@pytest.mark.parametrize("folders", ["Annotations JPEGImages", "Annotations images", "annotations images", ". ."])
+def test_voc_without_image_sets(tmp_path: Path, folders: str):
+    annotations, images = folders.split()
+    for name in "abcd":
+        write(tmp_path, f"{images}/{name}.png", f"{annotations}/{name}.xml")
+    assert format_of(tmp_path) == "voc"
+    assert opened(tmp_path) == 4
+    assert_words(refused(root=tmp_path), "--data.val_fraction 0.2")
+    data = DataModule(tmp_path, num_workers=0, val_fraction=0.25)
+    data.setup("fit")
+    assert (len(data.train_dataset), len(data.eval_dataset)) == (3, 1)
+
+
+def test_voc_folders_within_folders_of_splits(tmp_path: Path):
+    write(tmp_path, "train/images/a.png", "train/annotations/a.xml", "val/images/b.png", "val/annotations/b.xml")
+    DataModule(tmp_path, num_workers=0).setup("fit")
+    assert opened(tmp_path, "val") == 1
+
+
+@pytest.mark.parametrize("file", ["annotations.json", "annotations/instances_default.json", "_annotations.coco.json"])
+def test_one_coco_file_for_all_images(tmp_path: Path, file: str):
+    content = {**COCO, "images": [{**COCO["images"][0], "id": i, "file_name": f"{i}.png"} for i in range(1, 6)]}
+    write(tmp_path, file, *(f"images/{i}.png" for i in range(1, 6)))
+    (tmp_path / file).write_text(json.dumps(content))
+    message = refused(root=tmp_path)
+    assert_words(message, "--data.val_fraction 0.2")
+    assert "--data.val_annotations" not in message  # the file is that of training
+    data = DataModule(tmp_path, num_workers=0, val_fraction=0.4)
+    data.setup("fit")
+    assert sorted(data.train_dataset.image_ids + data.eval_dataset.image_ids) == [1, 2, 3, 4, 5]
+    assert len(data.eval_dataset) == 2
+    evaluated = data.eval_dataset.ground_truth()
+    assert [image["id"] for image in evaluated["images"]] == data.eval_dataset.image_ids
+
+
+def test_a_yolo_export_with_paths_above_its_folder(tmp_path: Path):
+    for split in ("train", "valid"):
+        write(tmp_path, f"{split}/images/a.png", f"{split}/labels/a.txt")
+    (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['cat']\n")
+    DataModule(tmp_path, num_workers=0).setup("fit")
+    assert opened(tmp_path, "val") == 1
+
+
+def test_a_coco_export_with_a_file_in_the_folder_of_each_split(tmp_path: Path):
+    for split in ("train", "valid", "test"):
+        write(tmp_path, f"{split}/a.png", f"{split}/_annotations.coco.json")
+    DataModule(tmp_path, num_workers=0).setup("fit")
+    assert opened(tmp_path, "test") == 1
+
+
+def test_a_validation_split_that_is_there_is_used_whole(tmp_path: Path):
+    write_coco(tmp_path, "train", "val")
+    data = DataModule(tmp_path, num_workers=0, val_fraction=0.5)
+    data.setup("fit")
+    assert data.eval_dataset.annotations_path.name == "instances_val.json"
+    assert len(data.train_dataset) == 1
 
 
 @pytest.mark.parametrize("layout", ["images and labels", "beside", "parts in splits"])
@@ -105,9 +175,8 @@ def test_labels_without_a_data_yaml(tmp_path: Path, layout: str):
 
 def test_a_coco_file_without_a_split_in_its_name(tmp_path: Path):
     write_coco(tmp_path, "default")
-    annotations, images = tmp_path / "annotations" / "instances_default.json", tmp_path / "images" / "default"
-    message = refused(root=tmp_path)
-    assert_words(message, f"--data.train_annotations {annotations} --data.train_images {images}")
+    annotations = tmp_path / "annotations" / "instances_default.json"
+    assert_words(refused(root=tmp_path), "split 'val'", "--data.val_fraction")
     data = DataModule(tmp_path, train_annotations=annotations, val_annotations=annotations, num_workers=0)
     data.setup("fit")
     assert len(data.train_dataset) == len(data.eval_dataset) == 1

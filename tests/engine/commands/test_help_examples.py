@@ -36,6 +36,7 @@ COMMANDS = {
     "detkit predict": cli.predict,
     "detkit visualize": cli.visualize,
     "detkit convert": cli.convert,
+    "detkit anchors": cli.anchors,
     "detkit recipes": cli.recipes,
     "python tools/anchors.py": anchors_command,
     "python tools/fit_svms.py": cli.fit_svms,
@@ -123,6 +124,7 @@ def data() -> None:
     shutil.copytree(shapes, "my/coco")
     shutil.copytree(shapes / "annotations", "my/annotations")
     convert(shapes, "VOCdevkit/VOC2007", "voc")
+    convert(shapes, "my/labelme", "labelme")
     splits = Path("VOCdevkit/VOC2007/ImageSets/Main")
     (splits / "trainval.txt").write_text((splits / "train.txt").read_text() + (splits / "val.txt").read_text())
     convert(shapes, "yolo", "yolo")

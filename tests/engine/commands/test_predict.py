@@ -6,8 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from local_server import serving
 from tiny_detector import TinyDetector
 
+from detkit.engine.commands.prediction.prediction_files import annotated_copies
 from detkit.images import read_video
 
 TRUST = ("--trust", "tiny_detector")
@@ -58,6 +60,33 @@ def test_a_video_and_an_image_of_an_unusual_format(command, tmp_path):
         ("walk.mov", 2),
         ("gray.pgm", None),
     ]
+
+
+def test_addresses(command, tmp_path, monkeypatch):
+    (tmp_path / "web").mkdir()
+    cv2.imwrite(str(tmp_path / "web" / "a.png"), np.zeros((30, 40, 3), np.uint8))
+    with serving(tmp_path / "web", monkeypatch) as address:
+        images = [f"{address}/a.png?size=1", f"{address}/a.png?size=2", f"{address}/none.png"]
+        status, said = command(*images, "web/a.png", "--out", "found")
+    assert status == 2
+    assert "none.png: the server answers 404" in said
+    host = address.removeprefix("http://").replace(":", "%3A")
+    copies = sorted(str(path.relative_to("found")) for path in Path("found").rglob("*.png"))
+    assert copies == [f"{host}/a_size%3D1.png", f"{host}/a_size%3D2.png", "a.png"]
+    entries = json.loads(Path("found/detections.json").read_text())
+    assert {entry["file_name"] for entry in entries} == {*images[:2], "web/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("https://host", "host/index.png"),
+        ("https://host/../../etc/a.jpg", "host/etc/a.jpg"),
+        ("http://host/b/walk.avi", "host/b/walk.avi.mp4"),
+    ],
+)
+def test_copies_of_addresses_stay_in_the_output_folder(address, path):
+    assert annotated_copies([address], Path("out")) == {address: Path("out") / path}
 
 
 def test_an_unreadable_input_is_named_and_the_others_are_done(command, shapes_root, tmp_path):

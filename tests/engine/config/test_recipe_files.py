@@ -108,6 +108,21 @@ class TestPaths:
         assert config.start_from == str(recipe / "weights.pth")
         assert str(config.data.val_annotations) == "gone.json"
 
+    @pytest.mark.parametrize(
+        ("written", "located"),
+        [
+            ("torchvision:a,b.pth", "torchvision:a,{}/b.pth"),
+            ("detectron2:a,b.pth", "detectron2:a,{}/b.pth"),
+            ("darknet:a,b.pth", "darknet:{0}/a,{0}/b.pth"),
+            ("torchvision:a", "torchvision:a"),
+        ],
+    )
+    def test_within_the_weights_to_start_from_too(self, parser, folders, written, located):
+        recipe, _ = folders
+        (recipe / "a").touch()
+        (recipe / "b.pth").touch()
+        assert parsed(parser, recipe, MODEL + f"start_from: '{written}'\n").start_from == located.format(recipe)
+
     def test_are_else_relative_to_the_working_directory(self, parser, folders):
         recipe, working = folders
         (working / "data").mkdir()

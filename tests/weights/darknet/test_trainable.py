@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from detkit.backbones import CSPDarknet53, CSPDarknetTiny, Darknet19, Darknet53, DarknetTiny
+from detkit.errors import InputError
 from detkit.heads import YOLOv2Head, YOLOv3Head, YOLOv4Head
-from detkit.models import YOLOv2, YOLOv3, YOLOv4
+from detkit.models import RetinaNet, YOLOv2, YOLOv3, YOLOv4
 from detkit.models.transfer.load_given import load_given
 from detkit.necks import YOLOv3Neck
 from detkit.preprocess import Letterbox

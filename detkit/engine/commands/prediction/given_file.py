@@ -37,7 +37,7 @@ class GivenFile:
         }
         self.names = FileNames([entry["file_name"] for entry in entries])
 
-    def of(self, source: Path, pixels: np.ndarray) -> Target:
+    def of(self, source: Path | str, pixels: np.ndarray) -> Target:
         """The fields given with an image or a video frame, found by the end of its path; see `FileNames`.
 
         Raises:
@@ -45,7 +45,7 @@ class GivenFile:
         """
         rows = self.names.find(str(source))
         if len(rows) != 1:
-            what = f"{len(rows)} images that can be {source}" if rows else f"no image {source.name}"
+            what = f"{len(rows)} images that can be {source}" if rows else f"no image {Path(source).name}"
             raise InputError(f"{self.path} has {what}, for which the model asks {', '.join(self.required)}.")
         row = rows[0]
         facts = ImageFacts((pixels.shape[0], pixels.shape[1]), None, str(source), str(self.path))

@@ -15,7 +15,7 @@ from detkit.engine.commands.prediction.devices import named_device
 from detkit.engine.commands.prediction.given_file import GivenFile
 from detkit.engine.commands.prediction.prediction_files import Frame, Output, annotated_copies
 from detkit.errors import InputError
-from detkit.images import find_inputs, is_video, read_image, read_video
+from detkit.images import find_sources, is_stream, is_video, read_source
 from detkit.models import VisionModel
 from detkit.models.check_inputs import check_batch_size
 from detkit.tasks import task_of
@@ -44,13 +44,13 @@ def predict(options: PredictionOptions) -> None:
         InputError: an option is wrong, or an input cannot be read; the others are written.
     """
     check_batch_size(options.batch_size, "--batch_size")
-    inputs = find_inputs(options.inputs)
+    inputs = find_sources(options.inputs)
     copies = annotated_copies(inputs, Path(options.out))
     model = load(options.checkpoint, named_device(options.device), options.trust)
     _predict(model, copies, options)
 
 
-def _predict(model: VisionModel, copies: Mapping[Path, Path], options: PredictionOptions) -> None:
+def _predict(model: VisionModel, copies: Mapping[Path | str, Path], options: PredictionOptions) -> None:
     """Predict in batches; after a signal or an unreadable input, finished results are on the disk."""
     unreadable: list[str] = []
     given_file = _given(model, options.given)
@@ -87,12 +87,12 @@ def _given(model: VisionModel, path: str | None) -> GivenFile | None:
     return GivenFile(path, model.asks_for)
 
 
-def _frames(inputs: Sequence[Path], unreadable: list[str]) -> Iterator[Frame]:
+def _frames(inputs: Sequence[Path | str], unreadable: list[str]) -> Iterator[Frame]:
     """The images and frames of all inputs in order; the error of an unreadable one is logged and appended."""
     for source in track(inputs, "predicting"):
-        in_frames = is_video(source.name)
+        in_frames = is_stream(source) or is_video(str(source))
         try:
-            for number, pixels in enumerate(read_video(source) if in_frames else [read_image(source)]):
+            for number, pixels in enumerate(read_source(source)):
                 image_id = f"{source}:{number}" if in_frames else str(source)
                 yield Frame(source, image_id, number if in_frames else None, pixels)
         except InputError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote, urlsplit
 
 import cv2
 import numpy as np
@@ -32,14 +33,14 @@ class Frame:
     """An image, or one frame of a video.
 
     Args:
-        source: the file it comes from.
+        source: the file or address it comes from.
         image_id: the path of an image, and of a frame also its number. It is no number, which others would join with
             the images of an annotation file.
         frame: its number in the video, from 0; None for an image.
         pixels: ``(H, W, 3)`` uint8 RGB.
     """
 
-    source: Path
+    source: Path | str
     image_id: str
     frame: int | None
     pixels: NDArray[np.uint8]
@@ -55,7 +56,9 @@ class Output:
         task: of the model; draws the answers and turns them into results.
     """
 
-    def __init__(self, copies: Mapping[Path, Path], file: Path, categories: Sequence[Category], task: Task) -> None:
+    def __init__(
+        self, copies: Mapping[Path | str, Path], file: Path, categories: Sequence[Category], task: Task
+    ) -> None:
         self.task = task
         self.copies = copies
         self.file = file
@@ -125,7 +128,7 @@ class Output:
 class Video:
     """The annotated copy of a video that is being written."""
 
-    source: Path
+    source: Path | str
     unfinished: Path
     writer: cv2.VideoWriter
     frames: int = 0
@@ -139,20 +142,34 @@ def _count_frames(file: Path) -> int:
         capture.release()
 
 
-def annotated_copies(inputs: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """The path of each input's annotated copy: under `out` as the inputs lie under their common folder.
+def annotated_copies(inputs: Sequence[Path | str], out: Path) -> dict[Path | str, Path]:
+    """The path of each input's annotated copy: under `out` as the inputs lie under their common folder; those of
+    addresses under their host.
 
     Raises:
         InputError: a copy would replace an input.
     """
-    absolute = {source: Path(os.path.abspath(source)) for source in inputs}
-    common = Path(os.path.commonpath([path.parent for path in absolute.values()]))
-    copies = {source: out / _copied_name(path.relative_to(common)) for source, path in absolute.items()}
+    absolute = {source: Path(os.path.abspath(source)) for source in inputs if isinstance(source, Path)}
+    common = Path(os.path.commonpath([path.parent for path in absolute.values()])) if absolute else Path()
+    copies: dict[Path | str, Path] = {
+        source: out
+        / _copied_name(absolute[source].relative_to(common) if isinstance(source, Path) else _path_of(source))
+        for source in inputs
+    }
     originals = {path.resolve() for path in absolute.values()}
     for source, copy in copies.items():
         if copy.resolve() in originals:
             raise InputError(f"--out {out} would replace {source} by its annotated copy: name another folder.")
     return copies
+
+
+def _path_of(address: str) -> Path:
+    """The path of an address: its host, then its own, with the query in the name of the file."""
+    parts = urlsplit(address)
+    *folders, name = [quote(part, " ") for part in parts.path.split("/") if part not in ("", ".", "..")] or ["index"]
+    stem, suffix = os.path.splitext(name)
+    query = f"_{quote(parts.query, '')}" if parts.query else ""
+    return Path(quote(parts.netloc, ""), *folders, f"{stem}{query}{suffix}")
 
 
 def _copied_name(path: Path) -> Path:
@@ -162,7 +179,7 @@ def _copied_name(path: Path) -> Path:
     return path if path.suffix.lower() in WRITTEN else path.with_name(path.name + ".png")
 
 
-def _frame_rate(source: Path) -> float:
+def _frame_rate(source: Path | str) -> float:
     capture = cv2.VideoCapture(str(source))
     try:
         return capture.get(cv2.CAP_PROP_FPS) or 25.0

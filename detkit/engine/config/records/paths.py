@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 TEXT_PATHS = ("weights", "start_from", "folder")
 """Arguments that take a path or another word, such as ``DEFAULT``; all others with paths have the type `Path`."""
 
-_FORM = re.compile(r"(?P<kind>\w{2,}:)(?P<files>.+)")
+_FORM = re.compile(r"(?P<before>(torchvision|detectron2):[^,]*,|darknet:)(?P<files>[^,]+(,[^,]+)?)")
+"""Sources of weights to start from that name files: ``torchvision:NAME,FILE``, ``darknet:CFG,WEIGHTS``."""
 
 Locate = Callable[[Path], Path]
 
@@ -32,9 +33,8 @@ def with_paths(config: Any, locate: Locate, key: str = "") -> Any:
     if isinstance(config, Path):
         return locate(config)
     if isinstance(config, str) and key == "start_from" and (written := _FORM.fullmatch(config)):
-        # Files of other libraries: torchvision:NAME,FILE; darknet:CFG,WEIGHTS.
-        files = [str(locate(Path(file))) if file else file for file in written["files"].split(",")]
-        return written["kind"] + ",".join(files)
+        files = [str(locate(Path(file.strip()))) for file in written["files"].split(",")]
+        return written["before"] + ",".join(files)
     if isinstance(config, str) and config and key in TEXT_PATHS:
         located = locate(Path(config))
         return config if located == Path(config) else str(located)

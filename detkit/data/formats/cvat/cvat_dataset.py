@@ -1,0 +1,100 @@
+"""Data sets of CVAT: XML 1.1 "for images" or "for video", with the images that are exported beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from detkit.data.detection_dataset import DetectionDataset
+from detkit.data.formats.coco_annotations import OnBad, pack_annotations
+from detkit.data.formats.cvat.cvat_folders import cvat_files, cvat_splits
+from detkit.data.formats.cvat.cvat_reader import CvatFile
+from detkit.data.formats.field_readers import MaskReader
+from detkit.data.formats.file_problems import raise_problems
+from detkit.data.packed.packed_annotations import PackedAnnotations
+
+
+class CvatDataset(DetectionDataset):
+    """Images and targets of one split of an export of CVAT.
+
+    ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. The id of an image is
+    its path in `root`. Boxes, polygons, ellipses and masks are objects; lines, points, cuboids, skeletons and tags are
+    not. Attributes, groups, ``occluded`` and ``z_order`` are not read.
+
+    Args:
+        root: the folder that holds ``annotations.xml`` and ``images/``, or a folder of that kind for each split.
+        split: the folder, or the subset of the images; ``train`` is all images where there is neither.
+        class_names: the classes in the order of their labels; None: in the order of the labels in the XML.
+        reads: the fields of targets to read besides boxes, labels and areas: ``masks``.
+        on_bad_image: as of `CocoDataset`.
+        on_bad_box: as of `CocoDataset`.
+
+    Raises:
+        InputError: the split is missing, or the XML is wrong; the message names the first line that is, and how many
+            others are.
+    """
+
+    readable = frozenset({"masks"})
+    called = "an export of CVAT"
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        class_names: Sequence[str] | None = None,
+        reads: Collection[str] = (),
+        on_bad_image: OnBad = "error",
+        on_bad_box: OnBad = "error",
+    ) -> None:
+        self.split = split
+        self.class_names = class_names
+        self._on_bad_box: OnBad = on_bad_box
+        super().__init__(Path(root), Path(root), reads, on_bad_image)
+
+    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
+        problems: list[str] = []
+        bad_boxes: list[str] = []
+        content = read_cvat_split(self.images_path, self.split, self.class_names, problems, bad_boxes)
+        raise_problems(problems, self.images_path, bad_boxes, self._on_bad_box)
+        # Outlines belong to the ground truth whether or not targets have masks.
+        masks = {"masks"} if any("segmentation" in one for one in content["annotations"]) else set()
+        readers = {"masks": MaskReader(warns="masks" in self.reads)}
+        reads, size_of = self.reads | masks, self._size_in_file(on_bad_image)
+        return pack_annotations(content, self.annotations_path, size_of, reads, self._on_bad_box, readers=readers)
+
+
+def read_cvat_split(
+    root: Path,
+    split: str,
+    class_names: Sequence[str] | None,
+    problems: list[str],
+    bad_boxes: list[str] | None = None,
+) -> dict[str, Any]:
+    """Read the images and objects of a split as the content of a COCO file.
+
+    Args:
+        root: the folder that file names in the result are relative to.
+        split: see `CvatDataset`.
+        class_names: see `CvatDataset`.
+        problems: a message for each fault, with its file and line, is added; such objects are left out.
+        bad_boxes: the list for those whose region is wrong; None: `problems`.
+    """
+    bad_boxes = problems if bad_boxes is None else bad_boxes
+    files = [(CvatFile(path, root), subset) for path, subset in cvat_files(root, split)]
+    names = class_names or [name for file, _ in files for name in file.listed_names] or _used_names(root)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for file, subset in files:
+        read = file.read(subset, numbers, problems, bad_boxes)
+        images += read[0]
+        annotations += read[1]
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _used_names(root: Path) -> list[str]:
+    """All labels of all splits, sorted, so that each split has the same."""
+    paths = {path for split in cvat_splits(root) for path, _ in cvat_files(root, split)}
+    return sorted({name for path in paths for name in CvatFile(path, root).used_names})

@@ -1,0 +1,1 @@
+"""LabelMe's folders: a JSON file beside each image."""

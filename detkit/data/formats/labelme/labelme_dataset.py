@@ -1,0 +1,193 @@
+"""Data sets of LabelMe: a JSON file for each image, with polygons, rectangles, circles and masks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detkit.data.detection_dataset import DetectionDataset
+from detkit.data.formats.coco_annotations import OnBad, pack_annotations
+from detkit.data.formats.field_readers import MaskReader
+from detkit.data.formats.file_problems import raise_problems
+from detkit.data.formats.labelme.labelme_files import LabelMeFile, image_bytes, read_labelme_file
+from detkit.data.formats.labelme.labelme_folders import json_files, labelme_files
+from detkit.data.formats.labelme.labelme_shapes import WITHOUT_AREA, kind_of, region_of
+from detkit.data.formats.regions.drawn_regions import Region, box_around, joined
+from detkit.data.packed.packed_annotations import PackedAnnotations
+from detkit.errors import InputError
+from detkit.files import read_json
+from detkit.files.json_values import shown
+from detkit.files.text_documents import read_lines
+from detkit.images import decode_image
+
+logger = logging.getLogger(__name__)
+
+NAMES_FILES = ("labels.txt", "classes.txt")
+_NO_CLASSES = frozenset({"__ignore__", "_background_"})
+"""Lines of LabelMe's own labels.txt that are no classes of objects."""
+
+
+class LabelMeDataset(DetectionDataset):
+    """Images and targets of one split of a LabelMe folder.
+
+    ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. The id of an image is
+    the path of its JSON file without suffix. Shapes of one label and ``group_id`` are one object. The flags ``iscrowd``
+    and ``difficult`` of a shape become those of the object; other flags are not read. Lines and points are no objects.
+
+    Args:
+        root: the folder of the JSON files, or of folders ``train``, ``val`` and ``test`` with them.
+        split: the folder; ``train`` is all files where there are no such folders.
+        class_names: the classes in the order of their labels. None: the lines of ``labels.txt`` or ``classes.txt`` in
+            `root`, else all labels of its files, sorted.
+        reads: the fields of targets to read besides boxes, labels, areas, crowd regions and difficulty: ``masks``.
+        on_bad_image: as of `CocoDataset`.
+        on_bad_box: as of `CocoDataset`.
+
+    Raises:
+        InputError: the split is missing, or a file is wrong; the message names the first file and shape that is, and
+            how many others are.
+    """
+
+    readable = frozenset({"masks"})
+    called = "a LabelMe folder"
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        class_names: Sequence[str] | None = None,
+        reads: Collection[str] = (),
+        on_bad_image: OnBad = "error",
+        on_bad_box: OnBad = "error",
+    ) -> None:
+        self.split = split
+        self.class_names = class_names
+        self._on_bad_box: OnBad = on_bad_box
+        self._embedded: Mapping[str, Path] = {}
+        super().__init__(Path(root), Path(root), reads, on_bad_image)
+
+    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
+        problems: list[str] = []
+        bad_boxes: list[str] = []
+        content = read_labelme(self.images_path, self.split, self.class_names, problems, bad_boxes)
+        raise_problems(problems, self.images_path, bad_boxes, self._on_bad_box)
+        self._embedded = {one["file_name"]: one["embedded_in"] for one in content["images"] if "embedded_in" in one}
+        # Outlines belong to the ground truth whether or not targets have masks.
+        masks = {"masks"} if any("segmentation" in one for one in content["annotations"]) else set()
+        readers = {"masks": MaskReader(warns="masks" in self.reads)}
+        reads, size_of = self.reads | masks, self._size_in_file(on_bad_image)
+        return pack_annotations(content, self.annotations_path, size_of, reads, self._on_bad_box, readers=readers)
+
+    def read_image(self, index: int) -> np.ndarray:
+        """The image as uint8 RGB ``(H, W, 3)``, from its file or else from the ``imageData`` of its JSON.
+
+        Raises:
+            InputError: it is missing, broken or has another size than annotated; names the file and the image id.
+        """
+        path = self._embedded.get(str(self._packed.file_names[index]))
+        if path is None:
+            return super().read_image(index)
+        height, width = self._packed.image_sizes[index].tolist()
+        return decode_image(image_bytes(read_json(path), path), path, (height, width))
+
+    def check_files(self) -> None:
+        """Nothing to do: the reader has looked for each image."""
+
+
+def read_labelme(
+    root: Path,
+    split: str,
+    class_names: Sequence[str] | None,
+    problems: list[str],
+    bad_boxes: list[str] | None = None,
+) -> dict[str, Any]:
+    """Read the images and objects of a split as the content of a COCO file.
+
+    The ``id`` of an object is its file and shape, counted from 0 as in the file. An image whose pixels are in its JSON
+    file alone names that in ``embedded_in``.
+
+    Args:
+        root: the folder that file names in the result are relative to.
+        split: see `LabelMeDataset`.
+        class_names: see `LabelMeDataset`.
+        problems: a message for each fault, with its file and shape, is added; such objects are left out.
+        bad_boxes: the list for those whose region is wrong; None: `problems`.
+    """
+    bad_boxes = problems if bad_boxes is None else bad_boxes
+    paths = labelme_files(root, split)
+    wanted, files = set(paths), []
+    names: set[str] = set()
+    class_names = class_names or _listed_names(root)
+    for path in paths if class_names else json_files(root):
+        file = read_labelme_file(path, root, problems if path in wanted else [])
+        if file is not None:
+            names.update(shape["label"] for shape in file.shapes.values() if kind_of(shape) not in WITHOUT_AREA)
+            files += [file] if path in wanted else []
+    classes = list(class_names or sorted(names))
+    numbers = {name: number for number, name in enumerate(classes, start=1)}
+    without_area: Counter[str] = Counter()
+    annotations = [one for file in files for one in _objects(file, numbers, problems, bad_boxes, without_area)]
+    if without_area:
+        counts = " and ".join(f"{count} of the kind {kind}" for kind, count in sorted(without_area.items()))
+        logger.warning("%s: shapes without area are no objects and were left out: %s", root, counts)
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    return {"images": [file.image for file in files], "annotations": annotations, "categories": categories}
+
+
+def _objects(
+    file: LabelMeFile,
+    numbers: Mapping[str, int],
+    problems: list[str],
+    bad_boxes: list[str],
+    without_area: Counter[str],
+) -> list[dict[str, Any]]:
+    """The objects of an image; shapes of one label and group are one."""
+    groups: dict[Any, list[tuple[int, dict[str, Any], Region]]] = {}
+    for index, shape in file.shapes.items():
+        name = f"{file.path}: shape {index}"
+        if kind_of(shape) in WITHOUT_AREA:
+            without_area[kind_of(shape)] += 1
+        elif shape["label"] not in numbers:
+            known = ", ".join(list(numbers)[:20])
+            problems.append(f"{name}: the label {shown(shape['label'])} is not among {known}")
+        else:
+            group = shape.get("group_id")
+            key = ("alone", index) if group is None else (shape["label"], str(group))
+            try:
+                region = region_of(shape)
+                groups.setdefault(key, []).append((index, shape, region))
+            except InputError as error:
+                bad_boxes.append(f"{name}: {error}")
+    objects = []
+    for parts in groups.values():
+        index, shape, region = parts[0]
+        try:
+            values = joined([region for _, _, region in parts], file.size)
+        except InputError as error:
+            bad_boxes.append(f"{file.path}: shape {index}: {error}")
+            continue
+        if len(parts) == 1 and kind_of(shape) == "rectangle" and isinstance(region, list):
+            values = {"bbox": box_around(region)}
+        identity = {"id": f"{file.image['id']}.json: shape {index}", "image_id": file.image["id"]}
+        flags = {key: 1 for key in ("iscrowd", "difficult") if any(_flag(one, key) for _, one, _ in parts)}
+        objects.append({**identity, "category_id": numbers[shape["label"]], **values, **flags})
+    return objects
+
+
+def _flag(shape: Mapping[str, Any], name: str) -> bool:
+    flags = shape.get("flags")
+    return isinstance(flags, dict) and flags.get(name) is True
+
+
+def _listed_names(root: Path) -> list[str]:
+    """The classes that a file in `root` lists, one a line."""
+    for name in NAMES_FILES:
+        if os.path.isfile(root / name):
+            return [line for _, line in read_lines(root / name) if line not in _NO_CLASSES]
+    return []

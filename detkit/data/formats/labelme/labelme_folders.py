@@ -1,0 +1,60 @@
+"""Where the files of a LabelMe folder are: JSON files beside images, in folders of the splits or without any."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+from detkit.data.layouts.split_folders import split_folder
+from detkit.errors import InputError
+from detkit.files import read_json, visible_below
+
+_MOST_LOOKED_AT = 3
+_LARGEST_BYTES = 2**28
+
+
+def is_labelme(root: Path) -> bool:
+    """Whether one of the first JSON files of a folder, or of folders in it, is LabelMe's."""
+    files = chain.from_iterable(root.glob(pattern) for pattern in ("*.json", "*/*.json", "*/*/*.json"))
+    return root.is_dir() and any(map(_is_labelme_file, islice(files, _MOST_LOOKED_AT)))
+
+
+def labelme_splits(root: Path, names: Sequence[str] = ("train", "val", "test")) -> list[str]:
+    """Those of `names` that have a folder; without any, all files are the split train."""
+    return [name for name in names if split_folder(root, name)] or [name for name in names if name == "train"]
+
+
+def labelme_files(root: Path, split: str) -> list[Path]:
+    """The JSON files of a split, sorted.
+
+    Raises:
+        InputError: there is no such split, or no JSON file in it.
+    """
+    folder = split_folder(root, split)
+    if folder is None and split in labelme_splits(root):
+        folder = root
+    if folder is None:
+        present = ", ".join(labelme_splits(root))
+        raise InputError(f"{root}: there is no folder {split} with LabelMe's JSON files, it has {present}")
+    return json_files(folder)
+
+
+def json_files(folder: Path) -> list[Path]:
+    """The JSON files of a folder and its subfolders.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = sorted(folder / name for name in visible_below(folder) if name.endswith(".json"))
+    if not files:
+        raise InputError(f"{folder}: there is no JSON file of LabelMe in this folder")
+    return files
+
+
+def _is_labelme_file(path: Path) -> bool:
+    try:
+        content = read_json(path) if path.stat().st_size <= _LARGEST_BYTES else None
+    except (InputError, OSError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list) and "imagePath" in content

@@ -1,0 +1,90 @@
+"""configs/zoo.json knows every recipe as it is, and MODEL_ZOO.md says what it holds."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torchvision
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import zoo  # noqa: E402
+
+FACTS = json.loads((ROOT / "configs" / "zoo.json").read_text())
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+QUICK = ("faster_rcnn_shapes", "ssdlite_mobilenet_v3", "mask_rcnn_mobilenet_v2_fpn_nuclei", "resnet50")
+KEYS = {
+    "task", "model", "backbone", "input", "classes", "parameters", "macs", "published", "own", "weights",
+    "weights_license",
+}  # fmt: skip
+
+
+def test_every_recipe_has_facts():
+    assert sorted(FACTS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_facts_are_whole_and_of_the_recipe(name):
+    fact = FACTS[name]
+    assert fact.keys() == KEYS
+    recipe = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+    assert recipe["model"]["class_path"].rpartition(".")[2] == fact["model"]
+    if fact["published"] is not None:
+        assert fact["published"].keys() == {"metric", "value", "data", "source"}
+    if fact["own"] is not None:
+        assert fact["own"].keys() == {"data", "metric", "value", "interval", "time", "machine"}
+    assert bool(fact["weights"]) == bool(fact["weights_license"])
+    if "start_from" in recipe:
+        assert recipe["start_from"] in fact["weights"]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
+)
+def test_parameters_and_multiply_adds_are_those_of_the_model(name):
+    fact = FACTS[name]
+    assert zoo.counted(name, fact["classes"]) == (fact["parameters"], fact["macs"])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "torchvision, " in str(FACTS[name]["published"])])
+def test_torchvisions_results_are_those_it_states(name):
+    kind, weights = FACTS[name]["published"]["source"].removeprefix("torchvision, ").split(".")
+    enum = getattr(torchvision.models, kind, None) or getattr(torchvision.models.detection, kind)
+    (stated,) = enum[weights].meta["_metrics"].values()
+    key = {"box AP": "box_map", "mask AP": "mask_map", "keypoint AP": "kp_map", "top-1": "acc@1"}
+    assert FACTS[name]["published"]["value"] == round(stated[key[FACTS[name]["published"]["metric"]]], 1)
+
+
+def test_multiply_adds_agree_with_those_that_torchvision_states():
+    """Of a classifier: those of detectors are for other sizes of images and other numbers of regions."""
+    stated = torchvision.models.ResNet50_Weights.DEFAULT.meta["_ops"]
+    assert FACTS["resnet50"]["macs"] / 1e9 == pytest.approx(stated, rel=0.01)
+
+
+def test_the_page_says_what_the_facts_are():
+    page = (ROOT / "MODEL_ZOO.md").read_text()
+    start, end = page.index(zoo.BEGIN), page.index(zoo.END)
+    assert page[start : end + len(zoo.END)] == zoo.tables(FACTS)
+
+
+def test_times_of_the_page_are_those_of_the_benchmarks():
+    rows = {
+        line.split("|")[1].strip(" `"): line
+        for line in (ROOT / "MODEL_ZOO.md").read_text().splitlines()
+        if "| `" in line
+    }
+    benchmarks = (ROOT / "docs" / "benchmarks.md").read_text()
+    for name, theirs in zoo.TORCHVISION.items():
+        seconds, peer = zoo.measured_times(benchmarks)[theirs]
+        assert f"| `{theirs}` | {seconds} | {peer} |" in benchmarks
+        assert f"| {seconds} (torchvision: {peer}) |" in rows[name]
+
+
+def test_own_results_of_the_readme_are_in_the_facts():
+    readme = (ROOT / "README.md").read_text()
+    for name, metric in (("faster_rcnn_mobilenet_v2_fpn_bccd", "all"), ("yolo_v3_mobilenet_v2_bccd", "all")):
+        part = readme[readme.index(f"runs/{name}/best.ckpt") :]
+        assert float(part[part.index(f"| {metric} | ") :].split("|")[2]) == FACTS[name]["own"]["value"]
