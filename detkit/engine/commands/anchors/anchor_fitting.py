@@ -66,12 +66,10 @@ def _fit_generator(head: Any, shapes: Tensor, seed: int, model: Any) -> Shapes:
     generator: AnchorGenerator = head.anchor_generator
     per_level = len(generator.sizes[0])
     sides = _sides(shapes, generator.levels * per_level, seed)
-    settings = {
-        "anchor_sizes": _rounded(sides.view(-1, per_level).tolist()),
-        "aspect_ratios": _aspect_ratios(shapes, generator.aspect_ratios, seed),
-    }
-    fitted = AnchorGenerator(settings["anchor_sizes"], settings["aspect_ratios"], generator.strides)
-    return settings, *(_generated(one) for one in (generator, fitted))
+    sizes = _rounded(sides.view(-1, per_level).tolist())
+    ratios = _aspect_ratios(shapes, generator.aspect_ratios, seed)
+    fitted = AnchorGenerator(sizes, ratios, generator.strides)
+    return {"anchor_sizes": sizes, "aspect_ratios": ratios}, _generated(generator), _generated(fitted)
 
 
 def _fit_ssd(head: Any, shapes: Tensor, seed: int, model: Any) -> Shapes:
@@ -81,7 +79,7 @@ def _fit_ssd(head: Any, shapes: Tensor, seed: int, model: Any) -> Shapes:
     sizes = [round(side, 3 if boxes.relative else 1) for side in sides]
     fitted = DefaultBoxes(sizes, boxes.aspect_ratios)
     name = "scales" if boxes.relative else "sizes"
-    return {name: sizes}, *(_default(one) * unit for one in (boxes, fitted))
+    return {name: sizes}, _default(boxes) * unit, _default(fitted) * unit
 
 
 _FITS: list[tuple[type, Callable[[Any, Tensor, int, Any], Shapes]]] = [
