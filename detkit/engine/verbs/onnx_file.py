@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten_with_path, tree_leaves
 
+import detkit
 from detkit.engine.checkpoint import load
 from detkit.engine.verbs.process_state import unchanged_process
 from detkit.errors import InputError, first_line
 from detkit.files import open_whole_folder, write_whole
 from detkit.models import Raw, VisionModel
+from detkit.structures.weights_source import PROVENANCE_KEY, provenance_text
 
 NEEDED = ("onnx", "onnxscript")
 TOLERANCE = 1e-3
@@ -101,16 +103,15 @@ def _name_batch(graph: Any) -> None:
 
 def facts_of(model: VisionModel, images: Tensor) -> dict[str, str]:
     """What the file says of itself: the model, its classes by label, its pixels."""
-    from detkit import __version__
-
     preprocess = model.preprocess
     facts: dict[str, Any] = {
-        "detkit.version": __version__,
+        "detkit.version": detkit.__version__,
         "detkit.model": type(model).__name__,
         "detkit.classes": json.dumps([one.name for one in model.categories or []]),
         "detkit.mean": json.dumps(preprocess.mean.flatten().tolist()),
         "detkit.std": json.dumps(preprocess.std.flatten().tolist()),
         "detkit.size": json.dumps(list(images.shape[-2:])),
+        PROVENANCE_KEY: provenance_text(model.provenance),
     }
     return facts
 
