@@ -16,7 +16,7 @@ _ONLY_IN_TRAINING = re.compile(
 )
 # What was loaded, how answers are written, and what the names of tensors tell.
 _NO_RESULT = re.compile(
-    r"(.+\.)?(load_report|run_lengths|mask\.threshold|logits|background_logit|classes\.out_channels)(\..+)?"
+    r"(.+\.)?(load_report|run_lengths|mask\.threshold|(background_)?logits?|classes\.out_channels)(\..+)?"
 )
 _BATCH_NORMS = {"BatchNorm2d", "FrozenBatchNorm2d"}
 # Epsilon, where all have the same, is set by the export; the others differ as frozen ones do not keep them.
