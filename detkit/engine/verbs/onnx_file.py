@@ -18,6 +18,7 @@ from detkit.engine.verbs.process_state import unchanged_process
 from detkit.errors import InputError, first_line
 from detkit.files import open_whole_folder, write_whole
 from detkit.models import Raw, VisionModel
+from detkit.structures.weights_source import PROVENANCE_KEY, provenance_text
 
 NEEDED = ("onnx", "onnxscript")
 TOLERANCE = 1e-3
@@ -110,6 +111,7 @@ def facts_of(model: VisionModel, images: Tensor) -> dict[str, str]:
         "detkit.mean": json.dumps(preprocess.mean.flatten().tolist()),
         "detkit.std": json.dumps(preprocess.std.flatten().tolist()),
         "detkit.size": json.dumps(list(images.shape[-2:])),
+        PROVENANCE_KEY: provenance_text(model.provenance),
     }
     return facts
 

@@ -15,7 +15,9 @@ _ONLY_IN_TRAINING = re.compile(
     r"gamma|box_loss|negatives_per_positive|limits|center_radius|learns_from|momentum|inplace|p)(\..+)?"
 )
 # What was loaded, how answers are written, and what the names of tensors tell.
-_NO_RESULT = re.compile(r"(.+\.)?(load_report|run_lengths|mask\.threshold|logits|classes\.out_channels)(\..+)?")
+_NO_RESULT = re.compile(
+    r"(.+\.)?(load_report|run_lengths|mask\.threshold|(background_)?logits?|classes\.out_channels)(\..+)?"
+)
 _BATCH_NORMS = {"BatchNorm2d", "FrozenBatchNorm2d"}
 # Epsilon, where all have the same, is set by the export; the others differ as frozen ones do not keep them.
 _OF_BATCH_NORM = ("eps", "num_features", "track_running_stats", "affine")
