@@ -117,9 +117,9 @@ def grouped(facts: Facts) -> dict[str, list[str]]:
     """The names of recipes by what they are for."""
     groups: dict[str, list[str]] = {title: [] for title in GROUPS}
     for name in sorted(facts):
-        groups[next((title for title, ends in GROUPS.items() if ends and is_for(name, ends)), "Your own data")].append(
-            name
-        )
+        groups[
+            next((title for title, ends in GROUPS.items() if ends and is_for(name, tuple(ends))), "Your own data")
+        ].append(name)
     return groups
 
 
