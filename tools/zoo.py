@@ -96,11 +96,11 @@ def run_heads_of_regions(model: Any, features: list[Tensor]) -> None:
 
 
 BEGIN, END = "<!-- tables: python tools/zoo.py -->\n", "<!-- end of tables -->"
-GROUPS = {
-    "Your own data": "",
-    "COCO": "_coco",
-    "PASCAL VOC": "_voc07",
-    "ImageNet": "_imagenet",
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Your own data": (),
+    "COCO": ("_coco",),
+    "PASCAL VOC": ("_voc07",),
+    "ImageNet": ("_imagenet",),
     "Small data sets": ("_bccd", "_nuclei", "_shapes"),
 }
 
@@ -117,13 +117,11 @@ def grouped(facts: Facts) -> dict[str, list[str]]:
     """The names of recipes by what they are for."""
     groups: dict[str, list[str]] = {title: [] for title in GROUPS}
     for name in sorted(facts):
-        groups[
-            next((title for title, ends in GROUPS.items() if ends and is_for(name, tuple(ends))), "Your own data")
-        ].append(name)
+        groups[next((title for title, ends in GROUPS.items() if is_for(name, ends)), "Your own data")].append(name)
     return groups
 
 
-def is_for(name: str, ends: str | tuple[str, ...]) -> bool:
+def is_for(name: str, ends: tuple[str, ...]) -> bool:
     """Whether a recipe has one of these endings, apart from a variant's."""
     return name.removesuffix("_large_batch").endswith(ends)
 
