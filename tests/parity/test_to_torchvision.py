@@ -11,7 +11,7 @@ from torchvision_twins import make_small_twins, paired, random_images
 
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
-from detkit.heads import SoftNMS
+from detkit.heads import FCOSHead, RetinaNetHead, SoftNMS
 from detkit.models import FCOS, RetinaNet
 from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import ShortestEdge
@@ -90,12 +90,14 @@ class TestSettings:
         assert exported.batch_norm_epsilon == 0.1
         list(paired(exported.build(), ours, random_images(2)))
 
-    @pytest.mark.parametrize("kind", [RetinaNet, FCOS])
-    def test_without_a_logit_for_background(self, kind):
+    @pytest.mark.parametrize(
+        ("kind", "head"), [(RetinaNet, RetinaNetHead), (FCOS, partial(FCOSHead, location_offset=0.0))]
+    )
+    def test_without_a_logit_for_background(self, kind, head):
         torch.manual_seed(0)
         backbone = TorchvisionBackbone("resnet50", stages=[3, 4, 5])
         neck = partial(FPN, extra_levels=StridedConvolutions)
-        ours = kind(backbone, CLASSES, neck, preprocess=ShortestEdge(64, 96)).eval()
+        ours = kind(backbone, CLASSES, neck, head, preprocess=ShortestEdge(64, 96)).eval()
         torch.nn.init.normal_(ours.head.classes.weight, std=0.02)
         torch.nn.init.zeros_(ours.head.classes.bias)
         # All boxes: those of an untrained net overlap by equal shares, and which of them goes first is chance. Many are
@@ -135,6 +137,12 @@ class TestRefusals:
         change(model)
         with pytest.raises(InputError, match=sentence):
             to_torchvision(model)
+
+    def test_of_locations_between_those_of_torchvision(self):
+        neck = partial(FPN, extra_levels=StridedConvolutions)
+        ours = FCOS(TorchvisionBackbone("resnet50", stages=[3, 4, 5]), CLASSES, neck)
+        with pytest.raises(InputError, match=r"head.location_offset is 0.5, in torchvision 0"):
+            to_torchvision(ours)
 
     @pytest.mark.slow
     def test_of_biases_that_torchvision_lacks(self):

@@ -90,8 +90,6 @@ def _rules(model: Detector, name: str) -> dict[str, Rule]:
         plain |= _SINGLE_STAGE
         if name == "retinanet_resnet50_fpn":
             special["head.anchor_generator"] = _anchors
-        if name == "fcos_resnet50_fpn":
-            special["head.location_offset"] = _locations
     return special | {ours: partial(_plain_argument, ours, theirs) for ours, theirs in plain.items()}
 
 
@@ -113,13 +111,6 @@ def _anchors(model: Any) -> dict[str, Any]:
 
 def _generator(ours: Any) -> AnchorGenerator:
     return _with_cells([getattr(ours, f"base{level}").cpu() for level in range(ours.levels)])
-
-
-def _locations(model: Any) -> dict[str, Any]:
-    """FCOS's locations are the centers of torchvision's anchors, as large as a cell."""
-    shift = 2 * model.head.location_offset
-    corners = torch.tensor([[shift - 1, shift - 1, shift + 1, shift + 1]])
-    return {"anchor_generator": _with_cells([corners * stride / 2 for stride in model.head.strides])}
 
 
 def _with_cells(boxes: list[Tensor]) -> AnchorGenerator:
