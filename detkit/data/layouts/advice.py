@@ -30,7 +30,7 @@ def advice_about_file(path: Path) -> str:
         return f"{path} is a file: give it with --data.train_annotations, and its images with --data.train_images"
     if path.exists():
         return f"{path} is a file: give the folder that it lies in"
-    return f"{path}: there is no such folder; a data set folder holds images/ and annotations/"
+    return f"{path}: there is no such folder: name that of the data, with --data.root on a command line"
 
 
 def advice_about_folder(root: Path, split: str) -> str | None:
