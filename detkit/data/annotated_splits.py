@@ -19,7 +19,7 @@ from detkit.data.formats.writers import AnnotatedSplit
 from detkit.data.formats.yolo_txt import read_yolo
 from detkit.data.formats.yolo_yaml import find_description, read_description
 from detkit.data.layouts.voc_folders import find_image_sets, find_splits
-from detkit.files import read_json
+from detkit.files import read_json, write_whole
 
 SPLITS = ("train", "val", "test")
 
@@ -72,7 +72,6 @@ def _extracted(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     for image in content["images"]:
         if "embedded_in" in image:
             file = folder / f"{image['file_name']}.image"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(image_bytes(read_json(image["embedded_in"]), image["embedded_in"]))
+            write_whole(file, image_bytes(read_json(image["embedded_in"]), image["embedded_in"]))
             image["file_name"] = str(file)
     return content

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from detkit.errors import InputError
+from detkit.files.listing import visible
 
 _PACKAGE = Path(__file__).parents[1]
 _NAME = re.compile(r"[\w-]+")  # as the files are named; anything else is a path
@@ -25,7 +26,7 @@ def is_shipped(folder: Path) -> bool:
 
 def recipe_names() -> list[str]:
     """The names of all recipes, sorted."""
-    return sorted(path.stem for path in recipe_folder().glob("*.yaml"))
+    return sorted(path.stem for path in visible(recipe_folder().glob("*.yaml")))
 
 
 def recipe_path(name_or_path: str | Path) -> Path:

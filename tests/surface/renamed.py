@@ -49,6 +49,7 @@ MISSING_NAMES: dict[str, str] = {
         ],
         "losses and assignment of dense heads are in detkit.losses and detkit.heads.assignment",
     ),
+    "detkit.engine.cli.USAGE": "the usage is made of the commands, detkit.engine.cli.usage()",
     "detkit.engine.checkpoint.DOTTED": "what a checkpoint may build is in detkit.engine.trust",
     "detkit.engine.training.SGD": "the optimizer's part of the config is declared in detkit.engine.learning",
 }

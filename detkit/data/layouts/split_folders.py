@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from detkit.files import visible
+
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
@@ -16,7 +18,7 @@ def split_folder(root: Path, split: str) -> Path | None:
     """The folder of a split in `root`; None where there is none."""
     if not root.is_dir():
         return None
-    folders = {path.name.casefold(): path for path in root.iterdir() if path.is_dir()}
+    folders = {path.name.casefold(): path for path in visible(root.iterdir(), root) if path.is_dir()}
     names = (split, *SPLIT_NAMES.get(split, ()))
     return next((folders[name.casefold()] for name in names if name.casefold() in folders), None)
 

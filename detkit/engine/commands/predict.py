@@ -13,6 +13,7 @@ from detkit.engine.shorthand.short_options import short_help, with_full_options
 __getattr__ = moved_names(
     __name__,
     {
+        "Output": "detkit.engine.commands.prediction.prediction_files.Output",
         "Picture": "detkit.engine.commands.prediction.prediction_files.Frame",
         "PredictionOptions": "detkit.engine.commands.prediction.predicting.PredictionOptions",
         "WRITTEN": "detkit.engine.commands.prediction.prediction_files.WRITTEN",

@@ -137,7 +137,8 @@ def _meant(command: str, option: str, value: str) -> Options | None:
 
 def _check_agreement(origins: dict[str, tuple[str, str]], key: str, value: str, given: str) -> None:
     """Refuse a value of `key` that another spelling of the same option contradicts."""
-    known = ".".join(part for part in key.split(".") if part != "init_args")
+    *section, last = key.split(".")  # a mapping of init_args adds to the class, and contradicts nothing
+    known = ".".join([*(part for part in section if part != "init_args"), last])
     before, origin = origins.setdefault(known, (value, given))
     spelled = given.partition(" ")[0] == origin.partition(" ")[0]
     if before != value and not spelled:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.errors import InputError
-from detkit.files import named_file, read_json
+from detkit.files import named_file, read_json, visible
 from detkit.files.json_values import shown
 from detkit.images import decode_image, image_size, is_image
 
@@ -102,5 +102,7 @@ def _image_file(content: Mapping[str, Any], path: Path) -> Path | None:
         for file in (named_file(path.parent, named), path.parent / portable.rpartition("/")[2]):
             if os.path.isfile(file):
                 return file
-    beside = (file for file in sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if is_image(file.name))
+    beside = (
+        file for file in visible(path.parent.glob(f"{glob.escape(path.stem)}.*"), path.parent) if is_image(file.name)
+    )
     return next(beside, None)

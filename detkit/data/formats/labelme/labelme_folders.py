@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from detkit.data.layouts.split_folders import split_folder
 from detkit.errors import InputError
-from detkit.files import read_json, visible_below
+from detkit.files import read_json, visible, visible_below
 
 _MOST_LOOKED_AT = 3
 _LARGEST_BYTES = 2**28
@@ -16,8 +16,10 @@ _LARGEST_BYTES = 2**28
 
 def is_labelme(root: Path) -> bool:
     """Whether one of the first JSON files of a folder, or of folders in it, is LabelMe's."""
-    files = chain.from_iterable(root.glob(pattern) for pattern in ("*.json", "*/*.json", "*/*/*.json"))
-    return root.is_dir() and any(map(_is_labelme_file, islice(files, _MOST_LOOKED_AT)))
+    if not root.is_dir():
+        return False
+    files = visible(chain(*(root.glob(pattern) for pattern in ("*.json", "*/*.json", "*/*/*.json"))), root)
+    return any(map(_is_labelme_file, files[:_MOST_LOOKED_AT]))
 
 
 def labelme_splits(root: Path, names: Sequence[str] = ("train", "val", "test")) -> list[str]:
