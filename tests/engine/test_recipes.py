@@ -35,7 +35,7 @@ RECIPES = [
     ("fcos_shapes", "bbox", SHORT_EDGE),
     ("yolo_v1_shapes", "bbox", {"model.head.init_args.side": 7, "optimizer.init_args.lr": 5e-4}),
     ("yolo_v2_shapes", "bbox", CANVAS),
-    pytest.param("yolo_v3_shapes", "bbox", CANVAS, marks=pytest.mark.slow),
+    ("yolo_v3_shapes", "bbox", CANVAS),
     ("yolo_v4_shapes", "bbox", CANVAS),
     ("ssd_shapes", "bbox", {"model.preprocess.init_args.size": 112}),
 ]
