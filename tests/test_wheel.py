@@ -154,6 +154,11 @@ def test_the_source_distribution_passes_tests(sdist, tmp_path):
     assert " passed" in said
 
 
+def test_it_holds_the_package_alone(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"detkit"}
+
+
 def test_it_is_imported_without_a_compiler(wheel, installed, tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     code = "import torch, detkit.ops; print(detkit.__file__, detkit.ops.backend(), torch.version.cuda is not None)"
