@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from detkit.data.detection_dataset import DetectionDataset
-from detkit.data.formats.coco_annotations import OnBad, pack_annotations
 from detkit.data.formats.cvat.cvat_folders import cvat_files, cvat_splits
 from detkit.data.formats.cvat.cvat_reader import CvatFile
-from detkit.data.formats.field_readers import MaskReader
-from detkit.data.formats.file_problems import raise_problems
-from detkit.data.packed.packed_annotations import PackedAnnotations
+from detkit.data.formats.regions.region_dataset import RegionDataset
 
 
-class CvatDataset(DetectionDataset):
+class CvatDataset(RegionDataset):
     """Images and targets of one split of an export of CVAT.
 
     ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. The id of an image is
@@ -35,33 +31,10 @@ class CvatDataset(DetectionDataset):
             others are.
     """
 
-    readable = frozenset({"masks"})
     called = "an export of CVAT"
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        class_names: Sequence[str] | None = None,
-        reads: Collection[str] = (),
-        on_bad_image: OnBad = "error",
-        on_bad_box: OnBad = "error",
-    ) -> None:
-        self.split = split
-        self.class_names = class_names
-        self._on_bad_box: OnBad = on_bad_box
-        super().__init__(Path(root), Path(root), reads, on_bad_image)
-
-    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
-        problems: list[str] = []
-        bad_boxes: list[str] = []
-        content = read_cvat_split(self.images_path, self.split, self.class_names, problems, bad_boxes)
-        raise_problems(problems, self.images_path, bad_boxes, self._on_bad_box)
-        # Outlines belong to the ground truth whether or not targets have masks.
-        masks = {"masks"} if any("segmentation" in one for one in content["annotations"]) else set()
-        readers = {"masks": MaskReader(warns="masks" in self.reads)}
-        reads, size_of = self.reads | masks, self._size_in_file(on_bad_image)
-        return pack_annotations(content, self.annotations_path, size_of, reads, self._on_bad_box, readers=readers)
+    def read_split(self, problems: list[str], bad_boxes: list[str]) -> dict[str, Any]:
+        return read_cvat_split(self.images_path, self.split, self.class_names, problems, bad_boxes)
 
 
 def read_cvat_split(

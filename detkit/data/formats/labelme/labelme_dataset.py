@@ -5,21 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from detkit.data.detection_dataset import DetectionDataset
-from detkit.data.formats.coco_annotations import OnBad, pack_annotations
-from detkit.data.formats.field_readers import MaskReader
-from detkit.data.formats.file_problems import raise_problems
 from detkit.data.formats.labelme.labelme_files import LabelMeFile, image_bytes, read_labelme_file
 from detkit.data.formats.labelme.labelme_folders import json_files, labelme_files
 from detkit.data.formats.labelme.labelme_shapes import WITHOUT_AREA, kind_of, region_of
 from detkit.data.formats.regions.drawn_regions import Region, box_around, joined
-from detkit.data.packed.packed_annotations import PackedAnnotations
+from detkit.data.formats.regions.region_dataset import RegionDataset
 from detkit.errors import InputError
 from detkit.files import read_json
 from detkit.files.json_values import shown
@@ -33,7 +29,7 @@ _NO_CLASSES = frozenset({"__ignore__", "_background_"})
 """Lines of LabelMe's own labels.txt that are no classes of objects."""
 
 
-class LabelMeDataset(DetectionDataset):
+class LabelMeDataset(RegionDataset):
     """Images and targets of one split of a LabelMe folder.
 
     ``dataset[i]`` is ``(image, target)``: uint8 RGB ``(3, H, W)`` and the `Target` in its pixels. The id of an image is
@@ -54,35 +50,12 @@ class LabelMeDataset(DetectionDataset):
             how many others are.
     """
 
-    readable = frozenset({"masks"})
     called = "a LabelMe folder"
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        class_names: Sequence[str] | None = None,
-        reads: Collection[str] = (),
-        on_bad_image: OnBad = "error",
-        on_bad_box: OnBad = "error",
-    ) -> None:
-        self.split = split
-        self.class_names = class_names
-        self._on_bad_box: OnBad = on_bad_box
-        self._embedded: Mapping[str, Path] = {}
-        super().__init__(Path(root), Path(root), reads, on_bad_image)
-
-    def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
-        problems: list[str] = []
-        bad_boxes: list[str] = []
+    def read_split(self, problems: list[str], bad_boxes: list[str]) -> dict[str, Any]:
         content = read_labelme(self.images_path, self.split, self.class_names, problems, bad_boxes)
-        raise_problems(problems, self.images_path, bad_boxes, self._on_bad_box)
         self._embedded = {one["file_name"]: one["embedded_in"] for one in content["images"] if "embedded_in" in one}
-        # Outlines belong to the ground truth whether or not targets have masks.
-        masks = {"masks"} if any("segmentation" in one for one in content["annotations"]) else set()
-        readers = {"masks": MaskReader(warns="masks" in self.reads)}
-        reads, size_of = self.reads | masks, self._size_in_file(on_bad_image)
-        return pack_annotations(content, self.annotations_path, size_of, reads, self._on_bad_box, readers=readers)
+        return content
 
     def read_image(self, index: int) -> np.ndarray:
         """The image as uint8 RGB ``(H, W, 3)``, from its file or else from the ``imageData`` of its JSON.
