@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from recorded_ssd import SSD_OF_TWO_CLASSES
 from torch import nn
 
 from detkit.boxes import DeltaCoder
@@ -31,15 +32,6 @@ from detkit.heads.region.region_sampler import RegionSampler
 from detkit.matching import Matcher
 from detkit.model_settings import check_describes
 
-SSD_CONFIG = {
-    "class_path": "SSD",
-    "init_args": {
-        "num_classes": 2,
-        "backbone": {"class_path": "TorchvisionBackbone", "init_args": {"name": "squeezenet1_1", "stages": [2, 3]}},
-        "neck": {"class_path": "ExtraLayers", "init_args": {"layers": []}},
-        "preprocess": {"class_path": "Square", "init_args": {"size": 64}},
-    },
-}
 MAPS = ([8] * 3, [8, 16, 32])
 HEADS = {
     "RPN": partial(RPN, *MAPS),
@@ -142,7 +134,7 @@ class TestSettings:
 
 
 def test_a_checkpoint_does_not_lose_suppression(tmp_path):
-    model = build_model(SSD_CONFIG, [], "config")
+    model = build_model(SSD_OF_TWO_CLASSES, [], "config")
     model.head.postprocess.score_threshold = 0.77
     with pytest.raises(InputError, match=r"SSD\.head\.postprocess\.score_threshold is 0\.77, but .* builds 0\.01"):
-        save_model(model, SSD_CONFIG, tmp_path / "model.ckpt")
+        save_model(model, SSD_OF_TWO_CLASSES, tmp_path / "model.ckpt")

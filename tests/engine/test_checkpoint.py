@@ -8,6 +8,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from recipes import FASTER_RCNN
+from recorded_ssd import SSD_OF_TWO_CLASSES
 from tiny_detector import TinyDetector
 
 import detkit
@@ -20,16 +21,6 @@ from detkit.structures import Category
 
 CATEGORIES = [Category(3, "cat"), Category(7, "dog")]
 TINY = {"class_path": "tiny_detector.TinyDetector", "init_args": {"num_classes": 2, "weights": "gone.pth"}}
-
-SSD_CONFIG = {
-    "class_path": "SSD",
-    "init_args": {
-        "num_classes": 2,
-        "backbone": {"class_path": "TorchvisionBackbone", "init_args": {"name": "squeezenet1_1", "stages": [2, 3]}},
-        "neck": {"class_path": "ExtraLayers", "init_args": {"layers": []}},
-        "preprocess": {"class_path": "Square", "init_args": {"size": 64}},
-    },
-}
 
 
 @pytest.fixture
@@ -80,29 +71,29 @@ class TestAModelThatWasChanged:
 
     @pytest.fixture
     def model(self):
-        return detkit.engine.checkpoint.build_model(SSD_CONFIG, [], "config")
+        return detkit.engine.checkpoint.build_model(SSD_OF_TWO_CLASSES, [], "config")
 
     def test_a_config_that_describes_it_is_written(self, model, tmp_path):
-        assert self._saved(model, SSD_CONFIG, tmp_path).preprocess.size == 64
+        assert self._saved(model, SSD_OF_TWO_CLASSES, tmp_path).preprocess.size == 64
 
     def test_another_size_is_refused(self, model, tmp_path):
         model.preprocess.size = 96
         with pytest.raises(InputError, match=r"SSD\.preprocess\.size is 96, but the config builds 64"):
-            self._saved(model, SSD_CONFIG, tmp_path)
+            self._saved(model, SSD_OF_TWO_CLASSES, tmp_path)
 
     def test_other_means_are_refused(self, model, tmp_path):
         model.preprocess.mean.fill_(0.5)
         with pytest.raises(InputError, match=r"SSD\.preprocess\.mean is \[0\.5, 0\.5, 0\.5\]"):
-            self._saved(model, SSD_CONFIG, tmp_path)
+            self._saved(model, SSD_OF_TWO_CLASSES, tmp_path)
 
     def test_another_part_is_refused(self, model, tmp_path):
         model.preprocess = Stretch((64, 64))
         with pytest.raises(InputError, match=r"SSD\.preprocess is a Stretch, but the config builds Square"):
-            self._saved(model, SSD_CONFIG, tmp_path)
+            self._saved(model, SSD_OF_TWO_CLASSES, tmp_path)
 
     def test_saving_draws_no_random_numbers(self, model, tmp_path):
         before = torch.get_rng_state()
-        save_model(model, SSD_CONFIG, tmp_path / "again.ckpt")
+        save_model(model, SSD_OF_TWO_CLASSES, tmp_path / "again.ckpt")
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_the_config_can_be_left_out(self, model, tmp_path):

@@ -9,3 +9,4 @@ SSD = {
         "preprocess": {"class_path": "Square", "init_args": {"size": 64}},
     },
 }
+SSD_OF_TWO_CLASSES = SSD | {"init_args": SSD["init_args"] | {"num_classes": 2}}
