@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from detkit.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -44,6 +46,21 @@ NATIVE_DEVICES = _load_all()
 def is_native(device: torch.device) -> bool:
     """Whether the ops have a native kernel for `device`."""
     return device.type in NATIVE_DEVICES
+
+
+def native_op(name: str) -> torch._ops.OpOverload:
+    """The operation of this name in the native library, as it stands in exported graphs.
+
+    Raises:
+        InputError: the library is not built or does not load.
+    """
+    if not NATIVE_DEVICES:
+        raise InputError(
+            "A graph is exported with detkit's native library, which is not in use here: install a C++ compiler and "
+            "run `python -m pip install .` in detkit's source folder."
+        )
+    packet: torch._ops.OpOverloadPacket = getattr(torch.ops.detkit, name)
+    return packet.default  # type: ignore[no-any-return]  # torch does not annotate it
 
 
 def backend() -> str:
