@@ -48,7 +48,7 @@ def is_native(device: torch.device) -> bool:
     return device.type in NATIVE_DEVICES
 
 
-def native_op(name: str) -> torch._ops.OpOverload:
+def native_operation(name: str) -> torch._ops.OpOverload:
     """The operation of this name in the native library, as it stands in exported graphs.
 
     Raises:

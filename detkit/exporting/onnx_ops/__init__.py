@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from detkit.ops.library import native_op
+from detkit.ops.library import native_operation
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -25,4 +25,4 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         "roi_align": region_crops.roi_align,
         "roi_pool": region_crops.roi_pool,
     }
-    return {native_op(name): function for name, function in functions.items()}
+    return {native_operation(name): function for name, function in functions.items()}

@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "count, images, height, width", [(0, 1, 32, 48), (1, 1, 64, 32), (9, 3, 32, 48), (150, 2, 96, 96)]
+    ("count", "images", "height", "width"), [(0, 1, 32, 48), (1, 1, 64, 32), (9, 3, 32, 48), (150, 2, 96, 96)]
 )
 def test_crops_are_the_same(run, count, images, height, width):
     maps, rois = pyramid(images, height, width), with_edge_cases(random_rois(count, images, 4 * width, count))

@@ -78,5 +78,5 @@ def test_boxes_without_size_inverted_or_not_finite(run):
 
 
 def test_a_negative_threshold_cannot_be_exported(tmp_path):
-    with pytest.raises(Exception, match="An IoU threshold below 0, got -0.5, cannot be exported to ONNX"):
+    with pytest.raises(Exception, match=r"An IoU threshold below 0, got -0\.5, cannot be exported to ONNX"):
         in_onnxruntime(lambda boxes, scores: nms(boxes, scores, -0.5), random_boxes(9, 0)[:2], tmp_path)
