@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from detkit.heads.region.heat_maps import peaks_in_graph
 from detkit.ops.library import native_operation
 
 
@@ -15,7 +16,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         InputError: detkit's native library, whose operations they are, is not built.
     """
     # onnxscript is an extra.
-    from detkit.exporting.onnx_ops import box_overlaps, region_crops, suppression
+    from detkit.exporting.onnx_ops import box_overlaps, heat_maps, region_crops, suppression
 
     functions: dict[str, Callable[..., Any]] = {
         "nms": suppression.nms,
@@ -25,4 +26,5 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         "roi_align": region_crops.roi_align,
         "roi_pool": region_crops.roi_pool,
     }
-    return {native_operation(name): function for name, function in functions.items()}
+    table = {native_operation(name): function for name, function in functions.items()}
+    return table | {peaks_in_graph._opoverload: heat_maps.heat_map_peaks}
