@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,23 +50,23 @@ def is_native(device: torch.device) -> bool:
     return device.type in NATIVE_DEVICES
 
 
-def native_operation(name: str) -> torch._ops.OpOverload:
-    """The operation of this name in the native library, as it stands in exported graphs.
-
-    Raises:
-        InputError: the library is not built or does not load.
-    """
-    if not NATIVE_DEVICES:
-        raise InputError(
-            "A graph is exported with detkit's native library, which is not in use here: install a C++ compiler and "
-            "run `python -m pip install .` in detkit's source folder."
-        )
-    packet: torch._ops.OpOverloadPacket = getattr(torch.ops.detkit, name)
-    return packet.default  # type: ignore[no-any-return]  # torch does not annotate it
-
-
 def backend() -> str:
     """The implementation of the ops: "native+cuda", "native" (CPU kernels only) or "reference" (plain torch)."""
     if not NATIVE_DEVICES:
         return "reference"
     return "native+cuda" if "cuda" in NATIVE_DEVICES else "native"
+
+
+def native_operation(name: str) -> Callable[..., Any]:
+    """The operation `name` as a graph holds it, such as ``torch.ops.detkit.nms.default``.
+
+    Raises:
+        InputError: the native library is not built, so that there is none.
+    """
+    if not NATIVE_DEVICES:
+        raise InputError(
+            "An exported graph holds detkit's native operations, which are not built here: install a C++ compiler and "
+            "run `python -m pip install .` in detkit's source folder."
+        )
+    operation: Callable[..., Any] = getattr(torch.ops.detkit, name).default
+    return operation
