@@ -63,6 +63,6 @@ class _EachSized(_Each):
 def joined(parts: List[Dict[str, Tensor]]) -> Dict[str, Tensor]:  # noqa: UP006
     """The outputs of images as those of a batch."""
     together: Dict[str, Tensor] = {}  # noqa: UP006
-    for name in parts[0].keys():
+    for name in parts[0].keys():  # noqa: SIM118  # TorchScript needs it
         together[name] = torch.cat([part[name] for part in parts])
     return together

@@ -31,11 +31,7 @@ def export_command(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--raw", action="store_true", help="leave out normalization, decoding and suppression: the heads' outputs"
     )
-    parser.add_argument(
-        "--size",
-        type=tuple[int, int] | None,
-        help="height and width of the input, as [H,W]; default: what resizing gives",
-    )
+    parser.add_argument("--size", type=tuple[int, int] | None, help="height and width of the input, as [H,W]")
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
     )
