@@ -116,8 +116,11 @@ def test_chosen_stages(name, stages):
         torch.testing.assert_close(map_, maps[stage - 1])
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "convnext_atto", "efficientnet_lite0"])
-@pytest.mark.parametrize("frozen_stages", [0, 2, 3, 5])
+@pytest.mark.parametrize(
+    ("name", "frozen_stages"),
+    [*(("resnet10t", stages) for stages in (0, 2, 3, 5)),
+     ("mobilenetv3_small_050", 2), ("convnext_atto", 5), ("efficientnet_lite0", 3)],
+)  # fmt: skip
 def test_frozen_stages_are_what_their_map_depends_on(name, frozen_stages):
     free = TimmBackbone(name)
     needed = set()

@@ -40,10 +40,6 @@ RECIPES = [
     ("ssd_shapes", "bbox", {"model.preprocess.init_args.size": 112}),
 ]
 
-
-# The others are slow; Faster R-CNN also learns in `TestTrained` of its tests.
-ALWAYS_LEARNED = ("yolo_v3_shapes",)
-
 # Of whole images: what is judged, its least value, and how a short run learns it.
 IMAGE_RECIPES = [
     ("classification_shapes", "top1", 1.0, {"optimizer.init_args.lr": 2e-3, "lr_batch_size": "null"}),
@@ -57,10 +53,8 @@ def eight_images(tmp_path_factory) -> Path:
     return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "smaller"),
-    [pytest.param(*recipe, marks=() if recipe[0] in ALWAYS_LEARNED else pytest.mark.slow) for recipe in RECIPES],
-)
+@pytest.mark.slow  # Faster R-CNN and nets for whole images learn in default tests too
+@pytest.mark.parametrize(("name", "kind", "smaller"), RECIPES)
 def test_a_recipe_overfits_eight_images(name, kind, smaller, eight_images, tmp_path, monkeypatch, detkit_command):
     monkeypatch.chdir(tmp_path)
     annotations = eight_images / "annotations" / "instances_train.json"
