@@ -45,6 +45,7 @@ IMAGE_RECIPES = [
     ("classification_shapes", "top1", 1.0, {"optimizer.init_args.lr": 2e-3, "lr_batch_size": "null"}),
     ("localization_shapes", "top1_localization", 0.9, {"optimizer.init_args.lr": 2e-3}),
 ]
+QUICK = "classification_shapes"
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def eight_images(tmp_path_factory) -> Path:
     return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
 
 
-@pytest.mark.slow  # Faster R-CNN and nets for whole images learn in default tests too
+@pytest.mark.slow  # Faster R-CNN and a classifier learn in default tests too
 @pytest.mark.parametrize(("name", "kind", "smaller"), RECIPES)
 def test_a_recipe_overfits_eight_images(name, kind, smaller, eight_images, tmp_path, monkeypatch, detkit_command):
     monkeypatch.chdir(tmp_path)
@@ -91,7 +92,10 @@ def test_a_recipe_overfits_eight_images(name, kind, smaller, eight_images, tmp_p
     assert metrics[kind]["AP50"] >= 0.9
 
 
-@pytest.mark.parametrize(("name", "metric", "least", "rate"), IMAGE_RECIPES)
+@pytest.mark.parametrize(
+    ("name", "metric", "least", "rate"),
+    [pytest.param(*recipe, marks=[pytest.mark.slow] * (recipe[0] != QUICK)) for recipe in IMAGE_RECIPES],
+)
 def test_a_recipe_of_whole_images_overfits_eight_images(
     name, metric, least, rate, eight_images, tmp_path, monkeypatch, detkit_command
 ):

@@ -25,7 +25,7 @@ def mask_twins(request):
     return make_small_twins(request.param[0], request.param[1], CLASSES, **FEW)
 
 
-@pytest.fixture(scope="module", params=[0])
+@pytest.fixture(scope="module", params=[pytest.param(0, marks=pytest.mark.slow)])  # its head is the largest
 def keypoint_twins(request):
     return make_small_twins("keypointrcnn_resnet50_fpn", request.param, CLASSES, **FEW, num_keypoints=6)
 

@@ -75,6 +75,7 @@ class TestOursPass:
         size = (96, 96) if name == "yolo_v1" else (96, 128)
         check_head(DENSE[name](CHANNELS, STRIDES, CLASSES), CHANNELS, STRIDES, CLASSES, size)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", [RetinaNetHead, FCOSHead])
     def test_deep_towers_and_many_classes(self, kind):
         check_head(kind([16] * 3, STRIDES, 20), [16] * 3, STRIDES, 20)
