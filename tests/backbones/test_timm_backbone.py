@@ -52,7 +52,12 @@ def _timm_model(name):
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=KINDS)
+LARGE = {"swin_tiny_patch4_window7_224", "dla34"}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in KINDS]
+)
 def kind(request, tmp_path_factory):
     model = _timm_model(request.param)
     path = tmp_path_factory.mktemp("weights") / f"{request.param}.pth"

@@ -33,6 +33,7 @@ WITNESSES = {
     "convnext_tiny": ["features.1", "features.3", "features.5", "features.7"],
     "swin_t": ["features.1", "features.3", "features.5", "permute"],
 }
+LARGE = {"resnext50_32x4d", "inception_v3", "densenet121", "convnext_tiny", "swin_t"}
 WITHOUT_PADDING = {"alexnet", "squeezenet1_1", "inception_v3"}
 CLASSIFIER = {"classifier", "fc", "head", "AuxLogits", "aux1", "aux2"}
 SIZE = (96, 128)
@@ -63,7 +64,9 @@ def _torchvision_net(name):
     return net.eval()
 
 
-@pytest.fixture(scope="module", params=WITNESSES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in WITNESSES]
+)
 def family(request, tmp_path_factory):
     net = _torchvision_net(request.param)
     state_dict = net.state_dict()
