@@ -25,7 +25,7 @@ CANVAS = {"model.preprocess.init_args.size": [112, 112]}
 RECIPES = [
     ("rcnn_shapes", "bbox", {"trainer.max_epochs": 30, "trainer.check_val_every_n_epoch": 30}),
     ("fast_rcnn_shapes", "bbox", SHORT_EDGE),
-    ("faster_rcnn_shapes", "bbox", SHORT_EDGE),
+    ("faster_rcnn_shapes", "bbox", SHORT_EDGE | {"trainer.max_epochs": 110, "trainer.check_val_every_n_epoch": 110}),
     ("faster_rcnn_c4_shapes", "bbox", SHORT_EDGE),
     ("cascade_rcnn_shapes", "bbox", SHORT_EDGE | {"optimizer.init_args.lr": 4e-3}),
     ("mask_rcnn_shapes", "segm", SHORT_EDGE),
