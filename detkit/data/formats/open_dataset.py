@@ -10,7 +10,7 @@ from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import CocoDataset, find_split, has_split
 from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.formats.cvat.cvat_dataset import CvatDataset
-from detkit.data.formats.cvat.cvat_folders import cvat_splits, is_cvat
+from detkit.data.formats.cvat.cvat_folders import CvatFolder, is_cvat
 from detkit.data.formats.image_folder import ImageFolderDataset, is_image_folder
 from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
 from detkit.data.formats.labelme.labelme_folders import is_labelme, labelme_splits
@@ -99,7 +99,7 @@ def has_split_of(root: Path, split: str, format: Format | None = None) -> bool:
         return split in read_description(find_description(root)).splits
     if format == "folders":
         return split_folder(root, split) is not None
-    return split in (labelme_splits if format == "labelme" else cvat_splits)(root)
+    return split in (labelme_splits(root) if format == "labelme" else CvatFolder(root).splits())
 
 
 @takes_old_flags(4)
