@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from detkit.models.folding import forget
 
 if TYPE_CHECKING:
-    from detkit.models.detector import VisionModel
+    from detkit.models.vision_model import VisionModel
 
 
 @contextmanager

@@ -14,13 +14,13 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.models.answers import Answer, answers_on_cpu
 from detkit.models.check_inputs import check_batch_size
-from detkit.models.image_inputs import ImageInput, as_input, is_listing, is_sequence, listed_images
 from detkit.models.not_finite import warn_again
 from detkit.models.predicting.evaluation_mode import evaluation_mode
+from detkit.models.predicting.image_inputs import ImageInput, as_input, is_listing, is_sequence, listed_images
 from detkit.structures import Fields, ImageSource, Target
 
 if TYPE_CHECKING:
-    from detkit.models.detector import VisionModel
+    from detkit.models.vision_model import VisionModel
 
 Images = Sequence[ImageInput]
 Given = Sequence[Target] | None

@@ -10,11 +10,11 @@ from torch import nn
 
 from detkit.errors import InputError
 from detkit.heads.class_rows import ClassRows, outputs_of
-from detkit.models.detector import VisionModel
 from detkit.models.folding import forget
 from detkit.models.transfer.class_layers import class_layers
 from detkit.models.transfer.given_weights import GivenWeights
 from detkit.models.transfer.load_given import load_given
+from detkit.models.vision_model import VisionModel
 from detkit.object_config import config_of, record_config
 from detkit.structures import Category
 
