@@ -24,7 +24,8 @@ from detkit.engine.callbacks.ema import MovingAverage
 from detkit.engine.callbacks.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.callbacks.resume import ExactResume
 from detkit.engine.callbacks.validation_images import ValidationImages
-from detkit.engine.checkpoint import Checkpoint, check_categories, check_weights, model_record
+from detkit.engine.checkpoint import Checkpoint, model_record
+from detkit.engine.checkpoint_checks import check_categories, check_weights
 from detkit.engine.config.command_line import with_resumed_config
 from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser
 from detkit.engine.config.recipe import Recipe, RunOptions, build_recipe, with_model
