@@ -49,7 +49,7 @@ class DataModule(lightning.LightningDataModule):
         test_annotations: annotation file of the test split.
         train_split: name of the training split in `root`, such as VOC's ``trainval``.
         val_split: name of the validation split in `root`.
-        class_names: for VOC, the classes in the order of their labels; null: from the folder.
+        class_names: for VOC, LabelMe and CVAT, the classes in the order of their labels; null: from the folder.
         image_class: how an image with objects gets a class: ``only`` if all its objects have the same one, ``largest``
             for that of the largest object; null: it gets none.
         eval_split: the split that is evaluated, during training and after.

@@ -29,7 +29,7 @@ class Splits:
         format: the format of `root`; None: detected.
         names: the names of the splits in `root`.
         paths: images folder and annotation file of each split, in place of those found under `root`.
-        class_names: of VOC, the classes in the order of their labels.
+        class_names: of VOC, LabelMe and CVAT, the classes in the order of their labels.
         drawn: draws the `Shapes` and gives their folder.
         val_fraction: the share of the training images that are the split val where `root` has none; None: none.
     """

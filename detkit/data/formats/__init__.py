@@ -1,4 +1,4 @@
-"""Readers and writers of COCO, PASCAL VOC, YOLO and class folders."""
+"""Readers of COCO, PASCAL VOC, YOLO, LabelMe, CVAT and class folders, and writers of all but the last two."""
 
 from detkit.deprecation import moved_names
 
