@@ -1,0 +1,5 @@
+"""Convert annotated images between COCO, PASCAL VOC, YOLO, LabelMe and, as a source, CVAT."""
+
+from detkit.data.conversion.convert_folder import Conversion, WrittenFormat, convert
+
+__all__ = ["Conversion", "WrittenFormat", "convert"]
