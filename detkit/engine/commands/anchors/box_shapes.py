@@ -22,11 +22,20 @@ def read_boxes(root: Path, split: str, format: Format | None) -> PackedAnnotatio
         InputError: there are none, or they are wrong.
     """
     if root.suffix == ".json":
-        return read_annotations(root, _unknown_size, on_bad_box="skip")
+        return read_coco_boxes(root)
     truth = open_split(root, split, format, on_bad_box="skip").ground_truth()
     if isinstance(truth, dict):
         return pack_annotations(truth, root, _unknown_size, on_bad_box="skip")
-    return read_annotations(truth, _unknown_size, on_bad_box="skip")
+    return read_coco_boxes(truth)
+
+
+def read_coco_boxes(path: Path) -> PackedAnnotations:
+    """The annotations of a COCO file.
+
+    Raises:
+        InputError: it is none, or does not state the sizes of its images.
+    """
+    return read_annotations(path, _unknown_size, on_bad_box="skip")
 
 
 def network_shapes(packed: PackedAnnotations, preprocess: Preprocess) -> Tensor:
