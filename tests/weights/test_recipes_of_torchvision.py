@@ -19,7 +19,6 @@ FROZEN = {"keypointrcnn_resnet50_fpn", "fcos_resnet50_fpn", "fasterrcnn_mobilene
 QUICK = {"ssdlite_mobilenet_v3"}
 OWN_CHOICES = {
     "run_lengths": "masks need less memory",
-    "eps": "torchvision's detectors change that of batch norm, as the import does",
     "frozen_stages": "of the recipe",
     "load_report": "of a file of weights",
 }
