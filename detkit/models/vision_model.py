@@ -22,7 +22,8 @@ from detkit.models.predicting.image_inputs import ImageInput
 from detkit.models.required_fields import RequiredFields
 from detkit.models.saving import Saved
 from detkit.preprocess import Batch, Preprocess
-from detkit.structures import Category, Target
+from detkit.structures import Target
+from detkit.structures.model_categories import ModelCategories
 from detkit.structures.weights_source import Provenance
 
 if TYPE_CHECKING:  # tasks stand above models
@@ -36,7 +37,7 @@ class VisionModel(Saved, nn.Module):
                                                    +-> decode -> answers
 
     A subclass implements `features`, `heads`, `losses` and `decode`, or replaces `compute_losses` and `detect`. What a
-    call returns depends on its arguments only, never on ``training``, so that validation losses need no other mode.
+    call returns depends on its arguments only, never on ``training``.
 
     Args:
         num_classes: classes without background; None for a model without classes.
@@ -44,11 +45,9 @@ class VisionModel(Saved, nn.Module):
     Attributes:
         preprocess: places images in the network's frame.
         loss_weights: factor of each named loss; 1 where not named.
-        asks_for: the fields of `Target` that it needs with each image also at inference: those set here and those of
-            its modules.
-        categories: the category of each label as the data set names it; None until known.
-        learns_from: the fields of `Target` that it learns from in addition to boxes and labels: those set here and
-            those of its modules.
+        asks_for: the fields of `Target` that it and its modules need with each image also at inference.
+        categories: the category of each label as the data set names it; None until known. Names may be set too.
+        learns_from: the fields of `Target` that it and its modules learn from in addition to boxes and labels.
         provenance: the `WeightsSource` of each file that its weights have started from; empty if they were random.
         task: the kind of its answers, which decides how they are evaluated, drawn and written: a `detkit.tasks.Task`,
             or the import path of one. `detkit.tasks.task_of` gives the object.
@@ -60,6 +59,7 @@ class VisionModel(Saved, nn.Module):
     learns_from = RequiredFields()
     asks_for = RequiredFields()
     provenance = Provenance()
+    categories = ModelCategories()
     _folded_from: VisionModel | None = None  # the model that a copy for inference is of
 
     def __init__(self, num_classes: int | None = None) -> None:
@@ -67,7 +67,6 @@ class VisionModel(Saved, nn.Module):
         if num_classes is not None and num_classes < 1:
             raise InputError(f"num_classes must be at least 1, got {num_classes}")
         self.num_classes = num_classes
-        self.categories: list[Category] | None = None
 
     def forward(
         self,
