@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Literal
 
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import CocoDataset, find_split, has_split
@@ -22,12 +21,7 @@ from detkit.data.layouts.voc_folders import find_splits, is_voc, is_voc_folder, 
 from detkit.data.old_flags import takes_old_flags
 from detkit.errors import InputError
 from detkit.files import visible
-
-BoxFormat = Literal["coco", "voc", "yolo", "labelme", "cvat"]
-"""The formats with boxes."""
-
-Format = Literal["coco", "voc", "yolo", "labelme", "cvat", "folders"]
-"""All formats; ``folders`` is ImageNet's layout, a folder per class."""
+from detkit.files.annotation_formats import BoxFormat, Format
 
 
 def format_of(root: Path) -> Format:
