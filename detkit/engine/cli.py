@@ -58,17 +58,23 @@ def unknown_command(word: str) -> str:
 
 def train(argv: Sequence[str]) -> None:
     """``detkit train``."""
-    if text := recorded_help(argv):
-        print(text, end="")
-        raise SystemExit(0)  # as a parser does that shows its help
+    _show_recorded_help("train", argv)
     argv = with_full_options("train", with_recipe_files(argv))  # so that a wrong name is told before torch is imported
     from detkit.engine.commands.train import train_command
 
     train_command(argv)
 
 
+def _show_recorded_help(command: str, argv: Sequence[str]) -> None:
+    """End as a parser does that shows its help, where that is asked for and recorded."""
+    if text := recorded_help(command, argv):
+        print(text, end="")
+        raise SystemExit(0)
+
+
 def evaluate(argv: Sequence[str]) -> None:
     """``detkit eval``."""
+    _show_recorded_help("eval", argv)
     from detkit.engine.commands.evaluate import evaluate_command
 
     evaluate_command(argv)

@@ -17,10 +17,10 @@ from detkit.deprecation import moved_names
 from detkit.engine.callbacks.progress import progress_bar, quiet_lightning
 from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.config.command_line import read_named_checkpoint
+from detkit.engine.config.evaluation_arguments import add_evaluation_arguments
 from detkit.engine.config.evaluator_entries import (
     Entry,
     EvaluatorFactory,
-    add_evaluators,
     check_named,
     complete_entries,
     entries_named,
@@ -35,15 +35,14 @@ from detkit.engine.shorthand.short_options import short_help, with_full_options
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, ReportOptions
 from detkit.evaluation.coco.coco_evaluation import Backend
-from detkit.evaluation.ground_truth import IouType
 from detkit.evaluation.tables.detection_report import write_numbers
-from detkit.evaluation.voc_evaluator import VocProtocol
 from detkit.models import VisionModel
 from detkit.tasks import task_of, task_of_results
 
 __getattr__ = moved_names(
     __name__,
     {
+        "add_arguments": "detkit.engine.config.evaluation_arguments.add_evaluation_arguments",
         "EXPLICIT_PATHS": "detkit.engine.config.command_line.EXPLICIT_PATHS",
         "default_to_training_data": "detkit.engine.config.command_line.default_to_training_data",
     },
@@ -126,8 +125,7 @@ def evaluation_numbers(argv: Sequence[str], given: tuple[VisionModel, Checkpoint
     Raises:
         InputError: an option, the checkpoint or the data is wrong.
     """
-    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION + short_help("eval"))
-    add_arguments(parser)
+    parser = evaluation_parser()
     argv = with_full_options("eval", argv)
     model, checkpoint = given or (None, read_named_checkpoint(parser, argv))
     parsed = ParsedCommand.of(parser, argv)
@@ -140,6 +138,13 @@ def evaluation_numbers(argv: Sequence[str], given: tuple[VisionModel, Checkpoint
     else:
         evaluators = _evaluate_checkpoint(checkpoint, parsed, options, model)
     return {} if evaluators is None else _report(evaluators, options)
+
+
+def evaluation_parser() -> ArgumentParser:
+    """The parser of the command."""
+    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION + short_help("eval"))
+    add_evaluation_arguments(parser)
+    return parser
 
 
 def _check_options(options: EvaluationOptions) -> None:
@@ -155,50 +160,6 @@ def _check_options(options: EvaluationOptions) -> None:
     for name in ("protocol", "iou_type"):
         if options.evaluators is not None and getattr(options, name) is not None:
             raise InputError(f"--evaluators and --{name} both say how to evaluate: leave out one.")
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument("--checkpoint", type=str | None, help="checkpoint file or run folder")
-    parser.add_argument("--annotations", type=str | None, help="COCO file with the ground truth, for --detections")
-    parser.add_argument(
-        "--detections", type=str | None, help="file of detections in COCO's results format, instead of --checkpoint"
-    )
-    parser.add_argument("--split", type=Literal["val", "test"], default="val", help="split to evaluate")
-    add_evaluators(parser, "those of the checkpoint's config; for a file, CocoEvaluator of boxes")
-    parser.add_argument(
-        "--protocol",
-        type=Literal["coco", VocProtocol] | None,
-        help="short form of --evaluators: COCO or PASCAL VOC metrics of boxes",
-    )
-    parser.add_argument(
-        "--iou_type",
-        type=IouType,
-        nargs="+",
-        default=None,
-        help="short form of --evaluators: COCO metrics of boxes, masks or keypoints",
-    )
-    parser.add_argument("--keypoint_sigmas", type=list[float] | None, help="sigmas of keypoints; null: the data's")
-    parser.add_argument("--backend", type=Backend | None, help="implementation of the COCO metrics; null: native code")
-    parser.add_argument("--out", type=str | None, help="write the metrics to this JSON file")
-    parser.add_argument(
-        "--save_detections", type=str | None, help="write the detections to this JSON file, in COCO's results format"
-    )
-    parser.add_argument("--per_class", action="store_true", help="also print the metrics of each class")
-    parser.add_argument(
-        "--bootstrap", type=int, default=0, help="number of bootstrap samples for confidence intervals, such as 1000"
-    )
-    parser.add_argument("--errors", action="store_true", help="print the AP lost to each kind of error (TIDE)")
-    parser.add_argument("--curves", type=str | None, help="write precision-recall curves to this PNG file")
-    parser.add_argument("--confusion", type=str | None, help="write the confusion matrix to this .png or .csv file")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--precision", type=str, default="32-true", help="precision in Lightning's notation, such as bf16-mixed"
-    )
-    parser.add_argument(
-        "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
-    )
-    parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
 
 
 def _evaluate_file(options: EvaluationOptions) -> dict[str, Evaluator]:

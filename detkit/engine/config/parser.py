@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Collection, Sequence
 from dataclasses import fields
@@ -43,6 +44,9 @@ def _load_config(text: str) -> Any:
     return modernize(content)
 
 
+MISSING = r"the following arguments are required: (?P<names>.+)"
+"""jsonargparse's message of a command line without its required arguments."""
+
 set_loader(CONFIG, _load_config, (InputError,))
 
 
@@ -68,6 +72,8 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
         return parser.parse_args(list(argv))
     except ArgumentError as error:
+        if missing := re.fullmatch(MISSING, str(error)):
+            raise InputError(f"{missing['names']} must be given: {parser.usage}") from error
         from detkit.engine.config.old_configs import modernize_arguments
         from detkit.engine.config.parse_errors import describe_parse_error
 
