@@ -137,12 +137,12 @@ def proposals(argv: Sequence[str]) -> None:
 
 
 COMMANDS: dict[str, tuple[Command, str]] = {
-    "train": (train, "train a recipe on COCO, VOC or YOLO annotations, or a classifier on folders of classes"),
+    "train": (train, "train a recipe on COCO, VOC, YOLO, LabelMe or CVAT annotations, or on folders of classes"),
     "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
-    "convert": (convert, "convert a data set between COCO, VOC and YOLO"),
+    "convert": (convert, "convert a data set between COCO, VOC, YOLO and LabelMe, or from CVAT"),
     "license": (show_license, "show where the weights of a checkpoint come from, and their licenses"),
     "anchors": (anchors, "fit the anchors of a recipe to the boxes of a data set"),
 }
