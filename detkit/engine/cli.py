@@ -15,7 +15,7 @@ import detkit
 from detkit.deprecation import show_in
 from detkit.engine.callbacks.signals import Interrupted
 from detkit.engine.recorded_help import recorded_help
-from detkit.engine.shorthand.recipe_arguments import with_recipe_files
+from detkit.engine.shorthand.recipe_arguments import check_has_recipe, with_recipe_files
 from detkit.engine.shorthand.short_options import with_full_options
 from detkit.errors import InputError
 
@@ -59,7 +59,9 @@ def unknown_command(word: str) -> str:
 def train(argv: Sequence[str]) -> None:
     """``detkit train``."""
     _show_recorded_help("train", argv)
-    argv = with_full_options("train", with_recipe_files(argv))  # so that a wrong name is told before torch is imported
+    argv = with_recipe_files(argv)
+    check_has_recipe(argv)
+    argv = with_full_options("train", argv)  # so that a wrong name is told before torch is imported
     from detkit.engine.commands.train import train_command
 
     train_command(argv)
