@@ -10,7 +10,6 @@ import lightning
 from torch.utils.data import Dataset
 
 from detkit.data.formats.coco_annotations import OnBad
-from detkit.data.formats.open_dataset import Format
 from detkit.data.image_dataset import ImageDataset, check_same_categories
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
 from detkit.data.old_flags import takes_old_flags
@@ -24,6 +23,7 @@ from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.eval_transform import EvalTransform, TransformedImages
 from detkit.data.transforms.mixing import Mixing, check_mixing
 from detkit.errors import InputError
+from detkit.files.annotation_formats import Format
 from detkit.proposals import Proposals
 from detkit.structures import Category, Target
 

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from detkit.data.formats.coco import CocoDataset, find_annotations, find_images, find_split
 from detkit.data.formats.coco_annotations import read_categories
-from detkit.data.formats.open_dataset import Format, format_of, has_split_of, open_split
+from detkit.data.formats.open_dataset import format_of, has_split_of, open_split
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.packed.held_out import HeldOut
 from detkit.errors import InputError
+from detkit.files.annotation_formats import Format
 from detkit.structures.categories import Category
 
 Split = Literal["train", "val", "test"]

@@ -13,13 +13,13 @@ from detkit.data.formats.cvat.cvat_folders import CvatFolder
 from detkit.data.formats.labelme.labelme_dataset import read_labelme
 from detkit.data.formats.labelme.labelme_files import image_bytes
 from detkit.data.formats.labelme.labelme_folders import labelme_splits
-from detkit.data.formats.open_dataset import BoxFormat
 from detkit.data.formats.voc import read_voc
 from detkit.data.formats.writers import AnnotatedSplit
 from detkit.data.formats.yolo_txt import read_yolo
 from detkit.data.formats.yolo_yaml import find_description, read_description
 from detkit.data.layouts.voc_folders import find_image_sets, find_splits
 from detkit.files import read_json, write_whole
+from detkit.files.annotation_formats import BoxFormat
 
 SPLITS = ("train", "val", "test")
 

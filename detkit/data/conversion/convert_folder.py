@@ -14,17 +14,15 @@ from typing import Any, Literal
 from detkit.data.conversion.annotated_splits import SPLITS, read_splits
 from detkit.data.conversion.checked_splits import check_class_names, checked_split
 from detkit.data.formats.labelme.labelme_writer import write_labelme
-from detkit.data.formats.open_dataset import BoxFormat, Format, format_of
+from detkit.data.formats.open_dataset import format_of
 from detkit.data.formats.writers import LAYOUTS, WRITERS, AnnotatedSplit
 from detkit.errors import InputError
 from detkit.files import open_whole_folder
+from detkit.files.annotation_formats import BoxFormat, Format, WrittenFormat
 from detkit.images.reading import read_header
 from detkit.images.upright import write_upright
 
 logger = logging.getLogger(__name__)
-
-WrittenFormat = Literal["coco", "voc", "yolo", "labelme"]
-"""The formats that can be written."""
 
 _WRITERS = WRITERS | {"labelme": write_labelme}
 _LAYOUTS = LAYOUTS | {"labelme": ("labels.txt", *SPLITS)}

@@ -5,8 +5,8 @@ from detkit.deprecation import moved_names
 __getattr__ = moved_names(
     __name__,
     {
-        "BoxFormat": "detkit.data.formats.open_dataset.BoxFormat",
-        "Format": "detkit.data.formats.open_dataset.Format",
+        "BoxFormat": "detkit.files.annotation_formats.BoxFormat",
+        "Format": "detkit.files.annotation_formats.Format",
         "format_of": "detkit.data.formats.open_dataset.format_of",
         "open_split": "detkit.data.formats.open_dataset.open_split",
     },

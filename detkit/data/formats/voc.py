@@ -18,7 +18,7 @@ from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, pack_annotations
 from detkit.data.formats.file_problems import raise_problems
 from detkit.data.layouts.class_lists import category_entries, listed_classes, not_among, numbered_classes
-from detkit.data.layouts.voc_folders import find_image_sets, find_splits, voc_folders
+from detkit.data.layouts.voc_folders import ANNOTATION_FOLDERS, find_image_sets, find_splits, voc_folders
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.deprecation import moved_names
@@ -121,7 +121,7 @@ def read_voc(
     for image_set in image_sets:
         folder = _voc_folder(image_set)
         prefix = f"{folder.relative_to(root).as_posix()}/" if len(image_sets) > 1 else ""
-        images_folder = folder if folder == image_set else _images_folder(folder)
+        images_folder = folder if folder == image_set else _images_folder(folder, image_set.name)
         files, relative = _files_by_stem(images_folder), images_folder.relative_to(root).as_posix()
         for stem, path in _annotation_files(image_set, problems).items():
             tree = read_annotation(path, problems)
@@ -159,11 +159,15 @@ def _voc_folder(image_set: Path) -> Path:
     """The folder that an image set belongs to: with ``Annotations/``, or of XML files beside images."""
     if not image_set.is_dir():
         return image_set.parents[2]
-    return image_set.parent if image_set.name in ("Annotations", "annotations") else image_set
+    if image_set.parent.name in ANNOTATION_FOLDERS:  # the folder of a split
+        return image_set.parents[1]
+    return image_set.parent if image_set.name in ANNOTATION_FOLDERS else image_set
 
 
-def _images_folder(folder: Path) -> Path:
-    return next((path for name in IMAGE_FOLDERS if (path := folder / name).is_dir()), folder / IMAGE_FOLDERS[0])
+def _images_folder(folder: Path, split: str) -> Path:
+    """The images of a VOC folder: those of the split where they have a folder for each."""
+    images = next((path for name in IMAGE_FOLDERS if (path := folder / name).is_dir()), folder / IMAGE_FOLDERS[0])
+    return of_split if (of_split := images / split).is_dir() else images
 
 
 def _files_by_stem(images: Path) -> dict[str, list[str]]:

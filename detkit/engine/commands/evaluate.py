@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jsonargparse import ArgumentParser
+
 from detkit.deprecation import moved_names
 from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.commands.evaluation.evaluating import evaluate_checkpoint, evaluate_file, report
@@ -56,8 +58,7 @@ def evaluation_numbers(argv: Sequence[str], given: tuple[VisionModel, Checkpoint
     Raises:
         InputError: an option, the checkpoint or the data is wrong.
     """
-    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION + short_help("eval"))
-    add_arguments(parser)
+    parser = evaluation_parser()
     argv = with_full_options("eval", argv)
     model, checkpoint = given or (None, read_named_checkpoint(parser, argv))
     parsed = ParsedCommand.of(parser, argv)
@@ -67,3 +68,10 @@ def evaluation_numbers(argv: Sequence[str], given: tuple[VisionModel, Checkpoint
         return report(evaluate_file(options), options)
     evaluators = evaluate_checkpoint(checkpoint, parsed, options, model)
     return {} if evaluators is None else report(evaluators, options)
+
+
+def evaluation_parser() -> ArgumentParser:
+    """The parser of the command."""
+    parser = command_parser("eval", "--checkpoint CHECKPOINT [--KEY VALUE ...]", DESCRIPTION + short_help("eval"))
+    add_arguments(parser)
+    return parser

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from detkit.data.formats.coco_annotations import pack_annotations, read_annotations
-from detkit.data.formats.open_dataset import Format, open_split
+from detkit.data.formats.open_dataset import open_split
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
+from detkit.files.annotation_formats import Format
 from detkit.preprocess import Preprocess
 
 
