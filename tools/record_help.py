@@ -1,4 +1,4 @@
-"""Records the help of ``detkit train`` anew, or tells with --check whether the record is that of the code.
+"""Records the help of ``detkit train`` and ``detkit eval`` anew, or tells with --check whether it is up to date.
 
 See detkit/engine/recorded_help/.
 """
@@ -6,24 +6,27 @@ See detkit/engine/recorded_help/.
 import argparse
 import os
 import re
+import subprocess
 import sys
 
-from detkit.engine.recorded_help import FILE, PACKAGES, versions_now
+from detkit.engine.recorded_help import PARSERS, help_file, versions_now
 
 
-def current_help() -> str:
-    """What the parser says; it lists the classes that have been imported, so nothing else may be before."""
-    os.environ["COLUMNS"] = "120"
-    from detkit.engine.commands.train import train_parser
-
-    return train_parser().format_help()
+def current_help(command: str) -> str:
+    """What the parser of `command` says, in a process of its own: it lists all classes that have been imported."""
+    module, function = PARSERS[command]
+    code = f"from {module} import {function}; print({function}().format_help(), end='')"
+    environment = {**os.environ, "COLUMNS": "120"}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    ).stdout
 
 
 def difference(recorded: str, current: str, same_versions: bool) -> list[str]:
     """The words of one help that are not in the other; none where the record may stay.
 
-    Optimizers are left out, of which each release of torch has others. Between `same_versions` of `PACKAGES` the order
-    counts too; otherwise only detkit's own options and classes are compared.
+    Optimizers are left out, of which each release of torch has others. Between `same_versions` of Lightning and
+    jsonargparse the order counts too; otherwise only detkit's own options and classes are compared.
     """
     one, other = (_words(text, same_versions) for text in (recorded, current))
     if same_versions and one == other:
@@ -41,18 +44,20 @@ def _is_of_detkit(word: str) -> bool:
 
 
 def check() -> str | None:
-    """Why the record must be made anew; None where it may stay."""
-    versions, _, recorded = FILE.read_text(encoding="utf-8").partition("\n\n")
-    different = difference(recorded, current_help(), versions == versions_now())
-    if different:
-        return f"{FILE} is not what the code says; run tools/record_help.py. It differs in: {' '.join(different[:20])}"
+    """Why a record must be made anew; None where all may stay."""
+    for command in PARSERS:
+        versions, _, recorded = help_file(command).read_text(encoding="utf-8").partition("\n\n")
+        different = difference(recorded, current_help(command), versions == versions_now())
+        if different:
+            words = " ".join(different[:20])
+            return f"{help_file(command)} is not what the code says; run tools/record_help.py. It differs in: {words}"
     return None
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the record is not up to date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where a record is not up to date")
     if parser.parse_args().check:
         sys.exit(check())
-    FILE.write_text(f"{versions_now()}\n\n{current_help()}", encoding="utf-8")
-    print(f"{FILE}: recorded with {versions_now()}; {' and '.join(PACKAGES)} of other versions show their own help")
+    for command in PARSERS:
+        help_file(command).write_text(f"{versions_now()}\n\n{current_help(command)}", encoding="utf-8")

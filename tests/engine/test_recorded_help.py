@@ -1,10 +1,10 @@
-"""The recorded help of ``detkit train``: when it is shown, and how `make lint` finds that it is out of date."""
+"""The recorded help of ``detkit train`` and ``eval``: when it is shown, and how `make lint` finds it out of date."""
 
 import pytest
 from record_help import difference
 
 from detkit.engine import recorded_help
-from detkit.engine.recorded_help import versions_now
+from detkit.engine.recorded_help import PARSERS, versions_now
 
 HELP = """
   --lr LR               factor (default: 0.1)
@@ -38,15 +38,20 @@ class TestDifference:
         assert difference("--a --b", "--b --a", same_versions=True) == ["the order of words"]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["ssd_shapes", "--help"]])
+@pytest.mark.parametrize(
+    "argv", [["train", "--help"], ["train", "-h"], ["train", "ssd_shapes", "--help"], ["eval", "--help"]]
+)
 def test_it_is_shown_where_versions_agree(argv, monkeypatch, tmp_path):
-    (tmp_path / "train.txt").write_text(f"{versions_now()}\n\nusage: detkit train\n")
-    monkeypatch.setattr(recorded_help, "FILE", tmp_path / "train.txt")
-    assert recorded_help.recorded_help(argv) == "usage: detkit train\n"
-    (tmp_path / "train.txt").write_text("lightning 0.1, jsonargparse 4.0\n\nusage: of then\n")
-    assert recorded_help.recorded_help(argv) is None
+    command, *asked = argv
+    file = tmp_path / f"{command}.txt"
+    file.write_text(f"{versions_now()}\n\nusage: detkit\n")
+    monkeypatch.setattr(recorded_help, "FOLDER", tmp_path)
+    assert recorded_help.recorded_help(command, asked) == "usage: detkit\n"
+    file.write_text("lightning 0.1, jsonargparse 4.0\n\nusage: of then\n")
+    assert recorded_help.recorded_help(command, asked) is None
 
 
 @pytest.mark.parametrize("argv", [[], ["--model.help", "FCOS"], ["--name", "a", "--help"], ["ssd_shapes"]])
-def test_it_is_not_shown_for_anything_else(argv):
-    assert recorded_help.recorded_help(argv) is None
+@pytest.mark.parametrize("command", PARSERS)
+def test_it_is_not_shown_for_anything_else(command, argv):
+    assert recorded_help.recorded_help(command, argv) is None
