@@ -43,6 +43,7 @@ ORDER = [
     "visualization",
     "results",
     "tasks",
+    "exporting",
     "testing",
     "engine",
     "__init__",

@@ -109,6 +109,13 @@ def show_license(argv: Sequence[str]) -> None:
     license_command(argv)
 
 
+def export(argv: Sequence[str]) -> None:
+    """``detkit export``."""
+    from detkit.engine.commands.export import export_command
+
+    export_command(argv)
+
+
 def anchors(argv: Sequence[str]) -> None:
     """``detkit anchors``."""
     from detkit.engine.commands.anchors import anchors_command
@@ -134,6 +141,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train, "train a recipe on COCO, VOC or YOLO annotations, or a classifier on folders of classes"),
     "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
+    "export": (export, "write a checkpoint as an ONNX, torch.export or TorchScript file, with its decoding"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
     "convert": (convert, "convert a data set between COCO, VOC and YOLO"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detkit.evaluation import ClassificationEvaluator
 from detkit.structures import Category
 from detkit.structures import Classification as Classes
 from detkit.tasks.task import NamedEvaluator, Task
+
+if TYPE_CHECKING:
+    from detkit.models import VisionModel
 
 
 class Classification(Task):
@@ -27,6 +30,10 @@ class Classification(Task):
             {"category_id": categories[label].id, "category": categories[label].name, "score": score}
             for score, label in zip(answer.scores.tolist(), answer.labels.tolist(), strict=True)
         ]
+
+    def export(self, model: VisionModel) -> dict[str, str]:
+        """The probabilities of all classes."""
+        return {"probabilities": "(B, K) of each class of detkit.classes, their sum is 1"}
 
     def refusal(self, option: str, model: str) -> str:
         """Explain that a classification has no boxes."""

@@ -162,7 +162,9 @@ class Postprocess(ABC):
         usable = usable & finite_boxes(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
-        padded = self.best_of_images(scored._replace(boxes=boxes, scores=scored.scores.float()), usable, count_of(sizes))
+        padded = self.best_of_images(
+            scored._replace(boxes=boxes, scores=scored.scores.float()), usable, count_of(sizes)
+        )
         return padded.clipped(sizes, self.least_side) if self.clip == "after" else padded
 
     def best_of_images(self, scored: ScoredBoxes, usable: Tensor, images: int) -> PaddedBoxes:
