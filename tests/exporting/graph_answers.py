@@ -42,4 +42,4 @@ def assert_same_answers(
             torch.testing.assert_close(own["keypoints"][:count, :, 2], one.keypoints[..., 2], atol=1e-3, rtol=0)
         if one.masks is not None:
             pasted = paste_masks(own["masks"][:count], one.boxes, placement.given_size)
-            assert (pasted != one.masks).float().mean() < 1e-3
+            assert (pasted != one.masks).sum() <= 1e-3 * one.masks.sum()  # a boundary may round

@@ -151,7 +151,7 @@ class BoxHead(PostprocessedHead, RegionBranch):
         """The boxes ``(R, 4)`` of the greatest of `logits` ``(R, K)``, out of ``(R, K, 4)`` or ``(R, 1, 4)``."""
         if boxes.shape[1] == 1:
             return boxes[:, 0]
-        return boxes.take_along_dim(logits.argmax(dim=1)[:, None, None], dim=1)[:, 0]
+        return boxes.gather(1, logits.argmax(dim=1)[:, None, None].expand(-1, -1, 4))[:, 0]
 
     def select(self, scores: Tensor, boxes: Tensor, regions: Regions, context: Context) -> list[Detections]:
         """The detections of each image, in its own pixels, from `scores` and `boxes` of all `regions`."""
