@@ -11,6 +11,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from detkit.errors import InputError
+from detkit.exporting.int8 import quantized
 from detkit.exporting.metadata import facts_of
 from detkit.exporting.onnx_program import check_installed, onnx_program, onnx_runner
 from detkit.exporting.output_check import Run, check_outputs
@@ -32,6 +33,7 @@ def export_file(
     raw: bool = False,
     size: Size | None = None,
     metadata: Mapping[str, str] | None = None,
+    int8: str | Path | None = None,
 ) -> Recorded:
     """Write a model, in evaluation mode, as a file; replaced in one step, and only if its outputs are the model's.
 
@@ -42,6 +44,8 @@ def export_file(
         raw: leave out normalization, decoding and suppression.
         size: height and width of the input; None: that of the preprocessing, or any.
         metadata: further entries.
+        int8: a folder of images on which an ONNX file is calibrated for INT8; None: float32. The outputs are checked
+            before.
 
     Raises:
         InputError: the format is unknown, a package is missing, the model cannot be exported, its outputs differ, or
@@ -52,6 +56,8 @@ def export_file(
         raise InputError(f"There is no format {to!r}: choose onnx, torch_export or torchscript.")
     if to == "onnx":
         check_installed()
+    elif int8 is not None:
+        raise InputError(f"INT8 is for ONNX files: leave it out, or export {path.with_suffix('.onnx')}.")
     recorded = record(model, raw, size)
     facts = facts_of(recorded) | dict(metadata or {})
     content = {"onnx": onnx_program, "torch_export": torch_export_program, "torchscript": torchscript_program}[to](
@@ -60,7 +66,7 @@ def export_file(
     runner = _runner(to, content, recorded)
     if runner is not None:
         check_outputs(runner, recorded, {"onnx": "ONNX Runtime"}.get(to, "The graph"))
-    write_whole(path, content)
+    write_whole(path, content if int8 is None else quantized(content, recorded, int8))
     return recorded
 
 

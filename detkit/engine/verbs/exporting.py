@@ -19,6 +19,7 @@ def export(
     *,
     to: Format | None = None,
     raw: bool = False,
+    int8: str | Path | None = None,
 ) -> None:
     """Write a model as a file for ONNX Runtime or torch: pixels in, detections out, for any number of images.
 
@@ -35,6 +36,7 @@ def export(
         to: ``onnx``, ``torch_export`` or ``torchscript``; None: by the suffix of `path`: .onnx, .pt2 or .ts.
         raw: leave out normalization, decoding and suppression: ``model.preprocess(images).images`` is the input, and
             ``model.decode(outputs, batch)`` gives the detections.
+        int8: a folder of images on which ONNX Runtime calibrates the layers for INT8; None leaves them in float32.
 
     Raises:
         InputError: a package is missing, the model cannot be exported as one graph, its outputs differ, or the file
@@ -44,7 +46,7 @@ def export(
     modes = {module: module.training for module in network.modules()}
     try:
         with unchanged_process():
-            export_file(network.eval(), Path(path), to, raw, size, metadata)
+            export_file(network.eval(), Path(path), to, raw, size, metadata, int8)
     finally:
         for module, training in modes.items():
             module.training = training

@@ -20,6 +20,7 @@ class ExportOptions:
     to: Format
     out: str | None
     raw: bool
+    int8: str | None
     size: tuple[int, int] | None
     trust: Sequence[str]
 
@@ -33,7 +34,8 @@ def export_checkpoint(options: ExportOptions) -> None:
     checkpoint = checkpoint_path(options.checkpoint)
     path = Path(options.out) if options.out is not None else checkpoint.with_suffix(SUFFIXES[options.to])
     model = load(checkpoint, device="cpu", trust=options.trust).eval()
-    print(summary(path, export_file(model, path, options.to, options.raw, options.size)))
+    recorded = export_file(model, path, options.to, options.raw, options.size, int8=options.int8)
+    print(summary(path, recorded))
 
 
 def summary(path: Path, recorded: Recorded) -> str:

@@ -15,7 +15,8 @@ model. ONNX needs the packages of `pip install detkit[onnx]`.
 
 examples:
   detkit export runs/faster_rcnn_shapes
-  detkit export runs/faster_rcnn_shapes/best.ckpt --to torch_export --out detector.pt2"""
+  detkit export runs/faster_rcnn_shapes/best.ckpt --to torch_export --out detector.pt2
+  detkit export runs/faster_rcnn_shapes --int8 my/folder/val2017 --out int8.onnx"""
 
 
 def export_command(argv: Sequence[str]) -> None:
@@ -31,6 +32,7 @@ def export_command(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--raw", action="store_true", help="leave out normalization, decoding and suppression: the heads' outputs"
     )
+    parser.add_argument("--int8", type=str | None, help="folder of images on which an ONNX file is calibrated for INT8")
     parser.add_argument("--size", type=tuple[int, int] | None, help="height and width of the input, as [H,W]")
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
