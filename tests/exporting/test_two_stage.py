@@ -39,6 +39,8 @@ def model_of(name):
     for layer, parameter in model.named_parameters():
         if layer.endswith(("classes.weight", "objectness.weight", "logits.weight", "deconvolution.weight")):
             torch.nn.init.normal_(parameter, std=0.5)
+        elif layer.endswith("logits.bias"):  # of masks: about half of their pixels are of the object
+            torch.nn.init.constant_(parameter, 1.0)
         elif layer.endswith("deltas.weight"):
             torch.nn.init.normal_(parameter, std=0.05)
     return model
@@ -109,4 +111,19 @@ def test_onnx_runtime_detects_the_same(name, tmp_path):
         batch, own = images[rows], given and given[rows]
         inputs = {name: value.numpy() for name, value in inputs_of(model, batch, own).items()}
         outputs = dict(zip(names, session.run(None, inputs), strict=True))
+        assert_same_answers(outputs, model.predict(batch, given=own), model, batch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".pt2", ".ts"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_files_for_torch_detect_the_same(name, suffix, tmp_path):
+    model, images, given = with_images(model_of(name))
+    export_file(model, tmp_path / f"m{suffix}")
+    path = tmp_path / f"m{suffix}"
+    graph = torch.export.load(path).module() if suffix == ".pt2" else torch.jit.load(path)
+    for rows in (slice(3), slice(2, 3), slice(1, 3)):
+        batch, own = images[rows], given and given[rows]
+        with torch.no_grad():
+            outputs = graph(*inputs_of(model, batch, own).values())
         assert_same_answers(outputs, model.predict(batch, given=own), model, batch)
