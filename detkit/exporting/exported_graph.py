@@ -47,14 +47,17 @@ class ExportedGraph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor, sizes: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, images: Tensor, sizes: Tensor | None = None, proposals: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The answers for a batch, in pixels of `images`, padded to a fixed number.
 
         Args:
             images: ``(B, 3, H, W)`` RGB in [0, 1], resized, and padded with the mean color.
             sizes: int64 ``(B, 2)``, height and width of each image without padding; None: there is no padding.
+            proposals: ``(B, P, 4)`` in pixels of `images`, of a detector without its own; zeros fill up a row.
         """
         preprocess = self.model.preprocess
         batch = ExportedBatch((images - preprocess.mean) / preprocess.std, image_sizes=sizes)
-        context = Context(batch)
+        context = Context(batch, proposals=proposals)
         return self.model.decode_padded(self.model.heads(self.model.features(batch), context), context)

@@ -14,6 +14,7 @@ from detkit.errors import InputError, first_line
 from detkit.exporting.exported_graph import ExportedGraph
 from detkit.geometry import Size
 from detkit.models import Raw, VisionModel
+from detkit.models.two_stage.two_stage_detector import TwoStageDetector
 
 SAMPLE_SIZE = (480, 640)
 """Height and width of the image whose preprocessed size is that of a raw graph where none is given."""
@@ -55,11 +56,13 @@ def record(model: VisionModel, raw: bool = False, size: Size | None = None) -> R
         InputError: the model cannot be recorded as one graph, or does not take `size`.
     """
     name = type(model).__name__
-    if model.asks_for:
+    if model.asks_for - {"proposals"}:
         fields = " and ".join(sorted(model.asks_for))
         raise InputError(f"The {name} asks for {fields} with each image, but an exported graph takes images alone.")
     module: nn.Module = Raw(model.folded()) if raw else ExportedGraph(model.folded())
     inputs, shapes = _raw_inputs(model, size) if raw else _inputs(model, size)
+    if not raw and isinstance(model, TwoStageDetector) and model.rpn is None:
+        inputs, shapes = _with_proposals(inputs, shapes)
     try:
         with torch.no_grad():
             outputs = module(*inputs.values())
@@ -118,6 +121,20 @@ def _inputs(model: VisionModel, size: Size | None) -> tuple[dict[str, Tensor], A
     images = _noise(model, size, torch.rand)
     sizes = torch.tensor([size, (size[0] - 3, size[1] - 6)], device=images.device)
     return {"images": images, "sizes": sizes}, ({0: batch, **sides}, {0: batch})
+
+
+def _with_proposals(inputs: dict[str, Tensor], shapes: Any) -> tuple[dict[str, Tensor], Any]:
+    """The same with the sizes of images in any case, and any number of proposals."""
+    images = inputs["images"]
+    whole = torch.tensor(images.shape[-2:], device=images.device).expand(2, -1)
+    sizes = inputs.get("sizes", whole)
+    corners = sizes.flip(1).repeat(1, 2) * torch.tensor([0.1, 0.2, 0.8, 0.9], device=images.device)
+    proposals = torch.stack((corners, corners / 2, torch.zeros_like(corners)), dim=1).to(images.dtype)
+    batch = shapes[0][0]
+    return (
+        {"images": images, "sizes": sizes, "proposals": proposals},
+        (shapes[0], {0: batch}, {0: batch, 1: torch.export.Dim("proposals")}),
+    )
 
 
 def _coarsest_stride(model: VisionModel) -> int:

@@ -35,7 +35,7 @@ def torchscript_program(recorded: Recorded, facts: Mapping[str, str]) -> bytes:
         warnings.simplefilter("ignore")  # that a trace is constant where shapes are, and that torch prefers export
         traced = torch.jit.trace(recorded.module, tuple(inputs), strict=False, check_trace=False)
         if not recorded.raw:
-            traced = torch.jit.script((_EachSized if "sizes" in recorded.inputs else _Each)(traced))
+            traced = torch.jit.script(_EACH[len(recorded.inputs)](traced))
         torch.jit.save(traced, buffer, _extra_files={FACTS_FILE: json.dumps(dict(facts))})
     return buffer.getvalue()
 
@@ -58,6 +58,20 @@ class _EachSized(_Each):
     def forward(self, images: Tensor, sizes: Tensor) -> Dict[str, Tensor]:  # noqa: UP006
         parts = [self.graph(images[index : index + 1], sizes[index : index + 1]) for index in range(images.shape[0])]
         return joined(parts)
+
+
+class _EachProposed(_Each):
+    """The same with the sizes and the proposals of images."""
+
+    def forward(self, images: Tensor, sizes: Tensor, proposals: Tensor) -> Dict[str, Tensor]:  # noqa: UP006
+        parts: List[Dict[str, Tensor]] = []  # noqa: UP006
+        for index in range(images.shape[0]):
+            end = index + 1
+            parts.append(self.graph(images[index:end], sizes[index:end], proposals[index:end]))
+        return joined(parts)
+
+
+_EACH = {1: _Each, 2: _EachSized, 3: _EachProposed}
 
 
 def joined(parts: List[Dict[str, Tensor]]) -> Dict[str, Tensor]:  # noqa: UP006

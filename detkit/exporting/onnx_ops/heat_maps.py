@@ -14,15 +14,16 @@ from detkit.exporting.onnx_ops.values import op
 def heat_map_peaks(heat_maps: FLOAT, boxes: FLOAT) -> FLOAT:
     """``detkit::heat_map_peaks``: ``(R, J, 3)`` of ``(R, J, M, M)`` and ``(R, 4)``.
 
-    It is a loop over regions, since each has pixels of its own number.
+    It is a loop over regions, since each has pixels of its own number. Variables name values of the graph: none may have
+    the name of one of its outputs.
     """
     shape = op.Shape(heat_maps)
-    count, cells = op.Squeeze(shape[0:1]), op.Squeeze(shape[3:4])
+    regions, cells = op.Squeeze(shape[0:1]), op.Squeeze(shape[3:4])
     sides = op.Max(op.Slice(boxes, [2], [4], [1]) - op.Slice(boxes, [0], [2], [1]), 1.0)
     most_cells = op.Cast(cells, to=FLOAT.dtype)
     numbers = op.Cast(op.Range(0, cells, 1), to=FLOAT.dtype)
     peaks = op.Expand(0.0, op.Concat(shape[0:2], op.Constant(value_ints=[3]), axis=0))
-    for region in range(count):
+    for region in range(regions):
         size = op.Gather(sides, region)
         whole = op.Cast(op.Ceil(size), to=INT64.dtype)
         width, height = op.Split(whole, num_outputs=2)

@@ -55,7 +55,7 @@ def roi_pool(
         op.Cast(features, to=FLOAT.dtype), rois, pooled_shape=(height, width), spatial_scale=spatial_scale
     )
     cells = op.Expand(op.Cast(scalar(0), to=INT32.dtype), op.Shape(pooled))
-    return op.CastLike(pooled, features), cells
+    return op.Cast(pooled, to=int(features.dtype)), cells
 
 
 class _Crop:
@@ -85,7 +85,7 @@ class _Crop:
             sampling_ratio=self.sampling_ratio,
             spatial_scale=scale,
         )
-        return op.CastLike(crops, feature)
+        return op.Cast(crops, to=int(feature.dtype))
 
 
 def _levels(boxes: Value, spatial_scales: Sequence[float], canonical_size: float, canonical_level: int) -> Value:

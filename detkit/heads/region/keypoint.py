@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +107,14 @@ class KeypointHead(RegionBranch):
         keypoints = torch.split(torch.cat((points, peaks[..., 2:]), dim=-1), counts)
         return [replace(one, keypoints=own) for one, own in zip(detections, keypoints, strict=True)]
 
+    def decode_padded(
+        self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> PaddedKeypoints:
+        """The peak of each heat map in the network's frame, and its logit."""
+        peaks = heat_map_peaks(raw.float(), regions.boxes)
+        corners = F.pad(regions.boxes[:, None, :2], (0, 1))
+        return PaddedKeypoints(regions.rows_of_images(peaks + corners, context.batch.images.shape[0]))
+
     def _keypoints(self, context: Context) -> Tensor:
         """The keypoints ``(T, J, 3)`` of the objects of all images; zeros, which are not labeled, where they lack."""
         boxes, keypoints = context.objects.boxes, []
@@ -125,6 +133,20 @@ class KeypointHead(RegionBranch):
                 f"image id {image_id}: its objects have {keypoints.shape[1]} keypoints, but the model "
                 f"has {self.num_keypoints}; set num_keypoints of KeypointHead"
             )
+
+
+class PaddedKeypoints(NamedTuple):
+    """The keypoints of a batch.
+
+    Args:
+        keypoints: of each detection ``(B, N, J, 3)``, `x y` in pixels and a logit; 0 where there is none.
+    """
+
+    keypoints: Tensor
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The tensor by its name in an exported graph."""
+        return {"keypoints": self.keypoints}
 
 
 def keypoint_cells(keypoints: Tensor, boxes: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
