@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from spread_scores import spread
 
 from detkit.backbones import Darknet53, TimmBackbone
 from detkit.errors import InputError
@@ -11,7 +12,7 @@ from detkit.exporting import export_file as room
 from detkit.exporting.export_file import export_file
 from detkit.exporting.metadata import facts_of
 from detkit.exporting.recording import output_names, record
-from detkit.heads import SoftNMS
+from detkit.heads import SoftNMS, TopK
 from detkit.models import SSD, YOLOv3
 from detkit.preprocess import Letterbox, ShortestEdge, Square
 from detkit.structures import Category, WeightsSource
@@ -93,6 +94,20 @@ def test_a_suppression_that_depends_on_the_boxes_says_so():
     soft.head.postprocess = SoftNMS()
     with pytest.raises(InputError, match="SoftNMS cannot be part of a graph: set NMS or TopK as postprocess"):
         record(soft)
+
+
+def test_without_suppression_the_best_boxes_are_the_answer():
+    torch.manual_seed(0)
+    ssd = spread(
+        SSD(TimmBackbone("test_resnet", stages=[3, 4]), 3, preprocess=Square(96)).eval(), [torch.rand(3, 90, 90)]
+    )
+    ssd.head.postprocess = TopK(detections=20)
+    recorded, images = record(ssd), torch.rand(3, 3, 96, 96)
+    with torch.no_grad():
+        given, own = recorded.program.module()(images), recorded.module(images)
+    assert given["count"].tolist() == own["count"].tolist() == [20, 20, 20]
+    for name in given:
+        torch.testing.assert_close(given[name], own[name], atol=1e-3, rtol=0)
 
 
 def test_sides_of_any_length_are_multiples_of_the_divisor(model):
