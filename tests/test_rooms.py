@@ -51,7 +51,7 @@ ORDER = [
 """The rooms and files at the top of the package, from the ground up: each imports only from those before it."""
 
 UPWARD = {
-    ("models/detector.py", "tasks"): "for annotations, under TYPE_CHECKING: a model names its task by path",
+    ("models/vision_model.py", "tasks"): "for annotations, under TYPE_CHECKING: a model names its task by path",
     ("models/saving.py", "engine"): "within `save`, which writes what `detkit.load` reads",
 }
 """Imports against the order, each with its reason."""
@@ -64,10 +64,12 @@ RELATED = {
     "classification": "the head, and the task",
     "evaluator": "the base class, and the check of users' own",
     "fcos": "the head, and the model",
+    "heat_maps": "the operation, and its translation to ONNX",
     "localization": "the head, and the task",
     "overfeat": "the backbone, the head, and the model",
     "retinanet": "the head, and the model",
     "ssd": "the head, and the model",
+    "suppression": "the ways of it, and its translation to ONNX",
     "task": "the base class, and the check of users' own",
     "yolo_v1": "the head, and the model",
     "yolo_v2": "the head, and the model",

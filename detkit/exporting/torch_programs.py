@@ -40,28 +40,32 @@ def torchscript_program(recorded: Recorded, facts: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-class _Each(nn.Module):
+class _OneByOne(nn.Module):
     """A graph of one image, for any number of them."""
 
     def __init__(self, graph: nn.Module) -> None:
         super().__init__()
         self.graph = graph
 
+
+class _Each(_OneByOne):
+    """A graph that takes images alone."""
+
     def forward(self, images: Tensor) -> Dict[str, Tensor]:  # noqa: UP006  # TorchScript knows no dict
         parts = [self.graph(images[index : index + 1]) for index in range(images.shape[0])]
         return joined(parts)
 
 
-class _EachSized(_Each):
-    """The same with the sizes of images."""
+class _EachSized(_OneByOne):
+    """One that takes their sizes too."""
 
     def forward(self, images: Tensor, sizes: Tensor) -> Dict[str, Tensor]:  # noqa: UP006
         parts = [self.graph(images[index : index + 1], sizes[index : index + 1]) for index in range(images.shape[0])]
         return joined(parts)
 
 
-class _EachProposed(_Each):
-    """The same with the sizes and the proposals of images."""
+class _EachProposed(_OneByOne):
+    """One that takes their sizes and proposals too."""
 
     def forward(self, images: Tensor, sizes: Tensor, proposals: Tensor) -> Dict[str, Tensor]:  # noqa: UP006
         parts: List[Dict[str, Tensor]] = []  # noqa: UP006

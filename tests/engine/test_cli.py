@@ -38,6 +38,12 @@ def test_a_word_like_no_command_is_told_all(capsys):
     assert "there are: train, eval, predict" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("argv", [[], ["--epochs", "3"], ["--data", "my/folder", "ssd_shapes"]])
+def test_a_training_without_a_recipe_is_told_to_name_one(capsys, argv):
+    assert main(["train", *argv]) == 2
+    assert "Name a recipe first: detkit train RECIPE" in capsys.readouterr().err
+
+
 def test_what_a_newcomer_asks_first_imports_no_torch():
     asked = [
         [],
@@ -45,14 +51,19 @@ def test_what_a_newcomer_asks_first_imports_no_torch():
         ["--help"],
         ["tarin"],
         ["recipes"],
-        *([name, "--help"] for name in ("recipes", "predict", "export")),
+        *([name, "--help"] for name in COMMANDS),
+        *([name] for name in ("predict", "export", "convert", "visualize", "license", "anchors")),
     ]
-    asked += [["train", "--help"], ["train", "ssd_shape"], ["train", "ssd_shapes", "--imgsz", "64"]]
+    asked += [["train"], ["train", "--data", "my/folder", "ssd_shapes"]]
+    asked += [["train", "ssd_shape"], ["train", "ssd_shapes", "--imgsz", "64"]]
     heavy = ("torch", "lightning", "torchvision", "matplotlib", "cv2", "numpy")
     code = f"""
 import sys
 from contextlib import suppress
+from detkit.engine import recorded_help
 from detkit.engine.cli import main
+# Packages of other versions than those of the record show the help of their own, which takes torch.
+recorded_help.versions_now = lambda: recorded_help.help_file("train").read_text().partition("\\n")[0]
 for argv in {asked!r}:
     with suppress(SystemExit):
         main(argv)

@@ -1,41 +1,57 @@
-"""The recorded help of ``detkit train`` is what its parser says."""
-
-import os
-import subprocess
-import sys
+"""The recorded help of ``detkit train`` and ``eval``: when it is shown, and how `make lint` finds it out of date."""
 
 import pytest
+from record_help import difference
 
 from detkit.engine import recorded_help
-from detkit.engine.recorded_help import FILE, versions_now
+from detkit.engine.recorded_help import PARSERS, versions_now
 
-REAL = "from detkit.engine.commands.train import train_parser; print(train_parser().format_help())"
-
-
-def test_it_is_what_the_parser_says():
-    """In a process of its own, since the parser lists all classes that have been imported."""
-    versions, _, text = FILE.read_text(encoding="utf-8").partition("\n\n")
-    if versions != versions_now():
-        pytest.skip(f"recorded with {versions}, here is {versions_now()}")
-    environment = {**os.environ, "COLUMNS": "120"}
-    done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=True, env=environment)
-    assert words(text) == words(done.stdout), "run tools/record_help.py"
+HELP = """
+  --lr LR               factor (default: 0.1)
+  --optimizer OPTIMIZER known subclasses: torch.optim.SGD, torch.optim.Adam, detkit.engine.optim.LARS
+  --trainer.devices N   how many (type: int, default: 1)
+"""
 
 
-def words(text: str) -> list[str]:
-    """Without the optimizers, of which each release of torch has others."""
-    return [word for word in text.split() if not word.startswith("torch.optim.")]
+class TestDifference:
+    """`make lint` compares the record with the parser by it."""
+
+    def test_other_lines_and_optimizers_of_torch_are_no_difference(self):
+        current = HELP.replace("torch.optim.Adam,", "torch.optim.Adam,\n torch.optim.New,")
+        assert difference(HELP, current, same_versions=True) == []
+
+    @pytest.mark.parametrize(
+        ("old", "new", "words"),
+        [("--lr LR", "--rate LR", ["--lr", "--rate"]), ("optim.LARS", "optim.LAMB", ["LAMB", "LARS"])],
+    )
+    @pytest.mark.parametrize("same_versions", [True, False])
+    def test_an_option_or_class_of_detkit_is_one_in_all_versions(self, old, new, words, same_versions):
+        found = difference(HELP, HELP.replace(old, new), same_versions)
+        assert [word.removeprefix("detkit.engine.optim.") for word in found] == words
+
+    @pytest.mark.parametrize(("old", "new"), [("0.1", "0.2"), ("--trainer.devices", "--trainer.nodes")])
+    def test_defaults_and_options_of_lightning_are_one_in_the_same_versions(self, old, new):
+        assert len(difference(HELP, HELP.replace(old, new), same_versions=True)) == 2
+        assert difference(HELP, HELP.replace(old, new), same_versions=False) == []
+
+    def test_so_is_the_order(self):
+        assert difference("--a --b", "--b --a", same_versions=True) == ["the order of words"]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["ssd_shapes", "--help"]])
+@pytest.mark.parametrize(
+    "argv", [["train", "--help"], ["train", "-h"], ["train", "ssd_shapes", "--help"], ["eval", "--help"]]
+)
 def test_it_is_shown_where_versions_agree(argv, monkeypatch, tmp_path):
-    (tmp_path / "train.txt").write_text(f"{versions_now()}\n\nusage: detkit train\n")
-    monkeypatch.setattr(recorded_help, "FILE", tmp_path / "train.txt")
-    assert recorded_help.recorded_help(argv) == "usage: detkit train\n"
-    (tmp_path / "train.txt").write_text("lightning 0.1, jsonargparse 4.0\n\nusage: of then\n")
-    assert recorded_help.recorded_help(argv) is None
+    command, *asked = argv
+    file = tmp_path / f"{command}.txt"
+    file.write_text(f"{versions_now()}\n\nusage: detkit\n")
+    monkeypatch.setattr(recorded_help, "FOLDER", tmp_path)
+    assert recorded_help.recorded_help(command, asked) == "usage: detkit\n"
+    file.write_text("lightning 0.1, jsonargparse 4.0\n\nusage: of then\n")
+    assert recorded_help.recorded_help(command, asked) is None
 
 
 @pytest.mark.parametrize("argv", [[], ["--model.help", "FCOS"], ["--name", "a", "--help"], ["ssd_shapes"]])
-def test_it_is_not_shown_for_anything_else(argv):
-    assert recorded_help.recorded_help(argv) is None
+@pytest.mark.parametrize("command", PARSERS)
+def test_it_is_not_shown_for_anything_else(command, argv):
+    assert recorded_help.recorded_help(command, argv) is None

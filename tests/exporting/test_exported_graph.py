@@ -84,17 +84,15 @@ def scenes(tmp_path_factory):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_it_finds_what_the_model_finds(exported, scenes, count):
+    _assert_same_answers(*exported, scenes[:count])
+
+
+def test_it_finds_the_same_in_photographs(exported, shared):
     model, session = exported
-    images = scenes[:count]
-    found, answers = predict(session, images), model.predict(images)
-    if isinstance(model, Classifier):
-        for probabilities, answer in zip(found, answers, strict=True):
-            torch.testing.assert_close(torch.from_numpy(probabilities)[answer.labels], answer.scores, atol=1e-4, rtol=0)
-        return
-    assert sum(len(answer) for answer in answers) > count
-    for image, (boxes, scores, labels), answer in zip(images, found, answers, strict=True):
-        assert len(boxes) == len(answer)
-        _assert_same(boxes, scores, labels, answer, max(image.shape))
+    photographs = [*sorted(shared.glob("data/bccd/**/*.jpg"))[:2], *sorted(shared.glob("data/nuclei/**/*.png"))[:1]]
+    if len(photographs) < 3:
+        pytest.skip(f"no photographs of blood cells and nuclei below {shared}")
+    _assert_same_answers(model, session, [read_image(path) for path in photographs])
 
 
 def test_images_without_objects(scenes, tmp_path):
@@ -103,6 +101,18 @@ def test_images_without_objects(scenes, tmp_path):
     export_file(model, tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     assert [len(boxes) for boxes, *_ in predict(session, scenes)] == [0, 0, 0]
+
+
+def _assert_same_answers(model, session, images):
+    found, answers = predict(session, images), model.predict(images)
+    if isinstance(model, Classifier):
+        for probabilities, answer in zip(found, answers, strict=True):
+            torch.testing.assert_close(torch.from_numpy(probabilities)[answer.labels], answer.scores, atol=1e-4, rtol=0)
+        return
+    assert sum(len(answer) for answer in answers) > len(images)
+    for image, (boxes, scores, labels), answer in zip(images, found, answers, strict=True):
+        assert len(boxes) == len(answer)
+        _assert_same(boxes, scores, labels, answer, max(image.shape))
 
 
 def _assert_same(boxes, scores, labels, answer, side):

@@ -9,6 +9,7 @@ from detkit.engine.checkpoint import load
 from detkit.engine.verbs.process_state import unchanged_process
 from detkit.exporting.export_file import Format, export_file
 from detkit.models import VisionModel
+from detkit.models.predicting.evaluation_mode import evaluation_mode
 
 
 def export(
@@ -43,10 +44,5 @@ def export(
             cannot be written.
     """
     network = model if isinstance(model, VisionModel) else load(model)
-    modes = {module: module.training for module in network.modules()}
-    try:
-        with unchanged_process():
-            export_file(network.eval(), Path(path), to, raw, size, metadata, int8)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with unchanged_process(), evaluation_mode(network):
+        export_file(network, Path(path), to, raw, size, metadata, int8)

@@ -14,8 +14,8 @@ from detkit.exporting.onnx_ops.values import op
 def heat_map_peaks(heat_maps: FLOAT, boxes: FLOAT) -> FLOAT:
     """``detkit::heat_map_peaks``: ``(R, J, 3)`` of ``(R, J, M, M)`` and ``(R, 4)``.
 
-    It is a loop over regions, since each has pixels of its own number. Variables name values of the graph: none may have
-    the name of one of its outputs.
+    It is a loop over regions, since each has pixels of its own number. Variables name values of the graph: none may
+    have the name of one of its outputs.
     """
     shape = op.Shape(heat_maps)
     regions, cells = op.Squeeze(shape[0:1]), op.Squeeze(shape[3:4])

@@ -97,7 +97,7 @@ class TopK(Postprocess):
         """As of `Postprocess`, also in an exported graph."""
         if type(self).resolve is not TopK.resolve or not is_exporting():
             return super().best_of_images(scored, usable, images)
-        scores = scored.scores.masked_fill(~usable, -math.inf).unflatten(0, (images, -1))
+        scores = torch.unflatten(scored.scores.masked_fill(~usable, -math.inf), 0, (images, -1))
         best, rows = topk_of_rows(scores, scores.shape[1] if self.detections is None else self.detections)
         rows = rows + torch.arange(images, device=rows.device)[:, None] * scores.shape[1]
         return PaddedBoxes.of(scored, rows, (best > -math.inf).sum(dim=1))

@@ -15,8 +15,10 @@ from detkit.engine.config.old_configs import modernize, modernize_arguments
 from detkit.engine.config.parser import command_parser, parse
 from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.errors import InputError
+from detkit.files import read_yaml
 from detkit.heads import NMS, MergeBoxes, OverFeatHead, RetinaNetHead, SoftNMS, SSDliteHead
 from detkit.models import RetinaNet
+from detkit.recipes import recipe_names, recipe_path
 
 BACKBONE = {"class_path": "TimmBackbone", "init_args": {"name": "resnet10t"}}
 OLD = {"score_threshold": 0.3, "nms_threshold": 0.6, "candidates": 50, "detections": 7}
@@ -264,7 +266,8 @@ def test_a_config_of_before_detects_the_same():
     detections = []
     for head in (OLD, {"postprocess": {"class_path": "NMS", "init_args": NEW}}):
         config = _model({"class_path": "RetinaNetHead", "init_args": {"convolutions": 1} | head})
-        config["init_args"]["num_classes"] = 2
+        small = {"class_path": "ShortestEdge", "init_args": {"min_size": 96, "max_size": 128}}
+        config["init_args"] |= {"num_classes": 2, "preprocess": small}
         torch.manual_seed(1)
         model = build_model(config, (), "some.ckpt")
         model.head.classes.bias.data.zero_()
@@ -310,3 +313,10 @@ def test_an_argument_of_the_same_name_in_another_class_stays():
 
 def test_a_run_may_have_the_name_that_a_class_had():
     assert modernize_arguments(["--name", "YOLOv1Trunk"]) == ["--name", "YOLOv1Trunk"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_no_recipe_of_detkit_is_old(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OldName)
+        modernize(read_yaml(recipe_path(name)))

@@ -15,8 +15,7 @@ model. ONNX needs the packages of `pip install detkit[onnx]`.
 
 examples:
   detkit export runs/faster_rcnn_shapes
-  detkit export runs/faster_rcnn_shapes/best.ckpt --to torch_export --out detector.pt2
-  detkit export runs/faster_rcnn_shapes --int8 my/folder/val2017 --out int8.onnx"""
+  detkit export runs/faster_rcnn_shapes/best.ckpt --to torch_export --out detector.pt2"""
 
 
 def export_command(argv: Sequence[str]) -> None:
