@@ -60,7 +60,7 @@ MODELS = {
     "classifier": lambda: Classifier(SMALL(), 3, preprocess=CenterCrop((64, 64), 73)),
     "localizer": lambda: Localizer(SMALL(), 3, partial(LocalizationHead, hidden=8), Stretch((64, 64))),
 }  # fmt: skip
-QUICK = ("fcos", "yolo_v3", "classifier")
+QUICK = ("yolo_v3", "classifier")  # and FCOS in test_numpy_example.py
 
 
 @pytest.fixture(
@@ -95,6 +95,7 @@ def test_it_finds_the_same_in_photographs(exported, shared):
     _assert_same_answers(model, session, [read_image(path) for path in photographs])
 
 
+@pytest.mark.slow
 def test_images_without_objects(scenes, tmp_path):
     model = MODELS["fcos"]().eval()
     model.head.postprocess.score_threshold = 1.0
