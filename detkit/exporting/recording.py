@@ -70,7 +70,7 @@ def record(model: VisionModel, raw: bool = False, size: Size | None = None) -> R
     except InputError:
         raise
     except NotImplementedError as error:
-        why = first_line(error) or "decode_padded is missing"
+        why = first_line(error) if str(error) else "a head lacks decode_padded"
         raise InputError(f"The {name} does not decode in a graph ({why}): export it with raw.") from error
     except Exception as error:  # torch.export raises errors of any type
         raise InputError(

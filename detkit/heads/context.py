@@ -73,8 +73,8 @@ class Regions:
         counts: the number of regions of each image; None until `slices` has read it from the device.
         foreground_counts: how many of a sample's regions in each image are foreground, which is first in each; None if
             the host does not know.
-        is_present: ``(R,)`` bool: in an exported graph, where each image has as many, which are regions and not mere
-            filling; None: all are.
+        is_present: ``(B, R / B)`` bool: in an exported graph, where each image has as many, which are regions and not
+            mere filling; None outside of graphs.
     """
 
     boxes: Tensor
@@ -92,8 +92,8 @@ class Regions:
         """The regions that a bool mask ``(R,)``, an ascending int64 index or a slice selects."""
         labels = None if self.labels is None else self.labels[rows]
         matched = None if self.matched is None else self.matched[rows]
-        is_present = None if self.is_present is None else self.is_present[rows]
-        return Regions(self.boxes[rows], self.image_index[rows], labels, matched, is_present=is_present)
+        assert self.is_present is None, "in a graph each image has as many regions: select none"
+        return Regions(self.boxes[rows], self.image_index[rows], labels, matched)
 
     @classmethod
     def of_images(
@@ -137,13 +137,13 @@ class Regions:
         """The regions of an exported graph from `boxes` ``(B, N, 4)``, those where `is_present` ``(B, N)``."""
         images, longest = is_present.shape
         image_index = torch.arange(images, device=boxes.device)[:, None].expand(-1, longest)
-        return cls(boxes.flatten(0, 1), image_index.flatten(), is_present=is_present.flatten())
+        return cls(boxes.flatten(0, 1), image_index.flatten(), is_present=is_present)
 
-    def rows_of_images(self, values: Tensor, images: int) -> Tensor:
-        """`values` ``(R, ...)`` of these regions as ``(B, R / B, ...)``, 0 where `is_present` is not."""
-        if self.is_present is not None:
-            values = values.masked_fill(~self.is_present.view(-1, *[1] * (values.ndim - 1)), 0.0)
-        return torch.unflatten(values, 0, (images, -1))
+    def rows_of_images(self, values: Tensor, filling: float = 0.0) -> Tensor:
+        """`values` ``(R, ...)`` of the regions of a graph as ``(B, R / B, ...)``, with `filling` where none is."""
+        assert self.is_present is not None, "outside of a graph images differ in their numbers of regions"
+        rows = torch.unflatten(values, 0, tuple(self.is_present.shape))
+        return rows.masked_fill(~self.is_present[(..., *[None] * (values.ndim - 1))], filling)
 
     def clipped(self, sizes: Sizes) -> Regions:
         """The regions clipped to their images, whose (height, width) in the network's frame are `sizes`."""

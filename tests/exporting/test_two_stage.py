@@ -8,9 +8,11 @@ from graph_answers import assert_same_answers, graph_inputs
 from narrow_models import MODELS, small
 from tiny_backbone import TinyBackbone
 
+from detkit.errors import InputError
 from detkit.exporting.export_file import export_file
 from detkit.exporting.exported_graph import ExportedGraph
-from detkit.heads import KeypointHead, MaskHead
+from detkit.exporting.recording import record
+from detkit.heads import KeypointHead, MaskHead, RegionBranch
 from detkit.models import MaskRCNN
 from detkit.preprocess import ShortestEdge
 from detkit.structures import Target
@@ -127,3 +129,12 @@ def test_files_for_torch_detect_the_same(name, suffix, tmp_path):
         with torch.no_grad():
             outputs = graph(*inputs_of(model, batch, own).values())
         assert_same_answers(outputs, model.predict(batch, given=own), model, batch)
+
+
+def test_a_branch_that_does_not_decode_in_a_graph_says_so():
+    class Boxes(MaskHead):
+        decode_padded = RegionBranch.decode_padded
+
+    model = MaskRCNN(TinyBackbone(8), 3, partial(Boxes, channels=8, convolutions=1), **small()).eval()
+    with pytest.raises(InputError, match=r"The MaskRCNN does not decode in a graph \(a head lacks decode_padded\)"):
+        record(model, size=(96, 96))

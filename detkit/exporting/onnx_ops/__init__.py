@@ -16,15 +16,15 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         InputError: detkit's native library, whose operations they are, is not built.
     """
     # onnxscript is an extra.
-    from detkit.exporting.onnx_ops import box_overlaps, heat_maps, region_crops, suppression
+    from detkit.exporting.onnx_ops import box_overlaps, box_suppression, peak_loop, region_crops
 
     functions: dict[str, Callable[..., Any]] = {
-        "nms": suppression.nms,
-        "nms_padded": suppression.nms_padded,
-        "batched_nms_padded": suppression.batched_nms_padded,
+        "nms": box_suppression.nms,
+        "nms_padded": box_suppression.nms_padded,
+        "batched_nms_padded": box_suppression.batched_nms_padded,
         "box_iou": box_overlaps.box_iou,
         "roi_align": region_crops.roi_align,
         "roi_pool": region_crops.roi_pool,
     }
     table = {native_operation(name): function for name, function in functions.items()}
-    return table | {peaks_in_graph._opoverload: heat_maps.heat_map_peaks}
+    return table | {peaks_in_graph._opoverload: peak_loop.heat_map_peaks}

@@ -22,7 +22,7 @@ from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.heads.region.region_features import RegionFeatureExtractor, TwoFullyConnected
-from detkit.heads.scored_boxes import PaddedBoxes, count_of
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import smooth_l1
 from detkit.ops import is_exporting
 from detkit.structures import Detections
@@ -161,12 +161,9 @@ class BoxHead(PostprocessedHead, RegionBranch):
         """As `select`, in the network's frame."""
         boxes, sizes = boxes.expand(-1, self.num_classes, -1), context.batch.sizes
         if is_exporting():
-            if regions.is_present is not None:
-                scores = scores.masked_fill(~regions.is_present[:, None], torch.nan)  # passes no threshold
-            images = count_of(sizes)
-            of_images = torch.unflatten(scores, 0, (images, -1))
+            of_images = regions.rows_of_images(scores, torch.nan)  # which passes no threshold
             image, region, label, scores = self.postprocess.topk_candidates(of_images)
-            boxes = torch.unflatten(boxes, 0, (images, -1))[image, region, label]
+            boxes = regions.rows_of_images(boxes)[image, region, label]
             return self.postprocess.suppress_padded(boxes, scores, label, image, sizes)
         region, label = torch.where(self.postprocess.above_threshold(scores))
         image = regions.image_index[region]

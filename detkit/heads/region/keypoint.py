@@ -113,7 +113,7 @@ class KeypointHead(RegionBranch):
         """The peak of each heat map in the network's frame, and its logit."""
         peaks = heat_map_peaks(raw.float(), regions.boxes)
         corners = F.pad(regions.boxes[:, None, :2], (0, 1))
-        return PaddedKeypoints(regions.rows_of_images(peaks + corners, context.batch.images.shape[0]))
+        return PaddedKeypoints(regions.rows_of_images(peaks + corners))
 
     def _keypoints(self, context: Context) -> Tensor:
         """The keypoints ``(T, J, 3)`` of the objects of all images; zeros, which are not labeled, where they lack."""

@@ -120,7 +120,7 @@ class MaskHead(RegionBranch):
         """The probabilities of each object's class in the cells of its box, before they are pasted."""
         assert regions.labels is not None, "masks are predicted for detections"
         probabilities = _class_logits(raw, regions.labels).float().sigmoid()
-        return PaddedMasks(regions.rows_of_images(probabilities, context.batch.images.shape[0]))
+        return PaddedMasks(regions.rows_of_images(probabilities))
 
 
 class PaddedMasks(NamedTuple):

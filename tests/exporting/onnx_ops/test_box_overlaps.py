@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from onnxruntime_op import in_onnxruntime
-from test_suppression import random_boxes
+from test_box_suppression import random_boxes
 
 from detkit.ops import box_iou
 
