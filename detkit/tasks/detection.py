@@ -52,7 +52,5 @@ class Detection(Task):
             )
 
     def refusal(self, option: str, model: str) -> str:
-        """Explain which options are for classifiers, and which for COCO's evaluation."""
-        if option == "--confusion":
-            return f"--confusion is for whole images, but the {model} detects: leave it out."
+        """Explain which options are for COCO's evaluation."""
         return f"{option} is for COCO's evaluation: leave it out, or list a CocoEvaluator under evaluators."

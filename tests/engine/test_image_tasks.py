@@ -148,8 +148,18 @@ def test_options_of_detectors_are_refused(trained, folders, detkit_command):
     shutil.rmtree(run)
 
 
-def test_whole_images_alone_are_confused(run_folder, detkit_command):
+def test_a_detector_is_confused_with_the_background(run_folder, detkit_command):
     command = ("eval", "--checkpoint", run_folder, "--trust", "tiny_detector", "--confusion", "confusion.csv")
     status, said = detkit_command(*command)
+    assert status == 0, said
+    header, *rows = Path("confusion.csv").read_text().splitlines()
+    assert header.endswith(",background")
+    assert len(rows) == 8
+
+
+def test_confusion_is_not_for_other_metrics(run_folder, detkit_command):
+    run = ("eval", "--checkpoint", run_folder, "--trust", "tiny_detector")
+    status, said = detkit_command(*run, "--protocol", "voc2010", "--confusion", "confusion.csv")
     assert status == 2
-    assert "--confusion" in said
+    assert "--confusion is for COCO's evaluation" in said
+    assert said.count("\n") == 1
