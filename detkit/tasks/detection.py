@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
+from detkit.report import Evaluated, Section
+from detkit.report.sections.detection_sections import detection_sections
 from detkit.results import coco_results
 from detkit.structures import Category, Detections
 from detkit.tasks.task import NamedEvaluator, Task
@@ -50,6 +52,10 @@ class Detection(Task):
                 f"{data.train_dataset.annotations_path} has a folder for each class and no boxes, but the model learns "
                 "boxes: train a Classifier, or give data with boxes."
             )
+
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """Metrics, errors and confusions of each evaluator, and the images with the most errors."""
+        return detection_sections(evaluated)
 
     def refusal(self, option: str, model: str) -> str:
         """Explain which options are for COCO's evaluation."""

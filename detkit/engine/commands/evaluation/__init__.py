@@ -1,0 +1,1 @@
+"""A pass of evaluators over data, of commands."""

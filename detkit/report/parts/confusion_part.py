@@ -1,0 +1,45 @@
+"""A confusion matrix on the page."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from detkit.evaluation import ConfusionMatrix
+from detkit.report.parts.data_table import Cell, data_table
+from detkit.report.parts.rendering import render
+
+_SHOWN_CLASSES = 41
+_MOST_CONFUSED = 15
+
+
+def confusion_part(matrix: ConfusionMatrix) -> Markup:
+    """The matrix, of up to 41 classes, and its most frequent confusions."""
+    names, shares = list(matrix.names), matrix.shares
+    confused = [
+        [
+            names[row],
+            names[column],
+            Cell.number(int(matrix.counts[row, column])),
+            Cell.percent(float(shares[row, column])),
+        ]
+        for row, column in matrix.most_confused(_MOST_CONFUSED)
+    ]
+    drawn = render(
+        "confusion.html",
+        names=names,
+        rows=zip(names, matrix.counts.tolist(), shares.round(4).tolist(), strict=True),
+        counted=matrix.counted,
+        conditions=matrix.conditions,
+    )
+    columns = ["class", "predicted as", matrix.counted, "% of the row"]
+    table = data_table("Most frequent confusions", columns, confused) if confused else Markup("")
+    return (drawn if len(names) <= _SHOWN_CLASSES else Markup("")) + table
+
+
+def confusion_summary(matrix: ConfusionMatrix) -> str:
+    """The most frequent confusion between two classes in a sentence; empty where there is none."""
+    for row, column in matrix.most_confused(matrix.counts.size):
+        names = matrix.names[row], matrix.names[column]
+        if "background" not in names:
+            return f"Most often confused: {names[0]} taken for {names[1]}, {matrix.counts[row, column]} times."
+    return ""
