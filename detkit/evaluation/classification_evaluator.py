@@ -42,7 +42,7 @@ def top_classes(kept: list[np.ndarray | None]) -> np.ndarray:
 
 
 def padded(kept: Sequence[np.ndarray | None], padding: np.ndarray) -> np.ndarray:
-    """What is kept of n images, up to five rows each, as ``(n, 5, …)``; `padding` ``(5, …)`` stands for missing rows."""
+    """What is kept of n images, up to five rows each, as ``(n, 5, …)``; `padding` ``(5, …)`` fills missing rows."""
     rows = np.repeat(padding[None], len(kept), axis=0)
     for row, values in zip(rows, kept, strict=True):
         if values is not None:

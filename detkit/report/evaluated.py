@@ -45,6 +45,10 @@ class Evaluated:
     dataset: ImageDataset
     options: PageOptions = field(default_factory=PageOptions)
 
+    def title(self, what: str, name: str) -> str:
+        """The heading of a section of an evaluator; several evaluators are told apart by their names."""
+        return what if len(self.evaluators) == 1 else f"{what}: {name}"
+
     def only(self, kind: type[Evaluator]) -> Evaluated:
         """The same with the evaluators of a class alone."""
         return replace(self, evaluators={key: one for key, one in self.evaluators.items() if isinstance(one, kind)})

@@ -163,7 +163,7 @@
       box.style.height = `${100 * height / image.height}%`;
       const iou = mark.iou === null ? "" : `, IoU ${mark.iou.toFixed(2)}`;
       box.title = `${words(mark)}: ${kinds[mark.kind].name}${iou}`;
-      box.append(element("span", "", mark.kind === 0 ? words(mark) : `${words(mark)} ${kinds[mark.kind].name}`));
+      box.append(element("span", "", mark.kind === 0 ? words(mark) : `${words(mark)} · ${kinds[mark.kind].name}`));
       return box;
     };
     const counted = (marks, what) => {
@@ -193,7 +193,7 @@
       const figure = element("div");
       figure.append(element("div", "status", title));
       const shown = element("ul", "answers");
-      shown.append(...marks.map((mark) => element("li", `e${mark.kind}`, `${words(mark)} ${kinds[mark.kind].name}`)));
+      shown.append(...marks.map((mark) => element("li", `e${mark.kind}`, `${words(mark)} · ${kinds[mark.kind].name}`)));
       figure.append(shown);
       return figure;
     };
@@ -269,7 +269,7 @@
     const follow = () => {
       const isHere = readHash();
       show(false);
-      if (isHere) browser.closest("section").scrollIntoView();
+      if (isHere) browser.closest("section").scrollIntoView({ behavior: "instant" });
     };
     window.addEventListener("hashchange", () => { if (location.hash.startsWith(`#${section}?`)) follow(); });
     follow();

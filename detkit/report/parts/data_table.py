@@ -61,5 +61,10 @@ def data_table(
     cells = [[one if isinstance(one, Cell) else Cell(one) for one in row] for row in rows]
     is_number = [any(row[k].order is not None for row in cells) for k in range(len(columns))]
     return render(
-        "table.html", caption=caption, columns=columns, rows=cells, is_number=is_number, sortable=sortable and len(rows) > 1
+        "table.html",
+        caption=caption,
+        columns=columns,
+        rows=cells,
+        is_number=is_number,
+        sortable=sortable and len(rows) > 1,
     )

@@ -31,7 +31,7 @@ def image_class_sections(evaluated: Evaluated) -> list[Section]:
         if isinstance(evaluator, ImageCollector) and isinstance(evaluator.evaluation, ImageEvaluation):
             sections += class_sections(name, evaluator.evaluation, evaluator.truth, evaluated)
         elif not isinstance(evaluator, DetectionCollector):
-            sections += evaluator_section(name, evaluator)
+            sections += evaluator_section(name, evaluator, evaluated)
     return sections
 
 
@@ -46,13 +46,18 @@ def class_sections(name: str, evaluation: ImageEvaluation, truth: ImageTruth, ev
     """
     matrix = evaluation.confusion_matrix
     return [
-        _metrics(name, evaluation),
-        Section(anchor(name, "confusion"), f"Confusion: {name}", [confusion_part(matrix)], confusion_summary(matrix)),
+        _metrics(name, evaluation, evaluated),
+        Section(
+            anchor(name, "confusion"),
+            evaluated.title("Confusion", name),
+            [confusion_part(matrix)],
+            confusion_summary(matrix),
+        ),
         _images(name, evaluation, truth, evaluated),
     ]
 
 
-def _metrics(name: str, evaluation: ImageEvaluation) -> Section:
+def _metrics(name: str, evaluation: ImageEvaluation, evaluated: Evaluated) -> Section:
     titles = {metric: metric.replace("_", " ") for metric in evaluation.values}
     rows = [[titles[metric], Cell.percent(value, bar=True)] for metric, value in evaluation.metrics.items()]
     classes = [
@@ -67,7 +72,7 @@ def _metrics(name: str, evaluation: ImageEvaluation) -> Section:
     ]
     headline, value = next(iter(evaluation.metrics.items()))
     summary = f"{titles[headline]} is {Cell.percent(value).text} % of {len(evaluation.labels)} images."
-    return Section(anchor(name, "metrics"), f"Metrics: {name}", parts, summary)
+    return Section(anchor(name, "metrics"), evaluated.title("Metrics", name), parts, summary)
 
 
 def _images(name: str, evaluation: ImageEvaluation, truth: ImageTruth, evaluated: Evaluated) -> Section:
@@ -84,7 +89,7 @@ def _images(name: str, evaluation: ImageEvaluation, truth: ImageTruth, evaluated
         "a wrong first answer of the highest score",
         evaluated.options.longest_side,
     )
-    return Section(anchor(name, "worst-images"), f"Worst images: {name}", [browser])
+    return Section(anchor(name, "worst-images"), evaluated.title("Worst images", name), [browser])
 
 
 def image_kinds(evaluation: ImageEvaluation) -> np.ndarray:

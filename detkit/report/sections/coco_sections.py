@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from markupsafe import Markup
 
 from detkit.evaluation import CocoEvaluation, Interval, analyze_errors, bootstrap, confuse_detections
 from detkit.evaluation.coco.native_backend import count_objects
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
-from detkit.report.evaluated import PageOptions
+from detkit.report.evaluated import Evaluated
 from detkit.report.parts.confusion_part import confusion_part, confusion_summary
 from detkit.report.parts.data_table import Bar, Cell, data_table
 from detkit.report.parts.line_chart import Series, line_chart
@@ -17,39 +18,42 @@ from detkit.report.parts.rendering import paragraph
 from detkit.report.section import Section
 from detkit.report.sections.plain_sections import anchor
 
+Content = tuple[list[Markup], str]
+"""The parts of a section, and a sentence for the top of the page."""
+
 _CURVES_SHOWN = 8
 _SIZES = {"small": "below 32² pixels", "medium": "32² to 96² pixels", "large": "above 96² pixels"}
 
 
-def coco_sections(name: str, evaluation: CocoEvaluation, options: PageOptions, has_kernels: bool) -> list[Section]:
+def coco_sections(name: str, evaluation: CocoEvaluation, evaluated: Evaluated, has_kernels: bool) -> list[Section]:
     """The sections of an evaluation of boxes, masks or keypoints.
 
     Args:
         name: of the evaluator.
         evaluation: its result.
-        options: what the page shows.
+        evaluated: what the page shows.
         has_kernels: whether the native kernels are built, which intervals, errors and confusions need.
     """
+    options = evaluated.options
     intervals: Mapping[str, Interval] = {}
     if options.bootstrap and has_kernels:
         intervals = bootstrap(evaluation, options.bootstrap)
-    sections = [
-        _metrics(name, evaluation, intervals),
-        _classes(name, evaluation),
-        _sizes(name, evaluation, intervals),
-    ]
-    if evaluation.iou_type != "keypoints" and has_kernels:
-        sections.append(_errors(name, evaluation))
-    sections.append(_curves(name, evaluation))
-    if evaluation.iou_type != "keypoints" and has_kernels:
+    has_kinds = evaluation.iou_type != "keypoints" and has_kernels
+    sections = {"Metrics": _metrics(evaluation, intervals), "Classes": _classes(evaluation)}
+    sections["Sizes"] = _sizes(evaluation, intervals)
+    if has_kinds:
+        sections["Errors"] = _errors(evaluation)
+    sections["Precision and recall"] = _curves(evaluation)
+    if has_kinds:
         matrix = confuse_detections(evaluation, options.score_threshold)
-        sections.append(
-            Section(anchor(name, "confusion"), f"Confusion: {name}", [confusion_part(matrix)], confusion_summary(matrix))
-        )
-    return sections
+        sections["Confusion"] = [confusion_part(matrix)], confusion_summary(matrix)
+    return [
+        Section(anchor(name, what), evaluated.title(what, name), parts, summary)
+        for what, (parts, summary) in sections.items()
+    ]
 
 
-def _metrics(name: str, evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Section:
+def _metrics(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Content:
     """COCO's numbers with their intervals."""
     rows = []
     for metric, value in evaluation.metrics.items():
@@ -67,8 +71,10 @@ def _metrics(name: str, evaluation: CocoEvaluation, intervals: Mapping[str, Inte
     parts += [paragraph(why)] if (why := evaluation.why_nothing()) else []
     value = evaluation.metrics["AP"]
     interval = f" (95 % interval {_words(intervals['AP'])})" if "AP" in intervals and value >= 0 else ""
-    summary = f"AP of {evaluation.iou_type} is {_percent(value)} %{interval}, AP50 {_percent(evaluation.metrics['AP50'])} %."
-    return Section(anchor(name, "metrics"), f"Metrics: {name}", parts, summary)
+    summary = (
+        f"AP of {evaluation.iou_type} is {_percent(value)} %{interval}, AP50 {_percent(evaluation.metrics['AP50'])} %."
+    )
+    return parts, summary
 
 
 def _with_interval(value: float, interval: Interval | None) -> Cell:
@@ -88,17 +94,17 @@ def _percent(value: float) -> str:
     return Cell.percent(value).text
 
 
-def _classes(name: str, evaluation: CocoEvaluation) -> Section:
+def _classes(evaluation: CocoEvaluation) -> Content:
     rows = [
         [of, *(Cell.percent(row[metric], metric == "AP") for metric in evaluation.class_metrics),
          Cell.number(int(row["objects"])), Cell.number(int(row["images"]))]
         for of, row in evaluation.per_class().items()
     ]  # fmt: skip
     columns = ["class", *(f"{metric} %" for metric in evaluation.class_metrics), "objects", "images"]
-    return Section(anchor(name, "classes"), f"Classes: {name}", [data_table("Metrics of each class", columns, rows)])
+    return [data_table("Metrics of each class", columns, rows)], ""
 
 
-def _sizes(name: str, evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Section:
+def _sizes(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Content:
     """AP and AR of small, medium and large objects, and how many there are."""
     counts = count_objects(evaluation.ground_truth, evaluation.protocol).sum(axis=1)
     rows: list[list[str | Cell]] = []
@@ -110,12 +116,10 @@ def _sizes(name: str, evaluation: CocoEvaluation, intervals: Mapping[str, Interv
         row.append(_with_interval(evaluation.metrics[precision], intervals.get(precision)))
         rows.append([*row, Cell(_words(intervals.get(precision))), Cell.percent(evaluation.metrics[recall])])
     columns = ["size", "area", "objects", "AP %", "95 % interval", "AR %"]
-    return Section(
-        anchor(name, "sizes"), f"Sizes: {name}", [data_table("Objects by size", columns, rows, sortable=False)]
-    )
+    return [data_table("Objects by size", columns, rows, sortable=False)], ""
 
 
-def _errors(name: str, evaluation: CocoEvaluation) -> Section:
+def _errors(evaluation: CocoEvaluation) -> Content:
     """What each kind of error costs (TIDE)."""
     errors = analyze_errors(evaluation)
     highest = max([*errors.cost.values(), 1e-9])
@@ -134,10 +138,10 @@ def _errors(name: str, evaluation: CocoEvaluation) -> Section:
         ),
         data_table("Errors by kind", ["error", "costs AP50", "errors"], rows),
     ]
-    return Section(anchor(name, "errors"), f"Errors: {name}", parts, summary)
+    return parts, summary
 
 
-def _curves(name: str, evaluation: CocoEvaluation) -> Section:
+def _curves(evaluation: CocoEvaluation) -> Content:
     """Precision over recall of each class and their mean."""
     protocol, recalls = evaluation.protocol, evaluation.protocol.recall_thresholds
     parts = []
@@ -151,5 +155,4 @@ def _curves(name: str, evaluation: CocoEvaluation) -> Section:
         series += [Series(evaluation.categories[k].name, recalls, curves[:, k], shown) for k in measured]
         title = f"Precision and recall at {'OKS' if evaluation.iou_type == 'keypoints' else 'IoU'} {threshold:.2f}"
         parts.append(line_chart(title, series, "recall", "precision", (0.0, 1.0), (0.0, 1.0)))
-    parts = parts or [paragraph("There are no objects to measure with.")]
-    return Section(anchor(name, "curves"), f"Precision and recall: {name}", parts)
+    return parts or [paragraph("There are no objects to measure with.")], ""

@@ -90,10 +90,8 @@ def _browser_image(
 
 def _answer(errors: AssignedErrors, row: int, position: dict[int, int]) -> Mark:
     detections, error = errors.detections, int(errors.error[row])
-    if error >= 0:
-        kind = _POSITIONS[ERROR_KINDS[error]]
-    else:
-        kind = _CORRECT if errors.is_correct[row] else _IGNORED
+    right = _CORRECT if errors.is_correct[row] else _IGNORED
+    kind = _POSITIONS[ERROR_KINDS[error]] if error >= 0 else right
     box: Sequence[float] = detections.boxes[row].tolist()
     named = position.get(int(errors.object_of[row]), -1)
     return Mark(

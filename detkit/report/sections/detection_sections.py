@@ -24,11 +24,11 @@ def detection_sections(evaluated: Evaluated) -> list[Section]:
     for name, evaluator in evaluated.evaluators.items():
         result = evaluator.evaluation
         if isinstance(result, CocoEvaluation):
-            sections += coco_sections(name, result, evaluated.options, has_kernels)
+            sections += coco_sections(name, result, evaluated, has_kernels)
         elif isinstance(result, VocEvaluation):
-            sections.append(_voc(name, result))
+            sections.append(_voc(name, result, evaluated))
         else:
-            sections += evaluator_section(name, evaluator)
+            sections += evaluator_section(name, evaluator, evaluated)
     compared = _of_boxes(list(evaluated.evaluators.values()))
     if compared is not None and has_kernels and evaluated.options.images:
         sections.append(detection_images(compared, evaluated))
@@ -46,10 +46,14 @@ def _of_boxes(evaluators: list[Evaluator]) -> CocoEvaluation | None:
     return evaluate(collectors[0].ground_truth, collectors[0].detections(), collectors[0].iou_type)
 
 
-def _voc(name: str, evaluation: VocEvaluation) -> Section:
+def _voc(name: str, evaluation: VocEvaluation, evaluated: Evaluated) -> Section:
     """PASCAL VOC's AP of each class, and its curves."""
     rows = [
-        [of, Cell.percent(row["AP"], bar=True), *(Cell.number(int(row[key])) for key in ("objects", "difficult", "images"))]
+        [
+            of,
+            Cell.percent(row["AP"], bar=True),
+            *(Cell.number(int(row[key])) for key in ("objects", "difficult", "images")),
+        ]
         for of, row in evaluation.per_class().items()
     ]
     curves = [
@@ -63,4 +67,4 @@ def _voc(name: str, evaluation: VocEvaluation) -> Section:
         line_chart("Precision and recall at IoU 0.50", curves, "recall", "precision", (0.0, 1.0), (0.0, 1.0)),
     ]
     summary = f"mAP of {evaluation.protocol} is {Cell.percent(evaluation.metrics['mAP']).text} %."
-    return Section(anchor(name, "metrics"), f"Metrics: {name}", parts, summary)
+    return Section(anchor(name, "metrics"), evaluated.title("Metrics", name), parts, summary)

@@ -12,10 +12,14 @@ from detkit.report.section import Section
 
 def plain_sections(evaluated: Evaluated) -> list[Section]:
     """A section for each evaluator that has a result."""
-    return [section for name, evaluator in evaluated.evaluators.items() for section in evaluator_section(name, evaluator)]
+    return [
+        section
+        for name, evaluator in evaluated.evaluators.items()
+        for section in evaluator_section(name, evaluator, evaluated)
+    ]
 
 
-def evaluator_section(name: str, evaluator: Evaluator) -> Iterator[Section]:
+def evaluator_section(name: str, evaluator: Evaluator, evaluated: Evaluated) -> Iterator[Section]:
     """The metrics of an evaluator, and those of each class; nothing where it has no result."""
     if evaluator.evaluation is None:
         return
@@ -32,7 +36,7 @@ def evaluator_section(name: str, evaluator: Evaluator) -> Iterator[Section]:
         parts.append(data_table(f"{name} by class", ["class", *columns], cells))
     headline = metrics.get(evaluator.headline)
     summary = "" if headline is None else f"{evaluator.headline} is {headline:.4g}."
-    yield Section(anchor(name, "metrics"), f"Metrics: {name}", parts, summary)
+    yield Section(anchor(name, "metrics"), evaluated.title("Metrics", name), parts, summary)
 
 
 def anchor(*words: str) -> str:

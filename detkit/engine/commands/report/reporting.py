@@ -53,7 +53,9 @@ class ReportingOptions:
         least = {"images": 0, "image_size": 16, "bootstrap": 0}
         for name, low in least.items():
             if getattr(self, name) < low or (name == "bootstrap" and self.bootstrap == 1):
-                raise InputError(f"--{name} is {getattr(self, name)}: give {max(low, 0)} or more, for --bootstrap not 1.")
+                raise InputError(
+                    f"--{name} is {getattr(self, name)}: give {max(low, 0)} or more, for --bootstrap not 1."
+                )
         if not 0 <= self.score_threshold <= 1:
             raise InputError(f"--score_threshold is {self.score_threshold}: give a number from 0 to 1.")
         return PageOptions(self.images, self.image_size, self.score_threshold, self.bootstrap)
@@ -121,4 +123,8 @@ def _run_sections(checkpoint: Checkpoint) -> list[Section]:
     sections = [training_section(metrics)] if metrics.is_file() else []
     if text := recipe_text(checkpoint):
         sections.append(recipe_section(text))
-    return [*sections, facts_section("environment", "Environment", environment(checkpoint)), sources_section(checkpoint)]
+    return [
+        *sections,
+        facts_section("environment", "Environment", environment(checkpoint)),
+        sources_section(checkpoint),
+    ]
