@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,14 @@ OPTIONS = (
     # Every host but files is unknown.
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )  # fmt: skip
+# Chromium reads commands from descriptor 3 and writes answers to 4.
+_START = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 PATIENCE = 120
 """Seconds until an answer must have come; on a loaded machine a start takes long."""
 
@@ -47,10 +56,11 @@ class Browser:
             raise FileNotFoundError("there is no Chromium")
         read_commands, self._out = os.pipe()
         self._in, write_answers = os.pipe()
-        # Chromium reads commands from descriptor 3 and writes answers to 4.
-        script = f'exec "$@" 3<&{read_commands} 4>&{write_answers}'
         self._process = subprocess.Popen(
-            ["sh", "-c", script, "sh", command, *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+            [
+                *(sys.executable, "-c", _START, str(read_commands), str(write_answers)),
+                *(command, *OPTIONS, f"--user-data-dir={profile}", "about:blank"),
+            ],
             pass_fds=(read_commands, write_answers),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
