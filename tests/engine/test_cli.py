@@ -45,7 +45,7 @@ def test_what_a_newcomer_asks_first_imports_no_torch():
         ["--help"],
         ["tarin"],
         ["recipes"],
-        *([name, "--help"] for name in ("recipes", "predict")),
+        *([name, "--help"] for name in ("recipes", "predict", "report")),
     ]
     asked += [["train", "--help"], ["train", "ssd_shape"], ["train", "ssd_shapes", "--imgsz", "64"]]
     heavy = ("torch", "lightning", "torchvision", "matplotlib", "cv2", "numpy")

@@ -73,11 +73,7 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
-        )
-        theme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[theme])
+        self.show(size, is_dark)
 
     def __enter__(self) -> Browser:
         return self
@@ -100,6 +96,14 @@ class Browser:
                 result: dict[str, Any] = answer["result"]
                 return result
             self.events.append(answer)
+
+    def show(self, size: tuple[int, int] = (1400, 1000), is_dark: bool = False, media: str = "") -> None:
+        """Set the width and height of the window, whether pages are asked to be dark, and the medium: screen or print."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
+        )
+        theme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[theme], media=media)
 
     def open(self, address: str) -> None:
         """Go to an address, until it is loaded; from another address, since a new fragment alone loads nothing."""

@@ -8,7 +8,7 @@ import pytest
 from headless_browser import Browser, find_chromium
 from report_cases import EVIL, KINDS, QUOTED, classified, detected
 
-from detkit.report import Page, page_html
+from detkit.report import Page, PageOptions, page_html
 from detkit.report.sections.run_sections import facts_section, recipe_section, training_section
 from detkit.tasks import Classification, Detection
 
@@ -42,6 +42,7 @@ def opened(browser, pages):
     """Opens a page; gives the browser."""
 
     def open_page(name: str = "detections", fragment: str = "") -> Browser:
+        browser.show()
         browser.open(pages[name] + fragment)
         browser.settle()
         return browser
@@ -195,29 +196,26 @@ def test_a_table_is_sorted(opened):
 
 
 @pytest.mark.parametrize(("width", "is_dark"), [(1400, False), (1400, True), (420, False)])
-def test_it_fits_and_its_texts_have_contrast(tmp_path, pages, width, is_dark):
-    with Browser(tmp_path / "profile", (width, 900), is_dark) as browser:
-        browser.open(pages["detections"])
-        browser.settle()
-        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert browser.evaluate(CONTRASTS) == []
-        browser.screenshot(tmp_path / "page.png")
-        assert (tmp_path / "page.png").stat().st_size > 10_000
+def test_it_fits_and_its_texts_have_contrast(opened, tmp_path, width, is_dark):
+    browser = opened()
+    browser.show((width, 900), is_dark)
+    browser.settle()
+    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.evaluate(CONTRASTS) == []
+    browser.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 10_000
 
 
 def test_it_prints_without_its_controls(opened):
     browser = opened()
     assert browser.pdf().startswith(b"%PDF")
-    browser.call("Emulation.setEmulatedMedia", media="print")
-    shown = "[...document.querySelectorAll('nav, .filters, .card, table.confusion')].map(one => [one.className, one.checkVisibility()])"
-    visible = dict(browser.evaluate(shown))
-    browser.call("Emulation.setEmulatedMedia", media="")
-    assert visible == {"": False, "filters": False, "card": True, "confusion": True}
+    browser.show(media="print")
+    visible = "one => [one.className, one.checkVisibility()]"
+    parts = f"[...document.querySelectorAll('nav, .filters, .card, table.confusion')].map({visible})"
+    assert dict(browser.evaluate(parts)) == {"": False, "filters": False, "card": True, "confusion": True}
 
 
 def test_a_thousand_images_are_a_page_of_few(tmp_path, browser):
-    from detkit.report import PageOptions
-
     sections = Detection().report(detected(PageOptions(bootstrap=0), copies=143))
     html = page_html(Page("many", "images", sections))
     assert len(html) < 2_000_000
