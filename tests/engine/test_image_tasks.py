@@ -110,6 +110,17 @@ def test_a_localizer_of_single_objects(trained, one_object, detkit_command):
     assert len(entries[0]["bbox"]) == 4
 
 
+def test_reports_of_classifiers_and_localizers(trained, folders, detkit_command):
+    for model, changes in ((CLASSIFIER, {"root": str(folders)}), (LOCALIZER, {"image_class": "largest"})):
+        run = trained(model, "--trainer.max_epochs=1", **changes)
+        status, said = detkit_command("report", run, "--data.num_workers=0", "--device=cpu")
+        assert status == 0, said
+        page = (run / "report.html").read_text()
+        assert "All 6 images are shown" in page
+        assert ">Confusion</h2>" in page
+        shutil.rmtree(run)
+
+
 def test_a_localizer_is_judged_as_is_asked(trained):
     run = trained(LOCALIZER, "--evaluate=[classification, bbox]", "--trainer.max_epochs=1", image_class="only")
     header = (run / "metrics.csv").read_text().splitlines()[0].split(",")

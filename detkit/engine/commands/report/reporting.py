@@ -48,16 +48,10 @@ class ReportingOptions:
         """What the page shows.
 
         Raises:
-            InputError: a number is out of its range.
+            InputError: one sample is asked for, which has no spread.
         """
-        least = {"images": 0, "image_size": 16, "bootstrap": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low or (name == "bootstrap" and self.bootstrap == 1):
-                raise InputError(
-                    f"--{name} is {getattr(self, name)}: give {max(low, 0)} or more, for --bootstrap not 1."
-                )
-        if not 0 <= self.score_threshold <= 1:
-            raise InputError(f"--score_threshold is {self.score_threshold}: give a number from 0 to 1.")
+        if self.bootstrap == 1:
+            raise InputError("--bootstrap is 1: give 0 for no intervals, or 2 or more.")
         return PageOptions(self.images, self.image_size, self.score_threshold, self.bootstrap)
 
 
