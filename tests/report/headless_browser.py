@@ -98,7 +98,7 @@ class Browser:
             self.events.append(answer)
 
     def show(self, size: tuple[int, int] = (1400, 1000), is_dark: bool = False, media: str = "") -> None:
-        """Set the width and height of the window, whether pages are asked to be dark, and the medium: screen or print."""
+        """Set the width and height of the window, whether pages are asked to be dark, and the medium, as print."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
         )

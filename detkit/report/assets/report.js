@@ -93,6 +93,8 @@
   };
   document.querySelectorAll(".chart").forEach(startChart);
 
+  const MOST_LABELS = 8; // of a small image
+
   // The browser of errors. A mark is [label, kind, box, score, object, iou].
   const startBrowser = (browser) => {
     const { classes, kinds, images, score: firstScore } = contentOf(browser);
@@ -153,9 +155,9 @@
     };
 
     const words = (mark) => classes[mark.label] + (mark.score === null ? "" : ` ${mark.score.toFixed(2)}`);
-    const boxOf = (mark, image, state) => {
+    const boxOf = (mark, image, hasLabel) => {
       const [x, y, width, height] = mark.box;
-      const isNamed = state.hasLabels && mark.kind !== 0 && mark.isMatch;
+      const isNamed = hasLabel && mark.kind !== 0 && mark.isMatch;
       const box = element("div", `box e${mark.kind}${mark.isMatch ? "" : " quiet"}${isNamed ? " named" : ""}`);
       box.style.left = `${100 * x / image.width}%`;
       box.style.top = `${100 * y / image.height}%`;
@@ -178,6 +180,8 @@
     const frameOf = (title, marks, image, state, isLarge) => {
       const figure = element("figure");
       const boxed = marks.filter((mark) => mark.box);
+      // More labels would hide the image; a box shows its own under the pointer.
+      const hasLabels = state.hasLabels && boxed.filter((mark) => mark.kind !== 0 && mark.isMatch).length <= MOST_LABELS;
       const frame = element("div", "frame");
       frame.style.aspectRatio = `${image.width} / ${image.height}`;
       if (isLarge) frame.style.maxWidth = `calc(74vh * ${image.width / image.height})`;
@@ -185,7 +189,7 @@
       picture.src = image.url;
       picture.alt = `${image.name}, ${title}, ${counted(marks, "marked")}`;
       picture.decoding = "async";
-      frame.append(picture, ...boxed.map((mark) => boxOf(mark, image, state)));
+      frame.append(picture, ...boxed.map((mark) => boxOf(mark, image, hasLabels)));
       figure.append(element("figcaption", "", title), frame);
       return figure;
     };

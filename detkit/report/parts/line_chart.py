@@ -12,7 +12,7 @@ from markupsafe import Markup
 from detkit.report.parts.rendering import render
 
 WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 46
 MOST_POINTS = 400
 COLORS = 8
 """Colors of the style sheet; further series have them again, with dashes."""

@@ -130,7 +130,8 @@ def _errors(evaluation: CocoEvaluation) -> Content:
     ]  # fmt: skip
     kinds = {kind: cost for kind, cost in errors.cost.items() if not kind.startswith("false_")}
     worst = max(kinds, key=lambda kind: kinds[kind])
-    summary = f"Most AP50 is lost to {worst} errors: {100 * kinds[worst]:.1f} points." if kinds[worst] > 0 else ""
+    cause = "missed objects" if worst == "missed" else f"{worst} errors"
+    summary = f"Most AP50 is lost to {cause}: {100 * kinds[worst]:.1f} points." if kinds[worst] > 0 else ""
     parts = [
         paragraph(
             f"AP at IoU 0.5 is {_percent(errors.ap)} %. A kind costs as many points as AP would rise if all errors of "
