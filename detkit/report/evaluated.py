@@ -49,7 +49,7 @@ class Evaluated:
         """The heading of a section of an evaluator; several evaluators are told apart by their names."""
         return what if len(self.evaluators) == 1 else f"{what}: {name}"
 
-    def only(self, kind: type[Evaluator]) -> Evaluated:
+    def only(self, kind: type) -> Evaluated:
         """The same with the evaluators of a class alone."""
         return replace(self, evaluators={key: one for key, one in self.evaluators.items() if isinstance(one, kind)})
 

@@ -159,6 +159,7 @@
       const [x, y, width, height] = mark.box;
       const isNamed = hasLabel && mark.kind !== 0 && mark.isMatch;
       const box = element("div", `box e${mark.kind}${mark.isMatch ? "" : " quiet"}${isNamed ? " named" : ""}`);
+      if (x + width / 2 > 0.6 * image.width) box.classList.add("late");
       box.style.left = `${100 * x / image.width}%`;
       box.style.top = `${100 * y / image.height}%`;
       box.style.width = `${100 * width / image.width}%`;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from detkit.evaluation import ConfusionMatrix
-from detkit.report.parts.data_table import Cell, data_table
+from detkit.report.parts.data_table import Cell, Row, data_table
 from detkit.report.parts.rendering import render
 
 _SHOWN_CLASSES = 41
@@ -15,7 +15,7 @@ _MOST_CONFUSED = 15
 def confusion_part(matrix: ConfusionMatrix) -> Markup:
     """The matrix, of up to 41 classes, and its most frequent confusions."""
     names, shares = list(matrix.names), matrix.shares
-    confused = [
+    confused: list[Row] = [
         [
             names[row],
             names[column],

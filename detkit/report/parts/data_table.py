@@ -47,6 +47,10 @@ class Cell:
         return cls(f"{value:,}" if isinstance(value, int) else f"{value:.4g}", float(value))
 
 
+Row = list[str | Cell]
+"""The cells of a row; a text is a cell that shows it."""
+
+
 def data_table(
     caption: str, columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], sortable: bool = True
 ) -> Markup:

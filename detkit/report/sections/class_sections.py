@@ -9,7 +9,7 @@ from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.evaluation.image_collector import ImageCollector, ImageTruth
 from detkit.report.evaluated import Evaluated
 from detkit.report.parts.confusion_part import confusion_part, confusion_summary
-from detkit.report.parts.data_table import Cell, data_table
+from detkit.report.parts.data_table import Cell, Row, data_table
 from detkit.report.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
 from detkit.report.section import Section
 from detkit.report.sections.plain_sections import anchor, evaluator_section
@@ -59,8 +59,8 @@ def class_sections(name: str, evaluation: ImageEvaluation, truth: ImageTruth, ev
 
 def _metrics(name: str, evaluation: ImageEvaluation, evaluated: Evaluated) -> Section:
     titles = {metric: metric.replace("_", " ") for metric in evaluation.values}
-    rows = [[titles[metric], Cell.percent(value, bar=True)] for metric, value in evaluation.metrics.items()]
-    classes = [
+    rows: list[Row] = [[titles[metric], Cell.percent(value, bar=True)] for metric, value in evaluation.metrics.items()]
+    classes: list[Row] = [
         [of, *(Cell.percent(row[metric], metric == next(iter(titles))) for metric in titles),
          Cell.number(int(row["images"]))]
         for of, row in evaluation.per_class().items()

@@ -12,7 +12,7 @@ from detkit.evaluation.coco.native_backend import count_objects
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.report.evaluated import Evaluated
 from detkit.report.parts.confusion_part import confusion_part, confusion_summary
-from detkit.report.parts.data_table import Bar, Cell, data_table
+from detkit.report.parts.data_table import Bar, Cell, Row, data_table
 from detkit.report.parts.line_chart import Series, line_chart
 from detkit.report.parts.rendering import paragraph
 from detkit.report.section import Section
@@ -55,12 +55,12 @@ def coco_sections(name: str, evaluation: CocoEvaluation, evaluated: Evaluated, h
 
 def _metrics(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Content:
     """COCO's numbers with their intervals."""
-    rows = []
+    rows: list[Row] = []
     for metric, value in evaluation.metrics.items():
         number = evaluation.protocol.numbers[metric]
         iou = "0.50 to 0.95" if number.iou_threshold is None else f"{number.iou_threshold:.2f}"
         what = "precision" if number.is_precision else "recall"
-        row: list[str | Cell] = [metric, what, iou, number.area, Cell.number(number.max_detections)]
+        row: Row = [metric, what, iou, number.area, Cell.number(number.max_detections)]
         rows.append([*row, _with_interval(value, intervals.get(metric)), Cell(_words(intervals.get(metric)))])
     columns = ["metric", "average", "IoU", "objects", "detections", "%", "95 % interval"]
     parts = [data_table(f"COCO's metrics of {evaluation.iou_type}", columns, rows, sortable=False)]
@@ -95,7 +95,7 @@ def _percent(value: float) -> str:
 
 
 def _classes(evaluation: CocoEvaluation) -> Content:
-    rows = [
+    rows: list[Row] = [
         [of, *(Cell.percent(row[metric], metric == "AP") for metric in evaluation.class_metrics),
          Cell.number(int(row["objects"])), Cell.number(int(row["images"]))]
         for of, row in evaluation.per_class().items()
@@ -107,12 +107,12 @@ def _classes(evaluation: CocoEvaluation) -> Content:
 def _sizes(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Content:
     """AP and AR of small, medium and large objects, and how many there are."""
     counts = count_objects(evaluation.ground_truth, evaluation.protocol).sum(axis=1)
-    rows: list[list[str | Cell]] = []
+    rows: list[Row] = []
     for area, objects in zip(evaluation.protocol.areas, counts.tolist(), strict=True):
         if area not in _SIZES:
             continue
         precision, recall = f"AP{area[0]}", f"AR{area[0]}"
-        row: list[str | Cell] = [area, _SIZES[area], Cell.number(int(objects))]
+        row: Row = [area, _SIZES[area], Cell.number(int(objects))]
         row.append(_with_interval(evaluation.metrics[precision], intervals.get(precision)))
         rows.append([*row, Cell(_words(intervals.get(precision))), Cell.percent(evaluation.metrics[recall])])
     columns = ["size", "area", "objects", "AP %", "95 % interval", "AR %"]
@@ -123,7 +123,7 @@ def _errors(evaluation: CocoEvaluation) -> Content:
     """What each kind of error costs (TIDE)."""
     errors = analyze_errors(evaluation)
     highest = max([*errors.cost.values(), 1e-9])
-    rows = [
+    rows: list[Row] = [
         [kind.replace("_", " "), Cell(f"{100 * cost:.2f}", cost, Bar(0.0, max(cost, 0.0) / highest)),
          Cell.number(errors.count[kind])]
         for kind, cost in errors.cost.items()

@@ -9,7 +9,7 @@ from detkit.evaluation.coco.coco_evaluation import evaluate
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.ops import backend
 from detkit.report.evaluated import Evaluated
-from detkit.report.parts.data_table import Cell, data_table
+from detkit.report.parts.data_table import Cell, Row, data_table
 from detkit.report.parts.line_chart import Series, line_chart
 from detkit.report.section import Section
 from detkit.report.sections.coco_sections import coco_sections
@@ -48,7 +48,7 @@ def _of_boxes(evaluators: list[Evaluator]) -> CocoEvaluation | None:
 
 def _voc(name: str, evaluation: VocEvaluation, evaluated: Evaluated) -> Section:
     """PASCAL VOC's AP of each class, and its curves."""
-    rows = [
+    rows: list[Row] = [
         [
             of,
             Cell.percent(row["AP"], bar=True),

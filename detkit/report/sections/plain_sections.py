@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from detkit.evaluation import Evaluator
 from detkit.report.evaluated import Evaluated
-from detkit.report.parts.data_table import Cell, data_table
+from detkit.report.parts.data_table import Cell, Row, data_table
 from detkit.report.section import Section
 
 
@@ -24,12 +24,12 @@ def evaluator_section(name: str, evaluator: Evaluator, evaluated: Evaluated) -> 
     if evaluator.evaluation is None:
         return
     metrics = evaluator.evaluation.metrics
-    rows = [[metric, Cell.number(float(value))] for metric, value in metrics.items()]
+    rows: list[Row] = [[metric, Cell.number(float(value))] for metric, value in metrics.items()]
     parts = [data_table(f"Metrics of {name}", ["metric", "value"], rows, sortable=False)]
     classes = evaluator.evaluation.per_class()
     if classes:
         columns = list(dict.fromkeys(column for row in classes.values() for column in row))
-        cells = [
+        cells: list[Row] = [
             [of, *(Cell.number(row[column]) if column in row else Cell("", None) for column in columns)]
             for of, row in classes.items()
         ]
