@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from detkit.errors import InputError
 from detkit.report.parts.rendering import asset, render
 from detkit.report.section import Section
 
@@ -34,11 +35,12 @@ def page_html(page: Page) -> str:
     """The page as one HTML document. Its policy allows its own script alone, and no request.
 
     Raises:
-        ValueError: two sections have one name.
+        InputError: two sections have one name.
     """
     names = [section.name for section in page.sections]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two sections of a report have one name: {names}")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two sections of the report are called {name!r}: give each a name of its own")
     script = asset("report.js")
     return render(
         "page.html",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from report_cases import CATEGORIES, EVIL, KINDS, classified, detected
 
+from detkit.errors import InputError
 from detkit.evaluation import Evaluation, VocEvaluator, assign_errors
 from detkit.report import Evaluated, Page, PageOptions, Section, data_table, page_html, paragraph
 from detkit.report.parts.data_table import Bar, Cell
@@ -145,7 +146,7 @@ class TestPage:
         assert json.loads(text) == {"a": "</script><!--", "b": None, "c": "\u2028ü\ud800"}
 
     def test_sections_of_one_name_are_refused(self):
-        with pytest.raises(ValueError, match="one name"):
+        with pytest.raises(InputError, match="called 'a'"):
             page_html(Page("", "", [Section("a", "A", []), Section("a", "B", [])]))
 
     def test_it_names_no_address(self):

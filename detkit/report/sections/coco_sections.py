@@ -22,6 +22,7 @@ Content = tuple[list[Markup], str]
 """The parts of a section, and a sentence for the top of the page."""
 
 _CURVES_SHOWN = 8
+_MOST_CURVES = 80
 _SIZES = {"small": "below 32² pixels", "medium": "32² to 96² pixels", "large": "above 96² pixels"}
 
 
@@ -152,8 +153,11 @@ def _curves(evaluation: CocoEvaluation) -> Content:
         if not measured:
             continue
         shown = len(measured) <= _CURVES_SHOWN
+        drawn = sorted(sorted(measured, key=lambda k: -evaluation.objects[k])[:_MOST_CURVES])
         series = [Series(f"mean of {len(measured)} classes", recalls, curves[:, measured].mean(axis=1), True, True)]
-        series += [Series(evaluation.categories[k].name, recalls, curves[:, k], shown) for k in measured]
+        series += [Series(evaluation.categories[k].name, recalls, curves[:, k], shown) for k in drawn]
         title = f"Precision and recall at {'OKS' if evaluation.iou_type == 'keypoints' else 'IoU'} {threshold:.2f}"
         parts.append(line_chart(title, series, "recall", "precision", (0.0, 1.0), (0.0, 1.0)))
+    if len(evaluation.categories) > _MOST_CURVES:
+        parts.append(paragraph(f"Of the classes, those {_MOST_CURVES} with the most objects have curves."))
     return parts or [paragraph("There are no objects to measure with.")], ""
