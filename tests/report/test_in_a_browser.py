@@ -181,7 +181,7 @@ def test_the_pointer_reads_a_chart(opened):
 def test_a_line_is_switched_off(opened):
     browser = opened()
     browser.evaluate("document.querySelector('#bbox-precision-and-recall .legend input').click()")
-    is_off = "document.querySelector('#bbox-precision-and-recall path.line').classList.contains('off')"
+    is_off = "document.querySelector('#bbox-precision-and-recall .line').classList.contains('off')"
     assert browser.evaluate(is_off) is True
 
 

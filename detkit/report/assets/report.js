@@ -34,7 +34,7 @@
     const svg = chart.querySelector("svg");
     const cursor = chart.querySelector(".cursor");
     const reading = chart.querySelector(".reading");
-    const paths = [...chart.querySelectorAll("path.line")];
+    const paths = [...chart.querySelectorAll(".line")];
     const boxes = [...chart.querySelectorAll(".legend input")];
     let current = null;
     const shown = () => values.map((_, index) => index).filter((index) => boxes[index].checked && values[index].px.length);
@@ -113,7 +113,7 @@
       label: form.elements.class.value === "" ? null : Number(form.elements.class.value),
       score: scoreInput ? Number(scoreInput.value) : 0,
       order: form.elements.order.value,
-      hasLabels: form.elements.labels.checked,
+      hasLabels: form.elements.labels?.checked ?? false,
     });
     const readHash = () => {
       const [name, query] = location.hash.slice(1).split("?");
@@ -158,7 +158,7 @@
     const boxOf = (mark, image, hasLabel) => {
       const [x, y, width, height] = mark.box;
       const isNamed = hasLabel && mark.kind !== 0 && mark.isMatch;
-      const box = element("div", `box e${mark.kind}${mark.isMatch ? "" : " quiet"}${isNamed ? " named" : ""}`);
+      const box = element("div", `box e${kinds[mark.kind].color}${mark.isMatch ? "" : " quiet"}${isNamed ? " named" : ""}`);
       if (x + width / 2 > 0.6 * image.width) box.classList.add("late");
       box.style.left = `${100 * x / image.width}%`;
       box.style.top = `${100 * y / image.height}%`;
@@ -185,10 +185,11 @@
       const hasLabels = state.hasLabels && boxed.filter((mark) => mark.kind !== 0 && mark.isMatch).length <= MOST_LABELS;
       const frame = element("div", "frame");
       frame.style.aspectRatio = `${image.width} / ${image.height}`;
+      frame.style.setProperty("--ratio", String(image.width / image.height));
       if (isLarge) frame.style.maxWidth = `calc(74vh * ${image.width / image.height})`;
       const picture = element("img");
       picture.src = image.url;
-      picture.alt = `${image.name}, ${title}, ${counted(marks, "marked")}`;
+      picture.alt = boxed.length ? `${image.name}, ${title}, ${counted(marks, "marked")}` : `${image.name}, ${title}`;
       picture.decoding = "async";
       frame.append(picture, ...boxed.map((mark) => boxOf(mark, image, hasLabels)));
       figure.append(element("figcaption", "", title), frame);
@@ -196,9 +197,9 @@
     };
     const answersOf = (title, marks) => {
       const figure = element("div");
-      figure.append(element("div", "status", title));
+      figure.append(element("div", "answers-title", title));
       const shown = element("ul", "answers");
-      shown.append(...marks.map((mark) => element("li", `e${mark.kind}`, `${words(mark)} · ${kinds[mark.kind].name}`)));
+      shown.append(...marks.map((mark) => element("li", `e${kinds[mark.kind].color}`, `${words(mark)} · ${kinds[mark.kind].name}`)));
       figure.append(shown);
       return figure;
     };
@@ -207,8 +208,8 @@
       const isWhole = !isBoxed && [...marks.objects, ...marks.answers].length > 0;
       const pair = element("div", isWhole ? "pair single" : "pair");
       if (isWhole) {
-        pair.append(frameOf("image", [], image, state, isLarge), answersOf("Ground truth", marks.objects.map(
-          (mark) => ({ ...mark, kind: 0 }))), answersOf("Answers", marks.answers));
+        const truth = marks.objects.map((mark) => classes[mark.label]).join(", ");
+        pair.append(frameOf(`true class ${truth}`, [], image, state, isLarge), answersOf("Answers", marks.answers));
       } else {
         pair.append(frameOf("ground truth", marks.objects, image, state, isLarge),
           frameOf("detections", marks.answers, image, state, isLarge));
@@ -216,6 +217,9 @@
       return pair;
     };
     const sentence = ({ objects, answers }) => {
+      if (objects.length && !objects.some((mark) => mark.box)) {
+        return `${classes[objects[0].label]}: ${kinds[objects[0].kind].name}${answers.length ? `, ${words(answers[0])}` : ""}`;
+      }
       const wrong = answers.filter((mark) => mark.kind !== 0).length;
       const open = objects.filter((mark) => mark.kind !== 0).length;
       return `${wrong} of ${answers.length} answers and ${open} of ${objects.length} objects with an error`;

@@ -41,5 +41,7 @@ def confusion_summary(matrix: ConfusionMatrix) -> str:
     for row, column in matrix.most_confused(matrix.counts.size):
         names = matrix.names[row], matrix.names[column]
         if "background" not in names:
-            return f"Most often confused: {names[0]} taken for {names[1]}, {matrix.counts[row, column]} times."
+            count = int(matrix.counts[row, column])
+            often = "once" if count == 1 else f"{count} times"
+            return f"Most often confused: {names[0]} taken for {names[1]}, {often}."
     return ""

@@ -19,10 +19,17 @@ from detkit.report.parts.rendering import render
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """A kind of error: its name, and a phrase that says what it is."""
+    """A kind of error.
+
+    Args:
+        name: of the kind.
+        what: a phrase that says what it is.
+        color: one of the eight colors of the style sheet, by its number; None: that of its position.
+    """
 
     name: str
     what: str
+    color: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +99,11 @@ def error_browser(
         least_score: answers below it are not in `images`; None: there is no filter by score.
         first_score: the score that is filtered by at first.
     """
+    colors = [position if kind.color is None else kind.color for position, kind in enumerate(kinds)]
+    marks = [mark for one in images for mark in (*one.objects, *one.answers)]
     content = {
         "classes": list(classes),
-        "kinds": [{"name": kind.name, "what": kind.what} for kind in kinds],
+        "kinds": [{"name": kind.name, "color": color} for kind, color in zip(kinds, colors, strict=True)],
         "images": [
             {
                 "name": one.name,
@@ -114,7 +123,8 @@ def error_browser(
         shown=len(images),
         total=total,
         order=order,
-        kinds=kinds,
+        kinds=list(zip(kinds, colors, strict=True)),
+        has_boxes=any(mark.box is not None for mark in marks),
         classes=classes,
         least_score=least_score,
         first_score=first_score,

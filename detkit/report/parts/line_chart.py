@@ -14,6 +14,7 @@ from detkit.report.parts.rendering import render
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 46
 MOST_POINTS = 400
+MOST_DOTS = 30
 COLORS = 8
 """Colors of the style sheet; further series have them again, with dashes."""
 
@@ -91,6 +92,7 @@ def line_chart(
         {
             "name": one.name,
             "path": _path(across.place(one.x), upward.place(one.y)),
+            "dots": _dots(across.place(one.x), upward.place(one.y)) if len(one.x) <= MOST_DOTS else "",
             "color": index % COLORS,
             "is_dashed": index // COLORS % 2 == 1,
             "is_shown": one.is_shown,
@@ -142,6 +144,10 @@ def _round_step(least: float) -> float:
 
 def _path(x: np.ndarray, y: np.ndarray) -> str:
     return "M" + "L".join(f"{one:.1f} {other:.1f}" for one, other in zip(x, y, strict=True)) if len(x) else ""
+
+
+def _dots(x: np.ndarray, y: np.ndarray) -> str:
+    return "".join(f"M{one:.1f} {other:.1f}h0" for one, other in zip(x, y, strict=True))
 
 
 def _rounded(values: np.ndarray) -> list[float]:

@@ -20,8 +20,9 @@ KINDS = (
     ErrorKind("confused", "the first answer is wrong, one of the next four is right"),
     ErrorKind("wrong", "none of the five first answers is right"),
     ErrorKind("no answer", "the model gave none"),
+    ErrorKind("next", "another class of a lower score than the first answer", color=7),
 )
-_CORRECT, _WRONG_PLACE, _CONFUSED, _WRONG, _NO_ANSWER = range(len(KINDS))
+_CORRECT, _WRONG_PLACE, _CONFUSED, _WRONG, _NO_ANSWER, _NEXT = range(len(KINDS))
 
 
 def image_class_sections(evaluated: Evaluated) -> list[Section]:
@@ -113,7 +114,7 @@ def _browser_image(
     answers = []
     for rank in range(int((evaluation.answers[row] >= 0).sum())):
         answer = int(evaluation.answers[row, rank])
-        own = kind if rank == 0 else _CORRECT if answer == label and evaluation.boxes is None else _WRONG
+        own = kind if rank == 0 else _CORRECT if answer == label and evaluation.boxes is None else _NEXT
         box = None if evaluation.boxes is None else _sides(evaluation.boxes[row, rank].tolist())
         score = None if evaluation.scores is None else float(evaluation.scores[row, rank])
         answers.append(Mark(answer, own, box, score))

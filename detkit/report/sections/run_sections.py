@@ -30,7 +30,10 @@ def training_section(metrics_csv: Path) -> Section:
             Series(_percent_name(name), x, 100 * np.where(y < 0, np.nan, y), index == 0 or index < 3, index == 0)
             for index, (name, (x, y)) in enumerate(sorted(metrics.items(), key=_headline_first))
         ]
-        parts.append(line_chart("Metrics of the validations", named, "step", "%"))
+        highest = max(float(np.nanmax(one.y, initial=0.0)) for one in named)
+        parts.append(
+            line_chart("Metrics of the validations", named, "step", "%", y_limits=(0.0, 1.05 * highest or 1.0))
+        )
     if not parts:
         parts = [paragraph("Nothing was logged.")]
     ran = f"{int(steps[-1]) + 1} steps, {int(epochs[-1]) + 1} epochs" if len(steps) else "no step"
