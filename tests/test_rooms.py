@@ -51,7 +51,7 @@ ORDER = [
 """The rooms and files at the top of the package, from the ground up: each imports only from those before it."""
 
 UPWARD = {
-    ("models/detector.py", "tasks"): "for annotations, under TYPE_CHECKING: a model names its task by path",
+    ("models/vision_model.py", "tasks"): "for annotations, under TYPE_CHECKING: a model names its task by path",
     ("models/saving.py", "engine"): "within `save`, which writes what `detkit.load` reads",
 }
 """Imports against the order, each with its reason."""

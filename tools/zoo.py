@@ -43,6 +43,8 @@ TORCHVISION = {
 }
 """The recipes of which the same network was timed beside torchvision's, and its name there."""
 
+MACHINE = "CPU time of two threads, Intel Xeon with AVX-512"
+
 Facts = dict[str, dict[str, Any]]
 
 
@@ -51,6 +53,9 @@ def main(names: list[str]) -> None:
     facts: Facts = json.loads(FACTS.read_text())
     for name in names or facts:
         facts[name]["parameters"], facts[name]["macs"] = counted(name, facts[name]["classes"])
+    times = measured_times(BENCHMARKS.read_text())
+    for name, fact in facts.items():
+        fact["inference"] = times.get(TORCHVISION.get(name, ""))
     FACTS.write_text(facts_text(facts))
     start, end = PAGE.read_text().split(BEGIN)[0], PAGE.read_text().split(END)[1]
     PAGE.write_text(f"{start}{tables(facts)}{end}")
@@ -129,12 +134,11 @@ def is_for(name: str, ends: tuple[str, ...]) -> bool:
 def table(facts: Facts) -> str:
     """One table."""
     head = "| recipe | input | parameters | multiply-adds | published | trained here | CPU s | starts from |\n"
-    times = measured_times(BENCHMARKS.read_text())
-    rows = [f"| `{name}` | {' | '.join(cells(name, one, times))} |\n" for name, one in facts.items()]
+    rows = [f"| `{name}` | {' | '.join(cells(one))} |\n" for name, one in facts.items()]
     return "".join((head, "|---|---|---|---|---|---|---|---|\n", *rows))
 
 
-def cells(name: str, fact: dict[str, Any], times: dict[str, list[str]]) -> list[str]:
+def cells(fact: dict[str, Any]) -> list[str]:
     """What a row says of a recipe after its name."""
     weights = ", ".join(f"`{one}`" for one in fact["weights"])
     return [
@@ -143,7 +147,7 @@ def cells(name: str, fact: dict[str, Any], times: dict[str, list[str]]) -> list[
         f"{fact['macs'] / 1e9:.1f} G",
         published(fact["published"]),
         own(fact["own"]),
-        timed(TORCHVISION.get(name, ""), times),
+        timed(fact["inference"]),
         f"{weights}: {fact['weights_license']}" if weights else "",
     ]
 
@@ -161,16 +165,19 @@ def own(entry: dict[str, Any] | None) -> str:
     return f"{entry['metric']} {entry['value']}{interval} on {entry['data']}; {entry['time']}, {entry['machine']}"
 
 
-def measured_times(page: str) -> dict[str, list[str]]:
-    """CPU seconds of an image by torchvision's name, detkit's and torchvision's, from the page of benchmarks."""
+def measured_times(page: str) -> dict[str, dict[str, Any]]:
+    """The CPU seconds of one image by torchvision's name, beside those of torchvision, from the page of benchmarks."""
     start = page.index("| detector | detkit CPU s | torchvision CPU s |")
     rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \|", page[start : page.index("\n\n", start)], re.MULTILINE)
-    return {name: [ours, theirs] for name, ours, theirs in rows}
+    return {
+        name: {"seconds": float(ours), "peer": "torchvision", "peer_seconds": float(theirs), "machine": MACHINE}
+        for name, ours, theirs in rows
+    }
 
 
-def timed(name: str, times: dict[str, list[str]]) -> str:
-    """The CPU time of one image, and torchvision's for the same detector; empty where it was not measured."""
-    return "{} (torchvision: {})".format(*times[name]) if name in times else ""
+def timed(entry: dict[str, Any] | None) -> str:
+    """The time of one image beside that of another program."""
+    return "" if entry is None else f"{entry['seconds']:.3f} ({entry['peer']}: {entry['peer_seconds']:.3f})"
 
 
 if __name__ == "__main__":

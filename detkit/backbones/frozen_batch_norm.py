@@ -34,6 +34,7 @@ class _OneMultiplyAdd(nn.Module):
     """The frozen layers' arithmetic: one pass over the map, in its precision, which keeps nothing for the backward."""
 
     running_mean: Tensor
+    eps: float
     _known: tuple[tuple[Any, ...], list[Tensor], Factors] | None = None
 
     def scale_and_shift(self) -> Factors:
@@ -45,7 +46,7 @@ class _OneMultiplyAdd(nn.Module):
         return torch.addcmul(shift, x, scale)
 
     def _factors(self, dtype: torch.dtype) -> Factors:
-        """Those of `scale_and_shift` ``(C, 1, 1)`` in `dtype`; computed again once a buffer has changed.
+        """Those of `scale_and_shift` ``(C, 1, 1)`` in `dtype`; computed again once a buffer or epsilon has changed.
 
         They take five small operations, for which a GPU would wait at each layer of each step.
         """
@@ -53,7 +54,7 @@ class _OneMultiplyAdd(nn.Module):
         # Tensors of other types are those of tracers; those of inference mode do not count their changes.
         if torch.compiler.is_compiling() or any(type(one) is not Tensor or one.is_inference() for one in buffers):
             return self._computed(dtype)
-        key = (dtype, *((one.data_ptr(), one._version, one.dtype) for one in buffers if one is not None))
+        key = (dtype, self.eps, *((one.data_ptr(), one._version, one.dtype) for one in buffers if one is not None))
         known = self._known
         if known is None or known[0] != key:
             # The aliases keep the memory, so that no other buffer gets its address. A tensor that is made in inference
@@ -87,6 +88,13 @@ class FrozenBatchNormAct2d(_OneMultiplyAdd, TimmFrozenBatchNormAct2d):
         """Normalize and activate ``(B, C, H, W)``, in the precision of `x`."""
         activated: Tensor = self.act(self.drop(self._normalize(x)))
         return activated
+
+
+def set_batch_norm_epsilon(module: nn.Module, epsilon: float) -> None:
+    """Set epsilon in every batch norm of `module`, frozen or not."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.BatchNorm2d, TorchvisionFrozenBatchNorm2d)):
+            layer.eps = epsilon
 
 
 def freeze_batch_norm(module: nn.Module) -> nn.Module:

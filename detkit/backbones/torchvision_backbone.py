@@ -15,7 +15,7 @@ import torchvision
 from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze
-from detkit.backbones.frozen_batch_norm import freeze_batch_norm
+from detkit.backbones.frozen_batch_norm import freeze_batch_norm, set_batch_norm_epsilon
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import torchvision_file
 from detkit.backbones.weights_sources import classifier_source
@@ -43,13 +43,15 @@ class TorchvisionBackbone(Backbone):
             ``features.13``; several may have the same stride.
         stride_in_1x1: the bottlenecks of a ResNet have their stride in the first 1x1 convolution instead of the 3x3, as
             in the original weights (He 2015).
+        batch_norm_epsilon: of all batch norms, as the weights of torchvision's detectors were trained with; None: that
+            of the network.
 
     Attributes:
         load_report: what was loaded from a weights file, or None.
 
     Raises:
-        InputError: unknown name, stage or block, a network that is not a chain of blocks, or a weights file that does
-            not fit.
+        InputError: unknown name, stage or block, a network that is not a chain of blocks, a weights file that does not
+            fit, or a negative epsilon.
     """
 
     trunk: Any  # torchvision's network, a module of many types
@@ -63,8 +65,11 @@ class TorchvisionBackbone(Backbone):
         frozen_batch_norm: bool = False,
         blocks: Sequence[str] | None = None,
         stride_in_1x1: bool = False,
+        batch_norm_epsilon: float | None = None,
     ) -> None:
         super().__init__()
+        if batch_norm_epsilon is not None and not batch_norm_epsilon >= 0:
+            raise InputError(f"batch_norm_epsilon must not be negative, got {batch_norm_epsilon}")
         chain = _feature_blocks(name)
         returned = _at_end_of_stages(name, chain, stages) if blocks is None else _named(name, chain, blocks)
         chain = chain[: chain.index(returned[-1]) + 1]
@@ -81,6 +86,8 @@ class TorchvisionBackbone(Backbone):
             move_strides_to_1x1(self.trunk)
         if frozen_batch_norm:
             self.trunk = freeze_batch_norm(self.trunk)
+        if batch_norm_epsilon is not None:
+            set_batch_norm_epsilon(self.trunk, batch_norm_epsilon)
         for block in chain:
             if frozen_stages and block.stage <= frozen_stages:
                 freeze(self.trunk.get_submodule(block.name).parameters())

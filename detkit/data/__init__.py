@@ -1,4 +1,4 @@
-"""Data sets in COCO, VOC, YOLO and folder formats, augmentation, samplers and loaders."""
+"""Data sets in COCO, VOC, YOLO, LabelMe, CVAT and folder formats, augmentation, samplers and loaders."""
 
 from detkit.data.datamodule import DataModule
 from detkit.data.detection_dataset import DetectionDataset

@@ -10,7 +10,6 @@ import lightning
 from torch.utils.data import Dataset
 
 from detkit.data.formats.coco_annotations import OnBad
-from detkit.data.formats.open_dataset import Format
 from detkit.data.image_dataset import ImageDataset, check_same_categories
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
 from detkit.data.old_flags import takes_old_flags
@@ -24,6 +23,7 @@ from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.eval_transform import EvalTransform, TransformedImages
 from detkit.data.transforms.mixing import Mixing, check_mixing
 from detkit.errors import InputError
+from detkit.files.annotation_formats import Format
 from detkit.proposals import Proposals
 from detkit.structures import Category, Target
 
@@ -49,7 +49,7 @@ class DataModule(lightning.LightningDataModule):
         test_annotations: annotation file of the test split.
         train_split: name of the training split in `root`, such as VOC's ``trainval``.
         val_split: name of the validation split in `root`.
-        class_names: for VOC, the classes in the order of their labels; null: from the folder.
+        class_names: for VOC, LabelMe and CVAT, the classes in the order of their labels; null: from the folder.
         image_class: how an image with objects gets a class: ``only`` if all its objects have the same one, ``largest``
             for that of the largest object; null: it gets none.
         eval_split: the split that is evaluated, during training and after.

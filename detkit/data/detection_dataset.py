@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -78,8 +79,9 @@ class DetectionDataset(ImageDataset):
             names = self._packed.file_names.tolist()
             self._packed = self._packed.select_images(self.held_out.indices(names, str(self.annotations_path)))
 
+    @abstractmethod
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
-        """Read the annotations; a subclass implements it for its format.
+        """Read the annotations.
 
         Args:
             on_bad_image: as of the class; with "skip", an unreadable image must not raise here and is left out later.
@@ -87,7 +89,6 @@ class DetectionDataset(ImageDataset):
         Raises:
             InputError: annotations are missing or wrong.
         """
-        raise NotImplementedError
 
     def check_fields(self, names: Collection[str]) -> None:
         """Raise an `InputError` where targets have no such field, or it cannot be read from this format."""

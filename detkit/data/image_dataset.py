@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -23,7 +24,7 @@ ALWAYS_READ = frozenset({"boxes", "labels", "iscrowd", "area", "difficult", "ima
 """The fields of targets that are read without being requested, where a data set has them."""
 
 
-class ImageDataset(Dataset):
+class ImageDataset(Dataset, ABC):
     """Images and their targets.
 
     A subclass implements `categories`, `image_ids`, `image_sizes` and `read`. A config names it by its import path;
@@ -38,23 +39,23 @@ class ImageDataset(Dataset):
     target_class: ClassVar[type[Target]] = Target
 
     @property
+    @abstractmethod
     def categories(self) -> list[Category]:
         """The classes, sorted by id; the position is the label."""
-        raise InputError(f"{type(self).__name__} has no categories: give a list of detkit.structures.Category")
 
     @property
+    @abstractmethod
     def image_ids(self) -> Sequence[Any]:
         """The ids, all integers or all strings, in the order of the data set."""
-        raise InputError(f"{type(self).__name__} has no image_ids: give a list of ids, all integers or all strings")
 
     @property
+    @abstractmethod
     def image_sizes(self) -> np.ndarray:
         """``(n, 2)`` height and width in pixels, without decoding; zeros where they are unknown."""
-        raise InputError(f"{type(self).__name__} has no image_sizes: give heights and widths (n, 2), 0 if unknown")
 
+    @abstractmethod
     def read(self, index: int) -> tuple[np.ndarray, Target]:
         """The image ``(H, W, 3)`` uint8 RGB, and its target, whose `image_id` is that of `image_ids`."""
-        raise InputError(f"{type(self).__name__} has no read(index): return the image (H, W, 3) and its Target")
 
     def target(self, index: int) -> Target:
         """The target of an image; override it where the image need not be decoded."""

@@ -10,13 +10,14 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from detkit.data.formats.open_dataset import Format, open_split
+from detkit.data.formats.open_dataset import open_split
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
 from detkit.data.packed.image_class import ImageClass
 from detkit.data.samplers import TrainingBatchSampler
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.errors import InputError
 from detkit.files import visible_below
+from detkit.files.annotation_formats import Format
 from detkit.images import is_image, read_image
 from detkit.proposals import Proposals
 from detkit.structures import Category, Target

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from detkit.data.formats.coco import CocoDataset, find_annotations, find_images, find_split
 from detkit.data.formats.coco_annotations import read_categories
-from detkit.data.formats.open_dataset import Format, format_of, has_split_of, open_split
+from detkit.data.formats.open_dataset import format_of, has_split_of, open_split
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.packed.held_out import HeldOut
 from detkit.errors import InputError
+from detkit.files.annotation_formats import Format
 from detkit.structures.categories import Category
 
 Split = Literal["train", "val", "test"]
@@ -29,7 +30,7 @@ class Splits:
         format: the format of `root`; None: detected.
         names: the names of the splits in `root`.
         paths: images folder and annotation file of each split, in place of those found under `root`.
-        class_names: of VOC, the classes in the order of their labels.
+        class_names: of VOC, LabelMe and CVAT, the classes in the order of their labels.
         drawn: draws the `Shapes` and gives their folder.
         val_fraction: the share of the training images that are the split val where `root` has none; None: none.
     """

@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError
 from torch import Tensor
 
 import detkit
+from detkit.engine.checkpoint_checks import check_categories, check_weights
 from detkit.engine.checkpoint_file import checkpoint_path, read_checkpoint, write_checkpoint
 from detkit.engine.config.building import build
 from detkit.engine.config.old_configs import modernize
@@ -29,7 +30,7 @@ from detkit.errors import InputError, first_line
 from detkit.model_settings import check_describes
 from detkit.models import VisionModel
 from detkit.object_config import config_of, record_config
-from detkit.structures import UNUSED_LABEL, Category, WeightsSource
+from detkit.structures import Category, WeightsSource
 
 if TYPE_CHECKING:
     from detkit.data import DataModule
@@ -198,21 +199,6 @@ def categories_of(content: Mapping[str, Any]) -> list[Category]:
     return categories_in(content["detkit"], "the checkpoint")
 
 
-def check_categories(model: Sequence[Category], data: Sequence[Category], checkpoint: str | Path, source: str) -> None:
-    """Refuse data with other class names than the model's; their order may differ.
-
-    Raises:
-        InputError: the names differ; both lists are in the message.
-    """
-    theirs = [category.name for category in data]
-    ours = [category.name for category in model if category.name != UNUSED_LABEL]
-    if sorted(theirs) != sorted(ours):
-        raise InputError(
-            f"{checkpoint} was trained on {len(ours)} classes {_listed(ours)}, but {source} has {len(theirs)} "
-            f"{_listed(theirs)}: give it data with the same classes, or train a model for these."
-        )
-
-
 def build_model(model_config: Mapping[str, Any], trust: Sequence[str], path: str | Path) -> VisionModel:
     """Build the model that `model_config` describes, its weights as initialized.
 
@@ -244,36 +230,6 @@ def inference_weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return _of_model(content.get("ema") or content["state_dict"])
 
 
-def check_weights(model: VisionModel, weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Refuse weights that do not fit the model.
-
-    Raises:
-        InputError: it lists what is missing, in excess or of another shape.
-    """
-    own = model.state_dict()
-    missing = [name for name in own if name not in weights]
-    unexpected = [name for name in weights if name not in own]
-    reshaped = [
-        f"{name} {_shape(weights[name])} instead of {_shape(value)}"
-        for name, value in own.items()
-        if name in weights and _shape(weights[name]) != _shape(value)
-    ]
-    retyped = [
-        f"{name} {weights[name].dtype} instead of {value.dtype}"
-        for name, value in own.items()
-        if name in weights and weights[name].is_floating_point() != value.is_floating_point()
-    ]
-    problems = {
-        "lacks": missing,
-        "has in excess": unexpected,
-        "has in another shape": reshaped,
-        "has in another type": retyped,
-    }
-    reasons = [f"{verb} {_listed(names)}" for verb, names in problems.items() if names]
-    if reasons:
-        raise InputError(f"The weights in {path} do not fit the {type(model).__name__}: it {'; it '.join(reasons)}.")
-
-
 def _of_model(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}
 
@@ -288,11 +244,3 @@ def _without_pretrained(config: Any) -> Any:
     if isinstance(config, (list, tuple)):
         return [_without_pretrained(value) for value in config]
     return config
-
-
-def _shape(value: Tensor) -> tuple[int, ...]:
-    return tuple(value.shape)
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    return "[" + ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "") + "]"

@@ -15,7 +15,7 @@ import detkit
 from detkit.deprecation import show_in
 from detkit.engine.callbacks.signals import Interrupted
 from detkit.engine.recorded_help import recorded_help
-from detkit.engine.shorthand.recipe_arguments import with_recipe_files
+from detkit.engine.shorthand.recipe_arguments import check_has_recipe, with_recipe_files
 from detkit.engine.shorthand.short_options import with_full_options
 from detkit.errors import InputError
 
@@ -58,17 +58,25 @@ def unknown_command(word: str) -> str:
 
 def train(argv: Sequence[str]) -> None:
     """``detkit train``."""
-    if text := recorded_help(argv):
-        print(text, end="")
-        raise SystemExit(0)  # as a parser does that shows its help
-    argv = with_full_options("train", with_recipe_files(argv))  # so that a wrong name is told before torch is imported
+    _show_recorded_help("train", argv)
+    argv = with_recipe_files(argv)
+    check_has_recipe(argv)
+    argv = with_full_options("train", argv)  # so that a wrong name is told before torch is imported
     from detkit.engine.commands.train import train_command
 
     train_command(argv)
 
 
+def _show_recorded_help(command: str, argv: Sequence[str]) -> None:
+    """End as a parser does that shows its help, where that is asked for and recorded."""
+    if text := recorded_help(command, argv):
+        print(text, end="")
+        raise SystemExit(0)
+
+
 def evaluate(argv: Sequence[str]) -> None:
     """``detkit eval``."""
+    _show_recorded_help("eval", argv)
     from detkit.engine.commands.evaluate import evaluate_command
 
     evaluate_command(argv)
@@ -138,13 +146,13 @@ def proposals(argv: Sequence[str]) -> None:
 
 
 COMMANDS: dict[str, tuple[Command, str]] = {
-    "train": (train, "train a recipe on COCO, VOC or YOLO annotations, or a classifier on folders of classes"),
+    "train": (train, "train a recipe on COCO, VOC, YOLO, LabelMe or CVAT annotations, or on folders of classes"),
     "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
     "report": (report, "write a report of a run as one HTML page: metrics, errors, worst images, recipe, licenses"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
-    "convert": (convert, "convert a data set between COCO, VOC and YOLO"),
+    "convert": (convert, "convert a data set between COCO, VOC, YOLO and LabelMe, or from CVAT"),
     "license": (show_license, "show where the weights of a checkpoint come from, and their licenses"),
     "anchors": (anchors, "fit the anchors of a recipe to the boxes of a data set"),
 }

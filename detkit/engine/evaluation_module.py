@@ -13,7 +13,7 @@ from detkit.distributed import broadcast, gather
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
-from detkit.models.detector import Answer
+from detkit.models.answers import Answer
 from detkit.models.folding import forget
 from detkit.models.loss_weights import group_sums
 from detkit.structures import Target

@@ -1,7 +1,7 @@
 """Detectors and classifiers: each file wires a backbone, a neck and heads, and reads like the figure of its paper."""
 
 from detkit.deprecation import moved_names
-from detkit.models.detector import Detector, VisionModel
+from detkit.models.detector import Detector
 from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
 from detkit.models.raw_graph import Raw
@@ -23,6 +23,7 @@ from detkit.models.two_stage.mask_rcnn import MaskRCNN
 from detkit.models.two_stage.rcnn import RCNN
 from detkit.models.two_stage.region_pool import RegionAlign, RegionMaxPool, RegionStage, RegionWarp
 from detkit.models.two_stage.two_stage_detector import TwoStageDetector
+from detkit.models.vision_model import VisionModel
 
 __all__ = [
     "FCOS",

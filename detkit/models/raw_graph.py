@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from detkit.models.detector import VisionModel
+from detkit.models.vision_model import VisionModel
 
 
 class Raw(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detkit.heads import DenseHead, ImageHead
 from detkit.heads.context import Candidates, Context
-from detkit.models.detector import VisionModel
+from detkit.models.vision_model import VisionModel
 
 
 class SingleHeadModel(VisionModel):

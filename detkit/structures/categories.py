@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, SupportsIndex
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ class Category:
     sigmas: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.id, SupportsIndex):  # one of NumPy, which files do not hold
+            object.__setattr__(self, "id", operator.index(self.id))
         for name, value in {
             "color": self.color,
             "keypoints": self.keypoints,

@@ -120,6 +120,11 @@ class Fields:
         """A copy with the objects that `index` selects: a bool mask ``(N,)``, an int64 index tensor or a slice."""
         if not isinstance(index, (Tensor, slice)):
             raise TypeError(f"index {type(self).__name__} with a mask, an index tensor or a slice, got {index!r}")
+        if isinstance(index, Tensor) and index.ndim != 1:
+            hint = "; of one object give its number, int(index)" if index.ndim == 0 else ""
+            raise IndexError(f"index {type(self).__name__} with a tensor (N,), got {tuple(index.shape)}{hint}")
+        if isinstance(index, slice) and index.step is not None and index.step < 0:  # which tensors do not have
+            index = torch.tensor(range(self._counted()[0])[index], dtype=torch.int64)
         if isinstance(index, Tensor) and index.dtype == torch.bool:
             count, counted = self._counted()
             if index.shape != (count,):

@@ -14,7 +14,7 @@ from torch import Tensor
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
 from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
-from detkit.models import FasterRCNN, MaskRCNN, RegionAlign, RegionStage
+from detkit.models import Detector, FasterRCNN, MaskRCNN, RegionAlign, RegionStage
 from detkit.necks import FPN
 from detkit.preprocess import SmoothShortestEdge
 from detkit.structures import WeightsSource
@@ -85,7 +85,7 @@ class Detectron2Detector:
     state_dict: dict[str, Tensor]
 
 
-def to_detectron2(model: FasterRCNN) -> Detectron2Detector:
+def to_detectron2(model: Detector) -> Detectron2Detector:
     """The detector of detectron2 with the same detections, the inverse of `from_detectron2`.
 
     Its ``settings`` go into ``cfg.merge_from_list``, key and value in turn, and ``{"model": state_dict}`` into a file
@@ -97,7 +97,8 @@ def to_detectron2(model: FasterRCNN) -> Detectron2Detector:
     Raises:
         InputError: the zoo has no such detector; the message names a difference.
     """
-    layers = {6: "50", 23: "101"}.get(len(getattr(getattr(model.backbone, "trunk", None), "layer3", ())))
+    trunk = getattr(getattr(model, "backbone", None), "trunk", None)
+    layers = {6: "50", 23: "101"}.get(len(getattr(trunk, "layer3", ())))
     if type(model) not in (FasterRCNN, MaskRCNN) or layers is None:
         raise InputError(f"detectron2's model zoo has no {type(model).__name__} on this backbone: it has {NAMES}")
     has_pyramid = isinstance(getattr(model, "neck", None), FPN)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from detkit.backbones.finite_weights import warn_unless_finite
 from detkit.errors import InputError
@@ -90,10 +89,3 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
 def counts_batches(state_dict: Mapping[str, Tensor]) -> bool:
     """Whether the state dict is of trainable batch norm: frozen batch norm does not count its batches."""
     return any(name.endswith("num_batches_tracked") for name in state_dict)
-
-
-def set_batch_norm_epsilon(model: nn.Module, epsilon: float) -> None:
-    """Set epsilon in every batch norm of `model`, frozen or not."""
-    for module in model.modules():
-        if isinstance(module, (nn.BatchNorm2d, FrozenBatchNorm2d)):
-            module.eps = epsilon

@@ -15,7 +15,7 @@ from detkit.heads import NMS, RPN, BoxHead, ConvolutionsThenFullyConnected, Keyp
 from detkit.models import Detector, FasterRCNN, KeypointRCNN, MaskRCNN, RegionAlign
 from detkit.necks import FPN
 from detkit.preprocess import Preprocess, ShortestEdge
-from detkit.weights.state_dict import Renames, counts_batches, load_all, rename_prefix, set_batch_norm_epsilon
+from detkit.weights.state_dict import Renames, counts_batches, load_all, rename_prefix
 from detkit.weights.tensor_layout import Layout
 
 Builder = Callable[[Mapping[str, Tensor]], Detector]
@@ -86,8 +86,8 @@ def _faster_rcnn_mobilenet_v3_large_fpn(
         "mobilenet_v3_large",
         frozen_batch_norm=not counts_batches(state_dict),
         blocks=["features.13", "features.16"],
+        batch_norm_epsilon=1e-5,  # the classifier has 1e-3
     )
-    set_batch_norm_epsilon(backbone, 1e-5)  # the classifier has 1e-3
     return FasterRCNN(
         backbone,
         _num_classes(state_dict),

@@ -8,15 +8,17 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from detkit.backbones.frozen_batch_norm import set_batch_norm_epsilon
 from detkit.backbones.pretrained import download
 from detkit.backbones.published import torchvision_file
 from detkit.backbones.weights_sources import torchvision_source
 from detkit.errors import InputError
 from detkit.models import Detector
+from detkit.object_config import config_of, record_config
 from detkit.structures import WeightsSource
 from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
 from detkit.weights.published_categories import torchvision_categories
-from detkit.weights.state_dict import checked_tensors, set_batch_norm_epsilon
+from detkit.weights.state_dict import checked_tensors
 
 BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
     **torchvision_two_stage.BUILDERS,
@@ -56,7 +58,7 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
         categories = torchvision_categories(torchvision.models.get_model_weights(name)[weights].meta)
     model = BUILDERS[name](tensors)
     if epsilon is not None:  # 0 for some models, which torchvision restores after loading
-        set_batch_norm_epsilon(model, epsilon)
+        _set_epsilon_of_backbone(model, epsilon)
     model.categories = categories
     model.provenance = [
         torchvision_source(name, weights)
@@ -68,3 +70,12 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
 
 def _batch_norm_epsilon(model: nn.Module) -> float | None:
     return next((module.eps for module in model.modules() if isinstance(module, FrozenBatchNorm2d)), None)
+
+
+def _set_epsilon_of_backbone(model: Detector, epsilon: float) -> None:
+    """Set epsilon in the batch norms of the backbone, and record it, so that the config of `model` builds it."""
+    backbone = model.get_submodule("backbone")
+    set_batch_norm_epsilon(backbone, epsilon)
+    config, own = config_of(model), config_of(backbone)
+    own = {**own, "init_args": {**own["init_args"], "batch_norm_epsilon": epsilon}}
+    record_config(model, {**config, "init_args": {**config["init_args"], "backbone": own}})

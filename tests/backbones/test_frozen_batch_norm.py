@@ -54,6 +54,7 @@ def test_a_changed_buffer_is_seen(pair):
         lambda layer: layer.running_mean.add_(1),
         lambda layer: layer.load_state_dict({name: value + 0.5 for name, value in layer.state_dict().items()}),
         lambda layer: setattr(layer, "weight", layer.weight * 2),
+        lambda layer: setattr(layer, "eps", 0.5),
     ):
         ours(images)
         for net in pair:

@@ -47,12 +47,6 @@ def test_a_label_that_is_no_position_is_refused(label):
         OneImage(label).ground_truth()
 
 
-@pytest.mark.parametrize("name", ["categories", "image_ids", "image_sizes"])
-def test_what_is_missing_is_named(name):
-    with pytest.raises(InputError, match=f"Nothing has no {name}: give"):
-        getattr(Nothing(), name)
-
-
-def test_a_data_set_that_reads_nothing_is_refused():
-    with pytest.raises(InputError, match=r"Nothing has no read\(index\)"):
-        Nothing().read(0)
+def test_a_data_set_that_lacks_something_is_not_made():
+    with pytest.raises(TypeError, match=r"categories.*image_ids.*image_sizes.*read"):
+        Nothing()

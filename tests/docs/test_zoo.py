@@ -13,11 +13,13 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import zoo  # noqa: E402
 
+from detkit.backbones.weights_sources import torchvision_source  # noqa: E402
+
 FACTS = json.loads((ROOT / "configs" / "zoo.json").read_text())
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 QUICK = ("faster_rcnn_shapes", "ssdlite_mobilenet_v3", "mask_rcnn_mobilenet_v2_fpn_nuclei", "resnet50")
 KEYS = {
-    "task", "model", "backbone", "input", "classes", "parameters", "macs", "published", "own", "weights",
+    "task", "model", "backbone", "input", "classes", "parameters", "macs", "published", "own", "inference", "weights",
     "weights_license",
 }  # fmt: skip
 
@@ -70,17 +72,29 @@ def test_the_page_says_what_the_facts_are():
     assert page[start : end + len(zoo.END)] == zoo.tables(FACTS)
 
 
-def test_times_of_the_page_are_those_of_the_benchmarks():
+def test_times_are_those_of_the_benchmarks():
+    table = (
+        (ROOT / "docs" / "benchmarks.md")
+        .read_text()
+        .partition("| detector | detkit CPU s | torchvision CPU s |")[2]
+        .partition("\n\n")[0]
+    )
     rows = {
-        line.split("|")[1].strip(" `"): line
-        for line in (ROOT / "MODEL_ZOO.md").read_text().splitlines()
-        if "| `" in line
+        cells[1].strip(" `"): cells[2:4] for cells in (line.split("|") for line in table.splitlines()) if cells[2:4]
     }
-    benchmarks = (ROOT / "docs" / "benchmarks.md").read_text()
-    for name, theirs in zoo.TORCHVISION.items():
-        seconds, peer = zoo.measured_times(benchmarks)[theirs]
-        assert f"| `{theirs}` | {seconds} | {peer} |" in benchmarks
-        assert f"| {seconds} (torchvision: {peer}) |" in rows[name]
+    for name, fact in FACTS.items():
+        seconds, peer = rows.get(zoo.TORCHVISION.get(name), (None, None))
+        measured = fact["inference"] or {"seconds": None, "peer_seconds": None}
+        assert measured["seconds"] == (seconds and float(seconds))
+        assert measured["peer_seconds"] == (peer and float(peer))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "torchvision:" in str(FACTS[name]["weights"])])
+def test_a_license_that_torchvision_does_not_state_is_unknown(name):
+    """As `detkit license` says."""
+    published = [one.removeprefix("torchvision:").partition(" ")[0] for one in FACTS[name]["weights"]]
+    unknown = [torchvision_source(one).license.startswith("unknown") for one in published]
+    assert unknown == [FACTS[name]["weights_license"].startswith("unknown")] * len(unknown)
 
 
 @pytest.mark.parametrize(

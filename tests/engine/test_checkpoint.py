@@ -163,7 +163,8 @@ def test_a_foreign_class_needs_trust(saved):
 
 
 @pytest.mark.parametrize(
-    "name", ["os.system", "detkit.models.detector.torch.hub.load", "detkit.models.detector.np.load", "torch.hub.load"]
+    "name",
+    ["os.system", "detkit.models.vision_model.torch.hub.load", "detkit.models.detector.np.load", "torch.hub.load"],
 )
 def test_no_name_leads_to_other_code(saved, name):
     path, _ = saved

@@ -38,6 +38,12 @@ def test_a_word_like_no_command_is_told_all(capsys):
     assert "there are: train, eval, predict" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("argv", [[], ["--epochs", "3"], ["--data", "my/folder", "ssd_shapes"]])
+def test_a_training_without_a_recipe_is_told_to_name_one(capsys, argv):
+    assert main(["train", *argv]) == 2
+    assert "Name a recipe first: detkit train RECIPE" in capsys.readouterr().err
+
+
 def test_what_a_newcomer_asks_first_imports_no_torch():
     asked = [
         [],
@@ -45,9 +51,11 @@ def test_what_a_newcomer_asks_first_imports_no_torch():
         ["--help"],
         ["tarin"],
         ["recipes"],
-        *([name, "--help"] for name in ("recipes", "predict", "report")),
+        *([name, "--help"] for name in COMMANDS),
+        *([name] for name in ("predict", "convert", "visualize", "license", "anchors", "report")),
     ]
-    asked += [["train", "--help"], ["train", "ssd_shape"], ["train", "ssd_shapes", "--imgsz", "64"]]
+    asked += [["train"], ["train", "--data", "my/folder", "ssd_shapes"]]
+    asked += [["train", "ssd_shape"], ["train", "ssd_shapes", "--imgsz", "64"]]
     heavy = ("torch", "lightning", "torchvision", "matplotlib", "cv2", "numpy")
     code = f"""
 import sys

@@ -12,7 +12,7 @@ LISTINGS = {"glob", "iglob", "iterdir", "listdir", "rglob", "scandir", "walk"}
 GUARDS = {"visible", "visible_below"}
 
 ALLOWED = {
-    "data/conversion.py": "a folder is only replaced if all that it holds may go, hidden files too",
+    "data/conversion/convert_folder.py": "a folder is only replaced if all that it holds may go, hidden files too",
     "data/detection_dataset.py": "an annotation may name a hidden image, and then it is there",
     "data/shapes/folder.py": "a folder is only replaced if all that it holds may go, hidden files too",
     "engine/run/run_folder.py": "the files of a run are named, not sought, and unfinished ones are hidden",

@@ -137,7 +137,10 @@ WRITES = {"write_text", "write_bytes", "imwrite", "tofile", "to_csv", "VideoWrit
 WRITES |= {"NamedTemporaryFile", "TemporaryFile", "TemporaryDirectory"}
 INTO_OPEN_FILES = {"savefig", "dump", "save", "savez"}
 OTHERS = {
-    ("data/conversion.py", "TemporaryDirectory"): "images that are embedded in annotations pass through it",
+    (
+        "data/conversion/convert_folder.py",
+        "TemporaryDirectory",
+    ): "embedded images pass through it",
     (
         "engine/commands/prediction/prediction_files.py",
         "VideoWriter",

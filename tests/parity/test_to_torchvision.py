@@ -91,7 +91,9 @@ class TestSettings:
         list(paired(exported.build(), ours, random_images(2)))
 
     @pytest.mark.parametrize(
-        ("kind", "head"), [(RetinaNet, RetinaNetHead), (FCOS, partial(FCOSHead, location_offset=0.0))]
+        ("kind", "head"),
+        [(RetinaNet, RetinaNetHead), (FCOS, partial(FCOSHead, location_offset=0.0)), (FCOS, FCOSHead)],
+        ids=["RetinaNet", "FCOS", "FCOS at the centers of cells"],
     )
     def test_without_a_logit_for_background(self, kind, head):
         torch.manual_seed(0)
@@ -137,12 +139,6 @@ class TestRefusals:
         change(model)
         with pytest.raises(InputError, match=sentence):
             to_torchvision(model)
-
-    def test_of_locations_between_those_of_torchvision(self):
-        neck = partial(FPN, extra_levels=StridedConvolutions)
-        ours = FCOS(TorchvisionBackbone("resnet50", stages=[3, 4, 5]), CLASSES, neck)
-        with pytest.raises(InputError, match=r"head.location_offset is 0.5, in torchvision 0"):
-            to_torchvision(ours)
 
     @pytest.mark.slow
     def test_of_biases_that_torchvision_lacks(self):

@@ -1,5 +1,6 @@
 """Classes, their keypoints, and how files hold them."""
 
+import copy
 import json
 import logging
 import pickle
@@ -10,8 +11,10 @@ import pytest
 
 from detkit.data import CocoDataset, ShapesOptions, draw_shapes, find_split
 from detkit.engine.checkpoint import categories_of, model_record
+from detkit.errors import InputError
 from detkit.evaluation.coco.coco_evaluation import sigmas_of
 from detkit.evaluation.coco.protocol import PERSON_SIGMAS
+from detkit.models import VisionModel
 from detkit.structures import Category
 from detkit.structures.categories import PERSON_KEYPOINTS, entries_in, from_coco, keypoint_category, to_coco
 
@@ -114,3 +117,32 @@ class TestSigmas:
         assert sigmas_of(None, ALL).tolist() == [0.1, 0.2, 0.2]
         assert np.array_equal(sigmas_of(None, ALL[:1]), PERSON_SIGMAS)
         assert np.array_equal(sigmas_of(None), PERSON_SIGMAS)
+
+
+class TestCategoriesOfAModel:
+    """What a model is told of its classes."""
+
+    @pytest.fixture
+    def model(self):
+        return VisionModel(2)
+
+    def test_are_those_that_are_set_and_none_before(self, model):
+        assert model.categories is None
+        model.categories = (Category(7, "cat"), Category(9, "dog"))
+        assert model.categories == [Category(7, "cat"), Category(9, "dog")]
+        assert copy.deepcopy(model).categories == model.categories
+        model.categories = None
+        assert model.categories is None
+
+    def test_may_be_names(self, model):
+        model.categories = ["cat", "dog"]
+        assert model.categories == [Category(1, "cat"), Category(2, "dog")]
+
+    @pytest.mark.parametrize("given", ["cat", [3], ["cat", None]])
+    def test_are_nothing_else(self, model, given):
+        with pytest.raises(InputError, match=r"Category or a name|list of categories"):
+            model.categories = given
+
+
+def test_an_id_of_numpy_is_an_integer():
+    assert type(Category(np.int64(3), "cat").id) is int

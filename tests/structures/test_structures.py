@@ -65,6 +65,25 @@ def test_an_index_selects_the_same_rows_of_every_field(make, index):
     assert len(chosen) == len(objects.boxes[index])
 
 
+@BOTH
+def test_a_slice_goes_backwards_too(make):
+    objects = make()
+    for index in (slice(None, None, -1), slice(3, 0, -2), slice(0, 3, -1)):
+        rows = list(range(len(objects)))[index]
+        chosen = objects[index]
+        assert len(chosen) == len(rows)
+        for name, value in _tensor_fields(objects).items():
+            assert torch.equal(getattr(chosen, name), value[rows]), name
+
+
+@BOTH
+def test_a_tensor_of_another_shape_than_rows_is_refused(make):
+    with pytest.raises(IndexError, match=r"a tensor \(N,\), got \(\); of one object give its number, int\(index\)"):
+        make()[torch.tensor(2)]
+    with pytest.raises(IndexError, match=r"a tensor \(N,\), got \(1, 2\)"):
+        make()[torch.tensor([[0, 1]])]
+
+
 def test_indexing_keeps_what_is_not_a_tensor():
     assert _target()[:2].image_id == "street.jpg"
     assert Target.empty(7)[torch.zeros(0, dtype=torch.bool)].image_id == 7

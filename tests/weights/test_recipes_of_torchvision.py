@@ -1,4 +1,4 @@
-"""Recipes that start from torchvision's weights build the model that these weights are imported into."""
+"""Recipes that start from torchvision's weights build the model that these are imported into, and can leave again."""
 
 import dataclasses
 from typing import Any
@@ -10,16 +10,16 @@ from torch import nn
 
 from detkit.engine.checkpoint import build_model
 from detkit.engine.commands.anchors.recipe_model import recipe_model
+from detkit.errors import InputError
 from detkit.files import read_yaml
 from detkit.recipes import recipe_names, recipe_path
-from detkit.weights import from_torchvision
+from detkit.weights import from_torchvision, to_torchvision
 
 # Published with frozen batch norm, whose files count no batches.
 FROZEN = {"keypointrcnn_resnet50_fpn", "fcos_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"}
 QUICK = {"ssdlite_mobilenet_v3"}
 OWN_CHOICES = {
     "run_lengths": "masks need less memory",
-    "eps": "torchvision's detectors change that of batch norm, as the import does",
     "frozen_stages": "of the recipe",
     "load_report": "of a file of weights",
 }
@@ -67,9 +67,12 @@ def test_all_families_of_torchvision_have_a_recipe():
     assert len(STARTS) == 9
 
 
-@pytest.mark.parametrize(
+EVERY = pytest.mark.parametrize(
     "recipe", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in STARTS]
 )
+
+
+@EVERY
 def test_a_recipe_is_the_imported_model(recipe):
     theirs, ours = imported(STARTS[recipe]), build_model(recipe_model(recipe, 90), (), recipe)
     if recipe.startswith("cascade"):  # its box heads are new
@@ -79,3 +82,16 @@ def test_a_recipe_is_the_imported_model(recipe):
     assert type(ours) is type(theirs)
     assert shapes(ours) == shapes(theirs)
     assert settings(ours) == settings(theirs)
+
+
+@EVERY
+def test_what_a_recipe_trains_can_leave_for_torchvision(recipe):
+    model = build_model(recipe_model(recipe, 3), (), recipe)
+    if recipe.startswith("cascade"):
+        with pytest.raises(InputError, match="no detector with the layers of this CascadeRCNN"):
+            to_torchvision(model)
+        return
+    exported = to_torchvision(model)
+    keypoints = {"num_keypoints": 17} if recipe.startswith("keypoint") else {}
+    assert exported.name == STARTS[recipe]
+    assert exported.arguments == {"weights": None, "weights_backbone": None, "num_classes": 4} | keypoints

@@ -1,4 +1,4 @@
-"""Data sets in ImageNet's layout: a folder of images per class, ``root/train/{class}/*.jpg``."""
+"""Data sets in ImageNet's layout: a folder of images per class, in ``root/train/`` or in the folder itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad
+from detkit.data.layouts.split_folders import SPLIT_NAMES, split_folder
 from detkit.data.packed.columns import ImageLabels
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
@@ -36,7 +37,7 @@ class ImageFolderDataset(DetectionDataset):
     tinca``. Names that several classes share get the folder's name as a suffix.
 
     Args:
-        root: the folder of the splits.
+        root: the folder of the splits. Without any, it is that of the classes, and all images are the split train.
         split: such as ``train``; ``val`` may be called ``valid`` or ``validation``.
         on_bad_image: as of `CocoDataset`.
         reads: fields of targets; there are none besides the class.
@@ -96,7 +97,25 @@ def is_image_folder(root: Path) -> bool:
             # Folders of other layouts, such as images/ beside labels/, are no classes.
             if any(one.name.lower() not in _PARTS for one in classes) and any(map(_has_images, classes)):
                 return True
-    return False
+    return _is_of_classes(root)
+
+
+def has_images_of(root: Path, split: str) -> bool:
+    """Whether a folder in ImageNet's layout has a split."""
+    return split_folder(root, split) is not None or (split == "train" and _is_of_classes(root))
+
+
+def _is_of_classes(root: Path) -> bool:
+    """Whether a folder holds folders of images, two or more, and neither splits nor what may be annotations."""
+    if not root.is_dir() or any(split_folder(root, split) for split in SPLIT_NAMES):
+        return False
+    folders = _class_folders(root)
+    if len(folders) < 2 or any(folder.name.lower() in _PARTS for folder in folders):
+        return False
+    is_annotated = any(
+        path.suffix in (".json", ".xml") for folder in (root, *folders) for path in visible(folder.iterdir())
+    )
+    return not is_annotated and all(map(_has_images, folders))
 
 
 def _find(root: Path, split: str) -> Path:
@@ -105,6 +124,8 @@ def _find(root: Path, split: str) -> Path:
             if not _class_folders(root / name):
                 raise InputError(f"{root / name}: this folder must hold a folder of images for each class")
             return root / name
+    if split == "train" and _is_of_classes(root):
+        return root
     present = ", ".join(path.name for path in visible(root.iterdir()) if path.is_dir()) if root.is_dir() else ""
     raise InputError(
         f"{root}: there is no folder {split}, which holds a folder of images for each class; "

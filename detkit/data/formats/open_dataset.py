@@ -4,38 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Literal
 
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import CocoDataset, find_split, has_split
 from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.formats.cvat.cvat_dataset import CvatDataset
-from detkit.data.formats.cvat.cvat_folders import cvat_splits, is_cvat
-from detkit.data.formats.image_folder import ImageFolderDataset, is_image_folder
+from detkit.data.formats.cvat.cvat_folders import CvatFolder, is_cvat
+from detkit.data.formats.image_folder import ImageFolderDataset, has_images_of, is_image_folder
 from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
 from detkit.data.formats.labelme.labelme_folders import is_labelme, labelme_splits
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.formats.yolo_yaml import find_description, is_yolo, read_description
-from detkit.data.layouts.split_folders import split_folder
 from detkit.data.layouts.voc_folders import find_splits, is_voc, is_voc_folder, voc_folders
 from detkit.data.old_flags import takes_old_flags
 from detkit.errors import InputError
 from detkit.files import visible
-
-BoxFormat = Literal["coco", "voc", "yolo", "labelme", "cvat"]
-"""The formats with boxes."""
-
-Format = Literal["coco", "voc", "yolo", "labelme", "cvat", "folders"]
-"""All formats; ``folders`` is ImageNet's layout, a folder per class."""
+from detkit.files.annotation_formats import BoxFormat, Format
 
 
 def format_of(root: Path) -> Format:
     """Detect the format of a folder.
 
-    COCO has a JSON file for the split ``train``, YOLO a ``data.yaml``, VOC ``Annotations/*.xml``, also one level down,
-    CVAT an XML file with ``<annotations>``, LabelMe JSON files beside images, ImageNet's layout images in
-    ``train/{class}/``; the default is COCO.
+    COCO has a JSON file for the split ``train``, YOLO a ``data.yaml``, or ``classes.txt`` and labels, VOC
+    ``Annotations/*.xml``, also one level down, CVAT an XML file with ``<annotations>``, LabelMe JSON files with shapes,
+    ImageNet's layout images in ``train/{class}/`` or ``{class}/``; the default is COCO.
 
     Raises:
         InputError: it is in several formats, or holds folders in several.
@@ -98,8 +91,8 @@ def has_split_of(root: Path, split: str, format: Format | None = None) -> bool:
     if format == "yolo":
         return split in read_description(find_description(root)).splits
     if format == "folders":
-        return split_folder(root, split) is not None
-    return split in (labelme_splits if format == "labelme" else cvat_splits)(root)
+        return has_images_of(root, split)
+    return split in (labelme_splits(root) if format == "labelme" else CvatFolder(root).splits())
 
 
 @takes_old_flags(4)

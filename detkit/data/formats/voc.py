@@ -17,7 +17,8 @@ from detkit.coco_files.entry_lists import LARGEST
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, pack_annotations
 from detkit.data.formats.file_problems import raise_problems
-from detkit.data.layouts.voc_folders import find_image_sets, find_splits, voc_folders
+from detkit.data.layouts.class_lists import category_entries, listed_classes, not_among, numbered_classes
+from detkit.data.layouts.voc_folders import ANNOTATION_FOLDERS, find_image_sets, find_splits, voc_folders
 from detkit.data.old_flags import takes_old_flags
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.deprecation import moved_names
@@ -113,17 +114,14 @@ def read_voc(
         bad_boxes: the list for those whose box is wrong; None: `problems`.
     """
     bad_boxes = problems if bad_boxes is None else bad_boxes
-    names = list(class_names or _listed_names(root) or _annotated_names(root, image_sets))
-    numbers = {name: number for number, name in enumerate(names, start=1)}
-    if len(numbers) < len(names):
-        twice = next(name for name in numbers if names.count(name) > 1)
-        raise InputError(f"{root}: the class {twice!r} is listed twice; list each class once")
+    names = class_names or listed_classes(root, NAMES_FILES) or _annotated_names(root, image_sets)
+    numbers = numbered_classes(names, root)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_set in image_sets:
         folder = _voc_folder(image_set)
         prefix = f"{folder.relative_to(root).as_posix()}/" if len(image_sets) > 1 else ""
-        images_folder = folder if folder == image_set else _images_folder(folder)
+        images_folder = folder if folder == image_set else _images_folder(folder, image_set.name)
         files, relative = _files_by_stem(images_folder), images_folder.relative_to(root).as_posix()
         for stem, path in _annotation_files(image_set, problems).items():
             tree = read_annotation(path, problems)
@@ -139,16 +137,7 @@ def read_voc(
                     # The line alone is no id: some programs write a whole file in one line.
                     identity = {"id": f"{source}:{entry.line}, object {number}", "image_id": image_id}
                     annotations.append(identity | values)
-    categories = [{"id": number, "name": name} for name, number in numbers.items()]
-    return {"images": images, "annotations": annotations, "categories": categories}
-
-
-def _listed_names(root: Path) -> list[str]:
-    """The classes that a file in `root` lists, one a line."""
-    for name in NAMES_FILES:
-        if (root / name).is_file():
-            return [line for _, line in read_lines(root / name)]
-    return []
+    return {"images": images, "annotations": annotations, "categories": category_entries(numbers)}
 
 
 def _annotated_names(root: Path, image_sets: Sequence[Path]) -> list[str]:
@@ -170,11 +159,15 @@ def _voc_folder(image_set: Path) -> Path:
     """The folder that an image set belongs to: with ``Annotations/``, or of XML files beside images."""
     if not image_set.is_dir():
         return image_set.parents[2]
-    return image_set.parent if image_set.name in ("Annotations", "annotations") else image_set
+    if image_set.parent.name in ANNOTATION_FOLDERS:  # the folder of a split
+        return image_set.parents[1]
+    return image_set.parent if image_set.name in ANNOTATION_FOLDERS else image_set
 
 
-def _images_folder(folder: Path) -> Path:
-    return next((path for name in IMAGE_FOLDERS if (path := folder / name).is_dir()), folder / IMAGE_FOLDERS[0])
+def _images_folder(folder: Path, split: str) -> Path:
+    """The images of a VOC folder: those of the split where they have a folder for each."""
+    images = next((path for name in IMAGE_FOLDERS if (path := folder / name).is_dir()), folder / IMAGE_FOLDERS[0])
+    return of_split if (of_split := images / split).is_dir() else images
 
 
 def _files_by_stem(images: Path) -> dict[str, list[str]]:
@@ -248,8 +241,7 @@ def _object(
     corners = numbers_in(" ".join(box.child(side).text or "nan" for side in ("xmin", "ymin", "xmax", "ymax")))
     flag = flag_in(difficult.text or "0")
     if name.text not in class_numbers:
-        known = ", ".join(list(class_numbers)[:20])
-        problems.append(f"{path}:{name.line or entry.line}: the class {name.text!r:.60} is not among {known}")
+        problems.append(f"{path}:{name.line or entry.line}: the class {not_among(name.text, class_numbers)}")
     elif flag is None:
         problems.append(f"{path}:{difficult.line}: <difficult> is 0 or 1, not {difficult.text!r:.60}")
     elif corners is None or len(corners) != 4 or not all(-LARGEST <= corner <= LARGEST for corner in corners):

@@ -38,7 +38,7 @@ class YoloDataset(DetectionDataset):
     its path, relative to the ``path`` of the ``data.yaml``. An image without a label file has no objects.
 
     Args:
-        data: the ``data.yaml``, or the folder that it lies in.
+        data: the ``data.yaml``, or the folder that it lies in. A folder without one needs a ``classes.txt``.
         split: ``train``, ``val`` or ``test``.
         reads: the fields of targets to read besides boxes, labels and areas: ``masks``, of outlines, or the filled
             box for objects without one.
@@ -113,6 +113,9 @@ def read_yolo(
     """
     bad_boxes = problems if bad_boxes is None else bad_boxes
     root = description.root
+    if description.missing_path is not None:
+        elsewhere = (description.path, description.missing_path)
+        logger.warning("%s: its 'path' %s is not there; images are read next to the file", *elsewhere)
     size_of = size_of or (lambda name: image_size(root / name))
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from detkit.data.layouts.yolo_folders import CLASS_LIST, class_list, described
 from detkit.errors import InputError
 from detkit.files import named_file, read_yaml, visible, visible_below
 from detkit.files.text_documents import read_lines, whole_number_in
@@ -24,6 +25,8 @@ class Description:
     Attributes:
         root: the folder that its paths are relative to.
         names: the classes, in the order of their labels.
+        missing_path: its ``path`` where that is no folder, as in a file from another machine, but ``train`` is next to
+            the file; None otherwise.
         missing: the listed images that do not exist, each with the file and line of its list.
         num_keypoint_values: how many numbers of keypoints follow the box of an object, by ``kpt_shape``.
 
@@ -35,6 +38,7 @@ class Description:
         self.path, self.content = path, content
         self.names = _names(content, path)
         self.num_keypoint_values = _num_keypoint_values(content, path)
+        self.missing_path: str | None = None
         self.root = self._root()
         self.missing: dict[Path, str] = {}
 
@@ -45,6 +49,10 @@ class Description:
         for folder in (self.path.parent / texts[0], Path(texts[0])):
             if os.path.isdir(folder):
                 return folder
+        entries = self._entries("train")
+        if entries and all(os.path.exists(named_file(self.path.parent, entry)) for entry in entries):
+            self.missing_path = texts[0]
+            return self.path.parent
         raise InputError(f"{self.path}: the 'path' {texts[0]!r} is no folder next to the file or in the working folder")
 
     def _texts(self, key: str) -> list[str]:
@@ -69,6 +77,8 @@ class Description:
         entries = self._entries(split)
         if not entries:
             present = ", ".join(self.splits) or "none of train, val and test"
+            if self.path.name == CLASS_LIST:
+                raise InputError(f"{self.path.parent}: there is no folder {split} of images, it has {present}")
             raise InputError(f"{self.path} names no '{split}' images, it has {present}; add the folder or list of them")
         files = [file for entry in entries for file in self._files(entry, split)]
         if not files:
@@ -107,7 +117,7 @@ class Description:
 
 
 def find_description(data: Path) -> Path:
-    """The ``data.yaml`` of a folder, or `data` itself where it is a file.
+    """The ``data.yaml`` of a folder, else its ``classes.txt``, or `data` itself where it is a file.
 
     Raises:
         InputError: there is none, or more than one file that could be it.
@@ -118,13 +128,15 @@ def find_description(data: Path) -> Path:
     files = files[:1] or [path for path in visible(data.glob("*.y*ml")) if _is_description(path)]
     if len(files) == 1:
         return files[0]
+    if not files and (listed := class_list(data)):
+        return listed
     if files:
         raise InputError(f"{data}: {', '.join(path.name for path in files)} could each be the data.yaml; name one")
     raise InputError(f"{data}: there is no data.yaml, which lists the images and the classes of a YOLO folder")
 
 
 def is_yolo(data: Path) -> bool:
-    """Whether `data` is a ``data.yaml`` or a folder with one."""
+    """Whether `data` is a ``data.yaml`` or a folder with one, or with ``classes.txt`` and labels."""
     try:
         return data.suffix in (".yaml", ".yml") or bool(data.is_dir() and find_description(data))
     except InputError:
@@ -140,12 +152,12 @@ def _is_description(path: Path) -> bool:
 
 
 def read_description(path: Path) -> Description:
-    """Read a ``data.yaml``.
+    """Read a ``data.yaml`` or, of a folder without one, its ``classes.txt``.
 
     Raises:
         InputError: it is not YAML, has no classes, or an invalid value, or its ``path`` is no folder.
     """
-    content = read_yaml(path, as_written=True)
+    content = described(path) if path.name == CLASS_LIST else read_yaml(path, as_written=True)
     if not isinstance(content, dict):
         raise InputError(f"{path}: a data.yaml has the keys train, val and names, this one holds {content!r:.60}")
     return Description(path, content)

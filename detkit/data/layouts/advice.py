@@ -7,15 +7,12 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from detkit.data.layouts.voc_folders import is_voc_annotation
-from detkit.errors import InputError
+from detkit.data.layouts.yolo_folders import CLASS_LIST, MOST_FILES, first_label_file
 from detkit.files import visible_below
-from detkit.files.text_documents import numbers_in, read_lines
+from detkit.files.text_documents import read_lines
 from detkit.images import is_image
 
 ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"})
-
-_MOST_FILES = 20_000
-"""How many files of a folder are looked at: the advice must come within a second."""
 
 _SPLIT_WORDS = ("train", "val", "test")
 
@@ -40,8 +37,8 @@ def advice_about_folder(root: Path, split: str) -> str | None:
         root: the folder.
         split: that was looked for.
     """
-    files = sorted(islice(visible_below(root), _MOST_FILES))
-    for recognize in (_nested, _xml, _labels, _archives):
+    files = sorted(islice(visible_below(root), MOST_FILES))
+    for recognize in (_nested, _xml, _labels, _archives, _images_alone):
         if advice := recognize(root, files, split):
             return advice
     return None
@@ -49,7 +46,7 @@ def advice_about_folder(root: Path, split: str) -> str | None:
 
 def coco_advice(root: Path, split: str) -> str:
     """How to use the COCO files of a folder whose names have no split, as a clause; empty where there are none."""
-    files = sorted(islice(visible_below(root), _MOST_FILES))
+    files = sorted(islice(visible_below(root), MOST_FILES))
     names = [name for name in files if name.endswith(".json") and begins_as_coco(root / name)]
     unnamed = [name for name in names if not names_a_split(name)]
     option = f"--data.{split if split in ('train', 'val', 'test') else 'train'}"
@@ -96,26 +93,23 @@ def _xml(root: Path, files: Sequence[str], split: str) -> str | None:
 
 def _labels(root: Path, files: Sequence[str], split: str) -> str | None:
     """Labels of YOLO without a ``data.yaml``."""
-    texts = [name for name in files if name.endswith(".txt")]
-    first = next((name for name in texts[:20] if _is_label_file(root / name)), None)
+    first = first_label_file(root, files)
     if first is None:
         return None
     folders = sorted({str(PurePosixPath(name).parent) for name in files if is_image(name)})
     folder = next((name for name in folders if split in name), folders[0] if folders else f"images/{split}")
     return (
         f"{root}: {first} is a label file of YOLO, but there is no data.yaml: write one, with the lines "
-        f"'{split}: {folder}' and 'names: [the first class, the second class, …]', and a line for each other split"
+        f"'{split}: {folder}' and 'names: [{_darknet_names(root, files)}]', and a line for each other split; "
+        f"or write {CLASS_LIST}, with one class a line"
     )
 
 
-def _is_label_file(path: Path) -> bool:
-    """Whether the first line is a class and a box, or an outline."""
-    try:
-        lines = read_lines(path)
-    except InputError:
-        return False
-    numbers = numbers_in(lines[0][1]) if lines else None
-    return numbers is not None and len(numbers) >= 5 and numbers[0].is_integer()
+def _darknet_names(root: Path, files: Sequence[str]) -> str:
+    """The classes of darknet's ``obj.names``, else what to write there."""
+    listed = [name for name in files if name.endswith(".names")]
+    names = [line for _, line in read_lines(root / listed[0])] if len(listed) == 1 else []
+    return ", ".join(names) or "the first class, the second class, …"
 
 
 def _archives(root: Path, files: Sequence[str], split: str) -> str | None:
@@ -123,6 +117,17 @@ def _archives(root: Path, files: Sequence[str], split: str) -> str | None:
     if not archives or any(is_image(name) for name in files):
         return None
     return f"{root} holds {archives[0]}, an archive: unpack it, and give the folder"
+
+
+def _images_alone(root: Path, files: Sequence[str], split: str) -> str | None:
+    """No file that could be an annotation."""
+    if any(name.endswith((".json", ".xml")) for name in files):
+        return None
+    held = "images, but no annotations" if any(is_image(name) for name in files) else "no images and no annotations"
+    return (
+        f"{root} holds {held}: detectors learn from COCO's JSON, VOC's XML, YOLO's labels with a data.yaml, LabelMe's "
+        f"JSON or CVAT's XML, classifiers from a folder of images for each class"
+    )
 
 
 def names_a_split(name: str) -> bool:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from detkit.data.layouts.split_folders import split_folder
+from detkit.data.layouts.split_folders import SPLIT_NAMES, split_folder
 from detkit.errors import InputError
 from detkit.files import visible, visible_below
 from detkit.files.xml_documents import read_xml
+
+ANNOTATION_FOLDERS = ("Annotations", "annotations")
 
 
 def is_voc(root: Path) -> bool:
@@ -24,7 +26,7 @@ def find_image_sets(root: Path, split: str) -> list[Path]:
     """The files ``ImageSets/Main/{split}.txt`` of a VOC folder, or of all those in it; ``val`` may be ``valid``.
 
     Where there are no image sets at all, the folder of XML files of the split: ``{split}/``, also with ``Annotations/``
-    in it; without such folders, all files are the split train.
+    in it, or ``Annotations/{split}/``; without such folders, all files are the split train.
 
     Raises:
         InputError: there is none; the message lists what there is.
@@ -32,6 +34,8 @@ def find_image_sets(root: Path, split: str) -> list[Path]:
     folders = voc_folders(root)
     if unlisted := _unlisted(root, folders, split):
         return unlisted
+    if present := [name for name in SPLIT_NAMES if _unlisted(root, folders, name)]:
+        raise InputError(f"{root}: there is no split {split} of VOC's XML files, it has {', '.join(present)}")
     if not folders:
         raise InputError(f"{root}: this is no VOC folder, which holds Annotations/, ImageSets/Main/ and JPEGImages/")
     for name in ("val", "valid") if split == "val" else (split,):
@@ -57,13 +61,19 @@ def _unlisted(root: Path, folders: Sequence[Path], split: str) -> list[Path]:
     """The folders of XML files that are a split where nothing lists image sets."""
     if any(visible(folder.glob("ImageSets/Main/*.txt")) for folder in folders):
         return []
-    of_splits = {name: split_folder(root, name) for name in dict.fromkeys(("train", "val", "test", split))}
+    of_splits = {name: _split_folder(root, name) for name in dict.fromkeys((*SPLIT_NAMES, split))}
     present = {name: found for name, folder in of_splits.items() if folder and (found := _xml_folder(folder))}
     if present:
         return [present[split]] if split in present else []
     if split != "train":
         return []
     return [_annotations(folder) for folder in folders] if folders else [found] if (found := _xml_folder(root)) else []
+
+
+def _split_folder(root: Path, split: str) -> Path | None:
+    """The folder of a split, in the folder itself or in its ``Annotations/``."""
+    parts = [root, *(path for name in ANNOTATION_FOLDERS if (path := root / name).is_dir())]
+    return next((folder for part in parts if (folder := split_folder(part, split)) and _xml_folder(folder)), None)
 
 
 def _xml_folder(folder: Path) -> Path | None:
@@ -75,7 +85,7 @@ def _xml_folder(folder: Path) -> Path | None:
 
 
 def _annotations(folder: Path) -> Path:
-    return next(path for name in ("Annotations", "annotations") if (path := folder / name).is_dir())
+    return next(path for name in ANNOTATION_FOLDERS if (path := folder / name).is_dir())
 
 
 def is_voc_annotation(path: Path) -> bool:

@@ -6,6 +6,7 @@ that a MixUp after a mosaic mixes two mosaics. Images are uint8, and all randomn
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,7 +35,7 @@ ImageAndTarget = tuple[np.ndarray, Target]
 """An image ``(H, W, 3)`` uint8 RGB, and its target in its pixels."""
 
 
-class Mixing:
+class Mixing(ABC):
     """Base class of stages that combine several images into one.
 
     Attributes:
@@ -46,6 +47,7 @@ class Mixing:
     way: Mix | None = None
     reads: frozenset[str] = frozenset()
 
+    @abstractmethod
     def __call__(
         self, sample: ImageAndTarget, draw: Callable[[], ImageAndTarget], random: np.random.Generator
     ) -> ImageAndTarget:
@@ -56,7 +58,6 @@ class Mixing:
             draw: gives another, random sample of the data set.
             random: the source of all other randomness.
         """
-        raise NotImplementedError
 
 
 def check_mixing(stages: Sequence[Mixing], needed: Collection[str], kinds: Mapping[str, Kind]) -> None:

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from detkit.engine.evaluation_module import Batch
-from detkit.models.detector import Answer
+from detkit.models.answers import Answer
 from detkit.structures import Category, Target
 from detkit.visualization import Drawing, save_comparison
 

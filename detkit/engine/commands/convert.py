@@ -6,9 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Literal
 
-from detkit.data.conversion import WrittenFormat, convert
-from detkit.data.formats.open_dataset import BoxFormat
 from detkit.engine.config.parser import command_parser, parse
+from detkit.files.annotation_formats import BoxFormat, WrittenFormat
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,11 @@ def convert_command(argv: Sequence[str]) -> None:
         "--on_bad", type=Literal["error", "skip"], default="error", help="stop at wrong annotations, or skip them"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing data set in --out")
-    done = convert(**vars(parse(parser, argv)))
+    options = vars(parse(parser, argv))
+    # Imported after parsing, so that help and errors of the command line need no torch.
+    from detkit.data.conversion import convert
+
+    done = convert(**options)
     for problem in done.problems:
         logger.warning("left out: %s", problem)
     for loss in done.losses:

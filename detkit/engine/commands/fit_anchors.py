@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from detkit.anchors import kmeans_anchors, shape_iou
-from detkit.data.formats.coco_annotations import read_annotations
+from detkit.engine.commands.anchors.box_shapes import network_shapes, read_coco_boxes
 from detkit.errors import InputError
+from detkit.preprocess import Letterbox
 
 DESCRIPTION = """Find anchors that fit the boxes of a COCO annotation file (YOLOv2, section 2).
 
@@ -44,14 +44,6 @@ def letterboxed_sizes(annotations: str, size: int) -> Tensor:
     """Width and height ``(N, 2)`` of all objects, crowds left out, with their images fitted into `size` pixels.
 
     Raises:
-        InputError: the file is no COCO annotation file, or does not state the sizes of its images.
+        InputError: the file is no COCO annotation file, has no objects, or does not state the sizes of its images.
     """
-    packed = read_annotations(annotations, _unknown_size, on_bad_box="skip")
-    image = np.repeat(np.arange(len(packed.image_sizes)), np.diff(packed.offsets))
-    scale = size / packed.image_sizes.max(axis=1)[image]
-    sizes = (packed.boxes[:, 2:] - packed.boxes[:, :2]) * scale[:, None]
-    return torch.from_numpy(sizes[~packed.iscrowd].astype(np.float32))
-
-
-def _unknown_size(file_name: str) -> tuple[int, int]:
-    raise InputError(f"the annotation file does not state width and height of {file_name}: add them")
+    return network_shapes(read_coco_boxes(Path(annotations)), Letterbox((size, size)))

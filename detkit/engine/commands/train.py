@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,8 @@ from detkit.engine.callbacks.ema import MovingAverage
 from detkit.engine.callbacks.progress import ProgressLines, progress_bar, quiet_lightning
 from detkit.engine.callbacks.resume import ExactResume
 from detkit.engine.callbacks.validation_images import ValidationImages
-from detkit.engine.checkpoint import Checkpoint, check_categories, check_weights, model_record
+from detkit.engine.checkpoint import Checkpoint, model_record
+from detkit.engine.checkpoint_checks import check_categories, check_weights
 from detkit.engine.config.command_line import with_resumed_config
 from detkit.engine.config.parser import ParsedCommand, check_precision, command_parser
 from detkit.engine.config.recipe import Recipe, RunOptions, build_recipe, with_model
@@ -77,7 +79,9 @@ examples:
 
 def train_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv` and train."""
-    train(training_arguments(argv))
+    parsed = training_arguments(argv)
+    train(parsed)
+    _print_next(parsed.options(RunOptions).folder)
 
 
 def training_arguments(argv: Sequence[str]) -> ParsedCommand:
@@ -155,6 +159,16 @@ def _train_in_folder(
         start.start()  # also where there was nothing to train
     elif trainer.global_step == done:
         logger.warning("%s is a finished run: raise --trainer.max_epochs to train on", folder)
+
+
+@rank_zero_only
+def _print_next(folder: Path) -> None:
+    """Print where the model is, and the commands that use it."""
+    file = next((path for name in ("best.ckpt", "last.ckpt") if (path := folder / name).is_file()), None)
+    if file is not None:
+        run = shlex.quote(str(folder))
+        commands = f"detkit eval --checkpoint {run}, or detkit predict --checkpoint {run} IMAGE ... --out OUT"
+        get_console().print(f"wrote {file}; next: {commands}", soft_wrap=True, highlight=False, markup=False)
 
 
 @rank_zero_only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Collection, Sequence
 from dataclasses import fields
@@ -12,7 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Na
 
 from detkit.engine.config.building import build
 from detkit.engine.config.resolving_parser import ResolvingParser
-from detkit.engine.config.values.nulls import check_nulls
+from detkit.engine.config.values.nulls import check_nulls, restore_nulls
 from detkit.engine.config.values.ranges import check_values
 from detkit.errors import InputError
 from detkit.files import json_text, parse_yaml, write_whole
@@ -43,6 +44,9 @@ def _load_config(text: str) -> Any:
     return modernize(content)
 
 
+MISSING = r"the following arguments are required: (?P<names>.+)"
+"""jsonargparse's message of a command line without its required arguments."""
+
 set_loader(CONFIG, _load_config, (InputError,))
 
 
@@ -66,8 +70,10 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         InputError: one sentence that names the wrong key, where it was given and the nearest valid keys.
     """
     try:
-        return parser.parse_args(list(argv))
+        parsed = parser.parse_args(list(argv))
     except ArgumentError as error:
+        if missing := re.fullmatch(MISSING, str(error)):
+            raise InputError(f"{missing['names']} must be given: {parser.usage}") from error
         from detkit.engine.config.old_configs import modernize_arguments
         from detkit.engine.config.parse_errors import describe_parse_error
 
@@ -75,6 +81,8 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         if modern != list(argv):
             return parse(parser, modern)
         raise InputError(describe_parse_error(error, parser, argv)) from error
+    restore_nulls(parsed)
+    return parsed
 
 
 class ParsedCommand:

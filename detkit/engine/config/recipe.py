@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.data import DataModule
-from detkit.engine.checkpoint import check_categories
+from detkit.engine.checkpoint_checks import check_categories
 from detkit.engine.config.evaluator_entries import (
     OLD_KEYS,
     EvaluatorFactory,

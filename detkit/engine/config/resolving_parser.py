@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,10 @@ class ResolvingParser(ArgumentParser):
 
     def dump(self, cfg: Namespace, *arguments: Any, **options: Any) -> str:
         """Return the config `cfg` as text."""
-        return super().dump(with_paths(with_own_values(cfg), absolute), *arguments, **options)
+        with warnings.catch_warnings():
+            # Our constructors take lists for tuples.
+            warnings.filterwarnings("ignore", r"\s*Dump of a value that does not round-trip: a tuple is", UserWarning)
+            return super().dump(with_paths(with_own_values(cfg), absolute), *arguments, **options)
 
 
 def _with_sections(parser: ArgumentParser, content: dict[Any, Any], file: Path) -> dict[Any, Any]:

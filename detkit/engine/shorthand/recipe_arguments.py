@@ -5,11 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from detkit.errors import InputError
 from detkit.recipes import recipe_path
 
 _NAME_OR_PATH = re.compile(
     r"[^{}:\n]+"
 )  # other values are settings in YAML, which jsonargparse takes in place of a file
+
+
+_MODEL = ("--config", "--resume", "--model")
+_ANSWERED_WITHOUT = ("help", "-h", "--print_config")
+"""How arguments end that ask for an answer, not for a training."""
+
+
+def check_has_recipe(argv: Sequence[str]) -> None:
+    """Refuse a training of nothing.
+
+    Args:
+        argv: of ``detkit train``, after `with_recipe_files`.
+
+    Raises:
+        InputError: neither a recipe nor a run nor a model is named.
+    """
+    if not any(one.startswith(_MODEL) or one.endswith(_ANSWERED_WITHOUT) for one in argv):
+        raise InputError(
+            "Name a recipe first: detkit train RECIPE --data.root my/folder. `detkit recipes` lists all recipes."
+        )
 
 
 def with_recipe_files(argv: Sequence[str]) -> list[str]:

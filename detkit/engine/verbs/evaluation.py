@@ -13,6 +13,7 @@ from detkit.engine.verbs.settings import Data, as_arguments, data_settings
 from detkit.engine.verbs.wording import in_words_of_python
 from detkit.errors import InputError
 from detkit.models import VisionModel
+from detkit.models.predicting.evaluation_mode import evaluation_mode
 
 
 def evaluate(
@@ -43,14 +44,12 @@ def evaluate(
         checkpoint = _in_memory(own)
         if data is None:
             raise InputError(f'Give the data to evaluate the {type(own).__name__} on, as in data="my/folder".')
-        where = _device_of(own)
-        modes = {module: module.training for module in own.modules()}
+        device = _device_of(own)
         try:
-            return evaluation_numbers(arguments, (own.eval(), checkpoint))
+            with evaluation_mode(own):
+                return evaluation_numbers(arguments, (own, checkpoint))
         finally:
-            own.to(where)
-            for module, training in modes.items():
-                module.training = training
+            own.to(device)
 
 
 def _flags_and_lists(settings: dict[str, Any]) -> list[str]:

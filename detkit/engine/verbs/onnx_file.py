@@ -18,6 +18,7 @@ from detkit.engine.verbs.process_state import unchanged_process
 from detkit.errors import InputError, first_line
 from detkit.files import open_whole_folder, write_whole
 from detkit.models import Raw, VisionModel
+from detkit.models.predicting.evaluation_mode import evaluation_mode
 from detkit.structures.weights_source import PROVENANCE_KEY, provenance_text
 
 NEEDED = ("onnx", "onnxscript")
@@ -51,13 +52,8 @@ def export(
     if missing:
         raise InputError(f"An ONNX file needs {' and '.join(missing)}, not installed here: pip install detkit[onnx]")
     network = model if isinstance(model, VisionModel) else load(model)
-    modes = {module: module.training for module in network.modules()}
-    try:
-        with unchanged_process(), torch.no_grad():
-            _write(network.eval(), Path(path), size, metadata or {})
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with unchanged_process(), evaluation_mode(network), torch.no_grad():
+        _write(network, Path(path), size, metadata or {})
 
 
 def _write(model: VisionModel, path: Path, size: tuple[int, int] | None, metadata: Mapping[str, str]) -> None:

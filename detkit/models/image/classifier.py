@@ -13,8 +13,8 @@ from detkit.heads import ClassificationHead
 from detkit.heads.class_rows import ClassRows, outputs_of
 from detkit.heads.context import Context
 from detkit.heads.image.classification import ClassificationOutput
-from detkit.models.image_inputs import ImageInput
 from detkit.models.predicting import Given, Images, Score, StreamInput
+from detkit.models.predicting.image_inputs import ImageInput
 from detkit.models.single_head import SingleHeadModel
 from detkit.preprocess import Batch, CenterCrop, Preprocess
 from detkit.structures import Classification, Target

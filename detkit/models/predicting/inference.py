@@ -14,13 +14,13 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.models.answers import Answer, answers_on_cpu
 from detkit.models.check_inputs import check_batch_size
-from detkit.models.folding import forget
-from detkit.models.image_inputs import ImageInput, as_input, is_listing, is_sequence, listed_images
 from detkit.models.not_finite import warn_again
+from detkit.models.predicting.evaluation_mode import evaluation_mode
+from detkit.models.predicting.image_inputs import ImageInput, as_input, is_listing, is_sequence, listed_images
 from detkit.structures import Fields, ImageSource, Target
 
 if TYPE_CHECKING:
-    from detkit.models.detector import VisionModel
+    from detkit.models.vision_model import VisionModel
 
 Images = Sequence[ImageInput]
 Given = Sequence[Target] | None
@@ -47,12 +47,12 @@ def predict(
         raise InputError(f"predict got {len(images)} images but given has {len(targets)} targets")
     warn_again(model)
     answers: list[Answer] = []
-    with Inference(model) as inference:
+    with evaluation_mode(model):
         for start in range(0, len(images), batch_size):
             batch = enumerate(images[start : start + batch_size], start)
             read = [as_input(image, f"inputs[{index}]") for index, image in batch]
             own = None if targets is None else targets[start : start + batch_size]
-            answers += inference.answers(read, own, score_threshold)
+            answers += answers_of(model, read, own, score_threshold)
     return answers if several else answers[0]
 
 
@@ -65,41 +65,20 @@ def check_threshold(score_threshold: Score) -> None:
         raise InputError(f"score_threshold must be a number from 0 to 1, got {score_threshold!r}")
 
 
-class Inference:
-    """A model in evaluation mode and folded; at the end every layer is back in its mode.
+@torch.inference_mode()
+def answers_of(model: VisionModel, read: Sequence[Read], given: Given, score_threshold: Score) -> list[Any]:
+    """The answers of a model in evaluation mode for one batch, on the CPU; those that can know their image do."""
+    options = {} if given is None else {"given": given}
+    answers = answers_on_cpu(model.folded()([image for image, _ in read], **options))
+    if score_threshold is not None:
+        # Tasks stand above models, which name them by their path.
+        select = importlib.import_module("detkit.tasks").task_of(model).select
+        answers = [select(answer, score_threshold) for answer in answers]
+    known = [replace(source, categories=model.categories, score_threshold=score_threshold) for _, source in read]
+    return [_of_image(answer, source) for answer, source in zip(answers, known, strict=True)]
 
-    Args:
-        model: of any device.
-    """
 
-    def __init__(self, model: VisionModel) -> None:
-        self._model = model
-
-    def __enter__(self) -> Inference:
-        self._in_training = [module for module in self._model.modules() if module.training]
-        self._model.eval()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for module in self._in_training:
-            module.training = True
-        if self._in_training:
-            forget(self._model)
-
-    @torch.inference_mode()
-    def answers(self, read: Sequence[Read], given: Given, score_threshold: Score) -> list[Any]:
-        """The answers for one batch, on the CPU; those that can know their image do."""
-        options = {} if given is None else {"given": given}
-        answers = answers_on_cpu(self._model.folded()([image for image, _ in read], **options))
-        if score_threshold is not None:
-            # Tasks stand above models, which name them by their path.
-            select = importlib.import_module("detkit.tasks").task_of(self._model).select
-            answers = [select(answer, score_threshold) for answer in answers]
-        pairs = zip(answers, (source for _, source in read), strict=True)
-        return [self._of_image(answer, source, score_threshold) for answer, source in pairs]
-
-    def _of_image(self, answer: Any, source: ImageSource, score_threshold: Score) -> Any:
-        if not (isinstance(answer, Fields) and "source" in answer.kinds()):
-            return answer
-        known = replace(source, categories=self._model.categories, score_threshold=score_threshold)
-        return answer.with_fitting({"source": known})
+def _of_image(answer: Any, source: ImageSource) -> Any:
+    if not (isinstance(answer, Fields) and "source" in answer.kinds()):
+        return answer
+    return answer.with_fitting({"source": source})

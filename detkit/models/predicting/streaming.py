@@ -14,13 +14,14 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.images import find_inputs, is_stream, is_url, is_video, read_stream, read_video, to_tensor
 from detkit.models.check_inputs import check_batch_size
-from detkit.models.image_inputs import ImageInput, as_input
 from detkit.models.not_finite import warn_again
-from detkit.models.predicting.inference import Inference, Read, Score, check_threshold
+from detkit.models.predicting.evaluation_mode import evaluation_mode
+from detkit.models.predicting.image_inputs import ImageInput, as_input
+from detkit.models.predicting.inference import Read, Score, answers_of, check_threshold
 from detkit.structures import ImageSource
 
 if TYPE_CHECKING:
-    from detkit.models.detector import VisionModel
+    from detkit.models.vision_model import VisionModel
 
 StreamInput = int | ImageInput | Iterable[ImageInput]
 
@@ -46,8 +47,8 @@ def _answers(
     warn_again(model)
     with closing(frames):
         for batch in _batches(frames, batch_size):
-            with Inference(model) as inference:
-                answers = inference.answers(batch, None, score_threshold)
+            with evaluation_mode(model):
+                answers = answers_of(model, batch, None, score_threshold)
             while answers:
                 yield answers.pop(0)  # keeps none
 

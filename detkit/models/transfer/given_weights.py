@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from detkit.models.detector import VisionModel
+from detkit.models.vision_model import VisionModel
 from detkit.structures import UNUSED_LABEL, Category, WeightsSource
 from detkit.structures.categories import keypoint_category
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from detkit.backbones.finite_weights import warn_unless_finite
 from detkit.errors import InputError
 from detkit.heads.class_rows import ClassRows, outputs_first
-from detkit.models.detector import VisionModel
 from detkit.models.transfer.class_layers import class_layers
 from detkit.models.transfer.given_weights import GivenWeights, differing, names_of
 from detkit.models.transfer.matched_names import MatchedNames, match_names
 from detkit.models.transfer.start_report import StartReport
+from detkit.models.vision_model import VisionModel
 from detkit.structures import Category
 
 logger = logging.getLogger(__name__)

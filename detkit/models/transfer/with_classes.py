@@ -10,13 +10,14 @@ from torch import nn
 
 from detkit.errors import InputError
 from detkit.heads.class_rows import ClassRows, outputs_of
-from detkit.models.detector import VisionModel
 from detkit.models.folding import forget
 from detkit.models.transfer.class_layers import class_layers
 from detkit.models.transfer.given_weights import GivenWeights
 from detkit.models.transfer.load_given import load_given
+from detkit.models.vision_model import VisionModel
 from detkit.object_config import config_of, record_config
 from detkit.structures import Category
+from detkit.structures.model_categories import categories_from
 
 Model = TypeVar("Model", bound=VisionModel)
 
@@ -35,7 +36,7 @@ def with_classes(model: Model, categories: Sequence[Category | str]) -> Model:
         InputError: there are no categories or one twice, or a head of the model does not say which of its outputs
             belong to classes.
     """
-    made = [Category(index + 1, one) if isinstance(one, str) else one for index, one in enumerate(categories)]
+    made = categories_from(categories)
     names = [category.name for category in made]
     if not names or len(set(names)) < len(names):
         raise InputError(f"a model needs classes, each of another name, got {names}")

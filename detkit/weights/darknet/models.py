@@ -119,9 +119,8 @@ class DarknetDetector(Detector):
         return batch.restore(detections, cut=False)
 
 
-def from_darknet(
-    cfg: str | Path, weights: str | Path | None = None, **options: Any
-) -> DarknetDetector | DarknetClassifier:
+# Any, not `DarknetClassifier`: which of the two a cfg describes is known to its user alone.
+def from_darknet(cfg: str | Path, weights: str | Path | None = None, **options: Any) -> DarknetDetector | Any:
     """The network of a ``.cfg`` and a ``.weights`` file, with the same results as in darknet.
 
     Args:

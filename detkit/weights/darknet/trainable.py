@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from detkit.errors import InputError
 from detkit.heads import YOLOHead, YOLOv2Head
 from detkit.models import SingleStageDetector
-from detkit.models.detector import VisionModel
 from detkit.models.transfer.given_weights import GivenWeights
+from detkit.models.vision_model import VisionModel
 from detkit.necks import PAN, Passthrough, YOLOv3Neck
 from detkit.weights.darknet.cfg import read_text
 from detkit.weights.darknet.layers import Layer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -90,6 +90,8 @@ def _rules(model: Detector, name: str) -> dict[str, Rule]:
         plain |= _SINGLE_STAGE
         if name == "retinanet_resnet50_fpn":
             special["head.anchor_generator"] = _anchors
+        if name == "fcos_resnet50_fpn":
+            special["head.location_offset"] = _locations
     return special | {ours: partial(_plain_argument, ours, theirs) for ours, theirs in plain.items()}
 
 
@@ -109,6 +111,10 @@ def _anchors(model: Any) -> dict[str, Any]:
     return {"anchor_generator": _generator(model.head.anchor_generator)}
 
 
+def _locations(model: Any) -> dict[str, Any]:
+    return {"anchor_generator": AnchorsWithinCells(model.head.strides, model.head.location_offset)}
+
+
 def _generator(ours: Any) -> AnchorGenerator:
     return _with_cells([getattr(ours, f"base{level}").cpu() for level in range(ours.levels)])
 
@@ -120,6 +126,26 @@ def _with_cells(boxes: list[Tensor]) -> AnchorGenerator:
     )
     generator.cell_anchors = boxes
     return generator
+
+
+class AnchorsWithinCells(AnchorGenerator):  # type: ignore[misc]  # torchvision has no types
+    """The locations of torchvision's FCOS, which are the centers of anchors, moved from the corners of the cells.
+
+    Args:
+        strides: of the levels; an anchor is as large as a cell.
+        offset: position of a location in its cell, as a fraction of the cell.
+    """
+
+    def __init__(self, strides: Sequence[int], offset: float) -> None:
+        super().__init__(tuple((stride,) for stride in strides), ((1.0,),) * len(strides))
+        self.offset = offset
+
+    def grid_anchors(self, grid_sizes: list[list[int]], strides: list[list[Tensor]]) -> list[Tensor]:
+        """The anchors of each level; a cell is as large as the image has room for it."""
+        levels = super().grid_anchors(grid_sizes, strides)
+        return [
+            anchors + self.offset * torch.stack((x, y, x, y)) for anchors, (y, x) in zip(levels, strides, strict=True)
+        ]
 
 
 def _pools(model: Any) -> dict[str, Any]:

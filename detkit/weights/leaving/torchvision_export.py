@@ -11,12 +11,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from detkit.backbones.frozen_batch_norm import set_batch_norm_epsilon
 from detkit.errors import InputError
 from detkit.models import Detector
 from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
 from detkit.weights.leaving.result_settings import batch_norm_epsilons
 from detkit.weights.leaving.torchvision_arguments import arguments_of
-from detkit.weights.state_dict import set_batch_norm_epsilon
 from detkit.weights.tensor_layout import Layout
 from detkit.weights.torchvision_weights import BUILDERS
 

@@ -147,6 +147,82 @@ def test_a_yolo_export_with_paths_above_its_folder(tmp_path: Path):
     assert opened(tmp_path, "val") == 1
 
 
+def test_a_yolo_file_whose_path_is_of_another_machine(tmp_path: Path, caplog):
+    write_yolo(tmp_path)
+    text = (tmp_path / "data.yaml").read_text()
+    (tmp_path / "data.yaml").write_text(f"path: /content/datasets/mine\n{text}")
+    assert opened(tmp_path, "val") == 1
+    assert_words(caplog.text, "/content/datasets/mine", "next to the file")
+    (tmp_path / "images" / "train").rename(tmp_path / "gone")
+    assert_words(refused(root=tmp_path), "'path'", "is no folder")
+
+
+@pytest.mark.parametrize("layout", ["images/{}/ labels/{}/", "{}/images/ {}/labels/", "{}/ {}/"])
+def test_yolo_labels_and_a_list_of_classes(tmp_path: Path, layout: str):
+    images, labels = layout.split()
+    for split in ("train", "valid"):
+        write(tmp_path, f"{images.format(split)}a.png", f"{labels.format(split)}a.txt")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    (tmp_path / "notes.json").write_text('{"categories": [{"id": 0, "name": "cat"}]}')  # of an annotation program
+    assert format_of(tmp_path) == "yolo"
+    assert opened(tmp_path) == opened(tmp_path, "val") == 1
+    assert_words(refused(root=tmp_path, val_split="test"), "no folder test of images", "it has train, val")
+
+
+@pytest.mark.parametrize("folders", ["images/ labels/", ". ."])
+def test_yolo_labels_and_a_list_of_classes_without_splits(tmp_path: Path, folders: str):
+    images, labels = folders.split()
+    for name in "abcd":
+        write(tmp_path, f"{images}/{name}.png", f"{labels}/{name}.txt")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    assert opened(tmp_path) == 4
+    assert_words(refused(root=tmp_path), "no folder val", "--data.val_fraction 0.2")
+    DataModule(tmp_path, num_workers=0, val_fraction=0.25).setup("fit")
+
+
+def test_a_list_of_classes_alone_is_no_yolo(tmp_path: Path):
+    write(tmp_path, "train/a.png", "train/a.xml")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    assert format_of(tmp_path) == "voc"
+
+
+def test_voc_annotations_in_a_folder_of_each_split(tmp_path: Path):
+    for split, name in (("train", "a"), ("val", "b")):
+        write(tmp_path, f"images/{split}/{name}.png", f"annotations/{split}/{name}.xml")
+    assert opened(tmp_path) == opened(tmp_path, "val") == 1
+    assert open_split(tmp_path, "val").image_ids == ["b"]
+    DataModule(tmp_path, num_workers=0).setup("fit")
+    assert_words(refused(root=tmp_path, val_split="test"), "no split test", "it has train, val")
+
+
+def test_labelme_files_apart_from_images_in_folders_of_splits(tmp_path: Path):
+    shape = {"label": "cat", "points": [[1, 2], [9, 9]], "shape_type": "rectangle"}
+    for split in ("train", "val"):
+        write(tmp_path, f"images/{split}/{split}.png", f"labels/{split}/{split}.json")
+        content = {"shapes": [shape], "imagePath": f"../../images/{split}/{split}.png", "imageData": None}
+        (tmp_path / f"labels/{split}/{split}.json").write_text(json.dumps(content))
+    assert opened(tmp_path) == opened(tmp_path, "val") == 1
+    assert_words(refused(root=tmp_path, val_split="test"), "no folder test", "it has train, val")
+
+
+def test_folders_of_classes_without_splits(tmp_path: Path):
+    names = [f"{folder}/{number}.png" for folder in ("cat", "dog") for number in range(4)]
+    write(tmp_path, *names)
+    assert format_of(tmp_path) == "folders"
+    assert_words(refused(root=tmp_path), "no folder val", "--data.val_fraction 0.2")
+    data = DataModule(tmp_path, num_workers=0, val_fraction=0.5)
+    assert sorted(data.train_dataset.image_ids + data.eval_dataset.image_ids) == names
+    assert len(data.eval_dataset) == 4
+    write(tmp_path, "dog/annotations.json")
+    assert format_of(tmp_path) != "folders"
+
+
+def test_images_without_annotations(tmp_path: Path):
+    assert_words(refused(root=tmp_path), "no images and no annotations")
+    write(tmp_path, "a.png")
+    assert_words(refused(root=tmp_path), "images, but no annotations", "COCO", "VOC", "YOLO", "LabelMe", "CVAT")
+
+
 def test_a_coco_export_with_a_file_in_the_folder_of_each_split(tmp_path: Path):
     for split in ("train", "valid", "test"):
         write(tmp_path, f"{split}/a.png", f"{split}/_annotations.coco.json")
@@ -170,7 +246,9 @@ def test_labels_without_a_data_yaml(tmp_path: Path, layout: str):
         write(tmp_path, "a.png", "a.txt")
     else:
         write(tmp_path, "train/images/a.png", "train/labels/a.txt")
-    assert_words(refused(root=tmp_path), "label file of YOLO", "no data.yaml", "'train: ", "names: [")
+    assert_words(refused(root=tmp_path), "label file of YOLO", "no data.yaml", "'train: ", "names: [the first class")
+    (tmp_path / "obj.names").write_text("cat\ndog\n")
+    assert_words(refused(root=tmp_path), "'names: [cat, dog]'")
 
 
 def test_a_coco_file_without_a_split_in_its_name(tmp_path: Path):

@@ -12,6 +12,7 @@ from tiny_detector import TinyDetector
 import detkit
 from detkit.data import ShapesOptions, draw_shapes
 from detkit.engine.checkpoint import read_checkpoint
+from detkit.engine.cli import main
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -37,6 +38,12 @@ def test_a_run_leaves_its_files(recipe, detkit_command):
     validation = [row for row in logged if row["val/AP"]]
     assert len(validation) == 2
     assert {"val/AP50", "val/AR100", "val/loss", "val/cls", "val/box", "lr"} <= logged[0].keys()
+
+
+def test_the_last_line_says_what_to_do_with_the_model(recipe, capfd):
+    assert main(["train", "--config", str(recipe(name="it's mine"))]) == 0
+    last = capfd.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("wrote runs/it's mine/best.ckpt; next: detkit eval --checkpoint 'runs/it'\"'\"'s mine'")
 
 
 def test_a_checkpoint_rebuilds_the_averaged_model(run_folder, shapes_root):

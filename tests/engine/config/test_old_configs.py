@@ -15,8 +15,10 @@ from detkit.engine.config.old_configs import modernize, modernize_arguments
 from detkit.engine.config.parser import command_parser, parse
 from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.errors import InputError
+from detkit.files import read_yaml
 from detkit.heads import NMS, MergeBoxes, OverFeatHead, RetinaNetHead, SoftNMS, SSDliteHead
 from detkit.models import RetinaNet
+from detkit.recipes import recipe_names, recipe_path
 
 BACKBONE = {"class_path": "TimmBackbone", "init_args": {"name": "resnet10t"}}
 OLD = {"score_threshold": 0.3, "nms_threshold": 0.6, "candidates": 50, "detections": 7}
@@ -310,3 +312,10 @@ def test_an_argument_of_the_same_name_in_another_class_stays():
 
 def test_a_run_may_have_the_name_that_a_class_had():
     assert modernize_arguments(["--name", "YOLOv1Trunk"]) == ["--name", "YOLOv1Trunk"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_no_recipe_of_detkit_is_old(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OldName)
+        modernize(read_yaml(recipe_path(name)))

@@ -89,7 +89,7 @@ def test_files_that_are_no_configs(tmp_path, monkeypatch, detkit_command, text):
 
 def test_no_config_at_all(tmp_path, monkeypatch, detkit_command):
     monkeypatch.chdir(tmp_path)
-    assert_sentence(*detkit_command("train"), ["model"])
+    assert_sentence(*detkit_command("train"), ["recipe"])
     assert_sentence(*detkit_command("train", "--config", "none.yaml"), ["none.yaml does not exist"])
 
 

@@ -9,6 +9,7 @@ import detkit
 from detkit.data import DataModule
 from detkit.engine.commands import evaluate
 from detkit.engine.commands import train as commands
+from detkit.engine.commands.evaluation.evaluation_options import add_arguments as add_evaluation_arguments
 from detkit.engine.config.parser import ParsedCommand, command_parser
 from detkit.engine.config.recipe import RunOptions, build_recipe
 from detkit.engine.config.training_arguments import add_training_arguments
@@ -82,7 +83,7 @@ class TestNamesOfTheReleaseBefore:
 
     def test_the_recipe_of_a_checkpoint_is_the_default_data(self, run_folder, shapes_root):
         parser = command_parser("eval", "", "")
-        evaluate.add_arguments(parser)
+        add_evaluation_arguments(parser)
         with pytest.warns(DeprecationWarning, match="default_to_training_data"):
             default_to_training_data = evaluate.default_to_training_data
         assert default_to_training_data(parser, []) == {}

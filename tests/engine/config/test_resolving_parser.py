@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from detkit.data import Augmentation
 from detkit.engine.config.parser import command_parser
 from detkit.heads import OverFeatHead, RetinaNetHead
 from detkit.models import VisionModel
@@ -64,3 +65,14 @@ def test_what_is_written_builds_the_same(parser, monkeypatch):
     again = parser.parse_string(parser.dump(config, skip_unset=False))
     monkeypatch.setitem(RetinaNetHead.own_values["postprocess"], "score_threshold", 0.9)
     assert vars(parser.instantiate(again).model.head.postprocess) == vars(head.postprocess)
+
+
+def test_tuples_are_written_as_lists_without_a_word(recwarn):
+    parser = command_parser("train", "", "")
+    parser.add_subclass_arguments(Augmentation, "augmentation", required=True)
+    transforms = [{"class_path": "detkit.data.Expand"}]
+    config = {"augmentation": {"class_path": "Augmentation", "init_args": {"transforms": transforms}}}
+    dumped = parser.dump(parser.parse_object(config), skip_unset=False, skip_validation=True)
+    (written,) = yaml.safe_load(dumped)["augmentation"]["init_args"]["transforms"]
+    assert written["init_args"]["fill"] == [123.0, 117.0, 104.0]
+    assert not [str(one.message) for one in recwarn if "round-trip" in str(one.message)]

@@ -12,8 +12,8 @@ from tiny_detector import TinyDetector
 import detkit
 from detkit.engine.checkpoint import Checkpoint, build_model, read_checkpoint, save_model, write_checkpoint
 from detkit.engine.cli import evaluate, fit_svms, predict, run, train, visualize
-from detkit.engine.commands.evaluate import recorded_evaluators
 from detkit.engine.config.command_line import recorded_data
+from detkit.engine.evaluators import recorded_evaluators
 from detkit.errors import InputError
 from detkit.structures import Category
 from detkit.visualization import write_image

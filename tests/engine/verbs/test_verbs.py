@@ -18,7 +18,10 @@ SCRIPT = """
 from pathlib import Path
 
 import detkit
-from detkit.models import FasterRCNN, VisionModel
+import torch
+from detkit.models import Detector, FasterRCNN, VisionModel, with_classes
+from detkit.structures import Category, Detections
+from detkit.weights import from_darknet, from_torchvision, to_darknet, to_detectron2, to_torchvision
 from typing_extensions import assert_type
 
 run = detkit.train("faster_rcnn_shapes", data="my/folder", epochs=3, name="mine", device="cpu", seed=3)
@@ -33,6 +36,18 @@ assert_type(detkit.evaluate("runs/mine", per_class=True)["bbox"]["AP"], float)
 detkit.export(run.model, "mine.onnx")
 run.model.save("mine.ckpt")
 assert_type(detkit.load("mine.ckpt"), VisionModel)
+run.model.categories = ["cat", "dog"]
+assert_type(run.model.categories, list[Category] | None)
+detector = with_classes(from_torchvision("fasterrcnn_resnet50_fpn", weights="DEFAULT"), ["cat", "dog"])
+assert_type(detector, Detector)
+assert_type(detector.predict("street.jpg", score_threshold=0.5), Detections)
+assert_type(detector.predict([Path("a.jpg"), "b.jpg"]), list[Detections])
+assert_type(detector.predict("street.jpg")[::-1].boxes.shape, torch.Size)
+to_torchvision(detector).build()
+to_detectron2(detector)
+darknet = from_darknet("yolov4.cfg", "yolov4.weights")
+darknet.predict("street.jpg")
+to_darknet(darknet, "copy")
 """
 WRONG = """
 import detkit

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from detkit.data.formats.cvat.cvat_folders import cvat_files, cvat_splits
+from detkit.data.formats.cvat.cvat_folders import CvatFolder
+from detkit.data.formats.cvat.cvat_labels import listed_labels, used_labels
 from detkit.data.formats.cvat.cvat_reader import CvatFile
 from detkit.data.formats.regions.region_dataset import RegionDataset
+from detkit.data.layouts.class_lists import category_entries, numbered_classes
 
 
 class CvatDataset(RegionDataset):
@@ -54,20 +56,19 @@ def read_cvat_split(
         bad_boxes: the list for those whose region is wrong; None: `problems`.
     """
     bad_boxes = problems if bad_boxes is None else bad_boxes
-    files = [(CvatFile(path, root), subset) for path, subset in cvat_files(root, split)]
-    names = class_names or [name for file, _ in files for name in file.listed_names] or _used_names(root)
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
+    folder = CvatFolder(root)
+    files = [(path, folder.tree(path), subset) for path, subset in folder.files(split)]
+    listed = dict.fromkeys(label for _, tree, _ in files for label in listed_labels(tree))
+    numbers = numbered_classes(class_names or listed or _used_in_all_splits(folder), root)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for file, subset in files:
-        read = file.read(subset, numbers, problems, bad_boxes)
+    for path, tree, subset in files:
+        read = CvatFile(path, tree, root).read(subset, numbers, problems, bad_boxes)
         images += read[0]
         annotations += read[1]
-    categories = [{"id": number, "name": name} for name, number in numbers.items()]
-    return {"images": images, "annotations": annotations, "categories": categories}
+    return {"images": images, "annotations": annotations, "categories": category_entries(numbers)}
 
 
-def _used_names(root: Path) -> list[str]:
+def _used_in_all_splits(folder: CvatFolder) -> list[str]:
     """All labels of all splits, sorted, so that each split has the same."""
-    paths = {path for split in cvat_splits(root) for path, _ in cvat_files(root, split)}
-    return sorted({name for path in paths for name in CvatFile(path, root).used_names})
+    return sorted({label for tree in folder.trees_of_all_splits() for label in used_labels(tree)})

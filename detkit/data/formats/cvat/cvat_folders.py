@@ -16,41 +16,58 @@ def is_cvat(root: Path) -> bool:
     return bool(_own_files(root)) or any(_files_of_split(root, split) for split in ("train", "val", "test"))
 
 
-def cvat_splits(root: Path, names: Sequence[str] = ("train", "val", "test")) -> list[str]:
-    """Those of `names` that have a folder or a subset; without any, all images are the split train."""
-    subsets = {image.attributes.get("subset", "") for path in _own_files(root) for image in read_cvat(path).children()}
-    return [
-        name for name in names if _files_of_split(root, name) or any(is_named(subset, name) for subset in subsets)
-    ] or [name for name in names if name == "train"]
+class CvatFolder:
+    """An export of CVAT, of which each XML file is parsed once.
 
-
-def cvat_files(root: Path, split: str) -> list[tuple[Path, str | None]]:
-    """The XML files of a split, each with the split that the subset of its images must name; None: all images.
-
-    Raises:
-        InputError: there is no such split.
+    Args:
+        root: the folder.
     """
-    if files := _files_of_split(root, split):
-        return [(path, None) for path in files]
-    present = cvat_splits(root)
-    if split not in cvat_splits(root, (*present, split)):
-        raise InputError(f"{root}: CVAT's XML has no split {split}, it has {', '.join(present)}")
-    own = _own_files(root)
-    has_subsets = any(
-        is_named(image.attributes.get("subset", ""), name)
-        for path in own
-        for image in read_cvat(path).children("image")
-        for name in ("train", "val", "test", split)
-    )
-    return [(path, split if has_subsets else None) for path in own]
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._trees: dict[Path, Element] = {}
+
+    def tree(self, path: Path) -> Element:
+        """The element ``annotations`` of one of its files.
+
+        Raises:
+            InputError: it is no XML file of CVAT.
+        """
+        if path not in self._trees:
+            self._trees[path] = _read_cvat(path)
+        return self._trees[path]
+
+    def splits(self, names: Sequence[str] = ("train", "val", "test")) -> list[str]:
+        """Those of `names` that have a folder or a subset; without any, all images are the split train."""
+        present = [name for name in names if _files_of_split(self.root, name) or self._has_subset(name)]
+        return present or [name for name in names if name == "train"]
+
+    def files(self, split: str) -> list[tuple[Path, str | None]]:
+        """The XML files of a split, each with the split that the subset of its images must name; None: all images.
+
+        Raises:
+            InputError: there is no such split.
+        """
+        if files := _files_of_split(self.root, split):
+            return [(path, None) for path in files]
+        present = self.splits()
+        if split not in self.splits((*present, split)):
+            raise InputError(f"{self.root}: CVAT's XML has no split {split}, it has {', '.join(present)}")
+        has_subsets = any(map(self._has_subset, ("train", "val", "test", split)))
+        return [(path, split if has_subsets else None) for path in _own_files(self.root)]
+
+    def trees_of_all_splits(self) -> list[Element]:
+        """The content of all files that hold a split."""
+        paths = {path: None for split in self.splits() for path, _ in self.files(split)}
+        return [self.tree(path) for path in paths]
+
+    def _has_subset(self, split: str) -> bool:
+        """Whether the subset of an image is this split."""
+        images = (image for path in _own_files(self.root) for image in self.tree(path).children("image"))
+        return any(is_named(image.attributes.get("subset", ""), split) for image in images)
 
 
-def read_cvat(path: Path) -> Element:
-    """The element ``annotations`` of a file.
-
-    Raises:
-        InputError: it is no XML file of CVAT.
-    """
+def _read_cvat(path: Path) -> Element:
     tree = read_xml(path)
     if tree.tag != "annotations":
         raise InputError(f"{path}:{tree.line}: an XML file of CVAT holds an element <annotations>, not <{tree.tag}>")

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from detkit.data.formats.cvat.cvat_folders import read_cvat
 from detkit.data.formats.cvat.cvat_shapes import REGIONS, object_of, rotation
 from detkit.data.formats.cvat.cvat_tracks import shapes_by_frame
+from detkit.data.layouts.class_lists import not_among
 from detkit.data.layouts.split_folders import is_named
 from detkit.errors import InputError
 from detkit.files import FileNames, visible_below
@@ -31,36 +31,19 @@ class CvatFile:
 
     Args:
         path: the file.
+        tree: its content.
         root: the folder that file names are relative to.
-
-    Raises:
-        InputError: it is no XML file of CVAT.
     """
 
-    def __init__(self, path: Path, root: Path) -> None:
+    def __init__(self, path: Path, tree: Element, root: Path) -> None:
         self.path = path
-        self.tree = read_cvat(path)
+        self.tree = tree
         folder = path.parent.parent if path.parent.name == "annotations" else path.parent
         self.prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
         self.files = FileNames(sorted(filter(is_image, visible_below(folder))))
         self.root = root
         self._source = path.relative_to(root).as_posix()
         self._left_out: Counter[str] = Counter()
-
-    @property
-    def listed_names(self) -> list[str]:
-        """The labels in the description of the task, project or job, in their order; empty without one."""
-        for part in self.tree.child("meta").children():
-            labels = [label.child("name").text for label in part.child("labels").children("label")]
-            if labels:
-                return list(dict.fromkeys(filter(None, labels)))
-        return []
-
-    @property
-    def used_names(self) -> set[str]:
-        """The labels of shapes and tracks."""
-        shapes = (shape for image in self.tree.children("image") for shape in image.children())
-        return {one.attributes.get("label", "") for one in (*shapes, *self.tree.children("track"))} - {""}
 
     def read(
         self, split: str | None, numbers: Mapping[str, int], problems: list[str], bad_boxes: list[str]
@@ -177,8 +160,7 @@ class CvatFile:
         if shape.tag not in REGIONS:
             self._left_out[shape.tag] += 1
         elif label not in numbers:
-            known = ", ".join(list(numbers)[:20])
-            problems.append(f"{self.path}:{shape.line}: the label {shown(label)} is not among {known}")
+            problems.append(f"{self.path}:{shape.line}: the label {not_among(label, numbers)}")
         else:
             try:
                 return {"category_id": numbers[label], **object_of(shape, size)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +15,9 @@ from detkit.data.formats.labelme.labelme_folders import json_files, labelme_file
 from detkit.data.formats.labelme.labelme_shapes import WITHOUT_AREA, kind_of, region_of
 from detkit.data.formats.regions.drawn_regions import Region, box_around, joined
 from detkit.data.formats.regions.region_dataset import RegionDataset
+from detkit.data.layouts.class_lists import category_entries, listed_classes, not_among, numbered_classes
 from detkit.errors import InputError
 from detkit.files import read_json
-from detkit.files.json_values import shown
-from detkit.files.text_documents import read_lines
 from detkit.images import decode_image
 
 logger = logging.getLogger(__name__)
@@ -96,21 +94,20 @@ def read_labelme(
     paths = labelme_files(root, split)
     wanted, files = set(paths), []
     names: set[str] = set()
-    class_names = class_names or _listed_names(root)
+    class_names = class_names or listed_classes(root, NAMES_FILES, _NO_CLASSES)
     for path in paths if class_names else json_files(root):
         file = read_labelme_file(path, root, problems if path in wanted else [])
         if file is not None:
             names.update(shape["label"] for shape in file.shapes.values() if kind_of(shape) not in WITHOUT_AREA)
             files += [file] if path in wanted else []
-    classes = list(class_names or sorted(names))
-    numbers = {name: number for number, name in enumerate(classes, start=1)}
+    numbers = numbered_classes(class_names or sorted(names), root)
     without_area: Counter[str] = Counter()
     annotations = [one for file in files for one in _objects(file, numbers, problems, bad_boxes, without_area)]
     if without_area:
         counts = " and ".join(f"{count} of the kind {kind}" for kind, count in sorted(without_area.items()))
         logger.warning("%s: shapes without area are no objects and were left out: %s", root, counts)
-    categories = [{"id": number, "name": name} for name, number in numbers.items()]
-    return {"images": [file.image for file in files], "annotations": annotations, "categories": categories}
+    images = [file.image for file in files]
+    return {"images": images, "annotations": annotations, "categories": category_entries(numbers)}
 
 
 def _objects(
@@ -127,8 +124,7 @@ def _objects(
         if kind_of(shape) in WITHOUT_AREA:
             without_area[kind_of(shape)] += 1
         elif shape["label"] not in numbers:
-            known = ", ".join(list(numbers)[:20])
-            problems.append(f"{name}: the label {shown(shape['label'])} is not among {known}")
+            problems.append(f"{name}: the label {not_among(shape['label'], numbers)}")
         else:
             group = shape.get("group_id")
             key = ("alone", index) if group is None else (shape["label"], str(group))
@@ -156,11 +152,3 @@ def _objects(
 def _flag(shape: Mapping[str, Any], name: str) -> bool:
     flags = shape.get("flags")
     return isinstance(flags, dict) and flags.get(name) is True
-
-
-def _listed_names(root: Path) -> list[str]:
-    """The classes that a file in `root` lists, one a line."""
-    for name in NAMES_FILES:
-        if os.path.isfile(root / name):
-            return [line for _, line in read_lines(root / name) if line not in _NO_CLASSES]
-    return []

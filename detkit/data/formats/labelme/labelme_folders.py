@@ -1,4 +1,4 @@
-"""Where the files of a LabelMe folder are: JSON files beside images, in folders of the splits or without any."""
+"""Where the files of a LabelMe folder are: JSON files, in folders of the splits or without any."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_labelme(root: Path) -> bool:
 
 def labelme_splits(root: Path, names: Sequence[str] = ("train", "val", "test")) -> list[str]:
     """Those of `names` that have a folder; without any, all files are the split train."""
-    return [name for name in names if split_folder(root, name)] or [name for name in names if name == "train"]
+    return [name for name in names if _folders(root, name)] or [name for name in names if name == "train"]
 
 
 def labelme_files(root: Path, split: str) -> list[Path]:
@@ -33,13 +33,19 @@ def labelme_files(root: Path, split: str) -> list[Path]:
     Raises:
         InputError: there is no such split, or no JSON file in it.
     """
-    folder = split_folder(root, split)
-    if folder is None and split in labelme_splits(root):
-        folder = root
-    if folder is None:
+    folders = _folders(root, split) or ([root] if split in labelme_splits(root) else [])
+    if not folders:
         present = ", ".join(labelme_splits(root))
         raise InputError(f"{root}: there is no folder {split} with LabelMe's JSON files, it has {present}")
-    return json_files(folder)
+    return [file for folder in folders for file in json_files(folder)]
+
+
+def _folders(root: Path, split: str) -> list[Path]:
+    """The folder of a split; else those in folders of the folder that hold JSON files, such as ``labels/train``."""
+    if folder := split_folder(root, split):
+        return [folder]
+    inner = [found for folder in visible(root.glob("*/")) if (found := split_folder(folder, split))]
+    return [folder for folder in inner if any(name.endswith(".json") for name in visible_below(folder))]
 
 
 def json_files(folder: Path) -> list[Path]:

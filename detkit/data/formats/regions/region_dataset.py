@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class RegionDataset(DetectionDataset):
         self._on_bad_box: OnBad = on_bad_box
         super().__init__(Path(root), Path(root), reads, on_bad_image)
 
+    @abstractmethod
     def read_split(self, problems: list[str], bad_boxes: list[str]) -> dict[str, Any]:
         """Read the images and objects of the split as the content of a COCO file.
 
@@ -51,7 +53,6 @@ class RegionDataset(DetectionDataset):
             problems: a message for each fault is added; such objects are left out.
             bad_boxes: the same for those whose region is wrong.
         """
-        raise NotImplementedError
 
     def read_annotations(self, on_bad_image: OnBad) -> PackedAnnotations:
         problems: list[str] = []

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from detkit.data.formats.coco_annotations import pack_annotations, read_annotations
-from detkit.data.formats.open_dataset import Format, open_split
+from detkit.data.formats.open_dataset import open_split
 from detkit.data.packed.packed_annotations import PackedAnnotations
 from detkit.errors import InputError
+from detkit.files.annotation_formats import Format
 from detkit.preprocess import Preprocess
 
 
@@ -22,11 +23,20 @@ def read_boxes(root: Path, split: str, format: Format | None) -> PackedAnnotatio
         InputError: there are none, or they are wrong.
     """
     if root.suffix == ".json":
-        return read_annotations(root, _unknown_size, on_bad_box="skip")
+        return read_coco_boxes(root)
     truth = open_split(root, split, format, on_bad_box="skip").ground_truth()
     if isinstance(truth, dict):
         return pack_annotations(truth, root, _unknown_size, on_bad_box="skip")
-    return read_annotations(truth, _unknown_size, on_bad_box="skip")
+    return read_coco_boxes(truth)
+
+
+def read_coco_boxes(path: Path) -> PackedAnnotations:
+    """The annotations of a COCO file.
+
+    Raises:
+        InputError: it is none, or does not state the sizes of its images.
+    """
+    return read_annotations(path, _unknown_size, on_bad_box="skip")
 
 
 def network_shapes(packed: PackedAnnotations, preprocess: Preprocess) -> Tensor:

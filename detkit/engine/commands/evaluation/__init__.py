@@ -1,1 +1,1 @@
-"""A pass of evaluators over data, of commands."""
+"""What ``detkit eval`` does: its options, and the pass over a checkpoint's data or a file of detections."""

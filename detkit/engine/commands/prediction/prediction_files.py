@@ -19,7 +19,7 @@ from detkit.engine.config.parser import write_json
 from detkit.errors import InputError
 from detkit.files import not_written, open_whole_folder
 from detkit.images import is_video
-from detkit.models.detector import Answer
+from detkit.models.answers import Answer
 from detkit.structures import Category
 from detkit.tasks import Task
 from detkit.visualization import write_image

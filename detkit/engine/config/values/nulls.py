@@ -1,4 +1,4 @@
-"""The one check of null in a config: only an argument whose type has None can be without a value."""
+"""Nulls in a config: only an argument whose type has None can be without a value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import import_object
 
 from detkit.engine.config.values.declared_arguments import declared_arguments
@@ -31,6 +31,23 @@ def check_nulls(parser: ArgumentParser, config: Mapping[str, Any]) -> None:
     for key, hint in _nulls(config, "", hints):
         if not _takes_none(hint):
             raise InputError(f"{key} cannot be null: give a value, or leave it out for the default.")
+
+
+def restore_nulls(config: Any) -> None:
+    """Set None where jsonargparse has made the text ``None`` of a null on the command line: in arguments of classes.
+
+    Args:
+        config: the result of parsing, or a part of it.
+    """
+    for part in config if isinstance(config, list) else vars(config).values() if isinstance(config, Namespace) else ():
+        restore_nulls(part)
+    arguments = config.get("init_args") if isinstance(config, Namespace) else None
+    if not isinstance(arguments, Namespace) or "None" not in vars(arguments).values():
+        return
+    hints = _all_hints(config.get("class_path"))
+    for name, value in vars(arguments).items():
+        if value == "None" and name in hints and _takes_none(hints[name]):
+            arguments[name] = None
 
 
 def _nulls(value: Any, key: str, hints: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -62,13 +79,22 @@ def _hints(class_path: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """The types of the arguments of a class, apart from those that are None by default."""
     if None not in arguments.values():
         return {}
-    try:
-        constructor = inspect.unwrap(import_object(class_path).__init__)
-        parameters, hints = inspect.signature(constructor).parameters, typing.get_type_hints(constructor)
-    except Exception:  # a function, or types that only a type checker can read: nothing is known of them
-        return {}
+    hints = _all_hints(class_path)
+    parameters = inspect.signature(_constructor(class_path)).parameters if hints else {}
     required = {name for name, one in parameters.items() if one.default is not None} - {_FROM_DATA}
     return {name: hint for name, hint in hints.items() if name in required}
+
+
+def _all_hints(class_path: str) -> Mapping[str, Any]:
+    """The types of the arguments of a class; none where nothing is known of them."""
+    try:
+        return typing.get_type_hints(_constructor(class_path))
+    except Exception:  # a function, or types that only a type checker can read
+        return {}
+
+
+def _constructor(class_path: str) -> Any:
+    return inspect.unwrap(import_object(class_path).__init__)
 
 
 def _takes_none(hint: Any) -> bool:

@@ -8,7 +8,9 @@ from image_files import noise, write_image
 
 from detkit.data import DataModule, format_of, open_split
 from detkit.data.conversion import convert
+from detkit.data.formats.cvat import cvat_folders
 from detkit.errors import InputError
+from detkit.files.xml_documents import read_xml
 from detkit.ops import rle_to_masks
 
 META = "<meta><task><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>"
@@ -182,3 +184,19 @@ def test_converted_to_coco_and_labelme(tmp_path: Path):
         again = open_split(tmp_path / to, "train", reads=["masks"]).target(0)
         assert (again.boxes == first.boxes).all()
         assert (rle_to_masks(again.masks) == rle_to_masks(first.masks)).all()
+
+
+@pytest.mark.parametrize("meta", [META, ""])
+def test_each_file_is_parsed_once(tmp_path: Path, monkeypatch, meta):
+    content = image("a.png", BOX, more='subset="Train"') + image("b.png", more='subset="Validation"')
+    write(tmp_path, content, "images/Train/a.png", "images/Validation/b.png", meta=meta)
+    parsed = []
+    monkeypatch.setattr(cvat_folders, "read_xml", lambda path: parsed.append(path) or read_xml(path))
+    assert len(open_split(tmp_path, "val", "cvat")) == 1
+    assert parsed == [tmp_path / "annotations.xml"]
+
+
+def test_a_class_that_is_named_twice_is_refused(tmp_path: Path):
+    write(tmp_path, image("a.png", BOX), "images/a.png")
+    with pytest.raises(InputError, match="the class 'cat' is listed twice"):
+        open_split(tmp_path, "train", "cvat", ["cat", "dog", "cat"])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from detkit.engine.commands.train import training_arguments
 from detkit.engine.config.parser import ParsedCommand, command_parser
 from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.errors import InputError
@@ -37,3 +38,15 @@ def test_a_null_with_a_meaning_is_taken():
     assert (config.data.augmentation, config.schedule, config.model.init_args.neck.init_args.extra_levels) == (
         None,
     ) * 3
+
+
+@pytest.mark.parametrize("option", [["--model.backbone.weights", "null"], ["--model.backbone.init_args.weights=null"]])
+def test_a_null_on_the_command_line_is_none(option):
+    """jsonargparse makes the text ``None`` of it, which would be a file's name."""
+    parsed = training_arguments(["faster_rcnn_mobilenet_v2_fpn", *option])
+    assert parsed.config["model.init_args.backbone.init_args.weights"] is None
+
+
+def test_a_text_of_that_spelling_stays_where_none_is_no_value():
+    parsed = training_arguments(["faster_rcnn_mobilenet_v2_fpn", "--model.backbone.name", "None"])
+    assert parsed.config["model.init_args.backbone.init_args.name"] == "None"

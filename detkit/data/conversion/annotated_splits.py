@@ -9,17 +9,17 @@ from typing import Any
 from detkit.data.formats.coco import find_split, has_split
 from detkit.data.formats.coco_faults import read_coco_with_faults
 from detkit.data.formats.cvat.cvat_dataset import read_cvat_split
-from detkit.data.formats.cvat.cvat_folders import cvat_splits
+from detkit.data.formats.cvat.cvat_folders import CvatFolder
 from detkit.data.formats.labelme.labelme_dataset import read_labelme
 from detkit.data.formats.labelme.labelme_files import image_bytes
 from detkit.data.formats.labelme.labelme_folders import labelme_splits
-from detkit.data.formats.open_dataset import BoxFormat
 from detkit.data.formats.voc import read_voc
 from detkit.data.formats.writers import AnnotatedSplit
 from detkit.data.formats.yolo_txt import read_yolo
 from detkit.data.formats.yolo_yaml import find_description, read_description
 from detkit.data.layouts.voc_folders import find_image_sets, find_splits
 from detkit.files import read_json, write_whole
+from detkit.files.annotation_formats import BoxFormat
 
 SPLITS = ("train", "val", "test")
 
@@ -60,7 +60,7 @@ def read_splits(
         read = {name: read_labelme(root, name, class_names, problems) for name in names}
         return [AnnotatedSplit(name, _extracted(content, extracted), root) for name, content in read.items()]
     if format == "cvat":
-        names = names or cvat_splits(root)
+        names = names or CvatFolder(root).splits()
         return [AnnotatedSplit(name, read_cvat_split(root, name, class_names, problems), root) for name in names]
     description = read_description(find_description(root))
     names = names or description.splits or SPLITS[:1]

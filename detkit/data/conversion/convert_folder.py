@@ -1,4 +1,4 @@
-"""Convert annotated images between COCO, PASCAL VOC, YOLO, LabelMe and, as a source, CVAT."""
+"""Write a data set in another format."""
 
 from __future__ import annotations
 
@@ -11,24 +11,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-import numpy as np
-
-from detkit.coco_files.entry_lists import is_plain_text
-from detkit.data.annotated_splits import SPLITS, read_splits
+from detkit.data.conversion.annotated_splits import SPLITS, read_splits
+from detkit.data.conversion.checked_splits import check_class_names, checked_split
 from detkit.data.formats.labelme.labelme_writer import write_labelme
-from detkit.data.formats.open_dataset import BoxFormat, Format, format_of
+from detkit.data.formats.open_dataset import format_of
 from detkit.data.formats.writers import LAYOUTS, WRITERS, AnnotatedSplit
 from detkit.errors import InputError
 from detkit.files import open_whole_folder
-from detkit.files.json_values import shown
-from detkit.images.orientation import annotated_orientation, turned_size
+from detkit.files.annotation_formats import BoxFormat, Format, WrittenFormat
 from detkit.images.reading import read_header
 from detkit.images.upright import write_upright
 
 logger = logging.getLogger(__name__)
-
-WrittenFormat = Literal["coco", "voc", "yolo", "labelme"]
-"""The formats that can be written."""
 
 _WRITERS = WRITERS | {"labelme": write_labelme}
 _LAYOUTS = LAYOUTS | {"labelme": ("labels.txt", *SPLITS)}
@@ -97,8 +91,8 @@ def convert(
     keeps_masks = to == "labelme" or (with_masks and to == "yolo")
     with TemporaryDirectory() as extracted:
         splits_read = read_splits(root, detected, splits, class_names, problems, keeps_masks, Path(extracted))
-        written = [_checked(split, problems) for split in splits_read]
-        _check_categories(written)
+        written = [checked_split(split, problems) for split in splits_read]
+        check_class_names(written)
         if problems and on_bad == "error":
             lines = "\n".join(f"  {problem}" for problem in problems)
             raise InputError(
@@ -112,68 +106,6 @@ def convert(
         {split.name: len(split.content["images"]) for split in written},
         {split.name: len(split.content["annotations"]) for split in written},
     )
-
-
-def _checked(split: AnnotatedSplit, problems: list[str]) -> AnnotatedSplit:
-    """The split with the size of every image, boxes inside their images, and without what is wrong."""
-    sizes: dict[Any, tuple[int, int]] = {}
-    images = []
-    id_of: dict[Path, Any] = {}
-    for image in split.content["images"]:
-        path = split.file_of(image)
-        if id_of.setdefault(path, image["id"]) != image["id"]:
-            problems.append(f"{path}: the images {id_of[path]!r} and {image['id']!r} are both this file")
-            continue
-        try:
-            header = read_header(path)
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        seen = turned_size(*header)
-        stated = image.get("height") or seen[0], image.get("width") or seen[1]
-        if annotated_orientation(*header, stated) is None:
-            problems.append(
-                f"{path}: is {seen[1]}x{seen[0]} pixels, after its EXIF orientation, but its annotations "
-                f"say {stated[1]}x{stated[0]}"
-            )
-            continue
-        sizes[image["id"]] = stated
-        images.append({**image, "height": stated[0], "width": stated[1]})
-    annotations = []
-    for annotation in split.content["annotations"]:
-        if annotation["image_id"] not in sizes:
-            continue
-        box = _clipped(annotation["bbox"], sizes[annotation["image_id"]])
-        if min(box[2:]) <= 0 or min(annotation["bbox"][2:]) <= 0:
-            problems.append(f"{annotation['id']}: the box {annotation['bbox']} has no area in its image")
-        else:
-            annotations.append({**annotation, "bbox": box})
-    content = {"images": images, "annotations": annotations, "categories": split.content["categories"]}
-    return AnnotatedSplit(split.name, content, split.images_path)
-
-
-def _clipped(box: list[float], size: tuple[int, int]) -> list[float]:
-    """A box ``x y width height`` inside its image; as it was where it lies in it."""
-    limits = np.array([*size[::-1], *size[::-1]])
-    corners = np.array([*box[:2], box[0] + box[2], box[1] + box[3]])
-    inside = corners.clip(0, limits)
-    if np.array_equal(inside, corners):
-        return box
-    return [round(value, 6) for value in [*inside[:2].tolist(), *(inside[2:] - inside[:2]).tolist()]]
-
-
-def _check_categories(splits: Sequence[AnnotatedSplit]) -> None:
-    for split in splits:
-        for name in split.names:
-            if not name.strip() or not is_plain_text(name):
-                raise InputError(f"the split '{split.name}' has a class of the name {shown(name)}; rename it")
-        if len(set(split.names)) != len(split.names):
-            raise InputError(f"the split '{split.name}' has classes of the same name: {split.names}; rename one")
-        if split.names != splits[0].names:
-            raise InputError(
-                f"the split '{split.name}' has the classes {split.names}, but '{splits[0].name}' has "
-                f"{splits[0].names}; all must list the same names in the same order"
-            )
 
 
 def _losses(splits: Sequence[AnnotatedSplit], to: WrittenFormat, with_masks: bool) -> list[str]:

@@ -1,0 +1,1 @@
+"""What ``detkit visualize`` does: explanations of a network, drawn."""
