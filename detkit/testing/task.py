@@ -20,6 +20,25 @@ from detkit.testing.contract import ContractError, deep_copy, is_close, no_error
 _ADDED = {"file_name", "image_id", "frame"}  # by the command, to each entry of the results
 
 
+class _NoImages(ImageDataset):
+    """A data set without images."""
+
+    @property
+    def categories(self) -> list[Category]:
+        return []
+
+    @property
+    def image_ids(self) -> list[int]:
+        return []
+
+    @property
+    def image_sizes(self) -> np.ndarray[Any, Any]:
+        return np.zeros((0, 2))
+
+    def read(self, index: int) -> tuple[np.ndarray[Any, Any], Target]:
+        raise IndexError(index)
+
+
 def check_task(task: Task, image: np.ndarray[Any, Any], answer: Any, categories: Sequence[Category]) -> None:
     """Hold a task to its contract: its answers, its evaluators, its results file and its drawings.
 
@@ -119,7 +138,7 @@ def _check_results(task: Task, answer: Any, categories: Sequence[Category], owne
 
 def _check_report(task: Task, owner: str) -> None:
     with no_error(f"{owner}.report", "it gives the sections of the report, also where no evaluator has a result"):
-        sections: Any = task.report(Evaluated({}, ImageDataset()))
+        sections: Any = task.report(Evaluated({}, _NoImages()))
     are_sections = isinstance(sections, list) and all(isinstance(one, Section) for one in sections)
     require(are_sections, f"{owner}.report must give a list of detkit.report.Section: got {sections!r:.80}")
     with no_error(f"the page of {owner}.report", "each section has a name of its own"):

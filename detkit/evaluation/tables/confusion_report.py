@@ -22,10 +22,10 @@ _MOST_CONFUSED = 10
 _NAMED_CLASSES = 40
 
 
-def confusion_table(confusion: ConfusionMatrix | ImageEvaluation) -> Table:
+def confusion_table(evaluation: ConfusionMatrix | ImageEvaluation) -> Table:
     """The confusion matrix, true class by row, predicted class by column; of more than 12 classes the most frequent
     confusions alone."""
-    matrix = _matrix(confusion)
+    matrix = _matrix(evaluation)
     if len(matrix.names) > _MATRIX_CLASSES:
         return _most_confused(matrix)
     table = Table(title=_title("confusion", matrix), title_justify="left")
@@ -37,19 +37,19 @@ def confusion_table(confusion: ConfusionMatrix | ImageEvaluation) -> Table:
     return table
 
 
-def write_confusion(confusion: ConfusionMatrix | ImageEvaluation, path: str | Path) -> None:
+def write_confusion(evaluation: ConfusionMatrix | ImageEvaluation, path: str | Path) -> None:
     """Write the confusion matrix: a plot where the suffix is ``.png``, else CSV with a row and a column per class.
 
     Args:
-        confusion: the matrix, or an evaluation of image classes.
+        evaluation: of image classes, or a matrix.
         path: the file; it appears whole or not at all.
     """
-    path, matrix = Path(path), _matrix(confusion)
+    path, matrix = Path(path), _matrix(evaluation)
     write_whole(path, _plot(matrix) if path.suffix.lower() == ".png" else _as_csv(matrix))
 
 
-def _matrix(confusion: ConfusionMatrix | ImageEvaluation) -> ConfusionMatrix:
-    return confusion if isinstance(confusion, ConfusionMatrix) else confusion.confusion_matrix
+def _matrix(evaluation: ConfusionMatrix | ImageEvaluation) -> ConfusionMatrix:
+    return evaluation if isinstance(evaluation, ConfusionMatrix) else evaluation.confusion_matrix
 
 
 def _title(title: str, matrix: ConfusionMatrix) -> str:

@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from detkit.deprecation import moved_names
 from detkit.evaluation.tables.detection_report import percent
 
 if TYPE_CHECKING:  # its evaluators import this module
     from detkit.evaluation.image_collector import ImageEvaluation
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "confusion_table": "detkit.evaluation.tables.confusion_report.confusion_table",
+        "write_confusion": "detkit.evaluation.tables.confusion_report.write_confusion",
+    },
+)
 
 
 def image_table(evaluation: ImageEvaluation) -> Table:

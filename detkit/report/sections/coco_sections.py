@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from markupsafe import Markup
 
-from detkit.evaluation import CocoEvaluation, Interval, analyze_errors, bootstrap, confuse_detections
+from detkit.evaluation import CocoEvaluation, analyze_errors, confuse_detections
+from detkit.evaluation.coco.bootstrap import Interval, bootstrap
 from detkit.evaluation.coco.native_backend import count_objects
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.report.evaluated import Evaluated
