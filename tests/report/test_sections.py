@@ -7,10 +7,10 @@ import re
 
 import numpy as np
 import pytest
-from report_cases import CATEGORIES, EVIL, KINDS, classified, detected
+from report_cases import CATEGORIES, EVIL, KINDS, classified, detected, detections
 
 from detkit.errors import InputError
-from detkit.evaluation import Evaluation, VocEvaluator, assign_errors
+from detkit.evaluation import CocoEvaluator, Evaluation, VocEvaluator, assign_errors
 from detkit.report import Evaluated, Page, PageOptions, Section, data_table, page_html, paragraph
 from detkit.report.parts.data_table import Bar, Cell
 from detkit.report.parts.line_chart import MOST_POINTS, Series, line_chart
@@ -18,6 +18,8 @@ from detkit.report.parts.rendering import json_in_html
 from detkit.report.sections import detection_images
 from detkit.report.sections.class_sections import image_kinds
 from detkit.report.sections.run_sections import training_section
+from detkit.structures import Category
+from detkit.structures.categories import PERSON_KEYPOINTS
 from detkit.tasks import Classification, Detection, Localization, Task
 
 
@@ -94,6 +96,49 @@ class TestDetections:
         monkeypatch.setattr("detkit.report.sections.detection_sections.backend", lambda: "reference")
         titles = [one.title for one in Detection().report(detected())]
         assert titles == ["Metrics", "Classes", "Sizes", "Precision and recall"]
+
+    def test_keypoints_have_no_kinds_of_errors(self):
+        person = Category(1, "person", keypoints=PERSON_KEYPOINTS)
+        points = [[10.0 + 2 * joint, 20.0 + joint, 2.0] for joint in range(17)]
+        entry = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 90, 90], "area": 8100, "iscrowd": 0}
+        entry |= {"keypoints": [value for point in points for value in point], "num_keypoints": 17}
+        image = {"id": 1, "file_name": "1.jpg", "height": 100, "width": 100}
+        truth = {"images": [image], "annotations": [entry], "categories": [{"id": 1, "name": "person"}]}
+        evaluator = CocoEvaluator(truth, iou_type="keypoints", categories=[person])
+        said = {"image_id": 1, "category_id": 1, "keypoints": entry["keypoints"], "score": 0.9}
+        evaluator.read([said])
+        evaluator.compute()
+        sections = Detection().report(Evaluated({"keypoints": evaluator}, detected().dataset))
+        assert [one.title for one in sections] == ["Metrics", "Classes", "Sizes", "Precision and recall"]
+        assert "AP of keypoints is 100.0 %" in sections[0].summary
+        assert "at OKS 0.50" in "".join(sections[-1].parts)
+
+    def test_crowds_and_what_they_excuse_are_ignored(self):
+        evaluated = detected()
+        truth = evaluated.dataset.ground_truth()
+        truth["annotations"][5]["iscrowd"] = 1  # of the image without detections
+        evaluator = CocoEvaluator(truth, categories=CATEGORIES)
+        found = [one for *_, one in KINDS]
+        found[5] = detections((25, 25, 35, 35, 2, 0.9))
+        evaluator.update([evaluated.dataset.target(index) for index in range(len(KINDS))], found)
+        evaluator.compute()
+        content = content_of(Detection().report(Evaluated({"bbox": evaluator}, evaluated.dataset))[-1])
+        names = [kind["name"] for kind in content["kinds"]]
+        (image,) = [one for one in content["images"] if one["name"] == "6"]
+        assert [names[mark[1]] for mark in (*image["objects"], *image["answers"])] == ["ignored", "ignored"]
+
+    def test_an_image_shows_the_highest_scoring_detections(self, monkeypatch):
+        monkeypatch.setattr(detection_images, "MOST_DETECTIONS", 20)
+        evaluated = detected()
+        many = [(x, y, x + 9, y + 9, 0, 0.5 + x / 1000) for x in range(0, 90, 9) for y in range(0, 90, 9)]
+        (evaluator,) = evaluated.evaluators.values()
+        evaluator.update([evaluated.dataset.target(6)], [detections(*many, (0, 0, 9, 9, 0, 0.01))])
+        evaluator.compute()
+        section = Detection().report(evaluated)[-1]
+        (image,) = [one for one in content_of(section)["images"] if one["name"] == "7"]
+        scores = [answer[3] for answer in image["answers"]]
+        assert scores == sorted((round(row[5], 4) for row in many), reverse=True)[:20]
+        assert "Left out here: detections with a score below 0.05, and all but the 20" in section.parts[-1]
 
 
 class TestClasses:

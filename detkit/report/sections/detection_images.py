@@ -10,6 +10,7 @@ from detkit.evaluation import AssignedErrors, CocoEvaluation, assign_errors
 from detkit.evaluation.coco.tide import ERROR_KINDS
 from detkit.report.evaluated import Evaluated
 from detkit.report.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
+from detkit.report.parts.rendering import paragraph
 from detkit.report.section import Section
 
 KINDS = (
@@ -47,7 +48,11 @@ def detection_images(evaluation: CocoEvaluation, evaluated: Evaluated) -> Sectio
         least,
         options.score_threshold,
     )
-    return Section("worst-images", "Worst images", [browser])
+    left_out = (
+        f"Left out here: detections with a score below {least:g}, and all but the {MOST_DETECTIONS} of the highest scores "
+        "in an image. They count in the numbers of this page."
+    )
+    return Section("worst-images", "Worst images", [browser, paragraph(left_out)])
 
 
 def badness(errors: AssignedErrors, images: int, score_threshold: float) -> np.ndarray:
