@@ -10,8 +10,8 @@ import pytest
 from report_cases import CATEGORIES, EVIL, KINDS, classified, detected, detections
 
 from detkit.errors import InputError
-from detkit.evaluation import CocoEvaluator, Evaluation, VocEvaluator, assign_errors
-from detkit.report import Evaluated, Page, PageOptions, Section, data_table, page_html, paragraph
+from detkit.evaluation import CocoEvaluator, ConfusionMatrix, Evaluation, VocEvaluator, assign_errors
+from detkit.report import Evaluated, Page, PageOptions, Section, confusion_part, data_table, page_html, paragraph
 from detkit.report.parts.data_table import Bar, Cell
 from detkit.report.parts.line_chart import MOST_POINTS, Series, line_chart
 from detkit.report.parts.rendering import json_in_html
@@ -208,6 +208,16 @@ class TestPage:
 
 
 class TestParts:
+    @pytest.mark.parametrize(("classes", "tables", "folded"), [(40, 2, 0), (60, 2, 1), (150, 1, 0)])
+    def test_a_confusion_matrix_of_many_classes_is_folded_or_left_out(self, classes, tables, folded):
+        counts = np.ones((classes + 1, classes + 1), dtype=np.int64)
+        names = [*(f"class {k}" for k in range(classes)), "background"]
+        html = confusion_part(ConfusionMatrix(names, counts, "objects"))
+        assert (html.count("<table"), html.count("<details")) == (tables, folded)
+        table = html[html.rindex("<table") :]
+        assert "Most frequent confusions between classes" in table
+        assert "background" not in table
+
     def test_a_table_sorts_by_order(self):
         html = data_table(
             "Caption", ["a", "b"], [["x", Cell("1.0", 1.0, Bar(0, 0.5, 0.25))], ["y", Cell.percent(-1.0)]]

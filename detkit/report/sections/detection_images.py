@@ -49,8 +49,8 @@ def detection_images(evaluation: CocoEvaluation, evaluated: Evaluated) -> Sectio
         options.score_threshold,
     )
     left_out = (
-        f"Left out here: detections with a score below {least:g}, and all but the {MOST_DETECTIONS} of the highest scores "
-        "in an image. They count in the numbers of this page."
+        f"Left out here: detections with a score below {least:g}, and all but the {MOST_DETECTIONS} highest-scoring in "
+        "an image. They count in the numbers of this page."
     )
     return Section("worst-images", "Worst images", [browser, paragraph(left_out)])
 
