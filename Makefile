@@ -17,7 +17,10 @@ SENSITIVE_TESTS := $(wildcard $(addprefix tests/,$(SENSITIVE)))
 # A file of tests stays in one process, for what its tests share; files begin in the order of tests/conftest.py.
 PYTEST := python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo test test-oldest test-slow lint site benchmark clean
+# An environment with the oldest torch.
+OLDEST := VENV=.venv-oldest TORCH="torch==$(OLDEST_TORCH).*"
+
+.PHONY: install demo test test-oldest oldest-torch test-slow lint site benchmark clean
 
 install: $(VENV)/.installed
 
@@ -29,8 +32,11 @@ test: $(VENV)/.test-installed
 
 # The same with the oldest torch, in an environment of its own.
 test-oldest:
-	$(MAKE) VENV=.venv-oldest TORCH="torch==$(OLDEST_TORCH).*" .venv-oldest/.test-installed
+	$(MAKE) $(OLDEST) .venv-oldest/.test-installed
 	.venv-oldest/bin/$(PYTEST) $(SENSITIVE_TESTS)
+
+oldest-torch:
+	$(MAKE) $(OLDEST) .venv-oldest/.torch
 
 # What takes long and rarely fails.
 test-slow: $(VENV)/.test-installed
@@ -41,6 +47,7 @@ lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --no-warn-unused-configs tools
+	$(BIN)/python tools/record_help.py --check
 
 # The documentation as a site, in build/site; a link without a target fails.
 site: $(VENV)/.docs-installed

@@ -32,9 +32,13 @@ def shared() -> Path:
     return folder
 
 
-# Files that take longest; begun first, none of them is what the other processes wait for at the end.
-_LONG = ("test_recipes", "test_readme", "test_resume", "test_processes", "test_fast_training", "test_cuda_on_cpu")
+# Files that take longest, the longest first; begun first, none of them is what the other processes wait for at the end.
+_LONG = (
+    "test_precisions", "test_recipes", "test_sanitizers", "test_cuda_on_cpu", "test_on_imitated_device", "test_wheel",
+    "test_resume", "test_readme", "test_processes", "test_fast_training",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in _LONG)
+    order = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))

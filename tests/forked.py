@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -40,10 +41,28 @@ def start_command(said: Path, folder: Path, *argv: str, **environment: str) -> B
     return start_forked(_command, said, folder, argv, environment)
 
 
-def _command(said: Path, folder: Path, argv: tuple[str, ...], environment: dict[str, str]) -> None:
-    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+def start_script(said: Path, folder: Path, script: Path, *argv: str, **environment: str) -> BaseProcess:
+    """Starts a Python file with these arguments, as `start_command` does ``detkit``."""
+    return start_forked(_script, said, folder, script, argv, environment)
 
+
+def _command(said: Path, folder: Path, argv: tuple[str, ...], environment: dict[str, str]) -> None:
     from detkit.engine.cli import main
+
+    _enter(said, folder, environment)
+    sys.exit(main(list(argv)))
+
+
+def _script(said: Path, folder: Path, script: Path, argv: tuple[str, ...], environment: dict[str, str]) -> None:
+    _enter(said, folder, environment)
+    sys.argv = [str(script), *argv]
+    sys.path.insert(0, str(script.parent))
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def _enter(said: Path, folder: Path, environment: dict[str, str]) -> None:
+    """Makes this process one that was started in `folder`, and that writes to `said`."""
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
     os.chdir(folder)
     os.environ.update(environment)
@@ -53,4 +72,3 @@ def _command(said: Path, folder: Path, argv: tuple[str, ...], environment: dict[
     with open(said, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(main(list(argv)))

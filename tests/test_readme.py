@@ -1,12 +1,9 @@
-"""What the README shows works as it is written there."""
+"""The README's own head is trained, and the demo drawn; tests/docs/test_pages.py runs its other blocks."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from forked import start_command
+from forked import start_command, start_script
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -27,15 +24,6 @@ def block(language: str, first_words: str) -> str:
     return blocks[0]
 
 
-def run(folder: Path, *command: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def command(folder: Path, *argv: str) -> tuple[int | None, str]:
     """The status of ``detkit`` in `folder`, and what it said."""
     process = start_command(folder / "said", folder, *argv, PYTHONPATH=str(folder))
@@ -43,11 +31,13 @@ def command(folder: Path, *argv: str) -> tuple[int | None, str]:
     return process.exitcode, (folder / "said").read_text()
 
 
-def test_a_detector_put_together_from_parts():
-    names: dict = {}
-    exec(block("python", "FasterRCNN(backbone="), names)
-    assert set(names["losses"]) == {"rpn_cls", "rpn_box", "box_cls", "box_reg"}
-    assert len(names["detections"]) == 1
+def run_tool(folder: Path, name: str, *argv: str) -> str:
+    """What a file of tools/ says in `folder`."""
+    process = start_script(folder / "said", folder, ROOT / "tools" / name, *argv, PYTHONPATH=str(folder))
+    process.join(300)
+    said = (folder / "said").read_text()
+    assert process.exitcode == 0, said
+    return said
 
 
 def test_a_head_in_a_package_of_its_own_is_trained_and_evaluated(tmp_path):
@@ -63,14 +53,14 @@ def test_a_head_in_a_package_of_its_own_is_trained_and_evaluated(tmp_path):
     assert "train/box_giou" in metrics.splitlines()[0]
 
     evaluate = ["--checkpoint", "runs/my_recipe/best.ckpt", "--device", "cpu"]
-    assert "Average Precision" in run(tmp_path, str(ROOT / "tools/eval.py"), *evaluate, "--trust", "my_heads")
+    assert "Average Precision" in run_tool(tmp_path, "eval.py", *evaluate, "--trust", "my_heads")
     status, said = command(tmp_path, "eval", *evaluate)
     assert status == 2
     assert "my_heads" in said
 
 
 def test_the_demo_leaves_its_drawings(tmp_path):
-    shown = run(tmp_path, str(ROOT / "tools/demo.py"), *TINY)
+    shown = run_tool(tmp_path, "demo.py", *TINY)
     assert "Average Precision" in shown
     for name in ("best.ckpt", "metrics.json", "predictions.png", "curves.png"):
         assert (tmp_path / "runs/demo" / name).stat().st_size > 0

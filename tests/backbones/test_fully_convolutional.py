@@ -113,7 +113,15 @@ def test_a_real_net_without_its_padding_equals_its_crops():
 
 
 @pytest.mark.parametrize(
-    "name", ["alexnet", "vgg11_bn", "squeezenet1_1", "resnet18", "mobilenet_v2", "alexnet_two_towers", "zfnet"]
+    "name",
+    [
+        "alexnet",
+        "squeezenet1_1",
+        "resnet18",
+        "alexnet_two_towers",
+        "zfnet",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vgg11_bn", "mobilenet_v2")),
+    ],
 )
 def test_at_the_size_of_training_both_agree(name):
     torch.manual_seed(7)

@@ -52,7 +52,12 @@ def _timm_model(name):
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=KINDS)
+LARGE = {"swin_tiny_patch4_window7_224", "dla34"}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in KINDS]
+)
 def kind(request, tmp_path_factory):
     model = _timm_model(request.param)
     path = tmp_path_factory.mktemp("weights") / f"{request.param}.pth"
@@ -116,8 +121,11 @@ def test_chosen_stages(name, stages):
         torch.testing.assert_close(map_, maps[stage - 1])
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "convnext_atto", "efficientnet_lite0"])
-@pytest.mark.parametrize("frozen_stages", [0, 2, 3, 5])
+@pytest.mark.parametrize(
+    ("name", "frozen_stages"),
+    [*(("resnet10t", stages) for stages in (0, 2, 3, 5)),
+     ("mobilenetv3_small_050", 2), ("convnext_atto", 5), ("efficientnet_lite0", 3)],
+)  # fmt: skip
 def test_frozen_stages_are_what_their_map_depends_on(name, frozen_stages):
     free = TimmBackbone(name)
     needed = set()

@@ -195,7 +195,7 @@ def test_mutated_files_and_segmentations(tmp_path):
 @pytest.mark.slow
 def test_many_mutants_in_little_memory(tmp_path):
     """In a process of its own: a crash must not end the tests, and its memory is limited."""
-    run = f"test_coco_fuzz.main({str(tmp_path)!r}, 1, 8000, 12000)"
+    run = f"test_coco_fuzz.main({str(tmp_path)!r}, 1, 4000, 6000)"
     program = f"import sys; sys.path[:0] = {sys.path!r}\nimport test_coco_fuzz; {run}"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
 

@@ -65,6 +65,7 @@ def _of_the_page(text: str) -> str:
     return text.replace("torch.ops.detkit", f"torch.ops.{NAMESPACE}").replace("detkit::", f"{NAMESPACE}::")
 
 
+@pytest.mark.slow  # for the compiler
 def test_passes_its_test(module):
     names: dict = {}
     exec(_of_the_page(SHOWN["tests/ops/test_box_area.py"]), names)
@@ -73,6 +74,7 @@ def test_passes_its_test(module):
     names["test_passes_opcheck"]()
 
 
+@pytest.mark.slow
 def test_its_cuda_kernel_gives_the_same(library):
     boxes = torch.rand(300, 4)
     op = getattr(torch.ops, NAMESPACE).box_area.default

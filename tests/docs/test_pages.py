@@ -79,7 +79,10 @@ def test_what_is_not_run_is_on_its_page():
 
 
 # Whole networks of others, and whole trainings, each with tests of its own.
-SLOW = {"python.md", "weights.md", "detectron2.md", "torchvision.md", "first-hour.md"}
+SLOW = {
+    "classification.md", "detectors.md", "detectron2.md", "evaluation.md", "export.md", "first-hour.md", "loggers.md",
+    "prediction.md", "python.md", "results.md", "torchvision.md", "weights.md",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(

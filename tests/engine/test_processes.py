@@ -16,42 +16,40 @@ from forked import start_command
 from detkit.engine.checkpoint import read_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ALTERNATING = {"class_path": "toy_learners.TakesTurnsAlike"}
 
 
-def start(script: str, *argv: str) -> subprocess.Popen:
-    paths = [str(REPOSITORY), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(REPOSITORY / "tools" / script), *argv]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def test_two_processes_learn_what_one_learns_with_their_batches(recipe, detkit_command):
-    path = recipe(trainer={"num_sanity_val_steps": 2})
-    two = start("train.py", "--config", path, "--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp")
-    status, said = detkit_command("train", "--config", path, "--name", "one", "--data.batch_size", "4")
-    assert status == 0, said
-    said = two.communicate(timeout=400)[1]
-    assert two.returncode == 0, said
-    one, both = read_checkpoint("runs/one/last.ckpt"), read_checkpoint("runs/two/last.ckpt")
-    assert one["global_step"] == both["global_step"] == 6
+def assert_same_weights(one: dict, other: dict) -> None:
+    assert one["global_step"] == other["global_step"] == 6
     for name, value in one["state_dict"].items():
-        torch.testing.assert_close(both["state_dict"][name], value, rtol=1e-4, atol=1e-6)
-    # Five validation images over two processes: each counts once, or AP would differ.
-    best = [content["callbacks"]["RunCheckpoints"]["best"] for content in (one, both)]
+        torch.testing.assert_close(other["state_dict"][name], value, rtol=1e-4, atol=1e-6)
+
+
+def assert_same_score(one: dict, other: dict) -> None:
+    """Five validation images over two processes: each counts once, or AP would differ."""
+    best = [content["callbacks"]["RunCheckpoints"]["best"] for content in (one, other)]
     assert best[0] == pytest.approx(best[1], abs=1e-6)
-    assert len(both["random_states"]) == 2
+    assert len(other["random_states"]) == 2
 
 
-@pytest.mark.slow
-def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_command, tmp_path):
-    path = recipe(learner={"class_path": "toy_learners.TakesTurnsAlike"})
-    strategy = ("--trainer.devices", "2", "--trainer.strategy", "ddp_find_unused_parameters_true")
+@pytest.mark.parametrize(
+    ("strategy", "sections"),
+    [
+        pytest.param("ddp", {"trainer": {"num_sanity_val_steps": 2}}, id="one optimizer"),
+        pytest.param(
+            "ddp_find_unused_parameters_true", {"learner": ALTERNATING}, id="two optimizers", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_two_processes_learn_what_one_learns_with_their_batches(strategy, sections, recipe, detkit_command, tmp_path):
+    path = recipe(**sections)
+    options = ("--trainer.devices", "2", "--trainer.strategy", strategy)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     two = [
         start_command(
-            tmp_path / f"said{rank}", tmp_path, "train", "--config", path, "--name", "two", *strategy,
+            tmp_path / f"said{rank}", tmp_path, "train", "--config", path, "--name", "two", *options,
             LOCAL_RANK=str(rank), OMP_NUM_THREADS="1", **meeting,
         )
         for rank in range(2)
@@ -62,9 +60,24 @@ def test_two_processes_with_two_optimizers_learn_what_one_learns(recipe, detkit_
         process.join(400)
         assert process.exitcode == 0, (tmp_path / f"said{rank}").read_text()
     one, both = read_checkpoint("runs/one/last.ckpt"), read_checkpoint("runs/two/last.ckpt")
-    assert one["global_step"] == both["global_step"] == 6
-    for name, value in one["state_dict"].items():
-        torch.testing.assert_close(both["state_dict"][name], value, rtol=1e-4, atol=1e-6)
+    assert_same_weights(one, both)
+    assert_same_score(one, both)
+
+
+@pytest.mark.slow  # each process imports torch
+def test_a_script_starts_the_second_process_itself(recipe, detkit_command):
+    path = recipe()
+    paths = [str(REPOSITORY), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    options = ["--name", "two", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [sys.executable, REPOSITORY / "tools" / "train.py", "--config", path, *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    status, said = detkit_command("train", "--config", path, "--name", "one", "--data.batch_size", "4")
+    assert status == 0, said
+    one, both = read_checkpoint("runs/one/last.ckpt"), read_checkpoint("runs/two/last.ckpt")
+    assert_same_weights(one, both)
+    assert_same_score(one, both)
 
 
 def test_a_killed_run_leaves_a_readable_checkpoint(recipe, tmp_path):

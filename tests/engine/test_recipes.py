@@ -25,7 +25,7 @@ CANVAS = {"model.preprocess.init_args.size": [112, 112]}
 RECIPES = [
     ("rcnn_shapes", "bbox", {"trainer.max_epochs": 30, "trainer.check_val_every_n_epoch": 30}),
     ("fast_rcnn_shapes", "bbox", SHORT_EDGE),
-    ("faster_rcnn_shapes", "bbox", SHORT_EDGE),
+    ("faster_rcnn_shapes", "bbox", SHORT_EDGE | {"trainer.max_epochs": 110, "trainer.check_val_every_n_epoch": 110}),
     ("faster_rcnn_c4_shapes", "bbox", SHORT_EDGE),
     ("cascade_rcnn_shapes", "bbox", SHORT_EDGE | {"optimizer.init_args.lr": 4e-3}),
     ("mask_rcnn_shapes", "segm", SHORT_EDGE),
@@ -40,15 +40,12 @@ RECIPES = [
     ("ssd_shapes", "bbox", {"model.preprocess.init_args.size": 112}),
 ]
 
-
-# The others are slow; Faster R-CNN also learns in `TestTrained` of its tests.
-ALWAYS_LEARNED = ("yolo_v3_shapes",)
-
 # Of whole images: what is judged, its least value, and how a short run learns it.
 IMAGE_RECIPES = [
     ("classification_shapes", "top1", 1.0, {"optimizer.init_args.lr": 2e-3, "lr_batch_size": "null"}),
     ("localization_shapes", "top1_localization", 0.9, {"optimizer.init_args.lr": 2e-3}),
 ]
+QUICK = "classification_shapes"
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +54,8 @@ def eight_images(tmp_path_factory) -> Path:
     return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "smaller"),
-    [pytest.param(*recipe, marks=() if recipe[0] in ALWAYS_LEARNED else pytest.mark.slow) for recipe in RECIPES],
-)
+@pytest.mark.slow  # Faster R-CNN and a classifier learn in default tests too
+@pytest.mark.parametrize(("name", "kind", "smaller"), RECIPES)
 def test_a_recipe_overfits_eight_images(name, kind, smaller, eight_images, tmp_path, monkeypatch, detkit_command):
     monkeypatch.chdir(tmp_path)
     annotations = eight_images / "annotations" / "instances_train.json"
@@ -97,7 +92,10 @@ def test_a_recipe_overfits_eight_images(name, kind, smaller, eight_images, tmp_p
     assert metrics[kind]["AP50"] >= 0.9
 
 
-@pytest.mark.parametrize(("name", "metric", "least", "rate"), IMAGE_RECIPES)
+@pytest.mark.parametrize(
+    ("name", "metric", "least", "rate"),
+    [pytest.param(*recipe, marks=[pytest.mark.slow] * (recipe[0] != QUICK)) for recipe in IMAGE_RECIPES],
+)
 def test_a_recipe_of_whole_images_overfits_eight_images(
     name, metric, least, rate, eight_images, tmp_path, monkeypatch, detkit_command
 ):

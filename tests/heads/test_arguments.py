@@ -40,7 +40,7 @@ def _cases():
             yield pytest.param(case, argument, value, id="-".join(filter(None, (case.name, options, argument))))
 
 
-@pytest.mark.parametrize(("case", "argument", "value"), _cases())
+@pytest.mark.parametrize(("case", "argument", "value"), list(_cases()))
 def test_an_argument_has_an_effect(case, argument, value, tmp_path):
     if value == "FILE":
         value = str(tmp_path / "weights.pth")

@@ -28,20 +28,11 @@ UNPADDED = {
     "squeezenet1_0",
     "squeezenet1_1",
 }
-# The largest of their families, of which others are here.
-LARGE = {
-    "vgg13",
-    "vgg19",
-    "resnet101",
-    "resnet152",
-    "resnext101_32x8d",
-    "wide_resnet101_2",
-    "densenet161",
-    "densenet201",
-    "legacy_seresnet101",
-    "legacy_seresnet152",
-    "legacy_seresnext101_32x4d",
-}
+# The others are slow: larger ones of the same families, and families that are ResNets with wider or more convolutions.
+QUICK = {
+    "alexnet", "alexnet_two_towers", "zfnet", "overfeat_fast", "vgg11", "googlenet", "resnet18", "resnet50",
+    "densenet121", "legacy_seresnet18", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "darknet19", *DARKNETS,
+}  # fmt: skip
 SIZES = dict.fromkeys(["alexnet", *OWN], 128)
 
 
@@ -85,9 +76,7 @@ def ssd(backbone, size):
     return SSD(backbone, num_classes=2, neck=neck, preprocess=Square(size))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NAMES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in NAMES])
 def test_a_backbone_works_with_every_detector(name):
     torch.manual_seed(0)
     backbone = DARKNETS[name]() if name in DARKNETS else catalog.backbone(name)

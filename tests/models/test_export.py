@@ -26,9 +26,12 @@ MODELS = {
     "SSDlite": lambda: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(128)),
 }
 OF_ONE_SIZE = (YOLOv1, SSD)
+QUICK = {"v3", "SSD"}  # tracing takes seconds for each
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in MODELS]
+)
 def model(request):
     torch.manual_seed(0)
     return MODELS[request.param]().eval()

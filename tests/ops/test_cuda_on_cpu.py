@@ -1,6 +1,8 @@
 """The CUDA kernels, thread by thread on the CPU (see cuda_on_cpu/), where they must do what the CPU kernels do: so
 their indices, their sums, what their threads share, the barriers between them and the alignment of vectors are tested
-without a GPU, though not speed."""
+without a GPU, though not speed.
+
+They are slow for the compiler; after a change of csrc/cuda, run them with ``pytest -m slow tests/ops``."""
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from detkit import ops
 from detkit.ops.regions import memory_format_of
 from detkit.ops.roi_align import roi_levels
 
+pytestmark = pytest.mark.slow
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
 

@@ -13,7 +13,11 @@ CLASSES = 5
 FEW = {"detections": 8, "proposals": 60, "samples": 32}  # for the test's speed
 
 
-MASK_RCNNS = [("maskrcnn_resnet50_fpn", 0), ("maskrcnn_resnet50_fpn", 1), ("maskrcnn_resnet50_fpn_v2", 0)]
+MASK_RCNNS = [
+    ("maskrcnn_resnet50_fpn", 0),
+    pytest.param(("maskrcnn_resnet50_fpn", 1), marks=pytest.mark.slow),
+    pytest.param(("maskrcnn_resnet50_fpn_v2", 0), marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module", params=MASK_RCNNS, ids=lambda param: f"{param[0]}-{param[1]}")
@@ -21,7 +25,7 @@ def mask_twins(request):
     return make_small_twins(request.param[0], request.param[1], CLASSES, **FEW)
 
 
-@pytest.fixture(scope="module", params=[0])
+@pytest.fixture(scope="module", params=[pytest.param(0, marks=pytest.mark.slow)])  # its head is the largest
 def keypoint_twins(request):
     return make_small_twins("keypointrcnn_resnet50_fpn", request.param, CLASSES, **FEW, num_keypoints=6)
 

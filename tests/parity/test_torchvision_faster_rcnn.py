@@ -45,7 +45,12 @@ PARAMETERS = {  # some of every part, by our and by torchvision's name
         "box_head.trunk.fc7.weight": "roi_heads.box_head.fc7.weight",
     },
 }
-MODELS = [(RESNET, 0), ("fasterrcnn_resnet50_fpn_v2", 0), (MOBILE, 0), (MOBILE, 1)]
+MODELS = [
+    (RESNET, 0),
+    pytest.param(("fasterrcnn_resnet50_fpn_v2", 0), marks=pytest.mark.slow),
+    (MOBILE, 0),
+    pytest.param((MOBILE, 1), marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda param: f"{param[0]}-{param[1]}")

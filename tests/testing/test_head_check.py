@@ -69,12 +69,17 @@ def seed():
     torch.manual_seed(0)
 
 
+# Like others of their family.
+LIKE = {"retinanet with background", "ssdlite", "yolo_v3", "agnostic box", "box on convolutions", "mask in runs"}
+
+
 class TestOursPass:
-    @pytest.mark.parametrize("name", DENSE)
+    @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE)) for name in DENSE])
     def test_dense(self, name):
         size = (96, 96) if name == "yolo_v1" else (96, 128)
         check_head(DENSE[name](CHANNELS, STRIDES, CLASSES), CHANNELS, STRIDES, CLASSES, size)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", [RetinaNetHead, FCOSHead])
     def test_deep_towers_and_many_classes(self, kind):
         check_head(kind([16] * 3, STRIDES, 20), [16] * 3, STRIDES, 20)
@@ -82,7 +87,9 @@ class TestOursPass:
     def test_of_one_map(self):
         check_head(YOLOv2Head([6], [32], CLASSES, [ANCHORS[2]]), [6], [32], CLASSES)
 
-    @pytest.mark.parametrize("name", BRANCHES)
+    @pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LIKE)) for name in BRANCHES]
+    )
     def test_branches(self, name):
         check_head(BRANCHES[name](), [6], [8], CLASSES)
 

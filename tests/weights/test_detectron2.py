@@ -29,7 +29,7 @@ def twins(request):
     return weights, model, pyramid
 
 
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_detections_and_masks_are_those_of_the_conventions_written_out(twins, seed, monkeypatch):
     weights, model, pyramid = twins
     seen = []

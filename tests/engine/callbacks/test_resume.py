@@ -131,8 +131,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(monkeypatch, rcnn, unbroken
     "options",
     [
         ("--save_every_n_steps", "1", "--data.num_workers", "1"),
-        ("--trainer.accumulate_grad_batches", "2"),
-        ("--trainer.max_steps", "8", "--trainer.max_epochs", "-1"),
+        pytest.param(("--trainer.accumulate_grad_batches", "2"), marks=pytest.mark.slow),
+        pytest.param(("--trainer.max_steps", "8", "--trainer.max_epochs", "-1"), marks=pytest.mark.slow),
         ("--trainer.val_check_interval", "0.5"),
     ],
     ids=["steps and workers", "accumulation", "max_steps", "validation within epochs"],

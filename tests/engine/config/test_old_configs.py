@@ -266,7 +266,8 @@ def test_a_config_of_before_detects_the_same():
     detections = []
     for head in (OLD, {"postprocess": {"class_path": "NMS", "init_args": NEW}}):
         config = _model({"class_path": "RetinaNetHead", "init_args": {"convolutions": 1} | head})
-        config["init_args"]["num_classes"] = 2
+        small = {"class_path": "ShortestEdge", "init_args": {"min_size": 96, "max_size": 128}}
+        config["init_args"] |= {"num_classes": 2, "preprocess": small}
         torch.manual_seed(1)
         model = build_model(config, (), "some.ckpt")
         model.head.classes.bias.data.zero_()

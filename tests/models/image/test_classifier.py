@@ -151,7 +151,7 @@ def _models():
     ]
 
 
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", [0, *(pytest.param(index, marks=pytest.mark.slow) for index in (1, 2))])
 def test_raw_compiles_and_exports_whole(index):
     model = _models()[index].eval()
     images = torch.rand(2, 3, 64, 64)

@@ -23,6 +23,7 @@ LOSSES = {
     FCOS: {"fcos_cls", "fcos_box", "fcos_centerness"},
 }
 HEADS = {RetinaNet: RetinaNetHead, FCOS: FCOSHead}
+TRACED = [RetinaNet, pytest.param(FCOS, marks=pytest.mark.slow)]
 
 
 def _resnet50():
@@ -99,7 +100,7 @@ def test_weights_of_losses_are_by_name(kind):
         torch.testing.assert_close(loss, 3 * plain[name])
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("kind", TRACED)
 def test_compiles_as_one_graph_in_bfloat16_too(kind):
     model, images = _small(kind).eval(), torch.rand(2, 3, 64, 96)
     compiled = torch.compile(model.raw, fullgraph=True, backend="eager")
@@ -110,7 +111,7 @@ def test_compiles_as_one_graph_in_bfloat16_too(kind):
         _equal(raw, expected)
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("kind", TRACED)
 def test_is_exported_for_images_of_any_number_and_size(kind, tmp_path):
     """From two cells on at the coarsest stride, 128; and says the same in ONNX Runtime, where there is one."""
     model = _small(kind).eval()

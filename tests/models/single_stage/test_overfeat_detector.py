@@ -84,6 +84,7 @@ def test_empty_images_and_images_smaller_than_a_window(make_overfeat):
     assert len(model.predict(images)) == 2
 
 
+@pytest.mark.slow
 def test_one_graph(make_overfeat):
     model = make_overfeat().eval()
     images = torch.rand(1, 3, 96, 128)
