@@ -42,6 +42,7 @@ ORDER = [
     "evaluation",
     "visualization",
     "results",
+    "report",
     "tasks",
     "testing",
     "engine",

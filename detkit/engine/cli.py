@@ -89,6 +89,13 @@ def predict(argv: Sequence[str]) -> None:
     predict_command(argv)
 
 
+def report(argv: Sequence[str]) -> None:
+    """``detkit report``."""
+    from detkit.engine.commands.report import report_command
+
+    report_command(argv)
+
+
 def visualize(argv: Sequence[str]) -> None:
     """``detkit visualize``."""
     from detkit.engine.commands.visualize import visualize_command
@@ -142,6 +149,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train, "train a recipe on COCO, VOC, YOLO, LabelMe or CVAT annotations, or on folders of classes"),
     "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
+    "report": (report, "write a report of a run as one HTML page: metrics, errors, worst images, recipe, licenses"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
     "convert": (convert, "convert a data set between COCO, VOC, YOLO and LabelMe, or from CVAT"),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from detkit.evaluation import ClassificationEvaluator
+from detkit.report import Evaluated, Section
+from detkit.report.sections.class_sections import image_class_sections
 from detkit.structures import Category
 from detkit.structures import Classification as Classes
 from detkit.tasks.task import NamedEvaluator, Task
@@ -27,6 +29,10 @@ class Classification(Task):
             {"category_id": categories[label].id, "category": categories[label].name, "score": score}
             for score, label in zip(answer.scores.tolist(), answer.labels.tolist(), strict=True)
         ]
+
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """Metrics and confusions of the classes, and the images with the wrong answers that score highest."""
+        return image_class_sections(evaluated)
 
     def refusal(self, option: str, model: str) -> str:
         """Explain that a classification has no boxes."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
+from detkit.report import Evaluated, Section
+from detkit.report.sections.detection_sections import detection_sections
 from detkit.results import coco_results
 from detkit.structures import Category, Detections
 from detkit.tasks.task import NamedEvaluator, Task
@@ -51,8 +53,10 @@ class Detection(Task):
                 "boxes: train a Classifier, or give data with boxes."
             )
 
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """Metrics, errors and confusions of each evaluator, and the images with the most errors."""
+        return detection_sections(evaluated)
+
     def refusal(self, option: str, model: str) -> str:
-        """Explain which options are for classifiers, and which for COCO's evaluation."""
-        if option == "--confusion":
-            return f"--confusion is for whole images, but the {model} detects: leave it out."
+        """Explain which options are for COCO's evaluation."""
         return f"{option} is for COCO's evaluation: leave it out, or list a CocoEvaluator under evaluators."

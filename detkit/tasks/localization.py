@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from detkit.evaluation import LocalizationEvaluator
+from detkit.evaluation.detection_collector import DetectionCollector
+from detkit.report import Evaluated, Section
+from detkit.report.sections.class_sections import image_class_sections
+from detkit.report.sections.detection_sections import detection_sections
 from detkit.tasks.detection import Detection
 from detkit.tasks.task import NamedEvaluator
 
@@ -14,6 +18,10 @@ class Localization(Detection):
     parts = frozenset({"boxes", "labels"})
     evaluators = (LocalizationEvaluator,)
     named = {"localization": NamedEvaluator(LocalizationEvaluator, "boxes")}  # noqa: RUF012
+
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """As of classification, with the boxes; evaluators of detections get their own sections."""
+        return [*image_class_sections(evaluated), *detection_sections(evaluated.only(DetectionCollector))]
 
     def refusal(self, option: str, model: str) -> str:
         """Explain that the image is evaluated as a whole."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
+from detkit.report import Evaluated, Section
+from detkit.report.sections.plain_sections import plain_sections
 from detkit.structures import Category
 from detkit.visualization import Drawing
 
@@ -107,9 +109,14 @@ class Task(Drawing):
         """Warnings about a data set for this task, a sentence each."""
         return []
 
-    def report(self, evaluation: Any) -> list[Any]:
-        """Sections of the report page for this task."""
-        return []
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """The sections of ``detkit report`` for this task, in order: numbers, then errors, then images.
+
+        Args:
+            evaluated: the evaluators, which have computed, and the images. Sections are made of the parts in
+                `detkit.report`. Default: the metrics of each evaluator, and those of each class.
+        """
+        return plain_sections(evaluated)
 
     def export(self, model: Any) -> dict[str, Any]:
         """Metadata about the answers for an exported model, by name."""
