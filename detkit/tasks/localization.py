@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
+from detkit.boxes import box_area
 from detkit.evaluation import LocalizationEvaluator
+from detkit.structures import Detections, Target
 from detkit.tasks.detection import Detection
 from detkit.tasks.task import NamedEvaluator
 
@@ -14,6 +18,14 @@ class Localization(Detection):
     parts = frozenset({"boxes", "labels"})
     evaluators = (LocalizationEvaluator,)
     named = {"localization": NamedEvaluator(LocalizationEvaluator, "boxes")}  # noqa: RUF012
+
+    def truth(self, target: Target) -> Detections | None:
+        """The largest object of the image's class; None where there is none."""
+        objects = super().truth(target)
+        if objects is None or target.image_label is None:
+            return None
+        own = torch.where(objects.labels == target.image_label)[0]
+        return objects[own[box_area(objects.boxes[own]).argmax()][None]] if len(own) else None
 
     def refusal(self, option: str, model: str) -> str:
         """Explain that the image is evaluated as a whole."""

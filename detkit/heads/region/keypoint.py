@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.geometry import move_points
+from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.region_branch import Crop, RegionBranch
@@ -107,6 +108,17 @@ class KeypointHead(RegionBranch):
         points = move_points(peaks[..., :2] + regions.boxes[:, None, :2], counts, back)
         keypoints = torch.split(torch.cat((points, peaks[..., 2:]), dim=-1), counts)
         return [replace(one, keypoints=own) for one, own in zip(detections, keypoints, strict=True)]
+
+    @torch.no_grad()
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """The cell of each keypoint of each region's object; see `DenseHead.ideal`."""
+        labels, matched = regions.sampled()
+        side = 4 * self.resolution
+        heat_maps = regions.boxes.new_full((len(regions), self.num_keypoints, side * side), -CERTAIN)
+        own = torch.where(labels >= 0)[0]
+        cells, _ = keypoint_cells(self._keypoints(context)[matched[own]], regions.boxes[own], side)
+        heat_maps[own] = heat_maps[own].scatter(2, cells[..., None], CERTAIN)
+        return heat_maps.unflatten(2, (side, side))
 
     def _keypoints(self, context: Context) -> Tensor:
         """The keypoints ``(T, J, 3)`` of the objects of all images; zeros, which are not labeled, where they lack."""
