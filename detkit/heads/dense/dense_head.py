@@ -30,6 +30,7 @@ def batch_candidates(
     flat = None if objectness is None else objectness.flatten()
     return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), flat, image_index, activation)
 
+
 UNASSIGNED = (
     "each anchor near them overlaps another object more, or none does at all; fit the anchors with `detkit anchors`, or "
     "enlarge the images in model.preprocess"

@@ -83,7 +83,9 @@ class FCOSHead(DenseHead):
         InputError: the levels differ in channels, or `strides` or `range_limits` has another number of levels.
     """
 
-    unassigned_because = "no location of the level of their size is near their center, or smaller objects have all of these"
+    unassigned_because = (
+        "no location of the level of their size is near their center, or smaller objects have all of these"
+    )
     own_values: ClassVar = {
         "postprocess": dict(
             score_threshold=0.2, iou_threshold=0.6, candidates=1000, detections=100, candidates_of="level"
@@ -206,8 +208,8 @@ class FCOSHead(DenseHead):
         """Exact distances, center-ness and sure classes of the locations with an object; see `DenseHead.ideal`."""
         counts = [level.shape[1] for level in raw.classes]
         classes, distances, centerness = (torch.cat(levels, dim=1) for levels in raw[:3])
-        classes, distances = torch.full_like(classes, -CERTAIN), torch.zeros_like(distances)
-        centerness = torch.full_like(centerness, -CERTAIN)
+        classes, distances = classes.new_full(classes.shape, -CERTAIN), distances.new_zeros(distances.shape)
+        centerness = centerness.new_full(centerness.shape, -CERTAIN)
         own = AssignedCandidates.of(self.assign(raw, context), context.objects)
         of_image = own.candidates % sum(counts)
         targets = self.coder.encode(torch.cat(raw.locations)[of_image], own.boxes)

@@ -235,7 +235,7 @@ class OverFeatHead(DenseHead):
     @torch.no_grad()
     def ideal(self, raw: OverFeatOutput, context: Context) -> OverFeatOutput:
         """Exact edges and sure classes of the windows with an object; see `DenseHead.ideal`."""
-        logits, edges = torch.full_like(raw.logits, -CERTAIN), torch.zeros_like(raw.edges)
+        logits, edges = raw.logits.new_full(raw.logits.shape, -CERTAIN), raw.edges.new_zeros(raw.edges.shape)
         own = AssignedCandidates.of(self.assign(raw, context), context.objects)
         logits[..., -1] = CERTAIN
         logits.flatten(0, 1)[own.candidates, -1] = -CERTAIN

@@ -195,7 +195,7 @@ class RetinaNetHead(DenseHead):
         """Exact deltas and sure classes of the anchors with an object; see `DenseHead.ideal`."""
         counts = [level.shape[1] for level in raw.deltas]
         classes, deltas = (torch.cat(levels, dim=1) for levels in (raw.classes, raw.deltas))
-        classes, deltas = torch.full_like(classes, -CERTAIN), torch.zeros_like(deltas)
+        classes, deltas = classes.new_full(classes.shape, -CERTAIN), deltas.new_zeros(deltas.shape)
         own = AssignedCandidates.of(self.assign(raw, context), context.objects)
         anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
         classes.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(classes)

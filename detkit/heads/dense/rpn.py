@@ -182,7 +182,7 @@ class RPN(PostprocessedHead):
         """Exact deltas and sure objectness of the anchors with an object; see `DenseHead.ideal`."""
         counts = [level.shape[1] for level in raw.deltas]
         objectness, deltas = (torch.cat(levels, dim=1) for levels in (raw.objectness, raw.deltas))
-        objectness, deltas = torch.full_like(objectness, -CERTAIN), torch.zeros_like(deltas)
+        objectness, deltas = objectness.new_full(objectness.shape, -CERTAIN), deltas.new_zeros(deltas.shape)
         own = AssignedCandidates.of(self.assign(raw, context), context.objects)
         anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
         objectness.view(-1)[own.candidates] = own.logits.to(objectness)

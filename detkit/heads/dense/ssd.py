@@ -176,7 +176,7 @@ class SSDHead(DenseHead):
     @torch.no_grad()
     def ideal(self, raw: SSDOutput, context: Context) -> SSDOutput:
         """Exact deltas and sure classes of the default boxes with an object; see `DenseHead.ideal`."""
-        logits, deltas = torch.full_like(raw.logits, -CERTAIN), torch.zeros_like(raw.deltas)
+        logits, deltas = raw.logits.new_full(raw.logits.shape, -CERTAIN), raw.deltas.new_zeros(raw.deltas.shape)
         own = AssignedCandidates.of(self.assign(raw, context), context.objects)
         boxes = raw.default_boxes[own.candidates % len(raw.default_boxes)]
         logits[..., -1] = CERTAIN

@@ -108,7 +108,7 @@ class ClassificationHead(ImageHead):
         """The class of each image; see `DenseHead.ideal`."""
         labels = image_labels(context.truth, self.num_classes, raw.logits.device)
         image = torch.where(labels != UNLABELED)[0]
-        logits = torch.full_like(raw.logits, -CERTAIN)
+        logits = raw.logits.new_full(raw.logits.shape, -CERTAIN)
         logits[image, labels[image]] = CERTAIN
         return ClassificationOutput(logits)
 

@@ -119,7 +119,7 @@ class LocalizationHead(ImageHead):
         """The class of each image and the box of its object; see `DenseHead.ideal`."""
         logits = self.classification.ideal(ClassificationOutput(raw.logits), context).logits
         boxes, rows = largest_objects(context.truth, raw.edges.device)
-        image, edges = torch.where(rows >= 0)[0], torch.zeros_like(raw.edges)
+        image, edges = torch.where(rows >= 0)[0], raw.edges.new_zeros(raw.edges.shape)
         encoded = self.coder.encode(windows(context.batch.sizes, boxes.device), boxes)[image].to(edges)
         edges[image, 0 if self.class_agnostic else logits.argmax(dim=1)[image]] = encoded
         return LocalizationOutput(logits, edges)

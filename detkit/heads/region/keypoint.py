@@ -111,12 +111,14 @@ class KeypointHead(RegionBranch):
 
     @torch.no_grad()
     def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
-        """The cell of each keypoint of each region's object; see `DenseHead.ideal`."""
+        """The cell of each keypoint of each region's object, outside of the region the nearest; see `DenseHead.ideal`."""
         labels, matched = regions.sampled()
         side = 4 * self.resolution
         heat_maps = regions.boxes.new_full((len(regions), self.num_keypoints, side * side), -CERTAIN)
         own = torch.where(labels >= 0)[0]
-        cells, _ = keypoint_cells(self._keypoints(context)[matched[own]], regions.boxes[own], side)
+        boxes, points = regions.boxes[own], self._keypoints(context)[matched[own]].clone()
+        points[..., :2] = points[..., :2].maximum(boxes[:, None, :2]).minimum(boxes[:, None, 2:])
+        cells, _ = keypoint_cells(points, boxes, side)
         heat_maps[own] = heat_maps[own].scatter(2, cells[..., None], CERTAIN)
         return heat_maps.unflatten(2, (side, side))
 

@@ -84,7 +84,9 @@ def _visible(trip: ImageTrip) -> Any:
     return trip.answer[kept]
 
 
-def _scores(evaluators: Mapping[str, Evaluator], trips: Sequence[ImageTrip], answers: Sequence[Any]) -> dict[str, float]:
+def _scores(
+    evaluators: Mapping[str, Evaluator], trips: Sequence[ImageTrip], answers: Sequence[Any]
+) -> dict[str, float]:
     scores = {}
     for name, evaluator in evaluators.items():
         evaluator.reset()

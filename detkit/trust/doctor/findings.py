@@ -7,6 +7,12 @@ from typing import Any, Literal
 
 Verdict = Literal["passed", "warning", "failed", "skipped"]
 
+Check = Literal[
+    "annotations", "classes", "round_trip", "augmentation", "anchors",
+    "random", "precision", "overfit", "memory", "workers",
+]  # fmt: skip
+"""The checks, in their order."""
+
 ORDER: tuple[Verdict, ...] = ("skipped", "passed", "warning", "failed")
 """Verdicts, the worst last."""
 
@@ -23,7 +29,7 @@ class Finding:
         numbers: what was measured, for a JSON file.
     """
 
-    check: str
+    check: Check
     verdict: Verdict
     sentence: str
     notes: list[str] = field(default_factory=list)

@@ -91,9 +91,7 @@ def heads_of(model: VisionModel) -> dict[str, nn.Module]:
     kinds = (DenseHead, ImageHead, RegionBranch, RPN)
     heads = {name: part for name, part in model.named_modules() if isinstance(part, kinds)}
     ideal = {name: head for name, head in heads.items() if _has_ideal(head)}
-    outer = {
-        name: head for name, head in ideal.items() if not any(name.startswith(f"{other}.") for other in ideal)
-    }
+    outer = {name: head for name, head in ideal.items() if not any(name.startswith(f"{other}.") for other in ideal)}
     for name, head in heads.items():
         inner = [other for other in ideal if other == name or other.startswith(f"{name}.")]
         within = [other for other in ideal if name.startswith(f"{other}.")]

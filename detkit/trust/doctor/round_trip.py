@@ -42,6 +42,7 @@ class ImageTrip:
         lost: of each, the stage that lost it; None where it came back.
         sides: ``(N, 2)`` width and height of the objects in the network's frame; None where the truth is no objects.
         padded_size: (height, width) of the network's frame.
+        given_size: (height, width) of the image as given.
     """
 
     target: Target
@@ -51,6 +52,7 @@ class ImageTrip:
     lost: list[str | None]
     sides: Tensor | None
     padded_size: tuple[int, int]
+    given_size: tuple[int, int]
 
 
 def round_trip(
@@ -90,8 +92,15 @@ def round_trip(
             lost[image] = [RESIZING if is_tiny else stage for is_tiny, stage in zip(tiny, lost[image], strict=True)]
         trips.append(
             ImageTrip(
-                target, truths[image], answers[image], recovered[image], lost[image], own, context.batch.padded_size
-            )
+                target,
+                truths[image],
+                answers[image],
+                recovered[image],
+                lost[image],
+                own,
+                context.batch.padded_size,
+                context.batch.given_sizes[image],
+            )  # fmt: skip
         )
     return trips
 
@@ -144,8 +153,7 @@ def _stages_of_decoding(
         for image, (target, truth, answer) in enumerate(zip(targets, truths, answers, strict=True)):
             found = (_recovered(task, target, truth, answer).overlaps >= FOUND).tolist()
             stages[image] = [
-                before or (None if is_found else stage)
-                for before, is_found in zip(stages[image], found, strict=True)
+                before or (None if is_found else stage) for before, is_found in zip(stages[image], found, strict=True)
             ]
     return stages
 
