@@ -32,8 +32,8 @@ def batch_candidates(
 
 
 UNASSIGNED = (
-    "each anchor near them overlaps another object more, or none does at all; fit the anchors with `detkit anchors`, or "
-    "enlarge the images in model.preprocess"
+    "each anchor near them overlaps another object more, or none overlaps them; fit the anchors with `detkit anchors`, "
+    "or enlarge the images in model.preprocess"
 )
 
 

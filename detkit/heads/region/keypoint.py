@@ -111,7 +111,7 @@ class KeypointHead(RegionBranch):
 
     @torch.no_grad()
     def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
-        """The cell of each keypoint of each region's object, outside of the region the nearest; see `DenseHead.ideal`."""
+        """The cell of each keypoint of each region's object, or the nearest to it; see `DenseHead.ideal`."""
         labels, matched = regions.sampled()
         side = 4 * self.resolution
         heat_maps = regions.boxes.new_full((len(regions), self.num_keypoints, side * side), -CERTAIN)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from detkit.anchors import shape_iou
-from detkit.heads import Context, DenseHead, RPN
+from detkit.heads import RPN, Context, DenseHead
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding
 from detkit.trust.doctor.ideal_network import heads_of, ideal_network
@@ -34,7 +34,10 @@ def check_anchors(subject: Subject) -> Finding:
         return Finding("anchors", "skipped", "the model has no anchors")
     share = float((ious >= FIT).float().mean())
     numbers = {"mean_iou": float(ious.mean()), "share": share, "objects": len(ious)}
-    sentence = f"{share:.1%} of {len(ious)} objects have an anchor of their shape (IoU {FIT} or more), mean IoU {ious.mean():.2f}"
+    sentence = (
+        f"{share:.1%} of {len(ious)} objects have an anchor of their shape (IoU {FIT} or more), mean IoU "
+        f"{ious.mean():.2f}"
+    )
     if share >= GOOD:
         return Finding("anchors", "passed", sentence, numbers=numbers)
     worst = ious.argsort()[:3].tolist()

@@ -42,8 +42,8 @@ def _why(stage: str, lost: Sequence[tuple[ImageTrip, int]], model: VisionModel) 
     if stage == RESIZING:
         height, width = lost[0][0].padded_size
         return (
-            f"they are less than a pixel wide or high in the network's frame of {width}x{height}; enlarge the images in "
-            "model.preprocess, or cut them into tiles"
+            f"they are less than a pixel wide or high in the network's frame of {width}x{height}; enlarge the images "
+            "in model.preprocess, or cut them into tiles"
         )
     if stage.endswith(": assignment"):
         name = stage.removesuffix(": assignment")

@@ -100,7 +100,7 @@ def round_trip(
                 own,
                 context.batch.padded_size,
                 context.batch.given_sizes[image],
-            )  # fmt: skip
+            )
         )
     return trips
 

@@ -14,7 +14,7 @@ from detkit.data.image_dataset import ImageDataset
 from detkit.data.loading import TrainingDataset
 from detkit.errors import InputError
 from detkit.structures import Category, Target
-from detkit.trust.doctor.ceiling import ANSWERS, PRECISE, READING, RESULTS, Stage, ceiling, imprecise
+from detkit.trust.doctor.ceiling import ANSWERS, PRECISE, READING, Stage, ceiling, imprecise
 from detkit.trust.doctor.findings import Check, Finding, Verdict, worst
 from detkit.trust.doctor.ideal_network import ideal_network
 from detkit.trust.doctor.reasons import loss_sentence, lost_objects
@@ -36,7 +36,7 @@ def check_round_trip(subject: Subject) -> Finding:
     truth = truth_of(dataset, indices)
     trips = _trips(subject, lambda index: subject.sample(dataset, index), indices)
     finding = _report(subject, "round_trip", trips, truth)
-    return _with_unread(finding, trips, truth)
+    return _with_unread(finding, dataset)
 
 
 def check_augmentation(subject: Subject) -> Finding:
@@ -85,12 +85,13 @@ def _report(subject: Subject, check: Check, trips: list[ImageTrip], truth: Any) 
     stages = ceiling(trips, evaluators)
     lost = Counter(stage for trip in trips for stage in trip.lost if stage is not None)
     total = sum(len(trip.lost) for trip in trips)
-    verdict, notes = _verdict(stages[-1].scores, {name: one.reads for name, one in evaluators.items()})
+    verdict = _verdict(stages[-1].scores, {name: one.reads for name, one in evaluators.items()})
+    notes: list[str] = []
     headlines = {name: one.headline for name, one in evaluators.items()}
     if any(score < 0.999 for score in stages[0].scores.values()):
         notes.append(
-            "the evaluator does not give the truth itself a perfect score: an image has more objects of a class than it "
-            "counts (COCO: 100 boxes, 20 keypoint sets), or annotations that it ignores differ"
+            f"the evaluator gives the truth itself {_scores(stages[0], headlines)}: an image has more objects of a "
+            f"class than it counts (COCO: 100 boxes, 20 sets of keypoints), or it has none to measure with. {_crowded(trips)}"
         )
     notes += [
         loss_sentence(stage, trips, subject.model) for stage in dict.fromkeys(one.name for one in stages) if lost[stage]
@@ -104,25 +105,32 @@ def _report(subject: Subject, check: Check, trips: list[ImageTrip], truth: Any) 
     notes += _shape_notes(stages, evaluators)
     if abs(sum(stages[-1].scores.values()) - sum(stages[-2].scores.values())) > 1e-3:
         notes.append("the results file does not give the score that the answers had: report this as a bug")
-    return Finding(
-        check, verdict, f"{_scores(stages[-1], headlines)} at most, {total} objects in {len(trips)} images, {lost.total()} lost", notes,
-        {
-            "stages": [{"stage": one.name, "lost": one.lost, **one.scores} for one in stages],
-            "lost": lost_objects(trips),
-        },
-    )  # fmt: skip
+    sentence = f"{_scores(stages[-1], headlines)} at most, {total} objects in {len(trips)} images, {lost.total()} lost"
+    numbers = {
+        "stages": [{"stage": one.name, "lost": one.lost, **one.scores} for one in stages],
+        "lost": lost_objects(trips),
+    }
+    return Finding(check, verdict, sentence, notes, numbers)
+
+
+def _crowded(trips: Sequence[ImageTrip]) -> str:
+    """The image with the most objects of one class."""
+    most, trip = max(
+        ((Counter(trip.truth.labels.tolist()).most_common(1) or [(0, 0)])[0][1], -row) for row, trip in enumerate(trips)
+    )
+    return f"Image {trips[-trip].target.image_id!r} has {most} of one class"
 
 
 def _scores(stage: Stage, headlines: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {headlines[name]} {score:.3f}" for name, score in stage.scores.items())
 
 
-def _verdict(scores: Mapping[str, float], reads: Mapping[str, str]) -> tuple[Verdict, list[str]]:
+def _verdict(scores: Mapping[str, float], reads: Mapping[str, str]) -> Verdict:
     verdicts: list[Verdict] = []
     for name, score in scores.items():
         good, poor = GOOD.get(reads[name], GOOD_SHAPE), POOR.get(reads[name], POOR_SHAPE)
         verdicts.append("failed" if score < poor else "warning" if score < good else "passed")
-    return worst(*verdicts), []
+    return worst(*verdicts)
 
 
 def _shape_notes(stages: Sequence[Stage], evaluators: Mapping[str, Any]) -> list[str]:
@@ -138,19 +146,14 @@ def _shape_notes(stages: Sequence[Stage], evaluators: Mapping[str, Any]) -> list
     ]
 
 
-def _with_unread(finding: Finding, trips: Sequence[ImageTrip], truth: Mapping[str, Any]) -> Finding:
-    """Add the annotations that the evaluator counts and the targets lack."""
-    if not any(hasattr(trip.truth, "boxes") for trip in trips):
+def _with_unread(finding: Finding, dataset: ImageDataset) -> Finding:
+    """Add the annotations that were left out when the file was read."""
+    dropped = [] if dataset.packed_annotations is None else dataset.packed_annotations.dropped
+    if not dropped:
         return finding
-    read = Counter({trip.target.image_id: 0 if trip.target.boxes is None else len(trip.target.boxes) for trip in trips})
-    written = Counter(one["image_id"] for one in truth["annotations"])
-    missing = {image_id: count - read[image_id] for image_id, count in written.items() if count > read[image_id]}
-    if not missing:
-        return finding
-    image_id = next(iter(missing))
     note = (
-        f"{sum(missing.values())} of {written.total()} annotations are lost at {READING}: they have no area or lie "
-        f"outside their image (data.on_bad_box is skip); correct them. The first are in image {image_id!r}"
+        f"{len(dropped)} annotations of {dataset.annotations_path} are lost at {READING}: they have no area or lie "
+        f"outside their image (data.on_bad_box is skip); correct them. The first is entry {dropped[0]} of the list"
     )
     return replace(finding, verdict=worst(finding.verdict, "warning"), notes=[note, *finding.notes])
 
@@ -160,7 +163,7 @@ def _with_cut(finding: Finding, cut: int, total: int) -> Finding:
     numbers = finding.numbers | {"cut": cut, "objects": total}
     if not cut:
         return replace(finding, numbers=numbers)
-    note = f"{cut} of {total} objects ({cut / total:.1%}) are cut by the augmentation, and are not learned in such an epoch"
+    note = f"{cut} of {total} objects ({cut / total:.1%}) are cut by the augmentation, and not learned in such an epoch"
     many = cut > MANY_CUT * total
     if many:
         note += "; lower crop or zoom of data.augmentation, or raise crop_size"

@@ -33,8 +33,9 @@ def check_workers(subject: Subject) -> Finding:
     if workers and free is not None and needed > free:
         verdict = "failed"
         notes.append(
-            f"{workers} workers hold up to {needed / _MIB:,.0f} MiB of batches in {_SHARED}, where {free / _MIB:,.0f} MiB "
-            "are free: lower data.num_workers or data.batch_size, or raise the limit (docker run --shm-size 8g)"
+            f"{workers} workers hold up to {needed / _MIB:,.0f} MiB of batches in {_SHARED}, where "
+            f"{free / _MIB:,.0f} MiB are free: lower data.num_workers or data.batch_size, or raise the limit "
+            "(docker run --shm-size 8g)"
         )
     elif workers > cores:
         verdict = "warning"
@@ -42,7 +43,8 @@ def check_workers(subject: Subject) -> Finding:
     sentence = f"{workers} worker processes gave {images} images in {seconds:.1f} s, with their start"
     return Finding(
         "workers", verdict, sentence, notes,
-        {"images": images, "seconds": seconds, "shared_memory_needed": needed, "shared_memory_free": free, "cores": cores},
+        {"images": images, "seconds": seconds, "shared_memory_needed": needed, "shared_memory_free": free,
+         "cores": cores},
     )  # fmt: skip
 
 

@@ -17,9 +17,9 @@ from detkit.trust.doctor.findings import Check
 DESCRIPTION = """Check a recipe on its data before training.
 
 Takes the ground truth through reading, augmentation, encoding, decoding, suppression, results file and evaluator, as if
-the network were perfect. It must come back with an AP of 1: each stage that loses objects says how many, which and why,
-and the last line is the AP that this recipe can reach at most. Then a model with its initial weights must score about 0,
-losses and gradients must be finite, one batch must be learned by heart, and memory and worker processes must suffice.
+the network were perfect. It must come back with an AP of 1: a stage that loses objects says how many, which and why,
+and the last line is the AP that this recipe can reach at most. Then a model with its initial weights must score about
+0, losses and gradients must be finite, one batch must be learned by heart, and memory and worker processes suffice.
 
 The exit status is 1 if a check fails. All arguments of "detkit train" are taken as well: give those of the training.
 

@@ -16,13 +16,12 @@ from torch.optim import Optimizer
 from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.commands.doctor.doctor_command import DoctorOptions
 from detkit.engine.commands.train import training_arguments
-from detkit.engine.config.parser import check_precision
+from detkit.engine.config.parser import check_precision, write_json
 from detkit.engine.config.recipe import Recipe, build_recipe
 from detkit.engine.evaluators import make_evaluators
 from detkit.engine.optim import apply_lr_factors, group_parameters, scale_learning_rates
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
-from detkit.engine.config.parser import write_json
 from detkit.models import VisionModel
 from detkit.structures import Category
 from detkit.tasks import task_of
