@@ -53,10 +53,8 @@ def suspicious_boxes(dataset: ImageDataset) -> list[str]:
     written, source = WrittenBoxes.of(dataset), dataset.annotations_path
     sentences = [_fractions, _corners, _swapped, _whole_images]
     found: list[str] = []
-    known = written.sizes.all(axis=1)
-    written = WrittenBoxes(
-        written.boxes[known], written.sizes[known], [key for key, has in zip(written.keys, known, strict=True) if has]
-    )
+    known = np.flatnonzero(written.sizes.min(axis=1, initial=1))
+    written = WrittenBoxes(written.boxes[known], written.sizes[known], [written.keys[row] for row in known.tolist()])
     if len(written.boxes) >= _LEAST_BOXES:
         found = [f"{source}: {sentence}" for check in sentences if (sentence := check(written))][:1]
     if sentence := _repeated(written):
@@ -100,11 +98,11 @@ def _swapped(written: WrittenBoxes) -> str | None:
 
 
 def _whole_images(written: WrittenBoxes) -> str | None:
-    covers = (written.boxes[:, 2:] >= 0.98 * written.sizes).all(axis=1)
-    if covers.mean() < 0.95:
+    covers = np.count_nonzero((written.boxes[:, 2:] >= 0.98 * written.sizes).all(axis=1))
+    if covers < 0.95 * len(written.boxes):
         return None
     return (
-        f"{covers.sum()} of {len(covers)} boxes cover their whole image: there is nothing to locate, train a "
+        f"{covers} of {len(written.boxes)} boxes cover their whole image: there is nothing to locate, train a "
         "classifier, or correct the boxes"
     )
 

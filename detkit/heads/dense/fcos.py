@@ -217,7 +217,8 @@ class FCOSHead(DenseHead):
         classes.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(classes)
         distances.flatten(0, 1)[own.candidates] = (targets / strides).to(distances)
         centerness.view(-1)[own.candidates] = centerness_of(targets).logit(1e-6).to(centerness)
-        return FCOSOutput(*(list(one.split(counts, 1)) for one in (classes, distances, centerness)), raw.locations)
+        levels = [list(torch.split(one, counts, 1)) for one in (classes, distances, centerness)]
+        return FCOSOutput(levels[0], levels[1], levels[2], raw.locations)
 
     @torch.no_grad()
     def match(self, locations: Sequence[Tensor], target: Target) -> tuple[Tensor, Tensor]:

@@ -200,4 +200,4 @@ class RetinaNetHead(DenseHead):
         anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
         classes.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(classes)
         deltas.flatten(0, 1)[own.candidates] = self.coder.encode(anchors, own.boxes).to(deltas)
-        return RetinaNetOutput(list(classes.split(counts, 1)), list(deltas.split(counts, 1)), raw.anchors)
+        return RetinaNetOutput(list(torch.split(classes, counts, 1)), list(torch.split(deltas, counts, 1)), raw.anchors)

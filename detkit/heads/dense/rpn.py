@@ -187,7 +187,7 @@ class RPN(PostprocessedHead):
         anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
         objectness.view(-1)[own.candidates] = own.logits.to(objectness)
         deltas.flatten(0, 1)[own.candidates] = self.coder.encode(anchors, own.boxes).to(deltas)
-        return RPNOutput(list(objectness.split(counts, 1)), list(deltas.split(counts, 1)), raw.anchors)
+        return RPNOutput(list(torch.split(objectness, counts, 1)), list(torch.split(deltas, counts, 1)), raw.anchors)
 
     def _regression(self, deltas: Tensor, anchors: Tensor, foreground: Tensor, rows: Tensor, objects: Tensor) -> Tensor:
         """Smooth L1 of the anchors `foreground` ``(B, F)``, of each of which `rows` names the object, if it has one."""

@@ -120,7 +120,7 @@ class KeypointHead(RegionBranch):
         points[..., :2] = points[..., :2].maximum(boxes[:, None, :2]).minimum(boxes[:, None, 2:])
         cells, _ = keypoint_cells(points, boxes, side)
         heat_maps[own] = heat_maps[own].scatter(2, cells[..., None], CERTAIN)
-        return heat_maps.unflatten(2, (side, side))
+        return torch.unflatten(heat_maps, 2, (side, side))
 
     def _keypoints(self, context: Context) -> Tensor:
         """The keypoints ``(T, J, 3)`` of the objects of all images; zeros, which are not labeled, where they lack."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -58,7 +61,9 @@ def _shape(box: list[float]) -> str:
     return f"{box[2] - box[0]:.0f}x{box[3] - box[1]:.0f}"
 
 
-def _best_shapes(subject: Subject, heads: dict[str, torch.nn.Module], image: Tensor, target: Target) -> Tensor | None:
+def _best_shapes(
+    subject: Subject, heads: Mapping[str, DenseHead | RPN], image: Tensor, target: Target
+) -> Tensor | None:
     """For each object of an image the greatest IoU of its shape with an anchor; None where there are no anchors."""
     empty = Target.empty(image_id=target.image_id)
     with ideal_network(subject.model.eval()) as network:
@@ -72,9 +77,10 @@ def _best_shapes(subject: Subject, heads: dict[str, torch.nn.Module], image: Ten
     return shape_iou(sides, anchors).amax(dim=1) if len(sides) else sides.new_zeros(0)
 
 
-def _anchors(head: torch.nn.Module, raw: object, context: Context | None) -> Tensor:
+def _anchors(head: DenseHead | RPN, raw: Any, context: Context | None) -> Tensor:
     """The different widths and heights ``(A, 2)`` of the boxes that a head gives where there is nothing."""
-    raw = raw[1] if isinstance(head, RPN) else raw  # type: ignore[index]  # of a two-stage detector
-    boxes = head.candidates(raw, context).boxes  # type: ignore[operator]
+    own = raw[1] if isinstance(head, RPN) else raw  # of a two-stage detector
+    assert context is not None
+    boxes = head.candidates(own, context).boxes
     sides = (boxes[:, 2:] - boxes[:, :2]).float()
     return torch.unique(sides[(sides > 1e-3).all(dim=1)].round(decimals=2), dim=0)

@@ -18,6 +18,8 @@ from detkit.heads.assignment import assign_objects
 from detkit.models import VisionModel
 from detkit.structures import Target
 
+Head = DenseHead | ImageHead | RegionBranch | RPN
+
 _KEPT = 4  # templates of raw outputs, one for each size of a batch
 
 
@@ -77,12 +79,13 @@ def ideal_network(model: VisionModel) -> Iterator[IdealNetwork]:
     with ExitStack() as stack, torch.no_grad():
         stack.enter_context(_replaced(model, "features", _zeros(model)))
         for name, head in heads_of(model).items():
-            forward = _of_regions if isinstance(head, RegionBranch) else _of_maps
-            stack.enter_context(_replaced(head, "forward", forward(name, head, network)))
+            of_regions = isinstance(head, RegionBranch)
+            forward = _of_regions(name, head, network) if of_regions else _of_maps(name, head, network)
+            stack.enter_context(_replaced(head, "forward", forward))
         yield network
 
 
-def heads_of(model: VisionModel) -> dict[str, nn.Module]:
+def heads_of(model: VisionModel) -> dict[str, Head]:
     """The heads of a model that have an `ideal`, by name.
 
     Raises:
@@ -147,7 +150,7 @@ def _of_maps(name: str, head: Any, network: IdealNetwork) -> Callable[..., Any]:
     return forward
 
 
-def _of_regions(name: str, head: RegionBranch, network: IdealNetwork) -> Callable[..., Any]:
+def _of_regions(name: str, head: Any, network: IdealNetwork) -> Callable[..., Any]:
     def forward(crop: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Any:
         assert network.truth is not None
         labeled = network.labeled(regions)

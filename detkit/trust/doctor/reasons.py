@@ -71,9 +71,8 @@ def _why(stage: str, lost: Sequence[tuple[ImageTrip, int]], model: VisionModel) 
 
 
 def _threshold(model: VisionModel) -> str:
-    thresholds = {
-        getattr(getattr(head, "postprocess", None), "iou_threshold", None) for head in heads_of(model).values()
-    } - {None}
+    postprocesses = [getattr(head, "postprocess", None) for head in heads_of(model).values()]
+    thresholds = {one.iou_threshold for one in postprocesses if one is not None and one.iou_threshold is not None}
     return f" ({', '.join(f'{one:g}' for one in sorted(thresholds))})" if thresholds else ""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detkit.heads import RPN, Context, Postprocess, TopK
 from detkit.heads.postprocessed_head import PostprocessedHead
@@ -75,12 +75,10 @@ def round_trip(
     found = [(one.overlaps >= FOUND).tolist() for one in recovered]
     lost: list[list[str | None]] = [[None] * len(one) for one in recovered]
     if not all(all(of_image) for of_image in found):
-        later = _stages_of_decoding(network, task, raw, context, targets, truths) if of_objects else [None] * len(lost)
+        later = _stages_of_decoding(network, task, raw, context, targets, truths) if of_objects else lost
         for image, of_image in enumerate(found):
-            for row, is_found in enumerate(of_image):
-                if not is_found:
-                    stage = assigned[image][row] if of_objects else None
-                    lost[image][row] = stage or (later[image][row] if later[image] else DECODING)
+            for row in (row for row, is_found in enumerate(of_image) if not is_found):
+                lost[image][row] = (assigned[image][row] if of_objects else None) or later[image][row] or DECODING
     sides = _sides(network, [len(one) for one in recovered]) if of_objects else [None] * len(lost)
     trips = []
     for image, target in enumerate(targets):
@@ -169,7 +167,7 @@ def _up_to(model: VisionModel, stage: str) -> Iterator[None]:
         yield
     finally:
         for head, postprocess in own:
-            nn.Module.__setattr__(head, "postprocess", postprocess)
+            vars(head)["postprocess"] = postprocess
 
 
 def _part(postprocess: Postprocess, stage: str) -> Postprocess:

@@ -91,7 +91,8 @@ def _report(subject: Subject, check: Check, trips: list[ImageTrip], truth: Any) 
     if any(score < 0.999 for score in stages[0].scores.values()):
         notes.append(
             f"the evaluator gives the truth itself {_scores(stages[0], headlines)}: an image has more objects of a "
-            f"class than it counts (COCO: 100 boxes, 20 sets of keypoints), or it has none to measure with. {_crowded(trips)}"
+            "class than it counts (COCO: 100 boxes, 20 sets of keypoints), or it has none to measure with. "
+            f"{_crowded(trips)}"
         )
     notes += [
         loss_sentence(stage, trips, subject.model) for stage in dict.fromkeys(one.name for one in stages) if lost[stage]

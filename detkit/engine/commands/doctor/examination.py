@@ -64,16 +64,20 @@ def _recipe(argv: Sequence[str]) -> tuple[Recipe, InputError | None]:
     """The recipe; where its data cannot be read, that of the part which can, with the error."""
     seed_everything(0, workers=True, verbose=False)
     try:
-        recipe = build_recipe(training_arguments(argv))
-        recipe.data.setup("fit")
-        return recipe, None
+        return _opened(argv), None
     except InputError as error:
         try:
-            recipe = build_recipe(training_arguments([*argv, *_LENIENT]))
-            recipe.data.setup("fit")
+            return _opened([*argv, *_LENIENT]), error
         except InputError:
             raise error from None
-        return recipe, error
+
+
+def _opened(argv: Sequence[str]) -> Recipe:
+    """The recipe, with both splits of its data read."""
+    recipe = build_recipe(training_arguments(argv))
+    for split in ("train", recipe.data.eval_split):
+        recipe.data.dataset(split)
+    return recipe
 
 
 def subject_of(recipe: Recipe, options: DoctorOptions, progress: Callable[[str], None]) -> Subject:

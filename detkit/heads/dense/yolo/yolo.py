@@ -190,8 +190,8 @@ class YOLOHead(DenseHead):
         outputs[pairs.predictions[own], 4] = torch.where(_is_first(pairs.objects[own]), CERTAIN, LIKELY)
         outputs[pairs.predictions[own], 5 + pairs.labels[own]] = CERTAIN
         counts = [anchors * height * width for _, anchors, height, width in sizes]
-        levels = outputs.view(len(raw[0]), -1, outputs.shape[1]).split(counts, 1)
-        return [x.unflatten(1, size[1:]) for x, size in zip(levels, sizes, strict=True)]
+        levels = torch.split(outputs.view(len(raw[0]), -1, outputs.shape[1]), counts, 1)
+        return [torch.unflatten(x, 1, size[1:]) for x, size in zip(levels, sizes, strict=True)]
 
     def ignore_mask(self, boxes: Tensor, outputs: Tensor, context: Context) -> Tensor:
         """Which predictions ``(B, P)`` without an object are not background either: close to an object or in a crowd.
