@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,14 +28,16 @@ def check_memory(subject: Subject) -> Finding:
     batches = {"largest images": _largest(subject, dataset, size), "most objects": _most_objects(dataset, size)}
     model = copy.deepcopy(subject.model).to(subject.device).train()
     optimizer = subject.make_optimizer(model)
-    free = _free(subject.device)
+    free = _free(subject.device) + _held(subject.device)
     peaks: dict[str, int] = {}
     for name, indices in batches.items():
         subject.progress(name)
         if subject.device.type == "cpu":
+            before = _held(subject.device)
             one = _peak(subject, model, optimizer, indices[:1])
-            if one * len(indices) > free:  # do not try it: the system would kill this process
-                peaks[name] = one * len(indices)
+            expected = before + max(0, one - before) * len(indices)
+            if expected > free:  # do not try it: the system would kill this process
+                peaks[name] = expected
                 continue
         try:
             peaks[name] = _peak(subject, model, optimizer, indices)
@@ -46,8 +47,8 @@ def check_memory(subject: Subject) -> Finding:
     if peaks[name] > free:
         return _too_large(name, size, peaks[name], free)
     sentence = (
-        f"a step of {size} images on {subject.device.type} takes up to {peaks[name] / _MIB:,.0f} MiB ({name}), "
-        f"{free / _MIB:,.0f} MiB are free"
+        f"with a step of {size} images this process takes up to {peaks[name] / _MIB:,.0f} of {free / _MIB:,.0f} MiB on "
+        f"{subject.device.type} ({name})"
     )
     numbers = {"peaks": peaks, "free": free}
     if peaks[name] > MUCH * free:
@@ -58,7 +59,7 @@ def check_memory(subject: Subject) -> Finding:
 def _too_large(name: str, size: int, needed: int | None, free: int) -> Finding:
     how_much = "more" if needed is None else f"about {needed / _MIB:,.0f} MiB"
     return Finding(
-        "memory", "failed", f"a step of {size} images ({name}) needs {how_much}, but {free / _MIB:,.0f} MiB are free",
+        "memory", "failed", f"a step of {size} images ({name}) needs {how_much}, but there are {free / _MIB:,.0f} MiB",
         ["lower data.batch_size, or the size of the images in model.preprocess; trainer.accumulate_grad_batches keeps "
          "the images of an optimizer step"], {"free": free, "needed": needed},
     )  # fmt: skip
@@ -80,7 +81,7 @@ def _most_objects(dataset: ImageDataset, count: int) -> list[int]:
 
 
 def _peak(subject: Subject, model: torch.nn.Module, optimizer: torch.optim.Optimizer, indices: Sequence[int]) -> int:
-    """The bytes that a step takes at its peak, beside what the process held before."""
+    """The bytes that the process holds at the peak of a step."""
     samples = [subject.sample(subject.data.train_dataset, index) for index in indices]
     images, targets = (list(part) for part in zip(*samples, strict=True))
     gc.collect()
@@ -94,21 +95,19 @@ def _peak(subject: Subject, model: torch.nn.Module, optimizer: torch.optim.Optim
 
 @contextmanager
 def _watched(device: torch.device) -> Iterator[list[int]]:
-    """The most bytes that are allocated within, in excess of those before."""
-    peak = [0]
+    """The most bytes that are held within."""
     if device.type == "cuda":
+        peak = [0]
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
         yield peak
         torch.cuda.synchronize(device)
-        peak[0] = torch.cuda.max_memory_allocated(device) - before
+        peak[0] = torch.cuda.max_memory_allocated(device)
         return
-    before, done = _resident(), threading.Event()
+    peak, done = [_resident()], threading.Event()
 
     def watch() -> None:
-        while not done.is_set():
-            peak[0] = max(peak[0], _resident() - before)
-            time.sleep(0.005)
+        while not done.wait(0.005):
+            peak[0] = max(peak[0], _resident())
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -117,6 +116,11 @@ def _watched(device: torch.device) -> Iterator[list[int]]:
     finally:
         done.set()
         thread.join()
+
+
+def _held(device: torch.device) -> int:
+    """The bytes that this process holds on a device."""
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else _resident()
 
 
 def _resident() -> int:

@@ -29,7 +29,7 @@ def check_workers(subject: Subject) -> Finding:
     notes: list[str] = []
     verdict: Verdict = "passed"
     needed, free = largest * (_AHEAD * workers + 1), _free_shared()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = _cores()
     if workers and free is not None and needed > free:
         verdict = "failed"
         notes.append(
@@ -54,3 +54,8 @@ def _free_shared() -> int | None:
         return None
     status = os.statvfs(_SHARED)
     return status.f_bavail * status.f_frsize
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
