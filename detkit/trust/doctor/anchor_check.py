@@ -12,7 +12,7 @@ from detkit.anchors import shape_iou
 from detkit.heads import RPN, Context, DenseHead
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding
-from detkit.trust.doctor.ideal_network import heads_of, ideal_network
+from detkit.trust.doctor.round_trip.ideal_network import heads_of, ideal_network
 from detkit.trust.doctor.subject import Subject
 
 FIT = 0.5  # the IoU of shapes from which on an anchor fits an object

@@ -13,7 +13,7 @@ from recipes import FASTER_RCNN
 
 from detkit.engine.cli import main
 from detkit.engine.commands.doctor.doctor_command import divided
-from detkit.trust.doctor.checks import CHECKS
+from detkit.trust.doctor.checklist import CHECKS
 from detkit.trust.doctor.findings import Check
 
 QUICK = ["--skip=overfit", "--skip=memory", "--skip=random", "--images=4"]
@@ -80,7 +80,7 @@ def test_data_that_cannot_be_read_is_explained(recipe, shapes_root, tmp_path, ca
     data = {
         "root": None,
         **{f"{split}_annotations": str(tmp_path / f"{split}.json") for split in ("train", "val")},
-        **{f"{split}_images": str(shapes_root / "images") for split in ("train", "val")},
+        **{f"{split}_images": str(shapes_root / "images" / split) for split in ("train", "val")},
     }
     with pytest.raises(SystemExit):
         main(["doctor", "--config", recipe(model=FASTER_RCNN, data=data), *QUICK, "--skip=round_trip"])

@@ -10,8 +10,8 @@ from detkit.data import Augmentation
 from detkit.structures import Category
 from detkit.trust.doctor.anchor_check import check_anchors
 from detkit.trust.doctor.data_checks import check_annotations, check_classes
-from detkit.trust.doctor.trials import check_overfit, check_precision, check_random
-from detkit.trust.doctor.trip_checks import check_augmentation, check_round_trip
+from detkit.trust.doctor.round_trip.trip_checks import check_augmentation, check_round_trip
+from detkit.trust.doctor.trials.network_trials import check_overfit, check_precision, check_random
 
 MODELS = {"yolo": yolo, "ssd": ssd, "faster_rcnn": faster_rcnn}
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from patients import HEALTHY, ssd, subject, write_data
 
-from detkit.trust.doctor import memory_check, worker_check
-from detkit.trust.doctor.checks import CHECKS, examine
-from detkit.trust.doctor.memory_check import check_memory
-from detkit.trust.doctor.worker_check import check_workers
+from detkit.trust.doctor.checklist import CHECKS, examine
+from detkit.trust.doctor.trials import memory_check, worker_check
+from detkit.trust.doctor.trials.memory_check import check_memory
+from detkit.trust.doctor.trials.worker_check import check_workers
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_memory_that_runs_out_is_named(made, monkeypatch):
 
 def test_workers_that_suffice(made):
     finding = check_workers(made)
-    assert (finding.verdict, finding.numbers["images"]) == ("passed", 3)
+    assert (finding.verdict, finding.numbers["images"]) == ("passed", 2)
 
 
 def test_shared_memory_that_does_not_suffice_is_named(made, monkeypatch):
@@ -71,7 +71,7 @@ def test_a_check_that_breaks_has_failed_and_others_go_on(made, monkeypatch):
         raise KeyError("mine")
 
     monkeypatch.delenv("DETKIT_DEBUG", raising=False)
-    monkeypatch.setattr("detkit.trust.doctor.checks.CHECKS", {**CHECKS, "classes": broken})
+    monkeypatch.setattr("detkit.trust.doctor.checklist.CHECKS", {**CHECKS, "classes": broken})
     skip = set(CHECKS) - {"classes", "annotations"}
     findings = {finding.check: finding for finding in examine(made, skip)}
     assert findings["classes"].verdict == "failed"

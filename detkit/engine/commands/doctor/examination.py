@@ -25,7 +25,7 @@ from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
 from detkit.structures import Category
 from detkit.tasks import task_of
-from detkit.trust.doctor.checks import examine
+from detkit.trust.doctor.checklist import examine
 from detkit.trust.doctor.data_checks import unreadable
 from detkit.trust.doctor.findings import Finding
 from detkit.trust.doctor.subject import Subject

@@ -13,9 +13,9 @@ from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.models import VisionModel
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding
-from detkit.trust.doctor.precisions import losses_of
-from detkit.trust.doctor.round_trip import FOUND
+from detkit.trust.doctor.round_trip.image_trips import FOUND
 from detkit.trust.doctor.subject import Subject, truth_of
+from detkit.trust.doctor.trials.precisions import losses_of
 
 RANDOM_IMAGES, OVERFIT_IMAGES = 32, 4
 RANDOM_AP = 0.05  # a random detector has less

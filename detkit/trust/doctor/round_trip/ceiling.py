@@ -11,7 +11,15 @@ from typing import Any
 import torch
 
 from detkit.evaluation import Evaluator
-from detkit.trust.doctor.round_trip import CANDIDATES, DECODING, LIMIT, RESIZING, SUPPRESSION, THRESHOLD, ImageTrip
+from detkit.trust.doctor.round_trip.image_trips import (
+    CANDIDATES,
+    DECODING,
+    LIMIT,
+    RESIZING,
+    SUPPRESSION,
+    THRESHOLD,
+    ImageTrip,
+)
 
 READING, EVALUATION, ANSWERS, RESULTS = "reading", "evaluation", "boxes and masks", "results file"
 _OF_DECODING = (DECODING, THRESHOLD, CANDIDATES, SUPPRESSION, LIMIT)

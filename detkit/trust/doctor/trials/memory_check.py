@@ -14,8 +14,8 @@ import torch
 
 from detkit.data.image_dataset import ImageDataset
 from detkit.trust.doctor.findings import Finding
-from detkit.trust.doctor.precisions import losses_of
 from detkit.trust.doctor.subject import Subject
+from detkit.trust.doctor.trials.precisions import losses_of
 
 _PAGE = 4096
 MUCH = 0.9  # the share of memory above which there is a warning

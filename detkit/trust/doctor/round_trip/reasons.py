@@ -8,8 +8,16 @@ import torch
 
 from detkit.models import VisionModel
 from detkit.ops import box_iou
-from detkit.trust.doctor.ideal_network import heads_of
-from detkit.trust.doctor.round_trip import CANDIDATES, DECODING, LIMIT, RESIZING, SUPPRESSION, THRESHOLD, ImageTrip
+from detkit.trust.doctor.round_trip.ideal_network import heads_of
+from detkit.trust.doctor.round_trip.image_trips import (
+    CANDIDATES,
+    DECODING,
+    LIMIT,
+    RESIZING,
+    SUPPRESSION,
+    THRESHOLD,
+    ImageTrip,
+)
 
 _SHOWN = 3
 

@@ -20,7 +20,7 @@ from detkit.models import VisionModel
 from detkit.structures import Target
 from detkit.tasks import Task
 from detkit.tasks.recovered_objects import Recovered
-from detkit.trust.doctor.ideal_network import IdealNetwork
+from detkit.trust.doctor.round_trip.ideal_network import IdealNetwork
 
 FOUND = 0.5  # the least IoU of a detection that stands for an object
 _MANY = 20_000  # in place of a limit

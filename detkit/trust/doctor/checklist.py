@@ -9,11 +9,11 @@ from detkit.errors import InputError, one_line
 from detkit.trust.doctor.anchor_check import check_anchors
 from detkit.trust.doctor.data_checks import check_annotations, check_classes
 from detkit.trust.doctor.findings import Check, Finding
-from detkit.trust.doctor.memory_check import check_memory
+from detkit.trust.doctor.round_trip.trip_checks import check_augmentation, check_round_trip
 from detkit.trust.doctor.subject import Subject
-from detkit.trust.doctor.trials import check_overfit, check_precision, check_random
-from detkit.trust.doctor.trip_checks import check_augmentation, check_round_trip
-from detkit.trust.doctor.worker_check import check_workers
+from detkit.trust.doctor.trials.memory_check import check_memory
+from detkit.trust.doctor.trials.network_trials import check_overfit, check_precision, check_random
+from detkit.trust.doctor.trials.worker_check import check_workers
 
 CHECKS: Mapping[Check, Callable[[Subject], Finding]] = {
     "annotations": check_annotations,

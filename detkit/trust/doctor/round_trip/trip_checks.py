@@ -14,11 +14,11 @@ from detkit.data.image_dataset import ImageDataset
 from detkit.data.loading import TrainingDataset
 from detkit.errors import InputError
 from detkit.structures import Category, Target
-from detkit.trust.doctor.ceiling import ANSWERS, PRECISE, READING, Stage, ceiling, imprecise
 from detkit.trust.doctor.findings import Check, Finding, Verdict, worst
-from detkit.trust.doctor.ideal_network import ideal_network
-from detkit.trust.doctor.reasons import loss_sentence, lost_objects
-from detkit.trust.doctor.round_trip import ImageTrip, round_trip
+from detkit.trust.doctor.round_trip.ceiling import ANSWERS, PRECISE, READING, Stage, ceiling, imprecise
+from detkit.trust.doctor.round_trip.ideal_network import ideal_network
+from detkit.trust.doctor.round_trip.image_trips import ImageTrip, round_trip
+from detkit.trust.doctor.round_trip.reasons import loss_sentence, lost_objects
 from detkit.trust.doctor.subject import Subject, truth_of
 
 Sample = tuple[Tensor, Target]
