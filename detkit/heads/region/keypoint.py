@@ -111,16 +111,21 @@ class KeypointHead(RegionBranch):
 
     @torch.no_grad()
     def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
-        """The cell of each keypoint of each region's object, or the nearest to it; see `DenseHead.ideal`."""
+        """A round peak in the cell of each keypoint, or in the nearest to it; see `DenseHead.ideal`.
+
+        A lone cell would be lost where a heat map is made smaller for a small box.
+        """
         labels, matched = regions.sampled()
         side = 4 * self.resolution
-        heat_maps = regions.boxes.new_full((len(regions), self.num_keypoints, side * side), -CERTAIN)
         own = torch.where(labels >= 0)[0]
         boxes, points = regions.boxes[own], self._keypoints(context)[matched[own]].clone()
         points[..., :2] = points[..., :2].maximum(boxes[:, None, :2]).minimum(boxes[:, None, 2:])
         cells, _ = keypoint_cells(points, boxes, side)
-        heat_maps[own] = heat_maps[own].scatter(2, cells[..., None], CERTAIN)
-        return torch.unflatten(heat_maps, 2, (side, side))
+        steps = torch.arange(side, device=cells.device)
+        x, y = (cells % side)[..., None, None] - steps, (cells // side)[..., None, None] - steps[:, None]
+        heat_maps = boxes.new_full((len(regions), self.num_keypoints, side, side), -CERTAIN)
+        heat_maps[own] = CERTAIN - (x.square() + y.square()).to(boxes)
+        return heat_maps
 
     def _keypoints(self, context: Context) -> Tensor:
         """The keypoints ``(T, J, 3)`` of the objects of all images; zeros, which are not labeled, where they lack."""

@@ -86,10 +86,10 @@ def subject(root: Path, model: VisionModel, data: Mapping[str, Any] | None = Non
     return replace(made, **changes)
 
 
-def yolo(anchors: Any = None, **postprocess: Any) -> YOLOv3:
+def yolo(anchors: Any = None, stage: int = 3, **postprocess: Any) -> YOLOv3:
     """A YOLOv3 of 96 x 64 pixels with one map."""
     head = partial(YOLOv3Head, anchors=anchors or [[[16, 14], [28, 24], [36, 36]]], postprocess=NMS(**postprocess))
-    backbone = TimmBackbone("test_resnet", stages=[3])
+    backbone = TimmBackbone("test_resnet", stages=[stage])
     return YOLOv3(backbone, 3, neck=None, head=head, preprocess=Letterbox((64, 96)))
 
 

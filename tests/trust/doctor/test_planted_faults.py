@@ -6,7 +6,9 @@ import pytest
 import torch
 from patients import HEALTHY, NAMES, faster_rcnn, ssd, subject, write_data, yolo
 
+from detkit.backbones import TimmBackbone
 from detkit.data import Augmentation
+from detkit.models import FCOS
 from detkit.structures import Category
 from detkit.trust.doctor.anchor_check import check_anchors
 from detkit.trust.doctor.data_checks import check_annotations, check_classes
@@ -132,10 +134,15 @@ class TestAnchors:
         assert finding.verdict == "failed"
         assert "detkit anchors" in finding.notes[0]
 
-    def test_are_skipped_by_models_without(self, healthy):
-        from detkit.backbones import TimmBackbone
-        from detkit.models import FCOS
+    def test_are_named_where_they_stand_too_far_apart(self, tmp_path):
+        small = [[(x, y, 5, 5, 0) for x in (22, 42, 62) for y in (14, 34)]]
+        coarse = yolo(anchors=[[[6, 6]]], stage=5)
+        finding = check_anchors(subject(write_data(tmp_path / "data", small), coarse))
+        assert finding.verdict == "warning"
+        assert finding.sentence.startswith("100.0% of 6 objects")
+        assert "the cells are too coarse" in finding.notes[0]
 
+    def test_are_skipped_by_models_without(self, healthy):
         assert check_anchors(subject(healthy, FCOS(TimmBackbone("test_resnet"), 3))).verdict == "skipped"
 
 

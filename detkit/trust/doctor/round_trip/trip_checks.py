@@ -138,9 +138,12 @@ def _shape_notes(stages: Sequence[Stage], evaluators: Mapping[str, Any]) -> list
     """What the resolution of masks and heat maps costs."""
     after = next(stage for stage in stages if stage.name == ANSWERS)
     before = stages[stages.index(after) - 1]
-    what = {"masks": "masks of 2 x resolution cells", "keypoints": "heat maps of 4 x resolution cells"}
+    what = {
+        "masks": "masks of 2 x resolution cells in each box",
+        "keypoints": "heat maps of 4 x resolution cells, which end at the box,",
+    }
     return [
-        f"{name}: {what[evaluators[name].reads]} in each box lower the ceiling from {before.scores[name]:.3f} to "
+        f"{name}: {what[evaluators[name].reads]} lower the ceiling from {before.scores[name]:.3f} to "
         f"{after.scores[name]:.3f}; raise resolution of that head"
         for name in after.scores
         if evaluators[name].reads in what and after.scores[name] < before.scores[name] - 0.01
