@@ -45,6 +45,7 @@ ORDER = [
     "report",
     "tasks",
     "testing",
+    "trust",
     "engine",
     "__init__",
 ]

@@ -124,6 +124,13 @@ def show_license(argv: Sequence[str]) -> None:
     license_command(argv)
 
 
+def doctor(argv: Sequence[str]) -> None:
+    """``detkit doctor``."""
+    from detkit.engine.commands.doctor.doctor_command import doctor_command
+
+    doctor_command(argv)
+
+
 def anchors(argv: Sequence[str]) -> None:
     """``detkit anchors``."""
     from detkit.engine.commands.anchors import anchors_command
@@ -153,6 +160,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
     "convert": (convert, "convert a data set between COCO, VOC, YOLO and LabelMe, or from CVAT"),
+    "doctor": (
+        doctor,
+        "check a recipe on its data before training: what is lost, and the AP that it can reach at most",
+    ),
     "license": (show_license, "show where the weights of a checkpoint come from, and their licenses"),
     "anchors": (anchors, "fit the anchors of a recipe to the boxes of a data set"),
 }
@@ -167,6 +178,8 @@ OTHER_WORDS = {
     "inference": "predict",
     "fit": "train",
     "finetune": "train",
+    "check": "doctor",
+    "diagnose": "doctor",
     "explain": "visualize",
     "models": "recipes",
     "list": "recipes",

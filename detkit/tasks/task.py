@@ -10,11 +10,13 @@ from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.report import Evaluated, Section
 from detkit.report.sections.plain_sections import plain_sections
-from detkit.structures import Category
+from detkit.structures import Category, Target
+from detkit.tasks.recovered_objects import Recovered
 from detkit.visualization import Drawing
 
 if TYPE_CHECKING:
     from detkit.data import DataModule
+    from detkit.data.image_dataset import ImageDataset
     from detkit.models import VisionModel
 
 
@@ -105,9 +107,17 @@ class Task(Drawing):
         """A sentence that explains why an option of ``detkit eval`` is not for a model of this task."""
         return f"{option} is not for the answers of the {model} ({self.name}): leave it out."
 
-    def doctor(self, dataset: Any) -> list[str]:
-        """Warnings about a data set for this task, a sentence each."""
+    def doctor(self, dataset: ImageDataset) -> list[str]:
+        """What looks wrong about the annotations of a data set for this task, a sentence each."""
         return []
+
+    def truth(self, target: Target) -> Any:
+        """The perfect answer for an image; None where it is not annotated, or the task has no such thing."""
+        return None
+
+    def recovered(self, target: Target, answer: Any) -> Recovered:
+        """How each entry of `truth` comes back in an answer."""
+        raise NotImplementedError
 
     def report(self, evaluated: Evaluated) -> list[Section]:
         """The sections of ``detkit report`` for this task, in order: numbers, then errors, then images.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.distributed import mean_count
+from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mask_targets import crop_batch_masks
@@ -115,6 +116,21 @@ class MaskHead(RegionBranch):
         paste: Paste = batched_paste_masks_to_rle if self.run_lengths else batched_paste_masks
         masks = paste(probabilities, boxes, counts, context.batch.given_sizes, self.threshold)
         return [replace(one, masks=own) for one, own in zip(detections, masks, strict=True)]
+
+    @torch.no_grad()
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """The mask of each region's object in the cells of the region; see `DenseHead.ideal`."""
+        labels, _ = regions.sampled()
+        side, classes = 2 * self.resolution, self.logits.out_channels
+        has_masks = torch.tensor([target.masks is not None for target in context.truth], device=labels.device)
+        own = torch.where((labels >= 0) & has_masks[regions.image_index])[0]
+        part = regions[own]
+        counts = [span.stop - span.start for span in part.slices(len(context.truth))]
+        own_labels, matched = part.sampled()
+        masks = crop_batch_masks(context.truth, part.boxes, matched, counts, context.batch.placements, side)
+        logits = regions.boxes.new_full((len(regions), classes, side, side), -CERTAIN)
+        logits[own, own_labels] = torch.where(masks > 0, CERTAIN, -CERTAIN)
+        return logits
 
 
 def _class_logits(logits: Tensor, labels: Tensor) -> Tensor:
