@@ -42,9 +42,11 @@ ORDER = [
     "evaluation",
     "visualization",
     "results",
+    "report",
     "tasks",
     "exporting",
     "testing",
+    "trust",
     "engine",
     "__init__",
 ]

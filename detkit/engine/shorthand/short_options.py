@@ -84,6 +84,13 @@ SHORT_OPTIONS: Mapping[str, Sequence[Short]] = {
         _WORKERS,
     ),
     "eval": (_CHECKPOINT, Short(("--data",), "my/folder", "--data.root", _data), _BATCHES, _WORKERS, _DEVICE),
+    "report": (
+        Short(("--data",), "my/folder", "--data.root", _data),
+        Short(("--conf",), "0.3", "--score_threshold"),
+        _BATCHES,
+        _WORKERS,
+        _DEVICE,
+    ),
     "predict": (
         _CHECKPOINT,
         Short(("--conf",), "0.3", "--score_threshold"),

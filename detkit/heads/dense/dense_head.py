@@ -32,6 +32,12 @@ def batch_candidates(
     return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), flat, image_index, activation)
 
 
+UNASSIGNED = (
+    "each anchor near them overlaps another object more, or none overlaps them; fit the anchors with `detkit anchors`, "
+    "or enlarge the images in model.preprocess"
+)
+
+
 class DenseHead(PostprocessedHead):
     """A head that predicts at every location of the feature maps, with its own targets, losses and decoding.
 
@@ -41,8 +47,10 @@ class DenseHead(PostprocessedHead):
     Attributes:
         learns_from: the field or fields of `Target` that it learns from in addition to boxes and labels.
         asks_for: the field or fields of `Target` that it needs with each image also at inference.
+        unassigned_because: why an object may have no candidate that is to predict it, and what to do, for messages.
     """
 
+    unassigned_because = UNASSIGNED
     learns_from: str | Collection[str] = frozenset()
     asks_for: str | Collection[str] = frozenset()
 
@@ -94,5 +102,15 @@ class DenseHead(PostprocessedHead):
         """The object that each of the `candidates` is to predict, int64 ``(N,)``.
 
         An object is given by its row in `Context.objects`; -1 is background, -2 a candidate without a target.
+        """
+        raise NotImplementedError
+
+    def ideal(self, raw: Any, context: Context) -> Any:
+        """What a perfect network would give in place of `raw`: each object predicted exactly by the candidates that it
+        is assigned to, and background by all others. Optional; ``detkit doctor`` decodes it.
+
+        Args:
+            raw: an output of `forward` of the same batch, whose values mean nothing.
+            context: with targets.
         """
         raise NotImplementedError

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
-from detkit.heads.assignment import NOT_LEARNED, assign_objects
+from detkit.heads.assignment import CERTAIN, NOT_LEARNED, AssignedCandidates, assign_objects
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
@@ -189,3 +189,15 @@ class RetinaNetHead(DenseHead):
     def assign(self, raw: RetinaNetOutput, context: Context) -> Tensor:
         """The object that each anchor is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
         return assign_objects(self.matcher, torch.cat(raw.anchors), context.objects).flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: RetinaNetOutput, context: Context) -> RetinaNetOutput:
+        """Exact deltas and sure classes of the anchors with an object; see `DenseHead.ideal`."""
+        counts = [level.shape[1] for level in raw.deltas]
+        classes, deltas = (torch.cat(levels, dim=1) for levels in (raw.classes, raw.deltas))
+        classes, deltas = classes.new_full(classes.shape, -CERTAIN), deltas.new_zeros(deltas.shape)
+        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
+        anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
+        classes.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(classes)
+        deltas.flatten(0, 1)[own.candidates] = self.coder.encode(anchors, own.boxes).to(deltas)
+        return RetinaNetOutput(list(torch.split(classes, counts, 1)), list(torch.split(deltas, counts, 1)), raw.anchors)

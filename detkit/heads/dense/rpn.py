@@ -17,10 +17,11 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.assignment import assign_objects, image_indices, states_of
+from detkit.heads.assignment import CERTAIN, AssignedCandidates, assign_objects, image_indices, states_of
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense import old_rpn_arguments
+from detkit.heads.dense.dense_head import UNASSIGNED
 from detkit.heads.dense.pyramid_layers import flatten_predictions, shared_channels
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
@@ -78,6 +79,7 @@ class RPN(PostprocessedHead):
     if TYPE_CHECKING:
         postprocess_for_training: PostprocessedHead.Filled
 
+    unassigned_because = UNASSIGNED
     own_values: ClassVar = {"postprocess": _own(1000), "postprocess_for_training": _own(2000)}
     old_attributes = old_rpn_arguments.OLD_ATTRIBUTES
     old_keywords = staticmethod(old_rpn_arguments.move_to_postprocess)
@@ -179,6 +181,18 @@ class RPN(PostprocessedHead):
     def assign(self, raw: RPNOutput, context: Context) -> Tensor:
         """The object that each anchor is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
         return self._rows(torch.cat(raw.anchors), context).flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: RPNOutput, context: Context) -> RPNOutput:
+        """Exact deltas and sure objectness of the anchors with an object; see `DenseHead.ideal`."""
+        counts = [level.shape[1] for level in raw.deltas]
+        objectness, deltas = (torch.cat(levels, dim=1) for levels in (raw.objectness, raw.deltas))
+        objectness, deltas = objectness.new_full(objectness.shape, -CERTAIN), deltas.new_zeros(deltas.shape)
+        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
+        anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
+        objectness.view(-1)[own.candidates] = own.logits.to(objectness)
+        deltas.flatten(0, 1)[own.candidates] = self.coder.encode(anchors, own.boxes).to(deltas)
+        return RPNOutput(list(torch.split(objectness, counts, 1)), list(torch.split(deltas, counts, 1)), raw.anchors)
 
     def _regression(self, deltas: Tensor, anchors: Tensor, foreground: Tensor, rows: Tensor, objects: Tensor) -> Tensor:
         """Smooth L1 of the anchors `foreground` ``(B, F)``, of each of which `rows` names the object, if it has one."""

@@ -18,7 +18,7 @@ from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_with_background, subtract_background
-from detkit.heads.assignment import NO_OBJECT, assign_objects
+from detkit.heads.assignment import CERTAIN, NO_OBJECT, AssignedCandidates, assign_objects
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
@@ -171,6 +171,18 @@ class SSDHead(DenseHead):
         Of background only the hardest boxes are learned.
         """
         return assign_objects(self.matcher, raw.default_boxes, context.objects).flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: SSDOutput, context: Context) -> SSDOutput:
+        """Exact deltas and sure classes of the default boxes with an object; see `DenseHead.ideal`."""
+        logits, deltas = raw.logits.new_full(raw.logits.shape, -CERTAIN), raw.deltas.new_zeros(raw.deltas.shape)
+        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
+        boxes = raw.default_boxes[own.candidates % len(raw.default_boxes)]
+        logits[..., -1] = CERTAIN
+        logits.flatten(0, 1)[own.candidates, -1] = -CERTAIN
+        logits.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(logits)
+        deltas.flatten(0, 1)[own.candidates] = self.coder.encode(boxes, own.boxes).to(deltas)
+        return SSDOutput(logits, deltas, raw.default_boxes)
 
     @torch.no_grad()
     def _targets(self, rows: Tensor, default_boxes: Tensor, context: Context) -> tuple[Tensor, Tensor]:

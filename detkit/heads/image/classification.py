@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_scores
+from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import batch_candidates
@@ -126,6 +127,14 @@ class ClassificationHead(ImageHead):
         """One candidate for each image, whose box is the whole image."""
         boxes = windows(context.batch.sizes, raw.logits.device)[:, None]
         return batch_candidates(boxes, raw.logits[:, None], activation=softmax_scores)
+
+    def ideal(self, raw: ClassificationOutput, context: Context) -> ClassificationOutput:
+        """The class of each image; see `DenseHead.ideal`."""
+        labels = image_labels(context.truth, self.num_classes, raw.logits.device)
+        image = torch.where(labels != UNLABELED)[0]
+        logits = raw.logits.new_full(raw.logits.shape, -CERTAIN)
+        logits[image, labels[image]] = CERTAIN
+        return ClassificationOutput(logits)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), labels, ignore_index=UNLABELED, label_smoothing=self.label_smoothing)

@@ -71,6 +71,10 @@ class ImageHead(nn.Module):
         """The object that each image is to predict ``(B,)``: the largest of its class; see `DenseHead.assign`."""
         return largest_objects(context.truth, context.batch.images.device)[1]
 
+    def ideal(self, raw: Any, context: Context) -> Any:
+        """What a perfect network would give in place of `raw`; optional, see `DenseHead.ideal`."""
+        raise NotImplementedError
+
 
 def image_labels(targets: Sequence[Target], num_classes: int, device: torch.device) -> Tensor:
     """The image labels ``(B,)`` int64, `UNLABELED` where an image has none.

@@ -116,6 +116,16 @@ class LocalizationHead(ImageHead):
         return raw.edges.take_along_dim(of_class[:, None, None], dim=1)[:, 0]
 
     @torch.no_grad()
+    def ideal(self, raw: LocalizationOutput, context: Context) -> LocalizationOutput:
+        """The class of each image and the box of its object; see `DenseHead.ideal`."""
+        logits = self.classification.ideal(ClassificationOutput(raw.logits), context).logits
+        boxes, rows = largest_objects(context.truth, raw.edges.device)
+        image, edges = torch.where(rows >= 0)[0], raw.edges.new_zeros(raw.edges.shape)
+        encoded = self.coder.encode(windows(context.batch.sizes, boxes.device), boxes)[image].to(edges)
+        edges[image, 0 if self.class_agnostic else logits.argmax(dim=1)[image]] = encoded
+        return LocalizationOutput(logits, edges)
+
+    @torch.no_grad()
     def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
         """A box for each of the top classes of each image, the best first."""
         boxes, scores, labels, _ = self.decode_padded(raw, context)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.heads.activations import softmax_with_background, subtract_background
+from detkit.heads.assignment import CERTAIN, NO_OBJECT, AssignedCandidates
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.postprocess import NMS, Postprocess
@@ -145,6 +146,20 @@ class BoxHead(PostprocessedHead, RegionBranch):
         """The object that each of the labeled `regions` is to predict ``(R,)``; see `DenseHead.assign`."""
         labels, matched = regions.sampled()
         return torch.where(labels >= 0, matched, labels)
+
+    @torch.no_grad()
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> BoxOutput:
+        """Exact deltas and sure classes of the regions with an object; see `DenseHead.ideal`."""
+        labels, matched = regions.sampled()
+        own = AssignedCandidates.of(torch.where(labels >= 0, matched, NO_OBJECT), context.objects)
+        logits = regions.boxes.new_full((len(regions), self.num_classes + 1), -CERTAIN)
+        logits[:, -1] = CERTAIN
+        logits[own.candidates, -1] = -CERTAIN
+        logits[own.candidates, own.labels] = own.logits
+        deltas = regions.boxes.new_zeros(len(regions), 1 if self.class_agnostic else self.num_classes, 4)
+        encoded = self.coder.encode(regions.boxes[own.candidates], own.boxes)
+        deltas[own.candidates, 0 if self.class_agnostic else own.labels] = encoded
+        return BoxOutput(logits, deltas)
 
     @staticmethod
     def boxes_of_top_class(boxes: Tensor, logits: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.geometry import move_points
+from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.heat_maps import heat_map_peaks
@@ -114,6 +115,24 @@ class KeypointHead(RegionBranch):
         peaks = heat_map_peaks(raw.float(), regions.boxes)
         corners = F.pad(regions.boxes[:, None, :2], (0, 1))
         return PaddedKeypoints(regions.rows_of_images(peaks + corners))
+
+    @torch.no_grad()
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """A round peak in the cell of each keypoint, or in the nearest to it; see `DenseHead.ideal`.
+
+        A lone cell would be lost where a heat map is made smaller for a small box.
+        """
+        labels, matched = regions.sampled()
+        side = 4 * self.resolution
+        own = torch.where(labels >= 0)[0]
+        boxes, points = regions.boxes[own], self._keypoints(context)[matched[own]].clone()
+        points[..., :2] = points[..., :2].maximum(boxes[:, None, :2]).minimum(boxes[:, None, 2:])
+        cells, _ = keypoint_cells(points, boxes, side)
+        steps = torch.arange(side, device=cells.device)
+        x, y = (cells % side)[..., None, None] - steps, (cells // side)[..., None, None] - steps[:, None]
+        heat_maps = boxes.new_full((len(regions), self.num_keypoints, side, side), -CERTAIN)
+        heat_maps[own] = CERTAIN - (x.square() + y.square()).to(boxes)
+        return heat_maps
 
     def _keypoints(self, context: Context) -> Tensor:
         """The keypoints ``(T, J, 3)`` of the objects of all images; zeros, which are not labeled, where they lack."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.distributed import mean_count
+from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mask_targets import crop_batch_masks
@@ -121,6 +122,21 @@ class MaskHead(RegionBranch):
         assert regions.labels is not None, "masks are predicted for detections"
         probabilities = _class_logits(raw, regions.labels).float().sigmoid()
         return PaddedMasks(regions.rows_of_images(probabilities))
+
+    @torch.no_grad()
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """The mask of each region's object in the cells of the region; see `DenseHead.ideal`."""
+        labels, _ = regions.sampled()
+        side, classes = 2 * self.resolution, self.logits.out_channels
+        has_masks = torch.tensor([target.masks is not None for target in context.truth], device=labels.device)
+        own = torch.where((labels >= 0) & has_masks[regions.image_index])[0]
+        part = regions[own]
+        counts = [span.stop - span.start for span in part.slices(len(context.truth))]
+        own_labels, matched = part.sampled()
+        masks = crop_batch_masks(context.truth, part.boxes, matched, counts, context.batch.placements, side)
+        logits = regions.boxes.new_full((len(regions), classes, side, side), -CERTAIN)
+        logits[own, own_labels] = torch.where(masks > 0, CERTAIN, -CERTAIN)
+        return logits
 
 
 class PaddedMasks(NamedTuple):

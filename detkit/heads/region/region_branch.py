@@ -104,5 +104,15 @@ class RegionBranch(nn.Module):
         """
         raise NotImplementedError
 
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Any:
+        """What a perfect network would give for labeled `regions`; optional, see `DenseHead.ideal`.
+
+        Args:
+            regions: with the object of each, see `RegionSampler.labeled`; negative labels are background.
+            so_far: as of `forward`.
+            context: with targets.
+        """
+        raise NotImplementedError
+
 
 InstanceBranch = RegionBranch

@@ -34,6 +34,7 @@ COMMANDS = {
     "detkit train": cli.train,
     "detkit eval": cli.evaluate,
     "detkit predict": cli.predict,
+    "detkit report": cli.report,
     "detkit visualize": cli.visualize,
     "detkit convert": cli.convert,
     "detkit license": cli.show_license,
@@ -55,6 +56,7 @@ FURTHER = {
     "detkit train --resume": f"{_SMALL} --trainer.max_epochs=2",
     "detkit eval --checkpoint": "--device=cpu",
     "detkit predict": "--device=cpu",
+    "detkit report": "--device=cpu --bootstrap=5",
     "detkit visualize": "--device=cpu --square=112 --step=112",
     "python tools/proposals.py": "--search.width=64",
 }

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from detkit.anchors import shape_iou
 from detkit.boxes import CellCoder
 from detkit.errors import InputError
-from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, image_indices, not_background
+from detkit.heads.assignment import CERTAIN, LIKELY, NO_OBJECT, NOT_LEARNED, image_indices, not_background
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
@@ -52,6 +52,7 @@ class YOLOHead(DenseHead):
     """
 
     predict: nn.ModuleList
+    unassigned_because = "another object has their cell and anchor; enlarge the images, or fit `detkit anchors`"
 
     own_values: ClassVar = {
         "postprocess": dict(
@@ -185,6 +186,25 @@ class YOLOHead(DenseHead):
         objects = torch.cat((pairs.objects, pairs.objects[:1] if len(pairs.objects) else none.new_zeros(1)))
         return torch.where(pairs.positive, objects[pairs.owners], none).flatten()
 
+    @torch.no_grad()
+    def ideal(self, raw: list[Tensor], context: Context) -> list[Tensor]:
+        """The box of each object, as near as its cell and anchor allow, and sure classes; see `DenseHead.ideal`."""
+        pairs, sizes = self.pairs(raw, context), [x.shape[:4] for x in raw]
+        outputs = flatten_levels(raw).zero_().flatten(0, 1)
+        outputs[:, 4:] = -CERTAIN
+        level = torch.arange(len(raw), device=outputs.device).repeat_interleave(torch.tensor(self.anchors_per_cell))
+        level = level.repeat(len(context.objects.labels))
+        for index, coder in enumerate(self.coders):
+            own = torch.where(pairs.is_last & (level == index))[0]
+            encoded = coder.encode(pairs.xy_offsets[own], pairs.sizes()[own] / pairs.anchors[own])
+            outputs[pairs.predictions[own], :4] = encoded
+        own = torch.where(pairs.is_last)[0]
+        outputs[pairs.predictions[own], 4] = torch.where(_is_first(pairs.objects[own]), CERTAIN, LIKELY)
+        outputs[pairs.predictions[own], 5 + pairs.labels[own]] = CERTAIN
+        counts = [anchors * height * width for _, anchors, height, width in sizes]
+        levels = torch.split(outputs.view(len(raw[0]), -1, outputs.shape[1]), counts, 1)
+        return [torch.unflatten(x, 1, size[1:]) for x, size in zip(levels, sizes, strict=True)]
+
     def ignore_mask(self, boxes: Tensor, outputs: Tensor, context: Context) -> Tensor:
         """Which predictions ``(B, P)`` without an object are not background either: close to an object or in a crowd.
 
@@ -274,6 +294,11 @@ def mean_over_images(truth: Objects, box: Tensor, objectness: Tensor, classes: T
     """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: the sums of a batch, divided by its number of annotated images."""
     images = truth.annotated_images()
     return {"yolo_box": box / images, "yolo_obj": objectness / images, "yolo_cls": classes / images}
+
+
+def _is_first(rows: Tensor) -> Tensor:
+    """Which of `rows`, which ascend, differ from the one before."""
+    return torch.cat((torch.ones_like(rows[:1], dtype=torch.bool), rows[1:] != rows[:-1]))
 
 
 def per_anchor(x: Tensor, anchors: int) -> Tensor:

@@ -64,6 +64,7 @@ class YOLOv1Head(DenseHead):
     """
 
     own_values = YOLOHead.own_values
+    unassigned_because = "another object has its center in their cell, which predicts one; enlarge side of the head"
 
     def __init__(
         self,
@@ -162,6 +163,20 @@ class YOLOv1Head(DenseHead):
         rows = torch.cat((rows, rows[:1]))
         rows[torch.where(counts > 0, cells, len(rows) - 1), best] = torch.arange(len(best), device=best.device)
         return rows[:-1].flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: YOLOv1Output, context: Context) -> YOLOv1Output:
+        """The first object of each cell, predicted exactly by its responsible box; see `DenseHead.ideal`."""
+        truth, image_size = context.objects, _size(raw, context)
+        image, cell, box = torch.where((rows := self.assign(raw, context).view_as(raw.confidences)) >= 0)
+        matched = rows[image, cell, box]
+        _, offsets, _ = self._cells(truth, len(raw.coordinates), image_size)
+        sizes = ((truth.boxes[:, 2:] - truth.boxes[:, :2]) / image_size).sqrt()
+        ideal = YOLOv1Output(*(torch.zeros_like(part) for part in raw))
+        ideal.classes[image, cell, truth.labels[matched]] = 1
+        ideal.confidences[image, cell, box] = 1
+        ideal.coordinates[image, cell, box] = torch.cat((offsets, sizes), dim=1)[matched]
+        return ideal
 
     def losses(self, raw: YOLOv1Output, context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: half the squared errors of equation 3, per image."""
