@@ -29,7 +29,7 @@ SIZES = [(48, 80), (60, 98), (36, 60)]  # with little padding, where features an
 
 @pytest.fixture
 def exporting(monkeypatch):
-    """The code of a graph runs as it is recorded, but at once: it is exported in the slow tests, operation by operation in others."""
+    """The code of a graph runs at once instead of being recorded, as it is in the slow tests."""
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
 
 
