@@ -44,6 +44,7 @@ ORDER = [
     "results",
     "report",
     "tasks",
+    "exporting",
     "testing",
     "trust",
     "engine",

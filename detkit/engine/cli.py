@@ -124,6 +124,13 @@ def show_license(argv: Sequence[str]) -> None:
     license_command(argv)
 
 
+def export(argv: Sequence[str]) -> None:
+    """``detkit export``."""
+    from detkit.engine.commands.export import export_command
+
+    export_command(argv)
+
+
 def doctor(argv: Sequence[str]) -> None:
     """``detkit doctor``."""
     from detkit.engine.commands.doctor.doctor_command import doctor_command
@@ -156,6 +163,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train, "train a recipe on COCO, VOC, YOLO, LabelMe or CVAT annotations, or on folders of classes"),
     "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
+    "export": (export, "write a checkpoint as an ONNX, torch.export or TorchScript file, with its decoding"),
     "report": (report, "write a report of a run as one HTML page: metrics, errors, worst images, recipe, licenses"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),

@@ -18,6 +18,7 @@ from detkit.tasks.task import NamedEvaluator, Task
 
 if TYPE_CHECKING:
     from detkit.data.image_dataset import ImageDataset
+    from detkit.models import VisionModel
 
 
 class Classification(Task):
@@ -36,6 +37,10 @@ class Classification(Task):
             {"category_id": categories[label].id, "category": categories[label].name, "score": score}
             for score, label in zip(answer.scores.tolist(), answer.labels.tolist(), strict=True)
         ]
+
+    def export(self, model: VisionModel) -> dict[str, str]:
+        """The probabilities of all classes."""
+        return {"probabilities": "(B, K) of each class of detkit.classes, their sum is 1"}
 
     def report(self, evaluated: Evaluated) -> list[Section]:
         """Metrics and confusions of the classes, and the images with the wrong answers that score highest."""

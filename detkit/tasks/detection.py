@@ -59,6 +59,17 @@ class Detection(Task):
                 "boxes: train a Classifier, or give data with boxes."
             )
 
+    def export(self, model: VisionModel) -> dict[str, str]:
+        """Boxes, best first, and what is known of each."""
+        return {
+            "boxes": "(B, D, 4) x1 y1 x2 y2 in pixels of the input, best first; 0 where there is none",
+            "scores": "(B, D) in [0, 1]",
+            "labels": "(B, D) index into detkit.classes; -1 where there is none",
+            "count": "(B,) detections of each image",
+            "masks": "(B, D, M, M) probability of the object within its box",
+            "keypoints": "(B, D, K, 3) x y score of each keypoint, in pixels of the input",
+        }
+
     def report(self, evaluated: Evaluated) -> list[Section]:
         """Metrics, errors and confusions of each evaluator, and the images with the most errors."""
         return detection_sections(evaluated)

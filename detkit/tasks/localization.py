@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from detkit.boxes import box_area
@@ -14,6 +16,9 @@ from detkit.structures import Detections, Target
 from detkit.tasks.detection import Detection
 from detkit.tasks.task import NamedEvaluator
 
+if TYPE_CHECKING:
+    from detkit.models import VisionModel
+
 
 class Localization(Detection):
     """The most likely classes of an image, each with one box."""
@@ -22,6 +27,11 @@ class Localization(Detection):
     parts = frozenset({"boxes", "labels"})
     evaluators = (LocalizationEvaluator,)
     named = {"localization": NamedEvaluator(LocalizationEvaluator, "boxes")}  # noqa: RUF012
+
+    def export(self, model: VisionModel) -> dict[str, str]:
+        """One box for each of the most likely classes."""
+        boxes = "(B, D, 4) x1 y1 x2 y2 in pixels of the input, one of each of the most likely classes, best first"
+        return super().export(model) | {"boxes": boxes}
 
     def report(self, evaluated: Evaluated) -> list[Section]:
         """As of classification, with the boxes; evaluators of detections get their own sections."""

@@ -128,6 +128,9 @@ class Task(Drawing):
         """
         return plain_sections(evaluated)
 
-    def export(self, model: Any) -> dict[str, Any]:
-        """Metadata about the answers for an exported model, by name."""
+    def export(self, model: VisionModel) -> dict[str, str]:
+        """What each output of an exported graph means, by its name: those of `VisionModel.decode_padded`.
+
+        An output that is not named here has no meaning in the file; a name that the graph does not have is left out.
+        """
         return {}

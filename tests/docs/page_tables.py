@@ -109,13 +109,8 @@ evaluator.update(targets, detections)
 evaluator.compute()
 """,
     "export.md": """
-import sys, types, torch
-import page_onnx
-sys.modules["onnxruntime"] = page_onnx
+import torch
 images = [torch.zeros(3, 64, 96, dtype=torch.uint8)] * 2
-if "InferenceSession" not in THIS:
-    import detkit
-    model = detkit.load("runs/mine/best.ckpt", device="cpu").eval()
 """,
     "learners.md": "from torch import nn",
     "ops.md": """

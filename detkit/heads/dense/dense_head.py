@@ -12,6 +12,7 @@ from detkit.heads.assignment import image_indices
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.postprocessed_head import PostprocessedHead
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.structures import Detections
 
 
@@ -82,7 +83,15 @@ class DenseHead(PostprocessedHead):
         raise NotImplementedError
 
     def decode(self, raw: Any, context: Context) -> list[Detections]:
-        """The detections of each image, best first, in pixels of the image as given."""
+        """The detections of each image, best first, in pixels of the image as given: `decode_padded`, moved back."""
+        return context.batch.restore(self.decode_padded(raw, context).detections())
+
+    def decode_padded(self, raw: Any, context: Context) -> PaddedBoxes:
+        """The detections of each image in the network's frame, best first, as tensors of fixed size.
+
+        An exported graph contains it: with `detkit.ops.is_exporting`, shapes must not depend on values, and the sizes
+        of images are a tensor.
+        """
         raise NotImplementedError
 
     def candidates(self, raw: Any, context: Context) -> Candidates:

@@ -22,7 +22,7 @@ from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.location_pairs import chunks, distances_from_centers, edges, giou_losses
-from detkit.heads.dense.pyramid_decode import best_of_levels, detections_of_candidates
+from detkit.heads.dense.pyramid_decode import best_of_levels, padded_detections
 from detkit.heads.dense.pyramid_layers import (
     flatten_predictions,
     init_focal_bias_,
@@ -31,9 +31,10 @@ from detkit.heads.dense.pyramid_layers import (
     tower,
 )
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import binary_cross_entropy, focal_losses
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
-from detkit.structures import Detections, Target
+from detkit.structures import Target
 from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import ImageBoxes, Objects, crowds_of
 
@@ -176,13 +177,13 @@ class FCOSHead(DenseHead):
         return dict(zip(("fcos_cls", "fcos_box", "fcos_centerness"), torch.stack(sums) / foreground, strict=True))
 
     @torch.no_grad()
-    def decode(self, raw: FCOSOutput, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: FCOSOutput, context: Context) -> PaddedBoxes:
         """The best boxes of each level, after suppression within each class."""
         best = best_of_levels(self.postprocess, raw.classes, raw.centerness, geometric_mean_of_sigmoids)
         distances = torch.cat(raw.distances, dim=1).gather(1, best.locations[..., None].expand(-1, -1, 4))
         strides = to_device(torch.from_numpy(np.repeat(self.strides, best.counts)), distances.device)
         boxes = self.coder.decode(torch.cat(raw.locations)[best.locations], distances.float() * strides[:, None])
-        return detections_of_candidates(best, boxes, self.postprocess, self.num_classes, context)
+        return padded_detections(best, boxes, self.postprocess, self.num_classes, context)
 
     def candidates(self, raw: FCOSOutput, context: Context) -> Candidates:
         """The boxes of all locations, with center-ness as objectness."""

@@ -25,8 +25,8 @@ from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.matching import Matcher, random_keys
-from detkit.structures import Detections
 
 
 class OverFeatOutput(NamedTuple):
@@ -210,12 +210,12 @@ class OverFeatHead(DenseHead):
         }
 
     @torch.no_grad()
-    def decode(self, raw: OverFeatOutput, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: OverFeatOutput, context: Context) -> PaddedBoxes:
         """The boxes above the threshold at all positions and scales, merged or suppressed."""
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
         image, window, labels, scores = self.postprocess.topk_candidates(scores)
         boxes = self.coder.decode(raw.windows[window], raw.edges[image, window, labels])
-        return context.batch.restore(self.postprocess.suppress(boxes, scores, labels, image, context.batch.sizes))
+        return self.postprocess.suppress_padded(boxes, scores, labels, image, context.batch.sizes)
 
     def candidates(self, raw: OverFeatOutput, context: Context) -> Candidates:
         """The box of the top class of each window; logits are relative to that of background."""

@@ -18,7 +18,7 @@ from detkit.heads.assignment import CERTAIN, NOT_LEARNED, AssignedCandidates, as
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
-from detkit.heads.dense.pyramid_decode import best_of_levels, detections_of_candidates
+from detkit.heads.dense.pyramid_decode import best_of_levels, padded_detections
 from detkit.heads.dense.pyramid_layers import (
     flatten_predictions,
     init_focal_bias_,
@@ -27,10 +27,10 @@ from detkit.heads.dense.pyramid_layers import (
     tower,
 )
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_per_box
 from detkit.matching import Matcher
 from detkit.ops.iou import paired_iou
-from detkit.structures import Detections
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
 
@@ -172,12 +172,12 @@ class RetinaNetHead(DenseHead):
         return smooth_l1_per_box(deltas, self.coder.encode(anchors, boxes), beta)
 
     @torch.no_grad()
-    def decode(self, raw: RetinaNetOutput, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: RetinaNetOutput, context: Context) -> PaddedBoxes:
         """The best boxes of each level, after suppression within each class (section 4.1, "Inference")."""
         best = best_of_levels(self.postprocess, raw.classes)
         deltas = torch.cat(raw.deltas, dim=1).gather(1, best.locations[..., None].expand(-1, -1, 4))
         boxes = self.coder.decode(torch.cat(raw.anchors)[best.locations], deltas)
-        return detections_of_candidates(best, boxes, self.postprocess, self.num_classes, context)
+        return padded_detections(best, boxes, self.postprocess, self.num_classes, context)
 
     def candidates(self, raw: RetinaNetOutput, context: Context) -> Candidates:
         """The boxes of all anchors; scores are sigmoids of the logits."""

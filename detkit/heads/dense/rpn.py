@@ -6,6 +6,7 @@ B  images     P  anchors of a level     A  anchors of a cell
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -24,8 +25,10 @@ from detkit.heads.dense.dense_head import UNASSIGNED
 from detkit.heads.dense.pyramid_layers import flatten_predictions, shared_channels
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
+from detkit.heads.scored_boxes import topk_of_rows
 from detkit.losses import smooth_l1
 from detkit.matching import BalancedSample, Matcher, draw_balanced
+from detkit.ops import is_exporting
 
 
 class RPNOutput(NamedTuple):
@@ -159,10 +162,12 @@ class RPN(PostprocessedHead):
         boxes, scores, levels = self._topk_anchors(raw, postprocess.candidates)
         images, anchors = scores.shape
         image_index = image_indices(images, anchors, boxes.device)
-        proposals = postprocess(
+        proposals = postprocess.padded(
             boxes.flatten(0, 1), scores.flatten(), levels.repeat(images), image_index, context.batch.sizes
         )
-        return Regions.of_images([per_image.boxes for per_image in proposals])
+        if is_exporting():
+            return replace(Regions.of_padded(proposals), labels=None)
+        return Regions.of_images([per_image.boxes for per_image in proposals.detections()])
 
     def candidates(self, raw: RPNOutput, context: Context) -> Candidates:
         """The box and the objectness of every anchor; there are no classes."""
@@ -206,8 +211,9 @@ class RPN(PostprocessedHead):
         """Boxes ``(B, P, 4)``, scores ``(B, P)`` and levels ``(P,)`` of the `count` best anchors of each level."""
         logits, deltas, anchors, levels = [], [], [], []
         for level, (level_logits, level_deltas, level_anchors) in enumerate(zip(*raw, strict=True)):
-            highest, best = level_logits.float().topk(min(count, level_logits.shape[1]), dim=1)
-            logits.append(highest)
+            highest, best = topk_of_rows(level_logits.float(), count)
+            # What fills up a level with fewer anchors has no score, and passes no threshold.
+            logits.append(highest.masked_fill(highest == -torch.inf, torch.nan) if is_exporting() else highest)
             deltas.append(level_deltas.gather(1, best[..., None].expand(-1, -1, 4)))
             anchors.append(level_anchors[best])
             levels.append(torch.full_like(best[0], level))

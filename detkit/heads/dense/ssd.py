@@ -24,9 +24,9 @@ from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.pyramid_layers import flatten_predictions
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import smooth_l1_per_box
 from detkit.matching import BestForEachMatcher
-from detkit.structures import Detections
 
 
 class SSDOutput(NamedTuple):
@@ -152,13 +152,12 @@ class SSDHead(DenseHead):
         }
 
     @torch.no_grad()
-    def decode(self, raw: SSDOutput, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: SSDOutput, context: Context) -> PaddedBoxes:
         """The regressed default boxes with scores above the threshold, after suppression within each class."""
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
         boxes = self.coder.decode(raw.default_boxes, raw.deltas)
         image, box, labels, scores = self.postprocess.topk_candidates(scores)
-        detections = self.postprocess.suppress(boxes[image, box], scores, labels, image, context.batch.sizes)
-        return context.batch.restore(detections)
+        return self.postprocess.suppress_padded(boxes[image, box], scores, labels, image, context.batch.sizes)
 
     def candidates(self, raw: SSDOutput, context: Context) -> Candidates:
         """All regressed default boxes; logits are relative to that of background."""

@@ -31,6 +31,20 @@ class ClassificationOutput(NamedTuple):
     auxiliary: tuple[Tensor, ...] = ()
 
 
+class ClassProbabilities(NamedTuple):
+    """The answers for a batch.
+
+    Args:
+        probabilities: of each class ``(B, K)``.
+    """
+
+    probabilities: Tensor
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The tensor by its name in an exported graph."""
+        return {"probabilities": self.probabilities}
+
+
 class ClassificationHead(ImageHead):
     """A softmax over the logits of a linear layer on the pooled map, or over those of a net with its own classifier.
 
@@ -96,8 +110,18 @@ class ClassificationHead(ImageHead):
     @torch.no_grad()
     def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
         """The top classes of each image."""
-        scores, labels = raw.logits.float().softmax(dim=1).topk(min(self.answers, self.num_classes))
+        scores, labels = self.top_classes(raw)
         return [Classification(score, label) for score, label in zip(scores, labels, strict=True)]
+
+    @torch.no_grad()
+    def decode_padded(self, raw: ClassificationOutput, context: Context) -> ClassProbabilities:
+        """The probability of each class of each image."""
+        return ClassProbabilities(raw.logits.float().softmax(dim=1))
+
+    def top_classes(self, raw: ClassificationOutput) -> tuple[Tensor, Tensor]:
+        """The scores and the labels of the top classes of each image, both ``(B, answers)``."""
+        scores, labels = raw.logits.float().softmax(dim=1).topk(min(self.answers, self.num_classes))
+        return scores, labels
 
     def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:
         """One candidate for each image, whose box is the whole image."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -117,6 +117,12 @@ class MaskHead(RegionBranch):
         masks = paste(probabilities, boxes, counts, context.batch.given_sizes, self.threshold)
         return [replace(one, masks=own) for one, own in zip(detections, masks, strict=True)]
 
+    def decode_padded(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> PaddedMasks:
+        """The probabilities of each object's class in the cells of its box, before they are pasted."""
+        assert regions.labels is not None, "masks are predicted for detections"
+        probabilities = _class_logits(raw, regions.labels).float().sigmoid()
+        return PaddedMasks(regions.rows_of_images(probabilities))
+
     @torch.no_grad()
     def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
         """The mask of each region's object in the cells of the region; see `DenseHead.ideal`."""
@@ -133,9 +139,23 @@ class MaskHead(RegionBranch):
         return logits
 
 
+class PaddedMasks(NamedTuple):
+    """The masks of a batch.
+
+    Args:
+        probabilities: in the box of each detection ``(B, N, M, M)``, 0 where there is none.
+    """
+
+    probabilities: Tensor
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The tensor by its name in an exported graph."""
+        return {"masks": self.probabilities}
+
+
 def _class_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """The logits ``(N, M, M)`` for `labels` ``(N,)`` out of those of every class ``(N, K, M, M)``."""
-    return logits[torch.arange(len(labels), device=labels.device), labels]
+    return logits[torch.arange(labels.shape[0], device=labels.device), labels]
 
 
 def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Module:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
+from detkit.heads.scored_boxes import PaddedAnswer
 from detkit.structures import Detections
 
 
@@ -81,6 +82,14 @@ class RegionBranch(nn.Module):
             so_far: as of `forward`.
             detections: those of each image, in the order of `regions`; None for the box branch, which makes them.
             context: of the batch.
+        """
+        raise NotImplementedError
+
+    def decode_padded(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> PaddedAnswer:
+        """As `decode`, in the network's frame, as tensors of fixed size; the box branch gives `PaddedBoxes`.
+
+        An exported graph contains it: with `detkit.ops.is_exporting`, shapes must not depend on values, and
+        ``regions.is_present`` tells which rows are regions.
         """
         raise NotImplementedError
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "detkit convert": cli.convert,
     "detkit license": cli.show_license,
     "detkit anchors": cli.anchors,
+    "detkit export": cli.export,
     "detkit recipes": cli.recipes,
     "python tools/anchors.py": anchors_command,
     "python tools/fit_svms.py": cli.fit_svms,

@@ -24,9 +24,11 @@ from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.assigned_pairs import Assigned
+from detkit.heads.dense.yolo.yolo_maps import flatten_levels, per_anchor
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.ops import best_overlaps
-from detkit.structures import Detections, Target
+from detkit.heads.scored_boxes import PaddedBoxes
+from detkit.ops import best_overlaps, is_exporting
+from detkit.structures import Target
 from detkit.structures.objects import Objects, objects_of
 
 Anchors = Sequence[Sequence[tuple[float, float]]]
@@ -139,22 +141,32 @@ class YOLOHead(DenseHead):
         return torch.cat([boxes.flatten(1, 3) for boxes in decoded], dim=1)
 
     @torch.no_grad()
-    def decode(self, raw: list[Tensor], context: Context) -> list[Detections]:
+    def decode_padded(self, raw: list[Tensor], context: Context) -> PaddedBoxes:
         """Boxes whose objectness times class probability passes the threshold, after suppression within each class."""
-        boxes, outputs = self.boxes(raw), flatten_levels(raw)
-        # Most predictions are dropped before their classes are computed: a score is at most the objectness.
+        boxes = self.boxes(raw)
+        image, prediction, labels, scores = self._best_predictions(flatten_levels(raw))
+        return self.postprocess.suppress_padded(boxes[image, prediction], scores, labels, image, context.batch.sizes)
+
+    def _best_predictions(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The image, the prediction, the label and the score of the best, as `topk_candidates` gives them.
+
+        But in a graph, most are dropped before their classes are computed: a score is at most the objectness.
+        """
+        if is_exporting():
+            objectness = outputs[..., 4:5].sigmoid()
+            return self.postprocess.topk_candidates(objectness * self.class_scores(outputs[..., 5:]))
         objectness = outputs[..., 4].flatten().sigmoid()
         predictions = torch.where(self.postprocess.above_threshold(objectness))[0]
         classes = self.class_scores(outputs.flatten(0, 1).index_select(0, predictions)[:, 5:])
         scores = (objectness.index_select(0, predictions)[:, None] * classes).flatten()
-        bounds = torch.arange(len(boxes) + 1, device=boxes.device) * boxes.shape[1]
+        images, count = outputs.shape[:2]
+        bounds = torch.arange(images + 1, device=outputs.device) * count
         passing = torch.where(self.postprocess.above_threshold(scores))[0]
         row, labels, scores = self.postprocess.topk(
             passing, scores.index_select(0, passing), torch.searchsorted(predictions, bounds), self.num_classes
         )
         chosen = predictions[row]
-        boxes, image = boxes.flatten(0, 1)[chosen], chosen // boxes.shape[1]
-        return context.batch.restore(self.postprocess.suppress(boxes, scores, labels, image, context.batch.sizes))
+        return chosen // count, chosen % count, labels, scores
 
     def candidates(self, raw: list[Tensor], context: Context) -> Candidates:
         """The boxes of all predictions."""
@@ -287,13 +299,3 @@ def mean_over_images(truth: Objects, box: Tensor, objectness: Tensor, classes: T
 def _is_first(rows: Tensor) -> Tensor:
     """Which of `rows`, which ascend, differ from the one before."""
     return torch.cat((torch.ones_like(rows[:1], dtype=torch.bool), rows[1:] != rows[:-1]))
-
-
-def per_anchor(x: Tensor, anchors: int) -> Tensor:
-    """``(B, A * values, H, W)`` as ``(B, A, H, W, values)``."""
-    return torch.unflatten(x, 1, (anchors, -1)).permute(0, 1, 3, 4, 2)
-
-
-def flatten_levels(raw: Sequence[Tensor]) -> Tensor:
-    """The outputs of all levels ``(B, P, values)``, float32 under autocast too."""
-    return torch.cat([x.float().flatten(1, 3) for x in raw], dim=1)

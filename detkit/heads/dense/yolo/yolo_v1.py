@@ -20,8 +20,8 @@ from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.yolo import YOLOHead, mean_over_images
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.ops.iou import paired_iou
-from detkit.structures import Detections
 from detkit.structures.objects import Objects
 
 EPSILON = 1e-6  # probabilities are clamped to at least this distance from 0 and 1 before their logit
@@ -134,13 +134,12 @@ class YOLOv1Head(DenseHead):
         return torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
 
     @torch.no_grad()
-    def decode(self, raw: YOLOv1Output, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: YOLOv1Output, context: Context) -> PaddedBoxes:
         """Boxes whose confidence times the class probability of their cell passes the threshold (equation 1)."""
         boxes = self.boxes(raw.coordinates, _size(raw, context)).flatten(1, 2)
         scores = (raw.confidences[..., None] * raw.classes[:, :, None]).clamp(max=1).flatten(1, 2)
         image, box, labels, scores = self.postprocess.topk_candidates(scores)
-        detections = self.postprocess.suppress(boxes[image, box], scores, labels, image, context.batch.sizes)
-        return context.batch.restore(detections)
+        return self.postprocess.suppress_padded(boxes[image, box], scores, labels, image, context.batch.sizes)
 
     def candidates(self, raw: YOLOv1Output, context: Context) -> Candidates:
         """The boxes of all cells; a score is the sigmoid of the objectness times that of the logit.
