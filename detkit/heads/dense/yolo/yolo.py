@@ -24,6 +24,7 @@ from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.assigned_pairs import Assigned
+from detkit.heads.dense.yolo.yolo_maps import flatten_levels, per_anchor
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.ops import best_overlaps, is_exporting
@@ -147,14 +148,11 @@ class YOLOHead(DenseHead):
         return self.postprocess.suppress_padded(boxes[image, prediction], scores, labels, image, context.batch.sizes)
 
     def _best_predictions(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The image, the prediction, the label and the score of the best of `outputs`, as `topk_candidates` gives them.
-
-        Most predictions are dropped before their classes are computed: a score is at most the objectness. An exported
-        graph, in which shapes are fixed, computes all.
-        """
+        """The image, the prediction, the label and the score of the best, as `topk_candidates` gives them."""
         if is_exporting():
             objectness = outputs[..., 4:5].sigmoid()
             return self.postprocess.topk_candidates(objectness * self.class_scores(outputs[..., 5:]))
+        # Most predictions are dropped before their classes are computed: a score is at most the objectness.
         objectness = outputs[..., 4].flatten().sigmoid()
         predictions = torch.where(self.postprocess.above_threshold(objectness))[0]
         classes = self.class_scores(outputs.flatten(0, 1).index_select(0, predictions)[:, 5:])
@@ -299,13 +297,3 @@ def mean_over_images(truth: Objects, box: Tensor, objectness: Tensor, classes: T
 def _is_first(rows: Tensor) -> Tensor:
     """Which of `rows`, which ascend, differ from the one before."""
     return torch.cat((torch.ones_like(rows[:1], dtype=torch.bool), rows[1:] != rows[:-1]))
-
-
-def per_anchor(x: Tensor, anchors: int) -> Tensor:
-    """``(B, A * values, H, W)`` as ``(B, A, H, W, values)``."""
-    return torch.unflatten(x, 1, (anchors, -1)).permute(0, 1, 3, 4, 2)
-
-
-def flatten_levels(raw: Sequence[Tensor]) -> Tensor:
-    """The outputs of all levels ``(B, P, values)``, float32 under autocast too."""
-    return torch.cat([x.float().flatten(1, 3) for x in raw], dim=1)
