@@ -152,6 +152,8 @@ OTHERS = {
         "engine/commands/prediction/prediction_files.py",
         "VideoWriter",
     ): "OpenCV's; its frames are counted",
+    ("exporting/int8.py", "TemporaryDirectory"): "ONNX Runtime quantizes from one file to another",
+    ("exporting/torch_programs.py", "save"): "into memory",
     ("engine/run/lock.py", "open"): "the lock of a run's folder is no content",
     ("engine/run/metrics_rows.py", "open"): "a row is appended to the metrics, whole or not at all",
 }

@@ -77,9 +77,10 @@ class TestAnswers:
         assert entry["keypoints"] == [1, 2, 0.5]
         assert (entry["category_id"], entry["category"], entry["score"]) == (7, "star", 0.5)
 
-    def test_have_empty_hooks_for_what_is_to_come(self):
-        task = task_of(FasterRCNN)
-        assert task.export(None) == {}
+    def test_say_what_the_outputs_of_an_exported_graph_mean(self):
+        assert {"boxes", "scores", "labels", "count"} <= task_of(FasterRCNN).export(None).keys()
+        assert list(task_of(Classifier).export(None)) == ["probabilities"]
+        assert "most likely classes" in task_of(Localizer).export(None)["boxes"]
 
 
 def test_a_classifier_is_a_model_but_no_detector():

@@ -144,29 +144,28 @@ class YOLOHead(DenseHead):
     def decode_padded(self, raw: list[Tensor], context: Context) -> PaddedBoxes:
         """Boxes whose objectness times class probability passes the threshold, after suppression within each class."""
         boxes = self.boxes(raw)
-        image, prediction, labels, scores = self._best_predictions(flatten_levels(raw))
-        return self.postprocess.suppress_padded(boxes[image, prediction], scores, labels, image, context.batch.sizes)
+        image, chosen, labels, scores = self._best_predictions(flatten_levels(raw))
+        boxes = boxes.flatten(0, 1)[chosen]
+        return self.postprocess.suppress_padded(boxes, scores, labels, image, context.batch.sizes)
 
     def _best_predictions(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The image, the prediction, the label and the score of the best, as `topk_candidates` gives them.
-
-        But in a graph, most are dropped before their classes are computed: a score is at most the objectness.
-        """
+        """The image, the row among all images' predictions, the label and the score of the best."""
+        images, count = outputs.shape[:2]
         if is_exporting():
             objectness = outputs[..., 4:5].sigmoid()
-            return self.postprocess.topk_candidates(objectness * self.class_scores(outputs[..., 5:]))
+            best = self.postprocess.topk_candidates(objectness * self.class_scores(outputs[..., 5:]))
+            return best[0], best[0] * count + best[1], *best[2:]
+        # Most predictions are dropped before their classes are computed: a score is at most the objectness.
         objectness = outputs[..., 4].flatten().sigmoid()
         predictions = torch.where(self.postprocess.above_threshold(objectness))[0]
         classes = self.class_scores(outputs.flatten(0, 1).index_select(0, predictions)[:, 5:])
         scores = (objectness.index_select(0, predictions)[:, None] * classes).flatten()
-        images, count = outputs.shape[:2]
-        bounds = torch.arange(images + 1, device=outputs.device) * count
         passing = torch.where(self.postprocess.above_threshold(scores))[0]
-        row, labels, scores = self.postprocess.topk(
-            passing, scores.index_select(0, passing), torch.searchsorted(predictions, bounds), self.num_classes
-        )
+        bounds = torch.searchsorted(predictions, torch.arange(images + 1, device=outputs.device) * count)
+        scores = scores.index_select(0, passing)
+        row, labels, scores = self.postprocess.topk(passing, scores, bounds, self.num_classes)
         chosen = predictions[row]
-        return chosen // count, chosen % count, labels, scores
+        return chosen // count, chosen, labels, scores
 
     def candidates(self, raw: list[Tensor], context: Context) -> Candidates:
         """The boxes of all predictions."""
