@@ -23,6 +23,7 @@ from detkit.evaluation.tables.detection_report import (
 )
 from detkit.evaluation.tables.image_report import confusion_table, image_class_table, image_table, write_confusion
 from detkit.evaluation.voc_evaluator import VocEvaluation, VocEvaluator
+from detkit.evaluation.weighting.image_weighting import ImageMeans, ImageWeighting, MeasuredData, WeightedNumbers
 
 __all__ = [
     "METRICS",
@@ -34,13 +35,17 @@ __all__ = [
     "EvaluationResult",
     "Evaluator",
     "ImageEvaluation",
+    "ImageMeans",
+    "ImageWeighting",
     "Interval",
     "LocalizationEvaluator",
+    "MeasuredData",
     "ProposalRecall",
     "Report",
     "ReportOptions",
     "VocEvaluation",
     "VocEvaluator",
+    "WeightedNumbers",
     "analyze_errors",
     "bootstrap",
     "coco_table",

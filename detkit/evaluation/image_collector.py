@@ -19,6 +19,7 @@ from detkit.evaluation.ground_truth import label_positions, plain_id
 from detkit.evaluation.nothing_to_measure import why_nothing
 from detkit.evaluation.tables.detection_report import metrics_entry
 from detkit.evaluation.tables.image_report import confusion_table, image_class_table, image_table, write_confusion
+from detkit.evaluation.weighting.image_weighting import ImageMeans, MeasuredData
 from detkit.structures import Category, Classification, Detections, Target
 
 TOP = 5
@@ -149,6 +150,24 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
         images = np.bincount(truth.labels, minlength=classes)
         self.warn_once(
             why_nothing(truth.source, len(truth.labels), names, images, len(self.kept), self.answers_called, "images")
+        )
+
+    def image_weighting(self) -> ImageMeans:
+        """The means over weighted images.
+
+        Raises:
+            InputError: there are no images.
+        """
+        if not self.truth.image_ids:
+            raise InputError(f"{self.truth.source} has no images, so there is nothing to resample: give other data.")
+        return ImageMeans(self.measured_data(), self.evaluate().values, self.truth.labels)
+
+    def measured_data(self) -> MeasuredData:
+        """The class of each image."""
+        truth, images = self.truth, len(self.truth.image_ids)
+        names = [category.name for category in truth.categories]
+        return MeasuredData(
+            truth.source, truth.image_ids, names, np.arange(images), truth.labels, np.zeros((images, 0))
         )
 
     def report(self, evaluation: ImageEvaluation, options: ReportOptions) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from detkit.errors import InputError
 from detkit.evaluation.classification_evaluator import top_classes
 from detkit.evaluation.image_collector import TOP, ImageCollector, ImageEvaluation
+from detkit.evaluation.weighting.image_weighting import MeasuredData
 from detkit.ops import box_iou
 from detkit.structures import Category, Detections
 
@@ -73,6 +75,18 @@ class LocalizationEvaluator(ImageCollector[Detections]):
         }
         self.say_nothing()
         return ImageEvaluation("localization", truth.categories, truth.labels, answers, values)
+
+    def measured_data(self) -> MeasuredData:
+        """The boxes of each image, which all have its class."""
+        truth = self.truth
+        images = np.repeat(np.arange(len(truth.boxes)), [len(boxes) for boxes in truth.boxes])
+        return replace(
+            super().measured_data(),
+            images=images,
+            labels=truth.labels[images],
+            values=np.concatenate(truth.boxes),
+            settings={"iou_threshold": self.iou_threshold},
+        )
 
     def compare(self, number: int, classes: np.ndarray, answer: Detections) -> tuple[np.ndarray, np.ndarray]:
         """The classes, and whether the box of each overlaps an object of the image's class enough."""
