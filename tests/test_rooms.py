@@ -44,6 +44,7 @@ ORDER = [
     "results",
     "tasks",
     "testing",
+    "trust",
     "engine",
     "__init__",
 ]

@@ -89,6 +89,13 @@ def predict(argv: Sequence[str]) -> None:
     predict_command(argv)
 
 
+def compare(argv: Sequence[str]) -> None:
+    """``detkit compare``."""
+    from detkit.engine.commands.compare import compare_command
+
+    compare_command(argv)
+
+
 def visualize(argv: Sequence[str]) -> None:
     """``detkit visualize``."""
     from detkit.engine.commands.visualize import visualize_command
@@ -141,6 +148,7 @@ def proposals(argv: Sequence[str]) -> None:
 COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train, "train a recipe on COCO, VOC, YOLO, LabelMe or CVAT annotations, or on folders of classes"),
     "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
+    "compare": (compare, "tell whether two checkpoints, or files of detections, differ on the same images"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
@@ -160,6 +168,7 @@ OTHER_WORDS = {
     "fit": "train",
     "finetune": "train",
     "explain": "visualize",
+    "diff": "compare",
     "models": "recipes",
     "list": "recipes",
     "zoo": "recipes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,42 @@ def evaluate_checkpoint(
     checkpoint: Checkpoint, parsed: ParsedCommand, options: EvaluationOptions, model: VisionModel | None
 ) -> dict[str, Evaluator] | None:
     """The evaluators after a pass over the data; None on all processes but the first."""
+    prepared = prepare(checkpoint, parsed, options, model)
+    _check_extras(options, prepared.evaluators, prepared.model)
+    return prepared.evaluators if prepared.run() else None
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedEvaluation:
+    """A model, the data and its evaluators before the pass over the data.
+
+    Args:
+        model: what is evaluated.
+        data: its evaluated split is open.
+        evaluators: by name, without answers.
+        trainer: makes the pass.
+    """
+
+    model: VisionModel
+    data: DataModule
+    evaluators: dict[str, Evaluator]
+    trainer: Trainer
+
+    def run(self) -> bool:
+        """Evaluate; gives whether this is the first process, which has the numbers."""
+        module = EvaluationModule(self.model, self.evaluators)
+        self.trainer.validate(module, self.data.val_dataloader(), verbose=False)
+        return bool(self.trainer.is_global_zero)
+
+
+def prepare(
+    checkpoint: Checkpoint, parsed: ParsedCommand, options: EvaluationOptions, model: VisionModel | None = None
+) -> PreparedEvaluation:
+    """Build all that an evaluation of a checkpoint needs.
+
+    Raises:
+        InputError: the checkpoint, the data or an option is wrong.
+    """
     quiet_lightning()
     model = model or checkpoint.model(trust=options.trust)
     makers = _factories(_entries(model, options, checkpoint), options)
@@ -65,10 +102,7 @@ def evaluate_checkpoint(
     data.eval_split = options.split
     dataset = checkpoint.dataset(data, model, options.split)
     evaluators = make_evaluators(model, makers, dataset.ground_truth(), checkpoint.categories)
-    _check_extras(options, evaluators, model)
-    trainer = _trainer(options)
-    trainer.validate(EvaluationModule(model, evaluators), data.val_dataloader(), verbose=False)
-    return evaluators if trainer.is_global_zero else None
+    return PreparedEvaluation(model, data, evaluators, _trainer(options))
 
 
 def _entries(model: VisionModel, options: EvaluationOptions, checkpoint: Checkpoint) -> list[Entry]:

@@ -1,0 +1,1 @@
+"""What tells whether a recipe, a result or an export can be trusted."""
