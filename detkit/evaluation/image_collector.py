@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,10 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
         self.warn_once(
             why_nothing(truth.source, len(truth.labels), names, images, len(self.kept), self.answers_called, "images")
         )
+
+    @abstractmethod
+    def evaluate(self) -> ImageEvaluation:
+        """The numbers of all images."""
 
     def image_weighting(self) -> ImageMeans:
         """The means over weighted images.

@@ -37,6 +37,6 @@ def measured_objects(truth: GroundTruth, settings: Mapping[str, Any]) -> Measure
 
 def _checksums(masks: Masks) -> np.ndarray:
     """``(N,)`` exact in float64."""
-    view = memoryview(np.ascontiguousarray(masks.strings))
+    view = memoryview(masks.strings.tobytes())
     ends = masks.offsets.tolist()
     return np.array([zlib.crc32(view[a:b]) for a, b in pairwise(ends)], dtype=np.float64)

@@ -75,11 +75,8 @@ def _table(comparison: Comparison, title: str, rows: Mapping[str, Difference]) -
 
 def _cells(row: Difference, scale: float) -> list[str]:
     if math.isnan(row.difference):
-        return (
-            ["–" if value == NOTHING_TO_MEASURE else shown(value, scale) for value in (row.first, row.second)]
-            + ["–"] * 4
-            + [""]
-        )
+        values = ["–" if one == NOTHING_TO_MEASURE else shown(one, scale) for one in (row.first, row.second)]
+        return [*values, *["–"] * 4, ""]
     bounds = ["–" if math.isnan(bound) else _signed(scale * bound) for bound in (row.low, row.high)]
     share = "–" if math.isnan(row.share) else f"{row.share:.3f}"
     mark = "equal" if row.is_equal else "differs" if row.differs else ""

@@ -98,7 +98,7 @@ def test_as_if_images_were_repeated(name, weights):
 def test_once_each_is_coco_itself(iou_type, make_problem):
     problem = make_problem(3)
     evaluator = CocoEvaluator(problem.annotations, iou_type)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="image_ids"):
         evaluator.update(problem.image_ids, problem.detections)
     weighted = evaluator.image_weighting()
     numbers = weighted.numbers(np.ones(len(weighted.data.image_ids)), by_class=True)

@@ -20,9 +20,9 @@ Prints the difference A - B of each number with its interval, a verdict, and how
 --data.KEY takes each argument of the data that `detkit eval --help` lists.
 
 examples:
-  detkit compare runs/first runs/large --per_class
-  detkit compare runs/first/best.ckpt runs/first/last.ckpt --data.root my/folder --split test --out compare.json
-  detkit compare a.json b.json --annotations instances_val.json --iou_type segm"""
+  detkit compare runs/faster_rcnn_shapes runs/mine --per_class
+  detkit compare runs/mine/best.ckpt runs/mine/last.ckpt --data.root my/folder --split test --out compare.json
+  detkit compare detections.json other.json --annotations ground_truth.json --iou_type segm"""
 
 
 def compare_command(argv: Sequence[str]) -> None:

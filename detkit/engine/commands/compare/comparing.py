@@ -69,9 +69,11 @@ def compare_sources(options: ComparisonOptions, data: Sequence[str]) -> None:
     _check_same_data(sources, shared)
     for source in sources:
         source.run()
+    first, second = sources
     comparisons = {
         name: compare(
-            *(source.evaluators[name] for source in sources),
+            first.evaluators[name],
+            second.evaluators[name],
             names=NAMES,
             samples=options.samples,
             confidence=options.confidence,
