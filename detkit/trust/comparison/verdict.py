@@ -17,6 +17,8 @@ def verdict(comparison: Comparison) -> str:
     first, second = comparison.names
     if math.isnan(head.difference):
         return f"There is nothing to compare {first} and {second} by: {name} has no objects to measure with."
+    if comparison.is_equal and not head.first:
+        return f"{name} is 0 for both {first} and {second} over {images}, so that nothing tells them apart."
     if comparison.is_equal:
         value = shown(head.first, comparison.scale)
         return (

@@ -113,16 +113,17 @@ def test_interval_beside_scipys_paired_bootstrap():
 
 
 def test_standard_error_and_share_beside_mcnemars_by_hand():
-    random = RNG(6)
-    labels, (first, second) = random.integers(2, size=400), random.random((2, 400)) < [[0.75], [0.70]]
+    counts = [250, 60, 45, 45]  # images on which both are right, the first alone, the second alone, neither
+    first, second = (np.repeat(right, counts) for right in ([True, True, False, False], [True, False, True, False]))
+    labels = np.arange(400) % 2
     head = compare(classifier(labels, first), classifier(labels, second), samples=4000).head
-    only_first, only_second, images = (first & ~second).sum(), (~first & second).sum(), len(labels)
-    variance = (only_first + only_second - (only_first - only_second) ** 2 / images) / (images - 1) / images
+    variance = (60 + 45 - (60 - 45) ** 2 / 400) / 399 / 400
+    assert head.difference == pytest.approx(15 / 400)
     assert head.standard_error == pytest.approx(math.sqrt(variance), rel=0.03)
     # McNemar 1947: (b - c)² / (b + c) has a χ² distribution with one degree of freedom.
-    p = stats.chi2.sf((only_first - only_second) ** 2 / (only_first + only_second), 1)
-    assert 0.05 < p < 0.5
-    assert head.share == pytest.approx(p, abs=0.03)
+    p = stats.chi2.sf((60 - 45) ** 2 / (60 + 45), 1)
+    assert p == pytest.approx(0.143, abs=1e-3)
+    assert head.share == pytest.approx(p, abs=0.02)
 
 
 def test_of_an_error_the_lower_is_better():

@@ -48,6 +48,9 @@ def test_equal():
         "A and B are equal to the digit: AP 38.3 over 500 images, and every other number and resample too."
     )
     assert outlook(comparison(EQUAL)) is None
+    assert verdict(comparison(replace(EQUAL, first=0.0, second=0.0))) == (
+        "AP is 0 for both A and B over 500 images, so that nothing tells them apart."
+    )
     other_number = comparison(EQUAL, numbers={"AP": EQUAL, "AR1": ALIKE})
     assert verdict(other_number).startswith("A and B do not differ measurably: AP 38.3 against 38.3, difference 0.0")
 
