@@ -148,8 +148,8 @@ def proposals(argv: Sequence[str]) -> None:
 COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train, "train a recipe on COCO, VOC, YOLO, LabelMe or CVAT annotations, or on folders of classes"),
     "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
-    "compare": (compare, "tell whether two checkpoints, or files of detections, differ on the same images"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
+    "compare": (compare, "tell whether two checkpoints, or files of detections, differ on the same images"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
     "convert": (convert, "convert a data set between COCO, VOC, YOLO and LabelMe, or from CVAT"),
