@@ -18,13 +18,12 @@ class ClassificationEvaluator(ImageCollector[Classification]):
     reads = "labels"
     headline = "top1"
 
-    def evaluate(self) -> ImageEvaluation:
+    def compared(self) -> ImageEvaluation:
         """``top1`` and ``top5``, with those of each class and the confusion matrix."""
         truth = self.truth
         answers = top_classes([self.kept.get(image_id) for image_id in truth.image_ids])
         correct = answers == truth.labels[:, None]
         values = {"top1": correct[:, 0], "top5": correct.any(axis=1)}
-        self.say_nothing()
         return ImageEvaluation("classification", truth.categories, truth.labels, answers, values)
 
     def compare(self, number: int, classes: np.ndarray, answer: Classification) -> np.ndarray:

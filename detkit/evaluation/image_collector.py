@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,9 +152,14 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
             why_nothing(truth.source, len(truth.labels), names, images, len(self.kept), self.answers_called, "images")
         )
 
-    @abstractmethod
     def evaluate(self) -> ImageEvaluation:
-        """The numbers of all images."""
+        """The numbers of all images, with those of each class and the confusion matrix."""
+        self.say_nothing()
+        return self.compared()
+
+    def compared(self) -> ImageEvaluation:
+        """What `evaluate` gives, without a word where it means nothing. A subclass implements it."""
+        raise NotImplementedError
 
     def image_weighting(self) -> ImageMeans:
         """The means over weighted images.
@@ -165,7 +169,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
         """
         if not self.truth.image_ids:
             raise InputError(f"{self.truth.source} has no images, so there is nothing to resample: give other data.")
-        return ImageMeans(self.measured_data(), self.evaluate().values, self.truth.labels)
+        return ImageMeans(self.measured_data(), self.compared().values, self.truth.labels)
 
     def measured_data(self) -> MeasuredData:
         """The class of each image."""

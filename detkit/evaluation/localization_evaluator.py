@@ -51,7 +51,7 @@ class LocalizationEvaluator(ImageCollector[Detections]):
                     "to localize; evaluate the classification"
                 )
 
-    def evaluate(self) -> ImageEvaluation:
+    def compared(self) -> ImageEvaluation:
         """As `compute`, with the metrics of each class and the confusion matrix.
 
         ``localization_error`` is ILSVRC's, for the best of up to five boxes; ``top5_localization`` is 1 minus it,
@@ -73,7 +73,6 @@ class LocalizationEvaluator(ImageCollector[Detections]):
             "top1": correct[:, 0],
             "top5": correct.any(axis=1),
         }
-        self.say_nothing()
         return ImageEvaluation("localization", truth.categories, truth.labels, answers, values)
 
     def measured_data(self) -> MeasuredData:

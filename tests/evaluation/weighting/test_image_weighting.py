@@ -131,6 +131,15 @@ def test_no_objects_are_refused():
         ClassificationEvaluator(content | {"annotations": [], "images": []}).image_weighting()
 
 
+def test_before_the_first_answer_it_is_silent(caplog):
+    """Data is compared before a model runs."""
+    content, _ = world()
+    for name, make in DETECTORS.items():
+        if name != "proposals":
+            assert make(content).image_weighting().numbers(np.ones(IMAGES)).of_all
+    assert caplog.messages == []
+
+
 def test_means_of_images_and_classes():
     data = MeasuredData("x", [1, 2, 3], ["a", "b", "c"], np.arange(3), np.array([0, 0, 1]), np.zeros((3, 0)))
     means = ImageMeans(data, {"error": np.array([1, 3, 10])}, data.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from detkit.trust.comparison import Comparison, check_samples, compare
 from detkit.trust.comparison.comparison_report import class_comparison_table, comparison_entry, comparison_table
 from detkit.trust.comparison.same_data import join_data
 from detkit.trust.comparison.verdict import outlook, verdict
+
+logger = logging.getLogger(__name__)
 
 NAMES = ("A", "B")
 
@@ -69,6 +72,7 @@ def compare_sources(options: ComparisonOptions, data: Sequence[str]) -> None:
     _check_same_data(sources, shared)
     for source in sources:
         source.run()
+    logger.info("drawing the images %d times for %s", options.samples, ", ".join(shared))
     first, second = sources
     comparisons = {
         name: compare(
