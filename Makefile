@@ -10,7 +10,7 @@ OLDEST_TORCH := $(shell sed -n 's/.*"torch>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 TORCH := torch>=$(OLDEST_TORCH)
 
 # What depends on torch's version, and is quick: operations, layers, whole models, checkpoints, training.
-SENSITIVE := ops backbones necks preprocess heads weights parity models $(addprefix engine/test_,checkpoint.py module.py \
+SENSITIVE := ops backbones necks preprocess heads weights parity models exporting $(addprefix engine/test_,checkpoint.py module.py \
 	learners.py)
 SENSITIVE_TESTS := $(wildcard $(addprefix tests/,$(SENSITIVE)))
 

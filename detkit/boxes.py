@@ -15,6 +15,7 @@ from detkit.structures.device_transfer import to_device
 MAX_SIZE_DELTA = math.log(1000 / 16)
 # Larger than for any box, but the square of its exponential is finite in float32.
 MAX_CELL_STRETCH = 20.0
+_LEAST_OFFSET = 1e-5  # from the edges of a cell, which a sigmoid does not reach
 
 
 def box_area(boxes: Tensor) -> Tensor:
@@ -89,6 +90,17 @@ class CellCoder:
 
     def __init__(self, scale_x_y: float = 1.0, new_coords: bool = False) -> None:
         self.scale_x_y, self.new_coords = scale_x_y, new_coords
+
+    def encode(self, offsets: Tensor, factors: Tensor) -> Tensor:
+        """Outputs ``(M, 4)`` that mean centers and sizes, as near as the network can come to them.
+
+        Args:
+            offsets: ``(M, 2)``, centers within their cell, in cells.
+            factors: ``(M, 2)``, widths and heights in anchors.
+        """
+        centers = ((offsets + (self.scale_x_y - 1) / 2) / self.scale_x_y).logit(_LEAST_OFFSET)
+        sizes = (factors.sqrt() / 2).logit(_LEAST_OFFSET) if self.new_coords else factors.log()
+        return torch.cat((centers, sizes), dim=1)
 
     def decode(self, outputs: Tensor, anchors: Tensor, stride: int) -> Tensor:
         """Boxes ``(B, A, H, W, 4)`` from `outputs` ``(B, A, H, W, 4)``, in float32 also under autocast.

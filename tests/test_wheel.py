@@ -194,6 +194,11 @@ def test_its_recipes_are_known_by_name(installed, tmp_path):
     assert "class_path: detkit.models.SSD" in shown
 
 
+def test_it_makes_the_pages_of_reports(installed, tmp_path):
+    code = "from detkit.report import Page, page_html; print(len(page_html(Page('a', 'b', []))))"
+    assert int(run(installed, "-c", code, cwd=tmp_path)) > 10_000
+
+
 def test_it_says_that_it_has_types(installed, tmp_path):
     code = "from importlib.resources import files; print(files('detkit').joinpath('py.typed').is_file())"
     assert run(installed, "-c", code, cwd=tmp_path) == "True\n"

@@ -29,7 +29,10 @@ RENAMED_NAMES: Mapping[str, Mapping[str, str]] = {
         name: f"detkit.weights.darknet.weighted_layers.{name}"
         for name in ("BatchNorm", "Connected", "Convolutional", "Deconvolutional", "Local", "Normalization")
     },
-    "weights.loading": {"renamed": "rename_prefix"},
+    "weights.loading": {
+        "renamed": "rename_prefix",
+        "set_batch_norm_epsilon": "detkit.backbones.frozen_batch_norm.set_batch_norm_epsilon",
+    },
     "proposals.grouping": {"COLOUR": "COLOR", "COLOUR_BINS": "COLOR_BINS"},
     "engine.explain": {"explain": "describe_parse_error"},
     "engine.tasks": {"monitored": "monitored_metric"},

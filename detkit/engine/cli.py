@@ -96,6 +96,13 @@ def compare(argv: Sequence[str]) -> None:
     compare_command(argv)
 
 
+def report(argv: Sequence[str]) -> None:
+    """``detkit report``."""
+    from detkit.engine.commands.report import report_command
+
+    report_command(argv)
+
+
 def visualize(argv: Sequence[str]) -> None:
     """``detkit visualize``."""
     from detkit.engine.commands.visualize import visualize_command
@@ -124,6 +131,20 @@ def show_license(argv: Sequence[str]) -> None:
     license_command(argv)
 
 
+def export(argv: Sequence[str]) -> None:
+    """``detkit export``."""
+    from detkit.engine.commands.export import export_command
+
+    export_command(argv)
+
+
+def doctor(argv: Sequence[str]) -> None:
+    """``detkit doctor``."""
+    from detkit.engine.commands.doctor.doctor_command import doctor_command
+
+    doctor_command(argv)
+
+
 def anchors(argv: Sequence[str]) -> None:
     """``detkit anchors``."""
     from detkit.engine.commands.anchors import anchors_command
@@ -150,9 +171,15 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
     "compare": (compare, "tell whether two checkpoints, or files of detections, differ on the same images"),
+    "export": (export, "write a checkpoint as an ONNX, torch.export or TorchScript file, with its decoding"),
+    "report": (report, "write a report of a run as one HTML page: metrics, errors, worst images, recipe, licenses"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
     "convert": (convert, "convert a data set between COCO, VOC, YOLO and LabelMe, or from CVAT"),
+    "doctor": (
+        doctor,
+        "check a recipe on its data before training: what is lost, and the AP that it can reach at most",
+    ),
     "license": (show_license, "show where the weights of a checkpoint come from, and their licenses"),
     "anchors": (anchors, "fit the anchors of a recipe to the boxes of a data set"),
 }
@@ -167,6 +194,8 @@ OTHER_WORDS = {
     "inference": "predict",
     "fit": "train",
     "finetune": "train",
+    "check": "doctor",
+    "diagnose": "doctor",
     "explain": "visualize",
     "diff": "compare",
     "models": "recipes",

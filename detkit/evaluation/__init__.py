@@ -5,12 +5,15 @@ from detkit.evaluation.classification_evaluator import ClassificationEvaluator
 from detkit.evaluation.coco.bootstrap import Interval, bootstrap
 from detkit.evaluation.coco.coco_evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.coco.coco_evaluator import CocoEvaluator
-from detkit.evaluation.coco.tide import ErrorAnalysis, analyze_errors
+from detkit.evaluation.coco.tide import AssignedErrors, ErrorAnalysis, analyze_errors, assign_errors
+from detkit.evaluation.confusion.confusion_matrix import ConfusionMatrix
+from detkit.evaluation.confusion.detection_confusion import confuse_detections
 from detkit.evaluation.evaluator import Evaluation, EvaluationResult, Evaluator, Report, ReportOptions
 from detkit.evaluation.files.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.localization_evaluator import LocalizationEvaluator
 from detkit.evaluation.proposal_recall import ProposalRecall
+from detkit.evaluation.tables.confusion_report import confusion_table, write_confusion
 from detkit.evaluation.tables.detection_report import (
     coco_table,
     error_table,
@@ -21,15 +24,17 @@ from detkit.evaluation.tables.detection_report import (
     voc_table,
     write_metrics,
 )
-from detkit.evaluation.tables.image_report import confusion_table, image_class_table, image_table, write_confusion
+from detkit.evaluation.tables.image_report import image_class_table, image_table
 from detkit.evaluation.voc_evaluator import VocEvaluation, VocEvaluator
 from detkit.evaluation.weighting.image_weighting import ImageMeans, ImageWeighting, MeasuredData, WeightedNumbers
 
 __all__ = [
     "METRICS",
+    "AssignedErrors",
     "ClassificationEvaluator",
     "CocoEvaluation",
     "CocoEvaluator",
+    "ConfusionMatrix",
     "ErrorAnalysis",
     "Evaluation",
     "EvaluationResult",
@@ -47,8 +52,10 @@ __all__ = [
     "VocEvaluator",
     "WeightedNumbers",
     "analyze_errors",
+    "assign_errors",
     "bootstrap",
     "coco_table",
+    "confuse_detections",
     "confusion_table",
     "error_table",
     "evaluate_detections_file",

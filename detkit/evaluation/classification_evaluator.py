@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from detkit.evaluation.image_collector import TOP, ImageCollector, ImageEvaluation
@@ -21,19 +23,32 @@ class ClassificationEvaluator(ImageCollector[Classification]):
     def compared(self) -> ImageEvaluation:
         """``top1`` and ``top5``, with those of each class and the confusion matrix."""
         truth = self.truth
-        answers = top_classes([self.kept.get(image_id) for image_id in truth.image_ids])
+        kept = [self.kept.get(image_id) for image_id in truth.image_ids]
+        answers = top_classes(part_of(kept, 0))
         correct = answers == truth.labels[:, None]
         values = {"top1": correct[:, 0], "top5": correct.any(axis=1)}
-        return ImageEvaluation("classification", truth.categories, truth.labels, answers, values)
+        scores = padded(part_of(kept, 1), np.full(TOP, np.nan))
+        return ImageEvaluation("classification", truth.categories, truth.labels, answers, values, scores)
 
-    def compare(self, number: int, classes: np.ndarray, answer: Classification) -> np.ndarray:
-        return classes
+    def compare(self, number: int, classes: np.ndarray, answer: Classification) -> tuple[np.ndarray, np.ndarray]:
+        """The classes and their scores."""
+        return classes, answer.scores[:TOP].detach().cpu().double().numpy()
 
 
 def top_classes(kept: list[np.ndarray | None]) -> np.ndarray:
     """The first five classes of each image, None for one without an answer, as ``(n, 5)`` padded with -1."""
-    answers = np.full((len(kept), TOP), -1, dtype=np.int64)
-    for row, classes in zip(answers, kept, strict=True):
-        if classes is not None:
-            row[: len(classes)] = classes
-    return answers
+    return padded(kept, np.full(TOP, -1, dtype=np.int64))
+
+
+def padded(kept: Sequence[np.ndarray | None], padding: np.ndarray) -> np.ndarray:
+    """What is kept of n images, up to five rows each, as ``(n, 5, …)``; `padding` ``(5, …)`` fills missing rows."""
+    rows = np.repeat(padding[None], len(kept), axis=0)
+    for row, values in zip(rows, kept, strict=True):
+        if values is not None:
+            row[: len(values)] = values
+    return rows
+
+
+def part_of(kept: Sequence[tuple[np.ndarray, ...] | None], position: int) -> list[np.ndarray | None]:
+    """One part of what is kept of each image; None for one without an answer."""
+    return [None if one is None else one[position] for one in kept]

@@ -13,12 +13,14 @@ from rich.console import RenderableType
 from detkit.deprecation import rename_hooks
 from detkit.errors import InputError
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
+from detkit.evaluation.confusion.confusion_matrix import ConfusionMatrix
 from detkit.evaluation.evaluator import Evaluator, Report, ReportOptions
 from detkit.evaluation.files.coco_json import read_json
 from detkit.evaluation.ground_truth import label_positions, plain_id
 from detkit.evaluation.nothing_to_measure import why_nothing
+from detkit.evaluation.tables.confusion_report import confusion_table, write_confusion
 from detkit.evaluation.tables.detection_report import metrics_entry
-from detkit.evaluation.tables.image_report import confusion_table, image_class_table, image_table, write_confusion
+from detkit.evaluation.tables.image_report import image_class_table, image_table
 from detkit.evaluation.weighting.image_weighting import ImageMeans, MeasuredData
 from detkit.structures import Category, Classification, Detections, Target
 
@@ -57,6 +59,8 @@ class ImageEvaluation:
         labels: ``(n,)`` int64, the class of each image.
         answers: ``(n, 5)`` int64, the predicted classes, best first, -1 where there are fewer.
         values: for each metric its value in each image ``(n,)``; the metric is their mean.
+        scores: ``(n, 5)`` float64, the scores of `answers`, NaN where there are fewer; None: unknown.
+        boxes: ``(n, 5, 4)`` float64 ``x1 y1 x2 y2``, the boxes of `answers`; None: they have none.
     """
 
     task: str
@@ -64,6 +68,8 @@ class ImageEvaluation:
     labels: np.ndarray
     answers: np.ndarray
     values: dict[str, np.ndarray]
+    scores: np.ndarray | None = None
+    boxes: np.ndarray | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -76,6 +82,11 @@ class ImageEvaluation:
         classes, answered = len(self.categories), self.answers[:, 0] >= 0
         pairs = self.labels[answered] * classes + self.answers[answered, 0]
         return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+    @property
+    def confusion_matrix(self) -> ConfusionMatrix:
+        """The same with the names of the classes."""
+        return ConfusionMatrix([category.name for category in self.categories], self.confusion, "images")
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """By class name: its metrics, and the number of its ``images``."""

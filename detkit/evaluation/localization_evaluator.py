@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from detkit.errors import InputError
-from detkit.evaluation.classification_evaluator import top_classes
+from detkit.evaluation.classification_evaluator import padded, part_of, top_classes
 from detkit.evaluation.image_collector import TOP, ImageCollector, ImageEvaluation
 from detkit.evaluation.weighting.image_weighting import MeasuredData
 from detkit.ops import box_iou
@@ -59,11 +59,8 @@ class LocalizationEvaluator(ImageCollector[Detections]):
         """
         truth = self.truth
         kept = [self.kept.get(image_id) for image_id in truth.image_ids]
-        answers = top_classes([None if one is None else one[0] for one in kept])
-        is_on_object = np.zeros((len(kept), TOP), dtype=bool)
-        for row, one in zip(is_on_object, kept, strict=True):
-            if one is not None:
-                row[: len(one[1])] = one[1]
+        answers = top_classes(part_of(kept, 0))
+        is_on_object = padded(part_of(kept, 1), np.zeros(TOP, dtype=bool))
         correct = answers == truth.labels[:, None]
         localized = correct & is_on_object
         values = {
@@ -73,7 +70,9 @@ class LocalizationEvaluator(ImageCollector[Detections]):
             "top1": correct[:, 0],
             "top5": correct.any(axis=1),
         }
-        return ImageEvaluation("localization", truth.categories, truth.labels, answers, values)
+        scores = padded(part_of(kept, 2), np.full(TOP, np.nan))
+        boxes = padded(part_of(kept, 3), np.zeros((TOP, 4)))
+        return ImageEvaluation("localization", truth.categories, truth.labels, answers, values, scores, boxes)
 
     def measured_data(self) -> MeasuredData:
         """The boxes of each image, which all have its class."""
@@ -87,8 +86,10 @@ class LocalizationEvaluator(ImageCollector[Detections]):
             settings={"iou_threshold": self.iou_threshold},
         )
 
-    def compare(self, number: int, classes: np.ndarray, answer: Detections) -> tuple[np.ndarray, np.ndarray]:
-        """The classes, and whether the box of each overlaps an object of the image's class enough."""
+    def compare(
+        self, number: int, classes: np.ndarray, answer: Detections
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The classes, whether the box of each overlaps an object of the image's class enough, scores and boxes."""
         if getattr(answer, "boxes", None) is None:
             image_id = self.truth.image_ids[number]
             raise InputError(
@@ -96,4 +97,5 @@ class LocalizationEvaluator(ImageCollector[Detections]):
             )
         boxes = answer.boxes[:TOP].detach().cpu().double()
         ious = box_iou(boxes, torch.from_numpy(self.truth.boxes[number]))
-        return classes, (ious >= self.iou_threshold).any(dim=1).numpy()
+        scores = answer.scores[:TOP].detach().cpu().double()
+        return classes, (ious >= self.iou_threshold).any(dim=1).numpy(), scores.numpy(), boxes.numpy()

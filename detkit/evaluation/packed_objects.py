@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -214,6 +214,16 @@ class PackedDetections:
         else:
             raise ValueError("detections need boxes, masks or keypoints")
         return cls(images, categories, scores, boxes, areas, areas_of, masks, keypoints)
+
+
+Rows = TypeVar("Rows", PackedObjects, PackedDetections)
+
+
+def select_rows(rows: Rows, index: np.ndarray) -> Rows:
+    """The detections or objects at `index`, int64."""
+    names = [name for name, value in vars(rows).items() if isinstance(value, np.ndarray)]
+    selected = {name: getattr(rows, name)[index] for name in names}
+    return replace(rows, **selected, masks=None if rows.masks is None else rows.masks.select(index))
 
 
 def _extents(keypoints: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from detkit.structures import Target
 from detkit.structures.objects import Objects
 
 NO_OBJECT, NOT_LEARNED = -1, -2  # in place of a row: background, and a candidate without a target
+CERTAIN, LIKELY = 12.0, 6.0  # logits of a perfect network
 IGNORE_COVERAGE = 0.5  # a prediction that lies in a crowd with this share of its area or more is not background
 
 
@@ -110,6 +112,35 @@ def _assign_each(
             others = torch.where(states == BACKGROUND, NO_OBJECT, NOT_LEARNED)
             rows[own] = torch.where(states == FOREGROUND, indices + offset, others)
     return rows
+
+
+class AssignedCandidates(NamedTuple):
+    """The M candidates that are to predict an object.
+
+    Args:
+        candidates: ``(M,)`` int64, their position, ascending.
+        boxes: ``(M, 4)`` of their objects.
+        labels: ``(M,)`` of their objects.
+        logits: ``(M,)``, what a perfect network would score them by: `CERTAIN` for the first of each object, `LIKELY`
+            for the others, so that a limit of candidates cuts these first.
+        rows: ``(M,)`` int64, the rows of their objects.
+    """
+
+    candidates: Tensor
+    boxes: Tensor
+    labels: Tensor
+    logits: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, objects: Objects) -> AssignedCandidates:
+        """Those of `rows` of any shape, as `assign_objects` gives them; positions are those of the flat tensor."""
+        candidates = torch.where(rows.flatten() >= 0)[0]
+        matched = rows.flatten()[candidates]
+        order = torch.arange(len(matched), device=rows.device)
+        first = torch.full_like(objects.labels, len(matched)).scatter_reduce_(0, matched, order, "amin")
+        logits = torch.where(first[matched] == order, CERTAIN, LIKELY)
+        return cls(candidates, objects.boxes[matched], objects.labels[matched], logits, matched)
 
 
 def states_of(rows: Tensor) -> Tensor:

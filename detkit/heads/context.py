@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.geometry import Size
 from detkit.heads.activations import Activation, sigmoid_scores
+from detkit.heads.scored_boxes import PaddedBoxes, Sizes, clip_to_images
 from detkit.preprocess import Batch
 from detkit.structures import Target
 from detkit.structures.device_transfer import to_device
@@ -29,12 +29,15 @@ class Context:
         targets: ground truth of each image in the network's frame; None outside of training.
         given: the fields that the model `asks_for` of each image, also at inference, in the network's frame.
         generator: the source of all random sampling; None is torch's default.
+        proposals: ``(B, P, 4)``, in an exported graph the proposals of each image in place of `given`; those that fill
+            up a row are zeros.
     """
 
     batch: Batch
     targets: Sequence[Target] | None = None
     given: Sequence[Target] | None = None
     generator: torch.Generator | None = None
+    proposals: Tensor | None = None
 
     @cached_property
     def truth(self) -> Sequence[Target]:
@@ -70,6 +73,8 @@ class Regions:
         counts: the number of regions of each image; None until `slices` has read it from the device.
         foreground_counts: how many of a sample's regions in each image are foreground, which is first in each; None if
             the host does not know.
+        is_present: ``(B, R / B)`` bool: in an exported graph, where each image has as many, which are regions and not
+            mere filling; None outside of graphs.
     """
 
     boxes: Tensor
@@ -78,6 +83,7 @@ class Regions:
     matched: Tensor | None = None
     counts: Sequence[int] | None = None
     foreground_counts: Sequence[int] | None = None
+    is_present: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -86,6 +92,7 @@ class Regions:
         """The regions that a bool mask ``(R,)``, an ascending int64 index or a slice selects."""
         labels = None if self.labels is None else self.labels[rows]
         matched = None if self.matched is None else self.matched[rows]
+        assert self.is_present is None, "in a graph each image has as many regions: select none"
         return Regions(self.boxes[rows], self.image_index[rows], labels, matched)
 
     @classmethod
@@ -118,10 +125,29 @@ class Regions:
             counts=counts,
         )
 
-    def clipped(self, sizes: Sequence[Size]) -> Regions:
+    @classmethod
+    def of_padded(cls, padded: PaddedBoxes) -> Regions:
+        """The regions of an exported graph, as many of each image; those that fill up a row have no size."""
+        is_present = torch.arange(padded.scores.shape[1], device=padded.boxes.device) < padded.counts[:, None]
+        boxes = padded.boxes.masked_fill(~is_present[..., None], 0.0)
+        return replace(cls.of_rows_of_images(boxes, is_present), labels=padded.labels.flatten())
+
+    @classmethod
+    def of_rows_of_images(cls, boxes: Tensor, is_present: Tensor) -> Regions:
+        """The regions of an exported graph from `boxes` ``(B, N, 4)``, those where `is_present` ``(B, N)``."""
+        images, longest = is_present.shape
+        image_index = torch.arange(images, device=boxes.device)[:, None].expand(-1, longest)
+        return cls(boxes.flatten(0, 1), image_index.flatten(), is_present=is_present)
+
+    def rows_of_images(self, values: Tensor, filling: float = 0.0) -> Tensor:
+        """`values` ``(R, ...)`` of the regions of a graph as ``(B, R / B, ...)``, with `filling` where none is."""
+        assert self.is_present is not None, "outside of a graph images differ in their numbers of regions"
+        rows = torch.unflatten(values, 0, tuple(self.is_present.shape))
+        return rows.masked_fill(~self.is_present[(..., *[None] * (values.ndim - 1))], filling)
+
+    def clipped(self, sizes: Sizes) -> Regions:
         """The regions clipped to their images, whose (height, width) in the network's frame are `sizes`."""
-        limits = self.boxes.new_tensor([(width, height, width, height) for height, width in sizes])
-        return replace(self, boxes=self.boxes.clamp(min=0).minimum(limits[self.image_index]))
+        return replace(self, boxes=clip_to_images(self.boxes, self.image_index, sizes))
 
     def sampled(self) -> tuple[Tensor, Tensor]:
         """`labels` and `matched`, which losses need.

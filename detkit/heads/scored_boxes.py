@@ -5,17 +5,23 @@ R  boxes of a batch     B  images     N  the most boxes of an image
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from detkit.boxes import at_least, clip_boxes
 from detkit.geometry import Size
+from detkit.ops import is_exporting
 from detkit.structures import Detections
 from detkit.structures.device_transfer import to_device
+
+Sizes = Sequence[Size] | Tensor
+"""(height, width) of each image: pairs, or in an exported graph, which does not know them, int64 ``(B, 2)``."""
 
 
 class ScoredBoxes(NamedTuple):
@@ -38,6 +44,13 @@ class ScoredBoxes(NamedTuple):
         return ScoredBoxes(*(part[rows] for part in self))
 
 
+class PaddedAnswer(Protocol):
+    """The answers of a batch as tensors of fixed size."""
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The tensors by the names of an exported graph."""
+
+
 class PaddedBoxes(NamedTuple):
     """The boxes of each image, best first, in rows of one length.
 
@@ -57,7 +70,7 @@ class PaddedBoxes(NamedTuple):
     def of(cls, scored: ScoredBoxes, rows: Tensor, counts: Tensor) -> PaddedBoxes:
         """The boxes at `rows` ``(B, N)``, of which the first `counts` of each image are meant."""
         boxes, scores, labels, _ = scored
-        if not len(scores):
+        if scores.shape[0] == 0:
             rows = rows[:, :0]
         rows = rows.clamp(min=0)
         return cls(boxes[rows], scores[rows], labels[rows], counts)
@@ -66,16 +79,26 @@ class PaddedBoxes(NamedTuple):
         """The boxes where `kept` ``(B, N)`` is true, in their order."""
         columns = torch.arange(kept.shape[1], device=kept.device)
         kept = kept & (columns < self.counts[:, None])
-        order = (~kept).byte().argsort(dim=1, stable=True)
+        order = torch.where(kept, columns, columns + kept.shape[1]).argsort(dim=1)
         boxes = self.boxes.gather(1, order[..., None].expand(-1, -1, 4))
         return PaddedBoxes(boxes, self.scores.gather(1, order), self.labels.gather(1, order), kept.sum(dim=1))
 
-    def clipped(self, sizes: Sequence[Size], least_side: float) -> PaddedBoxes:
+    def clipped(self, sizes: Sizes, least_side: float) -> PaddedBoxes:
         """The boxes clipped to their images, without those that are then less than `least_side` wide or high."""
         images, longest = self.scores.shape
         index = torch.arange(images, device=self.boxes.device).repeat_interleave(longest)
         boxes = clip_to_images(self.boxes.flatten(0, 1), index, sizes).view(images, longest, 4)
         return self._replace(boxes=boxes).where(at_least(boxes, least_side))
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The tensors by the names of an exported graph: what follows the boxes of an image is 0, its label -1."""
+        is_box = torch.arange(self.scores.shape[1], device=self.scores.device) < self.counts[:, None]
+        return {
+            "boxes": torch.where(is_box[..., None], self.boxes, 0.0),
+            "scores": torch.where(is_box, self.scores, 0.0),
+            "labels": torch.where(is_box, self.labels, -1),
+            "count": self.counts,
+        }
 
     def detections(self) -> list[Detections]:
         """The boxes of each image; waits for the device once, since tensors of unknown size cannot be made."""
@@ -95,6 +118,21 @@ def first_of_images(image_index: Tensor, limit: int | None, images: int) -> tupl
     columns = torch.arange(longest, device=order.device)
     rows = order[(starts[:, None] + columns).clamp(max=max(len(order) - 1, 0))]
     return rows, counts.clamp(max=longest)
+
+
+def topk_of_rows(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` greatest `values` ``(..., M)`` of each row and their indices, both ``(..., k)``.
+
+    A shorter row has no more than M. In an exported graph, which may not know M, -inf fills up what is missing.
+    """
+    length = values.shape[-1]
+    if not is_exporting():
+        best, indices = values.topk(min(k, length), dim=-1)
+        return best, indices
+    if not (isinstance(length, int) and length >= k):
+        values = F.pad(values, (0, k), value=-math.inf)
+    best, indices = values.topk(k, dim=-1)
+    return best, indices.clamp(max=length - 1)
 
 
 def topk_per_group(scores: Tensor, groups: Tensor, k: int) -> Tensor:
@@ -163,6 +201,39 @@ def topk_of_classes(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Ten
     return image, locations[image, label, rank], label, best[image, label, rank]
 
 
+def topk_of_images_padded(scores: Tensor, k: int | None, of_class: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The `k` greatest scores ``(B, P, K)`` of each image, or of each of its classes, as many of each image.
+
+    Args:
+        scores: those that do not count are -inf.
+        k: at most so many; None is all.
+        of_class: count those of each class.
+
+    Returns:
+        The image, the location, the label and the score of each ``(R,)``, ordered by image; a score of -inf is none.
+    """
+    images, locations, classes = scores.shape
+    labels = torch.arange(classes, device=scores.device)
+    if k is None:
+        best = scores.flatten(1)
+        location = torch.arange(locations, device=scores.device)[:, None].expand(images, -1, classes).flatten(1)
+        label = labels.expand(images, locations, -1).flatten(1)
+    elif of_class:
+        by_class, location = topk_of_rows(scores.transpose(1, 2), k)
+        best, location = by_class.flatten(1), location.flatten(1)
+        label = labels[:, None].expand(images, -1, k).flatten(1)
+    else:
+        # The k best scores are of the k locations whose best score is best.
+        of_location, looked_at = topk_of_rows(scores.amax(dim=2), k)
+        looked_at_scores = scores.gather(1, looked_at[..., None].expand(-1, -1, classes))
+        looked_at_scores = looked_at_scores.masked_fill((of_location == -math.inf)[..., None], -math.inf)
+        best, entry = topk_of_rows(looked_at_scores.flatten(1), k)
+        label = entry % classes
+        location = looked_at.gather(1, entry // classes)
+    image = torch.arange(images, device=scores.device)[:, None].expand(-1, best.shape[1])
+    return image.flatten(), location.flatten(), label.flatten(), best.flatten()
+
+
 def finite_boxes(boxes: Tensor) -> Tensor:
     """Which of `boxes` ``(R, 4)`` have four finite coordinates, bool ``(R,)``."""
     x1, y1, x2, y2 = boxes.unbind(dim=1)
@@ -180,8 +251,15 @@ def counts_per_image(image_index: Tensor, images: int) -> list[int]:
     return counts
 
 
-def clip_to_images(boxes: Tensor, image_index: Tensor, sizes: Sequence[Size]) -> Tensor:
+def count_of(sizes: Sizes) -> int:
+    """The number of images of `sizes`; in an exported graph it is no constant, which `len` would make it."""
+    return sizes.shape[0] if isinstance(sizes, Tensor) else len(sizes)
+
+
+def clip_to_images(boxes: Tensor, image_index: Tensor, sizes: Sizes) -> Tensor:
     """`boxes` ``(R, 4)`` clipped to their images, whose (height, width) are `sizes`."""
+    if isinstance(sizes, Tensor):
+        return boxes.clamp(min=0).minimum(sizes.flip(1).repeat(1, 2).to(boxes.dtype)[image_index])
     if len(set(sizes)) == 1:
         return clip_boxes(boxes, sizes[0])
     limits = torch.tensor([(width, height, width, height) for height, width in sizes], dtype=boxes.dtype)

@@ -32,6 +32,10 @@ class SingleHeadModel(VisionModel):
         """The head's assignment."""
         return self.head.assign(raw, context)
 
+    def decode_padded(self, raw: Any, context: Context) -> dict[str, Tensor]:
+        """The head's answers in the network's frame, as tensors of fixed size."""
+        return self.head.decode_padded(raw, context).outputs()
+
     def decode(self, raw: Any, context: Context) -> Any:
         """The head's answer for each image, in pixels of the images as given."""
         return self.head.decode(raw, context)

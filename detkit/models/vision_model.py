@@ -131,6 +131,14 @@ class VisionModel(Saved, nn.Module):
         """The answers of each image, in its own pixels."""
         raise NotImplementedError
 
+    def decode_padded(self, raw: Any, context: Context) -> dict[str, Tensor]:
+        """The answers of a batch in the network's frame as tensors of fixed size, by the names of an exported graph.
+
+        `detkit.exporting` makes it part of the graph: with `detkit.ops.is_exporting`, shapes must not depend on values,
+        and the sizes of the images are a tensor.
+        """
+        raise NotImplementedError
+
     def candidates(self, raw: Any, context: Context) -> Candidates:
         """All possible detections, before suppression; differentiable and independent of the targets."""
         raise NotImplementedError

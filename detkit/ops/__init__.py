@@ -12,6 +12,7 @@ from detkit.ops.paste_masks import batched_paste_masks, batched_paste_masks_to_r
 from detkit.ops.roi_align import multilevel_roi_align, roi_align
 from detkit.ops.roi_pool import roi_pool
 from detkit.ops.soft_nms import soft_nms
+from detkit.ops.tracing import is_exporting
 
 __all__ = [
     "RunLengths",
@@ -22,6 +23,7 @@ __all__ = [
     "batched_paste_masks_to_rle",
     "best_overlaps",
     "box_iou",
+    "is_exporting",
     "mask_iou",
     "masks_to_rle",
     "multilevel_roi_align",

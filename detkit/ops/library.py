@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from detkit.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -51,3 +55,18 @@ def backend() -> str:
     if not NATIVE_DEVICES:
         return "reference"
     return "native+cuda" if "cuda" in NATIVE_DEVICES else "native"
+
+
+def native_operation(name: str) -> Callable[..., Any]:
+    """The operation `name` as a graph holds it, such as ``torch.ops.detkit.nms.default``.
+
+    Raises:
+        InputError: the native library is not built, so that there is none.
+    """
+    if not NATIVE_DEVICES:
+        raise InputError(
+            "An exported graph holds detkit's native operations, which are not built here: install a C++ compiler and "
+            "run `python -m pip install .` in detkit's source folder."
+        )
+    operation: Callable[..., Any] = getattr(torch.ops.detkit, name).default
+    return operation

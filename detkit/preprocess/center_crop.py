@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -53,6 +54,15 @@ class CenterCrop(Preprocess):
         image = resize(self._normalized(image), resized, antialias=True)
         left, top = self._corner(resized)
         return image[..., top : top + self.size[0], left : left + self.size[1]]
+
+    @property
+    def fixed_size(self) -> Size:
+        """The size of the network's input."""
+        return self.size
+
+    def facts(self) -> dict[str, Any]:
+        """The offset of the crop is half of what is cut off, a half rounded to even."""
+        return super().facts() | {"shorter_side": self.shorter_side, "interpolation": "antialiased"}
 
     def resize_to(self, side: int) -> Preprocess:
         """Squares that span the whole shorter side, so that images cropped by an augmentation are not cropped again."""

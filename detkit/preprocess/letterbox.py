@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,15 @@ class Letterbox(Preprocess):
         canvas = image.new_full((*image.shape[:-2], *self.size), 0.5)
         canvas[..., top : top + height, left : left + width] = corner_resize(image, (height, width))
         return self._normalized(canvas)
+
+    @property
+    def fixed_size(self) -> Size:
+        """The size of the network's input."""
+        return self.size[0], self.size[1]
+
+    def facts(self) -> dict[str, Any]:
+        """``corners``: darknet's bilinear resizing, whose first and last pixels are those of the image."""
+        return super().facts() | {"pad_value": [0.5] * 3, "interpolation": "corners"}
 
     def resize_to(self, side: int) -> Preprocess:
         """A square canvas."""

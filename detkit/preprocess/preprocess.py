@@ -59,6 +59,23 @@ class Preprocess(Described, nn.Module):
         """The normalized pixels ``(3, *placement.size)`` of `image` ``(3, H, W)`` float in [0, 1], differentiable."""
         raise NotImplementedError
 
+    @property
+    def fixed_size(self) -> Size | None:
+        """(height, width) of every batch; None where it depends on the images, which are then padded to one size."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """The kind of this preprocessing and its numbers as plain values, for programs without detkit.
+
+        They describe pixels in [0, 1], not normalized yet: padding then has the color `pad_value`, the mean.
+        """
+        return {
+            "kind": type(self).__name__,
+            "size": self.fixed_size,
+            "divisor": self.divisor,
+            "pad_value": self.mean.flatten().tolist(),
+        }
+
     def resize_to(self, side: int) -> Preprocess:
         """The same preprocessing for another input size: squares of `side` pixels where the shape is fixed, else images
         with a shorter side of `side` pixels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -49,6 +50,11 @@ class ShortestEdge(Preprocess):
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
         """Normalized, then resized bilinearly."""
         return resize(self._normalized(image), placement.size, self.antialias)
+
+    def facts(self) -> dict[str, Any]:
+        """A side becomes ``floor(side * scale + rounding)``."""
+        sides = {"shorter_side": self.min_size, "longer_side": self.max_size, "rounding": self.rounding}
+        return super().facts() | sides | {"interpolation": "antialiased" if self.antialias else "bilinear"}
 
     def resize_to(self, side: int) -> Preprocess:
         """A shorter side of `side` pixels; the limit of the longer side changes in proportion."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -36,6 +37,15 @@ class Square(Preprocess):
     def pixels(self, image: Tensor, placement: Placement) -> Tensor:
         """Normalized, then resized bilinearly."""
         return resize(self._normalized(image), placement.size)
+
+    @property
+    def fixed_size(self) -> Size:
+        """The size of the network's input."""
+        return self.size, self.size
+
+    def facts(self) -> dict[str, Any]:
+        """The whole image is stretched."""
+        return super().facts() | {"interpolation": "bilinear"}
 
     def resize_to(self, side: int) -> Preprocess:
         """Squares of `side` pixels."""

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from detkit.data.faults.suspicious_boxes import suspicious_boxes
+from detkit.data.faults.suspicious_labels import suspicious_labels
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
+from detkit.report import Evaluated, Section
+from detkit.report.sections.detection_sections import detection_sections
 from detkit.results import coco_results
-from detkit.structures import Category, Detections
+from detkit.structures import Category, Detections, Target
+from detkit.tasks.recovered_objects import Recovered, recovered_objects
 from detkit.tasks.task import NamedEvaluator, Task
 
 if TYPE_CHECKING:
     from detkit.data import DataModule
+    from detkit.data.image_dataset import ImageDataset
     from detkit.models import VisionModel
 
 
@@ -51,8 +59,37 @@ class Detection(Task):
                 "boxes: train a Classifier, or give data with boxes."
             )
 
+    def export(self, model: VisionModel) -> dict[str, str]:
+        """Boxes, best first, and what is known of each."""
+        return {
+            "boxes": "(B, D, 4) x1 y1 x2 y2 in pixels of the input, best first; 0 where there is none",
+            "scores": "(B, D) in [0, 1]",
+            "labels": "(B, D) index into detkit.classes; -1 where there is none",
+            "count": "(B,) detections of each image",
+            "masks": "(B, D, M, M) probability of the object within its box",
+            "keypoints": "(B, D, K, 3) x y score of each keypoint, in pixels of the input",
+        }
+
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """Metrics, errors and confusions of each evaluator, and the images with the most errors."""
+        return detection_sections(evaluated)
+
+    def doctor(self, dataset: ImageDataset) -> list[str]:
+        """Boxes in another format than they are read in, and classes that look wrong."""
+        return [*suspicious_boxes(dataset), *suspicious_labels(dataset)]
+
+    def truth(self, target: Target) -> Detections | None:
+        """A detection for each object, crowds left out; None where boxes are not annotated."""
+        objects = target.objects()
+        if objects.boxes is None or objects.labels is None:
+            return None
+        ones = torch.ones(len(objects.boxes))
+        return Detections(objects.boxes, ones, objects.labels, masks=objects.masks, keypoints=objects.keypoints)
+
+    def recovered(self, target: Target, answer: Detections) -> Recovered:
+        """The IoU of each object with a detection of its class, each detection counted once."""
+        return recovered_objects(self.truth(target) or Detections.empty(), answer)
+
     def refusal(self, option: str, model: str) -> str:
-        """Explain which options are for classifiers, and which for COCO's evaluation."""
-        if option == "--confusion":
-            return f"--confusion is for whole images, but the {model} detects: leave it out."
+        """Explain which options are for COCO's evaluation."""
         return f"{option} is for COCO's evaluation: leave it out, or list a CocoEvaluator under evaluators."

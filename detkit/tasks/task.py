@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
-from detkit.structures import Category
+from detkit.report import Evaluated, Section
+from detkit.report.sections.plain_sections import plain_sections
+from detkit.structures import Category, Target
+from detkit.tasks.recovered_objects import Recovered
 from detkit.visualization import Drawing
 
 if TYPE_CHECKING:
     from detkit.data import DataModule
+    from detkit.data.image_dataset import ImageDataset
     from detkit.models import VisionModel
 
 
@@ -103,14 +107,30 @@ class Task(Drawing):
         """A sentence that explains why an option of ``detkit eval`` is not for a model of this task."""
         return f"{option} is not for the answers of the {model} ({self.name}): leave it out."
 
-    def doctor(self, dataset: Any) -> list[str]:
-        """Warnings about a data set for this task, a sentence each."""
+    def doctor(self, dataset: ImageDataset) -> list[str]:
+        """What looks wrong about the annotations of a data set for this task, a sentence each."""
         return []
 
-    def report(self, evaluation: Any) -> list[Any]:
-        """Sections of the report page for this task."""
-        return []
+    def truth(self, target: Target) -> Any:
+        """The perfect answer for an image; None where it is not annotated, or the task has no such thing."""
+        return None
 
-    def export(self, model: Any) -> dict[str, Any]:
-        """Metadata about the answers for an exported model, by name."""
+    def recovered(self, target: Target, answer: Any) -> Recovered:
+        """How each entry of `truth` comes back in an answer."""
+        raise NotImplementedError
+
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """The sections of ``detkit report`` for this task, in order: numbers, then errors, then images.
+
+        Args:
+            evaluated: the evaluators, which have computed, and the images. Sections are made of the parts in
+                `detkit.report`. Default: the metrics of each evaluator, and those of each class.
+        """
+        return plain_sections(evaluated)
+
+    def export(self, model: VisionModel) -> dict[str, str]:
+        """What each output of an exported graph means, by its name: those of `VisionModel.decode_padded`.
+
+        An output that is not named here has no meaning in the file; a name that the graph does not have is left out.
+        """
         return {}

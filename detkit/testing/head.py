@@ -22,7 +22,7 @@ from detkit.testing.contract import (
     no_error,
     require,
 )
-from detkit.testing.head_answers import check_answers, check_assignment, check_candidates
+from detkit.testing.head_answers import check_answers, check_assignment, check_candidates, check_ideal
 from detkit.testing.head_callers import Caller, caller_of
 from detkit.testing.head_learning import check_learned, check_losses_fall
 from detkit.testing.imitation.head_on_device import check_on_device
@@ -82,6 +82,7 @@ def check_head(
     check_answers(head, caller, batches, num_classes, cut_boxes, owner)
     check_candidates(head, caller, batches, num_classes, owner)
     check_assignment(head, caller, batches, owner)
+    check_ideal(head, batches, owner)
     check_on_device(head, caller, batches, owner)
     check_losses_fall(head, caller, batches, steps, owner)
     check_learned(head, caller, batches, overfit_steps, owner)

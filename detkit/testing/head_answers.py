@@ -8,13 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from detkit.geometry import Size
-from detkit.heads import Candidates, Context
+from detkit.heads import Candidates, Context, DenseHead
+from detkit.ops import box_iou
 from detkit.structures import Classification, Detections
 from detkit.testing.batches import CASES, Batches
 from detkit.testing.contract import deep_copy, is_close, no_error, require
 from detkit.testing.head_callers import Caller, Raw, object_rows, without_targets
 
 _OUTSIDE = 1e-2  # pixels that a box may lie outside of its image by rounding
+_APART = 3  # objects of an image
+_ALIKE = 0.9  # IoU of a box that is the object's, but for the precision of the encoding
 _SPREAD = (0.2, 1.0)  # noise on the weights, so that an untrained head detects something
 
 
@@ -219,3 +222,26 @@ def _with_noise(head: nn.Module, spread: float) -> nn.Module:
         for parameter in head.parameters():
             parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
     return head
+
+
+@torch.no_grad()
+def check_ideal(head: nn.Module, batches: Batches, owner: str) -> None:
+    """Hold the `ideal` of a dense head that has one: decoded, it gives the objects that `assign` gives a candidate."""
+    if not isinstance(head, DenseHead) or type(head).ideal is DenseHead.ideal:
+        return
+    head = deep_copy(head, owner).eval()
+    context = batches.context(batches.targets_apart(_APART))
+    with no_error(f"{owner}.ideal", "it takes what forward gives, and gives the same"):
+        raw = head(batches.features(), context)
+        answers = head.decode(head.ideal(raw, context), without_targets(context))
+    assigned = set(head.assign(raw, context).tolist())
+    for answer, rows, target in zip(answers, object_rows(context), batches.targets_apart(_APART), strict=True):
+        if not isinstance(answer, Detections) or target.boxes is None or target.labels is None:
+            continue
+        ious = box_iou(target.boxes, answer.boxes) * (target.labels[:, None] == answer.labels)
+        for row, overlaps in zip(rows, ious, strict=True):
+            require(
+                row not in assigned or bool((overlaps > _ALIKE).any()),
+                f"{owner}.ideal, decoded, lacks an object that assign gives a candidate: let this candidate predict "
+                "its box and class exactly",
+            )

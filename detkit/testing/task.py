@@ -8,14 +8,35 @@ from typing import Any
 
 import numpy as np
 
+from detkit.data.image_dataset import ImageDataset
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
+from detkit.report import Evaluated, Page, Section, page_html
 from detkit.structures import Category, Target
 from detkit.tasks import Task
 from detkit.testing.contract import ContractError, deep_copy, is_close, no_error, require
 
 _ADDED = {"file_name", "image_id", "frame"}  # by the command, to each entry of the results
+
+
+class _NoImages(ImageDataset):
+    """A data set without images."""
+
+    @property
+    def categories(self) -> list[Category]:
+        return []
+
+    @property
+    def image_ids(self) -> list[int]:
+        return []
+
+    @property
+    def image_sizes(self) -> np.ndarray[Any, Any]:
+        return np.zeros((0, 2))
+
+    def read(self, index: int) -> tuple[np.ndarray[Any, Any], Target]:
+        raise IndexError(index)
 
 
 def check_task(task: Task, image: np.ndarray[Any, Any], answer: Any, categories: Sequence[Category]) -> None:
@@ -37,6 +58,7 @@ def check_task(task: Task, image: np.ndarray[Any, Any], answer: Any, categories:
     _check_answer(task, answer, owner)
     _check_results(task, answer, categories, owner)
     _check_drawing(task, image, answer, categories, owner)
+    _check_report(task, owner)
     refusal = task.refusal("--errors", "MyModel")
     one_sentence = isinstance(refusal, str) and "--errors" in refusal and "\n" not in refusal.strip()
     require(one_sentence, f"{owner}.refusal must give one sentence that names the option: got {refusal!r}")
@@ -112,6 +134,15 @@ def _check_results(task: Task, answer: Any, categories: Sequence[Category], owne
     taken = sorted({key for entry in entries for key in entry} & _ADDED)
     require(not taken, f"{owner}.results gives {taken}, which the command adds to each entry: leave them out")
     require(is_close(answer, before), f"{owner}.results changes the answer: let it copy what it changes")
+
+
+def _check_report(task: Task, owner: str) -> None:
+    with no_error(f"{owner}.report", "it gives the sections of the report, also where no evaluator has a result"):
+        sections: Any = task.report(Evaluated({}, _NoImages()))
+    are_sections = isinstance(sections, list) and all(isinstance(one, Section) for one in sections)
+    require(are_sections, f"{owner}.report must give a list of detkit.report.Section: got {sections!r:.80}")
+    with no_error(f"the page of {owner}.report", "each section has a name of its own"):
+        page_html(Page(owner, "", sections))
 
 
 def _check_drawing(

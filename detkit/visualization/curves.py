@@ -32,8 +32,8 @@ def plot_curves(metrics_csv: str | Path, path: str | Path) -> None:
     Raises:
         InputError: the file does not exist.
     """
-    columns, epochs = _read_curves(Path(metrics_csv))
-    losses = {name: curve for name, curve in columns.items() if not _is_metric(name, columns)}
+    columns, epochs = read_curves(Path(metrics_csv))
+    losses = {name: curve for name, curve in columns.items() if not is_metric(name, columns)}
     metrics = {name: curve for name, curve in columns.items() if name not in losses and "/AP/" not in name}
     figure = Figure(figsize=(12, 5), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True)
@@ -49,8 +49,12 @@ def plot_curves(metrics_csv: str | Path, path: str | Path) -> None:
     write_whole(Path(path), encoded.getvalue())
 
 
-def _read_curves(path: Path) -> tuple[dict[str, Curve], Curve]:
-    """The columns of ``metrics.csv`` that hold numbers, by name, and the epoch at each step."""
+def read_curves(path: Path) -> tuple[dict[str, Curve], Curve]:
+    """The columns of ``metrics.csv`` that hold numbers, by name, and the epoch at each step.
+
+    Raises:
+        InputError: the file does not exist.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -77,7 +81,8 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _is_metric(name: str, columns: Collection[str]) -> bool:
+def is_metric(name: str, columns: Collection[str]) -> bool:
+    """Whether a column holds a metric; others hold losses. See `plot_curves`."""
     if re.fullmatch(r"A[PR]\d*[sml]?", _term(name)):
         return True
     return name.startswith("val/") and name != "val/loss" and f"train/{name.removeprefix('val/')}" not in columns
@@ -90,7 +95,7 @@ def _plot_losses(axis: Axes, losses: dict[str, Curve]) -> None:
     colors["loss"] = "black"
     for name, (steps, values) in sorted(losses.items(), key=lambda item: terms.index(_term(item[0]))):
         color, validation = colors[_term(name)], name.startswith("val")
-        smooth = _smoothed(values)
+        smooth = smoothed(values)
         if len(values) > 20:
             axis.plot(steps, values, color=color, alpha=0.15, linewidth=0.8)
         style: dict[str, Any] = {"linestyle": "--", "marker": ".", "markersize": 5} if validation else {}
@@ -127,7 +132,7 @@ def _term(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _smoothed(values: np.ndarray) -> np.ndarray:
+def smoothed(values: np.ndarray) -> np.ndarray:
     """The moving average over a fortieth of the curve."""
     half = len(values) // 80
     if half == 0:

@@ -24,8 +24,10 @@ REPLACED = {
 # Further arguments that make a command cheap, by how it begins.
 EXTRA = {
     "detkit compare": ("--samples=20",),
+    "detkit doctor": ("--images=2", "--skip=overfit", "--data.num_workers=0"),
     "detkit visualize --backbone": ("--step=44", "--count=1"),
     "detkit visualize --checkpoint": ("--square=30", "--step=30", "--count=1"),
+    "detkit report": ("--data.num_workers=0", "--bootstrap=5", "--images=2", "--device=cpu"),
     "python tools/proposals.py": ("--data.num_workers=0", "--search.width=60", "--search.min_size=4"),
 }
 
@@ -109,13 +111,8 @@ evaluator.update(targets, detections)
 evaluator.compute()
 """,
     "export.md": """
-import sys, types, torch
-import page_onnx
-sys.modules["onnxruntime"] = page_onnx
+import torch
 images = [torch.zeros(3, 64, 96, dtype=torch.uint8)] * 2
-if "InferenceSession" not in THIS:
-    import detkit
-    model = detkit.load("runs/mine/best.ckpt", device="cpu").eval()
 """,
     "learners.md": "from torch import nn",
     "ops.md": """

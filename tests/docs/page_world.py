@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,14 +15,16 @@ import torchvision
 from page_blocks import ROOT
 from torchvision.models._api import WeightsEnum
 
-from detkit.backbones import Darknet53
+from detkit.backbones import Darknet53, TimmBackbone
 from detkit.data import ShapesOptions, draw_shapes
 from detkit.data.conversion import convert
-from detkit.engine.checkpoint import save_model
 from detkit.engine.cli import main
+from detkit.heads import FCOSHead
 from detkit.images import read_image
-from detkit.models import YOLOv3
-from detkit.preprocess import Letterbox
+from detkit.models import FCOS, YOLOv3
+from detkit.necks import FPN
+from detkit.preprocess import Letterbox, ShortestEdge
+from detkit.structures import Category
 from detkit.weights import from_darknet, to_darknet
 
 # The runs of the pages, all of them copies of a small Mask R-CNN's.
@@ -179,18 +182,17 @@ def write_detectron2() -> None:
         pickle.dump({"model": weights}, file)
 
 
-def write_single_stage() -> None:
-    """A small YOLOv3 as ``runs/mine``."""
-    parts = {
-        "backbone": {"class_path": "detkit.backbones.Darknet53", "init_args": {"width": 0.05, "depths": [1] * 5}},
-        "preprocess": {"class_path": "detkit.preprocess.Letterbox", "init_args": {"size": [64, 96]}},
-    }
-    recipe = {"class_path": "detkit.models.YOLOv3", "init_args": {"num_classes": 3, **parts}}
+def write_exported() -> None:
+    """A small FCOS as ``runs/mine``, and a small YOLOv3 as ``runs/my_yolo``."""
     torch.manual_seed(0)
-    model = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96)))
+    neck, head, preprocess = partial(FPN, out_channels=8), partial(FCOSHead, convolutions=1), ShortestEdge(160, 224)
+    fcos = FCOS(TimmBackbone("test_resnet", stages=[3, 4]), 3, neck, head, preprocess)
+    yolo = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96)))
     shutil.rmtree("runs/mine")
-    Path("runs/mine").mkdir()
-    save_model(model, recipe, "runs/mine/best.ckpt")
+    for name, model in (("mine", fcos), ("my_yolo", yolo)):
+        model.categories = [Category(number, f"class {number}") for number in range(3)]
+        Path("runs", name).mkdir()
+        model.save(f"runs/{name}/best.ckpt")
 
 
 def copy_linked(source: Path, target: Path) -> None:

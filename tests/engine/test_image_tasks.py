@@ -110,6 +110,17 @@ def test_a_localizer_of_single_objects(trained, one_object, detkit_command):
     assert len(entries[0]["bbox"]) == 4
 
 
+def test_reports_of_classifiers_and_localizers(trained, folders, detkit_command):
+    for model, changes in ((CLASSIFIER, {"root": str(folders)}), (LOCALIZER, {"image_class": "largest"})):
+        run = trained(model, "--trainer.max_epochs=1", **changes)
+        status, said = detkit_command("report", run, "--data.num_workers=0", "--device=cpu")
+        assert status == 0, said
+        page = (run / "report.html").read_text()
+        assert "All 6 images are shown" in page
+        assert ">Confusion</h2>" in page
+        shutil.rmtree(run)
+
+
 def test_a_localizer_is_judged_as_is_asked(trained):
     run = trained(LOCALIZER, "--evaluate=[classification, bbox]", "--trainer.max_epochs=1", image_class="only")
     header = (run / "metrics.csv").read_text().splitlines()[0].split(",")
@@ -148,8 +159,18 @@ def test_options_of_detectors_are_refused(trained, folders, detkit_command):
     shutil.rmtree(run)
 
 
-def test_whole_images_alone_are_confused(run_folder, detkit_command):
+def test_a_detector_is_confused_with_the_background(run_folder, detkit_command):
     command = ("eval", "--checkpoint", run_folder, "--trust", "tiny_detector", "--confusion", "confusion.csv")
     status, said = detkit_command(*command)
+    assert status == 0, said
+    header, *rows = Path("confusion.csv").read_text().splitlines()
+    assert header.endswith(",background")
+    assert len(rows) == 8
+
+
+def test_confusion_is_not_for_other_metrics(run_folder, detkit_command):
+    run = ("eval", "--checkpoint", run_folder, "--trust", "tiny_detector")
+    status, said = detkit_command(*run, "--protocol", "voc2010", "--confusion", "confusion.csv")
     assert status == 2
-    assert "--confusion" in said
+    assert "--confusion is for COCO's evaluation" in said
+    assert said.count("\n") == 1

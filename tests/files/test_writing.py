@@ -5,6 +5,7 @@ import errno
 import os
 import resource
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -60,31 +61,37 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".keep"]
 
 
-@pytest.fixture
-def full_disk(monkeypatch):
-    """No file can have more than 100 bytes."""
+@contextmanager
+def full_disk():
+    """No file can have more than 100 bytes; no longer than needed, since pytest writes files too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path, full_disk):
+def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path):
     write_whole(tmp_path / "a.bin", b"old")
-    with pytest.raises(InputError, match=r"a\.bin cannot be written \(File too large\)"):
+    with pytest.raises(InputError, match=r"a\.bin cannot be written \(File too large\)"), full_disk():
         write_whole(tmp_path / "a.bin", bytes(200))
-    with pytest.raises(InputError, match=r"a\.bin cannot be written"), open_whole(tmp_path / "a.bin") as file:
+    with (
+        pytest.raises(InputError, match=r"a\.bin cannot be written"),
+        full_disk(),
+        open_whole(tmp_path / "a.bin") as file,
+    ):
         np.save(file, np.zeros(100))
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.bin", b"old")]
 
 
-def test_a_folder_that_does_not_fit_leaves_nothing(tmp_path, full_disk):
+def test_a_folder_that_does_not_fit_leaves_nothing(tmp_path):
     def write(size):
         with open_whole_folder(tmp_path / "new") as work:
             write_into(work, "a/b.txt", "small")
             write_into(work, "a/c.txt", bytes(size))
 
-    with pytest.raises(InputError, match=r"new cannot be written \(File too large\)"):
+    with pytest.raises(InputError, match=r"new cannot be written \(File too large\)"), full_disk():
         write(200)
     assert list(tmp_path.iterdir()) == []
 

@@ -76,7 +76,7 @@ def command_keys() -> dict[str, list[str]]:
     from detkit.engine.commands import fit_anchors
 
     commands: dict[str, Callable[[Sequence[str]], None]] = {
-        "train": cli.train,
+        "train": lambda _: cli.train(["--model", "SSD"]),  # without a recipe it ends before it parses
         "eval": cli.evaluate,
         "predict": cli.predict,
         "visualize": cli.visualize,

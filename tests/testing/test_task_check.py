@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from detkit.evaluation import ClassificationEvaluator
+from detkit.report import Section
 from detkit.structures import Category, Classification, Detections
 from detkit.tasks import Classification as ClassificationTask
 from detkit.tasks import Detection, Localization, Task
@@ -97,6 +98,16 @@ class TakesAnything(ClassificationTask):
         pass
 
 
+class ReportsText(ClassificationTask):
+    def report(self, evaluated):
+        return ["all is well"]
+
+
+class ReportsTwice(ClassificationTask):
+    def report(self, evaluated):
+        return [Section("one", "One", []), Section("one", "Two", [])]
+
+
 class RefusesInSilence(ClassificationTask):
     def refusal(self, option, model):
         return ""
@@ -119,6 +130,8 @@ class RefusesInSilence(ClassificationTask):
         (DrawsFloats, r"draw must give an RGB image \(40, 60, 3\) uint8: got \(40, 60, 3\) float64"),
         (SelectsNothing, r"select must give a Classification for any score: got NoneType"),
         (TakesAnything, r"check_answers must refuse what is not a Classification"),
+        (ReportsText, r"report must give a list of detkit.report.Section"),
+        (ReportsTwice, r"two sections of the report are called 'one'"),
         (RefusesInSilence, r"refusal must give one sentence"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

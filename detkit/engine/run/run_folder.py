@@ -12,7 +12,15 @@ from detkit.files import not_written, remove_unfinished, write_whole
 
 TIME_FILE = "time_to_accuracy.csv"
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
-OWNED = (*CHECKPOINTS, "metrics.csv", "config.yaml", "events.out.tfevents.*", "pictures/*.png", TIME_FILE)
+OWNED = (
+    *CHECKPOINTS,
+    "metrics.csv",
+    "config.yaml",
+    "events.out.tfevents.*",
+    "pictures/*.png",
+    TIME_FILE,
+    "report.html",
+)
 LEFT_OVER = (".last.ckpt.*", ".best.ckpt.*", ".config.yaml")
 """Unfinished files that killed runs of the previous release have left."""
 

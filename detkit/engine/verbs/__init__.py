@@ -1,8 +1,8 @@
 """The commands as functions: `detkit.train`, `detkit.evaluate` and `detkit.export`."""
 
 from detkit.engine.verbs.evaluation import evaluate
+from detkit.engine.verbs.exporting import export
 from detkit.engine.verbs.finished_run import Run
-from detkit.engine.verbs.onnx_file import export
 from detkit.engine.verbs.training import train
 
 __all__ = ["Run", "evaluate", "export", "train"]

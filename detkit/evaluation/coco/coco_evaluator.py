@@ -17,10 +17,12 @@ from detkit.evaluation.coco.coco_evaluation import Backend, CocoEvaluation, chec
 from detkit.evaluation.coco.protocol import protocol_of
 from detkit.evaluation.coco.tide import analyze_errors
 from detkit.evaluation.coco.weighted_coco import WeightedCoco
+from detkit.evaluation.confusion.detection_confusion import confuse_detections
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.ground_truth import IouType
 from detkit.evaluation.nothing_to_measure import check_has_objects
+from detkit.evaluation.tables.confusion_report import confusion_table, write_confusion
 from detkit.evaluation.tables.detection_report import (
     coco_table,
     error_table,
@@ -71,9 +73,9 @@ class CocoEvaluator(DetectionCollector):
     ) -> None:
         check_choices(iou_type, backend)
         self.name, self.reads = iou_type, _READS[iou_type]
-        self.extras = frozenset({"bootstrap", "curves", "save_detections", "errors"})
+        self.extras = frozenset({"bootstrap", "curves", "save_detections", "errors", "confusion"})
         if iou_type == "keypoints":
-            self.extras -= {"errors"}  # TIDE defines them of boxes and masks
+            self.extras -= {"errors", "confusion"}  # which are defined of boxes and masks
         self.backend = backend
         limit = max(protocol_of(iou_type).max_detections)
         super().__init__(annotations, iou_type, categories, image_ids, keypoint_sigmas, limit)
@@ -106,7 +108,7 @@ class CocoEvaluator(DetectionCollector):
         return f"val/{number}" if self.iou_type == "bbox" else super().log_name(number)
 
     def report(self, evaluation: CocoEvaluation, options: ReportOptions) -> Report:
-        """COCO's table, that of the classes, confidence intervals and errors; curves go to a file."""
+        """COCO's table, that of the classes, confidence intervals, errors and confusion; curves go to a file."""
         tables: list[RenderableType] = [f"COCO {self.iou_type}", coco_table(evaluation.metrics, self.iou_type)]
         intervals = errors = None
         if options.per_class:
@@ -117,6 +119,10 @@ class CocoEvaluator(DetectionCollector):
         if options.errors and "errors" in self.extras:
             errors = analyze_errors(evaluation)
             tables.append(error_table(evaluation, errors))
+        if options.confusion and "confusion" in self.extras:
+            confusion = confuse_detections(evaluation)
+            tables.append(confusion_table(confusion))
+            write_confusion(confusion, options.confusion)
         if options.curves:
             plot_precision_recall(evaluation, options.curves)
         return Report(tables, metrics_entry(evaluation, options.per_class, intervals, errors))

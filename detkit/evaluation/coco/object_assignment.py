@@ -63,7 +63,7 @@ def nearest_objects(
     """
     same_class, other_class = Nearest.none(len(detections)), Nearest.none(len(detections))
     close = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    for pairs in _pairs_by_image(detections, objects, iou_type):
+    for pairs in pairs_by_image(detections, objects, iou_type):
         is_same = detections.categories[pairs.detections] == objects.categories[pairs.objects]
         same_class.update(pairs.select(is_same))
         other_class.update(pairs.select(~is_same))
@@ -72,7 +72,7 @@ def nearest_objects(
     return same_class, other_class, joined
 
 
-def _pairs_by_image(detections: PackedDetections, objects: PackedObjects, iou_type: str) -> Iterator[Pairs]:
+def pairs_by_image(detections: PackedDetections, objects: PackedObjects, iou_type: str) -> Iterator[Pairs]:
     """All pairs of a detection and an object of one image, in chunks of some images."""
     detection_order = np.argsort(detections.images, kind="stable")
     object_order = np.argsort(objects.images, kind="stable")

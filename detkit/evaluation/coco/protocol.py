@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -60,6 +60,10 @@ class Protocol:
     areas: Mapping[str, tuple[float, float]]
     max_detections: Sequence[int]
     numbers: Mapping[str, Number]
+
+    def at_threshold(self, iou_threshold: float) -> Protocol:
+        """The same with one IoU threshold, for objects of all sizes."""
+        return replace(self, iou_thresholds=np.array([iou_threshold]), areas={"all": self.areas["all"]})
 
     def summarize(self, curves: Curves, category: int | None = None) -> dict[str, float]:
         """COCO's numbers of all classes, or those of one."""

@@ -5,8 +5,7 @@ TIDE: Bolya et al., "A General Toolbox for Identifying Object Detection Errors",
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from detkit.evaluation.coco import native_backend
 from detkit.evaluation.coco.coco_evaluation import CocoEvaluation, check_native
 from detkit.evaluation.coco.object_assignment import assign_matches, nearest_objects
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, Protocol
-from detkit.evaluation.packed_objects import PackedDetections, PackedObjects
+from detkit.evaluation.packed_objects import PackedDetections, PackedObjects, select_rows
 from detkit.ops.coco import accumulate
 
 FOREGROUND_IOU = 0.5
@@ -26,8 +25,6 @@ ERROR_KINDS = ("localization", "classification", "duplicate", "background", "bot
 """The kinds of false positives, in the order in which they are tried."""
 _LOCALIZATION, _CLASSIFICATION, _DUPLICATE, _BACKGROUND, _BOTH = range(len(ERROR_KINDS))
 _NO_ERROR = -1
-
-Rows = TypeVar("Rows", PackedObjects, PackedDetections)
 
 
 @dataclass(frozen=True)
@@ -67,22 +64,35 @@ def analyze_errors(evaluation: CocoEvaluation) -> ErrorAnalysis:
     Raises:
         InputError: keypoints were compared, or the native kernels were not built.
     """
+    return assign_errors(evaluation).result()
+
+
+def assign_errors(evaluation: CocoEvaluation) -> AssignedErrors:
+    """The cause of each wrong detection, see `analyze_errors`.
+
+    A cause does not depend on detections with lower scores.
+
+    Raises:
+        InputError: keypoints were compared, or the native kernels were not built.
+    """
     if evaluation.iou_type == "keypoints":
         raise InputError(
             "errors are analyzed for boxes and masks (bbox, segm), which TIDE is defined for, not keypoints"
         )
     check_native("the analysis of errors")
-    return _Analysis.of(evaluation).result()
+    return AssignedErrors.of(evaluation)
 
 
 @dataclass(frozen=True, eq=False)
-class _Analysis:
+class AssignedErrors:
     """M detections that COCO evaluates, by category, by image, best first, and G objects that are no crowd.
 
     Args:
         is_correct: bool ``(M,)`` it was matched to an object.
         error: int64 ``(M,)`` index into `ERROR_KINDS`, -1 for one that is correct or ignored.
         object_of: int64 ``(M,)`` the object that it was matched to or can be moved to; -1 for none.
+        iou: float64 ``(M,)`` the greatest IoU with an object: of its class if correct or a localization error, of
+            another class if a classification error, else of any.
         is_detected: bool ``(G,)``.
     """
 
@@ -91,20 +101,21 @@ class _Analysis:
     is_correct: np.ndarray
     error: np.ndarray
     object_of: np.ndarray
+    iou: np.ndarray
     objects: PackedObjects
     is_detected: np.ndarray
     classes: int
 
     @classmethod
-    def of(cls, evaluation: CocoEvaluation) -> _Analysis:
+    def of(cls, evaluation: CocoEvaluation) -> AssignedErrors:
         """Match as COCO does, then find the cause of each error."""
         truth = evaluation.ground_truth
-        protocol = _at_one_threshold(evaluation.protocol)
+        protocol = evaluation.protocol.at_threshold(FOREGROUND_IOU)
         matches = native_backend.match(
             truth, evaluation.detections, evaluation.iou_type, protocol, evaluation.keypoint_sigmas
         )
-        detections = _select(evaluation.detections, matches.order)
-        objects = _select(truth.objects, np.flatnonzero(~truth.objects.ignored))
+        detections = select_rows(evaluation.detections, matches.order)
+        objects = select_rows(truth.objects, np.flatnonzero(~truth.objects.ignored))
         ignored = matches.ignored[0] != 0
         is_correct = (matches.matched[0] != 0) & ~ignored
         own, other, close = nearest_objects(detections, objects, evaluation.iou_type, FOREGROUND_IOU)
@@ -127,8 +138,10 @@ class _Analysis:
             [matched_object, own.object, other.object],
             -1,
         )
+        iou = np.maximum(own.iou, other.iou)
+        iou = np.select([is_correct | (error == _LOCALIZATION), error == _CLASSIFICATION], [own.iou, other.iou], iou)
         classes = len(evaluation.categories)
-        return cls(protocol, detections, is_correct, error, object_of, objects, is_detected, classes)
+        return cls(protocol, detections, is_correct, error, object_of, iou, objects, is_detected, classes)
 
     def result(self) -> ErrorAnalysis:
         """Fix one kind of error after the other."""
@@ -196,14 +209,3 @@ class _Analysis:
         values = precision.numpy()
         measured = values[values > NOTHING_TO_MEASURE]
         return float(measured.mean()) if measured.size else NOTHING_TO_MEASURE
-
-
-def _at_one_threshold(protocol: Protocol) -> Protocol:
-    return replace(protocol, iou_thresholds=np.array([FOREGROUND_IOU]), areas={"all": protocol.areas["all"]})
-
-
-def _select(rows: Rows, index: np.ndarray) -> Rows:
-    """The detections or objects at `index`, int64."""
-    names = [name for name, value in vars(rows).items() if isinstance(value, np.ndarray)]
-    selected = {name: getattr(rows, name)[index] for name in names}
-    return replace(rows, **selected, masks=None if rows.masks is None else rows.masks.select(index))

@@ -12,6 +12,7 @@ from detkit.heads.assignment import image_indices
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.postprocessed_head import PostprocessedHead
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.structures import Detections
 
 
@@ -31,6 +32,12 @@ def batch_candidates(
     return Candidates(boxes.flatten(0, 1), logits.flatten(0, 1), flat, image_index, activation)
 
 
+UNASSIGNED = (
+    "each anchor near them overlaps another object more, or none overlaps them; fit the anchors with `detkit anchors`, "
+    "or enlarge the images in model.preprocess"
+)
+
+
 class DenseHead(PostprocessedHead):
     """A head that predicts at every location of the feature maps, with its own targets, losses and decoding.
 
@@ -40,8 +47,10 @@ class DenseHead(PostprocessedHead):
     Attributes:
         learns_from: the field or fields of `Target` that it learns from in addition to boxes and labels.
         asks_for: the field or fields of `Target` that it needs with each image also at inference.
+        unassigned_because: why an object may have no candidate that is to predict it, and what to do, for messages.
     """
 
+    unassigned_because = UNASSIGNED
     learns_from: str | Collection[str] = frozenset()
     asks_for: str | Collection[str] = frozenset()
 
@@ -74,7 +83,15 @@ class DenseHead(PostprocessedHead):
         raise NotImplementedError
 
     def decode(self, raw: Any, context: Context) -> list[Detections]:
-        """The detections of each image, best first, in pixels of the image as given."""
+        """The detections of each image, best first, in pixels of the image as given: `decode_padded`, moved back."""
+        return context.batch.restore(self.decode_padded(raw, context).detections())
+
+    def decode_padded(self, raw: Any, context: Context) -> PaddedBoxes:
+        """The detections of each image in the network's frame, best first, as tensors of fixed size.
+
+        An exported graph contains it: with `detkit.ops.is_exporting`, shapes must not depend on values, and the sizes
+        of images are a tensor.
+        """
         raise NotImplementedError
 
     def candidates(self, raw: Any, context: Context) -> Candidates:
@@ -85,5 +102,15 @@ class DenseHead(PostprocessedHead):
         """The object that each of the `candidates` is to predict, int64 ``(N,)``.
 
         An object is given by its row in `Context.objects`; -1 is background, -2 a candidate without a target.
+        """
+        raise NotImplementedError
+
+    def ideal(self, raw: Any, context: Context) -> Any:
+        """What a perfect network would give in place of `raw`: each object predicted exactly by the candidates that it
+        is assigned to, and background by all others. Optional; ``detkit doctor`` decodes it.
+
+        Args:
+            raw: an output of `forward` of the same batch, whose values mean nothing.
+            context: with targets.
         """
         raise NotImplementedError

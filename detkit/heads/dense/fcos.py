@@ -17,12 +17,12 @@ from detkit.boxes import DistanceCoder, cell_corners
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import geometric_mean_of_sigmoids
-from detkit.heads.assignment import NOT_LEARNED, assign_targets, labeled_boxes
+from detkit.heads.assignment import CERTAIN, NOT_LEARNED, AssignedCandidates, assign_targets, labeled_boxes
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
-from detkit.heads.dense.location_pairs import chunks, distances_from_centers, edges
-from detkit.heads.dense.pyramid_decode import best_of_levels, detections_of_candidates
+from detkit.heads.dense.location_pairs import chunks, distances_from_centers, edges, giou_losses
+from detkit.heads.dense.pyramid_decode import best_of_levels, padded_detections
 from detkit.heads.dense.pyramid_layers import (
     flatten_predictions,
     init_focal_bias_,
@@ -31,9 +31,10 @@ from detkit.heads.dense.pyramid_layers import (
     tower,
 )
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import binary_cross_entropy, focal_losses
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
-from detkit.structures import Detections, Target
+from detkit.structures import Target
 from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import ImageBoxes, Objects, crowds_of
 
@@ -83,6 +84,9 @@ class FCOSHead(DenseHead):
         InputError: the levels differ in channels, or `strides` or `range_limits` has another number of levels.
     """
 
+    unassigned_because = (
+        "no location of the level of their size is near their center, or smaller objects have all of these"
+    )
     own_values: ClassVar = {
         "postprocess": dict(
             score_threshold=0.2, iou_threshold=0.6, candidates=1000, detections=100, candidates_of="level"
@@ -167,19 +171,19 @@ class FCOSHead(DenseHead):
         targets = self.coder.encode(locations[location], boxes)
         sums = (
             focal_losses(classes, image, location, labels, self._not_learned(rows, objects)).sum(),
-            _giou_losses(distances, targets),
+            giou_losses(distances, targets),
             binary_cross_entropy(centerness, centerness_of(targets)).sum(),
         )
         return dict(zip(("fcos_cls", "fcos_box", "fcos_centerness"), torch.stack(sums) / foreground, strict=True))
 
     @torch.no_grad()
-    def decode(self, raw: FCOSOutput, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: FCOSOutput, context: Context) -> PaddedBoxes:
         """The best boxes of each level, after suppression within each class."""
         best = best_of_levels(self.postprocess, raw.classes, raw.centerness, geometric_mean_of_sigmoids)
         distances = torch.cat(raw.distances, dim=1).gather(1, best.locations[..., None].expand(-1, -1, 4))
         strides = to_device(torch.from_numpy(np.repeat(self.strides, best.counts)), distances.device)
         boxes = self.coder.decode(torch.cat(raw.locations)[best.locations], distances.float() * strides[:, None])
-        return detections_of_candidates(best, boxes, self.postprocess, self.num_classes, context)
+        return padded_detections(best, boxes, self.postprocess, self.num_classes, context)
 
     def candidates(self, raw: FCOSOutput, context: Context) -> Candidates:
         """The boxes of all locations, with center-ness as objectness."""
@@ -199,6 +203,23 @@ class FCOSHead(DenseHead):
         if objects.unannotated is not None:
             rows.masked_fill_(objects.unannotated[:, None], NOT_LEARNED)
         return rows.flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: FCOSOutput, context: Context) -> FCOSOutput:
+        """Exact distances, center-ness and sure classes of the locations with an object; see `DenseHead.ideal`."""
+        counts = [level.shape[1] for level in raw.classes]
+        classes, distances, centerness = (torch.cat(levels, dim=1) for levels in raw[:3])
+        classes, distances = classes.new_full(classes.shape, -CERTAIN), distances.new_zeros(distances.shape)
+        centerness = centerness.new_full(centerness.shape, -CERTAIN)
+        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
+        of_image = own.candidates % sum(counts)
+        targets = self.coder.encode(torch.cat(raw.locations)[of_image], own.boxes)
+        strides = _per_location(raw.locations, [[stride] for stride in self.strides])[of_image]
+        classes.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(classes)
+        distances.flatten(0, 1)[own.candidates] = (targets / strides).to(distances)
+        centerness.view(-1)[own.candidates] = centerness_of(targets).logit(1e-6).to(centerness)
+        levels = [list(torch.split(one, counts, 1)) for one in (classes, distances, centerness)]
+        return FCOSOutput(levels[0], levels[1], levels[2], raw.locations)
 
     @torch.no_grad()
     def match(self, locations: Sequence[Tensor], target: Target) -> tuple[Tensor, Tensor]:
@@ -271,19 +292,6 @@ def centerness_of(distances: Tensor) -> Tensor:
     """The center-ness ``(...,)`` in [0, 1] of a location with `distances` ``(..., 4)`` to the edges (eq. 3)."""
     first, second = distances[..., :2], distances[..., 2:]
     return (torch.minimum(first, second) / torch.maximum(first, second)).prod(dim=-1).sqrt()
-
-
-def _giou_losses(first: Tensor, second: Tensor) -> Tensor:
-    """The sum of ``1 - GIoU`` of M boxes around the same locations, given by the distances ``(M, 4)`` of their edges.
-
-    As `detkit.ops.iou.paired_iou` for these boxes, which overlap, with a third of the operations.
-    """
-    together = torch.stack((first, second, torch.minimum(first, second), torch.maximum(first, second)))
-    widths, heights = (together[..., :2] + together[..., 2:]).unbind(dim=-1)
-    first_area, second_area, common, hull = (widths * heights).unbind()
-    union = first_area + second_area - common
-    # GIoU is common / union - (hull - union) / hull.
-    return 2 * len(first) - (torch.stack((common, union)) / torch.stack((union, hull))).sum()
 
 
 def _per_location(locations: Sequence[Tensor], values: Sequence[Sequence[float]]) -> Tensor:

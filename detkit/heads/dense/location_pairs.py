@@ -32,3 +32,16 @@ def distances_from_centers(points: Tensor, boxes: Tensor) -> Tensor:
     """The distance ``(T, P)``, in x or in y, of each location from the center of each box, whichever is greater."""
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     return torch.maximum(*(points.T[:, None] - centers.T[..., None]).abs())
+
+
+def giou_losses(first: Tensor, second: Tensor) -> Tensor:
+    """The sum of ``1 - GIoU`` of M boxes around the same locations, given by the distances ``(M, 4)`` of their edges.
+
+    As `detkit.ops.iou.paired_iou` for these boxes, which overlap, with a third of the operations.
+    """
+    together = torch.stack((first, second, torch.minimum(first, second), torch.maximum(first, second)))
+    widths, heights = (together[..., :2] + together[..., 2:]).unbind(dim=-1)
+    first_area, second_area, common, hull = (widths * heights).unbind()
+    union = first_area + second_area - common
+    # GIoU is common / union - (hull - union) / hull.
+    return 2 * len(first) - (torch.stack((common, union)) / torch.stack((union, hull))).sum()

@@ -18,15 +18,15 @@ from detkit.boxes import EdgeCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_with_background, subtract_background
-from detkit.heads.assignment import NO_OBJECT, assign_objects
+from detkit.heads.assignment import CERTAIN, NO_OBJECT, AssignedCandidates, assign_objects
 from detkit.heads.box_merge import MergeBoxes
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.old_arguments import OLD_ATTRIBUTES, MovedResolve
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.matching import Matcher, random_keys
-from detkit.structures import Detections
 
 
 class OverFeatOutput(NamedTuple):
@@ -210,12 +210,12 @@ class OverFeatHead(DenseHead):
         }
 
     @torch.no_grad()
-    def decode(self, raw: OverFeatOutput, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: OverFeatOutput, context: Context) -> PaddedBoxes:
         """The boxes above the threshold at all positions and scales, merged or suppressed."""
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
         image, window, labels, scores = self.postprocess.topk_candidates(scores)
         boxes = self.coder.decode(raw.windows[window], raw.edges[image, window, labels])
-        return context.batch.restore(self.postprocess.suppress(boxes, scores, labels, image, context.batch.sizes))
+        return self.postprocess.suppress_padded(boxes, scores, labels, image, context.batch.sizes)
 
     def candidates(self, raw: OverFeatOutput, context: Context) -> Candidates:
         """The box of the top class of each window; logits are relative to that of background."""
@@ -231,6 +231,18 @@ class OverFeatHead(DenseHead):
         Only a sample of foreground and background windows is learned.
         """
         return assign_objects(self.matcher, raw.windows, context.objects).flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: OverFeatOutput, context: Context) -> OverFeatOutput:
+        """Exact edges and sure classes of the windows with an object; see `DenseHead.ideal`."""
+        logits, edges = raw.logits.new_full(raw.logits.shape, -CERTAIN), raw.edges.new_zeros(raw.edges.shape)
+        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
+        logits[..., -1] = CERTAIN
+        logits.flatten(0, 1)[own.candidates, -1] = -CERTAIN
+        logits.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(logits)
+        encoded = self.coder.encode(raw.windows[own.candidates % len(raw.windows)], own.boxes)
+        edges.flatten(0, 1)[own.candidates, own.labels] = encoded.to(edges)
+        return OverFeatOutput(logits, edges, raw.windows)
 
     def _pad_to_window(self, feature: Tensor) -> Tensor:
         missing = [max(0, self.pool * self.window - cells) for cells in feature.shape[-2:]]

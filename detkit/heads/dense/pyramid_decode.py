@@ -16,7 +16,8 @@ from detkit.heads.activations import Activation, sigmoid_scores
 from detkit.heads.assignment import image_indices
 from detkit.heads.context import Context
 from detkit.heads.postprocess import Postprocess
-from detkit.structures import Detections
+from detkit.heads.scored_boxes import PaddedBoxes, topk_of_rows
+from detkit.ops import is_exporting
 
 
 class PyramidCandidates(NamedTuple):
@@ -63,10 +64,10 @@ def best_of_levels(
     return PyramidCandidates(locations, labels, scores, [part[0].shape[1] for part in parts], logits[0].shape[2])
 
 
-def detections_of_candidates(
+def padded_detections(
     candidates: PyramidCandidates, boxes: Tensor, postprocess: Postprocess, num_classes: int, context: Context
-) -> list[Detections]:
-    """The detections of each image, in pixels of the images as given.
+) -> PaddedBoxes:
+    """The detections of each image in the network's frame.
 
     A background logit, which torchvision's weights have, competes with the classes and is dropped at the end.
 
@@ -80,9 +81,7 @@ def detections_of_candidates(
     image_index = image_indices(boxes.shape[0], boxes.shape[1], boxes.device)
     scored = boxes.flatten(0, 1), candidates.scores.flatten(), candidates.labels.flatten(), image_index
     padded = postprocess.padded(*scored, context.batch.sizes)
-    if candidates.classes > num_classes:
-        padded = padded.where(padded.labels < num_classes)
-    return context.batch.restore(padded.detections())
+    return padded.where(padded.labels < num_classes) if candidates.classes > num_classes else padded
 
 
 def _best_of_level(
@@ -94,16 +93,17 @@ def _best_of_level(
     """
     _, count, classes = logits.shape
     most = _most_candidates(postprocess, logits, objectness, activation)
-    looked_at = None
-    if most < count:
-        best = logits.amax(dim=2, keepdim=True)
-        looked_at = _keys(best, objectness, activation)[..., 0].topk(most, dim=1, sorted=False).indices
+    looked_at = best = None
+    if is_exporting() or most < count:
+        best, looked_at = topk_of_rows(_keys(logits.amax(dim=2, keepdim=True), objectness, activation)[..., 0], most)
         logits = logits.gather(1, looked_at[..., None].expand(-1, -1, classes))
         objectness = None if objectness is None else objectness.gather(1, looked_at)
-    keys = _keys(logits, objectness, activation).flatten(1)
+    keys = _keys(logits, objectness, activation)
+    if best is not None and is_exporting():  # a level may have fewer locations
+        keys = keys.masked_fill((best == -math.inf)[..., None], -math.inf)
+    keys = keys.flatten(1)
     # NaN would be greater than any number.
-    ordered = keys.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
-    entries = ordered.topk(min(most, keys.shape[1]), dim=1).indices
+    _, entries = topk_of_rows(keys.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf), most)
     locations, keys = entries // classes, keys.gather(1, entries)
     labels = entries - locations * classes
     locations = locations if looked_at is None else looked_at.gather(1, locations)
@@ -123,6 +123,8 @@ def _most_candidates(
     """The most candidates of an image; where there is no limit, as many as pass, for which this waits."""
     if postprocess.candidates is not None:
         return postprocess.candidates
+    if is_exporting():
+        return logits.shape[1] * logits.shape[2]
     flat = None if objectness is None else objectness.flatten()
     scores = activation(logits.flatten(0, 1), flat).view(len(logits), -1)
     return int(postprocess.above_threshold(scores).sum(dim=1).max())

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
-from detkit.heads.assignment import NOT_LEARNED, assign_objects
+from detkit.heads.assignment import CERTAIN, NOT_LEARNED, AssignedCandidates, assign_objects
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
-from detkit.heads.dense.pyramid_decode import best_of_levels, detections_of_candidates
+from detkit.heads.dense.pyramid_decode import best_of_levels, padded_detections
 from detkit.heads.dense.pyramid_layers import (
     flatten_predictions,
     init_focal_bias_,
@@ -27,10 +27,10 @@ from detkit.heads.dense.pyramid_layers import (
     tower,
 )
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_per_box
 from detkit.matching import Matcher
 from detkit.ops.iou import paired_iou
-from detkit.structures import Detections
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
 
@@ -172,12 +172,12 @@ class RetinaNetHead(DenseHead):
         return smooth_l1_per_box(deltas, self.coder.encode(anchors, boxes), beta)
 
     @torch.no_grad()
-    def decode(self, raw: RetinaNetOutput, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: RetinaNetOutput, context: Context) -> PaddedBoxes:
         """The best boxes of each level, after suppression within each class (section 4.1, "Inference")."""
         best = best_of_levels(self.postprocess, raw.classes)
         deltas = torch.cat(raw.deltas, dim=1).gather(1, best.locations[..., None].expand(-1, -1, 4))
         boxes = self.coder.decode(torch.cat(raw.anchors)[best.locations], deltas)
-        return detections_of_candidates(best, boxes, self.postprocess, self.num_classes, context)
+        return padded_detections(best, boxes, self.postprocess, self.num_classes, context)
 
     def candidates(self, raw: RetinaNetOutput, context: Context) -> Candidates:
         """The boxes of all anchors; scores are sigmoids of the logits."""
@@ -189,3 +189,15 @@ class RetinaNetHead(DenseHead):
     def assign(self, raw: RetinaNetOutput, context: Context) -> Tensor:
         """The object that each anchor is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
         return assign_objects(self.matcher, torch.cat(raw.anchors), context.objects).flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: RetinaNetOutput, context: Context) -> RetinaNetOutput:
+        """Exact deltas and sure classes of the anchors with an object; see `DenseHead.ideal`."""
+        counts = [level.shape[1] for level in raw.deltas]
+        classes, deltas = (torch.cat(levels, dim=1) for levels in (raw.classes, raw.deltas))
+        classes, deltas = classes.new_full(classes.shape, -CERTAIN), deltas.new_zeros(deltas.shape)
+        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
+        anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
+        classes.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(classes)
+        deltas.flatten(0, 1)[own.candidates] = self.coder.encode(anchors, own.boxes).to(deltas)
+        return RetinaNetOutput(list(torch.split(classes, counts, 1)), list(torch.split(deltas, counts, 1)), raw.anchors)

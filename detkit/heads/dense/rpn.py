@@ -6,6 +6,7 @@ B  images     P  anchors of a level     A  anchors of a cell
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -16,15 +17,18 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.assignment import assign_objects, image_indices, states_of
+from detkit.heads.assignment import CERTAIN, AssignedCandidates, assign_objects, image_indices, states_of
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense import old_rpn_arguments
+from detkit.heads.dense.dense_head import UNASSIGNED
 from detkit.heads.dense.pyramid_layers import flatten_predictions, shared_channels
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
+from detkit.heads.scored_boxes import topk_of_rows
 from detkit.losses import smooth_l1
 from detkit.matching import BalancedSample, Matcher, draw_balanced
+from detkit.ops import is_exporting
 
 
 class RPNOutput(NamedTuple):
@@ -75,6 +79,7 @@ class RPN(PostprocessedHead):
     if TYPE_CHECKING:
         postprocess_for_training: PostprocessedHead.Filled
 
+    unassigned_because = UNASSIGNED
     own_values: ClassVar = {"postprocess": _own(1000), "postprocess_for_training": _own(2000)}
     old_attributes = old_rpn_arguments.OLD_ATTRIBUTES
     old_keywords = staticmethod(old_rpn_arguments.move_to_postprocess)
@@ -157,10 +162,12 @@ class RPN(PostprocessedHead):
         boxes, scores, levels = self._topk_anchors(raw, postprocess.candidates)
         images, anchors = scores.shape
         image_index = image_indices(images, anchors, boxes.device)
-        proposals = postprocess(
+        proposals = postprocess.padded(
             boxes.flatten(0, 1), scores.flatten(), levels.repeat(images), image_index, context.batch.sizes
         )
-        return Regions.of_images([per_image.boxes for per_image in proposals])
+        if is_exporting():
+            return replace(Regions.of_padded(proposals), labels=None)
+        return Regions.of_images([per_image.boxes for per_image in proposals.detections()])
 
     def candidates(self, raw: RPNOutput, context: Context) -> Candidates:
         """The box and the objectness of every anchor; there are no classes."""
@@ -174,6 +181,18 @@ class RPN(PostprocessedHead):
     def assign(self, raw: RPNOutput, context: Context) -> Tensor:
         """The object that each anchor is to predict ``(B * P,)``, by its IoU; see `DenseHead.assign`."""
         return self._rows(torch.cat(raw.anchors), context).flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: RPNOutput, context: Context) -> RPNOutput:
+        """Exact deltas and sure objectness of the anchors with an object; see `DenseHead.ideal`."""
+        counts = [level.shape[1] for level in raw.deltas]
+        objectness, deltas = (torch.cat(levels, dim=1) for levels in (raw.objectness, raw.deltas))
+        objectness, deltas = objectness.new_full(objectness.shape, -CERTAIN), deltas.new_zeros(deltas.shape)
+        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
+        anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
+        objectness.view(-1)[own.candidates] = own.logits.to(objectness)
+        deltas.flatten(0, 1)[own.candidates] = self.coder.encode(anchors, own.boxes).to(deltas)
+        return RPNOutput(list(torch.split(objectness, counts, 1)), list(torch.split(deltas, counts, 1)), raw.anchors)
 
     def _regression(self, deltas: Tensor, anchors: Tensor, foreground: Tensor, rows: Tensor, objects: Tensor) -> Tensor:
         """Smooth L1 of the anchors `foreground` ``(B, F)``, of each of which `rows` names the object, if it has one."""
@@ -192,8 +211,9 @@ class RPN(PostprocessedHead):
         """Boxes ``(B, P, 4)``, scores ``(B, P)`` and levels ``(P,)`` of the `count` best anchors of each level."""
         logits, deltas, anchors, levels = [], [], [], []
         for level, (level_logits, level_deltas, level_anchors) in enumerate(zip(*raw, strict=True)):
-            highest, best = level_logits.float().topk(min(count, level_logits.shape[1]), dim=1)
-            logits.append(highest)
+            highest, best = topk_of_rows(level_logits.float(), count)
+            # What fills up a level with fewer anchors has no score, and passes no threshold.
+            logits.append(highest.masked_fill(highest == -torch.inf, torch.nan) if is_exporting() else highest)
             deltas.append(level_deltas.gather(1, best[..., None].expand(-1, -1, 4)))
             anchors.append(level_anchors[best])
             levels.append(torch.full_like(best[0], level))

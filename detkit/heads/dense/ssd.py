@@ -18,15 +18,15 @@ from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_with_background, subtract_background
-from detkit.heads.assignment import NO_OBJECT, assign_objects
+from detkit.heads.assignment import CERTAIN, NO_OBJECT, AssignedCandidates, assign_objects
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.pyramid_layers import flatten_predictions
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import smooth_l1_per_box
 from detkit.matching import BestForEachMatcher
-from detkit.structures import Detections
 
 
 class SSDOutput(NamedTuple):
@@ -152,13 +152,12 @@ class SSDHead(DenseHead):
         }
 
     @torch.no_grad()
-    def decode(self, raw: SSDOutput, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: SSDOutput, context: Context) -> PaddedBoxes:
         """The regressed default boxes with scores above the threshold, after suppression within each class."""
         scores = raw.logits.float().softmax(dim=2)[..., : self.num_classes]
         boxes = self.coder.decode(raw.default_boxes, raw.deltas)
         image, box, labels, scores = self.postprocess.topk_candidates(scores)
-        detections = self.postprocess.suppress(boxes[image, box], scores, labels, image, context.batch.sizes)
-        return context.batch.restore(detections)
+        return self.postprocess.suppress_padded(boxes[image, box], scores, labels, image, context.batch.sizes)
 
     def candidates(self, raw: SSDOutput, context: Context) -> Candidates:
         """All regressed default boxes; logits are relative to that of background."""
@@ -172,6 +171,18 @@ class SSDHead(DenseHead):
         Of background only the hardest boxes are learned.
         """
         return assign_objects(self.matcher, raw.default_boxes, context.objects).flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: SSDOutput, context: Context) -> SSDOutput:
+        """Exact deltas and sure classes of the default boxes with an object; see `DenseHead.ideal`."""
+        logits, deltas = raw.logits.new_full(raw.logits.shape, -CERTAIN), raw.deltas.new_zeros(raw.deltas.shape)
+        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
+        boxes = raw.default_boxes[own.candidates % len(raw.default_boxes)]
+        logits[..., -1] = CERTAIN
+        logits.flatten(0, 1)[own.candidates, -1] = -CERTAIN
+        logits.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(logits)
+        deltas.flatten(0, 1)[own.candidates] = self.coder.encode(boxes, own.boxes).to(deltas)
+        return SSDOutput(logits, deltas, raw.default_boxes)
 
     @torch.no_grad()
     def _targets(self, rows: Tensor, default_boxes: Tensor, context: Context) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from detkit.errors import InputError
 from detkit.heads.activations import softmax_scores
+from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import batch_candidates
@@ -28,6 +29,20 @@ class ClassificationOutput(NamedTuple):
 
     logits: Tensor
     auxiliary: tuple[Tensor, ...] = ()
+
+
+class ClassProbabilities(NamedTuple):
+    """The answers for a batch.
+
+    Args:
+        probabilities: of each class ``(B, K)``.
+    """
+
+    probabilities: Tensor
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The tensor by its name in an exported graph."""
+        return {"probabilities": self.probabilities}
 
 
 class ClassificationHead(ImageHead):
@@ -95,13 +110,31 @@ class ClassificationHead(ImageHead):
     @torch.no_grad()
     def decode(self, raw: ClassificationOutput, context: Context) -> list[Classification]:
         """The top classes of each image."""
-        scores, labels = raw.logits.float().softmax(dim=1).topk(min(self.answers, self.num_classes))
+        scores, labels = self.top_classes(raw)
         return [Classification(score, label) for score, label in zip(scores, labels, strict=True)]
+
+    @torch.no_grad()
+    def decode_padded(self, raw: ClassificationOutput, context: Context) -> ClassProbabilities:
+        """The probability of each class of each image."""
+        return ClassProbabilities(raw.logits.float().softmax(dim=1))
+
+    def top_classes(self, raw: ClassificationOutput) -> tuple[Tensor, Tensor]:
+        """The scores and the labels of the top classes of each image, both ``(B, answers)``."""
+        scores, labels = raw.logits.float().softmax(dim=1).topk(min(self.answers, self.num_classes))
+        return scores, labels
 
     def candidates(self, raw: ClassificationOutput, context: Context) -> Candidates:
         """One candidate for each image, whose box is the whole image."""
         boxes = windows(context.batch.sizes, raw.logits.device)[:, None]
         return batch_candidates(boxes, raw.logits[:, None], activation=softmax_scores)
+
+    def ideal(self, raw: ClassificationOutput, context: Context) -> ClassificationOutput:
+        """The class of each image; see `DenseHead.ideal`."""
+        labels = image_labels(context.truth, self.num_classes, raw.logits.device)
+        image = torch.where(labels != UNLABELED)[0]
+        logits = raw.logits.new_full(raw.logits.shape, -CERTAIN)
+        logits[image, labels[image]] = CERTAIN
+        return ClassificationOutput(logits)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), labels, ignore_index=UNLABELED, label_smoothing=self.label_smoothing)

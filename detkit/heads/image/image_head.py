@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from detkit.boxes import box_area
 from detkit.errors import InputError
 from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
+from detkit.heads.scored_boxes import PaddedAnswer, Sizes
 from detkit.structures import Classification, Detections, Target
 from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import objects_of
@@ -56,6 +58,10 @@ class ImageHead(nn.Module):
         """The result for each image, in pixels of the image as given."""
         raise NotImplementedError
 
+    def decode_padded(self, raw: Any, context: Context) -> PaddedAnswer:
+        """The result of the batch in the network's frame, as tensors of fixed size; see `DenseHead.decode_padded`."""
+        raise NotImplementedError
+
     def candidates(self, raw: Any, context: Context) -> Candidates:
         """One candidate for each image; differentiable."""
         raise NotImplementedError
@@ -64,6 +70,10 @@ class ImageHead(nn.Module):
     def assign(self, raw: Any, context: Context) -> Tensor:
         """The object that each image is to predict ``(B,)``: the largest of its class; see `DenseHead.assign`."""
         return largest_objects(context.truth, context.batch.images.device)[1]
+
+    def ideal(self, raw: Any, context: Context) -> Any:
+        """What a perfect network would give in place of `raw`; optional, see `DenseHead.ideal`."""
+        raise NotImplementedError
 
 
 def image_labels(targets: Sequence[Target], num_classes: int, device: torch.device) -> Tensor:
@@ -102,7 +112,9 @@ def largest_objects(targets: Sequence[Target], device: torch.device) -> tuple[Te
     return boxes[rows], torch.where(rows < none, rows, others)
 
 
-def windows(sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+def windows(sizes: Sizes, device: torch.device) -> Tensor:
     """Boxes ``(B, 4)`` that cover images of `sizes` (height, width)."""
+    if isinstance(sizes, Tensor):
+        return F.pad(sizes.flip(1).float(), (2, 0))
     rows = [(0.0, 0.0, float(width), float(height)) for height, width in sizes]
     return torch.tensor(rows).to(device, non_blocking=True)

@@ -17,6 +17,7 @@ from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import batch_candidates
 from detkit.heads.image.classification import ClassificationHead, ClassificationOutput
 from detkit.heads.image.image_head import ImageHead, image_labels, largest_objects, windows
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.structures import Detections
 
 
@@ -115,19 +116,30 @@ class LocalizationHead(ImageHead):
         return raw.edges.take_along_dim(of_class[:, None, None], dim=1)[:, 0]
 
     @torch.no_grad()
+    def ideal(self, raw: LocalizationOutput, context: Context) -> LocalizationOutput:
+        """The class of each image and the box of its object; see `DenseHead.ideal`."""
+        logits = self.classification.ideal(ClassificationOutput(raw.logits), context).logits
+        boxes, rows = largest_objects(context.truth, raw.edges.device)
+        image, edges = torch.where(rows >= 0)[0], raw.edges.new_zeros(raw.edges.shape)
+        encoded = self.coder.encode(windows(context.batch.sizes, boxes.device), boxes)[image].to(edges)
+        edges[image, 0 if self.class_agnostic else logits.argmax(dim=1)[image]] = encoded
+        return LocalizationOutput(logits, edges)
+
+    @torch.no_grad()
     def decode(self, raw: LocalizationOutput, context: Context) -> list[Detections]:
         """A box for each of the top classes of each image, the best first."""
-        top_classes, sizes = self.classification.decode(ClassificationOutput(raw.logits), context), context.batch.sizes
-        boxes = self.coder.decode(windows(sizes, raw.edges.device)[:, None], raw.edges)
-        labels = torch.stack([classes.labels for classes in top_classes])
+        boxes, scores, labels, _ = self.decode_padded(raw, context)
+        return context.batch.restore([Detections(*own) for own in zip(boxes, scores, labels, strict=True)])
+
+    @torch.no_grad()
+    def decode_padded(self, raw: LocalizationOutput, context: Context) -> PaddedBoxes:
+        """As `decode`, in the network's frame."""
+        scores, labels = self.classification.top_classes(ClassificationOutput(raw.logits))
+        limits = windows(context.batch.sizes, raw.edges.device)
+        boxes = self.coder.decode(limits[:, None], raw.edges)
         of_class = torch.zeros_like(labels) if self.class_agnostic else labels
-        selected = boxes.take_along_dim(of_class[..., None], dim=1)
+        selected = boxes.gather(1, of_class[..., None].expand(-1, -1, 4))
         corners = torch.unflatten(selected, 2, (2, 2))
         ordered = torch.stack((corners.amin(dim=2), corners.amax(dim=2)), dim=2)
-        limits = windows(sizes, boxes.device)[:, None, None, 2:]
-        clipped = ordered.clamp(min=0).minimum(limits).flatten(2)
-        detections = [
-            Detections(per_image, classes.scores, classes.labels)
-            for per_image, classes in zip(clipped, top_classes, strict=True)
-        ]
-        return context.batch.restore(detections)
+        clipped = ordered.clamp(min=0).minimum(limits[:, None, None, 2:]).flatten(2)
+        return PaddedBoxes(clipped, scores, labels, torch.full_like(labels[:, 0], labels.shape[1]))

@@ -16,13 +16,16 @@ from torch.nn import functional as F
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.heads.activations import softmax_with_background, subtract_background
+from detkit.heads.assignment import CERTAIN, NO_OBJECT, AssignedCandidates
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.heads.region.region_features import RegionFeatureExtractor, TwoFullyConnected
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import smooth_l1
+from detkit.ops import is_exporting
 from detkit.structures import Detections
 
 
@@ -117,7 +120,13 @@ class BoxHead(PostprocessedHead, RegionBranch):
         context: Context,
     ) -> list[Detections]:
         """Softmax scores and decoded boxes of every class, after per-class NMS."""
-        return self.select(self.scores(raw), self.boxes(raw, regions), regions, context)
+        return context.batch.restore(self.decode_padded(raw, regions, so_far, context).detections())
+
+    def decode_padded(
+        self, raw: BoxOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> PaddedBoxes:
+        """As `decode`, in the network's frame."""
+        return self.select_padded(self.scores(raw), self.boxes(raw, regions), regions, context)
 
     def scores(self, raw: BoxOutput) -> Tensor:
         """The probability of each class but background ``(R, K)``."""
@@ -138,19 +147,42 @@ class BoxHead(PostprocessedHead, RegionBranch):
         labels, matched = regions.sampled()
         return torch.where(labels >= 0, matched, labels)
 
+    @torch.no_grad()
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> BoxOutput:
+        """Exact deltas and sure classes of the regions with an object; see `DenseHead.ideal`."""
+        labels, matched = regions.sampled()
+        own = AssignedCandidates.of(torch.where(labels >= 0, matched, NO_OBJECT), context.objects)
+        logits = regions.boxes.new_full((len(regions), self.num_classes + 1), -CERTAIN)
+        logits[:, -1] = CERTAIN
+        logits[own.candidates, -1] = -CERTAIN
+        logits[own.candidates, own.labels] = own.logits
+        deltas = regions.boxes.new_zeros(len(regions), 1 if self.class_agnostic else self.num_classes, 4)
+        encoded = self.coder.encode(regions.boxes[own.candidates], own.boxes)
+        deltas[own.candidates, 0 if self.class_agnostic else own.labels] = encoded
+        return BoxOutput(logits, deltas)
+
     @staticmethod
     def boxes_of_top_class(boxes: Tensor, logits: Tensor) -> Tensor:
         """The boxes ``(R, 4)`` of the greatest of `logits` ``(R, K)``, out of ``(R, K, 4)`` or ``(R, 1, 4)``."""
         if boxes.shape[1] == 1:
             return boxes[:, 0]
-        return boxes.take_along_dim(logits.argmax(dim=1)[:, None, None], dim=1)[:, 0]
+        return boxes.gather(1, logits.argmax(dim=1)[:, None, None].expand(-1, -1, 4))[:, 0]
 
     def select(self, scores: Tensor, boxes: Tensor, regions: Regions, context: Context) -> list[Detections]:
         """The detections of each image, in its own pixels, from `scores` and `boxes` of all `regions`."""
+        return context.batch.restore(self.select_padded(scores, boxes, regions, context).detections())
+
+    def select_padded(self, scores: Tensor, boxes: Tensor, regions: Regions, context: Context) -> PaddedBoxes:
+        """As `select`, in the network's frame."""
+        boxes, sizes = boxes.expand(-1, self.num_classes, -1), context.batch.sizes
+        if is_exporting():
+            of_images = regions.rows_of_images(scores, torch.nan)  # which passes no threshold
+            image, region, label, scores = self.postprocess.topk_candidates(of_images)
+            boxes = regions.rows_of_images(boxes)[image, region, label]
+            return self.postprocess.suppress_padded(boxes, scores, label, image, sizes)
         region, label = torch.where(self.postprocess.above_threshold(scores))
-        boxes, images = boxes.expand(-1, self.num_classes, -1)[region, label], regions.image_index[region]
-        detections = self.postprocess(boxes, scores[region, label], label, images, context.batch.sizes)
-        return context.batch.restore(detections)
+        image = regions.image_index[region]
+        return self.postprocess.padded(boxes[region, label], scores[region, label], label, image, sizes)
 
     def _class_deltas(self, deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
         """The regressions ``(F, 4)`` of the regions `rows` for their `labels` ``(F,)``, out of those of every class."""

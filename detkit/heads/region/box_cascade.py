@@ -16,6 +16,7 @@ from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.region.box import BoxHead, BoxOutput
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.heads.region.region_sampler import RegionSampler
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.matching import Matcher
 from detkit.structures import Detections
 
@@ -102,10 +103,20 @@ class BoxCascade(RegionBranch):
         Raises:
             InputError: the output was made for training, where each stage has its own sample of regions.
         """
+        return context.batch.restore(self.decode_padded(raw, regions, so_far, context).detections())
+
+    def decode_padded(
+        self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> PaddedBoxes:
+        """As `decode`, in the network's frame.
+
+        Raises:
+            InputError: as of `decode`.
+        """
         _check_same_regions(raw)
         scores = [head.scores(output) for head, output in zip(self.stages, raw.stages, strict=True)]
         head, last = self.stages[-1], raw.regions[-1]
-        return head.select(torch.stack(scores).mean(dim=0), head.boxes(raw.stages[-1], last), last, context)
+        return head.select_padded(torch.stack(scores).mean(dim=0), head.boxes(raw.stages[-1], last), last, context)
 
     def candidates(
         self, raw: CascadeOutput, regions: Regions, so_far: Mapping[str, Any], context: Context
@@ -148,4 +159,4 @@ def _check_same_regions(raw: CascadeOutput) -> None:
 def _refined(regions: Regions, head: BoxHead, output: BoxOutput) -> Regions:
     """The boxes that a stage predicts for its regions, of the top class if each class has its own."""
     boxes = head.boxes_of_top_class(head.boxes(output, regions), head.scores(output))
-    return Regions(boxes, regions.image_index, counts=regions.counts)
+    return Regions(boxes, regions.image_index, counts=regions.counts, is_present=regions.is_present)

@@ -5,10 +5,10 @@ R  regions of a batch     J  keypoints of an object     M  cells along a side of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,13 @@ from torch.nn import functional as F
 from detkit.distributed import mean_count
 from detkit.errors import InputError
 from detkit.geometry import move_points
+from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context, Regions
+from detkit.heads.region.heat_maps import heat_map_peaks
 from detkit.heads.region.region_branch import Crop, RegionBranch
 from detkit.structures import Detections
 
-# Heat maps are enlarged in parts of at most this many pixels, to limit memory.
-_PIXELS_AT_ONCE = 2**24
 _NOT_LABELED = -1  # in place of a cell
 
 
@@ -108,6 +108,32 @@ class KeypointHead(RegionBranch):
         keypoints = torch.split(torch.cat((points, peaks[..., 2:]), dim=-1), counts)
         return [replace(one, keypoints=own) for one, own in zip(detections, keypoints, strict=True)]
 
+    def decode_padded(
+        self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context
+    ) -> PaddedKeypoints:
+        """The peak of each heat map in the network's frame, and its logit."""
+        peaks = heat_map_peaks(raw.float(), regions.boxes)
+        corners = F.pad(regions.boxes[:, None, :2], (0, 1))
+        return PaddedKeypoints(regions.rows_of_images(peaks + corners))
+
+    @torch.no_grad()
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """A round peak in the cell of each keypoint, or in the nearest to it; see `DenseHead.ideal`.
+
+        A lone cell would be lost where a heat map is made smaller for a small box.
+        """
+        labels, matched = regions.sampled()
+        side = 4 * self.resolution
+        own = torch.where(labels >= 0)[0]
+        boxes, points = regions.boxes[own], self._keypoints(context)[matched[own]].clone()
+        points[..., :2] = points[..., :2].maximum(boxes[:, None, :2]).minimum(boxes[:, None, 2:])
+        cells, _ = keypoint_cells(points, boxes, side)
+        steps = torch.arange(side, device=cells.device)
+        x, y = (cells % side)[..., None, None] - steps, (cells // side)[..., None, None] - steps[:, None]
+        heat_maps = boxes.new_full((len(regions), self.num_keypoints, side, side), -CERTAIN)
+        heat_maps[own] = CERTAIN - (x.square() + y.square()).to(boxes)
+        return heat_maps
+
     def _keypoints(self, context: Context) -> Tensor:
         """The keypoints ``(T, J, 3)`` of the objects of all images; zeros, which are not labeled, where they lack."""
         boxes, keypoints = context.objects.boxes, []
@@ -126,6 +152,20 @@ class KeypointHead(RegionBranch):
                 f"image id {image_id}: its objects have {keypoints.shape[1]} keypoints, but the model "
                 f"has {self.num_keypoints}; set num_keypoints of KeypointHead"
             )
+
+
+class PaddedKeypoints(NamedTuple):
+    """The keypoints of a batch.
+
+    Args:
+        keypoints: of each detection ``(B, N, J, 3)``, `x y` in pixels and a logit; 0 where there is none.
+    """
+
+    keypoints: Tensor
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The tensor by its name in an exported graph."""
+        return {"keypoints": self.keypoints}
 
 
 def keypoint_cells(keypoints: Tensor, boxes: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
@@ -147,67 +187,6 @@ def keypoint_cells(keypoints: Tensor, boxes: Tensor, resolution: int) -> tuple[T
     inside = ((cells >= 0) & (cells < resolution)).all(dim=-1)
     cells = torch.where(inside[..., None], cells, 0).to(torch.int64)
     return cells[..., 1] * resolution + cells[..., 0], inside & (keypoints[..., 2] > 0)
-
-
-def heat_map_peaks(heat_maps: Tensor, boxes: Tensor) -> Tensor:
-    """The highest pixel of each heat map, enlarged bicubically to its box as in the authors' code.
-
-    Args:
-        heat_maps: ``(R, J, M, M)`` logits, float32.
-        boxes: ``(R, 4)``, whose sizes, rounded up to whole pixels, the maps are enlarged to.
-
-    Returns:
-        ``(R, J, 3)``: ``x y`` of the pixel's center, in pixels from the upper left corner of the box, and its logit.
-    """
-    peaks = heat_maps.new_zeros(*heat_maps.shape[:2], 3)
-    sizes = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
-    whole = sizes.ceil().to(torch.int64)
-    for rows, (width, height) in _groups_by_size(whole, heat_maps.shape[1]):
-        enlarged = _enlarged(heat_maps[rows], whole[rows], width, height).flatten(2)
-        logit, position = enlarged.max(dim=2)
-        pixel = torch.stack((position % width, position // width), dim=-1)
-        peaks[rows, :, :2] = (pixel + 0.5) * (sizes / whole)[rows, None]
-        peaks[rows, :, 2] = logit
-    return peaks
-
-
-def _groups_by_size(sizes: Tensor, num_keypoints: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Groups of rows of similar `sizes` ``(R, 2)`` that fit in memory, with the largest width and height of each."""
-    order = sizes.prod(dim=1).argsort()
-    start, widest, highest = 0, 0, 0
-    for end, (width, height) in enumerate(sizes[order].tolist()):
-        grown = max(widest, width), max(highest, height)
-        if end > start and (end + 1 - start) * num_keypoints * grown[0] * grown[1] > _PIXELS_AT_ONCE:
-            yield order[start:end], (widest, highest)
-            start, grown = end, (width, height)
-        widest, highest = grown
-    if start < len(order):
-        yield order[start:], (widest, highest)
-
-
-def _enlarged(heat_maps: Tensor, sizes: Tensor, width: int, height: int) -> Tensor:
-    """`heat_maps` ``(R, J, M, M)`` enlarged to `sizes` ``(R, 2)`` in ``(R, J, height, width)``; the rest is -inf."""
-    across = _bicubic(heat_maps.shape[-1], sizes[:, 0], width)
-    down = _bicubic(heat_maps.shape[-2], sizes[:, 1], height)
-    with torch.autocast(heat_maps.device.type, enabled=False):  # positions are float32 also in half precision
-        enlarged = down[:, None] @ heat_maps @ across[:, None].transpose(2, 3)
-    outside_x = torch.arange(width, device=sizes.device) >= sizes[:, :1]
-    outside_y = torch.arange(height, device=sizes.device) >= sizes[:, 1:]
-    return enlarged.masked_fill_((outside_y[:, :, None] | outside_x[:, None, :])[:, None], -torch.inf)
-
-
-def _bicubic(cells: int, lengths: Tensor, longest: int) -> Tensor:
-    """Weights ``(R, longest, cells)`` that enlarge `cells` values to ``lengths[r]`` pixels (Keys 1981, a = -3/4)."""
-    pixels = torch.arange(longest, device=lengths.device) + 0.5
-    position = pixels * (cells / lengths.float())[:, None] - 0.5
-    first = position.floor()
-    taps = torch.arange(-1, 3, device=lengths.device)
-    distance = (position[..., None] - (first[..., None] + taps)).abs()
-    near = (1.25 * distance - 2.25) * distance**2 + 1
-    far = ((-0.75 * distance + 3.75) * distance - 6) * distance + 3
-    weights = torch.where(distance <= 1, near, far)
-    cell = (first[..., None] + taps).clamp(0, cells - 1).to(torch.int64)
-    return weights.new_zeros(*position.shape, cells).scatter_add_(2, cell, weights)
 
 
 def _init_kaiming_(layer: nn.Conv2d | nn.ConvTranspose2d) -> None:

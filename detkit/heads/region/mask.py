@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.distributed import mean_count
+from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context, Regions
 from detkit.heads.region.mask_targets import crop_batch_masks
@@ -116,10 +117,45 @@ class MaskHead(RegionBranch):
         masks = paste(probabilities, boxes, counts, context.batch.given_sizes, self.threshold)
         return [replace(one, masks=own) for one, own in zip(detections, masks, strict=True)]
 
+    def decode_padded(self, raw: Tensor, regions: Regions, so_far: Mapping[str, Any], context: Context) -> PaddedMasks:
+        """The probabilities of each object's class in the cells of its box, before they are pasted."""
+        assert regions.labels is not None, "masks are predicted for detections"
+        probabilities = _class_logits(raw, regions.labels).float().sigmoid()
+        return PaddedMasks(regions.rows_of_images(probabilities))
+
+    @torch.no_grad()
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Tensor:
+        """The mask of each region's object in the cells of the region; see `DenseHead.ideal`."""
+        labels, _ = regions.sampled()
+        side, classes = 2 * self.resolution, self.logits.out_channels
+        has_masks = torch.tensor([target.masks is not None for target in context.truth], device=labels.device)
+        own = torch.where((labels >= 0) & has_masks[regions.image_index])[0]
+        part = regions[own]
+        counts = [span.stop - span.start for span in part.slices(len(context.truth))]
+        own_labels, matched = part.sampled()
+        masks = crop_batch_masks(context.truth, part.boxes, matched, counts, context.batch.placements, side)
+        logits = regions.boxes.new_full((len(regions), classes, side, side), -CERTAIN)
+        logits[own, own_labels] = torch.where(masks > 0, CERTAIN, -CERTAIN)
+        return logits
+
+
+class PaddedMasks(NamedTuple):
+    """The masks of a batch.
+
+    Args:
+        probabilities: in the box of each detection ``(B, N, M, M)``, 0 where there is none.
+    """
+
+    probabilities: Tensor
+
+    def outputs(self) -> dict[str, Tensor]:
+        """The tensor by its name in an exported graph."""
+        return {"masks": self.probabilities}
+
 
 def _class_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """The logits ``(N, M, M)`` for `labels` ``(N,)`` out of those of every class ``(N, K, M, M)``."""
-    return logits[torch.arange(len(labels), device=labels.device), labels]
+    return logits[torch.arange(labels.shape[0], device=labels.device), labels]
 
 
 def _convolution(in_channels: int, out_channels: int, batch_norm: bool) -> nn.Module:

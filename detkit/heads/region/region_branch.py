@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
+from detkit.heads.scored_boxes import PaddedAnswer
 from detkit.structures import Detections
 
 
@@ -84,6 +85,14 @@ class RegionBranch(nn.Module):
         """
         raise NotImplementedError
 
+    def decode_padded(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> PaddedAnswer:
+        """As `decode`, in the network's frame, as tensors of fixed size; the box branch gives `PaddedBoxes`.
+
+        An exported graph contains it: with `detkit.ops.is_exporting`, shapes must not depend on values, and
+        ``regions.is_present`` tells which rows are regions.
+        """
+        raise NotImplementedError
+
     def candidates(self, raw: Any, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Candidates:
         """All possible detections of the box branch, before thresholds; differentiable. Arguments as of `forward`."""
         raise NotImplementedError
@@ -92,6 +101,16 @@ class RegionBranch(nn.Module):
         """The object that each of the box branch's `candidates` is to predict ``(N,)``; see `DenseHead.assign`.
 
         Arguments as of `forward`, but with labeled regions, see `RegionSampler.labeled`.
+        """
+        raise NotImplementedError
+
+    def ideal(self, regions: Regions, so_far: Mapping[str, Any], context: Context) -> Any:
+        """What a perfect network would give for labeled `regions`; optional, see `DenseHead.ideal`.
+
+        Args:
+            regions: with the object of each, see `RegionSampler.labeled`; negative labels are background.
+            so_far: as of `forward`.
+            context: with targets.
         """
         raise NotImplementedError
 

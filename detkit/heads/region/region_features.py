@@ -21,6 +21,7 @@ from detkit.backbones.weights_sources import torchvision_source
 from detkit.errors import InputError
 from detkit.heads.context import Regions
 from detkit.heads.region.region_branch import Crop
+from detkit.ops import is_exporting
 from detkit.structures import WeightsSource
 
 # R-CNN's 2000 warped regions of each image go through the network in parts of this many, to limit memory.
@@ -177,8 +178,8 @@ class RegionNetwork(RegionFeatureExtractor):
         return vectors
 
     def vectors(self, crop: Crop, regions: Regions) -> Tensor:
-        """The vectors of `regions`: all at once for a sample, in parts for all proposals of an image."""
-        if regions.labels is not None or not len(regions):
+        """The vectors of `regions`: all at once for a sample or in a graph, in parts for the proposals of an image."""
+        if is_exporting() or regions.labels is not None or not len(regions):
             return super().vectors(crop, regions)
         starts = range(0, len(regions), _REGIONS_AT_ONCE)
         return torch.cat([self(crop(regions[start : start + _REGIONS_AT_ONCE])) for start in starts])
@@ -189,7 +190,7 @@ class RegionBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize the crops ``(R, C, H, W)``."""
-        if len(x):
+        if is_exporting() or len(x):
             return super().forward(x)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 

@@ -15,6 +15,7 @@ from detkit.geometry import move_boxes
 from detkit.heads import RPN, Candidates, Context, RegionBranch, Regions, RegionSampler
 from detkit.heads.dense.rpn import RPNOutput
 from detkit.heads.raw_outputs import note
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.models.detector import Detector
 from detkit.models.required_fields import check_fields
 from detkit.models.two_stage.region_pool import Crops, RegionPool
@@ -147,6 +148,23 @@ class TwoStageDetector(Detector):
             so_far = so_far | {name: output}
         return detections
 
+    @torch.no_grad()
+    def decode_padded(self, raw: Raw, context: Context) -> dict[str, Tensor]:
+        """The boxes of the box branch in the network's frame, and what the others predict for them."""
+        features, proposed = raw
+        context = replace(context, targets=None)
+        crop = self.crops(features)
+        regions = self.regions(proposed, context)
+        detected = self.box_head.decode_padded(self.box_head(crop, regions, {}, context), regions, {}, context)
+        assert isinstance(detected, PaddedBoxes), "the box branch makes boxes"
+        outputs, regions = detected.outputs(), Regions.of_padded(detected)
+        so_far: dict[str, Any] = {}
+        for name, branch in self.branches.items():
+            output = branch(crop, regions, so_far, context)
+            outputs |= branch.decode_padded(output, regions, so_far, context).outputs()
+            so_far = so_far | {name: output}
+        return outputs
+
     def candidates(self, raw: Raw, context: Context) -> Candidates:
         """The candidates of the box branch for the regions of inference, independent of the targets.
 
@@ -177,6 +195,9 @@ class TwoStageDetector(Detector):
         """
         if self.rpn is not None and proposed is not None:
             return self.rpn.propose(proposed, context)
+        if context.proposals is not None:
+            boxes = context.proposals
+            return Regions.of_rows_of_images(boxes, (boxes != 0).any(dim=2))
         images = context.batch.images
         if context.given is None:
             raise InputError(

@@ -8,7 +8,8 @@ from torchvision.models.detection.roi_heads import heatmaps_to_keypoints, keypoi
 from detkit.errors import InputError
 from detkit.geometry import Placement
 from detkit.heads import KeypointHead, Regions
-from detkit.heads.region.keypoint import heat_map_peaks, keypoint_cells
+from detkit.heads.region.heat_maps import heat_map_peaks
+from detkit.heads.region.keypoint import keypoint_cells
 from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, SmoothShortestEdge, Square, Stretch
 from detkit.structures import Detections, Target
 
@@ -51,7 +52,7 @@ def test_cells_are_torchvisions(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("pixels_at_once", [1, 20_000, 2**24])
 def test_peaks_are_torchvisions(seed, pixels_at_once, monkeypatch):
-    monkeypatch.setattr("detkit.heads.region.keypoint._PIXELS_AT_ONCE", pixels_at_once)
+    monkeypatch.setattr("detkit.heads.region.heat_maps._PIXELS_AT_ONCE", pixels_at_once)
     generator = torch.Generator().manual_seed(seed)
     boxes = torch.cat((_boxes(generator, 12), torch.tensor([[3.0, 4.0, 3.2, 9.0], [5.0, 5.0, 205.5, 6.0]])))
     heat_maps = torch.randn(len(boxes), 5, 56, 56, generator=generator)

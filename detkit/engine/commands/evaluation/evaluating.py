@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich import get_console
 
 from detkit.data import DataModule
-from detkit.engine.callbacks.progress import progress_bar, quiet_lightning
+from detkit.engine.callbacks.progress import quiet_lightning
 from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.commands.evaluation.evaluation_options import EvaluationOptions
+from detkit.engine.commands.evaluation.evaluation_pass import evaluation_pass
 from detkit.engine.config.evaluator_entries import (
     Entry,
     EvaluatorFactory,
@@ -25,8 +24,7 @@ from detkit.engine.config.evaluator_entries import (
     task_entries,
     with_arguments,
 )
-from detkit.engine.config.parser import ParsedCommand, check_precision, write_json
-from detkit.engine.evaluation_module import EvaluationModule
+from detkit.engine.config.parser import ParsedCommand, write_json
 from detkit.engine.evaluators import by_name, make_evaluators, recorded_evaluators
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
@@ -72,19 +70,19 @@ class PreparedEvaluation:
         model: what is evaluated.
         data: its evaluated split is open.
         evaluators: by name, without answers.
-        trainer: makes the pass.
+        device: as of `evaluation_pass`.
+        precision: likewise.
     """
 
     model: VisionModel
     data: DataModule
     evaluators: dict[str, Evaluator]
-    trainer: Trainer
+    device: str
+    precision: str
 
     def run(self) -> bool:
         """Evaluate; gives whether this is the first process, which has the numbers."""
-        module = EvaluationModule(self.model, self.evaluators)
-        self.trainer.validate(module, self.data.val_dataloader(), verbose=False)
-        return bool(self.trainer.is_global_zero)
+        return evaluation_pass(self.model, self.evaluators, self.data, self.device, self.precision)
 
 
 def prepare(
@@ -102,7 +100,7 @@ def prepare(
     data.eval_split = options.split
     dataset = checkpoint.dataset(data, model, options.split)
     evaluators = make_evaluators(model, makers, dataset.ground_truth(), checkpoint.categories)
-    return PreparedEvaluation(model, data, evaluators, _trainer(options))
+    return PreparedEvaluation(model, data, evaluators, options.device, options.precision)
 
 
 def _entries(model: VisionModel, options: EvaluationOptions, checkpoint: Checkpoint) -> list[Entry]:
@@ -128,29 +126,6 @@ def _check_extras(
         if not any(extra in evaluator.extras for evaluator in evaluators.values()):
             task = task_of_results() if model is None else task_of(model)
             raise InputError(task.refusal(f"--{extra}", "file" if model is None else type(model).__name__))
-
-
-def _trainer(options: EvaluationOptions) -> Trainer:
-    kind, _, number = options.device.partition(":")
-    check_precision("--precision", options.precision)
-    bar = progress_bar(get_console())
-    arguments: dict[str, Any] = {
-        "accelerator": {"cuda": "gpu"}.get(kind, kind),
-        "precision": options.precision,
-        "callbacks": [bar] if bar else [],
-    }
-    try:
-        return Trainer(
-            **arguments,
-            devices=[int(number)] if number else 1,
-            logger=False,
-            enable_progress_bar=bar is not None,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"--device {options.device}, --precision {options.precision}: {error}") from error
 
 
 def report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> dict[str, Any]:

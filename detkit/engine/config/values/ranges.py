@@ -60,6 +60,7 @@ RANGES: Mapping[Range, Sequence[str]] = {
         *("lr", "weight_decay", "momentum", "dampening", "eps", "betas", "trust_coefficient", "lr_decay"),
         *("brightness", "contrast", "saturation", "hue", "noise", "gamma", "alpha", "final_factor", "power"),
         *("warmup_steps", "warmup_power", "num_workers", "frozen_stages", "pictures", "mixing_epochs", "bootstrap"),
+        "images",
         *(
             "loss_weights",
             "stage_weights",

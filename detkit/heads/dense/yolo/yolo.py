@@ -19,14 +19,16 @@ from torch import Tensor, nn
 from detkit.anchors import shape_iou
 from detkit.boxes import CellCoder
 from detkit.errors import InputError
-from detkit.heads.assignment import NO_OBJECT, NOT_LEARNED, image_indices, not_background
+from detkit.heads.assignment import CERTAIN, LIKELY, NO_OBJECT, NOT_LEARNED, image_indices, not_background
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.assigned_pairs import Assigned
+from detkit.heads.dense.yolo.yolo_maps import flatten_levels, per_anchor
 from detkit.heads.postprocess import NMS, Postprocess
-from detkit.ops import best_overlaps
-from detkit.structures import Detections, Target
+from detkit.heads.scored_boxes import PaddedBoxes
+from detkit.ops import best_overlaps, is_exporting
+from detkit.structures import Target
 from detkit.structures.objects import Objects, objects_of
 
 Anchors = Sequence[Sequence[tuple[float, float]]]
@@ -51,6 +53,7 @@ class YOLOHead(DenseHead):
     """
 
     predict: nn.ModuleList
+    unassigned_because = "another object has their cell and anchor; enlarge the images, or fit `detkit anchors`"
 
     own_values: ClassVar = {
         "postprocess": dict(
@@ -138,22 +141,32 @@ class YOLOHead(DenseHead):
         return torch.cat([boxes.flatten(1, 3) for boxes in decoded], dim=1)
 
     @torch.no_grad()
-    def decode(self, raw: list[Tensor], context: Context) -> list[Detections]:
+    def decode_padded(self, raw: list[Tensor], context: Context) -> PaddedBoxes:
         """Boxes whose objectness times class probability passes the threshold, after suppression within each class."""
-        boxes, outputs = self.boxes(raw), flatten_levels(raw)
-        # Most predictions are dropped before their classes are computed: a score is at most the objectness.
+        boxes = self.boxes(raw)
+        image, prediction, labels, scores = self._best_predictions(flatten_levels(raw))
+        return self.postprocess.suppress_padded(boxes[image, prediction], scores, labels, image, context.batch.sizes)
+
+    def _best_predictions(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The image, the prediction, the label and the score of the best, as `topk_candidates` gives them.
+
+        But in a graph, most are dropped before their classes are computed: a score is at most the objectness.
+        """
+        if is_exporting():
+            objectness = outputs[..., 4:5].sigmoid()
+            return self.postprocess.topk_candidates(objectness * self.class_scores(outputs[..., 5:]))
         objectness = outputs[..., 4].flatten().sigmoid()
         predictions = torch.where(self.postprocess.above_threshold(objectness))[0]
         classes = self.class_scores(outputs.flatten(0, 1).index_select(0, predictions)[:, 5:])
         scores = (objectness.index_select(0, predictions)[:, None] * classes).flatten()
-        bounds = torch.arange(len(boxes) + 1, device=boxes.device) * boxes.shape[1]
+        images, count = outputs.shape[:2]
+        bounds = torch.arange(images + 1, device=outputs.device) * count
         passing = torch.where(self.postprocess.above_threshold(scores))[0]
         row, labels, scores = self.postprocess.topk(
             passing, scores.index_select(0, passing), torch.searchsorted(predictions, bounds), self.num_classes
         )
         chosen = predictions[row]
-        boxes, image = boxes.flatten(0, 1)[chosen], chosen // boxes.shape[1]
-        return context.batch.restore(self.postprocess.suppress(boxes, scores, labels, image, context.batch.sizes))
+        return chosen // count, chosen % count, labels, scores
 
     def candidates(self, raw: list[Tensor], context: Context) -> Candidates:
         """The boxes of all predictions."""
@@ -172,6 +185,25 @@ class YOLOHead(DenseHead):
         # An extra row for predictions without a pair.
         objects = torch.cat((pairs.objects, pairs.objects[:1] if len(pairs.objects) else none.new_zeros(1)))
         return torch.where(pairs.positive, objects[pairs.owners], none).flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: list[Tensor], context: Context) -> list[Tensor]:
+        """The box of each object, as near as its cell and anchor allow, and sure classes; see `DenseHead.ideal`."""
+        pairs, sizes = self.pairs(raw, context), [x.shape[:4] for x in raw]
+        outputs = flatten_levels(raw).zero_().flatten(0, 1)
+        outputs[:, 4:] = -CERTAIN
+        level = torch.arange(len(raw), device=outputs.device).repeat_interleave(torch.tensor(self.anchors_per_cell))
+        level = level.repeat(len(context.objects.labels))
+        for index, coder in enumerate(self.coders):
+            own = torch.where(pairs.is_last & (level == index))[0]
+            encoded = coder.encode(pairs.xy_offsets[own], pairs.sizes()[own] / pairs.anchors[own])
+            outputs[pairs.predictions[own], :4] = encoded
+        own = torch.where(pairs.is_last)[0]
+        outputs[pairs.predictions[own], 4] = torch.where(_is_first(pairs.objects[own]), CERTAIN, LIKELY)
+        outputs[pairs.predictions[own], 5 + pairs.labels[own]] = CERTAIN
+        counts = [anchors * height * width for _, anchors, height, width in sizes]
+        levels = torch.split(outputs.view(len(raw[0]), -1, outputs.shape[1]), counts, 1)
+        return [torch.unflatten(x, 1, size[1:]) for x, size in zip(levels, sizes, strict=True)]
 
     def ignore_mask(self, boxes: Tensor, outputs: Tensor, context: Context) -> Tensor:
         """Which predictions ``(B, P)`` without an object are not background either: close to an object or in a crowd.
@@ -264,11 +296,6 @@ def mean_over_images(truth: Objects, box: Tensor, objectness: Tensor, classes: T
     return {"yolo_box": box / images, "yolo_obj": objectness / images, "yolo_cls": classes / images}
 
 
-def per_anchor(x: Tensor, anchors: int) -> Tensor:
-    """``(B, A * values, H, W)`` as ``(B, A, H, W, values)``."""
-    return torch.unflatten(x, 1, (anchors, -1)).permute(0, 1, 3, 4, 2)
-
-
-def flatten_levels(raw: Sequence[Tensor]) -> Tensor:
-    """The outputs of all levels ``(B, P, values)``, float32 under autocast too."""
-    return torch.cat([x.float().flatten(1, 3) for x in raw], dim=1)
+def _is_first(rows: Tensor) -> Tensor:
+    """Which of `rows`, which ascend, differ from the one before."""
+    return torch.cat((torch.ones_like(rows[:1], dtype=torch.bool), rows[1:] != rows[:-1]))

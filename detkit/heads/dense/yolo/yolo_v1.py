@@ -20,8 +20,8 @@ from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.yolo.yolo import YOLOHead, mean_over_images
 from detkit.heads.postprocess import NMS, Postprocess
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.ops.iou import paired_iou
-from detkit.structures import Detections
 from detkit.structures.objects import Objects
 
 EPSILON = 1e-6  # probabilities are clamped to at least this distance from 0 and 1 before their logit
@@ -64,6 +64,7 @@ class YOLOv1Head(DenseHead):
     """
 
     own_values = YOLOHead.own_values
+    unassigned_because = "another object has its center in their cell, which predicts one; enlarge side of the head"
 
     def __init__(
         self,
@@ -133,13 +134,12 @@ class YOLOv1Head(DenseHead):
         return torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
 
     @torch.no_grad()
-    def decode(self, raw: YOLOv1Output, context: Context) -> list[Detections]:
+    def decode_padded(self, raw: YOLOv1Output, context: Context) -> PaddedBoxes:
         """Boxes whose confidence times the class probability of their cell passes the threshold (equation 1)."""
         boxes = self.boxes(raw.coordinates, _size(raw, context)).flatten(1, 2)
         scores = (raw.confidences[..., None] * raw.classes[:, :, None]).clamp(max=1).flatten(1, 2)
         image, box, labels, scores = self.postprocess.topk_candidates(scores)
-        detections = self.postprocess.suppress(boxes[image, box], scores, labels, image, context.batch.sizes)
-        return context.batch.restore(detections)
+        return self.postprocess.suppress_padded(boxes[image, box], scores, labels, image, context.batch.sizes)
 
     def candidates(self, raw: YOLOv1Output, context: Context) -> Candidates:
         """The boxes of all cells; a score is the sigmoid of the objectness times that of the logit.
@@ -163,6 +163,20 @@ class YOLOv1Head(DenseHead):
         rows = torch.cat((rows, rows[:1]))
         rows[torch.where(counts > 0, cells, len(rows) - 1), best] = torch.arange(len(best), device=best.device)
         return rows[:-1].flatten()
+
+    @torch.no_grad()
+    def ideal(self, raw: YOLOv1Output, context: Context) -> YOLOv1Output:
+        """The first object of each cell, predicted exactly by its responsible box; see `DenseHead.ideal`."""
+        truth, image_size = context.objects, _size(raw, context)
+        image, cell, box = torch.where((rows := self.assign(raw, context).view_as(raw.confidences)) >= 0)
+        matched = rows[image, cell, box]
+        _, offsets, _ = self._cells(truth, len(raw.coordinates), image_size)
+        sizes = ((truth.boxes[:, 2:] - truth.boxes[:, :2]) / image_size).sqrt()
+        ideal = YOLOv1Output(*(torch.zeros_like(part) for part in raw))
+        ideal.classes[image, cell, truth.labels[matched]] = 1
+        ideal.confidences[image, cell, box] = 1
+        ideal.coordinates[image, cell, box] = torch.cat((offsets, sizes), dim=1)[matched]
+        return ideal
 
     def losses(self, raw: YOLOv1Output, context: Context) -> dict[str, Tensor]:
         """``yolo_box``, ``yolo_obj`` and ``yolo_cls``: half the squared errors of equation 3, per image."""

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from detkit.heads.context import Context
-from detkit.heads.dense.yolo.yolo import Anchors, YOLOHead, flatten_levels, mean_over_images
+from detkit.heads.dense.yolo.yolo import Anchors, YOLOHead, mean_over_images
+from detkit.heads.dense.yolo.yolo_maps import flatten_levels
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.losses import binary_cross_entropy
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from detkit.heads.context import Context
 from detkit.heads.dense.yolo.assigned_pairs import Assigned
-from detkit.heads.dense.yolo.yolo import Anchors, YOLOHead, flatten_levels, mean_over_images
+from detkit.heads.dense.yolo.yolo import Anchors, YOLOHead, mean_over_images
+from detkit.heads.dense.yolo.yolo_maps import flatten_levels
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.losses import binary_cross_entropy
 from detkit.ops.iou import paired_iou

@@ -1,4 +1,4 @@
-"""Postprocessing of scored boxes to detections: score threshold, suppression, top-k (NMS, Soft-NMS).
+"""`Postprocess`, which turns scored boxes into detections: score threshold, suppression, top-k.
 
 B  images     P  locations of an image     K  classes     R  boxes of a batch, ordered by image
 """
@@ -6,8 +6,8 @@ B  images     P  locations of an image     K  classes     R  boxes of a batch, o
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, Self
 
@@ -16,22 +16,23 @@ from torch import Tensor
 
 from detkit.boxes import at_least
 from detkit.deprecation import warn
-from detkit.geometry import Size
+from detkit.errors import InputError
 from detkit.heads.raw_outputs import note
 from detkit.heads.scored_boxes import (
     PaddedBoxes,
     ScoredBoxes,
-    class_groups,
+    Sizes,
     clip_to_images,
+    count_of,
     finite_boxes,
     first_of_images,
     topk_boxes,
     topk_of_classes,
     topk_of_images,
+    topk_of_images_padded,
     topk_per_group,
 )
-from detkit.ops import batched_nms, batched_nms_padded
-from detkit.ops.soft_nms import Decay, soft_nms
+from detkit.ops import is_exporting
 from detkit.structures import Detections
 
 
@@ -113,7 +114,7 @@ class Postprocess(ABC):
 
     @torch.no_grad()
     def __call__(
-        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sizes
     ) -> list[Detections]:
         """The detections of each image, best first and clipped to it; boxes that are not finite are dropped.
 
@@ -127,9 +128,7 @@ class Postprocess(ABC):
         return self.padded(boxes, scores, labels, image_index, sizes).detections()
 
     @torch.no_grad()
-    def padded(
-        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
-    ) -> PaddedBoxes:
+    def padded(self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sizes) -> PaddedBoxes:
         """As a call, but with a result of fixed size, which `NMS` needs not wait for the device for."""
         usable = self.above_threshold(scores.float())
         if self.candidates is not None and self.candidates_of != "level" and len(scores) > self.candidates:
@@ -141,13 +140,20 @@ class Postprocess(ABC):
 
     @torch.no_grad()
     def suppress(
-        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sequence[Size]
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sizes
     ) -> list[Detections]:
         """As a call, of candidates that are above the threshold and few enough, as `topk_candidates` gives them."""
-        scored = ScoredBoxes(boxes, scores, labels, image_index)
-        return self._suppressed(scored, torch.ones_like(image_index, dtype=torch.bool), sizes).detections()
+        return self.suppress_padded(boxes, scores, labels, image_index, sizes).detections()
 
-    def _suppressed(self, scored: ScoredBoxes, usable: Tensor, sizes: Sequence[Size]) -> PaddedBoxes:
+    @torch.no_grad()
+    def suppress_padded(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_index: Tensor, sizes: Sizes
+    ) -> PaddedBoxes:
+        """As `suppress`, but with a result of fixed size."""
+        usable = scores > -math.inf if is_exporting() else torch.ones_like(image_index, dtype=torch.bool)
+        return self._suppressed(ScoredBoxes(boxes, scores, labels, image_index), usable, sizes)
+
+    def _suppressed(self, scored: ScoredBoxes, usable: Tensor, sizes: Sizes) -> PaddedBoxes:
         """The detections of each image from the `scored` boxes that are `usable` ``(R,)``."""
         boxes = scored.boxes.float()
         if self.clip == "before":
@@ -156,14 +162,32 @@ class Postprocess(ABC):
         usable = usable & finite_boxes(boxes)
         if self.least_side > 0 and self.clip == "before":
             usable &= at_least(boxes, self.least_side)
-        padded = self.best_of_images(scored._replace(boxes=boxes, scores=scored.scores.float()), usable, len(sizes))
+        padded = self.best_of_images(
+            scored._replace(boxes=boxes, scores=scored.scores.float()), usable, count_of(sizes)
+        )
         return padded.clipped(sizes, self.least_side) if self.clip == "after" else padded
 
     def best_of_images(self, scored: ScoredBoxes, usable: Tensor, images: int) -> PaddedBoxes:
-        """The best `detections` of each image after overlaps are resolved, of the boxes that are `usable` ``(R,)``."""
+        """The best `detections` of each image after overlaps are resolved, of the boxes that are `usable` ``(R,)``.
+
+        In an exported graph, as many boxes come of each image.
+
+        Raises:
+            InputError: a graph is exported, but how many boxes are resolved depends on them.
+        """
+        if is_exporting():
+            name = type(self).__name__
+            raise InputError(f"{name} cannot be part of a graph: set NMS or TopK as postprocess, or export without it")
         rows = torch.where(usable)[0]
         resolved = self.resolve(scored if len(rows) == len(usable) else scored.take(rows), images)
         return PaddedBoxes.of(resolved, *first_of_images(resolved.image_index, self.detections, images))
+
+    def _most_detections(self, usable: Tensor) -> int:
+        """The most detections of an image; in an exported graph, which may not know how many boxes there are, no
+        fewer than `detections`."""
+        if self.detections is None:
+            return usable.shape[0]
+        return self.detections if is_exporting() else min(self.detections, len(usable))
 
     def above_threshold(self, scores: Tensor) -> Tensor:
         """Which of `scores` pass the threshold, bool of their shape; NaN does not."""
@@ -183,10 +207,14 @@ class Postprocess(ABC):
             scores: ``(B, P, K)``.
 
         Returns:
-            The image, the location, the label and the score of each ``(R,)``, ordered by image.
+            The image, the location, the label and the score of each ``(R,)``, ordered by image. In an exported graph
+            they are as many of each image, and a score of -inf is none.
         """
         images, locations, classes = scores.shape
         passes = self.above_threshold(scores)
+        if is_exporting():
+            of_class = self.candidates_of == "class"
+            return topk_of_images_padded(torch.where(passes, scores, -math.inf), self.candidates, of_class)
         passing = torch.where(passes.flatten())[0]
         if self.candidates is not None and self.candidates_of == "class" and 8 * len(passing) > scores.numel():
             return topk_of_classes(torch.where(passes, scores, -torch.inf), self.candidates)
@@ -216,84 +244,3 @@ class Postprocess(ABC):
                 counts = [end - start for start, end in pairwise(torch.searchsorted(passing, ends).tolist())]
                 passing, scores = topk_of_images(passing, scores, counts, self.candidates)
         return passing // classes, passing % classes, scores
-
-
-class NMS(Postprocess):
-    """Non-maximum suppression within each class.
-
-    Args:
-        score_threshold: scores must be greater than this; None, here and below, is the head's own.
-        iou_threshold: IoU above which the lower-scoring of two boxes of a class is dropped; 0.5 without a head.
-        candidates: most boxes that enter suppression, of each image, level or class, as the head counts them.
-        detections: most detections of an image.
-    """
-
-    def __init__(
-        self,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        candidates: int | None = None,
-        detections: int | None = None,
-    ) -> None:
-        super().__init__(score_threshold, candidates, detections)
-        self.iou_threshold = iou_threshold
-
-    def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
-        """The boxes that no higher-scoring one of their class and image suppresses."""
-        return scored.take(batched_nms(scored.boxes, scored.scores, class_groups(scored, images), self._threshold))
-
-    def best_of_images(self, scored: ScoredBoxes, usable: Tensor, images: int) -> PaddedBoxes:
-        """As of `Postprocess`, without waiting for the device."""
-        if type(self).resolve is not NMS.resolve:
-            return super().best_of_images(scored, usable, images)
-        count = len(usable) if self.detections is None else min(self.detections, len(usable))
-        image_index = scored.image_index.masked_fill(~usable, -1)
-        suppressed = scored.boxes, scored.scores, image_index, self._threshold, images, count, scored.labels
-        return PaddedBoxes.of(scored, *batched_nms_padded(*suppressed))
-
-
-class SoftNMS(NMS):
-    """Soft-NMS: a box that overlaps a higher-scoring one of its class gets a lower score (Bodla et al. 2017).
-
-    Args:
-        score_threshold: scores must be greater than this before decay, and not lower after it; None as of `NMS`.
-        iou_threshold: IoU above which overlaps count, of ``linear`` and ``hard``; 0.5 without a head.
-        candidates: most boxes that enter suppression, of each image, level or class, as the head counts them.
-        detections: most detections of an image.
-        method: how scores decay, see `detkit.ops.soft_nms`.
-        sigma: of ``gaussian``.
-    """
-
-    def __init__(
-        self,
-        score_threshold: float | None = None,
-        iou_threshold: float | None = None,
-        candidates: int | None = None,
-        detections: int | None = None,
-        method: Decay = "linear",
-        sigma: float = 0.5,
-    ) -> None:
-        super().__init__(score_threshold, iou_threshold, candidates, detections)
-        self.method, self.sigma = method, sigma
-
-    def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
-        """The boxes whose decayed score still passes the threshold, with that score."""
-        kept, scores = soft_nms(
-            scored.boxes, scored.scores, self._threshold, self.sigma, self.method, self.score_threshold or 0.0,
-            class_groups(scored, images),
-        )  # fmt: skip
-        return scored.take(kept)._replace(scores=scores)
-
-
-class TopK(Postprocess):
-    """No suppression: the highest-scoring boxes are the detections, however they overlap.
-
-    Args:
-        score_threshold: scores must be greater than this; None, here and below, is the head's own.
-        candidates: most boxes of each image, level or class, as the head counts them.
-        detections: most detections of an image.
-    """
-
-    def resolve(self, scored: ScoredBoxes, images: int) -> ScoredBoxes:
-        """All boxes, best first."""
-        return scored.take(scored.scores.argsort(descending=True, stable=True))

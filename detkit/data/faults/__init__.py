@@ -1,0 +1,1 @@
+"""Faults of annotations that are read without an error, recognized from statistics."""

@@ -1,0 +1,1 @@
+"""``detkit doctor``: checks of a recipe on its data."""

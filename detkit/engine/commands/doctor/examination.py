@@ -1,0 +1,157 @@
+"""``detkit doctor``: builds the recipe, runs the checks, prints and writes what they find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import seed_everything
+from rich import get_console
+from rich.console import Console
+from rich.table import Table
+from torch.optim import Optimizer
+
+from detkit.engine.checkpoint import Checkpoint
+from detkit.engine.commands.doctor.doctor_command import DoctorOptions
+from detkit.engine.commands.train import training_arguments
+from detkit.engine.config.parser import check_precision, write_json
+from detkit.engine.config.recipe import Recipe, build_recipe
+from detkit.engine.evaluators import make_evaluators
+from detkit.engine.optim import apply_lr_factors, group_parameters, scale_learning_rates
+from detkit.errors import InputError
+from detkit.evaluation import Evaluator
+from detkit.models import VisionModel
+from detkit.structures import Category
+from detkit.tasks import task_of
+from detkit.trust.doctor.checklist import examine
+from detkit.trust.doctor.data_checks import unreadable
+from detkit.trust.doctor.findings import Finding
+from detkit.trust.doctor.subject import Subject
+
+_STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
+_LENIENT = ("--data.on_bad_box=skip", "--data.on_bad_image=skip")
+
+
+def run_checks(options: DoctorOptions, argv: Sequence[str]) -> bool:
+    """Run the checks of a command line; returns whether none failed."""
+    if options.images < 1 or options.steps < 1:
+        raise InputError("--images and --steps must be at least 1.")
+    console, findings = get_console(), []
+    recipe, error = _recipe(argv)
+    with console.status("doctor") as status:
+        subject = subject_of(recipe, options, lambda text: status.update(text))
+        if error is not None:
+            findings.append(unreadable(subject, error))
+            show(console, findings[-1])
+        skip = {*options.skip, *(["annotations"] if error is not None else [])}
+        for finding in examine(subject, skip):
+            if error is not None and finding.check == "annotations":
+                continue
+            show(console, finding)
+            findings.append(finding)
+    failed = [finding.check for finding in findings if finding.verdict == "failed"]
+    if options.out:
+        write_json(options.out, {"failed": failed, "checks": {one.check: one.entry() for one in findings}})
+    console.print(
+        f"failed: {', '.join(failed)}" if failed else "no check failed", style=_STYLES["failed" if failed else "passed"]
+    )
+    return not failed
+
+
+def _recipe(argv: Sequence[str]) -> tuple[Recipe, InputError | None]:
+    """The recipe; where its data cannot be read, that of the part which can, with the error."""
+    seed_everything(0, workers=True, verbose=False)
+    try:
+        return _opened(argv), None
+    except InputError as error:
+        try:
+            return _opened([*argv, *_LENIENT]), error
+        except InputError:
+            raise error from None
+
+
+def _opened(argv: Sequence[str]) -> Recipe:
+    """The recipe, with both splits of its data read."""
+    recipe = build_recipe(training_arguments(argv))
+    for split in ("train", recipe.data.eval_split):
+        recipe.data.dataset(split)
+    return recipe
+
+
+def subject_of(recipe: Recipe, options: DoctorOptions, progress: Callable[[str], None]) -> Subject:
+    """The recipe as the checks take it.
+
+    Raises:
+        InputError: the data lacks what the model learns from, or an evaluator does not fit.
+    """
+    model, data, optimization = recipe.model, recipe.data, recipe.optimization
+    task = task_of(model)
+    task.check_data(model, data)
+    model.categories = data.categories
+    precision = recipe.trainer.get("precision") or "32-true"
+    check_precision("trainer.precision", precision)
+
+    def optimizer(trained: VisionModel) -> Optimizer:
+        named = {name: one for name, one in trained.named_parameters() if one.requires_grad}
+        groups = group_parameters(named, optimization.decay_norm_and_bias, optimization.lr_factors)
+        made = optimization.optimizer(groups)
+        apply_lr_factors(made)
+        if optimization.lr_batch_size is not None:
+            scale_learning_rates(made, data.batch_size / optimization.lr_batch_size)
+        return made
+
+    def evaluators(truth: Any) -> Mapping[str, Evaluator]:
+        return make_evaluators(model, recipe.evaluators, truth, data.categories)
+
+    return Subject(
+        model=model,
+        data=data,
+        task=task,
+        make_evaluators=evaluators,
+        make_optimizer=optimizer,
+        precision=str(precision),
+        gradient_clip=recipe.trainer.get("gradient_clip_val"),
+        device=_device(recipe.trainer.get("accelerator", "auto")),
+        images=options.images,
+        steps=options.steps,
+        seed=recipe.run.seed,
+        checkpoint=_checkpoint(options.checkpoint),
+        progress=progress,
+    )
+
+
+def _checkpoint(path: str | None) -> tuple[Path, Sequence[Category]] | None:
+    if path is None:
+        return None
+    checkpoint = Checkpoint.read(path)
+    return checkpoint.path, checkpoint.categories
+
+
+def _device(accelerator: Any) -> torch.device:
+    """The device of a trainer's accelerator."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps") if accelerator == "mps" else torch.device("cpu")
+
+
+def show(console: Console, finding: Finding) -> None:
+    """Print a finding: its verdict, what was found, and what to do."""
+    style = _STYLES[finding.verdict]
+    console.print(f"[{style}]{finding.verdict:8}[/{style}] {finding.check}: ", end="", highlight=False)
+    console.print(finding.sentence, soft_wrap=True, highlight=False, markup=False)
+    stages = finding.numbers.get("stages")
+    if stages:
+        console.print(_table(stages))
+    for note in finding.notes:
+        console.print(f"         - {note}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _table(stages: Sequence[Mapping[str, Any]]) -> Table:
+    """The ceiling after each stage."""
+    names = [name for name in stages[0] if name not in ("stage", "lost")]
+    table = Table("stage", "objects lost", *(f"ceiling {name}" for name in names))
+    for stage in stages:
+        table.add_row(stage["stage"], str(stage["lost"] or ""), *(f"{stage[name]:.3f}" for name in names))
+    return table

@@ -1,0 +1,46 @@
+"""``detkit export``: export the model of a checkpoint, and say what the file takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.engine.checkpoint import load
+from detkit.engine.checkpoint_file import checkpoint_path
+from detkit.exporting.export_file import SUFFIXES, Format, export_file
+from detkit.exporting.recording import Recorded
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The arguments of the command, as its help describes them."""
+
+    checkpoint: str
+    to: Format
+    out: str | None
+    raw: bool
+    int8: str | None
+    size: tuple[int, int] | None
+    trust: Sequence[str]
+
+
+def export_checkpoint(options: ExportOptions) -> None:
+    """Export, and print the file with its inputs and outputs.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or the model cannot be exported.
+    """
+    checkpoint = checkpoint_path(options.checkpoint)
+    path = Path(options.out) if options.out is not None else checkpoint.with_suffix(SUFFIXES[options.to])
+    model = load(checkpoint, device="cpu", trust=options.trust).eval()
+    recorded = export_file(model, path, options.to, options.raw, options.size, int8=options.int8)
+    print(summary(path, recorded))
+
+
+def summary(path: Path, recorded: Recorded) -> str:
+    """The file, its inputs and its outputs, a line each."""
+    fixed = recorded.model.preprocess.fixed_size if not recorded.raw else recorded.inputs["images"].shape[-2:]
+    sides = f"{fixed[0]}, {fixed[1]}" if fixed is not None else "height, width"
+    takes = [f"images (batch, 3, {sides})", *(["sizes (batch, 2)"] if "sizes" in recorded.inputs else [])]
+    return f"{path}: {type(recorded.model).__name__}\ntakes {', '.join(takes)}\ngives {', '.join(recorded.outputs)}"

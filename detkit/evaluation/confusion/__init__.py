@@ -1,0 +1,1 @@
+"""Confusion matrices of image classes and of detections."""

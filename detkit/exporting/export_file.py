@@ -1,0 +1,93 @@
+"""`export_file`: a model as a file for another runtime, checked before it is written."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from detkit.errors import InputError
+from detkit.exporting.int8 import quantized
+from detkit.exporting.metadata import facts_of
+from detkit.exporting.onnx_program import check_installed, onnx_program, onnx_runner
+from detkit.exporting.output_check import Run, check_outputs
+from detkit.exporting.recording import Recorded, record
+from detkit.exporting.torch_programs import torch_export_program, torchscript_program
+from detkit.files import write_whole
+from detkit.geometry import Size
+from detkit.models import VisionModel
+
+Format = Literal["onnx", "torch_export", "torchscript"]
+
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2", "torchscript": ".ts"}
+
+
+def export_file(
+    model: VisionModel,
+    path: Path,
+    to: Format | None = None,
+    raw: bool = False,
+    size: Size | None = None,
+    metadata: Mapping[str, str] | None = None,
+    int8: str | Path | None = None,
+) -> Recorded:
+    """Write a model, in evaluation mode, as a file; replaced in one step, and only if its outputs are the model's.
+
+    Args:
+        model: the model.
+        path: the file.
+        to: its format; None: by the suffix of `path`.
+        raw: leave out normalization, decoding and suppression.
+        size: height and width of the input; None: that of the preprocessing, or any.
+        metadata: further entries.
+        int8: a folder of images on which an ONNX file is calibrated for INT8; None: float32. The outputs are checked
+            before.
+
+    Raises:
+        InputError: the format is unknown, a package is missing, the model cannot be exported, its outputs differ, or
+            the file cannot be written.
+    """
+    to = format_of(path) if to is None else to
+    if to not in get_args(Format):
+        raise InputError(f"There is no format {to!r}: choose onnx, torch_export or torchscript.")
+    if to == "onnx":
+        check_installed()
+    elif int8 is not None:
+        raise InputError(f"INT8 is for ONNX files: leave it out, or export {path.with_suffix('.onnx')}.")
+    recorded = record(model, raw, size)
+    facts = facts_of(recorded) | dict(metadata or {})
+    content = {"onnx": onnx_program, "torch_export": torch_export_program, "torchscript": torchscript_program}[to](
+        recorded, facts
+    )
+    runner = _runner(to, content, recorded)
+    if runner is not None:
+        check_outputs(runner, recorded, {"onnx": "ONNX Runtime"}.get(to, "The graph"))
+    write_whole(path, content if int8 is None else quantized(content, recorded, int8))
+    return recorded
+
+
+def format_of(path: Path) -> Format:
+    """The format of a file by its suffix.
+
+    Raises:
+        InputError: the suffix is not known.
+    """
+    for name, suffix in SUFFIXES.items():
+        if path.suffix == suffix:
+            return name
+    known = ", ".join(f"{suffix} ({name})" for name, suffix in SUFFIXES.items())
+    raise InputError(f"{path}: the suffix tells no format: use one of {known}, or say `to`.")
+
+
+def _runner(to: Format, content: bytes, recorded: Recorded) -> Run | None:
+    if to == "onnx":
+        return onnx_runner(content)
+    if to == "torch_export":
+        module = torch.export.load(io.BytesIO(content)).module()
+    else:
+        module = torch.jit.load(io.BytesIO(content))
+    return torch.no_grad()(lambda inputs: tree_leaves(module(*inputs.values())))

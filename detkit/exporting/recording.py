@@ -1,0 +1,152 @@
+"""Recording a model as a graph of `torch.export`, for any number of images and, where it takes them, of any size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten_with_path
+
+from detkit.errors import InputError, first_line
+from detkit.exporting.exported_graph import ExportedGraph
+from detkit.geometry import Size
+from detkit.models import Raw, VisionModel
+from detkit.models.two_stage.two_stage_detector import TwoStageDetector
+
+SAMPLE_SIZE = (480, 640)
+"""Height and width of the image whose preprocessed size is that of a raw graph where none is given."""
+
+TRACED_SIZE = (640, 832)
+"""Least height and width of the traced batch of any size: sides that differ, with several cells of the coarsest map."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A model as a graph.
+
+    Args:
+        model: the model that was recorded.
+        module: what was recorded of it, `ExportedGraph` or `Raw`; gives the same outputs as the graph.
+        program: the graph.
+        inputs: an example of each input by its name, of two images.
+        outputs: names of the outputs, in their order.
+        raw: whether decoding and suppression are left out.
+    """
+
+    model: VisionModel
+    module: nn.Module
+    program: torch.export.ExportedProgram
+    inputs: dict[str, Tensor]
+    outputs: list[str]
+    raw: bool
+
+
+def record(model: VisionModel, raw: bool = False, size: Size | None = None) -> Recorded:
+    """Record the graph of a model, in evaluation mode, with batch norm folded into convolutions.
+
+    Args:
+        model: the model.
+        raw: leave out normalization, decoding and suppression.
+        size: height and width of the input; None: that of the preprocessing, or any.
+
+    Raises:
+        InputError: the model cannot be recorded as one graph, or does not take `size`.
+    """
+    name = type(model).__name__
+    if model.asks_for - {"proposals"}:
+        fields = " and ".join(sorted(model.asks_for))
+        raise InputError(f"The {name} asks for {fields} with each image, but an exported graph takes images alone.")
+    module: nn.Module = Raw(model.folded()) if raw else ExportedGraph(model.folded())
+    inputs, shapes = _raw_inputs(model, size) if raw else _inputs(model, size)
+    if not raw and isinstance(model, TwoStageDetector) and model.rpn is None:
+        inputs, shapes = _with_proposals(inputs, shapes)
+    try:
+        with torch.no_grad():
+            outputs = module(*inputs.values())
+            program = torch.export.export(module, tuple(inputs.values()), dynamic_shapes=shapes)
+    except InputError:
+        raise
+    except NotImplementedError as error:
+        why = first_line(error) if str(error) else "a head lacks decode_padded"
+        raise InputError(f"The {name} does not decode in a graph ({why}): export it with raw.") from error
+    except Exception as error:  # torch.export raises errors of any type
+        raise InputError(
+            f"The {name} cannot be exported as one graph ({first_line(error)}): export one of the models in "
+            "docs/export.md."
+        ) from error
+    return Recorded(model, module, program, inputs, output_names(outputs), raw)
+
+
+def output_names(outputs: Any) -> list[str]:
+    """A name of each output: ``scores``, or ``scores.0`` where there is one for each level."""
+    names = []
+    for keys, value in tree_flatten_with_path(outputs)[0]:
+        if value is None:
+            continue
+        words = [str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in keys]
+        names.append(".".join(["output", *words] if not words or words[0].isdecimal() else words))
+    return names
+
+
+def _raw_inputs(model: VisionModel, size: Size | None) -> tuple[dict[str, Tensor], Any]:
+    """Two preprocessed images of one size: one alone would make the number of images a constant."""
+    if size is None:
+        image = torch.zeros(3, *SAMPLE_SIZE, dtype=torch.uint8, device=_device(model))
+        height, width = model.preprocess([image]).images.shape[-2:]
+        size = height, width
+    return {"images": _noise(model, size, torch.randn)}, ({0: torch.export.Dim("batch")},)
+
+
+def _inputs(model: VisionModel, size: Size | None) -> tuple[dict[str, Tensor], Any]:
+    """Two images, and their sizes where preprocessing pads, each with its dimensions of any length."""
+    fixed, batch = model.preprocess.fixed_size, torch.export.Dim("batch")
+    if fixed is not None:
+        if size is not None and tuple(size) != fixed:
+            raise InputError(f"The {type(model).__name__} takes images of {fixed[0]} x {fixed[1]}: leave out the size.")
+        return {"images": _noise(model, fixed, torch.rand)}, ({0: batch},)
+    divisor, sides = model.preprocess.divisor, {}
+    if size is None:
+        # Below two cells of the coarsest map torch would take sizes for constants.
+        least = _coarsest_stride(model) // divisor + 1
+        for axis, name in ((2, "rows"), (3, "columns")):
+            count = torch.export.Dim(name, min=least)
+            sides[axis] = count if divisor == 1 else divisor * count
+        height, width = (math.ceil(max(side, 2 * least) / divisor) * divisor for side in TRACED_SIZE)
+        size = height, width
+    elif any(side % divisor for side in size):
+        raise InputError(f"The {type(model).__name__} takes sides that are multiples of {divisor}, got {tuple(size)}.")
+    images = _noise(model, size, torch.rand)
+    sizes = torch.tensor([size, (size[0] - 3, size[1] - 6)], device=images.device)
+    return {"images": images, "sizes": sizes}, ({0: batch, **sides}, {0: batch})
+
+
+def _with_proposals(inputs: dict[str, Tensor], shapes: Any) -> tuple[dict[str, Tensor], Any]:
+    """The same with the sizes of images in any case, and any number of proposals."""
+    images = inputs["images"]
+    whole = torch.tensor(images.shape[-2:], device=images.device).expand(2, -1)
+    sizes = inputs.get("sizes", whole)
+    corners = sizes.flip(1).repeat(1, 2) * torch.tensor([0.1, 0.2, 0.8, 0.9], device=images.device)
+    proposals = torch.stack((corners, corners / 2, torch.zeros_like(corners)), dim=1).to(images.dtype)
+    batch = shapes[0][0]
+    return (
+        {"images": images, "sizes": sizes, "proposals": proposals},
+        (shapes[0], {0: batch}, {0: batch, 1: torch.export.Dim("proposals")}),
+    )
+
+
+def _coarsest_stride(model: VisionModel) -> int:
+    """Pixels per cell of the coarsest map of any module."""
+    strides = [getattr(module, "strides", None) for module in model.modules()]
+    return max([math.ceil(max(own)) for own in strides if isinstance(own, (list, tuple)) and own], default=1)
+
+
+def _noise(model: VisionModel, size: Size, kind: Any) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return kind(2, 3, *size, generator=generator).to(_device(model), next(model.parameters()).dtype)
+
+
+def _device(model: VisionModel) -> torch.device:
+    return next(model.parameters()).device

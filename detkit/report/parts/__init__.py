@@ -1,0 +1,1 @@
+"""The parts of sections: tables, charts, confusion matrices, the error browser."""

@@ -1,0 +1,1 @@
+"""The sections of detections, of image classes, and of the run."""

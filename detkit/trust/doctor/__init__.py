@@ -1,0 +1,1 @@
+"""Checks of a recipe on its data before training."""

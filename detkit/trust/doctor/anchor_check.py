@@ -1,0 +1,101 @@
+"""The check of anchors: whether there is one of about the shape of each object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detkit.anchors import shape_iou
+from detkit.heads import RPN, Context, DenseHead
+from detkit.ops import box_iou
+from detkit.structures import Target
+from detkit.trust.doctor.findings import Finding, Verdict
+from detkit.trust.doctor.round_trip.ideal_network import heads_of, ideal_network
+from detkit.trust.doctor.subject import Subject
+
+FIT = 0.5  # the IoU of shapes from which on an anchor fits an object
+GOOD, POOR = 0.8, 0.5  # shares of objects with such an anchor
+NEAR, MANY = 0.2, 0.1  # an IoU in place, and the share of objects that may have less with every anchor
+MOST_IMAGES = 200
+
+
+def check_anchors(subject: Subject) -> Finding:
+    """The boxes that a head predicts without any evidence, its anchors, have shapes and places of the objects."""
+    heads = {name: head for name, head in heads_of(subject.model).items() if isinstance(head, (DenseHead, RPN))}
+    dataset = subject.data.train_dataset
+    parts: list[Tensor] = []
+    where: list[tuple[object, int, list[float]]] = []
+    for index in subject.some(dataset, min(subject.images, MOST_IMAGES)) if heads else []:
+        image, target = dataset[index]
+        best = _best(subject, heads, image, target)
+        if best is not None:
+            parts.append(best)
+            where += [(target.image_id, row, box) for row, box in enumerate(_boxes(target))]
+    shapes, places = (torch.cat(parts) if parts else torch.zeros(0, 2)).unbind(dim=1)
+    if not len(shapes):
+        return Finding("anchors", "skipped", "the model has no anchors")
+    share, far = float((shapes >= FIT).float().mean()), float((places < NEAR).float().mean())
+    numbers = {"mean_iou": float(shapes.mean()), "share": share, "far": far, "objects": len(shapes)}
+    sentence = (
+        f"{share:.1%} of {len(shapes)} objects have an anchor of their shape (IoU {FIT} or more), mean IoU "
+        f"{shapes.mean():.2f}"
+    )
+    notes = []
+    if share < GOOD:
+        notes.append(
+            "fit the anchors with `detkit anchors`, or resize the images in model.preprocess. The worst are: "
+            + _examples(shapes, where)
+        )
+    if far > MANY:
+        notes.append(
+            f"{far:.1%} of the objects overlap no anchor by an IoU of {NEAR} where it stands: the cells are too coarse "
+            "for them; add a finer level, or enlarge the images in model.preprocess. The worst are: "
+            + _examples(places, where)
+        )
+    verdict: Verdict = "failed" if share < POOR else "warning" if notes else "passed"
+    return Finding("anchors", verdict, sentence, notes, numbers)
+
+
+def _examples(ious: Tensor, where: Sequence[tuple[object, int, list[float]]]) -> str:
+    return "; ".join(
+        f"image {where[row][0]!r} object {where[row][1]}, {_shape(where[row][2])} pixels, IoU {ious[row]:.2f}"
+        for row in ious.argsort()[:3].tolist()
+    )
+
+
+def _boxes(target: Target) -> list[list[float]]:
+    boxes = target.objects().boxes
+    return [] if boxes is None else boxes.tolist()
+
+
+def _shape(box: list[float]) -> str:
+    return f"{box[2] - box[0]:.0f}x{box[3] - box[1]:.0f}"
+
+
+def _best(subject: Subject, heads: Mapping[str, DenseHead | RPN], image: Tensor, target: Target) -> Tensor | None:
+    """For each object of an image its greatest IoU with an anchor ``(N, 2)``: of shapes, and in place.
+
+    None where the model has no anchors.
+    """
+    empty = Target.empty(image_id=target.image_id)
+    with ideal_network(subject.model.eval()) as network:
+        raw, context = network.prepare([image], [empty])
+        moved = subject.model.preprocess.targets([target.objects()], context.batch)[0].boxes
+        anchors = torch.cat([_anchors(head, raw, network.truth) for head in heads.values()]).cpu()
+    if moved is None or not len(anchors):
+        return None
+    boxes = moved.cpu()
+    shapes = torch.unique((anchors[:, 2:] - anchors[:, :2]).round(decimals=2), dim=0)
+    of_shapes = shape_iou(boxes[:, 2:] - boxes[:, :2], shapes)
+    return torch.stack((of_shapes.amax(dim=1), box_iou(boxes, anchors).amax(dim=1)), dim=1)
+
+
+def _anchors(head: DenseHead | RPN, raw: Any, context: Context | None) -> Tensor:
+    """The boxes ``(A, 4)`` that a head gives where there is nothing; those without an area are no anchors."""
+    own = raw[1] if isinstance(head, RPN) else raw  # of a two-stage detector
+    assert context is not None
+    boxes = head.candidates(own, context).boxes.float()
+    return boxes[(boxes[:, 2:] - boxes[:, :2] > 1e-3).all(dim=1)]

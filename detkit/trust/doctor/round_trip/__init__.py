@@ -1,0 +1,1 @@
+"""The oracle round trip: ground truth through everything but the network."""

@@ -1,0 +1,182 @@
+"""The oracle round trip: ground truth through encoding, decoding and suppression, and which objects do not come back.
+
+N  objects of an image
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detkit.heads import RPN, Context, Postprocess, TopK
+from detkit.heads.postprocessed_head import PostprocessedHead
+from detkit.models import VisionModel
+from detkit.structures import Target
+from detkit.tasks import Task
+from detkit.tasks.recovered_objects import Recovered
+from detkit.trust.doctor.round_trip.ideal_network import IdealNetwork
+
+FOUND = 0.5  # the least IoU of a detection that stands for an object
+_MANY = 20_000  # in place of a limit
+_LEAST_SCORE = 1e-4  # between those of background and of objects
+
+RESIZING, DECODING = "resizing", "decoding"
+THRESHOLD, CANDIDATES, SUPPRESSION, LIMIT = "score threshold", "candidates", "suppression", "detections"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTrip:
+    """How the objects of an image came through.
+
+    Args:
+        target: of the image as given.
+        truth: the perfect answer, N entries.
+        answer: what came back.
+        recovered: how each entry of the truth came back.
+        lost: of each, the stage that lost it; None where it came back.
+        sides: ``(N, 2)`` width and height of the objects in the network's frame; None where the truth is no objects.
+        padded_size: (height, width) of the network's frame.
+        given_size: (height, width) of the image as given.
+    """
+
+    target: Target
+    truth: Any
+    answer: Any
+    recovered: Recovered
+    lost: list[str | None]
+    sides: Tensor | None
+    padded_size: tuple[int, int]
+    given_size: tuple[int, int]
+
+
+def round_trip(
+    network: IdealNetwork, task: Task, images: Sequence[Tensor], targets: Sequence[Target]
+) -> list[ImageTrip]:
+    """Take a batch through the model; images that are not annotated are left out.
+
+    Args:
+        network: the model with its network replaced.
+        task: of the model.
+        images: as of `VisionModel.forward`.
+        targets: as of `VisionModel.forward`.
+    """
+    raw, context = network.prepare(images, targets)
+    answers = network.decode(raw, context)
+    truths = [task.truth(target) for target in targets]
+    recovered = [_recovered(task, *pair) for pair in zip(targets, truths, answers, strict=True)]
+    assigned = _stages_without(network, [len(one) for one in recovered])
+    of_objects = bool(network.assigned)
+    found = [(one.overlaps >= FOUND).tolist() for one in recovered]
+    lost: list[list[str | None]] = [[None] * len(one) for one in recovered]
+    if not all(all(of_image) for of_image in found):
+        later = _stages_of_decoding(network, task, raw, context, targets, truths) if of_objects else lost
+        for image, of_image in enumerate(found):
+            for row in (row for row, is_found in enumerate(of_image) if not is_found):
+                lost[image][row] = (assigned[image][row] if of_objects else None) or later[image][row] or DECODING
+    sides = _sides(network, [len(one) for one in recovered]) if of_objects else [None] * len(lost)
+    trips = []
+    for image, target in enumerate(targets):
+        if truths[image] is None:
+            continue
+        own = sides[image]
+        if own is not None:
+            tiny = (own < 1).any(dim=1).tolist()
+            lost[image] = [RESIZING if is_tiny else stage for is_tiny, stage in zip(tiny, lost[image], strict=True)]
+        trips.append(
+            ImageTrip(
+                target,
+                truths[image],
+                answers[image],
+                recovered[image],
+                lost[image],
+                own,
+                context.batch.padded_size,
+                context.batch.given_sizes[image],
+            )
+        )
+    return trips
+
+
+def _recovered(task: Task, target: Target, truth: Any, answer: Any) -> Recovered:
+    if truth is None:
+        return Recovered(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    return task.recovered(target, answer)
+
+
+def _stages_without(network: IdealNetwork, counts: Sequence[int]) -> list[list[str | None]]:
+    """For each object of each image, the first head that has no candidate for it."""
+    assert network.truth is not None
+    stages: list[str | None] = [None] * len(network.truth.objects.labels) if network.assigned else [None] * sum(counts)
+    for name, rows in network.assigned.items():
+        present = set(rows[rows >= 0].tolist())
+        what = f"{name}: proposals" if name in network.regions else f"{name}: assignment"
+        stages = [stage or (None if row in present else what) for row, stage in enumerate(stages)]
+    return _split(stages, counts)
+
+
+def _sides(network: IdealNetwork, counts: Sequence[int]) -> list[Tensor | None]:
+    """Widths and heights of the objects in the network's frame."""
+    assert network.truth is not None
+    boxes = network.truth.objects.boxes.cpu()
+    return list(torch.split(boxes[:, 2:] - boxes[:, :2], list(counts)))
+
+
+def _split(values: list[Any], counts: Sequence[int]) -> list[list[Any]]:
+    parts, rest = [], list(values)
+    for count in counts:
+        parts.append(rest[:count])
+        rest = rest[count:]
+    return parts
+
+
+def _stages_of_decoding(
+    network: IdealNetwork,
+    task: Task,
+    raw: Any,
+    context: Context,
+    targets: Sequence[Target],
+    truths: Sequence[Any],
+) -> list[list[str | None]]:
+    """For each object, the first step of decoding after which it is missing, each tried with the later ones off."""
+    stages: list[list[str | None]] = [[None] * (0 if truth is None else len(truth)) for truth in truths]
+    for stage in (DECODING, THRESHOLD, CANDIDATES, SUPPRESSION, LIMIT):
+        with _up_to(network.model, stage):
+            answers = network.decode(raw, context)
+        for image, (target, truth, answer) in enumerate(zip(targets, truths, answers, strict=True)):
+            found = (_recovered(task, target, truth, answer).overlaps >= FOUND).tolist()
+            stages[image] = [
+                before or (None if is_found else stage) for before, is_found in zip(stages[image], found, strict=True)
+            ]
+    return stages
+
+
+@contextmanager
+def _up_to(model: VisionModel, stage: str) -> Iterator[None]:
+    """Decode with the steps up to a stage, the later ones off."""
+    heads = [part for part in model.modules() if isinstance(part, PostprocessedHead) and not isinstance(part, RPN)]
+    own = [(head, head.postprocess) for head in heads]
+    try:
+        for head, postprocess in own:
+            head.postprocess = _part(postprocess, stage)
+        yield
+    finally:
+        for head, postprocess in own:
+            vars(head)["postprocess"] = postprocess
+
+
+def _part(postprocess: Postprocess, stage: str) -> Postprocess:
+    if stage == LIMIT:
+        return postprocess
+    if stage == SUPPRESSION:
+        part = copy(postprocess)
+        part.detections = _MANY
+        return part
+    threshold = _LEAST_SCORE if stage == DECODING else postprocess.score_threshold
+    candidates = postprocess.candidates if stage == CANDIDATES else _MANY
+    return TopK(threshold if threshold is not None else _LEAST_SCORE, candidates or _MANY, _MANY)

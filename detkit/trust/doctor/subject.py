@@ -1,0 +1,77 @@
+"""What is examined: a recipe with its data, built, and how much effort may be spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from detkit.data import DataModule
+from detkit.data.image_dataset import ImageDataset
+from detkit.evaluation import Evaluator
+from detkit.files import read_json
+from detkit.models import VisionModel
+from detkit.structures import Category, Target
+from detkit.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A recipe on its data.
+
+    Args:
+        model: with its initial weights.
+        data: of the recipe.
+        task: of the model.
+        make_evaluators: makes the evaluators of the recipe for a ground truth, by name.
+        make_optimizer: makes the optimizer of the recipe for a model, at its first full learning rate.
+        precision: of the trainer: 32-true, bf16-mixed or 16-mixed.
+        gradient_clip: largest norm of the gradient; None: any.
+        device: on which it would be trained.
+        images: the most images of a split that are examined, spread evenly over it.
+        steps: the most steps in which a batch is overfit.
+        seed: of augmentation and trials.
+        checkpoint: path and categories of a checkpoint that is to fit the data; None without one.
+        progress: told what is being done.
+    """
+
+    model: VisionModel
+    data: DataModule
+    task: Task
+    make_evaluators: Callable[[Any], Mapping[str, Evaluator]]
+    make_optimizer: Callable[[VisionModel], Optimizer]
+    precision: str
+    gradient_clip: float | None
+    device: torch.device
+    images: int
+    steps: int
+    seed: int
+    checkpoint: tuple[Path, Sequence[Category]] | None
+    progress: Callable[[str], None]
+
+    def some(self, dataset: ImageDataset, most: int | None = None) -> list[int]:
+        """The indices of at most `most` images, else `images`, spread evenly over a data set."""
+        count = min(len(dataset), self.images if most is None else most)
+        return np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int)).tolist() if count else []
+
+    def sample(self, dataset: ImageDataset, index: int) -> tuple[Tensor, Target]:
+        """An image and its target, with proposals where the data computes them."""
+        image, target = dataset[index]
+        proposals = self.data.proposals
+        return image, target if proposals is None else replace(target, proposals=proposals(image))
+
+
+def truth_of(dataset: ImageDataset, indices: Sequence[int]) -> dict[str, Any]:
+    """The ground truth of some images, as the content of a COCO file."""
+    truth = dataset.ground_truth()
+    content: dict[str, Any] = dict(read_json(truth) if isinstance(truth, (str, Path)) else truth)
+    ids = {dataset.image_ids[index] for index in indices}
+    content["images"] = [one for one in content["images"] if one["id"] in ids]
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in ids]
+    return content

@@ -1,0 +1,1 @@
+"""Checks in which the network or the loader runs."""

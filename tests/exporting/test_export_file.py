@@ -1,0 +1,124 @@
+"""Files of every format: what they hold, what they say of themselves, and what cannot be exported."""
+
+import json
+
+import pytest
+import torch
+from spread_scores import spread
+
+from detkit.backbones import Darknet53, TimmBackbone
+from detkit.errors import InputError
+from detkit.exporting import export_file as room
+from detkit.exporting.export_file import export_file
+from detkit.exporting.metadata import facts_of
+from detkit.exporting.recording import output_names, record
+from detkit.heads import SoftNMS, TopK
+from detkit.models import SSD, YOLOv3
+from detkit.preprocess import Letterbox, ShortestEdge, Square
+from detkit.structures import Category, WeightsSource
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))).eval()
+    model.categories = [Category(1, "cat"), Category(2, "dog"), Category(5, "cow")]
+    model.provenance = (WeightsSource("darknet", "https://pjreddie.com", "public domain"),)
+    return model
+
+
+@pytest.fixture(scope="module")
+def recorded(model):
+    return record(model)
+
+
+def test_a_file_says_what_it_takes_and_gives(recorded):
+    facts = facts_of(recorded)
+    assert (facts["detkit.format"], facts["detkit.model"], facts["detkit.task"]) == ("1", "YOLOv3", "detection")
+    assert json.loads(facts["detkit.classes"]) == ["cat", "dog", "cow"]
+    assert json.loads(facts["detkit.license"]) == ["public domain"]
+    how = json.loads(facts["detkit.preprocess"])
+    assert (how["kind"], how["size"], how["pad_value"]) == ("Letterbox", [64, 96], [0.5, 0.5, 0.5])
+    assert list(json.loads(facts["detkit.outputs"])) == recorded.outputs == ["boxes", "scores", "labels", "count"]
+    assert all(json.loads(facts["detkit.outputs"]).values())
+
+
+def test_a_graph_gives_what_the_model_gives(recorded):
+    images = torch.rand(3, 3, 64, 96)
+    with torch.no_grad():
+        given, own = recorded.program.module()(images), recorded.module(images)
+    assert given["count"].tolist() == own["count"].tolist()
+    torch.testing.assert_close(given["scores"][:, : own["scores"].shape[1]], own["scores"])
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".ts"])
+def test_files_for_torch_take_any_number_of_images(model, tmp_path, suffix):
+    path = tmp_path / f"m{suffix}"
+    recorded = export_file(model, path)
+    file = torch.export.load(path).module() if suffix == ".pt2" else torch.jit.load(path)
+    images = torch.rand(3, 3, 64, 96)
+    with torch.no_grad():
+        given, own = file(images), recorded.module(images)
+    assert given["boxes"].shape == (3, 100, 4)
+    assert given["count"].tolist() == own["count"].tolist()
+
+
+def test_other_numbers_are_not_written(model, tmp_path, monkeypatch):
+    (tmp_path / "m.pt2").write_text("an earlier file")
+    load = torch.export.load
+
+    class Changed:
+        def __init__(self, file):
+            self.graph = load(file).module()
+
+        def module(self):
+            return lambda images: {**self.graph(images), "scores": self.graph(images)["scores"] + 0.01}
+
+    monkeypatch.setattr(torch.export, "load", Changed)
+    with pytest.raises(InputError, match=r"The graph gives other numbers than the YOLOv3: scores differs by 0\.01"):
+        export_file(model, tmp_path / "m.pt2")
+    assert (tmp_path / "m.pt2").read_text() == "an earlier file"
+
+
+def test_what_cannot_be_exported_says_so(model, tmp_path):
+    with pytest.raises(InputError, match=r"m\.tflite: the suffix tells no format: use one of \.onnx \(onnx\)"):
+        export_file(model, tmp_path / "m.tflite")
+    with pytest.raises(InputError, match="There is no format 'tflite': choose onnx, torch_export or torchscript"):
+        export_file(model, tmp_path / "m.tflite", "tflite")
+    with pytest.raises(InputError, match="The YOLOv3 takes images of 64 x 96: leave out the size"):
+        record(model, size=(96, 96))
+
+
+def test_a_suppression_that_depends_on_the_boxes_says_so():
+    soft = SSD(TimmBackbone("test_resnet", stages=[3, 4]), 3, preprocess=Square(96)).eval()
+    soft.head.postprocess = SoftNMS()
+    with pytest.raises(InputError, match="SoftNMS cannot be part of a graph: set NMS or TopK as postprocess"):
+        record(soft)
+
+
+def test_without_suppression_the_best_boxes_are_the_answer():
+    torch.manual_seed(0)
+    ssd = spread(
+        SSD(TimmBackbone("test_resnet", stages=[3, 4]), 3, preprocess=Square(96)).eval(), [torch.rand(3, 90, 90)]
+    )
+    ssd.head.postprocess = TopK(detections=20)
+    recorded, images = record(ssd), torch.rand(3, 3, 96, 96)
+    with torch.no_grad():
+        given, own = recorded.program.module()(images), recorded.module(images)
+    assert given["count"].tolist() == own["count"].tolist() == [20, 20, 20]
+    for name in given:
+        torch.testing.assert_close(given[name], own[name], atol=1e-3, rtol=0)
+
+
+def test_sides_of_any_length_are_multiples_of_the_divisor(model):
+    any_size = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=ShortestEdge(64, 96)).eval()
+    with pytest.raises(InputError, match=r"takes sides that are multiples of 32, got \(60, 96\)"):
+        record(any_size, size=(60, 96))
+
+
+def test_outputs_have_the_names_of_the_heads():
+    ssd = SSD(TimmBackbone("test_resnet", stages=[3, 4]), 3, preprocess=Square(96)).eval()
+    with torch.no_grad():
+        assert output_names(ssd.raw(torch.rand(1, 3, 96, 96))) == ["logits", "deltas", "default_boxes"]
+    assert output_names([torch.ones(1), None]) == ["output.0"]
+    assert set(room.SUFFIXES.values()) == {".onnx", ".pt2", ".ts"}

@@ -1,0 +1,80 @@
+"""Memory and worker processes that do not suffice are named."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from patients import HEALTHY, ssd, subject, write_data
+
+from detkit.trust.doctor.checklist import CHECKS, examine
+from detkit.trust.doctor.trials import memory_check, worker_check
+from detkit.trust.doctor.trials.memory_check import check_memory
+from detkit.trust.doctor.trials.worker_check import check_workers
+
+
+@pytest.fixture
+def made(tmp_path):
+    return subject(write_data(tmp_path / "data", HEALTHY), ssd())
+
+
+def test_a_step_fits_in_memory(made):
+    finding = check_memory(made)
+    assert finding.verdict == "passed"
+    assert set(finding.numbers["peaks"]) == {"largest images", "most objects"}
+    assert min(finding.numbers["peaks"].values()) > 2**27  # torch alone takes more
+
+
+def test_a_step_that_does_not_fit_is_not_tried(made, monkeypatch):
+    monkeypatch.setattr(memory_check, "_free", lambda device: -(2**60))
+    sizes = []
+    peak = memory_check._peak
+    monkeypatch.setattr(memory_check, "_peak", lambda *a: sizes.append(len(a[3])) or peak(*a))
+    finding = check_memory(made)
+    assert finding.verdict == "failed"
+    assert "data.batch_size" in finding.notes[0]
+    assert set(sizes) == {1}
+
+
+def test_memory_that_runs_out_is_named(made, monkeypatch):
+    def out_of_memory(subject, model, optimizer, indices):
+        if len(indices) > 1:
+            raise torch.OutOfMemoryError
+        return 0
+
+    monkeypatch.setattr(memory_check, "_peak", out_of_memory)
+    finding = check_memory(made)
+    assert finding.verdict == "failed"
+    assert "needs more" in finding.sentence
+
+
+def test_workers_that_suffice(made):
+    finding = check_workers(made)
+    assert (finding.verdict, finding.numbers["images"]) == ("passed", 2)
+
+
+def test_shared_memory_that_does_not_suffice_is_named(made, monkeypatch):
+    monkeypatch.setattr(worker_check, "_free_shared", lambda: 1000)
+    made.data.num_workers = 1
+    finding = check_workers(made)
+    assert finding.verdict == "failed"
+    assert "--shm-size" in finding.notes[0]
+
+
+def test_more_workers_than_cores_are_named(made, monkeypatch):
+    monkeypatch.setattr(worker_check, "_cores", lambda: 0)
+    made.data.num_workers = 1
+    assert check_workers(made).verdict == "warning"
+
+
+def test_a_check_that_breaks_has_failed_and_others_go_on(made, monkeypatch):
+    def broken(subject):
+        raise KeyError("mine")
+
+    monkeypatch.delenv("DETKIT_DEBUG", raising=False)
+    monkeypatch.setattr("detkit.trust.doctor.checklist.CHECKS", {**CHECKS, "classes": broken})
+    skip = set(CHECKS) - {"classes", "annotations"}
+    findings = {finding.check: finding for finding in examine(made, skip)}
+    assert findings["classes"].verdict == "failed"
+    assert "KeyError" in findings["classes"].sentence
+    assert findings["annotations"].verdict == "passed"
+    assert findings["memory"].verdict == "skipped"
