@@ -89,6 +89,13 @@ def predict(argv: Sequence[str]) -> None:
     predict_command(argv)
 
 
+def compare(argv: Sequence[str]) -> None:
+    """``detkit compare``."""
+    from detkit.engine.commands.compare import compare_command
+
+    compare_command(argv)
+
+
 def report(argv: Sequence[str]) -> None:
     """``detkit report``."""
     from detkit.engine.commands.report import report_command
@@ -163,6 +170,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train, "train a recipe on COCO, VOC, YOLO, LabelMe or CVAT annotations, or on folders of classes"),
     "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
+    "compare": (compare, "tell whether two checkpoints, or files of detections, differ on the same images"),
     "export": (export, "write a checkpoint as an ONNX, torch.export or TorchScript file, with its decoding"),
     "report": (report, "write a report of a run as one HTML page: metrics, errors, worst images, recipe, licenses"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
@@ -189,6 +197,7 @@ OTHER_WORDS = {
     "check": "doctor",
     "diagnose": "doctor",
     "explain": "visualize",
+    "diff": "compare",
     "models": "recipes",
     "list": "recipes",
     "zoo": "recipes",

@@ -26,6 +26,7 @@ from detkit.evaluation.tables.detection_report import (
 )
 from detkit.evaluation.tables.image_report import image_class_table, image_table
 from detkit.evaluation.voc_evaluator import VocEvaluation, VocEvaluator
+from detkit.evaluation.weighting.image_weighting import ImageMeans, ImageWeighting, MeasuredData, WeightedNumbers
 
 __all__ = [
     "METRICS",
@@ -39,13 +40,17 @@ __all__ = [
     "EvaluationResult",
     "Evaluator",
     "ImageEvaluation",
+    "ImageMeans",
+    "ImageWeighting",
     "Interval",
     "LocalizationEvaluator",
+    "MeasuredData",
     "ProposalRecall",
     "Report",
     "ReportOptions",
     "VocEvaluation",
     "VocEvaluator",
+    "WeightedNumbers",
     "analyze_errors",
     "assign_errors",
     "bootstrap",

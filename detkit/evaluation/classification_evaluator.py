@@ -20,14 +20,13 @@ class ClassificationEvaluator(ImageCollector[Classification]):
     reads = "labels"
     headline = "top1"
 
-    def evaluate(self) -> ImageEvaluation:
+    def compared(self) -> ImageEvaluation:
         """``top1`` and ``top5``, with those of each class and the confusion matrix."""
         truth = self.truth
         kept = [self.kept.get(image_id) for image_id in truth.image_ids]
         answers = top_classes(part_of(kept, 0))
         correct = answers == truth.labels[:, None]
         values = {"top1": correct[:, 0], "top5": correct.any(axis=1)}
-        self.say_nothing()
         scores = padded(part_of(kept, 1), np.full(TOP, np.nan))
         return ImageEvaluation("classification", truth.categories, truth.labels, answers, values, scores)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.evaluation.ground_truth import NOTHING_TO_MEASURE, plain_id
+from detkit.evaluation.weighting.image_weighting import ImageWeighting
 from detkit.structures import Category, Target
 
 logger = logging.getLogger(__name__)
@@ -213,6 +214,17 @@ class Evaluator(ABC):
             numbers["per_class"] = evaluation.per_class()
             tables += [plain_table(f"{self.name} by class", numbers["per_class"])] if numbers["per_class"] else []
         return Report(tables, numbers)
+
+    def image_weighting(self) -> ImageWeighting:
+        """The evaluation with images that can be weighted, as ``detkit compare`` resamples it.
+
+        Raises:
+            InputError: the evaluator does not define it, or there is nothing to measure.
+        """
+        raise InputError(
+            f"{type(self).__name__} cannot weight images, which resampling needs: let its image_weighting() return a "
+            "detkit.evaluation.ImageMeans, or another ImageWeighting."
+        )
 
     def results(self) -> list[dict[str, Any]]:
         """What is kept, in COCO's results format.

@@ -21,6 +21,7 @@ from detkit.evaluation.nothing_to_measure import why_nothing
 from detkit.evaluation.tables.confusion_report import confusion_table, write_confusion
 from detkit.evaluation.tables.detection_report import metrics_entry
 from detkit.evaluation.tables.image_report import image_class_table, image_table
+from detkit.evaluation.weighting.image_weighting import ImageMeans, MeasuredData
 from detkit.structures import Category, Classification, Detections, Target
 
 TOP = 5
@@ -160,6 +161,33 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
         images = np.bincount(truth.labels, minlength=classes)
         self.warn_once(
             why_nothing(truth.source, len(truth.labels), names, images, len(self.kept), self.answers_called, "images")
+        )
+
+    def evaluate(self) -> ImageEvaluation:
+        """The numbers of all images, with those of each class and the confusion matrix."""
+        self.say_nothing()
+        return self.compared()
+
+    def compared(self) -> ImageEvaluation:
+        """What `evaluate` gives, without a word where it means nothing. A subclass implements it."""
+        raise NotImplementedError
+
+    def image_weighting(self) -> ImageMeans:
+        """The means over weighted images.
+
+        Raises:
+            InputError: there are no images.
+        """
+        if not self.truth.image_ids:
+            raise InputError(f"{self.truth.source} has no images, so there is nothing to resample: give other data.")
+        return ImageMeans(self.measured_data(), self.compared().values, self.truth.labels)
+
+    def measured_data(self) -> MeasuredData:
+        """The class of each image."""
+        truth, images = self.truth, len(self.truth.image_ids)
+        names = [category.name for category in truth.categories]
+        return MeasuredData(
+            truth.source, truth.image_ids, names, np.arange(images), truth.labels, np.zeros((images, 0))
         )
 
     def report(self, evaluation: ImageEvaluation, options: ReportOptions) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from detkit.errors import InputError
 from detkit.evaluation.classification_evaluator import padded, part_of, top_classes
 from detkit.evaluation.image_collector import TOP, ImageCollector, ImageEvaluation
+from detkit.evaluation.weighting.image_weighting import MeasuredData
 from detkit.ops import box_iou
 from detkit.structures import Category, Detections
 
@@ -49,7 +51,7 @@ class LocalizationEvaluator(ImageCollector[Detections]):
                     "to localize; evaluate the classification"
                 )
 
-    def evaluate(self) -> ImageEvaluation:
+    def compared(self) -> ImageEvaluation:
         """As `compute`, with the metrics of each class and the confusion matrix.
 
         ``localization_error`` is ILSVRC's, for the best of up to five boxes; ``top5_localization`` is 1 minus it,
@@ -68,10 +70,21 @@ class LocalizationEvaluator(ImageCollector[Detections]):
             "top1": correct[:, 0],
             "top5": correct.any(axis=1),
         }
-        self.say_nothing()
         scores = padded(part_of(kept, 2), np.full(TOP, np.nan))
         boxes = padded(part_of(kept, 3), np.zeros((TOP, 4)))
         return ImageEvaluation("localization", truth.categories, truth.labels, answers, values, scores, boxes)
+
+    def measured_data(self) -> MeasuredData:
+        """The boxes of each image, which all have its class."""
+        truth = self.truth
+        images = np.repeat(np.arange(len(truth.boxes)), [len(boxes) for boxes in truth.boxes])
+        return replace(
+            super().measured_data(),
+            images=images,
+            labels=truth.labels[images],
+            values=np.concatenate(truth.boxes),
+            settings={"iou_threshold": self.iou_threshold},
+        )
 
     def compare(
         self, number: int, classes: np.ndarray, answer: Detections

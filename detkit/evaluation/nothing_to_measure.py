@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detkit.errors import InputError
 from detkit.evaluation.ground_truth import GroundTruth
 from detkit.evaluation.packed_objects import PackedDetections
 
@@ -54,6 +55,12 @@ def why_no_detections(truth: GroundTruth, objects: np.ndarray, detections: Packe
     return why_nothing(
         truth.source, len(truth.image_ids), names, objects, len(detections), "detections", "objects to detect"
     )
+
+
+def check_has_objects(truth: GroundTruth) -> None:
+    """Raise an `InputError` where there are no images, classes or objects to resample."""
+    if not truth.image_ids or not truth.categories or truth.objects.ignored.all():
+        raise InputError(f"{truth.source} has no objects to detect, so there is nothing to resample: give other data.")
 
 
 def why_few(truth: GroundTruth, detections: PackedDetections, source: str) -> str | None:

@@ -13,10 +13,11 @@ from detkit.errors import InputError
 from detkit.evaluation.coco.coco_evaluation import check_native
 from detkit.evaluation.coco.native_backend import accumulate, match
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE, Number, Protocol
+from detkit.evaluation.coco.weighted_coco import WeightedCoco
 from detkit.evaluation.evaluator import Evaluation, Evaluator
 from detkit.evaluation.files.annotations_file import read_ground_truth
 from detkit.evaluation.files.coco_json import read_json
-from detkit.evaluation.nothing_to_measure import why_nothing
+from detkit.evaluation.nothing_to_measure import check_has_objects, why_nothing
 from detkit.evaluation.packed_objects import PackedDetections
 from detkit.structures import Category, Target
 
@@ -82,17 +83,29 @@ class ProposalRecall(Evaluator):
         )
         return Evaluation(self._recalls())
 
-    def _recalls(self) -> dict[str, float]:
+    def image_weighting(self) -> WeightedCoco:
+        """The recalls of weighted images.
+
+        Raises:
+            InputError: there is nothing to measure.
+        """
+        check_has_objects(self.ground_truth)
+        return WeightedCoco(self.ground_truth, self._as_detections(), "bbox", self._protocol(), np.zeros(0))
+
+    def _protocol(self) -> Protocol:
         numbers = {
             name: Number(False, threshold, "all", limit)
             for limit in self.limits
             for name, threshold in ((f"AR{limit}", None), (f"recall50_{limit}", 0.5))
         }
-        protocol = Protocol(
+        return Protocol(
             np.linspace(0.5, 0.95, 10), np.linspace(0.0, 1.0, 101), {"all": (0.0, 1e10)}, self.limits, numbers
         )
+
+    def _recalls(self) -> dict[str, float]:
+        protocol = self._protocol()
         if not self.ground_truth.image_ids or not self.ground_truth.categories:
-            return dict.fromkeys(numbers, NOTHING_TO_MEASURE)
+            return dict.fromkeys(protocol.numbers, NOTHING_TO_MEASURE)
         detections = self._as_detections()
         matches = match(self.ground_truth, detections, "bbox", protocol, np.zeros(0))
         return protocol.summarize(accumulate(self.ground_truth, detections, matches, protocol))

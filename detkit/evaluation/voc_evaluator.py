@@ -20,10 +20,12 @@ from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.ground_truth import GroundTruth
-from detkit.evaluation.nothing_to_measure import why_no_detections
+from detkit.evaluation.nothing_to_measure import check_has_objects, why_no_detections
 from detkit.evaluation.packed_objects import PackedDetections, PackedObjects
 from detkit.evaluation.pair_iou import pair_box_iou
 from detkit.evaluation.tables.detection_report import metrics_entry, voc_table
+from detkit.evaluation.weighting.measured_objects import measured_objects
+from detkit.evaluation.weighting.voc_matches import VocMatches, WeightedVoc
 from detkit.structures import Category
 
 VocProtocol = Literal["voc2007", "voc2010"]
@@ -124,6 +126,14 @@ class VocEvaluator(DetectionCollector):
         self.say_nothing(why_no_detections(self.ground_truth, evaluation.objects, detections))
         return evaluation
 
+    def image_weighting(self) -> WeightedVoc:
+        """VOC's numbers of weighted images."""
+        check_has_objects(self.ground_truth)
+        truth, ignored = self.ground_truth, _ignored(self.ground_truth.objects)
+        data = measured_objects(truth, {"iou_threshold": self.iou_threshold})
+        matches = _matches(truth, self.detections(), ignored, self.iou_threshold)
+        return WeightedVoc(data, matches, _AVERAGES[self.protocol])
+
     def report(self, evaluation: VocEvaluation, options: ReportOptions) -> Report:
         """The table of the classes and their mean."""
         return Report([voc_table(evaluation)], metrics_entry(evaluation, options.per_class))
@@ -143,24 +153,13 @@ def evaluate_voc(
 ) -> VocEvaluation:
     """Evaluate the boxes of all images; see `VocEvaluator`."""
     objects, classes = ground_truth.objects, len(ground_truth.categories)
-    ignored = objects.iscrowd if objects.difficult is None else objects.difficult | objects.iscrowd
-    order = np.lexsort((-detections.scores, detections.categories))  # by class, then best first; stable
-    correct, wrong = _match(objects, ignored, detections, order, max(classes, 1), iou_threshold)
-    ends = np.searchsorted(detections.categories[order], np.arange(classes + 1))
-    counts = np.bincount(objects.categories[~ignored], minlength=classes)
-    recall, precision = [], []
-    for k in range(classes):
-        hits = correct[ends[k] : ends[k + 1]].cumsum()
-        counted = hits + wrong[ends[k] : ends[k + 1]].cumsum()
-        recall.append(hits / max(counts[k], 1))
-        precision.append(hits / np.maximum(counted, 1))
-    average = eleven_point_average if protocol == "voc2007" else all_point_average
+    ignored = _ignored(objects)
+    matches = _matches(ground_truth, detections, ignored, iou_threshold)
+    recall, precision, counts = matches.curves()
     return VocEvaluation(
         protocol=protocol,
         categories=ground_truth.categories,
-        average_precision=np.array(
-            [average(recall[k], precision[k]) if counts[k] else NOTHING_TO_MEASURE for k in range(classes)]
-        ),
+        average_precision=matches.average_precision(_AVERAGES[protocol]),
         recall=recall,
         precision=precision,
         objects=counts,
@@ -180,6 +179,26 @@ def all_point_average(recall: np.ndarray, precision: np.ndarray) -> float:
     """The average precision of a class from VOC 2010 on: the area under the best precision at a recall or higher."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float((np.diff(recall, prepend=0.0) * envelope).sum())
+
+
+_AVERAGES = {"voc2007": eleven_point_average, "voc2010": all_point_average}
+
+
+def _ignored(objects: PackedObjects) -> np.ndarray:
+    """bool ``(N,)`` the objects that need not be detected."""
+    return objects.iscrowd if objects.difficult is None else objects.difficult | objects.iscrowd
+
+
+def _matches(truth: GroundTruth, detections: PackedDetections, ignored: np.ndarray, iou_threshold: float) -> VocMatches:
+    """The detections by class, best first, matched to the objects."""
+    objects, classes = truth.objects, len(truth.categories)
+    order = np.lexsort((-detections.scores, detections.categories))  # stable
+    correct, wrong = _match(objects, ignored, detections, order, max(classes, 1), iou_threshold)
+    ends = np.searchsorted(detections.categories[order], np.arange(classes + 1))
+    counted = ~ignored
+    return VocMatches(
+        detections.images[order], correct, wrong, ends, objects.images[counted], objects.categories[counted]
+    )
 
 
 def _match(

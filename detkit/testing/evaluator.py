@@ -11,6 +11,7 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,7 @@ def check_evaluator(
         _check_repetition(other, numbers, targets, some, empty, owner)
         _check_order(make, numbers, targets, some, owner)
         _check_processes(make, numbers, targets, some, owner)
+        _check_weighting(other, numbers, owner)
     _check_report(one, owner)
     _check_reset(make, one, owner)
 
@@ -230,6 +232,19 @@ def _check_processes(
         f"{owner}: the numbers change where two processes share the images: let state() hold all that is kept, and "
         "merge() count each image once",
     )
+
+
+def _check_weighting(one: Evaluator, numbers: dict[str, float], owner: str) -> None:
+    """Images that each count once give the evaluator's own headline, where images can be weighted."""
+    with contextlib.suppress(InputError):
+        weighting = one.image_weighting()
+        once = np.ones(len(weighting.data.image_ids))
+        headline = weighting.numbers(once).of_all.get(one.headline)
+        require(
+            headline is not None and is_close(headline, numbers[one.headline]),
+            f"{owner}.image_weighting: with each image once, {one.headline} is {headline}, but compute() gives "
+            f"{numbers[one.headline]:.4g}: let both compute the same",
+        )
 
 
 def _check_report(one: Evaluator, owner: str) -> None:

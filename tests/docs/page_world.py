@@ -116,7 +116,8 @@ def _write_detections() -> None:
     sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
     for entry in entries:
         entry["segmentation"] = _run_lengths(entry["segmentation"], *sizes[entry["image_id"]])
-    Path("detections.json").write_text(json.dumps(entries))
+    for name in ("detections.json", "other.json"):
+        Path(name).write_text(json.dumps(entries))
 
 
 def _run_lengths(segmentation: object, height: int, width: int) -> object:

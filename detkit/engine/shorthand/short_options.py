@@ -69,6 +69,7 @@ def _kind_and_numbers(value: str) -> tuple[str, str]:
     return (match[3], "") if match[3] else ("cuda", match[1] or match[2] or "")
 
 
+_DATA = Short(("--data",), "my/folder", "--data.root", _data)
 _CHECKPOINT = Short(("--model", "--weights"), "runs/mine/best.ckpt", "--checkpoint")
 _BATCHES = Short(("--batch", "--batch_size", "--batch-size"), "8", "--data.batch_size")
 _WORKERS = Short(("--workers",), "4", "--data.num_workers")
@@ -76,21 +77,16 @@ _DEVICE = Short(("--device",), "0", "--device", _one_device)
 
 SHORT_OPTIONS: Mapping[str, Sequence[Short]] = {
     "train": (
-        Short(("--data",), "my/folder", "--data.root", _data),
+        _DATA,
         Short(("--epochs",), "50", "--trainer.max_epochs"),
         _BATCHES,
         Short(("--lr",), "0.01", "--optimizer.init_args.lr"),
         Short(("--device",), "cuda:0", "--trainer.accelerator and --trainer.devices", _trainer_device),
         _WORKERS,
     ),
-    "eval": (_CHECKPOINT, Short(("--data",), "my/folder", "--data.root", _data), _BATCHES, _WORKERS, _DEVICE),
-    "report": (
-        Short(("--data",), "my/folder", "--data.root", _data),
-        Short(("--conf",), "0.3", "--score_threshold"),
-        _BATCHES,
-        _WORKERS,
-        _DEVICE,
-    ),
+    "eval": (_CHECKPOINT, _DATA, _BATCHES, _WORKERS, _DEVICE),
+    "compare": (_DATA, _BATCHES, _WORKERS, _DEVICE),
+    "report": (_DATA, Short(("--conf",), "0.3", "--score_threshold"), _BATCHES, _WORKERS, _DEVICE),
     "predict": (
         _CHECKPOINT,
         Short(("--conf",), "0.3", "--score_threshold"),

@@ -9,9 +9,10 @@ import numpy as np
 from scipy import stats
 
 from detkit.errors import InputError
-from detkit.evaluation.coco import native_backend
 from detkit.evaluation.coco.coco_evaluation import CocoEvaluation, check_native
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
+from detkit.evaluation.coco.weighted_coco import WeightedCoco
+from detkit.evaluation.weighting.image_weighting import drawn_weights
 
 
 class Interval(NamedTuple):
@@ -63,15 +64,15 @@ def resample(evaluation: CocoEvaluation, samples: int, seed: int = 0) -> np.ndar
 
     Detections are matched to objects once; each sample only reweights the images.
     """
-    truth, detections, protocol = evaluation.ground_truth, evaluation.detections, evaluation.protocol
-    matches = native_backend.match(truth, detections, evaluation.iou_type, protocol, evaluation.keypoint_sigmas)
-    random, images = np.random.default_rng(seed), len(truth.image_ids)
-    drawn = []
-    for _ in range(samples):
-        weights = np.bincount(random.integers(images, size=images), minlength=images).astype(np.float64)
-        curves = native_backend.accumulate(truth, detections, matches, protocol, weights)
-        drawn.append(list(protocol.summarize(curves).values()))
-    return np.array(drawn)
+    weighted = WeightedCoco(
+        evaluation.ground_truth,
+        evaluation.detections,
+        evaluation.iou_type,
+        evaluation.protocol,
+        evaluation.keypoint_sigmas,
+    )
+    images = len(evaluation.ground_truth.image_ids)
+    return np.array([list(weighted.numbers(one).of_all.values()) for one in drawn_weights(images, samples, seed)])
 
 
 def _interval(value: float, values: np.ndarray, images: int, confidence: float) -> Interval:

@@ -16,10 +16,12 @@ from detkit.evaluation.coco.bootstrap import bootstrap
 from detkit.evaluation.coco.coco_evaluation import Backend, CocoEvaluation, check_choices, evaluate
 from detkit.evaluation.coco.protocol import protocol_of
 from detkit.evaluation.coco.tide import analyze_errors
+from detkit.evaluation.coco.weighted_coco import WeightedCoco
 from detkit.evaluation.confusion.detection_confusion import confuse_detections
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.ground_truth import IouType
+from detkit.evaluation.nothing_to_measure import check_has_objects
 from detkit.evaluation.tables.confusion_report import confusion_table, write_confusion
 from detkit.evaluation.tables.detection_report import (
     coco_table,
@@ -89,6 +91,17 @@ class CocoEvaluator(DetectionCollector):
         evaluation = evaluate(truth, detections, self.iou_type, self.keypoint_sigmas, self.backend)
         self.say_nothing(evaluation.why_nothing())
         return evaluation
+
+    def image_weighting(self) -> WeightedCoco:
+        """COCO's numbers of weighted images.
+
+        Raises:
+            InputError: there is nothing to measure, or the native kernels were not built.
+        """
+        check_has_objects(self.ground_truth)
+        return WeightedCoco(
+            self.ground_truth, self.detections(), self.iou_type, protocol_of(self.iou_type), self.keypoint_sigmas
+        )
 
     def log_name(self, number: str) -> str:
         """``val/AP`` … of boxes, ``val/segm/AP`` … of others."""

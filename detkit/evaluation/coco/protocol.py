@@ -69,17 +69,32 @@ class Protocol:
         """COCO's numbers of all classes, or those of one."""
         return {name: self._read(number, curves, category) for name, number in self.numbers.items()}
 
+    def summarize_classes(self, curves: Curves) -> dict[str, np.ndarray]:
+        """COCO's numbers of each class ``(K,)``."""
+        return {name: self._read_classes(number, curves) for name, number in self.numbers.items()}
+
     def _read(self, number: Number, curves: Curves, category: int | None) -> float:
         """The mean over the entries that have objects."""
-        values = curves.precision if number.is_precision else curves.recall
-        if number.iou_threshold is not None:
-            values = values[np.isclose(self.iou_thresholds, number.iou_threshold)]
-        area, limit = list(self.areas).index(number.area), self.max_detections.index(number.max_detections)
-        measured = values[..., area, limit]
+        measured = self._entries(number, curves)
         if category is not None:
             measured = measured[..., category]
         measured = measured[measured > NOTHING_TO_MEASURE]
         return float(np.mean(measured)) if measured.size else NOTHING_TO_MEASURE
+
+    def _read_classes(self, number: Number, curves: Curves) -> np.ndarray:
+        """The mean of each class, all of whose entries have objects, or none."""
+        entries = self._entries(number, curves)
+        means: np.ndarray = entries.mean(axis=tuple(range(entries.ndim - 1)))
+        return means
+
+    def _entries(self, number: Number, curves: Curves) -> np.ndarray:
+        """The entries ``(…, K)`` of the curves that a number is the mean of."""
+        values = curves.precision if number.is_precision else curves.recall
+        if number.iou_threshold is not None:
+            values = values[np.isclose(self.iou_thresholds, number.iou_threshold)]
+        area, limit = list(self.areas).index(number.area), self.max_detections.index(number.max_detections)
+        entries: np.ndarray = values[..., area, limit]
+        return entries
 
 
 def protocol_of(iou_type: str) -> Protocol:

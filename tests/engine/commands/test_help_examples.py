@@ -33,6 +33,7 @@ COUNTS = {"train": 4, "val": 2, "test": 2}
 COMMANDS = {
     "detkit train": cli.train,
     "detkit eval": cli.evaluate,
+    "detkit compare": cli.compare,
     "detkit predict": cli.predict,
     "detkit report": cli.report,
     "detkit visualize": cli.visualize,
@@ -55,6 +56,7 @@ FURTHER = {
     "detkit train faster_rcnn_shapes": f"{_SMALL} --trainer.max_epochs=1",
     "detkit train --resume": f"{_SMALL} --trainer.max_epochs=2",
     "detkit eval --checkpoint": "--device=cpu",
+    "detkit compare runs": "--device=cpu --samples=20",
     "detkit predict": "--device=cpu",
     "detkit report": "--device=cpu --bootstrap=5",
     "detkit visualize": "--device=cpu --square=112 --step=112",
@@ -142,7 +144,8 @@ def data() -> None:
     for one in detections:
         if isinstance(one["segmentation"], list):
             one["segmentation"] = compressed(one["segmentation"], sizes[one["image_id"]])
-    Path("detections.json").write_text(json.dumps(detections))
+    for name in ("detections.json", "other.json"):
+        Path(name).write_text(json.dumps(detections))
 
 
 def compressed(polygons: list, size: list[int]) -> dict:
@@ -174,6 +177,9 @@ def checkpoints() -> None:
     write_checkpoint(content, best)
     Path("runs/voc").mkdir()
     shutil.copy(best, "runs/voc/best.ckpt")
+    Path("runs/mine").mkdir()
+    for name in ("best.ckpt", "last.ckpt"):
+        shutil.copy(best, f"runs/mine/{name}")
     model = build_model(CLASSIFIER, (), "")
     model.categories = [Category(index, name) for index, name in enumerate(("cat", "dog"))]
     save_model(model, CLASSIFIER, "runs/imagenet/best.ckpt")

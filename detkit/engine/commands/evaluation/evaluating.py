@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,42 @@ def evaluate_checkpoint(
     checkpoint: Checkpoint, parsed: ParsedCommand, options: EvaluationOptions, model: VisionModel | None
 ) -> dict[str, Evaluator] | None:
     """The evaluators after a pass over the data; None on all processes but the first."""
+    prepared = prepare(checkpoint, parsed, options, model)
+    _check_extras(options, prepared.evaluators, prepared.model)
+    return prepared.evaluators if prepared.run() else None
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedEvaluation:
+    """A model, the data and its evaluators before the pass over the data.
+
+    Args:
+        model: what is evaluated.
+        data: its evaluated split is open.
+        evaluators: by name, without answers.
+        device: as of `evaluation_pass`.
+        precision: likewise.
+    """
+
+    model: VisionModel
+    data: DataModule
+    evaluators: dict[str, Evaluator]
+    device: str
+    precision: str
+
+    def run(self) -> bool:
+        """Evaluate; gives whether this is the first process, which has the numbers."""
+        return evaluation_pass(self.model, self.evaluators, self.data, self.device, self.precision)
+
+
+def prepare(
+    checkpoint: Checkpoint, parsed: ParsedCommand, options: EvaluationOptions, model: VisionModel | None = None
+) -> PreparedEvaluation:
+    """Build all that an evaluation of a checkpoint needs.
+
+    Raises:
+        InputError: the checkpoint, the data or an option is wrong.
+    """
     quiet_lightning()
     model = model or checkpoint.model(trust=options.trust)
     makers = _factories(_entries(model, options, checkpoint), options)
@@ -63,9 +100,7 @@ def evaluate_checkpoint(
     data.eval_split = options.split
     dataset = checkpoint.dataset(data, model, options.split)
     evaluators = make_evaluators(model, makers, dataset.ground_truth(), checkpoint.categories)
-    _check_extras(options, evaluators, model)
-    is_first = evaluation_pass(model, evaluators, data, options.device, options.precision)
-    return evaluators if is_first else None
+    return PreparedEvaluation(model, data, evaluators, options.device, options.precision)
 
 
 def _entries(model: VisionModel, options: EvaluationOptions, checkpoint: Checkpoint) -> list[Entry]:

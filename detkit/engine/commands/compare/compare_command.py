@@ -1,0 +1,83 @@
+"""``detkit compare``: its command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from jsonargparse import ArgumentParser
+
+from detkit.engine.config.parser import ParsedCommand, command_parser
+from detkit.engine.shorthand.short_options import short_help, with_full_options
+
+DESCRIPTION = """Tell whether two models differ, by a paired bootstrap over images.
+
+A and B are runs, checkpoints, or files of detections in COCO's results format with --annotations. Both are evaluated on
+the same images, each on the data of its own config or on --data.root. The same resampled images are drawn for both.
+Prints the difference A - B of each number with its interval, a verdict, and how many images would show a difference of
+1. Different images, objects or classes are refused; other orders and ids are joined by name.
+
+--data.KEY takes each argument of the data that `detkit eval --help` lists.
+
+examples:
+  detkit compare runs/faster_rcnn_shapes runs/mine --per_class
+  detkit compare runs/mine/best.ckpt runs/mine/last.ckpt --data.root my/folder --split test --out compare.json
+  detkit compare detections.json other.json --annotations ground_truth.json --iou_type segm"""
+
+
+def compare_command(argv: Sequence[str]) -> None:
+    """Parse the command line `argv`, evaluate both, and print what differs."""
+    parser = command_parser("compare", "A B [--KEY VALUE ...]", DESCRIPTION + short_help("compare"))
+    add_arguments(parser)
+    own, data = without_data(with_full_options("compare", argv))
+    parsed = ParsedCommand.of(parser, own)
+    # Imported after parsing, so that help and errors of the command line need no torch.
+    from detkit.engine.commands.compare.comparing import ComparisonOptions, compare_sources
+
+    compare_sources(parsed.options(ComparisonOptions), data)
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments, apart from those of the data."""
+    parser.add_argument("a", type=str, help="run, checkpoint, or .json file of detections")
+    parser.add_argument("b", type=str, help="what to compare it with")
+    parser.add_argument("--annotations", type=str | None, help="COCO file with the ground truth, for files")
+    parser.add_argument("--split", type=Literal["val", "test"], default="val", help="split to evaluate")
+    parser.add_argument(
+        "--evaluators", type=str | None, help="list of evaluators as of `detkit eval`; default: those of each config"
+    )
+    parser.add_argument("--protocol", type=str | None, help="short form of --evaluators: coco, voc2007 or voc2010")
+    parser.add_argument(
+        "--iou_type",
+        type=Literal["bbox", "segm", "keypoints"],
+        nargs="+",
+        default=None,
+        help="short form of --evaluators: COCO metrics of boxes, masks or keypoints",
+    )
+    parser.add_argument("--samples", type=int, default=1000, help="number of resampled data sets")
+    parser.add_argument("--confidence", type=float, default=0.95, help="confidence of the intervals")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resampling")
+    parser.add_argument("--per_class", action="store_true", help="also compare the numbers of each class")
+    parser.add_argument("--out", type=str | None, help="write everything to this JSON file")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--precision", type=str, default="32-true", help="precision in Lightning's notation, such as bf16-mixed"
+    )
+    parser.add_argument(
+        "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
+    )
+
+
+def without_data(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command line without the arguments of the data, and these, which `detkit eval` parses for each of both."""
+    own: list[str] = []
+    data: list[str] = []
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, _ = argument.partition("=")
+        is_data = name == "--data" or name.startswith("--data.")
+        (data if is_data else own).append(argument)
+        if is_data and not equals and rest and not rest[0].startswith("--"):
+            data.append(rest.pop(0))
+    return own, data

@@ -1,0 +1,185 @@
+"""Two that are one, two that differ, and the interval beside scipy's and McNemar's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from made_detections import evaluator_of, made_detections, made_truth
+from scipy import stats
+
+from detkit.errors import InputError
+from detkit.evaluation import ClassificationEvaluator, Evaluation, Evaluator, ImageMeans, MeasuredData, VocEvaluator
+from detkit.structures import Classification, Target
+from detkit.trust.comparison import compare
+
+RNG = np.random.default_rng
+
+
+def classifier(labels: np.ndarray, is_right: np.ndarray) -> ClassificationEvaluator:
+    """The evaluator of a classifier of two classes that is right where it is said."""
+    content = {
+        "images": [{"id": k, "category_id": int(label)} for k, label in enumerate(labels)],
+        "categories": [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}],
+        "annotations": [],
+    }
+    evaluator = ClassificationEvaluator(content)
+    answers = [
+        Classification(torch.ones(1), torch.tensor([label if right else 1 - label]))
+        for label, right in zip(labels.tolist(), is_right.tolist(), strict=True)
+    ]
+    evaluator.update([Target.empty(image_id=k) for k in range(len(labels))], answers)
+    return evaluator
+
+
+@pytest.mark.parametrize("make", [None, VocEvaluator])
+def test_one_run_is_equal_to_the_digit(make):
+    truth = made_truth(RNG(0), 20, classes=3)
+    kind = {} if make is None else {"make": make}
+    found = made_detections(RNG(1), truth)
+    comparison = compare(*(evaluator_of(truth, found, **kind) for _ in "AB"), samples=50, per_class=True)
+    assert comparison.is_equal
+    assert comparison.better is comparison.images_needed is None
+    assert (comparison.head.difference, comparison.head.low, comparison.head.high) == (0, 0, 0)
+    assert comparison.head.share == 1
+    assert 0 < comparison.head.first < 1
+
+
+def test_a_detection_more_is_not_equal():
+    truth = made_truth(RNG(0), 20)
+    found = made_detections(RNG(1), truth)
+    comparison = compare(evaluator_of(truth, found), evaluator_of(truth, found[1:]), samples=50)
+    assert not comparison.is_equal
+    assert comparison.better is None
+
+
+@pytest.mark.parametrize("make", [None, VocEvaluator])
+def test_two_that_differ(make):
+    truth = made_truth(RNG(0), 80, classes=2)
+    kind = {} if make is None else {"make": make}
+    worse = evaluator_of(truth, made_detections(RNG(1), truth, recall=0.6), **kind)
+    better = evaluator_of(truth, made_detections(RNG(2), truth, recall=0.95), **kind)
+    one, other = compare(worse, better, samples=200, per_class=True), compare(better, worse, samples=200)
+    assert (one.better, other.better) == ("B", "A")
+    assert one.head.low < one.head.difference < one.head.high < 0
+    assert one.head.difference == pytest.approx(worse.compute()[one.headline] - better.compute()[one.headline])
+    assert one.head.share == pytest.approx(1 / 201)
+    assert (other.head.low, other.head.high) == pytest.approx((-one.head.high, -one.head.low))
+    assert one.by_class.keys() == {"class 0", "class 1"}
+    rows = worse.evaluation.per_class()
+    assert {name: row["AP"].first for name, row in one.by_class.items()} == {
+        name: pytest.approx(row["AP"]) for name, row in rows.items()
+    }
+
+
+def test_two_alike_do_not_differ():
+    truth = made_truth(RNG(0), 80)
+    pair = [evaluator_of(truth, made_detections(RNG(seed), truth)) for seed in (1, 2)]
+    comparison = compare(*pair, samples=200)
+    assert comparison.better is None
+    assert not comparison.is_equal
+    assert comparison.head.low < 0 < comparison.head.high
+    assert comparison.images_needed > 80
+    assert compare(*pair, samples=200) == comparison
+    assert compare(*pair, samples=200, seed=1) != comparison
+
+
+def test_pairing_cancels_what_is_hard_for_both():
+    """Both miss the same objects: the interval is narrower than that of two independent detectors."""
+    truth = made_truth(RNG(0), 80)
+    found = made_detections(RNG(1), truth, recall=0.7, noise=1.0)
+    shifted = [one | {"bbox": [one["bbox"][0] + 0.2, *one["bbox"][1:]]} for one in found]
+    other = made_detections(RNG(2), truth, recall=0.7, noise=1.0)
+    first = evaluator_of(truth, found)
+    paired, independent = (compare(first, evaluator_of(truth, of), samples=200) for of in (shifted, other))
+    assert paired.head.standard_error < independent.head.standard_error / 3
+
+
+def test_interval_beside_scipys_paired_bootstrap():
+    random = RNG(3)
+    labels, (first, second) = random.integers(2, size=250), random.random((2, 250)) < [[0.8], [0.7]]
+    head = compare(classifier(labels, first), classifier(labels, second), samples=4000).head
+    scipys = stats.bootstrap(
+        (first.astype(float), second.astype(float)),
+        lambda one, other, axis: one.mean(axis=axis) - other.mean(axis=axis),
+        paired=True, n_resamples=4000, method="percentile", rng=RNG(4),
+    )  # fmt: skip
+    assert head.difference == pytest.approx(first.mean() - second.mean())
+    assert head.standard_error == pytest.approx(scipys.standard_error, rel=0.04)
+    width = scipys.confidence_interval.high - scipys.confidence_interval.low
+    assert [head.low, head.high] == pytest.approx(list(scipys.confidence_interval), abs=0.05 * width)
+
+
+def test_standard_error_and_share_beside_mcnemars_by_hand():
+    counts = [250, 60, 45, 45]  # images on which both are right, the first alone, the second alone, neither
+    first, second = (np.repeat(right, counts) for right in ([True, True, False, False], [True, False, True, False]))
+    labels = np.arange(400) % 2
+    head = compare(classifier(labels, first), classifier(labels, second), samples=4000).head
+    variance = (60 + 45 - (60 - 45) ** 2 / 400) / 399 / 400
+    assert head.difference == pytest.approx(15 / 400)
+    assert head.standard_error == pytest.approx(math.sqrt(variance), rel=0.03)
+    # McNemar 1947: (b - c)² / (b + c) has a χ² distribution with one degree of freedom.
+    p = stats.chi2.sf((60 - 45) ** 2 / (60 + 45), 1)
+    assert p == pytest.approx(0.143, abs=1e-3)
+    assert head.share == pytest.approx(p, abs=0.02)
+
+
+def test_of_an_error_the_lower_is_better():
+    comparison = compare(*(error_evaluator(RNG(seed).random(50) + shift) for seed, shift in ((1, 0), (2, 2))))
+    assert comparison.better == "A"
+    assert comparison.head.high < 0
+
+
+def test_one_image_has_no_interval():
+    comparison = compare(error_evaluator(np.array([1.0])), error_evaluator(np.array([2.0])))
+    assert math.isnan(comparison.head.low)
+    assert comparison.better is comparison.images_needed is None
+    assert not comparison.is_equal
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"samples": 1}, "samples must be at least 2"), ({"confidence": 1.0}, "confidence must be between 0 and 1")],
+)
+def test_arguments_out_of_range(options, sentence):
+    truth = made_truth(RNG(0), 2)
+    with pytest.raises(InputError, match=sentence):
+        compare(evaluator_of(truth, []), evaluator_of(truth, []), **options)
+
+
+def test_other_evaluators_are_refused():
+    truth = made_truth(RNG(0), 2)
+    with pytest.raises(InputError, match=r"A is evaluated by bbox \(AP\), B by voc2010 \(mAP\)"):
+        compare(evaluator_of(truth, []), evaluator_of(truth, [], VocEvaluator))
+
+
+def test_a_weighting_without_the_headline():
+    one = error_evaluator(np.zeros(3))
+    one.headline = "AP"
+    with pytest.raises(InputError, match=r"image_weighting\(\) gives error, but not its headline AP"):
+        compare(one, one, samples=2)
+
+
+class ErrorEvaluator(Evaluator):
+    """An evaluator of a user's own, of which a lower number is better."""
+
+    name, reads, headline, higher_is_better = "error", "boxes", "error", False
+
+    def keep(self, target, answer):
+        return answer
+
+    def evaluate(self):
+        return Evaluation({"error": float(self.values.mean())})
+
+    def image_weighting(self):
+        images = np.arange(len(self.values))
+        data = MeasuredData("mine", images.tolist(), ["all"], images, np.zeros_like(images), np.zeros((len(images), 0)))
+        return ImageMeans(data, {"error": self.values})
+
+
+def error_evaluator(values: np.ndarray) -> ErrorEvaluator:
+    evaluator = ErrorEvaluator({})
+    evaluator.values = values
+    return evaluator
