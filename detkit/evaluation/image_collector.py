@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,9 +169,9 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
         self.say_nothing()
         return self.compared()
 
+    @abstractmethod
     def compared(self) -> ImageEvaluation:
-        """What `evaluate` gives, without a word where it means nothing. A subclass implements it."""
-        raise NotImplementedError
+        """What `evaluate` gives, without a word where it means nothing."""
 
     def image_weighting(self) -> ImageMeans:
         """The means over weighted images.
