@@ -29,7 +29,7 @@ SIZES = [(48, 80), (60, 98), (36, 60)]  # with little padding, where features an
 
 @pytest.fixture
 def exporting(monkeypatch):
-    """The code of a graph runs as it is recorded, but at once: it is exported in the slow tests."""
+    """The code of a graph runs at once instead of being recorded, as it is in the slow tests."""
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
 
 
@@ -95,11 +95,8 @@ def test_the_code_of_the_graph_detects_the_same(name, request):
     assert_same_answers(outputs, expected, model, images)
 
 
-QUICK = ["masks and keypoints"]
-SLOW = [name for name in FAMILIES | WITH_RESNET if name not in QUICK]
-
-
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES | WITH_RESNET)
 def test_onnx_runtime_detects_the_same(name, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"ONNX needs {package}: pip install detkit[onnx]")

@@ -191,17 +191,16 @@ class YOLOHead(DenseHead):
         pairs, sizes = self.pairs(raw, context), [x.shape[:4] for x in raw]
         outputs = flatten_levels(raw).zero_().flatten(0, 1)
         outputs[:, 4:] = -CERTAIN
-        level = torch.arange(len(raw), device=outputs.device).repeat_interleave(torch.tensor(self.anchors_per_cell))
-        level = level.repeat(len(context.objects.labels))
+        levels_of_anchors = [level for level, count in enumerate(self.anchors_per_cell) for _ in range(count)]
+        level = torch.tensor(levels_of_anchors, device=outputs.device).repeat(len(context.objects.labels))
         for index, coder in enumerate(self.coders):
             own = torch.where(pairs.is_last & (level == index))[0]
-            encoded = coder.encode(pairs.xy_offsets[own], pairs.sizes()[own] / pairs.anchors[own])
-            outputs[pairs.predictions[own], :4] = encoded
+            factors = pairs.sizes()[own] / pairs.anchors[own]
+            outputs[pairs.predictions[own], :4] = coder.encode(pairs.xy_offsets[own], factors)
         own = torch.where(pairs.is_last)[0]
         outputs[pairs.predictions[own], 4] = torch.where(_is_first(pairs.objects[own]), CERTAIN, LIKELY)
         outputs[pairs.predictions[own], 5 + pairs.labels[own]] = CERTAIN
-        counts = [anchors * height * width for _, anchors, height, width in sizes]
-        levels = torch.split(outputs.view(len(raw[0]), -1, outputs.shape[1]), counts, 1)
+        levels = torch.split(outputs.view(len(raw[0]), -1, outputs.shape[1]), [size[1:].numel() for size in sizes], 1)
         return [torch.unflatten(x, 1, size[1:]) for x, size in zip(levels, sizes, strict=True)]
 
     def ignore_mask(self, boxes: Tensor, outputs: Tensor, context: Context) -> Tensor:

@@ -201,5 +201,5 @@ class _Augmented(ImageDataset):
     def target(self, index: int) -> Target:
         return self.trips[index].target
 
-    def read(self, index: int) -> Sample:
+    def read(self, index: int) -> tuple[np.ndarray, Target]:
         raise InputError("the pixels of augmented images are not kept")
