@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,19 @@ PATIENCE = 120
 """Seconds until an answer must have come; on a loaded machine a start takes long."""
 
 
+@cache
 def find_chromium() -> str | None:
-    """The command of an installed Chromium; None without one."""
-    return next((path for name in COMMANDS if (path := shutil.which(name))), None)
+    """The command of an installed Chromium; None without one. A distribution's stub that only advises is none."""
+    found = [path for name in COMMANDS if (path := shutil.which(name))]
+    return next((path for path in found if _says_its_version(path)), None)
+
+
+def _says_its_version(path: str) -> bool:
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=PATIENCE)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and "chrom" in done.stdout.lower()
 
 
 class Browser:

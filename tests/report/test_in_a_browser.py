@@ -81,8 +81,10 @@ def test_what_the_checks_look_for_is_seen(browser, tmp_path):
 
 def test_the_policy_stops_a_script_that_was_not_escaped(browser, pages, tmp_path):
     path = Path(pages["detections"].removeprefix("file://"))
-    harmed = path.read_text().replace("<main", "<script>window.evil = 1</script><img src=x onerror='evil = 1'><main")
-    (tmp_path / "harmed.html").write_text(harmed)
+    harmed = path.read_text(encoding="utf-8").replace(
+        "<main", "<script>window.evil = 1</script><img src=x onerror='evil = 1'><main"
+    )
+    (tmp_path / "harmed.html").write_text(harmed, encoding="utf-8")
     browser.open((tmp_path / "harmed.html").as_uri())
     browser.settle()
     assert browser.evaluate("window.evil === undefined")
@@ -219,7 +221,7 @@ def test_a_thousand_images_are_a_page_of_few(tmp_path, browser):
     sections = Detection().report(detected(PageOptions(bootstrap=0), copies=143))
     html = page_html(Page("many", "images", sections))
     assert len(html) < 2_000_000
-    (tmp_path / "many.html").write_text(html)
+    (tmp_path / "many.html").write_text(html, encoding="utf-8")
     browser.open((tmp_path / "many.html").as_uri())
     browser.settle()
     assert len(browser.evaluate(NAMES)) == 48
