@@ -24,7 +24,7 @@ REPLACED = {
 # Further arguments that make a command cheap, by how it begins.
 EXTRA = {
     "detkit compare": ("--samples=20",),
-    "detkit doctor": ("--images=2", "--skip=overfit", "--data.num_workers=0"),
+    "detkit doctor": ("--images=2", "--skip=overfit", "--skip=memory", "--data.num_workers=0"),
     "detkit visualize --backbone": ("--step=44", "--count=1"),
     "detkit visualize --checkpoint": ("--square=30", "--step=30", "--count=1"),
     "detkit report": ("--data.num_workers=0", "--bootstrap=5", "--images=2", "--device=cpu"),

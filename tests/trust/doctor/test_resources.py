@@ -17,7 +17,8 @@ def made(tmp_path):
     return subject(write_data(tmp_path / "data", HEALTHY), ssd())
 
 
-def test_a_step_fits_in_memory(made):
+def test_a_step_fits_in_memory(made, monkeypatch):
+    monkeypatch.setattr(memory_check, "_free", lambda device: 2**60)  # whatever else this machine does
     finding = check_memory(made)
     assert finding.verdict == "passed"
     assert set(finding.numbers["peaks"]) == {"largest images", "most objects"}
