@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 (EXAMPLE,) = (block for block in BLOCKS if "get_modelmeta" in block)
 (PREPARE,) = (block for block in BLOCKS if "def prepare" in block)
 
