@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 
 import detkit
 from detkit.data import CocoDataset, find_split
+from detkit.engine.cli import main
 from detkit.engine.evaluation_module import EvaluationModule
 from detkit.evaluation import CocoEvaluator
 
@@ -124,3 +125,26 @@ def test_two_evaluators_of_one_name_are_refused_of_a_file_too(shapes_root, detki
     status, said = detkit_command("eval", *files, "--evaluators", "[CocoEvaluator, CocoEvaluator]")
     assert status == 2
     assert "two are called bbox" in said
+
+
+def test_names_of_classes_are_printed_as_they_are(tmp_path, capfd):
+    names = ["[/x]", "[dog]"]
+    truth = {
+        "images": [{"id": 1, "width": 64, "height": 48}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
+        "annotations": [
+            {"id": 1 + k, "image_id": 1, "category_id": k, "bbox": [9 * k, 5, 8, 9], "area": 72, "iscrowd": 0}
+            for k in range(2)
+        ],
+    }
+    found = [
+        {key: one[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for one in truth["annotations"]
+    ]
+    for name, content in (("truth", truth), ("found", found)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    paths = [str(tmp_path / name) for name in ("truth.json", "found.json", "confusion.csv")]
+    assert (
+        main(["eval", "--annotations", paths[0], "--detections", paths[1], "--per_class", "--confusion", paths[2]]) == 0
+    )
+    shown = capfd.readouterr().out
+    assert all(shown.count(name) == 3 for name in names)  # of the metrics, and twice of the confusions

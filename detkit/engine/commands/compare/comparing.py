@@ -136,9 +136,9 @@ def _print(sources: Sequence[ComparedSource], comparisons: Mapping[str, Comparis
     for name, source in zip(NAMES, sources, strict=True):
         console.print(f"{name}: {source.path}", highlight=False, soft_wrap=True, markup=False)
     for comparison in comparisons.values():
-        console.print(comparison_table(comparison), highlight=False)
+        console.print(comparison_table(comparison), highlight=False, markup=False)
         if comparison.by_class:
-            console.print(class_comparison_table(comparison), highlight=False)
+            console.print(class_comparison_table(comparison), highlight=False, markup=False)
     for name, comparison in comparisons.items():
         title = f"{name}: " if len(comparisons) > 1 else ""
         for sentence in (*comparison.notes, verdict(comparison), outlook(comparison)):

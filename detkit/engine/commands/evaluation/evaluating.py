@@ -139,7 +139,7 @@ def report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> d
         report = evaluator.report(evaluator.evaluation, report_options)
         numbers[name] = report.numbers
         for table in report.tables:
-            console.print(table, highlight=False, soft_wrap=isinstance(table, str))
+            console.print(table, highlight=False, markup=False, soft_wrap=isinstance(table, str))
     if options.out:
         write_numbers(options.out, numbers)
     return numbers
