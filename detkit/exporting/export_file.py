@@ -54,6 +54,8 @@ def export_file(
     to = format_of(path) if to is None else to
     if to not in get_args(Format):
         raise InputError(f"There is no format {to!r}: choose onnx, torch_export or torchscript.")
+    if path.suffix in SUFFIXES.values() and path.suffix != SUFFIXES[to]:
+        raise InputError(f"{path}: the suffix is that of {format_of(path)}, but the format is {to}: change one.")
     if to == "onnx":
         check_installed()
     elif int8 is not None:

@@ -51,6 +51,12 @@ def test_a_graph_gives_what_the_model_gives(recorded):
     torch.testing.assert_close(given["scores"][:, : own["scores"].shape[1]], own["scores"])
 
 
+def test_a_suffix_of_another_format_is_refused(model, tmp_path):
+    with pytest.raises(InputError, match=r"m\.pt2: the suffix is that of torch_export, but the format is torchscript"):
+        export_file(model, tmp_path / "m.pt2", "torchscript")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("suffix", [".pt2", ".ts"])
 def test_files_for_torch_take_any_number_of_images(model, tmp_path, suffix):
     path = tmp_path / f"m{suffix}"

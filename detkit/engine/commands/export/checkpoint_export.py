@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detkit.engine.checkpoint import load
 from detkit.engine.checkpoint_file import checkpoint_path
-from detkit.exporting.export_file import SUFFIXES, Format, export_file
+from detkit.exporting.export_file import SUFFIXES, Format, export_file, format_of
 from detkit.exporting.recording import Recorded
 
 
@@ -17,7 +17,7 @@ class ExportOptions:
     """The arguments of the command, as its help describes them."""
 
     checkpoint: str
-    to: Format
+    to: Format | None
     out: str | None
     raw: bool
     int8: str | None
@@ -32,9 +32,10 @@ def export_checkpoint(options: ExportOptions) -> None:
         InputError: the checkpoint cannot be read, or the model cannot be exported.
     """
     checkpoint = checkpoint_path(options.checkpoint)
-    path = Path(options.out) if options.out is not None else checkpoint.with_suffix(SUFFIXES[options.to])
+    path = Path(options.out) if options.out is not None else checkpoint.with_suffix(SUFFIXES[options.to or "onnx"])
+    to = format_of(path) if options.to is None else options.to
     model = load(checkpoint, device="cpu", trust=options.trust).eval()
-    recorded = export_file(model, path, options.to, options.raw, options.size, int8=options.int8)
+    recorded = export_file(model, path, to, options.raw, options.size, int8=options.int8)
     print(summary(path, recorded))
 
 

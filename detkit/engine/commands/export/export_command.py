@@ -23,7 +23,9 @@ def export_command(argv: Sequence[str]) -> None:
     parser = command_parser("export", "CHECKPOINT [--KEY VALUE ...]", DESCRIPTION)
     parser.add_argument("checkpoint", type=str, help="checkpoint file or run folder")
     parser.add_argument(
-        "--to", type=Literal["onnx", "torch_export", "torchscript"], default="onnx", help="format of the file"
+        "--to",
+        type=Literal["onnx", "torch_export", "torchscript"] | None,
+        help="format of the file; default: by the suffix of --out, or onnx",
     )
     parser.add_argument(
         "--out", type=str | None, help="file to write; default: beside the checkpoint, as .onnx, .pt2 or .ts"
