@@ -51,13 +51,23 @@ def run_checks(options: DoctorOptions, argv: Sequence[str]) -> bool:
                 continue
             show(console, finding)
             findings.append(finding)
-    failed = [finding.check for finding in findings if finding.verdict == "failed"]
-    if options.out:
-        write_json(options.out, {"failed": failed, "checks": {one.check: one.entry() for one in findings}})
+            if options.out:  # after each, since a later check can end the process, as memory does that runs out
+                write_json(options.out, written(findings))
+    failed = failed_checks(findings)
     console.print(
         f"failed: {', '.join(failed)}" if failed else "no check failed", style=_STYLES["failed" if failed else "passed"]
     )
     return not failed
+
+
+def written(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The content of the file of all findings."""
+    return {"failed": failed_checks(findings), "checks": {one.check: one.entry() for one in findings}}
+
+
+def failed_checks(findings: Sequence[Finding]) -> list[str]:
+    """The names of the checks that have failed."""
+    return [finding.check for finding in findings if finding.verdict == "failed"]
 
 
 def _recipe(argv: Sequence[str]) -> tuple[Recipe, InputError | None]:
@@ -143,7 +153,7 @@ def show(console: Console, finding: Finding) -> None:
     console.print(finding.sentence, soft_wrap=True, highlight=False, markup=False)
     stages = finding.numbers.get("stages")
     if stages:
-        console.print(_table(stages))
+        console.print(_table(stages), markup=False)
     for note in finding.notes:
         console.print(f"         - {note}", soft_wrap=True, highlight=False, markup=False)
 
