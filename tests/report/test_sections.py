@@ -218,6 +218,10 @@ class TestParts:
         assert "Most frequent confusions between classes" in table
         assert "background" not in table
 
+    def test_a_class_of_images_may_be_called_background(self):
+        html = confusion_part(ConfusionMatrix(["cat", "background"], np.array([[1, 3], [0, 2]]), "images"))
+        assert "Most frequent confusions between classes" in html
+
     def test_a_table_sorts_by_order(self):
         html = data_table(
             "Caption", ["a", "b"], [["x", Cell("1.0", 1.0, Bar(0, 0.5, 0.25))], ["y", Cell.percent(-1.0)]]

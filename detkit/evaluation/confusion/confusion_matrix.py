@@ -28,6 +28,11 @@ class ConfusionMatrix:
     conditions: str = ""
 
     @property
+    def background(self) -> int | None:
+        """The row and column of the background; None in a matrix of images, where all names are classes."""
+        return len(self.names) - 1 if self.counted == "objects" else None
+
+    @property
     def shares(self) -> np.ndarray:
         """``(…)`` each count as a share of its row; 0 in a row without any."""
         return self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)

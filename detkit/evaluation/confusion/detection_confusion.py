@@ -37,9 +37,10 @@ def confuse_detections(
     """
     if evaluation.iou_type == "keypoints":
         raise InputError("the confusion matrix is of boxes or masks (bbox, segm), not of keypoints")
-    for name, value in {"score_threshold": score_threshold, "iou_threshold": iou_threshold}.items():
-        if not 0 <= value <= 1 or iou_threshold == 0:
-            raise InputError(f"{name} is {value}; choose one from 0 to 1, for the IoU above 0")
+    if not 0 <= score_threshold <= 1:
+        raise InputError(f"score_threshold is {score_threshold}; choose one from 0 to 1")
+    if not 0 < iou_threshold <= 1:
+        raise InputError(f"iou_threshold is {iou_threshold}; choose one above 0, up to 1")
     check_native("the confusion matrix")
     classes = len(evaluation.categories)
     counts = np.zeros((classes + 1, classes + 1), dtype=np.int64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from detkit.evaluation import ConfusionMatrix
-from detkit.evaluation.confusion.confusion_matrix import BACKGROUND
 from detkit.report.parts.data_table import Cell, Row, data_table
 from detkit.report.parts.rendering import render
 
@@ -51,4 +50,4 @@ def confusion_summary(matrix: ConfusionMatrix) -> str:
 def _between_classes(matrix: ConfusionMatrix) -> list[tuple[int, int]]:
     """The rows and columns of the most frequent confusions without the background."""
     places = matrix.most_confused(matrix.counts.size)
-    return [place for place in places if BACKGROUND not in (matrix.names[place[0]], matrix.names[place[1]])]
+    return [place for place in places if matrix.background not in place]
