@@ -14,7 +14,8 @@ NUMBERS = ("score_threshold", "iou_threshold", "candidates", "detections")
 
 
 def test_an_object_is_its_class_and_arguments():
-    recipe = {"class_path": "detkit.heads.postprocess.NMS", "init_args": dict.fromkeys(NUMBERS) | {"candidates": 7}}
+    path = "detkit.heads.postprocess.suppression.NMS"
+    recipe = {"class_path": path, "init_args": dict.fromkeys(NUMBERS) | {"candidates": 7}}
     assert recipe_of(NMS(candidates=7)) == plain(NMS(candidates=7)) == recipe
     assert plain([NMS(candidates=7)]) == [recipe]
 

@@ -129,7 +129,7 @@ class TestRefusals:
             (lambda model: setattr(model.preprocess, "size", 300), r"preprocess.size is 300, in torchvision 320"),
             (
                 lambda model: setattr(model.head, "postprocess", SoftNMS(0.3)),
-                r"head.postprocess is detkit.heads.postprocess.SoftNMS",
+                r"head.postprocess is detkit.heads.postprocess.suppression.SoftNMS",
             ),
             (lambda model: setattr(model.head.default_boxes, "clip", False), r"head.default_boxes.clip is False"),
         ],

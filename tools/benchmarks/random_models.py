@@ -166,7 +166,7 @@ def last_decoding(model: Detector, images: Sequence[Tensor]) -> tuple[Any, Calla
     owner: Any = model.head if hasattr(model, "head") else model.box_head
     name = "decode"
     if isinstance(model, CascadeRCNN):
-        owner, name = [module for module in owner.modules() if isinstance(module, BoxHead)][-1], "select"
+        owner, name = [module for module in owner.modules() if isinstance(module, BoxHead)][-1], "select_padded"
     original = getattr(owner, name)
     calls: list[tuple[Any, ...]] = []
 
