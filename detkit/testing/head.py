@@ -82,10 +82,10 @@ def check_head(
     check_answers(head, caller, batches, num_classes, cut_boxes, owner)
     check_candidates(head, caller, batches, num_classes, owner)
     check_assignment(head, caller, batches, owner)
-    check_ideal(head, batches, owner)
     check_on_device(head, caller, batches, owner)
     check_losses_fall(head, caller, batches, steps, owner)
     check_learned(head, caller, batches, overfit_steps, owner)
+    check_ideal(head, batches, owner)  # after the decoding, which it relies on
 
 
 def _check_losses(head: nn.Module, caller: Caller, batches: Batches, owner: str) -> set[str]:
