@@ -35,7 +35,7 @@ def export_file(
     metadata: Mapping[str, str] | None = None,
     int8: str | Path | None = None,
 ) -> Recorded:
-    """Write a model, in evaluation mode, as a file; replaced in one step, and only if its outputs are the model's.
+    """Write a model, in evaluation mode, as a file, in one step, and only if it gives the model's scores or raw output.
 
     Args:
         model: the model.

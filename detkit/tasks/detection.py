@@ -67,7 +67,7 @@ class Detection(Task):
             "labels": "(B, D) index into detkit.classes; -1 where there is none",
             "count": "(B,) detections of each image",
             "masks": "(B, D, M, M) probability of the object within its box",
-            "keypoints": "(B, D, K, 3) x y score of each keypoint, in pixels of the input",
+            "keypoints": "(B, D, K, 3) x y of each keypoint in pixels of the input, and its logit",
         }
 
     def report(self, evaluated: Evaluated) -> list[Section]:
