@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,9 +168,9 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
         self.say_nothing()
         return self.compared()
 
-    @abstractmethod
     def compared(self) -> ImageEvaluation:
-        """What `evaluate` gives, without a word where it means nothing."""
+        """What `evaluate` gives, without a word where it means nothing. A subclass implements this, or `evaluate`."""
+        raise NotImplementedError
 
     def image_weighting(self) -> ImageMeans:
         """The means over weighted images.
