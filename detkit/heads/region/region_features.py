@@ -178,8 +178,8 @@ class RegionNetwork(RegionFeatureExtractor):
         return vectors
 
     def vectors(self, crop: Crop, regions: Regions) -> Tensor:
-        """The vectors of `regions`: all at once for a sample or in a graph, in parts for the proposals of an image."""
-        if is_exporting() or regions.labels is not None or not len(regions):
+        """The vectors of `regions`: all at once for a sample or a graph, in parts for the proposals of an image."""
+        if regions.is_present is not None or regions.labels is not None or not len(regions):
             return super().vectors(crop, regions)
         starts = range(0, len(regions), _REGIONS_AT_ONCE)
         return torch.cat([self(crop(regions[start : start + _REGIONS_AT_ONCE])) for start in starts])
