@@ -8,6 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from detkit.engine.config.parser import ParsedCommand, command_parser
+from detkit.engine.shorthand.data_arguments import data_arguments
 from detkit.engine.shorthand.short_options import short_help, with_full_options
 
 DESCRIPTION = """Tell whether two models differ, by a paired bootstrap over images.
@@ -29,12 +30,12 @@ def compare_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, evaluate both, and print what differs."""
     parser = command_parser("compare", "A B [--KEY VALUE ...]", DESCRIPTION + short_help("compare"))
     add_arguments(parser)
-    own, data = without_data(with_full_options("compare", argv))
+    of_data, own = data_arguments(with_full_options("compare", argv))  # which `detkit eval` parses for each of both
     parsed = ParsedCommand.of(parser, own)
     # Imported after parsing, so that help and errors of the command line need no torch.
     from detkit.engine.commands.compare.comparing import ComparisonOptions, compare_sources
 
-    compare_sources(parsed.options(ComparisonOptions), data)
+    compare_sources(parsed.options(ComparisonOptions), of_data)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -66,18 +67,3 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
     )
-
-
-def without_data(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command line without the arguments of the data, and these, which `detkit eval` parses for each of both."""
-    own: list[str] = []
-    data: list[str] = []
-    rest = list(argv)
-    while rest:
-        argument = rest.pop(0)
-        name, equals, _ = argument.partition("=")
-        is_data = name == "--data" or name.startswith("--data.")
-        (data if is_data else own).append(argument)
-        if is_data and not equals and rest and not rest[0].startswith("--"):
-            data.append(rest.pop(0))
-    return own, data

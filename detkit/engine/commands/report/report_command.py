@@ -8,6 +8,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from detkit.engine.config.parser import ParsedCommand, command_parser
+from detkit.engine.shorthand.data_arguments import data_arguments
 from detkit.engine.shorthand.short_options import short_help, with_full_options
 
 DESCRIPTION = """Write a report of a run or a checkpoint: one HTML file that needs no server and no network.
@@ -53,19 +54,3 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
     )
-
-
-def data_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments of the data, ``--data.KEY VALUE``, and all others."""
-    of_data: list[str] = []
-    others: list[str] = []
-    rest = list(argv)
-    while rest:
-        argument = rest.pop(0)
-        if not argument.startswith(("--data.", "--data=")) and argument != "--data":
-            others.append(argument)
-            continue
-        of_data.append(argument)
-        if "=" not in argument and rest:
-            of_data.append(rest.pop(0))
-    return of_data, others
