@@ -168,12 +168,8 @@ class BoxHead(PostprocessedHead, RegionBranch):
             return boxes[:, 0]
         return boxes.gather(1, logits.argmax(dim=1)[:, None, None].expand(-1, -1, 4))[:, 0]
 
-    def select(self, scores: Tensor, boxes: Tensor, regions: Regions, context: Context) -> list[Detections]:
-        """The detections of each image, in its own pixels, from `scores` and `boxes` of all `regions`."""
-        return context.batch.restore(self.select_padded(scores, boxes, regions, context).detections())
-
     def select_padded(self, scores: Tensor, boxes: Tensor, regions: Regions, context: Context) -> PaddedBoxes:
-        """As `select`, in the network's frame."""
+        """The detections of each image, in the network's frame, from `scores` and `boxes` of all `regions`."""
         boxes, sizes = boxes.expand(-1, self.num_classes, -1), context.batch.sizes
         if is_exporting():
             of_images = regions.rows_of_images(scores, torch.nan)  # which passes no threshold
