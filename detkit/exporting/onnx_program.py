@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from detkit.errors import InputError, first_line
 from detkit.exporting.onnx_ops import translations
@@ -57,16 +55,6 @@ def check_installed() -> None:
     missing = [package for package in NEEDED if find_spec(package) is None]
     if missing:
         raise InputError(f"An ONNX file needs {' and '.join(missing)}, not installed here: pip install detkit[onnx]")
-
-
-def onnx_runner(content: bytes) -> Callable[[Mapping[str, Tensor]], list[np.ndarray]] | None:
-    """Runs an ONNX file in ONNX Runtime; None where it is not installed."""
-    if find_spec("onnxruntime") is None:
-        return None
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(None, {name: value.cpu().numpy() for name, value in inputs.items()})
 
 
 def _name_sizes(graph: Any) -> None:

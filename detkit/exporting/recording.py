@@ -22,6 +22,13 @@ SAMPLE_SIZE = (480, 640)
 TRACED_SIZE = (640, 832)
 """Least height and width of the traced batch of any size: sides that differ, with several cells of the coarsest map."""
 
+_SIDES = {
+    "images": ("batch", "channels", "height", "width"),
+    "sizes": ("batch", "sides"),
+    "proposals": ("batch", "proposals", "corners"),
+}
+"""What the sides of each input are called."""
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -42,6 +49,18 @@ class Recorded:
     inputs: dict[str, Tensor]
     outputs: list[str]
     raw: bool
+
+    @property
+    def shapes(self) -> dict[str, list[int | str]]:
+        """The shape of each input by its name, a word for a side of any length."""
+        recorded = {node.name: node.meta["val"].shape for node in self.program.graph.nodes if node.op == "placeholder"}
+        given = zip(self.inputs, self.program.graph_signature.user_inputs, strict=True)
+        return {
+            name: [
+                side if isinstance(side, int) else word for side, word in zip(recorded[node], _SIDES[name], strict=True)
+            ]
+            for name, node in given
+        }
 
 
 def record(model: VisionModel, raw: bool = False, size: Size | None = None) -> Recorded:
