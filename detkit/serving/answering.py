@@ -97,7 +97,9 @@ class Answering:
             "height": height,
             "results": self.task.results(answer, self.categories),
         }
-        return entry | ({"image": jpeg_data_url(self.drawn(outcome.answered, score), _LONGEST_SIDE)} if is_drawn else {})
+        return entry | (
+            {"image": jpeg_data_url(self.drawn(outcome.answered, score), _LONGEST_SIDE)} if is_drawn else {}
+        )
 
     def drawn(self, answered: Answered, score: float) -> NDArray[np.uint8]:
         """The image with what scores at least `score`, ``(H, W, 3)`` uint8 RGB."""

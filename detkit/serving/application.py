@@ -15,7 +15,7 @@ from detkit.models import VisionModel
 from detkit.serving.admission import Admission
 from detkit.serving.answering import Answering, Outcome
 from detkit.serving.limits import Limits
-from detkit.serving.page import page_response
+from detkit.serving.upload_page import page_response
 from detkit.serving.uploads import FIELD, read_uploads
 from detkit.visualization.image_files import encoded_image
 

@@ -78,9 +78,7 @@ class TestThePixelsOfAnImage:
         )  # fmt: skip
         status, sentence = refusal(client_of().post("/predict", files=form(_bomb(8_000, 9_000))))
         assert status == 422
-        assert sentence == (
-            "0.png: its 8000x9000 pixels are more than the 50000000 that are accepted; scale it down"
-        )
+        assert sentence == ("0.png: its 8000x9000 pixels are more than the 50000000 that are accepted; scale it down")
 
     def test_up_to_the_limit_are_accepted(self):
         client = client_of(max_pixels=60 * 80)
@@ -92,7 +90,9 @@ def _bomb(width: int, height: int) -> bytes:
     """A PNG of one bit a pixel whose content is missing."""
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    parts = [struct.pack(">I", len(own)) + kind + own + struct.pack(">I", zlib.crc32(kind + own)) for kind, own in chunks]
+    parts = [
+        struct.pack(">I", len(own)) + kind + own + struct.pack(">I", zlib.crc32(kind + own)) for kind, own in chunks
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 

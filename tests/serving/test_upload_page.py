@@ -116,5 +116,7 @@ def test_says_so_where_the_server_is_gone(opened):
     opened.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
     opened.evaluate("add([new File(['x'], 'a.png')])")
     opened.wait_until("document.querySelector('.error')")
-    opened.call("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1)
+    opened.call(
+        "Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1
+    )
     assert "a.png: the server does not answer" in opened.evaluate(CAPTIONS)[0]
