@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -134,7 +133,7 @@ def encoded_size(data: bytes, name: str | Path) -> Size:
         raise InputError(f"{name}: this file is not an image, or its header is broken") from error
 
 
-def _header_in(file: BinaryIO, formats: Sequence[str] | None = None) -> Header:
+def _header_in(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Header:
     """Raises errors of any type where Pillow does not know the format, or all but `formats` are left out."""
     with Image.open(file, formats=formats) as image:
         if image.format == "AVIF":

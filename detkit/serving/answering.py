@@ -91,15 +91,15 @@ class Answering:
             return {"file_name": outcome.name, "error": outcome.error}
         height, width = outcome.answered.pixels.shape[:2]
         answer = self.task.select(outcome.answered.answer, score)
-        entry = {
+        entry: dict[str, Any] = {
             "file_name": outcome.name,
             "width": width,
             "height": height,
             "results": self.task.results(answer, self.categories),
         }
-        return entry | (
-            {"image": jpeg_data_url(self.drawn(outcome.answered, score), _LONGEST_SIDE)} if is_drawn else {}
-        )
+        if is_drawn:
+            entry["image"] = jpeg_data_url(self.drawn(outcome.answered, score), _LONGEST_SIDE)
+        return entry
 
     def drawn(self, answered: Answered, score: float) -> NDArray[np.uint8]:
         """The image with what scores at least `score`, ``(H, W, 3)`` uint8 RGB."""

@@ -10,7 +10,6 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as FormError
 from starlette.types import Message
 
-from detkit.geometry import Size
 from detkit.serving.limits import Limits
 
 FIELD = "images"

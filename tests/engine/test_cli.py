@@ -52,20 +52,8 @@ def test_what_a_newcomer_asks_first_imports_no_torch():
         ["tarin"],
         ["recipes"],
         *([name, "--help"] for name in COMMANDS),
-        *(
-            [name]
-            for name in (
-                "predict",
-                "compare",
-                "export",
-                "convert",
-                "visualize",
-                "license",
-                "anchors",
-                "report",
-                "serve",
-            )
-        ),
+        *([name] for name in ("predict", "compare", "export", "convert", "visualize", "license", "anchors", "report")),
+        ["serve"],
     ]
     asked += [["train"], ["train", "--data", "my/folder", "ssd_shapes"]]
     asked += [["train", "ssd_shape"], ["train", "ssd_shapes", "--imgsz", "64"]]
