@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +11,6 @@ from torch.utils._pytree import tree_leaves
 
 from detkit.errors import InputError
 from detkit.exporting.agreement import disagreement
-from detkit.exporting.exported_graph import ExportedGraph
 from detkit.exporting.recording import Recorded
 from detkit.exporting.runtimes import ExportedFile, open_exported
 from detkit.files import write_whole
@@ -43,7 +41,7 @@ def check_file(content: bytes, suffix: str, recorded: Recorded, tolerance: float
         write_whole(path, content)
         file = open_exported(path)
         _compare(file, recorded, None, (1, 2), tolerance)
-        if isinstance(recorded.module, ExportedGraph) and recorded.module.score_thresholds:
+        if recorded.score_thresholds:
             _compare(file, recorded, BELOW_ALL, (1, 2), tolerance)
             _compare(file, recorded, ABOVE_ALL, (1,), tolerance)
 
@@ -73,7 +71,6 @@ def expected_outputs(
     recorded: Recorded, inputs: dict[str, Tensor], threshold: float | None = None
 ) -> dict[str, Tensor]:
     """What the model gives, by the names of the outputs, with its score thresholds at `threshold`."""
-    module = recorded.module
-    with module.score_thresholds.moved(threshold) if isinstance(module, ExportedGraph) else nullcontext():
-        outputs = [one.cpu() for one in tree_leaves(module(*inputs.values())) if one is not None]
+    with recorded.score_thresholds.moved(threshold):
+        outputs = [one.cpu() for one in tree_leaves(recorded.module(*inputs.values())) if one is not None]
     return dict(zip(recorded.outputs, outputs, strict=True))

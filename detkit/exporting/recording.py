@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten_with_path
 
 from detkit.errors import InputError, first_line
 from detkit.exporting.exported_graph import ExportedGraph
+from detkit.exporting.score_thresholds import ScoreThresholds
 from detkit.geometry import Size
 from detkit.models import Raw, VisionModel
 from detkit.models.two_stage.two_stage_detector import TwoStageDetector
@@ -49,6 +50,13 @@ class Recorded:
     inputs: dict[str, Tensor]
     outputs: list[str]
     raw: bool
+
+    @property
+    def score_thresholds(self) -> ScoreThresholds:
+        """Those of the graph; a raw one has none."""
+        own = self.module.score_thresholds if isinstance(self.module, ExportedGraph) else ScoreThresholds(nn.Identity())
+        assert isinstance(own, ScoreThresholds)
+        return own
 
     @property
     def shapes(self) -> dict[str, list[int | str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,6 +13,11 @@ from detkit.heads.postprocessed_head import PostprocessedHead
 
 _ATTRIBUTE = "score_thresholds"
 """The attribute of a graph that holds them."""
+
+
+def score_threshold_name(index: int) -> str:
+    """The name of the tensor of a score threshold in an exported file."""
+    return f"{_ATTRIBUTE}.{index}"
 
 
 def is_score_threshold(name: str) -> bool:
@@ -51,13 +56,13 @@ class ScoreThresholds(nn.Module):
                 owner.score_threshold = threshold
 
     @contextmanager
-    def moved(self, threshold: float | None) -> Iterator[None]:
-        """Within it, all are `threshold`; None leaves them."""
+    def moved(self, thresholds: float | Sequence[float] | None) -> Iterator[None]:
+        """Within it, all are `thresholds`, or each has its own of them; None leaves them."""
         before = [buffer.clone() for buffer in self.buffers()]
+        moved = [thresholds] * len(self) if isinstance(thresholds, float) else thresholds
         try:
-            if threshold is not None:
-                for buffer in self.buffers():
-                    buffer.fill_(threshold)
+            for buffer, value in zip(self.buffers(), moved or before, strict=True):
+                buffer.fill_(value)
             yield
         finally:
             for buffer, own in zip(self.buffers(), before, strict=True):
