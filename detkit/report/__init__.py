@@ -9,6 +9,7 @@ from detkit.report.page import Page, page_html
 from detkit.report.parts.confusion_part import confusion_part
 from detkit.report.parts.data_table import Bar, Cell, data_table
 from detkit.report.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
+from detkit.report.parts.image_strip import StripImage, image_strip
 from detkit.report.parts.line_chart import Series, line_chart
 from detkit.report.parts.rendering import paragraph
 from detkit.report.section import Section
@@ -24,9 +25,11 @@ __all__ = [
     "PageOptions",
     "Section",
     "Series",
+    "StripImage",
     "confusion_part",
     "data_table",
     "error_browser",
+    "image_strip",
     "line_chart",
     "page_html",
     "paragraph",
