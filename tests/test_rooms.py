@@ -47,6 +47,7 @@ ORDER = [
     "exporting",
     "testing",
     "trust",
+    "serving",
     "engine",
     "__init__",
 ]

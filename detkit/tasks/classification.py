@@ -62,7 +62,8 @@ class Classification(Task):
         if target.image_label is None:
             return Recovered(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
         found = best == [target.image_label]
-        return Recovered(torch.tensor([float(found)]), torch.tensor([0 if found else -1]))
+        labels = torch.tensor([target.image_label])
+        return Recovered(torch.tensor([float(found)]), torch.tensor([0 if found else -1]), labels)
 
     def refusal(self, option: str, model: str) -> str:
         """Explain that a classification has no boxes."""

@@ -40,6 +40,7 @@ class Detection(Task):
     }
     results_file = "detections.json"
     least_score = 0.5
+    answers_objects = True
 
     def results(self, answer: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
         """The detections in COCO's results format, with the name of each class."""

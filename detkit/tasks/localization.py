@@ -26,6 +26,7 @@ class Localization(Detection):
     name = "localization"
     parts = frozenset({"boxes", "labels"})
     evaluators = (LocalizationEvaluator,)
+    answers_objects = False
     named = {"localization": NamedEvaluator(LocalizationEvaluator, "boxes")}  # noqa: RUF012
 
     def export(self, model: VisionModel) -> dict[str, str]:

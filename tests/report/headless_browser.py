@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by the DevTools protocol over its pipe; it has no network.
+"""A headless Chromium, driven by the DevTools protocol over its pipe; it has no network but this machine.
 
 https://chromedevtools.github.io/devtools-protocol/
 """
@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--no-default-browser-check", "--disable-extensions", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--mute-audio", "--remote-debugging-pipe",
-    # Every host but files is unknown.
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    # Every host but this machine is unknown, and no proxy stands before it.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-proxy-server",
 )  # fmt: skip
 # Chromium reads commands from descriptor 3 and writes answers to 4.
 _START = """
@@ -131,6 +132,20 @@ class Browser:
         if "exceptionDetails" in answer:
             raise RuntimeError(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
+
+    def choose_files(self, selector: str, paths: Sequence[Path]) -> None:
+        """Choose files in an input, as a user does."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
+
+    def wait_until(self, condition: str) -> None:
+        """Wait until a script is true."""
+        self.evaluate(
+            "new Promise((done, fail) => { const ends = Date.now() + 1000 * "
+            f"{PATIENCE}; const look = () => ({condition}) ? done() : Date.now() > ends ? "
+            f"fail('still not: ' + {json.dumps(condition)}) : setTimeout(look, 20); look() }})"
+        )
 
     def press(self, key: str) -> None:
         """Press and release a key."""
