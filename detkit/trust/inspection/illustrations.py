@@ -13,7 +13,7 @@ from detkit.data.faults.written_split import WrittenSplit
 from detkit.errors import InputError
 from detkit.files import named_file
 from detkit.images import read_image
-from detkit.report import StripImage
+from detkit.reporting import StripImage
 from detkit.structures import Category, Target
 from detkit.trust.inspection.duplicates import Pair
 from detkit.visualization import draw_answer

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from detkit.data.faults.problem import LEVELS, Problem, counted
 from detkit.data.faults.written_split import WrittenSplit
-from detkit.report import Cell, Section, Series, StripImage, data_table, image_strip, line_chart, paragraph
-from detkit.report.parts.data_table import Row
+from detkit.reporting import Cell, Section, Series, StripImage, data_table, image_strip, line_chart, paragraph
+from detkit.reporting.parts.data_table import Row
 from detkit.trust.inspection.illustrations import center_map, duplicate_images, faulty_objects, sample_images
 from detkit.trust.inspection.inspection import Inspection
 from detkit.trust.inspection.tables import Table, aspects_of, objects_per_image, scales_of

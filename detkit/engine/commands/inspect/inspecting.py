@@ -16,7 +16,7 @@ from detkit.engine.commands.inspect.inspect_command import InspectOptions
 from detkit.engine.commands.report.run_facts import made
 from detkit.engine.config.parser import ParsedCommand, command_parser, write_json
 from detkit.files import write_whole
-from detkit.report import Page, page_html
+from detkit.reporting import Page, page_html
 from detkit.trust.inspection import Inspection, Table, inspect_data
 from detkit.trust.inspection.page_sections import inspection_sections
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from detkit.report.parts.jpeg_urls import jpeg_data_url
-from detkit.report.parts.rendering import render
+from detkit.reporting.parts.jpeg_urls import jpeg_data_url
+from detkit.reporting.parts.rendering import render
 
 
 @dataclass(frozen=True, eq=False)
