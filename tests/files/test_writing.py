@@ -152,6 +152,7 @@ OTHERS = {
         "engine/commands/prediction/prediction_files.py",
         "VideoWriter",
     ): "OpenCV's; its frames are counted",
+    ("trust/inspection/inspection.py", "TemporaryDirectory"): "embedded images pass through it",
     ("exporting/int8.py", "TemporaryDirectory"): "ONNX Runtime quantizes from one file to another",
     ("exporting/output_check.py", "TemporaryDirectory"): "a file is opened and compared before it is written",
     ("exporting/torch_programs.py", "save"): "into memory",
