@@ -61,7 +61,7 @@ class ScoreThresholds(nn.Module):
         before = [buffer.clone() for buffer in self.buffers()]
         moved = [thresholds] * len(self) if isinstance(thresholds, float) else thresholds
         try:
-            for buffer, value in zip(self.buffers(), moved or before, strict=True):
+            for buffer, value in zip(self.buffers(), moved or [], strict=moved is not None):
                 buffer.fill_(value)
             yield
         finally:
