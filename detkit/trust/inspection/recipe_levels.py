@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from detkit.data.faults.problem import MOST_EXAMPLES, Level, Problem, counted
-from detkit.errors import InputError
 from detkit.heads import RPN, DenseHead, SSDHead
+from detkit.models import VisionModel
 from detkit.structures import Target
 from detkit.trust.doctor.anchor_check import check_anchors
-from detkit.trust.doctor.round_trip.ideal_network import IdealNetwork, heads_of, ideal_network
+from detkit.trust.doctor.round_trip.ideal_network import IdealNetwork, WithoutIdeal, heads_of, ideal_network
 from detkit.trust.doctor.subject import Subject
 from detkit.trust.inspection.tables import Table
 
@@ -61,7 +61,7 @@ def network_objects(subject: Subject) -> NetworkObjects | None:
     """The objects of some training images; None where the model has no dense head or RPN on levels."""
     try:
         found = heads_of(subject.model)
-    except InputError:  # of a head of one's own without `ideal`
+    except WithoutIdeal:  # of a head of one's own
         return None
     heads = {name: head for name, head in found.items() if isinstance(head, (DenseHead, RPN))}
     if len(heads) != 1:
@@ -80,12 +80,19 @@ def network_objects(subject: Subject) -> NetworkObjects | None:
             counts = _candidates_of_levels(head, maps, len(network.assigned[name]))
             if counts is None or network.truth is None:
                 return None
-            strides = [round(context.batch.images.shape[-2] / one.shape[-2]) for one in maps]
+            strides = _strides(subject.model, maps, context.batch.images)
             boxes = network.truth.objects.boxes.double().cpu().numpy()
             sides.append(boxes[:, 2:] - boxes[:, :2])
             levels.append(_levels(network.assigned[name].cpu(), counts, len(boxes)))
             names += [f"image {target.image_id!r}, object {row}" for row in range(len(boxes))]
     return NetworkObjects(np.concatenate(sides), np.concatenate(levels), names, strides, largest)
+
+
+def _strides(model: VisionModel, maps: Sequence[Tensor], images: Tensor) -> list[int]:
+    """The strides that neck or backbone state, else those of the sizes of the maps."""
+    stated = [getattr(getattr(model, part, None), "strides", None) for part in ("neck", "backbone")]
+    measured = [round(images.shape[-2] / one.shape[-2]) for one in maps]
+    return next((list(one) for one in stated if one is not None and len(one) == len(maps)), measured)
 
 
 def _largest_anchor(network: IdealNetwork, head: DenseHead | RPN, image: Tensor) -> float | None:
@@ -127,7 +134,9 @@ def _table(objects: NetworkObjects) -> Table:
         share = round(100 * len(scales) / len(objects.levels), 1)
         if level >= 0 or len(scales):
             rows.append([f"stride {stride}" if level >= 0 else "none", len(scales), share, *spread])
-    title = f"Objects on the levels of the network, after its resizing: {len(objects.levels)} objects, sizes in its pixels"
+    title = (
+        f"Objects on the levels of the network, after its resizing: {len(objects.levels)} objects, sizes in its pixels"
+    )
     return Table("levels", title, ["level", "objects", "%", "least size", "median", "most"], rows)
 
 
