@@ -42,11 +42,12 @@ ORDER = [
     "evaluation",
     "visualization",
     "results",
-    "report",
+    "reporting",
     "tasks",
     "exporting",
     "testing",
     "trust",
+    "serving",
     "engine",
     "__init__",
 ]

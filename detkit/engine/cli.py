@@ -103,6 +103,13 @@ def report(argv: Sequence[str]) -> None:
     report_command(argv)
 
 
+def serve(argv: Sequence[str]) -> None:
+    """``detkit serve``."""
+    from detkit.engine.commands.serve import serve_command
+
+    serve_command(argv)
+
+
 def visualize(argv: Sequence[str]) -> None:
     """``detkit visualize``."""
     from detkit.engine.commands.visualize import visualize_command
@@ -181,6 +188,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "export": (export, "write a checkpoint as an ONNX, torch.export or TorchScript file, with its decoding"),
     "verify": (verify, "certify exported files: AP of both, largest differences, and the first node that differs"),
     "report": (report, "write a report of a run as one HTML page: metrics, errors, worst images, recipe, licenses"),
+    "serve": (serve, "answer uploaded images with a checkpoint: an upload page, and JSON for programs"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
     "convert": (convert, "convert a data set between COCO, VOC, YOLO and LabelMe, or from CVAT"),
@@ -205,6 +213,8 @@ OTHER_WORDS = {
     "check": "doctor",
     "diagnose": "doctor",
     "explain": "visualize",
+    "deploy": "serve",
+    "server": "serve",
     "diff": "compare",
     "models": "recipes",
     "list": "recipes",

@@ -114,6 +114,8 @@ class Evaluator(ABC):
         extras: the fields of `ReportOptions` that the report supports besides the metrics of each class, and
             ``save_detections`` where there are `results`.
         answers_called: what messages call the answers.
+        ceiling_bounds: ``detkit doctor`` warns where a perfect network gets a worse headline than the first, and fails
+            where it gets a worse one than the second. None: it goes by the share of the truth that comes back.
         kept: what `keep` gave, by image id.
         evaluation: the result of the last `compute`; None before.
     """
@@ -124,6 +126,7 @@ class Evaluator(ABC):
     higher_is_better: bool = True
     extras: frozenset[str] = frozenset()
     answers_called: str = "answers"
+    ceiling_bounds: tuple[float, float] | None = None
     evaluation: EvaluationResult | None
     _warned: frozenset[str] = frozenset()
 
@@ -195,6 +198,13 @@ class Evaluator(ABC):
         if not self._warned and value is not None and (math.isnan(value) or value == NOTHING_TO_MEASURE):
             self.warn_once(f"{self.name}: {self.headline} is {value:g}, since there is nothing to measure it with")
         return dict(evaluation.metrics)
+
+    def chance(self) -> float | None:
+        """The headline that a model which has learned nothing hardly exceeds, on the images of the ground truth.
+
+        ``detkit doctor`` fails where an untrained model has a better one. None: unknown.
+        """
+        return None
 
     def warn_once(self, sentence: str | None) -> None:
         """Warn with a sentence, such as one that says why numbers mean nothing; once for each evaluator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,7 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
     """
 
     extras = frozenset({"confusion"})
+    ceiling_bounds = (0.99, 0.8)
     evaluation: ImageEvaluation | None
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -171,6 +173,12 @@ class ImageCollector(Evaluator, Generic[AnswerT]):
     def compared(self) -> ImageEvaluation:
         """What `evaluate` gives, without a word where it means nothing. A subclass implements this, or `evaluate`."""
         raise NotImplementedError
+
+    def chance(self) -> float:
+        """The share of the commonest class, plus three standard deviations of such a share."""
+        images = len(self.truth.labels)
+        share = float(np.bincount(self.truth.labels).max() / images) if images else 0.0
+        return min(1.0, share + 3 * math.sqrt(max(share * (1 - share), 0.01) / max(images, 1)))
 
     def image_weighting(self) -> ImageMeans:
         """The means over weighted images.

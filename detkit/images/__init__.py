@@ -3,7 +3,7 @@
 from detkit.images.downloads import download, is_url
 from detkit.images.inputs import find_inputs, find_sources, read_source
 from detkit.images.pillow_images import from_pillow, is_pillow_image
-from detkit.images.reading import decode_image, image_size, read_image, to_tensor
+from detkit.images.reading import decode_image, encoded_size, image_size, read_image, to_tensor
 from detkit.images.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_image, is_video
 from detkit.images.videos import is_stream, read_stream, read_video
 
@@ -12,6 +12,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "decode_image",
     "download",
+    "encoded_size",
     "find_inputs",
     "find_sources",
     "from_pillow",

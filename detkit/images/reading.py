@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +29,8 @@ from detkit.ops.images.planes import to_planes
 
 _TIFF = (b"II*\0", b"MM\0*")
 _EXTRA_SAMPLES, _STRAIGHT_ALPHA = 338, 2
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "JPEG2000", "AVIF", "PPM")
+"""Pillow's names of the formats with a suffix in `IMAGE_SUFFIXES`; its other readers are many, and see no such file."""
 
 
 class Header(NamedTuple):
@@ -108,16 +110,38 @@ def read_header(path: str | Path) -> Header:
         InputError: the file is missing or not an image.
     """
     try:
-        with open(path, "rb") as file, Image.open(file) as image:
-            if image.format == "AVIF":
-                return Header((image.height, image.width), _orientation_of_avif(image))
-            tags = read_tags(file)
-            if image.format == "TIFF":  # some versions of Pillow give its size turned
-                return Header((tags[257], tags[256]), orientation_in(tags))
-            return Header((image.height, image.width), orientation_in(tags))
+        with open(path, "rb") as file:
+            return _header_in(file)
     except Exception:  # for headers of broken files, Pillow raises errors without a common class
         pixels, orientation = _decode(_checked(read_bytes(path, "an image file"), path), path)
         return Header((pixels.shape[0], pixels.shape[1]), orientation)
+
+
+def encoded_size(data: bytes, name: str | Path) -> Size:
+    """The ``(height, width)`` that `decode_image` returns for the content of a file, from its header alone.
+
+    Unlike `image_size` it never decodes, so it takes no memory, whatever the header states.
+
+    Raises:
+        InputError: Pillow does not know the format, or the header is broken.
+    """
+    try:
+        return turned_size(*_header_in(BytesIO(data), _FORMATS))
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name}: this image has too many pixels to be decoded; cut it into tiles") from error
+    except Exception as error:  # as for headers
+        raise InputError(f"{name}: this file is not an image, or its header is broken") from error
+
+
+def _header_in(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Header:
+    """Raises errors of any type where Pillow does not know the format, or all but `formats` are left out."""
+    with Image.open(file, formats=formats) as image:
+        if image.format == "AVIF":
+            return Header((image.height, image.width), _orientation_of_avif(image))
+        tags = read_tags(file)
+        if image.format == "TIFF":  # some versions of Pillow give its size turned
+            return Header((tags[257], tags[256]), orientation_in(tags))
+        return Header((image.height, image.width), orientation_in(tags))
 
 
 def _checked(data: bytes, path: str | Path) -> bytes:

@@ -9,6 +9,7 @@ from detkit.errors import InputError
 from detkit.tasks.classification import Classification
 from detkit.tasks.detection import Detection
 from detkit.tasks.localization import Localization
+from detkit.tasks.recovered_objects import Recovered
 from detkit.tasks.task import NamedEvaluator, Task
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "Detection",
     "Localization",
     "NamedEvaluator",
+    "Recovered",
     "Task",
     "task_of",
     "task_of_results",

@@ -11,8 +11,8 @@ from torch import Tensor
 from detkit.data.faults.suspicious_labels import suspicious_labels
 from detkit.evaluation import ClassificationEvaluator
 from detkit.preprocess import Batch
-from detkit.report import Evaluated, Section
-from detkit.report.sections.class_sections import image_class_sections
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.class_sections import image_class_sections
 from detkit.structures import Category, Target
 from detkit.structures import Classification as Classes
 from detkit.tasks.differences.class_differences import ClassDifferences
@@ -66,7 +66,8 @@ class Classification(Task):
         if target.image_label is None:
             return Recovered(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
         found = best == [target.image_label]
-        return Recovered(torch.tensor([float(found)]), torch.tensor([0 if found else -1]))
+        labels = torch.tensor([target.image_label])
+        return Recovered(torch.tensor([float(found)]), torch.tensor([0 if found else -1]), labels)
 
     def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Classes]:
         """All classes, best first."""

@@ -13,8 +13,8 @@ from detkit.data.faults.suspicious_labels import suspicious_labels
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
 from detkit.preprocess import Batch
-from detkit.report import Evaluated, Section
-from detkit.report.sections.detection_sections import detection_sections
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.detection_sections import detection_sections
 from detkit.results import coco_results
 from detkit.structures import Category, Detections, Target
 from detkit.tasks.differences.detection_differences import DetectionDifferences
@@ -44,6 +44,7 @@ class Detection(Task):
     }
     results_file = "detections.json"
     least_score = 0.5
+    answers_objects = True
 
     def results(self, answer: Detections, categories: Sequence[Category]) -> list[dict[str, Any]]:
         """The detections in COCO's results format, with the name of each class."""

@@ -15,15 +15,19 @@ from detkit.structures import Detections
 
 @dataclass(frozen=True, eq=False)
 class Recovered:
-    """How each of the N objects of an image comes back in an answer.
+    """How each of the N entries of the truth of an image (its objects, its classes, or the image) comes back.
 
     Args:
-        overlaps: ``(N,)`` float in [0, 1], the IoU with the prediction that stands for it; 0 where there is none.
-        rows: ``(N,)`` int64, the row of that prediction in the answer; -1 where there is none.
+        overlaps: ``(N,)`` float in [0, 1], how well: an IoU, or a share of pixels; from 0.5 on it counts as found.
+        rows: ``(N,)`` int64, the row of the prediction in the answer that stands for it; -1 where there is none.
+        labels: ``(N,)`` int64, the class of each; None: they have none.
+        boxes: ``(N, 4)``, where each is in the image; None: nowhere in particular.
     """
 
     overlaps: Tensor
     rows: Tensor
+    labels: Tensor | None = None
+    boxes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -39,4 +43,4 @@ def recovered_objects(truth: Detections, answer: Detections) -> Recovered:
         objects, detections = linear_sum_assignment(ious, maximize=True)
         found = ious[objects, detections] > 0
         overlaps[objects[found]], rows[objects[found]] = ious[objects, detections][found], detections[found]
-    return Recovered(torch.from_numpy(overlaps).float(), torch.from_numpy(rows))
+    return Recovered(torch.from_numpy(overlaps).float(), torch.from_numpy(rows), truth.labels, truth.boxes)

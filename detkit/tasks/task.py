@@ -11,8 +11,8 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.preprocess import Batch
-from detkit.report import Evaluated, Section
-from detkit.report.sections.plain_sections import plain_sections
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.plain_sections import plain_sections
 from detkit.structures import Category, Target
 from detkit.tasks.differences import DifferenceCollector
 from detkit.tasks.recovered_objects import Recovered
@@ -60,6 +60,8 @@ class Task(Drawing):
         named: evaluators with a short name.
         results_file: name of the results file of ``detkit predict``.
         least_score: default score threshold of ``detkit predict``.
+        answers_objects: whether the entries of `truth` are the objects of the target, row by row, and `truth` and
+            answers can be indexed by a mask of rows. ``detkit doctor`` then says which stage loses each object.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Task(Drawing):
     named: ClassVar[Mapping[str, NamedEvaluator]] = {}
     results_file: str = "results.json"
     least_score: float = 0.0
+    answers_objects: bool = False
 
     def check_answers(self, model: VisionModel, answers: Sequence[Any]) -> None:
         """Refuse answers that are not of this task's type.
@@ -116,11 +119,19 @@ class Task(Drawing):
         return []
 
     def truth(self, target: Target) -> Any:
-        """The perfect answer for an image; None where it is not annotated, or the task has no such thing."""
+        """The perfect answer for an image; None where it is not annotated.
+
+        ``detkit doctor`` needs it: by default there is none, and what compares with it is left out.
+        """
         return None
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether the task has a `truth` of its own."""
+        return type(self).truth is not Task.truth
+
     def recovered(self, target: Target, answer: Any) -> Recovered:
-        """How each entry of `truth` comes back in an answer."""
+        """How each entry of `truth` comes back in an answer: of an image whose truth is not None."""
         raise NotImplementedError
 
     def report(self, evaluated: Evaluated) -> list[Section]:
@@ -128,7 +139,7 @@ class Task(Drawing):
 
         Args:
             evaluated: the evaluators, which have computed, and the images. Sections are made of the parts in
-                `detkit.report`. Default: the metrics of each evaluator, and those of each class.
+                `detkit.reporting`. Default: the metrics of each evaluator, and those of each class.
         """
         return plain_sections(evaluated)
 

@@ -234,7 +234,8 @@ def check_ideal(head: nn.Module, batches: Batches, owner: str) -> None:
     with no_error(f"{owner}.ideal", "it takes what forward gives, and gives the same"):
         raw = head(batches.features(), context)
         answers = head.decode(head.ideal(raw, context), without_targets(context))
-    assigned = set(head.assign(raw, context).tolist())
+    rows_of_all = {row for rows in object_rows(context) for row in rows}
+    assigned = rows_of_all if type(head).assign is DenseHead.assign else set(head.assign(raw, context).tolist())
     for answer, rows, target in zip(answers, object_rows(context), batches.targets_apart(_APART), strict=True):
         if not isinstance(answer, Detections) or target.boxes is None or target.labels is None:
             continue

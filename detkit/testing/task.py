@@ -12,9 +12,9 @@ from detkit.data.image_dataset import ImageDataset
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
-from detkit.report import Evaluated, Page, Section, page_html
+from detkit.reporting import Evaluated, Page, Section, page_html
 from detkit.structures import Category, Target
-from detkit.tasks import Task
+from detkit.tasks import Recovered, Task
 from detkit.testing.contract import ContractError, deep_copy, is_close, no_error, require
 
 _ADDED = {"file_name", "image_id", "frame"}  # by the command, to each entry of the results
@@ -39,7 +39,13 @@ class _NoImages(ImageDataset):
         raise IndexError(index)
 
 
-def check_task(task: Task, image: np.ndarray[Any, Any], answer: Any, categories: Sequence[Category]) -> None:
+def check_task(
+    task: Task,
+    image: np.ndarray[Any, Any],
+    answer: Any,
+    categories: Sequence[Category],
+    target: Target | None = None,
+) -> None:
     """Hold a task to its contract: its answers, its evaluators, its results file and its drawings.
 
     Args:
@@ -47,6 +53,7 @@ def check_task(task: Task, image: np.ndarray[Any, Any], answer: Any, categories:
         image: RGB ``(H, W, 3)`` uint8.
         answer: what a model of the task would answer for it, in its pixels.
         categories: the class of each label.
+        target: ground truth of an image, whose `truth` must be recovered from itself; None leaves this out.
 
     Raises:
         ContractError: a rule is broken; the message says which.
@@ -59,6 +66,8 @@ def check_task(task: Task, image: np.ndarray[Any, Any], answer: Any, categories:
     _check_results(task, answer, categories, owner)
     _check_drawing(task, image, answer, categories, owner)
     _check_report(task, owner)
+    if target is not None:
+        _check_truth(task, target, owner)
     refusal = task.refusal("--errors", "MyModel")
     one_sentence = isinstance(refusal, str) and "--errors" in refusal and "\n" not in refusal.strip()
     require(one_sentence, f"{owner}.refusal must give one sentence that names the option: got {refusal!r}")
@@ -136,11 +145,27 @@ def _check_results(task: Task, answer: Any, categories: Sequence[Category], owne
     require(is_close(answer, before), f"{owner}.results changes the answer: let it copy what it changes")
 
 
+def _check_truth(task: Task, target: Target, owner: str) -> None:
+    with no_error(f"{owner}.truth", "it gives the perfect answer for a target, or None"):
+        truth = task.truth(target)
+    require(
+        truth is None or isinstance(truth, task.answer),
+        f"{owner}.truth must give a {task.answer.__name__} or None: got {truth!r:.60}",
+    )
+    if truth is None:
+        return
+    with no_error(f"{owner}.recovered", "it compares an answer with the truth of a target"):
+        recovered: Any = task.recovered(target, truth)
+    require(isinstance(recovered, Recovered), f"{owner}.recovered must give a Recovered: got {recovered!r:.60}")
+    least = float(recovered.overlaps.min()) if len(recovered) else 1.0
+    require(least > 0.999, f"{owner}.recovered must find all of the truth in itself: got an overlap of {least:.3f}")
+
+
 def _check_report(task: Task, owner: str) -> None:
     with no_error(f"{owner}.report", "it gives the sections of the report, also where no evaluator has a result"):
         sections: Any = task.report(Evaluated({}, _NoImages()))
     are_sections = isinstance(sections, list) and all(isinstance(one, Section) for one in sections)
-    require(are_sections, f"{owner}.report must give a list of detkit.report.Section: got {sections!r:.80}")
+    require(are_sections, f"{owner}.report must give a list of detkit.reporting.Section: got {sections!r:.80}")
     with no_error(f"the page of {owner}.report", "each section has a name of its own"):
         page_html(Page(owner, "", sections))
 

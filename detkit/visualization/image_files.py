@@ -44,8 +44,13 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     """
     path = Path(path)
     check_suffix(path)
-    _, encoded = cv2.imencode(path.suffix, cv2.cvtColor(to_image_array(image), cv2.COLOR_RGB2BGR))
-    write_whole(path, encoded.tobytes())
+    write_whole(path, encoded_image(image, path.suffix))
+
+
+def encoded_image(image: np.ndarray, suffix: str) -> bytes:
+    """The content of an image file of a format such as ``".png"`` with a uint8 RGB image ``(H, W, 3)``."""
+    _, encoded = cv2.imencode(suffix, cv2.cvtColor(to_image_array(image), cv2.COLOR_RGB2BGR))
+    return encoded.tobytes()
 
 
 def check_suffix(path: str | Path) -> None:

@@ -35,6 +35,8 @@ EXTRA = {
 NOT_RUN = {
     ("install.md", "DETKIT_CUDA_ARCHS=all pip wheel"): "takes minutes: tests/test_wheel.py makes one",
     ("loggers.md", "tensorboard --logdir"): "serves until it is stopped",
+    ("serving.md", "detkit serve"): "serves until it is stopped: tests/engine/commands/test_serve.py does",
+    ("serving.md", "curl"): "needs a server: tests/serving/test_application.py sends the request",
     ("detectors.md", "python tools/fit_svms.py"): "needs a trained R-CNN: tests/engine/test_svm.py trains one",
 }
 

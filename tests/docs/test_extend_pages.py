@@ -20,7 +20,7 @@ ROOT = FOLDER.parents[1]
 LONGEST = 80  # lines of a page, blank ones and kernels aside
 TRAINED: dict[str, tuple[str, ...]] = {
     "backbone.md": (), "head.md": (), "dataset.md": (), "evaluator.md": (), "callback.md": (),
-    "task.md": ("evaluator.md",),
+    "task.md": ("evaluator.md",), "doctor.md": ("head.md", "evaluator.md", "task.md"),
 }  # fmt: skip
 
 SHORT = (
@@ -36,6 +36,7 @@ SMALLER = {
     "evaluator.md": (*SHAPES, f"--model.init_args.preprocess={SMALL}"),
     "callback.md": (*SHAPES, f"--model.init_args.preprocess={SMALL}"),
     "task.md": SHAPES,
+    "doctor.md": (*SHAPES, "--images=2", "--skip=memory", "--skip=overfit"),
 }
 
 
@@ -73,7 +74,7 @@ def test_its_commands_run(page, package, capfd):
             case ["pytest", path]:
                 run_tests(path, package)
             case ["detkit", *arguments]:
-                further = (*SHORT, *SMALLER[page]) if arguments[0] == "train" else ()
+                further = (*SHORT, *SMALLER[page]) if arguments[0] in ("train", "doctor") else ()
                 status = main([*arguments, *further])
                 assert status == 0, capfd.readouterr().err
         ran.append(words[0])

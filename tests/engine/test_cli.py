@@ -53,6 +53,7 @@ def test_what_a_newcomer_asks_first_imports_no_torch():
         ["recipes"],
         *([name, "--help"] for name in COMMANDS),
         *([name] for name in ("predict", "compare", "export", "convert", "visualize", "license", "anchors", "report")),
+        ["serve"],
     ]
     asked += [["train"], ["train", "--data", "my/folder", "ssd_shapes"]]
     asked += [["train", "ssd_shape"], ["train", "ssd_shapes", "--imgsz", "64"]]

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from detkit.evaluation import ClassificationEvaluator
-from detkit.report import Section
-from detkit.structures import Category, Classification, Detections
+from detkit.reporting import Section
+from detkit.structures import Category, Classification, Detections, Target
 from detkit.tasks import Classification as ClassificationTask
-from detkit.tasks import Detection, Localization, Task
+from detkit.tasks import Detection, Localization, Recovered, Task
 from detkit.testing import ContractError, check_task
 
 CATEGORIES = [Category(3, "disc"), Category(7, "star")]
@@ -26,11 +26,12 @@ CLASSES = Classification(torch.tensor([0.75, 0.25]), torch.tensor([1, 0]))
 @pytest.mark.parametrize("answer", [FOUND, FOUND[:0], Detections(FOUND.boxes, FOUND.scores, FOUND.labels)])
 @pytest.mark.parametrize("task", [Detection, Localization])
 def test_ours_with_boxes_pass(task, answer):
-    check_task(task(), IMAGE, answer, CATEGORIES)
+    boxes = torch.tensor([[1.0, 2, 24, 16], [8, 8, 30, 30]])
+    check_task(task(), IMAGE, answer, CATEGORIES, Target(boxes, torch.tensor([1, 0]), image_label=0))
 
 
 def test_ours_for_whole_images_pass():
-    check_task(ClassificationTask(), IMAGE, CLASSES, CATEGORIES)
+    check_task(ClassificationTask(), IMAGE, CLASSES, CATEGORIES, Target(image_label=1))
 
 
 class WithoutName(ClassificationTask):
@@ -108,6 +109,16 @@ class ReportsTwice(ClassificationTask):
         return [Section("one", "One", []), Section("one", "Two", [])]
 
 
+class OtherTruth(ClassificationTask):
+    def truth(self, target):
+        return target.image_label
+
+
+class FindsNothing(ClassificationTask):
+    def recovered(self, target, answer):
+        return Recovered(torch.zeros(1), torch.tensor([-1]))
+
+
 class RefusesInSilence(ClassificationTask):
     def refusal(self, option, model):
         return ""
@@ -130,15 +141,17 @@ class RefusesInSilence(ClassificationTask):
         (DrawsFloats, r"draw must give an RGB image \(40, 60, 3\) uint8: got \(40, 60, 3\) float64"),
         (SelectsNothing, r"select must give a Classification for any score: got NoneType"),
         (TakesAnything, r"check_answers must refuse what is not a Classification"),
-        (ReportsText, r"report must give a list of detkit.report.Section"),
+        (ReportsText, r"report must give a list of detkit.reporting.Section"),
         (ReportsTwice, r"two sections of the report are called 'one'"),
+        (OtherTruth, r"truth must give a Classification or None: got 1"),
+        (FindsNothing, r"recovered must find all of the truth in itself: got an overlap of 0.000"),
         (RefusesInSilence, r"refusal must give one sentence"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_names_the_broken_rule(mutant, words):
     with pytest.raises(ContractError, match=words):
-        check_task(mutant(), IMAGE, CLASSES, CATEGORIES)
+        check_task(mutant(), IMAGE, CLASSES, CATEGORIES, Target(image_label=1))
 
 
 def test_a_class_is_no_task():

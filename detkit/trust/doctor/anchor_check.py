@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detkit.anchors import shape_iou
 from detkit.heads import RPN, Context, DenseHead
 from detkit.ops import box_iou
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding, Verdict
-from detkit.trust.doctor.round_trip.ideal_network import heads_of, ideal_network
+from detkit.trust.doctor.round_trip.ideal_network import WithoutIdeal, heads_of, ideal_network, overrides
 from detkit.trust.doctor.subject import Subject
 
 FIT = 0.5  # the IoU of shapes from which on an anchor fits an object
@@ -24,7 +24,10 @@ MOST_IMAGES = 200
 
 def check_anchors(subject: Subject) -> Finding:
     """The boxes that a head predicts without any evidence, its anchors, have shapes and places of the objects."""
-    heads = {name: head for name, head in heads_of(subject.model).items() if isinstance(head, (DenseHead, RPN))}
+    try:
+        heads = {name: head for name, head in heads_of(subject.model).items() if _has_anchors(head)}
+    except WithoutIdeal as error:
+        return Finding("anchors", "skipped", str(error))
     dataset = subject.data.train_dataset
     parts: list[Tensor] = []
     where: list[tuple[object, int, list[float]]] = []
@@ -57,6 +60,10 @@ def check_anchors(subject: Subject) -> Finding:
         )
     verdict: Verdict = "failed" if share < POOR else "warning" if notes else "passed"
     return Finding("anchors", verdict, sentence, notes, numbers)
+
+
+def _has_anchors(head: nn.Module) -> TypeGuard[DenseHead | RPN]:
+    return isinstance(head, (DenseHead, RPN)) and overrides(head, "candidates")
 
 
 def _examples(ious: Tensor, where: Sequence[tuple[object, int, list[float]]]) -> str:

@@ -37,6 +37,7 @@ COMMANDS = {
     "detkit doctor": cli.doctor,
     "detkit predict": cli.predict,
     "detkit report": cli.report,
+    "detkit serve": cli.serve,
     "detkit visualize": cli.visualize,
     "detkit convert": cli.convert,
     "detkit license": cli.show_license,
@@ -61,6 +62,7 @@ FURTHER = {
     "detkit doctor": f"{_SMALL} --images=2 --skip=overfit --skip=memory",
     "detkit predict": "--device=cpu",
     "detkit report": "--device=cpu --bootstrap=5",
+    "detkit serve": "--device=cpu",
     "detkit visualize": "--device=cpu --square=112 --step=112",
     "python tools/proposals.py": "--search.width=64",
 }
@@ -195,6 +197,7 @@ def test_runs(place, line, monkeypatch, capfd):
     monkeypatch.chdir(place)
     command = matching(line, COMMANDS)
     assert command, f"no command of a fresh checkout: {line}"
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)  # which ends by a signal alone
     if "fit_svms" in command and not scikit_learn():
         monkeypatch.setattr("detkit.engine.commands.fit_svms.fit_svms", lambda model, samples: list(samples()))
     further = FURTHER.get(matching(line, FURTHER) or "", "") + (

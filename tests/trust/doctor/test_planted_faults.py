@@ -9,6 +9,7 @@ from patients import HEALTHY, NAMES, faster_rcnn, ssd, subject, write_data, yolo
 from detkit.backbones import TimmBackbone
 from detkit.data import Augmentation
 from detkit.models import FCOS
+from detkit.preprocess import Square
 from detkit.structures import Category
 from detkit.trust.doctor.anchor_check import check_anchors
 from detkit.trust.doctor.data_checks import check_annotations, check_classes
@@ -143,7 +144,8 @@ class TestAnchors:
         assert "the cells are too coarse" in finding.notes[0]
 
     def test_are_skipped_by_models_without(self, healthy):
-        assert check_anchors(subject(healthy, FCOS(TimmBackbone("test_resnet"), 3))).verdict == "skipped"
+        fcos = FCOS(TimmBackbone("test_resnet"), 3, preprocess=Square(64))
+        assert check_anchors(subject(healthy, fcos)).verdict == "skipped"
 
 
 class TestAnnotations:

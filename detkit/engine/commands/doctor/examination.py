@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def run_checks(options: DoctorOptions, argv: Sequence[str]) -> bool:
         raise InputError("--images and --steps must be at least 1.")
     console, findings = get_console(), []
     recipe, error = _recipe(argv)
-    with console.status("doctor") as status:
+    with console.status("doctor") as status, _quiet_evaluators():
         subject = subject_of(recipe, options, lambda text: status.update(text))
         if error is not None:
             findings.append(unreadable(subject, error))
@@ -58,6 +60,18 @@ def run_checks(options: DoctorOptions, argv: Sequence[str]) -> bool:
         f"failed: {', '.join(failed)}" if failed else "no check failed", style=_STYLES["failed" if failed else "passed"]
     )
     return not failed
+
+
+@contextmanager
+def _quiet_evaluators() -> Iterator[None]:
+    """Leave out warnings of numbers that mean little, which few images give."""
+    evaluators = logging.getLogger("detkit.evaluation")
+    level = evaluators.level
+    evaluators.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        evaluators.setLevel(level)
 
 
 def written(findings: Sequence[Finding]) -> dict[str, Any]:

@@ -41,15 +41,22 @@ class Stage:
     scores: Mapping[str, float]
 
 
-def ceiling(trips: Sequence[ImageTrip], evaluators: Mapping[str, Evaluator]) -> list[Stage]:
+def ceiling(
+    trips: Sequence[ImageTrip], evaluators: Mapping[str, Evaluator], answers_objects: bool = True
+) -> list[Stage]:
     """The stages of a round trip, in the order of the pipeline, from the truth itself to the results file.
 
     Args:
         trips: of all images of the evaluators' ground truth.
         evaluators: by name.
+        answers_objects: see `detkit.tasks.Task`; if not, all that is lost is lost in one stage.
     """
     counts = Counter(stage for trip in trips for stage in trip.lost)
     stages = [Stage(EVALUATION, 0, _scores(evaluators, trips, [trip.truth for trip in trips]))]
+    if not answers_objects:
+        answers = _scores(evaluators, trips, [trip.answer for trip in trips])
+        stages.append(Stage(DECODING, counts[DECODING], answers))
+        return [*stages, Stage(RESULTS, 0, _after_file(evaluators, answers))]
     gone: set[str] = set()
     for name in _in_order(counts):
         gone.add(name)

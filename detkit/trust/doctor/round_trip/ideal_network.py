@@ -18,9 +18,13 @@ from detkit.heads.assignment import assign_objects
 from detkit.models import VisionModel
 from detkit.structures import Target
 
-Head = DenseHead | ImageHead | RegionBranch | RPN
+_BASES = (DenseHead, ImageHead, RegionBranch)
 
 _KEPT = 4  # templates of raw outputs, one for each size of a batch
+
+
+class WithoutIdeal(InputError):
+    """A head, or all of a model, has no `ideal`."""
 
 
 @dataclass
@@ -73,7 +77,7 @@ def ideal_network(model: VisionModel) -> Iterator[IdealNetwork]:
     """Replace the network of `model` within: the backbone by zeros, each head by its `ideal`.
 
     Raises:
-        InputError: a head has none.
+        WithoutIdeal: a head has none.
     """
     network = IdealNetwork(model)
     with ExitStack() as stack, torch.no_grad():
@@ -85,29 +89,30 @@ def ideal_network(model: VisionModel) -> Iterator[IdealNetwork]:
         yield network
 
 
-def heads_of(model: VisionModel) -> dict[str, Head]:
-    """The heads of a model that have an `ideal`, by name.
+def heads_of(model: VisionModel) -> dict[str, nn.Module]:
+    """The heads of a model by name: the outermost modules with an `ideal` of their own.
 
     Raises:
-        InputError: a head has none, nor has a part of it.
+        WithoutIdeal: there are none, or one of detkit's base classes has none, nor has a part of it.
     """
-    kinds = (DenseHead, ImageHead, RegionBranch, RPN)
-    heads = {name: part for name, part in model.named_modules() if isinstance(part, kinds)}
-    ideal = {name: head for name, head in heads.items() if _has_ideal(head)}
-    outer = {name: head for name, head in ideal.items() if not any(name.startswith(f"{other}.") for other in ideal)}
-    for name, head in heads.items():
-        inner = [other for other in ideal if other == name or other.startswith(f"{name}.")]
-        within = [other for other in ideal if name.startswith(f"{other}.")]
-        if not inner and not within:
-            raise InputError(f"{name}: a {type(head).__name__} has no method `ideal`, see docs/doctor.md")
-    if not outer:
-        raise InputError(f"a {type(model).__name__} has no head with a method `ideal`, see docs/doctor.md")
-    return outer
+    parts = {name: part for name, part in model.named_modules() if name}
+    ideal = [name for name, part in parts.items() if overrides(part, "ideal")]
+    for name, head in parts.items():
+        if isinstance(head, (*_BASES, RPN)) and not any(_contains(name, one) or _contains(one, name) for one in ideal):
+            raise WithoutIdeal(f"{name}: a {type(head).__name__} has no method `ideal`, see docs/doctor.md")
+    if not ideal:
+        raise WithoutIdeal(f"a {type(model).__name__} has no head with a method `ideal`, see docs/doctor.md")
+    return {name: parts[name] for name in ideal if not any(other != name and _contains(other, name) for other in ideal)}
 
 
-def _has_ideal(head: nn.Module) -> bool:
-    bases = [base.ideal for base in (DenseHead, ImageHead, RegionBranch)]
-    return getattr(type(head), "ideal", None) not in [None, *bases]
+def _contains(outer: str, inner: str) -> bool:
+    """Whether a module, by its name, is another one or holds it."""
+    return inner == outer or inner.startswith(f"{outer}.")
+
+
+def overrides(head: nn.Module, method: str) -> bool:
+    """Whether a module has a method that is not that of detkit's base classes, which give nothing."""
+    return getattr(type(head), method, None) not in [None, *(getattr(base, method, None) for base in _BASES)]
 
 
 @contextmanager
@@ -139,11 +144,12 @@ def _zeros(model: VisionModel) -> Callable[[Any], Any]:
 def _of_maps(name: str, head: Any, network: IdealNetwork) -> Callable[..., Any]:
     original, known = head.forward, _Last()
 
-    def forward(features: Any, context: Context) -> Any:
-        key = tuple(context.batch.images.shape)
-        raw = known.get(key, lambda: original(features, context))
+    def forward(*inputs: Any) -> Any:
+        assert network.truth is not None
+        key = tuple(network.truth.batch.images.shape)
+        raw = known.get(key, lambda: original(*inputs))
         ideal = head.ideal(raw, network.truth)
-        if not isinstance(head, ImageHead):
+        if overrides(head, "assign"):
             network.assigned[name] = head.assign(raw, network.truth)
         return ideal
 

@@ -32,7 +32,7 @@ THRESHOLD, CANDIDATES, SUPPRESSION, LIMIT = "score threshold", "candidates", "su
 
 @dataclass(frozen=True, eq=False)
 class ImageTrip:
-    """How the objects of an image came through.
+    """How the entries of the truth of an image came through: its objects, or what else the task names.
 
     Args:
         target: of the image as given.
@@ -40,7 +40,7 @@ class ImageTrip:
         answer: what came back.
         recovered: how each entry of the truth came back.
         lost: of each, the stage that lost it; None where it came back.
-        sides: ``(N, 2)`` width and height of the objects in the network's frame; None where the truth is no objects.
+        sides: ``(N, 2)`` width and height of the objects in the network's frame; None where the entries are no objects.
         padded_size: (height, width) of the network's frame.
         given_size: (height, width) of the image as given.
     """
@@ -56,51 +56,71 @@ class ImageTrip:
 
 
 def round_trip(
-    network: IdealNetwork, task: Task, images: Sequence[Tensor], targets: Sequence[Target]
+    network: IdealNetwork | None, task: Task, images: Sequence[Tensor], targets: Sequence[Target]
 ) -> list[ImageTrip]:
     """Take a batch through the model; images that are not annotated are left out.
 
     Args:
-        network: the model with its network replaced.
+        network: the model with its network replaced; None: without a model, the truth itself comes back.
         task: of the model.
         images: as of `VisionModel.forward`.
         targets: as of `VisionModel.forward`.
     """
+    truths = [task.truth(target) for target in targets]
+    if network is None:
+        recovered = [_recovered(task, target, truth, truth) for target, truth in zip(targets, truths, strict=True)]
+        given = [(image.shape[-2], image.shape[-1]) for image in images]
+        return [
+            ImageTrip(target, truth, truth, its, [None] * len(its), None, size, size)
+            for target, truth, its, size in zip(targets, truths, recovered, given, strict=True)
+            if truth is not None
+        ]
     raw, context = network.prepare(images, targets)
     answers = network.decode(raw, context)
-    truths = [task.truth(target) for target in targets]
     recovered = [_recovered(task, *pair) for pair in zip(targets, truths, answers, strict=True)]
-    assigned = _stages_without(network, [len(one) for one in recovered])
-    of_objects = bool(network.assigned)
-    found = [(one.overlaps >= FOUND).tolist() for one in recovered]
-    lost: list[list[str | None]] = [[None] * len(one) for one in recovered]
-    if not all(all(of_image) for of_image in found):
-        later = _stages_of_decoding(network, task, raw, context, targets, truths) if of_objects else lost
-        for image, of_image in enumerate(found):
-            for row in (row for row, is_found in enumerate(of_image) if not is_found):
-                lost[image][row] = (assigned[image][row] if of_objects else None) or later[image][row] or DECODING
-    sides = _sides(network, [len(one) for one in recovered]) if of_objects else [None] * len(lost)
-    trips = []
-    for image, target in enumerate(targets):
-        if truths[image] is None:
-            continue
-        own = sides[image]
-        if own is not None:
-            tiny = (own < 1).any(dim=1).tolist()
-            lost[image] = [RESIZING if is_tiny else stage for is_tiny, stage in zip(tiny, lost[image], strict=True)]
-        trips.append(
-            ImageTrip(
-                target,
-                truths[image],
-                answers[image],
-                recovered[image],
-                lost[image],
-                own,
-                context.batch.padded_size,
-                context.batch.given_sizes[image],
-            )
+    lost, sides = _lost(network, task, raw, context, targets, truths, recovered)
+    return [
+        ImageTrip(
+            target,
+            truths[image],
+            answers[image],
+            recovered[image],
+            lost[image],
+            sides[image],
+            context.batch.padded_size,
+            context.batch.given_sizes[image],
         )
-    return trips
+        for image, target in enumerate(targets)
+        if truths[image] is not None
+    ]
+
+
+def _lost(
+    network: IdealNetwork,
+    task: Task,
+    raw: Any,
+    context: Context,
+    targets: Sequence[Target],
+    truths: Sequence[Any],
+    recovered: Sequence[Recovered],
+) -> tuple[list[list[str | None]], Sequence[Tensor | None]]:
+    """For each entry of each image the stage that loses it, and the sides of objects."""
+    found = [(one.overlaps >= FOUND).tolist() for one in recovered]
+    lost: list[list[str | None]] = [[None if is_found else DECODING for is_found in of_image] for of_image in found]
+    if not task.answers_objects:
+        return lost, [None] * len(lost)
+    counts = [len(one) for one in recovered]
+    if not all(all(of_image) for of_image in found):
+        assigned = _stages_without(network, counts)
+        later = _stages_of_decoding(network, task, raw, context, targets, truths)
+        for image, stages in enumerate(lost):
+            lost[image] = [
+                stage and (assigned[image][row] or later[image][row] or stage) for row, stage in enumerate(stages)
+            ]
+    sides = _sides(network, counts)
+    tiny = [(own < 1).any(dim=1).tolist() for own in sides]
+    of_images = zip(tiny, lost, strict=True)
+    return [[RESIZING if is_tiny else stage for is_tiny, stage in zip(*pair, strict=True)] for pair in of_images], sides
 
 
 def _recovered(task: Task, target: Target, truth: Any, answer: Any) -> Recovered:
@@ -112,7 +132,7 @@ def _recovered(task: Task, target: Target, truth: Any, answer: Any) -> Recovered
 def _stages_without(network: IdealNetwork, counts: Sequence[int]) -> list[list[str | None]]:
     """For each object of each image, the first head that has no candidate for it."""
     assert network.truth is not None
-    stages: list[str | None] = [None] * len(network.truth.objects.labels) if network.assigned else [None] * sum(counts)
+    stages: list[str | None] = [None] * sum(counts)
     for name, rows in network.assigned.items():
         present = set(rows[rows >= 0].tolist())
         what = f"{name}: proposals" if name in network.regions else f"{name}: assignment"
@@ -120,7 +140,7 @@ def _stages_without(network: IdealNetwork, counts: Sequence[int]) -> list[list[s
     return _split(stages, counts)
 
 
-def _sides(network: IdealNetwork, counts: Sequence[int]) -> list[Tensor | None]:
+def _sides(network: IdealNetwork, counts: Sequence[int]) -> list[Tensor]:
     """Widths and heights of the objects in the network's frame."""
     assert network.truth is not None
     boxes = network.truth.objects.boxes.cpu()

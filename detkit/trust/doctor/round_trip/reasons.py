@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -26,6 +27,10 @@ def loss_sentence(stage: str, trips: Sequence[ImageTrip], model: VisionModel) ->
     """How many objects a stage loses, why, what to do, and which they are."""
     lost = [(trip, row) for trip in trips for row, its in enumerate(trip.lost) if its == stage]
     total = sum(len(trip.lost) for trip in trips)
+    if lost[0][0].recovered.boxes is None:
+        why = "the head cannot express them: raise its resolution, or correct its `ideal`"
+        images = ", ".join(repr(trip.target.image_id) for trip, _ in lost[:_SHOWN])
+        return f"{len(lost)} of {total} answers ({len(lost) / total:.1%}) are lost at {stage}: {why}. Images: {images}"
     share = f"{len(lost)} of {total} objects ({len(lost) / total:.1%})"
     return f"{share} are lost at {stage}: {_why(stage, lost, model)}. {_examples(lost)}"
 
@@ -40,10 +45,9 @@ def lost_objects(trips: Sequence[ImageTrip]) -> list[dict[str, object]]:
     ]
 
 
-def _labels_and_boxes(trip: ImageTrip) -> tuple[list[int], list[list[float] | None]]:
-    boxes = getattr(trip.truth, "boxes", None)
-    labels: list[int] = trip.truth.labels.tolist()
-    return labels, [None] * len(labels) if boxes is None else boxes.tolist()
+def _labels_and_boxes(trip: ImageTrip) -> tuple[list[Any], list[Any]]:
+    labels, boxes, none = trip.recovered.labels, trip.recovered.boxes, [None] * len(trip.lost)
+    return none if labels is None else labels.tolist(), none if boxes is None else boxes.tolist()
 
 
 def _why(stage: str, lost: Sequence[tuple[ImageTrip, int]], model: VisionModel) -> str:
@@ -86,7 +90,9 @@ def _threshold(model: VisionModel) -> str:
 
 def _overlap_with_another(trip: ImageTrip, row: int) -> float:
     """The greatest IoU of an object with another one of its class."""
-    boxes, labels = trip.truth.boxes, trip.truth.labels
+    boxes, labels = trip.recovered.boxes, trip.recovered.labels
+    assert boxes is not None  # only boxes are suppressed
+    assert labels is not None
     ious = box_iou(boxes[row : row + 1], boxes)[0]
     ious[labels != labels[row]] = 0
     ious[row] = 0
@@ -96,7 +102,7 @@ def _overlap_with_another(trip: ImageTrip, row: int) -> float:
 def _examples(lost: Sequence[tuple[ImageTrip, int]]) -> str:
     named = []
     for trip, row in lost[:_SHOWN]:
-        boxes = getattr(trip.truth, "boxes", None)
+        boxes = trip.recovered.boxes
         where = "" if boxes is None else f" at ({', '.join(f'{value:.0f}' for value in boxes[row].tolist())})"
         named.append(f"image {trip.target.image_id!r} object {row}{where}")
     return f"Such are: {'; '.join(named)}{' …' if len(lost) > _SHOWN else ''}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from detkit.evaluation.detection_collector import DetectionCollector
+from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding
@@ -18,7 +19,7 @@ from detkit.trust.doctor.subject import Subject, truth_of
 from detkit.trust.doctor.trials.precisions import losses_of
 
 RANDOM_IMAGES, OVERFIT_IMAGES = 32, 4
-RANDOM_AP = 0.05  # a random detector has less
+LEARNED = 0.9  # the share of the truth that no random model finds
 FALL = 0.5  # the loss of a batch that is learned falls below this share of the first
 SLIGHT = 0.9
 
@@ -29,24 +30,25 @@ def check_random(subject: Subject) -> Finding:
     indices = subject.some(dataset, min(RANDOM_IMAGES, subject.images))
     evaluators = subject.make_evaluators(truth_of(dataset, indices))
     model = subject.model.to(subject.device).eval()
-    labels: list[int] = []
+    shares: list[Tensor] = []
     for start in range(0, len(indices), 4):
         subject.progress(f"{start} of {len(indices)} images")
         images, targets = zip(*(subject.sample(dataset, index) for index in indices[start : start + 4]), strict=True)
         with torch.inference_mode():
             on_device = [image.to(subject.device) for image in images]
             answers = model(on_device, given=targets) if model.asks_for else model(on_device)
+        on_cpu = [answer.to("cpu") for answer in answers]
         for evaluator in evaluators.values():
-            evaluator.update(targets, [answer.to("cpu") for answer in answers])
-        truths = [subject.task.truth(target) for target in targets]
-        labels += [label for truth in truths if truth is not None for label in truth.labels.tolist()]
+            evaluator.update(targets, on_cpu)
+        shares.append(found_entries(subject, targets, on_cpu))
+    found = torch.cat(shares) if shares else torch.zeros(0)
     notes, parts, numbers = [], [], {}
     for name, evaluator in evaluators.items():
         score = float(evaluator.compute()[evaluator.headline])
-        bound = RANDOM_AP if isinstance(evaluator, DetectionCollector) else _guessing(labels)
+        bound = evaluator.chance()
         numbers[name] = {"score": score, "bound": bound}
-        parts.append(f"{name} {evaluator.headline} {max(score, 0):.4f} (expected below {bound:.2f})")
-        if score > bound:
+        parts.append(f"{name} {evaluator.headline} {score:.4f}{_expected(evaluator, bound)}")
+        if _is_learned(evaluator, score, bound, found):
             notes.append(
                 f"{name}: a model that has learned nothing scores {score:.3f}: the answers are visible to it, or its "
                 "weights are trained already"
@@ -55,10 +57,17 @@ def check_random(subject: Subject) -> Finding:
     return Finding("random", "failed" if notes else "passed", sentence, notes, numbers)
 
 
-def _guessing(labels: Sequence[int]) -> float:
-    """The share of the commonest label, plus three standard deviations of such a share."""
-    share = max(labels.count(one) for one in set(labels)) / len(labels) if labels else 0.0
-    return min(1.0, share + 3 * math.sqrt(max(share * (1 - share), 0.01) / max(len(labels), 1)))
+def _expected(evaluator: Evaluator, bound: float | None) -> str:
+    if bound is None:
+        return ""
+    return f" (expected {'below' if evaluator.higher_is_better else 'above'} {bound:.2f})"
+
+
+def _is_learned(evaluator: Evaluator, score: float, bound: float | None, found: Tensor) -> bool:
+    """Whether a score is better than chance; where chance is unknown, whether nearly everything is found."""
+    if bound is None:
+        return len(found) > 0 and float(found.mean()) > LEARNED
+    return score > bound if evaluator.higher_is_better else score < bound
 
 
 def check_precision(subject: Subject) -> Finding:
@@ -159,26 +168,31 @@ def _recovered(
     with torch.inference_mode():
         on_device = [image.to(subject.device) for image in images]
         answers = model(on_device, given=targets) if model.asks_for else model(on_device)
+    found = found_entries(subject, targets, [answer.to("cpu") for answer in answers])
+    return float(found.mean()) if len(found) else None
+
+
+def found_entries(subject: Subject, targets: Sequence[Target], answers: Sequence[Any]) -> Tensor:
+    """1 for each entry of the truth of some images that comes back in their answers, else 0."""
     overlaps = [
-        subject.task.recovered(target, answer.to("cpu")).overlaps
+        subject.task.recovered(target, answer).overlaps
         for target, answer in zip(targets, answers, strict=True)
         if subject.task.truth(target) is not None
     ]
-    together = torch.cat(overlaps) if overlaps else torch.zeros(0)
-    return float((together >= FOUND).float().mean()) if len(together) else None
+    return (torch.cat([torch.zeros(0), *overlaps]) >= FOUND).float()
 
 
 def overfit_batch(subject: Subject) -> tuple[list[Tensor], list[Target]]:
-    """A few training images with objects, without augmentation."""
-    dataset = subject.data.train_dataset
-    images, targets = [], []
+    """A few training images, without augmentation: those with objects, as far as there are any."""
+    dataset, task = subject.data.train_dataset, subject.task
     most = min(OVERFIT_IMAGES, subject.data.batch_size)
-    for index in subject.some(dataset, 16 * most):
-        truth = subject.task.truth(dataset.target(index))
-        if truth is not None and len(truth):
-            image, target = subject.sample(dataset, index)
-            images.append(image)
-            targets.append(target)
-        if len(images) == most:
-            break
-    return images, targets
+    indices = subject.some(dataset, 16 * most)
+    truths = {index: task.truth(target) for index in indices for target in [dataset.target(index)]}
+    full = [
+        index
+        for index, truth in truths.items()
+        if truth is not None and len(task.recovered(dataset.target(index), truth))
+    ]
+    chosen = (full or indices)[:most]
+    samples = [subject.sample(dataset, index) for index in chosen]
+    return [image for image, _ in samples], [target for _, target in samples]
