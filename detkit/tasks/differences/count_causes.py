@@ -109,8 +109,9 @@ def _causes(more: Side, less: Side, whose: str, other: str, near: float) -> list
     if not less.detections:
         return [f"{other} finds nothing in any image, {whose} has {more.detections} detections"]
     is_last = [one.count == less.most and one.least is not None and one.score <= one.least + near for one in lone]
-    has_room = [one.count < less.most and one.score < less.lowest + near for one in lone]
-    if less.lowest > more.lowest + near and _share(has_room):
+    # At a limit no image with fewer detections lacks one; at a threshold all scores above it are there.
+    has_room = any(one.count < less.most for one in lone)
+    if has_room and less.lowest > more.lowest + near and _share(one.score < less.lowest + near for one in lone):
         return [
             f"the score threshold differs: {other} gives no score below {less.lowest:.3f}, {whose} goes down to "
             f"{more.lowest:.3f}"

@@ -60,7 +60,10 @@ class Certificate:
             return reasons
         if self.file.precision == "float32":
             return [*reasons, "its answers differ by more than rounding in float32"]
-        return [*reasons, *filter(None, (self._of(one) for one in self.comparisons.values()))]
+        if not self.comparisons:
+            return [*reasons, "nothing was measured"]
+        causes = ["its answers differ for a reason that is no rounding"] if self.differences.causes else []
+        return [*reasons, *causes, *filter(None, (self._of(one) for one in self.comparisons.values()))]
 
     @property
     def is_certified(self) -> bool:

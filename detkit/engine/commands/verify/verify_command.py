@@ -23,8 +23,8 @@ the interval of the difference lies within --allow. The exit status is 1 if a fi
 --data.KEY takes each argument of the data that `detkit eval --help` lists.
 
 examples:
-  detkit verify runs/mine/best.onnx --checkpoint runs/mine/best.ckpt
-  detkit verify mine.onnx int8.onnx --checkpoint runs/mine --data.root my/folder --images 500 --out certificate.json"""
+  detkit verify classes.onnx --checkpoint runs/imagenet/best.ckpt --data.root imagenet
+  detkit verify classes.onnx classes.pt2 --checkpoint runs/imagenet --data.root imagenet --images 500"""
 
 
 def verify_command(argv: Sequence[str]) -> None:
@@ -33,16 +33,21 @@ def verify_command(argv: Sequence[str]) -> None:
     Raises:
         SystemExit: with status 1, a file is not certified.
     """
-    usage = "FILE ... --checkpoint CHECKPOINT [--KEY VALUE ...]"
-    parser = command_parser("verify", usage, DESCRIPTION + short_help("verify"))
-    add_arguments(parser)
-    of_data, own = data_arguments(with_full_options("verify", argv))  # which `detkit eval` parses
-    parsed = ParsedCommand.of(parser, own)
+    parsed, of_data = parsed_arguments(argv)
     # Imported after parsing, so that help and errors of the command line need no torch.
     from detkit.engine.commands.verify.verifying import VerifyOptions, verify_files
 
     if not all(one.is_certified for one in verify_files(parsed.options(VerifyOptions), of_data)):
         raise SystemExit(1)
+
+
+def parsed_arguments(argv: Sequence[str]) -> tuple[ParsedCommand, list[str]]:
+    """The arguments of the command, and those of the data, which `detkit eval` parses."""
+    usage = "FILE ... --checkpoint CHECKPOINT [--KEY VALUE ...]"
+    parser = command_parser("verify", usage, DESCRIPTION + short_help("verify"))
+    add_arguments(parser)
+    of_data, own = data_arguments(with_full_options("verify", argv))
+    return ParsedCommand.of(parser, own), of_data
 
 
 def add_arguments(parser: ArgumentParser) -> None:

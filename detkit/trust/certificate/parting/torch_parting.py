@@ -48,7 +48,7 @@ def _steps(module: Any, inputs: list[Tensor]) -> Iterator[tuple[fx.Node, Any]]:
         if node.op == "call_module" and str(node.target).startswith("_guards"):
             continue  # checks shapes alone
         interpreter.env[node] = interpreter.run_node(node)
-        if node.op not in ("placeholder", "output"):
+        if node.op in ("call_function", "call_module"):
             yield node, interpreter.env[node]
         for unused in interpreter.user_to_last_uses.get(node, []):
             interpreter.env.pop(unused, None)
