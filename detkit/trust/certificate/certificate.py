@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from detkit.exporting.runtimes import ExportedFile
 from detkit.tasks.differences import AnswerDifferences
-from detkit.trust.certificate.findings import Finding
+from detkit.trust.certificate.certificate_findings import Finding
 from detkit.trust.certificate.parting.parted_node import Parting
 from detkit.trust.comparison import Comparison
 

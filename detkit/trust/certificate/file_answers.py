@@ -16,8 +16,8 @@ from detkit.heads.context import Context
 from detkit.models import VisionModel
 from detkit.structures import Target
 from detkit.tasks import task_of
+from detkit.trust.certificate.certificate_findings import Finding
 from detkit.trust.certificate.file_inputs import FileInputs, InputMaker
-from detkit.trust.certificate.findings import Finding
 from detkit.trust.certificate.stated_facts import StatedFacts
 
 

@@ -14,9 +14,9 @@ from detkit.heads.context import Context
 from detkit.models import VisionModel
 from detkit.tasks import task_of
 from detkit.trust.certificate.certificate import TOLERANCES
+from detkit.trust.certificate.certificate_findings import Finding
 from detkit.trust.certificate.file_answers import FileAnswers
 from detkit.trust.certificate.file_inputs import FileInputs
-from detkit.trust.certificate.findings import Finding
 
 
 @torch.no_grad()

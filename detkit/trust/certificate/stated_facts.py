@@ -11,7 +11,7 @@ from detkit.exporting.runtimes import ExportedFile
 from detkit.models import VisionModel
 from detkit.structures.weights_source import PROVENANCE_KEY, provenance_text
 from detkit.tasks import task_of
-from detkit.trust.certificate.findings import Finding
+from detkit.trust.certificate.certificate_findings import Finding
 from detkit.trust.certificate.stated_pixels import KINDS
 
 EXPORT_AGAIN = "export the checkpoint again, or correct the metadata of the file"

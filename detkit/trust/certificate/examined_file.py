@@ -17,9 +17,9 @@ from detkit.models import VisionModel
 from detkit.structures import Target
 from detkit.tasks import task_of
 from detkit.trust.certificate.certificate import TOLERANCES, Certificate
+from detkit.trust.certificate.certificate_findings import Finding
 from detkit.trust.certificate.file_answers import FileAnswers
 from detkit.trust.certificate.file_inputs import FileInputs
-from detkit.trust.certificate.findings import Finding
 from detkit.trust.certificate.input_trials import input_trial
 from detkit.trust.certificate.parting import PartingFinder
 from detkit.trust.certificate.stated_facts import StatedFacts
