@@ -44,3 +44,11 @@ class ExportedFile(ABC):
         Raises:
             InputError: an input is missing, or the runtime cannot run the file for these inputs.
         """
+
+    def move_score_thresholds_(self, threshold: float) -> None:
+        """Set all score thresholds of the opened file to `threshold`; the file itself stays as it is.
+
+        Raises:
+            NotImplementedError: the runtime cannot do this.
+        """
+        raise NotImplementedError

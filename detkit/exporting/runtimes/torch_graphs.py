@@ -17,6 +17,7 @@ from detkit.errors import InputError, first_line
 from detkit.exporting.recording import output_names
 from detkit.exporting.runtimes.exported_file import ExportedFile
 from detkit.exporting.runtimes.fed_arrays import as_arrays, precision_of
+from detkit.exporting.score_thresholds import is_score_threshold
 from detkit.exporting.torch_programs import FACTS_FILE
 
 
@@ -53,6 +54,12 @@ class _TorchFile(ExportedFile):
             raise InputError(f"torch cannot run {self.path}: {first_line(error)}") from error
         leaves = (one for one in tree_leaves(outputs) if one is not None)
         return {name: one.cpu().numpy() for name, one in zip(output_names(outputs), leaves, strict=True)}
+
+    def move_score_thresholds_(self, threshold: float) -> None:
+        """See `ExportedFile.move_score_thresholds_`."""
+        for name, buffer in self._function.named_buffers():
+            if is_score_threshold(name):
+                buffer.fill_(threshold)
 
 
 class TorchExportFile(_TorchFile):
