@@ -271,8 +271,7 @@ class DataModule(lightning.LightningDataModule):
 
     def loader_of(self, images: ImageDataset) -> Loader:
         """Images as `val_dataloader` gives those of the evaluated split, such as a part of these."""
-        transform = self.eval_transform
-        dataset = images if transform is None else TransformedImages(images, transform, self.seed)
+        dataset = images if self.eval_transform is None else TransformedImages(images, self.eval_transform, self.seed)
         sampler = EvaluationSampler(len(dataset))
         return Loader(self._proposed(dataset), self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
 

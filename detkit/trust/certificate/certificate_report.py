@@ -43,7 +43,7 @@ def lines(certificate: Certificate) -> list[str]:
     """What is said of a file after the tables, the verdict last."""
     counts = ", ".join(f"{number:,} {name}" for name, number in certificate.differences.counts.items())
     said = [f"compared: {counts}"] if counts else []
-    for one in certificate.certificate_findings:
+    for one in certificate.findings:
         mark, to_do = ("✗" if one.is_fault else "·"), (f" ({one.help})" if one.help else "")
         said.append(f"{mark} {one.subject}: {one.sentence}{to_do}")
     said += [f"✗ answers: {cause}" for cause in certificate.differences.causes]
@@ -81,7 +81,7 @@ def certificate_entry(certificate: Certificate) -> dict[str, Any]:
         "allowed": certificate.allowed,
         "findings": [
             {"subject": one.subject, "sentence": one.sentence, "help": one.help, "fault": one.is_fault}
-            for one in certificate.certificate_findings
+            for one in certificate.findings
         ],
         "evaluators": {name: comparison_entry(one) for name, one in certificate.comparisons.items()},
         "answers": {

@@ -69,7 +69,7 @@ class TestClassifier:
         assert certificate.verdict == (
             "certified: its answers to 4 images are those of the checkpoint up to rounding in float32."
         )
-        assert certificate.certificate_findings == ()
+        assert certificate.findings == ()
 
     @pytest.mark.parametrize(
         ("key", "change", "subject", "words"),
