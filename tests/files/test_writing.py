@@ -154,6 +154,7 @@ OTHERS = {
     ): "OpenCV's; its frames are counted",
     ("trust/inspection/inspection.py", "TemporaryDirectory"): "embedded images pass through it",
     ("exporting/precisions/int8.py", "TemporaryDirectory"): "ONNX Runtime quantizes from one file to another",
+    ("engine/commands/inspect/recipe_on_data.py", "TemporaryDirectory"): "a recipe without weights passes through it",
     ("exporting/output_check.py", "TemporaryDirectory"): "a file is opened and compared before it is written",
     ("exporting/torch_programs.py", "save"): "into memory",
     ("engine/run/lock.py", "open"): "the lock of a run's folder is no content",
