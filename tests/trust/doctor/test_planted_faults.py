@@ -14,7 +14,8 @@ from detkit.structures import Category
 from detkit.trust.doctor.anchor_check import check_anchors
 from detkit.trust.doctor.data_checks import check_annotations, check_classes
 from detkit.trust.doctor.round_trip.trip_checks import check_augmentation, check_round_trip
-from detkit.trust.doctor.trials.network_trials import check_overfit, check_precision, check_random
+from detkit.trust.doctor.trials.network_trials import check_precision, check_random
+from detkit.trust.doctor.trials.overfit_check import check_overfit
 
 MODELS = {"yolo": yolo, "ssd": ssd, "faster_rcnn": faster_rcnn}
 
@@ -228,9 +229,11 @@ class TestTrials:
         assert finding.verdict == "failed"
         assert "bf16-mixed" in finding.notes[0]
 
-    @pytest.mark.parametrize(("rate", "what"), [(0.0, "does not fall"), (1e30, "not finite")])
+    @pytest.mark.parametrize(
+        ("rate", "what"), [(0.0, "learning rate is 0"), (1e-9, "does not fall"), (1e30, "not finite")]
+    )
     def test_name_a_wrong_learning_rate(self, healthy, rate, what):
-        made = subject(healthy, ssd(), make_optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=rate))
+        made = subject(healthy, ssd(), make_optimizers=lambda model, *_: [torch.optim.SGD(model.parameters(), lr=rate)])
         finding = check_overfit(made)
         assert finding.verdict == "failed"
         assert what in finding.notes[0]

@@ -20,10 +20,16 @@ from detkit.engine.commands.doctor.doctor_command import DoctorOptions
 from detkit.engine.commands.train import training_arguments
 from detkit.engine.config.parser import check_precision, write_json
 from detkit.engine.config.recipe import Recipe, build_recipe
+from detkit.engine.config.trust import packages_of
 from detkit.engine.evaluators import make_evaluators
-from detkit.engine.optim import apply_lr_factors, group_parameters, scale_learning_rates
+from detkit.engine.optim import apply_lr_factors, check_lr_factors, group_parameters, scale_learning_rates
+from detkit.engine.phases import named_parameters, parameters_of_phases
+from detkit.engine.starting.start_from import start_from
+from detkit.engine.trainer.failures import in_one_sentence
+from detkit.engine.training_loop import check_sources
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
+from detkit.learners import Learner, Phase
 from detkit.models import VisionModel
 from detkit.structures import Category
 from detkit.tasks import task_of
@@ -112,18 +118,27 @@ def subject_of(recipe: Recipe, options: DoctorOptions, progress: Callable[[str],
     """
     model, data, optimization = recipe.model, recipe.data, recipe.optimization
     task = task_of(model)
-    task.check_data(model, data)
+    check_sources(optimization.learner, data)
+    if optimization.learner.reads_targets:
+        task.check_data(model, data)
     model.categories = data.categories
+    source = recipe.run.start_from or recipe.run.resume
+    started = start_from(model, source, packages_of(recipe.resolved["model"])) if source else None
     precision = recipe.trainer.get("precision") or "32-true"
     check_precision("trainer.precision", precision)
 
-    def optimizer(trained: VisionModel) -> Optimizer:
-        named = {name: one for name, one in trained.named_parameters() if one.requires_grad}
-        groups = group_parameters(named, optimization.decay_norm_and_bias, optimization.lr_factors)
-        made = optimization.optimizer(groups)
-        apply_lr_factors(made)
-        if optimization.lr_batch_size is not None:
-            scale_learning_rates(made, data.batch_size / optimization.lr_batch_size)
+    def optimizers(trained: VisionModel, learner: Learner, phases: Sequence[Phase]) -> list[Optimizer]:
+        check_lr_factors(optimization.lr_factors, named_parameters(trained, learner))
+        made = []
+        for phase, named in zip(phases, parameters_of_phases(phases, trained, learner), strict=True):
+            groups = group_parameters(named, optimization.decay_norm_and_bias, optimization.lr_factors)
+            with in_one_sentence("optimizer"):
+                optimizer = (phase.optimizer or optimization.optimizer)(groups)
+            apply_lr_factors(optimizer)
+            if optimization.lr_batch_size is not None:
+                images = data.batch_size * (recipe.trainer.get("accumulate_grad_batches") or 1)
+                scale_learning_rates(optimizer, images / optimization.lr_batch_size)
+            made.append(optimizer)
         return made
 
     def evaluators(truth: Any) -> Mapping[str, Evaluator]:
@@ -134,7 +149,9 @@ def subject_of(recipe: Recipe, options: DoctorOptions, progress: Callable[[str],
         data=data,
         task=task,
         make_evaluators=evaluators,
-        make_optimizer=optimizer,
+        learner=optimization.learner,
+        make_optimizers=optimizers,
+        started=started,
         precision=str(precision),
         gradient_clip=recipe.trainer.get("gradient_clip_val"),
         device=_device(recipe.trainer.get("accelerator", "auto")),

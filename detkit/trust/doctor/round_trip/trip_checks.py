@@ -9,7 +9,6 @@ from dataclasses import replace
 from torch import Tensor
 
 from detkit.data.image_dataset import ImageDataset
-from detkit.data.loading import TrainingDataset
 from detkit.errors import InputError
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding, worst
@@ -39,14 +38,11 @@ def check_augmentation(subject: Subject) -> Finding:
     """Objects of augmented training images are learned, and come back."""
     dataset = subject.data.train_dataset
     indices = subject.some(dataset)
-    augmented = TrainingDataset(
-        dataset, subject.data.augmentation, subject.seed, subject.data.mixing, subject.data.mixing_epochs
-    )
     cut = total = 0
 
     def read(index: int) -> Sample:
         nonlocal cut, total
-        image, target = augmented[(index, 0)]
+        image, target = subject.augmented[index, 0]
         if target.labels is not None:
             before = len(dataset.target(index).objects())
             total += before
