@@ -42,7 +42,7 @@ ORDER = [
     "evaluation",
     "visualization",
     "results",
-    "report",
+    "reporting",
     "tasks",
     "exporting",
     "testing",

@@ -195,7 +195,7 @@ def test_its_recipes_are_known_by_name(installed, tmp_path):
 
 
 def test_it_makes_the_pages_of_reports(installed, tmp_path):
-    code = "from detkit.report import Page, page_html; print(len(page_html(Page('a', 'b', []))))"
+    code = "from detkit.reporting import Page, page_html; print(len(page_html(Page('a', 'b', []))))"
     assert int(run(installed, "-c", code, cwd=tmp_path)) > 10_000
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from detkit.errors import InputError
 from detkit.images import encoded_size
 from detkit.models import VisionModel
-from detkit.report.parts.jpeg_urls import jpeg_data_url
+from detkit.reporting.parts.jpeg_urls import jpeg_data_url
 from detkit.serving.batching import Answered, BatchingWorker
 from detkit.serving.limits import Limits
 from detkit.serving.uploads import Upload

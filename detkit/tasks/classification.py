@@ -9,8 +9,8 @@ import torch
 
 from detkit.data.faults.suspicious_labels import suspicious_labels
 from detkit.evaluation import ClassificationEvaluator
-from detkit.report import Evaluated, Section
-from detkit.report.sections.class_sections import image_class_sections
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.class_sections import image_class_sections
 from detkit.structures import Category, Target
 from detkit.structures import Classification as Classes
 from detkit.tasks.recovered_objects import Recovered

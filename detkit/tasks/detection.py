@@ -11,8 +11,8 @@ from detkit.data.faults.suspicious_boxes import suspicious_boxes
 from detkit.data.faults.suspicious_labels import suspicious_labels
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
-from detkit.report import Evaluated, Section
-from detkit.report.sections.detection_sections import detection_sections
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.detection_sections import detection_sections
 from detkit.results import coco_results
 from detkit.structures import Category, Detections, Target
 from detkit.tasks.recovered_objects import Recovered, recovered_objects

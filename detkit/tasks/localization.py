@@ -9,9 +9,9 @@ import torch
 from detkit.boxes import box_area
 from detkit.evaluation import LocalizationEvaluator
 from detkit.evaluation.detection_collector import DetectionCollector
-from detkit.report import Evaluated, Section
-from detkit.report.sections.class_sections import image_class_sections
-from detkit.report.sections.detection_sections import detection_sections
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.class_sections import image_class_sections
+from detkit.reporting.sections.detection_sections import detection_sections
 from detkit.structures import Detections, Target
 from detkit.tasks.detection import Detection
 from detkit.tasks.task import NamedEvaluator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
-from detkit.report import Evaluated, Section
-from detkit.report.sections.plain_sections import plain_sections
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.plain_sections import plain_sections
 from detkit.structures import Category, Target
 from detkit.tasks.recovered_objects import Recovered
 from detkit.visualization import Drawing
@@ -135,7 +135,7 @@ class Task(Drawing):
 
         Args:
             evaluated: the evaluators, which have computed, and the images. Sections are made of the parts in
-                `detkit.report`. Default: the metrics of each evaluator, and those of each class.
+                `detkit.reporting`. Default: the metrics of each evaluator, and those of each class.
         """
         return plain_sections(evaluated)
 

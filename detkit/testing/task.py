@@ -12,7 +12,7 @@ from detkit.data.image_dataset import ImageDataset
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.models import VisionModel
-from detkit.report import Evaluated, Page, Section, page_html
+from detkit.reporting import Evaluated, Page, Section, page_html
 from detkit.structures import Category, Target
 from detkit.tasks import Recovered, Task
 from detkit.testing.contract import ContractError, deep_copy, is_close, no_error, require
@@ -165,7 +165,7 @@ def _check_report(task: Task, owner: str) -> None:
     with no_error(f"{owner}.report", "it gives the sections of the report, also where no evaluator has a result"):
         sections: Any = task.report(Evaluated({}, _NoImages()))
     are_sections = isinstance(sections, list) and all(isinstance(one, Section) for one in sections)
-    require(are_sections, f"{owner}.report must give a list of detkit.report.Section: got {sections!r:.80}")
+    require(are_sections, f"{owner}.report must give a list of detkit.reporting.Section: got {sections!r:.80}")
     with no_error(f"the page of {owner}.report", "each section has a name of its own"):
         page_html(Page(owner, "", sections))
 

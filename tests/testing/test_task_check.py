@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from detkit.evaluation import ClassificationEvaluator
-from detkit.report import Section
+from detkit.reporting import Section
 from detkit.structures import Category, Classification, Detections, Target
 from detkit.tasks import Classification as ClassificationTask
 from detkit.tasks import Detection, Localization, Recovered, Task
@@ -141,7 +141,7 @@ class RefusesInSilence(ClassificationTask):
         (DrawsFloats, r"draw must give an RGB image \(40, 60, 3\) uint8: got \(40, 60, 3\) float64"),
         (SelectsNothing, r"select must give a Classification for any score: got NoneType"),
         (TakesAnything, r"check_answers must refuse what is not a Classification"),
-        (ReportsText, r"report must give a list of detkit.report.Section"),
+        (ReportsText, r"report must give a list of detkit.reporting.Section"),
         (ReportsTwice, r"two sections of the report are called 'one'"),
         (OtherTruth, r"truth must give a Classification or None: got 1"),
         (FindsNothing, r"recovered must find all of the truth in itself: got an overlap of 0.000"),

@@ -22,8 +22,8 @@ from detkit.engine.evaluators import make_evaluators, recorded_evaluators
 from detkit.errors import InputError
 from detkit.files import write_whole
 from detkit.models import VisionModel
-from detkit.report import Evaluated, Page, PageOptions, Section, page_html
-from detkit.report.sections.run_sections import facts_section, recipe_section, training_section
+from detkit.reporting import Evaluated, Page, PageOptions, Section, page_html
+from detkit.reporting.sections.run_sections import facts_section, recipe_section, training_section
 from detkit.tasks import task_of
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import yaml
 import detkit
 from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.config.records.checkpoint_record import provenance_in
-from detkit.report import Section
-from detkit.report.sections.run_sections import license_section
+from detkit.reporting import Section
+from detkit.reporting.sections.run_sections import license_section
 
 _PACKAGES = ("torch", "torchvision", "lightning", "numpy", "timm", "pycocotools")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from detkit.evaluation import ConfusionMatrix
-from detkit.report.parts.data_table import Cell, Row, data_table
-from detkit.report.parts.rendering import render
+from detkit.reporting.parts.data_table import Cell, Row, data_table
+from detkit.reporting.parts.rendering import render
 
 _SHOWN_CLASSES = 41
 _MOST_CLASSES = 101

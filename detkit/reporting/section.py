@@ -15,7 +15,7 @@ class Section:
     Args:
         name: its anchor, in lowercase letters, digits and hyphens; no two sections share one.
         title: its heading.
-        parts: what it shows, in order: what `detkit.report` makes, such as `data_table`.
+        parts: what it shows, in order: what `detkit.reporting` makes, such as `data_table`.
         summary: a sentence about it for the top of the page; empty for none.
     """
 

@@ -8,13 +8,13 @@ from detkit.evaluation import CocoEvaluation, CocoEvaluator, Evaluator, VocEvalu
 from detkit.evaluation.coco.coco_evaluation import evaluate
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.ops import backend
-from detkit.report.evaluated import Evaluated
-from detkit.report.parts.data_table import Cell, Row, data_table
-from detkit.report.parts.line_chart import Series, line_chart
-from detkit.report.section import Section
-from detkit.report.sections.coco_sections import coco_sections
-from detkit.report.sections.detection_images import detection_images
-from detkit.report.sections.plain_sections import anchor, evaluator_section
+from detkit.reporting.evaluated import Evaluated
+from detkit.reporting.parts.data_table import Cell, Row, data_table
+from detkit.reporting.parts.line_chart import Series, line_chart
+from detkit.reporting.section import Section
+from detkit.reporting.sections.coco_sections import coco_sections
+from detkit.reporting.sections.detection_images import detection_images
+from detkit.reporting.sections.plain_sections import anchor, evaluator_section
 
 
 def detection_sections(evaluated: Evaluated) -> list[Section]:

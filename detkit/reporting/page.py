@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from detkit.errors import InputError
-from detkit.report.parts.rendering import asset, render
-from detkit.report.section import Section
+from detkit.reporting.parts.rendering import asset, render
+from detkit.reporting.section import Section
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import numpy as np
 from detkit.evaluation import ImageEvaluation
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.evaluation.image_collector import ImageCollector, ImageTruth
-from detkit.report.evaluated import Evaluated
-from detkit.report.parts.confusion_part import confusion_part, confusion_summary
-from detkit.report.parts.data_table import Cell, Row, data_table
-from detkit.report.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
-from detkit.report.section import Section
-from detkit.report.sections.plain_sections import anchor, evaluator_section
+from detkit.reporting.evaluated import Evaluated
+from detkit.reporting.parts.confusion_part import confusion_part, confusion_summary
+from detkit.reporting.parts.data_table import Cell, Row, data_table
+from detkit.reporting.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
+from detkit.reporting.section import Section
+from detkit.reporting.sections.plain_sections import anchor, evaluator_section
 
 KINDS = (
     ErrorKind("correct", "the first answer is right"),

@@ -11,13 +11,13 @@ from detkit.evaluation import CocoEvaluation, analyze_errors, confuse_detections
 from detkit.evaluation.coco.bootstrap import Interval, bootstrap
 from detkit.evaluation.coco.native_backend import count_objects
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
-from detkit.report.evaluated import Evaluated
-from detkit.report.parts.confusion_part import confusion_part, confusion_summary
-from detkit.report.parts.data_table import Bar, Cell, Row, data_table
-from detkit.report.parts.line_chart import Series, line_chart
-from detkit.report.parts.rendering import paragraph
-from detkit.report.section import Section
-from detkit.report.sections.plain_sections import anchor
+from detkit.reporting.evaluated import Evaluated
+from detkit.reporting.parts.confusion_part import confusion_part, confusion_summary
+from detkit.reporting.parts.data_table import Bar, Cell, Row, data_table
+from detkit.reporting.parts.line_chart import Series, line_chart
+from detkit.reporting.parts.rendering import paragraph
+from detkit.reporting.section import Section
+from detkit.reporting.sections.plain_sections import anchor
 
 Content = tuple[list[Markup], str]
 """The parts of a section, and a sentence for the top of the page."""

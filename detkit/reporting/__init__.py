@@ -4,14 +4,14 @@ A task gives the sections of its results, `detkit.tasks.Task.report`, made of th
 confusion matrices and a browser of errors. All of them escape their texts.
 """
 
-from detkit.report.evaluated import Evaluated, PageOptions
-from detkit.report.page import Page, page_html
-from detkit.report.parts.confusion_part import confusion_part
-from detkit.report.parts.data_table import Bar, Cell, data_table
-from detkit.report.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
-from detkit.report.parts.line_chart import Series, line_chart
-from detkit.report.parts.rendering import paragraph
-from detkit.report.section import Section
+from detkit.reporting.evaluated import Evaluated, PageOptions
+from detkit.reporting.page import Page, page_html
+from detkit.reporting.parts.confusion_part import confusion_part
+from detkit.reporting.parts.data_table import Bar, Cell, data_table
+from detkit.reporting.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
+from detkit.reporting.parts.line_chart import Series, line_chart
+from detkit.reporting.parts.rendering import paragraph
+from detkit.reporting.section import Section
 
 __all__ = [
     "Bar",

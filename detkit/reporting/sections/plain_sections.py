@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from detkit.evaluation import Evaluator
-from detkit.report.evaluated import Evaluated
-from detkit.report.parts.data_table import Cell, Row, data_table
-from detkit.report.section import Section
+from detkit.reporting.evaluated import Evaluated
+from detkit.reporting.parts.data_table import Cell, Row, data_table
+from detkit.reporting.section import Section
 
 
 def plain_sections(evaluated: Evaluated) -> list[Section]:

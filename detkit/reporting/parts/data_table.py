@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
-from detkit.report.parts.rendering import render
+from detkit.reporting.parts.rendering import render
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 from headless_browser import Browser, find_chromium
 from report_cases import EVIL, KINDS, QUOTED, classified, detected
 
-from detkit.report import Page, PageOptions, page_html
-from detkit.report.sections.run_sections import facts_section, recipe_section, training_section
+from detkit.reporting import Page, PageOptions, page_html
+from detkit.reporting.sections.run_sections import facts_section, recipe_section, training_section
 from detkit.tasks import Classification, Detection
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs Chromium: apt-get install chromium")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from detkit.report.parts.data_table import data_table
-from detkit.report.parts.line_chart import Series, line_chart
-from detkit.report.parts.rendering import paragraph, render
-from detkit.report.section import Section
+from detkit.reporting.parts.data_table import data_table
+from detkit.reporting.parts.line_chart import Series, line_chart
+from detkit.reporting.parts.rendering import paragraph, render
+from detkit.reporting.section import Section
 from detkit.visualization.curves import Curve, is_metric, read_curves
 
 

@@ -9,7 +9,7 @@ import torch
 
 from detkit.data.image_dataset import ImageDataset
 from detkit.evaluation import ClassificationEvaluator, CocoEvaluator, Evaluator
-from detkit.report import Evaluated, PageOptions
+from detkit.reporting import Evaluated, PageOptions
 from detkit.structures import Category, Classification, Detections, Target
 
 EVIL = "<script>window.evil = 1</script>"

@@ -11,13 +11,13 @@ from report_cases import CATEGORIES, EVIL, KINDS, classified, detected, detectio
 
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, ConfusionMatrix, Evaluation, VocEvaluator, assign_errors
-from detkit.report import Evaluated, Page, PageOptions, Section, confusion_part, data_table, page_html, paragraph
-from detkit.report.parts.data_table import Bar, Cell
-from detkit.report.parts.line_chart import MOST_POINTS, Series, line_chart
-from detkit.report.parts.rendering import json_in_html
-from detkit.report.sections import detection_images
-from detkit.report.sections.class_sections import image_kinds
-from detkit.report.sections.run_sections import training_section
+from detkit.reporting import Evaluated, Page, PageOptions, Section, confusion_part, data_table, page_html, paragraph
+from detkit.reporting.parts.data_table import Bar, Cell
+from detkit.reporting.parts.line_chart import MOST_POINTS, Series, line_chart
+from detkit.reporting.parts.rendering import json_in_html
+from detkit.reporting.sections import detection_images
+from detkit.reporting.sections.class_sections import image_kinds
+from detkit.reporting.sections.run_sections import training_section
 from detkit.structures import Category
 from detkit.structures.categories import PERSON_KEYPOINTS
 from detkit.tasks import Classification, Detection, Localization, Task
@@ -93,7 +93,7 @@ class TestDetections:
         assert len({one.name for one in sections}) == len(sections)
 
     def test_without_kernels_what_needs_them_is_left_out(self, monkeypatch):
-        monkeypatch.setattr("detkit.report.sections.detection_sections.backend", lambda: "reference")
+        monkeypatch.setattr("detkit.reporting.sections.detection_sections.backend", lambda: "reference")
         titles = [one.title for one in Detection().report(detected())]
         assert titles == ["Metrics", "Classes", "Sizes", "Precision and recall"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from detkit.report.parts.jpeg_urls import jpeg_data_url
-from detkit.report.parts.rendering import render
+from detkit.reporting.parts.jpeg_urls import jpeg_data_url
+from detkit.reporting.parts.rendering import render
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from detkit.files import json_text
 @functools.cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("detkit.report", "assets"),
+        loader=PackageLoader("detkit.reporting", "assets"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -8,10 +8,10 @@ import numpy as np
 
 from detkit.evaluation import AssignedErrors, CocoEvaluation, assign_errors
 from detkit.evaluation.coco.tide import ERROR_KINDS
-from detkit.report.evaluated import Evaluated
-from detkit.report.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
-from detkit.report.parts.rendering import paragraph
-from detkit.report.section import Section
+from detkit.reporting.evaluated import Evaluated
+from detkit.reporting.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
+from detkit.reporting.parts.rendering import paragraph
+from detkit.reporting.section import Section
 
 KINDS = (
     ErrorKind("correct", "the detection of an object, or an object that is detected"),
