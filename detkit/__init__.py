@@ -10,14 +10,15 @@ from detkit.deprecation.moved_modules import find_moved_modules
 if TYPE_CHECKING:
     from detkit.engine.checkpoint import load as load
     from detkit.engine.verbs import Run as Run
+    from detkit.engine.verbs import doctor as doctor
     from detkit.engine.verbs import evaluate as evaluate
     from detkit.engine.verbs import export as export
     from detkit.engine.verbs import train as train
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "evaluate", "export", "load", "train"]
+__all__ = ["Run", "__version__", "doctor", "evaluate", "export", "load", "train"]
 
-_VERBS = ("Run", "evaluate", "export", "train")
+_VERBS = ("Run", "doctor", "evaluate", "export", "train")
 _HOMES = {"load": "detkit.engine.checkpoint"} | dict.fromkeys(_VERBS, "detkit.engine.verbs")
 
 find_moved_modules()

@@ -18,6 +18,8 @@ FAR = 10.0  # the mean in standard deviations from which on images look alike
 def check_pixels(subject: Subject) -> Finding:
     """Normalized pixels are finite and differ, and are normalized as those that the backbone was trained on."""
     dataset = subject.data.train_dataset
+    if getattr(subject.model, "preprocess", None) is None:
+        return Finding("pixels", "skipped", f"a {type(subject.model).__name__} has no preprocess")
     parts = [_pixels(subject.model, dataset[index][0]) for index in subject.some(dataset, MOST_IMAGES)]
     if not parts:
         return Finding("pixels", "failed", "the training data has no images: check data.root and the split")

@@ -48,17 +48,27 @@ def doctor_command(argv: Sequence[str]) -> None:
     Raises:
         SystemExit: with status 1, a check has failed.
     """
+    options, training = parsed_options(argv)
+    # Imported after parsing, so that help and errors of the command line need no torch.
+    from detkit.engine.commands.doctor.examination import failed_checks, run_checks
+
+    if failed_checks(run_checks(options, training)):
+        raise SystemExit(1)
+
+
+def parsed_options(argv: Sequence[str]) -> tuple[DoctorOptions, list[str]]:
+    """The command's own options, and the arguments of ``detkit train`` with the files of their recipes.
+
+    Raises:
+        InputError: an option is wrong, there is no such check, or no such recipe.
+    """
     parser = command_parser("doctor", "RECIPE [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
     own, training = divided(argv)
     options = ParsedCommand.of(parser, own).options(DoctorOptions)
     for name in set(options.skip) - set(get_args(Check)):
-        raise InputError(f"--skip {name}: there is no such check; there are {', '.join(get_args(Check))}.")
-    training = with_recipe_files(training)  # so that a wrong name is told before torch is imported
-    from detkit.engine.commands.doctor.examination import run_checks
-
-    if not run_checks(options, training):
-        raise SystemExit(1)
+        raise InputError(f"--skip {name}: there is no such check; choose from {', '.join(get_args(Check))}.")
+    return options, with_recipe_files(training)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

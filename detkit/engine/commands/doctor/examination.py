@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.commands.doctor.doctor_command import DoctorOptions
 from detkit.engine.commands.train import training_arguments
 from detkit.engine.config.parser import check_precision, write_json
-from detkit.engine.config.recipe import Recipe, build_recipe
+from detkit.engine.config.recipe import Recipe, build_recipe, with_model
 from detkit.engine.config.trust import packages_of
 from detkit.engine.evaluators import make_evaluators
 from detkit.engine.optim import apply_lr_factors, check_lr_factors, group_parameters, scale_learning_rates
@@ -42,12 +43,22 @@ _STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "
 _LENIENT = ("--data.on_bad_box=skip", "--data.on_bad_image=skip")
 
 
-def run_checks(options: DoctorOptions, argv: Sequence[str]) -> bool:
-    """Run the checks of a command line; returns whether none failed."""
-    if options.images < 1 or options.steps < 1:
-        raise InputError("--images and --steps must be at least 1.")
+def run_checks(options: DoctorOptions, argv: Sequence[str], model: VisionModel | None = None) -> list[Finding]:
+    """Run the checks of a command line, print what they find, and return it.
+
+    Args:
+        options: of the command itself.
+        argv: arguments of ``detkit train``.
+        model: is examined in place of the one that the command line describes, which must be the same.
+
+    Raises:
+        InputError: the recipe is wrong, or none of its data can be read.
+    """
+    _check(options)
     console, findings = get_console(), []
     recipe, error = _recipe(argv)
+    if model is not None:
+        recipe = with_model(recipe, copy.deepcopy(model))
     with console.status("doctor") as status, _quiet_evaluators():
         subject = subject_of(recipe, options, lambda text: status.update(text))
         if error is not None:
@@ -65,7 +76,13 @@ def run_checks(options: DoctorOptions, argv: Sequence[str]) -> bool:
     console.print(
         f"failed: {', '.join(failed)}" if failed else "no check failed", style=_STYLES["failed" if failed else "passed"]
     )
-    return not failed
+    return findings
+
+
+def _check(options: DoctorOptions) -> None:
+    for name in ("images", "steps"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} is {getattr(options, name)}: give at least 1.")
 
 
 @contextmanager

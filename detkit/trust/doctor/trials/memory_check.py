@@ -60,9 +60,10 @@ def _too_large(name: str, size: int, needed: int | None, free: int) -> Finding:
 
 
 def _largest(subject: Subject, dataset: ImageDataset, count: int) -> list[int]:
-    """The images that are largest in the network's frame."""
-    sizes = dataset.image_sizes.tolist()
-    places = {tuple(size): subject.model.preprocess.place(tuple(size)).size for size in sizes if all(size)}
+    """The images that are largest in the network's frame, or as given where the model has no preprocess."""
+    sizes, preprocess = dataset.image_sizes.tolist(), getattr(subject.model, "preprocess", None)
+    place = (lambda size: size) if preprocess is None else (lambda size: preprocess.place(size).size)
+    places = {tuple(size): place(tuple(size)) for size in sizes if all(size)}
     areas = np.array([np.prod(places.get(tuple(size), (0, 0))) for size in sizes])
     return np.argsort(-areas, kind="stable")[:count].tolist()
 
