@@ -152,6 +152,13 @@ def doctor(argv: Sequence[str]) -> None:
     doctor_command(argv)
 
 
+def inspect(argv: Sequence[str]) -> None:
+    """``detkit inspect``."""
+    from detkit.engine.commands.inspect import inspect_command
+
+    inspect_command(argv)
+
+
 def anchors(argv: Sequence[str]) -> None:
     """``detkit anchors``."""
     from detkit.engine.commands.anchors import anchors_command
@@ -184,6 +191,10 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),
     "recipes": (recipes, "list the recipes, or show one: task, size, published results, weights"),
     "convert": (convert, "convert a data set between COCO, VOC, YOLO and LabelMe, or from CVAT"),
+    "inspect": (
+        inspect,
+        "show what is in a data set and what is wrong with it: statistics, label problems, duplicates",
+    ),
     "doctor": (
         doctor,
         "check a recipe on its data before training: what is lost, and the AP that it can reach at most",

@@ -9,6 +9,7 @@ from detkit.reporting.page import Page, page_html
 from detkit.reporting.parts.confusion_part import confusion_part
 from detkit.reporting.parts.data_table import Bar, Cell, data_table
 from detkit.reporting.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
+from detkit.reporting.parts.image_strip import StripImage, image_strip
 from detkit.reporting.parts.line_chart import Series, line_chart
 from detkit.reporting.parts.rendering import paragraph
 from detkit.reporting.section import Section
@@ -24,9 +25,11 @@ __all__ = [
     "PageOptions",
     "Section",
     "Series",
+    "StripImage",
     "confusion_part",
     "data_table",
     "error_browser",
+    "image_strip",
     "line_chart",
     "page_html",
     "paragraph",

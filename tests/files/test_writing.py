@@ -152,6 +152,7 @@ OTHERS = {
         "engine/commands/prediction/prediction_files.py",
         "VideoWriter",
     ): "OpenCV's; its frames are counted",
+    ("trust/inspection/inspection.py", "TemporaryDirectory"): "embedded images pass through it",
     ("exporting/int8.py", "TemporaryDirectory"): "ONNX Runtime quantizes from one file to another",
     ("exporting/torch_programs.py", "save"): "into memory",
     ("engine/run/lock.py", "open"): "the lock of a run's folder is no content",

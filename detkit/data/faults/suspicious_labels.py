@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from detkit.data.image_dataset import ImageDataset
@@ -15,14 +17,24 @@ def suspicious_labels(dataset: ImageDataset) -> list[str]:
     if packed is None or not names:
         return []
     labels = packed.image_labels if dataset.has_image_labels else packed.labels[~packed.iscrowd]
-    if len(labels) == 0:
-        return []
-    counts = np.bincount(labels, minlength=len(names))
-    sentence = _background(names, counts) or _one_class(names, counts) or _shifted(names, counts)
+    sentence = wrong_labels(names, labels)
     return [f"{dataset.annotations_path}: {sentence}"] if sentence else []
 
 
-def _background(names: list[str], counts: np.ndarray) -> str | None:
+def wrong_labels(names: Sequence[str], labels: np.ndarray) -> str | None:
+    """The first sign that labels are not those that are meant, in a sentence; None without one.
+
+    Args:
+        names: of the classes.
+        labels: int64, of all objects or images.
+    """
+    if len(labels) == 0 or not names:
+        return None
+    counts = np.bincount(labels, minlength=len(names))
+    return _background(names, counts) or _one_class(names, counts) or _shifted(names, counts)
+
+
+def _background(names: Sequence[str], counts: np.ndarray) -> str | None:
     found = [name for name, count in zip(names, counts, strict=True) if name.lower() in _BACKGROUND and count == 0]
     if not found:
         return None
@@ -32,7 +44,7 @@ def _background(names: list[str], counts: np.ndarray) -> str | None:
     )
 
 
-def _one_class(names: list[str], counts: np.ndarray) -> str | None:
+def _one_class(names: Sequence[str], counts: np.ndarray) -> str | None:
     present = np.flatnonzero(counts)
     if len(names) < 2 or len(present) > 1 or counts.sum() < 10:
         return None
@@ -42,7 +54,7 @@ def _one_class(names: list[str], counts: np.ndarray) -> str | None:
     )
 
 
-def _shifted(names: list[str], counts: np.ndarray) -> str | None:
+def _shifted(names: Sequence[str], counts: np.ndarray) -> str | None:
     if len(names) < 3 or counts[0] > 0 or not counts[1:].all() or counts.sum() < 10:
         return None
     return (

@@ -35,6 +35,7 @@ COMMANDS = {
     "detkit eval": cli.evaluate,
     "detkit compare": cli.compare,
     "detkit doctor": cli.doctor,
+    "detkit inspect": cli.inspect,
     "detkit predict": cli.predict,
     "detkit report": cli.report,
     "detkit serve": cli.serve,
