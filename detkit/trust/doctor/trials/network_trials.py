@@ -27,7 +27,7 @@ def check_random(subject: Subject) -> Finding:
     dataset = subject.data.eval_dataset
     indices = subject.some(dataset, min(RANDOM_IMAGES, subject.images))
     evaluators = subject.make_evaluators(truth_of(dataset, indices))
-    model = subject.model.to(subject.device)
+    model = subject.model.to(subject.device).eval()
     shares: list[Tensor] = []
     for start in range(0, len(indices), 4):
         subject.progress(f"{start} of {len(indices)} images")

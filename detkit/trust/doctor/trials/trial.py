@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from detkit.learners import Phase, TrainingBatch
 from detkit.structures import Target
@@ -73,8 +74,21 @@ class Trial:
         return losses
 
     def answers(self, images: Sequence[Tensor], targets: Sequence[Target]) -> list[Any]:
-        """The predictions for some images, on the CPU."""
-        return predictions(self.subject, self.model, images, targets)
+        """The predictions for some images, on the CPU, with batch norm by the statistics of these images.
+
+        Its running statistics are of more steps than a trial has.
+        """
+        norms = [part for part in self.model.modules() if isinstance(part, _BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        self.model.eval()
+        for norm in norms:
+            norm.train()
+            norm.momentum = 0.0  # which leaves the running statistics as they are
+        try:
+            return predictions(self.subject, self.model, images, targets)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
 
     def _batch(self, images: Sequence[Tensor], targets: Sequence[Target]) -> TrainingBatch:
         on_device = [image.to(self.subject.device) for image in images]
@@ -103,11 +117,10 @@ def predictions(subject: Subject, model: Any, images: Sequence[Tensor], targets:
 
     Args:
         subject: the recipe.
-        model: in evaluation mode afterwards.
+        model: in the mode that it is to predict in.
         images: uint8 ``(3, H, W)`` each.
         targets: of each image, of which the model gets what it asks for.
     """
-    model.eval()
     with torch.inference_mode():
         on_device = [image.to(subject.device) for image in images]
         given = model(on_device, given=targets) if model.asks_for else model(on_device)
