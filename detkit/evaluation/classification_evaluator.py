@@ -19,6 +19,7 @@ class ClassificationEvaluator(ImageCollector[Classification]):
     name = "classification"
     reads = "labels"
     headline = "top1"
+    scale = 100.0
 
     def compared(self) -> ImageEvaluation:
         """``top1`` and ``top5``, with those of each class and the confusion matrix."""

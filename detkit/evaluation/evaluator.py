@@ -111,6 +111,7 @@ class Evaluator(ABC):
         reads: the part of an answer that is evaluated: ``boxes``, ``masks``, ``keypoints``, ``labels`` …
         headline: the most important metric; that of a training's first evaluator selects the best epoch.
         higher_is_better: whether a greater headline is better.
+        scale: what the metrics are multiplied by to be shown: 1 shows them as they are, 100 those in 0..1 in percent.
         extras: the fields of `ReportOptions` that the report supports besides the metrics of each class, and
             ``save_detections`` where there are `results`.
         answers_called: what messages call the answers.
@@ -124,6 +125,7 @@ class Evaluator(ABC):
     reads: str
     headline: str
     higher_is_better: bool = True
+    scale: float = 1.0
     extras: frozenset[str] = frozenset()
     answers_called: str = "answers"
     ceiling_bounds: tuple[float, float] | None = None

@@ -35,6 +35,7 @@ class LocalizationEvaluator(ImageCollector[Detections]):
     name = "localization"
     reads = "boxes"
     headline = "top1_localization"
+    scale = 100.0
 
     def __init__(
         self,

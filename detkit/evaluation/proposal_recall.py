@@ -40,6 +40,7 @@ class ProposalRecall(Evaluator):
 
     name = "proposals"
     reads = "proposals"
+    scale = 100.0
     answers_called = "proposals"
     evaluation: Evaluation | None
 

@@ -95,6 +95,7 @@ class VocEvaluator(DetectionCollector):
 
     reads = "boxes"
     headline = "mAP"
+    scale = 100.0
     extras = frozenset({"save_detections"})
     evaluation: VocEvaluation | None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from detkit.exporting.score_thresholds import ScoreThresholds
 from detkit.heads.context import Context
 from detkit.models import VisionModel
 from detkit.preprocess import Batch
@@ -41,11 +42,15 @@ class ExportedGraph(nn.Module):
 
     Args:
         model: a model with `decode_padded`, in evaluation mode.
+
+    Attributes:
+        score_thresholds: those of the model, which are tensors of the recorded graph.
     """
 
     def __init__(self, model: VisionModel) -> None:
         super().__init__()
         self.model = model
+        self.score_thresholds = ScoreThresholds(model)
 
     def forward(
         self, images: Tensor, sizes: Tensor | None = None, proposals: Tensor | None = None
@@ -60,4 +65,6 @@ class ExportedGraph(nn.Module):
         preprocess = self.model.preprocess
         batch = ExportedBatch((images - preprocess.mean) / preprocess.std, image_sizes=sizes)
         context = Context(batch, proposals=proposals)
-        return self.model.decode_padded(self.model.heads(self.model.features(batch), context), context)
+        raw = self.model.heads(self.model.features(batch), context)
+        with self.score_thresholds.applied():
+            return self.model.decode_padded(raw, context)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from detkit.errors import InputError, first_line
 from detkit.exporting.onnx_ops import translations
 from detkit.exporting.recording import Recorded
+from detkit.exporting.score_thresholds import ScoreThresholds, score_threshold_name
 
 OPSET = 18
 """The version of ONNX's operators that files use."""
 
 NEEDED = ("onnx", "onnxscript")
+
+_MARK = 9876.543
+"""What stands for a score threshold during the translation, which makes one tensor of all constants that are equal."""
 
 
 def onnx_program(recorded: Recorded, facts: Mapping[str, str]) -> bytes:
@@ -29,11 +31,15 @@ def onnx_program(recorded: Recorded, facts: Mapping[str, str]) -> bytes:
     check_installed()
     import onnx
 
+    thresholds = recorded.score_thresholds
     try:
-        program = torch.onnx.export(
-            recorded.program, input_names=list(recorded.inputs), output_names=recorded.outputs, opset_version=OPSET,
-            custom_translation_table=translations(), verbose=False, external_data=False,
-        )  # fmt: skip
+        with thresholds.moved([_MARK + index for index in range(len(thresholds))]):
+            program = torch.onnx.export(
+                recorded.program, input_names=list(recorded.inputs), output_names=recorded.outputs, opset_version=OPSET,
+                custom_translation_table=translations(), verbose=False, external_data=False,
+            )  # fmt: skip
+            assert program is not None  # it is only where torch writes the file itself
+            proto = program.model_proto
     except InputError:
         raise
     except Exception as error:  # the translators of operations raise errors of any type
@@ -41,8 +47,7 @@ def onnx_program(recorded: Recorded, facts: Mapping[str, str]) -> bytes:
             f"The {type(recorded.model).__name__} cannot be exported to ONNX ({first_line(error)}): export it to "
             "torch_export."
         ) from error
-    assert program is not None  # it is only where torch writes the file itself
-    proto = program.model_proto
+    _set(proto.graph, thresholds)
     for key, text in {**facts, "detkit.opset": str(OPSET)}.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, text
@@ -59,14 +64,14 @@ def check_installed() -> None:
         raise InputError(f"An ONNX file needs {' and '.join(missing)}, not installed here: pip install detkit[onnx]")
 
 
-def onnx_runner(content: bytes) -> Callable[[Mapping[str, Tensor]], list[np.ndarray]] | None:
-    """Runs an ONNX file in ONNX Runtime; None where it is not installed."""
-    if find_spec("onnxruntime") is None:
-        return None
-    import onnxruntime
+def _set(graph: Any, thresholds: ScoreThresholds) -> None:
+    """Give the score thresholds in a graph their values."""
+    import onnx
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(None, {name: value.cpu().numpy() for name, value in inputs.items()})
+    values = {score_threshold_name(index): value.cpu().numpy() for index, value in enumerate(thresholds.buffers())}
+    for tensor in graph.initializer:
+        if tensor.name in values:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values[tensor.name], tensor.name))
 
 
 def _name_sizes(graph: Any) -> None:

@@ -1,58 +1,76 @@
-"""The outputs of an exported graph against those of the model, before the file is written."""
+"""The outputs of an exported file against those of the model, before it is written in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from detkit.errors import InputError
+from detkit.exporting.agreement import disagreement
 from detkit.exporting.recording import Recorded
+from detkit.exporting.runtimes import ExportedFile, open_exported
+from detkit.files import write_whole
 
 TOLERANCE = 1e-3
-"""The largest difference of an output, of its largest number; scores differ by less."""
+"""The largest difference of an output, of its largest number."""
 
-Run = Callable[[Mapping[str, Tensor]], Sequence[np.ndarray | Tensor]]
+BELOW_ALL, ABOVE_ALL = -1.0, 2.0
+"""Score thresholds that every box passes, and none: there are detections to compare, and an image without objects."""
 
 
-def check_outputs(run: Run, recorded: Recorded, runtime: str) -> None:
-    """Compare what `run` gives with the model, for one image and for two.
+def check_file(content: bytes, suffix: str, recorded: Recorded, tolerance: float = TOLERANCE) -> None:
+    """Compare what a file gives with the model, for one image and for two, in every output.
 
-    Raw outputs are compared number for number. Detections are compared by their scores, best first: boxes of equal
-    scores may change places.
+    In noise a model finds hardly anything. So the file is also run with its score thresholds moved.
+
+    Args:
+        content: of the file.
+        suffix: of its name.
+        recorded: what it was made of.
+        tolerance: the largest difference, of the largest number of an output.
 
     Raises:
-        InputError: they differ.
+        InputError: they differ, or the runtime cannot run the file.
     """
-    for count in (1, 2):
+    with TemporaryDirectory() as work:
+        path = Path(work, f"exported{suffix}")
+        write_whole(path, content)
+        file = open_exported(path)
+        _compare(file, recorded, None, (1, 2), tolerance)
+        if recorded.score_thresholds:
+            _compare(file, recorded, BELOW_ALL, (1, 2), tolerance)
+            _compare(file, recorded, ABOVE_ALL, (1,), tolerance)
+
+
+def _compare(
+    file: ExportedFile, recorded: Recorded, threshold: float | None, counts: tuple[int, ...], tolerance: float
+) -> None:
+    """Compare for each of the numbers of images `counts`, with the score thresholds at `threshold` if it is given."""
+    if threshold is not None:
+        file.move_score_thresholds_(threshold)
+    for count in counts:
         inputs = {name: value[:count] for name, value in recorded.inputs.items()}
-        with torch.no_grad():
-            expected = [one for one in tree_leaves(recorded.module(*inputs.values())) if one is not None]
-        for name, theirs, ours in zip(recorded.outputs, run(inputs), expected, strict=True):
-            given, own = torch.as_tensor(theirs).cpu().float(), ours.detach().cpu().float()
-            difference = _difference(name, given, own) if not recorded.raw else _largest(given - own)
-            if not difference <= TOLERANCE * max(1.0, _largest(own)):
-                raise InputError(
-                    f"{runtime} gives other numbers than the {type(recorded.model).__name__}: {name} differs by "
-                    f"{difference:.2g}; the file is not written."
-                )
+        given = {name: torch.from_numpy(values) for name, values in file.run(inputs).items()}
+        own = expected_outputs(recorded, inputs, threshold)
+        if given.keys() != own.keys():  # the raw outputs of TorchScript are numbered
+            given = dict(zip(own, given.values(), strict=True))
+        found = disagreement(given, own, tolerance)
+        if found is not None:
+            raise InputError(
+                f"{file.runtime} gives other numbers than the {type(recorded.model).__name__}: {found}; the file is "
+                "not written."
+            )
 
 
-def _difference(name: str, given: Tensor, own: Tensor) -> float:
-    """The largest difference of scores, those of detections that one side alone has left out at the lowest score."""
-    if name == "probabilities":
-        return _largest(given - own)
-    if name != "scores":
-        return 0.0
-    width = max(given.shape[1], own.shape[1])
-    given, own = (torch.nn.functional.pad(one, (0, width - one.shape[1])) for one in (given, own))
-    scores = torch.cat((given[given > 0], own[own > 0]))
-    lowest = float(scores.min()) if len(scores) else 0.0
-    return _largest(given.clamp(min=lowest) - own.clamp(min=lowest))
-
-
-def _largest(values: Tensor) -> float:
-    return float(values.abs().max()) if values.numel() else 0.0
+@torch.no_grad()
+def expected_outputs(
+    recorded: Recorded, inputs: dict[str, Tensor], threshold: float | None = None
+) -> dict[str, Tensor]:
+    """What the model gives, by the names of the outputs, with its score thresholds at `threshold`."""
+    with recorded.score_thresholds.moved(threshold):
+        outputs = [one.cpu() for one in tree_leaves(recorded.module(*inputs.values())) if one is not None]
+    return dict(zip(recorded.outputs, outputs, strict=True))

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten_with_path
 
 from detkit.errors import InputError, first_line
 from detkit.exporting.exported_graph import ExportedGraph
+from detkit.exporting.score_thresholds import ScoreThresholds
 from detkit.geometry import Size
 from detkit.models import Raw, VisionModel
 from detkit.models.two_stage.two_stage_detector import TwoStageDetector
@@ -21,6 +22,13 @@ SAMPLE_SIZE = (480, 640)
 
 TRACED_SIZE = (640, 832)
 """Least height and width of the traced batch of any size: sides that differ, with several cells of the coarsest map."""
+
+_SIDES = {
+    "images": ("batch", "channels", "height", "width"),
+    "sizes": ("batch", "sides"),
+    "proposals": ("batch", "proposals", "corners"),
+}
+"""What the sides of each input are called."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,25 @@ class Recorded:
     inputs: dict[str, Tensor]
     outputs: list[str]
     raw: bool
+
+    @property
+    def score_thresholds(self) -> ScoreThresholds:
+        """Those of the graph; a raw one has none."""
+        own = self.module.score_thresholds if isinstance(self.module, ExportedGraph) else ScoreThresholds(nn.Identity())
+        assert isinstance(own, ScoreThresholds)
+        return own
+
+    @property
+    def shapes(self) -> dict[str, list[int | str]]:
+        """The shape of each input by its name, a word for a side of any length."""
+        recorded = {node.name: node.meta["val"].shape for node in self.program.graph.nodes if node.op == "placeholder"}
+        given = zip(self.inputs, self.program.graph_signature.user_inputs, strict=True)
+        return {
+            name: [
+                side if isinstance(side, int) else word for side, word in zip(recorded[node], _SIDES[name], strict=True)
+            ]
+            for name, node in given
+        }
 
 
 def record(model: VisionModel, raw: bool = False, size: Size | None = None) -> Recorded:

@@ -53,6 +53,8 @@ class _Each(_OneByOne):
 
     def forward(self, images: Tensor) -> Dict[str, Tensor]:  # noqa: UP006  # TorchScript knows no dict
         parts = [self.graph(images[index : index + 1]) for index in range(images.shape[0])]
+        if len(parts) == 0:
+            return without_images(self.graph(one_of_zeros(images)))
         return joined(parts)
 
 
@@ -61,6 +63,8 @@ class _EachSized(_OneByOne):
 
     def forward(self, images: Tensor, sizes: Tensor) -> Dict[str, Tensor]:  # noqa: UP006
         parts = [self.graph(images[index : index + 1], sizes[index : index + 1]) for index in range(images.shape[0])]
+        if len(parts) == 0:
+            return without_images(self.graph(one_of_zeros(images), one_of_zeros(sizes)))
         return joined(parts)
 
 
@@ -72,6 +76,8 @@ class _EachProposed(_OneByOne):
         for index in range(images.shape[0]):
             end = index + 1
             parts.append(self.graph(images[index:end], sizes[index:end], proposals[index:end]))
+        if len(parts) == 0:
+            return without_images(self.graph(one_of_zeros(images), one_of_zeros(sizes), one_of_zeros(proposals)))
         return joined(parts)
 
 
@@ -84,3 +90,16 @@ def joined(parts: List[Dict[str, Tensor]]) -> Dict[str, Tensor]:  # noqa: UP006
     for name in parts[0].keys():  # noqa: SIM118  # TorchScript needs it
         together[name] = torch.cat([part[name] for part in parts])
     return together
+
+
+def one_of_zeros(values: Tensor) -> Tensor:
+    """What stands for one image where there is none, from `values` ``(0, ...)``."""
+    return torch.zeros([1] + list(values.shape[1:]), dtype=values.dtype)  # noqa: RUF005  # TorchScript
+
+
+def without_images(outputs: Dict[str, Tensor]) -> Dict[str, Tensor]:  # noqa: UP006
+    """The outputs ``(0, ...)`` for no image, from those for one."""
+    none: Dict[str, Tensor] = {}  # noqa: UP006
+    for name in outputs.keys():  # noqa: SIM118
+        none[name] = outputs[name][:0]
+    return none

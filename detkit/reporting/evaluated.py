@@ -19,8 +19,8 @@ class PageOptions:
     """What the page shows, and how much.
 
     Args:
-        images: the most images in the page.
-        longest_side: of an image in the page, in pixels.
+        images: the most images on the page.
+        longest_side: of an image on the page, in pixels.
         score_threshold: the least score of a detection that counts in confusions and at first in the error browser.
         bootstrap: the number of samples for confidence intervals; 0: none.
     """

@@ -82,6 +82,9 @@ def _check_attributes(one: Any, owner: str) -> None:
         require(named, f"{owner}.{name} must be a name: got {value!r}, set it on the class or in __init__")
     better = one.higher_is_better
     require(isinstance(better, bool), f"{owner}.higher_is_better must be True or False: got {better!r}")
+    scale = one.scale
+    is_scale = isinstance(scale, (int, float)) and not isinstance(scale, bool) and scale > 0
+    require(is_scale, f"{owner}.scale must be a number above 0, such as 100 for percent: got {scale!r}")
     known = {"bootstrap", "errors", "curves", "confusion", "save_detections"}
     unknown = sorted(set(one.extras) - known)
     require(not unknown, f"{owner}.extras names {unknown}: a report can hold {', '.join(sorted(known))}")

@@ -12,6 +12,7 @@ from detkit.exporting import export_file as room
 from detkit.exporting.export_file import export_file
 from detkit.exporting.metadata import facts_of
 from detkit.exporting.recording import output_names, record
+from detkit.exporting.runtimes.torch_graphs import TorchExportFile
 from detkit.heads import SoftNMS, TopK
 from detkit.models import SSD, YOLOv3
 from detkit.preprocess import Letterbox, ShortestEdge, Square
@@ -64,24 +65,28 @@ def test_files_for_torch_take_any_number_of_images(model, tmp_path, suffix):
     file = torch.export.load(path).module() if suffix == ".pt2" else torch.jit.load(path)
     images = torch.rand(3, 3, 64, 96)
     with torch.no_grad():
-        given, own = file(images), recorded.module(images)
+        given, own, none = file(images), recorded.module(images), file(images[:0])
     assert given["boxes"].shape == (3, 100, 4)
     assert given["count"].tolist() == own["count"].tolist()
+    assert {name: values.shape for name, values in none.items()} == {
+        "boxes": (0, 100, 4), "scores": (0, 100), "labels": (0, 100), "count": (0,),
+    }  # fmt: skip
+
+
+def test_without_onnx_runtime_it_says_that_nothing_was_compared(model, tmp_path, monkeypatch, caplog):
+    find_spec = room.find_spec
+    monkeypatch.setattr(room, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name))
+    monkeypatch.setitem(room._WRITERS, "onnx", lambda recorded, facts: b"content")
+    export_file(model, tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").read_bytes() == b"content"
+    assert "m.onnx is not compared with the model: onnxruntime is not installed" in caplog.text
 
 
 def test_other_numbers_are_not_written(model, tmp_path, monkeypatch):
     (tmp_path / "m.pt2").write_text("an earlier file")
-    load = torch.export.load
-
-    class Changed:
-        def __init__(self, file):
-            self.graph = load(file).module()
-
-        def module(self):
-            return lambda images: {**self.graph(images), "scores": self.graph(images)["scores"] + 0.01}
-
-    monkeypatch.setattr(torch.export, "load", Changed)
-    with pytest.raises(InputError, match=r"The graph gives other numbers than the YOLOv3: scores differs by 0\.01"):
+    run = TorchExportFile.run
+    monkeypatch.setattr(TorchExportFile, "run", lambda *given: {**run(*given), "scores": run(*given)["scores"] + 0.01})
+    with pytest.raises(InputError, match=r"torch .* gives other numbers than the YOLOv3: scores differ by 0\.01"):
         export_file(model, tmp_path / "m.pt2")
     assert (tmp_path / "m.pt2").read_text() == "an earlier file"
 

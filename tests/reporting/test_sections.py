@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from report_cases import CATEGORIES, EVIL, KINDS, classified, detected, detections
 
 from detkit.errors import InputError
-from detkit.evaluation import CocoEvaluator, ConfusionMatrix, Evaluation, VocEvaluator, assign_errors
+from detkit.evaluation import CocoEvaluator, ConfusionMatrix, Evaluation, Evaluator, VocEvaluator, assign_errors
 from detkit.reporting import Evaluated, Page, PageOptions, Section, confusion_part, data_table, page_html, paragraph
 from detkit.reporting.parts.data_table import Bar, Cell
 from detkit.reporting.parts.line_chart import MOST_POINTS, Series, line_chart
@@ -71,6 +72,15 @@ class TestDetections:
     def test_no_images_where_none_are_asked_for(self):
         titles = [one.title for one in Detection().report(detected(PageOptions(images=0, bootstrap=0)))]
         assert "Worst images" not in titles
+
+    def test_the_causes_of_errors_are_assigned_once(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(
+            "detkit.reporting.sections.detection_sections.assign_errors",
+            lambda evaluation: asked.append(evaluation) or assign_errors(evaluation),
+        )
+        assert "Errors" in [one.title for one in Detection().report(detected())]
+        assert len(asked) == 1
 
     def test_no_intervals_where_none_are_asked_for(self):
         metrics = Detection().report(detected(PageOptions(bootstrap=0)))[0]
@@ -150,10 +160,14 @@ class TestClasses:
     def test_wrong_images_come_first(self):
         evaluated = classified()
         (evaluator,) = evaluated.evaluators.values()
-        assert image_kinds(evaluator.evaluation).tolist() == [0, 2, 0, 3]
+        assert image_kinds(evaluator.evaluation, evaluator.headline).tolist() == [0, 2, 0, 3]
         content = content_of(Classification().report(evaluated)[-1])
         assert [image["name"] for image in content["images"]] == ["2", "4", "1", "3"]
         assert content["images"][0]["answers"] == [[2, 2, None, 0.75, -1, None], [1, 0, None, 0.25, -1, None]]
+
+    def test_no_images_where_none_are_asked_for(self):
+        evaluated = replace(classified(), options=PageOptions(images=0))
+        assert [one.title for one in Classification().report(evaluated)] == ["Metrics", "Confusion"]
 
     def test_localization_shows_detectors_evaluators_as_well(self):
         titles = [one.title for one in Localization().report(detected())]
@@ -167,8 +181,16 @@ class TestOwnTasks:
         (evaluator,) = evaluated.evaluators.values()
         evaluator.evaluation = Evaluation({"AP": 0.25}, {EVIL: {"error": 0.5}})
         (section,) = Task().report(evaluated)
-        assert section.summary == "AP is 0.25."
+        assert section.summary == "AP is 25.0 %."
         assert "0.5" in section.parts[1]
+
+    def test_show_numbers_as_they_are(self):
+        own = Counting({})
+        own.compute()
+        (section,) = Task().report(replace(detected(), evaluators={"count": own}))
+        assert section.summary == "error is 12.346."
+        assert "%" not in "".join(section.parts)
+        assert re.findall("<td[^>]*>([^<]*)<", section.parts[1]) == ["0.500", "3"]
 
     def test_without_a_result_have_nothing(self):
         evaluated = detected()
@@ -251,8 +273,55 @@ def test_a_training_shows_losses_and_metrics(tmp_path):
     text = "".join(section.parts)
     assert "10 steps, 2 epochs" in text
     assert "train/loss" in text
-    assert "Metrics of the validations" in text
+    assert "numbers of the validations" in text
     assert "lr" not in re.findall(r'"names": (\[.*?\])', text)[0]
+
+
+class TestMetricsOfATraining:
+    """The evaluator says which of them are in percent; nothing is guessed by the name of a column."""
+
+    @pytest.fixture
+    def charts(self, tmp_path):
+        def draw(columns: dict[str, list[float]], evaluators) -> dict[str, dict[str, list[float]]]:
+            values = enumerate(zip(*columns.values(), strict=True))
+            rows = [["epoch", "step", *columns], *([k, k, *row] for k, row in values)]
+            (tmp_path / "metrics.csv").write_text("\n".join(",".join(map(str, row)) for row in rows))
+            section = training_section(tmp_path / "metrics.csv", evaluators)
+            return {
+                re.search("<figcaption.*?>(.*?)<", part)[1]: {
+                    name: one["y"] for name, one in zip(content["names"], content["values"], strict=True)
+                }
+                for part in section.parts[1:]
+                for content in [json.loads(re.search(r'application/json">(.*?)</script>', part)[1])]
+            }
+
+        return draw
+
+    def test_are_shown_as_their_evaluator_says(self, charts):
+        (coco,) = detected().evaluators.values()
+        own = Counting({})
+        own.compute()
+        columns = {"val/AP": [0.25, -1, 0.5], "val/count/error": [12.5, 3, -1], "val/seconds": [40, 41, 42]}
+        drawn = charts(columns, {"bbox": coco, "count": own})
+        assert drawn == {
+            "Metrics of the validations": {"AP": [25.0, 50.0]},
+            "Other numbers of the validations": {"count/error": [12.5, 3], "seconds": [40, 41, 42]},
+        }
+
+    def test_without_evaluators_all_are_as_they_are(self, charts):
+        assert charts({"val/AP": [0.25, 0.5]}, {}) == {"Other numbers of the validations": {"AP": [0.25, 0.5]}}
+
+
+class Counting(Evaluator):
+    name = "count"
+    reads = "boxes"
+    headline = "error"
+
+    def keep(self, target, answer):
+        return 0
+
+    def evaluate(self):
+        return Evaluation({"error": 12.345678}, {"cat": {"error": 0.5, "objects": 3}})
 
 
 def test_a_training_that_logged_nothing(tmp_path):

@@ -9,7 +9,13 @@ from jsonargparse import ArgumentParser
 
 from detkit.deprecation import moved_names
 from detkit.engine.checkpoint import Checkpoint
-from detkit.engine.commands.evaluation.evaluating import evaluate_checkpoint, evaluate_file, report
+from detkit.engine.commands.evaluation.evaluating import (
+    PreparedEvaluation,
+    evaluate_checkpoint,
+    evaluate_file,
+    prepare,
+    report,
+)
 from detkit.engine.commands.evaluation.evaluation_options import EvaluationOptions, add_arguments, check_options
 from detkit.engine.config.command_line import read_named_checkpoint
 from detkit.engine.config.parser import ParsedCommand, command_parser
@@ -68,6 +74,22 @@ def evaluation_numbers(argv: Sequence[str], given: tuple[VisionModel, Checkpoint
         return report(evaluate_file(options), options)
     evaluators = evaluate_checkpoint(checkpoint, parsed, options, model)
     return {} if evaluators is None else report(evaluators, options)
+
+
+def prepared_evaluation(argv: Sequence[str]) -> tuple[Checkpoint, PreparedEvaluation]:
+    """What ``detkit eval`` evaluates with a command line that names a checkpoint, before the pass over the data.
+
+    Raises:
+        InputError: an option, the checkpoint or the data is wrong.
+    """
+    parser = evaluation_parser()
+    checkpoint = read_named_checkpoint(parser, argv)
+    if checkpoint is None:
+        raise ValueError("no checkpoint is named")
+    parsed = ParsedCommand.of(parser, argv)
+    options = parsed.options(EvaluationOptions)
+    check_options(options, has_checkpoint=True)
+    return checkpoint, prepare(checkpoint, parsed, options)
 
 
 def evaluation_parser() -> ArgumentParser:

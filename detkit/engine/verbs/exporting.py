@@ -26,7 +26,7 @@ def export(
 
     The file holds normalization, network, decoding and suppression. Its metadata say how images are resized, what the
     outputs mean, the classes, and the licenses of the weights; docs/export.md describes both. Batch norm is folded into
-    the convolutions. The file is written only if its scores are those of the model; for ONNX, where ONNX Runtime is
+    the convolutions. The file is written only if its outputs are those of the model; for ONNX, where ONNX Runtime is
     installed.
 
     Args:

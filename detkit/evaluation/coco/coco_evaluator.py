@@ -60,6 +60,7 @@ class CocoEvaluator(DetectionCollector):
     """
 
     headline = "AP"
+    scale = 100.0
     evaluation: CocoEvaluation | None
 
     def __init__(

@@ -55,11 +55,9 @@ class ImageWeighting(ABC):
 
     Attributes:
         data: what was measured.
-        scale: what a number is multiplied by to be shown; 100 for numbers in 0..1, which are shown in percent.
     """
 
     data: MeasuredData
-    scale: float = 100.0
 
     @abstractmethod
     def numbers(self, weights: np.ndarray, by_class: bool = False) -> WeightedNumbers:

@@ -14,6 +14,7 @@ from torch import Tensor
 from detkit.errors import InputError, first_line
 from detkit.exporting.runtimes.exported_file import ExportedFile, Precision
 from detkit.exporting.runtimes.fed_arrays import as_arrays
+from detkit.exporting.score_thresholds import is_score_threshold
 
 QUANTIZING = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"})
 
@@ -35,10 +36,15 @@ class OnnxFile(ExportedFile):
         except Exception as error:  # both raise errors of any type
             raise InputError(f"ONNX Runtime cannot read {path}: {first_line(error)}") from error
         self.facts = dict(self.session.get_modelmeta().custom_metadata_map)
-        self.inputs = [one.name for one in self.session.get_inputs()]
+        taken = self.session.get_inputs()
+        self.inputs = [one.name for one in taken]
         self.outputs = [one.name for one in self.session.get_outputs()]
+        self.shapes = {
+            one.name: [side if isinstance(side, int) else None for side in one.shape]
+            for one in self.session.get_inputs()
+        }
         self.precision = _precision(self.proto)
-        self._takes_half = [one.name for one in self.session.get_inputs() if one.type == "tensor(float16)"]
+        self._takes_half = [one.name for one in taken if one.type == "tensor(float16)"]
 
     def run(self, inputs: Mapping[str, np.ndarray | Tensor]) -> dict[str, np.ndarray]:
         """See `ExportedFile.run`."""
@@ -49,6 +55,14 @@ class OnnxFile(ExportedFile):
         except Exception as error:
             raise InputError(f"ONNX Runtime cannot run {self.path}: {first_line(error)}") from error
         return dict(zip(self.outputs, values, strict=True))
+
+    def move_score_thresholds_(self, threshold: float) -> None:
+        """See `ExportedFile.move_score_thresholds_`."""
+        for tensor in self.proto.graph.initializer:
+            if is_score_threshold(tensor.name):
+                moved = np.full_like(onnx.numpy_helper.to_array(tensor), threshold)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(moved, tensor.name))
+        self.session = session_of(self.proto.SerializeToString())
 
     def fed(self, inputs: Mapping[str, np.ndarray | Tensor]) -> dict[str, np.ndarray]:
         """The inputs as a session of this file takes them."""

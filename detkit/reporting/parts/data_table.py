@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
+from detkit.evaluation.tables.shown_numbers import PERCENT, shown
 from detkit.reporting.parts.rendering import render
 
 
@@ -40,6 +41,11 @@ class Cell:
         if value == NOTHING_TO_MEASURE:
             return cls("–", -1.0)
         return cls(f"{100 * value:.1f}", value, Bar(0.0, min(max(value, 0.0), 1.0)) if bar else None)
+
+    @classmethod
+    def scaled(cls, value: float, scale: float, bar: bool = False) -> Cell:
+        """A metric as its evaluator says, `Evaluator.scale`: in percent, or as it is."""
+        return cls.percent(value, bar) if scale == PERCENT else cls(shown(value, scale), value)
 
     @classmethod
     def number(cls, value: float) -> Cell:

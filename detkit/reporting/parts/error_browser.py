@@ -95,7 +95,7 @@ def error_browser(
         kinds: the kinds of errors; the first is no error.
         total: the number of images that were evaluated.
         order: a phrase that says which images are shown, such as "the most errors".
-        longest_side: of the images in the page, in pixels; larger ones are reduced.
+        longest_side: of the images on the page, in pixels; larger ones are reduced.
         least_score: answers below it are not in `images`; None: there is no filter by score.
         first_score: the score that is filtered by at first.
     """

@@ -30,39 +30,37 @@ def image_class_sections(evaluated: Evaluated) -> list[Section]:
     sections: list[Section] = []
     for name, evaluator in evaluated.evaluators.items():
         if isinstance(evaluator, ImageCollector) and isinstance(evaluator.evaluation, ImageEvaluation):
-            sections += class_sections(name, evaluator.evaluation, evaluator.truth, evaluated)
+            sections += class_sections(name, evaluator, evaluator.evaluation, evaluated)
         elif not isinstance(evaluator, DetectionCollector):
             sections += evaluator_section(name, evaluator, evaluated)
     return sections
 
 
-def class_sections(name: str, evaluation: ImageEvaluation, truth: ImageTruth, evaluated: Evaluated) -> list[Section]:
+def class_sections(
+    name: str, evaluator: ImageCollector, evaluation: ImageEvaluation, evaluated: Evaluated
+) -> list[Section]:
     """The sections of an evaluation of image classes.
 
     Args:
         name: of the evaluator.
+        evaluator: what has computed it.
         evaluation: its result.
-        truth: what it was compared with.
         evaluated: the images, and what the page shows.
     """
     matrix = evaluation.confusion_matrix
+    confusion = [confusion_part(matrix)]
     return [
-        _metrics(name, evaluation, evaluated),
-        Section(
-            anchor(name, "confusion"),
-            evaluated.title("Confusion", name),
-            [confusion_part(matrix)],
-            confusion_summary(matrix),
-        ),
-        _images(name, evaluation, truth, evaluated),
+        _metrics(name, evaluation, evaluator.headline, evaluated),
+        Section(anchor(name, "confusion"), evaluated.title("Confusion", name), confusion, confusion_summary(matrix)),
+        *([_images(name, evaluator, evaluation, evaluated)] if evaluated.options.images else []),
     ]
 
 
-def _metrics(name: str, evaluation: ImageEvaluation, evaluated: Evaluated) -> Section:
+def _metrics(name: str, evaluation: ImageEvaluation, headline: str, evaluated: Evaluated) -> Section:
     titles = {metric: metric.replace("_", " ") for metric in evaluation.values}
     rows: list[Row] = [[titles[metric], Cell.percent(value, bar=True)] for metric, value in evaluation.metrics.items()]
     classes: list[Row] = [
-        [of, *(Cell.percent(row[metric], metric == next(iter(titles))) for metric in titles),
+        [of, *(Cell.percent(row[metric], metric == headline) for metric in titles),
          Cell.number(int(row["images"]))]
         for of, row in evaluation.per_class().items()
     ]  # fmt: skip
@@ -71,14 +69,14 @@ def _metrics(name: str, evaluation: ImageEvaluation, evaluated: Evaluated) -> Se
         data_table(f"{len(evaluation.labels)} images", ["metric", "%"], rows, sortable=False),
         data_table("Metrics of each class", columns, classes),
     ]
-    headline, value = next(iter(evaluation.metrics.items()))
+    value = evaluation.metrics[headline]
     summary = f"{titles[headline]} is {Cell.percent(value).text} % of {len(evaluation.labels)} images."
     return Section(anchor(name, "metrics"), evaluated.title("Metrics", name), parts, summary)
 
 
-def _images(name: str, evaluation: ImageEvaluation, truth: ImageTruth, evaluated: Evaluated) -> Section:
+def _images(name: str, evaluator: ImageCollector, evaluation: ImageEvaluation, evaluated: Evaluated) -> Section:
     """The wrong images, those whose wrong answer has the highest score first; then the others."""
-    kinds = image_kinds(evaluation)
+    kinds, truth = image_kinds(evaluation, evaluator.headline), evaluator.truth
     scores = np.zeros(len(kinds)) if evaluation.scores is None else np.nan_to_num(evaluation.scores[:, 0])
     order = np.lexsort((-scores, kinds == _CORRECT))[: evaluated.options.images]
     images = [_browser_image(evaluation, truth, evaluated, int(row), int(kinds[row])) for row in order]
@@ -93,10 +91,15 @@ def _images(name: str, evaluation: ImageEvaluation, truth: ImageTruth, evaluated
     return Section(anchor(name, "worst-images"), evaluated.title("Worst images", name), [browser])
 
 
-def image_kinds(evaluation: ImageEvaluation) -> np.ndarray:
-    """int64 ``(n,)`` the kind of each image, as a position in `KINDS`."""
+def image_kinds(evaluation: ImageEvaluation, headline: str) -> np.ndarray:
+    """int64 ``(n,)`` the kind of each image, as a position in `KINDS`.
+
+    Args:
+        evaluation: of n images.
+        headline: the metric of the first answer, which tells what is correct.
+    """
     is_right = evaluation.answers == evaluation.labels[:, None]
-    is_correct = next(iter(evaluation.values.values())).astype(bool)  # the headline, of the first answer
+    is_correct = evaluation.values[headline].astype(bool)
     return np.select(
         [is_correct, evaluation.answers[:, 0] < 0, is_right[:, 0], is_right.any(axis=1)],
         [_CORRECT, _NO_ANSWER, _WRONG_PLACE, _CONFUSED],

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from markupsafe import Markup
 
-from detkit.evaluation import CocoEvaluation, analyze_errors, confuse_detections
+from detkit.evaluation import AssignedErrors, CocoEvaluation, ErrorAnalysis, confuse_detections
 from detkit.evaluation.coco.bootstrap import Interval, bootstrap
 from detkit.evaluation.coco.native_backend import count_objects
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
@@ -27,26 +27,28 @@ _MOST_CURVES = 80
 _SIZES = {"small": "below 32² pixels", "medium": "32² to 96² pixels", "large": "above 96² pixels"}
 
 
-def coco_sections(name: str, evaluation: CocoEvaluation, evaluated: Evaluated, has_kernels: bool) -> list[Section]:
+def coco_sections(
+    name: str, evaluation: CocoEvaluation, evaluated: Evaluated, has_kernels: bool, errors: AssignedErrors | None
+) -> list[Section]:
     """The sections of an evaluation of boxes, masks or keypoints.
 
     Args:
         name: of the evaluator.
         evaluation: its result.
         evaluated: what the page shows.
-        has_kernels: whether the native kernels are built, which intervals, errors and confusions need.
+        has_kernels: whether the native kernels are built, which intervals and confusions need.
+        errors: the cause of each; None where they have none.
     """
     options = evaluated.options
     intervals: Mapping[str, Interval] = {}
     if options.bootstrap and has_kernels:
         intervals = bootstrap(evaluation, options.bootstrap)
-    has_kinds = evaluation.iou_type != "keypoints" and has_kernels
     sections = {"Metrics": _metrics(evaluation, intervals), "Classes": _classes(evaluation)}
     sections["Sizes"] = _sizes(evaluation, intervals)
-    if has_kinds:
-        sections["Errors"] = _errors(evaluation)
+    if errors is not None:
+        sections["Errors"] = _errors(errors.result())
     sections["Precision and recall"] = _curves(evaluation)
-    if has_kinds:
+    if errors is not None:
         matrix = confuse_detections(evaluation, options.score_threshold)
         sections["Confusion"] = [confusion_part(matrix)], confusion_summary(matrix)
     return [
@@ -121,9 +123,8 @@ def _sizes(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Con
     return [data_table("Objects by size", columns, rows, sortable=False)], ""
 
 
-def _errors(evaluation: CocoEvaluation) -> Content:
+def _errors(errors: ErrorAnalysis) -> Content:
     """What each kind of error costs (TIDE)."""
-    errors = analyze_errors(evaluation)
     highest = max([*errors.cost.values(), 1e-9])
     rows: list[Row] = [
         [kind.replace("_", " "), Cell(f"{100 * cost:.2f}", cost, Bar(0.0, max(cost, 0.0) / highest)),

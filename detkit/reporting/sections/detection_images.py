@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detkit.evaluation import AssignedErrors, CocoEvaluation, assign_errors
+from detkit.evaluation import AssignedErrors, CocoEvaluation
 from detkit.evaluation.coco.tide import ERROR_KINDS
 from detkit.reporting.evaluated import Evaluated
 from detkit.reporting.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
@@ -28,13 +28,18 @@ _CORRECT, _MISSED, _IGNORED = (_POSITIONS[name] for name in ("correct", "missed"
 
 LEAST_SCORE = 0.05
 MOST_DETECTIONS = 300
-"""The most detections of an image in the page, the highest-scoring ones."""
+"""The most detections of an image on the page, the highest-scoring ones."""
 
 
-def detection_images(evaluation: CocoEvaluation, evaluated: Evaluated) -> Section:
-    """The images with the most errors: undetected objects, and wrong detections, which weigh as much as they score."""
-    errors, options = assign_errors(evaluation), evaluated.options
-    truth = evaluation.ground_truth
+def detection_images(evaluation: CocoEvaluation, errors: AssignedErrors, evaluated: Evaluated) -> Section:
+    """The images with the most errors: undetected objects, and wrong detections, which weigh as much as they score.
+
+    Args:
+        evaluation: of boxes or masks.
+        errors: of `evaluation`.
+        evaluated: the images, and what the page shows.
+    """
+    truth, options = evaluation.ground_truth, evaluated.options
     order = np.argsort(-badness(errors, len(truth.image_ids), options.score_threshold), kind="stable")[: options.images]
     least = min(LEAST_SCORE, options.score_threshold)
     images = [_browser_image(evaluation, errors, evaluated, int(number), least) for number in order]

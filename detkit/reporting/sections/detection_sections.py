@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from detkit.evaluation import CocoEvaluation, CocoEvaluator, Evaluator, VocEvaluation
+from detkit.evaluation import AssignedErrors, CocoEvaluation, CocoEvaluator, Evaluator, VocEvaluation, assign_errors
 from detkit.evaluation.coco.coco_evaluation import evaluate
 from detkit.evaluation.detection_collector import DetectionCollector
 from detkit.ops import backend
@@ -20,30 +22,47 @@ from detkit.reporting.sections.plain_sections import anchor, evaluator_section
 def detection_sections(evaluated: Evaluated) -> list[Section]:
     """The sections of each evaluator, and one of the images with the most errors."""
     has_kernels = backend() != "reference"
+    errors = _errors(evaluated.evaluators) if has_kernels else {}
     sections: list[Section] = []
     for name, evaluator in evaluated.evaluators.items():
         result = evaluator.evaluation
         if isinstance(result, CocoEvaluation):
-            sections += coco_sections(name, result, evaluated, has_kernels)
+            _, assigned = errors.get(name, (None, None))
+            sections += coco_sections(name, result, evaluated, has_kernels, assigned)
         elif isinstance(result, VocEvaluation):
             sections.append(_voc(name, result, evaluated))
         else:
             sections += evaluator_section(name, evaluator, evaluated)
-    compared = _of_boxes(list(evaluated.evaluators.values()))
-    if compared is not None and has_kernels and evaluated.options.images:
-        sections.append(detection_images(compared, evaluated))
+    if evaluated.options.images and (compared := _of_images(evaluated, errors, has_kernels)):
+        sections.append(detection_images(*compared, evaluated))
     return sections
 
 
-def _of_boxes(evaluators: list[Evaluator]) -> CocoEvaluation | None:
-    """COCO's evaluation of the first evaluator that compares boxes or masks, in which errors have kinds."""
-    collectors = [one for one in evaluators if isinstance(one, DetectionCollector) and one.iou_type != "keypoints"]
-    for collector in collectors:
-        if isinstance(collector, CocoEvaluator) and collector.evaluation is not None:
-            return collector.evaluation
-    if not collectors:
+Errors = tuple[CocoEvaluation, AssignedErrors]
+"""An evaluation of boxes or masks, and the kind of each of its errors."""
+
+
+def _errors(evaluators: Mapping[str, Evaluator]) -> dict[str, Errors]:
+    """Those of each of COCO's evaluators in which errors have kinds, assigned once for all sections."""
+    results = {name: one.evaluation for name, one in evaluators.items() if isinstance(one, CocoEvaluator)}
+    return {
+        name: (result, assign_errors(result))
+        for name, result in results.items()
+        if result is not None and result.iou_type != "keypoints"
+    }
+
+
+def _of_images(evaluated: Evaluated, errors: Mapping[str, Errors], has_kernels: bool) -> Errors | None:
+    """Those that the images show: of the first of COCO's evaluators, else COCO's evaluation of another's detections."""
+    for one in errors.values():
+        return one
+    collectors = [one for one in evaluated.evaluators.values() if isinstance(one, DetectionCollector)]
+    collectors = [one for one in collectors if one.iou_type != "keypoints"]
+    if not collectors or not has_kernels:
         return None
-    return evaluate(collectors[0].ground_truth, collectors[0].detections(), collectors[0].iou_type)
+    first = collectors[0]
+    evaluation = evaluate(first.ground_truth, first.detections(), first.iou_type)
+    return evaluation, assign_errors(evaluation)
 
 
 def _voc(name: str, evaluation: VocEvaluation, evaluated: Evaluated) -> Section:

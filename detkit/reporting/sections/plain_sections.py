@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from detkit.evaluation import Evaluator
+from detkit.evaluation.tables.shown_numbers import shown, unit_of
 from detkit.reporting.evaluated import Evaluated
 from detkit.reporting.parts.data_table import Cell, Row, data_table
 from detkit.reporting.section import Section
@@ -23,20 +25,30 @@ def evaluator_section(name: str, evaluator: Evaluator, evaluated: Evaluated) -> 
     """The metrics of an evaluator, and those of each class; nothing where it has no result."""
     if evaluator.evaluation is None:
         return
-    metrics = evaluator.evaluation.metrics
-    rows: list[Row] = [[metric, Cell.number(float(value))] for metric, value in metrics.items()]
-    parts = [data_table(f"Metrics of {name}", ["metric", "value"], rows, sortable=False)]
+    metrics, scale = evaluator.evaluation.metrics, evaluator.scale
+    unit = unit_of(scale)
+    rows: list[Row] = [[metric, Cell.scaled(float(value), scale)] for metric, value in metrics.items()]
+    parts = [data_table(f"Metrics of {name}", ["metric", f"value{unit}"], rows, sortable=False)]
     classes = evaluator.evaluation.per_class()
     if classes:
         columns = list(dict.fromkeys(column for row in classes.values() for column in row))
         cells: list[Row] = [
-            [of, *(Cell.number(row[column]) if column in row else Cell("", None) for column in columns)]
+            [of, *(_class_cell(row, column, scale if column in metrics else 1.0) for column in columns)]
             for of, row in classes.items()
         ]
-        parts.append(data_table(f"{name} by class", ["class", *columns], cells))
+        headings = [f"{column}{unit}" if column in metrics else column for column in columns]
+        parts.append(data_table(f"{name} by class", ["class", *headings], cells))
     headline = metrics.get(evaluator.headline)
-    summary = "" if headline is None else f"{evaluator.headline} is {headline:.4g}."
+    summary = "" if headline is None else f"{evaluator.headline} is {shown(headline, scale)}{unit}."
     yield Section(anchor(name, "metrics"), evaluated.title("Metrics", name), parts, summary)
+
+
+def _class_cell(row: Mapping[str, Any], column: str, scale: float) -> Cell:
+    """A metric of a class; a count is shown as it is, and what the class does not have is empty."""
+    if column not in row:
+        return Cell("", None)
+    value = row[column]
+    return Cell.number(value) if isinstance(value, int) else Cell.scaled(float(value), scale)
 
 
 def anchor(*words: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator, ImageWeighting, WeightedNumbers
+from detkit.evaluation.tables.shown_numbers import PERCENT
 from detkit.evaluation.weighting.image_weighting import drawn_weights
 from detkit.trust.comparison.difference import Difference, difference_of
 from detkit.trust.comparison.images_needed import images_needed
@@ -28,7 +29,7 @@ class Comparison:
         images: the number of images.
         headline: the most important number.
         higher_is_better: whether a greater headline is better.
-        scale: what numbers are multiplied by to be shown.
+        scale: what numbers are multiplied by to be shown, `Evaluator.scale`.
         confidence: of the intervals.
         numbers: the difference of each number.
         by_class: of each class by its name, that of each number.
@@ -60,14 +61,24 @@ class Comparison:
 
     @property
     def is_equal(self) -> bool:
-        """Whether all numbers are equal to the last digit, those of the resamples too."""
+        """Whether all numbers are identical, those of the resamples too."""
         every = [*self.numbers.values(), *(one for row in self.by_class.values() for one in row.values())]
         return all(one.is_equal for one in every)
 
     @property
+    def difference_to_see(self) -> float | None:
+        """The difference that `images_needed` is for: 1 percent, such as 1 AP; of other numbers, whose size is unknown,
+        the difference of the two. None where that is 0 or unknown."""
+        difference = 1 / self.scale if self.scale == PERCENT else abs(self.head.difference)
+        return difference if difference > 0 else None
+
+    @property
     def images_needed(self) -> int | None:
-        """The number of images to see a difference of 1 in the headline as it is shown, such as 1 AP; or None."""
-        return images_needed(self.head.standard_error, self.images, 1 / self.scale, self.confidence)
+        """The number of images to see `difference_to_see`; None where there is none, or where answers never differ."""
+        difference = self.difference_to_see
+        if difference is None:
+            return None
+        return images_needed(self.head.standard_error, self.images, difference, self.confidence)
 
 
 def compare(
@@ -114,7 +125,7 @@ def compare(
         images=len(joined.images),
         headline=first.headline,
         higher_is_better=first.higher_is_better,
-        scale=weightings[0].scale,
+        scale=first.scale,
         confidence=confidence,
         numbers=numbers,
         by_class=by_class,

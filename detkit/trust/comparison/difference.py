@@ -26,7 +26,7 @@ class Difference:
         high: its upper bound.
         standard_error: of ``first - second``; NaN without an interval.
         share: of resamples that deviate from their mean at least as much as the difference from 0; read as a p-value.
-        is_equal: the numbers are equal to the last digit, and those of all resamples too.
+        is_equal: the numbers are identical, and those of all resamples too.
     """
 
     first: float

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+from detkit.evaluation.tables.shown_numbers import PERCENT, decimals_of, shown
 from detkit.trust.comparison.compared import Comparison
 from detkit.trust.comparison.difference import Difference
 from detkit.trust.comparison.images_needed import POWER, smallest_difference
 
-_MOST_DECIMALS = 4
+_FURTHER_DECIMALS = 3
 
 
 def verdict(comparison: Comparison) -> str:
@@ -22,8 +23,8 @@ def verdict(comparison: Comparison) -> str:
     if comparison.is_equal:
         value = shown(head.first, comparison.scale)
         return (
-            f"{first} and {second} are equal to the digit: {name} {value} over {images}, and every other number and "
-            "resample too."
+            f"{first} and {second} are identical: {name} {value} over {images}, and every other number and resample "
+            "too."
         )
     if math.isnan(head.low):
         return f"{images} cannot tell whether {first} and {second} differ: {name} {_values(head, comparison)}."
@@ -40,21 +41,20 @@ def verdict(comparison: Comparison) -> str:
 
 
 def outlook(comparison: Comparison) -> str | None:
-    """One sentence: the difference that these images show, and how many show a difference of 1; None if none can."""
+    """One sentence: the least difference that these images show, and how many show `Comparison.difference_to_see`;
+    None if none can."""
     needed = comparison.images_needed
     if needed is None:
         return None
     smallest = shown(smallest_difference(comparison.head.standard_error, comparison.confidence), comparison.scale)
+    asked = comparison.difference_to_see
+    # Without a decimal where it is a whole number, as of percent.
+    difference = "1" if comparison.scale == PERCENT else shown(asked or 0.0, comparison.scale)
     return (
         f"At {100 * comparison.confidence:g} % with {100 * POWER:g} % power, {_images(comparison.images)} show "
-        f"differences from {smallest} {comparison.headline} on; a difference of 1 needs about {_images(needed)} "
-        "like these."
+        f"a difference of {smallest} {comparison.headline} or more; a difference of {difference} needs about "
+        f"{_images(needed)} like these."
     )
-
-
-def shown(value: float, scale: float) -> str:
-    """A number as it is shown."""
-    return f"{scale * value:.1f}"
 
 
 def _values(head: Difference, comparison: Comparison) -> str:
@@ -69,7 +69,8 @@ def _values(head: Difference, comparison: Comparison) -> str:
 def _same_decimals(values: tuple[float, ...], scale: float) -> list[str]:
     """The values with so many decimals that none but 0 is shown as 0, so that the side of 0 stays visible."""
     scaled = [scale * value for value in values]
-    for decimals in range(1, _MOST_DECIMALS):
+    first = decimals_of(scale)
+    for decimals in range(first, first + _FURTHER_DECIMALS):
         if all(value == 0 or round(value, decimals) != 0 for value in scaled):
             break
     return [f"{value:.{decimals}f}" for value in scaled]

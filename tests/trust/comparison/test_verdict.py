@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from detkit.files import json_text
@@ -45,7 +46,7 @@ def test_bounds_near_0_show_their_side():
 
 def test_equal():
     assert verdict(comparison(EQUAL)) == (
-        "A and B are equal to the digit: AP 38.3 over 500 images, and every other number and resample too."
+        "A and B are identical: AP 38.3 over 500 images, and every other number and resample too."
     )
     assert outlook(comparison(EQUAL)) is None
     assert verdict(comparison(replace(EQUAL, first=0.0, second=0.0))) == (
@@ -66,13 +67,32 @@ def test_too_few_images_and_nothing_to_measure():
 def test_outlook():
     """0.0053 × 2.80 is 1.48 AP; 500 × 1.485² is 1,103."""
     assert outlook(comparison(ALIKE)) == (
-        "At 95 % with 80 % power, 500 images show differences from 1.5 AP on; a difference of 1 needs about 1,103 "
-        "images like these."
+        "At 95 % with 80 % power, 500 images show a difference of 1.5 AP or more; a difference of 1 needs about "
+        "1,103 images like these."
     )
 
 
-def test_own_scale():
-    assert "AP 38.3 against 38.1" in verdict(comparison(replace(ALIKE, first=38.3, second=38.1), scale=1.0))
+class TestNumbersThatAreShownAsTheyAre:
+    """Of their size nothing is known, so they have three decimals, and 1 is no difference to look for."""
+
+    def test_have_three_decimals(self):
+        own = comparison(ALIKE, scale=1.0)
+        assert verdict(own) == (
+            "A and B do not differ measurably: AP 0.383 against 0.381, difference 0.002 [-0.009, 0.012] over 500 "
+            "images."
+        )
+        assert "by 0.012 AP [0.003, 0.021]: 0.395 against 0.383" in verdict(comparison(BETTER, scale=1.0))
+
+    def test_ask_for_the_images_that_show_the_difference_of_the_two(self):
+        """500 × (0.0046 × 2.80 / 0.012)² is 577."""
+        own = comparison(BETTER, scale=1.0)
+        assert own.difference_to_see == pytest.approx(0.012)
+        assert own.images_needed == 577
+        assert outlook(own) == (
+            "At 95 % with 80 % power, 500 images show a difference of 0.013 AP or more; a difference of 0.012 needs "
+            "about 577 images like these."
+        )
+        assert comparison(replace(ALIKE, first=0.381), scale=1.0).images_needed is None
 
 
 def test_tables_and_entry():

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.engine.commands.evaluate import evaluation_parser
-from detkit.engine.commands.evaluation.evaluating import PreparedEvaluation, evaluate_file, prepare
+from detkit.engine.commands.evaluate import evaluation_parser, prepared_evaluation
+from detkit.engine.commands.evaluation.evaluating import PreparedEvaluation, evaluate_file
 from detkit.engine.commands.evaluation.evaluation_options import EvaluationOptions, check_options
-from detkit.engine.config.command_line import read_named_checkpoint
 from detkit.engine.config.parser import ParsedCommand
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
@@ -55,22 +54,11 @@ def open_source(
         InputError: it cannot be evaluated.
     """
     if not is_results_file(path):
-        return _checkpoint(path, [*arguments(False), *data])
+        checkpoint, prepared = prepared_evaluation([f"--checkpoint={path}", *arguments(False), *data])
+        return ComparedSource(checkpoint.path, prepared.evaluators, prepared)
     if annotations is None:
         raise InputError(f"{path} is a file of detections, which needs --annotations, the ground truth.")
     argv = [f"--detections={path}", f"--annotations={annotations}", *arguments(True)]
     options = ParsedCommand.of(evaluation_parser(), argv).options(EvaluationOptions)
     check_options(options, has_checkpoint=False)
     return ComparedSource(Path(path), evaluate_file(options))
-
-
-def _checkpoint(path: str, arguments: Sequence[str]) -> ComparedSource:
-    parser, argv = evaluation_parser(), [f"--checkpoint={path}", *arguments]
-    checkpoint = read_named_checkpoint(parser, argv)
-    if checkpoint is None:
-        raise ValueError("no checkpoint is named")
-    parsed = ParsedCommand.of(parser, argv)
-    options = parsed.options(EvaluationOptions)
-    check_options(options, has_checkpoint=True)
-    prepared = prepare(checkpoint, parsed, options)
-    return ComparedSource(checkpoint.path, prepared.evaluators, prepared)

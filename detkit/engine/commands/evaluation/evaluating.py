@@ -10,6 +10,7 @@ from typing import Any
 from rich import get_console
 
 from detkit.data import DataModule
+from detkit.data.image_dataset import ImageDataset
 from detkit.engine.callbacks.progress import quiet_lightning
 from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.commands.evaluation.evaluation_options import EvaluationOptions
@@ -69,6 +70,7 @@ class PreparedEvaluation:
     Args:
         model: what is evaluated.
         data: its evaluated split is open.
+        dataset: that split.
         evaluators: by name, without answers.
         device: as of `evaluation_pass`.
         precision: likewise.
@@ -76,6 +78,7 @@ class PreparedEvaluation:
 
     model: VisionModel
     data: DataModule
+    dataset: ImageDataset
     evaluators: dict[str, Evaluator]
     device: str
     precision: str
@@ -95,12 +98,23 @@ def prepare(
     """
     quiet_lightning()
     model = model or checkpoint.model(trust=options.trust)
-    makers = _factories(_entries(model, options, checkpoint), options)
+    makers = evaluator_factories(model, options, checkpoint)
     data: DataModule = parsed.build()["data"]
     data.eval_split = options.split
     dataset = checkpoint.dataset(data, model, options.split)
     evaluators = make_evaluators(model, makers, dataset.ground_truth(), checkpoint.categories)
-    return PreparedEvaluation(model, data, evaluators, options.device, options.precision)
+    return PreparedEvaluation(model, data, dataset, evaluators, options.device, options.precision)
+
+
+def evaluator_factories(
+    model: VisionModel, options: EvaluationOptions, checkpoint: Checkpoint
+) -> list[EvaluatorFactory]:
+    """What builds the evaluators of a checkpoint.
+
+    Raises:
+        InputError: an option names an evaluator that the model cannot have.
+    """
+    return _factories(_entries(model, options, checkpoint), options)
 
 
 def _entries(model: VisionModel, options: EvaluationOptions, checkpoint: Checkpoint) -> list[Entry]:

@@ -41,7 +41,5 @@ def export_checkpoint(options: ExportOptions) -> None:
 
 def summary(path: Path, recorded: Recorded) -> str:
     """The file, its inputs and its outputs, a line each."""
-    fixed = recorded.model.preprocess.fixed_size if not recorded.raw else recorded.inputs["images"].shape[-2:]
-    sides = f"{fixed[0]}, {fixed[1]}" if fixed is not None else "height, width"
-    takes = [f"images (batch, 3, {sides})", *(["sizes (batch, 2)"] if "sizes" in recorded.inputs else [])]
+    takes = [f"{name} ({', '.join(str(side) for side in shape)})" for name, shape in recorded.shapes.items()]
     return f"{path}: {type(recorded.model).__name__}\ntakes {', '.join(takes)}\ngives {', '.join(recorded.outputs)}"

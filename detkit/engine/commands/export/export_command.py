@@ -10,7 +10,7 @@ from detkit.engine.config.parser import ParsedCommand, command_parser
 DESCRIPTION = """Export a checkpoint as one file for ONNX Runtime or torch: pixels in, detections out.
 
 The file holds normalization, network, decoding and suppression, and says in its metadata how images are resized, what
-the outputs mean, the classes, and the licenses of the weights. It is written only if its scores are those of the
+the outputs mean, the classes, and the licenses of the weights. It is written only if its outputs are those of the
 model. ONNX needs the packages of `pip install detkit[onnx]`.
 
 examples:

@@ -40,9 +40,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run", type=str, help="run folder or checkpoint file")
     parser.add_argument("--out", type=str | None, help="the HTML file; default: report.html beside the checkpoint")
     parser.add_argument("--split", type=Literal["val", "test"], default="val", help="split to evaluate")
-    parser.add_argument("--images", type=int, default=48, help="the most images in the page, those with most errors")
+    parser.add_argument("--images", type=int, default=48, help="the most images on the page, those with most errors")
     parser.add_argument(
-        "--image_size", type=int, default=640, help="the longest side of an image in the page, in pixels"
+        "--image_size", type=int, default=640, help="the longest side of an image on the page, in pixels"
     )
     parser.add_argument(
         "--score_threshold", type=float, default=0.3, help="minimum score of detections in confusions and images"
