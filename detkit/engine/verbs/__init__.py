@@ -1,4 +1,4 @@
-"""The commands as functions: `detkit.train`, `detkit.doctor`, `detkit.evaluate`, `detkit.export` and `detkit.verify`."""
+"""The commands as functions: `detkit.train`, `doctor`, `evaluate`, `export` and `verify`."""
 
 from detkit.engine.verbs.evaluation import evaluate
 from detkit.engine.verbs.examining import doctor
