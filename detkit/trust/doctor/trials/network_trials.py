@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from detkit.backbones import Backbone
 from detkit.evaluation import Evaluator
 from detkit.evaluation.ground_truth import NOTHING_TO_MEASURE
+from detkit.necks import Neck
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding, Verdict
 from detkit.trust.doctor.round_trip.image_trips import FOUND
@@ -122,12 +123,12 @@ def check_precision(subject: Subject) -> Finding:
 
 
 def _untaught(model: nn.Module) -> list[str]:
-    """A sentence for each part of a model, backbones aside, that is frozen or gets no gradient."""
+    """A sentence for each part of a model, backbones and necks aside, that is frozen or gets no gradient."""
     notes = []
     for name, part in model.named_children():
         parameters = list(part.parameters())
         trained = [one for one in parameters if one.requires_grad]
-        if not parameters or isinstance(part, Backbone):
+        if not parameters or isinstance(part, (Backbone, Neck)):
             continue
         if not trained:
             notes.append(f"{name} is frozen: none of its {len(parameters)} parameters is trained")
