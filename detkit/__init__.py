@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from detkit.engine.verbs import evaluate as evaluate
     from detkit.engine.verbs import export as export
     from detkit.engine.verbs import train as train
+    from detkit.engine.verbs import verify as verify
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "evaluate", "export", "load", "train"]
+__all__ = ["Run", "__version__", "evaluate", "export", "load", "train", "verify"]
 
-_VERBS = ("Run", "evaluate", "export", "train")
+_VERBS = ("Run", "evaluate", "export", "train", "verify")
 _HOMES = {"load": "detkit.engine.checkpoint"} | dict.fromkeys(_VERBS, "detkit.engine.verbs")
 
 find_moved_modules()

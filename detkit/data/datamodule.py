@@ -267,9 +267,11 @@ class DataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> Loader:
         """The evaluated split with `eval_transform`, every image once over all processes."""
-        dataset: ImageDataset | TransformedImages = self.eval_dataset
-        if self.eval_transform is not None:
-            dataset = TransformedImages(self.eval_dataset, self.eval_transform, self.seed)
+        return self.loader_of(self.eval_dataset)
+
+    def loader_of(self, images: ImageDataset) -> Loader:
+        """Images as `val_dataloader` gives those of the evaluated split, such as a part of these."""
+        dataset = images if self.eval_transform is None else TransformedImages(images, self.eval_transform, self.seed)
         sampler = EvaluationSampler(len(dataset))
         return Loader(self._proposed(dataset), self.num_workers, batch_size=self.eval_batch_size, sampler=sampler)
 

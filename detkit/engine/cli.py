@@ -145,6 +145,13 @@ def export(argv: Sequence[str]) -> None:
     export_command(argv)
 
 
+def verify(argv: Sequence[str]) -> None:
+    """``detkit verify``."""
+    from detkit.engine.commands.verify import verify_command
+
+    verify_command(argv)
+
+
 def doctor(argv: Sequence[str]) -> None:
     """``detkit doctor``."""
     from detkit.engine.commands.doctor.doctor_command import doctor_command
@@ -186,6 +193,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "predict": (predict, "run a checkpoint on images, folders and videos"),
     "compare": (compare, "tell whether two checkpoints, or files of detections, differ on the same images"),
     "export": (export, "write a checkpoint as an ONNX, torch.export or TorchScript file, with its decoding"),
+    "verify": (verify, "certify exported files: AP of both, largest differences, and the first node that differs"),
     "report": (report, "write a report of a run as one HTML page: metrics, errors, worst images, recipe, licenses"),
     "serve": (serve, "answer uploaded images with a checkpoint: an upload page, and JSON for programs"),
     "visualize": (visualize, "show Grad-CAM, occlusion sensitivity and filters of a network for an image"),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from detkit.data.faults.suspicious_labels import suspicious_labels
 from detkit.evaluation import ClassificationEvaluator
+from detkit.preprocess import Batch
 from detkit.reporting import Evaluated, Section
 from detkit.reporting.sections.class_sections import image_class_sections
 from detkit.structures import Category, Target
 from detkit.structures import Classification as Classes
+from detkit.tasks.differences.class_differences import ClassDifferences
+from detkit.tasks.exported_answers import exported_classes
 from detkit.tasks.recovered_objects import Recovered
 from detkit.tasks.task import NamedEvaluator, Task
 
@@ -64,6 +68,14 @@ class Classification(Task):
         found = best == [target.image_label]
         labels = torch.tensor([target.image_label])
         return Recovered(torch.tensor([float(found)]), torch.tensor([0 if found else -1]), labels)
+
+    def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Classes]:
+        """All classes, best first."""
+        return exported_classes(outputs)
+
+    def differences(self, categories: Sequence[Category], tolerance: float = 1.0) -> ClassDifferences:
+        """Of probabilities, and of best classes."""
+        return ClassDifferences(categories, tolerance)
 
     def refusal(self, option: str, model: str) -> str:
         """Explain that a classification has no boxes."""

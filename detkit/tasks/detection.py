@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from detkit.data.faults.suspicious_boxes import suspicious_boxes
 from detkit.data.faults.suspicious_labels import suspicious_labels
 from detkit.errors import InputError
 from detkit.evaluation import CocoEvaluator, Evaluator, VocEvaluator
+from detkit.preprocess import Batch
 from detkit.reporting import Evaluated, Section
 from detkit.reporting.sections.detection_sections import detection_sections
 from detkit.results import coco_results
 from detkit.structures import Category, Detections, Target
+from detkit.tasks.differences.detection_differences import DetectionDifferences
+from detkit.tasks.exported_answers import exported_detections
 from detkit.tasks.recovered_objects import Recovered, recovered_objects
 from detkit.tasks.task import NamedEvaluator, Task
 
@@ -90,6 +94,14 @@ class Detection(Task):
     def recovered(self, target: Target, answer: Detections) -> Recovered:
         """The IoU of each object with a detection of its class, each detection counted once."""
         return recovered_objects(self.truth(target) or Detections.empty(), answer)
+
+    def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Detections]:
+        """Boxes moved back and clipped, masks pasted."""
+        return exported_detections(outputs, batch)
+
+    def differences(self, categories: Sequence[Category], tolerance: float = 1.0) -> DetectionDifferences:
+        """Of detections in pairs, and of those without a partner."""
+        return DetectionDifferences(categories, tolerance)
 
     def refusal(self, option: str, model: str) -> str:
         """Explain which options are for COCO's evaluation."""

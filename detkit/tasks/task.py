@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from torch import Tensor
+
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
+from detkit.preprocess import Batch
 from detkit.reporting import Evaluated, Section
 from detkit.reporting.sections.plain_sections import plain_sections
 from detkit.structures import Category, Target
+from detkit.tasks.differences import DifferenceCollector
 from detkit.tasks.recovered_objects import Recovered
 from detkit.visualization import Drawing
 
@@ -145,3 +149,21 @@ class Task(Drawing):
         An output that is not named here has no meaning in the file; a name that the graph does not have is left out.
         """
         return {}
+
+    def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Any]:
+        """The answers in the outputs of an exported graph, in pixels of the given images, as `VisionModel.decode`.
+
+        Args:
+            outputs: by their names, on the CPU.
+            batch: the images that the graph got, with their placements.
+        """
+        raise NotImplementedError
+
+    def differences(self, categories: Sequence[Category], tolerance: float = 1.0) -> DifferenceCollector:
+        """What collects how two answers differ, for ``detkit verify``.
+
+        Args:
+            categories: the class of each label.
+            tolerance: how many times as much as in float32 rounding may change.
+        """
+        raise NotImplementedError

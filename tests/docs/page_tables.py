@@ -28,6 +28,7 @@ EXTRA = {
     "detkit visualize --backbone": ("--step=44", "--count=1"),
     "detkit visualize --checkpoint": ("--square=30", "--step=30", "--count=1"),
     "detkit report": ("--data.num_workers=0", "--bootstrap=5", "--images=2", "--device=cpu"),
+    "detkit verify": ("--samples=20", "--data.num_workers=0"),
     "python tools/proposals.py": ("--data.num_workers=0", "--search.width=60", "--search.min_size=4"),
 }
 

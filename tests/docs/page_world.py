@@ -19,6 +19,7 @@ from detkit.backbones import Darknet53, TimmBackbone
 from detkit.data import ShapesOptions, draw_shapes
 from detkit.data.conversion import convert
 from detkit.engine.cli import main
+from detkit.exporting.export_file import export_file
 from detkit.heads import FCOSHead
 from detkit.images import read_image
 from detkit.models import FCOS, YOLOv3
@@ -193,6 +194,18 @@ def write_exported() -> None:
         model.categories = [Category(number, f"class {number}") for number in range(3)]
         Path("runs", name).mkdir()
         model.save(f"runs/{name}/best.ckpt")
+
+
+def write_certified() -> None:
+    """A small YOLOv3 for the classes of ``my/folder`` as ``runs/mine``, and its file ``mine.onnx``."""
+    torch.manual_seed(0)
+    names = json.loads(Path("my/folder/annotations/instances_val.json").read_text())["categories"]
+    model = YOLOv3(Darknet53(0.05, [1] * 5), len(names), preprocess=Letterbox((64, 96))).eval()
+    model.categories = [Category(one["id"], one["name"]) for one in names]
+    shutil.rmtree("runs/mine")
+    Path("runs/mine").mkdir()
+    model.save("runs/mine/best.ckpt")
+    export_file(model, Path("mine.onnx"))
 
 
 def copy_linked(source: Path, target: Path) -> None:

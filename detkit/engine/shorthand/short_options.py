@@ -86,6 +86,7 @@ SHORT_OPTIONS: Mapping[str, Sequence[Short]] = {
     ),
     "eval": (_CHECKPOINT, _DATA, _BATCHES, _WORKERS, _DEVICE),
     "compare": (_DATA, _BATCHES, _WORKERS, _DEVICE),
+    "verify": (_CHECKPOINT, _DATA, _BATCHES, _WORKERS),
     "report": (_DATA, Short(("--conf",), "0.3", "--score_threshold"), _BATCHES, _WORKERS, _DEVICE),
     "serve": (Short(("--batch", "--batch-size"), "8", "--batch_size"), _DEVICE),
     "predict": (

@@ -22,6 +22,7 @@ class ExportedFile(ABC):
         facts: its metadata by key, as docs/export.md describes them; empty where it has none.
         inputs: names of the inputs.
         outputs: names of the outputs, in their order.
+        shapes: the shape of each input by its name, None for a side of any length; without those that are unknown.
         precision: of most of its weights, as they are stored.
     """
 
@@ -30,6 +31,7 @@ class ExportedFile(ABC):
     facts: dict[str, str]
     inputs: list[str]
     outputs: list[str]
+    shapes: dict[str, list[int | None]]
     precision: Precision
 
     @abstractmethod

@@ -36,10 +36,15 @@ class OnnxFile(ExportedFile):
         except Exception as error:  # both raise errors of any type
             raise InputError(f"ONNX Runtime cannot read {path}: {first_line(error)}") from error
         self.facts = dict(self.session.get_modelmeta().custom_metadata_map)
-        self.inputs = [one.name for one in self.session.get_inputs()]
+        taken = self.session.get_inputs()
+        self.inputs = [one.name for one in taken]
         self.outputs = [one.name for one in self.session.get_outputs()]
+        self.shapes = {
+            one.name: [side if isinstance(side, int) else None for side in one.shape]
+            for one in self.session.get_inputs()
+        }
         self.precision = _precision(self.proto)
-        self._takes_half = [one.name for one in self.session.get_inputs() if one.type == "tensor(float16)"]
+        self._takes_half = [one.name for one in taken if one.type == "tensor(float16)"]
 
     def run(self, inputs: Mapping[str, np.ndarray | Tensor]) -> dict[str, np.ndarray]:
         """See `ExportedFile.run`."""

@@ -35,6 +35,10 @@ class OpenVinoFile(ExportedFile):
         self.facts = _facts(self.model)
         self.inputs = [one.get_any_name() for one in self.model.inputs]
         self.outputs = [one.get_any_name() for one in self.model.outputs]
+        self.shapes = {
+            one.get_any_name(): [side.get_length() if side.is_static else None for side in one.get_partial_shape()]
+            for one in self.model.inputs
+        }
         self.precision = _precision(self.model)
 
     def run(self, inputs: Mapping[str, np.ndarray | Tensor]) -> dict[str, np.ndarray]:

@@ -73,6 +73,12 @@ class TorchExportFile(_TorchFile):
         self.program = torch.export.load(str(self.path), extra_files=extra)
         self._function = self.program.module()
         self.inputs = list(self.program.graph_signature.user_inputs)
+        made = {node.name: node.meta.get("val") for node in self.program.graph.nodes if node.op == "placeholder"}
+        self.shapes = {
+            name: [side if isinstance(side, int) else None for side in value.shape]
+            for name in self.inputs
+            if isinstance(value := made.get(name), Tensor)
+        }
         spec = self.program.call_spec.out_spec
         assert spec is not None
         self.outputs = output_names(tree_unflatten([0] * spec.num_leaves, spec))
@@ -91,6 +97,7 @@ class TorchScriptFile(_TorchFile):
         self._function = self.module
         schema = self.module.forward.schema
         self.inputs = [argument.name for argument in schema.arguments if argument.name != "self"]
+        self.shapes = {}  # TorchScript keeps none
         facts = json.loads(extra[FACTS_FILE] or "{}")
         meanings = json.loads(facts.get("detkit.outputs", "{}"))
         self.outputs = list(meanings) or output_names(_leaves(schema.returns[0].type))

@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +25,7 @@ from detkit.data.conversion import convert
 from detkit.engine import cli
 from detkit.engine.checkpoint import build_model, read_checkpoint, save_model, write_checkpoint
 from detkit.engine.commands.fit_anchors import anchors_command
+from detkit.exporting.export_file import export_file
 from detkit.structures import Category
 
 ROOT = Path(__file__).parents[3]
@@ -44,6 +46,7 @@ COMMANDS = {
     "detkit license": cli.show_license,
     "detkit anchors": cli.anchors,
     "detkit export": cli.export,
+    "detkit verify": cli.verify,
     "detkit recipes": cli.recipes,
     "python tools/anchors.py": anchors_command,
     "python tools/fit_svms.py": cli.fit_svms,
@@ -64,6 +67,7 @@ FURTHER = {
     "detkit predict": "--device=cpu",
     "detkit report": "--device=cpu --bootstrap=5",
     "detkit serve": "--device=cpu",
+    "detkit verify": "--samples=20 --data.num_workers=0",
     "detkit visualize": "--device=cpu --square=112 --step=112",
     "python tools/proposals.py": "--search.width=64",
 }
@@ -188,6 +192,9 @@ def checkpoints() -> None:
     model = build_model(CLASSIFIER, (), "")
     model.categories = [Category(index, name) for index, name in enumerate(("cat", "dog"))]
     save_model(model, CLASSIFIER, "runs/imagenet/best.ckpt")
+    if find_spec("onnxscript") is not None:
+        for name in ("classes.onnx", "classes.pt2"):
+            export_file(model.eval(), Path(name))
     for split in ("train", "val"):
         for name in ("cat", "dog"):
             image(f"imagenet/{split}/{name}/{name}.png")
@@ -199,6 +206,8 @@ def test_runs(place, line, monkeypatch, capfd):
     command = matching(line, COMMANDS)
     assert command, f"no command of a fresh checkout: {line}"
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)  # which ends by a signal alone
+    if "verify" in command:
+        pytest.importorskip("onnxscript", reason="ONNX needs onnxscript: pip install detkit[onnx]")
     if "fit_svms" in command and not scikit_learn():
         monkeypatch.setattr("detkit.engine.commands.fit_svms.fit_svms", lambda model, samples: list(samples()))
     further = FURTHER.get(matching(line, FURTHER) or "", "") + (

@@ -44,6 +44,7 @@ def test_a_file_gives_probabilities_and_facts(model, folder, suffix):
     images = torch.rand(2, 3, 64, 64)
     file = open_exported(path)
     assert (file.inputs, file.outputs, file.precision) == (["images"], ["probabilities"], "float32")
+    assert file.shapes == ({} if suffix == ".ts" else {"images": [None, 3, 64, 64]})
     assert json.loads(file.facts["detkit.classes"]) == ["cat", "dog", "cow"]
     given = file.run({"images": images, "sizes": torch.zeros(2, 2)})["probabilities"]
     for row, answer in zip(given, expected(model, images), strict=True):

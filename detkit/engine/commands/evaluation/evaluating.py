@@ -98,12 +98,23 @@ def prepare(
     """
     quiet_lightning()
     model = model or checkpoint.model(trust=options.trust)
-    makers = _factories(_entries(model, options, checkpoint), options)
+    makers = evaluator_factories(model, options, checkpoint)
     data: DataModule = parsed.build()["data"]
     data.eval_split = options.split
     dataset = checkpoint.dataset(data, model, options.split)
     evaluators = make_evaluators(model, makers, dataset.ground_truth(), checkpoint.categories)
     return PreparedEvaluation(model, data, dataset, evaluators, options.device, options.precision)
+
+
+def evaluator_factories(
+    model: VisionModel, options: EvaluationOptions, checkpoint: Checkpoint
+) -> list[EvaluatorFactory]:
+    """What builds the evaluators of a checkpoint.
+
+    Raises:
+        InputError: an option names an evaluator that the model cannot have.
+    """
+    return _factories(_entries(model, options, checkpoint), options)
 
 
 def _entries(model: VisionModel, options: EvaluationOptions, checkpoint: Checkpoint) -> list[Entry]:

@@ -1,0 +1,52 @@
+"""The outputs of exported graphs as answers in pixels of the given images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from detkit.ops import batched_paste_masks_to_rle
+from detkit.preprocess import Batch
+from detkit.structures import Classification, Detections
+
+
+def exported_detections(outputs: Mapping[str, Tensor], batch: Batch) -> list[Detections]:
+    """The detections of each image.
+
+    Args:
+        outputs: ``boxes``, ``scores``, ``labels``, ``count``, perhaps ``masks`` and ``keypoints``, as
+            `detkit.tasks.Detection.export` describes them.
+        batch: the images that the graph got, with their placements.
+    """
+    rows = [slice(0, count) for count in outputs["count"].tolist()]
+    numbered = [
+        Detections(outputs["boxes"][image, own].float(), outputs["scores"][image, own].float(), _numbers(own))
+        for image, own in enumerate(rows)
+    ]
+    answers = []
+    for image, restored in enumerate(batch.restore(numbered)):
+        own = restored.labels  # numbers of rows: some lie in the border and are left out
+        answer = replace(restored, labels=outputs["labels"][image, own].long())
+        if "keypoints" in outputs:
+            points = outputs["keypoints"][image, own].float()
+            moved = batch.placements[image].inverse().points(points[..., :2])
+            answer = replace(answer, keypoints=torch.cat([moved, points[..., 2:]], dim=-1))
+        if "masks" in outputs:
+            sizes = [batch.placements[image].given_size]
+            pasted = batched_paste_masks_to_rle(outputs["masks"][image, own].float(), answer.boxes, [len(own)], sizes)
+            answer = replace(answer, masks=pasted[0])
+        answers.append(answer)
+    return answers
+
+
+def exported_classes(outputs: Mapping[str, Tensor]) -> list[Classification]:
+    """All classes of each image, best first, from their ``probabilities`` ``(B, K)``."""
+    scores, labels = outputs["probabilities"].float().sort(dim=1, descending=True, stable=True)
+    return [Classification(*own) for own in zip(scores, labels, strict=True)]
+
+
+def _numbers(rows: slice) -> Tensor:
+    return torch.arange(rows.stop)
