@@ -8,18 +8,11 @@ import re
 import cv2
 import numpy as np
 import pytest
-import torch
-from report_cases import CATEGORIES, SIZE, Images
+from mark_shape_cases import CORNER, DISC, RING, shaped
+from report_cases import SIZE
 
-from detkit.evaluation import CocoEvaluator
-from detkit.reporting import Evaluated, PageOptions, Shape, keypoint_shape, mask_shape
-from detkit.structures import Category, Detections, Target
+from detkit.reporting import Shape, keypoint_shape, mask_shape
 from detkit.tasks import Detection
-
-Y, X = np.mgrid[:SIZE, :SIZE] + 0.5
-DISC = (X - 40) ** 2 + (Y - 60) ** 2 < 25**2
-RING = DISC & ((X - 40) ** 2 + (Y - 60) ** 2 > 12**2)
-CORNER = (X < 9) & (Y < 5)
 
 
 def filled(path: str, size: tuple[int, int] = (SIZE, SIZE), fine: int = 8) -> np.ndarray:
@@ -44,7 +37,8 @@ class TestMasks:
         assert iou(filled(mask_shape(mask).mask), mask) > 0.95
 
     def test_are_simpler_on_a_smaller_page(self):
-        large = cv2.resize(RING.astype(np.uint8), (1000, 1000)) > 0
+        radius = np.hypot(*np.mgrid[-500:500, -500:500])
+        large = (radius < 250) & (radius > 120)
         whole, reduced = mask_shape(large), mask_shape(large, scale=0.25)
         assert iou(filled(reduced.mask, (1000, 1000), 1), large) > 0.95
         assert len(reduced.mask) < len(whole.mask)
@@ -61,39 +55,9 @@ def test_keypoints_are_dots_and_those_that_are_shown_are_joined():
     assert shape.lines == "M1.0 2.0L3.2 4.0"
 
 
-class Shaped(Images):
-    """Images of a ring in a box and of a corner, with masks and keypoints, some of them not labeled."""
-
-    categories = (
-        Category(1, "ring", keypoints=("left", "right"), skeleton=((0, 1),), sigmas=(0.1, 0.1)),
-        *CATEGORIES[1:],
-    )
-
-    def target(self, index: int) -> Target:
-        return Target(
-            boxes=torch.tensor([[15.0, 35.0, 65.0, 85.0], [0.0, 0.0, 9.0, 5.0]]),
-            labels=torch.tensor([0, 0]),
-            masks=torch.from_numpy(np.stack([RING, CORNER])),
-            keypoints=torch.tensor([[[15.0, 60, 2], [65, 60, 2]], [[0, 0, 0], [9, 5, 1]]]),
-            image_id=index + 1,
-        )
-
-
 def content(kinds: list[str]) -> dict:
-    """The images of a page with these evaluators of detections: a disc for the ring, of the score of a wrong one."""
-    dataset = Shaped([[], []])
-    answer = Detections(
-        boxes=torch.tensor([[0.0, 0.0, 20.0, 20.0], [15.0, 35.0, 65.0, 85.0]]),
-        scores=torch.tensor([0.75, 0.75]),
-        labels=torch.tensor([0, 0]),
-        masks=torch.from_numpy(np.stack([CORNER, DISC])),
-        keypoints=torch.tensor([[[1.0, 1, 0.5], [2, 2, 0.5]], [[16.0, 61, 0.5], [66, 61, 0.5]]]),
-    )
-    evaluators = {kind: CocoEvaluator(dataset.ground_truth(), kind, categories=dataset.categories) for kind in kinds}
-    for evaluator in evaluators.values():
-        evaluator.update([dataset.target(index) for index in range(2)], [answer, answer])
-        evaluator.compute()
-    section = Detection().report(Evaluated(evaluators, dataset, PageOptions(bootstrap=0)))[-1]
+    """The first image of a page of an evaluation with these evaluators."""
+    section = Detection().report(shaped(kinds))[-1]
     (text,) = re.findall(r'<script type="application/json">(.*?)</script>', "".join(section.parts))
     return json.loads(text)["images"][0]
 

@@ -78,9 +78,7 @@ def _metrics(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> C
     images, objects = len(evaluation.ground_truth.image_ids), int(evaluation.objects.sum())
     parts.insert(0, paragraph(f"{images} images, {objects} objects, {len(evaluation.categories)} classes."))
     if intervals:
-        parts.append(
-            paragraph("The intervals show how the numbers vary with the choice of images (bootstrap).")
-        )
+        parts.append(paragraph("The intervals show how the numbers vary with the choice of images (bootstrap)."))
     parts += [paragraph(why)] if (why := evaluation.why_nothing()) else []
     value = evaluation.metrics["AP"]
     interval = f" (95 % interval {_words(intervals['AP'])})" if "AP" in intervals and value >= 0 else ""

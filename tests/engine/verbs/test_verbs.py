@@ -34,6 +34,8 @@ detkit.train(FasterRCNN("resnet18", num_classes=3), "my/folder", overwrite=True)
 assert_type(detkit.evaluate(run.model, "my/folder", split="test"), dict[str, dict[str, float]])
 assert_type(detkit.evaluate("runs/mine", per_class=True)["bbox"]["AP"], float)
 detkit.export(run.model, "mine.onnx")
+assert_type(detkit.report("runs/mine", "mine.html", images=3), Path)
+assert_type(detkit.compare("runs/mine", Path("runs/other"))["bbox"].better, str | None)
 run.model.save("mine.ckpt")
 assert_type(detkit.load("mine.ckpt"), VisionModel)
 run.model.categories = ["cat", "dog"]
