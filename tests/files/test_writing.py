@@ -153,6 +153,7 @@ OTHERS = {
         "VideoWriter",
     ): "OpenCV's; its frames are counted",
     ("trust/inspection/inspection.py", "TemporaryDirectory"): "embedded images pass through it",
+    ("engine/commands/inspect/recipe_on_data.py", "TemporaryDirectory"): "a recipe without weights passes through it",
     ("exporting/int8.py", "TemporaryDirectory"): "ONNX Runtime quantizes from one file to another",
     ("exporting/output_check.py", "TemporaryDirectory"): "a file is opened and compared before it is written",
     ("exporting/torch_programs.py", "save"): "into memory",

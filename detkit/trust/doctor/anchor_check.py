@@ -13,7 +13,13 @@ from detkit.heads import RPN, Context, DenseHead
 from detkit.ops import box_iou
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding, Verdict
-from detkit.trust.doctor.round_trip.ideal_network import WithoutIdeal, heads_of, ideal_network, overrides
+from detkit.trust.doctor.round_trip.ideal_network import (
+    IdealNetwork,
+    WithoutIdeal,
+    heads_of,
+    ideal_network,
+    overrides,
+)
 from detkit.trust.doctor.subject import Subject
 
 FIT = 0.5  # the IoU of shapes from which on an anchor fits an object
@@ -31,12 +37,13 @@ def check_anchors(subject: Subject) -> Finding:
     dataset = subject.data.train_dataset
     parts: list[Tensor] = []
     where: list[tuple[object, int, list[float]]] = []
-    for index in subject.some(dataset, min(subject.images, MOST_IMAGES)) if heads else []:
-        image, target = dataset[index]
-        best = _best(subject, heads, image, target)
-        if best is not None:
-            parts.append(best)
-            where += [(target.image_id, row, box) for row, box in enumerate(_boxes(target))]
+    with ideal_network(subject.model.eval()) as network:  # one for all images: it knows the maps of each size
+        for index in subject.some(dataset, min(subject.images, MOST_IMAGES)) if heads else []:
+            image, target = dataset[index]
+            best = _best(network, heads, image, target)
+            if best is not None:
+                parts.append(best)
+                where += [(target.image_id, row, box) for row, box in enumerate(_boxes(target))]
     shapes, places = (torch.cat(parts) if parts else torch.zeros(0, 2)).unbind(dim=1)
     if not len(shapes):
         return Finding("anchors", "skipped", "the model has no anchors")
@@ -82,16 +89,15 @@ def _shape(box: list[float]) -> str:
     return f"{box[2] - box[0]:.0f}x{box[3] - box[1]:.0f}"
 
 
-def _best(subject: Subject, heads: Mapping[str, DenseHead | RPN], image: Tensor, target: Target) -> Tensor | None:
+def _best(network: IdealNetwork, heads: Mapping[str, DenseHead | RPN], image: Tensor, target: Target) -> Tensor | None:
     """For each object of an image its greatest IoU with an anchor ``(N, 2)``: of shapes, and in place.
 
     None where the model has no anchors.
     """
     empty = Target.empty(image_id=target.image_id)
-    with ideal_network(subject.model.eval()) as network:
-        raw, context = network.prepare([image], [empty])
-        moved = subject.model.preprocess.targets([target.objects()], context.batch)[0].boxes
-        anchors = torch.cat([_anchors(head, raw, network.truth) for head in heads.values()]).cpu()
+    raw, context = network.prepare([image], [empty])
+    moved = network.model.preprocess.targets([target.objects()], context.batch)[0].boxes
+    anchors = torch.cat([_anchors(head, raw, network.truth) for head in heads.values()]).cpu()
     if moved is None or not len(anchors):
         return None
     boxes = moved.cpu()

@@ -61,12 +61,27 @@ def test_files_in_place_of_a_folder(folder, capsys):
     assert "6 images): nothing is wrong" in capsys.readouterr().out.replace("\n", "")
 
 
+def test_a_recipe_adds_levels_and_augmented_images(folder, tmp_path, capsys):
+    assert run(folder, "--recipe", "ssd_shapes", "--previews", 2, "--out", tmp_path / "inspect.html") == 0
+    assert "Objects on the levels of the network" in capsys.readouterr().out
+    assert 'id="augmentation"' in (tmp_path / "inspect.html").read_text()
+
+
+def test_a_recipe_that_refuses_the_data_is_an_error_in_it(folder, tmp_path):
+    with pytest.raises(SystemExit):
+        run(folder, "--recipe", "classification_shapes", "--data.image_class=null", "--out", tmp_path / "inspect.json")
+    problems = json.loads((tmp_path / "inspect.json").read_text())["problems"]
+    assert [problem["name"] for problem in problems] == ["recipe_refuses_data"]
+    assert "data.image_class" in problems[0]["sentence"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ([], "Name the folder of the data"),
         (["my/folder", "--images", "0"], "--images is 0"),
         (["my/folder", "--out", "page.txt"], "must end in .html for a page, or in .json"),
+        (["my/folder", "--recipe", "ssd_shape"], "no recipe ssd_shape; did you mean ssd_shapes"),
         (["no/folder"], "no/folder: there is no such folder"),
         (["my/folder", "--imags", "3"], "images"),
     ],

@@ -24,12 +24,13 @@ def recipe_model(recipe: str, classes: int) -> dict[str, Any]:
     config = content.get("model") if isinstance(content, dict) else None
     if not isinstance(config, dict) or "class_path" not in config:
         raise InputError(f"{path} has no model with a class_path: give a recipe of `detkit train`.")
-    model: dict[str, Any] = _without_weights(config)
+    model: dict[str, Any] = without_weights(config)
     model["init_args"] = {**model.get("init_args", {}), "num_classes": classes}
     return model
 
 
-def _without_weights(part: Any) -> Any:
+def without_weights(part: Any) -> Any:
+    """A part of a recipe with null for each value called `weights`."""
     if isinstance(part, dict):
-        return {key: None if key == "weights" else _without_weights(value) for key, value in part.items()}
-    return [_without_weights(value) for value in part] if isinstance(part, list) else part
+        return {key: None if key == "weights" else without_weights(value) for key, value in part.items()}
+    return [without_weights(value) for value in part] if isinstance(part, list) else part

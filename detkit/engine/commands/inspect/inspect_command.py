@@ -11,12 +11,14 @@ from jsonargparse import ArgumentParser
 from detkit.engine.config.parser import ParsedCommand, command_parser
 from detkit.engine.shorthand.data_arguments import data_arguments
 from detkit.errors import InputError
+from detkit.recipes import recipe_path
 
 DESCRIPTION = """Show what is in a data set, and what is wrong with it, before any training.
 
 Reads all splits of a folder in any layout, with all their faults, and decodes the images. Prints tables of splits,
 classes, box and image sizes, masks and keypoints. Then names wrong boxes, masks, keypoints, classes and files, and
-images that are there several times, in one split or across splits.
+images that are there several times, in one split or across splits. With a recipe it also shows the sizes of the objects
+on the levels of its network, and what its augmentation makes of the images.
 
 The exit status is 1 if there is an error, at which a training would stop. --data.KEY takes each argument of the data
 that `detkit train --help` lists.
@@ -25,6 +27,7 @@ examples:
   detkit inspect my/folder
   detkit inspect my/folder --out inspect.html
   detkit inspect my/folder --images 2000 --out inspect.json
+  detkit inspect my/folder --recipe faster_rcnn_shapes --out inspect.html
   detkit inspect --data.train_annotations my/annotations/instances_train.json --data.train_images my/images/train"""
 
 SUFFIXES = (".html", ".json")
@@ -35,7 +38,9 @@ class InspectOptions:
     """The command's own options."""
 
     root: Path | None
+    recipe: str | None
     images: int | None
+    previews: int
     out: Path | None
 
 
@@ -60,9 +65,11 @@ def inspect_command(argv: Sequence[str]) -> None:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments, apart from those of the data."""
     parser.add_argument("root", type=Path | None, nargs="?", help="data set folder, or YOLO's data.yaml")
+    parser.add_argument("--recipe", type=str | None, help="recipe whose levels, anchors and augmentation are shown")
     parser.add_argument(
         "--images", type=int | None, help="the most image files that are decoded, spread evenly; default: all"
     )
+    parser.add_argument("--previews", type=int, default=12, help="augmented training images on the page, of --recipe")
     parser.add_argument("--out", type=Path | None, help="file of all findings: .html for a page, .json for programs")
 
 
@@ -76,5 +83,9 @@ def check_options(options: InspectOptions, of_data: Sequence[str]) -> None:
         raise InputError("Name the folder of the data, as in `detkit inspect my/folder`.")
     if options.images is not None and options.images < 1:
         raise InputError(f"--images is {options.images}: give at least 1, or leave it out for all.")
+    if options.previews < 0:
+        raise InputError(f"--previews is {options.previews}: give the number of images, or 0 for none.")
+    if options.recipe is not None:
+        recipe_path(options.recipe)  # so that a wrong name is told before torch is imported
     if options.out is not None and options.out.suffix.lower() not in SUFFIXES:
         raise InputError(f"--out {options.out}: the name must end in .html for a page, or in .json.")

@@ -13,10 +13,11 @@ from rich.table import Table as PrintedTable
 from detkit.data import DataModule
 from detkit.data.faults.problem import LEVELS, Problem
 from detkit.engine.commands.inspect.inspect_command import InspectOptions
+from detkit.engine.commands.inspect.recipe_on_data import with_recipe
 from detkit.engine.commands.report.run_facts import made
 from detkit.engine.config.parser import ParsedCommand, command_parser, write_json
 from detkit.files import write_whole
-from detkit.reporting import Page, page_html
+from detkit.reporting import Page, Section, page_html
 from detkit.trust.inspection import Inspection, Table, inspect_data
 from detkit.trust.inspection.page_sections import inspection_sections
 
@@ -32,34 +33,39 @@ def run_inspection(options: InspectOptions, of_data: Sequence[str]) -> bool:
         InputError: there is no data, or an option is wrong.
     """
     console = get_console()
-    data = data_of(options, of_data)
-    inspection = inspected(data, options.images, console)
+    root = [] if options.root is None else [f"--data.root={options.root}"]
+    of_data = [*root, *of_data]
+    data = data_of(of_data)
+    inspection, sections = inspected(data, options.images, console), list[Section]()
+    if options.recipe:
+        with console.status(f"reading the data as {options.recipe}"):
+            inspection, sections = with_recipe(inspection, options.recipe, of_data, options.previews)
     for table in inspection.tables:
         show_table(console, table)
     for problem in inspection.problems:
         show_problem(console, problem)
     show_end(console, inspection)
     if options.out:
-        write_inspection(options.out, inspection)
+        write_inspection(options.out, inspection, sections)
         console.print(str(options.out), highlight=False, markup=False, soft_wrap=True)
     return not inspection.of_level("error")
 
 
-def write_inspection(out: Path, inspection: Inspection) -> None:
-    """Write a page or a JSON file, by the suffix."""
+def write_inspection(out: Path, inspection: Inspection, sections: Sequence[Section]) -> None:
+    """Write a page, with further sections, or a JSON file, by the suffix."""
     if out.suffix.lower() == ".json":
         return write_json(out, inspection.entry())
     subtitle = f"{inspection.format}, {', '.join(f'{len(one)} images of {one.name}' for one in inspection.splits)}"
-    page = Page(f"Inspection of {inspection.source}", subtitle, inspection_sections(inspection), made())
+    every = [*inspection_sections(inspection), *sections]
+    page = Page(f"Inspection of {inspection.source}", subtitle, every, made())
     write_whole(out, page_html(page).encode("utf-8", errors="backslashreplace"))
 
 
-def data_of(options: InspectOptions, of_data: Sequence[str]) -> DataModule:
-    """The data of a command line."""
+def data_of(of_data: Sequence[str]) -> DataModule:
+    """The data of the arguments ``--data.KEY``."""
     parser = command_parser("inspect", "FOLDER [--data.KEY VALUE ...]", "")
     parser.add_class_arguments(DataModule, "data", skip={"seed", "eval_split"})
-    root = [] if options.root is None else [f"--data.root={options.root}"]
-    data: DataModule = ParsedCommand.of(parser, [*root, *of_data]).build()["data"]
+    data: DataModule = ParsedCommand.of(parser, of_data).build()["data"]
     return data
 
 
