@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import cv2
 import pytest
+from headless_browser import Browser, find_chromium
 from planted_data import change, inspected, shapes
 
 from detkit.reporting import Page, page_html
 from detkit.trust.inspection.page_sections import inspection_sections
-
-sys.path.append(str(Path(__file__).parents[2] / "reporting"))
-from headless_browser import Browser, find_chromium
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs Chromium: apt-get install chromium")
 
