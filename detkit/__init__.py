@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from detkit.engine.verbs import compare as compare
     from detkit.engine.verbs import evaluate as evaluate
     from detkit.engine.verbs import export as export
+    from detkit.engine.verbs import inspect as inspect
     from detkit.engine.verbs import report as report
     from detkit.engine.verbs import train as train
     from detkit.engine.verbs import verify as verify
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "compare", "evaluate", "export", "load", "report", "train", "verify"]
+__all__ = ["Run", "__version__", "compare", "evaluate", "export", "inspect", "load", "report", "train", "verify"]
 
-_VERBS = ("Run", "compare", "evaluate", "export", "report", "train", "verify")
+_VERBS = ("Run", "compare", "evaluate", "export", "inspect", "report", "train", "verify")
 _HOMES = {"load": "detkit.engine.checkpoint"} | dict.fromkeys(_VERBS, "detkit.engine.verbs")
 
 find_moved_modules()

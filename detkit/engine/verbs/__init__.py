@@ -1,5 +1,6 @@
-"""The commands as functions: `detkit.train`, `evaluate`, `report`, `compare`, `export` and `verify`."""
+"""The commands as functions: `train`, `evaluate`, `report`, `compare`, `export`, `inspect` and `verify` of `detkit`."""
 
+from detkit.engine.verbs.data_inspection import inspect
 from detkit.engine.verbs.evaluation import evaluate
 from detkit.engine.verbs.exporting import export
 from detkit.engine.verbs.finished_run import Run
@@ -8,4 +9,4 @@ from detkit.engine.verbs.run_report import report
 from detkit.engine.verbs.training import train
 from detkit.engine.verbs.verification import verify
 
-__all__ = ["Run", "compare", "evaluate", "export", "report", "train", "verify"]
+__all__ = ["Run", "compare", "evaluate", "export", "inspect", "report", "train", "verify"]
