@@ -97,7 +97,7 @@ def _with_thresholds(subject: Subject, finding: Finding) -> Finding:
         for threshold in [getattr(getattr(part, "postprocess", None), "score_threshold", None)]
         if threshold is not None and threshold >= HIGH_SCORE
     ]
-    verdict = worst(finding.verdict, *(["warning"] if notes else []))  # type: ignore[list-item]
+    verdict = worst(finding.verdict, "warning") if notes else finding.verdict
     return replace(finding, verdict=verdict, notes=[*finding.notes, *notes])
 
 
