@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,14 +18,22 @@ from torch import Tensor
 BEST = 50
 """So many detections of each image, the most certain, are compared: the others hang on where the list ends."""
 
-MOST_UNPAIRED = 0.1
-"""The largest share of them without a partner: where two scores or IoUs are equal but for rounding, another box may
-remain."""
-
 LOGITS = "logits of keypoints"
 
 
-def disagreement(given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: float) -> str | None:
+class Tolerance(NamedTuple):
+    """How far two answers may differ.
+
+    Args:
+        difference: the largest of an output, of its largest number.
+        unpaired: the largest share of detections of an image without a partner.
+    """
+
+    difference: float
+    unpaired: float
+
+
+def disagreement(given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: Tolerance) -> str | None:
     """What differs, ``boxes differ by 3``; None where all outputs agree.
 
     Detections have no order where their scores are equal. They are paired one to one, and partners agree in all
@@ -33,17 +42,17 @@ def disagreement(given: Mapping[str, Tensor], own: Mapping[str, Tensor], toleran
     Args:
         given: the outputs by name.
         own: what they should be.
-        tolerance: the largest difference, of the largest number of the output.
+        tolerance: of the comparison.
     """
     if "count" not in own:
-        return _unequal_numbers(given, own, tolerance)
+        return _unequal_numbers(given, own, tolerance.difference)
     given, own = (_with_logits_apart(outputs) for outputs in (given, own))
-    bounds = _bounds(own, tolerance)
+    bounds = _bounds(own, tolerance.difference)
     for image in range(len(own["count"])):
         counts = int(given["count"][image]), int(own["count"][image])
-        if min(counts) < (1 - MOST_UNPAIRED) * max(counts):
+        if min(counts) < (1 - tolerance.unpaired) * max(counts):
             return f"count is {counts[0]} instead of {counts[1]}"
-        found = _unpaired(_rows(given, image), _rows(own, image), bounds) if max(counts) else None
+        found = _unpaired(_rows(given, image), _rows(own, image), bounds, tolerance.unpaired) if max(counts) else None
         if found is not None:
             return found
     return None
@@ -80,11 +89,13 @@ def _bounds(own: Mapping[str, Tensor], tolerance: float) -> dict[str, float]:
     return bounds | {"scores": scores, "labels": 0.5}
 
 
-def _unpaired(given: Mapping[str, Tensor], own: Mapping[str, Tensor], bounds: Mapping[str, float]) -> str | None:
+def _unpaired(
+    given: Mapping[str, Tensor], own: Mapping[str, Tensor], bounds: Mapping[str, float], most: float
+) -> str | None:
     """The output that leaves too many detections of an image without a partner, and how far it is off."""
     apart = {name: torch.cdist(_flat(own[name]), _flat(given[name]), p=math.inf) for name in own}
     agree = {name: apart[name] <= bounds[name] for name in own}
-    if _share_paired(list(agree.values())) >= 1 - MOST_UNPAIRED:
+    if _share_paired(list(agree.values())) >= 1 - most:
         return None
     # Without the output at fault the others pair the detections.
     shares = {name: _share_paired([one for other, one in agree.items() if other != name]) for name in agree}

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from detkit.errors import InputError
-from detkit.exporting.int8 import quantized
 from detkit.exporting.metadata import facts_of
 from detkit.exporting.onnx_program import check_installed, onnx_program
-from detkit.exporting.output_check import check_file
+from detkit.exporting.output_check import EXACT, OF_HALF, check_file, check_runs
+from detkit.exporting.precisions.int8 import quantized
 from detkit.exporting.recording import Recorded, record
 from detkit.exporting.torch_programs import torch_export_program, torchscript_program
 from detkit.files import write_whole
@@ -37,6 +37,7 @@ def export_file(
     size: Size | None = None,
     metadata: Mapping[str, str] | None = None,
     int8: str | Path | None = None,
+    float16: bool = False,
 ) -> Recorded:
     """Write a model, in evaluation mode, as a file, in one step, and only if all its outputs are the model's.
 
@@ -49,10 +50,11 @@ def export_file(
         metadata: further entries.
         int8: a folder of images on which an ONNX file is calibrated for INT8; None: float32. The outputs are checked
             before.
+        float16: layers in float16; decoding, suppression, inputs and outputs stay in float32.
 
     Raises:
-        InputError: the format is unknown, a package is missing, the model cannot be exported, its outputs differ, or
-            the file cannot be written.
+        InputError: both precisions are asked for, the format is unknown, a package is missing, the model cannot be
+            exported, its outputs differ, or the file cannot be written.
     """
     to = format_of(path) if to is None else to
     if to not in get_args(Format):
@@ -63,7 +65,9 @@ def export_file(
         check_installed()
     elif int8 is not None:
         raise InputError(f"INT8 is for ONNX files: leave it out, or export {path.with_suffix('.onnx')}.")
-    recorded = record(model, raw, size)
+    if int8 is not None and float16:
+        raise InputError("A file is in float16 or in INT8: leave one out.")
+    recorded = record(model, raw, size, float16)
     facts = facts_of(recorded) | dict(metadata or {})
     content = _WRITERS[to](recorded, facts)
     if to == "onnx" and find_spec("onnxruntime") is None:
@@ -71,8 +75,11 @@ def export_file(
             "%s is not compared with the model: onnxruntime is not installed (pip install detkit[onnx])", path
         )
     else:
-        check_file(content, SUFFIXES[to], recorded)
-    write_whole(path, content if int8 is None else quantized(content, recorded, int8))
+        check_file(content, SUFFIXES[to], recorded, EXACT if recorded.is_exact else OF_HALF)
+    if int8 is not None:
+        content = quantized(content, recorded, int8)
+        check_runs(content, SUFFIXES[to], recorded)
+    write_whole(path, content)
     return recorded
 
 

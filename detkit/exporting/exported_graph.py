@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from detkit.exporting.precisions.float16 import as_float32
 from detkit.exporting.score_thresholds import ScoreThresholds
 from detkit.heads.context import Context
 from detkit.models import VisionModel
@@ -51,6 +52,7 @@ class ExportedGraph(nn.Module):
         super().__init__()
         self.model = model
         self.score_thresholds = ScoreThresholds(model)
+        self._dtype = next(model.parameters()).dtype
 
     def forward(
         self, images: Tensor, sizes: Tensor | None = None, proposals: Tensor | None = None
@@ -63,8 +65,11 @@ class ExportedGraph(nn.Module):
             proposals: ``(B, P, 4)`` in pixels of `images`, of a detector without its own; zeros fill up a row.
         """
         preprocess = self.model.preprocess
-        batch = ExportedBatch((images - preprocess.mean) / preprocess.std, image_sizes=sizes)
+        # In float32, also of a network in float16.
+        pixels = (images - preprocess.mean) / preprocess.std
+        batch = ExportedBatch(pixels.to(self._dtype), image_sizes=sizes)
         context = Context(batch, proposals=proposals)
         raw = self.model.heads(self.model.features(batch), context)
         with self.score_thresholds.applied():
-            return self.model.decode_padded(raw, context)
+            outputs = self.model.decode_padded(raw, context)
+        return outputs if self._dtype == torch.float32 else as_float32(outputs)

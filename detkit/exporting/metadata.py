@@ -21,6 +21,7 @@ def facts_of(recorded: Recorded) -> dict[str, str]:
         "detkit.version": detkit.__version__,
         "detkit.model": type(model).__name__,
         "detkit.task": task_of(model).name,
+        "detkit.precision": "float32" if recorded.is_exact else "float16",
         "detkit.classes": json.dumps([one.name for one in model.categories or []]),
         "detkit.license": json.dumps(sorted({source.license for source in model.provenance})),
         PROVENANCE_KEY: provenance_text(model.provenance),

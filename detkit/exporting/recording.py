@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch.utils._pytree import tree_flatten_with_path
 
 from detkit.errors import InputError, first_line
 from detkit.exporting.exported_graph import ExportedGraph
+from detkit.exporting.precisions.float16 import WithFloat32Ends, in_float16, in_float32
 from detkit.exporting.score_thresholds import ScoreThresholds
 from detkit.geometry import Size
 from detkit.models import Raw, VisionModel
@@ -42,6 +45,8 @@ class Recorded:
         inputs: an example of each input by its name, of two images.
         outputs: names of the outputs, in their order.
         raw: whether decoding and suppression are left out.
+        reference: the same in float32, whose outputs those of a file are compared with; `module` unless it is in
+            float16.
     """
 
     model: VisionModel
@@ -50,13 +55,23 @@ class Recorded:
     inputs: dict[str, Tensor]
     outputs: list[str]
     raw: bool
+    reference: nn.Module
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the graph computes in float32 throughout."""
+        return self.module is self.reference
 
     @property
     def score_thresholds(self) -> ScoreThresholds:
         """Those of the graph; a raw one has none."""
-        own = self.module.score_thresholds if isinstance(self.module, ExportedGraph) else ScoreThresholds(nn.Identity())
-        assert isinstance(own, ScoreThresholds)
-        return own
+        return _thresholds_of(self.module)
+
+    @contextmanager
+    def thresholds_moved(self, threshold: float | None) -> Iterator[None]:
+        """Within it, the score thresholds of the reference are `threshold`; None leaves them."""
+        with _thresholds_of(self.reference).moved(threshold):
+            yield
 
     @property
     def shapes(self) -> dict[str, list[int | str]]:
@@ -71,13 +86,14 @@ class Recorded:
         }
 
 
-def record(model: VisionModel, raw: bool = False, size: Size | None = None) -> Recorded:
+def record(model: VisionModel, raw: bool = False, size: Size | None = None, float16: bool = False) -> Recorded:
     """Record the graph of a model, in evaluation mode, with batch norm folded into convolutions.
 
     Args:
         model: the model.
         raw: leave out normalization, decoding and suppression.
         size: height and width of the input; None: that of the preprocessing, or any.
+        float16: layers compute in float16, as they do anyway if the model is in it.
 
     Raises:
         InputError: the model cannot be recorded as one graph, or does not take `size`.
@@ -86,7 +102,11 @@ def record(model: VisionModel, raw: bool = False, size: Size | None = None) -> R
     if model.asks_for - {"proposals"}:
         fields = " and ".join(sorted(model.asks_for))
         raise InputError(f"The {name} asks for {fields} with each image, but an exported graph takes images alone.")
-    module: nn.Module = Raw(model.folded()) if raw else ExportedGraph(model.folded())
+    float16 = float16 or next(model.parameters()).dtype == torch.float16
+    model = in_float32(model)
+    network = model.folded()
+    reference: nn.Module = Raw(network) if raw else ExportedGraph(network)
+    module = _in_float16(network, raw) if float16 else reference
     inputs, shapes = _raw_inputs(model, size) if raw else _inputs(model, size)
     if not raw and isinstance(model, TwoStageDetector) and model.rpn is None:
         inputs, shapes = _with_proposals(inputs, shapes)
@@ -104,7 +124,18 @@ def record(model: VisionModel, raw: bool = False, size: Size | None = None) -> R
             f"The {name} cannot be exported as one graph ({first_line(error)}): export one of the models in "
             "docs/export.md."
         ) from error
-    return Recorded(model, module, program, inputs, output_names(outputs), raw)
+    return Recorded(model, module, program, inputs, output_names(outputs), raw, reference)
+
+
+def _in_float16(network: VisionModel, raw: bool) -> nn.Module:
+    halved = in_float16(network)
+    return WithFloat32Ends(Raw(halved)) if raw else ExportedGraph(halved)
+
+
+def _thresholds_of(module: nn.Module) -> ScoreThresholds:
+    own = module.score_thresholds if isinstance(module, ExportedGraph) else ScoreThresholds(nn.Identity())
+    assert isinstance(own, ScoreThresholds)
+    return own
 
 
 def output_names(outputs: Any) -> list[str]:

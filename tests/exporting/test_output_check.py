@@ -35,7 +35,7 @@ def recorded_of(model, raw=False):
     if not raw:
         inputs["sizes"] = torch.tensor([[64, 96], [61, 90]])
     outputs = ["boxes", "scores", "labels", "count", "masks"]
-    return Recorded(model, module, None, inputs, outputs, raw)
+    return Recorded(model, module, None, inputs, outputs, raw, module)
 
 
 class File:

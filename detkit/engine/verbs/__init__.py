@@ -1,9 +1,12 @@
-"""The commands as functions: `detkit.train`, `detkit.evaluate`, `detkit.export` and `detkit.verify`."""
+"""The commands as functions: `train`, `evaluate`, `report`, `compare`, `export`, `inspect` and `verify` of `detkit`."""
 
+from detkit.engine.verbs.data_inspection import inspect
 from detkit.engine.verbs.evaluation import evaluate
 from detkit.engine.verbs.exporting import export
 from detkit.engine.verbs.finished_run import Run
+from detkit.engine.verbs.run_comparison import compare
+from detkit.engine.verbs.run_report import report
 from detkit.engine.verbs.training import train
 from detkit.engine.verbs.verification import verify
 
-__all__ = ["Run", "evaluate", "export", "train", "verify"]
+__all__ = ["Run", "compare", "evaluate", "export", "inspect", "report", "train", "verify"]

@@ -21,6 +21,7 @@ def export(
     to: Format | None = None,
     raw: bool = False,
     int8: str | Path | None = None,
+    float16: bool = False,
 ) -> None:
     """Write a model as a file for ONNX Runtime or torch: pixels in, detections out, for any number of images.
 
@@ -38,6 +39,7 @@ def export(
         raw: leave out normalization, decoding and suppression: ``model.preprocess(images).images`` is the input, and
             ``model.decode(outputs, batch)`` gives the detections.
         int8: a folder of images on which ONNX Runtime calibrates the layers for INT8; None leaves them in float32.
+        float16: layers in float16, half the size; decoding, inputs and outputs stay in float32.
 
     Raises:
         InputError: a package is missing, the model cannot be exported as one graph, its outputs differ, or the file
@@ -45,4 +47,4 @@ def export(
     """
     network = model if isinstance(model, VisionModel) else load(model)
     with unchanged_process(), evaluation_mode(network):
-        export_file(network, Path(path), to, raw, size, metadata, int8)
+        export_file(network, Path(path), to, raw, size, metadata, int8, float16)

@@ -52,9 +52,16 @@ def coco_sections(
         matrix = confuse_detections(evaluation, options.score_threshold)
         sections["Confusion"] = [confusion_part(matrix)], confusion_summary(matrix)
     return [
-        Section(anchor(name, what), evaluated.title(what, name), parts, summary)
+        Section(anchor(name, what), evaluated.title(what, name), parts, _told_apart(summary, name, evaluated))
         for what, (parts, summary) in sections.items()
     ]
+
+
+def _told_apart(summary: str, name: str, evaluated: Evaluated) -> str:
+    """The sentence, which says of which evaluator it is where there are several."""
+    if len(evaluated.evaluators) == 1 or not summary or f" of {name} " in summary:
+        return summary
+    return f"{name}: {summary[0].lower()}{summary[1:]}"
 
 
 def _metrics(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Content:
@@ -71,7 +78,7 @@ def _metrics(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> C
     images, objects = len(evaluation.ground_truth.image_ids), int(evaluation.objects.sum())
     parts.insert(0, paragraph(f"{images} images, {objects} objects, {len(evaluation.categories)} classes."))
     if intervals:
-        parts.append(paragraph("The intervals are for other images of the same kind, by the bootstrap over images."))
+        parts.append(paragraph("The intervals show how the numbers vary with the choice of images (bootstrap)."))
     parts += [paragraph(why)] if (why := evaluation.why_nothing()) else []
     value = evaluation.metrics["AP"]
     interval = f" (95 % interval {_words(intervals['AP'])})" if "AP" in intervals and value >= 0 else ""

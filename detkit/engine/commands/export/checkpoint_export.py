@@ -21,6 +21,7 @@ class ExportOptions:
     out: str | None
     raw: bool
     int8: str | None
+    float16: bool
     size: tuple[int, int] | None
     trust: Sequence[str]
 
@@ -35,7 +36,7 @@ def export_checkpoint(options: ExportOptions) -> None:
     path = Path(options.out) if options.out is not None else checkpoint.with_suffix(SUFFIXES[options.to or "onnx"])
     to = format_of(path) if options.to is None else options.to
     model = load(checkpoint, device="cpu", trust=options.trust).eval()
-    recorded = export_file(model, path, to, options.raw, options.size, int8=options.int8)
+    recorded = export_file(model, path, to, options.raw, options.size, None, options.int8, options.float16)
     print(summary(path, recorded))
 
 

@@ -34,6 +34,9 @@ def export_command(argv: Sequence[str]) -> None:
         "--raw", action="store_true", help="leave out normalization, decoding and suppression: the heads' outputs"
     )
     parser.add_argument("--int8", type=str | None, help="folder of images on which an ONNX file is calibrated for INT8")
+    parser.add_argument(
+        "--float16", action="store_true", help="layers in float16, half the size; detections are decoded in float32"
+    )
     parser.add_argument("--size", type=tuple[int, int] | None, help="height and width of the input, as [H,W]")
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"

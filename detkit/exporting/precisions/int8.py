@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 
 from detkit.errors import InputError, first_line
+from detkit.exporting.precisions.calibration import calibration_files, calibration_inputs
 from detkit.exporting.recording import Recorded
 from detkit.files import write_whole
-from detkit.images import find_inputs, is_video, read_image, to_tensor
-
-MOST_IMAGES = 100
-"""Images that calibration reads: of each layer it needs no more than the range of its values."""
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 """What is quantized: the layers with weights. Decoding and suppression stay in float32."""
@@ -42,9 +37,7 @@ def quantized(content: bytes, recorded: Recorded, folder: str | Path) -> bytes:
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    files = [file for file in find_inputs(folder) if not is_video(file.name)][:MOST_IMAGES]
-    if not files:
-        raise InputError(f"{folder} has no images for the calibration of INT8: name a folder of images.")
+    files = calibration_files(folder)
     logger.info("calibrating INT8 on %d images of %s", len(files), folder)
     with TemporaryDirectory() as work:
         source, target = Path(work, "float32.onnx"), Path(work, "int8.onnx")
@@ -72,19 +65,9 @@ def _reader(recorded: Recorded, files: list[Path]) -> Any:
         """The inputs of the graph for one image after the other."""
 
         def __init__(self) -> None:
-            self.inputs = _inputs(recorded, files)
+            self.inputs = calibration_inputs(recorded, files)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.inputs, None)
 
     return Images()
-
-
-@torch.no_grad()
-def _inputs(recorded: Recorded, files: list[Path]) -> Iterator[dict[str, np.ndarray]]:
-    preprocess = recorded.model.preprocess
-    for file in files:
-        batch = preprocess([to_tensor(read_image(file))])
-        images = batch.images if recorded.raw else batch.images * preprocess.std + preprocess.mean
-        inputs = {"images": images.cpu().numpy(), "sizes": np.array(batch.sizes)}
-        yield {name: inputs[name] for name in recorded.inputs}

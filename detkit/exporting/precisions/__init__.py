@@ -1,0 +1,1 @@
+"""Exported files in other precisions than float32."""
