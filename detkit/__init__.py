@@ -10,15 +10,31 @@ from detkit.deprecation.moved_modules import find_moved_modules
 if TYPE_CHECKING:
     from detkit.engine.checkpoint import load as load
     from detkit.engine.verbs import Run as Run
+    from detkit.engine.verbs import compare as compare
+    from detkit.engine.verbs import doctor as doctor
     from detkit.engine.verbs import evaluate as evaluate
     from detkit.engine.verbs import export as export
+    from detkit.engine.verbs import inspect as inspect
+    from detkit.engine.verbs import report as report
     from detkit.engine.verbs import train as train
     from detkit.engine.verbs import verify as verify
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "evaluate", "export", "load", "train", "verify"]
+__all__ = [
+    "Run",
+    "__version__",
+    "compare",
+    "doctor",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "report",
+    "train",
+    "verify",
+]
 
-_VERBS = ("Run", "evaluate", "export", "train", "verify")
+_VERBS = ("Run", "compare", "doctor", "evaluate", "export", "inspect", "report", "train", "verify")
 _HOMES = {"load": "detkit.engine.checkpoint"} | dict.fromkeys(_VERBS, "detkit.engine.verbs")
 
 find_moved_modules()

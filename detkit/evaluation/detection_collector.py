@@ -60,6 +60,11 @@ class DetectionCollector(Evaluator):
         self._read: PackedDetections | None = None
 
     @property
+    def positions(self) -> np.ndarray:
+        """int64 ``(K,)`` the position of each label's category in the ground truth; -1 for unused labels."""
+        return self._positions
+
+    @property
     def ceiling_bounds(self) -> tuple[float, float]:  # type: ignore[override]  # by what is compared
         """Masks and keypoints come back from few cells."""
         return (0.99, 0.8) if self.iou_type == "bbox" else (0.8, 0.5)

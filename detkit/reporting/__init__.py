@@ -11,6 +11,7 @@ from detkit.reporting.parts.data_table import Bar, Cell, data_table
 from detkit.reporting.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
 from detkit.reporting.parts.image_strip import StripImage, image_strip
 from detkit.reporting.parts.line_chart import Series, line_chart
+from detkit.reporting.parts.mark_shapes import Shape, keypoint_shape, mask_shape
 from detkit.reporting.parts.rendering import paragraph
 from detkit.reporting.section import Section
 
@@ -25,12 +26,15 @@ __all__ = [
     "PageOptions",
     "Section",
     "Series",
+    "Shape",
     "StripImage",
     "confusion_part",
     "data_table",
     "error_browser",
     "image_strip",
+    "keypoint_shape",
     "line_chart",
+    "mask_shape",
     "page_html",
     "paragraph",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from headless_browser import Browser, find_chromium
+from mark_shape_cases import shaped
 from report_cases import EVIL, KINDS, QUOTED, classified, detected
 
 from detkit.reporting import Page, PageOptions, page_html
@@ -89,6 +90,27 @@ def test_the_policy_stops_a_script_that_was_not_escaped(browser, pages, tmp_path
     browser.settle()
     assert browser.evaluate("window.evil === undefined")
     assert browser.evaluate("document.querySelectorAll('.card').length") == len(KINDS)
+
+
+def test_masks_and_keypoints_are_drawn_over_the_image(browser, tmp_path):
+    sections = Detection().report(shaped(["bbox", "segm", "keypoints"]))
+    (tmp_path / "shaped.html").write_text(page_html(Page("shapes", "", sections)), encoding="utf-8")
+    browser.open((tmp_path / "shaped.html").as_uri())
+    browser.settle()
+    assert browser.complaints() == []
+    frame = "document.querySelector('.card .frame')"
+    counts = [f"{frame}.querySelectorAll('.shape {kind}').length" for kind in (".mask", ".lines", ".dots")]
+    assert [browser.evaluate(one) for one in counts] == [2, 1, 2]
+    box = "(one => (({left, top, width, height}) => [left, top, width, height])(one.getBoundingClientRect()))"
+    image, mask = (browser.evaluate(f"{box}({frame}.querySelector('{one}'))") for one in ("img", ".shape .mask"))
+    # Of the images of 100 pixels, objects are drawn the last first: the corner, then the ring.
+    rings = browser.evaluate(f"{box}([...{frame}.querySelectorAll('.shape .mask')].at(-1))")
+    assert rings[2] / image[2] == pytest.approx(0.5, abs=0.03)
+    assert (rings[0] - image[0]) / image[2] == pytest.approx(0.15, abs=0.02)
+    assert mask[2] / image[2] == pytest.approx(0.09, abs=0.03)
+    fill = f"getComputedStyle({frame}.querySelector('.shape .mask')).fill"
+    border = f"getComputedStyle([...{frame}.querySelectorAll('.box')].at(-1)).borderTopColor"
+    assert browser.evaluate(fill) == browser.evaluate(border)
 
 
 class TestFilters:

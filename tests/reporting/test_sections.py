@@ -148,7 +148,7 @@ class TestDetections:
         (image,) = [one for one in content_of(section)["images"] if one["name"] == "7"]
         scores = [answer[3] for answer in image["answers"]]
         assert scores == sorted((round(row[5], 4) for row in many), reverse=True)[:20]
-        assert "Left out here: detections with a score below 0.05, and all but the 20" in section.parts[-1]
+        assert "Not shown: detections with a score below 0.05, and all but the 20" in section.parts[-1]
 
 
 class TestClasses:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from detkit.engine.checkpoint import Checkpoint, model_record
 from detkit.engine.commands.evaluate import evaluation_numbers
 from detkit.engine.verbs.process_state import unchanged_process
-from detkit.engine.verbs.settings import Data, as_arguments, data_settings
+from detkit.engine.verbs.settings import Data, as_arguments, data_settings, many, trusted
 from detkit.engine.verbs.wording import in_words_of_python
 from detkit.errors import InputError
 from detkit.models import VisionModel
@@ -55,13 +54,9 @@ def evaluate(
 def _flags_and_lists(settings: dict[str, Any]) -> list[str]:
     """Remove from `settings` what the command takes as an option without a value, or with several."""
     arguments = [f"--{name}" for name in ("per_class", "errors") if settings.pop(name, False)]
-    arguments += [f"--trust={package}" for package in _many(settings.pop("trust", []))]
-    kinds = _many(settings.pop("iou_type", []))
+    arguments += trusted(settings)
+    kinds = many(settings.pop("iou_type", []))
     return [*arguments, *(["--iou_type", *kinds] if kinds else [])]
-
-
-def _many(value: str | Sequence[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
 
 
 def _in_memory(model: VisionModel) -> Checkpoint:

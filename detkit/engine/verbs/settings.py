@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,16 @@ def data_settings(data: Data | None) -> dict[str, Any]:
         f'data is a {type(data).__name__}: give the path of a folder, or arguments of DataModule such as {{"root": '
         '"my/folder", "batch_size": 4}.'
     )
+
+
+def trusted(settings: dict[str, Any]) -> list[str]:
+    """Remove the packages that may be built from `settings`; gives them as arguments, each an option of its own."""
+    return [f"--trust={package}" for package in many(settings.pop("trust", []))]
+
+
+def many(value: str | Sequence[str]) -> list[str]:
+    """One value or several as a list."""
+    return [value] if isinstance(value, str) else list(value)
 
 
 def device_settings(device: str | int | None) -> dict[str, Any]:

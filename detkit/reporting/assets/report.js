@@ -95,7 +95,16 @@
 
   const MOST_LABELS = 8; // of a small image
 
-  // The browser of errors. A mark is [label, kind, box, score, object, iou].
+  // The name space is taken from an element, since the page names no address.
+  const template = element("template");
+  template.innerHTML = "<svg></svg>";
+  const vector = (name, attributes) => {
+    const made = document.createElementNS(template.content.firstChild.namespaceURI, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+  };
+
+  // The browser of errors. A mark is [label, kind, box, score, object, iou, shape], a shape [mask, lines, dots] of paths.
   const startBrowser = (browser) => {
     const { classes, kinds, images, score: firstScore } = contentOf(browser);
     const form = browser.querySelector(".filters");
@@ -140,10 +149,10 @@
     const marksOf = (image, state) => {
       const answers = image.answers
         .filter(([, , , score]) => score === null || score >= state.score)
-        .map(([label, kind, box, score, object, iou]) => ({ label, kind, box, score, object, iou }));
-      const objects = image.objects.map(([label, kind, box], index) => {
+        .map(([label, kind, box, score, object, iou, shape]) => ({ label, kind, box, score, object, iou, shape }));
+      const objects = image.objects.map(([label, kind, box, , , , shape], index) => {
         const named = answers.filter((answer) => answer.object === index).map((answer) => answer.kind);
-        return { label, kind: named.length ? Math.min(...named) : kind, box, score: null, object: -1, iou: null };
+        return { label, kind: named.length ? Math.min(...named) : kind, box, score: null, object: -1, iou: null, shape };
       });
       const isOfClass = (mark) => state.label === null || mark.label === state.label
         || (mark.object >= 0 && objects[mark.object].label === state.label);
@@ -169,6 +178,17 @@
       box.append(element("span", "", mark.kind === 0 ? words(mark) : `${words(mark)} · ${kinds[mark.kind].name}`));
       return box;
     };
+    const shapesOf = (marks, image) => {
+      const drawn = vector("svg", { class: "shapes", viewBox: `0 0 ${image.width} ${image.height}`, "aria-hidden": "true" });
+      for (const mark of marks.toReversed()) {
+        const [mask, lines, dots] = mark.shape;
+        const group = vector("g", { class: `shape e${kinds[mark.kind].color}${mark.isMatch ? "" : " quiet"}` });
+        const paths = { mask, lines, rim: dots, dots };
+        group.append(...Object.entries(paths).filter(([, d]) => d).map(([name, d]) => vector("path", { class: name, d })));
+        drawn.append(group);
+      }
+      return drawn;
+    };
     const counted = (marks, what) => {
       const counts = new Map();
       for (const mark of marks) {
@@ -191,7 +211,8 @@
       picture.src = image.url;
       picture.alt = boxed.length ? `${image.name}, ${title}, ${counted(marks, "marked")}` : `${image.name}, ${title}`;
       picture.decoding = "async";
-      frame.append(picture, ...boxed.map((mark) => boxOf(mark, image, hasLabels)));
+      const shaped = marks.filter((mark) => mark.shape);
+      frame.append(picture, ...(shaped.length ? [shapesOf(shaped, image)] : []), ...boxed.map((mark) => boxOf(mark, image, hasLabels)));
       figure.append(element("figcaption", "", title), frame);
       return figure;
     };

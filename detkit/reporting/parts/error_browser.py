@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from detkit.reporting.parts.jpeg_urls import jpeg_data_url
+from detkit.reporting.parts.mark_shapes import Shape
 from detkit.reporting.parts.rendering import render
 
 
@@ -43,6 +44,7 @@ class Mark:
         score: of an answer.
         object: the object that an answer names, as a position among those of the image; -1 for none.
         iou: of an answer with an object; None where it has none.
+        shape: its mask or keypoints; None where it has none.
     """
 
     label: int
@@ -51,13 +53,15 @@ class Mark:
     score: float | None = None
     object: int = -1
     iou: float | None = None
+    shape: Shape | None = None
 
     @property
     def plain(self) -> list[Any]:
         """The values for the script of the page."""
         score, iou = (None if one is None else round(float(one), 4) for one in (self.score, self.iou))
         box = None if self.box is None else [round(float(value), 2) for value in self.box]
-        return [int(self.label), int(self.kind), box, score, int(self.object), iou]
+        shape = [] if self.shape is None else [self.shape.plain]
+        return [int(self.label), int(self.kind), box, score, int(self.object), iou, *shape]
 
 
 @dataclass(frozen=True, eq=False)

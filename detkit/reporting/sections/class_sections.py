@@ -16,13 +16,13 @@ from detkit.reporting.sections.plain_sections import anchor, evaluator_section
 
 KINDS = (
     ErrorKind("correct", "the first answer is right"),
-    ErrorKind("wrong place", "the class of the first answer is right, its box is not on an object of the class"),
+    ErrorKind("wrong location", "the first answer has the right class, but its box is not on an object of that class"),
     ErrorKind("confused", "the first answer is wrong, one of the next four is right"),
-    ErrorKind("wrong", "none of the five first answers is right"),
+    ErrorKind("wrong", "none of the first five answers is right"),
     ErrorKind("no answer", "the model gave none"),
-    ErrorKind("next", "another class of a lower score than the first answer", color=7),
+    ErrorKind("next", "another answer, with a lower score than the first", color=7),
 )
-_CORRECT, _WRONG_PLACE, _CONFUSED, _WRONG, _NO_ANSWER, _NEXT = range(len(KINDS))
+_CORRECT, _WRONG_LOCATION, _CONFUSED, _WRONG, _NO_ANSWER, _NEXT = range(len(KINDS))
 
 
 def image_class_sections(evaluated: Evaluated) -> list[Section]:
@@ -85,7 +85,7 @@ def _images(name: str, evaluator: ImageCollector, evaluation: ImageEvaluation, e
         [category.name for category in evaluation.categories],
         KINDS,
         len(kinds),
-        "a wrong first answer of the highest score",
+        "the highest-scoring wrong answers",
         evaluated.options.longest_side,
     )
     return Section(anchor(name, "worst-images"), evaluated.title("Worst images", name), [browser])
@@ -102,7 +102,7 @@ def image_kinds(evaluation: ImageEvaluation, headline: str) -> np.ndarray:
     is_correct = evaluation.values[headline].astype(bool)
     return np.select(
         [is_correct, evaluation.answers[:, 0] < 0, is_right[:, 0], is_right.any(axis=1)],
-        [_CORRECT, _NO_ANSWER, _WRONG_PLACE, _CONFUSED],
+        [_CORRECT, _NO_ANSWER, _WRONG_LOCATION, _CONFUSED],
         _WRONG,
     )
 

@@ -52,9 +52,16 @@ def coco_sections(
         matrix = confuse_detections(evaluation, options.score_threshold)
         sections["Confusion"] = [confusion_part(matrix)], confusion_summary(matrix)
     return [
-        Section(anchor(name, what), evaluated.title(what, name), parts, summary)
+        Section(anchor(name, what), evaluated.title(what, name), parts, _told_apart(summary, name, evaluated))
         for what, (parts, summary) in sections.items()
     ]
+
+
+def _told_apart(summary: str, name: str, evaluated: Evaluated) -> str:
+    """The sentence, which says of which evaluator it is where there are several."""
+    if len(evaluated.evaluators) == 1 or not summary or f" of {name} " in summary:
+        return summary
+    return f"{name}: {summary[0].lower()}{summary[1:]}"
 
 
 def _metrics(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> Content:
@@ -71,7 +78,7 @@ def _metrics(evaluation: CocoEvaluation, intervals: Mapping[str, Interval]) -> C
     images, objects = len(evaluation.ground_truth.image_ids), int(evaluation.objects.sum())
     parts.insert(0, paragraph(f"{images} images, {objects} objects, {len(evaluation.categories)} classes."))
     if intervals:
-        parts.append(paragraph("The intervals are for other images of the same kind, by the bootstrap over images."))
+        parts.append(paragraph("The intervals show how the numbers vary with the choice of images (bootstrap)."))
     parts += [paragraph(why)] if (why := evaluation.why_nothing()) else []
     value = evaluation.metrics["AP"]
     interval = f" (95 % interval {_words(intervals['AP'])})" if "AP" in intervals and value >= 0 else ""
@@ -137,8 +144,8 @@ def _errors(errors: ErrorAnalysis) -> Content:
     summary = f"Most AP50 is lost to {cause}: {100 * kinds[worst]:.1f} points." if kinds[worst] > 0 else ""
     parts = [
         paragraph(
-            f"AP at IoU 0.5 is {_percent(errors.ap)} %. A kind costs as many points as AP would rise if all errors of "
-            "that kind alone were fixed (TIDE, Bolya et al. 2020)."
+            f"AP at IoU 0.5 is {_percent(errors.ap)} %. The cost of a kind is how many points AP would gain if only "
+            "the errors of that kind were fixed (TIDE, Bolya et al. 2020)."
         ),
         data_table("Errors by kind", ["error", "costs AP50", "errors"], rows),
     ]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from detkit.evaluation import AssignedErrors, CocoEvaluation
 from detkit.evaluation.coco.tide import ERROR_KINDS
+from detkit.evaluation.packed_objects import PackedObjects
 from detkit.reporting.evaluated import Evaluated
 from detkit.reporting.parts.error_browser import BrowserImage, ErrorKind, Mark, error_browser
+from detkit.reporting.parts.mark_shapes import Shape
 from detkit.reporting.parts.rendering import paragraph
 from detkit.reporting.section import Section
+from detkit.reporting.sections.object_shapes import ObjectShapes
 
 KINDS = (
     ErrorKind("correct", "the detection of an object, or an object that is detected"),
     ErrorKind("classification", "IoU of at least 0.5 with an object of another class"),
     ErrorKind("localization", "IoU of 0.1 to 0.5 with an object of its class"),
     ErrorKind("both", "IoU of 0.1 to 0.5 with an object of another class"),
-    ErrorKind("duplicate", "IoU of at least 0.5 with an object that a detection of a higher score matches"),
+    ErrorKind("duplicate", "IoU of at least 0.5 with an object that a higher-scoring detection matches"),
     ErrorKind("background", "IoU of less than 0.1 with every object"),
     ErrorKind("missed", "an object that no detection matches, and no classification or localization error either"),
     ErrorKind("ignored", "a crowd, or a detection that COCO ignores because of one"),
@@ -42,7 +43,8 @@ def detection_images(evaluation: CocoEvaluation, errors: AssignedErrors, evaluat
     truth, options = evaluation.ground_truth, evaluated.options
     order = np.argsort(-badness(errors, len(truth.image_ids), options.score_threshold), kind="stable")[: options.images]
     least = min(LEAST_SCORE, options.score_threshold)
-    images = [_browser_image(evaluation, errors, evaluated, int(number), least) for number in order]
+    shapes = ObjectShapes(evaluated.evaluators.values())
+    images = [_browser_image(evaluation, errors, evaluated, shapes, int(number), least) for number in order]
     browser = error_browser(
         images,
         [category.name for category in evaluation.categories],
@@ -54,8 +56,8 @@ def detection_images(evaluation: CocoEvaluation, errors: AssignedErrors, evaluat
         options.score_threshold,
     )
     left_out = (
-        f"Left out here: detections with a score below {least:g}, and all but the {MOST_DETECTIONS} highest-scoring in "
-        "an image. They count in the numbers of this page."
+        f"Not shown: detections with a score below {least:g}, and all but the {MOST_DETECTIONS} highest-scoring of an "
+        "image. They count in the numbers on this page."
     )
     return Section("worst-images", "Worst images", [browser, paragraph(left_out)])
 
@@ -77,33 +79,48 @@ def badness(errors: AssignedErrors, images: int, score_threshold: float) -> np.n
 
 
 def _browser_image(
-    evaluation: CocoEvaluation, errors: AssignedErrors, evaluated: Evaluated, number: int, least_score: float
+    evaluation: CocoEvaluation,
+    errors: AssignedErrors,
+    evaluated: Evaluated,
+    shapes: ObjectShapes,
+    number: int,
+    least_score: float,
 ) -> BrowserImage:
     truth, detections = evaluation.ground_truth, errors.detections
+    image_id = truth.image_ids[number]
+    image = evaluated.image(image_id)
+    scale = min(1.0, evaluated.options.longest_side / max(image.shape[:2]))
+
+    def marks(of: PackedObjects, rows: np.ndarray, kind: int) -> list[Mark]:
+        """Of objects of one kind."""
+        pairs = zip(of.categories[rows].tolist(), of.boxes[rows], strict=True)
+        return [
+            Mark(label, kind, box.tolist(), shape=shapes.of_object(image_id, label, box, scale)) for label, box in pairs
+        ]
+
     rows = np.flatnonzero(errors.objects.images == number)
-    objects = [
-        Mark(label, _MISSED, box)
-        for label, box in zip(errors.objects.categories[rows], errors.objects.boxes[rows].tolist(), strict=True)
-    ]
     crowds = np.flatnonzero((truth.objects.images == number) & truth.objects.ignored)
-    objects += [
-        Mark(label, _IGNORED, box)
-        for label, box in zip(truth.objects.categories[crowds], truth.objects.boxes[crowds].tolist(), strict=True)
-    ]
+    objects = [*marks(errors.objects, rows, _MISSED), *marks(truth.objects, crowds, _IGNORED)]
     found = np.flatnonzero((detections.images == number) & (detections.scores >= least_score))
     found = found[np.argsort(-detections.scores[found], kind="stable")][:MOST_DETECTIONS]
     position = {row: place for place, row in enumerate(rows.tolist())}
-    answers = [_answer(errors, row, position) for row in found.tolist()]
-    image_id = truth.image_ids[number]
-    return BrowserImage(truth.image_names.get(image_id, str(image_id)), evaluated.image(image_id), objects, answers)
+    answers = []
+    for row in found.tolist():
+        label, score = int(detections.categories[row]), float(detections.scores[row])
+        shape = shapes.of_detection(image_id, label, score, detections.boxes[row], scale)
+        answers.append(_answer(errors, row, position, shape))
+    return BrowserImage(truth.image_names.get(image_id, str(image_id)), image, objects, answers)
 
 
-def _answer(errors: AssignedErrors, row: int, position: dict[int, int]) -> Mark:
+def _answer(errors: AssignedErrors, row: int, position: dict[int, int], shape: Shape | None) -> Mark:
     detections, error = errors.detections, int(errors.error[row])
     right = _CORRECT if errors.is_correct[row] else _IGNORED
-    kind = _POSITIONS[ERROR_KINDS[error]] if error >= 0 else right
-    box: Sequence[float] = detections.boxes[row].tolist()
-    named = position.get(int(errors.object_of[row]), -1)
     return Mark(
-        int(detections.categories[row]), kind, box, float(detections.scores[row]), named, float(errors.iou[row])
+        label=int(detections.categories[row]),
+        kind=_POSITIONS[ERROR_KINDS[error]] if error >= 0 else right,
+        box=detections.boxes[row].tolist(),
+        score=float(detections.scores[row]),
+        object=position.get(int(errors.object_of[row]), -1),
+        iou=float(errors.iou[row]),
+        shape=shape,
     )

@@ -59,10 +59,22 @@ class AnswerDifferences:
     causes: tuple[str, ...] = ()
 
     @property
+    def mismatches(self) -> int:
+        """How many predictions differ by more than rounding, or have no partner."""
+        return self.unpaired + max((one.beyond for one in self.largest), default=0)
+
+    @property
     def agree(self) -> bool:
         """Whether nothing but rounding differs. It may decide one prediction in a thousand: of two equal scores."""
-        beyond = max((one.beyond for one in self.largest), default=0)
-        return not self.causes and self.unpaired + beyond <= TIES * self.predictions
+        return not self.causes and self.mismatches <= TIES * self.predictions
+
+    def agree_but_for(self, ties: float) -> bool:
+        """Whether no more differs than rounding decides.
+
+        Args:
+            ties: the number of predictions that change with noise as small as rounding; twice as many may differ.
+        """
+        return self.agree or self.mismatches <= TIES * self.predictions + 2 * ties
 
 
 class DifferenceCollector(ABC):

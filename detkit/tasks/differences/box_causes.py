@@ -49,11 +49,15 @@ def box_causes(expected: np.ndarray, given: np.ndarray) -> list[str]:
 
 def _line(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     """Slope and offset by least squares, once more without the half that fits worst."""
-    if np.ptp(before) < 1:
-        return 1.0, float(np.median(after - before))
+    slope, offset = 1.0, float(np.median(after - before))
     kept = np.full(len(before), True)
     for _ in range(2):
-        slope, offset = np.polyfit(before[kept], after[kept], 1)
+        first, second = before[kept], after[kept]
+        if len(first) < _LEAST_BOXES or np.ptp(first) < 1:
+            break
+        from_mean = first - first.mean()
+        slope = float(from_mean @ second / (from_mean @ from_mean))
+        offset = float(second.mean() - slope * first.mean())
         apart = np.abs(slope * before + offset - after)
         kept = apart <= np.median(apart)
-    return float(slope), float(offset)
+    return slope, offset

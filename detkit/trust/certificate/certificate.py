@@ -29,6 +29,7 @@ class Certificate:
         allowed: how much a headline may differ in a lower precision, in points as they are shown.
         skipped: the number of images that are too large for the file.
         parting: where the graphs part; None where the file is certified.
+        ties: how many predictions of the checkpoint change with noise as small as rounding, where the file differs.
     """
 
     file: ExportedFile
@@ -38,6 +39,7 @@ class Certificate:
     allowed: float = 0.5
     skipped: int = 0
     parting: Parting | None = None
+    ties: float = 0.0
 
     @property
     def faults(self) -> list[Finding]:
@@ -47,7 +49,7 @@ class Certificate:
     @property
     def agrees(self) -> bool:
         """Whether the answers differ by rounding alone; those of INT8 never do."""
-        return self.file.precision != "int8" and self.differences.agree
+        return self.file.precision != "int8" and self.differences.agree_but_for(self.ties)
 
     @property
     def reasons(self) -> list[str]:
@@ -90,8 +92,8 @@ class Certificate:
         head, name = one.head, one.headline
         if math.isnan(head.low):
             return f"{one.images} images cannot tell how much its {name} differs"
-        if head.first == head.second == 0:
-            return f"{name} is 0 for both, which proves nothing"
+        if one.higher_is_better and one.scale * head.first <= 2 * self.allowed:
+            return f"{name} of the checkpoint is {_points(head.first, one)}, too low to prove anything"
         reach = _reach(one)
         if one.scale * reach <= self.allowed:
             return None

@@ -46,7 +46,11 @@ def lines(certificate: Certificate) -> list[str]:
     for one in certificate.findings:
         mark, to_do = ("✗" if one.is_fault else "·"), (f" ({one.help})" if one.help else "")
         said.append(f"{mark} {one.subject}: {one.sentence}{to_do}")
-    said += [f"✗ answers: {cause}" for cause in certificate.differences.causes]
+    if certificate.differences.mismatches and certificate.agrees:
+        number = certificate.differences.mismatches
+        said.append(f"· answers: {number:,} differ of those that rounding decides, such as equal scores")
+    else:
+        said += [f"✗ answers: {cause}" for cause in certificate.differences.causes]
     said += parting_lines(certificate.parting)
     return [*said, f"{certificate.file.path}: {certificate.verdict}"]
 
@@ -89,6 +93,8 @@ def certificate_entry(certificate: Certificate) -> dict[str, Any]:
             "too_large": certificate.skipped,
             "counts": differences.counts,
             "unpaired": differences.unpaired,
+            "mismatches": differences.mismatches,
+            "ties": certificate.ties,
             "causes": list(differences.causes),
             "largest": {
                 one.output: {

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from detkit.errors import InputError
-from detkit.heads.context import Context
 from detkit.models import VisionModel
 from detkit.tasks import task_of
 from detkit.trust.certificate.certificate import TOLERANCES
 from detkit.trust.certificate.certificate_findings import Finding
 from detkit.trust.certificate.file_answers import FileAnswers
 from detkit.trust.certificate.file_inputs import FileInputs
+from detkit.trust.certificate.ties import answers_of_batch
 
 
 @torch.no_grad()
@@ -30,9 +29,7 @@ def input_trial(answers: FileAnswers, model: VisionModel, inputs: FileInputs) ->
     """
     if model.asks_for or answers.facts.other_preprocess is not None:
         return None
-    network, task = model.folded(), task_of(model)
-    context = Context(inputs.batch)
-    expected: list[Any] = list(network.decode(network.heads(network.features(inputs.batch), context), context))
+    task, expected = task_of(model), answers_of_batch(model, inputs.batch, [])
     if not all(len(one) for one in expected):
         return None  # to find nothing is no evidence
     for words, change in _changes(model).items():

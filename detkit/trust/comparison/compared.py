@@ -47,6 +47,12 @@ class Comparison:
     by_class: dict[str, dict[str, Difference]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """The verdict in a sentence."""
+        from detkit.trust.comparison.verdict import verdict  # which is made of comparisons
+
+        return verdict(self)
+
     @property
     def head(self) -> Difference:
         """The difference of the headline."""

@@ -33,7 +33,11 @@ detkit.train({"model": {"class_path": "FCOS"}}, {"root": Path("my/folder")}, opt
 detkit.train(FasterRCNN("resnet18", num_classes=3), "my/folder", overwrite=True)
 assert_type(detkit.evaluate(run.model, "my/folder", split="test"), dict[str, dict[str, float]])
 assert_type(detkit.evaluate("runs/mine", per_class=True)["bbox"]["AP"], float)
+for finding in detkit.doctor("faster_rcnn_shapes", "my/folder", skip=["memory"], seed=3):
+    assert_type(finding.notes, list[str])
 detkit.export(run.model, "mine.onnx")
+assert_type(detkit.report("runs/mine", "mine.html", images=3), Path)
+assert_type(detkit.compare("runs/mine", Path("runs/other"))["bbox"].better, str | None)
 run.model.save("mine.ckpt")
 assert_type(detkit.load("mine.ckpt"), VisionModel)
 run.model.categories = ["cat", "dog"]
@@ -62,7 +66,8 @@ detkit.trian("faster_rcnn_shapes")
 def test_the_package_names_its_verbs_without_torch():
     code = "import sys, detkit; print(*sorted({*dir(detkit)} & {*detkit.__all__})); assert 'torch' not in sys.modules"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.split() == ["Run", "__version__", "evaluate", "export", "load", "train", "verify"]
+    verbs = ["compare", "evaluate", "export", "inspect", "load", "report", "train", "verify"]
+    assert said.split() == ["Run", "__version__", *verbs]
     with pytest.raises(AttributeError, match="trian"):
         detkit.trian  # noqa: B018
 

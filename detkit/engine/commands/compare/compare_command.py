@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser
 
 from detkit.engine.config.parser import ParsedCommand, command_parser
 from detkit.engine.shorthand.data_arguments import data_arguments
 from detkit.engine.shorthand.short_options import short_help, with_full_options
+
+if TYPE_CHECKING:
+    from detkit.trust.comparison import Comparison
 
 DESCRIPTION = """Tell whether two models differ, by a paired bootstrap over images.
 
@@ -28,6 +31,18 @@ examples:
 
 def compare_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv`, evaluate both, and print what differs."""
+    comparisons_of(argv)
+
+
+def comparisons_of(argv: Sequence[str]) -> dict[str, Comparison]:
+    """Parse the command line `argv`, evaluate both, and print what differs.
+
+    Returns:
+        The comparison of each evaluator by its name.
+
+    Raises:
+        InputError: a source or an option is wrong, or both have different data.
+    """
     parser = command_parser("compare", "A B [--KEY VALUE ...]", DESCRIPTION + short_help("compare"))
     add_arguments(parser)
     of_data, own = data_arguments(with_full_options("compare", argv))  # which `detkit eval` parses for each of both
@@ -35,7 +50,7 @@ def compare_command(argv: Sequence[str]) -> None:
     # Imported after parsing, so that help and errors of the command line need no torch.
     from detkit.engine.commands.compare.comparing import ComparisonOptions, compare_sources
 
-    compare_sources(parsed.options(ComparisonOptions), of_data)
+    return compare_sources(parsed.options(ComparisonOptions), of_data)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -53,12 +53,15 @@ class ComparisonOptions:
         return [*arguments, *kinds, *(f"--trust={package}" for package in self.trust)]
 
 
-def compare_sources(options: ComparisonOptions, data: Sequence[str]) -> None:
+def compare_sources(options: ComparisonOptions, data: Sequence[str]) -> dict[str, Comparison]:
     """Evaluate both, print tables and verdicts, and write the JSON file.
 
     Args:
         options: of the command.
         data: arguments of the data, for checkpoints.
+
+    Returns:
+        The comparison of each evaluator by its name.
 
     Raises:
         InputError: a source cannot be evaluated, or they have different data; this is seen before a model runs.
@@ -96,6 +99,7 @@ def compare_sources(options: ComparisonOptions, data: Sequence[str]) -> None:
     if options.out:
         write_numbers(Path(options.out), content)
     _print(sources, comparisons, notes)
+    return comparisons
 
 
 def _check_use(options: ComparisonOptions, data: Sequence[str]) -> None:

@@ -33,22 +33,33 @@ def run_inspection(options: InspectOptions, of_data: Sequence[str]) -> bool:
         InputError: there is no data, or an option is wrong.
     """
     console = get_console()
-    root = [] if options.root is None else [f"--data.root={options.root}"]
-    of_data = [*root, *of_data]
-    data = data_of(of_data)
-    inspection, sections = inspected(data, options.images, console), list[Section]()
-    if options.recipe:
-        with console.status(f"reading the data as {options.recipe}"):
-            inspection, sections = with_recipe(inspection, options.recipe, of_data, options.previews)
+    inspection = make_inspection(options, of_data)
     for table in inspection.tables:
         show_table(console, table)
     for problem in inspection.problems:
         show_problem(console, problem)
     show_end(console, inspection)
     if options.out:
-        write_inspection(options.out, inspection, sections)
         console.print(str(options.out), highlight=False, markup=False, soft_wrap=True)
     return not inspection.of_level("error")
+
+
+def make_inspection(options: InspectOptions, of_data: Sequence[str]) -> Inspection:
+    """Inspect, and write the file of the options if they name one.
+
+    Raises:
+        InputError: there is no data, or an option is wrong.
+    """
+    console = get_console()
+    root = [] if options.root is None else [f"--data.root={options.root}"]
+    of_data = [*root, *of_data]
+    inspection, sections = inspected(data_of(of_data), options.images, console), list[Section]()
+    if options.recipe:
+        with console.status(f"reading the data as {options.recipe}"):
+            inspection, sections = with_recipe(inspection, options.recipe, of_data, options.previews)
+    if options.out:
+        write_inspection(options.out, inspection, sections)
+    return inspection
 
 
 def write_inspection(out: Path, inspection: Inspection, sections: Sequence[Section]) -> None:

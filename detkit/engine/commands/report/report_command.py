@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser
@@ -25,6 +26,15 @@ examples:
 
 def report_command(argv: Sequence[str]) -> None:
     """Parse the command line `argv` and write the page."""
+    report_of(argv)
+
+
+def report_of(argv: Sequence[str]) -> Path:
+    """Parse the command line `argv` and write the page; gives its path.
+
+    Raises:
+        InputError: an option, the checkpoint or the data is wrong.
+    """
     parser = command_parser("report", "RUN [--data.root DIR] [--KEY VALUE ...]", DESCRIPTION + short_help("report"))
     add_arguments(parser)
     of_data, others = data_arguments(with_full_options("report", argv))
@@ -32,7 +42,7 @@ def report_command(argv: Sequence[str]) -> None:
     # Imported after parsing, so that help and errors of the command line need no torch.
     from detkit.engine.commands.report.reporting import ReportingOptions, report
 
-    report(parsed.options(ReportingOptions), of_data)
+    return report(parsed.options(ReportingOptions), of_data)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

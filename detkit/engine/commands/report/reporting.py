@@ -54,7 +54,7 @@ class ReportingOptions:
         return PageOptions(self.images, self.image_size, self.score_threshold, self.bootstrap)
 
 
-def report(options: ReportingOptions, of_data: Sequence[str]) -> Path | None:
+def report(options: ReportingOptions, of_data: Sequence[str]) -> Path:
     """Evaluate a checkpoint and write its page.
 
     Args:
@@ -62,15 +62,16 @@ def report(options: ReportingOptions, of_data: Sequence[str]) -> Path | None:
         of_data: arguments of the data, as on a command line.
 
     Returns:
-        The page; None on all processes but the first.
+        The page, which the first process writes.
 
     Raises:
         InputError: an option, the checkpoint or the data is wrong.
     """
     page_options = options.page
     checkpoint, prepared = prepared_evaluation([*options.evaluation_arguments, *of_data])
+    out = Path(options.out) if options.out else checkpoint.path.parent / "report.html"
     if not prepared.run():
-        return None
+        return out
     evaluated = Evaluated(prepared.evaluators, prepared.dataset, page_options)
     task, kind = task_of(prepared.model), type(prepared.model).__name__
     sections = [*task.report(evaluated), *_run_sections(checkpoint, evaluated)]
@@ -79,7 +80,6 @@ def report(options: ReportingOptions, of_data: Sequence[str]) -> Path | None:
         f"{options.split}: {evaluated.dataset.annotations_path}"
     )
     page = Page(f"{run_folder(checkpoint.path).name or kind}: {checkpoint.path.name}", subtitle, sections, made())
-    out = Path(options.out) if options.out else checkpoint.path.parent / "report.html"
     write_whole(out, page_html(page).encode("utf-8", errors="backslashreplace"))
     for section in sections:
         if section.summary:
