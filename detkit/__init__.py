@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from detkit.engine.checkpoint import load as load
     from detkit.engine.verbs import Run as Run
     from detkit.engine.verbs import compare as compare
+    from detkit.engine.verbs import doctor as doctor
     from detkit.engine.verbs import evaluate as evaluate
     from detkit.engine.verbs import export as export
     from detkit.engine.verbs import inspect as inspect
@@ -19,9 +20,21 @@ if TYPE_CHECKING:
     from detkit.engine.verbs import verify as verify
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "compare", "evaluate", "export", "inspect", "load", "report", "train", "verify"]
+__all__ = [
+    "Run",
+    "__version__",
+    "compare",
+    "doctor",
+    "evaluate",
+    "export",
+    "inspect",
+    "load",
+    "report",
+    "train",
+    "verify",
+]
 
-_VERBS = ("Run", "compare", "evaluate", "export", "inspect", "report", "train", "verify")
+_VERBS = ("Run", "compare", "doctor", "evaluate", "export", "inspect", "report", "train", "verify")
 _HOMES = {"load": "detkit.engine.checkpoint"} | dict.fromkeys(_VERBS, "detkit.engine.verbs")
 
 find_moved_modules()

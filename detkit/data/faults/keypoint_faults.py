@@ -33,7 +33,7 @@ def annotated_keypoints(split: WrittenSplit) -> tuple[np.ndarray, np.ndarray]:
     rows = [
         row
         for row, one in enumerate(split.keypoints)
-        if one is not None and len(one) == length and is_finite_numbers(one)
+        if isinstance(one, (list, tuple)) and len(one) == length and is_finite_numbers(one)
     ]
     points = np.array([split.keypoints[row] for row in rows], dtype=np.float64).reshape(len(rows), -1, 3)
     return np.array(rows, dtype=np.int64), points

@@ -25,10 +25,11 @@ def mask_problems(split: WrittenSplit) -> list[Problem]:
     if not len(rows):
         return []
     wrong, messages, extents = _extents(split, rows)
+    sound = np.setdiff1d(rows, np.array(wrong, dtype=np.int64))
     return [
         *_wrong(split, wrong, messages),
-        *_slivers(split, rows),
-        *_crossing(split, rows),
+        *_slivers(split, sound),
+        *_crossing(split, sound),
         *_other_boxes(split, extents),
         *_without_mask(split),
     ]
@@ -106,10 +107,7 @@ def _has_crossing(segmentation: Any) -> bool:
     if not isinstance(segmentation, list):
         return False
     rings = [ring for ring in segmentation if isinstance(ring, (list, tuple)) and 8 <= len(ring) <= 2 * _MOST_CORNERS]
-    try:
-        return any(crosses_itself(ring) for ring in rings if len(ring) % 2 == 0)
-    except (TypeError, ValueError):  # no numbers, which `_wrong` names
-        return False
+    return any(map(crosses_itself, rings))
 
 
 def crosses_itself(polygon: Sequence[float]) -> bool:

@@ -1,5 +1,6 @@
-"""The commands as functions: `train`, `evaluate`, `report`, `compare`, `export`, `inspect` and `verify` of `detkit`."""
+"""The commands as functions of `detkit`: `train`, `evaluate`, `doctor`, `report`, `compare`, `export` and so on."""
 
+from detkit.engine.verbs.checks.examining import doctor
 from detkit.engine.verbs.data_inspection import inspect
 from detkit.engine.verbs.evaluation import evaluate
 from detkit.engine.verbs.exporting import export
@@ -9,4 +10,4 @@ from detkit.engine.verbs.run_report import report
 from detkit.engine.verbs.training import train
 from detkit.engine.verbs.verification import verify
 
-__all__ = ["Run", "compare", "evaluate", "export", "inspect", "report", "train", "verify"]
+__all__ = ["Run", "compare", "doctor", "evaluate", "export", "inspect", "report", "train", "verify"]

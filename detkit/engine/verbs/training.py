@@ -60,7 +60,7 @@ def train(
     }
     with unchanged_process(), in_words_of_python():
         objects = take_objects(given)
-        parsed = training_arguments([*_recipe_arguments(recipe, given), *as_arguments(given)])
+        parsed = training_arguments([*recipe_arguments(recipe, given), *as_arguments(given)])
         folder = parsed.options(RunOptions).folder
         run_training(parsed, model=model, trainer=objects)
         checkpoint = Checkpoint.read(folder)
@@ -71,7 +71,12 @@ def train(
         return Run(folder, model.eval(), metrics)
 
 
-def _recipe_arguments(recipe: Recipe | None, settings: Mapping[str, Any]) -> list[str]:
+def recipe_arguments(recipe: Recipe | None, settings: Mapping[str, Any]) -> list[str]:
+    """The arguments of ``detkit train`` that a recipe stands for.
+
+    Raises:
+        InputError: there is no recipe, and none is resumed; or it is of another type.
+    """
     if recipe is None:
         if "resume" in settings:
             return []

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.errors import InputError
-from detkit.heads.assignment import CERTAIN, NOT_LEARNED, AssignedCandidates, assign_objects
+from detkit.heads.assignment import NOT_LEARNED, assign_objects
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context
 from detkit.heads.dense.dense_head import DenseHead, batch_candidates
 from detkit.heads.dense.pyramid_decode import best_of_levels, padded_detections
+from detkit.heads.dense.pyramid_ideal import ideal_levels
 from detkit.heads.dense.pyramid_layers import (
     flatten_predictions,
     init_focal_bias_,
@@ -193,11 +194,7 @@ class RetinaNetHead(DenseHead):
     @torch.no_grad()
     def ideal(self, raw: RetinaNetOutput, context: Context) -> RetinaNetOutput:
         """Exact deltas and sure classes of the anchors with an object; see `DenseHead.ideal`."""
-        counts = [level.shape[1] for level in raw.deltas]
-        classes, deltas = (torch.cat(levels, dim=1) for levels in (raw.classes, raw.deltas))
-        classes, deltas = classes.new_full(classes.shape, -CERTAIN), deltas.new_zeros(deltas.shape)
-        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
-        anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
-        classes.flatten(0, 1)[own.candidates, own.labels] = own.logits.to(classes)
-        deltas.flatten(0, 1)[own.candidates] = self.coder.encode(anchors, own.boxes).to(deltas)
-        return RetinaNetOutput(list(torch.split(classes, counts, 1)), list(torch.split(deltas, counts, 1)), raw.anchors)
+        classes, deltas = ideal_levels(
+            raw.classes, raw.deltas, raw.anchors, self.coder, self.assign(raw, context), context.objects
+        )
+        return RetinaNetOutput(classes, deltas, raw.anchors)

@@ -17,11 +17,12 @@ from detkit.anchors import AnchorGenerator
 from detkit.boxes import DeltaCoder
 from detkit.distributed import mean_count
 from detkit.errors import InputError
-from detkit.heads.assignment import CERTAIN, AssignedCandidates, assign_objects, image_indices, states_of
+from detkit.heads.assignment import assign_objects, image_indices, states_of
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Candidates, Context, Regions
 from detkit.heads.dense import old_rpn_arguments
 from detkit.heads.dense.dense_head import UNASSIGNED
+from detkit.heads.dense.pyramid_ideal import ideal_levels
 from detkit.heads.dense.pyramid_layers import flatten_predictions, shared_channels
 from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
@@ -185,14 +186,11 @@ class RPN(PostprocessedHead):
     @torch.no_grad()
     def ideal(self, raw: RPNOutput, context: Context) -> RPNOutput:
         """Exact deltas and sure objectness of the anchors with an object; see `DenseHead.ideal`."""
-        counts = [level.shape[1] for level in raw.deltas]
-        objectness, deltas = (torch.cat(levels, dim=1) for levels in (raw.objectness, raw.deltas))
-        objectness, deltas = objectness.new_full(objectness.shape, -CERTAIN), deltas.new_zeros(deltas.shape)
-        own = AssignedCandidates.of(self.assign(raw, context), context.objects)
-        anchors = torch.cat(raw.anchors)[own.candidates % sum(counts)]
-        objectness.view(-1)[own.candidates] = own.logits.to(objectness)
-        deltas.flatten(0, 1)[own.candidates] = self.coder.encode(anchors, own.boxes).to(deltas)
-        return RPNOutput(list(torch.split(objectness, counts, 1)), list(torch.split(deltas, counts, 1)), raw.anchors)
+        logits = [level[..., None] for level in raw.objectness]
+        objectness, deltas = ideal_levels(
+            logits, raw.deltas, raw.anchors, self.coder, self.assign(raw, context), context.objects
+        )
+        return RPNOutput([level[..., 0] for level in objectness], deltas, raw.anchors)
 
     def _regression(self, deltas: Tensor, anchors: Tensor, foreground: Tensor, rows: Tensor, objects: Tensor) -> Tensor:
         """Smooth L1 of the anchors `foreground` ``(B, F)``, of each of which `rows` names the object, if it has one."""

@@ -16,9 +16,9 @@ from detkit.reporting.sections.plain_sections import anchor, evaluator_section
 
 KINDS = (
     ErrorKind("correct", "the first answer is right"),
-    ErrorKind("wrong location", "the class of the first answer is right, its box is not on an object of the class"),
+    ErrorKind("wrong location", "the first answer has the right class, but its box is not on an object of that class"),
     ErrorKind("confused", "the first answer is wrong, one of the next four is right"),
-    ErrorKind("wrong", "none of the five first answers is right"),
+    ErrorKind("wrong", "none of the first five answers is right"),
     ErrorKind("no answer", "the model gave none"),
     ErrorKind("next", "another answer, with a lower score than the first", color=7),
 )
@@ -85,7 +85,7 @@ def _images(name: str, evaluator: ImageCollector, evaluation: ImageEvaluation, e
         [category.name for category in evaluation.categories],
         KINDS,
         len(kinds),
-        "a wrong first answer of the highest score",
+        "the highest-scoring wrong answers",
         evaluated.options.longest_side,
     )
     return Section(anchor(name, "worst-images"), evaluated.title("Worst images", name), [browser])

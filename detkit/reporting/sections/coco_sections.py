@@ -144,8 +144,8 @@ def _errors(errors: ErrorAnalysis) -> Content:
     summary = f"Most AP50 is lost to {cause}: {100 * kinds[worst]:.1f} points." if kinds[worst] > 0 else ""
     parts = [
         paragraph(
-            f"AP at IoU 0.5 is {_percent(errors.ap)} %. A kind costs as many points as AP would rise if all errors of "
-            "that kind alone were fixed (TIDE, Bolya et al. 2020)."
+            f"AP at IoU 0.5 is {_percent(errors.ap)} %. The cost of a kind is how many points AP would gain if only "
+            "the errors of that kind were fixed (TIDE, Bolya et al. 2020)."
         ),
         data_table("Errors by kind", ["error", "costs AP50", "errors"], rows),
     ]

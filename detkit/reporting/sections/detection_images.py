@@ -19,7 +19,7 @@ KINDS = (
     ErrorKind("classification", "IoU of at least 0.5 with an object of another class"),
     ErrorKind("localization", "IoU of 0.1 to 0.5 with an object of its class"),
     ErrorKind("both", "IoU of 0.1 to 0.5 with an object of another class"),
-    ErrorKind("duplicate", "IoU of at least 0.5 with an object that a detection of a higher score matches"),
+    ErrorKind("duplicate", "IoU of at least 0.5 with an object that a higher-scoring detection matches"),
     ErrorKind("background", "IoU of less than 0.1 with every object"),
     ErrorKind("missed", "an object that no detection matches, and no classification or localization error either"),
     ErrorKind("ignored", "a crowd, or a detection that COCO ignores because of one"),

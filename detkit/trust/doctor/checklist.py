@@ -9,25 +9,28 @@ from detkit.errors import InputError, one_line
 from detkit.trust.doctor.anchor_check import check_anchors
 from detkit.trust.doctor.data_checks import check_annotations, check_classes
 from detkit.trust.doctor.findings import Check, Finding
+from detkit.trust.doctor.pixel_check import check_pixels
 from detkit.trust.doctor.round_trip.trip_checks import check_augmentation, check_round_trip
 from detkit.trust.doctor.subject import Subject
 from detkit.trust.doctor.trials.memory_check import check_memory
-from detkit.trust.doctor.trials.network_trials import check_overfit, check_precision, check_random
+from detkit.trust.doctor.trials.network_trials import check_precision, check_random
+from detkit.trust.doctor.trials.overfit_check import check_overfit
 from detkit.trust.doctor.trials.worker_check import check_workers
 
 CHECKS: Mapping[Check, Callable[[Subject], Finding]] = {
     "annotations": check_annotations,
     "classes": check_classes,
+    "pixels": check_pixels,
     "round_trip": check_round_trip,
     "augmentation": check_augmentation,
     "anchors": check_anchors,
+    "memory": check_memory,
+    "workers": check_workers,
     "random": check_random,
     "precision": check_precision,
     "overfit": check_overfit,
-    "memory": check_memory,
-    "workers": check_workers,
 }
-"""The checks by name."""
+"""The checks by name. Memory comes before those in which the network runs, which leave some behind."""
 
 
 def examine(subject: Subject, skip: Collection[str] = ()) -> Iterator[Finding]:

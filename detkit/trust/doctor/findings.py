@@ -8,8 +8,8 @@ from typing import Any, Literal
 Verdict = Literal["passed", "warning", "failed", "skipped"]
 
 Check = Literal[
-    "annotations", "classes", "round_trip", "augmentation", "anchors",
-    "random", "precision", "overfit", "memory", "workers",
+    "annotations", "classes", "pixels", "round_trip", "augmentation", "anchors",
+    "memory", "workers", "random", "precision", "overfit",
 ]  # fmt: skip
 """The checks, in their order."""
 

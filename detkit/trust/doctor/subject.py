@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from torch.optim import Optimizer
 
 from detkit.data import DataModule
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.loading import TrainingDataset
 from detkit.evaluation import Evaluator
 from detkit.files import read_json
+from detkit.learners import Learner, Phase, TrainingBatch
 from detkit.models import VisionModel
+from detkit.models.transfer.start_report import StartReport
 from detkit.structures import Category, Target
 from detkit.tasks import Task
 
@@ -26,11 +30,13 @@ class Subject:
     """A recipe on its data.
 
     Args:
-        model: with its initial weights.
+        model: with the weights that a training begins with.
         data: of the recipe.
         task: of the model.
         make_evaluators: makes the evaluators of the recipe for a ground truth, by name.
-        make_optimizer: makes the optimizer of the recipe for a model, at its first full learning rate.
+        learner: of the recipe, which computes the losses of a step.
+        make_optimizers: makes the optimizer of each phase of a learner, at its full learning rate.
+        started: what the model has taken from the weights of ``start_from``; None where it has random weights.
         precision: of the trainer: 32-true, bf16-mixed or 16-mixed.
         gradient_clip: largest norm of the gradient; None: any.
         device: on which it would be trained.
@@ -45,7 +51,9 @@ class Subject:
     data: DataModule
     task: Task
     make_evaluators: Callable[[Any], Mapping[str, Evaluator]]
-    make_optimizer: Callable[[VisionModel], Optimizer]
+    learner: Learner
+    make_optimizers: Callable[[VisionModel, Learner, Sequence[Phase]], Sequence[Optimizer]]
+    started: StartReport | None
     precision: str
     gradient_clip: float | None
     device: torch.device
@@ -65,6 +73,25 @@ class Subject:
         image, target = dataset[index]
         proposals = self.data.proposals
         return image, target if proposals is None else replace(target, proposals=proposals(image))
+
+    @cached_property
+    def augmented(self) -> TrainingDataset:
+        """The training images as a training gets them."""
+        data = self.data
+        return TrainingDataset(data.train_dataset, data.augmentation, self.seed, data.mixing, data.mixing_epochs)
+
+    def source_samples(self, count: int) -> dict[str, TrainingBatch]:
+        """The first `count` images, on the device, of each further data source that the learner reads."""
+        batches = {}
+        for source, opened in self.data.opened_sources() if self.data.sources else ():
+            plain = TrainingDataset(opened)
+            images, targets = zip(*(plain[index % len(opened), 0] for index in range(count)), strict=True)
+            batches[source.name] = TrainingBatch(
+                [image.to(self.device) for image in images],
+                list(targets) if source.labels else None,
+                own_ids=[target.image_id for target in targets],
+            )
+        return batches
 
 
 def truth_of(dataset: ImageDataset, indices: Sequence[int]) -> dict[str, Any]:

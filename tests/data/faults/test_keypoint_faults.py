@@ -32,6 +32,7 @@ def test_a_part_may_be_hidden_outside_of_the_box():
     ("planted", "name"),
     [
         ([20, 20, 2], "wrong_keypoints"),
+        (True, "wrong_keypoints"),
         ([20, 20, 2, 30, None, 1, 0, 0, 0], "wrong_keypoints"),
         ([20, 20, 2, 30, 125, 1, 0, 0, 0], "keypoints_outside_image"),
         ([150, 90, 2, 160, 90, 1, 0, 0, 0], "keypoints_outside_box"),

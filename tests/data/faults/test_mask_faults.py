@@ -43,6 +43,7 @@ def test_objects_without_any_mask_have_no_fault():
         (run_lengths(10, 10, 20, 20), "box_and_mask_differ"),
         ([[10, 10, "x", 3, 4, 5]], "wrong_masks"),
         ({"size": [3, 3], "counts": [9]}, "wrong_masks"),
+        ([[1e300, 0, 0, 1e300, 10, 10, 5, 5]], "wrong_masks"),
     ],
 )
 def test_a_planted_fault_is_named(mask, name):

@@ -43,7 +43,7 @@ def test_an_unknown_check_is_named(detkit_command):
     status, said = detkit_command("doctor", "faster_rcnn_shapes", "--skip", "overfitting")
     assert status == 2
     assert "overfitting" in said
-    assert "overfit, memory" in said
+    assert "precision, overfit" in said
 
 
 def test_a_healthy_recipe_passes_and_is_written(recipe, detkit_command, capfd):

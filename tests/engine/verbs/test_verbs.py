@@ -33,6 +33,8 @@ detkit.train({"model": {"class_path": "FCOS"}}, {"root": Path("my/folder")}, opt
 detkit.train(FasterRCNN("resnet18", num_classes=3), "my/folder", overwrite=True)
 assert_type(detkit.evaluate(run.model, "my/folder", split="test"), dict[str, dict[str, float]])
 assert_type(detkit.evaluate("runs/mine", per_class=True)["bbox"]["AP"], float)
+for finding in detkit.doctor("faster_rcnn_shapes", "my/folder", skip=["memory"], seed=3):
+    assert_type(finding.notes, list[str])
 detkit.export(run.model, "mine.onnx")
 assert_type(detkit.report("runs/mine", "mine.html", images=3), Path)
 assert_type(detkit.compare("runs/mine", Path("runs/other"))["bbox"].better, str | None)

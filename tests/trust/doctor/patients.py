@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from image_files import write_image
+from torch.optim import Optimizer
 
 from detkit.backbones import TimmBackbone
 from detkit.data import DataModule
 from detkit.engine.evaluators import make_evaluators
 from detkit.files import json_text, write_whole
 from detkit.heads import NMS, RPN, BoxHead, SSDHead, TwoFullyConnected, YOLOv3Head
+from detkit.learners import Learner, Phase, PlainLearner
 from detkit.models import SSD, FasterRCNN, VisionModel, YOLOv3
 from detkit.necks import FPN
 from detkit.preprocess import Letterbox, ShortestEdge, Square
@@ -73,7 +75,9 @@ def subject(root: Path, model: VisionModel, data: Mapping[str, Any] | None = Non
         data=module,
         task=task_of(model),
         make_evaluators=lambda truth: make_evaluators(model, None, truth, module.categories),
-        make_optimizer=lambda trained: torch.optim.Adam(trained.parameters(), lr=1e-3),
+        learner=PlainLearner(),
+        make_optimizers=adam,
+        started=None,
         precision="32-true",
         gradient_clip=None,
         device=torch.device("cpu"),
@@ -84,6 +88,11 @@ def subject(root: Path, model: VisionModel, data: Mapping[str, Any] | None = Non
         progress=lambda text: None,
     )
     return replace(made, **changes)
+
+
+def adam(model: VisionModel, learner: Learner, phases: Sequence[Phase], lr: float = 1e-3) -> list[Optimizer]:
+    """One optimizer for all parameters."""
+    return [torch.optim.Adam(model.parameters(), lr=lr)]
 
 
 def yolo(anchors: Any = None, stage: int = 3, **postprocess: Any) -> YOLOv3:

@@ -13,8 +13,10 @@ from detkit.preprocess import Square
 from detkit.structures import Category
 from detkit.trust.doctor.anchor_check import check_anchors
 from detkit.trust.doctor.data_checks import check_annotations, check_classes
+from detkit.trust.doctor.pixel_check import check_pixels
 from detkit.trust.doctor.round_trip.trip_checks import check_augmentation, check_round_trip
-from detkit.trust.doctor.trials.network_trials import check_overfit, check_precision, check_random
+from detkit.trust.doctor.trials.network_trials import check_precision, check_random
+from detkit.trust.doctor.trials.overfit_check import check_overfit
 
 MODELS = {"yolo": yolo, "ssd": ssd, "faster_rcnn": faster_rcnn}
 
@@ -73,6 +75,16 @@ class TestRoundTrip:
         finding = check_round_trip(subject(healthy, MODELS[model](score_threshold=1.0)))
         assert (_lost(finding, "score threshold"), finding.verdict) == (8, "failed")
         assert "score_threshold" in finding.notes[0]
+
+    def test_names_a_score_threshold_that_only_a_perfect_network_passes(self, healthy):
+        finding = check_round_trip(subject(healthy, ssd(score_threshold=0.9)))
+        assert (_lost(finding, "score threshold"), finding.verdict) == (0, "warning")
+        assert "score_threshold is 0.9" in finding.notes[0]
+
+    def test_without_any_object_has_nothing_to_recover(self, tmp_path):
+        finding = check_round_trip(subject(write_data(tmp_path / "data", [[], []]), ssd()))
+        assert finding.verdict == "warning"
+        assert "nothing to recover" in finding.sentence
 
     def test_names_a_suppression_of_proposals(self, healthy):
         finding = check_round_trip(subject(healthy, faster_rcnn(detections=1)))
@@ -228,12 +240,29 @@ class TestTrials:
         assert finding.verdict == "failed"
         assert "bf16-mixed" in finding.notes[0]
 
-    @pytest.mark.parametrize(("rate", "what"), [(0.0, "does not fall"), (1e30, "not finite")])
+    @pytest.mark.parametrize(
+        ("rate", "what"), [(0.0, "learning rate is 0"), (1e-9, "does not fall"), (1e30, "not finite")]
+    )
     def test_name_a_wrong_learning_rate(self, healthy, rate, what):
-        made = subject(healthy, ssd(), make_optimizer=lambda model: torch.optim.SGD(model.parameters(), lr=rate))
+        made = subject(healthy, ssd(), make_optimizers=lambda model, *_: [torch.optim.SGD(model.parameters(), lr=rate)])
         finding = check_overfit(made)
         assert finding.verdict == "failed"
         assert what in finding.notes[0]
+
+    @pytest.mark.parametrize("statistics", [{"mean": [123, 116, 103]}, {"mean": [123, 116, 103], "std": [58, 57, 57]}])
+    def test_names_pixels_that_are_normalized_as_bytes(self, healthy, statistics):
+        model = ssd()
+        assert check_pixels(subject(healthy, model)).verdict == "passed"
+        model.preprocess = Square(64, **statistics)
+        finding = check_pixels(subject(healthy, model))
+        assert finding.verdict == "warning"
+        assert "mean and std" in finding.notes[0]
+
+    def test_name_a_head_that_is_frozen(self, healthy):
+        model = ssd()
+        model.head.requires_grad_(False)
+        assert "head is frozen" in check_precision(subject(healthy, model)).notes[0]
+        assert "nothing in head has changed" in check_overfit(subject(healthy, model, steps=2)).notes[0]
 
     def test_name_answers_that_leak(self, healthy):
         model = ssd()

@@ -170,6 +170,13 @@ class TestScope:
         assert [split.name for split in inspection.splits] == ["train"]
         assert not inspection.problems
 
+    def test_of_a_data_set_of_ones_own_the_annotations(self, root):
+        own = DataModule(root).splits
+        inspection = inspect_data(DataModule(dataset=lambda split: own.open(split, {})).splits)
+        assert not inspection.problems
+        assert [row[:2] for row in inspection.tables[0].rows] == [["train", 12], ["val", 6]]
+        assert inspection.coverage.endswith("no image was looked at")
+
     def test_a_folder_without_data_is_refused_as_by_a_training(self, tmp_path):
         with pytest.raises(InputError, match="no images and no annotations"):
             inspected(tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
 
@@ -16,12 +16,13 @@ from detkit.trust.doctor.findings import Check
 
 DESCRIPTION = """Check a recipe on its data before training.
 
-Takes the ground truth through reading, augmentation, encoding, decoding, suppression, results file and evaluator, as if
-the network were perfect. It must come back with an AP of 1: a stage that loses objects says how many, which and why,
-and the last line is the AP that this recipe can reach at most. Then a model with its initial weights must score about
-0, losses and gradients must be finite, one batch must be learned by heart, and memory and worker processes suffice.
+Replaces the network with a perfect one: the ground truth goes through reading, augmentation, encoding, decoding,
+suppression, results file and evaluator, and should come back with an AP of 1. A stage that loses objects says how many,
+which and why. The last line of the table is the highest AP that this recipe can reach. Then the doctor trains a copy of
+the model for a few steps: an untrained model must score about 0, losses and gradients must be finite, and a few images
+must be overfit. Memory, shared memory and worker processes must be sufficient. Nothing is written to runs/.
 
-The exit status is 1 if a check fails. All arguments of "detkit train" are taken as well: give those of the training.
+The exit status is 1 if a check fails. All arguments of "detkit train" are accepted: give those of your training.
 
 examples:
   detkit doctor faster_rcnn_shapes
@@ -47,27 +48,41 @@ def doctor_command(argv: Sequence[str]) -> None:
     Raises:
         SystemExit: with status 1, a check has failed.
     """
+    options, training = parsed_options(argv)
+    # Imported after parsing, so that help and errors of the command line need no torch.
+    from detkit.engine.commands.doctor.examination import failed_checks, run_checks
+
+    if failed_checks(run_checks(options, training)):
+        raise SystemExit(1)
+
+
+def parsed_options(argv: Sequence[str]) -> tuple[DoctorOptions, list[str]]:
+    """The command's own options, and the arguments of ``detkit train`` with the files of their recipes.
+
+    Raises:
+        InputError: an option is wrong, there is no such check, or no such recipe.
+    """
     parser = command_parser("doctor", "RECIPE [--KEY VALUE ...]", DESCRIPTION)
     add_arguments(parser)
     own, training = divided(argv)
     options = ParsedCommand.of(parser, own).options(DoctorOptions)
     for name in set(options.skip) - set(get_args(Check)):
-        raise InputError(f"--skip {name}: there is no such check; there are {', '.join(get_args(Check))}.")
-    training = with_recipe_files(training)  # so that a wrong name is told before torch is imported
-    from detkit.engine.commands.doctor.examination import run_checks
-
-    if not run_checks(options, training):
-        raise SystemExit(1)
+        raise InputError(f"--skip {name}: there is no such check; choose from {', '.join(get_args(Check))}.")
+    return options, with_recipe_files(training)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--checkpoint", type=str | None, help="checkpoint whose classes must be those of the data")
+    parser.add_argument(
+        "--checkpoint", type=str | None, help="checkpoint or run whose classes must match those of the data"
+    )
     checks = ", ".join(get_args(Check))
-    parser.add_argument("--skip", type=str, action="append", default=[], help=f"check to leave out: {checks}")
-    parser.add_argument("--images", type=int, default=500, help="most images of a split that are examined")
-    parser.add_argument("--steps", type=int, default=60, help="most steps in which one batch is learned by heart")
-    parser.add_argument("--out", type=Path | None, help="JSON file of all findings, with every lost object")
+    parser.add_argument(
+        "--skip", type=str, action="append", default=[], help=f"check to skip; repeat for several: {checks}"
+    )
+    parser.add_argument("--images", type=int, default=500, help="maximum number of images of a split to examine")
+    parser.add_argument("--steps", type=int, default=60, help="maximum number of steps to overfit a few images")
+    parser.add_argument("--out", type=Path | None, help="write all findings to this JSON file, with every lost object")
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"
     )
@@ -75,7 +90,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def divided(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The command's own arguments, and those of ``detkit train``."""
-    names = {"--checkpoint", "--skip", "--images", "--steps", "--out", "--trust"}
+    names = {f"--{one.name}" for one in fields(DoctorOptions)}
     own: list[str] = []
     training: list[str] = []
     rest = list(argv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,11 +20,17 @@ from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.commands.doctor.doctor_command import DoctorOptions
 from detkit.engine.commands.train import training_arguments
 from detkit.engine.config.parser import check_precision, write_json
-from detkit.engine.config.recipe import Recipe, build_recipe
+from detkit.engine.config.recipe import Recipe, build_recipe, with_model
+from detkit.engine.config.trust import packages_of
 from detkit.engine.evaluators import make_evaluators
-from detkit.engine.optim import apply_lr_factors, group_parameters, scale_learning_rates
+from detkit.engine.optim import apply_lr_factors, check_lr_factors, group_parameters, scale_learning_rates
+from detkit.engine.phases import named_parameters, parameters_of_phases
+from detkit.engine.starting.start_from import start_from
+from detkit.engine.trainer.failures import in_one_sentence
+from detkit.engine.training_loop import check_sources
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
+from detkit.learners import Learner, Phase
 from detkit.models import VisionModel
 from detkit.structures import Category
 from detkit.tasks import task_of
@@ -36,12 +43,22 @@ _STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "
 _LENIENT = ("--data.on_bad_box=skip", "--data.on_bad_image=skip")
 
 
-def run_checks(options: DoctorOptions, argv: Sequence[str]) -> bool:
-    """Run the checks of a command line; returns whether none failed."""
-    if options.images < 1 or options.steps < 1:
-        raise InputError("--images and --steps must be at least 1.")
+def run_checks(options: DoctorOptions, argv: Sequence[str], model: VisionModel | None = None) -> list[Finding]:
+    """Run the checks of a command line, print what they find, and return it.
+
+    Args:
+        options: of the command itself.
+        argv: arguments of ``detkit train``.
+        model: is examined in place of the one that the command line describes, which must be the same.
+
+    Raises:
+        InputError: the recipe is wrong, or none of its data can be read.
+    """
+    _check(options)
     console, findings = get_console(), []
     recipe, error = _recipe(argv)
+    if model is not None:
+        recipe = with_model(recipe, copy.deepcopy(model))
     with console.status("doctor") as status, _quiet_evaluators():
         subject = subject_of(recipe, options, lambda text: status.update(text))
         if error is not None:
@@ -59,7 +76,13 @@ def run_checks(options: DoctorOptions, argv: Sequence[str]) -> bool:
     console.print(
         f"failed: {', '.join(failed)}" if failed else "no check failed", style=_STYLES["failed" if failed else "passed"]
     )
-    return not failed
+    return findings
+
+
+def _check(options: DoctorOptions) -> None:
+    for name in ("images", "steps"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} is {getattr(options, name)}: give at least 1.")
 
 
 @contextmanager
@@ -112,18 +135,27 @@ def subject_of(recipe: Recipe, options: DoctorOptions, progress: Callable[[str],
     """
     model, data, optimization = recipe.model, recipe.data, recipe.optimization
     task = task_of(model)
-    task.check_data(model, data)
+    check_sources(optimization.learner, data)
+    if optimization.learner.reads_targets:
+        task.check_data(model, data)
     model.categories = data.categories
+    source = recipe.run.start_from or recipe.run.resume
+    started = start_from(model, source, packages_of(recipe.resolved["model"])) if source else None
     precision = recipe.trainer.get("precision") or "32-true"
     check_precision("trainer.precision", precision)
 
-    def optimizer(trained: VisionModel) -> Optimizer:
-        named = {name: one for name, one in trained.named_parameters() if one.requires_grad}
-        groups = group_parameters(named, optimization.decay_norm_and_bias, optimization.lr_factors)
-        made = optimization.optimizer(groups)
-        apply_lr_factors(made)
-        if optimization.lr_batch_size is not None:
-            scale_learning_rates(made, data.batch_size / optimization.lr_batch_size)
+    def optimizers(trained: VisionModel, learner: Learner, phases: Sequence[Phase]) -> list[Optimizer]:
+        check_lr_factors(optimization.lr_factors, named_parameters(trained, learner))
+        made = []
+        for phase, named in zip(phases, parameters_of_phases(phases, trained, learner), strict=True):
+            groups = group_parameters(named, optimization.decay_norm_and_bias, optimization.lr_factors)
+            with in_one_sentence("optimizer"):
+                optimizer = (phase.optimizer or optimization.optimizer)(groups)
+            apply_lr_factors(optimizer)
+            if optimization.lr_batch_size is not None:
+                images = data.batch_size * (recipe.trainer.get("accumulate_grad_batches") or 1)
+                scale_learning_rates(optimizer, images / optimization.lr_batch_size)
+            made.append(optimizer)
         return made
 
     def evaluators(truth: Any) -> Mapping[str, Evaluator]:
@@ -134,7 +166,9 @@ def subject_of(recipe: Recipe, options: DoctorOptions, progress: Callable[[str],
         data=data,
         task=task,
         make_evaluators=evaluators,
-        make_optimizer=optimizer,
+        learner=optimization.learner,
+        make_optimizers=optimizers,
+        started=started,
         precision=str(precision),
         gradient_clip=recipe.trainer.get("gradient_clip_val"),
         device=_device(recipe.trainer.get("accelerator", "auto")),

@@ -61,7 +61,7 @@ def sources_section(checkpoint: Checkpoint) -> Section:
 
 def made() -> str:
     """When and by what the page is made."""
-    return f"Made by detkit {detkit.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. This page loads nothing."
+    return f"Made by detkit {detkit.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. This page works offline."
 
 
 def _version(package: str) -> str:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from torch import Tensor
 
 from detkit.data.image_dataset import ImageDataset
-from detkit.data.loading import TrainingDataset
 from detkit.errors import InputError
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding, worst
@@ -22,6 +21,7 @@ from detkit.trust.doctor.subject import Subject, truth_of
 
 Sample = tuple[Tensor, Target]
 
+HIGH_SCORE = 0.5  # a score threshold that real detections often do not reach
 MANY_CUT = 0.3  # the share of objects that augmentation may cut without a warning
 
 
@@ -32,21 +32,18 @@ def check_round_trip(subject: Subject) -> Finding:
     truth = truth_of(dataset, indices)
     trips = _trips(subject, lambda index: subject.sample(dataset, index), indices)
     finding = trips_finding(subject, "round_trip", trips, subject.make_evaluators(truth))
-    return _with_unread(_with_network(subject, finding), dataset)
+    return _with_thresholds(subject, _with_unread(_with_network(subject, finding), dataset))
 
 
 def check_augmentation(subject: Subject) -> Finding:
     """Objects of augmented training images are learned, and come back."""
     dataset = subject.data.train_dataset
     indices = subject.some(dataset)
-    augmented = TrainingDataset(
-        dataset, subject.data.augmentation, subject.seed, subject.data.mixing, subject.data.mixing_epochs
-    )
     cut = total = 0
 
     def read(index: int) -> Sample:
         nonlocal cut, total
-        image, target = augmented[(index, 0)]
+        image, target = subject.augmented[index, 0]
         if target.labels is not None:
             before = len(dataset.target(index).objects())
             total += before
@@ -89,6 +86,19 @@ def _with_network(subject: Subject, finding: Finding) -> Finding:
         note = f"only the evaluator and the results file are checked, encoding and decoding are not: {error}"
         return replace(finding, notes=[note, *finding.notes])
     return finding
+
+
+def _with_thresholds(subject: Subject, finding: Finding) -> Finding:
+    """Add score thresholds that a perfect network passes, but few detections of a real one."""
+    notes = [
+        f"{name}.postprocess.score_threshold is {threshold:g}: detections of a lower score are lost, which lowers AP; "
+        "set it to 0.05 or less, and give `detkit predict` one of its own"
+        for name, part in subject.model.named_modules()
+        for threshold in [getattr(getattr(part, "postprocess", None), "score_threshold", None)]
+        if threshold is not None and threshold >= HIGH_SCORE
+    ]
+    verdict = worst(finding.verdict, "warning") if notes else finding.verdict
+    return replace(finding, verdict=verdict, notes=[*finding.notes, *notes])
 
 
 def _with_unread(finding: Finding, dataset: ImageDataset) -> Finding:

@@ -14,6 +14,7 @@ from detkit.trust.doctor.round_trip.reasons import loss_sentence, lost_objects
 from detkit.trust.doctor.subject import Subject
 
 FEW_LOST, MANY_LOST = 0.01, 0.2  # shares of the truth that may be lost, where an evaluator has no bounds
+_COUNTED = 20  # objects of a class in an image, which each evaluator counts
 _SHAPES = {
     "masks": "masks of 2 x resolution cells in each box",
     "keypoints": "heat maps of 4 x resolution cells, which end at the box,",
@@ -95,17 +96,19 @@ def _notes_on_truth(stage: Stage, evaluators: Mapping[str, Evaluator], trips: Se
         if score == NOTHING_TO_MEASURE:
             notes.append(f"{name}: {headline} is -1, since there is nothing to measure it with")
         elif evaluators[name].ceiling_bounds is not None and evaluators[name].higher_is_better and score < 0.999:
-            notes.append(
-                f"{name}: the ground truth itself has {headline} {score:.3f}, since an image has more objects of a "
-                f"class than the evaluator counts (COCO: 100 boxes, 20 sets of keypoints). {_crowded(trips)}"
-            )
+            notes.append(f"{name}: the ground truth itself has {headline} {score:.3f}: {_why_less(trips)}")
     return notes
 
 
-def _crowded(trips: Sequence[ImageTrip]) -> str:
-    """The image with the most objects of one class."""
+def _why_less(trips: Sequence[ImageTrip]) -> str:
+    """Why an evaluator does not count all of the truth."""
     most, trip = max(((_most_of_one(trip), -row) for row, trip in enumerate(trips)))
-    return f"Image {trips[-trip].target.image_id!r} has {most} of one class"
+    if most <= _COUNTED:
+        return "its classes are not those of the model, or its boxes reach out of their images"
+    return (
+        "an image has more objects of a class than the evaluator counts (COCO: 100 boxes, 20 sets of keypoints). "
+        f"Image {trips[-trip].target.image_id!r} has {most} of one class"
+    )
 
 
 def _most_of_one(trip: ImageTrip) -> int:

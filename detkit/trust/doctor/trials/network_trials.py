@@ -1,27 +1,26 @@
-"""Checks in which the network runs: a random one, one step in the chosen precision, one batch overfit."""
+"""Checks in which the network runs: an untrained one, and one step in the chosen precision."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from detkit.backbones import Backbone
 from detkit.evaluation import Evaluator
-from detkit.models import VisionModel
+from detkit.evaluation.ground_truth import NOTHING_TO_MEASURE
+from detkit.necks import Neck
 from detkit.structures import Target
-from detkit.trust.doctor.findings import Finding
+from detkit.trust.doctor.findings import Finding, Verdict
 from detkit.trust.doctor.round_trip.image_trips import FOUND
 from detkit.trust.doctor.subject import Subject, truth_of
-from detkit.trust.doctor.trials.precisions import losses_of
+from detkit.trust.doctor.trials.trial import Trial, predictions
 
 RANDOM_IMAGES, OVERFIT_IMAGES = 32, 4
-LEARNED = 0.9  # the share of the truth that no random model finds
-FALL = 0.5  # the loss of a batch that is learned falls below this share of the first
-SLIGHT = 0.9
+LEARNED = 0.9  # the share of the truth that no untrained model finds
+USELESS = 0.01  # a headline of trained weights that are of no use
 
 
 def check_random(subject: Subject) -> Finding:
@@ -34,27 +33,53 @@ def check_random(subject: Subject) -> Finding:
     for start in range(0, len(indices), 4):
         subject.progress(f"{start} of {len(indices)} images")
         images, targets = zip(*(subject.sample(dataset, index) for index in indices[start : start + 4]), strict=True)
-        with torch.inference_mode():
-            on_device = [image.to(subject.device) for image in images]
-            answers = model(on_device, given=targets) if model.asks_for else model(on_device)
-        on_cpu = [answer.to("cpu") for answer in answers]
+        answers = predictions(subject, model, images, targets)
         for evaluator in evaluators.values():
-            evaluator.update(targets, on_cpu)
-        shares.append(found_entries(subject, targets, on_cpu))
-    found = torch.cat(shares) if shares else torch.zeros(0)
+            evaluator.update(targets, answers)
+        shares.append(found_entries(subject, targets, answers))
+    scores = {name: float(one.compute()[one.headline]) for name, one in evaluators.items()}
+    if subject.started is not None:
+        return _trained(subject, evaluators, scores, len(indices))
+    return _untrained(evaluators, scores, torch.cat([torch.zeros(0), *shares]), len(indices))
+
+
+def _untrained(evaluators: Mapping[str, Evaluator], scores: Mapping[str, float], found: Tensor, images: int) -> Finding:
     notes, parts, numbers = [], [], {}
-    for name, evaluator in evaluators.items():
-        score = float(evaluator.compute()[evaluator.headline])
+    for name, score in scores.items():
+        evaluator = evaluators[name]
         bound = evaluator.chance()
         numbers[name] = {"score": score, "bound": bound}
-        parts.append(f"{name} {evaluator.headline} {score:.4f}{_expected(evaluator, bound)}")
-        if _is_learned(evaluator, score, bound, found):
+        parts.append(f"{name} {evaluator.headline} {_shown(score)}{_expected(evaluator, bound)}")
+        if score != NOTHING_TO_MEASURE and _is_learned(evaluator, score, bound, found):
             notes.append(
-                f"{name}: a model that has learned nothing scores {score:.3f}: the answers are visible to it, or its "
+                f"{name}: a model that has learned nothing scores {score:.3f}: it sees the ground truth, or its "
                 "weights are trained already"
             )
-    sentence = f"with initial weights, on {len(indices)} images: {', '.join(parts)}"
-    return Finding("random", "failed" if notes else "passed", sentence, notes, numbers)
+    verdict: Verdict = "failed" if notes else "passed"
+    if all(score == NOTHING_TO_MEASURE for score in scores.values()):
+        verdict = "skipped"
+    return Finding("random", verdict, f"with random weights, on {images} images: {', '.join(parts)}", notes, numbers)
+
+
+def _trained(
+    subject: Subject, evaluators: Mapping[str, Evaluator], scores: Mapping[str, float], images: int
+) -> Finding:
+    assert subject.started is not None
+    parts = [f"{name} {evaluators[name].headline} {_shown(score)}" for name, score in scores.items()]
+    sentence = f"with the weights of {subject.started.source}, on {images} images: {', '.join(parts)}"
+    numbers = {name: {"score": score, "bound": None} for name, score in scores.items()}
+    useless = [name for name, score in scores.items() if evaluators[name].higher_is_better and 0 <= score < USELESS]
+    if useless and subject.started.is_complete:
+        note = (
+            "these weights are for all classes of the data, but find nothing: compare the names of the classes, "
+            "model.preprocess, and the boxes of the data with those that they were trained on"
+        )
+        return Finding("random", "warning", sentence, [note], numbers)
+    return Finding("random", "passed", sentence, [], numbers)
+
+
+def _shown(score: float) -> str:
+    return "has nothing to measure" if score == NOTHING_TO_MEASURE else f"{score:.4f}"
 
 
 def _expected(evaluator: Evaluator, bound: float | None) -> str:
@@ -71,105 +96,51 @@ def _is_learned(evaluator: Evaluator, score: float, bound: float | None, found: 
 
 
 def check_precision(subject: Subject) -> Finding:
-    """Losses and gradients of a step are finite in the chosen precision."""
+    """Losses and gradients of a step are finite in the chosen precision, and each part gets a gradient."""
     images, targets = overfit_batch(subject)
-    model = copy.deepcopy(subject.model).to(subject.device).train()
-    losses = losses_of(model, images, targets, subject.precision, subject.device)
-    wrong = [name for name, loss in losses.items() if not bool(loss.isfinite())]
+    trial = Trial(subject)
+    losses = trial.step(images, targets, update=False)
     sentence = f"in {subject.precision} on {subject.device.type}"
-    if wrong:
-        note = f"the losses {', '.join(wrong)} are not finite in the first step; {_advice(subject)}"
-        return Finding("precision", "failed", f"losses are not finite {sentence}", [note])
-    torch.stack(list(losses.values())).sum().backward()
-    named = [(name, one.grad) for name, one in model.named_parameters() if one.grad is not None]
-    wrong = [name for name, gradient in named if not bool(gradient.isfinite().all())]
-    numbers = {name: float(loss.detach()) for name, loss in losses.items()}
-    if wrong:
+    numbers = {name: float(loss) for name, loss in losses.items()}
+    if wrong := [name for name, loss in losses.items() if not bool(loss.isfinite())]:
+        note = f"not finite in the first step: {', '.join(wrong)}; {_advice(subject)}"
+        return Finding("precision", "failed", f"losses are not finite {sentence}", [note], numbers)
+    modules = {"model": trial.model, "learner": trial.learner}
+    named = {
+        (name if owner == "model" else f"{owner}.{name}"): one.grad
+        for owner, module in modules.items()
+        for name, one in module.named_parameters()
+        if one.grad is not None
+    }
+    if wrong := [name for name, gradient in named.items() if not bool(gradient.isfinite().all())]:
         note = (
             f"the gradients of {len(wrong)} parameters are not finite, first {', '.join(wrong[:3])}; {_advice(subject)}"
         )
         return Finding("precision", "failed", f"gradients are not finite {sentence}", [note], numbers)
-    return Finding(
-        "precision", "passed", f"{len(losses)} losses and {len(named)} gradients are finite {sentence}", [], numbers
-    )
+    notes = _untaught(trial.model)
+    sentence = f"{len(losses)} losses and {len(named)} gradients are finite {sentence}"
+    return Finding("precision", "warning" if notes else "passed", sentence, notes, numbers)
+
+
+def _untaught(model: nn.Module) -> list[str]:
+    """A sentence for each part of a model, backbones and necks aside, that is frozen or gets no gradient."""
+    notes = []
+    for name, part in model.named_children():
+        parameters = list(part.parameters())
+        trained = [one for one in parameters if one.requires_grad]
+        if not parameters or isinstance(part, (Backbone, Neck)):
+            continue
+        if not trained:
+            notes.append(f"{name} is frozen: none of its {len(parameters)} parameters is trained")
+        elif not any(one.grad is not None and bool(one.grad.any()) for one in trained):
+            notes.append(f"{name} gets no gradient: none of the losses depends on it for these images")
+    return notes
 
 
 def _advice(subject: Subject) -> str:
     if subject.precision == "16-mixed":
-        return "float16 ends at 65504: train in bf16-mixed, or in 32-true"
-    return "look for boxes without area, and for values of images far from [0, 1] after normalization"
-
-
-def check_overfit(subject: Subject) -> Finding:
-    """One batch is learned by heart: its loss falls, and its objects come back."""
-    images, targets = overfit_batch(subject)
-    model = copy.deepcopy(subject.model).to(subject.device)
-    optimizer = subject.make_optimizer(model)
-    history, share = _overfit(subject, model, optimizer, images, targets)
-    first, last = history[0], history[-1]
-    numbers = {"losses": history, "recovered": share}
-    sentence = f"{len(images)} images: the loss goes from {first:.3g} to {last:.3g} in {len(history)} steps"
-    if not math.isfinite(last):
-        note = "the loss is not finite: lower the learning rate, or give trainer.gradient_clip_val"
-        return Finding("overfit", "failed", sentence, [note], numbers)
-    if last > SLIGHT * first:
-        note = "the loss does not fall: raise or lower the learning rate by a factor of 10, and look at frozen layers"
-        return Finding("overfit", "failed", sentence, [note], numbers)
-    if share is None:
-        return Finding("overfit", "passed", sentence, [], numbers)
-    sentence += f", {share:.0%} of their objects come back"
-    if last > FALL * first or share < 0.5:
-        note = "a batch is learned slowly: give more --steps, or another learning rate"
-        return Finding("overfit", "warning", sentence, [note], numbers)
-    return Finding("overfit", "passed", sentence, [], numbers)
-
-
-def _overfit(
-    subject: Subject,
-    model: VisionModel,
-    optimizer: torch.optim.Optimizer,
-    images: Sequence[Tensor],
-    targets: Sequence[Target],
-) -> tuple[list[float], float | None]:
-    """The loss of each step, and the share of the objects that come back at the end."""
-    torch.manual_seed(subject.seed)
-    model.train()
-    scaler = torch.amp.GradScaler(subject.device.type, enabled=subject.precision == "16-mixed")
-    history: list[float] = []
-    share: float | None = None
-    for step in range(subject.steps):
-        losses = losses_of(model, images, targets, subject.precision, subject.device)
-        loss = torch.stack(list(losses.values())).sum()
-        history.append(float(loss.detach()))
-        if not math.isfinite(history[-1]):
-            return history, share
-        optimizer.zero_grad()
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        if subject.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), subject.gradient_clip)
-        scaler.step(optimizer)
-        scaler.update()
-        subject.progress(f"step {step + 1} of {subject.steps}, loss {history[-1]:.3g}")
-        at_end = step + 1 == subject.steps
-        if at_end or (step % 10 == 9 and history[-1] < FALL * history[0]):
-            share = _recovered(subject, model, images, targets)
-            if share is None or share >= 0.9:
-                break
-            model.train()
-    return history, share
-
-
-def _recovered(
-    subject: Subject, model: VisionModel, images: Sequence[Tensor], targets: Sequence[Target]
-) -> float | None:
-    """The share of the objects of a batch that come back; None where there are none."""
-    model.eval()
-    with torch.inference_mode():
-        on_device = [image.to(subject.device) for image in images]
-        answers = model(on_device, given=targets) if model.asks_for else model(on_device)
-    found = found_entries(subject, targets, [answer.to("cpu") for answer in answers])
-    return float(found.mean()) if len(found) else None
+        return "float16 cannot hold numbers above 65504: train in bf16-mixed or 32-true"
+    return "look for boxes without an area, wrong model.preprocess.mean or std, and losses of your own that divide by 0"
 
 
 def found_entries(subject: Subject, targets: Sequence[Target], answers: Sequence[Any]) -> Tensor:
@@ -193,6 +164,5 @@ def overfit_batch(subject: Subject) -> tuple[list[Tensor], list[Target]]:
         for index, truth in truths.items()
         if truth is not None and len(task.recovered(dataset.target(index), truth))
     ]
-    chosen = (full or indices)[:most]
-    samples = [subject.sample(dataset, index) for index in chosen]
+    samples = [subject.sample(dataset, index) for index in (full or indices)[:most]]
     return [image for image, _ in samples], [target for _, target in samples]

@@ -6,46 +6,44 @@ import os
 import time
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from detkit.trust.doctor.findings import Finding, Verdict
+from detkit.trust.doctor.findings import Finding
 from detkit.trust.doctor.subject import Subject
+from detkit.trust.doctor.trials.process_memory import MIB
 
 _SHARED = Path("/dev/shm")
 _AHEAD = 2  # batches that torch's loader prepares in each worker
-_MIB = 2**20
 
 
 def check_workers(subject: Subject) -> Finding:
-    """Some batches of the training, loaded as the training does."""
-    workers, loader = subject.data.num_workers, subject.data.train_dataloader()
-    most = max(2, 2 * workers)
-    start, images, largest = time.monotonic(), 0, 0
-    for batch in islice(loader, most):
+    """Some batches of the training, loaded as the training does; not where they would not fit in shared memory."""
+    workers, cores = subject.data.num_workers, _cores()
+    needed, free = _batch_bytes(subject) * (_AHEAD * workers + 1), _free_shared()
+    numbers: dict[str, Any] = {"shared_memory_needed": needed, "shared_memory_free": free, "cores": cores}
+    if workers and free is not None and needed > free:
+        note = "lower data.num_workers or data.batch_size, or raise the limit (docker run --shm-size 8g)"
+        held = f"{workers} workers hold up to {needed / MIB:,.0f} MiB of batches in {_SHARED}"
+        return Finding("workers", "failed", f"{held}, but {free / MIB:,.0f} MiB are free", [note], numbers)
+    loader = subject.data.train_dataloader()
+    start, images = time.monotonic(), 0
+    for batch in islice(loader, max(2, 2 * workers)):
         images += len(batch[0])
-        largest = max(largest, sum(image.nbytes for image in batch[0]))
         subject.progress(f"{images} images")
     seconds = time.monotonic() - start
     del loader
-    notes: list[str] = []
-    verdict: Verdict = "passed"
-    needed, free = largest * (_AHEAD * workers + 1), _free_shared()
-    cores = _cores()
-    if workers and free is not None and needed > free:
-        verdict = "failed"
-        notes.append(
-            f"{workers} workers hold up to {needed / _MIB:,.0f} MiB of batches in {_SHARED}, where "
-            f"{free / _MIB:,.0f} MiB are free: lower data.num_workers or data.batch_size, or raise the limit "
-            "(docker run --shm-size 8g)"
-        )
-    elif workers > cores:
-        verdict = "warning"
-        notes.append(f"there are {workers} workers for {cores} cores: lower data.num_workers")
+    notes = [f"there are {workers} workers for {cores} cores: lower data.num_workers"] if workers > cores else []
     sentence = f"{workers} worker processes gave {images} images in {seconds:.1f} s, with their start"
-    return Finding(
-        "workers", verdict, sentence, notes,
-        {"images": images, "seconds": seconds, "shared_memory_needed": needed, "shared_memory_free": free,
-         "cores": cores},
-    )  # fmt: skip
+    if not workers:
+        sentence = f"the main process loaded {images} images in {seconds:.1f} s"
+    numbers |= {"images": images, "seconds": seconds}
+    return Finding("workers", "warning" if notes else "passed", sentence, notes, numbers)
+
+
+def _batch_bytes(subject: Subject) -> int:
+    """The bytes of the pixels of a batch, by a few augmented images."""
+    sizes = [subject.augmented[index, 0][0].nbytes for index in subject.some(subject.data.train_dataset, 4)]
+    return max(sizes, default=0) * subject.data.batch_size
 
 
 def _free_shared() -> int | None:
