@@ -171,7 +171,7 @@ def _many(split: WrittenSplit) -> Iterator[Problem]:
             f"{counted(len(rows), 'image holds', 'images hold')} more than {COUNTED_BY_COCO} objects, up to "
             f"{counts.max()}",
             f"COCO's AP counts {COUNTED_BY_COCO} detections of an image, so that some of the objects always count as "
-            "missed: raise `detections` of the model or its postprocess, and evaluate with more detections or on parts of "
-            "images",
+            "missed: raise `detections` of the model or its postprocess, and evaluate with more detections or on parts "
+            "of images",
             [f"{split.file_names[row]}: {counts[row]} objects" for row in rows[:MOST_EXAMPLES].tolist()],
         )
