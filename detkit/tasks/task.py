@@ -156,8 +156,11 @@ class Task(Drawing):
         Args:
             outputs: by their names, on the CPU.
             batch: the images that the graph got, with their placements.
+
+        Raises:
+            InputError: by default; the task does not say how.
         """
-        raise NotImplementedError
+        raise self._lacks("exported_answers")
 
     def differences(self, categories: Sequence[Category], tolerance: float = 1.0) -> DifferenceCollector:
         """What collects how two answers differ, for ``detkit verify``.
@@ -165,5 +168,14 @@ class Task(Drawing):
         Args:
             categories: the class of each label.
             tolerance: how many times as much as in float32 rounding may change.
+
+        Raises:
+            InputError: by default; the task does not say how.
         """
-        raise NotImplementedError
+        raise self._lacks("differences")
+
+    def _lacks(self, method: str) -> InputError:
+        return InputError(
+            f"The task {self.name} has no method {method}, which `detkit verify` needs: add it to "
+            f"{type(self).__name__}, see docs/extend/task.md."
+        )
