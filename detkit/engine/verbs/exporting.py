@@ -25,7 +25,7 @@ def export(
 ) -> Path:
     """Write a model as a file for ONNX Runtime or torch: pixels in, detections out, for any number of images.
 
-    The file holds normalization, network, decoding and suppression. Its metadata say how images are resized, what the
+    The file holds normalization, network, decoding and suppression. Its metadata says how images are resized, what the
     outputs mean, the classes, and the licenses of the weights; docs/export.md describes both. Batch norm is folded into
     the convolutions. The file is written only if its outputs are those of the model; for ONNX, where ONNX Runtime is
     installed.
