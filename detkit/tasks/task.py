@@ -15,6 +15,7 @@ from detkit.reporting import Evaluated, Section
 from detkit.reporting.sections.plain_sections import plain_sections
 from detkit.structures import Category, Target
 from detkit.tasks.differences import DifferenceCollector
+from detkit.tasks.differences.output_agreement import Tolerance, unequal_numbers
 from detkit.tasks.recovered_objects import Recovered
 from detkit.visualization import Drawing
 
@@ -149,6 +150,21 @@ class Task(Drawing):
         An output that is not named here has no meaning in the file; a name that the graph does not have is left out.
         """
         return {}
+
+    def outputs_differ(
+        self, given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: Tolerance
+    ) -> str | None:
+        """How the outputs of an exported graph differ from the model's, for the check before a file is written.
+
+        Args:
+            given: the outputs of the file, by their names.
+            own: those of the model.
+            tolerance: of the comparison.
+
+        Returns:
+            A phrase, ``boxes differ by 3``; None where they agree. Default: numbers are compared one by one.
+        """
+        return unequal_numbers(given, own, tolerance)
 
     def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Any]:
         """The answers in the outputs of an exported graph, in pixels of the given images, as `VisionModel.decode`.
