@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from detkit.evaluation.tables.shown_numbers import decimals_of, shown
 from detkit.exporting.runtimes import ExportedFile
 from detkit.tasks.differences import AnswerDifferences
 from detkit.trust.certificate.certificate_findings import Finding
@@ -68,6 +69,8 @@ class Certificate:
         reasons = [f"it differs in {subjects}"] if subjects else []
         if self.images == 0:
             return [*reasons, "no image was compared"]
+        if self.differences.predictions == 0:
+            return [*reasons, "neither finds anything in these images, which proves nothing"]
         if self.agrees:
             return reasons
         if self.file.precision == "float32":
@@ -87,8 +90,9 @@ class Certificate:
         if not self.is_certified:
             return f"not certified: {'; '.join(self.reasons)}."
         if self.agrees:
-            what = f"its answers to {self.images:,} image{'s' if self.images > 1 else ''} are those of the checkpoint up to"
-            return f"certified: {what} rounding in {self.file.precision}."
+            images = f"{self.images:,} image{'s' if self.images > 1 else ''}"
+            what = f"its answers to {images} are those of the checkpoint up to rounding"
+            return f"certified: {what} in {self.file.precision}."
         bounds = ", ".join(
             f"{one.headline} differs by at most {_points(_reach(one), one)} (allowed: {self.allowed:g})"
             for one in self.comparisons.values()
@@ -117,4 +121,4 @@ def _reach(one: Comparison) -> float:
 
 
 def _points(value: float, one: Comparison) -> str:
-    return f"{one.scale * value:.2f}"
+    return shown(value, one.scale, decimals_of(one.scale) + 1)

@@ -93,9 +93,7 @@ class Examination:
             allowed: how much a headline may differ in a lower precision.
         """
         found, result = tuple(self.findings()), self.differences.result()
-        made = Certificate(
-            self.file, found, result, dict(comparisons), allowed, self.skipped, ties=self._tied.result()
-        )
+        made = Certificate(self.file, found, result, dict(comparisons), allowed, self.skipped, ties=self._tied.result())
         if made.is_certified or self.parting is None:
             return made
         trial = input_trial(self.answers, self.model, self.parting)
@@ -111,8 +109,13 @@ class Examination:
         if self.answers.one_by_one is not None:
             found.append(self.answers.one_by_one)
         if self.skipped:
-            sentence = f"{self.skipped} images are larger than its input {self.answers.make_inputs.size}"
-            found.append(Finding("size", sentence, "export it for larger images, see --size", is_fault=False))
+            many = self.skipped > 1
+            height, width = self.answers.make_inputs.size or (0, 0)
+            sentence = (
+                f"{self.skipped} image{'s are' if many else ' is'} larger than its input of {height} x {width} pixels "
+                "(height x width)"
+            )
+            found.append(Finding("size", sentence, "export it with a larger --size, or without", is_fault=False))
         changes = self.finder.changes(self.file, self.facts.is_raw)
         found += [Finding("graph", sentence) for sentence in changes.sentences]
         found += [Finding("graph", changes.note, is_fault=False)] if changes.note else []

@@ -17,7 +17,6 @@ from detkit.trust.certificate.file_answers import FileAnswers
 from detkit.trust.certificate.file_inputs import FileInputs
 from detkit.trust.certificate.ties import answers_of_batch
 
-
 UNEXPLAINED = 0.05
 """The share of predictions that may differ nonetheless: further causes, and equal scores."""
 

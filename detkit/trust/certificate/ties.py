@@ -87,9 +87,7 @@ class _TieCounter(TorchDispatchMode):
         kept = inside.sum(dim=dim)
         return int(torch.minimum(kept, near.sum(dim=dim) - kept).sum())
 
-    def _in_suppression(
-        self, boxes: Tensor, scores: Tensor, groups: Sequence[Tensor | None], threshold: float
-    ) -> int:
+    def _in_suppression(self, boxes: Tensor, scores: Tensor, groups: Sequence[Tensor | None], threshold: float) -> int:
         """Pairs of boxes of one class that overlap by the threshold, or by more and have equal scores."""
         found = 0
         for start in range(0, len(boxes), _PART):

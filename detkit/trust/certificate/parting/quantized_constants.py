@@ -34,9 +34,9 @@ def dequantized(name: str, constants: Mapping[str, np.ndarray]) -> Dequantized |
         constants: of the file.
     """
     values = constants.get(f"{name}_quantized")
-    scale = next((one for end in ("_scale", "_quantized_scale") if (one := constants.get(name + end)) is not None), None)
-    zero = next(
-        (one for end in ("_zero_point", "_quantized_zero_point") if (one := constants.get(name + end)) is not None), None
+    scale, zero = (
+        next((constants[one] for one in (f"{name}_{part}", f"{name}_quantized_{part}") if one in constants), None)
+        for part in ("scale", "zero_point")
     )
     if values is None or scale is None:
         return None
@@ -50,7 +50,7 @@ def dequantized(name: str, constants: Mapping[str, np.ndarray]) -> Dequantized |
 
 
 def scale_changes(graph: Any) -> Iterator[Change]:
-    """Scales that contradict each other: values are read with others than they are written, or a bias than its layer."""
+    """Scales that contradict each other: of writing and reading a value, or of a layer and its bias."""
     constants, nodes = constants_of(graph), list(nodes_of(graph))
     made = {name: node for node in nodes for name in node.output}
     for node in nodes:
@@ -61,7 +61,9 @@ def scale_changes(graph: Any) -> Iterator[Change]:
             continue
         pairs = zip(node.input[1:], source.input[1:], strict=False)
         if any(not _same(constants.get(one), constants.get(other)) for one, other in pairs):
-            yield Change(f"{source.input[0]} is written as int8 with another scale than it is read with ({node.name})", 1)
+            yield Change(
+                f"{source.input[0]} is written as int8 with another scale than it is read with ({node.name})", 1
+            )
     for node in nodes:
         if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3:
             continue

@@ -36,9 +36,10 @@ def torch_changes(given: Any, expected: Any, same_release: bool) -> GraphChanges
         if other is None:
             continue
         words = name.removeprefix("model.")
-        numbers = [one.detach().cpu().float().numpy() if one.is_floating_point() else one.cpu().numpy()
-                   for one in (other, own)]  # fmt: skip
-        change = constant_change(words, *numbers, rounding_of(numbers[1], _ROUNDING))
+        first, second = (
+            one.detach().cpu().float().numpy() if one.is_floating_point() else one.cpu().numpy() for one in (other, own)
+        )
+        change = constant_change(words, first, second, rounding_of(second, _ROUNDING))
         constants += [] if change is None else [change]
     weights = sum(one.numel() >= LEAST_WEIGHT for one in ours.values())
     lost = [Change(f"{name.removeprefix('model.')} is missing") for name in ours.keys() - theirs.keys()]
@@ -61,8 +62,12 @@ def _nodes(given: Any, expected: Any) -> Iterator[Change | None]:
     nodes = ([node for node in one.graph.nodes if node.op == "call_function"] for one in (given, expected))
     for node, own in zip_longest(*nodes):
         if node is None or own is None or (node.name, str(node.target)) != (own.name, str(own.target)):
-            yield None if node is None or own is None else Change(
-                f"{node.name} ({node.target}) stands where the checkpoint's graph has {own.name} ({own.target})"
+            yield (
+                None
+                if node is None or own is None
+                else Change(
+                    f"{node.name} ({node.target}) stands where the checkpoint's graph has {own.name} ({own.target})"
+                )
             )
             yield None
             return
