@@ -94,7 +94,7 @@ def _absent(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:
                 f"{first}, {split.name}",
                 len(unlearned),
                 f"{counted(len(unlearned), 'class is', 'classes are')} in {split.name}, but never in {first}",
-                "it cannot be learned and pulls the mean AP down: move some of its images to the training split",
+                "such a class cannot be learned and pulls the mean AP down: move some of its images to the training split",
                 [f"{name}: {counts[split.name][name]} in {split.name}" for name in unlearned[:MOST_EXAMPLES]],
             )
     names = list(dict.fromkeys(name for split in splits for name in split.classes))
@@ -106,7 +106,7 @@ def _absent(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:
             _joined(splits),
             len(empty),
             f"{counted(len(empty), 'class is', 'classes are')} listed, but never annotated",
-            "remove it from the classes, unless its images come later",
+            "remove such classes, unless their images come later",
             empty[:MOST_EXAMPLES],
         )
 
