@@ -21,13 +21,18 @@ def labels_of(split: WrittenSplit) -> np.ndarray:
     return split.labels[~split.iscrowd]
 
 
-def class_problems(splits: Sequence[WrittenSplit]) -> list[Problem]:
-    """The faults of the classes of all splits, the training data first."""
+def class_problems(splits: Sequence[WrittenSplit], is_whole: bool = True) -> list[Problem]:
+    """The faults of the classes of all splits, the training data first.
+
+    Args:
+        splits: of the data.
+        is_whole: whether these are all splits, so that a class without objects in them has none.
+    """
     return [
         *_similar_names(splits),
         *_other_classes(splits),
         *(problem for split in splits for problem in _wrong_labels(split)),
-        *_absent(splits),
+        *(_absent(splits) if is_whole else ()),
         *_rare(splits),
     ]
 
@@ -94,7 +99,7 @@ def _absent(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:
                 f"{first}, {split.name}",
                 len(unlearned),
                 f"{counted(len(unlearned), 'class is', 'classes are')} in {split.name}, but never in {first}",
-                "such a class cannot be learned and pulls the mean AP down: move some of its images to the training split",
+                "it cannot be learned and pulls the mean AP down: move some of its images to the training split",
                 [f"{name}: {counts[split.name][name]} in {split.name}" for name in unlearned[:MOST_EXAMPLES]],
             )
     names = list(dict.fromkeys(name for split in splits for name in split.classes))

@@ -127,8 +127,8 @@ def _sizes(split: WrittenSplit, scanned: ScannedImages, rows: Sequence[int]) -> 
     )  # fmt: skip
     yield from _listed(
         "annotated_as_stored", "warning", split.name, as_stored,
-        f"{counted(len(as_stored), 'image has', 'images have')} an EXIF orientation, but annotations of the pixels as stored",
-        "detkit reads them as stored, as annotated, but other programs rotate them: save the pixels again without the tag",
+        f"{counted(len(as_stored), 'image is', 'images are')} rotated by EXIF, but annotated as stored",
+        "they are read as annotated, but other programs rotate them: save the pixels again without the tag",
     )  # fmt: skip
     yield from _listed(
         "uncertain_orientation", "warning", split.name, unsure,
