@@ -85,7 +85,8 @@ class FCOSHead(DenseHead):
     """
 
     unassigned_because = (
-        "no location of the level of their size is near their center, or smaller objects have all of these"
+        "no location of the level of their size is near their center, or smaller objects have all of these; enlarge "
+        "the images in model.preprocess, or change range_limits"
     )
     own_values: ClassVar = {
         "postprocess": dict(
