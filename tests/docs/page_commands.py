@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tomllib
 from contextlib import redirect_stdout
+from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 import yaml
 from page_blocks import ROOT
 
@@ -42,6 +44,9 @@ def run_command(command: str, extra: tuple[str, ...] = ()) -> None:
             assert (ROOT / path).exists(), path
         case ["pip", "install", *packages]:
             _pip_install(packages)
+        case ["ovc", *arguments]:
+            pytest.importorskip("openvino", reason="needs openvino: pip install detkit[openvino]")
+            subprocess.run([Path(sys.executable).parent / "ovc", *arguments], check=True, capture_output=True)
         case ["make", target]:
             subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
         case _:

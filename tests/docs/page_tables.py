@@ -35,6 +35,8 @@ EXTRA = {
 # Commands and blocks, by page and first words, that are not run here, and why.
 NOT_RUN = {
     ("install.md", "DETKIT_CUDA_ARCHS=all pip wheel"): "takes minutes: tests/test_wheel.py makes one",
+    ("runtimes.md", "trtexec"): "needs TensorRT, of which there is no wheel here",
+    ("runtimes.md", "polygraphy"): "needs TensorRT, of which there is no wheel here",
     ("loggers.md", "tensorboard --logdir"): "serves until it is stopped",
     ("serving.md", "detkit serve"): "serves until it is stopped: tests/engine/commands/test_serve.py does",
     ("serving.md", "curl"): "needs a server: tests/serving/test_application.py sends the request",

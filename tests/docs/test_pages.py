@@ -30,6 +30,7 @@ PREPARED = {
     "conversion.md": lambda: shutil.rmtree("my/yolo"),
     "detectron2.md": page_world.write_detectron2,
     "export.md": page_world.write_exported,
+    "runtimes.md": page_world.write_certified,
     "verify.md": page_world.write_certified,
     "weights.md": page_world.write_detectron2,
 }
@@ -81,7 +82,7 @@ def test_what_is_not_run_is_on_its_page():
 # Whole networks of others, and whole trainings, each with tests of its own.
 SLOW = {
     "classification.md", "detectors.md", "detectron2.md", "evaluation.md", "export.md", "first-hour.md", "loggers.md",
-    "prediction.md", "python.md", "results.md", "torchvision.md", "verify.md", "weights.md",
+    "prediction.md", "python.md", "results.md", "runtimes.md", "torchvision.md", "verify.md", "weights.md",
 }  # fmt: skip
 
 
@@ -90,7 +91,7 @@ SLOW = {
 )
 def test_a_page_works(page: str, folder: Path):
     blocks = blocks_of(page)
-    if page in ("export.md", "verify.md"):
+    if page in ("export.md", "runtimes.md", "verify.md"):
         pytest.importorskip("onnxruntime", reason="the page runs ONNX Runtime: pip install detkit[onnx]")
     files = {one.file: one.text for of in [*FILES_OF.get(page, []), page] for one in blocks_of(of) if one.file}
     for path, text in (FILES | files).items():

@@ -77,9 +77,8 @@ def _other_classes(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:
 
 def _wrong_labels(split: WrittenSplit) -> Iterator[Problem]:
     labels = labels_of(split)
-    if sentence := wrong_labels(split.classes, labels):
-        what, _, advice = sentence.rpartition(";" if ";" in sentence else ",")
-        yield Problem("labels", "warning", split.name, len(labels), what, advice.strip())
+    if sign := wrong_labels(split.classes, labels):
+        yield Problem("labels", "warning", split.name, len(labels), sign.what, sign.advice)
 
 
 def _absent(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:

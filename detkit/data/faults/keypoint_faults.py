@@ -62,7 +62,7 @@ def _outside(split: WrittenSplit, rows: np.ndarray, points: np.ndarray) -> Itera
         "keypoints_outside_image",
         "warning",
         f"{counted(len(found), 'object has', 'objects have')} keypoints outside of the image",
-        "correct them, or set their visibility to 0; check whether x and y are exchanged",
+        "correct them, or set their visibility to 0; check whether x and y are swapped",
     )
 
 

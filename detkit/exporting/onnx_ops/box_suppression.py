@@ -72,7 +72,11 @@ def _kept(ranked: _Ranked, iou_threshold: float) -> Value:
 
     NonMaxSuppression treats a batch of sets of boxes: each group is one, in a row of the length of the longest.
     """
-    groups, order = op.TopK(op.Gather(ranked.groups, ranked.by_score), op.Shape(ranked.by_score), largest=0, sorted=1)
+    own_groups = op.Gather(ranked.groups, ranked.by_score)
+    # No two keys are equal: OpenVINO does not keep the order of equal ones, as ONNX asks.
+    keys = op.Add(op.Mul(own_groups, op.Shape(ranked.by_score)), range_like(ranked.by_score))
+    _, order = op.TopK(keys, op.Shape(ranked.by_score), largest=0, sorted=1)
+    groups = op.Gather(own_groups, order)
     order = op.Gather(ranked.by_score, order)  # group by group, best first
     before = op.Concat(op.Sub(op.Slice(groups, [0], [1]), scalar(1)), op.Slice(groups, [0], [-1]), axis=0)
     begins = op.Not(op.Equal(groups, before))

@@ -24,7 +24,7 @@ def model():
     return spread(model, [torch.rand(3, 64, 96)])
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".ts"])
+@pytest.mark.parametrize("suffix", [".onnx", pytest.param(".ts", marks=pytest.mark.slow)])
 def test_it_detects_the_same_to_the_digits_of_half(model, suffix, tmp_path):
     if suffix == ".onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):

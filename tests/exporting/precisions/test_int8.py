@@ -69,7 +69,7 @@ def test_the_ranges_are_those_of_the_input_of_the_file(tmp_path):
         assert inputs["proposals"].max() == 96
 
 
-@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("raw", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_files_of_a_fixed_size_are_quantized(raw, tmp_path):
     folder = draw_shapes(tmp_path / "shapes", ShapesOptions({"train": 3}, (64, 150))) / "images" / "train"
     detector = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=ShortestEdge(64, 96)).eval()

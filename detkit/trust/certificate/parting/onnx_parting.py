@@ -17,6 +17,7 @@ from detkit.trust.certificate.parting.graph_changes import graph_changes
 from detkit.trust.certificate.parting.onnx_graphs import computing, cuts, inputs_of, module_of, ranked
 from detkit.trust.certificate.parting.parted_node import LIMITS, PartedNode, Parting, difference_of
 
+_STEPS = 12
 _LEAST_SHARED = 0.5
 """The share of the checkpoint's values that a file must have, by name, to be compared value by value."""
 
@@ -40,9 +41,7 @@ def onnx_parting(file: OnnxFile, reference: Any, inputs: Mapping[str, Any]) -> P
         shared -= ranked(reference)
     search = _Search(file, reference, file.fed(inputs), {name: np.asarray(value) for name, value in inputs.items()})
     parts = cuts(file.proto, shared)
-    low, high = 0, len(parts) - 1
-    if not search.differs(parts[high]):
-        high = _last_that_differs(search, parts)
+    low, high = _bounds(search, parts)
     if high == 0:
         return Parting(None, changes, search.looked_at, "no value of the graph differs")
     while high - low > 1:
@@ -66,13 +65,23 @@ def onnx_parting(file: OnnxFile, reference: Any, inputs: Mapping[str, Any]) -> P
     )
 
 
-def _last_that_differs(search: _Search, parts: list[list[str]]) -> int:
-    """The outputs do not differ where they follow a ranking in lower precision: look before it."""
-    for share in (0.9, 0.8, 0.7, 0.6, 0.5):
-        index = int(share * (len(parts) - 1))
-        if parts[index] and search.differs(parts[index]):
-            return index
-    return 0
+def _bounds(search: _Search, parts: list[list[str]]) -> tuple[int, int]:
+    """Numbers of nodes between which the difference arises; zeros where there is none.
+
+    In float32 whatever differs reaches the outputs. In lower precision these follow a ranking and are not compared, so
+    some numbers of nodes are looked at from the first on.
+    """
+    last = len(parts) - 1
+    if search.precision == "float32":
+        return (0, last) if search.differs(parts[last]) else (0, 0)
+    known = [index for index, names in enumerate(parts) if names]
+    tried = sorted({known[round(step * (len(known) - 1) / _STEPS)] for step in range(_STEPS + 1)}) if known else []
+    before = 0
+    for index in tried:
+        if search.differs(parts[index]):
+            return before, index
+        before = index
+    return 0, 0
 
 
 def _is_new(node: Any) -> bool:

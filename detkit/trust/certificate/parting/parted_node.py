@@ -8,7 +8,7 @@ import numpy as np
 
 from detkit.exporting.runtimes.exported_file import Precision
 
-LIMITS: dict[Precision, float] = {"float32": 1e-5, "float16": 0.02, "int8": 0.5}
+LIMITS: dict[Precision, float] = {"float32": 1e-5, "float16": 0.02, "int8": 0.35}
 """The relative difference of a value that is not rounding. In float32 both graphs run alike, so nearly nothing is."""
 
 
