@@ -85,7 +85,7 @@ def _tiny(split: WrittenSplit) -> Iterator[Problem]:
             "tiny_boxes",
             "warning",
             f"{counted(len(rows), 'box is', 'boxes are')} less than a pixel wide or high",
-            "such boxes are mostly slips of the mouse, and no detector finds them; remove or correct them",
+            "such boxes are usually slips of the mouse, and no detector finds them; remove or correct them",
         )
 
 
@@ -112,7 +112,7 @@ def _same_place(split: WrittenSplit) -> Iterator[Problem]:
         second[is_other],
         "boxes_of_two_classes",
         "{pairs} of different classes with nearly the same box",
-        "one of both labels is mostly wrong: a detector is taught both, and one of them counts as a false answer",
+        "usually one of the two labels is wrong: a detector learns both, and one of them counts as a false positive",
     )
     yield from _pairs(
         split,
@@ -120,7 +120,7 @@ def _same_place(split: WrittenSplit) -> Iterator[Problem]:
         second[~is_other & ~exact],
         "objects_twice",
         "{pairs} of one class with nearly the same box: it looks annotated twice",
-        "remove one of both; suppression keeps only one of two detections there",
+        "remove one of them; suppression keeps only one of two detections there",
     )
 
 

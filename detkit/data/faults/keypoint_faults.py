@@ -47,7 +47,7 @@ def _wrong(split: WrittenSplit, sound: np.ndarray) -> Iterator[Problem]:
         rows,
         "wrong_keypoints",
         "error",
-        f"{counted(len(rows), 'object has', 'objects have')} another number of keypoints, or other values than numbers",
+        f"{counted(len(rows), 'object has', 'objects have')} a wrong number of keypoints, or values other than numbers",
         "give x, y and visibility of each keypoint of the category, zeros for those that are not labeled",
     )
 

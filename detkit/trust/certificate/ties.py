@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import detkit.ops  # noqa: F401  # whose operations are watched
 from detkit.heads.context import Context
 from detkit.models import VisionModel
 from detkit.ops import box_iou
@@ -18,6 +17,8 @@ from detkit.structures import Target
 
 ROUNDING = 1e-5
 """Numbers that differ by less of their size, and overlaps, are equal but for rounding in float32."""
+
+_SUPPRESSIONS = frozenset({"detkit::nms", "detkit::nms_padded", "detkit::batched_nms_padded"})
 
 _PART = 512  # boxes whose overlaps with all others are in memory at a time
 
@@ -70,10 +71,10 @@ class _TieCounter(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.topk.default:
             self.ties += self._at_end(args[0], result[0], args[2] if len(args) > 2 else -1)
-        elif func in (torch.ops.detkit.nms.default, torch.ops.detkit.nms_padded.default):
-            self.ties += self._in_suppression(args[0], args[1], [args[2]], args[3])
-        elif func is torch.ops.detkit.batched_nms_padded.default:
-            self.ties += self._in_suppression(args[0], args[1], [args[2], args[3]], args[4])
+        elif func.name() in _SUPPRESSIONS:
+            given = dict(zip((one.name for one in func._schema.arguments), args, strict=False))
+            groups = [given.get("labels"), given.get("image_index")]
+            self.ties += self._in_suppression(given["boxes"], given["scores"], groups, given["iou_threshold"])
         return result
 
     def _at_end(self, values: Tensor, best: Tensor, dim: int) -> int:

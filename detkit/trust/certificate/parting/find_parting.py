@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import detkit
 from detkit.errors import InputError, first_line
 from detkit.exporting.onnx_program import onnx_program
+from detkit.exporting.quiet import quiet_translation
 from detkit.exporting.recording import Recorded, record
 from detkit.exporting.runtimes import ExportedFile
 from detkit.models import VisionModel
@@ -18,10 +15,14 @@ from detkit.trust.certificate.file_inputs import FileInputs
 from detkit.trust.certificate.parting.graph_changes import GraphChanges
 from detkit.trust.certificate.parting.parted_node import Parting
 
+<<<<<<< HEAD
 _Key = tuple[bool, tuple[int, int] | None, bool]
 _TALKATIVE = ("onnxscript", "onnx_ir", "torch.onnx")
 _UNNAMED = {".ts": "TorchScript", ".xml": "OpenVINO"}
 _OTHER = "so its weights and constants are not compared, but its answers alone"
+=======
+_Key = tuple[bool, tuple[int, int] | None]
+>>>>>>> main
 
 
 class PartingFinder:
@@ -65,8 +66,13 @@ class PartingFinder:
             note = f"{_UNNAMED[suffix]} has no nodes of the checkpoint's names: export to .onnx or .pt2 to find one"
             return Parting(note=note)
         try:
+<<<<<<< HEAD
             with _quiet():
                 return self._found(file, inputs, raw)
+=======
+            with quiet_translation():
+                return self._found(file, inputs, (raw, size))
+>>>>>>> main
         except InputError as error:
             return Parting(note=f"the checkpoint's graph cannot be made: {error}")
         except (RuntimeError, ValueError, KeyError, StopIteration) as error:
@@ -120,6 +126,7 @@ class PartingFinder:
         import onnx
 
         if key not in self._onnx:
+<<<<<<< HEAD
             facts = {"detkit.version": detkit.__version__}
             self._onnx[key] = onnx.load_model_from_string(onnx_program(self._program(key), facts))
         return self._onnx[key]
@@ -139,3 +146,7 @@ def _quiet() -> Iterator[None]:
     finally:
         for one, level in zip(loggers, levels, strict=True):
             one.setLevel(level)
+=======
+            self._onnx[key] = onnx.load_model_from_string(onnx_program(self._recorded[key], {}))
+        return onnx_parting(file, self._onnx[key], values)
+>>>>>>> main
