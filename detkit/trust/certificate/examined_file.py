@@ -28,6 +28,8 @@ from detkit.trust.comparison import Comparison
 
 MOST_TIED = 8
 """Batches in which ties are counted, if many differ."""
+GROSS = 0.1
+"""The share of predictions for a trial in float16 that must differ to be a fault."""
 
 
 class Examination:
@@ -191,6 +193,12 @@ class Examination:
             for image, own, other in zip(some, expected, given, strict=True):
                 collected.add(name, (image.shape[1], image.shape[2]), own, other)
             result = collected.result()
+            if (
+                self.file.precision == "float16"
+                and not result.causes
+                and result.mismatches <= GROSS * result.predictions
+            ):
+                continue  # a few images cannot tell rounding in half, which AP measures, from less than a gross fault
             if not result.agree and not result.agree_but_for(self._tied(inputs, [], expected)):
                 found.append(Finding("input", f"its answers differ for {name}"))
                 if self.parting is None:
