@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves, tree_unflatten
 
 import detkit.ops  # noqa: F401  # the files call detkit's operations
 from detkit.errors import InputError, first_line
-from detkit.exporting.recording import output_names
 from detkit.exporting.quiet import quiet_translation
+from detkit.exporting.recording import output_names
 from detkit.exporting.runtimes.exported_file import ExportedFile
 from detkit.exporting.runtimes.fed_arrays import as_arrays, precision_of
 from detkit.exporting.score_thresholds import is_score_threshold
