@@ -30,7 +30,8 @@ def check_overfit(subject: Subject) -> Finding:
     history, share = _overfit(subject, trial, images, targets)
     first, last = history[0], history[-1]
     numbers = {"losses": history, "recovered": share}
-    sentence = f"{len(images)} images: the loss goes from {first:.3g} to {last:.3g} in {len(history)} steps"
+    of = "1 image" if len(images) == 1 else f"{len(images)} images"
+    sentence = f"{of}: the loss goes from {first:.3g} to {last:.3g} in {len(history)} steps"
     if not math.isfinite(last):
         rates = "lower the learning rate (optimizer.init_args.lr), or set trainer.gradient_clip_val"
         because = rates if math.isfinite(first) else not_finite_because(subject)

@@ -33,7 +33,7 @@ def check_workers(subject: Subject) -> Finding:
     seconds = time.monotonic() - start
     del loader
     notes = [f"there are {workers} workers for {cores} cores: lower data.num_workers"] if workers > cores else []
-    sentence = f"{workers} worker processes gave {images} images in {seconds:.1f} s, with their start"
+    sentence = f"{workers} worker process{'' if workers == 1 else 'es'} gave {images} images in {seconds:.1f} s, with their start"
     if not workers:
         sentence = f"the main process loaded {images} images in {seconds:.1f} s"
     numbers |= {"images": images, "seconds": seconds}
