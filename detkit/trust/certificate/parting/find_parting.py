@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from detkit.errors import InputError, first_line
 from detkit.exporting.onnx_program import onnx_program
+from detkit.exporting.quiet import quiet_translation
 from detkit.exporting.recording import Recorded, record
 from detkit.exporting.runtimes import ExportedFile
 from detkit.models import VisionModel
@@ -17,7 +14,6 @@ from detkit.trust.certificate.file_inputs import FileInputs
 from detkit.trust.certificate.parting.parted_node import Parting
 
 _Key = tuple[bool, tuple[int, int] | None]
-_TALKATIVE = ("onnxscript", "onnx_ir", "torch.onnx")
 
 
 class PartingFinder:
@@ -48,7 +44,7 @@ class PartingFinder:
         fixed = self.model.preprocess.fixed_size if not raw else None
         size = None if height is None or width is None or fixed is not None else (height, width)
         try:
-            with _quiet():
+            with quiet_translation():
                 return self._found(file, inputs, (raw, size))
         except InputError as error:
             return Parting(note=f"the checkpoint's graph cannot be made: {error}")
@@ -75,19 +71,3 @@ class PartingFinder:
         if key not in self._onnx:
             self._onnx[key] = onnx.load_model_from_string(onnx_program(self._recorded[key], {}))
         return onnx_parting(file, self._onnx[key], values)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what exporters say of their steps."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
