@@ -15,14 +15,9 @@ from detkit.trust.certificate.file_inputs import FileInputs
 from detkit.trust.certificate.parting.graph_changes import GraphChanges
 from detkit.trust.certificate.parting.parted_node import Parting
 
-<<<<<<< HEAD
 _Key = tuple[bool, tuple[int, int] | None, bool]
-_TALKATIVE = ("onnxscript", "onnx_ir", "torch.onnx")
 _UNNAMED = {".ts": "TorchScript", ".xml": "OpenVINO"}
 _OTHER = "so its weights and constants are not compared, but its answers alone"
-=======
-_Key = tuple[bool, tuple[int, int] | None]
->>>>>>> main
 
 
 class PartingFinder:
@@ -48,7 +43,7 @@ class PartingFinder:
             words = f"a file for {_UNNAMED[file.path.suffix]} does not keep the nodes of the checkpoint's graph"
             return GraphChanges(note=f"{words}, {_OTHER}")
         try:
-            with _quiet():
+            with quiet_translation():
                 return self._changes(file, raw)
         except InputError as error:
             return GraphChanges(note=f"the checkpoint's graph cannot be made, {_OTHER}: {error}")
@@ -66,13 +61,8 @@ class PartingFinder:
             note = f"{_UNNAMED[suffix]} has no nodes of the checkpoint's names: export to .onnx or .pt2 to find one"
             return Parting(note=note)
         try:
-<<<<<<< HEAD
-            with _quiet():
-                return self._found(file, inputs, raw)
-=======
             with quiet_translation():
-                return self._found(file, inputs, (raw, size))
->>>>>>> main
+                return self._found(file, inputs, raw)
         except InputError as error:
             return Parting(note=f"the checkpoint's graph cannot be made: {error}")
         except (RuntimeError, ValueError, KeyError, StopIteration) as error:
@@ -126,27 +116,6 @@ class PartingFinder:
         import onnx
 
         if key not in self._onnx:
-<<<<<<< HEAD
             facts = {"detkit.version": detkit.__version__}
             self._onnx[key] = onnx.load_model_from_string(onnx_program(self._program(key), facts))
         return self._onnx[key]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what exporters say of their steps."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
-=======
-            self._onnx[key] = onnx.load_model_from_string(onnx_program(self._recorded[key], {}))
-        return onnx_parting(file, self._onnx[key], values)
->>>>>>> main
