@@ -133,7 +133,7 @@ def _answers(
 
 def _certificate(examination: Examination, own: Mapping[str, Evaluator], options: VerifyOptions) -> Certificate:
     compared: dict[str, Comparison] = {}
-    if examination.differences.result().images and not examination.skipped:
+    if examination.images and not examination.skipped:
         compared = {
             name: compare(evaluator, examination.evaluators[name], CALLED, options.samples, options.confidence)
             for name, evaluator in own.items()
