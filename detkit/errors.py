@@ -24,6 +24,16 @@ def first_line(error: BaseException) -> str:
     return (text.strip().splitlines() or [type(error).__name__])[0]
 
 
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """An error, then those from which it came, each once: some libraries chain errors in a circle."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
 def traceback_of(error: BaseException) -> Iterator[TracebackType]:
     """The steps of an error's traceback, the one that raised last."""
     step = error.__traceback__

@@ -14,7 +14,7 @@ from detkit.engine.module import DetectionModule
 from detkit.engine.trainer.failures import as_input_error
 from detkit.engine.trainer.processes import WRONG_INPUT, announce_deaths, lost_process
 from detkit.engine.trainer.trainer_options import check_devices
-from detkit.errors import InputError
+from detkit.errors import InputError, causes_of
 from detkit.learners import Learner
 
 __all__ = ["WRONG_INPUT", "check_sources", "check_trainer", "fit"]
@@ -80,8 +80,6 @@ def fit(trainer: Trainer, module: DetectionModule, data: DataModule, checkpoint:
         raise
 
 
-def _is_interrupted(error: BaseException | None) -> bool:
+def _is_interrupted(error: BaseException) -> bool:
     """Whether Ctrl-C is behind an error: Lightning ends with an exit of its own, or fails while it cleans up."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
+    return any(isinstance(cause, KeyboardInterrupt) for cause in causes_of(error))

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: how to make its input, what its outputs mean, whose weights it holds."""
+"""The metadata of an exported file: how to make its input, what its outputs mean, whose weights it holds."""
 
 from __future__ import annotations
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from detkit.errors import InputError
-from detkit.exporting.agreement import Tolerance, disagreement
 from detkit.exporting.recording import Recorded
 from detkit.exporting.runtimes import ExportedFile, open_exported
 from detkit.files import write_whole
+from detkit.tasks import task_of
+from detkit.tasks.differences.output_agreement import Tolerance, unequal_numbers
 
 EXACT = Tolerance(1e-3, 0.1)
 """Where two scores or IoUs are equal but for rounding, another box may remain."""
@@ -71,6 +72,7 @@ def _compare(
     file: ExportedFile, recorded: Recorded, threshold: float | None, counts: tuple[int, ...], tolerance: Tolerance
 ) -> None:
     """Compare for each of the numbers of images `counts`, with the score thresholds at `threshold` if it is given."""
+    differ = unequal_numbers if recorded.raw else task_of(recorded.model).outputs_differ
     if threshold is not None:
         file.move_score_thresholds_(threshold)
     for count in counts:
@@ -79,7 +81,7 @@ def _compare(
         own = expected_outputs(recorded, inputs, threshold)
         if given.keys() != own.keys():  # the raw outputs of TorchScript are numbered
             given = dict(zip(own, given.values(), strict=True))
-        found = disagreement(given, own, tolerance)
+        found = differ(given, own, tolerance)
         if found is not None:
             raise InputError(
                 f"{file.runtime} gives other numbers than the {type(recorded.model).__name__}: {found}; the file is "

@@ -18,7 +18,6 @@ from detkit.exporting.precisions.float16 import WithFloat32Ends, in_float16, in_
 from detkit.exporting.score_thresholds import ScoreThresholds
 from detkit.geometry import Size
 from detkit.models import Raw, VisionModel
-from detkit.models.two_stage.two_stage_detector import TwoStageDetector
 
 SAMPLE_SIZE = (480, 640)
 """Height and width of the image whose preprocessed size is that of a raw graph where none is given."""
@@ -99,8 +98,8 @@ def record(model: VisionModel, raw: bool = False, size: Size | None = None, floa
         InputError: the model cannot be recorded as one graph, or does not take `size`.
     """
     name = type(model).__name__
-    if model.asks_for - {"proposals"}:
-        fields = " and ".join(sorted(model.asks_for))
+    if model.graph_fields - {"proposals"}:
+        fields = " and ".join(sorted(model.graph_fields))
         raise InputError(f"The {name} asks for {fields} with each image, but an exported graph takes images alone.")
     float16 = float16 or next(model.parameters()).dtype == torch.float16
     model = in_float32(model)
@@ -108,7 +107,7 @@ def record(model: VisionModel, raw: bool = False, size: Size | None = None, floa
     reference: nn.Module = Raw(network) if raw else ExportedGraph(network)
     module = _in_float16(network, raw) if float16 else reference
     inputs, shapes = _raw_inputs(model, size) if raw else _inputs(model, size)
-    if not raw and isinstance(model, TwoStageDetector) and model.rpn is None:
+    if not raw and "proposals" in model.graph_fields:
         inputs, shapes = _with_proposals(inputs, shapes)
     try:
         with torch.no_grad():

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from detkit.errors import InputError
+from detkit.errors import InputError, causes_of
 
 _ENDING = ".unfinished"
 _COUNT = itertools.count()
@@ -100,11 +100,9 @@ def _umask() -> int:
     return mask
 
 
-def os_error_of(error: BaseException | None) -> OSError | None:
+def os_error_of(error: BaseException) -> OSError | None:
     """The error of the operating system from which an error has come: libraries raise others in its place."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__
-    return error
+    return next((cause for cause in causes_of(error) if isinstance(cause, OSError)), None)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -131,6 +131,11 @@ class VisionModel(Saved, nn.Module):
         """The answers of each image, in its own pixels."""
         raise NotImplementedError
 
+    @property
+    def graph_fields(self) -> frozenset[str]:
+        """The fields of `Target` that an exported graph takes beside images: by default what the model asks for."""
+        return frozenset(self.asks_for)
+
     def decode_padded(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """The answers of a batch in the network's frame as tensors of fixed size, by the names of an exported graph.
 

@@ -18,6 +18,7 @@ from detkit.reporting.sections.detection_sections import detection_sections
 from detkit.results import coco_results
 from detkit.structures import Category, Detections, Target
 from detkit.tasks.differences.detection_differences import DetectionDifferences
+from detkit.tasks.differences.output_agreement import Tolerance, unequal_detections
 from detkit.tasks.exported_answers import exported_detections
 from detkit.tasks.recovered_objects import Recovered, recovered_objects
 from detkit.tasks.task import NamedEvaluator, Task
@@ -94,6 +95,12 @@ class Detection(Task):
     def recovered(self, target: Target, answer: Detections) -> Recovered:
         """The IoU of each object with a detection of its class, each detection counted once."""
         return recovered_objects(self.truth(target) or Detections.empty(), answer)
+
+    def outputs_differ(
+        self, given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: Tolerance
+    ) -> str | None:
+        """Detections are compared in pairs, since those of equal scores have no order."""
+        return unequal_detections(given, own, tolerance)
 
     def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Detections]:
         """Boxes moved back and clipped, masks pasted."""

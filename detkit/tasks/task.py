@@ -15,6 +15,7 @@ from detkit.reporting import Evaluated, Section
 from detkit.reporting.sections.plain_sections import plain_sections
 from detkit.structures import Category, Target
 from detkit.tasks.differences import DifferenceCollector
+from detkit.tasks.differences.output_agreement import Tolerance, unequal_numbers
 from detkit.tasks.recovered_objects import Recovered
 from detkit.visualization import Drawing
 
@@ -150,14 +151,32 @@ class Task(Drawing):
         """
         return {}
 
+    def outputs_differ(
+        self, given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: Tolerance
+    ) -> str | None:
+        """How the outputs of an exported graph differ from the model's, for the check before a file is written.
+
+        Args:
+            given: the outputs of the file, by their names.
+            own: those of the model.
+            tolerance: of the comparison.
+
+        Returns:
+            A phrase, ``boxes differ by 3``; None where they agree. Default: numbers are compared one by one.
+        """
+        return unequal_numbers(given, own, tolerance)
+
     def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Any]:
         """The answers in the outputs of an exported graph, in pixels of the given images, as `VisionModel.decode`.
 
         Args:
             outputs: by their names, on the CPU.
             batch: the images that the graph got, with their placements.
+
+        Raises:
+            InputError: by default; the task does not say how.
         """
-        raise NotImplementedError
+        raise self._lacks("exported_answers")
 
     def differences(self, categories: Sequence[Category], tolerance: float = 1.0) -> DifferenceCollector:
         """What collects how two answers differ, for ``detkit verify``.
@@ -165,5 +184,14 @@ class Task(Drawing):
         Args:
             categories: the class of each label.
             tolerance: how many times as much as in float32 rounding may change.
+
+        Raises:
+            InputError: by default; the task does not say how.
         """
-        raise NotImplementedError
+        raise self._lacks("differences")
+
+    def _lacks(self, method: str) -> InputError:
+        return InputError(
+            f"The task {self.name} has no method {method}, which `detkit verify` needs: add it to "
+            f"{type(self).__name__}, see docs/extend/task.md."
+        )

@@ -55,17 +55,36 @@ def read_curves(path: Path) -> tuple[dict[str, Curve], Curve]:
     Raises:
         InputError: the file does not exist.
     """
+    rows, steps = _rows(path)
+    curves = {name: _curve(rows, name, steps) for name in (rows[0] if rows else ())}
+    epochs = curves.pop("epoch", (steps[:0], steps[:0]))
+    drawn = {name: curve for name, curve in curves.items() if len(curve[0]) and not re.match(r"lr|step$", name)}
+    return drawn, epochs
+
+
+def not_finite(path: Path) -> dict[str, int]:
+    """The columns of ``metrics.csv`` in which NaN or infinity was logged, and the first step of each.
+
+    Raises:
+        InputError: the file does not exist.
+    """
+    found: dict[str, int] = {}
+    for row, step in zip(*_rows(path), strict=True):
+        for name, text in row.items():
+            if text and text.strip("+-").lower() in ("nan", "inf"):
+                found.setdefault(name, int(step))
+    return found
+
+
+def _rows(path: Path) -> tuple[list[dict[str, str]], np.ndarray]:
+    """The rows of the file, and the step of each."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the metrics.csv of a training run") from None
     logged = [_number(row.get("step")) for row in rows]
-    steps = np.array([index if math.isnan(step) else step for index, step in enumerate(logged)])
-    curves = {name: _curve(rows, name, steps) for name in (rows[0] if rows else ())}
-    epochs = curves.pop("epoch", (steps[:0], steps[:0]))
-    drawn = {name: curve for name, curve in curves.items() if len(curve[0]) and not re.match(r"lr|step$", name)}
-    return drawn, epochs
+    return rows, np.array([index if math.isnan(step) else step for index, step in enumerate(logged)])
 
 
 def _curve(rows: list[dict[str, str]], name: str, steps: np.ndarray) -> Curve:

@@ -7,12 +7,12 @@ from spread_scores import spread
 from test_two_stage import model_of
 
 from detkit.backbones import Darknet53
-from detkit.exporting.agreement import disagreement
 from detkit.exporting.export_file import export_file
 from detkit.exporting.output_check import EXACT, expected_outputs
 from detkit.exporting.runtimes import open_exported
 from detkit.models import YOLOv3
 from detkit.preprocess import Letterbox
+from detkit.tasks.differences.output_agreement import unequal_detections
 
 for package in ("onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"ONNX needs {package}: pip install detkit[onnx]")
@@ -43,4 +43,4 @@ def test_it_detects_the_same(make, tmp_path):
             own = expected_outputs(recorded, inputs)
             assert_equal(given["count"].numpy(), own["count"].numpy())
             assert own["count"].min() > 20
-            assert disagreement(given, own, EXACT) is None
+            assert unequal_detections(given, own, EXACT) is None

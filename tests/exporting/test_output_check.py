@@ -15,6 +15,7 @@ from detkit.exporting.recording import Recorded
 from detkit.heads import MaskHead
 from detkit.models import MaskRCNN
 from detkit.models.raw_graph import Raw
+from detkit.tasks import task_of
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,10 @@ def test_the_same_numbers_pass(model, monkeypatch):
 def test_a_fault_is_refused_with_the_name_of_the_output(model, monkeypatch, fault, name):
     with pytest.raises(InputError, match=rf"A runtime gives other numbers than the MaskRCNN: {name}.*not written"):
         check(monkeypatch, recorded_of(model), fault)
+
+
+def test_the_task_of_the_model_says_what_differs(monkeypatch, model):
+    task = type(task_of(model))
+    monkeypatch.setattr(task, "outputs_differ", lambda self, given, own, tolerance: "a map differs in 9 pixels")
+    with pytest.raises(InputError, match="the MaskRCNN: a map differs in 9 pixels; the file is not written"):
+        check(monkeypatch, recorded_of(model), lambda outputs, threshold: outputs)

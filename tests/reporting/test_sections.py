@@ -277,6 +277,13 @@ def test_a_training_shows_losses_and_metrics(tmp_path):
     assert "lr" not in re.findall(r'"names": (\[.*?\])', text)[0]
 
 
+def test_a_training_whose_loss_was_not_finite_says_so(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,train/loss\n0,0,1.5\n0,7,nan\n0,8,nan\n")
+    section = training_section(tmp_path / "metrics.csv")
+    assert section.summary == "NaN or infinity was logged, which is not drawn: train/loss (first at step 7)."
+    assert section.summary in section.parts[1]
+
+
 class TestMetricsOfATraining:
     """The evaluator says which of them are in percent; nothing is guessed by the name of a column."""
 

@@ -11,7 +11,7 @@ from detkit.data.faults.suspicious_boxes import outside, repeated_objects, wrong
 from detkit.data.faults.written_split import WrittenSplit
 
 COUNTED_BY_COCO = 100
-"""COCO's AP takes that many detections of an image."""
+"""COCO's AP takes that many detections of a class in an image."""
 
 _TINY = 1.0  # pixels
 _SAME_PLACE = 0.9  # the IoU of boxes of one object
@@ -47,10 +47,8 @@ def without_area(split: WrittenSplit) -> np.ndarray:
 
 
 def _wrong_format(split: WrittenSplit) -> Iterator[Problem]:
-    sentence = wrong_format(split)
-    if sentence:
-        what, _, advice = sentence.rpartition(";" if ";" in sentence else ":")
-        yield Problem("box_format", "warning", split.name, len(split.boxes), what, advice.strip())
+    if sign := wrong_format(split):
+        yield Problem("box_format", "warning", split.name, len(split.boxes), sign.what, sign.advice)
 
 
 def _without_area(split: WrittenSplit) -> Iterator[Problem]:
@@ -87,7 +85,7 @@ def _tiny(split: WrittenSplit) -> Iterator[Problem]:
             "tiny_boxes",
             "warning",
             f"{counted(len(rows), 'box is', 'boxes are')} less than a pixel wide or high",
-            "such boxes are mostly slips of the mouse, and no detector finds them; remove or correct them",
+            "such boxes are usually slips of the mouse, and no detector finds them; remove or correct them",
         )
 
 
@@ -114,7 +112,7 @@ def _same_place(split: WrittenSplit) -> Iterator[Problem]:
         second[is_other],
         "boxes_of_two_classes",
         "{pairs} of different classes with nearly the same box",
-        "one of both labels is mostly wrong: a detector is taught both, and one of them counts as a false answer",
+        "usually one of the two labels is wrong: a detector learns both, and one of them counts as a false positive",
     )
     yield from _pairs(
         split,
@@ -122,7 +120,7 @@ def _same_place(split: WrittenSplit) -> Iterator[Problem]:
         second[~is_other & ~exact],
         "objects_twice",
         "{pairs} of one class with nearly the same box: it looks annotated twice",
-        "remove one of both; suppression keeps only one of two detections there",
+        "remove one of them; suppression keeps only one of two detections there",
     )
 
 
@@ -159,19 +157,27 @@ def _pairs_in_one_place(split: WrittenSplit) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _many(split: WrittenSplit) -> Iterator[Problem]:
-    counts = np.bincount(split.image_rows[~split.iscrowd], minlength=len(split))
-    rows = np.flatnonzero(counts > COUNTED_BY_COCO)
-    if len(rows):
-        rows = rows[np.argsort(-counts[rows], kind="stable")]
+    """Images with more objects of a class than COCO counts detections of that class."""
+    classes = max(len(split.classes), 1)
+    keys = (split.image_rows * classes + split.labels)[~split.iscrowd]
+    groups, counts = np.unique(keys, return_counts=True)
+    is_many = counts > COUNTED_BY_COCO
+    groups, counts = groups[is_many], counts[is_many]
+    if len(groups):
+        order = np.argsort(-counts, kind="stable")
+        images = len(np.unique(groups // classes))
         yield Problem(
             "many_objects",
             "note",
             split.name,
-            len(rows),
-            f"{counted(len(rows), 'image holds', 'images hold')} more than {COUNTED_BY_COCO} objects, up to "
+            images,
+            f"{counted(images, 'image holds', 'images hold')} more than {COUNTED_BY_COCO} objects of a class, up to "
             f"{counts.max()}",
-            f"COCO's AP counts {COUNTED_BY_COCO} detections of an image, so that some of the objects always count as "
-            "missed: raise `detections` of the model or its postprocess, and evaluate with more detections or on parts "
-            "of images",
-            [f"{split.file_names[row]}: {counts[row]} objects" for row in rows[:MOST_EXAMPLES].tolist()],
+            f"COCO's AP counts {COUNTED_BY_COCO} detections of a class in an image, so that others count as missed: "
+            "raise `detections` of the model or its postprocess, and evaluate with more detections or on parts of "
+            "images",
+            [
+                f"{split.file_names[group // classes]}: {count} objects of class {split.classes[group % classes]}"
+                for group, count in zip(groups[order].tolist(), counts[order].tolist(), strict=True)
+            ][:MOST_EXAMPLES],
         )

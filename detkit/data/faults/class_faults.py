@@ -21,13 +21,18 @@ def labels_of(split: WrittenSplit) -> np.ndarray:
     return split.labels[~split.iscrowd]
 
 
-def class_problems(splits: Sequence[WrittenSplit]) -> list[Problem]:
-    """The faults of the classes of all splits, the training data first."""
+def class_problems(splits: Sequence[WrittenSplit], is_whole: bool = True) -> list[Problem]:
+    """The faults of the classes of all splits, the training data first.
+
+    Args:
+        splits: of the data.
+        is_whole: whether these are all splits, so that a class without objects in them has none.
+    """
     return [
         *_similar_names(splits),
         *_other_classes(splits),
         *(problem for split in splits for problem in _wrong_labels(split)),
-        *_absent(splits),
+        *(_absent(splits) if is_whole else ()),
         *_rare(splits),
     ]
 
@@ -77,9 +82,8 @@ def _other_classes(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:
 
 def _wrong_labels(split: WrittenSplit) -> Iterator[Problem]:
     labels = labels_of(split)
-    if sentence := wrong_labels(split.classes, labels):
-        what, _, advice = sentence.rpartition(";" if ";" in sentence else ",")
-        yield Problem("labels", "warning", split.name, len(labels), what, advice.strip())
+    if sign := wrong_labels(split.classes, labels):
+        yield Problem("labels", "warning", split.name, len(labels), sign.what, sign.advice)
 
 
 def _absent(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:
@@ -107,7 +111,7 @@ def _absent(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:
             _joined(splits),
             len(empty),
             f"{counted(len(empty), 'class is', 'classes are')} listed, but never annotated",
-            "remove it from the classes, unless its images come later",
+            "remove such classes, unless their images come later",
             empty[:MOST_EXAMPLES],
         )
 

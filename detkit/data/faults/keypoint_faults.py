@@ -47,7 +47,7 @@ def _wrong(split: WrittenSplit, sound: np.ndarray) -> Iterator[Problem]:
         rows,
         "wrong_keypoints",
         "error",
-        f"{counted(len(rows), 'object has', 'objects have')} another number of keypoints, or other values than numbers",
+        f"{counted(len(rows), 'object has', 'objects have')} a wrong number of keypoints, or values other than numbers",
         "give x, y and visibility of each keypoint of the category, zeros for those that are not labeled",
     )
 
@@ -62,7 +62,7 @@ def _outside(split: WrittenSplit, rows: np.ndarray, points: np.ndarray) -> Itera
         "keypoints_outside_image",
         "warning",
         f"{counted(len(found), 'object has', 'objects have')} keypoints outside of the image",
-        "correct them, or set their visibility to 0; check whether x and y are exchanged",
+        "correct them, or set their visibility to 0; check whether x and y are swapped",
     )
 
 

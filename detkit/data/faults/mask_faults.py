@@ -81,7 +81,7 @@ def _slivers(split: WrittenSplit, rows: np.ndarray) -> Iterator[Problem]:
         found,
         "polygons_without_area",
         "warning",
-        f"{counted(len(found), 'mask has a polygon', 'masks have polygons')} of less than three points",
+        f"{counted(len(found), 'mask has a polygon', 'masks have polygons')} of fewer than three points",
         "such polygons are left out: draw them again, or remove them",
     )
 
@@ -139,7 +139,7 @@ def _other_boxes(split: WrittenSplit, extents: np.ndarray) -> Iterator[Problem]:
         "box_and_mask_differ",
         "warning",
         f"{counted(len(rows), 'box differs', 'boxes differ')} from the box around the mask by over 10 % and 3 pixels",
-        "one of both is wrong: leave out bbox, which is then taken from the mask, or correct the mask",
+        "one of them is wrong: leave out bbox, which is then taken from the mask, or correct the mask",
     )
 
 
@@ -151,5 +151,5 @@ def _without_mask(split: WrittenSplit) -> Iterator[Problem]:
         "objects_without_mask",
         "note",
         f"{counted(len(rows), 'object has', 'objects have')} no mask, though others have",
-        "a model of masks learns the filled box as their mask; draw them",
+        "a model that predicts masks learns the filled box as their mask; draw them",
     )

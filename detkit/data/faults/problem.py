@@ -16,6 +16,23 @@ MOST_EXAMPLES = 100
 
 
 @dataclass(frozen=True)
+class Sign:
+    """What looks wrong about all annotations of a data set.
+
+    Args:
+        what: it is.
+        advice: what to do.
+    """
+
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        """Both in a sentence."""
+        return f"{self.what}; {self.advice}"
+
+
+@dataclass(frozen=True)
 class Problem:
     """A fault, with all places that have it.
 

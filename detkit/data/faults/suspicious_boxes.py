@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from detkit.data.faults.problem import Sign
 from detkit.data.faults.written_split import WrittenSplit
 from detkit.data.image_dataset import ImageDataset
 
@@ -20,13 +21,13 @@ def suspicious_boxes(dataset: ImageDataset) -> list[str]:
     return [f"{dataset.annotations_path}: {sentence}" for sentence in sentences if sentence]
 
 
-def wrong_format(written: WrittenSplit) -> str | None:
-    """The first sign that all boxes are in another format, in a sentence; None without one."""
+def wrong_format(written: WrittenSplit) -> Sign | None:
+    """The first sign that all boxes are in another format; None without one."""
     known = written.select(np.flatnonzero(written.object_sizes.all(axis=1)))
     if len(known.boxes) < _LEAST_BOXES:
         return None
     found = (check(known) for check in (_fractions, _corners, _swapped, _whole_images))
-    return next((sentence for sentence in found if sentence), None)
+    return next((sign for sign in found if sign is not None), None)
 
 
 def repeated_objects(written: WrittenSplit) -> np.ndarray:
@@ -48,17 +49,17 @@ def outside(written: WrittenSplit, boxes: np.ndarray) -> np.ndarray:
     return is_outside
 
 
-def _fractions(written: WrittenSplit) -> str | None:
+def _fractions(written: WrittenSplit) -> Sign | None:
     if written.object_sizes.min() < _LEAST_SIDE or np.abs(written.boxes).max() > 1.5:
         return None
-    return (
+    return Sign(
         f"all {len(written.boxes)} boxes lie within a pixel of the upper left corner: they look like fractions of the "
-        "image (normalized) that are read as pixels; multiply x and widths by the width of the image, y and heights by "
-        "its height"
+        "image (normalized) that are read as pixels",
+        "multiply x and widths by the width of the image, y and heights by its height",
     )
 
 
-def _corners(written: WrittenSplit) -> str | None:
+def _corners(written: WrittenSplit) -> Sign | None:
     """Corners ``x1 y1 x2 y2`` in place of ``x y width height``: as corners they all fit, as sizes they do not."""
     boxes, reach = written.boxes, outside(written, written.boxes)
     are_corners = (boxes[:, 2:] > boxes[:, :2]).all() and (
@@ -66,32 +67,33 @@ def _corners(written: WrittenSplit) -> str | None:
     ).all()
     if not are_corners or reach.mean() < 0.1:
         return None
-    return (
+    return Sign(
         f"{reach.sum()} of {len(boxes)} boxes reach out of their image, but none would if their numbers were corners "
-        "x1 y1 x2 y2: they are read as x y width height; write x2 - x1 and y2 - y1 in place of x2 and y2"
+        "x1 y1 x2 y2: they are read as x y width height",
+        "write x2 - x1 and y2 - y1 in place of x2 and y2",
     )
 
 
-def _swapped(written: WrittenSplit) -> str | None:
+def _swapped(written: WrittenSplit) -> Sign | None:
     """``y x height width`` in place of ``x y width height``, seen in images that are not square."""
     reach = outside(written, written.boxes)
     swapped = outside(written, written.boxes[:, [1, 0, 3, 2]])
     if reach.mean() < 0.02 or swapped.sum() > 0.1 * reach.sum():
         return None
-    return (
+    return Sign(
         f"{reach.sum()} of {len(reach)} boxes reach out of their image, but {swapped.sum() or 'none'} would with x "
-        "and y exchanged: the axes look swapped, or the height and width of the images are; exchange them in the "
-        "annotations"
+        "and y swapped: the axes look swapped, or the height and width of the images are",
+        "swap them in the annotations",
     )
 
 
-def _whole_images(written: WrittenSplit) -> str | None:
+def _whole_images(written: WrittenSplit) -> Sign | None:
     covers = np.count_nonzero((written.boxes[:, 2:] >= 0.98 * written.object_sizes[:, ::-1]).all(axis=1))
     if covers < 0.95 * len(written.boxes):
         return None
-    return (
-        f"{covers} of {len(written.boxes)} boxes cover their whole image: there is nothing to locate, train a "
-        "classifier, or correct the boxes"
+    return Sign(
+        f"{covers} of {len(written.boxes)} boxes cover their whole image: there is nothing to locate",
+        "train a classifier, or correct the boxes",
     )
 
 

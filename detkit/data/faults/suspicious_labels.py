@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detkit.data.faults.problem import Sign
 from detkit.data.image_dataset import ImageDataset
 
 _BACKGROUND = frozenset({"background", "__background__", "_background_", "bg", "none"})
@@ -17,12 +18,12 @@ def suspicious_labels(dataset: ImageDataset) -> list[str]:
     if packed is None or not names:
         return []
     labels = packed.image_labels if dataset.has_image_labels else packed.labels[~packed.iscrowd]
-    sentence = wrong_labels(names, labels)
-    return [f"{dataset.annotations_path}: {sentence}"] if sentence else []
+    sign = wrong_labels(names, labels)
+    return [f"{dataset.annotations_path}: {sign}"] if sign is not None else []
 
 
-def wrong_labels(names: Sequence[str], labels: np.ndarray) -> str | None:
-    """The first sign that labels are not those that are meant, in a sentence; None without one.
+def wrong_labels(names: Sequence[str], labels: np.ndarray) -> Sign | None:
+    """The first sign that labels are not those that are meant; None without one.
 
     Args:
         names: of the classes.
@@ -34,30 +35,32 @@ def wrong_labels(names: Sequence[str], labels: np.ndarray) -> str | None:
     return _background(names, counts) or _one_class(names, counts) or _shifted(names, counts)
 
 
-def _background(names: Sequence[str], counts: np.ndarray) -> str | None:
+def _background(names: Sequence[str], counts: np.ndarray) -> Sign | None:
     found = [name for name, count in zip(names, counts, strict=True) if name.lower() in _BACKGROUND and count == 0]
     if not found:
         return None
-    return (
-        f"the class {found[0]!r} has no object: background is no class here, labels count from 0 without it; remove it "
-        "from the classes"
+    return Sign(
+        f"the class {found[0]!r} has no object: background is no class here, labels count from 0 without it",
+        "remove it from the classes",
     )
 
 
-def _one_class(names: Sequence[str], counts: np.ndarray) -> str | None:
+def _one_class(names: Sequence[str], counts: np.ndarray) -> Sign | None:
     present = np.flatnonzero(counts)
     if len(names) < 2 or len(present) > 1 or counts.sum() < 10:
         return None
-    return (
+    return Sign(
         f"all {counts.sum()} labels are {names[present[0]]!r}, though there are {len(names)} classes: the classes look "
-        "lost, check the labels"
+        "lost",
+        "check the labels",
     )
 
 
-def _shifted(names: Sequence[str], counts: np.ndarray) -> str | None:
+def _shifted(names: Sequence[str], counts: np.ndarray) -> Sign | None:
     if len(names) < 3 or counts[0] > 0 or not counts[1:].all() or counts.sum() < 10:
         return None
-    return (
+    return Sign(
         f"the first class, {names[0]!r}, never occurs, and all others do: labels look counted from 1, but are read as "
-        "counted from 0; subtract 1 from them, or correct the names"
+        "counted from 0",
+        "subtract 1 from them, or correct the names",
     )

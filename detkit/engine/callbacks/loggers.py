@@ -136,7 +136,7 @@ def writer_threads_quiet() -> Iterator[None]:
     usual = threading.excepthook
 
     def hook(failure: threading.ExceptHookArgs) -> None:
-        if os_error_of(failure.exc_value) is None:
+        if failure.exc_value is None or os_error_of(failure.exc_value) is None:
             usual(failure)
 
     threading.excepthook = hook

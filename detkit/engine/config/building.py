@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from jsonargparse import ArgumentParser, Namespace
 
-from detkit.errors import InputError, one_line
+from detkit.errors import InputError, causes_of, one_line
 
 REFUSALS = (ValueError, TypeError, ImportError, OverflowError, MemoryError, RuntimeError)
 """What constructors raise for arguments of the right type; see `as_input_error` for which of them are sentences."""
@@ -27,7 +25,7 @@ def build(parser: ArgumentParser, config: Namespace) -> Namespace:
     try:
         return parser.instantiate(config)
     except (*REFUSALS, MisconfigurationException) as error:
-        causes = list(_causes(error))
+        causes = list(causes_of(error))
         for cause in causes:
             if isinstance(cause, InputError):
                 raise cause from None
@@ -37,10 +35,3 @@ def build(parser: ArgumentParser, config: Namespace) -> Namespace:
         if sentence is None:
             raise
         raise sentence from error
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__

@@ -1,7 +1,7 @@
 """The commands as functions of `detkit`: `train`, `evaluate`, `doctor`, `report`, `compare`, `export` and so on."""
 
+from detkit.engine.verbs.checks.data_inspection import inspect
 from detkit.engine.verbs.checks.examining import doctor
-from detkit.engine.verbs.data_inspection import inspect
 from detkit.engine.verbs.evaluation import evaluate
 from detkit.engine.verbs.exporting import export
 from detkit.engine.verbs.finished_run import Run

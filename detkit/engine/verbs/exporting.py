@@ -22,10 +22,10 @@ def export(
     raw: bool = False,
     int8: str | Path | None = None,
     float16: bool = False,
-) -> None:
+) -> Path:
     """Write a model as a file for ONNX Runtime or torch: pixels in, detections out, for any number of images.
 
-    The file holds normalization, network, decoding and suppression. Its metadata say how images are resized, what the
+    The file holds normalization, network, decoding and suppression. Its metadata says how images are resized, what the
     outputs mean, the classes, and the licenses of the weights; docs/export.md describes both. Batch norm is folded into
     the convolutions. The file is written only if its outputs are those of the model; for ONNX, where ONNX Runtime is
     installed.
@@ -41,6 +41,9 @@ def export(
         int8: a folder of images on which ONNX Runtime calibrates the layers for INT8; None leaves them in float32.
         float16: layers in float16, half the size; decoding, inputs and outputs stay in float32.
 
+    Returns:
+        The file.
+
     Raises:
         InputError: a package is missing, the model cannot be exported as one graph, its outputs differ, or the file
             cannot be written.
@@ -48,3 +51,4 @@ def export(
     network = model if isinstance(model, VisionModel) else load(model)
     with unchanged_process(), evaluation_mode(network):
         export_file(network, Path(path), to, raw, size, metadata, int8, float16)
+    return Path(path)

@@ -9,7 +9,7 @@ from typing import Any
 from detkit.engine.commands.verify.verify_command import parsed_arguments
 from detkit.engine.commands.verify.verifying import VerifyOptions, verify_files
 from detkit.engine.verbs.process_state import unchanged_process
-from detkit.engine.verbs.settings import Data, as_arguments, data_settings
+from detkit.engine.verbs.settings import Data, as_arguments, data_settings, trusted
 from detkit.engine.verbs.wording import in_words_of_python
 from detkit.trust.certificate import Certificate
 
@@ -33,11 +33,9 @@ def verify(
     Raises:
         InputError: a file, the checkpoint, the data or a setting is wrong.
     """
-    given = [files] if isinstance(files, (str, Path)) else list(files)
-    trusted = settings.pop("trust", [])
-    packages = [trusted] if isinstance(trusted, str) else trusted
-    options = {"checkpoint": checkpoint, **data_settings(data), **settings}
-    argv = [*map(str, given), *(f"--trust={one}" for one in packages), *as_arguments(options)]
+    paths = [files] if isinstance(files, (str, Path)) else files
+    given = {"checkpoint": checkpoint, **data_settings(data), **settings}
+    argv = [*map(str, paths), *trusted(given), *as_arguments(given)]
     with unchanged_process(), in_words_of_python():
         parsed, of_data = parsed_arguments(argv)
         return verify_files(parsed.options(VerifyOptions), of_data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from detkit.evaluation.ground_truth import NOTHING_TO_MEASURE
 
 PERCENT = 100.0
@@ -19,6 +21,13 @@ def shown(value: float, scale: float, decimals: int | None = None) -> str:
     if value == NOTHING_TO_MEASURE:
         return "–"
     return f"{scale * value:.{decimals_of(scale) if decimals is None else decimals}f}"
+
+
+def signed(value: float, scale: float, decimals: int | None = None) -> str:
+    """A difference of numbers as `shown`, with its sign; a dash where it is unknown."""
+    if math.isnan(value):
+        return "–"
+    return f"{scale * value:{'+' if value else ''}.{decimals_of(scale) if decimals is None else decimals}f}"
 
 
 def decimals_of(scale: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -47,9 +47,11 @@ class DenseHead(PostprocessedHead):
     Attributes:
         learns_from: the field or fields of `Target` that it learns from in addition to boxes and labels.
         asks_for: the field or fields of `Target` that it needs with each image also at inference.
+        per_location: how many candidates a location of each level has; None: as many on every level.
         unassigned_because: why an object may have no candidate that is to predict it, and what to do, for messages.
     """
 
+    per_location: Sequence[int] | None = None
     unassigned_because = UNASSIGNED
     learns_from: str | Collection[str] = frozenset()
     asks_for: str | Collection[str] = frozenset()

@@ -102,7 +102,8 @@ class SSDHead(DenseHead):
             sizes = scales if scales is not None else default_scales(levels, finest=0.1)
         self.default_boxes = DefaultBoxes(sizes, aspect_ratios, steps, relative=relative, clip=clip)
         self.num_classes = num_classes
-        counts = list(zip(in_channels, self.default_boxes.per_location, strict=True))
+        self.per_location = self.default_boxes.per_location
+        counts = list(zip(in_channels, self.per_location, strict=True))
         self.classes = nn.ModuleList(self.predictor(channels, count * (num_classes + 1)) for channels, count in counts)
         self.deltas = nn.ModuleList(self.predictor(channels, count * 4) for channels, count in counts)
         self.coder = DeltaCoder((10.0, 10.0, 5.0, 5.0))  # the authors' code divides by "variances" 0.1 and 0.2

@@ -97,6 +97,11 @@ class TwoStageDetector(Detector):
             raise InputError(f"no level to crop from: the neck has strides {strides}, the backbone {backbone.strides}")
         check_fields(self)
 
+    @property
+    def graph_fields(self) -> frozenset[str]:
+        """Without an RPN also proposals: those that are computed from the image are not part of a graph."""
+        return super().graph_fields | (frozenset({"proposals"}) if self.rpn is None else frozenset())
+
     def features(self, batch: Batch) -> list[Tensor]:
         """The pyramid ``(B, C, Hi, Wi)``, finest first."""
         maps: list[Tensor] = self.neck(self.backbone(batch.images))

@@ -16,7 +16,7 @@ from detkit.reporting.parts.data_table import data_table
 from detkit.reporting.parts.line_chart import Series, line_chart
 from detkit.reporting.parts.rendering import paragraph, render
 from detkit.reporting.section import Section
-from detkit.visualization.curves import Curve, is_metric, read_curves
+from detkit.visualization.curves import Curve, is_metric, not_finite, read_curves
 
 _SHOWN = 3
 """The curves of a chart that are shown before a reader asks for them, besides headlines."""
@@ -38,10 +38,14 @@ def training_section(metrics_csv: Path, evaluators: Mapping[str, Evaluator] | No
     metrics = {name: curve for name, curve in columns.items() if name not in losses and "/AP/" not in name}
     parts = [_losses(losses)] if losses else []
     parts += _metrics(metrics, _logged(evaluators or {}))
+    broken = [f"{name} (first at step {step})" for name, step in not_finite(metrics_csv).items()]
+    warning = f"NaN or infinity was logged, which is not drawn: {', '.join(broken)}." if broken else ""
+    if warning:
+        parts.insert(0, paragraph(warning))
     if not parts:
         parts = [paragraph("Nothing was logged.")]
     ran = f"{int(steps[-1]) + 1} steps, {int(epochs[-1]) + 1} epochs" if len(steps) else "no step"
-    return Section("training", "Training", [paragraph(f"{metrics_csv.name} holds {ran}."), *parts])
+    return Section("training", "Training", [paragraph(f"{metrics_csv.name} holds {ran}."), *parts], warning)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class Largest:
         unit: of it, as words follow a number; empty for numbers without one.
         limit: what rounding may make of it.
         image: the id of the image in which it is.
-        where: the place in words, ``cat 0.83 at (10, 20, 60, 75)``.
+        where: the place in words, ``cat 0.830, box (10, 20, 60, 75)``.
         beyond: how many differences exceed their limit.
     """
 
@@ -36,6 +36,11 @@ class Largest:
     def excess(self) -> float:
         """How many times the limit it is."""
         return self.size / self.limit
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What the largest is chosen by."""
+        return self.excess, self.size
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,8 @@ class LargestOf:
         """
         known = self.found.get(one.output)
         total = beyond + (0 if known is None else known.beyond)
-        # A difference that is no number exceeds all.
-        is_larger = known is None or one.excess != one.excess or one.excess > known.excess
+        # A difference that is no number exceeds all. The size decides where no limit does.
+        is_larger = known is None or one.excess != one.excess or one.rank > known.rank
         self.found[one.output] = replace(one if is_larger or known is None else known, beyond=total)
 
     def all(self) -> tuple[Largest, ...]:

@@ -89,7 +89,10 @@ class Side:
 
 
 def is_borderline(lone: Lone, own: Side, other: Side, near: float) -> bool:
-    """Whether rounding can decide of a detection: its score or overlap is that of a threshold, or it is the last."""
+    """Whether rounding can decide whether a detection is kept: its score or overlap is at a threshold, or it is the
+    last of its image. Without any detection on the other side, nothing says where a threshold is."""
+    if not other.detections:
+        return False
     at_score = lone.score <= own.lowest + near
     at_overlap = own.overlap > 0 and min(lone.overlap, lone.own_overlap) >= own.overlap - near
     is_last = lone.count == other.most and lone.least is not None and abs(lone.score - lone.least) <= near

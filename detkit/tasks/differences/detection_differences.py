@@ -131,18 +131,18 @@ class DetectionDifferences(DifferenceCollector):
         return AnswerDifferences(self.images, predictions, self.largest.all(), counts, unpaired, tuple(causes))
 
     def _words(self, detections: Detections, row: int) -> str:
-        """``cat 0.83 at (10, 20, 60, 75)``."""
+        """``cat 0.830, box (10, 20, 60, 75)``."""
         label = int(detections.labels[row])
         name = self.names[label] if 0 <= label < len(self.names) else f"label {label}"
         corners = ", ".join(f"{value:.0f}" for value in detections.boxes[row].tolist())
-        return f"{name} {float(detections.scores[row]):.3f} at ({corners})"
+        return f"{name} {float(detections.scores[row]):.3f}, box ({corners})"
 
 
-def relabeling(exchanged: Mapping[tuple[int, int], int], totals: Mapping[int, int], names: Sequence[str]) -> list[str]:
-    """A sentence on classes most of which are exchanged for another.
+def relabeling(swapped: Mapping[tuple[int, int], int], totals: Mapping[int, int], names: Sequence[str]) -> list[str]:
+    """A sentence on the classes of which most predictions have another class in the file.
 
     Args:
-        exchanged: how often a class is another one.
+        swapped: how often the first class is the second one in the file.
         totals: how often it occurs.
         names: of the classes.
     """
@@ -150,14 +150,14 @@ def relabeling(exchanged: Mapping[tuple[int, int], int], totals: Mapping[int, in
     def name(label: int) -> str:
         return names[label] if 0 <= label < len(names) else f"label {label}"
 
-    most = [(pair, count) for pair, count in exchanged.items() if count >= _MOST_OF_CLASS * totals[pair[0]]]
+    most = [(pair, count) for pair, count in swapped.items() if count >= _MOST_OF_CLASS * totals[pair[0]]]
     most.sort(key=lambda item: -item[1])
     if not most:
         return []
     listed = ", ".join(
         f"{name(first)} is {name(second)} in {count} of {totals[first]}" for (first, second), count in most[:4]
     )
-    return [f"classes are exchanged: {listed}{' …' if len(most) > 4 else ''}, with the same scores"]
+    return [f"classes are swapped: {listed}{' …' if len(most) > 4 else ''}, with the same scores"]
 
 
 def _pixels(masks: Tensor | RunLengths | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from detkit.evaluation.tables.shown_numbers import decimals_of, shown
 from detkit.exporting.runtimes import ExportedFile
 from detkit.tasks.differences import AnswerDifferences
 from detkit.trust.certificate.certificate_findings import Finding
@@ -58,6 +59,8 @@ class Certificate:
         reasons = [f"it differs in {subjects}"] if subjects else []
         if self.differences.images == 0:
             return [*reasons, "no image was compared"]
+        if self.differences.predictions == 0:
+            return [*reasons, "neither finds anything in these images, which proves nothing"]
         if self.agrees:
             return reasons
         if self.file.precision == "float32":
@@ -109,4 +112,4 @@ def _reach(one: Comparison) -> float:
 
 
 def _points(value: float, one: Comparison) -> str:
-    return f"{one.scale * value:.2f}"
+    return shown(value, one.scale, decimals_of(one.scale) + 1)

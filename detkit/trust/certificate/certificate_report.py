@@ -10,11 +10,11 @@ from typing import Any
 from rich.table import Table
 
 import detkit
+from detkit.evaluation.tables.shown_numbers import decimals_of, shown, signed
 from detkit.trust.certificate.certificate import CALLED, Certificate
 from detkit.trust.certificate.parting.parted_node import Parting
 from detkit.trust.comparison import Comparison
 from detkit.trust.comparison.comparison_report import comparison_entry
-from detkit.trust.comparison.verdict import shown
 
 
 def numbers_table(certificates: list[Certificate]) -> Table:
@@ -152,5 +152,6 @@ def _parting_entry(parting: Parting) -> dict[str, Any]:
 def _row(comparison: Comparison) -> list[str]:
     head, scale = comparison.head, comparison.scale
     values = [shown(head.first, scale), shown(head.second, scale)]
-    bounds = ["–" if math.isnan(value) else f"{scale * value:+.2f}" for value in (head.difference, head.low, head.high)]
+    decimals = decimals_of(scale) + 1  # a file differs by less than two models do
+    bounds = [signed(value, scale, decimals) for value in (head.difference, head.low, head.high)]
     return [comparison.headline, *values, *bounds]

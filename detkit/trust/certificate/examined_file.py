@@ -121,8 +121,13 @@ class Examination:
         if self.answers.one_by_one is not None:
             found.append(self.answers.one_by_one)
         if self.skipped:
-            sentence = f"{self.skipped} images are larger than its input {self.answers.make_inputs.size}"
-            found.append(Finding("size", sentence, "export it for larger images, see --size", is_fault=False))
+            many = self.skipped > 1
+            height, width = self.answers.make_inputs.size or (0, 0)
+            sentence = (
+                f"{self.skipped} image{'s are' if many else ' is'} larger than its input of {height} x {width} pixels "
+                "(height x width)"
+            )
+            found.append(Finding("size", sentence, "export it with a larger --size, or without", is_fault=False))
         return [*found, *(self._probed or [])]
 
     def _fits(self, image: Tensor, target: Target) -> bool:

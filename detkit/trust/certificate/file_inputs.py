@@ -39,7 +39,7 @@ class FileInputs:
 
 
 class InputMaker:
-    """Makes the inputs of a file: as its metadata say, else as the model's preprocessing does.
+    """Makes the inputs of a file: as its metadata describes, else as the model's preprocessing does.
 
     Args:
         file: the file.

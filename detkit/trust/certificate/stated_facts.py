@@ -1,4 +1,4 @@
-"""What a file says of itself, against its checkpoint."""
+"""The metadata of a file, compared with its checkpoint."""
 
 from __future__ import annotations
 

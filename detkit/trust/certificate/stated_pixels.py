@@ -1,4 +1,4 @@
-"""The input of a file as its own metadata describe it, with numpy: what a program without detkit would give it."""
+"""The input of a file as its own metadata describes it, with numpy: what a program without detkit would give it."""
 
 from __future__ import annotations
 

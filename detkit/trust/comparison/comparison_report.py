@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from detkit.evaluation.ground_truth import NOTHING_TO_MEASURE
-from detkit.evaluation.tables.shown_numbers import decimals_of, shown
+from detkit.evaluation.tables.shown_numbers import shown, signed
 from detkit.trust.comparison.compared import Comparison
 from detkit.trust.comparison.difference import Difference
 from detkit.trust.comparison.images_needed import smallest_difference
@@ -78,12 +78,8 @@ def _cells(row: Difference, scale: float) -> list[str]:
     if math.isnan(row.difference):
         values = ["–" if one == NOTHING_TO_MEASURE else shown(one, scale) for one in (row.first, row.second)]
         return [*values, *["–"] * 4, ""]
-    bounds = ["–" if math.isnan(bound) else _signed(bound, scale) for bound in (row.low, row.high)]
+    bounds = [signed(bound, scale) for bound in (row.low, row.high)]
     share = "–" if math.isnan(row.share) else f"{row.share:.3f}"
     mark = "equal" if row.is_equal else "differs" if row.differs else ""
-    difference = _signed(row.difference, scale)
+    difference = signed(row.difference, scale)
     return [shown(row.first, scale), shown(row.second, scale), difference, *bounds, share, mark]
-
-
-def _signed(value: float, scale: float) -> str:
-    return f"{scale * value:{'+' if value else ''}.{decimals_of(scale)}f}"

@@ -99,7 +99,7 @@ def file_problems(splits: Sequence[WrittenSplit], scanned: ScannedImages) -> Ite
         yield from _listed(
             "blank_images", "warning", split.name, flat,
             f"{counted(len(flat), 'image has', 'images have')} one color everywhere",
-            "they are mostly failed exports: write them again, or remove them",
+            "they are usually failed exports: write them again, or remove them",
         )  # fmt: skip
 
 
@@ -127,14 +127,14 @@ def _sizes(split: WrittenSplit, scanned: ScannedImages, rows: Sequence[int]) -> 
     )  # fmt: skip
     yield from _listed(
         "annotated_as_stored", "warning", split.name, as_stored,
-        f"{counted(len(as_stored), 'image is', 'images are')} to be turned by EXIF, but annotated as stored",
-        "they are read as stored, as annotated, while other programs turn them: write the pixels anew without the tag",
+        f"{counted(len(as_stored), 'image is', 'images are')} rotated by EXIF, but annotated as stored",
+        "they are read as annotated, but other programs rotate them: save the pixels again without the tag",
     )  # fmt: skip
     yield from _listed(
         "uncertain_orientation", "warning", split.name, unsure,
-        f"{counted(len(unsure), 'image is', 'images are')} turned by EXIF, and the stated size does not tell whether "
+        f"{counted(len(unsure), 'image is', 'images are')} rotated by EXIF, and the stated size does not tell whether "
         "the annotations are",
-        "they are read turned: check some in --out inspect.html, and write the pixels anew without the tag",
+        "they are read rotated: check some in --out inspect.html, and save the pixels again without the tag",
     )  # fmt: skip
 
 

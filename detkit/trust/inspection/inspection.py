@@ -108,7 +108,7 @@ def inspect_data(
             *listing_problems(splits, paths, present, read.is_whole),
             *file_problems(splits, scanned),
             *(problem for split in splits for problem in annotation_problems(split)),
-            *class_problems(splits),
+            *class_problems(splits, read.is_whole),
             *duplicate_problems(splits, pairs),
         ]
     problems.sort(key=lambda problem: LEVELS.index(problem.level))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detkit.data.faults.problem import MOST_EXAMPLES, Level, Problem, counted
-from detkit.heads import RPN, DenseHead, SSDHead
+from detkit.heads import RPN, DenseHead
 from detkit.models import VisionModel
 from detkit.structures import Target
 from detkit.trust.doctor.anchor_check import check_anchors
@@ -109,9 +109,9 @@ def _largest_anchor(network: IdealNetwork, head: DenseHead | RPN, image: Tensor)
 def _candidates_of_levels(head: DenseHead | RPN, maps: Sequence[Tensor], total: int) -> list[int] | None:
     """How many candidates each level has; None where they are not as many for each cell."""
     cells = [one.shape[-2] * one.shape[-1] for one in maps]
-    if isinstance(head, SSDHead):
-        boxes = head.default_boxes
-        return [count * len(getattr(boxes, f"shapes{level}")) for level, count in enumerate(cells)]
+    counts = getattr(head, "per_location", None)
+    if counts is not None:
+        return [count * each for count, each in zip(cells, counts, strict=True)]
     per_cell, rest = divmod(total, sum(cells))
     return None if rest or not per_cell else [per_cell * count for count in cells]
 

@@ -85,4 +85,12 @@ class TestObjectsInOnePlace:
 def test_more_objects_than_coco_counts_are_noted():
     many = [{"bbox": [k % 20 * 9, k // 20 * 9, 8, 8]} for k in range(101)]
     (problem,) = box_problems(split(*many))
-    assert (problem.name, problem.level, problem.examples) == ("many_objects", "note", ["0.png: 101 objects"])
+    assert (problem.name, problem.level, problem.examples) == (
+        "many_objects",
+        "note",
+        ["0.png: 101 objects of class cat"],
+    )
+
+
+def test_of_two_classes_coco_counts_twice_as_many():
+    assert not box_problems(split(*({"bbox": [k % 20 * 9, k // 20 * 9, 8, 8], "label": k % 2} for k in range(200))))

@@ -91,3 +91,9 @@ def imbalanced():
     """50 images with a cat each, one of them with a dog too."""
     cats = [{"image_id": k, "label": 0} for k in range(50)]
     return split(*cats, {"image_id": 7, "label": 1, "bbox": [60, 20, 40, 30]}, images=50)
+
+
+def test_where_a_split_could_not_be_read_no_class_is_called_empty():
+    names = ("cat", "dog", "owl")
+    assert kinds(class_problems([split(*BOTH, names=names)])) == {"empty_classes": 1}
+    assert not class_problems([split(*BOTH, names=names)], is_whole=False)

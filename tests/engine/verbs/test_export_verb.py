@@ -34,7 +34,7 @@ def test_without_onnx_it_says_what_to_install(model, tmp_path, monkeypatch):
 
 
 def test_the_model_is_left_as_it_was(model, tmp_path):
-    detkit.export(model, tmp_path / "m.pt2", metadata={"license": "of mine"})
+    assert detkit.export(model, str(tmp_path / "m.pt2"), metadata={"license": "of mine"}) == tmp_path / "m.pt2"
     assert model.training
     extra = {"detkit.json": ""}
     torch.export.load(tmp_path / "m.pt2", extra_files=extra)

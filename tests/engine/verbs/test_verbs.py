@@ -66,7 +66,7 @@ detkit.trian("faster_rcnn_shapes")
 def test_the_package_names_its_verbs_without_torch():
     code = "import sys, detkit; print(*sorted({*dir(detkit)} & {*detkit.__all__})); assert 'torch' not in sys.modules"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    verbs = ["compare", "evaluate", "export", "inspect", "load", "report", "train", "verify"]
+    verbs = ["compare", "doctor", "evaluate", "export", "inspect", "load", "report", "train", "verify"]
     assert said.split() == ["Run", "__version__", *verbs]
     with pytest.raises(AttributeError, match="trian"):
         detkit.trian  # noqa: B018

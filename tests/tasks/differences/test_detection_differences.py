@@ -52,7 +52,26 @@ def test_the_largest_difference_is_where_it_is():
     boxes = next(one for one in compared(change, images=1).largest if one.output == "boxes")
     assert boxes.size == pytest.approx(1.5)
     assert (boxes.unit, boxes.image, boxes.beyond) == ("pixels", 0, 1)
-    assert f"{scene().scores[3]:.3f} at (" in boxes.where
+    assert f"{scene().scores[3]:.3f}, box (" in boxes.where
+
+
+def test_the_largest_difference_of_counts_may_be_in_a_later_image():
+    collector = Detection().differences(CATEGORIES)
+    collector.add("equal", SIZE, scene(), scene())
+    collector.add("shorter", SIZE, scene(), scene()[torch.arange(30) < 23])
+    count = next(one for one in collector.result().largest if one.output == "count")
+    assert (count.size, count.image, count.where) == (7, "shorter", "23 in place of 30")
+
+
+@pytest.mark.parametrize("tolerance", [1.0, 10.0, 100.0])
+def test_a_file_that_finds_nothing_does_not_agree_even_if_all_scores_are_near_the_lowest(tolerance):
+    close = replaced(scores=lambda one: 0.06 + 0.001 * one.scores)(scene())
+    collector = Detection().differences(CATEGORIES, tolerance)
+    collector.add(0, SIZE, close, close[torch.zeros(30, dtype=torch.bool)])
+    result = collector.result()
+    assert not result.agree
+    assert result.unpaired == 30
+    assert result.causes == ("the file finds nothing in any image, the checkpoint has 30 detections",)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +80,7 @@ def test_the_largest_difference_is_where_it_is():
         (lambda one: one[one.scores >= 0.3], "the file gives no score below 0.3"),
         (lambda one: one[:0], "the file finds nothing in any image"),
         (lambda one: one[:10], "the file gives at most 10 in an image, the checkpoint 30"),
-        (replaced(labels=lambda one: torch.tensor([1, 0, 2])[one.labels]), "classes are exchanged: "),
+        (replaced(labels=lambda one: torch.tensor([1, 0, 2])[one.labels]), "classes are swapped: "),
         (replaced(boxes=lambda one: one.boxes + torch.tensor([4.0, 0, 4, 0])), "boxes are shifted by (+4.0, +0.0"),
         (replaced(boxes=lambda one: one.boxes * 1.2), "boxes are scaled: x is 1.200 x"),
         (replaced(boxes=lambda one: one.boxes[:, [1, 0, 3, 2]]), "boxes are in another format: y1 x1 y2 x2"),
@@ -108,7 +127,7 @@ def test_no_detections_agree():
     assert collector.result().agree
 
 
-def test_exchanged_classes_of_images_are_named():
+def test_swapped_classes_of_images_are_named():
     collector = Classification().differences(CATEGORIES)
     for best in (0, 1, 0):
         scores = torch.tensor([0.7, 0.2, 0.1])
@@ -116,5 +135,5 @@ def test_exchanged_classes_of_images_are_named():
         collector.add(best, SIZE, Classes(scores, order), Classes(scores, torch.tensor([1, 0, 2])[order]))
     result = collector.result()
     assert not result.agree
-    assert result.causes == ("classes are exchanged: cat is dog in 2 of 2, dog is cat in 1 of 1, with the same scores",)
+    assert result.causes == ("classes are swapped: cat is dog in 2 of 2, dog is cat in 1 of 1, with the same scores",)
     assert result.largest[0].size == pytest.approx(0.5)

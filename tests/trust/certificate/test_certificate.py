@@ -181,5 +181,11 @@ def test_a_file_of_lower_precision_is_judged_by_its_numbers(classifier):
     differences = Classification().differences(classifier[0].categories).result()
     none = Certificate(file, (), differences)
     assert none.reasons == ["no image was compared"]
-    some = dataclasses.replace(none, differences=dataclasses.replace(differences, images=9))
+    some = dataclasses.replace(none, differences=dataclasses.replace(differences, images=9, predictions=9))
     assert some.reasons == ["nothing was measured"]
+
+
+def test_answers_in_which_nothing_is_found_certify_nothing(classifier):
+    differences = dataclasses.replace(Classification().differences(classifier[0].categories).result(), images=9)
+    certificate = Certificate(open_exported(classifier[1]), (), differences)
+    assert certificate.reasons == ["neither finds anything in these images, which proves nothing"]

@@ -58,7 +58,7 @@ def inspect_command(argv: Sequence[str]) -> None:
     # Imported after parsing, so that help and errors of the command line need no torch.
     from detkit.engine.commands.inspect.inspecting import run_inspection
 
-    if not run_inspection(options, of_data):
+    if run_inspection(options, of_data).of_level("error"):
         raise SystemExit(1)
 
 

@@ -26,14 +26,14 @@ _MOST_ROWS = 25
 _MOST_EXAMPLES = 3
 
 
-def run_inspection(options: InspectOptions, of_data: Sequence[str]) -> bool:
-    """Inspect, print and write; returns whether there is no error in the data.
+def run_inspection(options: InspectOptions, of_data: Sequence[str]) -> Inspection:
+    """Inspect the data, write the file of the options if they name one, and print what was found.
 
     Raises:
         InputError: there is no data, or an option is wrong.
     """
     console = get_console()
-    inspection = make_inspection(options, of_data)
+    inspection = _inspection(options, of_data, console)
     for table in inspection.tables:
         show_table(console, table)
     for problem in inspection.problems:
@@ -41,16 +41,10 @@ def run_inspection(options: InspectOptions, of_data: Sequence[str]) -> bool:
     show_end(console, inspection)
     if options.out:
         console.print(str(options.out), highlight=False, markup=False, soft_wrap=True)
-    return not inspection.of_level("error")
+    return inspection
 
 
-def make_inspection(options: InspectOptions, of_data: Sequence[str]) -> Inspection:
-    """Inspect, and write the file of the options if they name one.
-
-    Raises:
-        InputError: there is no data, or an option is wrong.
-    """
-    console = get_console()
+def _inspection(options: InspectOptions, of_data: Sequence[str], console: Console) -> Inspection:
     root = [] if options.root is None else [f"--data.root={options.root}"]
     of_data = [*root, *of_data]
     inspection, sections = inspected(data_of(of_data), options.images, console), list[Section]()

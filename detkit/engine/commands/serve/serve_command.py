@@ -12,8 +12,8 @@ from detkit.engine.shorthand.short_options import short_help, with_full_options
 
 DESCRIPTION = """Serve a run or a checkpoint over HTTP: an upload page, and POST /predict for programs.
 
-Requests that wait are answered in batches. There is no authentication: other machines reach it only with --host, which
-should be behind a proxy. Ctrl+C or SIGTERM stops it when the requests that have begun are answered.
+Waiting requests are answered in batches. There is no authentication: by default only this machine can connect. Put a
+proxy in front of it before you give --host 0.0.0.0. Ctrl+C or SIGTERM stops it after the current requests are answered.
 It needs the packages of `pip install detkit[serve]`.
 
 example:
@@ -34,14 +34,12 @@ def serve_command(argv: Sequence[str]) -> None:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("run", type=str, help="run folder or checkpoint file")
-    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; 0.0.0.0: of all networks")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0: any that is free")
+    parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; 0.0.0.0: all networks")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0: any free port")
     parser.add_argument("--max_images", type=int, default=16, help="the most images of one request")
     parser.add_argument("--max_megabytes", type=int, default=64, help="the largest request, in MB")
     parser.add_argument("--max_pixels", type=int, default=50_000_000, help="the most pixels of one image")
-    parser.add_argument(
-        "--max_waiting", type=int, default=32, help="the most requests at a time; others are told to come back later"
-    )
+    parser.add_argument("--max_waiting", type=int, default=32, help="the most requests at a time; more get status 503")
     parser.add_argument("--batch_size", type=int, default=8, help="images per forward pass")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(

@@ -14,8 +14,8 @@ from detkit.engine.shorthand.short_options import short_help, with_full_options
 DESCRIPTION = """Certify exported files: whether they answer as their checkpoint does, on your data.
 
 Takes .onnx, .pt2, .ts and OpenVINO's .xml files, in float32, float16 or int8. Images are prepared as the metadata of
-the file say. Prints the AP of both with the interval of their difference, the largest difference of each output, what
-the file says otherwise than the checkpoint, and where they part the first node that does.
+the file describes. Prints the AP of both with the interval of their difference, the largest difference of each output,
+metadata that differs from the checkpoint's, and the first node whose values differ. Everything runs on the CPU.
 
 A file in float32 is certified if its answers are those of the checkpoint up to rounding; one in float16 or int8 also if
 the interval of the difference lies within --allow. The exit status is 1 if a file is not certified.
@@ -58,9 +58,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--evaluators", type=str | None, help="list of evaluators as of `detkit eval`; default: those of the config"
     )
-    parser.add_argument("--images", type=int | None, help="images, evenly spread over the split; default: all")
     parser.add_argument(
-        "--allow", type=float, default=0.5, help="by how much AP may differ in float16 and int8, in points"
+        "--images", type=int | None, help="number of images, evenly spread over the split; default: all"
+    )
+    parser.add_argument(
+        "--allow", type=float, default=0.5, help="largest difference of AP in float16 and int8, in points"
     )
     parser.add_argument("--samples", type=int, default=1000, help="number of resampled data sets")
     parser.add_argument("--confidence", type=float, default=0.95, help="confidence of the intervals")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from detkit.exporting.agreement import disagreement
 from detkit.exporting.output_check import EXACT
+from detkit.tasks.differences.output_agreement import unequal_detections, unequal_numbers
 
 
 @pytest.fixture
@@ -30,20 +30,20 @@ def changed(answers, name, change):
 
 
 def test_equal_answers_agree(answers):
-    assert disagreement(answers, answers, EXACT) is None
+    assert unequal_detections(answers, answers, EXACT) is None
 
 
 def test_rounding_and_order_do_not_matter(answers):
     order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
     given = {name: values[:, order] if name != "count" else values for name, values in answers.items()}
     given["boxes"] = given["boxes"] + 1e-3
-    assert disagreement(given, answers, EXACT) is None
+    assert unequal_detections(given, answers, EXACT) is None
 
 
 def test_what_follows_the_detections_of_an_image_means_nothing(answers):
     given = {name: values.clone() for name, values in answers.items()}
     given["boxes"][1] = 7.0
-    assert disagreement(given, answers, EXACT) is None
+    assert unequal_detections(given, answers, EXACT) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_what_follows_the_detections_of_an_image_means_nothing(answers):
     ],
 )
 def test_the_output_at_fault_is_named(answers, name, change, found):
-    assert found in disagreement(changed(answers, name, change), answers, EXACT)
+    assert found in unequal_detections(changed(answers, name, change), answers, EXACT)
 
 
 def test_one_more_detection_is_paired_once(answers):
@@ -70,15 +70,15 @@ def test_one_more_detection_is_paired_once(answers):
         return torch.cat((values[:, :1], values[:, :-1]), dim=1)
 
     given = {name: doubled(values) if name != "count" else values for name, values in answers.items()}
-    assert disagreement(given, answers, EXACT) is None  # one of forty
+    assert unequal_detections(given, answers, EXACT) is None  # one of forty
     for _ in range(4):
         given = {name: doubled(values) if name != "count" else values for name, values in given.items()}
-    assert disagreement(given, answers, EXACT) is not None
+    assert unequal_detections(given, answers, EXACT) is not None
 
 
 def test_other_outputs_are_compared_number_for_number():
     own = {"logits": torch.tensor([[0.0, 200.0]])}
-    assert disagreement({"logits": torch.tensor([[0.1, 200.0]])}, own, EXACT) is None
-    assert disagreement({"logits": torch.tensor([[0.0, 201.0]])}, own, EXACT) == "logits differs by 1"
-    assert disagreement({"logits": torch.ones(2, 1)}, own, EXACT) == "logits has the shape (2, 1) instead of (1, 2)"
-    assert disagreement({"logits": own["logits"] * float("nan")}, own, EXACT) == "logits differs by nan"
+    assert unequal_numbers({"logits": torch.tensor([[0.1, 200.0]])}, own, EXACT) is None
+    assert unequal_numbers({"logits": torch.tensor([[0.0, 201.0]])}, own, EXACT) == "logits differs by 1"
+    assert unequal_numbers({"logits": torch.ones(2, 1)}, own, EXACT) == "logits has the shape (2, 1) instead of (1, 2)"
+    assert unequal_numbers({"logits": own["logits"] * float("nan")}, own, EXACT) == "logits differs by nan"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.engine.commands.inspect.inspect_command import InspectOptions, check_options
-from detkit.engine.commands.inspect.inspecting import make_inspection
+from detkit.engine.commands.inspect.inspecting import run_inspection
 from detkit.engine.verbs.process_state import unchanged_process
 from detkit.engine.verbs.settings import Data, as_arguments, data_settings
 from detkit.engine.verbs.wording import in_words_of_python
@@ -20,7 +20,7 @@ def inspect(
     previews: int = 12,
     out: str | Path | None = None,
 ) -> Inspection:
-    """What is in a data set, and what is wrong with it, as ``detkit inspect`` finds it; nothing is printed.
+    """Find what is in a data set and what is wrong with it, as ``detkit inspect`` does, and print it.
 
     Args:
         data: a folder, or arguments of `detkit.data.DataModule`.
@@ -39,4 +39,4 @@ def inspect(
     arguments = as_arguments(data_settings(data))
     with unchanged_process(), in_words_of_python():
         check_options(options, arguments)
-        return make_inspection(options, arguments)
+        return run_inspection(options, arguments)

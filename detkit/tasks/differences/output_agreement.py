@@ -1,4 +1,4 @@
-"""Whether two answers to the same images agree in every output, and if not, which output is at fault.
+"""Whether the outputs of two graphs for the same images agree, and if not, which output is at fault.
 
 B  images     N, M  detections of an image, of one side and the other
 """
@@ -33,19 +33,17 @@ class Tolerance(NamedTuple):
     unpaired: float
 
 
-def disagreement(given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: Tolerance) -> str | None:
+def unequal_detections(given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: Tolerance) -> str | None:
     """What differs, ``boxes differ by 3``; None where all outputs agree.
 
     Detections have no order where their scores are equal. They are paired one to one, and partners agree in all
-    outputs. Other outputs are compared number for number.
+    outputs.
 
     Args:
         given: the outputs by name.
         own: what they should be.
         tolerance: of the comparison.
     """
-    if "count" not in own:
-        return _unequal_numbers(given, own, tolerance.difference)
     given, own = (_with_logits_apart(outputs) for outputs in (given, own))
     bounds = _bounds(own, tolerance.difference)
     for image in range(len(own["count"])):
@@ -58,12 +56,19 @@ def disagreement(given: Mapping[str, Tensor], own: Mapping[str, Tensor], toleran
     return None
 
 
-def _unequal_numbers(given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: float) -> str | None:
+def unequal_numbers(given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: Tolerance) -> str | None:
+    """What differs, ``scores differ by 3``, number for number; None where all outputs agree.
+
+    Args:
+        given: the outputs by name.
+        own: what they should be.
+        tolerance: of the comparison.
+    """
     for name, expected in own.items():
         if given[name].shape != expected.shape:
             return f"{name} has the shape {tuple(given[name].shape)} instead of {tuple(expected.shape)}"
         difference = _largest(given[name].double() - expected.double())
-        if not difference <= tolerance * max(1.0, _largest(expected)):
+        if not difference <= tolerance.difference * max(1.0, _largest(expected)):
             return f"{name} differs by {difference:.2g}"
     return None
 
