@@ -7,7 +7,7 @@ from typing import Any
 
 from detkit.heads.region.heat_maps import peaks_in_graph
 from detkit.ops.library import native_operation
-from detkit.ops.soft_nms_padded import batched_soft_nms_padded
+from detkit.ops.soft_nms import batched_soft_nms_padded
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:

@@ -10,8 +10,7 @@ from torch import Tensor
 from detkit.heads.postprocess.postprocess import Postprocess
 from detkit.heads.scored_boxes import PaddedBoxes, ScoredBoxes, class_groups, topk_of_rows
 from detkit.ops import batched_nms, batched_nms_padded, is_exporting
-from detkit.ops.soft_nms import Decay, soft_nms
-from detkit.ops.soft_nms_padded import batched_soft_nms_padded
+from detkit.ops.soft_nms import Decay, batched_soft_nms_padded, soft_nms
 
 
 class NMS(Postprocess):

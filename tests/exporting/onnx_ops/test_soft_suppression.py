@@ -8,7 +8,7 @@ import torch
 from onnxruntime_op import in_onnxruntime
 
 from detkit.ops import soft_nms
-from detkit.ops.soft_nms_padded import batched_soft_nms_padded
+from detkit.ops.soft_nms import batched_soft_nms_padded
 
 COUNT = 30
 
