@@ -20,9 +20,11 @@ def checkpoint_path(checkpoint: str | Path, preferred: Sequence[str] = ("best.ck
     """The checkpoint file that a path names: the file itself, or the first of `preferred` in a run's folder.
 
     Raises:
-        InputError: the folder has none.
+        InputError: it does not exist, or the folder has none.
     """
     path = Path(checkpoint)
+    if not os.path.lexists(path):
+        raise InputError(f"{path} does not exist: give a run folder, such as runs/NAME, or a checkpoint file in it.")
     if not os.path.isdir(path):  # which takes names of any length, as `Path.is_dir` does not
         return path
     for name in preferred:

@@ -10,6 +10,7 @@ import torch
 
 from detkit.errors import InputError, first_line
 from detkit.exporting.onnx_ops import translations
+from detkit.exporting.quiet import quiet_translation
 from detkit.exporting.recording import Recorded
 from detkit.exporting.score_thresholds import ScoreThresholds, score_threshold_name
 
@@ -33,7 +34,7 @@ def onnx_program(recorded: Recorded, facts: Mapping[str, str]) -> bytes:
 
     thresholds = recorded.score_thresholds
     try:
-        with thresholds.moved([_MARK + index for index in range(len(thresholds))]):
+        with quiet_translation(), thresholds.moved([_MARK + index for index in range(len(thresholds))]):
             program = torch.onnx.export(
                 recorded.program, input_names=list(recorded.inputs), output_names=recorded.outputs, opset_version=OPSET,
                 custom_translation_table=translations(), verbose=False, external_data=False,

@@ -5,6 +5,7 @@ from detkit.files.file_names import FileNames, path_parts
 from detkit.files.json_documents import json_text, parse_json, read_json
 from detkit.files.listing import is_hidden, named_file, named_path, visible, visible_below
 from detkit.files.writing import (
+    check_writable,
     not_written,
     open_whole,
     open_whole_folder,
@@ -17,6 +18,7 @@ from detkit.files.yaml_documents import parse_yaml, read_yaml
 
 __all__ = [
     "FileNames",
+    "check_writable",
     "is_hidden",
     "json_text",
     "named_file",

@@ -81,6 +81,22 @@ def open_whole_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def check_writable(path: str | Path) -> None:
+    """Refuse a file that cannot be written, before the work whose results it is to hold; nothing is left behind.
+
+    Raises:
+        InputError: its folder refuses new files, or `path` is a folder itself.
+    """
+    with _checked(Path(path)):
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "")
+        if target.exists() and not target.is_file():  # a device, which is opened as it is
+            return
+        with tempfile.TemporaryFile(dir=next(parent for parent in target.parents if parent.exists())):
+            pass
+
+
 def write_into(folder: Path, name: str, content: bytes | str) -> None:
     """Write a file of a folder that `open_whole_folder` has opened; it is the folder that appears whole.
 

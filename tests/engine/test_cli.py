@@ -44,6 +44,11 @@ def test_a_training_without_a_recipe_is_told_to_name_one(capsys, argv):
     assert "Name a recipe first: detkit train RECIPE" in capsys.readouterr().err
 
 
+def test_a_doctor_without_a_recipe_is_told_to_name_one(capsys):
+    assert main(["doctor", "--data.root", "my/folder"]) == 2
+    assert "Name a recipe first: detkit doctor RECIPE" in capsys.readouterr().err
+
+
 def test_what_a_newcomer_asks_first_imports_no_torch():
     asked = [
         [],

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from detkit.errors import InputError
-from detkit.files import open_whole, open_whole_folder, remove_unfinished, write_into, write_whole
+from detkit.files import check_writable, open_whole, open_whole_folder, remove_unfinished, write_into, write_whole
 
 
 def test_writes_text_and_bytes_and_makes_the_folder(tmp_path):
@@ -109,6 +109,23 @@ def test_names_that_cannot_be_are_said(tmp_path, name):
         write_whole(tmp_path / name, b"content")
     with pytest.raises(InputError, match="cannot be written"), open_whole_folder(tmp_path / name / "a"):
         pass
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "file/a.txt", "file/new/a.txt", "folder"])
+def test_a_file_that_cannot_be_is_refused_before_the_work(tmp_path, name):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="cannot be written"):
+        check_writable(tmp_path / name)
+
+
+def test_asking_whether_a_file_can_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "old").write_text("old")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("old", "pipe", "a.txt", "new/folder/a.txt"):
+        check_writable(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "pipe"]
+    assert (tmp_path / "old").read_text() == "old"
 
 
 def test_a_link_stays_a_link(tmp_path):

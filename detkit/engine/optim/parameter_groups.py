@@ -73,10 +73,13 @@ def check_lr_factors(lr_factors: Mapping[str, float], names: Collection[str]) ->
         InputError: it names the prefix, and similar ones.
     """
     for prefix, factor in lr_factors.items():
-        if not 0 < factor < math.inf:
+        if factor == 0:
             raise InputError(
-                f"lr_factors.{prefix} must be positive and finite, got {factor}: to freeze a part is its own."
+                f"lr_factors.{prefix} is 0, so that nothing in {prefix} would be trained: give a positive factor such "
+                "as 0.01, or leave it out; parts are frozen by requires_grad_(False), backbones by frozen_stages."
             )
+        if not 0 < factor < math.inf:
+            raise InputError(f"lr_factors.{prefix} must be positive and finite, got {factor}.")
     for prefix in unmatched(lr_factors, names):
         known = list(dict.fromkeys(part for name in names for part in reversed(prefixes(name))))
         near = get_close_matches(prefix, known, n=3, cutoff=0.6)

@@ -18,18 +18,19 @@ _ANSWERED_WITHOUT = ("help", "-h", "--print_config")
 """How arguments end that ask for an answer, not for a training."""
 
 
-def check_has_recipe(argv: Sequence[str]) -> None:
+def check_has_recipe(argv: Sequence[str], command: str = "train") -> None:
     """Refuse a training of nothing.
 
     Args:
         argv: of ``detkit train``, after `with_recipe_files`.
+        command: for the message.
 
     Raises:
         InputError: neither a recipe nor a run nor a model is named.
     """
     if not any(one.startswith(_MODEL) or one.endswith(_ANSWERED_WITHOUT) for one in argv):
         raise InputError(
-            "Name a recipe first: detkit train RECIPE --data.root my/folder. `detkit recipes` lists all recipes."
+            f"Name a recipe first: detkit {command} RECIPE --data.root my/folder. `detkit recipes` lists all recipes."
         )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detkit.data.spread import evenly_spread
 from detkit.errors import InputError
 from detkit.exporting.recording import Recorded
 from detkit.images import find_inputs, is_video, read_image, to_tensor
@@ -22,15 +23,15 @@ WINDOWS = (1, 2, 4)
 
 
 def calibration_files(folder: str | Path) -> list[Path]:
-    """The first hundred images of a folder by name.
+    """A hundred images of a folder, spread evenly over their names, or all where there are fewer.
 
     Raises:
         InputError: there are none.
     """
-    files = [Path(file) for file in find_inputs(folder) if not is_video(file.name)][:MOST_IMAGES]
+    files = [Path(file) for file in find_inputs(folder) if not is_video(file.name)]
     if not files:
         raise InputError(f"{folder} has no images for the calibration of INT8: name a folder of images.")
-    return files
+    return [files[row] for row in evenly_spread(len(files), MOST_IMAGES)]
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ def quantized(content: bytes, recorded: Recorded, folder: str | Path) -> bytes:
     Args:
         content: the file in float32.
         recorded: what it was made of, whose preprocessing the images pass.
-        folder: images like those that the model will see; the first hundred by name are read.
+        folder: images like those that the model will see; a hundred are read, spread evenly over their names.
 
     Raises:
         InputError: ONNX Runtime is not installed, the folder has no images, or quantization fails.

@@ -85,7 +85,7 @@ class FCOSHead(DenseHead):
     """
 
     unassigned_because = (
-        "no location of the level of their size is near their center, or smaller objects have all of these"
+        "no location of their level is near their center, or smaller objects have these; change range_limits"
     )
     own_values: ClassVar = {
         "postprocess": dict(

@@ -6,9 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-TIES = 1e-3
-"""The share of predictions that rounding may decide."""
-
 
 @dataclass(frozen=True)
 class Largest:
@@ -53,6 +50,7 @@ class AnswerDifferences:
         largest: of each output, those of pairs.
         counts: how many pairs there are, and how many predictions have no partner, in words.
         unpaired: how many predictions of either side have no partner although no threshold is near.
+        borderline: how many have none that lie at a threshold.
         causes: a sentence on each cause that the differences show.
     """
 
@@ -61,6 +59,7 @@ class AnswerDifferences:
     largest: tuple[Largest, ...]
     counts: dict[str, int] = field(default_factory=dict)
     unpaired: int = 0
+    borderline: int = 0
     causes: tuple[str, ...] = ()
 
     @property
@@ -70,16 +69,8 @@ class AnswerDifferences:
 
     @property
     def agree(self) -> bool:
-        """Whether nothing but rounding differs. It may decide one prediction in a thousand: of two equal scores."""
-        return not self.causes and self.mismatches <= TIES * self.predictions
-
-    def agree_but_for(self, ties: float) -> bool:
-        """Whether no more differs than rounding decides.
-
-        Args:
-            ties: the number of predictions that change with noise as small as rounding; twice as many may differ.
-        """
-        return self.agree or self.mismatches <= TIES * self.predictions + 2 * ties
+        """Whether nothing but rounding differs."""
+        return not self.causes and not self.mismatches
 
 
 class DifferenceCollector(ABC):

@@ -52,7 +52,7 @@ class ClassDifferences(DifferenceCollector):
         """See `DifferenceCollector.result`."""
         counts = {"images": self.images, "with another best class": self.other_class}
         causes = tuple(relabeling(self.relabeled, self.labels, self.names))
-        return AnswerDifferences(self.images, self.images, self.largest.all(), counts, 0, causes)
+        return AnswerDifferences(self.images, self.images, self.largest.all(), counts, causes=causes)
 
     def _name(self, label: int) -> str:
         return self.names[label] if 0 <= label < len(self.names) else f"label {label}"

@@ -128,7 +128,9 @@ class DetectionDifferences(DifferenceCollector):
             *box_causes(places[:, 0], places[:, 1]),
         ]
         predictions = self.pairs + len(borderline)
-        return AnswerDifferences(self.images, predictions, self.largest.all(), counts, unpaired, tuple(causes))
+        return AnswerDifferences(
+            self.images, predictions, self.largest.all(), counts, unpaired, sum(borderline), tuple(causes)
+        )
 
     def _words(self, detections: Detections, row: int) -> str:
         """``cat 0.830, box (10, 20, 60, 75)``."""

@@ -30,7 +30,7 @@ class Certificate:
         allowed: how much a headline may differ in a lower precision, in points as they are shown.
         skipped: the number of images that are too large for the file.
         parting: where the graphs part; None where the file is certified.
-        ties: how many predictions of the checkpoint change with noise as small as rounding, where the file differs.
+        ties: of the answers to images in which equal values explain all that differs; None is as if there were none.
     """
 
     file: ExportedFile
@@ -40,7 +40,7 @@ class Certificate:
     allowed: float = 0.5
     skipped: int = 0
     parting: Parting | None = None
-    ties: float = 0.0
+    ties: AnswerDifferences | None = None
 
     @property
     def faults(self) -> list[Finding]:
@@ -50,14 +50,24 @@ class Certificate:
     @property
     def agrees(self) -> bool:
         """Whether the answers differ by rounding alone; those of INT8 never do."""
-        return self.file.precision != "int8" and self.differences.agree_but_for(self.ties)
+        return self.file.precision != "int8" and self.differences.agree and not self.causes
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Why answers differ, as far as it shows."""
+        return tuple(dict.fromkeys([*self.differences.causes, *(self.ties.causes if self.ties else ())]))
+
+    @property
+    def images(self) -> int:
+        """How many were compared."""
+        return self.differences.images + (self.ties.images if self.ties else 0)
 
     @property
     def reasons(self) -> list[str]:
         """Why it is not certified; empty where it is."""
         subjects = ", ".join(dict.fromkeys(one.subject for one in self.faults))
         reasons = [f"it differs in {subjects}"] if subjects else []
-        if self.differences.images == 0:
+        if self.images == 0:
             return [*reasons, "no image was compared"]
         if self.differences.predictions == 0:
             return [*reasons, "neither finds anything in these images, which proves nothing"]
@@ -67,8 +77,7 @@ class Certificate:
             return [*reasons, "its answers differ by more than rounding in float32"]
         if not self.comparisons:
             return [*reasons, "nothing was measured"]
-        causes = ["its answers differ for a reason that is no rounding"] if self.differences.causes else []
-        return [*reasons, *causes, *filter(None, (self._of(one) for one in self.comparisons.values()))]
+        return [*reasons, *filter(None, (self._of(one) for one in self.comparisons.values()))]
 
     @property
     def is_certified(self) -> bool:
@@ -81,14 +90,14 @@ class Certificate:
         if not self.is_certified:
             return f"not certified: {'; '.join(self.reasons)}."
         if self.agrees:
-            images = self.differences.images
-            what = f"its answers to {images:,} image{'s' if images > 1 else ''} are those of the checkpoint up to"
-            return f"certified: {what} rounding in {self.file.precision}."
+            images = f"{self.images:,} image{'s' if self.images > 1 else ''}"
+            what = f"its answers to {images} are those of the checkpoint up to rounding"
+            return f"certified: {what} in {self.file.precision}."
         bounds = ", ".join(
             f"{one.headline} differs by at most {_points(_reach(one), one)} (allowed: {self.allowed:g})"
             for one in self.comparisons.values()
         )
-        return f"certified in {self.file.precision}: {bounds}, over {self.differences.images:,} images."
+        return f"certified in {self.file.precision}: {bounds}, over {self.images:,} images."
 
     def _of(self, one: Comparison) -> str | None:
         """Why a number does not certify a file of lower precision; None where it does."""

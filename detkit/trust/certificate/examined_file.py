@@ -26,9 +26,6 @@ from detkit.trust.certificate.stated_facts import StatedFacts
 from detkit.trust.certificate.ties import answers_of_batch, ties
 from detkit.trust.comparison import Comparison
 
-MOST_TIED = 8
-"""Batches in which ties are counted, if many differ."""
-
 
 class Examination:
     """Compares a file with its model on images.
@@ -40,7 +37,8 @@ class Examination:
         finder: of the node where the file parts from the model.
 
     Attributes:
-        skipped: the number of images that are too large for the file.
+        images: the number of images that were compared.
+        skipped: the number of those that are too large for the file.
         parting: the inputs of the first image whose answers differ; None before.
         parting_image: its id.
     """
@@ -53,12 +51,11 @@ class Examination:
         self.answers = FileAnswers(file, model, self.facts)
         self.tolerance = TOLERANCES[file.precision]
         self.differences = self.task.differences(model.categories or [], self.tolerance)
-        self.skipped = 0
+        self.images = self.skipped = 0
         self.parting: FileInputs | None = None
         self.parting_image: Any = None
         self._probed: list[Finding] | None = None
-        self._ties: list[int] = []
-        self._differing = 0
+        self._tied = self._new_differences()
 
     @torch.no_grad()
     def add(self, images: Sequence[Tensor], targets: Sequence[Target], expected: Sequence[Any]) -> None:
@@ -83,17 +80,8 @@ class Examination:
         for evaluator in self.evaluators.values():
             evaluator.update(targets, given)
         expected = self._of_same_batch(images, inputs, targets, expected)
-        alone = self._new_differences()
         for row, (image, target) in enumerate(zip(images, targets, strict=True)):
-            size = (image.shape[1], image.shape[2])
-            for collector in (self.differences, alone):
-                collector.add(target.image_id, size, expected[row], given[row])
-            if self.parting is None and not self._agree(size, expected[row], given[row]):
-                self.parting, self.parting_image = inputs.row(row), target.image_id
-        if not alone.result().agree:
-            self._differing += 1
-            if len(self._ties) < MOST_TIED and self.file.precision != "int8":
-                self._ties.append(self._tied(inputs, targets, expected))
+            self._compare(inputs.row(row), image, target, expected[row], given[row])
         if self._probed is None:
             self._probed = self._probes(images, targets)
 
@@ -105,7 +93,7 @@ class Examination:
             allowed: how much a headline may differ in a lower precision.
         """
         found, result = tuple(self.findings()), self.differences.result()
-        made = Certificate(self.file, found, result, dict(comparisons), allowed, self.skipped, ties=self.ties)
+        made = Certificate(self.file, found, result, dict(comparisons), allowed, self.skipped, ties=self._tied.result())
         if made.is_certified or self.parting is None:
             return made
         trial = input_trial(self.answers, self.model, self.parting)
@@ -128,6 +116,9 @@ class Examination:
                 "(height x width)"
             )
             found.append(Finding("size", sentence, "export it with a larger --size, or without", is_fault=False))
+        changes = self.finder.changes(self.file, self.facts.is_raw)
+        found += [Finding("graph", sentence) for sentence in changes.sentences]
+        found += [Finding("graph", changes.note, is_fault=False)] if changes.note else []
         return [*found, *(self._probed or [])]
 
     def _fits(self, image: Tensor, target: Target) -> bool:
@@ -147,23 +138,25 @@ class Examination:
             return expected
         return answers_of_batch(self.model, inputs.batch, targets)
 
-    @property
-    def ties(self) -> float:
-        """How many predictions rounding decides in the batches that differ, estimated by the first of them."""
-        return self._differing * sum(self._ties) / len(self._ties) if self._ties else 0.0
+    def _compare(self, inputs: FileInputs, image: Tensor, target: Target, expected: Any, given: Any) -> None:
+        """Compare the answers to one image, apart where equal values explain all that differs."""
+        self.images += 1
+        size, alone = (image.shape[1], image.shape[2]), self._new_differences()
+        alone.add(target.image_id, size, expected, given)
+        found = alone.result()
+        differing = found.mismatches + found.borderline
+        of_ties = differing and differing <= 2 * self._ties(inputs, [target])  # one is lost, another comes
+        (self._tied if of_ties else self.differences).add(target.image_id, size, expected, given)
+        if self.parting is None and not found.agree and not of_ties:
+            self.parting, self.parting_image = inputs, target.image_id
 
-    def _tied(self, inputs: FileInputs, targets: Sequence[Target], expected: Sequence[Any]) -> int:
-        if self.facts.other_preprocess is not None:
+    def _ties(self, inputs: FileInputs, targets: Sequence[Target]) -> int:
+        if self.facts.other_preprocess is not None or self.file.precision == "int8":
             return 0
-        return ties(self.model, inputs.batch, targets, expected, self.tolerance)
+        return ties(self.model, inputs.batch, targets, self.tolerance)
 
     def _new_differences(self) -> DifferenceCollector:
         return self.task.differences(self.model.categories or [], self.tolerance)
-
-    def _agree(self, size: tuple[int, int], expected: Any, given: Any) -> bool:
-        alone = self._new_differences()
-        alone.add(None, size, expected, given)
-        return alone.result().agree
 
     def _probes(self, images: Sequence[Tensor], targets: Sequence[Target]) -> list[Finding]:
         """Whether the file also takes a blank image, one image alone, and images of several sizes."""
@@ -191,7 +184,7 @@ class Examination:
             for image, own, other in zip(some, expected, given, strict=True):
                 collected.add(name, (image.shape[1], image.shape[2]), own, other)
             result = collected.result()
-            if not result.agree and not result.agree_but_for(self._tied(inputs, [], expected)):
+            if not result.agree and result.mismatches + result.borderline > 2 * self._ties(inputs, []):
                 found.append(Finding("input", f"its answers differ for {name}"))
                 if self.parting is None:
                     self.parting, self.parting_image = inputs, name

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.spread import evenly_spread
 from detkit.files import read_json
 from detkit.structures import Category, Target
 
@@ -22,8 +23,7 @@ class SelectedImages(ImageDataset):
     """
 
     def __init__(self, dataset: ImageDataset, images: int) -> None:
-        count = min(images, len(dataset))
-        self.dataset, self.rows = dataset, [index * len(dataset) // count for index in range(count)]
+        self.dataset, self.rows = dataset, evenly_spread(len(dataset), images)
         self.annotations_path = dataset.annotations_path
 
     @property

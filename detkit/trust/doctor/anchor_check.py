@@ -25,6 +25,7 @@ from detkit.trust.doctor.subject import Subject
 FIT = 0.5  # the IoU of shapes from which on an anchor fits an object
 GOOD, POOR = 0.8, 0.5  # shares of objects with such an anchor
 NEAR, MANY = 0.2, 0.1  # an IoU in place, and the share of objects that may have less with every anchor
+OTHER_SIZE = 1.5  # the factor from which on sizes of anchors and objects are told
 MOST_IMAGES = 200
 
 
@@ -44,11 +45,13 @@ def check_anchors(subject: Subject) -> Finding:
             if best is not None:
                 parts.append(best)
                 where += [(target.image_id, row, box) for row, box in enumerate(_boxes(target))]
-    shapes, places = (torch.cat(parts) if parts else torch.zeros(0, 2)).unbind(dim=1)
+    shapes, places, sizes = (torch.cat(parts) if parts else torch.zeros(0, 3)).unbind(dim=1)
     if not len(shapes):
         return Finding("anchors", "skipped", "the model has no anchors")
-    share, far = float((shapes >= FIT).float().mean()), float((places < NEAR).float().mean())
-    numbers = {"mean_iou": float(shapes.mean()), "share": share, "far": far, "objects": len(shapes)}
+    share = float((shapes >= FIT).float().mean())
+    far = float(((places < NEAR) & (shapes >= NEAR)).float().mean())  # no place is near for another shape
+    size = float(sizes.median())
+    numbers = {"mean_iou": float(shapes.mean()), "share": share, "far": far, "size": size, "objects": len(shapes)}
     sentence = (
         f"{share:.1%} of {len(shapes)} objects have an anchor of their shape (IoU {FIT} or more), mean IoU "
         f"{shapes.mean():.2f}"
@@ -56,8 +59,8 @@ def check_anchors(subject: Subject) -> Finding:
     notes = []
     if share < GOOD:
         notes.append(
-            "fit the anchors with `detkit anchors`, or resize the images in model.preprocess. The worst are: "
-            + _examples(shapes, where)
+            f"{_other_size(size)}fit the anchors with `detkit anchors`, or resize the images in model.preprocess. The "
+            f"worst are: {_examples(shapes, where)}"
         )
     if far > MANY:
         notes.append(
@@ -67,6 +70,14 @@ def check_anchors(subject: Subject) -> Finding:
         )
     verdict: Verdict = "failed" if share < POOR else "warning" if notes else "passed"
     return Finding("anchors", verdict, sentence, notes, numbers)
+
+
+def _other_size(size: float) -> str:
+    """What is wrong with most anchors, where it is their size, of which the median is `size` times the object's."""
+    if 1 / OTHER_SIZE < size < OTHER_SIZE:
+        return ""
+    how = f"{size:.1f} times as large as" if size > 1 else f"{1 / size:.1f} times smaller than"
+    return f"the nearest anchors are {how} the objects in the network's frame (median of their sides): "
 
 
 def _has_anchors(head: nn.Module) -> TypeGuard[DenseHead | RPN]:
@@ -90,7 +101,8 @@ def _shape(box: list[float]) -> str:
 
 
 def _best(network: IdealNetwork, heads: Mapping[str, DenseHead | RPN], image: Tensor, target: Target) -> Tensor | None:
-    """For each object of an image its greatest IoU with an anchor ``(N, 2)``: of shapes, and in place.
+    """For each object of an image ``(N, 3)``: its greatest IoU with an anchor, of shapes and in place, and how many
+    times its size the anchor of the nearest shape is.
 
     None where the model has no anchors.
     """
@@ -102,8 +114,10 @@ def _best(network: IdealNetwork, heads: Mapping[str, DenseHead | RPN], image: Te
         return None
     boxes = moved.cpu()
     shapes = torch.unique((anchors[:, 2:] - anchors[:, :2]).round(decimals=2), dim=0)
-    of_shapes = shape_iou(boxes[:, 2:] - boxes[:, :2], shapes)
-    return torch.stack((of_shapes.amax(dim=1), box_iou(boxes, anchors).amax(dim=1)), dim=1)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    best, nearest = shape_iou(sides, shapes).max(dim=1)
+    sizes = (shapes[nearest].prod(dim=1) / sides.prod(dim=1).clamp(min=1e-6)).sqrt()
+    return torch.stack((best, box_iou(boxes, anchors).amax(dim=1), sizes), dim=1)
 
 
 def _anchors(head: DenseHead | RPN, raw: Any, context: Context | None) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from detkit.data.faults.swapped_classes import swapped_classes
 from detkit.data.image_dataset import check_same_categories
 from detkit.data.layouts.contents import warnings_about_data
 from detkit.errors import InputError
 from detkit.trust.doctor.findings import Finding
 from detkit.trust.doctor.subject import Subject
+
+FEW_IMAGES = 20
 
 
 def check_annotations(subject: Subject) -> Finding:
@@ -16,6 +19,14 @@ def check_annotations(subject: Subject) -> Finding:
     notes += [sentence for sentence in warnings_about_data(subject.data) if sentence not in notes]
     if notes:
         return Finding("annotations", "warning", "the annotations look wrong", notes)
+    few = len(subject.data.train_dataset)
+    if few < FEW_IMAGES:
+        note = (
+            "a model learns so few by heart, and finds little in others: annotate more, or begin with the weights of a "
+            "trained detector (--start_from)"
+        )
+        said = f"the training data has {few} image{'' if few == 1 else 's'}"
+        return Finding("annotations", "warning", said, [note])
     return Finding(
         "annotations", "passed", f"nothing looks wrong in {' and '.join(str(len(one)) for one in datasets)} images"
     )
@@ -28,6 +39,8 @@ def check_classes(subject: Subject) -> Finding:
         check_same_categories(subject.data.train_dataset, subject.data.eval_dataset)
     except InputError as error:
         return Finding("classes", "failed", str(error))
+    if swapped := swapped_classes(subject.data.train_dataset, subject.data.eval_dataset):
+        return Finding("classes", "warning", "classes look swapped in one of both splits", swapped)
     if subject.checkpoint is None:
         return Finding("classes", "passed", f"both splits have the {len(names)} classes {_listed(names)}")
     path, categories = subject.checkpoint

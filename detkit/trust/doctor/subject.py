@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -16,6 +15,7 @@ from torch.optim import Optimizer
 from detkit.data import DataModule
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.loading import TrainingDataset
+from detkit.data.spread import evenly_spread
 from detkit.evaluation import Evaluator
 from detkit.files import read_json
 from detkit.learners import Learner, Phase, TrainingBatch
@@ -65,8 +65,7 @@ class Subject:
 
     def some(self, dataset: ImageDataset, most: int | None = None) -> list[int]:
         """The indices of at most `most` images, else `images`, spread evenly over a data set."""
-        count = min(len(dataset), self.images if most is None else most)
-        return np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int)).tolist() if count else []
+        return evenly_spread(len(dataset), self.images if most is None else most)
 
     def sample(self, dataset: ImageDataset, index: int) -> tuple[Tensor, Target]:
         """An image and its target, with proposals where the data computes them."""

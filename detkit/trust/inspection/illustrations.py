@@ -10,6 +10,7 @@ import torch
 
 from detkit.data.faults.problem import Problem
 from detkit.data.faults.written_split import WrittenSplit
+from detkit.data.spread import evenly_spread
 from detkit.errors import InputError
 from detkit.files import named_file
 from detkit.images import read_image
@@ -24,7 +25,7 @@ _MARGIN = 1.0  # of an object in its cut, in sides
 
 def sample_images(split: WrittenSplit, count: int) -> list[list[StripImage]]:
     """Images spread evenly over a split, with all their objects."""
-    rows = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(int)).tolist()
+    rows = evenly_spread(len(split), count)
     drawn = [_drawn(split, row, np.flatnonzero(split.image_rows == row)) for row in rows]
     return [[StripImage(split.file_names[row], one)] for row, one in zip(rows, drawn, strict=True) if one is not None]
 

@@ -17,11 +17,12 @@ from detkit.data.faults.mask_faults import mask_problems
 from detkit.data.faults.problem import LEVELS, Problem
 from detkit.data.faults.written_split import WrittenSplit
 from detkit.data.splits import Splits
+from detkit.data.spread import evenly_spread
 from detkit.images.orientation import turned_size
 from detkit.trust.inspection.duplicates import Pair, duplicate_pairs, duplicate_problems, shared_files
 from detkit.trust.inspection.folder_reading import read_folder
 from detkit.trust.inspection.image_problems import file_problems, image_files, listing_problems, present_files
-from detkit.trust.inspection.image_scan import ImageFile, ScannedImages, scan_images
+from detkit.trust.inspection.image_scan import ScannedImages, scan_images
 from detkit.trust.inspection.tables import Table, tables_of
 
 
@@ -99,7 +100,7 @@ def inspect_data(
         read = read_folder(described, Path(extracted))
         paths = image_files(read.splits)
         present = present_files(paths)
-        chosen = _spread(present, most_images)
+        chosen = [present[row] for row in evenly_spread(len(present), most_images)]
         scanned = scan_images(chosen, lambda done: progress(done, len(chosen)))
         splits = [_with_sizes(split, number, scanned) for number, split in enumerate(read.splits)]
         pairs = [*shared_files(scanned), *duplicate_pairs(scanned)]
@@ -119,12 +120,6 @@ def inspect_data(
 def annotation_problems(split: WrittenSplit) -> list[Problem]:
     """The faults of the annotations of one split."""
     return [*box_problems(split), *mask_problems(split), *keypoint_problems(split)]
-
-
-def _spread(files: Sequence[ImageFile], most: int | None) -> Sequence[ImageFile]:
-    if most is None or most >= len(files):
-        return files
-    return [files[k] for k in np.unique(np.linspace(0, len(files) - 1, most).round().astype(int)).tolist()]
 
 
 def _with_sizes(split: WrittenSplit, number: int, scanned: ScannedImages) -> WrittenSplit:

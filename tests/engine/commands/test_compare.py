@@ -111,6 +111,7 @@ def test_other_data_is_refused_before_a_model_runs(run_folder, files, detkit_com
         (("a.json", "b.json", "--annotations", "x.json", "--data.root", "y"), "--data.root is for checkpoints"),
         (("a.json", "b.json", "--samples", "1"), "samples must be at least 2"),
         (("a.json", "b.json", "--confidence", "95"), "confidence must be between 0 and 1"),
+        (("a.json", "b.json", "--annotations", "x.json", "--out", "."), ". cannot be written (Is a directory)"),
         (("a.json",), "must be given"),
         (("missing", "missing"), "missing"),
     ],

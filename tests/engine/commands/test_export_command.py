@@ -33,6 +33,14 @@ def test_the_file_stands_beside_the_checkpoint_and_its_inputs_are_printed(run, c
     assert sorted(path.name for path in run.iterdir()) == ["best.ckpt", "best.ts"]
 
 
+def test_nothing_is_said_of_the_steps_of_the_translation(run, caplog):
+    pytest.importorskip("onnxscript", reason="writes ONNX files")
+    caplog.set_level("INFO")
+    assert main(["export", str(run)]) == 0
+    assert (run / "best.onnx").is_file()
+    assert [one.getMessage() for one in caplog.records if one.name.startswith("onnx")] == []
+
+
 def test_a_fixed_size_is_printed_as_numbers(run, capsys):
     out = run / "small.ts"
     assert main(["export", str(run / "best.ckpt"), "--out", str(out), "--size", "[64,96]"]) == 0

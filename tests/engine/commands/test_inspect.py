@@ -55,6 +55,13 @@ def test_the_page_holds_problems_tables_and_images(folder, tmp_path):
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_a_file_that_cannot_be_written_is_told_before_the_images_are_read(folder, tmp_path, detkit_command):
+    (tmp_path / "broken.json").mkdir()
+    status, said = detkit_command("inspect", tmp_path / "no_folder", "--out", tmp_path / "broken.json")
+    assert (status, said.count("\n")) == (2, 1)
+    assert "broken.json cannot be written (Is a directory)" in said
+
+
 def test_files_in_place_of_a_folder(folder, capsys):
     annotations, images = folder / "annotations/instances_train.json", folder / "images/train"
     assert run("--data.train_annotations", annotations, "--data.train_images", images) == 0

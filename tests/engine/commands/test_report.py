@@ -65,6 +65,7 @@ def test_a_new_run_in_the_folder_replaces_it(run_folder, recipe, detkit_command)
     [
         (["nowhere"], ["nowhere"]),
         (["RUN"], ["tiny_detector", "--trust tiny_detector"]),
+        (["RUN", *TRUST, "--out", "."], [". cannot be written (Is a directory)"]),
         (["RUN", *TRUST, "--images", "-1"], ["images must be at least 0"]),
         (["RUN", *TRUST, "--bootstrap", "1"], ["--bootstrap", "2 or more"]),
         (["RUN", *TRUST, "--score_threshold", "30"], ["score_threshold", "0 to 1"]),

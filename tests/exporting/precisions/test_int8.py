@@ -47,6 +47,13 @@ def test_layers_are_quantized_and_answers_stay_near(model, tmp_path):
         np.testing.assert_allclose(given[answer.labels], answer.scores, atol=0.05)
 
 
+def test_many_images_are_spread_over_the_folder(tmp_path):
+    for number in range(250):
+        (tmp_path / f"{number:03}.jpg").touch()
+    files = [int(file.stem) for file in calibration_files(tmp_path)]
+    assert (len(files), files[0], files[-1]) == (100, 0, 249)
+
+
 def test_the_ranges_are_those_of_the_input_of_the_file(tmp_path):
     folder = draw_shapes(tmp_path / "shapes", ShapesOptions({"train": 3}, (64, 150))) / "images" / "train"
     files = calibration_files(folder)

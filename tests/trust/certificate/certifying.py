@@ -23,6 +23,11 @@ def certified(path: Path, model, images, finder: PartingFinder | None = None) ->
     return examination.certificate({}, 0.5)
 
 
+def changes_of(certificate: Certificate) -> list[str]:
+    """What a certificate says of the graph, sentence by sentence."""
+    return [one.sentence for one in certificate.faults if one.subject == "graph"]
+
+
 class Planted:
     """Copies of an ONNX file with one change.
 

@@ -44,7 +44,7 @@ def write_data(
     height, width = size
     random = np.random.default_rng(0)
     annotations = [
-        {"id": 100 * image + row + 1, "image_id": image, "category_id": int(label) + 1, "bbox": [x, y, w, h],
+        {"id": 1000 * image + row + 1, "image_id": image, "category_id": int(label) + 1, "bbox": [x, y, w, h],
          "area": w * h, "iscrowd": 0}
         for image, objects in enumerate(images)
         for row, (x, y, w, h, label) in enumerate(objects)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from patients import HEALTHY, NAMES, faster_rcnn, ssd, subject, write_data, yolo
@@ -136,6 +138,13 @@ class TestAugmentation:
         finding = check_augmentation(subject(healthy, ssd(), {"augmentation": Augmentation()}))
         assert (finding.numbers["cut"], finding.verdict) == (0, "passed")
 
+    def test_counts_no_suppression_which_a_training_has_not(self, tmp_path):
+        crowd = [[(4, 10, 36, 32, 0), (14, 10, 36, 32, 0), (60, 20, 24, 24, 1)]]  # an IoU of 0.57
+        made = subject(write_data(tmp_path / "data", crowd), ssd(iou_threshold=0.3, detections=1, score_threshold=1.0))
+        assert check_round_trip(made).verdict == "failed"
+        assert (check_augmentation(made).verdict, check_augmentation(made).notes) == ("passed", [])
+        assert made.model.head.postprocess.iou_threshold == 0.3
+
 
 class TestAnchors:
     @pytest.mark.parametrize("model", MODELS)
@@ -146,6 +155,11 @@ class TestAnchors:
         finding = check_anchors(subject(healthy, yolo(anchors=[[[160, 140], [280, 240], [360, 360]]])))
         assert finding.verdict == "failed"
         assert "detkit anchors" in finding.notes[0]
+
+    def test_that_are_too_large_are_told_from_cells_that_are_too_coarse(self, healthy):
+        notes = check_anchors(subject(healthy, yolo(anchors=[[[160, 140], [280, 240], [360, 360]]]))).notes
+        assert "times as large as the objects" in notes[0]
+        assert not any("too coarse" in note for note in notes)
 
     def test_are_named_where_they_stand_too_far_apart(self, tmp_path):
         small = [[(x, y, 5, 5, 0) for x in (22, 42, 62) for y in (14, 34)]]
@@ -167,7 +181,14 @@ class TestAnnotations:
         return finding.notes[0]
 
     def test_healthy_ones_pass(self, tmp_path):
-        assert check_annotations(subject(write_data(tmp_path / "data", HEALTHY * 2), ssd())).verdict == "passed"
+        assert check_annotations(subject(write_data(tmp_path / "data", HEALTHY * 7), ssd())).verdict == "passed"
+
+    @pytest.mark.parametrize(("count", "said"), [(1, "has 1 image"), (3, "has 3 images")])
+    def test_few_images(self, tmp_path, count, said):
+        finding = check_annotations(subject(write_data(tmp_path / "data", HEALTHY[:1] * count), ssd()))
+        assert finding.verdict == "warning"
+        assert finding.sentence.endswith(said)
+        assert "--start_from" in finding.notes[0]
 
     def test_fractions_read_as_pixels(self, tmp_path):
         fractions = [[(x / 96, y / 64, w / 96, h / 64, label) for x, y, w, h, label in one] for one in HEALTHY * 2]
@@ -208,6 +229,20 @@ class TestAnnotations:
 
 
 class TestClasses:
+    def test_that_are_swapped_in_one_split(self, tmp_path):
+        """Dogs are few and square, owls are many and narrow; as many in each image that chance cannot swap them."""
+        objects = [[(5, 5 + row % 3, 30, 30 + row % 4, 1), *((60, 10, 12 + row % 2, 24, 2),) * 2] for row in range(20)]
+        root = write_data(tmp_path / "data", objects)
+        assert check_classes(subject(root, ssd())).verdict == "passed"
+        file = root / "annotations/instances_val.json"
+        content = json.loads(file.read_text())
+        for one in content["annotations"]:
+            one["category_id"] = {1: 1, 2: 3, 3: 2}[one["category_id"]]
+        file.write_text(json.dumps(content))
+        finding = check_classes(subject(root, ssd()))
+        assert finding.verdict == "warning"
+        assert "'dog' and 'owl' look swapped" in finding.notes[0]
+
     def _finding(self, root, names):
         categories = [Category(row, name) for row, name in enumerate(names)]
         return check_classes(subject(root, ssd(), checkpoint=("best.ckpt", categories)))
@@ -248,6 +283,27 @@ class TestTrials:
         finding = check_overfit(made)
         assert finding.verdict == "failed"
         assert what in finding.notes[0]
+
+    def test_name_what_makes_the_first_loss_infinite(self, healthy):
+        class Divided(type(ssd())):
+            def losses(self, *given):
+                return {name: loss / 0 for name, loss in super().losses(*given).items()}
+
+        model = ssd()
+        model.__class__ = Divided
+        for check in (check_precision, check_overfit):
+            finding = check(subject(healthy, model))
+            assert finding.verdict == "failed"
+            assert "losses of your own that divide by 0" in finding.notes[0]
+            assert "learning rate" not in finding.notes[0]
+
+    def test_few_steps_are_no_reason_to_fail(self, healthy):
+        finding = check_overfit(subject(healthy, yolo(), steps=8))
+        assert (finding.verdict, finding.numbers["losses"][-1] > 0.9 * finding.numbers["losses"][0]) == (
+            "warning",
+            True,
+        )
+        assert "--steps" in finding.notes[0]
 
     @pytest.mark.parametrize("statistics", [{"mean": [123, 116, 103]}, {"mean": [123, 116, 103], "std": [58, 57, 57]}])
     def test_names_pixels_that_are_normalized_as_bytes(self, healthy, statistics):

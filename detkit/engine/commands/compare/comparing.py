@@ -12,6 +12,7 @@ from rich import get_console
 from detkit.engine.commands.compare.compared_sources import ComparedSource, is_results_file, open_source
 from detkit.errors import InputError
 from detkit.evaluation.tables.detection_report import write_numbers
+from detkit.files import check_writable
 from detkit.trust.comparison import Comparison, check_samples, compare
 from detkit.trust.comparison.comparison_report import class_comparison_table, comparison_entry, comparison_table
 from detkit.trust.comparison.same_data import join_data
@@ -68,6 +69,8 @@ def compare_sources(options: ComparisonOptions, data: Sequence[str]) -> dict[str
     """
     check_samples(options.samples, options.confidence)
     _check_use(options, data)
+    if options.out is not None:
+        check_writable(options.out)
     sources = [
         open_source(path, options.annotations, options.evaluation_arguments, data) for path in (options.a, options.b)
     ]

@@ -10,7 +10,7 @@ from typing import get_args
 from jsonargparse import ArgumentParser
 
 from detkit.engine.config.parser import ParsedCommand, command_parser
-from detkit.engine.shorthand.recipe_arguments import with_recipe_files
+from detkit.engine.shorthand.recipe_arguments import check_has_recipe, with_recipe_files
 from detkit.errors import InputError
 from detkit.trust.doctor.findings import Check
 
@@ -68,7 +68,9 @@ def parsed_options(argv: Sequence[str]) -> tuple[DoctorOptions, list[str]]:
     options = ParsedCommand.of(parser, own).options(DoctorOptions)
     for name in set(options.skip) - set(get_args(Check)):
         raise InputError(f"--skip {name}: there is no such check; choose from {', '.join(get_args(Check))}.")
-    return options, with_recipe_files(training)
+    training = with_recipe_files(training)
+    check_has_recipe(training, "doctor")
+    return options, training
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -30,6 +30,7 @@ from detkit.engine.trainer.failures import in_one_sentence
 from detkit.engine.training_loop import check_sources
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
+from detkit.files import check_writable
 from detkit.learners import Learner, Phase
 from detkit.models import VisionModel
 from detkit.structures import Category
@@ -83,6 +84,8 @@ def _check(options: DoctorOptions) -> None:
     for name in ("images", "steps"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name} is {getattr(options, name)}: give at least 1.")
+    if options.out is not None:
+        check_writable(options.out)
 
 
 @contextmanager

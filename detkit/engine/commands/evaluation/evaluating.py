@@ -30,6 +30,7 @@ from detkit.engine.evaluators import by_name, make_evaluators, recorded_evaluato
 from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.evaluation.tables.detection_report import write_numbers
+from detkit.files import check_writable
 from detkit.models import VisionModel
 from detkit.tasks import task_of, task_of_results
 
@@ -135,11 +136,14 @@ def _factories(entries: Sequence[Entry], options: EvaluationOptions) -> list[Eva
 def _check_extras(
     options: EvaluationOptions, evaluators: Mapping[str, Evaluator], model: VisionModel | None = None
 ) -> None:
-    """Refuse to compute what none of the evaluators has."""
+    """Refuse to compute what none of the evaluators has, or what no file could hold."""
     for extra in [*options.report.extras(), *(["save_detections"] if options.save_detections else [])]:
         if not any(extra in evaluator.extras for evaluator in evaluators.values()):
             task = task_of_results() if model is None else task_of(model)
             raise InputError(task.refusal(f"--{extra}", "file" if model is None else type(model).__name__))
+    for path in (options.out, options.save_detections, options.curves, options.confusion):
+        if path is not None:
+            check_writable(path)
 
 
 def report(evaluators: Mapping[str, Evaluator], options: EvaluationOptions) -> dict[str, Any]:

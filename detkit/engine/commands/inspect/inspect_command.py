@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from detkit.engine.config.parser import ParsedCommand, command_parser
 from detkit.engine.shorthand.data_arguments import data_arguments
 from detkit.errors import InputError
+from detkit.files import check_writable
 from detkit.recipes import recipe_path
 
 DESCRIPTION = """Show what is in a data set, and what is wrong with it, before any training.
@@ -77,7 +78,7 @@ def check_options(options: InspectOptions, of_data: Sequence[str]) -> None:
     """Refuse wrong options.
 
     Raises:
-        InputError: there is no data, or a value is wrong.
+        InputError: there is no data, a value is wrong, or the file cannot be written.
     """
     if options.root is None and not of_data:
         raise InputError("Name the folder of the data, as in `detkit inspect my/folder`.")
@@ -89,3 +90,5 @@ def check_options(options: InspectOptions, of_data: Sequence[str]) -> None:
         recipe_path(options.recipe)  # so that a wrong name is told before torch is imported
     if options.out is not None and options.out.suffix.lower() not in SUFFIXES:
         raise InputError(f"--out {options.out}: the name must end in .html for a page, or in .json.")
+    if options.out is not None:
+        check_writable(options.out)

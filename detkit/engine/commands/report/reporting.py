@@ -14,7 +14,7 @@ from detkit.engine.checkpoint import Checkpoint
 from detkit.engine.commands.evaluate import prepared_evaluation
 from detkit.engine.commands.report.run_facts import environment, made, recipe_text, run_folder, sources_section
 from detkit.errors import InputError
-from detkit.files import write_whole
+from detkit.files import check_writable, write_whole
 from detkit.reporting import Evaluated, Page, PageOptions, Section, page_html
 from detkit.reporting.sections.run_sections import facts_section, recipe_section, training_section
 from detkit.tasks import task_of
@@ -70,6 +70,7 @@ def report(options: ReportingOptions, of_data: Sequence[str]) -> Path:
     page_options = options.page
     checkpoint, prepared = prepared_evaluation([*options.evaluation_arguments, *of_data])
     out = Path(options.out) if options.out else checkpoint.path.parent / "report.html"
+    check_writable(out)
     if not prepared.run():
         return out
     evaluated = Evaluated(prepared.evaluators, prepared.dataset, page_options)

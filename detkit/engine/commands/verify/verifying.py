@@ -26,6 +26,7 @@ from detkit.errors import InputError
 from detkit.evaluation import Evaluator
 from detkit.evaluation.tables.detection_report import write_numbers
 from detkit.exporting.runtimes import open_exported
+from detkit.files import check_writable
 from detkit.models import VisionModel
 from detkit.structures import Target
 from detkit.trust.certificate import Certificate, Examination
@@ -60,6 +61,8 @@ class VerifyOptions:
             raise InputError(f"--images must be at least 1, got {self.images}.")
         if not self.allow >= 0:
             raise InputError(f"--allow must be 0 or more, got {self.allow}.")
+        if self.out is not None:
+            check_writable(self.out)
 
     def evaluation_arguments(self) -> list[str]:
         """What ``detkit eval`` would take."""
@@ -130,7 +133,7 @@ def _answers(
 
 def _certificate(examination: Examination, own: Mapping[str, Evaluator], options: VerifyOptions) -> Certificate:
     compared: dict[str, Comparison] = {}
-    if examination.differences.result().images and not examination.skipped:
+    if examination.images and not examination.skipped:
         compared = {
             name: compare(evaluator, examination.evaluators[name], CALLED, options.samples, options.confidence)
             for name, evaluator in own.items()

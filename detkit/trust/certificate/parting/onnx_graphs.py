@@ -17,10 +17,19 @@ def inputs_of(node: Any) -> Iterator[str]:
     """The values that a node reads, those of its subgraphs that come from outside too."""
     yield from (name for name in node.input if name)
     for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
+        for graph in _subgraphs(attribute):
             own = {one.name for one in (*graph.input, *graph.initializer)}
             own |= {name for inner in graph.node for name in inner.output}
             yield from (name for inner in graph.node for name in inputs_of(inner) if name not in own)
+
+
+def nodes_of(graph: Any) -> Iterator[Any]:
+    """All nodes of a graph, those of its subgraphs after the one they belong to."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in _subgraphs(attribute):
+                yield from nodes_of(inner)
 
 
 def module_of(node: Any) -> str:
@@ -34,13 +43,15 @@ def module_of(node: Any) -> str:
 
 
 def constants_of(graph: Any) -> dict[str, np.ndarray]:
-    """Weights and constants by the names of their values."""
+    """Weights and constants by the names of their values, those of subgraphs too."""
     found = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant":
-            value = _constant(node)
-            if value is not None:
-                found[node.output[0]] = value
+        value = _constant(node) if node.op_type == "Constant" else None
+        if value is not None:
+            found[node.output[0]] = value
+        for attribute in node.attribute:
+            for inner in _subgraphs(attribute):
+                found |= constants_of(inner)
     return found
 
 
@@ -91,6 +102,12 @@ def ranked(model: Any) -> set[str]:
         if node.op_type in AFTER_RANKING or found & set(inputs_of(node)):
             found.update(node.output)
     return found
+
+
+def _subgraphs(attribute: Any) -> Iterator[Any]:
+    if attribute.type == onnx.AttributeProto.GRAPH:
+        yield attribute.g
+    yield from attribute.graphs
 
 
 def _constant(node: Any) -> np.ndarray | None:

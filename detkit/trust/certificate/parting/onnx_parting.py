@@ -13,7 +13,6 @@ import numpy as np
 
 from detkit.exporting.runtimes.exported_file import Precision
 from detkit.exporting.runtimes.onnx_file import OnnxFile, session_of
-from detkit.trust.certificate.parting.graph_changes import graph_changes
 from detkit.trust.certificate.parting.onnx_graphs import computing, cuts, inputs_of, module_of, ranked
 from detkit.trust.certificate.parting.parted_node import LIMITS, PartedNode, Parting, difference_of
 
@@ -30,20 +29,19 @@ def onnx_parting(file: OnnxFile, reference: Any, inputs: Mapping[str, Any]) -> P
         reference: the checkpoint's graph in float32, as an ONNX model.
         inputs: of an image whose answers differ.
     """
-    changes = tuple(graph_changes(file.proto, reference, file.precision))
     made = {name: node for node in file.proto.graph.node for name in node.output}
     own = {name: node for node in reference.graph.node for name in node.output}
     shared = made.keys() & own.keys()
     if len(shared) < _LEAST_SHARED * len(own):
         note = f"only {len(shared)} of {len(own)} values have names of this release of detkit, so no node is compared"
-        return Parting(None, changes, 0, note)
+        return Parting(None, 0, note)
     if file.precision != "float32":
         shared -= ranked(reference)
     search = _Search(file, reference, file.fed(inputs), {name: np.asarray(value) for name, value in inputs.items()})
     parts = cuts(file.proto, shared)
     low, high = _bounds(search, parts)
     if high == 0:
-        return Parting(None, changes, search.looked_at, "no value of the graph differs")
+        return Parting(None, search.looked_at, "no value of the graph differs")
     while high - low > 1:
         middle = (low + high) // 2
         if search.differs(parts[middle]):
@@ -60,7 +58,6 @@ def onnx_parting(file: OnnxFile, reference: Any, inputs: Mapping[str, Any]) -> P
     module = module_of(own[name]) or module_of(node)
     return Parting(
         PartedNode(node.name or name, node.op_type, module, name, difference, relative, foreign),
-        changes,
         search.looked_at,
     )
 

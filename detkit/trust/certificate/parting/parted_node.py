@@ -18,13 +18,11 @@ class Parting:
 
     Args:
         node: the first node whose value differs; None where none does.
-        changes: what differs in the graphs themselves, such as a constant, a sentence each.
         looked_at: how many values were compared.
         note: why there is no node; empty where there is one.
     """
 
     node: PartedNode | None = None
-    changes: tuple[str, ...] = ()
     looked_at: int = 0
     note: str = ""
 

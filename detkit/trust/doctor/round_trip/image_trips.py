@@ -5,10 +5,11 @@ N  objects of an image
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from detkit.trust.doctor.round_trip.ideal_network import IdealNetwork
 
 FOUND = 0.5  # the least IoU of a detection that stands for an object
 _MANY = 20_000  # in place of a limit
+_SAME = 0.9  # an IoU of boxes that different candidates give for one object
 _LEAST_SCORE = 1e-4  # between those of background and of objects
 
 RESIZING, DECODING = "resizing", "decoding"
@@ -166,7 +168,7 @@ def _stages_of_decoding(
     """For each object, the first step of decoding after which it is missing, each tried with the later ones off."""
     stages: list[list[str | None]] = [[None] * (0 if truth is None else len(truth)) for truth in truths]
     for stage in (DECODING, THRESHOLD, CANDIDATES, SUPPRESSION, LIMIT):
-        with _up_to(network.model, stage):
+        with _decoding(network.model, partial(_part, stage=stage)):
             answers = network.decode(raw, context)
         for image, (target, truth, answer) in enumerate(zip(targets, truths, answers, strict=True)):
             found = (_recovered(task, target, truth, answer).overlaps >= FOUND).tolist()
@@ -177,13 +179,28 @@ def _stages_of_decoding(
 
 
 @contextmanager
-def _up_to(model: VisionModel, stage: str) -> Iterator[None]:
-    """Decode with the steps up to a stage, the later ones off."""
+def as_in_training(model: VisionModel) -> Iterator[None]:
+    """Decode without what only predictions lose: of one object's candidates one is kept, and of objects all."""
+    with _decoding(model, _lenient):
+        yield
+
+
+def _lenient(postprocess: Postprocess) -> Postprocess:
+    part = copy(postprocess)
+    part.score_threshold, part.candidates, part.detections = _LEAST_SCORE, _MANY, _MANY
+    if part.iou_threshold is not None:
+        part.iou_threshold = max(part.iou_threshold, _SAME)
+    return part
+
+
+@contextmanager
+def _decoding(model: VisionModel, changed: Callable[[Postprocess], Postprocess]) -> Iterator[None]:
+    """Decode with other steps after the heads."""
     heads = [part for part in model.modules() if isinstance(part, PostprocessedHead) and not isinstance(part, RPN)]
     own = [(head, head.postprocess) for head in heads]
     try:
         for head, postprocess in own:
-            head.postprocess = _part(postprocess, stage)
+            head.postprocess = changed(postprocess)
         yield
     finally:
         for head, postprocess in own:

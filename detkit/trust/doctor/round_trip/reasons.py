@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from detkit.heads import RPN
 from detkit.models import VisionModel
 from detkit.ops import box_iou
 from detkit.trust.doctor.round_trip.ideal_network import heads_of
@@ -61,10 +62,10 @@ def _why(stage: str, lost: Sequence[tuple[ImageTrip, int]], model: VisionModel) 
         name = stage.removesuffix(": assignment")
         return str(heads_of(model)[name].unassigned_because)
     if stage.endswith(": proposals"):
-        return (
-            "no proposal overlaps them enough (an IoU of at least 0.5); raise detections or iou_threshold of the "
-            "suppression of the rpn, or give more proposals"
-        )
+        more = "give more proposals (data.proposals)"
+        if any(isinstance(part, RPN) for part in model.modules()):
+            more = "raise detections or iou_threshold of the suppression of the rpn"
+        return f"no proposal overlaps them enough (an IoU of at least 0.5); {more}"
     if stage == SUPPRESSION:
         overlaps = [_overlap_with_another(trip, row) for trip, row in lost]
         return (

@@ -14,7 +14,7 @@ from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding, worst
 from detkit.trust.doctor.round_trip.ceiling import READING
 from detkit.trust.doctor.round_trip.ideal_network import WithoutIdeal, heads_of, ideal_network
-from detkit.trust.doctor.round_trip.image_trips import ImageTrip, round_trip
+from detkit.trust.doctor.round_trip.image_trips import ImageTrip, as_in_training, round_trip
 from detkit.trust.doctor.round_trip.trip_findings import trips_finding
 from detkit.trust.doctor.round_trip.trip_images import TripImages
 from detkit.trust.doctor.subject import Subject, truth_of
@@ -51,7 +51,8 @@ def check_augmentation(subject: Subject) -> Finding:
         proposals = subject.data.proposals
         return image, target if proposals is None else replace(target, proposals=proposals(image))
 
-    trips = _trips(subject, read, indices)
+    with as_in_training(subject.model):
+        trips = _trips(subject, read, indices)
     truth = TripImages(trips, dataset.categories).ground_truth()
     finding = trips_finding(subject, "augmentation", trips, subject.make_evaluators(truth))
     return _with_cut(finding, cut, total)

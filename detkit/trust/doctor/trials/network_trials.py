@@ -103,7 +103,7 @@ def check_precision(subject: Subject) -> Finding:
     sentence = f"in {subject.precision} on {subject.device.type}"
     numbers = {name: float(loss) for name, loss in losses.items()}
     if wrong := [name for name, loss in losses.items() if not bool(loss.isfinite())]:
-        note = f"not finite in the first step: {', '.join(wrong)}; {_advice(subject)}"
+        note = f"not finite in the first step: {', '.join(wrong)}; {not_finite_because(subject)}"
         return Finding("precision", "failed", f"losses are not finite {sentence}", [note], numbers)
     modules = {"model": trial.model, "learner": trial.learner}
     named = {
@@ -114,7 +114,8 @@ def check_precision(subject: Subject) -> Finding:
     }
     if wrong := [name for name, gradient in named.items() if not bool(gradient.isfinite().all())]:
         note = (
-            f"the gradients of {len(wrong)} parameters are not finite, first {', '.join(wrong[:3])}; {_advice(subject)}"
+            f"the gradients of {len(wrong)} parameters are not finite, first {', '.join(wrong[:3])}; "
+            f"{not_finite_because(subject)}"
         )
         return Finding("precision", "failed", f"gradients are not finite {sentence}", [note], numbers)
     notes = _untaught(trial.model)
@@ -137,7 +138,8 @@ def _untaught(model: nn.Module) -> list[str]:
     return notes
 
 
-def _advice(subject: Subject) -> str:
+def not_finite_because(subject: Subject) -> str:
+    """What makes losses infinite that have trained nothing yet."""
     if subject.precision == "16-mixed":
         return "float16 cannot hold numbers above 65504: train in bf16-mixed or 32-true"
     return "look for boxes without an area, wrong model.preprocess.mean or std, and losses of your own that divide by 0"
@@ -158,11 +160,13 @@ def overfit_batch(subject: Subject) -> tuple[list[Tensor], list[Target]]:
     dataset, task = subject.data.train_dataset, subject.task
     most = min(OVERFIT_IMAGES, subject.data.batch_size)
     indices = subject.some(dataset, 16 * most)
-    truths = {index: task.truth(target) for index in indices for target in [dataset.target(index)]}
-    full = [
-        index
-        for index, truth in truths.items()
-        if truth is not None and len(task.recovered(dataset.target(index), truth))
-    ]
-    samples = [subject.sample(dataset, index) for index in (full or indices)[:most]]
+    full = []
+    for index in indices:  # no more than are needed, since masks take time
+        target = dataset.target(index)
+        truth = task.truth(target)
+        if truth is not None and len(task.recovered(target, truth)):
+            full.append(index)
+        if len(full) == most:
+            break
+    samples = [subject.sample(dataset, index) for index in (full or indices[:most])]
     return [image for image, _ in samples], [target for _, target in samples]

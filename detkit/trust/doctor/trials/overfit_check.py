@@ -12,11 +12,13 @@ from detkit.backbones import Backbone
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding
 from detkit.trust.doctor.subject import Subject
-from detkit.trust.doctor.trials.network_trials import found_entries, overfit_batch
-from detkit.trust.doctor.trials.trial import Trial
+from detkit.trust.doctor.trials.network_trials import found_entries, not_finite_because, overfit_batch
+from detkit.trust.doctor.trials.trial import WARMUP, Trial
 
 FALL = 0.5  # the loss of a batch that is learned falls below this share of the first
 SLIGHT = 0.9
+MOVED = 0.99  # in place of it, after so few steps that the learning rate has hardly risen
+FEW_STEPS = 2 * WARMUP
 ENOUGH = 0.9  # the share of objects that come back, at which the trial ends
 
 
@@ -30,15 +32,14 @@ def check_overfit(subject: Subject) -> Finding:
     numbers = {"losses": history, "recovered": share}
     sentence = f"{len(images)} images: the loss goes from {first:.3g} to {last:.3g} in {len(history)} steps"
     if not math.isfinite(last):
-        note = (
-            "the loss is not finite: lower the learning rate (optimizer.init_args.lr), or set trainer.gradient_clip_val"
-        )
-        return Finding("overfit", "failed", sentence, [note], numbers)
+        rates = "lower the learning rate (optimizer.init_args.lr), or set trainer.gradient_clip_val"
+        because = rates if math.isfinite(first) else not_finite_because(subject)
+        return Finding("overfit", "failed", sentence, [f"the loss is not finite: {because}"], numbers)
     unchanged = _unchanged(trial, before)
     if unchanged:
         note = f"nothing in {', '.join(unchanged)} has changed: its learning rate is 0, or its parameters are frozen"
         return Finding("overfit", "failed" if last > SLIGHT * first else "warning", sentence, [note], numbers)
-    if last > SLIGHT * first:
+    if last > (MOVED if len(history) <= FEW_STEPS else SLIGHT) * first:
         note = (
             "the loss does not fall: the learning rate (optimizer.init_args.lr) is too high or too low; try factors of "
             "10, and look for frozen layers"

@@ -16,7 +16,7 @@ from detkit.structures import Target
 from detkit.trust.doctor.subject import Subject
 
 _TYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-_WARMUP = 10  # steps, in which the learning rate rises to its full value
+WARMUP = 10  # steps, in which the learning rate rises to its full value
 
 
 class Trial:
@@ -102,7 +102,7 @@ class Trial:
 
     def _warm_up(self) -> None:
         self.steps += 1
-        share = min(1.0, self.steps / _WARMUP)
+        share = min(1.0, self.steps / WARMUP)
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * share
