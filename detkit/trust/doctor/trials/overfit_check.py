@@ -50,7 +50,7 @@ def check_overfit(subject: Subject) -> Finding:
         return Finding("overfit", "passed", sentence, [], numbers)
     called = "objects" if subject.task.answers_objects else "answers"
     sentence += f", {share:.0%} of their {called} come back"
-    if last > FALL * first or share < 0.5:
+    if share < 0.5 or (last > FALL * first and share < ENOUGH):
         note = "it learns slowly: give more --steps, or try another learning rate (optimizer.init_args.lr)"
         return Finding("overfit", "warning", sentence, [note], numbers)
     return Finding("overfit", "passed", sentence, [], numbers)
