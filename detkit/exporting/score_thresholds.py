@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from detkit.heads.postprocess import Postprocess
 from detkit.heads.postprocessed_head import PostprocessedHead
 
 _ATTRIBUTE = "score_thresholds"
@@ -25,8 +25,14 @@ def is_score_threshold(name: str) -> bool:
     return f"{_ATTRIBUTE}." in name
 
 
+class HasScoreThreshold(Protocol):
+    """A `Postprocess`, or a module with a score threshold of its own."""
+
+    score_threshold: float | None
+
+
 class ScoreThresholds(nn.Module):
-    """The score threshold of each `Postprocess` of a model that has one, as a buffer.
+    """The score threshold of each `Postprocess` of a model and of each module with its own, as a buffer.
 
     Args:
         model: the model.
@@ -35,8 +41,9 @@ class ScoreThresholds(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         heads = [module for module in model.modules() if isinstance(module, PostprocessedHead)]
-        found = [head.postprocess for head in heads if "postprocess" in head.own_values]
-        self._owners: list[Postprocess] = [one for one in found if one.score_threshold is not None]
+        found: list[Any] = [head.postprocess for head in heads if "postprocess" in head.own_values]
+        found += [module for module in model.modules() if "score_threshold" in vars(module)]
+        self._owners: list[HasScoreThreshold] = [one for one in found if one.score_threshold is not None]
         for index, owner in enumerate(self._owners):
             self.register_buffer(str(index), torch.tensor(owner.score_threshold))
 
@@ -45,7 +52,7 @@ class ScoreThresholds(nn.Module):
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it, each `Postprocess` compares with its buffer instead of a number."""
+        """Within it, each owner compares with its buffer instead of a number."""
         before = [owner.score_threshold for owner in self._owners]
         try:
             for index, owner in enumerate(self._owners):

@@ -14,8 +14,10 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), 
 (PREPARE,) = (block for block in BLOCKS if "def prepare" in block)
 
 
-def predict(session, images):
+def predict(session, images, cut=True):
     """What `session` finds in images ``(h, w, 3)`` uint8 of any sizes, as one batch, in pixels of each.
+
+    Boxes are clipped to their images if `cut`, as the boxes of all models but darknet's own are.
 
     Returns:
         The probabilities ``(K,)`` of each image, or its boxes, scores and labels.
@@ -37,9 +39,10 @@ def predict(session, images):
     for image, (_, _, scale, offset), boxes, scores, labels, count in zip(images, made, *outputs, strict=True):
         height, width = image.shape[:2]
         boxes = (boxes[:count] - np.tile(offset, 2)) / np.tile(scale, 2)
-        boxes = np.clip(boxes, 0, [width, height, width, height])
         kept = np.full(count, True)
-        if how["kind"] == "Letterbox":
+        if cut:
+            boxes = np.clip(boxes, 0, [width, height, width, height])
+        if cut and how["kind"] == "Letterbox":
             kept = (boxes[:, 2:] - boxes[:, :2] >= 0.01).all(axis=1)
         found.append((boxes[kept], scores[:count][kept], labels[:count][kept]))
     return found

@@ -24,7 +24,8 @@ def spread(model, images):
         seen.add(layer)
         return layer.forward(*inputs)
 
-    layers = [layer for layer in model.head.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    head = getattr(model, "head", model)  # darknet's networks have none
+    layers = [layer for layer in head.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
     hooks = [layer.register_forward_hook(rescale) for layer in layers]
     model(images)
     for hook in hooks:

@@ -13,7 +13,7 @@ from detkit.exporting.export_file import export_file
 from detkit.exporting.metadata import facts_of
 from detkit.exporting.recording import output_names, record
 from detkit.exporting.runtimes.torch_graphs import TorchExportFile
-from detkit.heads import SoftNMS, TopK
+from detkit.heads import MergeBoxes, TopK
 from detkit.models import SSD, YOLOv3
 from detkit.preprocess import Letterbox, ShortestEdge, Square
 from detkit.structures import Category, WeightsSource
@@ -101,10 +101,10 @@ def test_what_cannot_be_exported_says_so(model, tmp_path):
 
 
 def test_a_suppression_that_depends_on_the_boxes_says_so():
-    soft = SSD(TimmBackbone("test_resnet", stages=[3, 4]), 3, preprocess=Square(96)).eval()
-    soft.head.postprocess = SoftNMS()
-    with pytest.raises(InputError, match="SoftNMS cannot be part of a graph: set NMS or TopK as postprocess"):
-        record(soft)
+    merging = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Square(64)).eval()
+    merging.head.postprocess = MergeBoxes()
+    with pytest.raises(InputError, match="MergeBoxes cannot be part of a graph: set NMS, SoftNMS or TopK as postproc"):
+        record(merging)
 
 
 def test_without_suppression_the_best_boxes_are_the_answer():

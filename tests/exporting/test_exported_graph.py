@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from darknet_cfgs import Cfg
 from numpy_reader import predict
 from spread_scores import spread
 
@@ -18,7 +19,7 @@ from detkit.backbones import (
 )
 from detkit.data import ShapesOptions, draw_shapes
 from detkit.exporting.export_file import export_file
-from detkit.heads import NMS, FCOSHead, LocalizationHead, OverFeatHead, RetinaNetHead, YOLOv1Head
+from detkit.heads import NMS, FCOSHead, LocalizationHead, OverFeatHead, RetinaNetHead, SoftNMS, SSDHead, YOLOv1Head
 from detkit.images import read_image
 from detkit.models import (
     FCOS,
@@ -35,6 +36,8 @@ from detkit.models import (
 )
 from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, SmoothShortestEdge, Square, Stretch
+from detkit.weights.darknet.models import DarknetDetector
+from detkit.weights.darknet.network import Darknet
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install detkit[onnx]")
 pytest.importorskip("onnxscript", reason="needs onnxscript: pip install detkit[onnx]")
@@ -47,6 +50,15 @@ MODELS = {
         SMALL(), 3, THIN, partial(RetinaNetHead, convolutions=1), SmoothShortestEdge(100, 160)
     ),
     "ssd": lambda: SSD(SMALL(), 3, preprocess=Square(96)),
+    "ssd with linear Soft-NMS": lambda: SSD(
+        SMALL(), 3, head=partial(SSDHead, postprocess=SoftNMS()), preprocess=Square(96)
+    ),
+    # Of the next boxes two have equal scores, which runtimes order in ways of their own.
+    "retinanet with Gaussian Soft-NMS": lambda: RetinaNet(
+        SMALL(), 3, THIN, partial(RetinaNetHead, convolutions=1, postprocess=SoftNMS(detections=30, method="gaussian")),
+        ShortestEdge(100, 160),
+    ),
+    "darknet's own": lambda: DarknetDetector(Darknet(darknet_cfg()), score_threshold=0.3),
     "ssdlite": lambda: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),
     "yolo_v1": lambda: YOLOv1(YOLOv1Backbone(0.02), 3, partial(YOLOv1Head, side=2, hidden=8), Stretch((128, 128))),
     "yolo_v2": lambda: YOLOv2(Darknet19(0.05), 3, preprocess=OriginalSize(divisor=32)),
@@ -60,6 +72,16 @@ MODELS = {
     "classifier": lambda: Classifier(SMALL(), 3, preprocess=CenterCrop((64, 64), 73)),
     "localizer": lambda: Localizer(SMALL(), 3, partial(LocalizationHead, hidden=8), Stretch((64, 64))),
 }  # fmt: skip
+
+
+def darknet_cfg():
+    cfg = Cfg(96, 64)
+    for filters in (8, 16, 16):
+        cfg.conv(filters, stride=2)
+    cfg.yolo("0,1,2", "9,12, 18,14, 33,36", 3, scale_x_y=1.1)
+    return str(cfg)
+
+
 QUICK = ("yolo_v3", "classifier")  # and FCOS in test_numpy_example.py
 
 
@@ -105,7 +127,8 @@ def test_images_without_objects(scenes, tmp_path):
 
 
 def _assert_same_answers(model, session, images):
-    found, answers = predict(session, images), model.predict(images)
+    found = predict(session, images, cut=not isinstance(model, DarknetDetector))
+    answers = model.predict(images)
     if isinstance(model, Classifier):
         for probabilities, answer in zip(found, answers, strict=True):
             torch.testing.assert_close(torch.from_numpy(probabilities)[answer.labels], answer.scores, atol=1e-4, rtol=0)

@@ -22,15 +22,15 @@ def swapped_classes(first: ImageDataset, second: ImageDataset) -> list[str]:
     pairs = swapped_pairs(*(one for one in measured if one is not None))
     names = [category.name for category in first.categories]
     return [
-        f"the classes {names[a]!r} and {names[b]!r} look swapped in one of both splits: {names[a]!r} is as frequent "
+        f"the classes {names[a]!r} and {names[b]!r} look swapped in one of the two splits: {names[a]!r} is as frequent "
         f"and as large in {first.annotations_path} as {names[b]!r} is in {second.annotations_path}, and the other way "
-        "round; look at images of both, and correct the labels or the order of the classes"
+        "round; look at images of both splits, and correct the labels or the order of the classes"
         for a, b in pairs
     ]
 
 
 def swapped_pairs(first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]) -> list[tuple[int, int]]:
-    """The classes whose frequencies and sizes fit only if they are exchanged.
+    """The classes whose frequencies and sizes fit only if they are swapped.
 
     Args:
         first: mean and variance of the mean ``(K, 3)`` of the log of share, width and height of each class; NaN for

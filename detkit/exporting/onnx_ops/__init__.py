@@ -7,6 +7,7 @@ from typing import Any
 
 from detkit.heads.region.heat_maps import peaks_in_graph
 from detkit.ops.library import native_operation
+from detkit.ops.soft_nms import batched_soft_nms_padded
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -16,7 +17,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         InputError: detkit's native library, whose operations they are, is not built.
     """
     # onnxscript is an extra.
-    from detkit.exporting.onnx_ops import box_overlaps, box_suppression, peak_loop, region_crops
+    from detkit.exporting.onnx_ops import box_overlaps, box_suppression, peak_loop, region_crops, soft_suppression
 
     functions: dict[str, Callable[..., Any]] = {
         "nms": box_suppression.nms,
@@ -27,4 +28,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         "roi_pool": region_crops.roi_pool,
     }
     table = {native_operation(name): function for name, function in functions.items()}
-    return table | {peaks_in_graph._opoverload: peak_loop.heat_map_peaks}
+    return table | {
+        peaks_in_graph._opoverload: peak_loop.heat_map_peaks,
+        batched_soft_nms_padded._opoverload: soft_suppression.batched_soft_nms_padded,
+    }

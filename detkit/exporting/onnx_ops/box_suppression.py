@@ -96,7 +96,7 @@ def _kept(ranked: _Ranked, iou_threshold: float) -> Value:
         grid,
         op.Unsqueeze(scores, [1]),
         length,
-        op.Constant(value_floats=[_float32_threshold(iou_threshold)]),
+        op.Constant(value_floats=[float32_threshold(iou_threshold)]),
         op.Constant(value_floats=[0.5]),
     )
     kept = op.Gather(order, op.Add(op.Gather(starts, column(selected, 0)), column(selected, 2)))
@@ -131,7 +131,7 @@ def _not_inverted(boxes: Value) -> Value:
     return op.Concat(low, op.Max(low, columns(boxes, 2, 4)), axis=1)
 
 
-def _float32_threshold(iou_threshold: float) -> float:
+def float32_threshold(iou_threshold: float) -> float:
     """The greatest float32 number that is not above `iou_threshold`: a float32 IoU is above both or neither."""
     if iou_threshold < 0:
         raise InputError(

@@ -177,7 +177,9 @@ class Postprocess(ABC):
         """
         if is_exporting():
             name = type(self).__name__
-            raise InputError(f"{name} cannot be part of a graph: set NMS or TopK as postprocess, or export without it")
+            raise InputError(
+                f"{name} cannot be part of a graph: set NMS, SoftNMS or TopK as postprocess, or export without it"
+            )
         rows = torch.where(usable)[0]
         resolved = self.resolve(scored if len(rows) == len(usable) else scored.take(rows), images)
         return PaddedBoxes.of(resolved, *first_of_images(resolved.image_index, self.detections, images))

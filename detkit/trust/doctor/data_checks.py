@@ -40,7 +40,7 @@ def check_classes(subject: Subject) -> Finding:
     except InputError as error:
         return Finding("classes", "failed", str(error))
     if swapped := swapped_classes(subject.data.train_dataset, subject.data.eval_dataset):
-        return Finding("classes", "warning", "classes look swapped in one of both splits", swapped)
+        return Finding("classes", "warning", "classes look swapped in one of the two splits", swapped)
     if subject.checkpoint is None:
         return Finding("classes", "passed", f"both splits have the {len(names)} classes {_listed(names)}")
     path, categories = subject.checkpoint

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from detkit.errors import InputError
 from detkit.files import open_whole
 from detkit.heads import NMS, Context
+from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.models import Detector
 from detkit.object_config import recipe_of
 from detkit.preprocess import Batch, Letterbox, Preprocess, Stretch
@@ -21,6 +22,12 @@ from detkit.weights.darknet.cfg import read_text
 from detkit.weights.darknet.network import Darknet
 from detkit.weights.darknet.outputs import Grid, OutputLayer
 from detkit.weights.darknet.weights_file import read_weights, write_weights
+
+GRAPH_CANDIDATES = 5000
+"""The most boxes of an image that enter suppression in an exported graph; darknet has no limit."""
+
+GRAPH_DETECTIONS = 1000
+"""The most detections of an image in an exported graph."""
 
 
 class DarknetClassifier(nn.Module):
@@ -105,6 +112,16 @@ class DarknetDetector(Detector):
 
     def decode(self, raw: list[Tensor], context: Context) -> list[Detections]:
         """The detections per image in its own pixels, highest score first. Boxes are not clipped to the image."""
+        detections = self._suppressed(raw, context, NMS(self.score_threshold, self.nms_threshold)).detections()
+        return context.batch.restore(detections, cut=False)
+
+    def decode_padded(self, raw: list[Tensor], context: Context) -> dict[str, Tensor]:
+        """As `decode`, but at most the best `GRAPH_DETECTIONS` of each image; not clipped to the image either."""
+        limited = NMS(self.score_threshold, self.nms_threshold, GRAPH_CANDIDATES, GRAPH_DETECTIONS)
+        return self._suppressed(raw, context, limited).outputs()
+
+    def _suppressed(self, raw: list[Tensor], context: Context, select: NMS) -> PaddedBoxes:
+        """The boxes that remain within each class, as of darknet's ``do_nms_sort``."""
         batch = context.batch
         candidates = [
             layer.candidates(output, batch.padded_size)
@@ -112,11 +129,9 @@ class DarknetDetector(Detector):
         ]
         boxes = torch.cat([boxes for boxes, _ in candidates], dim=1)
         scores = torch.cat([scores for _, scores in candidates], dim=1)
-        # Within each class, as darknet's ``do_nms_sort``.
-        select = NMS(self.score_threshold, self.nms_threshold).with_defaults(clip=None)
+        select = select.with_defaults(clip=None)
         image, location, labels, best = select.topk_candidates(scores)
-        detections = select.suppress(boxes[image, location], best, labels, image, batch.sizes)
-        return batch.restore(detections, cut=False)
+        return select.suppress_padded(boxes[image, location], best, labels, image, batch.sizes)
 
 
 # Any, not `DarknetClassifier`: which of the two a cfg describes is known to its user alone.
