@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_TALKATIVE = ("onnxscript", "onnx_ir", "torch.onnx")
+_TALKATIVE = ("onnxscript", "onnx_ir", "torch.onnx", "root")
+"""Loggers; ONNX Runtime's quantization speaks to the root."""
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Dict, List  # noqa: UP035  # TorchScript knows no other names
 import torch
 from torch import Tensor, nn
 
+from detkit.exporting.quiet import quiet_translation
 from detkit.exporting.recording import Recorded
 
 FACTS_FILE = "detkit.json"
@@ -23,7 +24,8 @@ FACTS_FILE = "detkit.json"
 def torch_export_program(recorded: Recorded, facts: Mapping[str, str]) -> bytes:
     """The file that `torch.export.load` reads."""
     buffer = io.BytesIO()
-    torch.export.save(recorded.program, buffer, extra_files={FACTS_FILE: json.dumps(dict(facts))})
+    with quiet_translation():
+        torch.export.save(recorded.program, buffer, extra_files={FACTS_FILE: json.dumps(dict(facts))})
     return buffer.getvalue()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from detkit.errors import InputError, first_line
 from detkit.exporting.precisions.calibration import calibration_files, calibration_inputs
+from detkit.exporting.quiet import quiet_translation
 from detkit.exporting.recording import Recorded
 from detkit.files import write_whole
 
@@ -43,10 +44,11 @@ def quantized(content: bytes, recorded: Recorded, folder: str | Path) -> bytes:
         source, target = Path(work, "float32.onnx"), Path(work, "int8.onnx")
         write_whole(source, content)
         try:
-            quantize_static(
-                source, target, _reader(recorded, files), quant_format=QuantFormat.QDQ, per_channel=True,
-                op_types_to_quantize=list(LAYERS), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            )  # fmt: skip
+            with quiet_translation():
+                quantize_static(
+                    source, target, _reader(recorded, files), quant_format=QuantFormat.QDQ, per_channel=True,
+                    op_types_to_quantize=list(LAYERS), activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                )  # fmt: skip
         except Exception as error:  # ONNX Runtime raises errors of any type
             raise InputError(
                 f"ONNX Runtime cannot quantize the {type(recorded.model).__name__}: {first_line(error)}"

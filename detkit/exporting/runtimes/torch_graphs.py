@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_unflatten
 
 import detkit.ops  # noqa: F401  # the files call detkit's operations
 from detkit.errors import InputError, first_line
+from detkit.exporting.quiet import quiet_translation
 from detkit.exporting.recording import output_names
 from detkit.exporting.runtimes.exported_file import ExportedFile
 from detkit.exporting.runtimes.fed_arrays import as_arrays, precision_of
@@ -35,7 +36,8 @@ class _TorchFile(ExportedFile):
         self.runtime = f"torch {torch.__version__}"
         extra: dict[str, Any] = {FACTS_FILE: ""}
         try:
-            self._open(extra)
+            with quiet_translation():  # torch prefers its newer format to TorchScript
+                self._open(extra)
         except Exception as error:  # torch raises errors of any type
             raise InputError(f"torch cannot read {path}: {first_line(error)}") from error
         self.facts = dict(json.loads(extra[FACTS_FILE] or "{}"))

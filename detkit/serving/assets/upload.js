@@ -1,7 +1,7 @@
 "use strict";
 // Texts of the server and names of files become text nodes alone, never HTML.
 const LANES = 4; // requests at a time, which the server answers in batches
-const SHOWN = ["category", "score", "bbox"]; // the columns of a table of results
+const LONGEST = 4; // numbers in a cell of the table of results: longer values, such as masks, are in the image
 const form = document.forms[0];
 const picker = form.querySelector("[type=file]");
 const drop = document.getElementById("drop");
@@ -89,7 +89,8 @@ function show(card, entry, refused) {
 const counted = (results) => (results.length === 1 ? "1 result" : `${results.length} results`);
 
 function table(results) {
-  const columns = SHOWN.filter((name) => results.some((one) => name in one));
+  const names = new Set(results.flatMap((one) => Object.keys(one).filter((name) => isShort(one[name]))));
+  const columns = [...names].filter((name) => !(name.endsWith("_id") && names.has(name.slice(0, -3))));
   const head = make("tr");
   head.append(...columns.map((name) => make("th", name)));
   const rows = results.map((one) => {
@@ -100,6 +101,11 @@ function table(results) {
   const whole = make("table");
   whole.append(head, ...rows);
   return whole;
+}
+
+function isShort(value) {
+  if (Array.isArray(value)) return value.length <= LONGEST && value.every((one) => typeof one === "number");
+  return value !== null && typeof value !== "object";
 }
 
 function text(value) {

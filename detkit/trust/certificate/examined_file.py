@@ -26,6 +26,9 @@ from detkit.trust.certificate.stated_facts import StatedFacts
 from detkit.trust.certificate.ties import answers_of_batch, ties
 from detkit.trust.comparison import Comparison
 
+GROSS = 0.1
+"""The share of predictions for a trial in float16 that must differ to be a fault."""
+
 
 class Examination:
     """Compares a file with its model on images.
@@ -184,6 +187,12 @@ class Examination:
             for image, own, other in zip(some, expected, given, strict=True):
                 collected.add(name, (image.shape[1], image.shape[2]), own, other)
             result = collected.result()
+            if (
+                self.file.precision == "float16"
+                and not result.causes
+                and result.mismatches <= GROSS * result.predictions
+            ):
+                continue  # a few images cannot tell rounding in half, which AP measures, from less than a gross fault
             if not result.agree and result.mismatches + result.borderline > 2 * self._ties(inputs, []):
                 found.append(Finding("input", f"its answers differ for {name}"))
                 if self.parting is None:

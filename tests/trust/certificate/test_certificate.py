@@ -16,9 +16,10 @@ from detkit.exporting.runtimes import open_exported
 from detkit.images import read_image, to_tensor
 from detkit.models import Classifier, YOLOv3
 from detkit.preprocess import CenterCrop, Letterbox
-from detkit.structures import Category, WeightsSource
+from detkit.structures import Category, Detections, WeightsSource
 from detkit.tasks import Classification
 from detkit.trust.certificate import Certificate
+from detkit.trust.certificate.file_answers import FileAnswers
 from detkit.trust.certificate.parting import PartingFinder
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -154,6 +155,24 @@ class TestDetector:
         export_file(model, path.with_suffix(suffix))
         certificate = certified(path.with_suffix(suffix), model, images)
         assert certificate.is_certified, certificate.reasons
+
+    def test_one_flip_of_suppression_in_a_trial_is_no_fault_in_float16(self, yolo, images, monkeypatch):
+        model, path, finder = yolo
+        half = path.with_stem("half")
+        export_file(model, half, float16=True)
+        assert not [one for one in certified(half, model, images, finder).faults if one.subject == "input"]
+
+        def shortened(self, inputs, answers=FileAnswers.answers):
+            given = answers(self, inputs)
+            return (
+                given
+                if len(given) > 1
+                else [Detections(one.boxes[:5], one.scores[:5], one.labels[:5]) for one in given]
+            )
+
+        monkeypatch.setattr(FileAnswers, "answers", shortened)
+        faults = certified(half, model, images, finder).faults
+        assert "its answers differ for one image alone" in [one.sentence for one in faults]
 
     def test_the_heads_alone_are_certified(self, yolo, images):
         export_file(yolo[0], yolo[1].with_name("raw.pt2"), raw=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
 import torch
 from made_detections import evaluator_of, made_detections, made_truth
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from scipy import stats
 
 from detkit.errors import InputError
@@ -112,6 +115,37 @@ def test_interval_beside_scipys_paired_bootstrap():
     assert [head.low, head.high] == pytest.approx(list(scipys.confidence_interval), abs=0.05 * width)
 
 
+def _ap_of_copies(truth: dict, found: list[dict], drawn: np.ndarray) -> float:
+    """pycocotools' AP of the data set in which each drawn image is a file of its own."""
+    annotations, detections = [], []
+    for copy, image in enumerate(drawn.tolist()):
+        for entries, copies in ((truth["annotations"], annotations), (found, detections)):
+            copies += [one | {"image_id": copy, "id": len(copies) + k + 1} for k, one in enumerate(
+                [one for one in entries if one["image_id"] == image])]  # fmt: skip
+    with redirect_stdout(None):
+        coco = COCO()
+        coco.dataset = truth | {"images": [{"id": k, "height": 100, "width": 100} for k in range(len(drawn))],
+                                "annotations": annotations}  # fmt: skip
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(detections), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return float(evaluation.stats[0])
+
+
+def test_interval_of_ap_beside_pycocotools_on_copied_images():
+    """The bootstrap by hand: images are drawn, copied, and evaluated again."""
+    truth = made_truth(RNG(0), 10, classes=2)
+    pair = [made_detections(RNG(seed), truth, recall=recall) for seed, recall in ((1, 0.9), (2, 0.6))]
+    head = compare(*(evaluator_of(truth, found) for found in pair), samples=12, seed=5).head
+    random = RNG(5)
+    drawn = [random.integers(10, size=10) for _ in range(12)]
+    differences = [_ap_of_copies(truth, pair[0], one) - _ap_of_copies(truth, pair[1], one) for one in drawn]
+    assert head.standard_error == pytest.approx(np.std(differences, ddof=1) * math.sqrt(10 / 9))
+    assert head.difference - head.low == pytest.approx(stats.t.ppf(0.975, 9) * head.standard_error)
+
+
 def test_standard_error_and_share_beside_mcnemars_by_hand():
     counts = [250, 60, 45, 45]  # images on which both are right, the first alone, the second alone, neither
     first, second = (np.repeat(right, counts) for right in ([True, True, False, False], [True, False, True, False]))
@@ -130,6 +164,9 @@ def test_of_an_error_the_lower_is_better():
     comparison = compare(*(error_evaluator(RNG(seed).random(50) + shift) for seed, shift in ((1, 0), (2, 2))))
     assert comparison.better == "A"
     assert comparison.head.high < 0
+    small = compare(*(error_evaluator(RNG(seed).random(50) / 100 + shift) for seed, shift in ((1, 0.042), (2, 0.3))))
+    assert str(small).startswith("A is better by 0.258 error [0.25")
+    assert ": 0.047 against 0.305 over 50 images" in str(small)  # in its own unit, not times 100
 
 
 def test_one_image_has_no_interval():

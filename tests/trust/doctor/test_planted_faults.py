@@ -298,7 +298,7 @@ class TestTrials:
             assert "learning rate" not in finding.notes[0]
 
     def test_few_steps_are_no_reason_to_fail(self, healthy):
-        finding = check_overfit(subject(healthy, yolo(), steps=8))
+        finding = check_overfit(subject(healthy, yolo(score_threshold=1.0), steps=8))  # nothing comes back
         assert (finding.verdict, finding.numbers["losses"][-1] > 0.9 * finding.numbers["losses"][0]) == (
             "warning",
             True,

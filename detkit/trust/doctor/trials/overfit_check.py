@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.backbones import Backbone
+from detkit.data.faults.problem import counted
 from detkit.structures import Target
 from detkit.trust.doctor.findings import Finding
 from detkit.trust.doctor.subject import Subject
@@ -30,7 +31,7 @@ def check_overfit(subject: Subject) -> Finding:
     history, share = _overfit(subject, trial, images, targets)
     first, last = history[0], history[-1]
     numbers = {"losses": history, "recovered": share}
-    sentence = f"{len(images)} images: the loss goes from {first:.3g} to {last:.3g} in {len(history)} steps"
+    sentence = f"{counted(len(images), 'image')}: the loss goes from {first:.3g} to {last:.3g} in {len(history)} steps"
     if not math.isfinite(last):
         rates = "lower the learning rate (optimizer.init_args.lr), or set trainer.gradient_clip_val"
         because = rates if math.isfinite(first) else not_finite_because(subject)
@@ -49,7 +50,7 @@ def check_overfit(subject: Subject) -> Finding:
         return Finding("overfit", "passed", sentence, [], numbers)
     called = "objects" if subject.task.answers_objects else "answers"
     sentence += f", {share:.0%} of their {called} come back"
-    if last > FALL * first or share < 0.5:
+    if share < 0.5 or (last > FALL * first and share < ENOUGH):
         note = "it learns slowly: give more --steps, or try another learning rate (optimizer.init_args.lr)"
         return Finding("overfit", "warning", sentence, [note], numbers)
     return Finding("overfit", "passed", sentence, [], numbers)

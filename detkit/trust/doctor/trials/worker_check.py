@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from detkit.data.faults.problem import counted
 from detkit.trust.doctor.findings import Finding
 from detkit.trust.doctor.subject import Subject
 from detkit.trust.doctor.trials.process_memory import MIB
@@ -33,7 +34,8 @@ def check_workers(subject: Subject) -> Finding:
     seconds = time.monotonic() - start
     del loader
     notes = [f"there are {workers} workers for {cores} cores: lower data.num_workers"] if workers > cores else []
-    sentence = f"{workers} worker processes gave {images} images in {seconds:.1f} s, with their start"
+    processes = counted(workers, "worker process", "worker processes")
+    sentence = f"{processes} gave {images} images in {seconds:.1f} s, with their start"
     if not workers:
         sentence = f"the main process loaded {images} images in {seconds:.1f} s"
     numbers |= {"images": images, "seconds": seconds}
