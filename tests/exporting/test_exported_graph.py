@@ -82,7 +82,7 @@ def darknet_cfg():
     return str(cfg)
 
 
-QUICK = ("yolo_v3", "classifier")  # and FCOS in test_numpy_example.py
+QUICK = ("darknet's own", "classifier")  # and FCOS in test_numpy_example.py
 
 
 @pytest.fixture(

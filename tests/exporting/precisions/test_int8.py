@@ -12,6 +12,7 @@ from detkit.backbones import Darknet53, TimmBackbone
 from detkit.data import ShapesOptions, draw_shapes
 from detkit.errors import InputError
 from detkit.exporting.export_file import export_file
+from detkit.exporting.exported_graph import ExportedGraph
 from detkit.exporting.precisions.calibration import calibration_files, calibration_inputs
 from detkit.exporting.recording import record
 from detkit.images import read_image
@@ -83,6 +84,30 @@ def test_files_of_a_fixed_size_are_quantized(raw, tmp_path):
     export_file(detector, tmp_path / "m.onnx", raw=raw, size=(64, 96), int8=folder)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", 3, 64, 96]
+
+
+@pytest.mark.slow
+def test_a_detector_with_proposals_is_quantized(tmp_path):
+    folder = draw_shapes(tmp_path / "shapes", ShapesOptions({"train": 3}, (64, 150))) / "images" / "train"
+    torch.manual_seed(0)
+    detector = MODELS["fast"](TinyBackbone).eval()
+    detector.preprocess = ShortestEdge(96, 160)
+    detector.box_head.postprocess.score_threshold = 0.0
+    torch.nn.init.normal_(detector.box_head.classes.weight, std=0.5)
+    export_file(detector, tmp_path / "m.onnx", int8=folder)
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node}
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    corners = torch.rand(2, 6, 2) * 60
+    inputs = {
+        "images": torch.rand(2, 3, 96, 128),
+        "sizes": torch.tensor([[96, 120], [90, 128]]),
+        "proposals": torch.cat((corners, corners + 10 + torch.rand(2, 6, 2) * 20), dim=2),
+    }
+    given = session.run(["scores", "count"], {name: values.numpy() for name, values in inputs.items()})
+    with torch.no_grad():
+        own = ExportedGraph(detector.folded())(**inputs)
+    assert given[1].min() > 0
+    np.testing.assert_allclose(given[0][:, 0], own["scores"][:, 0], atol=0.05)  # of the best box
 
 
 def test_what_cannot_be_calibrated_says_so(model, tmp_path):
