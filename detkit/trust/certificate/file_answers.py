@@ -38,6 +38,7 @@ class FileAnswers:
         self.make_inputs = InputMaker(file, model, facts)
         self.one_by_one: Finding | None = None
         images = (file.shapes.get("images") or [None])[0]
+        self._at_once = images or 1
         if images is not None:
             sentence = f"the file takes {images} image{'s' if images > 1 else ''} at once, no other number"
             self.one_by_one = Finding("batch", sentence, is_fault=False)
@@ -83,7 +84,14 @@ class FileAnswers:
             ) from error
 
     def _row_by_row(self, inputs: FileInputs) -> dict[str, Tensor]:
-        rows = [_tensors(self.file.run(inputs.row(index).values)) for index in range(len(inputs.batch.placements))]
+        rows = []
+        for index in range(len(inputs.batch.placements)):
+            # A file for several images alone gets the same one several times.
+            values = {
+                name: value.repeat(self._at_once, *[1] * (value.ndim - 1))
+                for name, value in inputs.row(index).values.items()
+            }
+            rows.append({name: value[:1] for name, value in _tensors(self.file.run(values)).items()})
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
     def _in_labels(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:

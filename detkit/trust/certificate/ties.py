@@ -51,12 +51,12 @@ def ties(model: VisionModel, batch: Batch, targets: Sequence[Target], tolerance:
         targets: what the model asks for with each.
         tolerance: how many times the rounding of float32.
     """
-    with _TieCounter(ROUNDING * tolerance) as counter:
+    with TieCounter(ROUNDING * tolerance) as counter:
         answers_of_batch(model, batch, targets)
     return counter.ties
 
 
-class _TieCounter(TorchDispatchMode):
+class TieCounter(TorchDispatchMode):
     """Counts ties in what is computed within it.
 
     Args:

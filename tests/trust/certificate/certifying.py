@@ -23,6 +23,13 @@ def certified(path: Path, model, images, finder: PartingFinder | None = None) ->
     return examination.certificate({}, 0.5)
 
 
+def finder_with(model, recorded) -> PartingFinder:
+    """A finder that need not record the graph of a model again."""
+    finder = PartingFinder(model)
+    finder._recorded[False, None, False] = recorded
+    return finder
+
+
 def changes_of(certificate: Certificate) -> list[str]:
     """What a certificate says of the graph, sentence by sentence."""
     return [one.sentence for one in certificate.faults if one.subject == "graph"]
@@ -51,6 +58,12 @@ class Planted:
         facts = {entry.key: entry.value for entry in self.proto.metadata_props}
         facts[f"detkit.{key}"] = json.dumps(change(json.loads(facts[f"detkit.{key}"])))
         self.onnx.helper.set_model_props(self.proto, facts)
+        return self.saved()
+
+    def of_images(self, count: int) -> Path:
+        """A copy that takes so many images alone."""
+        for value in self.proto.graph.input:
+            value.type.tensor_type.shape.dim[0].dim_value = count
         return self.saved()
 
     def constant(self, name: str, change) -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import test_two_stage as two_stage
 import torch
-from certifying import Planted, certified, changes_of
+from certifying import Planted, certified, changes_of, finder_with
 from spread_scores import spread
 
 from detkit.backbones import Darknet53, TimmBackbone
@@ -20,7 +20,6 @@ from detkit.structures import Category, Detections, WeightsSource
 from detkit.tasks import Classification
 from detkit.trust.certificate import Certificate
 from detkit.trust.certificate.file_answers import FileAnswers
-from detkit.trust.certificate.parting import PartingFinder
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"needs {package}: pip install detkit[onnx]")
@@ -47,8 +46,8 @@ def prepared(name, images, folder):
     model = spread(MODELS[name]().eval(), images[:1])
     model.categories = [Category(index, one) for index, one in enumerate(CLASSES)]
     model.provenance = (WeightsSource("of mine", "https://example.org", "MIT"),)
-    export_file(model, folder / "m.onnx")
-    return model, folder / "m.onnx", PartingFinder(model)
+    recorded = export_file(model, folder / "m.onnx")
+    return model, folder / "m.onnx", finder_with(model, recorded)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +106,24 @@ class TestClassifier:
         assert (node.operation, node.module) == ("Gemm", "head.classes")
         assert any("differs in 1 of" in one and "by up to 1" in one for one in changes_of(certificate))
 
+    def test_a_change_without_effect_on_the_answers_is_named(self, classifier, images):
+        model, path, finder = classifier
+
+        def change(weight):
+            weight[0, 0] += 1e-5
+            return weight
+
+        certificate = certified(Planted(path).constant("head.classes.weight", change), model, images, finder)
+        assert certificate.agrees
+        assert not certificate.is_certified
+        assert any("differs in 1 of" in one for one in changes_of(certificate))
+
+    def test_a_file_for_two_images_alone_is_compared(self, classifier, images):
+        model, path, finder = classifier
+        certificate = certified(Planted(path).of_images(2), model, images, finder)
+        assert certificate.is_certified, certificate.reasons
+        assert any("takes 2 images at once" in one.sentence for one in certificate.findings)
+
     def test_swapped_channels_are_named(self, classifier, images):
         model, path, finder = classifier
         certificate = certified(Planted(path).before_inputs("Gather", [2, 1, 0], axis=1), model, images, finder)
@@ -127,7 +144,7 @@ class TestClassifier:
 @pytest.mark.slow
 class TestDetector:
     def test_a_true_export_is_certified(self, yolo, images):
-        certificate = certified(yolo[1], yolo[0], images)
+        certificate = certified(yolo[1], yolo[0], images, yolo[2])
         assert certificate.is_certified
         assert certificate.differences.counts["pairs"] > 100
 
@@ -184,8 +201,7 @@ class TestDetector:
 def test_masks_and_keypoints_are_certified_and_a_shift_of_points_is_named(tmp_path):
     model, scenes, _ = two_stage.with_images(two_stage.model_of("masks and keypoints"))
     model.categories = [Category(index, one) for index, one in enumerate(CLASSES)]
-    export_file(model, tmp_path / "m.onnx")
-    finder = PartingFinder(model)
+    finder = finder_with(model, export_file(model, tmp_path / "m.onnx"))
     certificate = certified(tmp_path / "m.onnx", model, scenes, finder)
     assert certificate.is_certified, certificate.reasons
     assert {"masks", "keypoints", "keypoint logits"} <= {one.output for one in certificate.differences.largest}

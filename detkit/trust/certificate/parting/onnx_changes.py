@@ -38,18 +38,17 @@ def onnx_changes(given: Any, expected: Any, precision: Precision) -> GraphChange
     """
     compared = _Compared(given, expected, precision)
     constants, nodes = dict(compared.constants()), list(compared.nodes())
-    if compared.other < _SAME_GRAPH * len(compared.ours) and _release(given) == _release(expected):
+    releases = [_release(one) for one in (given, expected)]
+    is_other = compared.other >= _SAME_GRAPH * len(compared.ours) or (compared.other and releases[0] != releases[1])
+    if not is_other:
         return GraphChanges.of([*constants.values(), *scale_changes(given.graph), *nodes], compared.weights)
     # Other constants than those of the model are numbered, by each release in its own way.
     named = [change for name, change in constants.items() if "." in name]
-    release = [" ".join(filter(None, one)) or "unknown" for one in (_release(given), _release(expected))]
-    why = (
-        f"it was made with {release[0]}, and this is {release[1]}"
-        if release[0] != release[1]
-        else "another tool may have changed it"
-    )
+    words = [" ".join(filter(None, one)) or "unknown" for one in releases]
+    why = f"it was made with {words[0]}, and this is {words[1]}"
+    why = why if releases[0] != releases[1] else "another tool may have changed it"
     note = f"{compared.other} of {len(compared.ours)} nodes are not those of the checkpoint's graph: {why}"
-    return GraphChanges.of(named, compared.weights, note if compared.other else "")
+    return GraphChanges.of(named, compared.weights, note)
 
 
 def _release(model: Any) -> tuple[str, ...]:
