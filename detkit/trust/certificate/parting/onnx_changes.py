@@ -19,7 +19,7 @@ from detkit.trust.certificate.parting.graph_changes import (
     shown_numbers,
 )
 from detkit.trust.certificate.parting.onnx_graphs import constants_of, inputs_of, module_of, nodes_of
-from detkit.trust.certificate.parting.quantized_constants import dequantized, scale_changes
+from detkit.trust.certificate.parting.quantized_constants import dequantized, read_constant, scale_changes
 
 _OF_PRECISION = QUANTIZING | {"Cast", "Constant"}
 _ROUNDING: dict[Precision, float] = {"float32": 1e-6, "float16": 1e-3, "int8": 1e-6}
@@ -131,9 +131,13 @@ class _Compared:
             if names[0] == names[1] or names[0] == f"{names[1]}_quantized":
                 continue
             first, second = self.their_constants.get(names[0]), self.own_constants.get(names[1])
+            read = read_constant(pair[0], self.made, self.their_constants)
+            limit: float | np.ndarray = 0.0 if second is None else rounding_of(second, _ROUNDING[self.precision])
+            if read is not None:  # one that two layers share is quantized for each
+                first, limit = read.values, 0.501 * read.step + limit
             if first is None or second is None:
                 yield Change(f"{_words(own)} reads {names[0]} in place of {names[1]}")
-            elif constant_change("", first, second, rounding_of(second, _ROUNDING[self.precision])):
+            elif constant_change("", first, second, limit):
                 words = shown_numbers((first, second))
                 yield Change(f"{_words(own)} reads the constant {words[0]} in place of {words[1]}", second.size)
 

@@ -38,8 +38,25 @@ def dequantized(name: str, constants: Mapping[str, np.ndarray]) -> Dequantized |
         next((constants[one] for one in (f"{name}_{part}", f"{name}_quantized_{part}") if one in constants), None)
         for part in ("scale", "zero_point")
     )
-    if values is None or scale is None:
+    return None if values is None or scale is None else _dequantized(values, scale, zero)
+
+
+def read_constant(name: str, made: Mapping[str, Any], constants: Mapping[str, np.ndarray]) -> Dequantized | None:
+    """The constant that a value is after it was dequantized; None where it is none.
+
+    Args:
+        name: of the value.
+        made: the node of each value.
+        constants: of the file.
+    """
+    node = made.get(name)
+    if node is None or node.op_type != "DequantizeLinear":
         return None
+    values, scale, zero = ([constants.get(one) for one in node.input] + [None])[:3]
+    return None if values is None or scale is None else _dequantized(values, scale, zero)
+
+
+def _dequantized(values: np.ndarray, scale: np.ndarray, zero: np.ndarray | None) -> Dequantized:
     whole, steps = values.astype(np.float64), scale.astype(np.float64)
     zeros = np.zeros_like(steps) if zero is None else zero.astype(np.float64)
     if steps.ndim and steps.size > 1:
