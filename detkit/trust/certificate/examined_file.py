@@ -183,7 +183,8 @@ class Examination:
                 found.append(Finding("input", f"it fails for {name}: {error}", "export it again, without --size"))
                 continue
             expected = self._of_same_batch(some, inputs, [], self.model.folded()(some))
-            if self.file.precision == "int8" or not self.differences.result().agree:
+            is_known = self.file.precision == "float32" and not self.differences.result().agree
+            if self.file.precision == "int8" or is_known:
                 continue  # the answers differ anyway
             collected = self._new_differences()
             for image, own, other in zip(some, expected, given, strict=True):

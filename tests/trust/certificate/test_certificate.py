@@ -20,6 +20,7 @@ from detkit.structures import Category, Detections, WeightsSource
 from detkit.tasks import Classification
 from detkit.trust.certificate import Certificate
 from detkit.trust.certificate.file_answers import FileAnswers
+from detkit.trust.certificate.parting import PartingFinder
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"needs {package}: pip install detkit[onnx]")
@@ -201,7 +202,8 @@ class TestDetector:
 def test_masks_and_keypoints_are_certified_and_a_shift_of_points_is_named(tmp_path):
     model, scenes, _ = two_stage.with_images(two_stage.model_of("masks and keypoints"))
     model.categories = [Category(index, one) for index, one in enumerate(CLASSES)]
-    finder = finder_with(model, export_file(model, tmp_path / "m.onnx"))
+    export_file(model, tmp_path / "m.onnx")
+    finder = PartingFinder(model)
     certificate = certified(tmp_path / "m.onnx", model, scenes, finder)
     assert certificate.is_certified, certificate.reasons
     assert {"masks", "keypoints", "keypoint logits"} <= {one.output for one in certificate.differences.largest}
