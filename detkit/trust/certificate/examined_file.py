@@ -15,7 +15,7 @@ from detkit.exporting.runtimes import ExportedFile
 from detkit.models import VisionModel
 from detkit.structures import Target
 from detkit.tasks import task_of
-from detkit.tasks.differences import DifferenceCollector
+from detkit.tasks.differences import AnswerDifferences, DifferenceCollector
 from detkit.trust.certificate.certificate import TOLERANCES, Certificate
 from detkit.trust.certificate.certificate_findings import Finding
 from detkit.trust.certificate.file_answers import FileAnswers
@@ -147,13 +147,17 @@ class Examination:
         size, alone = (image.shape[1], image.shape[2]), self._new_differences()
         alone.add(target.image_id, size, expected, given)
         found = alone.result()
-        differing = found.mismatches + found.borderline
-        # One is lost, another comes. If most differ, it is no tie.
-        is_few = differing <= found.predictions / 2
-        of_ties = differing and is_few and differing <= 2 * self._ties(inputs, [target])
+        of_ties = self._is_of_ties(found, inputs, [target])
         (self._tied if of_ties else self.differences).add(target.image_id, size, expected, given)
         if self.parting is None and not found.agree and not of_ties:
             self.parting, self.parting_image = inputs, target.image_id
+
+    def _is_of_ties(self, found: AnswerDifferences, inputs: FileInputs, targets: Sequence[Target]) -> bool:
+        """Whether predictions differ, and equal values explain all of it."""
+        differing = found.mismatches + found.borderline
+        # One is lost, another comes. If most differ, it is no tie.
+        is_few = 0 < differing <= found.predictions / 2
+        return is_few and differing <= 2 * self._ties(inputs, targets)
 
     def _ties(self, inputs: FileInputs, targets: Sequence[Target]) -> int:
         if self.facts.other_preprocess is not None or self.file.precision == "int8":
@@ -196,7 +200,7 @@ class Examination:
                 and result.mismatches <= GROSS * result.predictions
             ):
                 continue  # a few images cannot tell rounding in half, which AP measures, from less than a gross fault
-            if not result.agree and result.mismatches + result.borderline > 2 * self._ties(inputs, []):
+            if not result.agree and not self._is_of_ties(result, inputs, []):
                 found.append(Finding("input", f"its answers differ for {name}"))
                 if self.parting is None:
                     self.parting, self.parting_image = inputs, name
