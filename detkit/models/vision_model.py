@@ -51,6 +51,7 @@ class VisionModel(Saved, nn.Module):
         provenance: the `WeightsSource` of each file that its weights have started from; empty if they were random.
         task: the kind of its answers, which decides how they are evaluated, drawn and written: a `detkit.tasks.Task`,
             or the import path of one. `detkit.tasks.task_of` gives the object.
+        clips_boxes: whether the boxes of its answers are clipped to the image; darknet's own networks do not.
     """
 
     task: Task | str
@@ -58,6 +59,7 @@ class VisionModel(Saved, nn.Module):
     loss_weights: Mapping[str, float] = {}
     learns_from = RequiredFields()
     asks_for = RequiredFields()
+    clips_boxes: bool = True
     provenance = Provenance()
     categories = ModelCategories()
     _folded_from: VisionModel | None = None  # the model that a copy for inference is of

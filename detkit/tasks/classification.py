@@ -69,7 +69,7 @@ class Classification(Task):
         labels = torch.tensor([target.image_label])
         return Recovered(torch.tensor([float(found)]), torch.tensor([0 if found else -1]), labels)
 
-    def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Classes]:
+    def exported_answers(self, model: VisionModel, outputs: Mapping[str, Tensor], batch: Batch) -> list[Classes]:
         """All classes, best first."""
         return exported_classes(outputs)
 

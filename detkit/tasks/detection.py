@@ -102,9 +102,9 @@ class Detection(Task):
         """Detections are compared in pairs, since those of equal scores have no order."""
         return unequal_detections(given, own, tolerance)
 
-    def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Detections]:
-        """Boxes moved back and clipped, masks pasted."""
-        return exported_detections(outputs, batch)
+    def exported_answers(self, model: VisionModel, outputs: Mapping[str, Tensor], batch: Batch) -> list[Detections]:
+        """Boxes moved back and clipped where the model does so, masks pasted."""
+        return exported_detections(outputs, batch, model.clips_boxes)
 
     def differences(self, categories: Sequence[Category], tolerance: float = 1.0) -> DetectionDifferences:
         """Of detections in pairs, and of those without a partner."""

@@ -13,13 +13,14 @@ from detkit.preprocess import Batch
 from detkit.structures import Classification, Detections
 
 
-def exported_detections(outputs: Mapping[str, Tensor], batch: Batch) -> list[Detections]:
+def exported_detections(outputs: Mapping[str, Tensor], batch: Batch, clip: bool = True) -> list[Detections]:
     """The detections of each image.
 
     Args:
         outputs: ``boxes``, ``scores``, ``labels``, ``count``, perhaps ``masks`` and ``keypoints``, as
             `detkit.tasks.Detection.export` describes them.
         batch: the images that the graph got, with their placements.
+        clip: clip boxes to the image, and drop those in a border around it.
     """
     rows = [slice(0, count) for count in outputs["count"].tolist()]
     numbered = [
@@ -27,7 +28,7 @@ def exported_detections(outputs: Mapping[str, Tensor], batch: Batch) -> list[Det
         for image, own in enumerate(rows)
     ]
     answers = []
-    for image, restored in enumerate(batch.restore(numbered)):
+    for image, restored in enumerate(batch.restore(numbered, clip)):
         own = restored.labels  # numbers of rows: some lie in the border and are left out
         answer = replace(restored, labels=outputs["labels"][image, own].long())
         if "keypoints" in outputs:

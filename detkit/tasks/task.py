@@ -166,10 +166,11 @@ class Task(Drawing):
         """
         return unequal_numbers(given, own, tolerance)
 
-    def exported_answers(self, outputs: Mapping[str, Tensor], batch: Batch) -> list[Any]:
+    def exported_answers(self, model: VisionModel, outputs: Mapping[str, Tensor], batch: Batch) -> list[Any]:
         """The answers in the outputs of an exported graph, in pixels of the given images, as `VisionModel.decode`.
 
         Args:
+            model: whose graph it is.
             outputs: by their names, on the CPU.
             batch: the images that the graph got, with their placements.
 

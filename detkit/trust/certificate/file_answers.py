@@ -75,7 +75,7 @@ class FileAnswers:
         try:
             if self.facts.is_raw:
                 return list(self.model.decode(self._as_raw(outputs, inputs), Context(inputs.batch)))
-            return self.task.exported_answers(self._in_labels(outputs), inputs.batch)
+            return self.task.exported_answers(self.model, self._in_labels(outputs), inputs.batch)
         except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in outputs.items())
             raise InputError(

@@ -63,6 +63,8 @@ class DarknetDetector(Detector):
         InputError: the output layers differ in classes, or the input is not RGB.
     """
 
+    clips_boxes = False
+
     def __init__(
         self,
         network: Darknet,
@@ -113,7 +115,7 @@ class DarknetDetector(Detector):
     def decode(self, raw: list[Tensor], context: Context) -> list[Detections]:
         """The detections per image in its own pixels, highest score first. Boxes are not clipped to the image."""
         detections = self._suppressed(raw, context, NMS(self.score_threshold, self.nms_threshold)).detections()
-        return context.batch.restore(detections, cut=False)
+        return context.batch.restore(detections, cut=self.clips_boxes)
 
     def decode_padded(self, raw: list[Tensor], context: Context) -> dict[str, Tensor]:
         """As `decode`, but at most the best `GRAPH_DETECTIONS` of each image; not clipped to the image either."""

@@ -7,6 +7,7 @@ import pytest
 import test_two_stage as two_stage
 import torch
 from certifying import Planted, certified, changes_of, finder_with
+from darknet_cfgs import Cfg
 from spread_scores import spread
 
 from detkit.backbones import Darknet53, TimmBackbone
@@ -21,6 +22,8 @@ from detkit.tasks import Classification
 from detkit.trust.certificate import Certificate
 from detkit.trust.certificate.file_answers import FileAnswers
 from detkit.trust.certificate.parting import PartingFinder
+from detkit.weights.darknet.models import DarknetDetector
+from detkit.weights.darknet.network import Darknet
 
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"needs {package}: pip install detkit[onnx]")
@@ -31,7 +34,16 @@ MODELS = {
         TimmBackbone("test_resnet", stages=[4]), 3, preprocess=CenterCrop((64, 64), 73)
     ),
     "yolo": lambda: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
+    "darknet's own": lambda: DarknetDetector(Darknet(darknet_cfg()), score_threshold=0.3),
 }  # fmt: skip
+
+
+def darknet_cfg():
+    cfg = Cfg(96, 64)
+    for filters in (8, 16, 16):
+        cfg.conv(filters, stride=2)
+    cfg.yolo("0,1,2", "9,12, 48,34, 63,96", 3, scale_x_y=1.1)
+    return str(cfg)
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +208,17 @@ class TestDetector:
         export_file(yolo[0], yolo[1].with_name("raw.pt2"), raw=True)
         certificate = certified(yolo[1].with_name("raw.pt2"), yolo[0], images)
         assert certificate.is_certified, certificate.reasons
+
+
+def test_boxes_over_the_border_of_a_darknet_network_are_certified(images, tmp_path):
+    model, path, finder = prepared("darknet's own", images, tmp_path)
+    height, width = images[0].shape[1:]
+    boxes = model.predict(images[0]).boxes
+    assert bool((boxes[:, 2] > width).any())
+    assert bool((boxes[:, 3] > height).any())
+    certificate = certified(path, model, images, finder)
+    assert certificate.is_certified, certificate.reasons
+    assert certificate.differences.predictions > len(boxes)
 
 
 @pytest.mark.slow
