@@ -18,17 +18,17 @@ REPLACED = {
     "ShortestEdge(320, 480)": "ShortestEdge(64, 96)",
     "samples=1000": "samples=20",
     "--bootstrap 1000": "--bootstrap 20",
-    "--samples 2000": "--samples 20",
+    "--bootstrap 2000": "--bootstrap 20",
 }
 
 # Further arguments that make a command cheap, by how it begins.
 EXTRA = {
-    "detkit compare": ("--samples=20",),
+    "detkit compare": ("--bootstrap=20",),
     "detkit doctor": ("--images=2", "--skip=overfit", "--skip=memory", "--data.num_workers=0"),
     "detkit visualize --backbone": ("--step=44", "--count=1"),
     "detkit visualize --checkpoint": ("--square=30", "--step=30", "--count=1"),
     "detkit report": ("--data.num_workers=0", "--bootstrap=5", "--images=2", "--device=cpu"),
-    "detkit verify": ("--samples=20", "--data.num_workers=0"),
+    "detkit verify": ("--bootstrap=20", "--data.num_workers=0"),
     "python tools/proposals.py": ("--data.num_workers=0", "--search.width=60", "--search.min_size=4"),
 }
 

@@ -47,7 +47,7 @@ def test_all_commands_work_on_it(depth_recipe, detkit_command):
     assert status == 0, said
     for command in (
         ("eval", "--checkpoint", "runs/depth", "--out", "metrics.json"),
-        ("compare", "runs/depth/best.ckpt", "runs/depth/last.ckpt", "--samples=5", "--out", "compare.json"),
+        ("compare", "runs/depth/best.ckpt", "runs/depth/last.ckpt", "--bootstrap=5", "--out", "compare.json"),
         ("report", "runs/depth", "--bootstrap=0", "--out", "report.html"),
         ("export", "runs/depth", "--to", "torch_export", "--out", "depth.pt2"),
     ):

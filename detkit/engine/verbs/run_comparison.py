@@ -31,7 +31,7 @@ def compare(
             each was trained on.
         per_class: also compare the numbers of each class.
         iou_type: ``bbox``, ``segm``, ``keypoints`` or several, as of ``detkit eval``; default: those of each config.
-        settings: further options of the command: ``annotations="truth.json"`` for files, ``samples=2000``,
+        settings: further options of the command: ``annotations="truth.json"`` for files, ``bootstrap=2000``,
             ``split="test"``, ``out="compare.json"``, ``device="cpu"``.
 
     Returns:

@@ -18,7 +18,7 @@ def compared(detkit_command, tmp_path):
 
     def run(*argv: str) -> dict:
         out = tmp_path / "compare.json"
-        status, said = detkit_command("compare", *argv, "--samples", "50", "--out", out)
+        status, said = detkit_command("compare", *argv, "--bootstrap", "50", "--out", out)
         assert status == 0, said
         return json.loads(out.read_text())
 
@@ -109,7 +109,7 @@ def test_other_data_is_refused_before_a_model_runs(run_folder, files, detkit_com
         (("a.json", "b.json"), "a.json is a file of detections, which needs --annotations"),
         (("runs/a", "runs/b", "--annotations", "x.json"), "--annotations is for files of detections"),
         (("a.json", "b.json", "--annotations", "x.json", "--data.root", "y"), "--data.root is for checkpoints"),
-        (("a.json", "b.json", "--samples", "1"), "samples must be at least 2"),
+        (("a.json", "b.json", "--bootstrap", "1"), "samples must be at least 2"),
         (("a.json", "b.json", "--confidence", "95"), "confidence must be between 0 and 1"),
         (("a.json", "b.json", "--annotations", "x.json", "--out", "."), ". cannot be written (Is a directory)"),
         (("a.json",), "must be given"),

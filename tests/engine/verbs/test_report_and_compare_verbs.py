@@ -39,7 +39,7 @@ class TestReport:
 class TestCompare:
     def test_one_run_with_itself_is_identical(self, run_folder, tmp_path):
         out = tmp_path / "compare.json"
-        comparisons = detkit.compare(run_folder, run_folder, samples=20, per_class=True, out=str(out), **QUICK)
+        comparisons = detkit.compare(run_folder, run_folder, bootstrap=20, per_class=True, out=str(out), **QUICK)
         (comparison,) = comparisons.values()
         assert comparison.is_equal
         assert comparison.better is None
@@ -54,7 +54,7 @@ class TestCompare:
         for name, rows in (("a", right), ("b", right[::2])):
             (tmp_path / f"{name}.json").write_text(json.dumps(rows))
         files = tmp_path / "a.json", tmp_path / "b.json"
-        (comparison,) = detkit.compare(*files, annotations=str(truth), samples=200, iou_type="bbox").values()
+        (comparison,) = detkit.compare(*files, annotations=str(truth), bootstrap=200, iou_type="bbox").values()
         assert comparison.better == "A"
         assert str(comparison).startswith("A is better by ")
 
@@ -62,7 +62,7 @@ class TestCompare:
         torch.manual_seed(1)
         random.seed(1)
         before = torch.get_rng_state(), random.getstate()
-        detkit.compare(run_folder, run_folder, samples=2, **QUICK)
+        detkit.compare(run_folder, run_folder, bootstrap=2, **QUICK)
         assert torch.equal(before[0], torch.get_rng_state())
         assert random.getstate() == before[1]
 

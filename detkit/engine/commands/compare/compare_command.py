@@ -70,7 +70,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="short form of --evaluators: COCO metrics of boxes, masks or keypoints",
     )
-    parser.add_argument("--samples", type=int, default=1000, help="number of resampled data sets")
+    parser.add_argument(
+        "--bootstrap", type=int, default=1000, help="number of bootstrap samples for confidence intervals"
+    )
     parser.add_argument("--confidence", type=float, default=0.95, help="confidence of the intervals")
     parser.add_argument("--seed", type=int, default=0, help="seed of the resampling")
     parser.add_argument("--per_class", action="store_true", help="also compare the numbers of each class")

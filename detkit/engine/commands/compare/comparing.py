@@ -34,7 +34,7 @@ class ComparisonOptions:
     evaluators: str | None
     protocol: str | None
     iou_type: list[str] | None
-    samples: int
+    bootstrap: int
     confidence: float
     seed: int
     per_class: bool
@@ -67,7 +67,7 @@ def compare_sources(options: ComparisonOptions, data: Sequence[str]) -> dict[str
     Raises:
         InputError: a source cannot be evaluated, or they have different data; this is seen before a model runs.
     """
-    check_samples(options.samples, options.confidence)
+    check_samples(options.bootstrap, options.confidence)
     _check_use(options, data)
     if options.out is not None:
         check_writable(options.out)
@@ -78,14 +78,14 @@ def compare_sources(options: ComparisonOptions, data: Sequence[str]) -> dict[str
     _check_same_data(sources, shared)
     for source in sources:
         source.run()
-    logger.info("drawing the images %d times for %s", options.samples, ", ".join(shared))
+    logger.info("drawing the images %d times for %s", options.bootstrap, ", ".join(shared))
     first, second = sources
     comparisons = {
         name: compare(
             first.evaluators[name],
             second.evaluators[name],
             names=NAMES,
-            samples=options.samples,
+            samples=options.bootstrap,
             confidence=options.confidence,
             seed=options.seed,
             per_class=options.per_class,
@@ -94,7 +94,7 @@ def compare_sources(options: ComparisonOptions, data: Sequence[str]) -> dict[str
     }
     content = {
         **{name: str(source.path) for name, source in zip(NAMES, sources, strict=True)},
-        "samples": options.samples,
+        "samples": options.bootstrap,
         "confidence": options.confidence,
         "seed": options.seed,
         "evaluators": {name: comparison_entry(one) for name, one in comparisons.items()},

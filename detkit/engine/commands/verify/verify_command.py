@@ -64,7 +64,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--allow", type=float, default=0.5, help="largest difference of AP in float16 and int8, in points"
     )
-    parser.add_argument("--samples", type=int, default=1000, help="number of resampled data sets")
+    parser.add_argument(
+        "--bootstrap", type=int, default=1000, help="number of bootstrap samples for confidence intervals"
+    )
     parser.add_argument("--confidence", type=float, default=0.95, help="confidence of the intervals")
     parser.add_argument("--out", type=str | None, help="write everything to this JSON file")
     parser.add_argument(

@@ -49,14 +49,14 @@ class VerifyOptions:
     evaluators: str | None
     images: int | None
     allow: float
-    samples: int
+    bootstrap: int
     confidence: float
     out: str | None
     trust: list[str]
 
     def check(self) -> None:
         """Raise an `InputError` where one is out of range."""
-        check_samples(self.samples, self.confidence)
+        check_samples(self.bootstrap, self.confidence)
         if self.images is not None and self.images < 1:
             raise InputError(f"--images must be at least 1, got {self.images}.")
         if not self.allow >= 0:
@@ -135,7 +135,7 @@ def _certificate(examination: Examination, own: Mapping[str, Evaluator], options
     compared: dict[str, Comparison] = {}
     if examination.images and not examination.skipped:
         compared = {
-            name: compare(evaluator, examination.evaluators[name], CALLED, options.samples, options.confidence)
+            name: compare(evaluator, examination.evaluators[name], CALLED, options.bootstrap, options.confidence)
             for name, evaluator in own.items()
         }
     return examination.certificate(compared, options.allow)
