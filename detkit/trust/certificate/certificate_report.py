@@ -34,6 +34,9 @@ def difference_table(certificate: Certificate) -> Table:
     for column in ("output", "difference", "rounding", "image", "where"):
         table.add_column(column, justify="right" if column in ("difference", "rounding") else "left")
     for one in certificate.differences.largest:
+        if one.size == 0:
+            table.add_row(one.output, "none")
+            continue
         limit = "" if math.isinf(one.limit) else f"{one.limit:.3g}"
         table.add_row(one.output, f"{one.size:.3g} {one.unit}".strip(), limit, str(one.image), one.where)
     return table

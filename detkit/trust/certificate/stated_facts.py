@@ -77,7 +77,12 @@ class StatedFacts:
         lacking = [key for key in needed if key not in self.file.facts]
         if not lacking:
             return None
-        sentence = f"the file does not say {' and '.join(lacking)}: those of the checkpoint are taken"
+        is_foreign = not any(key.startswith("detkit.") for key in self.file.facts)
+        sentence = (
+            "the file has no metadata of `detkit export`, so input and classes are those of the checkpoint"
+            if is_foreign
+            else f"the file does not say {' and '.join(lacking)}: those of the checkpoint are taken"
+        )
         return Finding("metadata", sentence, "give readers of the file its classes and preprocessing", is_fault=False)
 
     def _of_task(self) -> list[Finding]:
