@@ -142,7 +142,7 @@ def compare(
 def check_samples(samples: int, confidence: float) -> None:
     """Raise an `InputError` where one is out of range."""
     if samples < 2:
-        raise InputError(f"samples must be at least 2, got {samples}.")
+        raise InputError(f"bootstrap samples must be at least 2, got {samples}.")
     if not 0 < confidence < 1:
         raise InputError(f"confidence must be between 0 and 1, got {confidence}.")
 
