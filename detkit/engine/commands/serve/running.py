@@ -95,7 +95,8 @@ def _run(app: Any, bound: socket.socket, model: str) -> None:
             text = f"Serving {model} on http://{shown}:{port}, until Ctrl+C"
             get_console().print(text, highlight=False, markup=False, soft_wrap=True)
 
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+    # Its own configuration of logging closes the handlers of all other packages, and streams with them.
+    config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, server_header=False)
     with _ended_by_signals():
         Announcing(config).run(sockets=[bound])
 
