@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -55,12 +56,14 @@ def checkpoint_to_resume(resume: str | Path) -> Path:
     """The checkpoint from which a run goes on, given as the run's folder or as the checkpoint itself.
 
     Raises:
-        InputError: the folder has none.
+        InputError: there is no such folder, or it has none.
     """
     try:
         return checkpoint_path(resume, CHECKPOINTS)
     except InputError:
         path = Path(resume)
+        if not os.path.isdir(path):
+            raise
         raise InputError(
             f"{path} has no checkpoint (neither {' nor '.join(CHECKPOINTS)}), so its run cannot be resumed: start it "
             f"again with --config {path / 'config.yaml'} --name {path.name} --overwrite."
