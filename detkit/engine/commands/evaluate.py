@@ -82,6 +82,16 @@ def prepared_evaluation(argv: Sequence[str]) -> tuple[Checkpoint, PreparedEvalua
     Raises:
         InputError: an option, the checkpoint or the data is wrong.
     """
+    checkpoint, parsed, options = parsed_evaluation(argv)
+    return checkpoint, prepare(checkpoint, parsed, options)
+
+
+def parsed_evaluation(argv: Sequence[str]) -> tuple[Checkpoint, ParsedCommand, EvaluationOptions]:
+    """The checkpoint that a command line names, and its arguments, before anything is built.
+
+    Raises:
+        InputError: an option or the checkpoint is wrong.
+    """
     parser = evaluation_parser()
     checkpoint = read_named_checkpoint(parser, argv)
     if checkpoint is None:
@@ -89,7 +99,7 @@ def prepared_evaluation(argv: Sequence[str]) -> tuple[Checkpoint, PreparedEvalua
     parsed = ParsedCommand.of(parser, argv)
     options = parsed.options(EvaluationOptions)
     check_options(options, has_checkpoint=True)
-    return checkpoint, prepare(checkpoint, parsed, options)
+    return checkpoint, parsed, options
 
 
 def evaluation_parser() -> ArgumentParser:

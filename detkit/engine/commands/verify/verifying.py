@@ -16,10 +16,8 @@ from detkit.data import DataModule
 from detkit.data.image_dataset import ImageDataset
 from detkit.engine.callbacks.progress import quiet_lightning
 from detkit.engine.checkpoint import Checkpoint
-from detkit.engine.commands.evaluate import evaluation_parser
+from detkit.engine.commands.evaluate import parsed_evaluation
 from detkit.engine.commands.evaluation.evaluating import evaluator_factories
-from detkit.engine.commands.evaluation.evaluation_options import EvaluationOptions
-from detkit.engine.config.command_line import read_named_checkpoint
 from detkit.engine.config.parser import ParsedCommand
 from detkit.engine.evaluators import make_evaluators
 from detkit.errors import InputError
@@ -80,14 +78,10 @@ def verify_files(options: VerifyOptions, of_data: Sequence[str]) -> list[Certifi
     options.check()
     quiet_lightning()
     files = [open_exported(path) for path in options.files]
-    parser, argv = evaluation_parser(), [*options.evaluation_arguments(), *of_data]
-    checkpoint = read_named_checkpoint(parser, argv)
-    if checkpoint is None:
-        raise ValueError("no checkpoint is named")
-    parsed = ParsedCommand.of(parser, argv)
+    checkpoint, parsed, evaluation = parsed_evaluation([*options.evaluation_arguments(), *of_data])
     model = checkpoint.model(trust=options.trust)
     data, dataset = _data(parsed, checkpoint, model, options)
-    makers = evaluator_factories(model, parsed.options(EvaluationOptions), checkpoint)
+    makers = evaluator_factories(model, evaluation, checkpoint)
     truth = dataset.ground_truth()
 
     def evaluators() -> dict[str, Evaluator]:
