@@ -41,7 +41,8 @@ from detkit.trust.doctor.findings import Finding
 from detkit.trust.doctor.subject import Subject
 
 _STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
-_LENIENT = ("--data.on_bad_box=skip", "--data.on_bad_image=skip")
+LENIENT = ("--data.on_bad_box=skip", "--data.on_bad_image=skip")
+"""With these, data is read as far as it can be."""
 
 
 def run_checks(options: DoctorOptions, argv: Sequence[str], model: VisionModel | None = None) -> list[Finding]:
@@ -61,7 +62,9 @@ def run_checks(options: DoctorOptions, argv: Sequence[str], model: VisionModel |
     if model is not None:
         recipe = with_model(recipe, copy.deepcopy(model))
     with console.status("doctor") as status, _quiet_evaluators():
-        subject = subject_of(recipe, options, lambda text: status.update(text))
+        subject = subject_of(
+            recipe, options.images, options.steps, options.checkpoint, progress=lambda text: status.update(text)
+        )
         if error is not None:
             findings.append(unreadable(subject, error))
             show(console, findings[-1])
@@ -117,7 +120,7 @@ def _recipe(argv: Sequence[str]) -> tuple[Recipe, InputError | None]:
         return _opened(argv), None
     except InputError as error:
         try:
-            return _opened([*argv, *_LENIENT]), error
+            return _opened([*argv, *LENIENT]), error
         except InputError:
             raise error from None
 
@@ -130,8 +133,21 @@ def _opened(argv: Sequence[str]) -> Recipe:
     return recipe
 
 
-def subject_of(recipe: Recipe, options: DoctorOptions, progress: Callable[[str], None]) -> Subject:
+def subject_of(
+    recipe: Recipe,
+    images: int,
+    steps: int,
+    checkpoint: str | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Subject:
     """The recipe as the checks take it.
+
+    Args:
+        recipe: with its data.
+        images: the most images of a split that are examined.
+        steps: the most steps of a trial.
+        checkpoint: one that is to fit the data.
+        progress: told what is being done.
 
     Raises:
         InputError: the data lacks what the model learns from, or an evaluator does not fit.
@@ -175,10 +191,10 @@ def subject_of(recipe: Recipe, options: DoctorOptions, progress: Callable[[str],
         precision=str(precision),
         gradient_clip=recipe.trainer.get("gradient_clip_val"),
         device=_device(recipe.trainer.get("accelerator", "auto")),
-        images=options.images,
-        steps=options.steps,
+        images=images,
+        steps=steps,
         seed=recipe.run.seed,
-        checkpoint=_checkpoint(options.checkpoint),
+        checkpoint=_checkpoint(checkpoint),
         progress=progress,
     )
 

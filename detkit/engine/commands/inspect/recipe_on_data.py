@@ -13,8 +13,7 @@ import yaml
 from detkit.data.faults.problem import LEVELS, Problem
 from detkit.data.loading import TrainingDataset
 from detkit.engine.commands.anchors.recipe_model import without_weights
-from detkit.engine.commands.doctor.doctor_command import DoctorOptions
-from detkit.engine.commands.doctor.examination import subject_of
+from detkit.engine.commands.doctor.examination import LENIENT, subject_of
 from detkit.engine.commands.train import training_arguments
 from detkit.engine.config.recipe import build_recipe
 from detkit.errors import InputError
@@ -25,7 +24,6 @@ from detkit.trust.doctor.subject import Subject
 from detkit.trust.inspection import Inspection
 from detkit.trust.inspection.recipe_levels import MOST_IMAGES, recipe_findings
 
-_LENIENT = ("--data.on_bad_box=skip", "--data.on_bad_image=skip")
 _IMAGE_SIDE = 480
 
 
@@ -45,7 +43,7 @@ def with_recipe(
     """
     path = recipe_path(recipe)
     try:
-        subject = recipe_subject(path, [*of_data, *(_LENIENT if inspection.of_level("error") else ())])
+        subject = recipe_subject(path, [*of_data, *(LENIENT if inspection.of_level("error") else ())])
         tables, problems = recipe_findings(subject)
         shown = preview_images(subject, previews)
     except InputError as error:
@@ -72,8 +70,7 @@ def recipe_subject(path: Path, of_data: Sequence[str]) -> Subject:
         content = yaml.safe_dump(without_weights(read_yaml(path)), allow_unicode=True)
         write_into(Path(folder), path.name, content)
         recipe = build_recipe(training_arguments([f"--config={Path(folder) / path.name}", *of_data]))
-    options = DoctorOptions(checkpoint=None, skip=[], images=MOST_IMAGES, steps=1, out=None, trust=[])
-    return subject_of(recipe, options, lambda _: None)
+    return subject_of(recipe, MOST_IMAGES, steps=1)
 
 
 def preview_images(subject: Subject, count: int) -> list[list[StripImage]]:
