@@ -109,7 +109,7 @@ def _best(network: IdealNetwork, heads: Mapping[str, DenseHead | RPN], image: Te
     empty = Target.empty(image_id=target.image_id)
     raw, context = network.prepare([image], [empty])
     moved = network.model.preprocess.targets([target.objects()], context.batch)[0].boxes
-    anchors = torch.cat([_anchors(head, raw, network.truth) for head in heads.values()]).cpu()
+    anchors = torch.cat([anchor_boxes(head, raw, network.truth) for head in heads.values()]).cpu()
     if moved is None or not len(anchors):
         return None
     boxes = moved.cpu()
@@ -120,7 +120,7 @@ def _best(network: IdealNetwork, heads: Mapping[str, DenseHead | RPN], image: Te
     return torch.stack((best, box_iou(boxes, anchors).amax(dim=1), sizes), dim=1)
 
 
-def _anchors(head: DenseHead | RPN, raw: Any, context: Context | None) -> Tensor:
+def anchor_boxes(head: DenseHead | RPN, raw: Any, context: Context | None) -> Tensor:
     """The boxes ``(A, 4)`` that a head gives where there is nothing; those without an area are no anchors."""
     own = raw[1] if isinstance(head, RPN) else raw  # of a two-stage detector
     assert context is not None

@@ -13,7 +13,7 @@ from detkit.data.faults.problem import MOST_EXAMPLES, Level, Problem, counted
 from detkit.heads import RPN, DenseHead
 from detkit.models import VisionModel
 from detkit.structures import Target
-from detkit.trust.doctor.anchor_check import check_anchors
+from detkit.trust.doctor.anchor_check import anchor_boxes, check_anchors
 from detkit.trust.doctor.round_trip.ideal_network import IdealNetwork, WithoutIdeal, heads_of, ideal_network
 from detkit.trust.doctor.subject import Subject
 from detkit.trust.inspection.tables import Table
@@ -100,10 +100,9 @@ def _largest_anchor(network: IdealNetwork, head: DenseHead | RPN, image: Tensor)
     raw, _ = network.prepare([image], [Target.empty()])
     if network.truth is None:
         return None
-    boxes = head.candidates(raw[1] if isinstance(head, RPN) else raw, network.truth).boxes
-    areas = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1)
-    largest = float(areas.max()) ** 0.5 if len(areas) else 0.0
-    return largest if largest > 1e-3 else None
+    boxes = anchor_boxes(head, raw, network.truth)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    return float(areas.max()) ** 0.5 if len(areas) else None
 
 
 def _candidates_of_levels(head: DenseHead | RPN, maps: Sequence[Tensor], total: int) -> list[int] | None:
