@@ -23,6 +23,11 @@ IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1}
 """The value of pixels without a class in a label map, by its dtype."""
 
 
+def label_map_dtype(num_classes: int) -> torch.dtype:
+    """The dtype of label maps of so many classes: uint8 holds 254 and the ignore value."""
+    return torch.uint8 if num_classes <= 254 else torch.int16
+
+
 @dataclass(frozen=True)
 class LabelMap(Kind):
     """``(H, W)``, the class of each pixel: uint8 with 255 for none, or int16 with -1."""
