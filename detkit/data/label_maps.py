@@ -16,9 +16,8 @@ from detkit.data.packed.columns import ImageFacts, ImageFiles
 from detkit.errors import InputError
 from detkit.files import named_file
 from detkit.images import read_map
-from detkit.structures.image_fields import IGNORE_INDEX
+from detkit.structures.image_fields import IGNORE_INDEX, label_map_dtype
 
-_LEAST_INT16 = 255  # classes; uint8 holds 254 and the ignore value
 _NONE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
@@ -100,7 +99,7 @@ class _Reader:
                 f"{path}: this label map is {pixels.shape} (height, width), but image {image.image_id!r} has "
                 f"{image.size}"
             )
-        dtype = torch.int16 if len(self.ids) >= _LEAST_INT16 else torch.uint8
+        dtype = label_map_dtype(len(self.ids))
         table = self._table(pixels.dtype, IGNORE_INDEX[dtype])
         labels = table[pixels]
         if (labels == _UNKNOWN).any():

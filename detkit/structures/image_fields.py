@@ -27,6 +27,11 @@ INSTANCES = 65536
 """A panoptic map holds ``label * INSTANCES + instance``."""
 
 
+def label_map_dtype(num_classes: int) -> torch.dtype:
+    """The dtype of label maps of so many classes: uint8 holds 254 and the ignore value."""
+    return torch.uint8 if num_classes <= 254 else torch.int16
+
+
 @dataclass(frozen=True)
 class LabelMap(Kind):
     """``(H, W)``, the class of each pixel: uint8 with 255 for none, or int16 with -1."""
