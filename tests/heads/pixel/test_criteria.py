@@ -96,9 +96,8 @@ def near_a_boundary(labels, radius):
 
 
 def boundary(case, factor, radius):
-    logits, labels, weights = case
-    near = near_a_boundary(labels, radius)
-    factors = [factor if near[index] else 1.0 for index in every(labels)]
+    near = near_a_boundary(case[1], radius)
+    factors = [factor if near[index] else 1.0 for index in every(case[1])]
     total = sum(-math.log(p[c]) * w * f for (p, c, w), f in zip(by_hand(*case), factors, strict=True))
     return total / sum(factors)
 

@@ -31,7 +31,7 @@ class CrossEntropy(PixelCriterion):
 
 
 def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy of each pixel ``(B, H, W)``, 0 where it has no class; see `PixelCriterion` for the arguments."""
+    """The cross-entropy of each pixel ``(B, H, W)``, 0 where it has no class; see `PixelCriterion`."""
     return F.cross_entropy(precise(logits), labels, ignore_index=IGNORED, reduction="none")
 
 

@@ -43,7 +43,9 @@ def median_frequency_weights(dataset: ImageDataset) -> list[float]:
         seen += np.where(counts > 0, len(labels), 0)
     present = own > 0
     if not present.any():
-        raise InputError(f"{dataset.annotations_path}: no image has a label map with a class, which weights are made of")
+        raise InputError(
+            f"{dataset.annotations_path}: no image has a label map with a class, which weights are made of"
+        )
     frequencies = own[present] / seen[present]
     weights = np.zeros(classes)
     weights[present] = np.median(frequencies) / frequencies
