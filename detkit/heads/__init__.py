@@ -17,6 +17,8 @@ from detkit.heads.dense.yolo.yolo_v4 import YOLOv4Head
 from detkit.heads.image.classification import ClassificationHead
 from detkit.heads.image.image_head import ImageHead
 from detkit.heads.image.localization import LocalizationHead
+from detkit.heads.pixel.fcn import FCNHead
+from detkit.heads.pixel.pixel_head import PixelHead
 from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
 from detkit.heads.region.box import BoxHead
 from detkit.heads.region.box_cascade import BoxCascade
@@ -45,6 +47,7 @@ __all__ = [
     "ConvolutionsThenFullyConnected",
     "Crop",
     "DenseHead",
+    "FCNHead",
     "FCOSHead",
     "ImageHead",
     "InstanceBranch",
@@ -53,6 +56,7 @@ __all__ = [
     "MaskHead",
     "MergeBoxes",
     "OverFeatHead",
+    "PixelHead",
     "Postprocess",
     "RegionBranch",
     "RegionFeatureExtractor",

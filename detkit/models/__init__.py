@@ -4,6 +4,7 @@ from detkit.deprecation import moved_names
 from detkit.models.detector import Detector
 from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
+from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.models.raw_graph import Raw
 from detkit.models.single_stage.fcos import FCOS
 from detkit.models.single_stage.overfeat import OverFeat
@@ -45,6 +46,7 @@ __all__ = [
     "RegionWarp",
     "RetinaNet",
     "SSDlite",
+    "SegmentationModel",
     "SingleStageDetector",
     "TwoStageDetector",
     "VisionModel",

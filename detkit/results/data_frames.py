@@ -10,14 +10,14 @@ from detkit.errors import InputError
 from detkit.ops import rle_to_masks
 from detkit.structures import Detections
 from detkit.structures.categories import keypoint_category
-from detkit.structures.predictions import Prediction
+from detkit.structures.predictions import ScoredPrediction
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def to_pandas(prediction: Prediction) -> DataFrame:
-    """See `Prediction.to_pandas`."""
+def to_pandas(prediction: ScoredPrediction) -> DataFrame:
+    """See `ScoredPrediction.to_pandas`."""
     try:
         import pandas
     except ImportError as error:
