@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import RenderableType
 from torch import Tensor
 
@@ -88,6 +87,8 @@ class SemanticEvaluator(MapCollector):
             InputError: a label is of no class.
         """
         rows, columns = len(self.truth.categories), len(self.categories)
+        truth = _checked("target", truth, rows, image_id)
+        answer = _checked("answer", answer, columns, image_id)
         confusion = label_confusion(truth, answer, rows, columns)
         _check_labels(image_id, "target", truth, truth.numel() - int(confusion.sum()), rows)
         without_class = int(confusion[:, -1].sum())
@@ -110,7 +111,7 @@ class SemanticEvaluator(MapCollector):
 
     def evaluate(self) -> SemanticEvaluation:
         """The numbers of all images that have a map and an answer."""
-        ids, kept = self.measured()
+        _, kept = self.measured()
         classes = len(self.truth.categories)
         confusion = np.zeros((classes, classes + 1), dtype=np.int64)
         near = np.zeros((classes + 1, classes + 1), dtype=np.int64)
@@ -174,6 +175,21 @@ class SemanticEvaluator(MapCollector):
         return Report(tables, map_entry(evaluation, options.per_class, intervals))
 
 
+def _checked(owner: str, labels: Tensor, classes: int, image_id: Any) -> Tensor:
+    """The map of an image in a dtype that tells the classes from void; `owner` is for messages.
+
+    Raises:
+        InputError: it has another dtype than label maps.
+    """
+    if labels.dtype not in IGNORE_INDEX:
+        raise InputError(
+            f"image {image_id!r}: the label_map of the {owner} is {labels.dtype}; give uint8 with 255 where there is "
+            "no class, or int16 with -1"
+        )
+    void = IGNORE_INDEX[labels.dtype]
+    return labels.short().masked_fill(labels == void, -1) if 0 < void < classes else labels
+
+
 def _check_labels(image_id: Any, owner: str, labels: Tensor, without_class: int, classes: int) -> None:
     """Raise an `InputError` where pixels have a label of no class that is not void, either.
 
@@ -184,11 +200,6 @@ def _check_labels(image_id: Any, owner: str, labels: Tensor, without_class: int,
         without_class: the number of pixels whose label is of no class, of an answer where the truth has one.
         classes: their number.
     """
-    if labels.dtype not in IGNORE_INDEX:
-        raise InputError(
-            f"image {image_id!r}: the label_map of the {owner} is {labels.dtype}; give uint8 with 255 where there is "
-            "no class, or int16 with -1"
-        )
     if not without_class:
         return
     void, values = IGNORE_INDEX[labels.dtype], labels.numpy()

@@ -53,8 +53,8 @@ def label_confusion(truth: Tensor, answer: Tensor, rows: int, columns: int | Non
 def label_confusion_reference(truth: Tensor, answer: Tensor, rows: int, columns: int) -> Tensor:
     """`label_confusion` in plain torch."""
     row, column = (
-        torch.where((0 <= one) & (one < classes), one.long(), classes).flatten()
-        for one, classes in ((truth, rows), (answer, columns))
+        torch.where((one >= 0) & (one < classes), one, classes).flatten()
+        for one, classes in ((truth.long(), rows), (answer.long(), columns))
     )
     cells = torch.bincount(row * (columns + 1) + column, minlength=(rows + 1) * (columns + 1))
     return cells.reshape(rows + 1, columns + 1)[:rows].contiguous()

@@ -7,14 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from detkit.structures import Category, Target
-
-
-@dataclass
-class Answer:
-    """All that an evaluator reads of an answer."""
-
-    label_map: torch.Tensor
+from detkit.structures import Category, SemanticMap, Target
 
 
 @dataclass
@@ -41,8 +34,8 @@ class Maps:
             Target(label_map=as_labels(truth, dtype), image_id=10 * row) for row, (truth, _) in enumerate(self.pairs)
         ]
 
-    def answers(self, dtype: torch.dtype = torch.uint8) -> list[Answer]:
-        return [Answer(as_labels(answer, dtype)) for _, answer in self.pairs]
+    def answers(self, dtype: torch.dtype = torch.uint8) -> list[SemanticMap]:
+        return [SemanticMap(as_labels(answer, dtype)) for _, answer in self.pairs]
 
 
 def as_labels(labels: np.ndarray, dtype: torch.dtype = torch.uint8) -> torch.Tensor:

@@ -49,7 +49,7 @@ def near_boundary(mask):
     """Cheng et al. 2021: the mask without its erosion by as many 3 x 3 squares as 2 % of the diagonal has pixels; the
     image's border is a boundary."""
     height, width = mask.shape
-    steps = max(1, int(round(0.02 * np.sqrt(height**2 + width**2))))
+    steps = max(1, round(0.02 * np.sqrt(height**2 + width**2)))
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     eroded = cv2.erode(padded, np.ones((3, 3), dtype=np.uint8), iterations=steps)[1:-1, 1:-1]
     return mask & (eroded == 0)

@@ -1,16 +1,17 @@
 """`SemanticEvaluator` against the definitions pixel by pixel, and against hotcoco's numbers."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from drawn_maps import Answer, as_labels, draw_maps
+from drawn_maps import as_labels, draw_maps
 from pixel_by_pixel import by_definition
 
 from detkit.errors import InputError
 from detkit.evaluation import ReportOptions, SemanticEvaluator
-from detkit.structures import Category, Target
+from detkit.structures import Category, SemanticMap, Target
 
 
 def evaluated(maps, dtype=torch.uint8, **options):
@@ -44,7 +45,7 @@ class TestNumbers:
     def test_a_class_that_no_map_has_is_no_part_of_the_means(self):
         evaluator = SemanticEvaluator(draw_maps(3).annotations)
         labels = torch.zeros(4, 4, dtype=torch.uint8)
-        evaluator.update([Target(label_map=labels, image_id=0)], [Answer(labels)])
+        evaluator.update([Target(label_map=labels, image_id=0)], [SemanticMap(labels)])
         numbers = evaluator.compute()
         assert set(numbers.values()) == {1.0}
         absent = evaluator.evaluation.per_class()["class 1"]
@@ -54,7 +55,7 @@ class TestNumbers:
         """By hand: three of four pixels are right."""
         truth = torch.tensor([[0, 0, 0, 0]], dtype=torch.uint8)
         evaluator = SemanticEvaluator(draw_maps(3).annotations)
-        evaluator.update([Target(label_map=truth, image_id=0)], [Answer(torch.tensor([[0, 0, 0, 1]]).byte())])
+        evaluator.update([Target(label_map=truth, image_id=0)], [SemanticMap(torch.tensor([[0, 0, 0, 1]]).byte())])
         numbers = evaluator.compute()
         assert numbers["mIoU"] == (3 / 4 + 0) / 2
         assert (numbers["fwIoU"], numbers["mAcc"], numbers["aAcc"]) == (3 / 4, 3 / 4, 3 / 4)
@@ -63,14 +64,15 @@ class TestNumbers:
     def test_nothing_but_void_measures_nothing(self):
         evaluator = SemanticEvaluator(draw_maps(3).annotations)
         void = torch.full((3, 3), 255, dtype=torch.uint8)
-        evaluator.update([Target(label_map=void, image_id=0)], [Answer(torch.zeros_like(void))])
+        evaluator.update([Target(label_map=void, image_id=0)], [SemanticMap(torch.zeros_like(void))])
         assert set(evaluator.compute().values()) == {-1.0}
         assert set(SemanticEvaluator(draw_maps(3).annotations).compute().values()) == {-1.0}
 
     def test_an_answer_of_no_class_is_wrong(self):
         truth = torch.zeros(1, 4, dtype=torch.uint8)
         evaluator = SemanticEvaluator(draw_maps(3).annotations)
-        evaluator.update([Target(label_map=truth, image_id=0)], [Answer(torch.tensor([[0, 255, 255, 255]]).byte())])
+        answer = SemanticMap(torch.tensor([[0, 255, 255, 255]]).byte())
+        evaluator.update([Target(label_map=truth, image_id=0)], [answer])
         assert evaluator.compute()["mIoU"] == 0.25
         matrix = evaluator.evaluation.confusion_matrix
         assert matrix.names[-1] == "no class"
@@ -104,7 +106,7 @@ class TestBoundaryIoU:
         answer[20:30, 21:31] = 1
         maps = draw_maps(3)
         evaluator = SemanticEvaluator(maps.annotations, boundary_iou=True)
-        evaluator.update([Target(label_map=truth, image_id=0)], [Answer(answer)])
+        evaluator.update([Target(label_map=truth, image_id=0)], [SemanticMap(answer)])
         evaluator.compute()
         assert evaluator.evaluation.per_class()["class 1"]["BoundaryIoU"] == 18 / (36 + 36 - 18)
 
@@ -123,7 +125,7 @@ class TestLabels:
         label_of = {int(label): position for position, label in enumerate(own) if label >= 0}
         evaluator = SemanticEvaluator(maps.annotations, categories, boundary_iou=True)
         answers = [
-            Answer(as_labels(np.vectorize(lambda label: label_of.get(label, 1), otypes=[np.int64])(answer)))
+            SemanticMap(as_labels(np.vectorize(lambda label: label_of.get(label, 1), otypes=[np.int64])(answer)))
             for _, answer in maps.pairs
         ]
         evaluator.update(maps.targets(), answers)
@@ -141,18 +143,32 @@ class TestLabels:
         evaluator = SemanticEvaluator(six_classes().annotations)
         with pytest.raises(InputError, match=message):
             evaluator.update(
-                [Target(label_map=torch.tensor(truth).byte(), image_id=10)], [Answer(torch.tensor(answer).byte())]
+                [Target(label_map=torch.tensor(truth).byte(), image_id=10)], [SemanticMap(torch.tensor(answer).byte())]
             )
+
+    def test_void_is_no_class_where_there_are_more_than_255(self):
+        """A map of uint8 cannot have label 255, which is the void of all other data."""
+        content = {
+            "images": [{"id": 0}],
+            "categories": [{"id": label, "name": str(label)} for label in range(300)],
+            "annotations": [],
+        }
+        evaluator = SemanticEvaluator(content)
+        truth, answer = torch.tensor([[3, 3, 255, 4]]).byte(), torch.tensor([[3, 299, 255, -1]]).short()
+        evaluator.update([Target(label_map=truth, image_id=0)], [SemanticMap(answer)])
+        assert evaluator.compute()["aAcc"] == 1 / 3
+        assert evaluator.compute()["mIoU"] == (1 / 2 + 0 + 0) / 3
 
     def test_wrong_answers_in_general(self):
         evaluator = SemanticEvaluator(six_classes().annotations)
         target = Target(label_map=torch.zeros(1, 2, dtype=torch.uint8), image_id=10)
-        with pytest.raises(InputError, match="image 10: the label_map of the answer is torch.int64; give uint8"):
-            evaluator.update([target], [Answer(torch.zeros(1, 2, dtype=torch.int64))])
+        wide = SimpleNamespace(label_map=torch.zeros(1, 2, dtype=torch.int64))
+        with pytest.raises(InputError, match=r"image 10: the label_map of the answer is torch\.int64; give uint8"):
+            evaluator.update([target], [wide])
         with pytest.raises(InputError, match="answer for image 10 is a int without a label_map"):
             evaluator.update([target], [3])
         with pytest.raises(InputError, match="image id 4 is not among the 4 images"):
-            evaluator.update([Target(label_map=target.label_map, image_id=4)], [Answer(target.label_map)])
+            evaluator.update([Target(label_map=target.label_map, image_id=4)], [SemanticMap(target.label_map)])
         with pytest.raises(InputError, match="category 'cat' is not in annotations"):
             SemanticEvaluator(six_classes().annotations, [Category(1, "cat")])
 
