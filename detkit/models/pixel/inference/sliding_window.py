@@ -14,7 +14,7 @@ from detkit.geometry import Size
 from detkit.models.pixel.inference.bands import Band, bands
 from detkit.models.pixel.inference.frames import ShiftedFrame, frame_of
 from detkit.models.pixel.inference.network import Network, network_of
-from detkit.models.pixel.inference.views import Views
+from detkit.models.pixel.inference.test_time_views import Views
 from detkit.object_config import Described
 from detkit.structures import SemanticMap
 from detkit.structures.image_fields import IGNORE_INDEX, label_map_dtype

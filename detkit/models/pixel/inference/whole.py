@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.models.pixel.inference.network import network_of
-from detkit.models.pixel.inference.views import Views
+from detkit.models.pixel.inference.test_time_views import Views
 from detkit.object_config import Described
 from detkit.structures import SemanticMap
 
