@@ -11,7 +11,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.models.pixel.inference.frames import Frame
-from detkit.models.pixel.inference.network import Network
+from detkit.models.pixel.inference.pixel_network import Network
 
 
 class Band(NamedTuple):

@@ -13,7 +13,7 @@ from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.models.pixel.inference.bands import Band, bands
 from detkit.models.pixel.inference.frames import ShiftedFrame, frame_of
-from detkit.models.pixel.inference.network import Network, network_of
+from detkit.models.pixel.inference.pixel_network import Network, network_of
 from detkit.models.pixel.inference.test_time_views import Views
 from detkit.object_config import Described
 from detkit.structures import SemanticMap

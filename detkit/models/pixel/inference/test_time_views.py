@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detkit.errors import InputError
-from detkit.models.pixel.inference.network import Logits, Network
+from detkit.models.pixel.inference.pixel_network import Logits, Network
 
 
 class Views:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from detkit.models.pixel.inference.network import network_of
+from detkit.models.pixel.inference.pixel_network import network_of
 from detkit.models.pixel.inference.test_time_views import Views
 from detkit.object_config import Described
 from detkit.structures import SemanticMap
