@@ -19,6 +19,8 @@ from detkit.heads.image.image_head import ImageHead
 from detkit.heads.image.localization import LocalizationHead
 from detkit.heads.pixel.fcn import FCNHead
 from detkit.heads.pixel.pixel_head import PixelHead
+from detkit.heads.pixel.semantic_fpn import SemanticFPNHead
+from detkit.heads.pixel.stuff import StuffHead
 from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
 from detkit.heads.region.box import BoxHead
 from detkit.heads.region.box_cascade import BoxCascade
@@ -67,7 +69,9 @@ __all__ = [
     "SSDHead",
     "SSDliteHead",
     "SVMBoxHead",
+    "SemanticFPNHead",
     "SoftNMS",
+    "StuffHead",
     "TopK",
     "TwoFullyConnected",
     "YOLOHead",

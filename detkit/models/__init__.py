@@ -4,6 +4,8 @@ from detkit.deprecation import moved_names
 from detkit.models.detector import Detector
 from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
+from detkit.models.panoptic.merging import MergeRule
+from detkit.models.panoptic.panoptic_fpn import PanopticFPN
 from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.models.raw_graph import Raw
 from detkit.models.single_stage.fcos import FCOS
@@ -38,7 +40,9 @@ __all__ = [
     "KeypointRCNN",
     "Localizer",
     "MaskRCNN",
+    "MergeRule",
     "OverFeat",
+    "PanopticFPN",
     "Raw",
     "RegionAlign",
     "RegionMaxPool",

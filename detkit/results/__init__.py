@@ -2,6 +2,7 @@
 
 from detkit.results.coco_results import coco_results, to_coco
 from detkit.results.data_frames import to_pandas
+from detkit.results.panoptic_results import to_coco_panoptic
 from detkit.results.pictures import crops, image_of, plot, show, write_plot
 from detkit.results.supervision_detections import to_supervision
 
@@ -12,6 +13,7 @@ __all__ = [
     "plot",
     "show",
     "to_coco",
+    "to_coco_panoptic",
     "to_pandas",
     "to_supervision",
     "write_plot",

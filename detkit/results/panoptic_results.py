@@ -1,0 +1,30 @@
+"""Panoptic maps in COCO's panoptic format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from detkit.coco_files import Segment, ids_to_colors, segment_entries
+from detkit.structures import PanopticMap
+
+
+def to_coco_panoptic(answer: PanopticMap) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """See `PanopticMap.to_coco`."""
+    segments = answer.segments()
+    answer.known_categories()
+    categories = answer.categories or ()
+    values = answer.panoptic_map.cpu().numpy()
+    known = np.array([one.value for one in segments], dtype=np.int64)
+    order = np.argsort(known)
+    ids = np.zeros(values.shape, dtype=np.int32)
+    if len(known):
+        ids[values >= 0] = order[np.searchsorted(known[order], values[values >= 0])] + 1
+    entries = segment_entries(
+        ids, [Segment(number, categories[one.label].id) for number, one in enumerate(segments, start=1)]
+    )
+    for entry, one in zip(entries, segments, strict=True):
+        if one.score is not None:
+            entry["score"] = one.score
+    return entries, ids_to_colors(ids)
