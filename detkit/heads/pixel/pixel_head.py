@@ -93,8 +93,18 @@ class PixelHead(nn.Module):
 
     @torch.no_grad()
     def decode(self, raw: PixelOutput, context: Context) -> Sequence[SemanticMap]:
-        """The class of each pixel of the images as given; none where the network does not see the image."""
-        return restored_labels(self.full_logits(raw, context), context.batch, raw.margin)
+        """The class of each pixel of the images as given."""
+        return self.answers(self.full_logits(raw, context), context.batch, raw.margin)
+
+    def answers(self, logits: Tensor, batch: Batch, margin: int) -> list[SemanticMap]:
+        """The best class of each pixel of the images as given; none where the network does not see the image.
+
+        Args:
+            logits: ``(B, K, H - 2 margin, W - 2 margin)``, in the frame of the network.
+            batch: with the placements of the images.
+            margin: pixels of the frame on each side that the logits do not cover.
+        """
+        return restored_labels(logits, batch, margin)
 
     @torch.no_grad()
     def decode_padded(self, raw: PixelOutput, context: Context) -> PixelLabels:
