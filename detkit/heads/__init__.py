@@ -19,8 +19,11 @@ from detkit.heads.image.image_head import ImageHead
 from detkit.heads.image.localization import LocalizationHead
 from detkit.heads.pixel.fcn import FCNHead
 from detkit.heads.pixel.pixel_head import PixelHead
+from detkit.heads.pixel.score_skips import ScoreSkipHead
+from detkit.heads.pixel.segnet import SegNetBasicHead, SegNetHead
 from detkit.heads.pixel.semantic_fpn import SemanticFPNHead
 from detkit.heads.pixel.stuff import StuffHead
+from detkit.heads.pixel.unet import UNetHead
 from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
 from detkit.heads.region.box import BoxHead
 from detkit.heads.region.box_cascade import BoxCascade
@@ -69,11 +72,15 @@ __all__ = [
     "SSDHead",
     "SSDliteHead",
     "SVMBoxHead",
+    "ScoreSkipHead",
+    "SegNetBasicHead",
+    "SegNetHead",
     "SemanticFPNHead",
     "SoftNMS",
     "StuffHead",
     "TopK",
     "TwoFullyConnected",
+    "UNetHead",
     "YOLOHead",
     "YOLOv1Head",
     "YOLOv2Head",

@@ -6,7 +6,10 @@ from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
 from detkit.models.panoptic.merging import MergeRule
 from detkit.models.panoptic.panoptic_fpn import PanopticFPN
+from detkit.models.pixel.fcn_skips import FCN8s, FCN16s, FCN32s
 from detkit.models.pixel.segmentation_model import SegmentationModel
+from detkit.models.pixel.segnet import SegNet, SegNetBasic
+from detkit.models.pixel.unet import UNet
 from detkit.models.raw_graph import Raw
 from detkit.models.single_stage.fcos import FCOS
 from detkit.models.single_stage.overfeat import OverFeat
@@ -35,6 +38,9 @@ __all__ = [
     "CascadeRCNN",
     "Classifier",
     "Detector",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
     "FastRCNN",
     "FasterRCNN",
     "KeypointRCNN",
@@ -50,9 +56,12 @@ __all__ = [
     "RegionWarp",
     "RetinaNet",
     "SSDlite",
+    "SegNet",
+    "SegNetBasic",
     "SegmentationModel",
     "SingleStageDetector",
     "TwoStageDetector",
+    "UNet",
     "VisionModel",
     "YOLOv1",
     "YOLOv2",

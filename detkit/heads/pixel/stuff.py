@@ -80,5 +80,7 @@ class StuffHead(SemanticFPNHead):
                 "with detkit.structures.Category(id, name, is_thing=False) for stuff"
             )
         if len(self._are_things) != self.num_classes:
-            raise InputError(f"the model has {self.num_classes} classes, but {len(self._are_things)} categories were set")
+            raise InputError(
+                f"the model has {self.num_classes} classes, but {len(self._are_things)} categories were set"
+            )
         return self._are_things

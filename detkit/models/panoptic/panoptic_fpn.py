@@ -16,7 +16,6 @@ from detkit.heads.pixel.stuff import StuffHead
 from detkit.models.panoptic.merging import MergeRule
 from detkit.models.required_fields import check_fields
 from detkit.models.two_stage.mask_rcnn import MaskRCNN
-from detkit.preprocess import Batch
 from detkit.structures import Category, Detections, PanopticMap, Target
 from detkit.structures.device_transfer import to_device
 from detkit.structures.model_categories import ModelCategories

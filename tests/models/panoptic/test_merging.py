@@ -94,7 +94,9 @@ def test_classes_of_pixels_keep_small_stuff_and_know_no_things_without_an_object
 def test_the_least_stuff_can_be_a_share_of_the_image():
     classes = torch.full((10, 10), SKY, dtype=torch.uint8)
     classes[0, :5] = SAND
-    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 10, 10) > 0)
+    nothing = Detections(
+        torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 10, 10) > 0
+    )
     shown = {}
     for share in (0.04, 0.06):
         (answer,) = MergeRule(least_stuff=share).merged([nothing], [SemanticMap(classes)], THINGS)
