@@ -114,6 +114,12 @@ from detkit.evaluation import CocoEvaluator
 evaluator = CocoEvaluator("instances_val.json", categories=model.categories)
 evaluator.update(targets, detections)
 evaluator.compute()
+if "SemanticEvaluator" in THIS:
+    import torch
+    from detkit.structures import SemanticMap, Target
+    size = (len(targets), 48, 64)
+    label_maps = [SemanticMap(one) for one in torch.randint(0, 2, size, dtype=torch.uint8)]
+    targets = [Target(label_map=one.label_map, image_id=target.image_id) for one, target in zip(label_maps, targets)]
 """,
     "export.md": """
 import torch

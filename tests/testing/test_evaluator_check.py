@@ -13,9 +13,10 @@ from detkit.evaluation import (
     Evaluator,
     LocalizationEvaluator,
     ProposalRecall,
+    SemanticEvaluator,
     VocEvaluator,
 )
-from detkit.structures import Classification, Detections
+from detkit.structures import Classification, Detections, SemanticMap
 from detkit.testing import ContractError, check_evaluator
 
 
@@ -24,6 +25,13 @@ def shapes(tmp_path_factory):
     options = ShapesOptions({"train": 5}, (64, 96), max_objects=4, crowd_probability=0.5)
     root = draw_shapes(tmp_path_factory.mktemp("data") / "shapes", options)
     return CocoDataset(*find_split(root, "train")).reading({"masks", "keypoints"})
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    options = ShapesOptions({"train": 5}, (64, 96), max_objects=4, stuff=("grass", "sand"))
+    root = draw_shapes(tmp_path_factory.mktemp("data") / "maps", options)
+    return CocoDataset(*find_split(root, "train")).reading({"label_map", "panoptic_map"})
 
 
 def detections(target):
@@ -55,6 +63,11 @@ class TestOursPass:
     )
     def test_of_detections(self, shapes, evaluator):
         check_evaluator(evaluator, shapes, detections, Detections.empty())
+
+    @pytest.mark.parametrize("evaluator", [SemanticEvaluator, partial(SemanticEvaluator, boundary_iou=True)])
+    def test_of_label_maps(self, maps, evaluator):
+        nothing = SemanticMap(torch.full((64, 96), 255, dtype=torch.uint8))
+        check_evaluator(evaluator, maps, lambda target: SemanticMap(target.label_map), nothing)
 
     def test_of_proposals(self, shapes):
         check_evaluator(ProposalRecall, shapes, lambda target: target.objects().boxes, torch.zeros(0, 4))

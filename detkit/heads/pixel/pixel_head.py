@@ -15,6 +15,7 @@ from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context
 from detkit.heads.pixel.batch_labels import IGNORED, batch_label_maps
 from detkit.heads.pixel.criteria import CrossEntropy, PixelCriterion
+from detkit.preprocess import Batch
 from detkit.structures import SemanticMap
 from detkit.structures.image_fields import IGNORE_INDEX, label_map_dtype
 
@@ -90,11 +91,20 @@ class PixelHead(nn.Module):
 
     @torch.no_grad()
     def decode(self, raw: PixelOutput, context: Context) -> Sequence[SemanticMap]:
-        """The class of each pixel of the images as given; none where the network does not see the image."""
-        maps = context.batch.restore_maps(self.full_logits(raw, context), raw.margin)
+        """The class of each pixel of the images as given."""
+        return self.answers(self.full_logits(raw, context), context.batch, raw.margin)
+
+    def answers(self, logits: Tensor, batch: Batch, margin: int) -> list[SemanticMap]:
+        """The best class of each pixel of the images as given; none where the network does not see the image.
+
+        Args:
+            logits: ``(B, K, H - 2 margin, W - 2 margin)``, in the frame of the network.
+            batch: with the placements of the images.
+            margin: pixels of the frame on each side that the logits do not cover.
+        """
         dtype = label_map_dtype(self.num_classes)
-        labels = [logits.argmax(dim=0).to(dtype) for logits in maps]
-        shown = zip(labels, context.batch.placements, strict=True)
+        labels = [one.argmax(dim=0).to(dtype) for one in batch.restore_maps(logits, margin)]
+        shown = zip(labels, batch.placements, strict=True)
         return [SemanticMap(_only_seen(label_map, placement)) for label_map, placement in shown]
 
     @torch.no_grad()
