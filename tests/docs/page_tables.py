@@ -120,6 +120,14 @@ if "SemanticEvaluator" in THIS:
     size = (len(targets), 48, 64)
     label_maps = [SemanticMap(one) for one in torch.randint(0, 2, size, dtype=torch.uint8)]
     targets = [Target(label_map=one.label_map, image_id=target.image_id) for one, target in zip(label_maps, targets)]
+if "PanopticEvaluator" in THIS:
+    import torch
+    from types import SimpleNamespace
+    from detkit.structures import Target
+    panoptic_maps = [SimpleNamespace(panoptic_map=torch.ones(48, 64, dtype=torch.int32)) for _ in targets]
+    targets = [
+        Target(panoptic_map=one.panoptic_map, image_id=target.image_id) for one, target in zip(panoptic_maps, targets)
+    ]
 """,
     "export.md": """
 import torch
