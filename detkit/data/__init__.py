@@ -11,6 +11,7 @@ from detkit.data.formats.open_dataset import format_of, open_split
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.layouts.class_weights import median_frequency_weights
 from detkit.data.loading import Loader, TrainingDataset, WithProposals, measure_loader
 from detkit.data.packed.image_class import label_images
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
@@ -60,5 +61,6 @@ __all__ = [
     "format_of",
     "label_images",
     "measure_loader",
+    "median_frequency_weights",
     "open_split",
 ]

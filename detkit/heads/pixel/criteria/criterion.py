@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from detkit.object_config import Described
@@ -14,7 +15,7 @@ class PixelCriterion(Described):
     """
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The loss of a batch, a scalar in float32.
+        """The loss of a batch, a scalar in float32; float64 stays float64.
 
         Args:
             logits: ``(B, K, H, W)``.
@@ -22,3 +23,8 @@ class PixelCriterion(Described):
             weights: ``(B, H, W)`` float32, factor of the loss of each pixel; None: 1.
         """
         raise NotImplementedError
+
+
+def precise(logits: Tensor) -> Tensor:
+    """`logits` in float32, or in float64 if they are."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
