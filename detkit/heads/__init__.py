@@ -19,6 +19,9 @@ from detkit.heads.image.image_head import ImageHead
 from detkit.heads.image.localization import LocalizationHead
 from detkit.heads.pixel.fcn import FCNHead
 from detkit.heads.pixel.pixel_head import PixelHead
+from detkit.heads.pixel.score_skips import ScoreSkipHead
+from detkit.heads.pixel.segnet import SegNetBasicHead, SegNetHead
+from detkit.heads.pixel.unet import UNetHead
 from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
 from detkit.heads.region.box import BoxHead
 from detkit.heads.region.box_cascade import BoxCascade
@@ -67,9 +70,13 @@ __all__ = [
     "SSDHead",
     "SSDliteHead",
     "SVMBoxHead",
+    "ScoreSkipHead",
+    "SegNetBasicHead",
+    "SegNetHead",
     "SoftNMS",
     "TopK",
     "TwoFullyConnected",
+    "UNetHead",
     "YOLOHead",
     "YOLOv1Head",
     "YOLOv2Head",
