@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from detkit.coco_files import Segment, ids_to_colors, segment_entries
-from detkit.structures import PanopticMap
+from detkit.structures import Category, PanopticMap
+from detkit.visualization.image_files import encoded_image
 
 
-def to_coco_panoptic(answer: PanopticMap) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """See `PanopticMap.to_coco`."""
+def panoptic_png(answer: PanopticMap, categories: Sequence[Category]) -> bytes:
+    """The PNG of COCO's panoptic format, whose colors are ids of segments; pixels without one are black."""
+    return encoded_image(to_coco_panoptic(answer, categories)[1], ".png")
+
+
+def to_coco_panoptic(
+    answer: PanopticMap, categories: Sequence[Category] | None = None
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """See `PanopticMap.to_coco`; with `categories` in place of those that it knows."""
     segments = answer.segments()
-    answer.known_categories()
-    categories = answer.categories or ()
+    if categories is None:
+        answer.known_categories()
+        categories = answer.categories or ()
     values = answer.panoptic_map.cpu().numpy()
     known = np.array([one.value for one in segments], dtype=np.int64)
     order = np.argsort(known)

@@ -23,6 +23,7 @@ class StuffHead(SemanticFPNHead):
 
     There is an output for each class of the data, in their order, and a last one that stands for all things. Those of
     single things are impossible. So the softmax is over stuff and things, whatever the order of the classes.
+    It learns from a ``panoptic_map``, or from a ``label_map`` where a target has one.
 
     Args:
         channels: of the pyramid, finest first.
@@ -33,6 +34,7 @@ class StuffHead(SemanticFPNHead):
         criteria: see `PixelHead`.
     """
 
+    learns_from = frozenset({"panoptic_map"})
     _are_things: Sequence[bool] | None = None
 
     def __init__(

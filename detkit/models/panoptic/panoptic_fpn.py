@@ -52,8 +52,9 @@ class PanopticFPN(MaskRCNN):
 
     The answer for each image is a `PanopticMap`, which holds the detections and the classes of pixels too. Labels are
     those of the data, things and stuff in one list, and `categories` says which are things: it must be set, as training
-    and `detkit.load` do. Objects are learned from boxes and masks, stuff from a ``label_map``. An image that lacks one
-    teaches the other. The branches have outputs for labels of stuff too, which no object has: none is detected.
+    and `detkit.load` do. Objects are learned from boxes and masks, stuff from a ``panoptic_map`` or a ``label_map``. An
+    image that lacks one teaches the other. The branches have outputs for labels of stuff too, which no object has, and
+    none is detected.
 
     Args:
         backbone: the backbone, or the name of a torchvision or timm net, as of `FasterRCNN`.

@@ -15,7 +15,7 @@ from detkit.preprocess import Batch
 
 
 def semantic_logits(weights, maps, groups=32):
-    """From maps p2 to p5: convolutions, group norm and ReLU, each but those of p2 followed by bilinear x2; their sum."""
+    """From maps p2 to p5: convolution, group norm and ReLU, each but that of p2 followed by bilinear x2; their sum."""
     total = 0
     for number, x in enumerate(maps, start=2):
         for layer in range(max(1, number - 2)):

@@ -75,6 +75,15 @@ def test_an_image_teaches_the_heads_that_it_has_labels_for(lacks):
     assert learned == heads | {"backbone", "neck"}
 
 
+def test_panoptic_maps_teach_as_their_label_maps(model):
+    images, targets = make_batch()
+    maps = [torch.where(one.label_map == 255, -1, one.label_map.int() * 65536 + 3) for one in targets]
+    given = [replace(one, label_map=None, panoptic_map=own) for one, own in zip(targets, maps, strict=True)]
+    ours, theirs = losses_of(model, images, given), losses_of(model, images, targets)
+    assert ours["semantic"].item() == theirs["semantic"].item()
+    assert "panoptic_map" in model.learns_from
+
+
 def test_images_of_two_data_sets_teach_as_each_alone():
     """One image has objects alone, the other the classes of pixels alone."""
     torch.manual_seed(0)
@@ -111,7 +120,7 @@ def test_a_model_needs_to_know_what_is_stuff():
     images, targets = make_batch()
     model = make_model()
     model.categories = None
-    with pytest.raises(InputError, match="set model.categories"):
+    with pytest.raises(InputError, match=r"set model\.categories"):
         model(images, targets)
     model.categories = ["disc", "box"]
     with pytest.raises(InputError, match="5 classes, but 2 categories"):
