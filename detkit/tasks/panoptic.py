@@ -128,19 +128,18 @@ class Panoptic(Task):
         """The objects, and what the map is merged from."""
         return {
             **Detection().export(model),
-            "semantic": "(B, K + 1, h, w) logits of each class of stuff of detkit.classes, and last of all things; resized "
-            "to H x W, bilinearly by centers of pixels, and on to the given image before the best is chosen",
+            "semantic": "(B, K + 1, h, w) logits of each class of stuff of detkit.classes, and last of all things; "
+            "resized to H x W, bilinearly by centers of pixels, and on to the given image before the best is chosen",
         }
 
     def outputs_differ(
         self, given: Mapping[str, Tensor], own: Mapping[str, Tensor], tolerance: Tolerance
     ) -> str | None:
         """Objects are compared in pairs, logits number for number."""
-        objects = [{name: one for name, one in outputs.items() if name != "semantic"} for outputs in (given, own)]
-        logits = [{"semantic": outputs["semantic"].clamp(min=_IMPOSSIBLE)} for outputs in (given, own)]
-        possible = logits[1]["semantic"] > _IMPOSSIBLE  # others would make the numbers look large
-        logits = [{"semantic": one["semantic"].where(possible, 0)} for one in logits]
-        return unequal_detections(*objects, tolerance) or unequal_numbers(*logits, tolerance)
+        theirs, ours = ({name: one for name, one in all.items() if name != "semantic"} for all in (given, own))
+        possible = own["semantic"] > _IMPOSSIBLE  # others would make the numbers look large
+        their_logits, our_logits = ({"semantic": all["semantic"].where(possible, 0)} for all in (given, own))
+        return unequal_detections(theirs, ours, tolerance) or unequal_numbers(their_logits, our_logits, tolerance)
 
     def exported_answers(self, model: VisionModel, outputs: Mapping[str, Tensor], batch: Batch) -> list[PanopticMap]:
         """Objects pasted and classes of pixels put back to the given images, and merged, as the model does it."""

@@ -82,7 +82,7 @@ class PixelHead(nn.Module):
         raise NotImplementedError
 
     def labels(self, context: Context) -> Tensor:
-        """The output that each pixel belongs to ``(B, H, W)`` int64 in the frame of the network, -1 for none: its class."""
+        """The output that each pixel belongs to ``(B, H, W)`` int64 in the network's frame, -1 for none: its class."""
         return batch_label_maps(context)
 
     def losses(self, raw: PixelOutput, context: Context) -> dict[str, Tensor]:

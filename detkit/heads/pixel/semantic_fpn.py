@@ -54,7 +54,7 @@ class SemanticFPNHead(PixelHead):
         if groups < 1 or hidden % groups:
             raise InputError(f"SemanticFPNHead: hidden must be a multiple of groups, got {hidden} and {groups}")
         self.levels = nn.ModuleList(
-            nn.ModuleList(_Layer(width if number == 0 else hidden, hidden, groups) for number in range(max(1, level)))
+            nn.Sequential(*(_Layer(hidden if number else width, hidden, groups) for number in range(max(1, level))))
             for level, width in enumerate(used)
         )
         self.classes = nn.Conv2d(hidden, num_classes, 1)
@@ -69,10 +69,10 @@ class SemanticFPNHead(PixelHead):
         sizes = [one.shape[-2:] for one in features]
         summed: Tensor | None = None
         for level, (layers, feature) in enumerate(zip(self.levels, features, strict=False)):
-            for number, layer in enumerate(layers):
+            for number, layer in enumerate(layers.children()):
                 feature = layer(feature)
                 if level:  # one step up, to the size of the next finer map
-                    size = tuple(sizes[level - 1 - number])
+                    size = sizes[level - 1 - number]
                     feature = F.interpolate(feature, size=size, mode="bilinear", align_corners=False)
             summed = feature if summed is None else summed + feature
         return PixelOutput(self.classes(summed))

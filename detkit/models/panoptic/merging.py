@@ -56,8 +56,8 @@ class MergeRule(Described):
         for images in groups.values():
             own = [detections[image] for image in images]
             maps = self._maps(own, torch.stack([classes[image].label_map for image in images]), count)
-            for image, one, panoptic_map, label_map in zip(images, own, *maps, strict=True):
-                made[image] = PanopticMap(panoptic_map, one, SemanticMap(label_map))
+            for image, found, panoptic_map, label_map in zip(images, own, *maps, strict=True):
+                made[image] = PanopticMap(panoptic_map, found, SemanticMap(label_map))
         return [made[image] for image in range(len(classes))]
 
     def _maps(self, detections: Sequence[Detections], classes: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ class MergeRule(Described):
     def _shown(self, detections: Sequence[Detections], device: torch.device) -> list[Tensor]:
         """The masks ``(N, H, W)`` bool of the objects of each image that score enough."""
         is_shown = torch.cat([one.scores for one in detections]) >= self.least_score
-        counts = [int(own.sum()) for own in is_shown.cpu().split([len(one) for one in detections])]
+        counts = [int(own.sum()) for own in torch.split(is_shown.cpu(), [len(one) for one in detections])]
         shown = []
         for one, count in zip(detections, counts, strict=True):
             assert one.masks is not None, "objects are merged by their masks"

@@ -16,6 +16,7 @@ from detkit.heads.pixel.stuff import StuffHead
 from detkit.models.panoptic.merging import MergeRule
 from detkit.models.required_fields import check_fields
 from detkit.models.two_stage.mask_rcnn import MaskRCNN
+from detkit.necks import Neck
 from detkit.structures import Category, Detections, PanopticMap, Target
 from detkit.structures.device_transfer import to_device
 from detkit.structures.model_categories import ModelCategories
@@ -79,7 +80,7 @@ class PanopticFPN(MaskRCNN):
     ) -> None:
         weights = {"semantic": 0.5} if loss_weights is None else loss_weights
         super().__init__(backbone, num_classes, loss_weights=weights, **arguments)
-        levels = self.backbone if isinstance(self.neck, nn.Identity) else self.neck
+        levels = self.neck if isinstance(self.neck, Neck) else self.backbone
         self.semantic_head = semantic_head(levels.channels, levels.strides, num_classes)
         self.merge = merge or MergeRule()
         check_fields(self)
@@ -154,5 +155,5 @@ class PanopticFPN(MaskRCNN):
         is_thing = torch.tensor(self.semantic_head.things())[torch.cat(list(labels)).cpu()]
         if bool(is_thing.all()):
             return None
-        parts = is_thing.split([len(one) for one in labels])
+        parts = torch.split(is_thing, [len(one) for one in labels])
         return [to_device(torch.where(own)[0], one.device) for own, one in zip(parts, labels, strict=True)]

@@ -90,7 +90,7 @@ class PanopticMap(Prediction):
 
     def segments(self) -> list[PanopticSegment]:
         """The segments of the map: objects first, best first, then stuff by its label."""
-        values, areas = self.panoptic_map[self.panoptic_map >= 0].unique(return_counts=True)
+        values, areas = torch.unique(self.panoptic_map[self.panoptic_map >= 0], return_counts=True)
         scores = self.detections.scores.tolist()
         found = []
         for value, area in zip(values.tolist(), areas.tolist(), strict=True):
