@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,6 +117,10 @@ class PanopticMap(Prediction):
         """
         entry: tuple[list[dict[str, Any]], Any] = conversions().to_coco_panoptic(self)
         return entry
+
+    def to_numpy(self) -> dict[str, np.ndarray]:
+        """The maps and the fields of the detections as arrays, by name; see `Prediction.to_numpy`."""
+        return {**super().to_numpy(), **self.semantic.to_numpy(), **self.detections.to_numpy()}
 
     def predicted_labels(self) -> list[int]:
         """The label of each segment, and of each detection that the map leaves out."""
