@@ -63,7 +63,7 @@ def _save(path: Path, grids: Sequence[tuple[str, Tensor]], numbers: bool = True)
 
 
 def _draw(axes: Axes, title: str, grid: Tensor, numbers: bool) -> None:
-    axes.imshow(grid, cmap="Blues", vmin=0, vmax=1.6 * float(grid.max()))
+    axes.imshow(grid.numpy(), cmap="Blues", vmin=0, vmax=1.6 * float(grid.max()))
     height, width = grid.shape
     axes.set_xticks([column - 0.5 for column in range(1, width)], [])
     axes.set_yticks([row - 0.5 for row in range(1, height)], [])
