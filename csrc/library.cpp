@@ -82,6 +82,9 @@ STABLE_TORCH_LIBRARY(detkit, m) {
       "roi_pool_backward(Tensor gradient, Tensor cells, Tensor rois, SymInt batch, SymInt map_height, "
       "SymInt map_width, bool channels_last) -> Tensor");
 
+  m.def("label_confusion(Tensor truth, Tensor answer, int rows, int columns) -> Tensor");
+  m.def("label_pairs(Tensor first, Tensor second) -> (Tensor, Tensor)");
+
   m.def("to_planes(Tensor image, bool flip_x, bool flip_y) -> Tensor");
   m.def("graph_segmentation(Tensor image, float scale, int min_size) -> Tensor");
   m.def(

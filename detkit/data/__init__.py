@@ -7,10 +7,13 @@ from detkit.data.formats.cvat.cvat_dataset import CvatDataset
 from detkit.data.formats.field_readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
 from detkit.data.formats.image_folder import ImageFolderDataset
 from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
+from detkit.data.formats.maps.coco_panoptic import CocoPanopticDataset
+from detkit.data.formats.maps.map_folder import MapFolderDataset
 from detkit.data.formats.open_dataset import format_of, open_split
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.layouts.class_weights import median_frequency_weights
 from detkit.data.loading import Loader, TrainingDataset, WithProposals, measure_loader
 from detkit.data.packed.image_class import label_images
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
@@ -27,6 +30,7 @@ __all__ = [
     "COCO_READERS",
     "Augmentation",
     "CocoDataset",
+    "CocoPanopticDataset",
     "CopyPaste",
     "CvatDataset",
     "DataModule",
@@ -41,6 +45,7 @@ __all__ = [
     "ImageNumbers",
     "LabelMeDataset",
     "Loader",
+    "MapFolderDataset",
     "MinIoUCrop",
     "MixUp",
     "Mixing",
@@ -60,5 +65,6 @@ __all__ = [
     "format_of",
     "label_images",
     "measure_loader",
+    "median_frequency_weights",
     "open_split",
 ]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,15 +15,15 @@ from torch import Tensor
 from detkit.data.packed.columns import ImageFacts, ImageFiles
 from detkit.errors import InputError
 from detkit.files import named_file
-from detkit.structures.image_fields import IGNORE_INDEX
+from detkit.images import read_map
+from detkit.structures.image_fields import IGNORE_INDEX, label_map_dtype
 
-_LEAST_INT16 = 255  # classes; uint8 holds 254 and the ignore value
 _NONE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
 @dataclass(frozen=True)
 class LabelMapFiles(ImageFiles):
-    """A PNG of one channel, of 8 or 16 bits, for each image.
+    """A PNG of one channel, of up to 16 bits, for each image; of an indexed one its indices count.
 
     Its values are category ids. 255 (with 16 bits 65535) means no class, and so does 0 unless a category has that id.
     Any other unknown value is an error.
@@ -89,20 +88,18 @@ class _Reader:
     ids: tuple[int, ...]
 
     def __call__(self, path: Path, image: ImageFacts) -> Tensor:
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if pixels is None:
-            raise InputError(f"{path}: this label map, of image {image.image_id!r}, cannot be read as an image")
-        if pixels.ndim != 2 or pixels.dtype not in _NONE:
+        pixels = read_map(path, f"the label map of image {image.image_id!r}")
+        if pixels.ndim != 2:
             raise InputError(
-                f"{path}: a label map has one channel of 8 or 16 bits, this one has the shape {pixels.shape} and "
-                f"{pixels.dtype}; write category ids as gray values"
+                f"{path}: a label map has one channel of 8 or 16 bits, this one has the shape {pixels.shape}; write "
+                "category ids as gray values"
             )
         if pixels.shape != image.size:
             raise InputError(
                 f"{path}: this label map is {pixels.shape} (height, width), but image {image.image_id!r} has "
                 f"{image.size}"
             )
-        dtype = torch.int16 if len(self.ids) >= _LEAST_INT16 else torch.uint8
+        dtype = label_map_dtype(len(self.ids))
         table = self._table(pixels.dtype, IGNORE_INDEX[dtype])
         labels = table[pixels]
         if (labels == _UNKNOWN).any():

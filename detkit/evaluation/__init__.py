@@ -2,7 +2,7 @@
 
 from detkit.deprecation import moved_names
 from detkit.evaluation.classification_evaluator import ClassificationEvaluator
-from detkit.evaluation.coco.bootstrap import Interval, bootstrap
+from detkit.evaluation.coco.bootstrap import bootstrap
 from detkit.evaluation.coco.coco_evaluation import METRICS, CocoEvaluation
 from detkit.evaluation.coco.coco_evaluator import CocoEvaluator
 from detkit.evaluation.coco.tide import AssignedErrors, ErrorAnalysis, analyze_errors, assign_errors
@@ -12,7 +12,11 @@ from detkit.evaluation.evaluator import Evaluation, EvaluationResult, Evaluator,
 from detkit.evaluation.files.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.localization_evaluator import LocalizationEvaluator
+from detkit.evaluation.panoptic.panoptic_evaluation import PanopticEvaluation
+from detkit.evaluation.panoptic.panoptic_evaluator import PanopticEvaluator
 from detkit.evaluation.proposal_recall import ProposalRecall
+from detkit.evaluation.semantic.semantic_evaluation import SemanticEvaluation
+from detkit.evaluation.semantic.semantic_evaluator import SemanticEvaluator
 from detkit.evaluation.tables.confusion_report import confusion_table, write_confusion
 from detkit.evaluation.tables.detection_report import (
     coco_table,
@@ -27,6 +31,7 @@ from detkit.evaluation.tables.detection_report import (
 from detkit.evaluation.tables.image_report import image_class_table, image_table
 from detkit.evaluation.voc_evaluator import VocEvaluation, VocEvaluator
 from detkit.evaluation.weighting.image_weighting import ImageMeans, ImageWeighting, MeasuredData, WeightedNumbers
+from detkit.evaluation.weighting.intervals import Interval
 
 __all__ = [
     "METRICS",
@@ -45,9 +50,13 @@ __all__ = [
     "Interval",
     "LocalizationEvaluator",
     "MeasuredData",
+    "PanopticEvaluation",
+    "PanopticEvaluator",
     "ProposalRecall",
     "Report",
     "ReportOptions",
+    "SemanticEvaluation",
+    "SemanticEvaluator",
     "VocEvaluation",
     "VocEvaluator",
     "WeightedNumbers",

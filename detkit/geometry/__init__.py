@@ -2,6 +2,7 @@
 
 from detkit.geometry.placement import IMAGENET_MEAN_COLOR, Placement
 from detkit.geometry.rectangles import Matrix, Rectangle, Size
+from detkit.geometry.resampling import resample
 from detkit.geometry.row_placements import RowPlacements, move_boxes, move_points
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "Size",
     "move_boxes",
     "move_points",
+    "resample",
 ]

@@ -4,6 +4,10 @@ from detkit.deprecation import moved_names
 from detkit.models.detector import Detector
 from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
+from detkit.models.pixel.fcn_skips import FCN8s, FCN16s, FCN32s
+from detkit.models.pixel.segmentation_model import SegmentationModel
+from detkit.models.pixel.segnet import SegNet, SegNetBasic
+from detkit.models.pixel.unet import UNet
 from detkit.models.raw_graph import Raw
 from detkit.models.single_stage.fcos import FCOS
 from detkit.models.single_stage.overfeat import OverFeat
@@ -32,6 +36,9 @@ __all__ = [
     "CascadeRCNN",
     "Classifier",
     "Detector",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
     "FastRCNN",
     "FasterRCNN",
     "KeypointRCNN",
@@ -45,8 +52,12 @@ __all__ = [
     "RegionWarp",
     "RetinaNet",
     "SSDlite",
+    "SegNet",
+    "SegNetBasic",
+    "SegmentationModel",
     "SingleStageDetector",
     "TwoStageDetector",
+    "UNet",
     "VisionModel",
     "YOLOv1",
     "YOLOv2",

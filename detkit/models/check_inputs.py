@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.structures import Target
+from detkit.structures.image_fields import IGNORE_INDEX
 
 _OVERSHOOT = 0.5
 """What resizing and attacks may leave [0, 1] by."""
@@ -62,7 +63,8 @@ def _check_values(image: Tensor, name: str) -> None:
 def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_classes: int | None) -> None:
     """Raise InputError unless there is a valid target for each image.
 
-    Boxes must have positive size and labels that the model has, masks the size of the image.
+    Boxes must have positive size and labels that the model has, masks the size of the image, and label maps classes
+    that the model has. Label maps on a GPU are not read, for which the host would wait.
     """
     if len(targets) != len(images):
         raise InputError(f"got {len(images)} images but {len(targets)} targets")
@@ -71,6 +73,21 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
             raise InputError(f"targets[{index}] must be a detkit.structures.Target, got {type(target).__name__}")
         _check_sizes(target, f"targets[{index}]", images[index])
     _check_boxes(targets, num_classes)
+    _check_label_maps(targets, num_classes)
+
+
+def _check_label_maps(targets: Sequence[Target], num_classes: int | None) -> None:
+    for index, target in enumerate(targets):
+        label_map = target.label_map
+        if label_map is None or num_classes is None or not label_map.is_cpu or label_map.numel() == 0:
+            continue
+        known = label_map[label_map != IGNORE_INDEX[label_map.dtype]]
+        if known.numel() and not 0 <= int(known.min()) <= int(known.max()) < num_classes:
+            raise InputError(
+                f"targets[{index}], image id {target.image_id!r}: its label_map has the class {int(known.max())}, but "
+                f"the model has the classes 0..{num_classes - 1}: make it with num_classes of the data, and write "
+                f"{IGNORE_INDEX[label_map.dtype]} where a pixel has no class"
+            )
 
 
 def _check_boxes(targets: Sequence[Target], num_classes: int | None) -> None:

@@ -6,6 +6,8 @@ The native kernels (`csrc/`) are built when detkit is installed; `backend()` tel
 from detkit.ops.best_overlaps import best_overlaps
 from detkit.ops.iou import box_iou
 from detkit.ops.library import backend
+from detkit.ops.maps.label_confusion import label_confusion
+from detkit.ops.maps.label_pairs import label_pairs
 from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
 from detkit.ops.nms import batched_nms, batched_nms_padded, nms, nms_padded
 from detkit.ops.paste_masks import batched_paste_masks, batched_paste_masks_to_rle, paste_masks, paste_masks_to_rle
@@ -24,6 +26,8 @@ __all__ = [
     "best_overlaps",
     "box_iou",
     "is_exporting",
+    "label_confusion",
+    "label_pairs",
     "mask_iou",
     "masks_to_rle",
     "multilevel_roi_align",

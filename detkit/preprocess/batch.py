@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detkit.boxes import at_least, clip_boxes
-from detkit.geometry import Placement, Size, move_boxes
+from detkit.geometry import Placement, Size, move_boxes, resample
 from detkit.structures import Detections
 from detkit.structures.device_transfer import to_device
 
@@ -76,6 +76,40 @@ class Batch:
         is_large: list[bool] = at_least(boxes, _LEAST_SIDE).tolist()  # waits for the device once
         kept = np.array(is_large, dtype=bool) | ~np.repeat(with_border, counts)
         return restored if kept.all() else _selected(restored, kept)
+
+    def restore_maps(self, maps: Tensor, margin: int = 0) -> list[Tensor]:
+        """Maps of numbers of the batch, such as logits, at the size of the images as given: bilinear.
+
+        Args:
+            maps: ``(B, C, H - 2 margin, W - 2 margin)``, in the frame of the network.
+            margin: pixels of that frame that the maps lack on each side.
+
+        Returns:
+            ``(C, H, W)`` float for each given image. Pixels that the network does not see have the nearest value.
+        """
+        restored: list[Tensor | None] = [None] * len(maps)
+        for placement, rows in self._alike().items():
+            back = _without_margin(placement, margin).inverse()
+            height, width = back.given_size
+            moved = resample(maps[rows][..., :height, :width], back)
+            for row, one in zip(rows, moved, strict=True):
+                restored[row] = one
+        return [one for one in restored if one is not None]
+
+    def _alike(self) -> dict[Placement, list[int]]:
+        """The rows of the images of each placement."""
+        groups: dict[Placement, list[int]] = {}
+        for row, placement in enumerate(self.placements):
+            groups.setdefault(placement, []).append(row)
+        return groups
+
+
+def _without_margin(placement: Placement, margin: int) -> Placement:
+    """The placement in the frame that a network without padding leaves."""
+    if margin == 0:
+        return placement
+    (height, width), shift = placement.size, ((1.0, 0.0, -float(margin)), (0.0, 1.0, -float(margin)))
+    return placement.then(Placement(shift, (height - 2 * margin, width - 2 * margin), placement.size))
 
 
 def _has_boxes_alone(detections: Detections) -> bool:

@@ -1,4 +1,4 @@
-"""Field kinds with one value per image: label maps, cameras, proposals, the class of the image.
+"""Field kinds with one value per image: label and panoptic maps, cameras, proposals, the class of the image.
 
 A field that is None is not annotated; an empty field means that nothing is there.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,8 +20,16 @@ from detkit.structures.device_transfer import stacked_on
 from detkit.structures.kind import ALWAYS, Kind, Swaps, Warp, Warped, check_tensor
 from detkit.structures.object_fields import visible_boxes
 
-IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1}
-"""The value of pixels without a class in a label map, by its dtype."""
+IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1, torch.int32: -1, torch.float32: 0}
+"""The value of pixels without a class in a label map, by its dtype; int32 is of panoptic maps, float32 of weights."""
+
+INSTANCES = 65536
+"""A panoptic map holds ``label * INSTANCES + instance``."""
+
+
+def label_map_dtype(num_classes: int) -> torch.dtype:
+    """The dtype of label maps of so many classes: uint8 holds 254 and the ignore value."""
+    return torch.uint8 if num_classes <= 254 else torch.int16
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class LabelMap(Kind):
     mixes = frozenset({"beside", "pasted"})
 
     def check(self, owner: str, value: Any, count: int, counted: str) -> None:
-        dtype = value.dtype if isinstance(value, Tensor) and value.dtype in IGNORE_INDEX else torch.uint8
+        dtype = value.dtype if isinstance(value, Tensor) and value.dtype in (torch.uint8, torch.int16) else torch.uint8
         check_tensor(owner, value, dtype, ("H", "W"))
 
     def image_size(self, value: Tensor) -> Size:
@@ -67,6 +76,70 @@ class LabelMap(Kind):
         for value in others:
             joined = torch.where(value != IGNORE_INDEX[value.dtype], value, joined)
         return joined
+
+
+@dataclass(frozen=True)
+class PanopticIds(LabelMap):
+    """``(H, W)`` int32, the class and the instance of each pixel: ``label * 65536 + instance``, -1 for none.
+
+    Stuff has the instance 0; a thing with the instance 0 belongs to a crowd.
+    """
+
+    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
+        check_tensor(owner, value, torch.int32, ("H", "W"))
+
+    def to_warp(self, value: Tensor) -> Warped:
+        # As four channels of bytes, since OpenCV warps no int32.
+        return Warped(pixels=(value + 1).contiguous().numpy().view(np.uint8).reshape(*value.shape, 4))
+
+    def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
+        pixels: Tensor = torch.from_numpy(np.ascontiguousarray(warped.pixels).view(np.int32)[..., 0])
+        return pixels - 1
+
+    def join(self, name: str, values: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor:
+        """Each map over those before it, except where it is ignored, with new numbers for its instances.
+
+        Raises:
+            InputError: there are too many instances to number.
+        """
+        joined, *others = [value for value in values if value is not None]
+        last = _last_instance(joined)
+        for value in others:
+            own = _last_instance(value)
+            if last + own >= INSTANCES:
+                raise InputError(
+                    f"data.mixing: the images have {last + own} instances in {name}, which holds {INSTANCES - 1}: mix "
+                    "fewer images"
+                )
+            is_instance = (value >= 0) & (value % INSTANCES > 0)
+            joined = torch.where(value >= 0, value + is_instance.int() * last, joined)
+            last += own
+        return joined
+
+
+@dataclass(frozen=True)
+class PixelWeights(LabelMap):
+    """``(H, W)`` float32, a factor of the loss of each pixel, at least 0; 0 outside of the image."""
+
+    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
+        check_tensor(owner, value, torch.float32, ("H", "W"))
+
+    def to_warp(self, value: Tensor) -> Warped:
+        return Warped(pixels=value.numpy())
+
+    def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
+        pixels: Tensor = torch.from_numpy(warped.pixels)
+        return pixels.to(value.dtype)
+
+    def join(self, name: str, values: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor:
+        """Those of each image where it is.
+
+        Raises:
+            InputError: an image has none, whose pixels would then teach nothing.
+        """
+        if any(value is None for value in values):
+            raise InputError(f"data.mixing: some images have {name} and some have none; read them all alike")
+        return super().join(name, values, counts)
 
 
 @dataclass(frozen=True)
@@ -142,6 +215,11 @@ class Identity(Kind):
 
     def join(self, name: str, values: Sequence[Any], counts: Sequence[int]) -> Any:
         return values[0]
+
+
+def _last_instance(value: Tensor) -> int:
+    """The largest number of an instance in a panoptic map."""
+    return int(torch.where(value >= 0, value % INSTANCES, 0).max()) if value.numel() else 0
 
 
 def _with_area(boxes: Tensor) -> Tensor:

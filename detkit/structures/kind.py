@@ -150,7 +150,7 @@ class Warped:
         points: ``(N, P, 2)`` float64, ``x y`` in continuous pixels of P points per row; NaN where the transform dropped
             them.
         masks: ``(N, H, W)`` uint8 in {0, 1}, one per object.
-        pixels: ``(H, W)``, categorical values, 0 where unknown.
+        pixels: ``(H, W)`` or ``(H, W, C)``, categorical values, 0 where unknown.
     """
 
     points: np.ndarray | None = None

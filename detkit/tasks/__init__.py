@@ -10,6 +10,7 @@ from detkit.tasks.classification import Classification
 from detkit.tasks.detection import Detection
 from detkit.tasks.localization import Localization
 from detkit.tasks.recovered_objects import Recovered
+from detkit.tasks.segmentation import Segmentation
 from detkit.tasks.task import NamedEvaluator, Task
 
 if TYPE_CHECKING:
@@ -22,18 +23,19 @@ __all__ = [
     "Localization",
     "NamedEvaluator",
     "Recovered",
+    "Segmentation",
     "Task",
     "task_of",
     "task_of_results",
 ]
 
-_OWN = (Detection, Classification, Localization)
+_OWN = (Detection, Classification, Localization, Segmentation)
 
 NAMED_EVALUATORS: dict[str, NamedEvaluator] = {name: one for task in _OWN for name, one in task.named.items()}
 """The evaluators of detkit's tasks by their short names."""
 
 # Names that models used before tasks were objects.
-_OLD_NAMES = {one.name: f"detkit.tasks.{one.__name__}" for one in _OWN}
+_OLD_NAMES = {one.name: f"detkit.tasks.{one.__name__}" for one in (Detection, Classification, Localization)}
 
 
 def task_of(model: VisionModel | type[VisionModel]) -> Task:

@@ -165,15 +165,15 @@ def test_other_options_draw_anew(tmp_path: Path):
 
 
 def test_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch):
-    draw_image, drawn = shapes.draw_image, []
+    draw_scene, drawn = scene.draw_scene, []
 
     def interrupted(*arguments):
         drawn.append(1)
         if len(drawn) == 3:
             raise KeyboardInterrupt
-        return draw_image(*arguments)
+        return draw_scene(*arguments)
 
-    monkeypatch.setattr(folder, "draw_image", interrupted)
+    monkeypatch.setattr(folder, "draw_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
         draw_shapes(tmp_path / "a", ShapesOptions(counts={"train": 5}))
     assert os.listdir(tmp_path) == []

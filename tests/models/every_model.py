@@ -4,19 +4,22 @@ from functools import partial
 
 import torch
 
-from detkit.backbones import Darknet53, TappedMobileNet
+from detkit.backbones import ConvolutionalVGG16, Darknet53, SegNetEncoder, TappedMobileNet, UNetEncoder
 from detkit.heads import NMS, BoxHead, KeypointHead
 from detkit.models import (
     FCOS,
     CascadeRCNN,
     Classifier,
     FastRCNN,
+    FCN8s,
     KeypointRCNN,
     Localizer,
     MaskRCNN,
     RegionAlign,
     RetinaNet,
+    SegNet,
     SSDlite,
+    UNet,
     YOLOv3,
 )
 from detkit.necks import FPN
@@ -29,6 +32,7 @@ MODELS = {
     "cascade": lambda backbone: CascadeRCNN(backbone(), 3, preprocess=preprocess()),
     "classifier": lambda backbone: Classifier(backbone(), 3),
     "fast": lambda backbone: FastRCNN(backbone(), 3, preprocess=preprocess(), neck=FPN, region_pool=RegionAlign()),
+    "fcn8s": lambda backbone: FCN8s(ConvolutionalVGG16(1 / 64), 3),
     "fcos": lambda backbone: FCOS(backbone(), 3, preprocess=preprocess()),
     "keypoint": lambda backbone: KeypointRCNN(
         backbone(), 1, partial(KeypointHead, num_keypoints=2), preprocess=preprocess(), box_head=FEW
@@ -36,7 +40,9 @@ MODELS = {
     "localizer": lambda backbone: Localizer(backbone(), 3),
     "mask": lambda backbone: MaskRCNN(backbone(), 3, preprocess=preprocess(), box_head=FEW),
     "retinanet": lambda backbone: RetinaNet(backbone(), 3, preprocess=preprocess()),
+    "segnet": lambda backbone: SegNet(SegNetEncoder(1 / 64), 3),
     "ssdlite": lambda backbone: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),
+    "unet": lambda backbone: UNet(UNetEncoder(1 / 64), 3),
     "yolo": lambda backbone: YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))),
 }
 IMAGES = [torch.full((3, 40, 60), 0.25), torch.rand(3, 50, 40, generator=torch.Generator().manual_seed(0))]

@@ -5,11 +5,14 @@ from functools import partial
 import torch
 
 from detkit.backbones import (
+    ConvolutionalVGG16,
     CSPDarknet53,
     Darknet19,
     Darknet53,
+    SegNetEncoder,
     TappedMobileNet,
     TorchvisionBackbone,
+    UNetEncoder,
     YOLOv1Backbone,
 )
 from detkit.heads import (
@@ -33,6 +36,7 @@ from detkit.models import (
     Classifier,
     FasterRCNN,
     FastRCNN,
+    FCN8s,
     KeypointRCNN,
     Localizer,
     MaskRCNN,
@@ -41,7 +45,9 @@ from detkit.models import (
     RegionStage,
     RegionWarp,
     RetinaNet,
+    SegNet,
     SSDlite,
+    UNet,
     YOLOv1,
     YOLOv2,
     YOLOv3,
@@ -101,6 +107,9 @@ MODELS = {
     ),
     "classifier": lambda backbone: Classifier(backbone(8), 3),
     "localizer": lambda backbone: Localizer(backbone(8), 3, partial(LocalizationHead, hidden=8)),
+    "fcn8s": lambda backbone: FCN8s(ConvolutionalVGG16(1 / 64), 3),
+    "unet": lambda backbone: UNet(UNetEncoder(1 / 64), 3),
+    "segnet": lambda backbone: SegNet(SegNetEncoder(1 / 64), 3),
 }  # fmt: skip
 
 
@@ -118,5 +127,7 @@ def _target(generator, size):
     masks = torch.rand(OBJECTS, *size, generator=generator) > 0.5
     points = torch.cat((boxes.unflatten(1, (2, 2)), torch.full((OBJECTS, 2, 1), 2.0)), dim=2)
     labels, is_crowd = torch.zeros(OBJECTS, dtype=torch.int64), torch.arange(OBJECTS) == OBJECTS - 1
-    proposals = boxes.repeat(3, 1) + 2
-    return Target(boxes, labels, masks=masks, keypoints=points, iscrowd=is_crowd, proposals=proposals, image_label=0)
+    return Target(
+        boxes, labels, masks=masks, keypoints=points, iscrowd=is_crowd, image_label=0,
+        label_map=torch.randint(0, 3, size, generator=generator, dtype=torch.uint8), proposals=boxes.repeat(3, 1) + 2,
+    )  # fmt: skip

@@ -430,3 +430,17 @@ def test_paste_masks(kernels, dtype, fused):
     nothing = (masks[:0], boxes[:0], [0], [3], [4], 0.5, *fused)
     assert kernels.paste_masks(*nothing).shape == (0,)
     assert kernels.paste_masks_to_runs(*nothing)[1].tolist() == [0]
+
+
+# A thread takes 16 pixels; more than 89 classes do not fit into the shared memory of a block.
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 5000, 300_000])
+@pytest.mark.parametrize(("rows", "columns"), [(19, 19), (4, 7), (1, 0), (0, 2), (120, 133)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64], ids=str)
+def test_label_confusion(kernels, dtype, rows, columns, count):
+    generator = torch.Generator().manual_seed(count)
+    for run in (1, 40):
+        truth, answer = (
+            torch.randint(-2, 150, (count // run + 1,), generator=generator).repeat_interleave(run)[:count].to(dtype)
+            for _ in range(2)
+        )
+        equals_the_cpu(kernels, "label_confusion", truth, answer, rows, columns)

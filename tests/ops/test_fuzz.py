@@ -306,6 +306,24 @@ def batched_paste_masks_to_rle(draw: Draw) -> Tensor:
     return torch.cat([torch.zeros(0, dtype=torch.int64), *(runs.areas() for runs in encoded)])
 
 
+def label_maps(draw: Draw, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Two maps, some of whose neighboring pixels are alike."""
+    shape, run = (draw.count(), draw.either(0, 1, 9, 33)), draw.either(1, 1, 40)
+    numbers = torch.randint(-2, draw.either(0, 5, 300), (2, *shape), generator=draw.generator)
+    first, second = (numbers // run).to(dtype)
+    return draw.tensor(first), draw.tensor(second)
+
+
+def label_confusion(draw: Draw) -> Tensor:
+    maps = label_maps(draw, draw.either(torch.uint8, torch.int16, torch.int32, torch.int64))
+    sizes = draw.either(0, 1, 5, 256, 300), draw.either(None, 0, 1, 5, 256, 300)
+    return ops.label_confusion(*maps, *((-1, 2**40) if draw.rarely() else sizes))
+
+
+def label_pairs(draw: Draw) -> Tensor:
+    return ops.label_pairs(*label_maps(draw, torch.int32))[1]
+
+
 OPS: dict[str, Callable[[Draw], Tensor]] = {
     "nms": nms,
     "batched_nms": batched_nms,
@@ -325,6 +343,8 @@ OPS: dict[str, Callable[[Draw], Tensor]] = {
     "paste_masks_to_rle": paste_masks_to_rle,
     "batched_paste_masks": batched_paste_masks,
     "batched_paste_masks_to_rle": batched_paste_masks_to_rle,
+    "label_confusion": label_confusion,
+    "label_pairs": label_pairs,
 }
 
 

@@ -1,6 +1,7 @@
 """check_evaluator takes every evaluator of detkit, and names each rule that a broken one breaks."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,10 +13,12 @@ from detkit.evaluation import (
     Evaluation,
     Evaluator,
     LocalizationEvaluator,
+    PanopticEvaluator,
     ProposalRecall,
+    SemanticEvaluator,
     VocEvaluator,
 )
-from detkit.structures import Classification, Detections
+from detkit.structures import Classification, Detections, SemanticMap
 from detkit.testing import ContractError, check_evaluator
 
 
@@ -24,6 +27,13 @@ def shapes(tmp_path_factory):
     options = ShapesOptions({"train": 5}, (64, 96), max_objects=4, crowd_probability=0.5)
     root = draw_shapes(tmp_path_factory.mktemp("data") / "shapes", options)
     return CocoDataset(*find_split(root, "train")).reading({"masks", "keypoints"})
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory):
+    options = ShapesOptions({"train": 5}, (64, 96), max_objects=4, stuff=("grass", "sand"))
+    root = draw_shapes(tmp_path_factory.mktemp("data") / "maps", options)
+    return CocoDataset(*find_split(root, "train")).reading({"label_map", "panoptic_map"})
 
 
 def detections(target):
@@ -55,6 +65,18 @@ class TestOursPass:
     )
     def test_of_detections(self, shapes, evaluator):
         check_evaluator(evaluator, shapes, detections, Detections.empty())
+
+    @pytest.mark.parametrize("evaluator", [SemanticEvaluator, partial(SemanticEvaluator, boundary_iou=True)])
+    def test_of_label_maps(self, maps, evaluator):
+        nothing = SemanticMap(torch.full((64, 96), 255, dtype=torch.uint8))
+        check_evaluator(evaluator, maps, lambda target: SemanticMap(target.label_map), nothing)
+
+    def test_of_panoptic_maps(self, maps):
+        def perfect(target):
+            return SimpleNamespace(panoptic_map=target.panoptic_map)
+
+        nothing = SimpleNamespace(panoptic_map=torch.full((64, 96), -1, dtype=torch.int32))
+        check_evaluator(PanopticEvaluator, maps, perfect, nothing)
 
     def test_of_proposals(self, shapes):
         check_evaluator(ProposalRecall, shapes, lambda target: target.objects().boxes, torch.zeros(0, 4))

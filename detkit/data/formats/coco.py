@@ -40,7 +40,8 @@ class CocoDataset(DetectionDataset):
         images: folder that the file names in the JSON are relative to.
         annotations: the JSON file.
         reads: the fields of targets to read besides boxes, labels, areas, crowd regions and difficulty: ``masks``,
-            ``keypoints`` (``x y`` as written in the file), ``label_map``, ``camera``, or others of `readers`.
+            ``keypoints`` (``x y`` as written in the file), ``label_map``, ``panoptic_map``, ``camera``, or others of
+            `readers`.
         on_bad_image: "error" raises when an unreadable image is read; "skip" decodes every file once at the start and
             leaves out those that are unreadable or do not have the size in the JSON.
         on_bad_box: "error" raises where a box has no area or lies outside its image; "skip" leaves such boxes out.

@@ -18,6 +18,7 @@ from detkit.coco_files import EntryList, encode_masks, read_keypoints, read_segm
 from detkit.data.label_maps import LabelMapFiles
 from detkit.data.packed.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
 from detkit.data.packed.packed_json import PackedJson
+from detkit.data.panoptic_maps import find_panoptic
 from detkit.errors import InputError
 from detkit.files.json_values import is_finite_numbers, shown
 from detkit.structures.categories import Category, keypoint_category
@@ -223,10 +224,21 @@ class LabelMapReader(FieldReader):
         return LabelMapFiles.find(entries, file.path, file.images_path, [category.id for category in file.categories])
 
 
+@dataclass(frozen=True)
+class PanopticReader(FieldReader):
+    """``panoptic_map``: from the panoptic file beside this one; see `find_panoptic`."""
+
+    per_object = False
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> Column:
+        return find_panoptic(file.path, entries, file.categories)
+
+
 COCO_READERS: Mapping[str, FieldReader] = {
     "masks": MaskReader(),
     "keypoints": KeypointReader(),
     "label_map": LabelMapReader(),
+    "panoptic_map": PanopticReader(),
     "camera": ImageNumbers("camera", row=(3, 3)),
     "proposals": RegionReader(),
 }

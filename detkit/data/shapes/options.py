@@ -12,6 +12,8 @@ SKELETON = ((0, 1), (0, 2), (0, 3), (0, 4))
 KEYPOINT_SIGMAS = (0.1,) * 5
 COLORS = ((230, 60, 60), (60, 140, 230), (60, 180, 90), (240, 180, 40), (160, 90, 210), (90, 200, 200), (240, 130, 190))
 
+MOST_STUFF = 100
+
 
 @dataclass(frozen=True)
 class ShapesOptions:
@@ -29,6 +31,9 @@ class ShapesOptions:
         noise: largest standard deviation of the Gaussian noise in gray levels; each image draws its own.
         crowd_probability: how often an image has a crowd region.
         png_fraction: the share of images stored as PNG; the others are JPEG.
+        stuff: names of the classes of the background, in addition to the shapes. One is all of the background; several
+            are regions of it, each with a texture of its own. With any, a label map and a panoptic map of each image
+            are written, and masks are exactly the pixels in these.
     """
 
     counts: dict[str, int] = field(default_factory=lambda: {"train": 1000, "val": 200, "test": 200})
@@ -41,6 +46,7 @@ class ShapesOptions:
     noise: float = 8.0
     crowd_probability: float = 0.1
     png_fraction: float = 0.1
+    stuff: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         low, high = self.image_size
@@ -56,4 +62,9 @@ class ShapesOptions:
             raise InputError(
                 f"shapes.min_object_size must lie between 4 and half the smallest image side ({low / 2:g}), "
                 f"got {self.min_object_size}"
+            )
+        distinct = {name for name in self.stuff if name.strip()} - set(SHAPE_NAMES)
+        if len(distinct) != len(self.stuff) or len(self.stuff) > MOST_STUFF:
+            raise InputError(
+                f"shapes.stuff must be up to {MOST_STUFF} different names that are no shapes, got {self.stuff}"
             )

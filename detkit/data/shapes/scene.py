@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 
+from detkit.data.shapes.backgrounds import plain_background, regions_background
 from detkit.data.shapes.options import KEYPOINT_NAMES, SHAPE_NAMES, ShapesOptions
 from detkit.data.shapes.outlines import coverage_of, keypoints_of, outline_of
 from detkit.ops import masks_to_rle, polygons_to_rle, rle_to_masks
@@ -21,12 +22,39 @@ from detkit.ops import masks_to_rle, polygons_to_rle, rle_to_masks
 
 def draw_image(random: np.random.Generator, options: ShapesOptions) -> tuple[np.ndarray, list[dict]]:
     """Draw one image, uint8 RGB ``(H, W, 3)``, and its annotations in COCO's form without ids."""
+    scene = draw_scene(random, options)
+    return scene.image, scene.objects
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drawn image with its annotations.
+
+    Args:
+        image: uint8 RGB ``(H, W, 3)``.
+        objects: in COCO's form without ids, from back to front.
+        visible: of each object its visible pixels, bool ``(H, W)``.
+        stuff: ``(H, W)``, at each pixel the number of the stuff class that is there or behind an object.
+    """
+
+    image: np.ndarray
+    objects: list[dict]
+    visible: list[np.ndarray]
+    stuff: np.ndarray
+
+
+def draw_scene(random: np.random.Generator, options: ShapesOptions) -> Scene:
+    """As `draw_image`, with the pixels of everything."""
     height, width = (int(side) for side in random.integers(options.image_size[0], options.image_size[1] + 1, 2))
-    image, base = _background(random, height, width)
+    if len(options.stuff) > 1:
+        image, bases, stuff = regions_background(random, height, width, len(options.stuff))
+    else:
+        image, base = plain_background(random, height, width)
+        bases, stuff = base[None], np.zeros((height, width), dtype=np.int64)
     stack = _arrange(random, height, width, options)
     colors: list[np.ndarray] = []
     for shape in stack:
-        colors.append(_contrasting_color(random, base, colors, options.contrast))
+        colors.append(_contrasting_color(random, bases, colors, options.contrast))
         shade = 1 + random.uniform(-0.15, 0.15) * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
         x, y, w, h = cv2.boundingRect((shape.alpha > 0).view(np.uint8))
         alpha = shape.alpha[y : y + h, x : x + w, None]
@@ -36,7 +64,8 @@ def draw_image(random: np.random.Generator, options: ShapesOptions) -> tuple[np.
         image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.3, 0.8))
     image += random.standard_normal(image.shape, dtype=np.float32) * random.uniform(0, options.noise)
     image = np.clip(image, 0, 255).round().astype(np.uint8)
-    return image, [_annotation(shape) for shape in stack]
+    objects = [_annotation(shape, bool(options.stuff)) for shape in stack]
+    return Scene(image, objects, [shape.visible for shape in stack], stuff)
 
 
 @dataclass
@@ -120,50 +149,23 @@ def _swarm(random: np.random.Generator, height: int, width: int, options: Shapes
     return _Shape(label, alpha, alpha >= 0.5, None, np.zeros((len(KEYPOINT_NAMES), 3)), iscrowd=True)
 
 
-def _background(random: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A float32 image ``(H, W, 3)`` and its mean color."""
-    base = random.uniform(40, 215, 3)
-    kind = random.integers(3)
-    if kind == 0:
-        direction = random.normal(0, 1, 2)
-        y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-        pattern = (x * direction[0] + y * direction[1]) / np.abs(direction).sum()
-    elif kind == 1:
-        angle, period = random.uniform(0, np.pi), random.uniform(6, 24)
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        pattern = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period))
-    else:
-        pattern = _clouds(random, height, width)
-    amplitude = random.uniform(5, 25) * random.uniform(0.5, 1, 3)
-    image = base + pattern[..., None] * amplitude
-    return image.astype(np.float32), base
-
-
-def _clouds(random: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Value noise in [-1, 1]: random grids of growing fineness, enlarged and added."""
-    noise = np.zeros((height, width), dtype=np.float32)
-    for cells, weight in ((4, 0.55), (9, 0.3), (20, 0.15)):
-        grid = random.uniform(-1, 1, (cells, cells)).astype(np.float32)
-        noise += weight * cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
-    return noise
-
-
 def _contrasting_color(
-    random: np.random.Generator, base: np.ndarray, others: list[np.ndarray], contrast: float
+    random: np.random.Generator, bases: np.ndarray, others: list[np.ndarray], contrast: float
 ) -> np.ndarray:
     """A color far from the background's, and half as far from the other shapes'; the best of twenty otherwise."""
     candidates = random.uniform(0, 255, (20, 3))
-    distances = np.linalg.norm(candidates - base, axis=1)
+    distances = np.min([np.linalg.norm(candidates - base, axis=1) for base in bases], axis=0)
     for other in others:
         distances = np.minimum(distances, 2 * np.linalg.norm(candidates - other, axis=1))
     good = np.flatnonzero(distances >= contrast)
     return candidates[good[0] if len(good) else distances.argmax()].astype(np.float32)
 
 
-def _annotation(shape: _Shape) -> dict:
+def _annotation(shape: _Shape, exact: bool) -> dict:
+    """The annotation of a shape; `exact`: with run lengths of its pixels also where it is a polygon."""
     height, width = shape.solid.shape
     segmentation: Any
-    if shape.outline is not None and _is_whole(shape, shape.outline):
+    if shape.outline is not None and not exact and _is_whole(shape, shape.outline):
         segmentation = [shape.outline.round(2).ravel().tolist()]
         mask = rle_to_masks(polygons_to_rle([segmentation], height, width))[0].numpy()
     else:

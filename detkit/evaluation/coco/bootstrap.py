@@ -3,23 +3,13 @@ Bootstrap", The American Statistician 69, 2015)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from scipy import stats
 
-from detkit.errors import InputError
 from detkit.evaluation.coco.coco_evaluation import CocoEvaluation, check_native
 from detkit.evaluation.coco.protocol import NOTHING_TO_MEASURE
 from detkit.evaluation.coco.weighted_coco import WeightedCoco
 from detkit.evaluation.weighting.image_weighting import drawn_weights
-
-
-class Interval(NamedTuple):
-    """The bounds of a confidence interval; both -1 where there is nothing to measure."""
-
-    low: float
-    high: float
+from detkit.evaluation.weighting.intervals import Interval, check_resampling, student_interval
 
 
 def bootstrap(
@@ -44,17 +34,14 @@ def bootstrap(
     Raises:
         InputError: `samples` or `confidence` is out of range, or the native kernels were not built.
     """
-    if samples < 2:
-        raise InputError(f"bootstrap needs at least 2 samples, got {samples}")
-    if not 0 < confidence < 1:
-        raise InputError(f"bootstrap needs a confidence between 0 and 1, got {confidence}")
+    check_resampling(samples, confidence)
     check_native("bootstrap")
     names, images = list(evaluation.metrics), len(evaluation.ground_truth.image_ids)
     if not images or not evaluation.categories:
         return dict.fromkeys(names, Interval(NOTHING_TO_MEASURE, NOTHING_TO_MEASURE))
     drawn = resample(evaluation, samples, seed)
     return {
-        name: _interval(evaluation.metrics[name], values, images, confidence)
+        name: student_interval(evaluation.metrics[name], values, images, confidence)
         for name, values in zip(names, drawn.T, strict=True)
     }
 
@@ -73,17 +60,3 @@ def resample(evaluation: CocoEvaluation, samples: int, seed: int = 0) -> np.ndar
     )
     images = len(evaluation.ground_truth.image_ids)
     return np.array([list(weighted.numbers(one).of_all.values()) for one in drawn_weights(images, samples, seed)])
-
-
-def _interval(value: float, values: np.ndarray, images: int, confidence: float) -> Interval:
-    """The interval around a number, from those samples that have an object to measure with."""
-    if value == NOTHING_TO_MEASURE:
-        return Interval(NOTHING_TO_MEASURE, NOTHING_TO_MEASURE)
-    angles = np.arcsin(np.sqrt(values[values > NOTHING_TO_MEASURE].clip(0, 1)))
-    if images < 2 or len(angles) < 2:
-        return Interval(value, value)
-    # A sample of n images varies by the factor (n - 1) / n too little.
-    error = angles.std(ddof=1) * (images / (images - 1)) ** 0.5
-    reach = error * stats.t.ppf((1 + confidence) / 2, images - 1)
-    low, high = np.sin((np.arcsin(np.sqrt(value)) + np.array([-reach, reach])).clip(0, np.pi / 2)) ** 2
-    return Interval(min(float(low), value), max(float(high), value))

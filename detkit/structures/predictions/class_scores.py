@@ -11,8 +11,8 @@ from torch import Tensor
 
 from detkit.structures.object_fields import Rows
 from detkit.structures.predictions.image_source import ImageSource, OfImage
-from detkit.structures.predictions.prediction import Prediction
 from detkit.structures.predictions.rows import is_row, name_of, row_of, rows_named
+from detkit.structures.predictions.scored_prediction import ScoredPrediction
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ScoredClass:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Classification(Prediction):
+class Classification(ScoredPrediction):
     """The predicted classes of one image as a whole.
 
     Args:

@@ -14,8 +14,9 @@ from torch import Tensor
 from detkit.ops import RunLengths, rle_to_masks
 from detkit.structures.object_fields import Boxes, Keypoints, Masks, Rows
 from detkit.structures.predictions.image_source import ImageSource, OfImage
-from detkit.structures.predictions.prediction import Prediction, conversions
+from detkit.structures.predictions.prediction import conversions
 from detkit.structures.predictions.rows import is_row, name_of, row_of, rows_named
+from detkit.structures.predictions.scored_prediction import ScoredPrediction
 
 if TYPE_CHECKING:
     import supervision
@@ -71,7 +72,7 @@ class DetectedObject:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Detections(Prediction):
+class Detections(ScoredPrediction):
     """The detections of one image, in the pixels of the image as it was given.
 
     Args:

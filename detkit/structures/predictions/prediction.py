@@ -18,7 +18,6 @@ from detkit.structures.fields import Fields
 from detkit.structures.predictions.image_source import ImageSource
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from PIL.Image import Image
 
 
@@ -28,16 +27,12 @@ def conversions() -> Any:
 
 
 class Prediction(Fields):
-    """Base class of predictions with labels and scores.
+    """Base class of predictions.
 
     Attributes:
-        scores: ``(N,)`` float32 in [0, 1], best first.
-        labels: ``(N,)`` int64 in ``0..K-1``.
         source: the image and the categories, where `predict` or `of_image` gave them.
     """
 
-    scores: Tensor
-    labels: Tensor
     source: ImageSource | None
 
     def of_image(
@@ -59,17 +54,12 @@ class Prediction(Fields):
         """The category of each label; None: unknown."""
         return None if self.source is None else self.source.categories
 
-    @property
-    def names(self) -> list[str]:
-        """The name of the class of each.
-
-        Raises:
-            InputError: the categories are unknown, or lack a label.
-        """
-        return [category.name for category in self.known_categories()]
+    def predicted_labels(self) -> list[int]:
+        """The labels that occur in the prediction, each of which needs a category."""
+        raise NotImplementedError
 
     def known_categories(self) -> list[Category]:
-        """The category of each of the N predictions.
+        """The category of each of `predicted_labels`.
 
         Raises:
             InputError: the categories are unknown, or lack a label.
@@ -80,7 +70,7 @@ class Prediction(Fields):
                 f"these {type(self).__name__} do not know the categories of their labels: make them with "
                 "model.predict, or give them with of_image(image, categories)"
             )
-        labels = self.labels.tolist()
+        labels = self.predicted_labels()
         unknown = next((label for label in labels if not 0 <= label < len(categories)), None)
         if unknown is not None:
             raise InputError(f"label {unknown} has no name among {len(categories)} categories; give the model's")
@@ -104,18 +94,6 @@ class Prediction(Fields):
             for name, value in values.items()
             if isinstance(value, (Tensor, RunLengths))
         }
-
-    def to_pandas(self) -> DataFrame:
-        """A table with a row for each.
-
-        The columns are ``name`` (where the categories are known), ``label`` and ``score``. Detections also have ``x1``,
-        ``y1``, ``x2``, ``y2`` in pixels, ``mask_area`` in pixels where they have masks, and ``NAME_x``, ``NAME_y`` and
-        ``NAME_score`` for each keypoint.
-
-        Raises:
-            InputError: pandas is not installed.
-        """
-        return conversions().to_pandas(self)
 
     def plot(self, score_threshold: float | None = None) -> np.ndarray:
         """A copy of the image with the prediction drawn into it, uint8 RGB ``(H, W, 3)``.

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from detkit.structures.categories import Category
-from detkit.structures.predictions.prediction import Prediction
+from detkit.structures.predictions.scored_prediction import ScoredPrediction
 
 
 def is_row(index: object) -> TypeGuard[int]:
@@ -35,7 +35,7 @@ def name_of(label: int, categories: Sequence[Category] | None) -> str | None:
     return None if categories is None or not 0 <= label < len(categories) else categories[label].name
 
 
-def rows_named(prediction: Prediction) -> list[str]:
+def rows_named(prediction: ScoredPrediction) -> list[str]:
     """The name of the class of each row, or its label where that is unknown, for people to read."""
     labels = prediction.labels.tolist()
     return [name_of(label, prediction.categories) or f"label {label}" for label in labels]

@@ -23,6 +23,7 @@ CUDA_KERNELS = frozenset(
         "best_overlaps",
         "box_iou",
         "box_iou_backward",
+        "label_confusion",
         "masks_to_runs",
         "nms",
         "nms_padded",

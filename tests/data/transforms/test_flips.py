@@ -38,6 +38,7 @@ def _target(seed, out_of_frame=False, small=False, runs=False, crowds=True):
         image_id=seed,
         image_label=3,
         label_map=torch.randint(0, 9, SIZE, generator=generator, dtype=torch.uint8),
+        panoptic_map=torch.randint(-1, 2**22, SIZE, generator=generator, dtype=torch.int32),
         camera=torch.rand(3, 3, generator=generator),
         proposals=boxes + 3,
     )

@@ -14,8 +14,16 @@ from pycocotools.cocoeval import COCOeval
 from scipy import stats
 
 from detkit.errors import InputError
-from detkit.evaluation import ClassificationEvaluator, Evaluation, Evaluator, ImageMeans, MeasuredData, VocEvaluator
-from detkit.structures import Classification, Target
+from detkit.evaluation import (
+    ClassificationEvaluator,
+    Evaluation,
+    Evaluator,
+    ImageMeans,
+    MeasuredData,
+    SemanticEvaluator,
+    VocEvaluator,
+)
+from detkit.structures import Classification, SemanticMap, Target
 from detkit.trust.comparison import compare
 
 RNG = np.random.default_rng
@@ -35,6 +43,34 @@ def classifier(labels: np.ndarray, is_right: np.ndarray) -> ClassificationEvalua
     ]
     evaluator.update([Target.empty(image_id=k) for k in range(len(labels))], answers)
     return evaluator
+
+
+def label_maps(wrong: float, seed: int, images: int = 40) -> SemanticEvaluator:
+    """The evaluator of a model whose answers have such a share of wrong pixels."""
+    truths = RNG(0).integers(0, 3, (images, 12, 12))
+    content = {
+        "images": [{"id": k} for k in range(images)],
+        "categories": [{"id": k, "name": f"class {k}"} for k in range(3)],
+        "annotations": [],
+    }
+    is_wrong = RNG(seed).random(truths.shape) < wrong
+    answers = torch.from_numpy(np.where(is_wrong, (truths + 1) % 3, truths)).byte()
+    evaluator = SemanticEvaluator(content)
+    targets = [Target(label_map=torch.from_numpy(one).byte(), image_id=k) for k, one in enumerate(truths)]
+    evaluator.update(targets, [SemanticMap(one) for one in answers])
+    return evaluator
+
+
+def test_label_maps_are_compared_by_the_sums_of_their_pixels():
+    better, worse = label_maps(0.2, seed=1), label_maps(0.3, seed=2)
+    comparison = compare(better, worse, samples=200, per_class=True)
+    assert comparison.better == "A"
+    assert comparison.head.difference == pytest.approx(better.compute()["mIoU"] - worse.compute()["mIoU"])
+    assert list(comparison.by_class) == ["class 0", "class 1", "class 2"]
+    assert compare(better, label_maps(0.2, seed=1), samples=20).is_equal
+    assert compare(better, label_maps(0.2, seed=3), samples=200).better is None
+    with pytest.raises(InputError, match="not the same"):
+        compare(better, label_maps(0.2, seed=1, images=39))
 
 
 @pytest.mark.parametrize("make", [None, VocEvaluator])

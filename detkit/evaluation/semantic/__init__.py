@@ -1,0 +1,1 @@
+"""The evaluation of label maps: mean IoU, accuracies, Dice and boundary IoU from integer confusion matrices."""

@@ -1,0 +1,1 @@
+"""Heads that give a class to each pixel."""

@@ -1,0 +1,52 @@
+"""Cross-entropy of pixels, with weights of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from detkit.distributed import mean_count
+from detkit.heads.pixel.batch_labels import IGNORED
+from detkit.heads.pixel.criteria.criterion import PixelCriterion, precise
+from detkit.structures.device_transfer import to_device
+
+
+class CrossEntropy(PixelCriterion):
+    """Cross-entropy over the classes, the mean over pixels that have one.
+
+    Args:
+        class_weights: factor of the pixels of each class, by which the mean is weighted too; None: 1.
+    """
+
+    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
+        self.class_weights = None if class_weights is None else list(class_weights)
+
+    def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """See `PixelCriterion`."""
+        shares = class_shares(labels, self.class_weights)
+        return weighted_mean(pixel_losses(logits, labels), shares, weights)
+
+
+def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of each pixel ``(B, H, W)``, 0 where it has no class; see `PixelCriterion`."""
+    return F.cross_entropy(precise(logits), labels, ignore_index=IGNORED, reduction="none")
+
+
+def class_shares(labels: Tensor, class_weights: Sequence[float] | None) -> Tensor:
+    """The weight of the class of each pixel ``(B, H, W)`` float32, 0 where it has none; all are 1 for None."""
+    known = labels != IGNORED
+    if class_weights is None:
+        return known.float()
+    factors = to_device(torch.tensor(class_weights, dtype=torch.float32), labels.device)
+    return factors[labels.clamp(min=0)] * known
+
+
+def weighted_mean(losses: Tensor, shares: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The mean of `losses` weighted by `shares`, whose sum is a mean over processes; `weights` are mere factors."""
+    losses = losses * shares
+    if weights is not None:
+        losses = losses * weights
+    return losses.sum() / mean_count(shares.sum())

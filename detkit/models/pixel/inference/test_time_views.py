@@ -1,0 +1,74 @@
+"""Test-time augmentation of pixels: the mean over scales and flips."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from detkit.errors import InputError
+from detkit.models.pixel.inference.pixel_network import Logits, Network
+
+
+class Views:
+    """The mean of the class probabilities over scales and flips of the network's input (Chen 2017, section 4).
+
+    Args:
+        scales: factors of the sides of the input, such as 0.5, 0.75, 1, 1.25, 1.5, 1.75.
+        horizontal_flip: also the mirrored input, at every scale.
+        vertical_flip: also the input upside down, at every scale.
+
+    Raises:
+        InputError: there is no scale, or one is not positive.
+    """
+
+    def __init__(
+        self, scales: tuple[float, ...] = (1.0,), horizontal_flip: bool = False, vertical_flip: bool = False
+    ) -> None:
+        if not scales or min(scales) <= 0:
+            raise InputError(f"inference views: scales must be positive numbers, at least one, got {list(scales)}")
+        self.scales = tuple(scales)
+        self.horizontal_flip, self.vertical_flip = horizontal_flip, vertical_flip
+
+    def of(self, network: Network) -> Network:
+        """A network that answers with the logarithm of the mean probabilities of all views."""
+        flips = [axes for axes in ((), (-1,), (-2,), (-1, -2)) if self._has(axes)]
+
+        def viewed(images: Tensor) -> Logits:
+            total: Tensor | None = None
+            margin = 0
+            for scale in self.scales:
+                scaled = _scaled(images, scale)
+                for axes in flips:
+                    logits = network(scaled.flip(axes) if axes else scaled)
+                    margin = logits.margin
+                    if margin and scale != 1:
+                        raise InputError(
+                            "inference views: a network without padding takes inputs of certain sizes alone: leave out "
+                            f"the scale {scale:g}"
+                        )
+                    values = logits.values.flip(axes) if axes else logits.values
+                    probabilities = _at_size(values, images.shape, margin).softmax(dim=1)
+                    total = probabilities if total is None else total.add_(probabilities)
+            assert total is not None  # there is a scale
+            mean = total / (len(self.scales) * len(flips))
+            return Logits(mean.clamp_(min=torch.finfo(mean.dtype).tiny).log_(), margin)
+
+        return viewed
+
+    def _has(self, axes: tuple[int, ...]) -> bool:
+        return (-1 not in axes or self.horizontal_flip) and (-2 not in axes or self.vertical_flip)
+
+
+def _scaled(images: Tensor, scale: float) -> Tensor:
+    if scale == 1:
+        return images
+    height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
+    return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _at_size(values: Tensor, shape: torch.Size, margin: int) -> Tensor:
+    size = shape[-2] - 2 * margin, shape[-1] - 2 * margin
+    if tuple(values.shape[-2:]) == size:
+        return values
+    return F.interpolate(values, size=size, mode="bilinear", align_corners=False)

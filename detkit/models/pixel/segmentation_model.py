@@ -1,0 +1,91 @@
+"""Whole-image segmentation: a backbone, a neck and a pixel head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from detkit.backbones import Backbone, as_backbone
+from detkit.heads.context import Context
+from detkit.heads.pixel.pixel_head import PixelHead
+from detkit.models.pixel.inference import SlidingWindow, Whole
+from detkit.models.required_fields import check_fields
+from detkit.models.vision_model import VisionModel
+from detkit.necks import Neck
+from detkit.preprocess import Batch, OriginalSize, Preprocess
+from detkit.structures import SemanticMap, Target
+
+MakePixelHead = Callable[[list[int], list[int], int], PixelHead]
+
+
+class SegmentationModel(VisionModel):
+    """A class for each pixel, from any backbone and any pixel head.
+
+        images -> backbone -> neck -> head -> class logits of each pixel
+
+    Targets need a ``label_map``; the answer for each image is a `SemanticMap`.
+
+    Args:
+        backbone: any backbone, or the name of a torchvision or timm net, whose `stages` are used.
+        num_classes: classes, background included where the data has it.
+        head: called with the channels and strides of the maps and the number of classes.
+        neck: called with the channels and strides of the backbone's maps; None passes them on.
+        preprocess: resizes, normalizes and pads; None leaves images at their size.
+        loss_weights: factor of each named loss, or of all that begin with a name; 1 where not named.
+        inference: how whole images are answered, such as a `SlidingWindow`; None: at once. It may be set later.
+
+    Attributes:
+        stages: the stages of a backbone that is given by its name.
+    """
+
+    task = "detkit.tasks.Segmentation"
+    stages: Sequence[int] = (2, 3, 4, 5)
+
+    def __init__(
+        self,
+        backbone: Backbone | str,
+        num_classes: int,
+        head: MakePixelHead,
+        neck: Callable[[list[int], list[int]], Neck] | None = None,
+        preprocess: Preprocess | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+        inference: Whole | SlidingWindow | None = None,
+    ) -> None:
+        super().__init__(num_classes)
+        self.preprocess = preprocess or OriginalSize()
+        self.backbone = as_backbone(backbone, self.stages)
+        maps: Backbone | Neck = self.backbone if neck is None else neck(self.backbone.channels, self.backbone.strides)
+        self.neck = nn.Identity() if neck is None else maps
+        self.head = head(maps.channels, maps.strides, num_classes)
+        self.loss_weights = dict(loss_weights or {})
+        self.inference = inference
+        check_fields(self)
+
+    def features(self, batch: Batch) -> list[Tensor]:
+        """The neck's maps, finest first."""
+        maps: list[Tensor] = self.neck(self.backbone(batch.images))
+        return maps
+
+    def heads(self, features: Any, context: Context) -> Any:
+        """The head's class logits."""
+        return self.head(features, context)
+
+    def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
+        """The head's losses."""
+        return self.head.losses(raw, context)
+
+    def decode(self, raw: Any, context: Context) -> Sequence[SemanticMap]:
+        """The class of each pixel of the images as given."""
+        return self.head.decode(raw, context)
+
+    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> Sequence[SemanticMap]:
+        """The class of each pixel of `images`, by the `inference` of the model."""
+        if self.inference is not None:
+            return self.inference.answers(self, images)
+        return cast(Sequence[SemanticMap], super().detect(images, given))
+
+    def decode_padded(self, raw: Any, context: Context) -> dict[str, Tensor]:
+        """The class of each pixel in the frame of the network."""
+        return self.head.decode_padded(raw, context).outputs()

@@ -1,0 +1,1 @@
+"""Operations on maps that have a number for each pixel: classes, or segments."""

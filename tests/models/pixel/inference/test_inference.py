@@ -1,0 +1,195 @@
+"""Whole-image inference by windows and views, against sums written out over all windows."""
+
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from detkit.errors import InputError
+from detkit.geometry import Placement
+from detkit.heads import PixelHead
+from detkit.heads.pixel.pixel_head import PixelOutput
+from detkit.models import SegmentationModel
+from detkit.models.pixel.inference import SlidingWindow, Views, Whole
+from detkit.models.pixel.inference.bands import starts
+from detkit.models.pixel.inference.frames import mirrored
+from detkit.preprocess import OriginalSize, Preprocess, ShortestEdge
+from detkit.preprocess.preprocess import takes_batches
+
+
+class Plain(nn.Module):
+    """A backbone that passes the pixels on."""
+
+    channels, strides = [3], [1]
+
+    def forward(self, images):
+        return [images]
+
+
+class Convolved(PixelHead):
+    """Logits by one convolution of `size`, without padding."""
+
+    def __init__(self, channels, strides, num_classes, size=1, padded=False):
+        super().__init__(num_classes)
+        self.margin = 0 if padded else size // 2
+        self.conv = nn.Conv2d(channels[-1], num_classes, size, padding=size // 2 if padded else 0)
+
+    def forward(self, features, context):
+        return PixelOutput(self.conv(features[-1]), margin=self.margin)
+
+
+class Mirrored(Preprocess):
+    """The image with a mirrored border of 2 pixels."""
+
+    mirrors_border = True
+
+    def place(self, size):
+        return Placement(((1.0, 0.0, 2.0), (0.0, 1.0, 2.0)), (size[0] + 4, size[1] + 4), size)
+
+    @takes_batches
+    def pixels(self, image, placement):
+        return self._normalized(F.pad(image, (2, 2, 2, 2), mode="reflect"))
+
+
+def make_model(size=1, padded=False, preprocess=None, inference=None, num_classes=4):
+    torch.manual_seed(3)
+    head = partial(Convolved, size=size, padded=padded)
+    return SegmentationModel(Plain(), num_classes, head, preprocess=preprocess, inference=inference).eval()
+
+
+def frame_logits(model, image):
+    """The logits of a whole preprocessed image."""
+    return model.heads([model.preprocess([image]).images], None).logits
+
+
+@pytest.mark.parametrize(("length", "window", "stride"), [(10, 4, 3), (4, 4, 2), (3, 8, 5), (17, 5, 5), (100, 7, 1)])
+def test_windows_cover_the_line_and_stay_on_it(length, window, stride):
+    found = starts(length, window, stride)
+    covered = {pixel for start in found for pixel in range(start, start + window)}
+    assert covered >= set(range(length))
+    assert found == sorted(set(found))
+    assert max(found) + window <= max(length, window)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_mirrored_positions_are_those_of_numpy(length):
+    padded = np.pad(np.arange(length), (7, 9), mode="reflect")
+    assert mirrored(torch.arange(-7, length + 9), length).tolist() == padded.tolist()
+
+
+@pytest.mark.parametrize("preprocess", [OriginalSize(), OriginalSize(divisor=8), ShortestEdge(30, 60)])
+@pytest.mark.parametrize("gaussian", [None, 0.2])
+def test_windows_of_a_pixelwise_net_give_what_the_whole_gives(preprocess, gaussian):
+    model, image = make_model(preprocess=preprocess), torch.randint(0, 256, (3, 37, 53), dtype=torch.uint8)
+    whole = model([image])[0].label_map
+    model.inference = SlidingWindow((16, 20), (7, 9), gaussian, batch_size=3)
+    assert (model([image])[0].label_map == whole).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("gaussian", [None, 0.125])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_logits_of_windows_are_averaged(gaussian, seed):
+    random = np.random.default_rng(seed)
+    height, width = (int(one) for one in random.integers(9, 40, 2))
+    size, stride = (12, 10), (5, 7)
+    model = make_model(size=5, padded=True)
+    image = torch.from_numpy(random.random((3, height, width), dtype=np.float32))
+    model.inference = SlidingWindow(size, stride, gaussian, batch_size=2)
+    pixels = F.pad(model.preprocess([image]).images, (0, max(0, size[1] - width), 0, max(0, size[0] - height))).double()
+    net = model.head.conv.double()
+    total = torch.zeros(4, *pixels.shape[-2:], dtype=torch.float64)
+    weight = torch.zeros(pixels.shape[-2:], dtype=torch.float64)
+    bells = [
+        torch.exp(-0.5 * (((torch.arange(side) + 0.5) / side - 0.5) / (gaussian or 1)).double() ** 2) for side in size
+    ]
+    bell = torch.ones(size).double() if gaussian is None else (bells[0][:, None] * bells[1]).clamp(min=1e-4)
+    for top in starts(height, size[0], stride[0]):
+        for left in starts(width, size[1], stride[1]):
+            rows, columns = slice(top, top + size[0]), slice(left, left + size[1])
+            total[:, rows, columns] += net(pixels[..., rows, columns])[0] * bell
+            weight[rows, columns] += bell
+    expected = (total / weight)[:, :height, :width].argmax(dim=0)
+    model.float()
+    assert (model([image])[0].label_map == expected).float().mean() > 0.99  # the rest are near ties of float32
+
+
+@pytest.mark.parametrize("stride", [None, (8, 8), (3, 5)])
+def test_overlapping_tiles_with_mirrored_borders_are_the_whole_unpadded_net(stride):
+    """Ronneberger 2015, figure 2: tiles without padding join without seams."""
+    model, image = make_model(size=5, preprocess=Mirrored()), torch.rand(3, 29, 41)
+    whole = model([image])[0].label_map
+    assert (whole != 255).all()
+    model.inference = SlidingWindow((12, 12), stride or (8, 8))
+    assert torch.equal(model([image])[0].label_map, whole)
+
+
+def test_windows_that_leave_pixels_out_are_refused():
+    model = make_model(size=5, preprocess=Mirrored(), inference=SlidingWindow((12, 12), (9, 8)))
+    with pytest.raises(InputError, match="stride of at most 8"):
+        model([torch.rand(3, 29, 41)])
+    with pytest.raises(InputError, match="gaps"):
+        SlidingWindow((8, 8), (9, 8))
+    with pytest.raises(InputError, match="positive"):
+        SlidingWindow((8, 0))
+
+
+def test_views_are_the_mean_of_probabilities():
+    model, image = make_model(size=3, padded=True), torch.rand(3, 24, 32)
+    pixels = model.preprocess([image]).images
+    views = []
+    for scale in (0.5, 1.0, 1.75):
+        scaled = (
+            pixels
+            if scale == 1
+            else F.interpolate(pixels, size=(round(24 * scale), round(32 * scale)), mode="bilinear")
+        )
+        for axes in ([], [-1]):
+            logits = model.head.conv(scaled.flip(axes)).flip(axes)
+            views.append(F.interpolate(logits, size=(24, 32), mode="bilinear").softmax(dim=1))
+    expected = torch.stack(views).mean(dim=0)[0].argmax(dim=0)
+    for inference in (Whole, partial(SlidingWindow, (24, 32))):
+        model.inference = inference(views=Views((0.5, 1.0, 1.75), horizontal_flip=True))
+        assert (model([image])[0].label_map == expected).float().mean() > 0.995
+
+
+def test_scales_of_a_net_without_padding_are_refused():
+    model = make_model(size=5, preprocess=Mirrored(), inference=Whole(Views((1.0, 1.5))))
+    with pytest.raises(InputError, match=r"leave out the scale 1\.5"):
+        model([torch.rand(3, 20, 20)])
+    model.inference = Whole(Views(vertical_flip=True))
+    assert model([torch.rand(3, 20, 20)])[0].label_map.shape == (20, 20)
+
+
+def test_outputs_that_are_not_finite_are_warned_of():
+    model = make_model(inference=SlidingWindow((8, 8)))
+    nn.init.constant_(model.head.conv.bias, float("nan"))
+    with pytest.warns(UserWarning, match="not finite"):
+        model([torch.rand(3, 12, 12)])
+
+
+_LARGE = """
+import resource, sys, torch
+sys.path.insert(0, {folder!r})
+from test_inference import make_model
+from detkit.models.pixel.inference import SlidingWindow
+model = make_model(size=5, padded=True, num_classes=19, inference=SlidingWindow((512, 512), (448, 448)))
+image = torch.zeros(3, {height}, {width}, dtype=torch.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+label_map = model([image])[0].label_map
+print(label_map.shape == image.shape[1:], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+def test_the_memory_of_windows_does_not_grow_with_the_height_of_the_image():
+    """What a band of 512 rows takes, not what the logits of the whole image would: 19 x 4 bytes for each pixel."""
+    code = _LARGE.format(folder=str(__file__).rpartition("/")[0], height=6000, width=4000)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    fits, kilobytes = done.stdout.split()
+    assert fits == "True"
+    assert int(kilobytes) * 1024 < 0.6 * 6000 * 4000 * 19 * 4

@@ -1,0 +1,125 @@
+"""The flow of whole-image segmentation: losses, answers at the size of the given images, and bad input."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from detkit.backbones import TorchvisionBackbone
+from detkit.errors import InputError
+from detkit.heads import FCNHead
+from detkit.heads.pixel.criteria import CrossEntropy
+from detkit.models import SegmentationModel
+from detkit.preprocess import CenterCrop, Letterbox, OriginalSize, ShortestEdge, Square
+from detkit.structures import SemanticMap, Target
+
+SIZES = [(50, 70), (64, 48)]
+PREPROCESSES = [OriginalSize(), OriginalSize(divisor=32), ShortestEdge(40, 80), Square(48), Letterbox((64, 64))]
+
+
+def make_model(num_classes=5, preprocess=None, **options):
+    torch.manual_seed(0)
+    backbone = TorchvisionBackbone("resnet18", stages=[2, 3])
+    return SegmentationModel(backbone, num_classes, partial(FCNHead, **options), preprocess=preprocess).eval()
+
+
+def make_images():
+    return [torch.rand(3, *size) for size in SIZES]
+
+
+def make_targets(num_classes=5, cell=16):
+    """Blocks of classes, which coarse logits can express."""
+    maps = []
+    for height, width in SIZES:
+        cells = torch.randint(0, num_classes, (height // cell + 1, width // cell + 1), dtype=torch.uint8)
+        maps.append(cells.repeat_interleave(cell, 0).repeat_interleave(cell, 1)[:height, :width].contiguous())
+    return [Target(label_map=one) for one in maps]
+
+
+@pytest.mark.parametrize("preprocess", PREPROCESSES, ids=lambda one: type(one).__name__)
+def test_answers_have_the_size_of_the_given_images(preprocess):
+    answers = make_model(preprocess=preprocess)(make_images())
+    assert [tuple(answer.label_map.shape) for answer in answers] == SIZES
+    assert all(isinstance(answer, SemanticMap) and answer.label_map.dtype == torch.uint8 for answer in answers)
+    assert all(int(answer.label_map.max()) < 5 for answer in answers)
+
+
+@pytest.mark.parametrize("preprocess", PREPROCESSES, ids=lambda one: type(one).__name__)
+def test_ideal_logits_give_the_label_map_back_where_cells_hold_one_class(preprocess):
+    model, targets = make_model(preprocess=preprocess), make_targets()
+    context = model.context(make_images(), targets)
+    raw = model.heads(model.features(context.batch), context)
+    answers = model.decode(model.head.ideal(raw, context), context)
+    for answer, target in zip(answers, targets, strict=True):
+        assert (answer.label_map == target.label_map).float().mean() > 0.75
+    exact = raw._replace(logits=F.interpolate(raw.logits, size=context.batch.padded_size))
+    answers = model.decode(model.head.ideal(exact, context), context)
+    least = 1.0 if isinstance(preprocess, OriginalSize) else 0.9
+    assert all(
+        (one.label_map == target.label_map).float().mean() >= least
+        for one, target in zip(answers, targets, strict=True)
+    )
+
+
+def test_pixels_that_the_network_does_not_see_have_no_class():
+    model = make_model(preprocess=CenterCrop((32, 32), shorter_side=50))
+    (label_map,) = (answer.label_map for answer in model([torch.rand(3, 50, 70)]))
+    assert (label_map[9:41, 19:51] != 255).all()
+    assert int((label_map != 255).sum()) == 32 * 32
+
+
+def test_logits_are_put_back_before_the_best_class_is_chosen():
+    model, images = make_model(preprocess=ShortestEdge(40, 80)), make_images()
+    context = model.context(images)
+    raw = model.heads(model.features(context.batch), context)
+    logits = F.interpolate(raw.logits, size=context.batch.padded_size, mode="bilinear")
+    height, width = context.batch.sizes[0]
+    own = F.interpolate(logits[:1, :, :height, :width], size=SIZES[0], mode="bilinear")
+    assert torch.equal(model(images)[0].label_map, own[0].argmax(dim=0).to(torch.uint8))
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_the_pixels_with_a_class():
+    model, targets = make_model(), make_targets()
+    targets[0].label_map[:20] = 255
+    context = model.context(make_images(), targets)
+    raw = model.heads(model.features(context.batch), context)
+    logits = F.interpolate(raw.logits, size=context.batch.padded_size, mode="bilinear").double()
+    expected = []
+    for row, target in enumerate(targets):
+        height, width = target.label_map.shape
+        for y, x in [(y, x) for y in range(height) for x in range(width) if target.label_map[y, x] != 255]:
+            expected.append(-logits[row, :, y, x].log_softmax(0)[int(target.label_map[y, x])])
+    assert model.losses(raw, context)["semantic"].item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
+
+
+def test_class_weights_weight_the_mean_as_in_torch():
+    weights = [0.5, 2.0, 1.0, 0.0, 3.0]
+    logits, labels = torch.randn(2, 5, 6, 7), torch.randint(-1, 5, (2, 6, 7))
+    expected = F.cross_entropy(logits, labels, torch.tensor(weights), ignore_index=-1)
+    assert torch.allclose(CrossEntropy(weights)(logits, labels), expected)
+
+
+def test_an_image_that_is_not_annotated_teaches_nothing():
+    model, targets = make_model(), [Target(), Target()]
+    losses = model.train()(make_images(), targets)
+    losses["semantic"].backward()
+    assert losses["semantic"] == 0
+    assert all(float(one.grad.abs().sum()) == 0 for one in model.parameters())
+
+
+def test_more_than_254_classes_take_int16():
+    answers = make_model(num_classes=255)(make_images())
+    assert answers[0].label_map.dtype == torch.int16
+
+
+def test_a_class_that_the_model_does_not_have_is_named():
+    targets = make_targets()
+    targets[1].label_map[3, 4] = 7
+    with pytest.raises(InputError, match=r"targets\[1\].*class 7.*0\.\.4"):
+        make_model()(make_images(), targets)
+
+
+def test_a_map_of_another_size_is_named():
+    with pytest.raises(InputError, match=r"targets\[0\].*label_map.*\(50, 70\)"):
+        make_model()(make_images(), [Target(label_map=torch.zeros(4, 4, dtype=torch.uint8)), Target()])
