@@ -23,8 +23,8 @@ from detkit.tasks.detection import Detection
 from detkit.tasks.differences.output_agreement import Tolerance, unequal_detections, unequal_numbers
 from detkit.tasks.differences.panoptic_differences import PanopticDifferences
 from detkit.tasks.exported_answers import exported_detections
-from detkit.tasks.recovered_segments import perfect_answer, recovered_segments
 from detkit.tasks.recovered_objects import Recovered
+from detkit.tasks.recovered_segments import perfect_answer, recovered_segments
 from detkit.tasks.task import NamedEvaluator, Task
 from detkit.visualization.image_files import to_image_array
 from detkit.visualization.panoptic_drawing import draw_panoptic_map

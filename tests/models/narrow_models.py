@@ -25,6 +25,7 @@ from detkit.heads import (
     MaskHead,
     OverFeatHead,
     RetinaNetHead,
+    StuffHead,
     TwoFullyConnected,
     YOLOv1Head,
 )
@@ -41,6 +42,7 @@ from detkit.models import (
     Localizer,
     MaskRCNN,
     OverFeat,
+    PanopticFPN,
     RegionAlign,
     RegionStage,
     RegionWarp,
@@ -55,7 +57,7 @@ from detkit.models import (
 )
 from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import Letterbox, ShortestEdge, Square
-from detkit.structures import Target
+from detkit.structures import Category, Target
 
 SIZE, OBJECTS = (48, 64), 4
 
@@ -74,6 +76,11 @@ def narrow(**others):
 def small(**others):
     """The same with a small box head."""
     return narrow(box_head=SMALL_HEAD, **others)
+
+
+def _of_things_and_stuff(model):
+    model.categories = [Category(1, "disc"), Category(2, "sky", is_thing=False), Category(3, "box")]
+    return model
 
 
 MODELS = {
@@ -107,6 +114,10 @@ MODELS = {
     ),
     "classifier": lambda backbone: Classifier(backbone(8), 3),
     "localizer": lambda backbone: Localizer(backbone(8), 3, partial(LocalizationHead, hidden=8)),
+    "panoptic": lambda backbone: _of_things_and_stuff(
+        PanopticFPN(backbone(8), 3, partial(StuffHead, hidden=8, groups=2), mask_head=partial(MaskHead, channels=8),
+                    **small())
+    ),
     "fcn8s": lambda backbone: FCN8s(ConvolutionalVGG16(1 / 64), 3),
     "unet": lambda backbone: UNet(UNetEncoder(1 / 64), 3),
     "segnet": lambda backbone: SegNet(SegNetEncoder(1 / 64), 3),
