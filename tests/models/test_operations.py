@@ -58,7 +58,7 @@ DETECTION_BOUNDS = {
     "mask": Most(0, 181, 3),
     "keypoint": Most(0, 252, 4),
     "cascade": Most(0, 194, 3),
-    "panoptic": Most(0, 400, 8),
+    "panoptic": Most(8, 290, 7),
     "fast": Most(1, 102, 2),
     "c4": Most(0, 133, 3),
     "rcnn": Most(1, 177, 2),

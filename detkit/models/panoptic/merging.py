@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -93,8 +94,9 @@ class MergeRule(Described):
 
     def _shown(self, detections: Sequence[Detections], device: torch.device) -> list[Tensor]:
         """The masks ``(N, H, W)`` bool of the objects of each image that score enough."""
-        is_shown = torch.cat([one.scores for one in detections]) >= self.least_score
-        counts = [int(own.sum()) for own in torch.split(is_shown.cpu(), [len(one) for one in detections])]
+        is_shown = torch.cat([one.scores for one in detections]).cpu().numpy() >= self.least_score
+        ends = np.cumsum([len(one) for one in detections])
+        counts = [int(own.sum()) for own in np.split(is_shown, ends[:-1])]
         shown = []
         for one, count in zip(detections, counts, strict=True):
             assert one.masks is not None, "objects are merged by their masks"

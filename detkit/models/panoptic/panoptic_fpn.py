@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -152,8 +153,9 @@ class PanopticFPN(MaskRCNN):
         """The rows of `labels` of each image that are of things; None: all are. It waits for the labels once."""
         if not labels:
             return None
-        is_thing = torch.tensor(self.semantic_head.things())[torch.cat(list(labels)).cpu()]
-        if bool(is_thing.all()):
+        is_thing = np.array(self.semantic_head.things())[torch.cat(list(labels)).cpu().numpy()]
+        if is_thing.all():
             return None
-        parts = torch.split(is_thing, [len(one) for one in labels])
-        return [to_device(torch.where(own)[0], one.device) for own, one in zip(parts, labels, strict=True)]
+        ends = np.cumsum([len(one) for one in labels])
+        rows = [torch.from_numpy(np.flatnonzero(own)) for own in np.split(is_thing, ends[:-1])]
+        return [to_device(own, one.device) for own, one in zip(rows, labels, strict=True)]
