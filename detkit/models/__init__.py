@@ -4,6 +4,10 @@ from detkit.deprecation import moved_names
 from detkit.models.detector import Detector
 from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
+from detkit.models.pixel.deeplab_v3 import DeepLabV3
+from detkit.models.pixel.deeplab_v3_plus import DeepLabV3Plus
+from detkit.models.pixel.fcn import FCN
+from detkit.models.pixel.lraspp import LRASPP
 from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.models.raw_graph import Raw
 from detkit.models.single_stage.fcos import FCOS
@@ -27,11 +31,15 @@ from detkit.models.two_stage.two_stage_detector import TwoStageDetector
 from detkit.models.vision_model import VisionModel
 
 __all__ = [
+    "FCN",
     "FCOS",
+    "LRASPP",
     "RCNN",
     "SSD",
     "CascadeRCNN",
     "Classifier",
+    "DeepLabV3",
+    "DeepLabV3Plus",
     "Detector",
     "FastRCNN",
     "FasterRCNN",
