@@ -7,6 +7,8 @@ from detkit.data.formats.cvat.cvat_dataset import CvatDataset
 from detkit.data.formats.field_readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
 from detkit.data.formats.image_folder import ImageFolderDataset
 from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
+from detkit.data.formats.maps.coco_panoptic import CocoPanopticDataset
+from detkit.data.formats.maps.map_folder import MapFolderDataset
 from detkit.data.formats.open_dataset import format_of, open_split
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
@@ -28,6 +30,7 @@ __all__ = [
     "COCO_READERS",
     "Augmentation",
     "CocoDataset",
+    "CocoPanopticDataset",
     "CopyPaste",
     "CvatDataset",
     "DataModule",
@@ -42,6 +45,7 @@ __all__ = [
     "ImageNumbers",
     "LabelMeDataset",
     "Loader",
+    "MapFolderDataset",
     "MinIoUCrop",
     "MixUp",
     "Mixing",

@@ -7,8 +7,11 @@ from detkit.models.image.localizer import Localizer
 from detkit.models.pixel.deeplab_v3 import DeepLabV3
 from detkit.models.pixel.deeplab_v3_plus import DeepLabV3Plus
 from detkit.models.pixel.fcn import FCN
+from detkit.models.pixel.fcn_skips import FCN8s, FCN16s, FCN32s
 from detkit.models.pixel.lraspp import LRASPP
 from detkit.models.pixel.segmentation_model import SegmentationModel
+from detkit.models.pixel.segnet import SegNet, SegNetBasic
+from detkit.models.pixel.unet import UNet
 from detkit.models.raw_graph import Raw
 from detkit.models.single_stage.fcos import FCOS
 from detkit.models.single_stage.overfeat import OverFeat
@@ -41,6 +44,9 @@ __all__ = [
     "DeepLabV3",
     "DeepLabV3Plus",
     "Detector",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
     "FastRCNN",
     "FasterRCNN",
     "KeypointRCNN",
@@ -54,9 +60,12 @@ __all__ = [
     "RegionWarp",
     "RetinaNet",
     "SSDlite",
+    "SegNet",
+    "SegNetBasic",
     "SegmentationModel",
     "SingleStageDetector",
     "TwoStageDetector",
+    "UNet",
     "VisionModel",
     "YOLOv1",
     "YOLOv2",

@@ -8,7 +8,7 @@ import numpy as np
 
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
-from detkit.structures import Detections
+from detkit.structures import Detections, SemanticMap
 from detkit.structures.categories import keypoint_category
 from detkit.structures.predictions import ScoredPrediction
 
@@ -18,16 +18,31 @@ if TYPE_CHECKING:
 
 def to_pandas(prediction: ScoredPrediction) -> DataFrame:
     """See `ScoredPrediction.to_pandas`."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise InputError("to_pandas needs pandas: pip install pandas") from error
     columns: dict[str, Any] = {} if prediction.categories is None else {"name": prediction.names}
     columns |= {"label": prediction.labels.cpu().numpy(), "score": prediction.scores.cpu().numpy()}
     if isinstance(prediction, Detections):
         columns |= dict(zip(("x1", "y1", "x2", "y2"), prediction.boxes.cpu().numpy().T, strict=True))
         columns |= _masks(prediction) | _keypoints(prediction)
-    return pandas.DataFrame(columns)
+    return _pandas().DataFrame(columns)
+
+
+def pixels_to_pandas(prediction: SemanticMap) -> DataFrame:
+    """See `SemanticMap.to_pandas`."""
+    counts = prediction.pixels()
+    columns: dict[str, Any] = {}
+    if prediction.categories is not None:
+        columns["name"] = [category.name for category in prediction.known_categories()]
+    pixels = np.array(list(counts.values()), np.int64)
+    columns |= {"label": np.array(list(counts), np.int64), "pixels": pixels}
+    return _pandas().DataFrame(columns | {"share": pixels / prediction.label_map.numel()})
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise InputError("to_pandas needs pandas: pip install pandas") from error
+    return pandas
 
 
 def _masks(detections: Detections) -> dict[str, np.ndarray]:

@@ -8,9 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from detkit.heads.pixel.pixel_head import restored_labels
 from detkit.ops import batched_paste_masks_to_rle
 from detkit.preprocess import Batch
-from detkit.structures import Classification, Detections
+from detkit.structures import Classification, Detections, SemanticMap
+from detkit.tasks.differences.map_agreement import logits_of_pixels
 
 
 def exported_detections(outputs: Mapping[str, Tensor], batch: Batch, clip: bool = True) -> list[Detections]:
@@ -47,6 +49,24 @@ def exported_classes(outputs: Mapping[str, Tensor]) -> list[Classification]:
     """All classes of each image, best first, from their ``probabilities`` ``(B, K)``."""
     scores, labels = outputs["probabilities"].float().sort(dim=1, descending=True, stable=True)
     return [Classification(*own) for own in zip(scores, labels, strict=True)]
+
+
+def exported_label_maps(outputs: Mapping[str, Tensor], batch: Batch) -> list[SemanticMap]:
+    """The label map of each image, as the model gives it.
+
+    Where images pass through the network at their size it is the ``label_map`` of the file. Where they are resized, the
+    ``logits`` are put back to the given images before the best class is chosen.
+
+    Args:
+        outputs: ``label_map`` and ``logits``, as `detkit.tasks.Segmentation.export` describes them.
+        batch: the images that the graph got, with their placements.
+    """
+    labels = outputs["label_map"]
+    margin = (batch.padded_size[0] - labels.shape[1]) // 2
+    if margin == 0 and all(one.is_identity for one in batch.placements):
+        sizes = batch.given_sizes
+        return [SemanticMap(own[:height, :width]) for own, (height, width) in zip(labels, sizes, strict=True)]
+    return restored_labels(logits_of_pixels(outputs["logits"], labels), batch, margin)
 
 
 def _numbers(rows: slice) -> Tensor:

@@ -61,6 +61,8 @@ class Task(Drawing):
         named: evaluators with a short name.
         results_file: name of the results file of ``detkit predict``.
         least_score: default score threshold of ``detkit predict``.
+        answer_files: the endings of further files that can be written for an answer, such as ``labels.png``, and
+            whether ``detkit predict`` writes them unasked.
         answers_objects: whether the entries of `truth` are the objects of the target, row by row, and `truth` and
             answers can be indexed by a mask of rows. ``detkit doctor`` then says which stage loses each object.
     """
@@ -72,6 +74,7 @@ class Task(Drawing):
     named: ClassVar[Mapping[str, NamedEvaluator]] = {}
     results_file: str = "results.json"
     least_score: float = 0.0
+    answer_files: ClassVar[Mapping[str, bool]] = {}
     answers_objects: bool = False
 
     def check_answers(self, model: VisionModel, answers: Sequence[Any]) -> None:
@@ -108,6 +111,14 @@ class Task(Drawing):
         """The entries of one image's answer in the results file of ``detkit predict``, ready for JSON.
 
         The command adds ``file_name``, ``image_id`` and, of videos, ``frame`` to each.
+        """
+        raise NotImplementedError
+
+    def answer_file(self, ending: str, answer: Any, categories: Sequence[Category]) -> bytes:
+        """The content of the file of an image's answer with an ending of `answer_files`.
+
+        Raises:
+            InputError: the answer does not fit into a file of this kind.
         """
         raise NotImplementedError
 

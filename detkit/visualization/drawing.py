@@ -14,10 +14,11 @@ from torch import Tensor
 from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
-from detkit.structures import Category, Classification, Detections, Target
+from detkit.structures import Category, Classification, Detections, SemanticMap, Target
 from detkit.visualization.colors import Color, class_color, instance_colors
 from detkit.visualization.image_files import font_of_size, to_image_array
 from detkit.visualization.labels import draw_labels, draw_legend, placed_labels, side_of, text_size, write_labels
+from detkit.visualization.map_drawing import draw_label_map
 
 _CROWD: Color = (150, 150, 150)
 _MASK_OPACITY = 0.4
@@ -84,8 +85,8 @@ def draw_answer(
 
     Args:
         image: as of `draw_detections`.
-        answer: `Detections`, a `Classification` or a `Target`, in pixels of that image; a `Target` without objects
-            shows the class of the image, if it has one.
+        answer: `Detections`, a `Classification`, a `SemanticMap` or a `Target`, in pixels of that image; a `Target`
+            without objects shows the class of the image, if it has one, else its label map.
         categories: ``categories[k]`` names label ``k``.
         score_threshold: detections below it are not drawn; classes always are.
 
@@ -113,10 +114,17 @@ def _(answer: Classification, image: Any, categories: Any, score_threshold: floa
 
 
 @_drawn.register
+def _(answer: SemanticMap, image: Any, categories: Any, score_threshold: float) -> np.ndarray:
+    return draw_label_map(image, answer.label_map, categories)
+
+
+@_drawn.register
 def _(answer: Target, image: Any, categories: Any, score_threshold: float) -> np.ndarray:
-    if len(answer) or answer.image_label is None:
-        return draw_detections(image, answer, categories, score_threshold)
-    return draw_class(image, answer.image_label, categories)
+    if not len(answer) and answer.image_label is not None:
+        return draw_class(image, answer.image_label, categories)
+    if not len(answer) and answer.label_map is not None:
+        return draw_label_map(image, answer.label_map, categories)
+    return draw_detections(image, answer, categories, score_threshold)
 
 
 def draw_classes(image: np.ndarray | Tensor, classes: Classification, categories: Sequence[Category]) -> np.ndarray:

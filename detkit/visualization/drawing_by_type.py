@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.geometry import Placement
 from detkit.ops import rle_to_masks
-from detkit.structures import Category, Classification, Detections, Target
+from detkit.structures import Category, Classification, Detections, SemanticMap, Target
+from detkit.structures.fields import Fields
 from detkit.visualization.drawing import draw_answer
 
 
@@ -32,7 +34,7 @@ class Drawing:
     def resized(self, answer: Any, given: tuple[int, int], size: tuple[int, int]) -> Any:
         """An answer or a target for an image that was resized from `given` to `size` ``(height, width)``.
 
-        Boxes, masks and keypoints are resized; all else does not depend on the size.
+        Boxes, masks, keypoints and maps are resized; all else does not depend on the size.
         """
         boxes, masks, keypoints = (getattr(answer, name, None) for name in ("boxes", "masks", "keypoints"))
         x, y = size[1] / given[1], size[0] / given[0]
@@ -44,6 +46,10 @@ class Drawing:
             resized["masks"] = torch.nn.functional.interpolate(pixels, size=size)[0] > 0.5 if len(masks) else None
         if keypoints is not None:
             resized["keypoints"] = keypoints * keypoints.new_tensor([x, y, 1.0])
+        for name, kind in answer.kinds().items() if isinstance(answer, Fields) else ():
+            value = getattr(answer, name)
+            if value is not None and kind.per_pixel:
+                resized[name] = kind.move(value, Placement.resize(given, size), ())
         return replace(answer, **resized) if resized else answer
 
     def title(self, answer: Any, score_threshold: float) -> str:
@@ -64,3 +70,8 @@ def _(answer: Detections, score_threshold: float) -> str:
 @_title.register
 def _(answer: Classification, score_threshold: float) -> str:
     return "Classes"
+
+
+@_title.register
+def _(answer: SemanticMap, score_threshold: float) -> str:
+    return "Label maps"

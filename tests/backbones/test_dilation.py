@@ -79,7 +79,7 @@ class TestAsTorchvision:
         pytest.param(partial(TorchvisionBackbone, "mobilenet_v2"), marks=pytest.mark.slow),
         pytest.param(partial(TorchvisionBackbone, "regnet_y_400mf"), marks=pytest.mark.slow),
         pytest.param(partial(TorchvisionBackbone, "efficientnet_b0"), marks=pytest.mark.slow),
-        partial(TimmBackbone, "resnet10t"),
+        partial(TimmBackbone, "resnet18"),
     ],
     ids=["resnet", "mobilenet_v2", "regnet", "efficientnet", "timm"],
 )

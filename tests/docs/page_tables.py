@@ -114,12 +114,17 @@ from detkit.evaluation import CocoEvaluator
 evaluator = CocoEvaluator("instances_val.json", categories=model.categories)
 evaluator.update(targets, detections)
 evaluator.compute()
-if "SemanticEvaluator" in THIS:
+if "SemanticEvaluator" in THIS or "PanopticEvaluator" in THIS:
     import torch
-    from detkit.structures import SemanticMap, Target
-    size = (len(targets), 48, 64)
-    label_maps = [SemanticMap(one) for one in torch.randint(0, 2, size, dtype=torch.uint8)]
-    targets = [Target(label_map=one.label_map, image_id=target.image_id) for one, target in zip(label_maps, targets)]
+    from dataclasses import replace
+    from types import SimpleNamespace
+    from detkit.structures import SemanticMap
+    label_maps = [SemanticMap(torch.ones(image.shape[1:], dtype=torch.uint8)) for image in images]
+    panoptic_maps = [SimpleNamespace(panoptic_map=one.label_map.int()) for one in label_maps]
+    targets = [
+        replace(target, label_map=one.label_map, panoptic_map=one.label_map.int())
+        for one, target in zip(label_maps, targets)
+    ]
 """,
     "export.md": """
 import torch

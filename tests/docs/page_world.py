@@ -20,9 +20,9 @@ from detkit.data import ShapesOptions, draw_shapes
 from detkit.data.conversion import convert
 from detkit.engine.cli import main
 from detkit.exporting.export_file import export_file
-from detkit.heads import FCOSHead
+from detkit.heads import FCNHead, FCOSHead
 from detkit.images import read_image
-from detkit.models import FCOS, YOLOv3
+from detkit.models import FCOS, SegmentationModel, YOLOv3
 from detkit.necks import FPN
 from detkit.preprocess import Letterbox, ShortestEdge
 from detkit.structures import Category
@@ -156,7 +156,7 @@ def _write_classes() -> None:
 
 
 def _write_runs() -> None:
-    """One epoch of a small Mask R-CNN, and one of a small classifier."""
+    """One epoch of a small Mask R-CNN, and one of a small classifier; a small segmentation model."""
     small = (f"--model.backbone={BACKBONE}", f"--model.box_head.trunk={HIDDEN}", "--model.preprocess.min_size=64")
     ours = ("--config", "configs/mask_rcnn_shapes.yaml", "--data.root=my/folder", "--name=mine")
     assert main(["train", *ours, *small, *SHORT]) == 0
@@ -164,6 +164,11 @@ def _write_runs() -> None:
     assert main(["train", "--config", "configs/classification_shapes.yaml", *drawn, *SHORT]) == 0
     for name in RUNS:
         copy_linked(Path("runs/mine"), Path("runs") / name)
+    torch.manual_seed(0)
+    maps = SegmentationModel(TimmBackbone("test_resnet", stages=[3, 4]), 3, FCNHead)
+    maps.categories = [Category(number, f"class {number}") for number in range(3)]
+    Path("runs/maps").mkdir()
+    maps.save("runs/maps/best.ckpt")
 
 
 def _write_weights() -> None:

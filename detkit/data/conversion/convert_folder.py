@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from detkit.data.conversion.annotated_splits import SPLITS, read_splits
 from detkit.data.conversion.checked_splits import check_class_names, checked_split
@@ -18,7 +18,7 @@ from detkit.data.formats.open_dataset import format_of
 from detkit.data.formats.writers import LAYOUTS, WRITERS, AnnotatedSplit
 from detkit.errors import InputError
 from detkit.files import open_whole_folder
-from detkit.files.annotation_formats import BoxFormat, Format, WrittenFormat
+from detkit.files.annotation_formats import BoxFormat, Format, MapFormat, WrittenFormat
 from detkit.images.reading import read_header
 from detkit.images.upright import write_upright
 
@@ -84,6 +84,8 @@ def convert(
     detected: Format = source_format or format_of(root)
     if detected == "folders":
         raise InputError(f"{root} has a folder for each class and no boxes, so there is nothing to convert")
+    if detected in get_args(MapFormat):
+        raise InputError(f"{root} holds maps, in the format {detected}, which is not converted to {to}")
     if detected == to:
         raise InputError(f"{root} is in the format {to} already; name another one to convert it to")
     _check_free(root, out, to, overwrite)

@@ -59,6 +59,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--given", type=str | None, help="JSON file with more inputs for each image, such as cameras or proposals"
     )
+    parser.add_argument(
+        "--files",
+        type=str,
+        nargs="*",
+        help="endings of further files for each image, such as labels.png of a segmentation model; none: no such file",
+    )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--trust", type=str, action="append", default=[], help="package whose classes a checkpoint may build"

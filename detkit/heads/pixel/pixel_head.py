@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context
-from detkit.heads.pixel.batch_labels import IGNORED, batch_label_maps
+from detkit.heads.pixel.batch_labels import IGNORED, batch_label_maps, batch_pixel_weights
 from detkit.heads.pixel.criteria import CrossEntropy, PixelCriterion
 from detkit.preprocess import Batch
 from detkit.structures import SemanticMap
@@ -35,17 +35,19 @@ class PixelOutput(NamedTuple):
 
 
 class PixelLabels(NamedTuple):
-    """The answers for a batch in the frame of the network.
+    """The answers for a batch in the frame of the network without its margin.
 
     Args:
         label_map: ``(B, H, W)`` uint8, or int16 where there are more than 254 classes.
+        logits: ``(B, K, h, w)`` float32 of any resolution; at that of the map, bilinearly, the best is the class.
     """
 
     label_map: Tensor
+    logits: Tensor
 
     def outputs(self) -> dict[str, Tensor]:
-        """The tensor by its name in an exported graph."""
-        return {"label_map": self.label_map}
+        """The tensors by their names in an exported graph."""
+        return self._asdict()
 
 
 class PixelHead(nn.Module):
@@ -84,7 +86,7 @@ class PixelHead(nn.Module):
         labels = self._within_margin(batch_label_maps(context), raw.margin)
         weights = self._pixel_weights(raw, context)
         return {
-            f"{prefix}{name}": criterion(_at_size(logits, labels.shape[-2:]), labels, weights)
+            f"{prefix}{name}": criterion(at_size(logits, labels.shape[-2:]), labels, weights)
             for prefix, logits in self._supervised(raw).items()
             for name, criterion in self.criteria.items()
         }
@@ -102,20 +104,18 @@ class PixelHead(nn.Module):
             batch: with the placements of the images.
             margin: pixels of the frame on each side that the logits do not cover.
         """
-        dtype = label_map_dtype(self.num_classes)
-        labels = [one.argmax(dim=0).to(dtype) for one in batch.restore_maps(logits, margin)]
-        shown = zip(labels, batch.placements, strict=True)
-        return [SemanticMap(_only_seen(label_map, placement)) for label_map, placement in shown]
+        return restored_labels(logits, batch, margin)
 
     @torch.no_grad()
     def decode_padded(self, raw: PixelOutput, context: Context) -> PixelLabels:
-        """The class of each pixel in the frame of the network."""
-        return PixelLabels(self.full_logits(raw, context).argmax(dim=1).to(label_map_dtype(self.num_classes)))
+        """The class of each pixel in the frame of the network, and the logits."""
+        labels = self.full_logits(raw, context).argmax(dim=1).to(label_map_dtype(self.num_classes))
+        return PixelLabels(labels, raw.logits.float())
 
     def full_logits(self, raw: PixelOutput, context: Context) -> Tensor:
         """The logits ``(B, K, H, W)`` in float32 at the resolution of the network's frame without the margin."""
         height, width = context.batch.padded_size
-        return _at_size(raw.logits.float(), (height - 2 * raw.margin, width - 2 * raw.margin))
+        return at_size(raw.logits.float(), (height - 2 * raw.margin, width - 2 * raw.margin))
 
     def ideal(self, raw: PixelOutput, context: Context) -> PixelOutput:
         """The share of each class in each cell of the logits; see `DenseHead.ideal`."""
@@ -130,14 +130,31 @@ class PixelHead(nn.Module):
         return {"": raw.logits} | {f"auxiliary.{name}.": logits for name, logits in raw.auxiliary.items()}
 
     def _pixel_weights(self, raw: PixelOutput, context: Context) -> Tensor | None:
-        """Factors ``(B, H, W)`` of the losses of pixels; None: all 1."""
-        return None
+        """Factors ``(B, H, W)`` of the losses of pixels: those of the targets if it learns from them; None: all 1."""
+        if "pixel_weights" not in self.learns_from:
+            return None
+        return self._within_margin(batch_pixel_weights(context), raw.margin)
 
     def _within_margin(self, values: Tensor, margin: int) -> Tensor:
         return values[..., margin:-margin, margin:-margin] if margin else values
 
 
-def _at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
+def restored_labels(logits: Tensor, batch: Batch, margin: int = 0) -> list[SemanticMap]:
+    """The class of each pixel of the images as given: logits are put back before the best class is chosen.
+
+    Args:
+        logits: ``(B, K, H - 2 margin, W - 2 margin)`` in the frame of the network.
+        batch: the images, with their placements.
+        margin: pixels of the frame that the logits lack on each side.
+    """
+    dtype = label_map_dtype(logits.shape[1])
+    labels = [one.argmax(dim=0).to(dtype) for one in batch.restore_maps(logits, margin)]
+    shown = zip(labels, batch.placements, strict=True)
+    return [SemanticMap(_only_seen(label_map, placement)) for label_map, placement in shown]
+
+
+def at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits ``(B, K, h, w)`` at another size, bilinearly, by the centers of pixels."""
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)

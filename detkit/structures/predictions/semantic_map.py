@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor
 
 from detkit.structures.image_fields import IGNORE_INDEX, LabelMap
 from detkit.structures.predictions.image_source import ImageSource, OfImage
-from detkit.structures.predictions.prediction import Prediction
+from detkit.structures.predictions.prediction import Prediction, conversions
 from detkit.structures.predictions.rows import name_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,6 +43,16 @@ class SemanticMap(Prediction):
     def predicted_labels(self) -> list[int]:
         """The labels that occur, most frequent first."""
         return list(self.pixels())
+
+    def to_pandas(self) -> DataFrame:
+        """A table with a row for each class that occurs, most frequent first.
+
+        The columns are ``name`` (where the categories are known), ``label``, ``pixels`` and ``share`` (of the image).
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return conversions().pixels_to_pandas(self)
 
     def __repr__(self) -> str:
         """The size and the share of each class, such as ``480 x 640 pixels: road 61 %, sky 39 %``."""

@@ -11,6 +11,7 @@ from rich.progress import track
 
 from detkit.engine.callbacks.signals import Interrupted, SignalListener
 from detkit.engine.checkpoint import load
+from detkit.engine.commands.prediction.answer_files import AnswerFiles, chosen_endings
 from detkit.engine.commands.prediction.devices import named_device
 from detkit.engine.commands.prediction.given_file import GivenFile
 from detkit.engine.commands.prediction.prediction_files import Frame, Output, annotated_copies
@@ -33,6 +34,7 @@ class PredictionOptions:
     score_threshold: float | None
     batch_size: int
     given: str | None
+    files: list[str] | None
     device: str
     trust: list[str]
 
@@ -55,12 +57,13 @@ def _predict(model: VisionModel, copies: Mapping[Path | str, Path], options: Pre
     unreadable: list[str] = []
     given_file = _given(model, options.given)
     task = task_of(model)
+    files = AnswerFiles(copies, chosen_endings(task, options.files), task, model.categories or [])
     threshold = task.least_score if options.score_threshold is None else options.score_threshold
     file = Path(options.out) / task.results_file
     listener = SignalListener()
     listener.start()
     try:
-        with Output(copies, file, model.categories or [], task) as output:
+        with Output(copies, file, model.categories or [], task, files) as output:
             for batch in _batches(_frames(list(copies), unreadable), options.batch_size):
                 given = None if given_file is None else [given_file.of(one.source, one.pixels) for one in batch]
                 answers = model.predict([frame.pixels for frame in batch], options.batch_size, given)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from detkit.engine.commands.prediction.answer_files import AnswerFiles
 from detkit.engine.config.parser import write_json
 from detkit.errors import InputError
 from detkit.files import not_written, open_whole_folder
@@ -47,19 +48,27 @@ class Frame:
 
 
 class Output:
-    """Writes annotated copies as results come, and a JSON file of all of them at the end, also after an error.
+    """Writes annotated copies and further files as results come, and a JSON file of all results at the end, also after
+    an error.
 
     Args:
         copies: the annotated copy of each input.
         file: the JSON file.
         categories: of the labels.
         task: of the model; draws the answers and turns them into results.
+        files: writes the further files of each answer.
     """
 
     def __init__(
-        self, copies: Mapping[Path | str, Path], file: Path, categories: Sequence[Category], task: Task
+        self,
+        copies: Mapping[Path | str, Path],
+        file: Path,
+        categories: Sequence[Category],
+        task: Task,
+        files: AnswerFiles,
     ) -> None:
         self.task = task
+        self.files = files
         self.copies = copies
         self.file = file
         self.categories = categories
@@ -87,6 +96,7 @@ class Output:
             write_image(self.copies[frame.source], drawn)
         else:
             self._write_frame(frame, drawn)
+        self.files.write(frame.source, frame.frame, answer)
         source: dict[str, Any] = {"file_name": str(frame.source), "image_id": frame.image_id}
         source |= {} if frame.frame is None else {"frame": frame.frame}
         self.results += [{**source, **entry} for entry in self.task.results(answer, self.categories)]

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context
-from detkit.heads.pixel.aspp import ASPP, convolution
 from detkit.heads.pixel.criteria import PixelCriterion
+from detkit.heads.pixel.deeplab.aspp import ASPP, convolution
 from detkit.heads.pixel.pixel_head import PixelHead, PixelOutput
 
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context
-from detkit.heads.pixel.aspp import ASPP, convolution
 from detkit.heads.pixel.criteria import PixelCriterion
+from detkit.heads.pixel.deeplab.aspp import ASPP, convolution
 from detkit.heads.pixel.pixel_head import PixelHead, PixelOutput
 
 
