@@ -17,7 +17,7 @@ OUTPUT_STRIDES = (4, 8, 16, 32)
 class Sampling(NamedTuple):
     """The stride and the dilation that a convolution gets."""
 
-    stride: tuple[int, int]
+    stride: tuple[int, ...]
     dilation: int
 
 

@@ -75,14 +75,11 @@ def convolution(channels: int, width: int, size: int, rate: int = 1, separable: 
         rate: dilation.
         separable: a convolution of each channel, batch norm and ReLU go before one of size 1 (Chen 2018, section 3.1).
     """
+    padding = rate * (size // 2)
     if separable:
-        depthwise = _normalized(nn.Conv2d(channels, channels, **_same(size, rate), groups=channels, bias=False))
-        return nn.Sequential(*depthwise, *_normalized(nn.Conv2d(channels, width, 1, bias=False)))
-    return nn.Sequential(*_normalized(nn.Conv2d(channels, width, **_same(size, rate), bias=False)))
-
-
-def _same(size: int, rate: int) -> dict[str, int]:
-    return {"kernel_size": size, "padding": rate * (size // 2), "dilation": rate}
+        depthwise = nn.Conv2d(channels, channels, size, padding=padding, dilation=rate, groups=channels, bias=False)
+        return nn.Sequential(*_normalized(depthwise), *_normalized(nn.Conv2d(channels, width, 1, bias=False)))
+    return nn.Sequential(*_normalized(nn.Conv2d(channels, width, size, padding=padding, dilation=rate, bias=False)))
 
 
 def _normalized(layer: nn.Conv2d) -> tuple[nn.Module, ...]:
