@@ -46,8 +46,8 @@ def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
     standard deviation are reversed. Resizing, anchors, crops and thresholds are detectron2's.
 
     Args:
-        name: one of `NAMES`, such as ``mask_rcnn_R_50_FPN_3x``, or ``panoptic_fpn_R_50_3x`` and its siblings; its folder
-            and ``.yaml`` may be included.
+        name: one of `NAMES`, such as ``mask_rcnn_R_50_FPN_3x``, or ``panoptic_fpn_R_50_3x`` and its siblings; its
+            folder and ``.yaml`` may be included.
         state_dict: the unpickled content of the zoo's file: arrays or tensors with detectron2's names, or a dictionary
             with these under ``model``.
 
