@@ -10,7 +10,7 @@ from detkit.structures import Target
 SIZE = (33, 41)
 NETS = {
     "fcn8s": (lambda: FCN8s(ConvolutionalVGG16(1 / 16), 3, learned_upsampling=True), 0.9),
-    "unet": (lambda: UNet(UNetEncoder(1 / 16), 3), 0.95),
+    "unet": (lambda: UNet(UNetEncoder(1 / 8), 3), 0.95),
     "unet padded": (lambda: UNet(UNetEncoder(1 / 8, padded=True), 3, weighted=True), 0.95),
     "segnet": (lambda: SegNet(SegNetEncoder(1 / 8), 3), 0.95),
     "segnet basic": (lambda: SegNetBasic(SegNetBasicEncoder(1 / 8), 3), 0.95),
