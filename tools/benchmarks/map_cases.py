@@ -11,23 +11,23 @@ from benchmarks.paired_times import Case
 from detkit import ops
 
 HEIGHT, WIDTH, CLASSES = 1024, 2048, 19  # of Cityscapes
-WRONG = 0.02  # the share of scattered wrong pixels
+WRONG = 0.02  # the share of scattered wrong pixels in a label map; instances have none
 
 
 def map_cases() -> list[Case]:
-    """Maps of regions with some noise, and of noise alone, which no kernel can count in runs; on the CPU alone."""
+    """Maps of regions, and of noise alone, which no kernel can count in runs; on the CPU alone."""
     random = np.random.default_rng(0)
     truth, other = regions(random), regions(random)
-    answer = np.where(other < 3, other, truth)
-    answer = np.where(random.random(truth.shape) < WRONG, random.integers(0, CLASSES, truth.shape), answer)
+    segments = np.where(other < 3, other, truth)
+    answer = np.where(random.random(truth.shape) < WRONG, random.integers(0, CLASSES, truth.shape), segments)
     noise = random.integers(0, CLASSES, (2, HEIGHT, WIDTH))
     cases = []
-    for name, own, given in (("regions", truth, answer), ("noise", *noise)):
-        own, given = (torch.from_numpy(one.astype(np.uint8)).cpu() for one in (own, given))
+    for name, own, given, instances in (("regions", truth, answer, segments), ("noise", *noise, noise[1])):
+        maps = [torch.from_numpy(one.astype(np.uint8)).cpu() for one in (own, given, instances)]
         label = f"{name} of {HEIGHT} x {WIDTH}"
-        cases.append(confusion_case(f"label_confusion, {CLASSES} classes, {label} (numpy)", own, given))
-        segments = own.int() * 65536 + 1, given.int() * 65536 + 1
-        cases.append(pairs_case(f"label_pairs, {label} (numpy)", *segments))
+        cases.append(confusion_case(f"label_confusion, {CLASSES} classes, {label} (numpy)", *maps[:2]))
+        numbers = [one.int() * 65536 + 1 for one in maps]
+        cases.append(pairs_case(f"label_pairs, {label} (numpy)", numbers[0], numbers[2]))
     return cases
 
 
