@@ -21,6 +21,7 @@ from detkit.backbones.image_pyramid import ImagePyramid
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pixels import Pixels
 from detkit.backbones.pretrained import LoadReport
+from detkit.backbones.receptive_field import receptive_field
 from detkit.backbones.segnet_encoder import SegNetBasicEncoder, SegNetEncoder
 from detkit.backbones.tapped_mobilenet import TappedMobileNet
 from detkit.backbones.timm_backbone import TimmBackbone
@@ -58,6 +59,7 @@ __all__ = [
     "classifier",
     "dense_logits",
     "fully_convolutional",
+    "receptive_field",
     "zero_last_gamma",
 ]
 

@@ -13,6 +13,7 @@ from detkit.data.formats.open_dataset import format_of, open_split
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.instance_maps import InstanceMaps, separation_weights
 from detkit.data.layouts.class_weights import median_frequency_weights
 from detkit.data.loading import Loader, TrainingDataset, WithProposals, measure_loader
 from detkit.data.packed.image_class import label_images
@@ -23,7 +24,9 @@ from detkit.data.sources import DataSource, UnlabeledImages
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.copy_paste import CopyPaste
 from detkit.data.transforms.eval_transform import EvalTransform, TransformedImages
+from detkit.data.transforms.grid_elastic import GridElastic
 from detkit.data.transforms.mixing import Mixing, MixUp, Mosaic
+from detkit.data.transforms.scaled_crop import ScaledCrop
 from detkit.data.transforms.ssd_augmentation import Expand, MinIoUCrop
 
 __all__ = [
@@ -40,9 +43,11 @@ __all__ = [
     "EvaluationSampler",
     "Expand",
     "FieldReader",
+    "GridElastic",
     "ImageDataset",
     "ImageFolderDataset",
     "ImageNumbers",
+    "InstanceMaps",
     "LabelMeDataset",
     "Loader",
     "MapFolderDataset",
@@ -51,6 +56,7 @@ __all__ = [
     "Mixing",
     "Mosaic",
     "ObjectNumbers",
+    "ScaledCrop",
     "ShapesOptions",
     "TrainingBatchSampler",
     "TrainingDataset",
@@ -67,4 +73,5 @@ __all__ = [
     "measure_loader",
     "median_frequency_weights",
     "open_split",
+    "separation_weights",
 ]

@@ -40,6 +40,7 @@ NOT_RUN = {
     ("loggers.md", "tensorboard --logdir"): "serves until it is stopped",
     ("serving.md", "detkit serve"): "serves until it is stopped: tests/engine/commands/test_serve.py does",
     ("serving.md", "curl"): "needs a server: tests/serving/test_application.py sends the request",
+    ("segmentation.md", "detkit eval"): "needs label maps: tests/tasks/test_segmentation.py evaluates",
     ("detectors.md", "python tools/fit_svms.py"): "needs a trained R-CNN: tests/engine/test_svm.py trains one",
 }
 
@@ -90,6 +91,7 @@ if "ClassificationEvaluator" in THIS:
         state = staticmethod(lambda: {})
 """,
     "README.md": "from detkit.preprocess import ShortestEdge",
+    "segmentation.md": "import torch; image = torch.zeros(3, 40, 60)",
     "detectors.md": """
 import torch
 from detkit.backbones import TimmBackbone

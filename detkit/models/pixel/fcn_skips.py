@@ -8,6 +8,7 @@ from functools import partial
 from detkit.backbones import Backbone, as_backbone
 from detkit.heads.pixel.criteria import PixelCriterion
 from detkit.heads.pixel.score_skips import ScoreSkipHead
+from detkit.models.pixel.inference import SlidingWindow, Whole
 from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.preprocess import Preprocess
 
@@ -25,6 +26,7 @@ class FCN32s(SegmentationModel):
         criteria: the losses by name; see `PixelHead`.
         preprocess: resizes, normalizes and pads; None leaves images at their size.
         loss_weights: factor of each named loss; 1 where not named.
+        inference: how whole images are answered; see `SegmentationModel`.
     """
 
     skips = 0
@@ -38,6 +40,7 @@ class FCN32s(SegmentationModel):
         criteria: Mapping[str, PixelCriterion] | None = None,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
+        inference: Whole | SlidingWindow | None = None,
     ) -> None:
         backbone = as_backbone(backbone, self.stages)
         head = partial(
@@ -48,7 +51,9 @@ class FCN32s(SegmentationModel):
             origins=getattr(backbone, "origins", None),
             criteria=criteria,
         )
-        super().__init__(backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights)
+        super().__init__(
+            backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights, inference=inference
+        )
 
 
 class FCN16s(FCN32s):

@@ -8,6 +8,7 @@ from functools import partial
 from detkit.backbones.segnet_encoder import PlaceKeepingEncoder
 from detkit.heads.pixel.criteria import PixelCriterion
 from detkit.heads.pixel.segnet import SegNetBasicHead, SegNetHead
+from detkit.models.pixel.inference import SlidingWindow, Whole
 from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.preprocess import Preprocess
 
@@ -28,6 +29,7 @@ class SegNet(SegmentationModel):
         criteria: the losses by name; the paper balances classes by their median frequency; see `PixelHead`.
         preprocess: resizes, normalizes and pads; None leaves images at their size.
         loss_weights: factor of each named loss; 1 where not named.
+        inference: how whole images are answered; see `SegmentationModel`.
     """
 
     make_head: Callable[..., SegNetHead] = SegNetHead
@@ -39,9 +41,12 @@ class SegNet(SegmentationModel):
         criteria: Mapping[str, PixelCriterion] | None = None,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
+        inference: Whole | SlidingWindow | None = None,
     ) -> None:
         head = partial(type(self).make_head, levels=backbone.levels, criteria=criteria)
-        super().__init__(backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights)
+        super().__init__(
+            backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights, inference=inference
+        )
 
 
 class SegNetBasic(SegNet):

@@ -8,6 +8,7 @@ from functools import partial
 from detkit.backbones import Backbone, as_backbone
 from detkit.heads.pixel.criteria import PixelCriterion
 from detkit.heads.pixel.unet import UNetHead
+from detkit.models.pixel.inference import SlidingWindow, Whole
 from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.preprocess import MirroredBorders, OriginalSize, Preprocess
 
@@ -33,6 +34,7 @@ class UNet(SegmentationModel):
         preprocess: resizes, normalizes and pads; None: `MirroredBorders` for an encoder without padding, and
             ``OriginalSize(divisor=16)`` for others.
         loss_weights: factor of each named loss; 1 where not named.
+        inference: how whole images are answered; see `SegmentationModel`.
     """
 
     stages = (1, 2, 3, 4, 5)
@@ -45,10 +47,13 @@ class UNet(SegmentationModel):
         criteria: Mapping[str, PixelCriterion] | None = None,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
+        inference: Whole | SlidingWindow | None = None,
     ) -> None:
         backbone = as_backbone(backbone, self.stages)
         padded = getattr(backbone, "padded", True)
         if preprocess is None:
             preprocess = OriginalSize(divisor=16) if padded else MirroredBorders()
         head = partial(UNetHead, padded=padded, weighted=weighted, criteria=criteria)
-        super().__init__(backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights)
+        super().__init__(
+            backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights, inference=inference
+        )
