@@ -16,7 +16,7 @@ from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.maps.map_collector import MapCollector
 from detkit.evaluation.semantic.boundary_iou import DISTANCE_RATIO, boundary_confusion
 from detkit.evaluation.semantic.class_pixels import ClassPixels
-from detkit.evaluation.semantic.map_folders import MapFolder
+from detkit.evaluation.semantic.id_map_folder import MapFolder
 from detkit.evaluation.semantic.semantic_evaluation import SemanticEvaluation, WeightedSemantic
 from detkit.evaluation.tables.confusion_report import confusion_table, write_confusion
 from detkit.evaluation.tables.map_report import class_numbers_table, map_entry, numbers_table
