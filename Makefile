@@ -15,9 +15,6 @@ SENSITIVE := ops backbones necks preprocess heads models exporting weights/test_
 	$(addprefix engine/test_,checkpoint.py module.py learners.py)
 SENSITIVE_TESTS := $(wildcard $(addprefix tests/,$(SENSITIVE)))
 
-# Every backbone in every kind of detector: tests/backbones runs each, and tests/models each detector.
-INSENSITIVE := --ignore=tests/models/test_backbones.py
-
 # A file of tests stays in one process, for what its tests share; files begin in the order of tests/conftest.py.
 PYTEST := python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
@@ -37,7 +34,7 @@ test: $(VENV)/.test-installed
 # The same with the oldest torch, in an environment of its own.
 test-oldest:
 	$(MAKE) $(OLDEST) .venv-oldest/.test-installed
-	.venv-oldest/bin/$(PYTEST) $(SENSITIVE_TESTS) $(INSENSITIVE)
+	.venv-oldest/bin/$(PYTEST) $(SENSITIVE_TESTS)
 
 oldest-torch:
 	$(MAKE) $(OLDEST) .venv-oldest/.torch

@@ -11,5 +11,5 @@ MapFormat = Literal["maps", "voc_segmentation", "cityscapes", "ade20k", "camvid"
 Format = Literal[BoxFormat, "folders", MapFormat]
 """All formats that are read; ``folders`` is ImageNet's layout, a folder per class."""
 
-WrittenFormat = Literal["coco", "voc", "yolo", "labelme"]
+WrittenFormat = Literal["coco", "voc", "yolo", "labelme", "maps", "coco_panoptic"]
 """The formats that are written."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from detkit.data.conversion.map_objects import objects_of_maps, tells_instances_apart
+from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import find_split, has_split
 from detkit.data.formats.coco_faults import read_coco_with_faults
 from detkit.data.formats.cvat.cvat_dataset import read_cvat_split
@@ -33,6 +35,7 @@ def read_splits(
     problems: list[str],
     with_masks: bool,
     extracted: Path,
+    components: bool | None = None,
 ) -> list[AnnotatedSplit]:
     """The splits of a folder, as the reader of its format gives them.
 
@@ -44,6 +47,7 @@ def read_splits(
         problems: a message for each fault is added; what is wrong is left out.
         with_masks: whether the masks of a COCO file are read too.
         extracted: a folder for the images that are in annotation files alone.
+        components: of label maps, as of `objects_of_maps`; None: maps that do not tell instances apart have no objects.
     """
     if format == "coco":
         names = names or [name for name in SPLITS if has_split(root, name)] or SPLITS[:1]
@@ -66,10 +70,16 @@ def read_splits(
     if format not in get_args(BoxFormat):
         names = names or [name for name in SPLITS if has_split_of(root, name, format)] or SPLITS[:1]
         opened = [(name, open_split(root, name, format, class_names)) for name in names]
-        return [AnnotatedSplit(name, one.packed_annotations.to_coco(), one.images_path) for name, one in opened]
+        return [AnnotatedSplit(name, _map_content(one, components), one.images_path) for name, one in opened]
     description = read_description(find_description(root))
     names = names or description.splits or SPLITS[:1]
     return [AnnotatedSplit(name, read_yolo(description, name, problems), description.root) for name in names]
+
+
+def _map_content(dataset: DetectionDataset, components: bool | None) -> dict[str, Any]:
+    if components is None and not tells_instances_apart(dataset):
+        return dataset.packed_annotations.to_coco()
+    return objects_of_maps(dataset, bool(components))
 
 
 def _extracted(content: dict[str, Any], folder: Path) -> dict[str, Any]:
