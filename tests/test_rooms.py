@@ -65,9 +65,13 @@ FLAT = {"backbones", "weights/darknet"}
 RELATED = {
     "backbone": "the base class, and the check of users' own",
     "classification": "the head, and the task",
+    "deeplab_v3": "the head, and the model",
+    "deeplab_v3_plus": "the head, and the model",
     "evaluator": "the base class, and the check of users' own",
+    "fcn": "the head, and the model",
     "fcos": "the head, and the model",
     "localization": "the head, and the task",
+    "lraspp": "the head, and the model",
     "overfeat": "the backbone, the head, and the model",
     "retinanet": "the head, and the model",
     "segnet": "the head, and the model",

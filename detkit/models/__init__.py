@@ -4,7 +4,11 @@ from detkit.deprecation import moved_names
 from detkit.models.detector import Detector
 from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
+from detkit.models.pixel.deeplab_v3 import DeepLabV3
+from detkit.models.pixel.deeplab_v3_plus import DeepLabV3Plus
+from detkit.models.pixel.fcn import FCN
 from detkit.models.pixel.fcn_skips import FCN8s, FCN16s, FCN32s
+from detkit.models.pixel.lraspp import LRASPP
 from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.models.pixel.segnet import SegNet, SegNetBasic
 from detkit.models.pixel.unet import UNet
@@ -30,11 +34,15 @@ from detkit.models.two_stage.two_stage_detector import TwoStageDetector
 from detkit.models.vision_model import VisionModel
 
 __all__ = [
+    "FCN",
     "FCOS",
+    "LRASPP",
     "RCNN",
     "SSD",
     "CascadeRCNN",
     "Classifier",
+    "DeepLabV3",
+    "DeepLabV3Plus",
     "Detector",
     "FCN8s",
     "FCN16s",
