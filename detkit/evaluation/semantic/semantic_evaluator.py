@@ -55,7 +55,7 @@ class SemanticEvaluator(MapCollector):
             `label_map` of the targets.
         categories: ``categories[k]`` is the class of label ``k`` of the answers; they are matched to those of the
             annotations by name. Default: the annotations' own, sorted by id.
-        boundary_iou: also compute boundary IoU, which takes several times as long.
+        boundary_iou: also compute boundary IoU, which takes more than ten times as long.
         boundary_ratio: of the boundary's width to the image's diagonal.
         truth_maps: the folder of the true label maps, as of `MapFolder`, for answers that are `read` from files.
 
