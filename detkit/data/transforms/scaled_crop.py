@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from detkit.data.transforms.albumentations_bridge import Transform
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.errors import InputError
 from detkit.geometry import Placement, Size
@@ -26,7 +27,14 @@ class ScaledCrop(Augmentation):
         size: height and width of the crop in pixels.
         scale: smallest and largest factor of both sides, equally likely on a logarithmic scale.
         max_class_share: largest share of a class in the crop; 1: any.
-        options: of `Augmentation`, without `crop` and `zoom`.
+        horizontal_flip: this and the others as of `Augmentation`.
+        vertical_flip: see there.
+        brightness: see there.
+        contrast: see there.
+        saturation: see there.
+        hue: see there.
+        min_visibility: see there.
+        transforms: see there.
 
     Raises:
         InputError: a value is out of range.
@@ -37,16 +45,30 @@ class ScaledCrop(Augmentation):
         size: tuple[int, int] = (512, 512),
         scale: tuple[float, float] = (0.5, 2.0),
         max_class_share: float = 0.75,
-        **options: Any,
+        horizontal_flip: float = 0.5,
+        vertical_flip: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        hue: float = 0.0,
+        min_visibility: float = 0.25,
+        transforms: list[Transform] | None = None,
     ) -> None:
-        if odd := sorted({"crop", "crop_size", "zoom"} & set(options)):
-            raise InputError(f"augmentation.{odd[0]} is an option of Augmentation; ScaledCrop has size and scale")
         if min(size) < 1 or not 0.05 <= scale[0] <= scale[1] <= 20 or not 0 < max_class_share <= 1:
             raise InputError(
                 "augmentation: ScaledCrop needs a size of at least 1 x 1, 0.05 <= low <= high <= 20 for its scale and "
                 f"0 < max_class_share <= 1, got {size}, {scale} and {max_class_share}"
             )
-        super().__init__(**options)
+        super().__init__(
+            horizontal_flip=horizontal_flip,
+            vertical_flip=vertical_flip,
+            brightness=brightness,
+            contrast=contrast,
+            saturation=saturation,
+            hue=hue,
+            min_visibility=min_visibility,
+            transforms=transforms,
+        )
         self.size, self.scale, self.max_class_share = (int(size[0]), int(size[1])), scale, max_class_share
 
     def _draw_placement(self, random: np.random.Generator, size: Size, target: Target) -> Placement:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from scipy import ndimage
 
 from detkit.data import DataModule, InstanceMaps, ShapesOptions, draw_shapes, open_split, separation_weights
@@ -176,3 +177,20 @@ def test_nuclei_by_options_alone():
     assert all(target.label_map.shape == image.shape[1:] for image, target in zip(images, targets, strict=True))
     counts = sum(np.bincount(data.train_dataset.target(index).label_map.flatten(), minlength=3) for index in range(3))
     assert (counts > 0).all()
+
+
+def test_options_of_the_command_line(tmp_path):
+    """A config of a training with both classes, as the command line gives it."""
+    root = draw_shapes(tmp_path / "shapes", ShapesOptions({"train": 2, "val": 1}, (64, 80)))
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(DataModule, "data")
+    config = parser.parse_args([
+        "--data.dataset=detkit.data.InstanceMaps", f"--data.dataset.root={root}", "--data.dataset.border=2",
+        "--data.augmentation=detkit.data.ScaledCrop", "--data.augmentation.size=[48,56]", "--data.num_workers=0",
+        "--data.reads=[label_map]",
+    ])  # fmt: skip
+    data = parser.instantiate_classes(config).data
+    images, targets = next(iter(data.train_dataloader()))
+    assert all(image.shape == (3, 48, 56) for image in images)
+    assert all(target.label_map.shape == (48, 56) for target in targets)
+    assert [category.name for category in data.categories][::8] == ["background", "border"]

@@ -158,7 +158,6 @@ class TestScaledCrop:
     @pytest.mark.parametrize(
         ("options", "match"),
         [
-            ({"crop": 1.0}, r"augmentation\.crop is an option of Augmentation"),
             ({"size": (0, 5)}, "a size of at least 1 x 1"),
             ({"scale": (2.0, 1.0)}, "0.05 <= low <= high"),
             ({"max_class_share": 0.0}, "0 < max_class_share"),

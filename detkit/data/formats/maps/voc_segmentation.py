@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.data.formats.field_readers import CocoFile, FieldReader
 from detkit.data.formats.maps.known_classes import VOC, VOC_BORDER, voc_color
 from detkit.data.formats.maps.map_classes import MapClasses
 from detkit.data.formats.maps.map_dataset import MapDataset
 from detkit.data.formats.maps.map_reader import MapReader, check_size
 from detkit.data.formats.maps.pairs import Pair
-from detkit.data.packed.columns import ImageFacts
+from detkit.data.packed.columns import Column, ImageFacts, ImageFiles
 from detkit.errors import InputError
-from detkit.files import visible
+from detkit.files import named_file, visible
 from detkit.files.text_documents import read_lines
 from detkit.images import read_map
 from detkit.structures import Category
@@ -116,3 +119,37 @@ class VocInstances:
         labels = self.classes(path.parents[1] / _MAPS[0] / path.name, image).numpy().astype(np.int32)
         values = labels * INSTANCES + np.where(labels > 0, objects, 0)
         return torch.from_numpy(np.where((labels == _VOID) | (objects == _VOID), -1, values).astype(np.int32))
+
+
+class VocMapReader(FieldReader):
+    """``label_map`` of a VOC folder with boxes: ``SegmentationClass/``, for the images that have one there.
+
+    Pixels of VOC's classes get the label of their name. The background, and classes that are not listed, mean no class.
+    """
+
+    per_object = False
+
+    def read(self, entries: Sequence[dict[str, Any]], file: CocoFile) -> Column:
+        maps = [_map_of(named_file(file.images_path, entry["file_name"])) for entry in entries]
+        if not any(maps):
+            raise InputError(
+                f"{file.path}: no image has a map in {_MAPS[0]}/, so label maps cannot be read from this folder"
+            )
+        labels = {category.name: label for label, category in enumerate(file.categories)}
+        known = {value: labels[name] for value, name in enumerate(VOC) if name in labels}
+        others = set(range(len(VOC))) - set(known)
+        classes = MapClasses(
+            file.categories,
+            known,
+            frozenset({_VOID}) | others,
+            {voc_color(value): label for value, label in known.items()},
+            frozenset({VOC_BORDER}) | {voc_color(value) for value in others},
+            uses_palette=False,
+            source="VOC's classes",
+        )
+        return ImageFiles(np.array(maps), MapReader.of(classes), "label_map")
+
+
+def _map_of(image: Path) -> str:
+    path = image.parents[1] / _MAPS[0] / f"{image.stem}.png"
+    return str(path) if path.is_file() else ""

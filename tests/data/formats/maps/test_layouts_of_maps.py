@@ -74,6 +74,30 @@ class TestVoc:
         with pytest.raises(InputError, match=r"there is no ImageSets/Segmentation/val\.txt"):
             open_split(root, "val")
 
+    def test_a_folder_with_boxes_gives_label_maps_on_demand(self, root):
+        names = ["aeroplane", "person", "unused"]
+        for stem in ("2007_1", "2008_3"):
+            (root / "Annotations").mkdir(exist_ok=True)
+            size = f"<size><width>{SIZE[1]}</width><height>{SIZE[0]}</height></size>"
+            box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+            text = f"<annotation>{size}<object><name>person</name>{box}</object></annotation>"
+            (root / f"Annotations/{stem}.xml").write_text(text)
+        (root / "ImageSets/Main").mkdir()
+        (root / "ImageSets/Main/train.txt").write_text("2007_1\n2008_3\n")
+        (root / "classes.txt").write_text("\n".join(names))
+        assert format_of(root) == "voc"
+        dataset = open_split(root, "train", reads={"label_map"})
+        check_dataset(dataset)
+        values = np.array(Image.open(root / "SegmentationClass/2007_1.png"))
+        expected = np.select([values == 1, values == 15], [0, 1], 255)
+        assert np.array_equal(dataset.target(0).label_map, expected)
+        assert dataset.target(0).labels.tolist() == [1]
+        assert dataset.target(1).label_map is None
+        (root / "classes.txt").write_text("\n".join([*names, "background"]))
+        label_map = open_split(root, "train", reads={"label_map"}).target(0).label_map
+        assert np.array_equal(label_map, np.where(values == 0, 3, expected))
+        assert len(open_split(root, "train", "voc_segmentation")) == 2
+
     def test_trainaug(self, root):
         write_map(root / "SegmentationClassAug/2008_3.png", blocks([0, 5], 9))
         (root / "ImageSets/Segmentation/trainaug.txt").write_text("2007_1\n2008_3\n")
