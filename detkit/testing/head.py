@@ -71,7 +71,8 @@ def check_head(
     caller = caller_of(head, strides, resolution, num_classes, is_box_branch)
     if caller is None:
         raise ContractError(
-            f"a head is a detkit.heads.DenseHead, RegionBranch, ImageHead or PixelHead: got {owner}, derive it from one"
+            f"a head is a DenseHead, RegionBranch, ImageHead or PixelHead of detkit.heads: got {owner}, derive it from "
+            "one of them"
         )
     batches = Batches(channels, strides, num_classes, image_size, change_target, getattr(head, "num_keypoints", 5))
     check_tensors_are_registered(head, owner)
