@@ -38,7 +38,7 @@ def warnings_about_data(data: DataModule) -> Iterator[str]:
         if counts is not None and not counts.any() and not _has_label_maps(dataset):
             yield f"{dataset.annotations_path}: none of the {len(dataset)} images has an object"
     counts = _class_counts(data.train_dataset)
-    if counts is not None and counts.any() and not counts.all():
+    if counts is not None and counts.any() and not counts.all() and not _has_label_maps(data.train_dataset):
         absent = [data.train_dataset.categories[label].name for label in np.flatnonzero(counts == 0)]
         what = "1 class never occurs" if len(absent) == 1 else f"{len(absent)} of {len(counts)} classes never occur"
         listed = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
@@ -46,9 +46,10 @@ def warnings_about_data(data: DataModule) -> Iterator[str]:
 
 
 def _contents(dataset: ImageDataset) -> str:
-    images = f"{len(dataset)} images{_sizes(dataset.image_sizes)}"
+    maps = " with label maps" if _has_label_maps(dataset) else ""
+    images = f"{len(dataset)} images{_sizes(dataset.image_sizes)}{maps}"
     classes, counts = len(dataset.categories), _class_counts(dataset)
-    if counts is None or dataset.packed_annotations is None:
+    if counts is None or dataset.packed_annotations is None or _has_label_maps(dataset):
         return f"{images}, {classes} classes"
     if dataset.has_image_labels:
         present = counts[counts > 0]
