@@ -34,8 +34,9 @@ def shared() -> Path:
 
 # Files that take longest, the longest first; begun first, none of them is what the other processes wait for at the end.
 _LONG = (
-    "test_precisions", "test_recipes", "test_sanitizers", "test_cuda_on_cpu", "test_on_imitated_device", "test_wheel",
-    "test_resume", "test_readme", "test_processes", "test_fast_training",
+    "test_precisions", "test_exported_graph", "test_two_stage", "test_recipes", "test_sanitizers", "test_cuda_on_cpu",
+    "test_on_imitated_device", "test_wheel", "test_certificate", "test_pages", "test_resume", "test_readme",
+    "test_processes", "test_fast_training",
 )  # fmt: skip
 
 

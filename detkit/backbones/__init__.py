@@ -5,6 +5,7 @@ from detkit.backbones.backbone import Backbone
 from detkit.backbones.backbone_by_name import as_backbone
 from detkit.backbones.chain import ChainBackbone
 from detkit.backbones.classifiers import classifier, zero_last_gamma
+from detkit.backbones.convolutional_vgg16 import ConvolutionalVGG16
 from detkit.backbones.darknet import (
     CSPDarknet53,
     CSPDarknetTiny,
@@ -20,9 +21,12 @@ from detkit.backbones.image_pyramid import ImagePyramid
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pixels import Pixels
 from detkit.backbones.pretrained import LoadReport
+from detkit.backbones.receptive_field import receptive_field
+from detkit.backbones.segnet_encoder import SegNetBasicEncoder, SegNetEncoder
 from detkit.backbones.tapped_mobilenet import TappedMobileNet
 from detkit.backbones.timm_backbone import TimmBackbone
 from detkit.backbones.torchvision_backbone import TorchvisionBackbone
+from detkit.backbones.unet_encoder import UNetEncoder
 from detkit.backbones.zfnet import ZFNet
 from detkit.deprecation import moved_names
 
@@ -32,6 +36,7 @@ __all__ = [
     "CSPDarknet53",
     "CSPDarknetTiny",
     "ChainBackbone",
+    "ConvolutionalVGG16",
     "Darknet19",
     "Darknet53",
     "DarknetTiny",
@@ -41,16 +46,20 @@ __all__ = [
     "OverFeatAccurate",
     "OverFeatFast",
     "Pixels",
+    "SegNetBasicEncoder",
+    "SegNetEncoder",
     "StagedBackbone",
     "TappedMobileNet",
     "TimmBackbone",
     "TorchvisionBackbone",
+    "UNetEncoder",
     "YOLOv1Backbone",
     "ZFNet",
     "as_backbone",
     "classifier",
     "dense_logits",
     "fully_convolutional",
+    "receptive_field",
     "zero_last_gamma",
 ]
 

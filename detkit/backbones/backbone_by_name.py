@@ -14,12 +14,15 @@ from detkit.backbones.torchvision_backbone import TorchvisionBackbone
 from detkit.errors import InputError
 
 
-def as_backbone(backbone: Backbone | str, stages: Sequence[int] | None = None) -> Backbone:
+def as_backbone(
+    backbone: Backbone | str, stages: Sequence[int] | None = None, output_stride: int | None = None
+) -> Backbone:
     """`backbone`, or the torchvision or timm net of that name, with random weights.
 
     Args:
         backbone: a backbone; or a name such as ``resnet18``.
         stages: for a name, the stages to return, see `TorchvisionBackbone`; None: all from 2 (stride 4) on.
+        output_stride: for a name, the largest stride of a map, by dilation; None: that of the network.
 
     Raises:
         InputError: it is neither, or there is no net of that name.
@@ -36,9 +39,9 @@ def as_backbone(backbone: Backbone | str, stages: Sequence[int] | None = None) -
         )
     names = torchvision.models.list_models(module=torchvision.models)
     if backbone in names:
-        return TorchvisionBackbone(backbone, stages=stages)
+        return TorchvisionBackbone(backbone, stages=stages, output_stride=output_stride)
     if timm.is_model(backbone):
-        return TimmBackbone(backbone, stages=stages)
+        return TimmBackbone(backbone, stages=stages, output_stride=output_stride)
     known = dict.fromkeys([*_classes(Backbone), *names, *timm.list_models()])
     close = ", ".join(get_close_matches(backbone, known, n=3, cutoff=0.4)) or "none"
     raise InputError(

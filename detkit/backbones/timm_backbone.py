@@ -12,6 +12,7 @@ from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.dilation import check_output_stride
 from detkit.backbones.frozen_batch_norm import freeze_batch_norm
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import timm_file
@@ -38,13 +39,15 @@ class TimmBackbone(Backbone):
         stages: the stages to return, finest first; None: all from 2 (stride 4) on.
         frozen_stages: parts with stride up to ``2^frozen_stages`` are not trained; 0 trains all.
         frozen_batch_norm: use batch norm with its stored statistics, not trained.
+        output_stride: the largest stride of a map, 8 or 16, by dilation with the same weights; stages keep their
+            numbers. None: that of the network. timm's networks of convolutions mostly have it.
 
     Attributes:
         load_report: what was loaded from a weights file, or None.
 
     Raises:
-        InputError: unknown name or stage, a model without feature maps or only for images of one size, or a weights
-            file that does not fit.
+        InputError: unknown name or stage, a model without feature maps, without this output stride or only for images
+            of one size, or a weights file that does not fit.
     """
 
     trunk: Any  # timm's feature extractor, a module of many types
@@ -56,6 +59,7 @@ class TimmBackbone(Backbone):
         stages: Sequence[int] | None = None,
         frozen_stages: int = 0,
         frozen_batch_norm: bool = False,
+        output_stride: int | None = None,
     ) -> None:
         super().__init__()
         info, options = _inspected(name)
@@ -69,6 +73,9 @@ class TimmBackbone(Backbone):
         if unknown or not stages:
             raise InputError(f"{name} has no stages {unknown}: it has {list(ends)} (stage n has stride 2^n)")
 
+        if output_stride is not None:
+            options = {**options, "output_stride": output_stride}
+            _check_output_stride(name, options)
         indices = [ends[stage] for stage in stages]
         create = partial(timm.create_model, name, features_only=True, out_indices=indices, **options)
         self.trunk = (
@@ -108,6 +115,18 @@ def _inspected(name: str) -> tuple[FeatureInfo, dict[str, Any]]:
         except Exception as error:  # models raise errors of many types
             failures.append(error)
     raise InputError(f"timm's {name} cannot return feature maps of images of any size: {failures[0]}")
+
+
+def _check_output_stride(name: str, options: dict[str, Any]) -> None:
+    check_output_stride(options["output_stride"])
+    try:
+        with torch.device("meta"):
+            timm.create_model(name, features_only=True, **options)
+    except Exception as error:  # models raise errors of many types
+        raise InputError(
+            f"timm's {name} has no output_stride of {options['output_stride']}: leave it out, or choose a ResNet or a "
+            f"MobileNet ({error})"
+        ) from error
 
 
 def _flat(name: str) -> str:

@@ -15,6 +15,7 @@ import torchvision
 from torch import Tensor, nn
 
 from detkit.backbones.backbone import Backbone, freeze
+from detkit.backbones.dilation import Sampling, multi_grid_samplings, resample_, samplings
 from detkit.backbones.frozen_batch_norm import freeze_batch_norm, set_batch_norm_epsilon
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import torchvision_file
@@ -45,13 +46,16 @@ class TorchvisionBackbone(Backbone):
             in the original weights (He 2015).
         batch_norm_epsilon: of all batch norms, as the weights of torchvision's detectors were trained with; None: that
             of the network.
+        output_stride: the largest stride of a map, 8 or 16: later strides are 1, and the convolutions after them are
+            dilated, with the same weights. Stages keep their numbers: stage 5 is C5. None: that of the network.
+        multi_grid: of a ResNet, factors of the dilation in the units of its last stage, ``(1, 2, 4)`` in DeepLabv3.
 
     Attributes:
         load_report: what was loaded from a weights file, or None.
 
     Raises:
         InputError: unknown name, stage or block, a network that is not a chain of blocks, a weights file that does not
-            fit, or a negative epsilon.
+            fit, a negative epsilon, or a network that cannot have this output stride or multi-grid.
     """
 
     trunk: Any  # torchvision's network, a module of many types
@@ -66,17 +70,28 @@ class TorchvisionBackbone(Backbone):
         blocks: Sequence[str] | None = None,
         stride_in_1x1: bool = False,
         batch_norm_epsilon: float | None = None,
+        output_stride: int | None = None,
+        multi_grid: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if batch_norm_epsilon is not None and not batch_norm_epsilon >= 0:
             raise InputError(f"batch_norm_epsilon must not be negative, got {batch_norm_epsilon}")
-        chain = _feature_blocks(name)
+        skeleton = _skeleton(name)
+        chain = _feature_blocks(name, skeleton)
         returned = _at_end_of_stages(name, chain, stages) if blocks is None else _named(name, chain, blocks)
         chain = chain[: chain.index(returned[-1]) + 1]
         self._block_names = [block.name for block in chain]
         self._returned = {block.name: block.channels_last for block in returned}
         self.channels = [block.channels for block in returned]
         self.strides = [2**block.stage for block in returned]
+        if stride_in_1x1:
+            move_strides_to_1x1(skeleton)
+        dilated = _dilated(skeleton, output_stride, multi_grid)
+        if dilated:
+            strides = {block.name: 2**block.stage for block in _feature_blocks(name, skeleton)}
+            self.strides = [strides[block.name] for block in returned]
+        if output_stride is not None and max(self.strides) > output_stride:
+            raise InputError(f"{name} has no convolutions that could be dilated for output_stride {output_stride}")
         self.load_report: LoadReport | None = None
         self.trunk = self._build(name, weights)
         self.weights_source = None if weights is None else classifier_source(name, weights)
@@ -84,6 +99,7 @@ class TorchvisionBackbone(Backbone):
         self._transform_input = transform_inputs(self.trunk)
         if stride_in_1x1:
             move_strides_to_1x1(self.trunk)
+        resample_(self.trunk, dilated)
         if frozen_batch_norm:
             self.trunk = freeze_batch_norm(self.trunk)
         if batch_norm_epsilon is not None:
@@ -157,26 +173,40 @@ def _stage(size: Sequence[int]) -> int | None:
     return stages.pop() if len(stages) == 1 and max(stages) <= 6 else None
 
 
-def _feature_blocks(name: str) -> list[_Block]:
-    """The chain of blocks of torchvision's network `name`, recorded in one forward pass without data."""
-    net = _skeleton(name)
+def _feature_blocks(name: str, net: nn.Module) -> list[_Block]:
+    """The chain of blocks of torchvision's network `name`, recorded in one forward pass of `net` without data."""
     outputs: list[tuple[str, Tensor, Tensor]] = []
 
     def record(block_name: str) -> Callable[[nn.Module, Any, Any], None]:
         return lambda module, inputs, output: outputs.append((block_name, inputs[0], output))
 
-    for block_name in _block_names(net):
-        net.get_submodule(block_name).register_forward_hook(record(block_name))
+    names = _block_names(net)
+    hooks = [net.get_submodule(block_name).register_forward_hook(record(block_name)) for block_name in names]
     try:
-        net(torch.empty(1, 3, *_PROBE_SIZE, device="meta"))
+        net(_probe())
     except Exception as error:
         raise InputError(f"{name} does not take images of any size, choose another backbone: {error}") from error
+    for hook in hooks:
+        hook.remove()
     links = pairwise(outputs)
     is_chain = bool(outputs) and all(before is after_input for (_, _, before), (_, after_input, _) in links)
     if not is_chain or any(output.ndim != 4 for _, _, output in outputs):
         raise InputError(f"{name} is not a chain of blocks with feature maps: choose another backbone, or timm's")
     blocks = [_Block.from_output(block_name, output) for block_name, _, output in outputs]
     return [block for block in blocks if block is not None]
+
+
+def _probe() -> Tensor:
+    return torch.empty(1, 3, *_PROBE_SIZE, device="meta")
+
+
+def _dilated(skeleton: nn.Module, output_stride: int | None, multi_grid: Sequence[int] | None) -> dict[str, Sampling]:
+    """What convolutions get for that output stride and multi-grid, set in `skeleton` too."""
+    found = {} if output_stride is None else samplings(skeleton, _probe(), output_stride)
+    if multi_grid is not None:
+        found |= multi_grid_samplings(skeleton, multi_grid, output_stride or 32)
+    resample_(skeleton, found)
+    return found
 
 
 def _skeleton(name: str) -> nn.Module:

@@ -7,10 +7,13 @@ from detkit.data.formats.cvat.cvat_dataset import CvatDataset
 from detkit.data.formats.field_readers import COCO_READERS, FieldReader, ImageNumbers, ObjectNumbers
 from detkit.data.formats.image_folder import ImageFolderDataset
 from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
+from detkit.data.formats.maps.coco_panoptic import CocoPanopticDataset
+from detkit.data.formats.maps.map_folder import MapFolderDataset
 from detkit.data.formats.open_dataset import format_of, open_split
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.instance_maps import InstanceMaps, separation_weights
 from detkit.data.layouts.class_weights import median_frequency_weights
 from detkit.data.loading import Loader, TrainingDataset, WithProposals, measure_loader
 from detkit.data.packed.image_class import label_images
@@ -21,13 +24,16 @@ from detkit.data.sources import DataSource, UnlabeledImages
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.copy_paste import CopyPaste
 from detkit.data.transforms.eval_transform import EvalTransform, TransformedImages
+from detkit.data.transforms.grid_elastic import GridElastic
 from detkit.data.transforms.mixing import Mixing, MixUp, Mosaic
+from detkit.data.transforms.scaled_crop import ScaledCrop
 from detkit.data.transforms.ssd_augmentation import Expand, MinIoUCrop
 
 __all__ = [
     "COCO_READERS",
     "Augmentation",
     "CocoDataset",
+    "CocoPanopticDataset",
     "CopyPaste",
     "CvatDataset",
     "DataModule",
@@ -37,16 +43,20 @@ __all__ = [
     "EvaluationSampler",
     "Expand",
     "FieldReader",
+    "GridElastic",
     "ImageDataset",
     "ImageFolderDataset",
     "ImageNumbers",
+    "InstanceMaps",
     "LabelMeDataset",
     "Loader",
+    "MapFolderDataset",
     "MinIoUCrop",
     "MixUp",
     "Mixing",
     "Mosaic",
     "ObjectNumbers",
+    "ScaledCrop",
     "ShapesOptions",
     "TrainingBatchSampler",
     "TrainingDataset",
@@ -63,4 +73,5 @@ __all__ = [
     "measure_loader",
     "median_frequency_weights",
     "open_split",
+    "separation_weights",
 ]

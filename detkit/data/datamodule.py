@@ -39,7 +39,7 @@ class DataModule(lightning.LightningDataModule):
     Args:
         root: a folder in COCO, VOC, YOLO, LabelMe or CVAT format (or YOLO's ``data.yaml``), or with one subfolder per
             class, as ImageNet's; see ``docs/data.md``. null: generate `shapes` under ``runs/data``.
-        format: the format of `root`: coco, voc, yolo, labelme, cvat or folders; null: detected.
+        format: the format of `root`, such as coco or yolo, or one of maps, such as cityscapes; null: detected.
         shapes: the data set that is generated if `root` is null.
         train_images: images folder of the training split, if it is not the one under `root`.
         train_annotations: annotation file of the training split, if it is not the one under `root`.
@@ -49,7 +49,7 @@ class DataModule(lightning.LightningDataModule):
         test_annotations: annotation file of the test split.
         train_split: name of the training split in `root`, such as VOC's ``trainval``.
         val_split: name of the validation split in `root`.
-        class_names: for VOC, LabelMe and CVAT, the classes in the order of their labels; null: from the folder.
+        class_names: for VOC, LabelMe, CVAT and maps, the classes in the order of their labels; null: from the folder.
         image_class: how an image with objects gets a class: ``only`` if all its objects have the same one, ``largest``
             for that of the largest object; null: it gets none.
         eval_split: the split that is evaluated, during training and after.
@@ -60,8 +60,8 @@ class DataModule(lightning.LightningDataModule):
         mixing_epochs: number of epochs with `mixing`, counted from the first; null: all.
         augmentation: augmentation of training images; null: none.
         aspect_ratio_grouping: put portrait and landscape images in separate batches, to save padding.
-        reads: annotation fields to read in addition to those that the model needs, such as masks, keypoints, label_map
-            and camera. Boxes, labels, areas, crowd regions and difficulty are always read.
+        reads: annotation fields to read in addition to those that the model needs, such as masks, keypoints, label_map,
+            panoptic_map and camera. Boxes, labels, areas, crowd regions and difficulty are always read.
         on_bad_image: "error" stops at an unreadable image; "skip" decodes every file once at the start and leaves
             unreadable images out of training and evaluation, with a warning each.
         on_bad_box: "error" stops at boxes without area or outside their image; "skip" leaves them out with a warning.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,7 +58,7 @@ class PanopticFiles(Column):
             source: the JSON file, for messages.
 
         Raises:
-            InputError: no image has an annotation, or one has too many segments.
+            InputError: no image has an annotation, one has too many segments, or a PNG is missing.
         """
         labels = {category.id: label for label, category in enumerate(categories)}
         own = [images.get(image_id) for image_id in image_ids]
@@ -81,6 +82,7 @@ class PanopticFiles(Column):
             values += [value for _, value in numbered]
             offsets.append(len(ids))
         paths = ["" if image is None else str(named_file(folder, image.file_name)) for image in own]
+        _check_files(paths, source)
         return cls(np.array(paths), np.array(offsets), np.array(ids, dtype=np.int32), np.array(values, dtype=np.int32))
 
     def select(self, rows: np.ndarray) -> Self:
@@ -90,17 +92,11 @@ class PanopticFiles(Column):
         return replace(self, paths=self.paths[rows], offsets=offsets, ids=self.ids[kept], values=self.values[kept])
 
     def field(self, rows: slice, image: ImageFacts) -> Tensor | None:
-        path = str(self.paths[rows.start])
-        if not path:
+        row = rows.start
+        pixels = self.segment_ids(row, image)
+        if pixels is None:
             return None
-        span = slice(int(self.offsets[rows.start]), int(self.offsets[rows.start + 1]))
-        colors = read_map(path, f"the panoptic map of image {image.image_id!r}")
-        if colors.shape[:2] != tuple(image.size):
-            raise InputError(
-                f"{path}: this panoptic map is {colors.shape[:2]} (height, width), but image {image.image_id!r} has "
-                f"{tuple(image.size)}"
-            )
-        pixels = colors_to_ids(colors) if colors.ndim == 3 else colors.astype(np.int32)
+        span = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
         ids = np.concatenate([np.zeros(1, dtype=np.int32), self.ids[span]])
         values = np.concatenate([np.full(1, IGNORE_INDEX[torch.int32], dtype=np.int32), self.values[span]])
         places = np.minimum(np.searchsorted(ids, pixels), len(ids) - 1)
@@ -108,10 +104,23 @@ class PanopticFiles(Column):
         if unknown.any():
             key = int(pixels[unknown][0])
             raise InputError(
-                f"{path}: the panoptic map of image {image.image_id!r} has pixels of the segment {key}, the color "
-                f"({key % 256}, {key // 256 % 256}, {key // 65536}), which is not among its segments_info"
+                f"{self.paths[row]}: the panoptic map of image {image.image_id!r} has pixels of the segment {key}, the "
+                f"color ({key % 256}, {key // 256 % 256}, {key // 65536}), which is not among its segments_info"
             )
         return torch.from_numpy(values[places])
+
+    def segment_ids(self, row: int, image: ImageFacts) -> np.ndarray | None:
+        """The id ``(H, W)`` int32 of the segment at each pixel of an image; None: it has no map."""
+        path = str(self.paths[row])
+        if not path:
+            return None
+        colors = read_map(path, f"the panoptic map of image {image.image_id!r}", palette=True)
+        if colors.shape[:2] != tuple(image.size):
+            raise InputError(
+                f"{path}: this panoptic map is {colors.shape[:2]} (height, width), but image {image.image_id!r} has "
+                f"{tuple(image.size)}"
+            )
+        return colors_to_ids(colors) if colors.ndim == 3 else colors.astype(np.int32)
 
 
 def find_panoptic(annotations: Path, images: Sequence[dict[str, Any]], categories: Sequence[Category]) -> PanopticFiles:
@@ -135,3 +144,14 @@ def find_panoptic(annotations: Path, images: Sequence[dict[str, Any]], categorie
             )
     ids = [image["id"] for image in images]
     return PanopticFiles.pack(ids, panoptic_images(content, str(path)), path.with_suffix(""), categories, path)
+
+
+def _check_files(paths: Sequence[str], source: Path) -> None:
+    folders = {os.path.dirname(path) for path in paths if path}
+    present = {os.path.join(folder, name) for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)}
+    missing = [path for path in paths if path and path not in present]
+    if missing:
+        raise InputError(
+            f"{source}: {len(missing)} of its {len(paths)} PNGs are not there (first: {missing[0]}); unpack them into "
+            "that folder"
+        )

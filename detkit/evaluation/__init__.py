@@ -12,6 +12,8 @@ from detkit.evaluation.evaluator import Evaluation, EvaluationResult, Evaluator,
 from detkit.evaluation.files.detections_file import evaluate_detections_file, evaluate_files
 from detkit.evaluation.image_collector import ImageEvaluation
 from detkit.evaluation.localization_evaluator import LocalizationEvaluator
+from detkit.evaluation.panoptic.panoptic_evaluation import PanopticEvaluation
+from detkit.evaluation.panoptic.panoptic_evaluator import PanopticEvaluator
 from detkit.evaluation.proposal_recall import ProposalRecall
 from detkit.evaluation.semantic.semantic_evaluation import SemanticEvaluation
 from detkit.evaluation.semantic.semantic_evaluator import SemanticEvaluator
@@ -48,6 +50,8 @@ __all__ = [
     "Interval",
     "LocalizationEvaluator",
     "MeasuredData",
+    "PanopticEvaluation",
+    "PanopticEvaluator",
     "ProposalRecall",
     "Report",
     "ReportOptions",

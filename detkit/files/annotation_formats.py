@@ -5,8 +5,11 @@ from typing import Literal
 BoxFormat = Literal["coco", "voc", "yolo", "labelme", "cvat"]
 """The formats with boxes."""
 
-Format = Literal["coco", "voc", "yolo", "labelme", "cvat", "folders"]
+MapFormat = Literal["maps", "voc_segmentation", "cityscapes", "ade20k", "camvid", "coco_panoptic", "coco_stuff"]
+"""The formats whose annotations are images; ``maps`` is any folder of images and label maps."""
+
+Format = Literal[BoxFormat, "folders", MapFormat]
 """All formats that are read; ``folders`` is ImageNet's layout, a folder per class."""
 
-WrittenFormat = Literal["coco", "voc", "yolo", "labelme"]
+WrittenFormat = Literal["coco", "voc", "yolo", "labelme", "maps", "coco_panoptic"]
 """The formats that are written."""

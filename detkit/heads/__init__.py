@@ -17,8 +17,14 @@ from detkit.heads.dense.yolo.yolo_v4 import YOLOv4Head
 from detkit.heads.image.classification import ClassificationHead
 from detkit.heads.image.image_head import ImageHead
 from detkit.heads.image.localization import LocalizationHead
+from detkit.heads.pixel.deeplab.deeplab_v3 import DeepLabV3Head
+from detkit.heads.pixel.deeplab.deeplab_v3_plus import DeepLabV3PlusHead
 from detkit.heads.pixel.fcn import FCNHead
+from detkit.heads.pixel.lraspp import LRASPPHead
 from detkit.heads.pixel.pixel_head import PixelHead
+from detkit.heads.pixel.score_skips import ScoreSkipHead
+from detkit.heads.pixel.segnet import SegNetBasicHead, SegNetHead
+from detkit.heads.pixel.unet import UNetHead
 from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
 from detkit.heads.region.box import BoxHead
 from detkit.heads.region.box_cascade import BoxCascade
@@ -46,12 +52,15 @@ __all__ = [
     "Context",
     "ConvolutionsThenFullyConnected",
     "Crop",
+    "DeepLabV3Head",
+    "DeepLabV3PlusHead",
     "DenseHead",
     "FCNHead",
     "FCOSHead",
     "ImageHead",
     "InstanceBranch",
     "KeypointHead",
+    "LRASPPHead",
     "LocalizationHead",
     "MaskHead",
     "MergeBoxes",
@@ -67,9 +76,13 @@ __all__ = [
     "SSDHead",
     "SSDliteHead",
     "SVMBoxHead",
+    "ScoreSkipHead",
+    "SegNetBasicHead",
+    "SegNetHead",
     "SoftNMS",
     "TopK",
     "TwoFullyConnected",
+    "UNetHead",
     "YOLOHead",
     "YOLOv1Head",
     "YOLOv2Head",

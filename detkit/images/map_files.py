@@ -19,7 +19,7 @@ _BITS, _COLOR_TYPE = 24, 25
 """Where a PNG file states the bits of a channel, and its color type; 0 is gray."""
 
 
-def read_map(path: str | Path, of: str = "this map") -> np.ndarray:
+def read_map(path: str | Path, of: str = "this map", palette: bool = False) -> np.ndarray:
     """The values of an image file as they are stored.
 
     An indexed image gives its indices, not its colors, and gray of 1, 2 or 4 bits its numbers. Alpha is dropped.
@@ -27,6 +27,7 @@ def read_map(path: str | Path, of: str = "this map") -> np.ndarray:
     Args:
         path: a PNG, also interlaced, or another format without loss.
         of: what the file is, for messages, such as ``the label map of image 7``.
+        palette: whether an indexed image gives its colors instead.
 
     Returns:
         ``(H, W)`` uint8 or uint16, or ``(H, W, 3)`` uint8 of an RGB image.
@@ -41,7 +42,7 @@ def read_map(path: str | Path, of: str = "this map") -> np.ndarray:
         with Image.open(BytesIO(data)) as image:
             kind = image.format
             if kind in _EXACT:
-                return _values(image, data)
+                return _values(image.convert("RGB") if palette and image.mode == "P" else image, data)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: {of} cannot be read as an image ({error}); write it again as PNG") from error
     raise InputError(f"{path}: {of} is a {kind} file, whose compression changes values; write it again as PNG")

@@ -3,6 +3,7 @@
 from detkit.preprocess.batch import Batch
 from detkit.preprocess.center_crop import CenterCrop
 from detkit.preprocess.letterbox import Letterbox, Stretch
+from detkit.preprocess.mirrored_borders import MirroredBorders
 from detkit.preprocess.original_size import OriginalSize
 from detkit.preprocess.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, takes_batches
 from detkit.preprocess.shortest_edge import ShortestEdge, SmoothShortestEdge
@@ -14,6 +15,7 @@ __all__ = [
     "Batch",
     "CenterCrop",
     "Letterbox",
+    "MirroredBorders",
     "OriginalSize",
     "Preprocess",
     "ShortestEdge",

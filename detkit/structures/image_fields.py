@@ -20,8 +20,8 @@ from detkit.structures.device_transfer import stacked_on
 from detkit.structures.kind import ALWAYS, Kind, Swaps, Warp, Warped, check_tensor
 from detkit.structures.object_fields import visible_boxes
 
-IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1, torch.int32: -1}
-"""The value of pixels without a class in a label map, by its dtype; int32 is that of panoptic maps."""
+IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1, torch.int32: -1, torch.float32: 0}
+"""The value of pixels without a class in a label map, by its dtype; int32 is of panoptic maps, float32 of weights."""
 
 INSTANCES = 65536
 """A panoptic map holds ``label * INSTANCES + instance``."""
@@ -115,6 +115,31 @@ class PanopticIds(LabelMap):
             joined = torch.where(value >= 0, value + is_instance.int() * last, joined)
             last += own
         return joined
+
+
+@dataclass(frozen=True)
+class PixelWeights(LabelMap):
+    """``(H, W)`` float32, a factor of the loss of each pixel, at least 0; 0 outside of the image."""
+
+    def check(self, owner: str, value: Any, count: int, counted: str) -> None:
+        check_tensor(owner, value, torch.float32, ("H", "W"))
+
+    def to_warp(self, value: Tensor) -> Warped:
+        return Warped(pixels=value.numpy())
+
+    def from_warp(self, value: Tensor, warped: Warped, warp: Warp) -> Tensor:
+        pixels: Tensor = torch.from_numpy(warped.pixels)
+        return pixels.to(value.dtype)
+
+    def join(self, name: str, values: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor:
+        """Those of each image where it is.
+
+        Raises:
+            InputError: an image has none, whose pixels would then teach nothing.
+        """
+        if any(value is None for value in values):
+            raise InputError(f"data.mixing: some images have {name} and some have none; read them all alike")
+        return super().join(name, values, counts)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,15 @@ from detkit.geometry import Placement
 from detkit.ops import RunLengths
 from detkit.structures.device_transfer import to_device
 from detkit.structures.fields import Fields
-from detkit.structures.image_fields import Camera, ClassOfImage, Identity, LabelMap, PanopticIds, RegionBoxes
+from detkit.structures.image_fields import (
+    Camera,
+    ClassOfImage,
+    Identity,
+    LabelMap,
+    PanopticIds,
+    PixelWeights,
+    RegionBoxes,
+)
 from detkit.structures.object_fields import Areas, Boxes, Keypoints, Masks, Rows
 
 
@@ -37,6 +45,7 @@ class Target(Fields):
             -1 where there are more than 254 classes.
         panoptic_map: ``(H, W)`` int32, the class and the instance of each pixel, ``label * 65536 + instance``, -1 where
             nothing is annotated. Stuff has the instance 0, and so have the crowds of things.
+        pixel_weights: ``(H, W)`` float32 at the size of the image, factors of the losses of its pixels.
         camera: ``(3, 3)`` float32, the intrinsic matrix, in pixels.
         proposals: ``(P, 4)`` float32, regions that may be objects, best first.
 
@@ -55,6 +64,7 @@ class Target(Fields):
     image_label: Annotated[int | None, ClassOfImage()] = None
     label_map: Annotated[Tensor | None, LabelMap()] = None
     panoptic_map: Annotated[Tensor | None, PanopticIds()] = None
+    pixel_weights: Annotated[Tensor | None, PixelWeights()] = None
     camera: Annotated[Tensor | None, Camera()] = None
     proposals: Annotated[Tensor | None, RegionBoxes()] = None
 

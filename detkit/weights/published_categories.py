@@ -10,13 +10,18 @@ import torchvision
 from detkit.structures import UNUSED_LABEL, Category
 
 
-def torchvision_categories(meta: Mapping[str, Any]) -> list[Category]:
-    """Those of weights of a detector of torchvision, from their ``meta``; label ``c`` of theirs is ``c - 1``.
+def torchvision_categories(meta: Mapping[str, Any], has_background: bool = False) -> list[Category]:
+    """Those of weights of torchvision, from their ``meta``; label ``c`` of a detector of theirs is ``c - 1``.
 
     Those of keypoints name them for their one category.
+
+    Args:
+        meta: of the weights; the background is the first of its categories.
+        has_background: whether it is a class of ours too, as in segmentation.
     """
     names, keypoints = meta["categories"], tuple(meta.get("keypoint_names", ()))
-    return [Category(number, name, keypoints=keypoints) for number, name in enumerate(names) if number > 0]
+    things = [Category(number, name, keypoints=keypoints) for number, name in enumerate(names) if number > 0]
+    return [Category(0, names[0].strip("_"), is_thing=False), *things] if has_background else things
 
 
 def coco_categories() -> list[Category]:

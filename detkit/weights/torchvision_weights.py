@@ -1,4 +1,4 @@
-"""`from_torchvision`: importing torchvision's detectors, weight for weight."""
+"""`from_torchvision`: importing torchvision's detectors and networks for segmentation, weight for weight."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from detkit.backbones.pretrained import download
 from detkit.backbones.published import torchvision_file
 from detkit.backbones.weights_sources import torchvision_source
 from detkit.errors import InputError
-from detkit.models import Detector
+from detkit.models import Detector, VisionModel
 from detkit.object_config import config_of, record_config
 from detkit.structures import WeightsSource
-from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
+from detkit.weights import torchvision_dense, torchvision_pixel, torchvision_ssd, torchvision_two_stage
 from detkit.weights.published_categories import torchvision_categories
 from detkit.weights.state_dict import checked_tensors
 
@@ -28,23 +28,28 @@ BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
 """By torchvision's name, a function from its state dict to the detkit detector with these weights."""
 
 
-def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, weights: str | None = None) -> Detector:
-    """A detkit model with the same detections and losses as torchvision's with the same weights.
+def from_torchvision(
+    name: str, state_dict: Mapping[str, Tensor] | None = None, weights: str | None = None
+) -> VisionModel:
+    """A detkit model with the same detections or label maps, and losses, as torchvision's with the same weights.
 
-    torchvision's label ``c`` is detkit's ``c - 1``; its background class 0 becomes the last logit. Batch norm is
-    trained if `state_dict` has its ``num_batches_tracked``, as in a model made without pretrained weights; otherwise it
-    is frozen.
+    A detector's label ``c`` of torchvision is detkit's ``c - 1``; its background class 0 becomes the last logit. Its
+    batch norm is trained if `state_dict` has its ``num_batches_tracked``, as in a model made without pretrained
+    weights; otherwise it is frozen. In segmentation labels are the same, since background is a class there, and images
+    keep their size.
 
     Args:
-        name: a function of ``torchvision.models.detection``, one of `BUILDERS`.
+        name: a function of ``torchvision.models.detection`` or ``torchvision.models.segmentation``, of `BUILDERS` or
+            of `detkit.weights.torchvision_pixel.BUILDERS`.
         state_dict: weights with torchvision's names, also with those of its older releases.
         weights: the name of published weights, which torchvision downloads: ``DEFAULT``, ``COCO_V1`` and the like.
 
     Raises:
         InputError: unknown name, both or neither of `state_dict` and `weights`, or tensors that do not fit.
     """
-    if name not in BUILDERS:
-        raise InputError(f"cannot import torchvision's {name!r}, only {', '.join(BUILDERS)}")
+    builders = {**BUILDERS, **torchvision_pixel.BUILDERS}
+    if name not in builders:
+        raise InputError(f"cannot import torchvision's {name!r}, only {', '.join(builders)}")
     if (state_dict is None) == (weights is None):
         raise InputError("from_torchvision needs either a state_dict or the name of published weights")
     categories, epsilon = None, None
@@ -52,11 +57,12 @@ def from_torchvision(name: str, state_dict: Mapping[str, Tensor] | None = None, 
     if state_dict is not None:
         tensors = checked_tensors(state_dict, f"torchvision's {name}")
     if weights is not None:
-        make = torchvision.models.detection.__dict__[name]
+        make = torchvision.models.get_model_builder(name)
         published = download(name, lambda: make(weights=weights), torchvision_file(name, weights))
         tensors, epsilon = published.state_dict(), _batch_norm_epsilon(published)
-        categories = torchvision_categories(torchvision.models.get_model_weights(name)[weights].meta)
-    model = BUILDERS[name](tensors)
+        has_background = name in torchvision_pixel.BUILDERS
+        categories = torchvision_categories(torchvision.models.get_model_weights(name)[weights].meta, has_background)
+    model = builders[name](tensors)
     if epsilon is not None:  # 0 for some models, which torchvision restores after loading
         _set_epsilon_of_backbone(model, epsilon)
     model.categories = categories
@@ -72,7 +78,7 @@ def _batch_norm_epsilon(model: nn.Module) -> float | None:
     return next((module.eps for module in model.modules() if isinstance(module, FrozenBatchNorm2d)), None)
 
 
-def _set_epsilon_of_backbone(model: Detector, epsilon: float) -> None:
+def _set_epsilon_of_backbone(model: VisionModel, epsilon: float) -> None:
     """Set epsilon in the batch norms of the backbone, and record it, so that the config of `model` builds it."""
     backbone = model.get_submodule("backbone")
     set_batch_norm_epsilon(backbone, epsilon)

@@ -40,6 +40,7 @@ NOT_RUN = {
     ("loggers.md", "tensorboard --logdir"): "serves until it is stopped",
     ("serving.md", "detkit serve"): "serves until it is stopped: tests/engine/commands/test_serve.py does",
     ("serving.md", "curl"): "needs a server: tests/serving/test_application.py sends the request",
+    ("segmentation.md", "detkit eval"): "needs label maps: tests/tasks/test_segmentation.py evaluates",
     ("detectors.md", "python tools/fit_svms.py"): "needs a trained R-CNN: tests/engine/test_svm.py trains one",
 }
 
@@ -90,6 +91,7 @@ if "ClassificationEvaluator" in THIS:
         state = staticmethod(lambda: {})
 """,
     "README.md": "from detkit.preprocess import ShortestEdge",
+    "segmentation.md": "import torch; image = torch.zeros(3, 40, 60)",
     "detectors.md": """
 import torch
 from detkit.backbones import TimmBackbone
@@ -114,12 +116,17 @@ from detkit.evaluation import CocoEvaluator
 evaluator = CocoEvaluator("instances_val.json", categories=model.categories)
 evaluator.update(targets, detections)
 evaluator.compute()
-if "SemanticEvaluator" in THIS:
+if "SemanticEvaluator" in THIS or "PanopticEvaluator" in THIS:
     import torch
-    from detkit.structures import SemanticMap, Target
-    size = (len(targets), 48, 64)
-    label_maps = [SemanticMap(one) for one in torch.randint(0, 2, size, dtype=torch.uint8)]
-    targets = [Target(label_map=one.label_map, image_id=target.image_id) for one, target in zip(label_maps, targets)]
+    from dataclasses import replace
+    from types import SimpleNamespace
+    from detkit.structures import SemanticMap
+    label_maps = [SemanticMap(torch.ones(image.shape[1:], dtype=torch.uint8)) for image in images]
+    panoptic_maps = [SimpleNamespace(panoptic_map=one.label_map.int()) for one in label_maps]
+    targets = [
+        replace(target, label_map=one.label_map, panoptic_map=one.label_map.int())
+        for one, target in zip(label_maps, targets)
+    ]
 """,
     "export.md": """
 import torch

@@ -4,9 +4,10 @@ import json
 
 import pytest
 import torch
+from one_map_yolo import one_map_yolo
 from spread_scores import spread
 
-from detkit.backbones import Darknet53, TimmBackbone
+from detkit.backbones import TimmBackbone
 from detkit.errors import InputError
 from detkit.exporting import export_file as room
 from detkit.exporting.export_file import export_file
@@ -14,15 +15,15 @@ from detkit.exporting.metadata import facts_of
 from detkit.exporting.recording import output_names, record
 from detkit.exporting.runtimes.torch_graphs import TorchExportFile
 from detkit.heads import MergeBoxes, TopK
-from detkit.models import SSD, YOLOv3
-from detkit.preprocess import Letterbox, ShortestEdge, Square
+from detkit.models import SSD
+from detkit.preprocess import ShortestEdge, Square
 from detkit.structures import Category, WeightsSource
 
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    model = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))).eval()
+    model = one_map_yolo()
     model.categories = [Category(1, "cat"), Category(2, "dog"), Category(5, "cow")]
     model.provenance = (WeightsSource("darknet", "https://pjreddie.com", "public domain"),)
     return model
@@ -73,7 +74,8 @@ def test_files_for_torch_take_any_number_of_images(model, tmp_path, suffix):
     }  # fmt: skip
 
 
-def test_without_onnx_runtime_it_says_that_nothing_was_compared(model, tmp_path, monkeypatch, caplog):
+def test_without_onnx_runtime_it_says_that_nothing_was_compared(model, recorded, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(room, "record", lambda *given: recorded)
     find_spec = room.find_spec
     monkeypatch.setattr(room, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name))
     monkeypatch.setitem(room._WRITERS, "onnx", lambda recorded, facts: b"content")
@@ -82,7 +84,8 @@ def test_without_onnx_runtime_it_says_that_nothing_was_compared(model, tmp_path,
     assert "m.onnx is not compared with the model: onnxruntime is not installed" in caplog.text
 
 
-def test_other_numbers_are_not_written(model, tmp_path, monkeypatch):
+def test_other_numbers_are_not_written(model, recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "record", lambda *given: recorded)
     (tmp_path / "m.pt2").write_text("an earlier file")
     run = TorchExportFile.run
     monkeypatch.setattr(TorchExportFile, "run", lambda *given: {**run(*given), "scores": run(*given)["scores"] + 0.01})
@@ -101,7 +104,7 @@ def test_what_cannot_be_exported_says_so(model, tmp_path):
 
 
 def test_a_suppression_that_depends_on_the_boxes_says_so():
-    merging = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Square(64)).eval()
+    merging = one_map_yolo(Square(64))
     merging.head.postprocess = MergeBoxes()
     with pytest.raises(InputError, match="MergeBoxes cannot be part of a graph: set NMS, SoftNMS or TopK as postproc"):
         record(merging)
@@ -122,7 +125,7 @@ def test_without_suppression_the_best_boxes_are_the_answer():
 
 
 def test_sides_of_any_length_are_multiples_of_the_divisor(model):
-    any_size = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=ShortestEdge(64, 96)).eval()
+    any_size = one_map_yolo(ShortestEdge(64, 96))
     with pytest.raises(InputError, match=r"takes sides that are multiples of 32, got \(60, 96\)"):
         record(any_size, size=(60, 96))
 

@@ -26,8 +26,8 @@ WITHOUT_TORCH = "import sys\nsys.modules.update(torch=None, detkit=None)\n"
 
 def test_it_prints_what_the_model_finds(tmp_path):
     torch.manual_seed(0)
-    neck, head = partial(FPN, out_channels=8), partial(FCOSHead, convolutions=1)
-    model = FCOS(TimmBackbone("test_resnet", stages=[3, 4]), 3, neck, head, ShortestEdge(100, 160)).eval()
+    neck, head = partial(FPN, out_channels=8, extra_levels=None), partial(FCOSHead, convolutions=1)
+    model = FCOS(TimmBackbone("test_resnet", stages=[4]), 3, neck, head, ShortestEdge(100, 160)).eval()
     model.categories = [Category(1, "car"), Category(2, "bus"), Category(3, "dog")]
     image = (torch.rand(120, 90, 3) * 255).byte().numpy()
     cv2.imwrite(str(tmp_path / "street.jpg"), image)

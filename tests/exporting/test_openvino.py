@@ -3,15 +3,13 @@
 import pytest
 import torch
 from numpy.testing import assert_equal
+from one_map_yolo import one_map_yolo
 from spread_scores import spread
 from test_two_stage import model_of
 
-from detkit.backbones import Darknet53
 from detkit.exporting.export_file import export_file
 from detkit.exporting.output_check import EXACT, expected_outputs
 from detkit.exporting.runtimes import open_exported
-from detkit.models import YOLOv3
-from detkit.preprocess import Letterbox
 from detkit.tasks.differences.output_agreement import unequal_detections
 
 for package in ("onnxscript", "onnxruntime"):
@@ -21,8 +19,7 @@ openvino = pytest.importorskip("openvino", reason="needs openvino: pip install d
 
 def one_stage():
     torch.manual_seed(0)
-    model = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))).eval()
-    return spread(model, [torch.rand(3, 64, 96)])
+    return spread(one_map_yolo(), [torch.rand(3, 64, 96)])
 
 
 @pytest.mark.slow

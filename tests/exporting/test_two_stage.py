@@ -9,9 +9,12 @@ from narrow_models import MODELS, small
 from tiny_backbone import TinyBackbone
 
 from detkit.errors import InputError
-from detkit.exporting.export_file import export_file
 from detkit.exporting.exported_graph import ExportedGraph
+from detkit.exporting.metadata import facts_of
+from detkit.exporting.onnx_program import onnx_program
+from detkit.exporting.output_check import check_file
 from detkit.exporting.recording import record
+from detkit.exporting.torch_programs import torch_export_program, torchscript_program
 from detkit.heads import KeypointHead, MaskHead, RegionBranch
 from detkit.models import MaskRCNN
 from detkit.preprocess import ShortestEdge
@@ -95,15 +98,25 @@ def test_the_code_of_the_graph_detects_the_same(name, request):
     assert_same_answers(outputs, expected, model, images)
 
 
+@pytest.fixture(scope="module")
+def recorded(request):
+    """A model with its images and what it asks for, and its graph, which is recorded once for files of all formats."""
+    model, images, given = with_images(model_of(request.param))
+    return model, images, given, record(model)
+
+
+# Faster R-CNN is part of Mask R-CNN: the same features, proposals and boxes.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES | WITH_RESNET)
-def test_onnx_runtime_detects_the_same(name, tmp_path):
+@pytest.mark.parametrize("recorded", [name for name in FAMILIES | WITH_RESNET if name != "faster"], indirect=True)
+def test_onnx_runtime_detects_the_same(recorded, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"ONNX needs {package}: pip install detkit[onnx]")
     import onnxruntime
 
-    model, images, given = with_images(model_of(name))
-    export_file(model, tmp_path / "m.onnx")
+    model, images, given, graph = recorded
+    content = onnx_program(graph, facts_of(graph))
+    check_file(content, ".onnx", graph)
+    (tmp_path / "m.onnx").write_bytes(content)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     names = [one.name for one in session.get_outputs()]
     for rows in (slice(3), slice(1), slice(2, 3), slice(1, 3)):
@@ -114,17 +127,17 @@ def test_onnx_runtime_detects_the_same(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".pt2", ".ts"])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_files_for_torch_detect_the_same(name, suffix, tmp_path):
-    model, images, given = with_images(model_of(name))
-    export_file(model, tmp_path / f"m{suffix}")
-    path = tmp_path / f"m{suffix}"
-    graph = torch.export.load(path).module() if suffix == ".pt2" else torch.jit.load(path)
+@pytest.mark.parametrize("program", [torch_export_program, torchscript_program])
+@pytest.mark.parametrize("recorded", [name for name in FAMILIES if name != "faster"], indirect=True)
+def test_files_for_torch_detect_the_same(recorded, program, tmp_path):
+    model, images, given, graph = recorded
+    path = tmp_path / "m"
+    path.write_bytes(program(graph, facts_of(graph)))
+    loaded = torch.export.load(path).module() if program is torch_export_program else torch.jit.load(path)
     for rows in (slice(3), slice(2, 3), slice(1, 3)):
         batch, own = images[rows], given and given[rows]
         with torch.no_grad():
-            outputs = graph(*inputs_of(model, batch, own).values())
+            outputs = loaded(*inputs_of(model, batch, own).values())
         assert_same_answers(outputs, model.predict(batch, given=own), model, batch)
 
 

@@ -5,20 +5,26 @@ from functools import partial
 import torch
 
 from detkit.backbones import (
+    ConvolutionalVGG16,
     CSPDarknet53,
     Darknet19,
     Darknet53,
+    SegNetEncoder,
     TappedMobileNet,
     TorchvisionBackbone,
+    UNetEncoder,
     YOLOv1Backbone,
 )
 from detkit.heads import (
     RPN,
     AveragePool,
     BoxHead,
+    DeepLabV3Head,
+    DeepLabV3PlusHead,
     FCOSHead,
     KeypointHead,
     LocalizationHead,
+    LRASPPHead,
     MaskHead,
     OverFeatHead,
     RetinaNetHead,
@@ -26,13 +32,18 @@ from detkit.heads import (
     YOLOv1Head,
 )
 from detkit.models import (
+    FCN,
     FCOS,
+    LRASPP,
     RCNN,
     SSD,
     CascadeRCNN,
     Classifier,
+    DeepLabV3,
+    DeepLabV3Plus,
     FasterRCNN,
     FastRCNN,
+    FCN8s,
     KeypointRCNN,
     Localizer,
     MaskRCNN,
@@ -41,7 +52,9 @@ from detkit.models import (
     RegionStage,
     RegionWarp,
     RetinaNet,
+    SegNet,
     SSDlite,
+    UNet,
     YOLOv1,
     YOLOv2,
     YOLOv3,
@@ -101,6 +114,13 @@ MODELS = {
     ),
     "classifier": lambda backbone: Classifier(backbone(8), 3),
     "localizer": lambda backbone: Localizer(backbone(8), 3, partial(LocalizationHead, hidden=8)),
+    "fcn": lambda backbone: FCN(backbone(8), 3),
+    "deeplab_v3": lambda backbone: DeepLabV3(backbone(8), 3, partial(DeepLabV3Head, width=8)),
+    "deeplab_v3_plus": lambda backbone: DeepLabV3Plus(backbone(8), 3, partial(DeepLabV3PlusHead, width=8, low_width=4)),
+    "lraspp": lambda backbone: LRASPP(backbone(8), 3, partial(LRASPPHead, width=8)),
+    "fcn8s": lambda backbone: FCN8s(ConvolutionalVGG16(1 / 64), 3),
+    "unet": lambda backbone: UNet(UNetEncoder(1 / 64), 3),
+    "segnet": lambda backbone: SegNet(SegNetEncoder(1 / 64), 3),
 }  # fmt: skip
 
 
@@ -118,5 +138,7 @@ def _target(generator, size):
     masks = torch.rand(OBJECTS, *size, generator=generator) > 0.5
     points = torch.cat((boxes.unflatten(1, (2, 2)), torch.full((OBJECTS, 2, 1), 2.0)), dim=2)
     labels, is_crowd = torch.zeros(OBJECTS, dtype=torch.int64), torch.arange(OBJECTS) == OBJECTS - 1
-    proposals = boxes.repeat(3, 1) + 2
-    return Target(boxes, labels, masks=masks, keypoints=points, iscrowd=is_crowd, proposals=proposals, image_label=0)
+    return Target(
+        boxes, labels, masks=masks, keypoints=points, iscrowd=is_crowd, image_label=0,
+        label_map=torch.randint(0, 3, size, generator=generator, dtype=torch.uint8), proposals=boxes.repeat(3, 1) + 2,
+    )  # fmt: skip

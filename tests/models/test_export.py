@@ -58,6 +58,8 @@ def test_is_exported_for_images_of_any_number_and_size(model, graph):
         _equal(exported(images), model.raw(images))
 
 
+# tests/exporting/test_exported_graph.py compares the others, together with their decoding.
+@pytest.mark.parametrize("model", ["SSD"], indirect=True)
 def test_says_the_same_in_onnx_runtime(model, graph, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"ONNX needs {package}: pip install detkit[onnx]")

@@ -47,6 +47,13 @@ BOUNDS = {
     "overfeat": Most(1, 146, 0),
     "classifier": Most(1, 48, 0),
     "localizer": Most(1, 113, 0),
+    "fcn": Most(1, 86, 0),
+    "deeplab_v3": Most(1, 48, 0),
+    "deeplab_v3_plus": Most(1, 48, 0),
+    "lraspp": Most(1, 48, 0),
+    "fcn8s": Most(1, 46, 0),
+    "unet": Most(1, 64, 0),
+    "segnet": Most(1, 46, 0),
 }
 
 DETECTION_BOUNDS = {
@@ -67,6 +74,13 @@ DETECTION_BOUNDS = {
     "yolo_v4": Most(0, 134, 5),
     "classifier": Most(0, 7, 0),
     "localizer": Most(0, 39, 0),
+    "fcn": Most(2, 30, 0),
+    "deeplab_v3": Most(2, 30, 0),
+    "deeplab_v3_plus": Most(2, 30, 0),
+    "lraspp": Most(2, 30, 0),
+    "fcn8s": Most(2, 30, 0),
+    "unet": Most(2, 30, 0),
+    "segnet": Most(2, 30, 0),
 }
 """Without OverFeat, which merges the boxes of each image pair by pair."""
 

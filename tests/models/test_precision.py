@@ -8,6 +8,7 @@ from every_model import IMAGES, MODELS, PROPOSALS
 
 from detkit.errors import InputError
 from detkit.ops import box_iou
+from detkit.structures import SemanticMap
 
 UINT8 = [(image * 255).to(torch.uint8) for image in IMAGES]
 
@@ -29,6 +30,9 @@ def test_every_model_predicts_in_bfloat16(tiny_backbone, make):
             values = [value for value in vars(answer).values() if isinstance(value, torch.Tensor)]
             assert all(value.dtype == torch.float32 for value in values if value.is_floating_point())
             assert all(value.isfinite().all() for value in values)
+            if isinstance(full, SemanticMap):
+                assert (answer.label_map == full.label_map).float().mean() > 0.9
+                continue
             count = min(len(full.scores), len(answer.scores))
             torch.testing.assert_close(answer.scores[:count], full.scores[:count], atol=0.03, rtol=0)
 

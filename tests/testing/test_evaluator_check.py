@@ -1,6 +1,7 @@
 """check_evaluator takes every evaluator of detkit, and names each rule that a broken one breaks."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from detkit.evaluation import (
     Evaluation,
     Evaluator,
     LocalizationEvaluator,
+    PanopticEvaluator,
     ProposalRecall,
     SemanticEvaluator,
     VocEvaluator,
@@ -68,6 +70,13 @@ class TestOursPass:
     def test_of_label_maps(self, maps, evaluator):
         nothing = SemanticMap(torch.full((64, 96), 255, dtype=torch.uint8))
         check_evaluator(evaluator, maps, lambda target: SemanticMap(target.label_map), nothing)
+
+    def test_of_panoptic_maps(self, maps):
+        def perfect(target):
+            return SimpleNamespace(panoptic_map=target.panoptic_map)
+
+        nothing = SimpleNamespace(panoptic_map=torch.full((64, 96), -1, dtype=torch.int32))
+        check_evaluator(PanopticEvaluator, maps, perfect, nothing)
 
     def test_of_proposals(self, shapes):
         check_evaluator(ProposalRecall, shapes, lambda target: target.objects().boxes, torch.zeros(0, 4))

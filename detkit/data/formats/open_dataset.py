@@ -6,13 +6,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from detkit.data.detection_dataset import DetectionDataset
-from detkit.data.formats.coco import CocoDataset, find_split, has_split
+from detkit.data.formats.coco import CocoDataset, find_annotations, find_split, has_split
 from detkit.data.formats.coco_annotations import OnBad
 from detkit.data.formats.cvat.cvat_dataset import CvatDataset
 from detkit.data.formats.cvat.cvat_folders import CvatFolder, is_cvat
 from detkit.data.formats.image_folder import ImageFolderDataset, has_images_of, is_image_folder
 from detkit.data.formats.labelme.labelme_dataset import LabelMeDataset
 from detkit.data.formats.labelme.labelme_folders import is_labelme, labelme_splits
+from detkit.data.formats.maps.coco_panoptic import find_panoptic_file
+from detkit.data.formats.maps.map_formats import has_map_split, map_format_of, open_map_split
 from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.formats.yolo_yaml import find_description, is_yolo, read_description
@@ -28,7 +30,8 @@ def format_of(root: Path) -> Format:
 
     COCO has a JSON file for the split ``train``, YOLO a ``data.yaml``, or ``classes.txt`` and labels, VOC
     ``Annotations/*.xml``, also one level down, CVAT an XML file with ``<annotations>``, LabelMe JSON files with shapes,
-    ImageNet's layout images in ``train/{class}/`` or ``{class}/``; the default is COCO.
+    ImageNet's layout images in ``train/{class}/`` or ``{class}/``. Where there is none of these, formats of maps are
+    recognized by their folders. The default is COCO.
 
     Raises:
         InputError: it is in several formats, or holds folders in several.
@@ -43,7 +46,7 @@ def format_of(root: Path) -> Format:
             f"{root} is in several formats, {listed}: choose one, such as --data.format {one} (convert: --from {one})"
         )
     if formats:
-        return next(iter(formats))
+        return "coco_panoptic" if list(formats) == ["coco"] and _is_panoptic_alone(root) else next(iter(formats))
     years = voc_folders(root)
     nested: list[tuple[Path, BoxFormat]] = [(folder, "voc") for folder in years]
     for folder in visible(root.glob("*/")):
@@ -57,7 +60,20 @@ def format_of(root: Path) -> Format:
         return "cvat"
     if not nested and is_labelme(root):
         return "labelme"
-    return "folders" if is_image_folder(root) else "coco"
+    if is_image_folder(root):
+        return "folders"
+    if any(has_split(root, split, also_unnamed=True) for split in ("train", "val", "test")):
+        return "coco_panoptic" if _is_panoptic_alone(root) else "coco"
+    return (None if nested else map_format_of(root)) or "coco"
+
+
+def _is_panoptic_alone(root: Path) -> bool:
+    """Whether the COCO files of a folder are of panoptic maps."""
+    splits = [split for split in ("train", "val", "test") if has_split(root, split)]
+    try:
+        return bool(splits) and all(find_annotations(root, one) == find_panoptic_file(root, one) for one in splits)
+    except InputError:  # several files fit
+        return False
 
 
 def _signs(folder: Path) -> dict[BoxFormat, str]:
@@ -92,7 +108,9 @@ def has_split_of(root: Path, split: str, format: Format | None = None) -> bool:
         return split in read_description(find_description(root)).splits
     if format == "folders":
         return has_images_of(root, split)
-    return split in (labelme_splits(root) if format == "labelme" else CvatFolder(root).splits())
+    if format == "labelme":
+        return split in labelme_splits(root)
+    return split in CvatFolder(root).splits() if format == "cvat" else has_map_split(root, split, format)
 
 
 @takes_old_flags(4)
@@ -106,13 +124,13 @@ def open_split(
     on_bad_box: OnBad = "error",
 ) -> DetectionDataset:
     """Open a split of a folder in any of the formats; see `CocoDataset`, `VocDataset`, `YoloDataset`, `LabelMeDataset`,
-    `CvatDataset` and `ImageFolderDataset`.
+    `CvatDataset`, `ImageFolderDataset` and `detkit.data.formats.maps`.
 
     Args:
         root: the folder; of YOLO, its ``data.yaml`` too.
         split: such as ``train``.
         format: None: detected by `format_of`.
-        class_names: of VOC, LabelMe and CVAT, see `VocDataset`.
+        class_names: of VOC, LabelMe and CVAT, see `VocDataset`; of maps, see `MapFolderDataset`.
         reads: see `CocoDataset`; the other formats have fewer fields.
         on_bad_image: see `CocoDataset`.
         on_bad_box: see `CocoDataset`.
@@ -132,4 +150,6 @@ def open_split(
         return LabelMeDataset(root, split, class_names, reads, on_bad_image, on_bad_box)
     if format == "cvat":
         return CvatDataset(root, split, class_names, reads, on_bad_image, on_bad_box)
-    return YoloDataset(root, split, reads, on_bad_image, on_bad_box)
+    if format == "yolo":
+        return YoloDataset(root, split, reads, on_bad_image, on_bad_box)
+    return open_map_split(root, split, format, class_names, reads, on_bad_image, on_bad_box)

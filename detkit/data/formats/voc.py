@@ -16,7 +16,9 @@ from typing import Any
 from detkit.coco_files.entry_lists import LARGEST
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco_annotations import OnBad, pack_annotations
+from detkit.data.formats.field_readers import COCO_READERS
 from detkit.data.formats.file_problems import raise_problems
+from detkit.data.formats.maps.voc_segmentation import VocMapReader
 from detkit.data.layouts.class_lists import category_entries, listed_classes, not_among, numbered_classes
 from detkit.data.layouts.voc_folders import ANNOTATION_FOLDERS, find_image_sets, find_splits, voc_folders
 from detkit.data.old_flags import takes_old_flags
@@ -58,7 +60,7 @@ class VocDataset(DetectionDataset):
         class_names: the classes in the order of their labels. None: the lines of ``classes.txt`` or ``labels.txt`` in
             `root`, else all names that occur in ``Annotations/``, sorted.
         reads: the fields of targets to read besides boxes, labels, areas and difficulty: ``masks``, which are
-            the filled boxes: VOC's XML has no masks.
+            the filled boxes: VOC's XML has no masks; ``label_map`` from ``SegmentationClass/``, see `VocMapReader`.
         on_bad_image: as of `CocoDataset`.
         on_bad_box: as of `CocoDataset`.
 
@@ -67,7 +69,7 @@ class VocDataset(DetectionDataset):
             names the first file and line that is, and how many others are.
     """
 
-    readable = frozenset({"masks"})
+    readable = frozenset({"masks", "label_map"})
     called = "a VOC folder"
 
     @takes_old_flags(4, ("with_masks",))
@@ -92,7 +94,8 @@ class VocDataset(DetectionDataset):
         content = read_voc(self.images_path, self.image_sets, self.class_names, problems, bad_boxes)
         raise_problems(problems, self.annotations_path, bad_boxes, self._on_bad_box)
         size_of = self._size_in_file(on_bad_image)
-        return pack_annotations(content, self.annotations_path, size_of, self.reads, self._on_bad_box)
+        options = self.reads, self._on_bad_box, self.images_path, {**COCO_READERS, "label_map": VocMapReader()}
+        return pack_annotations(content, self.annotations_path, size_of, *options)
 
 
 def read_voc(

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from detkit.engine.config.parser import command_parser, parse
-from detkit.files.annotation_formats import BoxFormat, WrittenFormat
+from detkit.files.annotation_formats import BoxFormat, MapFormat, WrittenFormat
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = """Convert a data set between COCO, PASCAL VOC, YOLO and LabelMe format, or from CVAT's XML.
+DESCRIPTION = """Convert a data set between COCO, PASCAL VOC, YOLO, LabelMe, label maps and COCO's panoptic format.
+CVAT's XML and published layouts of maps are read as well.
 
 If there are errors, all are reported with file and line, and nothing is written. --on_bad skip leaves out what is wrong
 and writes the rest. docs/conversion.md describes the formats.
@@ -20,7 +21,8 @@ examples:
   detkit convert my/coco --to yolo --out my/yolo
   detkit convert VOCdevkit/VOC2007 --from voc --to coco --out voc2007_coco --splits trainval test
   detkit convert my/data.yaml --to voc --out my/voc --images link
-  detkit convert my/labelme --to coco --out labelme_coco"""
+  detkit convert my/labelme --to coco --out labelme_coco
+  detkit convert my/coco --to maps --out my/maps"""
 
 
 def convert_command(argv: Sequence[str]) -> None:
@@ -28,22 +30,26 @@ def convert_command(argv: Sequence[str]) -> None:
     parser = command_parser("convert", "ROOT --to FORMAT --out FOLDER [--KEY VALUE ...]", DESCRIPTION)
     parser.add_argument("root", type=str, help="data set folder, or YOLO's data.yaml")
     parser.add_argument(
-        "--from", dest="source_format", type=BoxFormat | None, help="format of the data set; default: detected"
+        "--from",
+        dest="source_format",
+        type=BoxFormat | MapFormat | None,
+        help="format of the data set; default: detected",
     )
     parser.add_argument("--to", type=WrittenFormat, required=True, help="format to write")
     parser.add_argument("--out", type=str, required=True, help="output folder")
     parser.add_argument(
         "--splits", type=str, nargs="+", help="splits to convert; default: those of train, val and test that exist"
     )
-    parser.add_argument(
-        "--class_names", type=str, nargs="+", help="for VOC, LabelMe, CVAT: the classes in the order of their labels"
-    )
+    parser.add_argument("--class_names", type=str, nargs="+", help="for VOC, LabelMe, CVAT, maps: the classes in order")
     parser.add_argument("--with_masks", action="store_true", help="for YOLO: write the outlines of masks")
     parser.add_argument(
         "--images", type=Literal["copy", "link"], default="copy", help="copy images, or make symbolic links"
     )
     parser.add_argument(
         "--on_bad", type=Literal["error", "skip"], default="error", help="stop at wrong annotations, or skip them"
+    )
+    parser.add_argument(
+        "--components", action="store_true", help="of label maps: each connected component of a class is an object"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing data set in --out")
     options = vars(parse(parser, argv))
@@ -56,4 +62,4 @@ def convert_command(argv: Sequence[str]) -> None:
     for loss in done.losses:
         logger.warning("%s", loss)
     for split, images in done.images.items():
-        logger.info("%s: %d images, %d boxes", split, images, done.boxes[split])
+        logger.info("%s: %d images, %d %s", split, images, done.boxes[split], done.counted)

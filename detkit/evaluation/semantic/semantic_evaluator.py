@@ -14,7 +14,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.maps.map_collector import MapCollector
-from detkit.evaluation.semantic.boundary import DISTANCE_RATIO, boundary_confusion
+from detkit.evaluation.semantic.boundary_iou import DISTANCE_RATIO, boundary_confusion
 from detkit.evaluation.semantic.class_pixels import ClassPixels
 from detkit.evaluation.semantic.semantic_evaluation import SemanticEvaluation, WeightedSemantic
 from detkit.evaluation.tables.confusion_report import confusion_table, write_confusion

@@ -1,12 +1,14 @@
-"""The label maps of a batch, as losses take them."""
+"""The label maps of a batch and the weights of its pixels, as losses take them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from detkit.heads.context import Context
-from detkit.structures.device_transfer import to_device
+from detkit.structures.device_transfer import stacked_on, to_device
 from detkit.structures.image_fields import IGNORE_INDEX
 
 IGNORED = -1
@@ -21,10 +23,33 @@ def batch_label_maps(context: Context) -> Tensor:
     height, width = context.batch.padded_size
     device = context.batch.images.device
     labels = torch.full((len(context.truth), height, width), IGNORED, dtype=torch.int64, device=device)
-    for index, target in enumerate(context.truth):
-        if target.label_map is None:
-            continue
-        own = to_device(target.label_map, device).long()
-        own = own.masked_fill(own == IGNORE_INDEX[target.label_map.dtype], IGNORED)
-        labels[index, : own.shape[0], : own.shape[1]] = own
+    for rows, own in _alike([target.label_map for target in context.truth], device):
+        known = own != IGNORE_INDEX[own.dtype]
+        labels[rows, : own.shape[1], : own.shape[2]] = own.long().where(known, IGNORED)
     return labels
+
+
+def batch_pixel_weights(context: Context) -> Tensor:
+    """The weight of each pixel of a batch ``(B, H, W)`` float32 in the frame of the network.
+
+    It is 1 in images whose targets have no weights.
+    """
+    height, width = context.batch.padded_size
+    device = context.batch.images.device
+    weights = torch.ones(len(context.truth), height, width, device=device)
+    for rows, own in _alike([target.pixel_weights for target in context.truth], device):
+        weights[rows, : own.shape[1], : own.shape[2]] = own
+    return weights
+
+
+def _alike(maps: Sequence[Tensor | None], device: torch.device) -> Iterator[tuple[slice | Tensor, Tensor]]:
+    """The rows of the maps of each size and dtype, and these maps in one tensor ``(n, H, W)``."""
+    groups: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
+    for row, one in enumerate(maps):
+        if one is not None:
+            groups.setdefault((one.shape, one.dtype), []).append(row)
+    for rows in groups.values():
+        own = stacked_on([one for row in rows if (one := maps[row]) is not None], device)
+        # Rows that follow each other as a slice, which needs no index on the device.
+        follow = rows[-1] - rows[0] + 1 == len(rows)
+        yield slice(rows[0], rows[-1] + 1) if follow else to_device(torch.tensor(rows), device), own

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from detkit.errors import InputError
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context
 from detkit.heads.pixel.criteria import PixelCriterion
@@ -13,7 +14,7 @@ from detkit.heads.pixel.pixel_head import PixelHead, PixelOutput
 
 
 class FCNHead(PixelHead):
-    """Class logits from the coarsest map, without skips (torchvision's ``fcn_resnet50``).
+    """Class logits from one map, without skips (torchvision's ``fcn_resnet50``).
 
         map -> 3x3 conv, batch norm, ReLU -> dropout -> 1x1 conv -> logits
 
@@ -22,6 +23,7 @@ class FCNHead(PixelHead):
         strides: of the same.
         num_classes: classes, background included where the data has it.
         criteria: see `PixelHead`.
+        level: position of the map among those of the backbone; -1 is the coarsest.
     """
 
     def __init__(
@@ -30,10 +32,14 @@ class FCNHead(PixelHead):
         strides: Sequence[int],
         num_classes: int,
         criteria: Mapping[str, PixelCriterion] | None = None,
+        level: int = -1,
     ) -> None:
         super().__init__(num_classes, criteria)
-        inner = channels[-1] // 4
-        self.conv = nn.Conv2d(channels[-1], inner, 3, padding=1, bias=False)
+        if not -len(channels) <= level < len(channels):
+            raise InputError(f"FCNHead takes the map at level {level}, but there are {len(channels)}: add a stage")
+        self.level = level
+        inner = max(1, channels[level] // 4)
+        self.conv = nn.Conv2d(channels[level], inner, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(inner)
         self.dropout = nn.Dropout(0.1)
         self.classes = nn.Conv2d(inner, num_classes, 1)
@@ -43,5 +49,5 @@ class FCNHead(PixelHead):
         return {"classes": ClassRows(nn.Conv2d.reset_parameters)}
 
     def forward(self, features: Sequence[Tensor], context: Context) -> PixelOutput:
-        """Logits ``(B, K, h, w)`` at the resolution of the coarsest map."""
-        return PixelOutput(self.classes(self.dropout(self.norm(self.conv(features[-1])).relu())))
+        """Logits ``(B, K, h, w)`` at the resolution of the map."""
+        return PixelOutput(self.classes(self.dropout(self.norm(self.conv(features[self.level])).relu())))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from detkit.heads.assignment import CERTAIN
 from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context
-from detkit.heads.pixel.batch_labels import IGNORED, batch_label_maps
+from detkit.heads.pixel.batch_labels import IGNORED, batch_label_maps, batch_pixel_weights
 from detkit.heads.pixel.criteria import CrossEntropy, PixelCriterion
 from detkit.ops import is_exporting
 from detkit.preprocess import Batch
@@ -131,8 +131,10 @@ class PixelHead(nn.Module):
         return {"": raw.logits} | {f"auxiliary.{name}.": logits for name, logits in raw.auxiliary.items()}
 
     def _pixel_weights(self, raw: PixelOutput, context: Context) -> Tensor | None:
-        """Factors ``(B, H, W)`` of the losses of pixels; None: all 1."""
-        return None
+        """Factors ``(B, H, W)`` of the losses of pixels: those of the targets if it learns from them; None: all 1."""
+        if "pixel_weights" not in self.learns_from:
+            return None
+        return self._within_margin(batch_pixel_weights(context), raw.margin)
 
     def _within_margin(self, values: Tensor, margin: int) -> Tensor:
         return values[..., margin:-margin, margin:-margin] if margin else values

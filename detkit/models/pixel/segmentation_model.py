@@ -23,7 +23,8 @@ MakePixelHead = Callable[[list[int], list[int], int], PixelHead]
 class SegmentationModel(VisionModel):
     """A class for each pixel, from any backbone and any pixel head.
 
-        images -> backbone -> neck -> head -> class logits of each pixel
+        images -> backbone -> neck -+-> head -> class logits of each pixel
+                                    +-> auxiliary heads, only for losses
 
     Targets need a ``label_map``; the answer for each image is a `SemanticMap`.
 
@@ -33,15 +34,20 @@ class SegmentationModel(VisionModel):
         head: called with the channels and strides of the maps and the number of classes.
         neck: called with the channels and strides of the backbone's maps; None passes them on.
         preprocess: resizes, normalizes and pads; None leaves images at their size.
-        loss_weights: factor of each named loss, or of all that begin with a name; 1 where not named.
+        loss_weights: factor of each named loss, or of all that begin with a name, such as ``auxiliary``; 1 where not
+            named.
         inference: how whole images are answered, such as a `SlidingWindow`; None: at once. It may be set later.
+        auxiliary: further heads by name, called as `head`, whose logits the losses of `head` compare as well (deep
+            supervision): ``auxiliary.NAME.semantic`` and so on. They are not computed without targets.
 
     Attributes:
         stages: the stages of a backbone that is given by its name.
+        output_stride: the largest stride of such a backbone, by dilation; None: its own.
     """
 
     task = "detkit.tasks.Segmentation"
     stages: Sequence[int] = (2, 3, 4, 5)
+    output_stride: int | None = None
 
     def __init__(
         self,
@@ -52,13 +58,17 @@ class SegmentationModel(VisionModel):
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
         inference: Whole | SlidingWindow | None = None,
+        auxiliary: Mapping[str, MakePixelHead] | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.preprocess = preprocess or OriginalSize()
-        self.backbone = as_backbone(backbone, self.stages)
+        self.backbone = as_backbone(backbone, self.stages, self.output_stride)
         maps: Backbone | Neck = self.backbone if neck is None else neck(self.backbone.channels, self.backbone.strides)
         self.neck = nn.Identity() if neck is None else maps
         self.head = head(maps.channels, maps.strides, num_classes)
+        self.auxiliary = nn.ModuleDict(
+            {name: make(maps.channels, maps.strides, num_classes) for name, make in (auxiliary or {}).items()}
+        )
         self.loss_weights = dict(loss_weights or {})
         self.inference = inference
         check_fields(self)
@@ -69,8 +79,12 @@ class SegmentationModel(VisionModel):
         return maps
 
     def heads(self, features: Any, context: Context) -> Any:
-        """The head's class logits."""
-        return self.head(features, context)
+        """The head's class logits, and for losses those of the auxiliary heads."""
+        raw = self.head(features, context)
+        if context.targets is None or not self.auxiliary:
+            return raw
+        further = {name: head(features, context).logits for name, head in self.auxiliary.items()}
+        return raw._replace(auxiliary={**raw.auxiliary, **further})
 
     def losses(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """The head's losses."""

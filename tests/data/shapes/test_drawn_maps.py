@@ -167,8 +167,11 @@ class TestWrongFiles:
 
     def test_another_size(self, folder):
         path = folder / "annotations" / "panoptic_train"
+        files = list(path.iterdir())
         path.unlink()
         path.mkdir()
+        for file in files:
+            (path / file.name).write_bytes(b"")
         Image.new("RGB", (5, 4)).save(path / "000000.png")
         with pytest.raises(InputError, match=r"this panoptic map is \(4, 5\) \(height, width\), but image 1 has"):
             self._read(folder).target(0)

@@ -4,24 +4,21 @@ import math
 
 import pytest
 import torch
+from one_map_yolo import one_map_yolo
 from spread_scores import spread
 from torch import nn
 
-from detkit.backbones import Darknet53
 from detkit.errors import InputError
 from detkit.exporting.export_file import export_file
 from detkit.exporting.precisions.float16 import in_float16
 from detkit.exporting.recording import record
 from detkit.exporting.runtimes import open_exported
-from detkit.models import YOLOv3
-from detkit.preprocess import Letterbox
 
 
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    model = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))).eval()
-    return spread(model, [torch.rand(3, 64, 96)])
+    return spread(one_map_yolo(), [torch.rand(3, 64, 96)])
 
 
 @pytest.mark.parametrize("suffix", [".onnx", pytest.param(".ts", marks=pytest.mark.slow)])
@@ -52,7 +49,7 @@ def test_it_detects_the_same_to_the_digits_of_half(model, suffix, tmp_path):
 
 
 def test_a_model_in_half_takes_and_gives_float32(model):
-    recorded = record(model.__class__(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))).eval().half())
+    recorded = record(one_map_yolo().half())
     assert recorded.inputs["images"].dtype == torch.float32
     assert not recorded.is_exact
     with torch.no_grad():
@@ -85,4 +82,4 @@ def test_normalization_that_overflows_in_half_stays_in_float32():
 
 def test_bfloat16_is_refused(model):
     with pytest.raises(InputError, match=r"The YOLOv3 is in bfloat16, which exported files do not have: export model"):
-        record(YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=Letterbox((64, 96))).eval().bfloat16())
+        record(one_map_yolo().bfloat16())

@@ -5,10 +5,11 @@ import pytest
 import torch
 from narrow_models import MODELS
 from numpy_reader import predict
+from one_map_yolo import one_map_yolo
 from spread_scores import spread
 from tiny_backbone import TinyBackbone
 
-from detkit.backbones import Darknet53, TimmBackbone
+from detkit.backbones import TimmBackbone
 from detkit.data import ShapesOptions, draw_shapes
 from detkit.errors import InputError
 from detkit.exporting.export_file import export_file
@@ -16,7 +17,7 @@ from detkit.exporting.exported_graph import ExportedGraph
 from detkit.exporting.precisions.calibration import calibration_files, calibration_inputs
 from detkit.exporting.recording import record
 from detkit.images import read_image
-from detkit.models import Classifier, YOLOv3
+from detkit.models import Classifier
 from detkit.preprocess import CenterCrop, ShortestEdge
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install detkit[onnx]")
@@ -80,7 +81,7 @@ def test_the_ranges_are_those_of_the_input_of_the_file(tmp_path):
 @pytest.mark.parametrize("raw", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_files_of_a_fixed_size_are_quantized(raw, tmp_path):
     folder = draw_shapes(tmp_path / "shapes", ShapesOptions({"train": 3}, (64, 150))) / "images" / "train"
-    detector = YOLOv3(Darknet53(0.05, [1] * 5), 3, preprocess=ShortestEdge(64, 96)).eval()
+    detector = one_map_yolo(ShortestEdge(64, 96))
     export_file(detector, tmp_path / "m.onnx", raw=raw, size=(64, 96), int8=folder)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", 3, 64, 96]

@@ -56,7 +56,8 @@ def made(model, folder, suffix):
     if suffix in (".onnx", ".xml"):
         for package in ("onnx", "onnxscript", "onnxruntime"):
             pytest.importorskip(package, reason=f"ONNX needs {package}: pip install detkit[onnx]")
-        export_file(model, folder / "m.onnx")
+        if not (folder / "m.onnx").exists():
+            export_file(model, folder / "m.onnx")
     if suffix == ".xml":
         openvino = pytest.importorskip("openvino", reason="needs openvino: pip install detkit[openvino]")
         openvino.save_model(openvino.convert_model(folder / "m.onnx"), folder / "m.xml", compress_to_fp16=False)

@@ -112,28 +112,17 @@ def test_compiles_as_one_graph_in_bfloat16_too(kind):
 
 
 @pytest.mark.parametrize("kind", TRACED)
-def test_is_exported_for_images_of_any_number_and_size(kind, tmp_path):
-    """From two cells on at the coarsest stride, 128; and says the same in ONNX Runtime, where there is one."""
+def test_is_exported_for_images_of_any_number_and_size(kind):
+    """From two cells on at the coarsest stride, 128; tests/exporting/test_exported_graph.py runs ONNX Runtime."""
     model = _small(kind).eval()
     sides = {side: 32 * torch.export.Dim(f"cells{side}", min=5, max=60) for side in (2, 3)}
     sizes = {0: torch.export.Dim("batch", min=1)} | sides
     graph = torch.export.export(Raw(model), (torch.rand(2, 3, 192, 224),), dynamic_shapes=(sizes,))
-    images = [torch.rand(1, 3, 160, 320), torch.rand(3, 3, 256, 160)]
-    with torch.no_grad():
-        expected = [model.raw(batch) for batch in images]
-    for batch, raw in zip(images, expected, strict=True):
-        _equal(graph.module()(batch), raw)
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason=f"ONNX needs {package}: pip install detkit[onnx]")
-    import onnxruntime
-
-    torch.onnx.export(graph, input_names=["images"], verbose=False).save(tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    for batch, raw in zip(images, expected, strict=True):
-        outputs = [torch.from_numpy(output) for output in session.run(None, {"images": batch.numpy()})]
-        _equal(outputs, raw, rtol=1e-4, atol=1e-4)
+    for batch in (torch.rand(1, 3, 160, 320), torch.rand(3, 3, 256, 160)):
+        with torch.no_grad():
+            _equal(graph.module()(batch), model.raw(batch))
 
 
-def _equal(ours, theirs, **tolerance):
+def _equal(ours, theirs):
     for mine, other in zip(tree_leaves(ours), tree_leaves(theirs), strict=True):
-        torch.testing.assert_close(mine, other, **tolerance)
+        torch.testing.assert_close(mine, other)

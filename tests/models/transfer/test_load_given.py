@@ -10,6 +10,7 @@ from torch import nn
 
 from detkit.errors import InputError
 from detkit.heads import RetinaNetHead
+from detkit.heads.pixel.pixel_head import PixelOutput
 from detkit.models import RetinaNet, with_classes
 from detkit.models.transfer.given_weights import GivenWeights
 from detkit.models.transfer.load_given import load_given
@@ -31,11 +32,15 @@ def varied(model, seed):
     return model.eval()
 
 
-def candidates(model):
+def class_logits(model):
+    """The logits ``(N, K)`` of all candidates, or of all pixels."""
     images, targets = batch_of(2)
     with torch.no_grad():
         context = model.context(images, given=targets if model.asks_for else None)
-        return model.candidates(model.heads(model.features(context.batch), context), context)
+        raw = model.heads(model.features(context.batch), context)
+        if isinstance(raw, PixelOutput):
+            return raw.logits.movedim(1, -1).flatten(0, -2)
+        return model.candidates(raw, context).logits
 
 
 # A later stage of a cascade sees the boxes of the top classes.
@@ -45,7 +50,7 @@ def test_classes_of_the_same_name_predict_the_same(tiny_backbone, name):
     source = varied(with_classes(MODELS[name](tiny_backbone), categories(SOURCE)), 0)
     target = varied(with_classes(MODELS[name](tiny_backbone), categories(TARGET)), 1)
     report = load_given(target, GivenWeights.of(source, "source"))
-    given, own = candidates(source).logits, candidates(target).logits
+    given, own = class_logits(source), class_logits(target)
     assert (given.shape[1], own.shape[1]) == (4, 3)
     assert len(given) == len(own) > 0
     torch.testing.assert_close(own[:, [0, 2]], given[:, [1, 3]], rtol=1e-4, atol=1e-5)

@@ -181,9 +181,9 @@ class TestDetector:
 
     @pytest.mark.parametrize("suffix", [".pt2", ".ts"])
     def test_files_for_torch_are_certified(self, yolo, images, suffix):
-        model, path, _ = yolo
+        model, path, finder = yolo
         export_file(model, path.with_suffix(suffix))
-        certificate = certified(path.with_suffix(suffix), model, images)
+        certificate = certified(path.with_suffix(suffix), model, images, finder)
         assert certificate.is_certified, certificate.reasons
 
     def test_one_flip_of_suppression_in_a_trial_is_no_fault_in_float16(self, yolo, images, monkeypatch):

@@ -1,0 +1,1 @@
+"""The evaluation of panoptic maps: panoptic quality from matched segments."""

@@ -1,0 +1,1 @@
+"""DeepLab: convolutions of several rates on one map, and a decoder."""

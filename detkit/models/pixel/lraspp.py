@@ -1,0 +1,44 @@
+"""LR-ASPP (Howard et al. 2019, section 6.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from detkit.backbones import Backbone
+from detkit.heads import LRASPPHead
+from detkit.models.pixel.inference import SlidingWindow, Whole
+from detkit.models.pixel.segmentation_model import MakePixelHead, SegmentationModel
+from detkit.preprocess import Preprocess
+
+
+class LRASPP(SegmentationModel):
+    """A class for each pixel from a MobileNetV3 at stride 16, refined with its map of stride 8 (figure 10).
+
+        image -> backbone -+-> map of stride 16 -> gated by its mean -+
+                           +-> map of stride 8 -----------------------+-> sum of logits
+
+    Args:
+        backbone: the backbone, or the name of a torchvision or timm net such as ``mobilenet_v3_large``, whose stages 3
+            and 5 are used, the latter at stride 16.
+        num_classes: classes, background included where the data has it.
+        head: called with the channels and strides of the maps and the number of classes.
+        preprocess: resizes, normalizes and pads; None leaves images at their size.
+        loss_weights: factor of ``semantic``; 1 where not named.
+        auxiliary: see `SegmentationModel`.
+        inference: see `SegmentationModel`.
+    """
+
+    stages = (3, 5)
+    output_stride = 16
+
+    def __init__(
+        self,
+        backbone: Backbone | str,
+        num_classes: int,
+        head: MakePixelHead = LRASPPHead,
+        preprocess: Preprocess | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+        auxiliary: Mapping[str, MakePixelHead] | None = None,
+        inference: Whole | SlidingWindow | None = None,
+    ) -> None:
+        super().__init__(backbone, num_classes, head, None, preprocess, loss_weights, inference, auxiliary)

@@ -1,0 +1,59 @@
+"""U-Net (Ronneberger 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from detkit.backbones import Backbone, as_backbone
+from detkit.heads.pixel.criteria import PixelCriterion
+from detkit.heads.pixel.unet import UNetHead
+from detkit.models.pixel.inference import SlidingWindow, Whole
+from detkit.models.pixel.segmentation_model import SegmentationModel
+from detkit.preprocess import MirroredBorders, OriginalSize, Preprocess
+
+
+class UNet(SegmentationModel):
+    """A contracting and an expansive path, with copies between them (Ronneberger 2015, figure 1).
+
+        image -> mirrored borders -> 64, 64 ---------- copy, crop ----------> 64, 64 -> 1x1 conv -> logits
+                                        +-> 128, 128 ---- copy, crop ----> 128, 128 -+
+                                               +-> 256, 256 --------> 256, 256 -+
+                                                      +-> 512, 512 -> 512, 512 -+
+                                                             +-> 1024, 1024 -+
+
+    ``UNet(UNetEncoder(), num_classes)`` is the paper's: 23 convolutions without padding, which answer for 388 x 388 of
+    572 x 572 pixels. ``UNet(UNetEncoder(padded=True), num_classes)`` answers for all pixels that it gets. Any other
+    backbone gets the same expansive path, padded.
+
+    Args:
+        backbone: `detkit.backbones.UNetEncoder`, any other backbone, or the name of a torchvision or timm net.
+        num_classes: classes, background included where the data has it.
+        weighted: multiply losses by the ``pixel_weights`` of targets; see `UNetHead`.
+        criteria: the losses by name; see `PixelHead`.
+        preprocess: resizes, normalizes and pads; None: `MirroredBorders` for an encoder without padding, and
+            ``OriginalSize(divisor=16)`` for others.
+        loss_weights: factor of each named loss; 1 where not named.
+        inference: how whole images are answered; see `SegmentationModel`.
+    """
+
+    stages = (1, 2, 3, 4, 5)
+
+    def __init__(
+        self,
+        backbone: Backbone | str,
+        num_classes: int,
+        weighted: bool = False,
+        criteria: Mapping[str, PixelCriterion] | None = None,
+        preprocess: Preprocess | None = None,
+        loss_weights: Mapping[str, float] | None = None,
+        inference: Whole | SlidingWindow | None = None,
+    ) -> None:
+        backbone = as_backbone(backbone, self.stages)
+        padded = getattr(backbone, "padded", True)
+        if preprocess is None:
+            preprocess = OriginalSize(divisor=16) if padded else MirroredBorders()
+        head = partial(UNetHead, padded=padded, weighted=weighted, criteria=criteria)
+        super().__init__(
+            backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights, inference=inference
+        )
