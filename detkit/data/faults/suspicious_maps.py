@@ -75,12 +75,12 @@ def _signs(ids: Sequence[Any], counts: np.ndarray, names: Sequence[str]) -> list
 def _rare(pixels: np.ndarray, images: int, names: Sequence[str]) -> list[str]:
     """Classes without a pixel, and those that are hard to learn because of their few pixels."""
     sentences, total = [], max(int(pixels.sum()), 1)
-    absent = [names[label] for label in np.flatnonzero(pixels == 0)]
+    absent = [names[label] for label in np.flatnonzero(pixels == 0).tolist()]
     if absent and len(absent) < len(names):
         sentences.append(
             f"{_listed(absent)} never occur{'s' if len(absent) == 1 else ''} in {counted(images, 'label map')}"
         )
-    rare = [names[label] for label in np.flatnonzero((pixels > 0) & (pixels < _RARE * total))]
+    rare = [names[label] for label in np.flatnonzero((pixels > 0) & (pixels < _RARE * total)).tolist()]
     if rare:
         sentences.append(
             f"{_listed(rare)} {'has' if len(rare) == 1 else 'have'} less than {_RARE:.1%} of the pixels each: weight "
