@@ -1,6 +1,6 @@
 // The confusion of two label maps on the CPU. Neighboring pixels are mostly of one class, so that blocks in which both
 // maps are uniform are counted at once. Others are counted in several histograms by turns: two additions to one number
-// would wait for each other. (256 labels of uint8 are all below 256 classes, for which the greatest label is no limit.)
+// would wait for each other.
 #include "../label_confusion.h"
 
 #include <torch/csrc/stable/library.h>
@@ -24,19 +24,18 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 constexpr int64_t block_size = 32;  // pixels
-constexpr int64_t part_size = 8;
 constexpr int64_t pixels_per_task = 1 << 18;
 constexpr int64_t histogram_cells = 1 << 14;  // of which several fit into the cache
 
-// The cells of a part of a block.
+// The cells of a block.
 template <typename Label, typename Cell>
 DETKIT_INLINE void find_cells(const Label* truth, const Label* answer, const ConfusionTable& table, Cell* cells) {
   using Unsigned = std::make_unsigned_t<Label>;
-  constexpr uint64_t most = static_cast<Unsigned>(-1);
+  constexpr uint64_t most = static_cast<Unsigned>(-1);  // which is a class itself where there are more
   const auto rows = static_cast<Unsigned>(std::min<uint64_t>(table.rows, most));
   const auto columns = static_cast<Unsigned>(std::min<uint64_t>(table.columns, most));
   const auto stride = static_cast<Cell>(table.stride());
-  for (int64_t i = 0; i < part_size; ++i) {
+  for (int64_t i = 0; i < block_size; ++i) {
     auto row = static_cast<Unsigned>(truth[i]), column = static_cast<Unsigned>(answer[i]);
     row = row < rows ? row : rows;
     column = column < columns ? column : columns;
@@ -44,36 +43,45 @@ DETKIT_INLINE void find_cells(const Label* truth, const Label* answer, const Con
   }
 }
 
-// Adds the pixels to so many histograms, each `table.size()` long. Cells are numbers of type Cell.
-template <typename Label, typename Cell, int histogram_count>
+// Adds the pixels of a block to four histograms by turns. Four cells are read at once: so many reads would take longer
+// than the shifts.
+DETKIT_INLINE void count_cells(const uint16_t* cells, int64_t* histograms, int64_t size) {
+  for (int64_t i = 0; i < block_size; i += 4) {
+    const auto four = load<uint64_t>(cells + i);
+    ++histograms[four & 0xffff];
+    ++histograms[size + (four >> 16 & 0xffff)];
+    ++histograms[2 * size + (four >> 32 & 0xffff)];
+    ++histograms[3 * size + (four >> 48)];
+  }
+}
+
+// To a single one, of more cells.
+DETKIT_INLINE void count_cells(const uint64_t* cells, int64_t* histogram, int64_t) {
+  for (int64_t i = 0; i < block_size; ++i) ++histogram[cells[i]];
+}
+
+// Adds the pixels to histograms that are `table.size()` long each: four with cells of 16 bits, else one.
+template <typename Label, typename Cell>
 DETKIT_EVERY_MACHINE void count_pixels(
     const Label* truth, const Label* answer, int64_t count, const ConfusionTable& table, int64_t* histograms) {
-  int64_t* own[histogram_count];
-  for (int i = 0; i < histogram_count; ++i) own[i] = histograms + i * table.size();
   int64_t pixel = 0;
   for (; pixel + block_size <= count; pixel += block_size) {
     if (are_uniform<block_size>(truth + pixel, answer + pixel)) {
-      own[0][table.cell(truth[pixel], answer[pixel])] += block_size;
+      histograms[table.cell(truth[pixel], answer[pixel])] += block_size;
       continue;
     }
-    for (int64_t part = pixel; part < pixel + block_size; part += part_size) {
-      if (are_uniform<part_size>(truth + part, answer + part)) {
-        own[0][table.cell(truth[part], answer[part])] += part_size;
-        continue;
-      }
-      Cell cells[part_size];
-      find_cells(truth + part, answer + part, table, cells);
-      for (int64_t i = 0; i < part_size; ++i) ++own[i % histogram_count][cells[i]];
-    }
+    Cell cells[block_size];
+    find_cells(truth + pixel, answer + pixel, table, cells);
+    count_cells(cells, histograms, table.size());
   }
-  for (; pixel < count; ++pixel) ++own[0][table.cell(truth[pixel], answer[pixel])];
+  for (; pixel < count; ++pixel) ++histograms[table.cell(truth[pixel], answer[pixel])];
 }
 
 template <typename Label>
 void count_confusion(const Tensor& truth, const Tensor& answer, const ConfusionTable& table, int64_t* result) {
   const Label *truth_data = truth.const_data_ptr<Label>(), *answer_data = answer.const_data_ptr<Label>();
   const int count = table.size() <= histogram_cells ? 4 : 1;
-  auto run = count == 4 ? count_pixels<Label, uint16_t, 4> : count_pixels<Label, uint64_t, 1>;
+  auto run = count == 4 ? count_pixels<Label, uint16_t> : count_pixels<Label, uint64_t>;
   std::mutex adding;
   // A task is worth the reading of its histograms.
   int64_t per_task = std::max<int64_t>(pixels_per_task, 8 * table.size());

@@ -32,15 +32,10 @@ class PairCounts {
 
   void add(uint64_t pair, int64_t pixels) {
     Entry& entry = find(pair);
-    if (entry.pixels == 0) {
-      if (2 * ++found_ > entries_.size()) {
-        grow();
-        --found_;
-        return add(pair, pixels);
-      }
-      entry.pair = pair;
-    }
     entry.pixels += pixels;
+    if (entry.pixels != pixels) return;
+    entry.pair = pair;
+    if (2 * ++found_ > entries_.size()) grow();
   }
 
   // Those that there are, in order.
@@ -83,28 +78,34 @@ uint64_t pair_of(int32_t first, int32_t second) {
 int32_t first_of(uint64_t pair) { return static_cast<int32_t>(uint32_t(pair >> 32) ^ (1u << 31)); }
 int32_t second_of(uint64_t pair) { return static_cast<int32_t>(uint32_t(pair) ^ (1u << 31)); }
 
-// The first block from `pixel` on that has several pairs, or another one than the pixel.
-DETKIT_EVERY_MACHINE int64_t end_of_uniform(const int32_t* first, const int32_t* second, int64_t pixel, int64_t count) {
-  const int32_t own_first = first[pixel], own_second = second[pixel];
-  for (; pixel + block_size <= count; pixel += block_size) {
-    if (first[pixel] != own_first || second[pixel] != own_second) break;
-    if (!are_uniform<block_size>(first + pixel, second + pixel)) break;
+// Adds the pairs of up to a block of pixels, run by run.
+DETKIT_INLINE void count_runs(const int32_t* first, const int32_t* second, int64_t count, PairCounts& counts) {
+  uint64_t pairs[block_size];
+  for (int64_t i = 0; i < count; ++i) pairs[i] = pair_of(first[i], second[i]);
+  for (int64_t begin = 0, end = 0; begin < count; begin = end) {
+    while (end < count && pairs[end] == pairs[begin]) ++end;
+    counts.add(pairs[begin], end - begin);
   }
-  return pixel;
 }
 
-void count_pairs(const int32_t* first, const int32_t* second, int64_t count, PairCounts& counts) {
-  for (int64_t pixel = 0; pixel < count;) {
-    int64_t end = end_of_uniform(first, second, pixel, count);
-    if (end > pixel) counts.add(pair_of(first[pixel], second[pixel]), end - pixel);
-    // The next block has several runs.
-    for (int64_t last = std::min(end + block_size, count); end < last;) {
-      int64_t begin = end++;
-      while (end < last && first[end] == first[begin] && second[end] == second[begin]) ++end;
-      counts.add(pair_of(first[begin], second[begin]), end - begin);
+DETKIT_EVERY_MACHINE void count_pairs(const int32_t* first, const int32_t* second, int64_t count, PairCounts& counts) {
+  uint64_t pair = 0;  // of the uniform blocks before, whose pixels are not added yet
+  int64_t pixels = 0, pixel = 0;
+  for (; pixel + block_size <= count; pixel += block_size) {
+    if (!are_uniform<block_size>(first + pixel, second + pixel)) {
+      count_runs(first + pixel, second + pixel, block_size, counts);
+      continue;
     }
-    pixel = end;
+    const uint64_t own = pair_of(first[pixel], second[pixel]);
+    if (own != pair && pixels > 0) {
+      counts.add(pair, pixels);
+      pixels = 0;
+    }
+    pair = own;
+    pixels += block_size;
   }
+  if (pixels > 0) counts.add(pair, pixels);
+  count_runs(first + pixel, second + pixel, count - pixel, counts);
 }
 
 // first, second (...) int32 of one shape; returns (P, 2) int32, the distinct pairs in order, and (P,) int64, the number

@@ -24,6 +24,8 @@ from detkit.heads.pixel.lraspp import LRASPPHead
 from detkit.heads.pixel.pixel_head import PixelHead
 from detkit.heads.pixel.score_skips import ScoreSkipHead
 from detkit.heads.pixel.segnet import SegNetBasicHead, SegNetHead
+from detkit.heads.pixel.semantic_fpn import SemanticFPNHead
+from detkit.heads.pixel.stuff import StuffHead
 from detkit.heads.pixel.unet import UNetHead
 from detkit.heads.postprocess import NMS, Postprocess, SoftNMS, TopK
 from detkit.heads.region.box import BoxHead
@@ -79,7 +81,9 @@ __all__ = [
     "ScoreSkipHead",
     "SegNetBasicHead",
     "SegNetHead",
+    "SemanticFPNHead",
     "SoftNMS",
+    "StuffHead",
     "TopK",
     "TwoFullyConnected",
     "UNetHead",

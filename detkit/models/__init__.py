@@ -4,6 +4,8 @@ from detkit.deprecation import moved_names
 from detkit.models.detector import Detector
 from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
+from detkit.models.panoptic.merging import MergeRule
+from detkit.models.panoptic.panoptic_fpn import PanopticFPN
 from detkit.models.pixel.deeplab_v3 import DeepLabV3
 from detkit.models.pixel.deeplab_v3_plus import DeepLabV3Plus
 from detkit.models.pixel.fcn import FCN
@@ -52,7 +54,9 @@ __all__ = [
     "KeypointRCNN",
     "Localizer",
     "MaskRCNN",
+    "MergeRule",
     "OverFeat",
+    "PanopticFPN",
     "Raw",
     "RegionAlign",
     "RegionMaxPool",

@@ -9,6 +9,7 @@ from detkit.errors import InputError
 from detkit.tasks.classification import Classification
 from detkit.tasks.detection import Detection
 from detkit.tasks.localization import Localization
+from detkit.tasks.panoptic import Panoptic
 from detkit.tasks.recovered_objects import Recovered
 from detkit.tasks.segmentation import Segmentation
 from detkit.tasks.task import NamedEvaluator, Task
@@ -22,6 +23,7 @@ __all__ = [
     "Detection",
     "Localization",
     "NamedEvaluator",
+    "Panoptic",
     "Recovered",
     "Segmentation",
     "Task",
@@ -29,7 +31,7 @@ __all__ = [
     "task_of_results",
 ]
 
-_OWN = (Detection, Classification, Localization, Segmentation)
+_OWN = (Detection, Classification, Localization, Segmentation, Panoptic)
 
 NAMED_EVALUATORS: dict[str, NamedEvaluator] = {name: one for task in _OWN for name, one in task.named.items()}
 """The evaluators of detkit's tasks by their short names."""

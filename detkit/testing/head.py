@@ -26,6 +26,7 @@ from detkit.testing.head_answers import check_answers, check_assignment, check_c
 from detkit.testing.head_callers import Caller, caller_of
 from detkit.testing.head_learning import check_learned, check_losses_fall
 from detkit.testing.imitation.head_on_device import check_on_device
+from detkit.testing.maps.head_maps import check_label_maps
 
 _NO_TARGETS = "give 0 under the same key where there is nothing to learn"
 
@@ -44,7 +45,7 @@ def check_head(
     steps: int = 20,
     overfit_steps: int = 300,
 ) -> None:
-    """Hold a `DenseHead`, a `RegionBranch` or an `ImageHead` to its contract: three verbs, and what outsiders may ask.
+    """Hold a `DenseHead`, `RegionBranch`, `ImageHead` or `PixelHead` to its contract: verbs, and what may be asked.
 
     It is left as it is: the check works on copies, with random maps and targets of every kind, on the CPU and on a GPU
     that is imitated.
@@ -70,7 +71,8 @@ def check_head(
     caller = caller_of(head, strides, resolution, num_classes, is_box_branch)
     if caller is None:
         raise ContractError(
-            f"a head is a detkit.heads.DenseHead, RegionBranch or ImageHead: got {owner}, derive it from one of them"
+            f"a head is a DenseHead, RegionBranch, ImageHead or PixelHead of detkit.heads: got {owner}, derive it from "
+            "one of them"
         )
     batches = Batches(channels, strides, num_classes, image_size, change_target, getattr(head, "num_keypoints", 5))
     check_tensors_are_registered(head, owner)
@@ -85,6 +87,7 @@ def check_head(
     check_on_device(head, caller, batches, owner)
     check_losses_fall(head, caller, batches, steps, owner)
     check_learned(head, caller, batches, overfit_steps, owner)
+    check_label_maps(head, batches, num_classes, owner)
     check_ideal(head, batches, owner)  # after the decoding, which it relies on
 
 

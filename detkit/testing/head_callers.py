@@ -1,4 +1,4 @@
-"""Callers of the three kinds of head: dense heads, heads of whole images, and branches on regions."""
+"""Callers of the kinds of head: dense heads, heads of whole images and of pixels, and branches on regions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from detkit.heads import Candidates, Context, DenseHead, ImageHead, RegionBranch, Regions, RegionSampler
+from detkit.heads import (
+    Candidates,
+    Context,
+    DenseHead,
+    ImageHead,
+    PixelHead,
+    RegionBranch,
+    Regions,
+    RegionSampler,
+)
 from detkit.models.two_stage.region_pool import Crops, RegionAlign
 from detkit.structures import Detections
 
@@ -84,6 +93,21 @@ class WholeCaller:
         return rows
 
 
+class PixelCaller(WholeCaller):
+    """Heads of pixels, which get all maps and have no candidates."""
+
+    finds_objects = False
+
+    def __init__(self) -> None:
+        super().__init__(last_map_alone=False)
+
+    def candidates(self, head: Any, raw: Raw, context: Context) -> Candidates:
+        raise NotImplementedError
+
+    def assign(self, head: Any, raw: Raw, context: Context) -> Tensor:
+        raise NotImplementedError
+
+
 class BranchCaller:
     """Branches on regions: the box branch, which classifies proposals, or one that adds to given detections.
 
@@ -149,6 +173,8 @@ def caller_of(
         if box is None:
             box = type(head).candidates is not RegionBranch.candidates
         return BranchCaller(strides, resolution, num_classes, box)
+    if isinstance(head, PixelHead):
+        return PixelCaller()
     if isinstance(head, (DenseHead, ImageHead)):
         return WholeCaller(last_map_alone=isinstance(head, ImageHead))
     return None

@@ -14,11 +14,12 @@ from torch import Tensor
 from detkit.deprecation import moved_names
 from detkit.errors import InputError
 from detkit.ops import rle_to_masks
-from detkit.structures import Category, Classification, Detections, SemanticMap, Target
+from detkit.structures import Category, Classification, Detections, PanopticMap, SemanticMap, Target
 from detkit.visualization.colors import Color, class_color, instance_colors
 from detkit.visualization.image_files import font_of_size, to_image_array
 from detkit.visualization.labels import draw_labels, draw_legend, placed_labels, side_of, text_size, write_labels
 from detkit.visualization.map_drawing import draw_label_map
+from detkit.visualization.panoptic_drawing import draw_panoptic_map
 
 _CROWD: Color = (150, 150, 150)
 _MASK_OPACITY = 0.4
@@ -85,8 +86,8 @@ def draw_answer(
 
     Args:
         image: as of `draw_detections`.
-        answer: `Detections`, a `Classification`, a `SemanticMap` or a `Target`, in pixels of that image; a `Target`
-            without objects shows the class of the image, if it has one, else its label map.
+        answer: `Detections`, a `Classification`, a `SemanticMap`, a `PanopticMap` or a `Target`, in pixels of that
+            image; a `Target` without objects shows the class of the image, if it has one, else its label map.
         categories: ``categories[k]`` names label ``k``.
         score_threshold: detections below it are not drawn; classes always are.
 
@@ -116,6 +117,12 @@ def _(answer: Classification, image: Any, categories: Any, score_threshold: floa
 @_drawn.register
 def _(answer: SemanticMap, image: Any, categories: Any, score_threshold: float) -> np.ndarray:
     return draw_label_map(image, answer.label_map, categories)
+
+
+@_drawn.register
+def _(answer: PanopticMap, image: Any, categories: Any, score_threshold: float) -> np.ndarray:
+    shown = answer.at_least(score_threshold)
+    return draw_panoptic_map(image, shown.panoptic_map, categories, shown.scores.tolist())
 
 
 @_drawn.register

@@ -70,7 +70,7 @@ def draw_label_map(image: np.ndarray | Tensor, label_map: Tensor, categories: Se
         raise InputError(f"the label map is {tuple(label_map.shape)} (height, width), its image {canvas.shape[:2]}")
     labels, is_ignored = _labels(label_map, categories)
     tints = color_map(label_map, categories)
-    opacity = np.where(is_ignored, 0.0, np.where(_edges(labels), 1.0, _OPACITY))[..., None]
+    opacity = np.where(is_ignored, 0.0, np.where(class_edges(labels), 1.0, _OPACITY))[..., None]
     drawn = ((1 - opacity) * canvas + opacity * tints).round().astype(np.uint8)
     counts = np.bincount(labels[~is_ignored].ravel(), minlength=len(categories))
     present = sorted(np.flatnonzero(counts).tolist(), key=lambda label: -counts[label])
@@ -93,8 +93,8 @@ def _labels(label_map: Tensor, categories: Sequence[Category]) -> tuple[np.ndarr
     return labels, is_ignored
 
 
-def _edges(labels: np.ndarray) -> np.ndarray:
-    """Which pixels have another class than the next one at the right or below."""
+def class_edges(labels: np.ndarray) -> np.ndarray:
+    """Which pixels have another value than the next one at the right or below."""
     edges = np.zeros(labels.shape, bool)
     edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     edges[:-1] |= labels[:-1] != labels[1:]

@@ -213,6 +213,16 @@ def write_certified() -> None:
     export_file(model, Path("mine.onnx"))
 
 
+def write_label_maps() -> None:
+    """A true label map and an answer for each image of ``instances_val.json``."""
+    content = json.loads(Path("instances_val.json").read_text())
+    for folder in ("labels/val", "answers"):
+        Path(folder).mkdir(parents=True)
+        for image in content["images"]:
+            labels = np.full((48, 64), content["categories"][0]["id"], dtype=np.uint8)
+            cv2.imwrite(f"{folder}/{Path(image['file_name']).stem}.png", labels)
+
+
 def copy_linked(source: Path, target: Path) -> None:
     """A copy of a folder that shares its files."""
     shutil.copytree(source, target, symlinks=True, copy_function=_link)

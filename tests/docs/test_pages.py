@@ -29,6 +29,7 @@ WEIGHTS_TESTS = Path(__file__).parents[1] / "weights"
 PREPARED = {
     "conversion.md": lambda: shutil.rmtree("my/yolo"),
     "detectron2.md": page_world.write_detectron2,
+    "evaluation.md": page_world.write_label_maps,
     "export.md": page_world.write_exported,
     "runtimes.md": page_world.write_certified,
     "verify.md": page_world.write_certified,

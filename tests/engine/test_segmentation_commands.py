@@ -81,7 +81,8 @@ def test_what_a_training_says_of_the_data(run, config):
     data = build_recipe(training_arguments([f"--config={config}"])).data
     lines, warnings = describe_data(data), list(warnings_about_data(data))
     assert "8 images of" in lines[0]
-    assert "with label maps, 4 classes; " in lines[0]
+    assert " with label maps, " in lines[0]
+    assert " in 4 classes; " in lines[0]
     assert not warnings  # stuff classes have no objects, but pixels
 
 

@@ -28,6 +28,7 @@ from detkit.heads import (
     MaskHead,
     OverFeatHead,
     RetinaNetHead,
+    StuffHead,
     TwoFullyConnected,
     YOLOv1Head,
 )
@@ -48,6 +49,7 @@ from detkit.models import (
     Localizer,
     MaskRCNN,
     OverFeat,
+    PanopticFPN,
     RegionAlign,
     RegionStage,
     RegionWarp,
@@ -62,7 +64,7 @@ from detkit.models import (
 )
 from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import Letterbox, ShortestEdge, Square
-from detkit.structures import Target
+from detkit.structures import Category, Target
 
 SIZE, OBJECTS = (48, 64), 4
 
@@ -81,6 +83,11 @@ def narrow(**others):
 def small(**others):
     """The same with a small box head."""
     return narrow(box_head=SMALL_HEAD, **others)
+
+
+def _of_things_and_stuff(model):
+    model.categories = [Category(1, "disc"), Category(2, "sky", is_thing=False), Category(3, "box")]
+    return model
 
 
 MODELS = {
@@ -114,6 +121,10 @@ MODELS = {
     ),
     "classifier": lambda backbone: Classifier(backbone(8), 3),
     "localizer": lambda backbone: Localizer(backbone(8), 3, partial(LocalizationHead, hidden=8)),
+    "panoptic": lambda backbone: _of_things_and_stuff(
+        PanopticFPN(backbone(8), 3, partial(StuffHead, hidden=8, groups=2), mask_head=partial(MaskHead, channels=8),
+                    **small())
+    ),
     "fcn": lambda backbone: FCN(backbone(8), 3),
     "deeplab_v3": lambda backbone: DeepLabV3(backbone(8), 3, partial(DeepLabV3Head, width=8)),
     "deeplab_v3_plus": lambda backbone: DeepLabV3Plus(backbone(8), 3, partial(DeepLabV3PlusHead, width=8, low_width=4)),

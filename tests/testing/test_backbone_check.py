@@ -16,6 +16,7 @@ from detkit.backbones import (
     TappedMobileNet,
     TimmBackbone,
     TorchvisionBackbone,
+    UNetEncoder,
     ZFNet,
 )
 from detkit.testing import ContractError, check_backbone
@@ -47,6 +48,7 @@ SMALL = {
     "darknet": DarknetTiny,
     "csp": CSPDarknetTiny,
     "tapped": TappedMobileNet,
+    "unet": lambda: UNetEncoder(1 / 32, padded=True),
     "pyramid": lambda: ImagePyramid(TimmBackbone("test_resnet", stages=[4]), [1.0, 1.5]),
 }
 HEAVY = {"alexnet": AlexNet, "zfnet": ZFNet, "vgg16": DilatedVGG16, "overfeat": OverFeatFast}

@@ -16,13 +16,14 @@ from detkit.evaluation.evaluator import Report, ReportOptions
 from detkit.evaluation.maps.map_collector import MapCollector
 from detkit.evaluation.semantic.boundary_iou import DISTANCE_RATIO, boundary_confusion
 from detkit.evaluation.semantic.class_pixels import ClassPixels
+from detkit.evaluation.semantic.id_map_folder import MapFolder
 from detkit.evaluation.semantic.semantic_evaluation import SemanticEvaluation, WeightedSemantic
 from detkit.evaluation.tables.confusion_report import confusion_table, write_confusion
 from detkit.evaluation.tables.map_report import class_numbers_table, map_entry, numbers_table
 from detkit.evaluation.weighting.image_weighting import MeasuredData
 from detkit.evaluation.weighting.intervals import weighted_intervals
 from detkit.ops.maps.label_confusion import label_confusion
-from detkit.structures import Category
+from detkit.structures import Category, SemanticMap, Target
 from detkit.structures.image_fields import IGNORE_INDEX
 
 
@@ -54,8 +55,9 @@ class SemanticEvaluator(MapCollector):
             `label_map` of the targets.
         categories: ``categories[k]`` is the class of label ``k`` of the answers; they are matched to those of the
             annotations by name. Default: the annotations' own, sorted by id.
-        boundary_iou: also compute boundary IoU, which takes several times as long.
+        boundary_iou: also compute boundary IoU, which takes more than ten times as long.
         boundary_ratio: of the boundary's width to the image's diagonal.
+        truth_maps: the folder of the true label maps, as of `MapFolder`, for answers that are `read` from files.
 
     Raises:
         InputError: the annotations cannot be read, a category is not among theirs, or the ratio is out of range.
@@ -74,11 +76,12 @@ class SemanticEvaluator(MapCollector):
         categories: Sequence[Category] | None = None,
         boundary_iou: bool = False,
         boundary_ratio: float = DISTANCE_RATIO,
+        truth_maps: str | Path | None = None,
     ) -> None:
         if not 0 < boundary_ratio <= 1:
             raise InputError(f"boundary_ratio is {boundary_ratio}; choose one above 0, up to 1, the paper's is 0.02")
         super().__init__(annotations, categories)
-        self.boundary_iou, self.boundary_ratio = boundary_iou, boundary_ratio
+        self.boundary_iou, self.boundary_ratio, self.truth_maps = boundary_iou, boundary_ratio, truth_maps
 
     def compare(self, image_id: Any, truth: Tensor, answer: Tensor) -> _ImagePixels:
         """The confusion matrix of an image.
@@ -108,6 +111,36 @@ class SemanticEvaluator(MapCollector):
         columns = np.where(self.positions < 0, classes, self.positions)
         np.add.at(counts.T, np.append(columns, classes), confusion.numpy().T)
         return counts
+
+    def read(self, detections: str | Path | list[dict]) -> None:
+        """Compare the label maps of a folder with those of `truth_maps`; see `MapFolder`. Images without a true map are
+        left out.
+
+        Raises:
+            InputError: there is no such folder, or the answer for an image is missing or cannot be evaluated.
+        """
+        if self.truth_maps is None or isinstance(detections, list):
+            raise InputError(
+                "SemanticEvaluator reads a folder of PNG label maps and compares them with those of another: give "
+                "--detections FOLDER, and the folder of the true ones as truth_maps, --evaluators '[{class_path: "
+                "SemanticEvaluator, init_args: {truth_maps: labels/val}}]'"
+            )
+        truths = MapFolder(self.truth_maps, self.truth.categories)
+        answers = MapFolder(detections, self.categories)
+        for image_id in self.truth.image_ids:
+            name = self.truth.image_names.get(image_id, str(image_id))
+            truth = truths.find(name)
+            if truth is None:
+                self.kept[image_id] = None
+                continue
+            answer = answers.find(name)
+            if answer is None:
+                raise InputError(
+                    f"{answers.folder} has no label map of image {image_id!r}, {name}: add "
+                    f"{Path(name).with_suffix('.png')}"
+                )
+            target = Target(label_map=truths.read(truth, image_id), image_id=image_id)
+            self.update([target], [SemanticMap(answers.read(answer, image_id))])
 
     def evaluate(self) -> SemanticEvaluation:
         """The numbers of all images that have a map and an answer."""

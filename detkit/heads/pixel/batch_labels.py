@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detkit.heads.context import Context
 from detkit.structures.device_transfer import stacked_on, to_device
-from detkit.structures.image_fields import IGNORE_INDEX
+from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES
 
 IGNORED = -1
 """The class of pixels without one in the label maps of a batch, whatever the dtype of a target's."""
@@ -18,14 +18,17 @@ IGNORED = -1
 def batch_label_maps(context: Context) -> Tensor:
     """The class of each pixel of a batch ``(B, H, W)`` int64 in the frame of the network, `IGNORED` where it has none.
 
-    Padding has none, and so have all pixels of an image whose label map is None.
+    Padding has none, and so have all pixels of an image without a label map. One without, but with a panoptic map, has
+    the classes of that.
     """
     height, width = context.batch.padded_size
     device = context.batch.images.device
     labels = torch.full((len(context.truth), height, width), IGNORED, dtype=torch.int64, device=device)
-    for rows, own in _alike([target.label_map for target in context.truth], device):
+    maps = [one.panoptic_map if one.label_map is None else one.label_map for one in context.truth]
+    for rows, own in _alike(maps, device):
         known = own != IGNORE_INDEX[own.dtype]
-        labels[rows, : own.shape[1], : own.shape[2]] = own.long().where(known, IGNORED)
+        classes = own // INSTANCES if own.dtype == torch.int32 else own
+        labels[rows, : own.shape[1], : own.shape[2]] = classes.long().where(known, IGNORED)
     return labels
 
 

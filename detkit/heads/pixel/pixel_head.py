@@ -82,9 +82,13 @@ class PixelHead(nn.Module):
         """Class logits for the maps of the backbone."""
         raise NotImplementedError
 
+    def labels(self, context: Context) -> Tensor:
+        """The output that each pixel belongs to ``(B, H, W)`` int64 in the network's frame, -1 for none: its class."""
+        return batch_label_maps(context)
+
     def losses(self, raw: PixelOutput, context: Context) -> dict[str, Tensor]:
         """Each criterion of the logits under its name, and of the auxiliary ones under ``auxiliary.NAME``."""
-        labels = self._within_margin(batch_label_maps(context), raw.margin)
+        labels = self._within_margin(self.labels(context), raw.margin)
         weights = self._pixel_weights(raw, context)
         return {
             f"{prefix}{name}": criterion(at_size(logits, labels.shape[-2:]), labels, weights)
@@ -120,8 +124,8 @@ class PixelHead(nn.Module):
 
     def ideal(self, raw: PixelOutput, context: Context) -> PixelOutput:
         """The share of each class in each cell of the logits; see `DenseHead.ideal`."""
-        labels = self._within_margin(batch_label_maps(context), raw.margin)
-        shares = F.one_hot(labels.clamp(min=0), self.num_classes).movedim(-1, 1) * (labels != IGNORED)[:, None]
+        labels = self._within_margin(self.labels(context), raw.margin)
+        shares = F.one_hot(labels.clamp(min=0), raw.logits.shape[1]).movedim(-1, 1) * (labels != IGNORED)[:, None]
         height, width = raw.logits.shape[-2:]
         cells = F.adaptive_avg_pool2d(shares.float(), (height, width))
         return raw._replace(logits=CERTAIN * (2 * cells - 1))

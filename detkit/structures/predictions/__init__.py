@@ -1,8 +1,9 @@
-"""Predictions for one image: `Detections`, `Classification` and `SemanticMap`, and what they know of their image."""
+"""Predictions for one image: `Detections`, `Classification`, `SemanticMap`, `PanopticMap`; what they know of it."""
 
 from detkit.structures.predictions.class_scores import Classification, ScoredClass
 from detkit.structures.predictions.detections import DetectedObject, Detections
 from detkit.structures.predictions.image_source import ImageSource
+from detkit.structures.predictions.panoptic_map import PanopticMap, PanopticSegment
 from detkit.structures.predictions.prediction import Prediction
 from detkit.structures.predictions.scored_prediction import ScoredPrediction
 from detkit.structures.predictions.semantic_map import SemanticMap
@@ -12,6 +13,8 @@ __all__ = [
     "DetectedObject",
     "Detections",
     "ImageSource",
+    "PanopticMap",
+    "PanopticSegment",
     "Prediction",
     "ScoredClass",
     "ScoredPrediction",

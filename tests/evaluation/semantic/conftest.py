@@ -7,7 +7,7 @@ import pytest
 from drawn_maps import Maps, draw_maps
 
 
-@pytest.fixture(params=range(12))
+@pytest.fixture(params=range(8))
 def maps(request) -> Maps:
     return draw_maps(request.param)
 

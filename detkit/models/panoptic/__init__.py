@@ -1,0 +1,1 @@
+"""Models that give each pixel a class and an instance."""

@@ -1,0 +1,105 @@
+"""Detections and the classes of pixels merged to one map (Kirillov 2019, section 3, "panoptic inference").
+
+B  images of one size     H, W  their height and width     K  classes, things and stuff
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from detkit.errors import InputError
+from detkit.geometry import Size
+from detkit.object_config import Described
+from detkit.ops import RunLengths, rle_to_masks
+from detkit.structures import Detections, PanopticMap, SemanticMap
+from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES, label_map_dtype
+
+
+class MergeRule(Described):
+    """Which objects and which stuff a panoptic map shows. An object hides those that score less, and all stuff.
+
+    Args:
+        least_score: of an object.
+        most_overlap: the share of an object's pixels that may be hidden; an object with more is left out.
+        least_stuff: the fewest pixels of a class of stuff in an image; below 1 a share of the image's pixels.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    def __init__(self, least_score: float = 0.5, most_overlap: float = 0.5, least_stuff: float = 4096) -> None:
+        if not 0 <= least_score <= 1 or not 0 <= most_overlap <= 1 or least_stuff < 0:
+            raise InputError(
+                "a MergeRule needs least_score and most_overlap in [0, 1] and least_stuff of at least 0, got "
+                f"{least_score}, {most_overlap} and {least_stuff}"
+            )
+        self.least_score, self.most_overlap, self.least_stuff = least_score, most_overlap, least_stuff
+
+    @torch.no_grad()
+    def merged(self, detections: Sequence[Detections], classes: Sequence[SemanticMap], count: int) -> list[PanopticMap]:
+        """The panoptic maps of several images, those of one size at once.
+
+        Args:
+            detections: of each image, with masks, best first.
+            classes: of the pixels of each image; the value K stands for all things.
+            count: K.
+        """
+        groups: defaultdict[Size, list[int]] = defaultdict(list)
+        for image, one in enumerate(classes):
+            groups[one.label_map.shape[0], one.label_map.shape[1]].append(image)
+        made: dict[int, PanopticMap] = {}
+        for images in groups.values():
+            own = [detections[image] for image in images]
+            maps = self._maps(own, torch.stack([classes[image].label_map for image in images]), count)
+            for image, found, panoptic_map, label_map in zip(images, own, *maps, strict=True):
+                made[image] = PanopticMap(panoptic_map, found, SemanticMap(label_map))
+        return [made[image] for image in range(len(classes))]
+
+    def _maps(self, detections: Sequence[Detections], classes: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The panoptic maps and the label maps ``(B, H, W)`` of images of one size, whose `classes` are so too."""
+        values = classes.long()
+        instances = self._instances(detections, values)
+        is_object = instances > 0
+        of_rows = pad_sequence([torch.nn.functional.pad(one.labels, (1, 0)) for one in detections], batch_first=True)
+        objects = of_rows.gather(1, instances.flatten(1)).view_as(instances)
+        is_stuff = (values >= 0) & (values < count) & ~is_object
+        stuff = torch.where(is_stuff, values, count)
+        pixels = torch.zeros(len(values), count + 1, dtype=torch.int64, device=values.device)
+        pixels.scatter_add_(1, stuff.flatten(1), torch.ones_like(stuff).flatten(1))
+        fewest = self.least_stuff * values[0].numel() if self.least_stuff < 1 else self.least_stuff
+        is_large = (pixels >= fewest).gather(1, stuff.flatten(1)).view_as(stuff)
+        of_stuff = torch.where(is_stuff & is_large, stuff * INSTANCES, -1)
+        dtype = label_map_dtype(count)
+        known = torch.where(is_object, objects, torch.where(is_stuff, values, IGNORE_INDEX[dtype]))
+        return torch.where(is_object, objects * INSTANCES + instances, of_stuff).int(), known.to(dtype)
+
+    def _instances(self, detections: Sequence[Detections], values: Tensor) -> Tensor:
+        """The row of the object at each pixel ``(B, H, W)`` int64, from 1; 0 where there is none."""
+        instances = torch.zeros_like(values)
+        masks = [list(pixels) for pixels in self._shown(detections, values.device)]
+        none = torch.zeros_like(values[0], dtype=torch.bool)
+        for row in range(max(map(len, masks), default=0)):  # the order matters, but nothing here waits for a device
+            mask = torch.stack([own[row] if row < len(own) else none for own in masks])
+            free = mask & (instances == 0)
+            area, visible = mask.sum(dim=(1, 2)), free.sum(dim=(1, 2))
+            is_kept = (area > 0) & (area - visible <= self.most_overlap * area)
+            instances = torch.where(free & is_kept[:, None, None], row + 1, instances)
+        return instances
+
+    def _shown(self, detections: Sequence[Detections], device: torch.device) -> list[Tensor]:
+        """The masks ``(N, H, W)`` bool of the objects of each image that score enough."""
+        is_shown = torch.cat([one.scores for one in detections]).cpu().numpy() >= self.least_score
+        ends = np.cumsum([len(one) for one in detections])
+        counts = [int(own.sum()) for own in np.split(is_shown, ends[:-1])]
+        shown = []
+        for one, count in zip(detections, counts, strict=True):
+            assert one.masks is not None, "objects are merged by their masks"
+            own = one.masks[:count]
+            shown.append(rle_to_masks(own).to(device) if isinstance(own, RunLengths) else own)
+        return shown

@@ -1,0 +1,1 @@
+"""The part of the checks that is about label maps."""
