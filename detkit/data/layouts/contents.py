@@ -47,9 +47,10 @@ def warnings_about_data(data: DataModule) -> Iterator[str]:
 
 
 def _contents(dataset: ImageDataset) -> str:
-    images = f"{len(dataset)} images{_sizes(dataset.image_sizes)}"
+    maps = " with label maps" if _has_label_maps(dataset) else ""
+    images = f"{len(dataset)} images{_sizes(dataset.image_sizes)}{maps}"
     classes, counts = len(dataset.categories), _class_counts(dataset)
-    if counts is None or dataset.packed_annotations is None:
+    if counts is None or dataset.packed_annotations is None or (maps and not counts.any()):
         return f"{images}, {classes} classes"
     if dataset.has_image_labels:
         present = counts[counts > 0]
@@ -61,7 +62,7 @@ def _contents(dataset: ImageDataset) -> str:
         f" ({scales.min():.0f} to {scales.max():.0f} pixels, median {np.median(scales):.0f})" if len(scales) else ""
     )
     num_present = int(np.count_nonzero(counts))
-    among = "" if num_present == classes else f"{num_present} of "
+    among = "" if maps or num_present == classes else f"{num_present} of "
     return f"{images}, {counts.sum()} objects{spread} in {among}{classes} classes"
 
 
