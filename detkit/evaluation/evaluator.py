@@ -112,6 +112,7 @@ class Evaluator(ABC):
         headline: the most important metric; that of a training's first evaluator selects the best epoch.
         higher_is_better: whether a greater headline is better.
         scale: what the metrics are multiplied by to be shown: 1 shows them as they are, 100 those in 0..1 in percent.
+        weights_answers: whether `image_weighting` needs answers, since what was measured is known with them alone.
         extras: the fields of `ReportOptions` that the report supports besides the metrics of each class, and
             ``save_detections`` where there are `results`.
         answers_called: what messages call the answers.
@@ -126,6 +127,7 @@ class Evaluator(ABC):
     headline: str
     higher_is_better: bool = True
     scale: float = 1.0
+    weights_answers: bool = False
     extras: frozenset[str] = frozenset()
     answers_called: str = "answers"
     ceiling_bounds: tuple[float, float] | None = None

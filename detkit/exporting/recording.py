@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten_with_path
+from torch.utils._pytree import tree_flatten_with_path, tree_leaves
 
 from detkit.errors import InputError, first_line
 from detkit.exporting.exported_graph import ExportedGraph
@@ -18,6 +18,7 @@ from detkit.exporting.precisions.float16 import WithFloat32Ends, in_float16, in_
 from detkit.exporting.score_thresholds import ScoreThresholds
 from detkit.geometry import Size
 from detkit.models import Raw, VisionModel
+from detkit.preprocess import Batch
 
 SAMPLE_SIZE = (480, 640)
 """Height and width of the image whose preprocessed size is that of a raw graph where none is given."""
@@ -166,8 +167,7 @@ def _inputs(model: VisionModel, size: Size | None) -> tuple[dict[str, Tensor], A
         return {"images": _noise(model, fixed, torch.rand)}, ({0: batch},)
     divisor, sides = model.preprocess.divisor, {}
     if size is None:
-        # Below two cells of the coarsest map torch would take sizes for constants.
-        least = _coarsest_stride(model) // divisor + 1
+        least = _least_side(model, divisor)
         for axis, name in ((2, "rows"), (3, "columns")):
             count = torch.export.Dim(name, min=least)
             sides[axis] = count if divisor == 1 else divisor * count
@@ -192,6 +192,17 @@ def _with_proposals(inputs: dict[str, Tensor], shapes: Any) -> tuple[dict[str, T
         {"images": images, "sizes": sizes, "proposals": proposals},
         (shapes[0], {0: batch}, {0: batch, 1: torch.export.Dim("proposals")}),
     )
+
+
+def _least_side(model: VisionModel, divisor: int) -> int:
+    """The least side of images, in units of `divisor`; below two cells torch would take sizes for constants."""
+    stride = _coarsest_stride(model)
+    least = stride // divisor + 1
+    pixels = _noise(model, (least * divisor, least * divisor), torch.rand)
+    with torch.no_grad():
+        maps = [one for one in tree_leaves(model.features(Batch(pixels))) if isinstance(one, Tensor) and one.ndim == 4]
+    rounds_down = any(min(one.shape[-2:]) < 2 for one in maps)  # as pooling without padding does
+    return math.ceil(2 * stride / divisor) if rounds_down else least
 
 
 def _coarsest_stride(model: VisionModel) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from detkit.data.image_dataset import ImageDataset
 from detkit.evaluation import Evaluator
 from detkit.evaluation.ground_truth import plain_id
+from detkit.structures import Target
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class Evaluated:
         evaluators: by name; each has computed, and `detkit.evaluation.Evaluator.evaluation` is its result.
         dataset: the images that were evaluated, and their targets.
         options: what the page shows.
+        predict: gives the answers of the model to images ``(H, W, 3)`` and their targets; None: it is not at hand.
     """
 
     evaluators: Mapping[str, Evaluator]
     dataset: ImageDataset
     options: PageOptions = field(default_factory=PageOptions)
+    predict: Callable[[Sequence[np.ndarray], Sequence[Target]], Sequence[Any]] | None = None
 
     def title(self, what: str, name: str) -> str:
         """The heading of a section of an evaluator; several evaluators are told apart by their names."""
@@ -59,4 +62,8 @@ class Evaluated:
 
     def image(self, image_id: Any) -> np.ndarray:
         """The image ``(H, W, 3)`` uint8 RGB of an id."""
-        return self.dataset.read(self._rows[image_id])[0]
+        return self.sample(image_id)[0]
+
+    def sample(self, image_id: Any) -> tuple[np.ndarray, Target]:
+        """The image of an id, and its target."""
+        return self.dataset.read(self._rows[image_id])

@@ -101,6 +101,10 @@ class Answering:
             entry["image"] = jpeg_data_url(self.drawn(outcome.answered, score), _LONGEST_SIDE)
         return entry
 
+    def file(self, answered: Answered, score: float, ending: str) -> bytes:
+        """The file of an answer with an ending of `Task.answer_files`."""
+        return self.task.answer_file(ending, self.task.select(answered.answer, score), self.categories)
+
     def drawn(self, answered: Answered, score: float) -> NDArray[np.uint8]:
         """The image with what scores at least `score`, ``(H, W, 3)`` uint8 RGB."""
         answer = self.task.select(answered.answer, score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mimetypes
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
@@ -63,11 +64,15 @@ def application(model: VisionModel, limits: Limits | None = None) -> FastAPI:
         request: Request,
         score: Annotated[float | None, Query(ge=0, le=1, description="minimum score of results")] = None,
         image: Annotated[bool, Query(description="also give each image with its results drawn into it")] = False,
+        file: Annotated[str | None, Query(description="ending of a file of `predict --files`: labels.png")] = None,
     ) -> Response:
-        """The results of each image. `Accept: image/png` gives one image, drawn."""
+        """The results of each image. `Accept: image/png` gives one image, drawn; `file`, one file of its results."""
+        _check_ending(answering, file)
         least = answering.task.least_score if score is None else score
         with admission.place():
             outcomes = await _outcomes(answering, request, own)
+            if file is not None:
+                return await run_in_threadpool(_file, answering, outcomes, least, file)
             if "image/png" in request.headers.get("accept", ""):
                 return await run_in_threadpool(_drawn, answering, outcomes, least)
             return await run_in_threadpool(_entries, answering, outcomes, least, image)
@@ -97,6 +102,21 @@ def _drawn(answering: Answering, outcomes: list[Outcome], score: float) -> Respo
     if len(outcomes) != 1 or answered is None:
         raise HTTPException(422, f"Accept: image/png is for one image, not for {len(outcomes)}: ask for ?image=true.")
     return Response(encoded_image(answering.drawn(answered, score), ".png"), media_type="image/png")
+
+
+def _file(answering: Answering, outcomes: list[Outcome], score: float, ending: str) -> Response:
+    answered = outcomes[0].answered
+    if len(outcomes) != 1 or answered is None:
+        raise HTTPException(422, f"file is for one image, not for {len(outcomes)}.")
+    kind = mimetypes.guess_type(f"file.{ending}")[0] or "application/octet-stream"
+    return Response(answering.file(answered, score, ending), media_type=kind)
+
+
+def _check_ending(answering: Answering, ending: str | None) -> None:
+    known = answering.task.answer_files
+    if ending is not None and ending not in known:
+        words = f"has {', '.join(known)}" if known else "has no files"
+        raise HTTPException(422, f"file: {ending!r} is no file of the task {answering.task.name}, which {words}.")
 
 
 def _facts(answering: Answering) -> dict[str, Any]:

@@ -9,8 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detkit.data.faults.suspicious_maps import suspicious_maps
 from detkit.errors import InputError
+from detkit.evaluation import SemanticEvaluator
 from detkit.preprocess import Batch
+from detkit.reporting import Evaluated, Section
+from detkit.reporting.sections.map_sections import map_sections
 from detkit.results import color_png, label_png, polygon_json
 from detkit.structures import Category, SemanticMap, Target
 from detkit.structures.image_fields import IGNORE_INDEX
@@ -19,12 +23,13 @@ from detkit.tasks.differences.map_differences import MapDifferences
 from detkit.tasks.differences.output_agreement import Tolerance
 from detkit.tasks.exported_answers import exported_label_maps
 from detkit.tasks.recovered_objects import Recovered
-from detkit.tasks.task import Task
+from detkit.tasks.task import NamedEvaluator, Task
 from detkit.visualization.image_files import to_image_array
 from detkit.visualization.map_drawing import draw_label_map
 
 if TYPE_CHECKING:
     from detkit.data import DataModule
+    from detkit.data.image_dataset import ImageDataset
     from detkit.models import VisionModel
 
 _FILES: Mapping[str, Callable[[SemanticMap, Sequence[Category]], bytes]] = {
@@ -40,7 +45,11 @@ class Segmentation(Task):
     name = "segmentation"
     answer = SemanticMap
     parts = frozenset({"label_map"})
-    evaluators = ()
+    evaluators = (SemanticEvaluator,)
+    named = {  # noqa: RUF012 (of the class, and never changed)
+        "semantic": NamedEvaluator(SemanticEvaluator, "label_map"),
+        "boundary": NamedEvaluator(SemanticEvaluator, "label_map", {"boundary_iou": True}),
+    }
     results_file = "label_maps.json"
     answer_files = {"labels.png": True, "colors.png": False, "polygons.geojson": False}  # noqa: RUF012
 
@@ -117,6 +126,14 @@ class Segmentation(Task):
     def differences(self, categories: Sequence[Category], tolerance: float = 1.0) -> MapDifferences:
         """Of the classes of pixels."""
         return MapDifferences(categories, tolerance)
+
+    def report(self, evaluated: Evaluated) -> list[Section]:
+        """Metrics, classes and confusions of the pixels, and the images with the most wrong ones."""
+        return map_sections(evaluated)
+
+    def doctor(self, dataset: ImageDataset) -> list[str]:
+        """Label maps that look wrong."""
+        return suspicious_maps(dataset)
 
     def refusal(self, option: str, model: str) -> str:
         """Explain that label maps have no boxes."""

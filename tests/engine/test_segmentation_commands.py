@@ -12,8 +12,12 @@ from PIL import Image
 
 import detkit
 from detkit.data import ShapesOptions, draw_shapes
+from detkit.data.layouts.contents import describe_data, warnings_about_data
 from detkit.engine.cli import main
+from detkit.engine.commands.train import training_arguments
+from detkit.engine.config.recipe import build_recipe
 from detkit.images import read_video
+from detkit.results import label_png
 from detkit.structures import SemanticMap
 
 NAMES, STUFF = ("disc", "box"), ("sky", "grass")
@@ -41,7 +45,6 @@ def config(maps_root, tmp_path_factory) -> Path:
         "model": MODEL,
         "data": {"root": str(maps_root), "num_workers": 0, "batch_size": 4, "aspect_ratio_grouping": False},
         "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.003}},
-        "evaluators": [{"class_path": "pixel_accuracy.PixelAccuracy"}],
         "pictures": 1,
         "trainer": {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1, "num_sanity_val_steps": 0},
     }
@@ -68,19 +71,82 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-TRUST = ("--trust", "pixel_accuracy")
-
-
 def test_training_draws_truth_and_answer_side_by_side(run):
     drawn = cv2.imread(str(run / "pictures" / "epoch_002.png"))
     assert drawn is not None
     assert drawn.std() > 0
 
 
-def test_evaluation(run, detkit_command):
-    status, said = detkit_command("eval", "--checkpoint", run, "--out", "metrics.json", *TRUST)
+def test_what_a_training_says_of_the_data(run, config):
+    data = build_recipe(training_arguments([f"--config={config}"])).data
+    lines, warnings = describe_data(data), list(warnings_about_data(data))
+    assert "8 images of" in lines[0]
+    assert " with label maps, " in lines[0]
+    assert " in 4 classes; " in lines[0]
+    assert not warnings  # stuff classes have no objects, but pixels
+
+
+def test_evaluation_and_report(run, detkit_command):
+    status, said = detkit_command("eval", "--checkpoint", run, "--out", "metrics.json")
     assert status == 0, said
-    assert 0 <= json.loads(Path("metrics.json").read_text())["pixels"]["accuracy"] <= 1
+    metrics = json.loads(Path("metrics.json").read_text())["semantic"]
+    status, said = detkit_command("report", run, "--bootstrap=0", "--out", "report.html")
+    assert status == 0, said
+    page = Path("report.html").read_text()
+    assert f"{100 * metrics['mIoU']:.1f}" in page
+    assert ">Worst images</h2>" in page
+    assert page.count("data:image/jpeg") == 3 * 4
+
+
+def test_comparison(run, detkit_command):
+    files = (run / "best.ckpt", run / "last.ckpt")
+    status, said = detkit_command("compare", *files, "--bootstrap=5", "--out", "compare.json")
+    assert status == 0, said
+    assert "mIoU" in Path("compare.json").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maps.pt2", "maps.onnx"])
+def test_exported_files_are_certified(run, name, detkit_command):
+    if name.endswith("onnx"):
+        pytest.importorskip("onnxruntime")
+    status, said = detkit_command("export", run, "--out", name)
+    assert status == 0, said
+    status, said = detkit_command("verify", name, "--checkpoint", run, "--bootstrap=5", "--out", "certificate.json")
+    assert status == 0, said
+    (file,) = json.loads(Path("certificate.json").read_text())["files"]
+    assert file["certified"]
+    assert file["answers"]["counts"]["of another class"] == 0
+    assert list(json.loads(file["metadata"]["detkit.outputs"])) == ["label_map", "logits"]
+
+
+@pytest.mark.slow
+def test_the_doctor_finds_nothing(config, detkit_command):
+    detkit_command("doctor", "--config", config, "--out", "doctor.json", "--skip=memory", "--skip=workers")
+    checks = json.loads(Path("doctor.json").read_text())["checks"]
+    assert {name for name, one in checks.items() if one["verdict"] == "failed"} == set()
+    stages = {one["stage"]: one for one in checks["round_trip"]["numbers"]["stages"]}
+    assert stages["evaluation"]["semantic"] == 1
+    assert stages["decoding"]["semantic"] > 0.6  # cells of 8 pixels in images of 32
+
+
+def test_a_served_label_map_is_that_of_predict(run, image):
+    pytest.importorskip("fastapi")
+    from fastapi.testclient import TestClient
+
+    from detkit.serving import application
+
+    model = detkit.load(run)
+    files = [("images", (image.name, image.read_bytes()))]
+    client = TestClient(application(model))
+    answer = client.post("/predict?file=labels.png", files=files)
+    assert answer.headers["content-type"] == "image/png"
+    expected = label_png(model.predict(image), model.categories)
+    assert answer.content == expected
+    assert client.post("/predict", files=files).json()["images"][0]["results"][0]["pixels"] > 0
+    refused = client.post("/predict?file=masks.png", files=files)
+    assert refused.status_code == 422
+    assert "'masks.png' is no file of the task segmentation, which has labels.png" in refused.json()["detail"]
 
 
 class TestPredict:

@@ -1,5 +1,6 @@
 """The task of label maps: what comes back of the truth, and how outputs and answers differ."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,6 +10,7 @@ from detkit.structures import Category, SemanticMap, Target
 from detkit.tasks import Segmentation
 from detkit.tasks.differences.map_differences import MapDifferences
 from detkit.tasks.differences.output_agreement import Tolerance
+from detkit.testing import check_task
 
 CATEGORIES = [Category(1, "road"), Category(2, "sky"), Category(3, "person")]
 EXACT = Tolerance(1e-3, 0.1)
@@ -16,6 +18,13 @@ EXACT = Tolerance(1e-3, 0.1)
 
 def label_map(rows):
     return torch.tensor(rows, dtype=torch.uint8)
+
+
+def test_keeps_to_the_contract_of_tasks():
+    torch.manual_seed(0)
+    labels = torch.randint(0, 3, (30, 40), dtype=torch.uint8)
+    image, target = np.full((30, 40, 3), 90, np.uint8), Target(label_map=labels)
+    check_task(Segmentation(), image, SemanticMap(labels), CATEGORIES, target)
 
 
 class TestRecovered:

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from detkit.errors import InputError
-from detkit.evaluation import ClassificationEvaluator, CocoEvaluator, LocalizationEvaluator
-from detkit.models import Classifier, Detector, FasterRCNN, Localizer, VisionModel
-from detkit.structures import Category, Classification, Detections
+from detkit.evaluation import ClassificationEvaluator, CocoEvaluator, LocalizationEvaluator, SemanticEvaluator
+from detkit.models import Classifier, Detector, FasterRCNN, Localizer, SegmentationModel, VisionModel
+from detkit.structures import Category, Classification, Detections, SemanticMap
 from detkit.tasks import Detection, Task, task_of
 
 CATEGORIES = [Category(3, "disc"), Category(7, "star")]
@@ -19,6 +19,7 @@ class TestTaskOf:
             (FasterRCNN, "detection", Detections, CocoEvaluator, "AP"),
             (Classifier, "classification", Classification, ClassificationEvaluator, "top1"),
             (Localizer, "localization", Detections, LocalizationEvaluator, "top1_localization"),
+            (SegmentationModel, "segmentation", SemanticMap, SemanticEvaluator, "mIoU"),
         ],
         ids=lambda value: getattr(value, "__name__", value),
     )

@@ -102,7 +102,7 @@ def _absent(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:
                 "it cannot be learned and pulls the mean AP down: move some of its images to the training split",
                 [f"{name}: {counts[split.name][name]} in {split.name}" for name in unlearned[:MOST_EXAMPLES]],
             )
-    names = list(dict.fromkeys(name for split in splits for name in split.classes))
+    names = list(dict.fromkeys(name for split in splits for name in split.classes if name not in split.stuff))
     empty = [name for name in names if not any(of.get(name) for of in counts.values())]
     if empty and len(empty) < len(names):
         yield Problem(

@@ -34,6 +34,7 @@ class WrittenSplit:
         keypoint_names: in their order; empty where they are not stated.
         image_labels: int64 ``(n,)`` the class of each image; None where images have none.
         images_path: the folder of the images; None: unknown.
+        stuff: the classes that have no objects, such as grass.
     """
 
     name: str
@@ -52,6 +53,7 @@ class WrittenSplit:
     keypoint_names: Sequence[str] = ()
     image_labels: np.ndarray | None = None
     images_path: Path | None = None
+    stuff: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, dataset: ImageDataset) -> Self:
@@ -91,6 +93,7 @@ class WrittenSplit:
             keypoint_names=list(named),
             image_labels=np.array(of_images, dtype=np.int64) if any(label >= 0 for label in of_images) else None,
             images_path=images_path,
+            stuff=frozenset(str(one["name"]) for one in categories if one.get("isthing") == 0),
         )
 
     def __len__(self) -> int:

@@ -37,18 +37,20 @@ def warnings_about_data(data: DataModule) -> Iterator[str]:
         counts = _class_counts(dataset)
         if counts is not None and not counts.any() and not _has_label_maps(dataset):
             yield f"{dataset.annotations_path}: none of the {len(dataset)} images has an object"
-    counts = _class_counts(data.train_dataset)
-    if counts is not None and counts.any() and not counts.all():
-        absent = [data.train_dataset.categories[label].name for label in np.flatnonzero(counts == 0)]
+    counts, categories = _class_counts(data.train_dataset), data.train_dataset.categories
+    never = [] if counts is None or not counts.any() else [categories[label] for label in np.flatnonzero(counts == 0)]
+    absent = [one.name for one in never if one.is_thing]  # stuff has no objects
+    if counts is not None and absent:
         what = "1 class never occurs" if len(absent) == 1 else f"{len(absent)} of {len(counts)} classes never occur"
         listed = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
         yield f"{data.train_dataset.annotations_path}: {what} in the training data and cannot be learned: {listed}"
 
 
 def _contents(dataset: ImageDataset) -> str:
-    images = f"{len(dataset)} images{_sizes(dataset.image_sizes)}"
+    maps = " with label maps" if _has_label_maps(dataset) else ""
+    images = f"{len(dataset)} images{_sizes(dataset.image_sizes)}{maps}"
     classes, counts = len(dataset.categories), _class_counts(dataset)
-    if counts is None or dataset.packed_annotations is None:
+    if counts is None or dataset.packed_annotations is None or (maps and not counts.any()):
         return f"{images}, {classes} classes"
     if dataset.has_image_labels:
         present = counts[counts > 0]
@@ -60,7 +62,7 @@ def _contents(dataset: ImageDataset) -> str:
         f" ({scales.min():.0f} to {scales.max():.0f} pixels, median {np.median(scales):.0f})" if len(scales) else ""
     )
     num_present = int(np.count_nonzero(counts))
-    among = "" if num_present == classes else f"{num_present} of "
+    among = "" if maps or num_present == classes else f"{num_present} of "
     return f"{images}, {counts.sum()} objects{spread} in {among}{classes} classes"
 
 

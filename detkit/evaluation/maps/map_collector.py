@@ -35,6 +35,7 @@ class MapCollector(Evaluator):
     """
 
     scale = 100.0
+    weights_answers = True
     extras = frozenset({"bootstrap"})
     answers_called = "maps"
 

@@ -15,6 +15,7 @@ from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context
 from detkit.heads.pixel.batch_labels import IGNORED, batch_label_maps, batch_pixel_weights
 from detkit.heads.pixel.criteria import CrossEntropy, PixelCriterion
+from detkit.ops import is_exporting
 from detkit.preprocess import Batch
 from detkit.structures import SemanticMap
 from detkit.structures.image_fields import IGNORE_INDEX, label_map_dtype
@@ -159,7 +160,7 @@ def restored_labels(logits: Tensor, batch: Batch, margin: int = 0) -> list[Seman
 
 def at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
     """Logits ``(B, K, h, w)`` at another size, bilinearly, by the centers of pixels."""
-    if tuple(logits.shape[-2:]) == tuple(size):
+    if not is_exporting() and tuple(logits.shape[-2:]) == tuple(size):  # a graph of any size cannot compare them
         return logits
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
 

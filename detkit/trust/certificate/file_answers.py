@@ -103,8 +103,10 @@ class FileAnswers:
         joined = dict(outputs)
         if "labels" in joined:
             joined["labels"] = to_own[joined["labels"].long()]
-        if "probabilities" in joined:
-            joined["probabilities"] = joined["probabilities"][:, torch.tensor(labels).argsort()]
+        if "label_map" in joined:
+            joined["label_map"] = to_own[joined["label_map"].long()].to(joined["label_map"].dtype)
+        for name in joined.keys() & {"probabilities", "logits"}:  # (B, K, …)
+            joined[name] = joined[name][:, torch.tensor(labels).argsort()]
         return joined
 
     def _as_raw(self, outputs: Mapping[str, Tensor], inputs: FileInputs) -> Any:

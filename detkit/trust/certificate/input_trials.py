@@ -33,8 +33,12 @@ def input_trial(answers: FileAnswers, model: VisionModel, inputs: FileInputs) ->
     if model.asks_for or answers.facts.other_preprocess is not None:
         return None
     task, expected = task_of(model), answers_of_batch(model, inputs.batch, [])
-    if not all(len(one) for one in expected):
-        return None  # to find nothing is no evidence
+    sizes = [placement.given_size for placement in inputs.batch.placements]
+    for size, one in zip(sizes, expected, strict=True):
+        alone = task.differences(model.categories or [])
+        alone.add(None, size, one, one)
+        if not alone.result().predictions:
+            return None  # to find nothing is no evidence
     for words, change in _changes(model).items():
         values = {**inputs.values, "images": change(inputs.values["images"])}
         try:
@@ -42,8 +46,8 @@ def input_trial(answers: FileAnswers, model: VisionModel, inputs: FileInputs) ->
         except InputError:
             continue
         collected = task.differences(model.categories or [], TOLERANCES[answers.file.precision])
-        for placement, own, other in zip(inputs.batch.placements, expected, given, strict=True):
-            collected.add(None, placement.given_size, own, other)
+        for size, own, other in zip(sizes, expected, given, strict=True):
+            collected.add(None, size, own, other)
         found = collected.result()
         if not found.causes and found.mismatches <= UNEXPLAINED * found.predictions:
             return Finding("input", f"the file answers as the checkpoint if it gets {words}", "export it again")

@@ -43,7 +43,7 @@ def ties(model: VisionModel, batch: Batch, targets: Sequence[Target], tolerance:
 
     A ranking may keep the one or the other of equal values at its end, such as those of flat regions, and each runtime
     has its own order. Of two overlapping boxes of equal score suppression keeps one, and of boxes that overlap by
-    exactly its threshold both or one.
+    exactly its threshold both or one. The class of a pixel is one of those with equal logits.
 
     Args:
         model: in evaluation mode.
@@ -71,6 +71,8 @@ class TieCounter(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.topk.default:
             self.ties += self._at_end(args[0], result[0], args[2] if len(args) > 2 else -1)
+        elif func is torch.ops.aten.argmax.default and len(args) > 1 and args[0].is_floating_point():
+            self.ties += self._of_best(args[0], args[1])
         elif func.name() in _SUPPRESSIONS:
             given = dict(zip((one.name for one in func._schema.arguments), args, strict=False))
             groups = [given.get("labels"), given.get("image_index")]
@@ -87,6 +89,13 @@ class TieCounter(TorchDispatchMode):
         inside = ((best - least).abs() <= limit) & least.isfinite()
         kept = inside.sum(dim=dim)
         return int(torch.minimum(kept, near.sum(dim=dim) - kept).sum())
+
+    def _of_best(self, values: Tensor, dim: int) -> int:
+        """Places where another value is as good as the best."""
+        if values.shape[dim] < 2:
+            return 0
+        best, next_best = values.topk(2, dim=dim).values.unbind(dim)
+        return int((best - next_best <= self.rounding * best.abs().clamp(min=0.1)).sum())
 
     def _in_suppression(self, boxes: Tensor, scores: Tensor, groups: Sequence[Tensor | None], threshold: float) -> int:
         """Pairs of boxes of one class that overlap by the threshold, or by more and have equal scores."""

@@ -9,7 +9,10 @@ import torch
 from PIL import Image
 from pycocotools import mask as rle
 
-from detkit.data import CocoDataset, Loader, ShapesOptions, draw_shapes, find_split
+from detkit.data import CocoDataset, DataModule, Loader, ShapesOptions, draw_shapes, find_split
+from detkit.data.faults.class_faults import class_problems
+from detkit.data.faults.written_split import WrittenSplit
+from detkit.data.layouts.contents import warnings_about_data
 from detkit.data.shapes import folder_name
 from detkit.data.shapes.backgrounds import stuff_color
 from detkit.errors import InputError
@@ -107,6 +110,15 @@ def test_one_stuff_class_is_the_background_of_the_same_images(tmp_path):
     maps = [np.array(Image.open(path)) for path in (one / "labels" / "train").iterdir()]
     assert {8} < set(np.unique(np.concatenate([one.ravel() for one in maps]))) <= set(range(1, 9))
     assert not (plain / "labels").exists()
+
+
+def test_stuff_without_objects_is_no_fault(drawn, tmp_path):
+    val = draw_shapes(tmp_path / "val", ShapesOptions({"val": 20}, (64, 90), max_objects=8, stuff=STUFF))
+    train = WrittenSplit.of(CocoDataset(*find_split(val, "val")))
+    assert train.stuff == set(STUFF)
+    assert "empty_classes" not in {problem.name for problem in class_problems([train])}
+    data = DataModule(drawn, val_images=val / "images/val", val_annotations=val / "annotations/instances_val.json")
+    assert not any("grass" in line for line in warnings_about_data(data))
 
 
 def test_folders_without_stuff_keep_their_name():

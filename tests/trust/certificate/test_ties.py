@@ -23,6 +23,15 @@ def test_equal_values_at_the_end_of_a_ranking(values, expected):
     assert ties_in(torch.topk, torch.tensor(values, dtype=torch.float32), 2) == expected
 
 
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [([1, 2, 3], 0), ([1, 1, 3], 0), ([1, 3, 3], 1), ([1, 3, 3 + 1e-6], 1), ([1, 3, 3.001], 0)],
+)
+def test_pixels_in_which_two_classes_are_as_good(logits, expected):
+    maps = torch.tensor(logits, dtype=torch.float32)[:, None, None].expand(3, 2, 4)
+    assert ties_in(torch.argmax, maps, 0) == 8 * expected
+
+
 def test_a_ranking_of_all_has_no_end():
     assert ties_in(torch.topk, torch.ones(3), 3) == 0
 

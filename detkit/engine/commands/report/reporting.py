@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from rich import get_console
 
 from detkit.engine.checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from detkit.errors import InputError
 from detkit.files import check_writable, write_whole
 from detkit.reporting import Evaluated, Page, PageOptions, Section, page_html
 from detkit.reporting.sections.run_sections import facts_section, recipe_section, training_section
+from detkit.structures import Target
 from detkit.tasks import task_of
 
 logger = logging.getLogger(__name__)
@@ -73,8 +75,14 @@ def report(options: ReportingOptions, of_data: Sequence[str]) -> Path:
     check_writable(out)
     if not prepared.run():
         return out
-    evaluated = Evaluated(prepared.evaluators, prepared.dataset, page_options)
-    task, kind = task_of(prepared.model), type(prepared.model).__name__
+    model = prepared.model
+
+    def predict(images: Sequence[np.ndarray], targets: Sequence[Target]) -> Sequence[Any]:
+        answers: Sequence[Any] = model.predict(images, given=targets if model.asks_for else None)
+        return answers
+
+    evaluated = Evaluated(prepared.evaluators, prepared.dataset, page_options, predict)
+    task, kind = task_of(model), type(model).__name__
     sections = [*task.report(evaluated), *_run_sections(checkpoint, evaluated)]
     subtitle = (
         f"{kind} ({task.name}), {len(checkpoint.categories)} classes, {len(evaluated.dataset)} images of "
