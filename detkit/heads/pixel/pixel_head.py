@@ -163,7 +163,7 @@ def restored_labels(logits: Tensor, batch: Batch, margin: int = 0) -> list[Seman
 
 
 def at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits ``(B, K, h, w)`` at another size, bilinearly, by the centers of pixels."""
+    """Maps of numbers such as logits ``(B, K, h, w)`` at another size, bilinearly, by the centers of pixels."""
     if not is_exporting() and tuple(logits.shape[-2:]) == tuple(size):  # a graph of any size cannot compare them
         return logits
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
