@@ -17,7 +17,7 @@ from detkit.data.packed.image_class import ImageClass
 from detkit.data.packed.repeat_factors import repeat_factors
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.shapes import ShapesOptions, draw_shapes, folder_name
-from detkit.data.sources import DataSource, SourceDataset, check_names, loader_with_sources
+from detkit.data.sources import DataSource, SourceDataset, check_names, checked_lacks, loader_with_sources
 from detkit.data.splits import Split, Splits
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.data.transforms.eval_transform import EvalTransform, TransformedImages
@@ -74,6 +74,7 @@ class DataModule(lightning.LightningDataModule):
         proposals: computes regions in each augmented image, for a model that needs them; null: none.
         val_fraction: the share of the training images that is held out for validation where `root` has no validation
             split; file names decide which. null: none.
+        lacks: fields that the data does not have, such as panoptic_map: its images teach nothing about them.
         repeat_threshold: images with a class that fewer than this share of the images hold are drawn more often, see
             ``docs/data.md``; null: each image once an epoch.
 
@@ -119,6 +120,7 @@ class DataModule(lightning.LightningDataModule):
         proposals: Proposals | None = None,
         val_fraction: float | None = None,
         repeat_threshold: float | None = None,
+        lacks: list[str] | None = None,
     ) -> None:
         super().__init__()
         self.eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
@@ -143,13 +145,11 @@ class DataModule(lightning.LightningDataModule):
         self.eval_split = eval_split
         self.batch_size = batch_size
         self.num_workers = num_workers
-        self.mixing = mixing or []
-        self.mixing_epochs = mixing_epochs
+        self.mixing, self.mixing_epochs = mixing or [], mixing_epochs
         self.augmentation = augmentation
         self.aspect_ratio_grouping = aspect_ratio_grouping
         self.reads = frozenset(reads or ()).union(*(stage.reads for stage in self.mixing))
-        self.on_bad_image = on_bad_image
-        self.on_bad_box = on_bad_box
+        self.on_bad_image, self.on_bad_box = on_bad_image, on_bad_box
         self.seed = seed
         self.sources = list(sources or [])
         check_names(self.sources)
@@ -157,8 +157,8 @@ class DataModule(lightning.LightningDataModule):
         self.skip_batches = 0
         self.make_dataset = dataset
         self.proposals = proposals
-        self.val_fraction = val_fraction
-        self.repeat_threshold = repeat_threshold
+        self.val_fraction, self.repeat_threshold = val_fraction, repeat_threshold
+        self.lacks = checked_lacks(lacks)
         self._datasets: dict[Split, ImageDataset] = {}
         self._sources: list[tuple[DataSource, SourceDataset]] = []
 
@@ -228,7 +228,7 @@ class DataModule(lightning.LightningDataModule):
 
     @property
     def _fields_of_files(self) -> frozenset[str]:
-        return self.reads if self.proposals is None else self.reads - {"proposals"}
+        return self.reads - self.lacks - ({"proposals"} if self.proposals is not None else set())
 
     def prepare_data(self) -> None:
         """Draw the `Shapes`, if they are the data. Lightning calls it on one process of each machine."""
@@ -291,8 +291,8 @@ class DataModule(lightning.LightningDataModule):
         """
         if not self._sources:
             names = [category.name for category in self.categories] if self.sources else []
-            opened = [source.open(names, self.image_class, self._reading()) for source in self.sources]
-            self._sources = list(zip(self.sources, opened, strict=True))
+            reading = self._reading() | {"reads": self._fields_of_files | self.lacks & self.reads}
+            self._sources = [(source, source.open(names, self.image_class, reading)) for source in self.sources]
         return self._sources
 
     def _reading(self) -> dict[str, Any]:

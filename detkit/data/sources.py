@@ -14,13 +14,12 @@ from detkit.data.formats.open_dataset import open_split
 from detkit.data.loading import Loader, TrainingDataset, WithProposals
 from detkit.data.packed.image_class import ImageClass
 from detkit.data.samplers import TrainingBatchSampler
+from detkit.data.samples.source_images import UnlabeledImages, WithoutObjects
 from detkit.data.transforms.augmentation import Augmentation
 from detkit.errors import InputError
-from detkit.files import visible_below
 from detkit.files.annotation_formats import Format
-from detkit.images import is_image, read_image
 from detkit.proposals import Proposals
-from detkit.structures import Category, Target
+from detkit.structures import Target
 
 Key = tuple[int, int, int]
 """The number of the source (0 is the main data), the index of its image, and the source's epoch."""
@@ -40,6 +39,8 @@ class DataSource:
         split: of an annotated folder.
         batch_size: images per process and step; None: that of the main data.
         augmentation: of its images; None: none.
+        lacks: annotation fields that it does not have: they are not read, and its images teach nothing about them.
+            Without ``boxes`` its images have no objects at all.
 
     Raises:
         InputError: the batch size is below 1.
@@ -54,6 +55,7 @@ class DataSource:
         split: str = "train",
         batch_size: int | None = None,
         augmentation: Augmentation | None = Augmentation(),  # noqa: B008 (holds no state between calls)
+        lacks: Sequence[str] = (),
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise InputError(f"data.sources: batch_size of {name} must be at least 1, got {batch_size}")
@@ -64,6 +66,7 @@ class DataSource:
         self.split = split
         self.batch_size = batch_size
         self.augmentation = augmentation
+        self.lacks = frozenset(lacks)
 
     def open(
         self, class_names: Sequence[str], image_class: ImageClass | None, reading: Mapping[str, Any]
@@ -80,51 +83,31 @@ class DataSource:
         """
         if not self.labels:
             return UnlabeledImages(self.root)
-        dataset = open_split(self.root, self.split, self.format, class_names, **reading)
+        own = {**reading, "reads": frozenset(reading["reads"]) - self.lacks}
+        dataset = open_split(self.root, self.split, self.format, class_names, **own)
         names = [category.name for category in dataset.categories]
         if names != list(class_names):
             raise InputError(
                 f"{dataset.annotations_path} of the data source {self.name} has the classes {names}, but the main data "
                 f"has {list(class_names)}; both must list the same names in the same order of ids"
             )
-        return dataset.with_image_labels(image_class) if image_class else dataset
+        if image_class:
+            dataset = dataset.with_image_labels(image_class)
+        return WithoutObjects(dataset) if "boxes" in self.lacks else dataset
 
 
-class UnlabeledImages(Dataset):
-    """The images of a folder and its subfolders, sorted by path; a target holds the image id alone, which is the path.
+SourceDataset = Any  # an `ImageDataset` or one of those above: what `TrainingDataset` augments
 
-    Args:
-        root: the folder.
+
+def checked_lacks(lacks: Sequence[str] | None) -> frozenset[str]:
+    """The fields that the main data lacks.
 
     Raises:
-        InputError: it is missing or holds no images; later, an image cannot be decoded.
+        InputError: they are its boxes, which are always read.
     """
-
-    categories: Sequence[Category] = ()
-    keypoint_pairs: Sequence[tuple[int, int]] = ()
-
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-        paths = sorted(filter(is_image, visible_below(self.root)))
-        if not paths:
-            raise InputError(f"{self.root}: there are no images in this folder of a data source without labels")
-        self.paths = np.array(paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @property
-    def image_sizes(self) -> np.ndarray:
-        """``(n, 2)`` zeros: opening each file for its size would take too long."""
-        return np.zeros((len(self), 2), dtype=np.int64)
-
-    def read(self, index: int) -> tuple[np.ndarray, Target]:
-        """The image ``(H, W, 3)``, and a target without annotations."""
-        path = str(self.paths[index])
-        return read_image(self.root / path), Target(image_id=path)
-
-
-SourceDataset = Any  # an `ImageDataset` or `UnlabeledImages`: what `TrainingDataset` augments
+    if "boxes" in (lacks or ()):
+        raise InputError("data.lacks names boxes: give data with boxes as data.root, and this as one of data.sources")
+    return frozenset(lacks or ())
 
 
 def check_names(sources: Sequence[DataSource]) -> None:

@@ -1,7 +1,8 @@
 """Learners: the losses of a training step, plain ones of the model or your own."""
 
+from detkit.learners.joined_sources import JoinedSources
 from detkit.learners.learner import Learner, OptimizerFactory, Phase, freeze_module
 from detkit.learners.plain import PlainLearner
 from detkit.learners.training_batch import TrainingBatch
 
-__all__ = ["Learner", "OptimizerFactory", "Phase", "PlainLearner", "TrainingBatch", "freeze_module"]
+__all__ = ["JoinedSources", "Learner", "OptimizerFactory", "Phase", "PlainLearner", "TrainingBatch", "freeze_module"]

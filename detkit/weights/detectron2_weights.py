@@ -1,4 +1,4 @@
-"""detectron2's Faster R-CNN and Mask R-CNN, weight for weight: `from_detectron2`, `to_detectron2`."""
+"""detectron2's Faster R-CNN, Mask R-CNN and Panoptic FPN, weight for weight: `from_detectron2`, `to_detectron2`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from torch import Tensor
 from detkit.backbones import TorchvisionBackbone
 from detkit.errors import InputError
 from detkit.heads import NMS, RPN, AveragePool, BoxHead, MaskHead
-from detkit.models import Detector, FasterRCNN, MaskRCNN, RegionAlign, RegionStage
+from detkit.models import Detector, FasterRCNN, MaskRCNN, PanopticFPN, RegionAlign, RegionStage
 from detkit.necks import FPN
 from detkit.preprocess import SmoothShortestEdge
 from detkit.structures import WeightsSource
+from detkit.weights.detectron2_panoptic import NAMES as PANOPTIC_NAMES
+from detkit.weights.detectron2_panoptic import panoptic_categories, with_all_classes
 from detkit.weights.leaving.result_settings import result_differences
 from detkit.weights.published_categories import coco_categories
 from detkit.weights.state_dict import Renames, checked_tensors, load_all
@@ -44,7 +46,8 @@ def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
     standard deviation are reversed. Resizing, anchors, crops and thresholds are detectron2's.
 
     Args:
-        name: one of `NAMES`, such as ``mask_rcnn_R_50_FPN_3x``; its folder and ``.yaml`` may be included.
+        name: one of `NAMES`, such as ``mask_rcnn_R_50_FPN_3x``, or ``panoptic_fpn_R_50_3x`` and its siblings; its
+            folder and ``.yaml`` may be included.
         state_dict: the unpickled content of the zoo's file: arrays or tensors with detectron2's names, or a dictionary
             with these under ``model``.
 
@@ -52,20 +55,25 @@ def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
         InputError: unknown name, or tensors that are missing, unknown or of another shape.
     """
     name = name.rpartition("/")[2].removesuffix(".yaml")
-    if name not in NAMES:
-        raise InputError(f"cannot import detectron2's {name!r}, only {', '.join(NAMES)}")
+    if name not in (*NAMES, *PANOPTIC_NAMES):
+        raise InputError(f"cannot import detectron2's {name!r}, only {', '.join((*NAMES, *PANOPTIC_NAMES))}")
     if isinstance(state_dict, Mapping) and isinstance(state_dict.get("model"), Mapping):
         state_dict = state_dict["model"]
     tensors = checked_tensors(state_dict, f"detectron2's {name}")
     mean, std = tensors.pop("pixel_mean", torch.tensor(_PIXEL_MEAN)), tensors.pop("pixel_std", torch.tensor(_PIXEL_STD))
     anchors = {key: tensors.pop(key) for key in sorted(tensors) if key.startswith(_ANCHORS)}
-    model = _model(name, _num_classes(tensors), _rgb_fractions(mean), _rgb_fractions(std))
-    load_all(model, tensors, f"detectron2's {name}", partial(_name_in_detectron2, has_pyramid="FPN" in name))
+    num_classes = _num_classes(tensors)
+    categories = coco_categories() if num_classes == 80 else None
+    if name in PANOPTIC_NAMES:
+        categories = panoptic_categories(tensors)
+        num_classes, tensors = len(categories), with_all_classes(tensors)
+    model = _model(name, num_classes, _rgb_fractions(mean), _rgb_fractions(std))
+    load_all(model, tensors, f"detectron2's {name}", partial(_name_in_detectron2, has_pyramid="FPN" in name.upper()))
     rpn = cast(RPN, model.rpn)  # which these models have
     _reverse_channels_(model)
     _reorder_anchors_(rpn)
     _check_anchors(rpn, list(anchors.values()))
-    model.categories = coco_categories() if model.num_classes == 80 else None
+    model.categories = categories
     model.provenance = [WeightsSource(f"detectron2 {name}", "a state dict", _LICENSE)]
     return model
 
@@ -145,7 +153,7 @@ _CONFIG_KEYS = {
 
 def _model(name: str, num_classes: int, mean: list[float], std: list[float]) -> FasterRCNN:
     net = "resnet" + name.split("_")[3]
-    has_pyramid = "FPN" in name
+    has_pyramid = "FPN" in name.upper()
     parts = _fpn_parts(net) if has_pyramid else _c4_parts(net)
     parts |= {
         "num_classes": num_classes,
@@ -153,6 +161,8 @@ def _model(name: str, num_classes: int, mean: list[float], std: list[float]) -> 
     }
     if name.startswith("faster"):
         return FasterRCNN(**parts)
+    if name in PANOPTIC_NAMES:
+        return PanopticFPN(**parts)
     return MaskRCNN(mask_head=MaskHead if has_pyramid else partial(MaskHead, convolutions=0, resolution=7), **parts)
 
 
@@ -212,6 +222,11 @@ _RENAMES: Renames = [
     (r"^branches\.mask\.convolutions\.(\d)\.0\.", lambda match: f"roi_heads.mask_head.mask_fcn{int(match[1]) + 1}."),
     (r"^branches\.mask\.deconvolution\.", "roi_heads.mask_head.deconv."),
     (r"^branches\.mask\.logits\.", "roi_heads.mask_head.predictor."),
+    (
+        r"^semantic_head\.levels\.(\d)\.(\d)\.(conv|norm)\.",
+        lambda match: f"sem_seg_head.p{int(match[1]) + 2}.{2 * int(match[2])}.{'norm.' * (match[3] == 'norm')}",
+    ),
+    (r"^semantic_head\.classes\.", "sem_seg_head.predictor."),
 ]
 
 

@@ -125,6 +125,37 @@ def test_a_recipe_of_whole_images_overfits_eight_images(
     assert numbers[metric] >= least
 
 
+@pytest.mark.slow
+def test_the_panoptic_recipe_overfits_eight_images(tmp_path, monkeypatch, detkit_command):
+    monkeypatch.chdir(tmp_path)
+    options = large_shapes({"train": 8}, (96, 112), crowd_probability=0.0, stuff=("grass", "water"))
+    root = draw_shapes(tmp_path / "shapes", options)
+    short_run = SHORT_EDGE | {
+        "data.root": root,
+        "data.val_images": root / "images" / "train",
+        "data.val_annotations": root / "annotations" / "instances_train.json",
+        "data.augmentation": "null",
+        "data.num_workers": 0,
+        "data.batch_size": 2,
+        "pictures": 0,
+        "optimizer.init_args.lr": 2e-3,
+        "schedule.init_args.warmup_steps": 10,
+        "ema": "null",
+        "trainer.max_epochs": 60,
+        "trainer.check_val_every_n_epoch": 60,
+        "trainer.accelerator": "cpu",
+    }
+    options = [f"--{key}={value}" for key, value in short_run.items()]
+    status, said = detkit_command("train", "--config", CONFIGS / "panoptic_fpn_shapes.yaml", "--name", "one", *options)
+    assert status == 0, said
+    status, said = detkit_command("eval", "--checkpoint", tmp_path / "runs" / "one" / "last.ckpt", "--out", "all.json")
+    assert status == 0, said
+    numbers = json.loads(Path("all.json").read_text())
+    assert numbers["panoptic"]["PQ"] >= 0.85
+    assert numbers["semantic"]["mIoU"] >= 0.9
+    assert numbers["segm"]["AP50"] >= 0.9
+
+
 @pytest.mark.parametrize("name", ["resnet50_imagenet", "resnet50_imagenet_large_batch"])
 def test_imagenets_recipes_can_be_built(name, tmp_path):
     for split in ("train", "val"):

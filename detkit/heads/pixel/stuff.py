@@ -54,8 +54,10 @@ class StuffHead(SemanticFPNHead):
         return {"classes": ClassRows(init_, after=1)}
 
     def forward(self, features: Sequence[Tensor], context: Context) -> PixelOutput:
-        """Logits ``(B, K + 1, h, w)`` at the resolution of the finest map."""
+        """Logits ``(B, K + 1, h, w)`` at the resolution of the finest map; all of them where no categories are known."""
         raw = super().forward(features, context)
+        if self._are_things is None:  # the network alone, such as for its size
+            return raw
         refused = torch.tensor([*self.things(), False])
         penalty = torch.zeros(len(refused)).masked_fill(refused, _REFUSED)[:, None, None]
         return raw._replace(logits=raw.logits + to_device(penalty, raw.logits.device).to(raw.logits.dtype))
