@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +12,6 @@ from detkit.errors import InputError
 from detkit.geometry import Placement, Size
 from detkit.preprocess.original_size import OriginalSize
 from detkit.preprocess.preprocess import Preprocess, takes_batches
-from detkit.structures.device_transfer import to_device
 
 
 class MirroredBorders(Preprocess):
@@ -58,8 +56,14 @@ class MirroredBorders(Preprocess):
         else:
             pixels = torch.stack([self.inner.pixels(one, inner) for one in image.flatten(0, -4)]).view_as(image)
         for axis in (-2, -1):
-            pixels = pixels.index_select(axis, self._sources(pixels.shape[axis], placement.size[axis], pixels.device))
+            positions = torch.arange(-self.margin, placement.size[axis] - self.margin, device=pixels.device)
+            pixels = pixels.index_select(axis, mirrored(positions, pixels.shape[axis]))
         return pixels
+
+    @property
+    def mirrors_border(self) -> bool:
+        """Yes, unless `inner` may add a border of its own."""
+        return isinstance(self.inner, OriginalSize)
 
     @property
     def fixed_size(self) -> Size | None:
@@ -83,7 +87,11 @@ class MirroredBorders(Preprocess):
         )
         return height, width
 
-    def _sources(self, pixels: int, extended: int, device: torch.device) -> Tensor:
-        """The pixel ``(extended,)`` of an axis of so many `pixels` under each one of the extended axis."""
-        sources = np.pad(np.arange(pixels), (self.margin, extended - self.margin - pixels), mode="reflect")
-        return to_device(torch.from_numpy(sources), device)
+
+def mirrored(positions: Tensor, length: int) -> Tensor:
+    """Positions on a line of `length` pixels that is mirrored at its first and at its last pixel, again and again."""
+    if length == 1:
+        return torch.zeros_like(positions)
+    period = 2 * (length - 1)
+    folded = positions.remainder(period)
+    return torch.minimum(folded, period - folded)

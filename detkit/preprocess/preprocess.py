@@ -64,6 +64,11 @@ class Preprocess(Described, nn.Module):
         """(height, width) of every batch; None where it depends on the images, which are then padded to one size."""
         return None
 
+    @property
+    def mirrors_border(self) -> bool:
+        """Whether all pixels around an image are its mirror image, not of one color."""
+        return False
+
     def facts(self) -> dict[str, Any]:
         """The kind of this preprocessing and its numbers as plain values, for programs without detkit.
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from detkit.heads.pixel.pixel_head import restored_labels
+from detkit.heads.pixel.pixel_head import at_size, restored_labels
 from detkit.ops import batched_paste_masks_to_rle
 from detkit.preprocess import Batch
 from detkit.structures import Classification, Detections, SemanticMap
-from detkit.tasks.differences.map_agreement import logits_of_pixels
 
 
 def exported_detections(outputs: Mapping[str, Tensor], batch: Batch, clip: bool = True) -> list[Detections]:
@@ -66,7 +65,7 @@ def exported_label_maps(outputs: Mapping[str, Tensor], batch: Batch) -> list[Sem
     if margin == 0 and all(one.is_identity for one in batch.placements):
         sizes = batch.given_sizes
         return [SemanticMap(own[:height, :width]) for own, (height, width) in zip(labels, sizes, strict=True)]
-    return restored_labels(logits_of_pixels(outputs["logits"], labels), batch, margin)
+    return restored_labels(at_size(outputs["logits"].float(), labels.shape[1:]), batch, margin)
 
 
 def _numbers(rows: slice) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 
 from detkit.errors import InputError
 from detkit.preprocess import CenterCrop, MirroredBorders, OriginalSize, ShortestEdge, Square
+from detkit.preprocess.mirrored_borders import mirrored
 from detkit.structures import Target
 
 SIZES = [(33, 41), (1, 1), (2, 300), (388, 389)]
@@ -67,6 +68,12 @@ def test_it_resizes_by_what_goes_before():
     assert made([torch.rand(3, 80, 120)]).sizes == [(40 + 12 + 184, 60 + 8 + 184)]
     assert MirroredBorders(Square(48)).fixed_size == (52 + 184, 52 + 184)
     assert MirroredBorders().fixed_size is None
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_mirrored_positions_are_those_of_numpy(length):
+    padded = np.pad(np.arange(length), (7, 9), mode="reflect")
+    assert mirrored(torch.arange(-7, length + 9), length).tolist() == padded.tolist()
 
 
 def test_numbers_that_cannot_be_are_refused():

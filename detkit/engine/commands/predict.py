@@ -24,8 +24,9 @@ __getattr__ = moved_names(
 DESCRIPTION = """Run a checkpoint on images, folders, glob patterns and videos.
 
 Writes an annotated copy of each input. Results go to detections.json, in COCO's results format with file names, by
-which "detkit eval --detections" joins them with annotations. A classifier writes classes.json. An input that cannot be
-read is reported and skipped, and the exit status is 2.
+which "detkit eval --detections" joins them with annotations. A classifier writes classes.json, a segmentation model
+label_maps.json and a label map for each image. An input that cannot be read is reported and skipped, and the exit
+status is 2.
 
 examples:
   detkit predict --checkpoint runs/faster_rcnn_shapes/best.ckpt street.jpg --out predictions

@@ -23,7 +23,7 @@ def export(
     int8: str | Path | None = None,
     float16: bool = False,
 ) -> Path:
-    """Write a model as a file for ONNX Runtime or torch: pixels in, detections out, for any number of images.
+    """Write a model as a file for ONNX Runtime or torch: pixels in, answers out, for any number of images.
 
     The file holds normalization, network, decoding and suppression. Its metadata says how images are resized, what the
     outputs mean, the classes, and the licenses of the weights; docs/export.md describes both. Batch norm is folded into

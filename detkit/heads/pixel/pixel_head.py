@@ -15,6 +15,7 @@ from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context
 from detkit.heads.pixel.batch_labels import IGNORED, batch_label_maps, batch_pixel_weights
 from detkit.heads.pixel.criteria import CrossEntropy, PixelCriterion
+from detkit.heads.pixel.criteria.criterion import precise
 from detkit.ops import is_exporting
 from detkit.preprocess import Batch
 from detkit.structures import SemanticMap
@@ -87,11 +88,14 @@ class PixelHead(nn.Module):
         return batch_label_maps(context)
 
     def losses(self, raw: PixelOutput, context: Context) -> dict[str, Tensor]:
-        """Each criterion of the logits under its name, and of the auxiliary ones under ``auxiliary.NAME``."""
+        """Each criterion of the logits under its name, and of the auxiliary ones under ``auxiliary.NAME``.
+
+        Logits are resized in float32: the gradient of one of them is a sum over all pixels that it is spread to.
+        """
         labels = self._within_margin(self.labels(context), raw.margin)
         weights = self._pixel_weights(raw, context)
         return {
-            f"{prefix}{name}": criterion(at_size(logits, labels.shape[-2:]), labels, weights)
+            f"{prefix}{name}": criterion(at_size(precise(logits), labels.shape[-2:]), labels, weights)
             for prefix, logits in self._supervised(raw).items()
             for name, criterion in self.criteria.items()
         }
@@ -159,7 +163,7 @@ def restored_labels(logits: Tensor, batch: Batch, margin: int = 0) -> list[Seman
 
 
 def at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Logits ``(B, K, h, w)`` at another size, bilinearly, by the centers of pixels."""
+    """Maps of numbers such as logits ``(B, K, h, w)`` at another size, bilinearly, by the centers of pixels."""
     if not is_exporting() and tuple(logits.shape[-2:]) == tuple(size):  # a graph of any size cannot compare them
         return logits
     return F.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)

@@ -54,7 +54,7 @@ class StuffHead(SemanticFPNHead):
         return {"classes": ClassRows(init_, after=1)}
 
     def forward(self, features: Sequence[Tensor], context: Context) -> PixelOutput:
-        """Logits ``(B, K + 1, h, w)`` at the resolution of the finest map; all possible where no class is known."""
+        """Logits ``(B, K + 1, h, w)`` at the resolution of the finest map; all where no categories are known."""
         raw = super().forward(features, context)
         if self._are_things is None:  # the network alone, such as for its size
             return raw

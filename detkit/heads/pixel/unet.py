@@ -76,7 +76,7 @@ class UNetHead(PixelHead):
         x = features[-1]
         for up, level, finer in zip(self.up, self.levels, reversed(features[:-1]), strict=True):
             x = up(x)
-            x, copy = (_at_size(x, finer.shape), finer) if self.padded else (x, _center(finer, x.shape))
+            x, copy = (_cut_or_filled(x, finer.shape), finer) if self.padded else (x, _center(finer, x.shape))
             x = level(torch.cat((copy, x), dim=1))
         margin = 0 if self.padded else (context.batch.padded_size[0] - x.shape[-2]) // 2
         return PixelOutput(self.classes(x), margin=margin)
@@ -97,6 +97,6 @@ def _center(x: Tensor, size: Sequence[int]) -> Tensor:
     return x[..., top : top + size[-2], left : left + size[-1]]
 
 
-def _at_size(x: Tensor, size: Sequence[int]) -> Tensor:
+def _cut_or_filled(x: Tensor, size: Sequence[int]) -> Tensor:
     """`x` cut, or filled up with zeros, at the right and the bottom: poolings round odd sizes up or down."""
     return F.pad(x, (0, size[-1] - x.shape[-1], 0, size[-2] - x.shape[-2]))

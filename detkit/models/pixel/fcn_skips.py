@@ -10,7 +10,7 @@ from detkit.heads.pixel.criteria import PixelCriterion
 from detkit.heads.pixel.score_skips import ScoreSkipHead
 from detkit.models.pixel.inference import SlidingWindow, Whole
 from detkit.models.pixel.segmentation_model import SegmentationModel
-from detkit.preprocess import Preprocess
+from detkit.preprocess import OriginalSize, Preprocess
 
 
 class FCN32s(SegmentationModel):
@@ -24,7 +24,8 @@ class FCN32s(SegmentationModel):
         skip_scales: see `ScoreSkipHead`.
         learned_upsampling: see `ScoreSkipHead`.
         criteria: the losses by name; see `PixelHead`.
-        preprocess: resizes, normalizes and pads; None leaves images at their size.
+        preprocess: resizes, normalizes and pads; None leaves images at their size, and with other backbones than
+            `ConvolutionalVGG16` pads to multiples of the largest stride.
         loss_weights: factor of each named loss; 1 where not named.
         inference: how whole images are answered; see `SegmentationModel`.
     """
@@ -43,12 +44,15 @@ class FCN32s(SegmentationModel):
         inference: Whole | SlidingWindow | None = None,
     ) -> None:
         backbone = as_backbone(backbone, self.stages)
+        origins = getattr(backbone, "origins", None)
+        if preprocess is None and origins is None:  # poolings that round down would leave pixels without scores
+            preprocess = OriginalSize(divisor=max(backbone.strides))
         head = partial(
             ScoreSkipHead,
             skips=self.skips,
             skip_scales=skip_scales,
             learned_upsampling=learned_upsampling,
-            origins=getattr(backbone, "origins", None),
+            origins=origins,
             criteria=criteria,
         )
         super().__init__(

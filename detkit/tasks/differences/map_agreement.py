@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torch import Tensor
-from torch.nn import functional as F
 
+from detkit.heads.pixel.pixel_head import at_size
 from detkit.tasks.differences.output_agreement import Tolerance, unequal_numbers
 
 
@@ -31,16 +31,10 @@ def unequal_maps(given: Mapping[str, Tensor], own: Mapping[str, Tensor], toleran
     found = unequal_numbers(given, numbers, tolerance)
     if found is not None:
         return found
-    logits = logits_of_pixels(own["logits"], expected)
+    logits = at_size(own["logits"].float(), expected.shape[1:])
     rounding = 2 * tolerance.difference * max(1.0, float(own["logits"].abs().max()))
     chosen = labels.long()[:, None].clamp(0, logits.shape[1] - 1)
     is_near = logits.amax(dim=1) - logits.gather(1, chosen)[:, 0] <= rounding
     is_class = (labels.long() >= 0) & (labels.long() < logits.shape[1])
     wrong = int(((labels != expected) & ~(is_near & is_class)).sum())
     return f"label_map differs in {wrong} of {labels.numel()} pixels" if wrong else None
-
-
-def logits_of_pixels(logits: Tensor, label_map: Tensor) -> Tensor:
-    """The logits ``(B, K, H, W)`` that a label map ``(B, H, W)`` holds the best of."""
-    size = (label_map.shape[1], label_map.shape[2])
-    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)

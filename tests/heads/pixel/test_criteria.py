@@ -183,6 +183,14 @@ def test_logits_that_are_sure_give_finite_losses_and_gradients(name):
     assert torch.autograd.grad(loss, sure)[0].isfinite().all()
 
 
+@pytest.mark.parametrize("criterion", [CrossEntropy, Focal, OHEM, BoundaryCrossEntropy])
+@pytest.mark.parametrize("count", [CLASSES - 1, CLASSES + 1])
+def test_class_weights_of_other_classes_are_refused(criterion, count):
+    logits, labels, _ = make_case(0)
+    with pytest.raises(InputError, match=f"class_weights has {count} factors, but there are logits of {CLASSES}"):
+        criterion(class_weights=[1.0] * count)(logits, labels)
+
+
 class TestOHEM:
     def test_takes_the_hardest_of_many_pixels(self):
         criterion = OHEM(0.0, 1000)

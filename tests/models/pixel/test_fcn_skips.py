@@ -115,6 +115,14 @@ def test_any_backbone_takes_the_skips():
     assert model.raw(torch.rand(2, 3, 33, 41)).logits.shape == (2, 4, 33, 41)
 
 
+def test_poolings_that_round_down_leave_no_pixel_without_scores():
+    model = FCN32s(TorchvisionBackbone("vgg11", stages=[5]), 2)
+    batch = model.preprocess([torch.rand(3, 33, 60)])
+    assert batch.padded_size == (64, 64)
+    assert model.raw(batch.images).logits.shape == (1, 2, 64, 64)
+    assert model.predict(torch.rand(3, 33, 60)).label_map.shape == (33, 60)
+
+
 def test_skips_that_there_are_not_are_refused():
     with pytest.raises(InputError, match=r"2 skips need more maps than that"):
         FCN8s(TorchvisionBackbone("resnet18", stages=[4, 5]), 4)

@@ -93,6 +93,18 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_pixels_with_a_class():
     assert model.losses(raw, context)["semantic"].item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
 
 
+def test_logits_of_low_precision_are_resized_in_float32_for_losses():
+    model, targets = make_model(), make_targets()
+    context = model.context(make_images(), targets)
+    raw = model.heads(model.features(context.batch), context)
+    logits = [raw.logits.detach().to(dtype).requires_grad_() for dtype in (torch.bfloat16, torch.float64)]
+    logits[1].data.copy_(logits[0].data)
+    losses = [model.losses(raw._replace(logits=one), context)["semantic"] for one in logits]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
+    own, exact = (torch.autograd.grad(loss, one)[0] for loss, one in zip(losses, logits, strict=True))
+    assert torch.allclose(own.double(), exact, rtol=2**-7, atol=1e-7)  # rounded once, to bfloat16
+
+
 def test_class_weights_weight_the_mean_as_in_torch():
     weights = [0.5, 2.0, 1.0, 0.0, 3.0]
     logits, labels = torch.randn(2, 5, 6, 7), torch.randint(-1, 5, (2, 6, 7))

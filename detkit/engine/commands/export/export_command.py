@@ -7,7 +7,7 @@ from typing import Literal
 
 from detkit.engine.config.parser import ParsedCommand, command_parser
 
-DESCRIPTION = """Export a checkpoint as one file for ONNX Runtime or torch: pixels in, detections out.
+DESCRIPTION = """Export a checkpoint as one file for ONNX Runtime or torch: pixels in, answers out.
 
 The file holds normalization, network, decoding and suppression, and says in its metadata how images are resized, what
 the outputs mean, the classes, and the licenses of the weights. It is written only if its outputs are those of the

@@ -32,7 +32,7 @@ class BoundaryCrossEntropy(PixelCriterion):
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """See `PixelCriterion`."""
         near = near_other_classes(labels, self.radius)
-        shares = class_shares(labels, self.class_weights)
+        shares = class_shares(logits, labels, self.class_weights)
         return weighted_mean(pixel_losses(logits, labels), torch.where(near, self.factor * shares, shares), weights)
 
 

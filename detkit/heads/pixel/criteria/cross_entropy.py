@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detkit.distributed import mean_count
+from detkit.errors import InputError
 from detkit.heads.pixel.batch_labels import IGNORED
 from detkit.heads.pixel.criteria.criterion import PixelCriterion, precise
 from detkit.structures.device_transfer import to_device
@@ -26,7 +27,7 @@ class CrossEntropy(PixelCriterion):
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """See `PixelCriterion`."""
-        shares = class_shares(labels, self.class_weights)
+        shares = class_shares(logits, labels, self.class_weights)
         return weighted_mean(pixel_losses(logits, labels), shares, weights)
 
 
@@ -35,11 +36,20 @@ def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(precise(logits), labels, ignore_index=IGNORED, reduction="none")
 
 
-def class_shares(labels: Tensor, class_weights: Sequence[float] | None) -> Tensor:
-    """The weight of the class of each pixel ``(B, H, W)`` float32, 0 where it has none; all are 1 for None."""
+def class_shares(logits: Tensor, labels: Tensor, class_weights: Sequence[float] | None) -> Tensor:
+    """The weight of the class of each pixel ``(B, H, W)`` float32, 0 where it has none; all are 1 for None.
+
+    Raises:
+        InputError: there is not one weight for each class of the logits.
+    """
     known = labels != IGNORED
     if class_weights is None:
         return known.float()
+    if len(class_weights) != logits.shape[1]:
+        raise InputError(
+            f"class_weights has {len(class_weights)} factors, but there are logits of {logits.shape[1]} classes: give "
+            "one for each"
+        )
     factors = to_device(torch.tensor(class_weights, dtype=torch.float32), labels.device)
     return factors[labels.clamp(min=0)] * known
 

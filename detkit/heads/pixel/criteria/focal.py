@@ -30,4 +30,4 @@ class Focal(PixelCriterion):
         losses = pixel_losses(logits, labels)
         # 1 - p, exact where p is close to 1; above 0, where the slope of a root would be infinite.
         rest = (-torch.expm1(-losses)).clamp(min=torch.finfo(losses.dtype).tiny)
-        return weighted_mean(rest**self.gamma * losses, class_shares(labels, self.class_weights), weights)
+        return weighted_mean(rest**self.gamma * losses, class_shares(logits, labels, self.class_weights), weights)

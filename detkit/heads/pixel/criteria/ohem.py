@@ -39,7 +39,7 @@ class OHEM(PixelCriterion):
         """See `PixelCriterion`."""
         losses = pixel_losses(logits, labels)
         hard = self.hard_pixels(torch.exp(-losses.detach()), labels)
-        return weighted_mean(losses, class_shares(labels, self.class_weights) * hard, weights)
+        return weighted_mean(losses, class_shares(logits, labels, self.class_weights) * hard, weights)
 
     def hard_pixels(self, probabilities: Tensor, labels: Tensor) -> Tensor:
         """Which pixels ``(B, H, W)`` bool are hard.

@@ -51,12 +51,13 @@ class ASPP(nn.Module):
         """The output ``(B, width, h, w)`` of a map ``(B, channels, h, w)``.
 
         Raises:
-            InputError: in training, of one image alone, whose mean has no variance to normalize by.
+            InputError: batch norm in training, of one image alone, whose mean has no variance to normalize by.
         """
-        if self.training and len(features) == 1:
+        norm = self.image[1]  # a synchronized one has the images of other processes too, a frozen one needs none
+        if isinstance(norm, nn.BatchNorm2d) and norm.training and len(features) == 1:
             raise InputError(
                 "the image pooling of DeepLab's ASPP normalizes over the images of a batch, so that training needs at "
-                "least 2 of them per process: raise data.batch_size"
+                "least 2 of them per process: raise data.batch_size, or set trainer.sync_batchnorm on several GPUs"
             )
         image: Tensor = self.image(features.mean(dim=(2, 3), keepdim=True))
         branches = [self.pointwise(features), *(branch(features) for branch in self.atrous)]

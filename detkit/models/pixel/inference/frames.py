@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from detkit.geometry import Placement, Size
 from detkit.preprocess import Batch, Preprocess
+from detkit.preprocess.mirrored_borders import mirrored
 
 
 class Frame(Protocol):
@@ -67,19 +68,10 @@ class ShiftedFrame:
         return F.pad(pixels, (0, size[1] - pixels.shape[2], 0, size[0] - pixels.shape[1]))
 
 
-def mirrored(positions: Tensor, length: int) -> Tensor:
-    """Positions on a line of `length` pixels that is mirrored at its first and at its last pixel, again and again."""
-    if length == 1:
-        return torch.zeros_like(positions)
-    period = 2 * (length - 1)
-    folded = positions.remainder(period)
-    return torch.minimum(folded, period - folded)
-
-
 def frame_of(image: Tensor, preprocess: Preprocess) -> PreparedFrame | ShiftedFrame:
     """The frame of an image ``(3, H, W)``; what preprocessing only shifts is not preprocessed as a whole."""
     placement = preprocess.place((image.shape[-2], image.shape[-1]))
-    if keeps_pixels(placement) and (not placement.has_border or getattr(preprocess, "mirrors_border", False)):
+    if keeps_pixels(placement) and (preprocess.mirrors_border or not placement.has_border):
         return ShiftedFrame(image, preprocess, placement)
     return PreparedFrame(preprocess([image]))
 

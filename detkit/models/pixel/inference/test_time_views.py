@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from detkit.errors import InputError
+from detkit.heads.pixel.pixel_head import at_size
 from detkit.models.pixel.inference.pixel_network import Logits, Network
 
 
@@ -38,7 +38,7 @@ class Views:
             total: Tensor | None = None
             margin = 0
             for scale in self.scales:
-                scaled = _scaled(images, scale)
+                scaled = at_size(images, [max(1, round(side * scale)) for side in images.shape[-2:]])
                 for axes in flips:
                     logits = network(scaled.flip(axes) if axes else scaled)
                     margin = logits.margin
@@ -48,7 +48,8 @@ class Views:
                             f"the scale {scale:g}"
                         )
                     values = logits.values.flip(axes) if axes else logits.values
-                    probabilities = _at_size(values, images.shape, margin).softmax(dim=1)
+                    size = [side - 2 * margin for side in images.shape[-2:]]
+                    probabilities = at_size(values, size).softmax(dim=1)
                     total = probabilities if total is None else total.add_(probabilities)
             assert total is not None  # there is a scale
             mean = total / (len(self.scales) * len(flips))
@@ -58,17 +59,3 @@ class Views:
 
     def _has(self, axes: tuple[int, ...]) -> bool:
         return (-1 not in axes or self.horizontal_flip) and (-2 not in axes or self.vertical_flip)
-
-
-def _scaled(images: Tensor, scale: float) -> Tensor:
-    if scale == 1:
-        return images
-    height, width = (max(1, round(side * scale)) for side in images.shape[-2:])
-    return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
-
-
-def _at_size(values: Tensor, shape: torch.Size, margin: int) -> Tensor:
-    size = shape[-2] - 2 * margin, shape[-1] - 2 * margin
-    if tuple(values.shape[-2:]) == size:
-        return values
-    return F.interpolate(values, size=size, mode="bilinear", align_corners=False)

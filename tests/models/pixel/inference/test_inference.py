@@ -11,15 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from detkit.errors import InputError
-from detkit.geometry import Placement
 from detkit.heads import PixelHead
 from detkit.heads.pixel.pixel_head import PixelOutput
 from detkit.models import SegmentationModel
 from detkit.models.pixel.inference import SlidingWindow, Views, Whole
 from detkit.models.pixel.inference.bands import starts
-from detkit.models.pixel.inference.frames import mirrored
-from detkit.preprocess import OriginalSize, Preprocess, ShortestEdge
-from detkit.preprocess.preprocess import takes_batches
+from detkit.models.pixel.inference.frames import ShiftedFrame, frame_of
+from detkit.preprocess import CenterCrop, Letterbox, MirroredBorders, OriginalSize, ShortestEdge
 
 
 class Plain(nn.Module):
@@ -43,17 +41,7 @@ class Convolved(PixelHead):
         return PixelOutput(self.conv(features[-1]), margin=self.margin)
 
 
-class Mirrored(Preprocess):
-    """The image with a mirrored border of 2 pixels."""
-
-    mirrors_border = True
-
-    def place(self, size):
-        return Placement(((1.0, 0.0, 2.0), (0.0, 1.0, 2.0)), (size[0] + 4, size[1] + 4), size)
-
-    @takes_batches
-    def pixels(self, image, placement):
-        return self._normalized(F.pad(image, (2, 2, 2, 2), mode="reflect"))
+MIRRORED = MirroredBorders(margin=2, least=1, step=1)
 
 
 def make_model(size=1, padded=False, preprocess=None, inference=None, num_classes=4):
@@ -74,12 +62,6 @@ def test_windows_cover_the_line_and_stay_on_it(length, window, stride):
     assert covered >= set(range(length))
     assert found == sorted(set(found))
     assert max(found) + window <= max(length, window)
-
-
-@pytest.mark.parametrize("length", [1, 2, 5])
-def test_mirrored_positions_are_those_of_numpy(length):
-    padded = np.pad(np.arange(length), (7, 9), mode="reflect")
-    assert mirrored(torch.arange(-7, length + 9), length).tolist() == padded.tolist()
 
 
 @pytest.mark.parametrize("preprocess", [OriginalSize(), OriginalSize(divisor=8), ShortestEdge(30, 60)])
@@ -121,15 +103,35 @@ def test_the_logits_of_windows_are_averaged(gaussian, seed):
 @pytest.mark.parametrize("stride", [None, (8, 8), (3, 5)])
 def test_overlapping_tiles_with_mirrored_borders_are_the_whole_unpadded_net(stride):
     """Ronneberger 2015, figure 2: tiles without padding join without seams."""
-    model, image = make_model(size=5, preprocess=Mirrored()), torch.rand(3, 29, 41)
+    model, image = make_model(size=5, preprocess=MIRRORED), torch.rand(3, 29, 41)
     whole = model([image])[0].label_map
     assert (whole != 255).all()
     model.inference = SlidingWindow((12, 12), stride or (8, 8))
     assert torch.equal(model([image])[0].label_map, whole)
 
 
+@pytest.mark.parametrize(
+    ("preprocess", "is_shifted"),
+    [
+        (OriginalSize(), True),
+        (MirroredBorders(), True),
+        (MirroredBorders(Letterbox((37, 37)), 3, 4, 4), False),
+        (MirroredBorders(CenterCrop((20, 20), 29), 3, 4, 4), False),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_windows_show_the_pixels_of_the_whole_preprocessed_image(preprocess, is_shifted, dtype):
+    image = torch.randint(0, 256, (3, 29, 37), dtype=torch.uint8)
+    image = image if dtype == torch.uint8 else image / 255
+    frame, batch = frame_of(image, preprocess), preprocess([image])
+    assert isinstance(frame, ShiftedFrame) == is_shifted
+    assert frame.size == batch.padded_size
+    whole = torch.cat([frame.window(top, 0, (7, frame.size[1])) for top in range(0, frame.size[0], 7)], dim=1)
+    assert torch.allclose(whole[:, : frame.size[0]], batch.images[0], atol=1e-6)
+
+
 def test_windows_that_leave_pixels_out_are_refused():
-    model = make_model(size=5, preprocess=Mirrored(), inference=SlidingWindow((12, 12), (9, 8)))
+    model = make_model(size=5, preprocess=MIRRORED, inference=SlidingWindow((12, 12), (9, 8)))
     with pytest.raises(InputError, match="stride of at most 8"):
         model([torch.rand(3, 29, 41)])
     with pytest.raises(InputError, match="gaps"):
@@ -158,7 +160,7 @@ def test_views_are_the_mean_of_probabilities():
 
 
 def test_scales_of_a_net_without_padding_are_refused():
-    model = make_model(size=5, preprocess=Mirrored(), inference=Whole(Views((1.0, 1.5))))
+    model = make_model(size=5, preprocess=MIRRORED, inference=Whole(Views((1.0, 1.5))))
     with pytest.raises(InputError, match=r"leave out the scale 1\.5"):
         model([torch.rand(3, 20, 20)])
     model.inference = Whole(Views(vertical_flip=True))
