@@ -9,11 +9,16 @@ import numpy as np
 
 from detkit.data.faults.problem import counted
 from detkit.data.image_dataset import ImageDataset
+from detkit.data.spread import evenly_spread
 from detkit.structures.image_fields import IGNORE_INDEX
 
 MOST_IMAGES = 64
 """So many label maps are read, spread evenly."""
 
+FEW_IMAGES = 16
+"""So many are read before each training."""
+
+_BINARY = "of masks of 0 and 255, say so in a classes.json, see docs/data.md, or write the ids of categories"
 _MOSTLY = 0.9  # of the pixels of a map, or of the maps
 _RARE = 0.001  # of the pixels
 
@@ -24,22 +29,36 @@ def suspicious_maps(dataset: ImageDataset) -> list[str]:
     Args:
         dataset: one that reads ``label_map``.
     """
-    rows = np.unique(np.linspace(0, max(len(dataset) - 1, 0), min(len(dataset), MOST_IMAGES)).astype(int))
+    ids, maps, without = _pixels(dataset, MOST_IMAGES)
     names = [category.name for category in dataset.categories]
+    found = [*_without_map(without, len(ids) + len(without)), *_useless(ids, maps, names)]
+    found += _rare(maps[:, :-1].sum(axis=0), len(ids), names) if ids else []
+    return [f"{dataset.annotations_path}: {sentence}" for sentence in found]
+
+
+def useless_maps(dataset: ImageDataset) -> list[str]:
+    """A sentence where nearly all pixels of a few label maps have no class, or all have one; of `suspicious_maps`."""
+    ids, maps, _ = _pixels(dataset, FEW_IMAGES)
+    names = [category.name for category in dataset.categories]
+    return [f"{dataset.annotations_path}: {sentence}" for sentence in _useless(ids, maps, names)]
+
+
+def _pixels(dataset: ImageDataset, most: int) -> tuple[list[Any], np.ndarray, list[Any]]:
+    """Ids of images, the pixels of each class and last of none in their maps, and the ids of images without a map."""
+    classes = len(dataset.categories)
     ids: list[Any] = []
     maps: list[np.ndarray] = []
     without: list[Any] = []
-    for row in rows.tolist():
+    for row in evenly_spread(len(dataset), most):
         label_map = dataset.target(row).label_map
         if label_map is None:
             without.append(dataset.image_ids[row])
             continue
         labels = label_map.numpy().astype(np.int64)
-        labels = np.where(labels == IGNORE_INDEX[label_map.dtype], len(names), labels)
+        labels = np.where(labels == IGNORE_INDEX[label_map.dtype], classes, labels)
         ids.append(dataset.image_ids[row])
-        maps.append(np.bincount(labels.ravel(), minlength=len(names) + 1))
-    found = [*_without_map(without, len(rows)), *_signs(ids, np.array(maps), names)]
-    return [f"{dataset.annotations_path}: {sentence}" for sentence in found]
+        maps.append(np.bincount(labels.ravel(), minlength=classes + 1))
+    return ids, np.array(maps, dtype=np.int64).reshape(-1, classes + 1), without
 
 
 def _without_map(without: Sequence[Any], images: int) -> list[str]:
@@ -48,7 +67,7 @@ def _without_map(without: Sequence[Any], images: int) -> list[str]:
     return [f"{len(without)} of {counted(images, 'image')} have no label map and teach nothing, such as {without[0]!r}"]
 
 
-def _signs(ids: Sequence[Any], counts: np.ndarray, names: Sequence[str]) -> list[str]:
+def _useless(ids: Sequence[Any], counts: np.ndarray, names: Sequence[str]) -> list[str]:
     """What is wrong with maps whose pixels of each class, and last of none, are `counts`."""
     if not len(counts):
         return []
@@ -61,15 +80,16 @@ def _signs(ids: Sequence[Any], counts: np.ndarray, names: Sequence[str]) -> list
         sentences.append(
             f"{len(ignored)} of {counted(len(ids), 'label map')} have no class in more than {_MOSTLY:.0%} of their "
             f"pixels, such as that of image {ids[ignored[0]]!r}: 255 means no class, and so does 0 where no category "
-            "has that id; write the ids of categories, not masks of 0 and 255"
+            f"has that id; {_BINARY}"
         )
     if len(names) > 1 and len(alone) > _MOSTLY * len(ids) and len(ids) > 1:
         label = int(counts[alone, :-1].sum(axis=0).argmax())
         sentences.append(
             f"{len(alone)} of {counted(len(ids), 'label map')} hold one class alone, mostly {names[label]!r}, though "
-            f"there are {len(names)} classes: check the values of the PNG files"
+            f"there are {len(names)} classes: "
+            + (f"255 means no class; {_BINARY}" if counts[alone, -1].any() else "check the values of the PNG files")
         )
-    return sentences + _rare(counts[:, :-1].sum(axis=0), len(ids), names)
+    return sentences
 
 
 def _rare(pixels: np.ndarray, images: int, names: Sequence[str]) -> list[str]:
