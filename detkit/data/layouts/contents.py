@@ -8,7 +8,7 @@ import numpy as np
 
 from detkit.data.datamodule import DataModule
 from detkit.data.detection_dataset import DetectionDataset
-from detkit.data.faults.suspicious_maps import useless_maps
+from detkit.data.faults.suspicious_maps import FEW_IMAGES, MapPixels, useless_maps
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.packed.repeat_factors import repeat_factors
 
@@ -49,7 +49,10 @@ def warnings_about_data(data: DataModule) -> Iterator[str]:
 
 def warnings_about_maps(data: DataModule) -> list[str]:
     """A sentence for each sign that the label maps of the training data are useless; a few of them are read."""
-    return useless_maps(data.train_dataset) if "label_map" in data.reads - data.lacks else []
+    if "label_map" not in data.reads - data.lacks:
+        return []
+    dataset = data.train_dataset
+    return [f"{dataset.annotations_path}: {sign}" for sign in useless_maps(MapPixels.of(dataset, FEW_IMAGES))]
 
 
 def _contents(dataset: ImageDataset) -> str:
