@@ -86,7 +86,7 @@ def run(model: VisionModel) -> None:
     divisor = model.preprocess.divisor
     raw = model.raw(torch.empty(1, 3, *(math.ceil(side / divisor) * divisor for side in placed)))
     if hasattr(model, "region_pool"):
-        run_heads_of_regions(model, getattr(raw, "detector", raw)[0])
+        run_heads_of_regions(model, raw[0])
 
 
 def run_heads_of_regions(model: Any, features: list[Tensor]) -> None:

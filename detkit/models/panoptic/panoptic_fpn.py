@@ -27,12 +27,19 @@ class PanopticOutput(NamedTuple):
     """The raw outputs for a batch.
 
     Args:
-        detector: the pyramid, from which regions are cropped, and the output of the RPN.
+        pyramid: the maps from which regions are cropped.
+        proposed: the output of the RPN.
         semantic: the logits of stuff and of all things.
     """
 
-    detector: tuple[list[Tensor], RPNOutput | None]
+    pyramid: list[Tensor]
+    proposed: RPNOutput | None
     semantic: PixelOutput
+
+    @property
+    def detector(self) -> tuple[list[Tensor], RPNOutput | None]:
+        """Those of Mask R-CNN."""
+        return self.pyramid, self.proposed
 
 
 class _Categories(ModelCategories):
@@ -88,7 +95,7 @@ class PanopticFPN(MaskRCNN):
 
     def heads(self, features: list[Tensor], context: Context) -> PanopticOutput:  # type: ignore[override]
         """The pyramid with the RPN's output on it, and the semantic logits."""
-        return PanopticOutput(super().heads(features, context), self.semantic_head(features, context))
+        return PanopticOutput(*super().heads(features, context), self.semantic_head(features, context))
 
     def outputs(self, raw: PanopticOutput) -> Any:  # type: ignore[override]
         """The outputs of the RPN and of the semantic head; those of the branches are checked as they are made."""
