@@ -1,5 +1,6 @@
 """COCO annotation files, checked: what training and evaluation both read, with the same values and messages."""
 
+from detkit.coco_files.category_id_maps import labels_of_ids
 from detkit.coco_files.coco_content import check_coco_content, read_coco_file
 from detkit.coco_files.entry_lists import EntryList
 from detkit.coco_files.keypoint_lists import read_keypoints, stated_numbers_of_keypoints
@@ -30,6 +31,7 @@ __all__ = [
     "encode_masks",
     "ids_to_colors",
     "is_panoptic",
+    "labels_of_ids",
     "panoptic_images",
     "read_coco_file",
     "read_images",

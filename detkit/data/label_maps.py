@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from detkit.coco_files import labels_of_ids
 from detkit.data.packed.columns import ImageFacts, ImageFiles
 from detkit.errors import InputError
 from detkit.files import named_file
 from detkit.images import read_map
-from detkit.structures.image_fields import IGNORE_INDEX, label_map_dtype
-
-_NONE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
 @dataclass(frozen=True)
@@ -89,36 +86,9 @@ class _Reader:
 
     def __call__(self, path: Path, image: ImageFacts) -> Tensor:
         pixels = read_map(path, f"the label map of image {image.image_id!r}")
-        if pixels.ndim != 2:
+        if pixels.shape[:2] != image.size:
             raise InputError(
-                f"{path}: a label map has one channel of 8 or 16 bits, this one has the shape {pixels.shape}; write "
-                "category ids as gray values"
-            )
-        if pixels.shape != image.size:
-            raise InputError(
-                f"{path}: this label map is {pixels.shape} (height, width), but image {image.image_id!r} has "
+                f"{path}: this label map is {pixels.shape[:2]} (height, width), but image {image.image_id!r} has "
                 f"{image.size}"
             )
-        dtype = label_map_dtype(len(self.ids))
-        table = self._table(pixels.dtype, IGNORE_INDEX[dtype])
-        labels = table[pixels]
-        if (labels == _UNKNOWN).any():
-            value = int(pixels[labels == _UNKNOWN][0])
-            raise InputError(
-                f"{path}: the value {value} in the label map of image {image.image_id!r} is the id of no category, "
-                f"which are {', '.join(map(str, self.ids[:20]))}"
-            )
-        return torch.from_numpy(labels).to(dtype)
-
-    def _table(self, dtype: np.dtype, ignore: int) -> np.ndarray:
-        """The label of each pixel value."""
-        none = _NONE[dtype]
-        table = np.full(none + 1, _UNKNOWN, dtype=np.int32)
-        table[[0, none]] = ignore
-        for label, key in enumerate(self.ids):
-            if 0 <= key < none:
-                table[key] = label
-        return table
-
-
-_UNKNOWN = -2
+        return labels_of_ids(pixels, self.ids, path, image.image_id)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.structures import Target
-from detkit.structures.image_fields import IGNORE_INDEX
+from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES
 
 _OVERSHOOT = 0.5
 """What resizing and attacks may leave [0, 1] by."""
@@ -64,7 +64,7 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
     """Raise InputError unless there is a valid target for each image.
 
     Boxes must have positive size and labels that the model has, masks the size of the image, and label maps classes
-    that the model has. Label maps on a GPU are not read, for which the host would wait.
+    that the model has, and so panoptic maps. Maps on a GPU are not read, for which the host would wait.
     """
     if len(targets) != len(images):
         raise InputError(f"got {len(images)} images but {len(targets)} targets")
@@ -73,21 +73,24 @@ def check_targets(images: Sequence[Tensor], targets: Sequence[Target], num_class
             raise InputError(f"targets[{index}] must be a detkit.structures.Target, got {type(target).__name__}")
         _check_sizes(target, f"targets[{index}]", images[index])
     _check_boxes(targets, num_classes)
-    _check_label_maps(targets, num_classes)
+    if num_classes is not None:
+        _check_maps(targets, num_classes)
 
 
-def _check_label_maps(targets: Sequence[Target], num_classes: int | None) -> None:
+def _check_maps(targets: Sequence[Target], num_classes: int) -> None:
     for index, target in enumerate(targets):
-        label_map = target.label_map
-        if label_map is None or num_classes is None or not label_map.is_cpu or label_map.numel() == 0:
-            continue
-        known = label_map[label_map != IGNORE_INDEX[label_map.dtype]]
-        if known.numel() and not 0 <= int(known.min()) <= int(known.max()) < num_classes:
-            raise InputError(
-                f"targets[{index}], image id {target.image_id!r}: its label_map has the class {int(known.max())}, but "
-                f"the model has the classes 0..{num_classes - 1}: make it with num_classes of the data, and write "
-                f"{IGNORE_INDEX[label_map.dtype]} where a pixel has no class"
-            )
+        for name, part in (("label_map", 1), ("panoptic_map", INSTANCES)):
+            values: Tensor | None = getattr(target, name)
+            if values is None or not values.is_cpu:
+                continue
+            known = values[values != IGNORE_INDEX[values.dtype]]
+            least, most = (int(one) // part for one in known.aminmax()) if known.numel() else (0, 0)
+            if not 0 <= least <= most < num_classes:
+                raise InputError(
+                    f"targets[{index}], image id {target.image_id!r}: its {name} has the class "
+                    f"{least if least < 0 else most}, but the model has the classes 0..{num_classes - 1}: make it with "
+                    f"num_classes of the data, and write {IGNORE_INDEX[values.dtype]} where a pixel has no class"
+                )
 
 
 def _check_boxes(targets: Sequence[Target], num_classes: int | None) -> None:

@@ -91,7 +91,8 @@ class Batch:
         for placement, rows in self._alike().items():
             back = _without_margin(placement, margin).inverse()
             height, width = back.given_size
-            moved = resample(maps[rows][..., :height, :width], back)
+            own = maps if len(rows) == len(maps) else maps[rows]  # rows of a batch are copied
+            moved = resample(own[..., :height, :width], back)
             for row, one in zip(rows, moved, strict=True):
                 restored[row] = one
         return [one for one in restored if one is not None]

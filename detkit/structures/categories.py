@@ -28,6 +28,18 @@ PERSON_SIGMAS = tuple(
 )
 """The sigma of each of them in COCO's object keypoint similarity (OKS)."""
 
+
+def voc_color(number: int) -> tuple[int, int, int]:
+    """The color of a number, 0 to 255, in the palette of PASCAL VOC's label maps: black for 0, and no two alike.
+
+    The lowest three bits of a number are the highest bits of red, green and blue, the next three those after.
+    """
+    channels = [0, 0, 0]
+    for bit in range(8):
+        channels[bit % 3] |= (number >> bit & 1) << (7 - bit // 3)
+    return channels[0], channels[1], channels[2]
+
+
 UNUSED_LABEL = "N/A"
 """The name of labels without a class, which torchvision's COCO models have; evaluation ignores them."""
 

@@ -54,13 +54,18 @@ class Segmentation(Task):
     answer_files = {"labels.png": True, "colors.png": False, "polygons.geojson": False}  # noqa: RUF012
 
     def check_data(self, model: VisionModel, data: DataModule) -> None:
-        """Refuse data without label maps."""
+        """Refuse data without label maps, or of a single class."""
         super().check_data(model, data)
         packed = data.train_dataset.packed_annotations
         if packed is not None and "label_map" not in packed.columns:
             raise InputError(
                 f"{data.train_dataset.annotations_path} has no label maps, but the {type(model).__name__} learns the "
                 "class of each pixel: give data with label maps, see docs/data.md."
+            )
+        if len(data.categories) == 1:
+            raise InputError(
+                f"{data.train_dataset.annotations_path} has the single class {data.categories[0].name!r}, which each "
+                "annotated pixel then has, so that there is nothing to learn: make the background a class too"
             )
 
     def results(self, answer: SemanticMap, categories: Sequence[Category]) -> list[dict[str, Any]]:

@@ -9,30 +9,24 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.structures import Category
+from detkit.structures.categories import voc_color
 from detkit.structures.image_fields import IGNORE_INDEX
 from detkit.visualization.colors import Color
 from detkit.visualization.image_files import to_image_array
 from detkit.visualization.labels import draw_legend
 
-_OPACITY = 0.55
+OPACITY = 0.55
+"""Of the color of a class over its pixels."""
 
 
 def voc_palette() -> np.ndarray:
-    """The 256 colors of PASCAL VOC's label maps, uint8 ``(256, 3)``: black for 0, and no two alike.
-
-    The lowest three bits of a number are the highest bits of red, green and blue, the next three those after.
-    """
-    numbers, palette = np.arange(256), np.zeros((256, 3), np.uint8)
-    for level in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((numbers >> (3 * level + channel)) & 1) << (7 - level)).astype(np.uint8)
-    return palette
+    """The 256 colors of PASCAL VOC's label maps, uint8 ``(256, 3)``; see `voc_color`."""
+    return np.array([voc_color(number) for number in range(256)], np.uint8)
 
 
 def map_colors(categories: Sequence[Category]) -> np.ndarray:
     """The color of each label, uint8 ``(K, 3)``: that of its category, else VOC's of the category's id."""
-    palette = voc_palette()
-    own = [palette[one.id % 256] if one.color is None else one.color for one in categories]
+    own = [voc_color(one.id % 256) if one.color is None else one.color for one in categories]
     return np.array(own, np.uint8).reshape(-1, 3)
 
 
@@ -70,13 +64,14 @@ def draw_label_map(image: np.ndarray | Tensor, label_map: Tensor, categories: Se
         raise InputError(f"the label map is {tuple(label_map.shape)} (height, width), its image {canvas.shape[:2]}")
     labels, is_ignored = _labels(label_map, categories)
     tints = color_map(label_map, categories)
-    opacity = np.where(is_ignored, 0.0, np.where(class_edges(labels), 1.0, _OPACITY))[..., None]
+    opacity = np.where(is_ignored, 0.0, np.where(class_edges(labels), 1.0, OPACITY))[..., None]
     drawn = ((1 - opacity) * canvas + opacity * tints).round().astype(np.uint8)
     counts = np.bincount(labels[~is_ignored].ravel(), minlength=len(categories))
     present = sorted(np.flatnonzero(counts).tolist(), key=lambda label: -counts[label])
     if not present:
         return drawn
-    entries = [_entry(categories, label, counts[label] / labels.size) for label in present]
+    colors = map_colors(categories)
+    entries = [legend_entry(categories[label], counts[label] / labels.size, colors[label]) for label in present]
     nothing = np.zeros((0, 4), int)
     return draw_legend(drawn, entries, nothing, [])
 
@@ -101,7 +96,7 @@ def class_edges(labels: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _entry(categories: Sequence[Category], label: int, share: float) -> tuple[str, Color]:
+def legend_entry(category: Category, share: float, color: np.ndarray) -> tuple[str, Color]:
     """A row of the legend: ``road 61 %``."""
-    red, green, blue = map_colors(categories)[label].tolist()
-    return f"{categories[label].name.split(',')[0]} {100 * share:.0f} %", (red, green, blue)
+    red, green, blue = color.tolist()
+    return f"{category.name.split(',')[0]} {100 * share:.0f} %", (red, green, blue)

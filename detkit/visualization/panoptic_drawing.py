@@ -11,12 +11,10 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.structures import Category
 from detkit.structures.image_fields import INSTANCES
-from detkit.visualization.colors import Color, instance_colors
+from detkit.visualization.colors import instance_colors
 from detkit.visualization.image_files import to_image_array
 from detkit.visualization.labels import draw_legend, placed_labels, write_labels
-from detkit.visualization.map_drawing import class_edges, map_colors
-
-_OPACITY = 0.55
+from detkit.visualization.map_drawing import OPACITY, class_edges, legend_entry, map_colors
 
 
 def draw_panoptic_map(
@@ -59,7 +57,7 @@ def draw_panoptic_map(
     of_objects = instance_colors([labels[row] for row in objects], corners[objects])
     if objects:
         colors[objects] = of_objects
-    opacity = np.where(values < 0, 0.0, np.where(class_edges(numbers), 1.0, _OPACITY))[..., None]
+    opacity = np.where(values < 0, 0.0, np.where(class_edges(numbers), 1.0, OPACITY))[..., None]
     drawn = ((1 - opacity) * canvas + opacity * colors[numbers]).round().astype(np.uint8)
     texts = [_text(categories[labels[row]], int(instances[row]), scores) for row in objects]
     written = placed_labels(drawn, corners[objects], [texts])
@@ -67,11 +65,8 @@ def draw_panoptic_map(
     if not stuff:
         return drawn
     areas = np.bincount(numbers.ravel(), minlength=len(segments)) / values.size
-    entries: list[tuple[str, Color]] = []
-    for row in sorted(stuff, key=lambda row: -areas[row]):
-        red, green, blue = colors[row].tolist()
-        name = categories[labels[row]].name.split(",")[0]
-        entries.append((f"{name} {100 * areas[row]:.0f} %", (red, green, blue)))
+    stuff.sort(key=lambda row: -areas[row])
+    entries = [legend_entry(categories[labels[row]], areas[row], colors[row]) for row in stuff]
     return draw_legend(drawn, entries, corners[objects], written)
 
 

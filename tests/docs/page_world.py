@@ -167,8 +167,9 @@ def _write_runs() -> None:
     torch.manual_seed(0)
     maps = SegmentationModel(TimmBackbone("test_resnet", stages=[3, 4]), 3, FCNHead)
     maps.categories = [Category(number, f"class {number}") for number in range(3)]
-    Path("runs/maps").mkdir()
-    maps.save("runs/maps/best.ckpt")
+    for name in ("maps", "my_unet"):
+        Path("runs", name).mkdir()
+        maps.save(f"runs/{name}/best.ckpt")
 
 
 def _write_weights() -> None:

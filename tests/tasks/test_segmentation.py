@@ -1,10 +1,13 @@
 """The task of label maps: what comes back of the truth, and how outputs and answers differ."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from detkit.errors import InputError
 from detkit.preprocess import Batch, CenterCrop, OriginalSize, Square
 from detkit.structures import Category, SemanticMap, Target
 from detkit.tasks import Segmentation
@@ -25,6 +28,14 @@ def test_keeps_to_the_contract_of_tasks():
     labels = torch.randint(0, 3, (30, 40), dtype=torch.uint8)
     image, target = np.full((30, 40, 3), 90, np.uint8), Target(label_map=labels)
     check_task(Segmentation(), image, SemanticMap(labels), CATEGORIES, target)
+
+
+def test_data_of_a_single_class_is_refused():
+    dataset = SimpleNamespace(packed_annotations=None, annotations_path="cells.json")
+    model = SimpleNamespace(learns_from={"label_map"})
+    with pytest.raises(InputError, match=r"cells\.json has the single class 'cell'.*make the background a class too"):
+        Segmentation().check_data(model, SimpleNamespace(train_dataset=dataset, categories=[Category(1, "cell")]))
+    Segmentation().check_data(model, SimpleNamespace(train_dataset=dataset, categories=CATEGORIES))
 
 
 class TestRecovered:

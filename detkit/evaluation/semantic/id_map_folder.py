@@ -6,19 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from detkit.coco_files import labels_of_ids
 from detkit.errors import InputError
 from detkit.files import named_file
 from detkit.images import read_map
 from detkit.structures import Category
-from detkit.structures.image_fields import IGNORE_INDEX, label_map_dtype
 
 _ENDINGS = (".labels.png", ".png")
-_NO_CLASS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
-_UNKNOWN = -2
 
 
 class MapFolder:
@@ -39,7 +35,6 @@ class MapFolder:
         if not self.folder.is_dir():
             raise InputError(f"{folder} is no folder: give one of PNG label maps, named as the images")
         self.ids = [category.id for category in categories]
-        self.dtype = label_map_dtype(len(categories))
 
     def find(self, image_name: str) -> Path | None:
         """The file of an image; None where there is none."""
@@ -58,27 +53,4 @@ class MapFolder:
         Raises:
             InputError: it cannot be read, has several channels, or a value that is no id of a category.
         """
-        pixels = read_map(path, f"the label map of image {image_id!r}")
-        if pixels.ndim != 2:
-            raise InputError(
-                f"{path}: the label map of image {image_id!r} is in color; write ids of categories as gray values, or "
-                "as indices of a palette"
-            )
-        labels = self._table(pixels.dtype)[pixels]
-        if (labels == _UNKNOWN).any():
-            value = int(pixels[labels == _UNKNOWN][0])
-            raise InputError(
-                f"{path}: the value {value} in the label map of image {image_id!r} is the id of no category, which are "
-                f"{', '.join(map(str, self.ids[:20]))}"
-            )
-        return torch.from_numpy(labels).to(self.dtype)
-
-    def _table(self, dtype: np.dtype) -> np.ndarray:
-        """int32, the label of each value."""
-        none = _NO_CLASS[dtype]
-        table = np.full(none + 1, _UNKNOWN, dtype=np.int32)
-        table[[0, none]] = IGNORE_INDEX[self.dtype]
-        for label, key in enumerate(self.ids):
-            if 0 <= key < none:
-                table[key] = label
-        return table
+        return labels_of_ids(read_map(path, f"the label map of image {image_id!r}"), self.ids, path, image_id)

@@ -15,43 +15,7 @@ from detkit.heads.pixel.criteria import PixelCriterion
 from detkit.heads.pixel.pixel_head import PixelHead, PixelOutput
 
 
-class UnpoolingHead(PixelHead):
-    """A decoder of levels that each unpool and convolve.
-
-    Args:
-        levels: the convolutions after each unpooling, finest first.
-        classes: the last convolution, to the logits.
-        num_classes: classes, background included where the data has it.
-        criteria: see `PixelHead`.
-    """
-
-    def __init__(
-        self,
-        levels: Sequence[nn.Module],
-        classes: nn.Conv2d,
-        num_classes: int,
-        criteria: Mapping[str, PixelCriterion] | None = None,
-    ) -> None:
-        super().__init__(num_classes, criteria)
-        self.levels = nn.ModuleList(levels)
-        self.classes = classes
-        _initialize(classes)
-
-    def class_rows(self) -> Mapping[str, ClassRows]:
-        """The outputs of the last convolution."""
-        return {"classes": ClassRows(_initialize)}
-
-    def forward(self, features: Sequence[Tensor], context: Context) -> PixelOutput:
-        """Logits ``(B, K, H, W)``, from the places and the map that a `PlaceKeepingEncoder` gives."""
-        *places, x = features
-        # Before each pooling the map had the size of the places of the pooling before it.
-        sizes = [context.batch.padded_size, *(tuple(one.shape[-2:]) for one in places)]
-        for level, own, size in reversed(list(zip(self.levels, places, sizes[:-1], strict=True))):
-            x = level(unpool(x, own, size))
-        return PixelOutput(self.classes(x))
-
-
-class SegNetHead(UnpoolingHead):
+class SegNetHead(PixelHead):
     """The mirror image of `SegNetEncoder`: at each level the same convolutions backwards, with batch norm and ReLU; the
     last one, to the classes, without (Badrinarayanan 2015, figure 2).
 
@@ -80,8 +44,24 @@ class SegNetHead(UnpoolingHead):
                 f"{2 ** len(levels)} with the places of its poolings, got {list(channels)} and {list(strides)}: use "
                 "detkit.backbones.SegNetEncoder"
             )
-        built = [self._level(level, before) for level, before in zip(levels, [None, *levels], strict=False)]
-        super().__init__(built, self._classes(levels[0][0], num_classes), num_classes, criteria)
+        super().__init__(num_classes, criteria)
+        finer = [None, *levels]
+        self.levels = nn.ModuleList(self._level(level, before) for level, before in zip(levels, finer, strict=False))
+        self.classes = self._classes(levels[0][0], num_classes)
+        _initialize(self.classes)
+
+    def class_rows(self) -> Mapping[str, ClassRows]:
+        """The outputs of the last convolution."""
+        return {"classes": ClassRows(_initialize)}
+
+    def forward(self, features: Sequence[Tensor], context: Context) -> PixelOutput:
+        """Logits ``(B, K, H, W)``, from the places and the map that a `PlaceKeepingEncoder` gives."""
+        *places, x = features
+        # Before each pooling the map had the size of the places of the pooling before it.
+        sizes = [context.batch.padded_size, *(tuple(one.shape[-2:]) for one in places)]
+        for level, own, size in reversed(list(zip(self.levels, places, sizes[:-1], strict=True))):
+            x = level(unpool(x, own, size))
+        return PixelOutput(self.classes(x))
 
     def _level(self, level: Sequence[int], finer: Sequence[int] | None) -> nn.Module:
         """The convolutions of a level, of which the last gives the channels of the finer one."""

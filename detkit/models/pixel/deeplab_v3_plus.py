@@ -22,9 +22,9 @@ class DeepLabV3Plus(SegmentationModel):
             stride 16.
         num_classes: classes, background included where the data has it.
         head: called with the channels and strides of the maps and the number of classes.
-        preprocess: resizes, normalizes and pads; None leaves images at their size.
-        loss_weights: factor of ``semantic``; 1 where not named.
         auxiliary: see `SegmentationModel`.
+        preprocess: resizes, normalizes and pads; None leaves images at their size.
+        loss_weights: factor of ``semantic``, and of ``auxiliary``; 1 where not named.
         inference: see `SegmentationModel`.
     """
 
@@ -36,9 +36,9 @@ class DeepLabV3Plus(SegmentationModel):
         backbone: Backbone | str,
         num_classes: int,
         head: MakePixelHead = DeepLabV3PlusHead,
+        auxiliary: Mapping[str, MakePixelHead] | None = None,
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
-        auxiliary: Mapping[str, MakePixelHead] | None = None,
         inference: Whole | SlidingWindow | None = None,
     ) -> None:
         super().__init__(backbone, num_classes, head, None, preprocess, loss_weights, inference, auxiliary)

@@ -132,6 +132,18 @@ def test_a_class_that_the_model_does_not_have_is_named():
         make_model()(make_images(), targets)
 
 
+@pytest.mark.parametrize(("value", "named"), [(-3, -3), (300, 300)])
+def test_any_class_that_there_is_not_is_named(value, named):
+    label_map = torch.zeros(50, 70, dtype=torch.int16)
+    label_map[0, 0], label_map[1, 1] = value, -1
+    images, targets = make_images(), [Target(label_map=label_map), Target()]
+    with pytest.raises(InputError, match=rf"targets\[0\].*label_map has the class {named},.*0\.\.254.*write -1"):
+        make_model(num_classes=255)(images, targets)
+    panoptic_map = torch.where(label_map == -1, -1, label_map.int() * 65536 + 7)
+    with pytest.raises(InputError, match=rf"targets\[0\].*panoptic_map has the class {named},.*0\.\.254"):
+        make_model(num_classes=255)(images, [Target(panoptic_map=panoptic_map), Target()])
+
+
 def test_a_map_of_another_size_is_named():
     with pytest.raises(InputError, match=r"targets\[0\].*label_map.*\(50, 70\)"):
         make_model()(make_images(), [Target(label_map=torch.zeros(4, 4, dtype=torch.uint8)), Target()])

@@ -85,11 +85,3 @@ Dataset", 2017)."""
 
 COCO_STUFF = _names(_COCO_STUFF)
 """The 182 names of COCO-Stuff by id, from 1; the first 91 are things (Caesar et al., "COCO-Stuff", 2018)."""
-
-
-def voc_color(value: int) -> tuple[int, int, int]:
-    """The color of a pixel value in VOC's palette: its bits, spread over the channels."""
-    channels = [0, 0, 0]
-    for bit in range(8):
-        channels[bit % 3] |= (value >> bit & 1) << (7 - bit // 3)
-    return channels[0], channels[1], channels[2]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from detkit.data.formats.field_readers import CocoFile, FieldReader
-from detkit.data.formats.maps.known_classes import VOC, VOC_BORDER, voc_color
+from detkit.data.formats.maps.known_classes import VOC, VOC_BORDER
 from detkit.data.formats.maps.map_classes import MapClasses
 from detkit.data.formats.maps.map_dataset import MapDataset
 from detkit.data.formats.maps.map_reader import MapReader, check_size
@@ -23,6 +23,7 @@ from detkit.files import named_file, visible
 from detkit.files.text_documents import read_lines
 from detkit.images import read_map
 from detkit.structures import Category
+from detkit.structures.categories import voc_color
 from detkit.structures.image_fields import INSTANCES
 
 _MAPS = ("SegmentationClass", "SegmentationClassAug")

@@ -10,9 +10,10 @@ from PIL import Image
 from written_maps import SIZE, blocks, write_image, write_map
 
 from detkit.data import ShapesOptions, draw_shapes, format_of, open_split
-from detkit.data.formats.maps.known_classes import ADE20K, CITYSCAPES, COCO_STUFF, VOC, voc_color
+from detkit.data.formats.maps.known_classes import ADE20K, CITYSCAPES, COCO_STUFF, VOC
 from detkit.data.formats.open_dataset import has_split_of
 from detkit.errors import InputError
+from detkit.structures.categories import voc_color
 from detkit.testing import check_dataset
 
 PALETTE = [channel for value in range(256) for channel in voc_color(value)]
