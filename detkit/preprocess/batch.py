@@ -91,7 +91,8 @@ class Batch:
         for placement, rows in self._alike().items():
             back = _without_margin(placement, margin).inverse()
             height, width = back.given_size
-            own = maps if len(rows) == len(maps) else maps[rows]  # rows of a batch are copied
+            every = len(rows) == len(maps)  # or else rows of the batch are copied
+            own = maps if every else maps.index_select(0, to_device(torch.tensor(rows), maps.device))
             moved = resample(own[..., :height, :width], back)
             for row, one in zip(rows, moved, strict=True):
                 restored[row] = one

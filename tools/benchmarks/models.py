@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision
@@ -99,7 +99,8 @@ def made(name: str, device: str) -> tuple[Detector, nn.Module | None]:
         return model, None
     theirs = torchvision.models.get_model(name, weights=None, weights_backbone=None).to(device).eval()
     prepare(theirs, device)
-    return from_torchvision(name, theirs.state_dict()).to(device).eval(), theirs
+    ours = cast(Detector, from_torchvision(name, theirs.state_dict()))
+    return ours.to(device).eval(), theirs
 
 
 @torch.inference_mode()

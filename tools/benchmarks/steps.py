@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torchvision
@@ -143,7 +143,8 @@ def measure(name: str, device: str, batch_size: int, repetitions: int, dtype: st
     """Training and prediction of a model and its counterpart."""
     torch.manual_seed(0)
     theirs = torchvision.models.get_model(name, weights=None, weights_backbone=None).to(device)
-    ours = from_torchvision(name, theirs.state_dict()).to(device).to(memory_format=torch.channels_last)
+    ours = cast(Detector, from_torchvision(name, theirs.state_dict()))
+    ours = ours.to(device).to(memory_format=torch.channels_last)
     scene = Scene.random(batch_size, device)
     precision = autocast(device, dtype)
     for mode in MODES:

@@ -39,7 +39,8 @@ class InstanceMaps(ImageDataset):
         background: the name of the background, the first class.
         border: a pixel belongs to the border if the distances to the two nearest objects add up to at most this many
             pixels; 0: there is no such class.
-        border_name: the name of that class, the last one.
+        border_name: the name of that class, the last one; if it is that of the background, borders belong to that, as
+            in U-Net (Ronneberger 2015, section 3).
         separation: the largest of `separation_weights`, to which ``pixel_weights`` add the weight of the class.
         sigma: their reach in pixels.
         class_weights: of all classes in the order of their labels; None: 1.
@@ -71,8 +72,9 @@ class InstanceMaps(ImageDataset):
         self.border, self.separation, self.sigma = border, separation, sigma
         own = self.objects.categories
         first, last = min(0, own[0].id - 1), own[-1].id + 1
-        borders = [Category(last, border_name, is_thing=False)] if border else []
+        borders = [Category(last, border_name, is_thing=False)] if border and border_name != background else []
         self._categories = [Category(first, background, is_thing=False), *own, *borders]
+        self._border_label = len(self._categories) - 1 if borders else 0
         names = [category.name for category in self._categories]
         if len(set(names)) != len(names):
             raise InputError(f"InstanceMaps: the names {background!r} and {border_name!r} must not be those of classes")
@@ -126,8 +128,8 @@ class InstanceMaps(ImageDataset):
         if self.border:
             first, second = two_nearest(panoptic, self.border)
             is_border = torch.from_numpy(first + second <= self.border)
-            label_map[is_border] = len(self._categories) - 1
-            panoptic[is_border] = (len(self._categories) - 1) * INSTANCES
+            label_map[is_border] = self._border_label
+            panoptic[is_border] = self._border_label * INSTANCES
         panoptic[panoptic < 0] = 0
         maps: dict[str, Any] = {"label_map": label_map, "panoptic_map": panoptic}
         if "pixel_weights" in self.reads:

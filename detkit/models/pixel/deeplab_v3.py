@@ -24,7 +24,7 @@ class DeepLabV3(SegmentationModel):
         head: called with the channels and strides of the maps and the number of classes.
         auxiliary: see `SegmentationModel`; torchvision has an `FCNHead` on C4, ``{"c4": partial(FCNHead, level=-2)}``.
         preprocess: resizes, normalizes and pads; None leaves images at their size.
-        loss_weights: factor of ``semantic``, and of ``auxiliary``; 1 where not named.
+        loss_weights: factor of ``semantic``, and of ``auxiliary``; 1 and 0.5 where not named.
         inference: see `SegmentationModel`.
     """
 

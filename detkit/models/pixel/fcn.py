@@ -11,8 +11,6 @@ from detkit.models.pixel.inference import SlidingWindow, Whole
 from detkit.models.pixel.segmentation_model import MakePixelHead, SegmentationModel
 from detkit.preprocess import Preprocess
 
-AUXILIARY_WEIGHT = 0.5
-
 
 class FCN(SegmentationModel):
     """A class for each pixel from C5 at stride 8, supervised at C4 as well (torchvision's ``fcn_resnet50``).
@@ -26,7 +24,7 @@ class FCN(SegmentationModel):
         head: called with the channels and strides of the maps and the number of classes.
         auxiliary: see `SegmentationModel`; None: ``c4``, an `FCNHead` on the second coarsest map; ``{}``: none.
         preprocess: resizes, normalizes and pads; None leaves images at their size.
-        loss_weights: factor of each of ``semantic`` and ``auxiliary``; 1 and 0.5 where not named.
+        loss_weights: factor of ``semantic``, and of ``auxiliary``; 1 and 0.5 where not named.
         inference: see `SegmentationModel`.
     """
 
@@ -44,6 +42,4 @@ class FCN(SegmentationModel):
         inference: Whole | SlidingWindow | None = None,
     ) -> None:
         auxiliary = {"c4": partial(FCNHead, level=-2)} if auxiliary is None else auxiliary
-        weights = {"auxiliary": AUXILIARY_WEIGHT} if auxiliary else {}
-        weights |= loss_weights or {}
-        super().__init__(backbone, num_classes, head, None, preprocess, weights, inference, auxiliary)
+        super().__init__(backbone, num_classes, head, None, preprocess, loss_weights, inference, auxiliary)

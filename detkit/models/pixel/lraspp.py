@@ -24,7 +24,7 @@ class LRASPP(SegmentationModel):
         head: called with the channels and strides of the maps and the number of classes.
         auxiliary: see `SegmentationModel`.
         preprocess: resizes, normalizes and pads; None leaves images at their size.
-        loss_weights: factor of ``semantic``, and of ``auxiliary``; 1 where not named.
+        loss_weights: factor of ``semantic``, and of ``auxiliary``; 1 and 0.5 where not named.
         inference: see `SegmentationModel`.
     """
 

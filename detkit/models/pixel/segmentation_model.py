@@ -17,6 +17,8 @@ from detkit.necks import Neck
 from detkit.preprocess import Batch, OriginalSize, Preprocess
 from detkit.structures import SemanticMap, Target
 
+AUXILIARY_WEIGHT = 0.5  # torchvision's
+
 MakePixelHead = Callable[[list[int], list[int], int], PixelHead]
 
 
@@ -34,8 +36,8 @@ class SegmentationModel(VisionModel):
         head: called with the channels and strides of the maps and the number of classes.
         neck: called with the channels and strides of the backbone's maps; None passes them on.
         preprocess: resizes, normalizes and pads; None leaves images at their size.
-        loss_weights: factor of each named loss, or of all that begin with a name, such as ``auxiliary``; 1 where not
-            named.
+        loss_weights: factor of each named loss, or of all that begin with a name; where not named 0.5 of
+            ``auxiliary``, as in torchvision's training, and 1 of others.
         inference: how whole images are answered, such as a `SlidingWindow`; None: at once. It may be set later.
         auxiliary: further heads by name, called as `head`, whose logits the losses of `head` compare as well (deep
             supervision): ``auxiliary.NAME.semantic`` and so on. They are not computed without targets.
@@ -69,7 +71,7 @@ class SegmentationModel(VisionModel):
         self.auxiliary = nn.ModuleDict(
             {name: make(maps.channels, maps.strides, num_classes) for name, make in (auxiliary or {}).items()}
         )
-        self.loss_weights = dict(loss_weights or {})
+        self.loss_weights = ({"auxiliary": AUXILIARY_WEIGHT} if auxiliary else {}) | dict(loss_weights or {})
         self.inference = inference
         check_fields(self)
 

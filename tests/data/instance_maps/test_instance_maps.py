@@ -141,6 +141,16 @@ class TestDataset:
             seen += expected.sum()
         assert seen > 10
 
+    def test_a_border_that_is_background(self, root):
+        own = InstanceMaps("train", root, border=4).reading({"panoptic_map"})
+        same = InstanceMaps("train", root, border=4, border_name="background").reading({"panoptic_map"})
+        assert [one.name for one in same.categories] == ["background", "disc", "star"]
+        for index in range(len(own)):
+            expected, found = own.target(index), same.target(index)
+            is_border = expected.label_map == 3
+            assert torch.equal(found.label_map, expected.label_map.masked_fill(is_border, 0))
+            assert torch.equal(found.panoptic_map, expected.panoptic_map.masked_fill(is_border, 0))
+
     def test_weights_of_pixels(self, root):
         dataset = InstanceMaps("train", root, separation=4, class_weights=[0.5, 2, 3]).reading({"pixel_weights"})
         masks = open_split(root, "train", reads={"masks"}).target(1).masks

@@ -112,6 +112,18 @@ def test_class_weights_weight_the_mean_as_in_torch():
     assert torch.allclose(CrossEntropy(weights)(logits, labels), expected)
 
 
+def test_auxiliary_logits_count_half_unless_a_weight_is_given():
+    images, targets = make_images(), make_targets()
+    backbone = TorchvisionBackbone("resnet18", stages=[2, 3])
+    losses = []
+    for weights in (None, {"auxiliary": 1.0}, {"semantic": 1.0}):
+        torch.manual_seed(0)
+        auxiliary = {"c2": partial(FCNHead, level=0)}
+        model = SegmentationModel(backbone, 5, FCNHead, loss_weights=weights, auxiliary=auxiliary).eval()
+        losses.append(model(images, targets)["auxiliary.c2.semantic"].item())
+    assert losses[0] == losses[2] == pytest.approx(losses[1] / 2)
+
+
 def test_an_image_that_is_not_annotated_teaches_nothing():
     model, targets = make_model(), [Target(), Target()]
     losses = model.train()(make_images(), targets)
