@@ -82,7 +82,7 @@ def _other_classes(splits: Sequence[WrittenSplit]) -> Iterator[Problem]:
 
 def _wrong_labels(split: WrittenSplit) -> Iterator[Problem]:
     labels = labels_of(split)
-    if sign := wrong_labels(split.classes, labels):
+    if sign := wrong_labels(split.classes, labels, split.stuff):
         yield Problem("labels", "warning", split.name, len(labels), sign.what, sign.advice)
 
 

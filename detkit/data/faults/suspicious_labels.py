@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -18,20 +18,24 @@ def suspicious_labels(dataset: ImageDataset) -> list[str]:
     if packed is None or not names:
         return []
     labels = packed.image_labels if dataset.has_image_labels else packed.labels[~packed.iscrowd]
-    sign = wrong_labels(names, labels)
+    stuff = {category.name for category in dataset.categories if not category.is_thing}
+    sign = wrong_labels(names, labels, stuff)
     return [f"{dataset.annotations_path}: {sign}"] if sign is not None else []
 
 
-def wrong_labels(names: Sequence[str], labels: np.ndarray) -> Sign | None:
+def wrong_labels(names: Sequence[str], labels: np.ndarray, stuff: Collection[str] = ()) -> Sign | None:
     """The first sign that labels are not those that are meant; None without one.
 
     Args:
         names: of the classes.
         labels: int64, of all objects or images.
+        stuff: the names of classes that have no objects.
     """
     if len(labels) == 0 or not names:
         return None
     counts = np.bincount(labels, minlength=len(names))
+    things = [label for label, name in enumerate(names) if name not in stuff or counts[label]]
+    names, counts = [names[label] for label in things], counts[things]
     return _background(names, counts) or _one_class(names, counts) or _shifted(names, counts)
 
 

@@ -126,7 +126,8 @@ def _images_alone(root: Path, files: Sequence[str], split: str) -> str | None:
     held = "images, but no annotations" if any(is_image(name) for name in files) else "no images and no annotations"
     return (
         f"{root} holds {held}: detectors learn from COCO's JSON, VOC's XML, YOLO's labels with a data.yaml, LabelMe's "
-        f"JSON or CVAT's XML, classifiers from a folder of images for each class"
+        f"JSON or CVAT's XML, segmentation models from images/ beside masks/ and a classes.txt, classifiers from a "
+        f"folder of images for each class"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a data set holds, in a line, and what may be wrong with it; no image is read."""
+"""What a data set holds, in a line, and what may be wrong with it; no image is read, and few label maps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from detkit.data.datamodule import DataModule
 from detkit.data.detection_dataset import DetectionDataset
+from detkit.data.faults.suspicious_maps import FEW_IMAGES, MapPixels, useless_maps
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.packed.repeat_factors import repeat_factors
 
@@ -44,6 +45,14 @@ def warnings_about_data(data: DataModule) -> Iterator[str]:
         what = "1 class never occurs" if len(absent) == 1 else f"{len(absent)} of {len(counts)} classes never occur"
         listed = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
         yield f"{data.train_dataset.annotations_path}: {what} in the training data and cannot be learned: {listed}"
+
+
+def warnings_about_maps(data: DataModule) -> list[str]:
+    """A sentence for each sign that the label maps of the training data are useless; a few of them are read."""
+    if "label_map" not in data.reads - data.lacks:
+        return []
+    dataset = data.train_dataset
+    return [f"{dataset.annotations_path}: {sign}" for sign in useless_maps(MapPixels.of(dataset, FEW_IMAGES))]
 
 
 def _contents(dataset: ImageDataset) -> str:

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from rich import get_console
 
 from detkit.data import DataModule
-from detkit.data.layouts.contents import describe_data, warnings_about_data
+from detkit.data.layouts.contents import describe_data, warnings_about_data, warnings_about_maps
 from detkit.deprecation import moved_names, warn
 from detkit.engine.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from detkit.engine.callbacks.ema import MovingAverage
@@ -176,7 +176,7 @@ def _print_contents(data: DataModule) -> None:
     """Print what the splits hold, and warn of what may be wrong with it."""
     for line in describe_data(data):
         get_console().print(line, soft_wrap=True, highlight=False, markup=False)
-    for sentence in warnings_about_data(data):
+    for sentence in [*warnings_about_data(data), *warnings_about_maps(data)]:
         logger.warning("%s", sentence)
 
 

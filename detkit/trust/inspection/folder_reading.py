@@ -20,7 +20,7 @@ from detkit.errors import InputError
 from detkit.structures import Category
 from detkit.structures.categories import keypoint_category
 
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def read_folder(described: Splits, extracted: Path) -> ReadFolder:
     read: list[WrittenSplit] = []
     problems: list[Problem] = []
     failures: list[InputError] = []
-    for split in _SPLITS:
+    for split in SPLITS:
         if not _is_there(described, split):
             continue
         messages: list[str] = []

@@ -23,6 +23,7 @@ from detkit.trust.inspection.duplicates import Pair, duplicate_pairs, duplicate_
 from detkit.trust.inspection.folder_reading import read_folder
 from detkit.trust.inspection.image_problems import file_problems, image_files, listing_problems, present_files
 from detkit.trust.inspection.image_scan import ScannedImages, scan_images
+from detkit.trust.inspection.map_scan import map_problems, map_table, scan_maps
 from detkit.trust.inspection.tables import Table, tables_of
 
 
@@ -103,6 +104,7 @@ def inspect_data(
         chosen = [present[row] for row in evenly_spread(len(present), most_images)]
         scanned = scan_images(chosen, lambda done: progress(done, len(chosen)))
         splits = [_with_sizes(split, number, scanned) for number, split in enumerate(read.splits)]
+        maps = scan_maps(described, read, most_images)
         pairs = [*shared_files(scanned), *duplicate_pairs(scanned)]
         problems = [
             *read.problems,
@@ -110,11 +112,17 @@ def inspect_data(
             *file_problems(splits, scanned),
             *(problem for split in splits for problem in annotation_problems(split)),
             *class_problems(splits, read.is_whole),
+            *map_problems(maps),
             *duplicate_problems(splits, pairs),
         ]
     problems.sort(key=lambda problem: LEVELS.index(problem.level))
     source = str(described.root) if described.root else splits[0].source
-    return Inspection(source, read.format, splits, tables_of(splits), problems, pairs, len(present), len(chosen))
+    tables = tables_of(splits)
+    if maps:
+        has_objects = any(len(split.labels) for split in splits)
+        tables = [table for table in tables if table.name != "classes" or has_objects]
+        tables.insert(1, map_table(maps))
+    return Inspection(source, read.format, splits, tables, problems, pairs, len(present), len(chosen))
 
 
 def annotation_problems(split: WrittenSplit) -> list[Problem]:

@@ -70,12 +70,15 @@ def objects_per_image(split: WrittenSplit) -> np.ndarray:
 
 def _splits(splits: Sequence[WrittenSplit]) -> Table:
     has_boxes = any(len(split.boxes) for split in splits)
-    columns = ["split", "images", "classes"]
+    columns = ["split", "images"]
+    with_classes = has_boxes or any(split.image_labels is not None for split in splits)
+    columns += ["classes"] if with_classes else []
     if has_boxes:
         columns += ["objects", "crowds", "per image", "most", "images without"]
     rows = []
     for split in splits:
-        row: list[Value] = [split.name, len(split), int(np.count_nonzero(image_frequencies(split)))]
+        row: list[Value] = [split.name, len(split)]
+        row += [int(np.count_nonzero(image_frequencies(split)))] if with_classes else []
         if has_boxes:
             counts = objects_per_image(split)
             held = np.bincount(split.image_rows, minlength=len(split))

@@ -7,6 +7,7 @@ import pytest
 from written_cases import kinds, split
 
 from detkit.data.faults.class_faults import class_problems, repeat_threshold
+from detkit.data.faults.suspicious_labels import wrong_labels
 from detkit.data.packed.repeat_factors import repeat_factors
 
 BOTH = ({"label": 0}, {"label": 1, "bbox": [60, 20, 40, 30]})
@@ -97,3 +98,11 @@ def test_where_a_split_could_not_be_read_no_class_is_called_empty():
     names = ("cat", "dog", "owl")
     assert kinds(class_problems([split(*BOTH, names=names)])) == {"empty_classes": 1}
     assert not class_problems([split(*BOTH, names=names)], is_whole=False)
+
+
+def test_stuff_needs_no_objects():
+    labels = np.array([1, 2] * 10)
+    for first in ("background", "road"):
+        assert wrong_labels([first, "cat", "dog"], labels) is not None
+        assert wrong_labels([first, "cat", "dog"], labels, {first}) is None
+    assert wrong_labels(["road", "cat", "dog"], labels.clip(2), {"road"}) is not None  # all things are dogs

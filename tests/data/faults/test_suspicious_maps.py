@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data.faults.suspicious_maps import suspicious_maps
+from detkit.data.faults.suspicious_maps import MapPixels, suspicious_maps, useless_maps
 from detkit.data.image_dataset import ImageDataset
 from detkit.structures import Category, Target
 
@@ -78,3 +78,12 @@ def test_no_more_maps_are_read_than_needed():
     dataset = Counted([good()] * 500)
     suspicious_maps(dataset)
     assert dataset.reads == 64
+
+
+def test_useless_maps_are_told_by_a_few_of_them():
+    binary = np.where(good() > 1, 255, 0).astype(np.uint8)
+    (sign,) = useless_maps(MapPixels.of(Maps([binary] * 20), 16))
+    assert sign.what == "16 of 16 label maps hold one class alone, mostly 'road', though there are 3 classes"
+    assert "255 means no class: of masks of 0 and 255, say so in a classes.json" in sign.advice
+    assert useless_maps(MapPixels.of(Maps([good().clip(1, 255)] * 20), 16)) == []
+    assert useless_maps(MapPixels.of(Maps([]), 16)) == []

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from image_files import noise, write_image
 
 from detkit.data import DataModule, ShapesOptions, draw_shapes
-from detkit.data.layouts.contents import describe_data, warnings_about_data
+from detkit.data.layouts.contents import describe_data, warnings_about_data, warnings_about_maps
 
 
 def test_images_objects_classes_and_sizes(coco_folder):
@@ -47,3 +48,24 @@ def test_what_is_doubtful(coco_folder):
         f"{empty}: none of the 3 images has an object",
         f"{path}: 1 class never occurs in the training data and cannot be learned: nine",
     ]
+
+
+def test_masks_of_0_and_255_are_not_trained_on_in_silence(tmp_path: Path):
+    for split in ("train", "val"):
+        for number in range(3):
+            write_image(tmp_path / "images" / split / f"{number}.png", noise(20, 30, number))
+            mask = np.zeros((20, 30), np.uint8)
+            mask[4:12, 5:20] = 255
+            write_image(tmp_path / "masks" / split / f"{number}.png", mask)
+    (tmp_path / "classes.txt").write_text("ground\nthing\n")
+    data = DataModule(tmp_path)
+    assert warnings_about_maps(data) == []  # not read
+    data.read_for({"label_map"})
+    (sentence,) = warnings_about_maps(data)
+    assert "3 of 3 label maps hold one class alone, mostly 'ground'" in sentence
+    classes = [{"name": "ground", "value": 0}, {"name": "thing", "value": 255}]
+    (tmp_path / "classes.txt").unlink()
+    (tmp_path / "classes.json").write_text(json.dumps(classes))
+    data = DataModule(tmp_path, reads=["label_map"])
+    assert warnings_about_maps(data) == []
+    assert data.train_dataset.target(0).label_map.unique().tolist() == [0, 1]
