@@ -70,13 +70,21 @@ def test_pixels_that_the_network_does_not_see_have_no_class():
 
 
 def test_logits_are_put_back_before_the_best_class_is_chosen():
-    model, images = make_model(preprocess=ShortestEdge(40, 80)), make_images()
-    context = model.context(images)
+    model, image = make_model(preprocess=ShortestEdge(40, 80)), make_images()[0]
+    context = model.context([image])
     raw = model.heads(model.features(context.batch), context)
     logits = F.interpolate(raw.logits, size=context.batch.padded_size, mode="bilinear")
     height, width = context.batch.sizes[0]
-    own = F.interpolate(logits[:1, :, :height, :width], size=SIZES[0], mode="bilinear")
-    assert torch.equal(model(images)[0].label_map, own[0].argmax(dim=0).to(torch.uint8))
+    own = F.interpolate(logits[:, :, :height, :width], size=SIZES[0], mode="bilinear")
+    assert torch.equal(model([image])[0].label_map, own[0].argmax(dim=0).to(torch.uint8))
+
+
+@pytest.mark.parametrize("preprocess", [OriginalSize(), OriginalSize(divisor=32), ShortestEdge(40, 80)])
+def test_an_answer_does_not_depend_on_the_other_images_of_the_batch(preprocess):
+    model, images = make_model(preprocess=preprocess), [*make_images(), torch.rand(3, 50, 70), torch.rand(3, 90, 90)]
+    for together, image in zip(model(images), images, strict=True):
+        alone = model([image])[0].label_map
+        assert (together.label_map == alone).float().mean() > 0.999  # sums of another order
 
 
 def test_the_loss_is_the_mean_cross_entropy_of_the_pixels_with_a_class():

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from detkit.geometry import Size
 from detkit.models.pixel.inference.pixel_network import network_of
 from detkit.models.pixel.inference.test_time_views import Views
 from detkit.object_config import Described
+from detkit.preprocess import Preprocess
 from detkit.structures import SemanticMap
 
 if TYPE_CHECKING:
@@ -28,9 +30,26 @@ class Whole(Described):
         self.views = views
 
     @torch.no_grad()
-    def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> Sequence[SemanticMap]:
-        """The class of each pixel of `images` as given."""
+    def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[SemanticMap]:
+        """The class of each pixel of `images` as given.
+
+        Images of one size in the frame of the network pass through it together. None is padded to the size of another,
+        so that its answer does not depend on the others.
+        """
         network = network_of(model)
-        batch = model.preprocess(images)
-        logits = (network if self.views is None else self.views.of(network))(batch.images)
-        return model.head.answers(logits.values, batch, logits.margin)
+        network = network if self.views is None else self.views.of(network)
+        found: list[SemanticMap | None] = [None] * len(images)
+        for rows in _of_one_size(model.preprocess, images):
+            batch = model.preprocess([images[row] for row in rows])
+            logits = network(batch.images)
+            for row, answer in zip(rows, model.head.answers(logits.values, batch, logits.margin), strict=True):
+                found[row] = answer
+        return [answer for answer in found if answer is not None]
+
+
+def _of_one_size(preprocess: Preprocess, images: Sequence[Tensor]) -> list[list[int]]:
+    """The rows of the images of each size in the frame of the network."""
+    groups: dict[Size, list[int]] = {}
+    for row, image in enumerate(images):
+        groups.setdefault(preprocess.place((image.shape[-2], image.shape[-1])).size, []).append(row)
+    return list(groups.values())
