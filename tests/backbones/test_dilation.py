@@ -11,7 +11,7 @@ from torch import nn
 from detkit.backbones import TimmBackbone, TorchvisionBackbone, as_backbone
 from detkit.errors import InputError
 
-SEEDS = [0, random.SystemRandom().randrange(2**31)]
+SEEDS = [0, pytest.param(random.SystemRandom().randrange(2**31), id="fresh")]  # one id in all processes
 RESNETS = ["resnet50", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet101", "resnext50_32x4d"))]
 DILATED_STAGES = {8: [False, True, True], 16: [False, False, True]}
 

@@ -28,7 +28,11 @@ NAMES = [
 ]
 QUICK = {("deeplabv3_mobilenet_v3_large", FRESH), ("lraspp_mobilenet_v3_large", FRESH)}
 CASES = [
-    pytest.param((name, seed), marks=[] if (name, seed) in QUICK else [pytest.mark.slow])
+    pytest.param(
+        (name, seed),
+        marks=[] if (name, seed) in QUICK else [pytest.mark.slow],
+        id=f"{name}-{'fresh' if seed else seed}",  # one id in all processes
+    )
     for name in NAMES
     for seed in (0, FRESH)
 ]
