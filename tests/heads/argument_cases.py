@@ -8,6 +8,7 @@ from contexts import context_of
 from torch import nn
 
 from detkit import heads
+from detkit.backbones import SegNetBasicEncoder, SegNetEncoder
 from detkit.heads import Regions
 from detkit.models import RegionAlign
 from detkit.models.two_stage.region_pool import Crops
@@ -23,6 +24,7 @@ NO_EFFECT = {
     ("KeypointHead", "num_classes"): "a branch is built with it, but the keypoints are those of all classes",
     ("AveragePool", "resolution"): "the mean over a crop of any size",
     ("RegionNetwork", "in_channels"): "must be what the backbone takes",
+    ("ScoreSkipHead", "learned_upsampling"): "trains the kernels, which begin alike",
 }
 """By class and argument the reason why another value makes no difference."""
 
@@ -88,6 +90,34 @@ def _of_image(head, features):
     losses = head.train().losses(head(features, context), context)
     raw = head.eval()(features, context)
     return losses, head.decode(raw, context)
+
+
+def _pixels(head, strides=STRIDES):
+    generator = torch.Generator().manual_seed(7)
+    features = [torch.randn(2, CHANNELS, SIZE[0] // s, SIZE[1] // s, generator=generator) for s in strides]
+    return _of_pixels(head, features)
+
+
+def _stuff(head):
+    head.know_things_([False] * head.num_classes)
+    return _pixels(head)
+
+
+def _unpooled(encoder, head):
+    torch.manual_seed(3)
+    images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(7))
+    return _of_pixels(head, encoder(1 / 64).eval()(images))
+
+
+def _of_pixels(head, features):
+    generator = torch.Generator().manual_seed(9)
+    weights = torch.rand(80, 70, generator=generator)
+    maps = torch.randint(CLASSES, (2, 80, 70), dtype=torch.uint8, generator=generator)
+    learning = _context([Target(label_map=one, pixel_weights=weights) for one in maps])
+    torch.manual_seed(5)
+    losses = head.train().losses(head(features, learning), learning)
+    raw = head.eval()(features, learning)
+    return losses, raw.logits, [answer.label_map for answer in head.decode(raw, learning)]
 
 
 def _crops(resolution=4):
@@ -164,6 +194,19 @@ WEIGHTS = {
     "classifier.3.bias": torch.ones(8),
 }
 SMALL = partial(heads.TwoFullyConnected, hidden=8)
+PIXELS = {"channels": [CHANNELS] * 3, "strides": STRIDES, "num_classes": CLASSES}
+FINE = [1, 2, 4]
+GROUPED = {"hidden": 8, "groups": 2}
+
+
+def _places(encoder):
+    """What a head of SegNet is built with for an encoder."""
+    built = encoder(1 / 64)
+    return {
+        "channels": built.channels, "strides": built.strides, "num_classes": CLASSES, "levels": built.levels
+    }  # fmt: skip
+
+
 LIMITS = {"score_threshold": 0.5, "candidates": 7, "detections": 3}
 
 CASES = [
@@ -284,4 +327,24 @@ CASES = [
     Case("SoftNMS", {"method": "gaussian"}, {"sigma": 0.1}, _postprocess),
     Case("TopK", {}, LIMITS, _postprocess),
     Case("MergeBoxes", {}, LIMITS | {"match_threshold": 0.9}, _postprocess),
+    Case("FCNHead", PIXELS, {"num_classes": 4, "level": -2}, _pixels),
+    Case("ScoreSkipHead", PIXELS, {"num_classes": 4, "skips": 1, "learned_upsampling": True}, _pixels),
+    Case(
+        "UNetHead",
+        PIXELS | {"strides": FINE},
+        {"num_classes": 4, "padded": False, "weighted": True},
+        partial(_pixels, strides=FINE),
+    ),
+    Case("SegNetHead", _places(SegNetEncoder), {"num_classes": 4}, partial(_unpooled, SegNetEncoder)),
+    Case("SegNetBasicHead", _places(SegNetBasicEncoder), {"num_classes": 4}, partial(_unpooled, SegNetBasicEncoder)),
+    Case("DeepLabV3Head", PIXELS | {"width": 8}, {"num_classes": 4, "width": 6, "dropout": 0.9}, _pixels),
+    Case(
+        "DeepLabV3PlusHead",
+        PIXELS | {"width": 8, "low_width": 4},
+        {"num_classes": 4, "width": 6, "low_width": 5, "dropout": 0.9, "separable": False},
+        _pixels,
+    ),
+    Case("LRASPPHead", PIXELS | {"width": 8}, {"num_classes": 4, "width": 6}, _pixels),
+    Case("SemanticFPNHead", PIXELS | GROUPED, {"num_classes": 4, "hidden": 12, "groups": 4}, _pixels),
+    Case("StuffHead", PIXELS | GROUPED, {"num_classes": 4, "hidden": 12, "groups": 4}, _stuff),
 ]

@@ -24,6 +24,7 @@ ABSTRACT = {
     "DenseHead",
     "ImageHead",
     "InstanceBranch",
+    "PixelHead",
     "Postprocess",
     "RegionBranch",
     "RegionFeatureExtractor",

@@ -84,8 +84,8 @@ def trained(make_model, samples):
     """The detector after some seconds on the two images, in evaluation mode."""
     torch.manual_seed(0)
     model, steps = make_model().train(), 220
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps, pct_start=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.1)
     for _ in range(steps):
         optimizer.zero_grad()
         sum(model(*samples).values()).backward()

@@ -1,5 +1,6 @@
 """A narrow model of every family, and batches for it."""
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -153,3 +154,11 @@ def _target(generator, size):
         boxes, labels, masks=masks, keypoints=points, iscrowd=is_crowd, image_label=0,
         label_map=torch.randint(0, 3, size, generator=generator, dtype=torch.uint8), proposals=boxes.repeat(3, 1) + 2,
     )  # fmt: skip
+
+
+def batch_for(model, images, growth=0):
+    """Images and targets as a loader gives them to the model: with a label map only where it learns from one."""
+    pixels, targets = batch_of(images, growth)
+    if "label_map" in model.learns_from:
+        return pixels, targets
+    return pixels, [replace(one, label_map=None) for one in targets]

@@ -5,7 +5,7 @@ Whole runs of the recipes are in `tests/engine/test_on_imitated_device.py`.
 
 import pytest
 import torch
-from narrow_models import MODELS, batch_of
+from narrow_models import MODELS, batch_for
 
 from detkit.structures.device_transfer import images_on
 from detkit.testing.imitation import imitated_device
@@ -19,9 +19,10 @@ def _devices(answers):
 @pytest.mark.parametrize("name", MODELS)
 def test_a_family_learns_and_predicts_there(tiny_backbone, name):
     torch.manual_seed(0)
-    images, targets = batch_of(2)
     with imitated_device() as device:
-        model = MODELS[name](tiny_backbone).to("cuda")
+        model = MODELS[name](tiny_backbone)
+        images, targets = batch_for(model, 2)
+        model = model.to("cuda")
         weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(weights, 1e-3)
         losses = model(images_on(images, device.device), targets)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from narrow_models import MODELS, batch_of, preprocess
+from narrow_models import MODELS, batch_for, batch_of, preprocess
 from operation_counter import OperationCounter, count_detection, count_raw, count_step
 
 from detkit.heads.postprocess import Postprocess
@@ -85,14 +85,6 @@ DETECTION_BOUNDS = {
     "segnet": Most(2, 30, 0),
 }
 """Without OverFeat, which merges the boxes of each image pair by pair."""
-
-
-def batch_for(model, images, growth=0):
-    """Images and targets as a loader gives them to the model: with a label map only where it learns from one."""
-    pixels, targets = batch_of(images, growth)
-    if "label_map" in model.learns_from:
-        return pixels, targets
-    return pixels, [replace(one, label_map=None) for one in targets]
 
 
 @pytest.mark.parametrize("name", BOUNDS)
