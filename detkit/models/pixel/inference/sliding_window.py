@@ -66,7 +66,7 @@ class SlidingWindow(Described):
     def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[SemanticMap]:
         """The class of each pixel of `images` as given."""
         network = network_of(model)
-        network = network if self.views is None else self.views.of(network)
+        network = network if self.views is None else self.views.of(network, model.preprocess.divisor)
         return [self._answer(model, network, image) for image in images]
 
     def _answer(self, model: SegmentationModel, network: Network, image: Tensor) -> SemanticMap:

@@ -30,15 +30,21 @@ class Views:
         self.scales = tuple(scales)
         self.horizontal_flip, self.vertical_flip = horizontal_flip, vertical_flip
 
-    def of(self, network: Network) -> Network:
-        """A network that answers with the logarithm of the mean probabilities of all views."""
+    def of(self, network: Network, divisor: int = 1) -> Network:
+        """A network that answers with the logarithm of the mean probabilities of all views.
+
+        Args:
+            network: of one view.
+            divisor: the sides of scaled inputs are multiples of this, as those of batches are.
+        """
         flips = [axes for axes in ((), (-1,), (-2,), (-1, -2)) if self._has(axes)]
 
         def viewed(images: Tensor) -> Logits:
             total: Tensor | None = None
             margin = 0
             for scale in self.scales:
-                scaled = at_size(images, [max(1, round(side * scale)) for side in images.shape[-2:]])
+                sides = (max(1, round(side * scale / divisor)) * divisor for side in images.shape[-2:])
+                scaled = images if scale == 1 else at_size(images, list(sides))
                 for axes in flips:
                     logits = network(scaled.flip(axes) if axes else scaled)
                     margin = logits.margin

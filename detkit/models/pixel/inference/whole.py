@@ -37,7 +37,7 @@ class Whole(Described):
         so that its answer does not depend on the others.
         """
         network = network_of(model)
-        network = network if self.views is None else self.views.of(network)
+        network = network if self.views is None else self.views.of(network, model.preprocess.divisor)
         found: list[SemanticMap | None] = [None] * len(images)
         for rows in _of_one_size(model.preprocess, images):
             batch = model.preprocess([images[row] for row in rows])

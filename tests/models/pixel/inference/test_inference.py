@@ -159,6 +159,17 @@ def test_views_are_the_mean_of_probabilities():
         assert (model([image])[0].label_map == expected).float().mean() > 0.995
 
 
+def test_scaled_views_keep_to_the_divisor_of_batches():
+    seen = []
+    model = make_model(
+        size=3, padded=True, preprocess=OriginalSize(divisor=16), inference=Whole(Views((0.5, 1.0, 1.2)))
+    )
+    model.backbone.register_forward_hook(lambda module, inputs, maps: seen.append(tuple(inputs[0].shape[-2:])))
+    assert model([torch.rand(3, 1, 1)])[0].label_map.shape == (1, 1)
+    assert model([torch.rand(3, 60, 90)])[0].label_map.shape == (60, 90)
+    assert seen == [(16, 16)] * 3 + [(32, 48), (64, 96), (80, 112)]
+
+
 def test_scales_of_a_net_without_padding_are_refused():
     model = make_model(size=5, preprocess=MIRRORED, inference=Whole(Views((1.0, 1.5))))
     with pytest.raises(InputError, match=r"leave out the scale 1\.5"):
