@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -97,8 +97,10 @@ class SegmentationModel(VisionModel):
         return self.head.decode(raw, context)
 
     def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> Sequence[SemanticMap]:
-        """The class of each pixel of `images`, by the `inference` of the model; no answer depends on other images."""
-        return (self.inference or Whole()).answers(self, images)
+        """The class of each pixel of `images`, by the `inference` of the model."""
+        if self.inference is not None:
+            return self.inference.answers(self, images)
+        return cast(Sequence[SemanticMap], super().detect(images, given))
 
     def decode_padded(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """The class of each pixel in the frame of the network."""
