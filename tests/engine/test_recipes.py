@@ -21,19 +21,21 @@ from detkit.engine.optim import Schedule
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHORT_EDGE = {"model.preprocess.min_size": 96}
+LONGER = {"trainer.max_epochs": 130, "trainer.check_val_every_n_epoch": 130}
+LONGEST = {"trainer.max_epochs": 220, "trainer.check_val_every_n_epoch": 220}
 CANVAS = {"model.preprocess.init_args.size": [112, 112]}
 RECIPES = [
-    ("rcnn_shapes", "bbox", {"trainer.max_epochs": 30, "trainer.check_val_every_n_epoch": 30}),
+    ("rcnn_shapes", "bbox", {"trainer.max_epochs": 50, "trainer.check_val_every_n_epoch": 50}),
     ("fast_rcnn_shapes", "bbox", SHORT_EDGE),
-    ("faster_rcnn_shapes", "bbox", SHORT_EDGE | {"trainer.max_epochs": 110, "trainer.check_val_every_n_epoch": 110}),
-    ("faster_rcnn_c4_shapes", "bbox", SHORT_EDGE),
-    ("cascade_rcnn_shapes", "bbox", SHORT_EDGE | {"optimizer.init_args.lr": 4e-3}),
+    ("faster_rcnn_shapes", "bbox", SHORT_EDGE | LONGER),
+    ("faster_rcnn_c4_shapes", "bbox", SHORT_EDGE | LONGER),
+    ("cascade_rcnn_shapes", "bbox", SHORT_EDGE | LONGER | {"optimizer.init_args.lr": 4e-3}),
     ("mask_rcnn_shapes", "segm", SHORT_EDGE),
     ("keypoint_rcnn_shapes", "keypoints", SHORT_EDGE),
     ("overfeat_shapes", "bbox", SHORT_EDGE),
     ("retinanet_shapes", "bbox", SHORT_EDGE),
     ("fcos_shapes", "bbox", SHORT_EDGE),
-    ("yolo_v1_shapes", "bbox", {"model.head.init_args.side": 7, "optimizer.init_args.lr": 5e-4}),
+    ("yolo_v1_shapes", "bbox", LONGEST | {"model.head.init_args.side": 7, "optimizer.init_args.lr": 5e-4}),
     ("yolo_v2_shapes", "bbox", CANVAS),
     ("yolo_v3_shapes", "bbox", CANVAS),
     ("yolo_v4_shapes", "bbox", CANVAS),
