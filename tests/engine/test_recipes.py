@@ -28,7 +28,7 @@ RECIPES = [
     ("rcnn_shapes", "bbox", {"trainer.max_epochs": 50, "trainer.check_val_every_n_epoch": 50}),
     ("fast_rcnn_shapes", "bbox", SHORT_EDGE),
     ("faster_rcnn_shapes", "bbox", SHORT_EDGE | LONGER),
-    ("faster_rcnn_c4_shapes", "bbox", SHORT_EDGE | LONGER),
+    ("faster_rcnn_c4_shapes", "bbox", SHORT_EDGE | LONGEST),
     ("cascade_rcnn_shapes", "bbox", SHORT_EDGE | LONGER | {"optimizer.init_args.lr": 4e-3}),
     ("mask_rcnn_shapes", "segm", SHORT_EDGE),
     ("keypoint_rcnn_shapes", "keypoints", SHORT_EDGE),
