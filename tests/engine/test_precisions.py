@@ -43,7 +43,7 @@ def cases() -> list:
 
 @pytest.fixture(scope="module")
 def few_images(tmp_path_factory) -> Path:
-    options = large_shapes({"train": 8, "val": 2}, (64, 80))
+    options = large_shapes({"train": 8, "val": 2}, (64, 80), stuff=("grass", "water"))
     return draw_shapes(tmp_path_factory.mktemp("few") / "shapes", options)
 
 
