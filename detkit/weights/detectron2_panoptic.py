@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from detkit.errors import InputError
 from detkit.structures import Category
 from detkit.weights.published_categories import coco_categories
 
-NAMES = [f"panoptic_fpn_R_{net}" for net in ("50_1x", "50_3x", "101_3x")]
+PanopticName = Literal["panoptic_fpn_R_50_1x", "panoptic_fpn_R_50_3x", "panoptic_fpn_R_101_3x"]
+NAMES: tuple[PanopticName, ...] = get_args(PanopticName)
 """The panoptic models of the model zoo that can be imported."""
 
 _BOX, _SEMANTIC, _MASK = "roi_heads.box_predictor", "sem_seg_head.predictor", "roi_heads.mask_head.predictor"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from detkit.necks import FPN
 from detkit.preprocess import SmoothShortestEdge
 from detkit.structures import WeightsSource
 from detkit.weights.detectron2_panoptic import NAMES as PANOPTIC_NAMES
-from detkit.weights.detectron2_panoptic import panoptic_categories, with_all_classes
+from detkit.weights.detectron2_panoptic import PanopticName, panoptic_categories, with_all_classes
 from detkit.weights.leaving.result_settings import result_differences
 from detkit.weights.published_categories import coco_categories
 from detkit.weights.state_dict import Renames, checked_tensors, load_all
@@ -30,6 +30,15 @@ NAMES = [
     for net in ("50_C4_1x", "50_C4_3x", "50_FPN_1x", "50_FPN_3x", "101_C4_3x", "101_FPN_3x")
 ]
 """The detectors of the model zoo that can be imported."""
+MaskName = Literal[
+    "mask_rcnn_R_50_C4_1x",
+    "mask_rcnn_R_50_C4_3x",
+    "mask_rcnn_R_50_FPN_1x",
+    "mask_rcnn_R_50_FPN_3x",
+    "mask_rcnn_R_101_C4_3x",
+    "mask_rcnn_R_101_FPN_3x",
+]
+"""Those of `NAMES` that have masks, for type checkers."""
 
 # For blue, green and red, the order of channels in detectron2's models.
 _PIXEL_MEAN, _PIXEL_STD = (103.53, 116.28, 123.675), (1.0, 1.0, 1.0)
@@ -39,6 +48,12 @@ _ANCHOR_SIZES = [32, 64, 128, 256, 512]
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
 
 
+@overload
+def from_detectron2(name: MaskName, state_dict: Mapping[str, Any]) -> MaskRCNN: ...
+@overload
+def from_detectron2(name: PanopticName, state_dict: Mapping[str, Any]) -> PanopticFPN: ...
+@overload
+def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN: ...
 def from_detectron2(name: str, state_dict: Mapping[str, Any]) -> FasterRCNN:
     """A detkit model with the same detections as detectron2's model of the zoo with the same weights.
 

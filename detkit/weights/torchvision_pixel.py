@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 from torch import Tensor
 
@@ -16,6 +17,15 @@ from detkit.weights.state_dict import Renames, load_all, rename_prefix
 from detkit.weights.tensor_layout import Layout
 
 Builder = Callable[[Mapping[str, Tensor]], SegmentationModel]
+SegmentationName = Literal[
+    "fcn_resnet50",
+    "fcn_resnet101",
+    "deeplabv3_resnet50",
+    "deeplabv3_resnet101",
+    "deeplabv3_mobilenet_v3_large",
+    "lraspp_mobilenet_v3_large",
+]
+"""The names of `BUILDERS`, for type checkers."""
 
 _RATES = (12, 24, 36)  # of all, also at stride 16
 # torchvision takes the first block of stride 8, and the last one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal, overload
 
 import torchvision
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from detkit.backbones.pretrained import download
 from detkit.backbones.published import torchvision_file
 from detkit.backbones.weights_sources import torchvision_source
 from detkit.errors import InputError
-from detkit.models import Detector, VisionModel
+from detkit.models import Detector, SegmentationModel, VisionModel
 from detkit.object_config import config_of, record_config
 from detkit.structures import WeightsSource
 from detkit.weights import torchvision_dense, torchvision_pixel, torchvision_ssd, torchvision_two_stage
@@ -27,7 +28,37 @@ BUILDERS: dict[str, Callable[[Mapping[str, Tensor]], Detector]] = {
 }
 """By torchvision's name, a function from its state dict to the detkit detector with these weights."""
 
+DetectorName = Literal[
+    "fasterrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "maskrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "ssd300_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
+]
+"""The names of `BUILDERS`, for type checkers."""
 
+
+@overload
+def from_torchvision(
+    name: DetectorName, state_dict: Mapping[str, Tensor] | None = None, weights: str | None = None
+) -> Detector: ...
+@overload
+def from_torchvision(
+    name: torchvision_pixel.SegmentationName,
+    state_dict: Mapping[str, Tensor] | None = None,
+    weights: str | None = None,
+) -> SegmentationModel: ...
+@overload
+def from_torchvision(
+    name: str, state_dict: Mapping[str, Tensor] | None = None, weights: str | None = None
+) -> VisionModel: ...
 def from_torchvision(
     name: str, state_dict: Mapping[str, Tensor] | None = None, weights: str | None = None
 ) -> VisionModel:

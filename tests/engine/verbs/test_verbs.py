@@ -19,9 +19,13 @@ from pathlib import Path
 
 import detkit
 import torch
-from detkit.models import Detector, FasterRCNN, VisionModel, with_classes
+from detkit.models import (
+    Detector, FasterRCNN, MaskRCNN, PanopticFPN, SegmentationModel, VisionModel, with_classes
+)
 from detkit.structures import Category, Detections
-from detkit.weights import from_darknet, from_torchvision, to_darknet, to_detectron2, to_torchvision
+from detkit.weights import (
+    from_darknet, from_detectron2, from_torchvision, to_darknet, to_detectron2, to_torchvision
+)
 from typing_extensions import assert_type
 
 run = detkit.train("faster_rcnn_shapes", data="my/folder", epochs=3, name="mine", device="cpu", seed=3)
@@ -49,6 +53,12 @@ assert_type(detector.predict([Path("a.jpg"), "b.jpg"]), list[Detections])
 assert_type(detector.predict("street.jpg")[::-1].boxes.shape, torch.Size)
 to_torchvision(detector).build()
 to_detectron2(detector)
+net = with_classes(from_torchvision("deeplabv3_resnet50", weights="DEFAULT"), ["background", "cat"])
+assert_type(net, SegmentationModel)
+assert_type(from_torchvision(input(), weights="DEFAULT"), VisionModel)
+assert_type(from_detectron2("panoptic_fpn_R_50_3x", {}), PanopticFPN)
+assert_type(from_detectron2("mask_rcnn_R_50_FPN_3x", {}), MaskRCNN)
+assert_type(from_detectron2("COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml", {}), FasterRCNN)
 darknet = from_darknet("yolov4.cfg", "yolov4.weights")
 darknet.predict("street.jpg")
 to_darknet(darknet, "copy")
