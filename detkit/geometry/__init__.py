@@ -3,6 +3,7 @@
 from detkit.geometry.placement import IMAGENET_MEAN_COLOR, Placement
 from detkit.geometry.rectangles import Matrix, Rectangle, Size
 from detkit.geometry.resampling import resample
+from detkit.geometry.row_groups import rows_alike
 from detkit.geometry.row_placements import RowPlacements, move_boxes, move_points
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "move_boxes",
     "move_points",
     "resample",
+    "rows_alike",
 ]

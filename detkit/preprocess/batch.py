@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detkit.boxes import at_least, clip_boxes
-from detkit.geometry import Placement, Size, move_boxes, resample
+from detkit.geometry import Placement, Size, move_boxes, resample, rows_alike
 from detkit.structures import Detections
 from detkit.structures.device_transfer import to_device
 
@@ -88,8 +88,8 @@ class Batch:
             ``(C, H, W)`` float for each given image. Pixels that the network does not see have the nearest value.
         """
         restored: list[Tensor | None] = [None] * len(maps)
-        for placement, rows in self._alike().items():
-            back = _without_margin(placement, margin).inverse()
+        for rows in rows_alike(self.placements):
+            back = _without_margin(self.placements[rows[0]], margin).inverse()
             height, width = back.given_size
             every = len(rows) == len(maps)  # or else rows of the batch are copied
             own = maps if every else maps.index_select(0, to_device(torch.tensor(rows), maps.device))
@@ -97,13 +97,6 @@ class Batch:
             for row, one in zip(rows, moved, strict=True):
                 restored[row] = one
         return [one for one in restored if one is not None]
-
-    def _alike(self) -> dict[Placement, list[int]]:
-        """The rows of the images of each placement."""
-        groups: dict[Placement, list[int]] = {}
-        for row, placement in enumerate(self.placements):
-            groups.setdefault(placement, []).append(row)
-        return groups
 
 
 def _without_margin(placement: Placement, margin: int) -> Placement:

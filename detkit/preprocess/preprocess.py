@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from detkit.geometry import Placement, Size
+from detkit.geometry import Placement, Size, rows_alike
 from detkit.object_config import Described
 from detkit.preprocess.batch import Batch
 from detkit.structures import Detections, Target
@@ -101,8 +101,8 @@ class Preprocess(Described, nn.Module):
         It is differentiable in images in float.
         """
         placements = [self.place((image.shape[-2], image.shape[-1])) for image in images]
-        groups = _alike(images, placements)
-        made = [(group, self._pixels_of(images, group, placements[group[0]])) for group in groups]
+        kinds = [(one.shape, one.dtype, one.device, place) for one, place in zip(images, placements, strict=True)]
+        made = [(group, self._pixels_of(images, group, placements[group[0]])) for group in rows_alike(kinds)]
         return Batch(self._padded(made, len(images)), placements)
 
     def targets(self, targets: Sequence[Target], batch: Batch) -> list[Target]:
@@ -157,18 +157,3 @@ class Preprocess(Described, nn.Module):
 
 def _in_float(images: Tensor) -> Tensor:
     return (images / 255 if images.dtype == torch.uint8 else images).float()
-
-
-def _alike(images: Sequence[Tensor], placements: Sequence[Placement]) -> list[list[int]]:
-    """The indices of the images of each size, type, device and placement."""
-    groups: list[list[int]] = []
-    for index, image in enumerate(images):
-        for group in groups:
-            other = images[group[0]]
-            alike = image.shape == other.shape and image.dtype == other.dtype and image.device == other.device
-            if alike and placements[index] == placements[group[0]]:
-                group.append(index)
-                break
-        else:
-            groups.append([index])
-    return groups

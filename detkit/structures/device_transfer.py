@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from detkit.geometry import rows_alike
 
 
 def to_device(value: Tensor, device: torch.device | str) -> Tensor:
@@ -42,13 +43,10 @@ def stacked_on(values: Sequence[Tensor], device: torch.device | str) -> Tensor:
 
 def images_on(images: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:
     """`images` of any sizes on `device`, those of one size in one transfer."""
-    groups: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
-    for index, image in enumerate(images):
-        if image.device == torch.device(device):
-            continue
-        groups[image.shape, image.dtype, image.device].append(index)
+    there = torch.device(device)
+    keys = (None if image.device == there else (image.shape, image.dtype, image.device) for image in images)
     moved = list(images)
-    for group in groups.values():
+    for group in rows_alike(keys):
         for index, image in zip(group, stacked_on([images[index] for index in group], device).unbind(), strict=True):
             moved[index] = image
     return moved

@@ -5,7 +5,6 @@ Targets are sent without tensors: each tensor takes a file descriptor and a copy
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from detkit.errors import InputError
+from detkit.geometry import rows_alike
 from detkit.structures import Target
 
 Sample = tuple[Tensor, Target]
@@ -50,10 +50,7 @@ def collate_to_send(samples: Sequence[Sample | InputError]) -> Batch | PackedBat
     if isinstance(batch, InputError) or get_worker_info() is None:
         return batch
     images, targets = batch
-    groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for index, image in enumerate(images):
-        groups[image.shape, image.dtype].append(index)
-    rows = list(groups.values())
+    rows = rows_alike((image.shape, image.dtype) for image in images)
     stacks = [_stacked([images[index] for index in group]) for group in rows]
     return PackedBatch(stacks, rows, [_pack(target) for target in targets])
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from detkit.geometry import rows_alike
 from detkit.heads.context import Context
 from detkit.structures.device_transfer import stacked_on, to_device
 from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES
@@ -47,11 +48,7 @@ def batch_pixel_weights(context: Context) -> Tensor:
 
 def _alike(maps: Sequence[Tensor | None], device: torch.device) -> Iterator[tuple[slice | Tensor, Tensor]]:
     """The rows of the maps of each size and dtype, and these maps in one tensor ``(n, H, W)``."""
-    groups: dict[tuple[torch.Size, torch.dtype], list[int]] = {}
-    for row, one in enumerate(maps):
-        if one is not None:
-            groups.setdefault((one.shape, one.dtype), []).append(row)
-    for rows in groups.values():
+    for rows in rows_alike(None if one is None else (one.shape, one.dtype) for one in maps):
         own = stacked_on([one for row in rows if (one := maps[row]) is not None], device)
         # Rows that follow each other as a slice, which needs no index on the device.
         follow = rows[-1] - rows[0] + 1 == len(rows)

@@ -5,7 +5,7 @@ R  regions of a batch     M  cells along a side of a mask     N  objects of an i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detkit.geometry import Placement, Size, move_boxes
+from detkit.geometry import Placement, move_boxes, rows_alike
 from detkit.ops import RunLengths, rle_to_masks, roi_align
 from detkit.structures import Target
 from detkit.structures.device_transfer import to_device
@@ -129,13 +129,11 @@ def _first_rows(targets: Sequence[Target]) -> list[int]:
     return [end - count for count, end in zip(counts, accumulate(counts), strict=True)]
 
 
-def _images_by_size(targets: Sequence[Target], images: Sequence[int]) -> Iterable[list[int]]:
+def _images_by_size(targets: Sequence[Target], images: Sequence[int]) -> list[list[int]]:
     """The `images` whose masks have one form and size, together."""
-    groups: dict[tuple[type, Size], list[int]] = {}
-    for image in images:
-        masks = _object_masks(targets[image])
-        groups.setdefault((type(masks), (masks.shape[1], masks.shape[2])), []).append(image)
-    return groups.values()
+    masks = [_object_masks(targets[image]) for image in images]
+    groups = rows_alike((type(one), one.shape[1], one.shape[2]) for one in masks)
+    return [[images[row] for row in rows] for rows in groups]
 
 
 def _joined(masks: list[Any]) -> Masks:

@@ -5,7 +5,6 @@ B  images of one size     H, W  their height and width     K  classes, things an
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from detkit.errors import InputError
-from detkit.geometry import Size
+from detkit.geometry import rows_alike
 from detkit.object_config import Described
 from detkit.ops import RunLengths, rle_to_masks
 from detkit.structures import Detections, PanopticMap, SemanticMap
@@ -50,11 +49,8 @@ class MergeRule(Described):
             classes: of the pixels of each image; the value K stands for all things.
             count: K.
         """
-        groups: defaultdict[Size, list[int]] = defaultdict(list)
-        for image, one in enumerate(classes):
-            groups[one.label_map.shape[0], one.label_map.shape[1]].append(image)
         made: dict[int, PanopticMap] = {}
-        for images in groups.values():
+        for images in rows_alike(one.label_map.shape for one in classes):
             own = [detections[image] for image in images]
             maps = self._maps(own, torch.stack([classes[image].label_map for image in images]), count)
             for image, found, panoptic_map, label_map in zip(images, own, *maps, strict=True):

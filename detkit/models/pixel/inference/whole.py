@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from detkit.geometry import Size
+from detkit.geometry import rows_alike
 from detkit.models.pixel.inference.pixel_network import network_of
 from detkit.models.pixel.inference.test_time_views import Views
 from detkit.object_config import Described
-from detkit.preprocess import Preprocess
 from detkit.structures import SemanticMap
 
 if TYPE_CHECKING:
@@ -39,17 +38,10 @@ class Whole(Described):
         network = network_of(model)
         network = network if self.views is None else self.views.of(network, model.preprocess.divisor)
         found: list[SemanticMap | None] = [None] * len(images)
-        for rows in _of_one_size(model.preprocess, images):
+        sizes = [model.preprocess.place((image.shape[-2], image.shape[-1])).size for image in images]
+        for rows in rows_alike(sizes):
             batch = model.preprocess([images[row] for row in rows])
             logits = network(batch.images)
             for row, answer in zip(rows, model.head.answers(logits.values, batch, logits.margin), strict=True):
                 found[row] = answer
         return [answer for answer in found if answer is not None]
-
-
-def _of_one_size(preprocess: Preprocess, images: Sequence[Tensor]) -> list[list[int]]:
-    """The rows of the images of each size in the frame of the network."""
-    groups: dict[Size, list[int]] = {}
-    for row, image in enumerate(images):
-        groups.setdefault(preprocess.place((image.shape[-2], image.shape[-1])).size, []).append(row)
-    return list(groups.values())
