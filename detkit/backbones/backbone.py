@@ -15,10 +15,14 @@ class Backbone(Described, nn.Module):
     Attributes:
         channels: channels of each feature map.
         strides: image pixels per cell of each feature map.
+        padded: whether convolutions pad, so that maps show the whole image.
+        origins: the pixel of the image, along both axes, at which each map begins; None: 0 of all.
     """
 
     channels: list[int]
     strides: list[int]
+    padded: bool = True
+    origins: list[int] | None = None
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps ``(B, channels[i], H / strides[i], W / strides[i])`` of `images` ``(B, 3, H, W)``."""

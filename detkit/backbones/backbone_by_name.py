@@ -30,8 +30,11 @@ def as_backbone(
     if isinstance(backbone, Backbone):
         return backbone
     if not isinstance(backbone, str):
-        # A user's backbone need not be a subclass; channels and strides are enough.
+        # A user's backbone need not be a subclass; channels and strides are enough, the rest is as of most.
         if hasattr(backbone, "channels") and hasattr(backbone, "strides") and callable(backbone):
+            for name in ("padded", "origins"):
+                if not hasattr(backbone, name):
+                    setattr(backbone, name, getattr(Backbone, name))
             return backbone
         raise InputError(
             f"a backbone is a detkit.backbones.Backbone, such as TorchvisionBackbone('resnet18', stages=[3, 4, 5]), or "

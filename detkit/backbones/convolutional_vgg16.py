@@ -34,7 +34,6 @@ class ConvolutionalVGG16(Backbone):
         dropout: of fc6 and fc7.
 
     Attributes:
-        origins: the pixel of the image, along both axes, at which each map begins.
         load_report: what was loaded from a weights file, or None.
 
     Raises:

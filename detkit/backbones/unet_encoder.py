@@ -28,9 +28,6 @@ class UNetEncoder(Backbone):
             `detkit.preprocess.MirroredBorders` makes them.
         dropout: probability.
 
-    Attributes:
-        padded: as given.
-
     Raises:
         InputError: in `forward`, images that an unpadded network cannot take.
     """

@@ -1,6 +1,7 @@
 """A backbone where a name is given."""
 
 import pytest
+from torch import nn
 
 from detkit.backbones import Darknet53, TimmBackbone, TorchvisionBackbone, as_backbone
 from detkit.errors import InputError
@@ -17,6 +18,17 @@ class TestAsBackbone:
     def test_leaves_a_backbone_as_it_is(self):
         backbone = TimmBackbone("resnet10t", stages=[3])
         assert as_backbone(backbone, stages=[4, 5]) is backbone
+
+    def test_takes_a_network_of_any_class(self):
+        net = nn.Conv2d(3, 4, 1)
+        net.channels, net.strides = [4], [1]
+        assert as_backbone(net) is net
+        assert (net.padded, net.origins) == (True, None)
+
+    def test_keeps_what_such_a_network_states(self):
+        net = nn.Conv2d(3, 4, 3)
+        net.channels, net.strides, net.padded, net.origins = [4], [1], False, [1]
+        assert (as_backbone(net).padded, net.origins) == (False, [1])
 
     @pytest.mark.parametrize(("name", "close"), [("resnet1", "resnet18"), ("Darknet35", "Darknet53")])
     def test_names_what_is_close(self, name, close):

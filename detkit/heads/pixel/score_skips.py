@@ -34,8 +34,7 @@ class ScoreSkipHead(PixelHead):
             take 0.01 of pool4 and 0.0001 of pool3.
         learned_upsampling: train the kernels of the 2x layers, as in the paper; else all stay bilinear, as in the
             authors' code. Those of the last layer always stay.
-        origins: the pixel at which each map begins, as of `ConvolutionalVGG16`; None: 0 of all, as of backbones whose
-            convolutions keep the size.
+        origins: the pixel at which each map begins, see `detkit.backbones.Backbone`.
         criteria: see `PixelHead`.
 
     Raises:

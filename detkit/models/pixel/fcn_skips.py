@@ -44,15 +44,14 @@ class FCN32s(SegmentationModel):
         inference: Whole | SlidingWindow | None = None,
     ) -> None:
         backbone = as_backbone(backbone, self.stages)
-        origins = getattr(backbone, "origins", None)
-        if preprocess is None and origins is None:  # poolings that round down would leave pixels without scores
+        if preprocess is None and backbone.origins is None:  # poolings that round down would leave some pixels out
             preprocess = OriginalSize(divisor=max(backbone.strides))
         head = partial(
             ScoreSkipHead,
             skips=self.skips,
             skip_scales=skip_scales,
             learned_upsampling=learned_upsampling,
-            origins=origins,
+            origins=backbone.origins,
             criteria=criteria,
         )
         super().__init__(

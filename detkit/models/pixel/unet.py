@@ -50,10 +50,9 @@ class UNet(SegmentationModel):
         inference: Whole | SlidingWindow | None = None,
     ) -> None:
         backbone = as_backbone(backbone, self.stages)
-        padded = getattr(backbone, "padded", True)
         if preprocess is None:
-            preprocess = OriginalSize(divisor=16) if padded else MirroredBorders()
-        head = partial(UNetHead, padded=padded, weighted=weighted, criteria=criteria)
+            preprocess = OriginalSize(divisor=16) if backbone.padded else MirroredBorders()
+        head = partial(UNetHead, padded=backbone.padded, weighted=weighted, criteria=criteria)
         super().__init__(
             backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights, inference=inference
         )
