@@ -20,8 +20,8 @@ from detkit.structures.device_transfer import stacked_on
 from detkit.structures.kind import ALWAYS, Kind, Swaps, Warp, Warped, check_tensor
 from detkit.structures.object_fields import visible_boxes
 
-IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1, torch.int32: -1, torch.float32: 0}
-"""The value of pixels without a class in a label map, by its dtype; int32 is of panoptic maps, float32 of weights."""
+IGNORE_INDEX = {torch.uint8: 255, torch.int16: -1, torch.int32: -1}
+"""The value of pixels without a class in a label map, by its dtype; int32 is of panoptic maps."""
 
 INSTANCES = 65536
 """A panoptic map holds ``label * INSTANCES + instance``."""
@@ -47,7 +47,11 @@ class LabelMap(Kind):
         return value.shape[0], value.shape[1]
 
     def move(self, value: Tensor, placement: Placement, swaps: Swaps) -> Tensor:
-        return placement.label_map(value, IGNORE_INDEX[value.dtype])
+        return placement.label_map(value, self.outside(value.dtype))
+
+    def outside(self, dtype: torch.dtype) -> int:
+        """The value of pixels that are not annotated, such as those outside of the image."""
+        return IGNORE_INDEX[dtype]
 
     def batch_to_network(
         self, values: Sequence[Tensor], placements: Sequence[Placement], device: torch.device | str
@@ -60,7 +64,7 @@ class LabelMap(Kind):
         return list(self.move_to_network(stacked_on(values, device), placements[0]))
 
     def cover(self, value: Tensor, cover: Tensor, share: Tensor) -> Tensor:
-        return value.masked_fill(cover, IGNORE_INDEX[value.dtype])
+        return value.masked_fill(cover, self.outside(value.dtype))
 
     def to_warp(self, value: Tensor) -> Warped:
         # Shifted by one, since transforms fill with 0: no class may be 0.
@@ -74,7 +78,7 @@ class LabelMap(Kind):
         """Each map over those before it, except where it is ignored."""
         joined, *others = [value for value in values if value is not None]
         for value in others:
-            joined = torch.where(value != IGNORE_INDEX[value.dtype], value, joined)
+            joined = torch.where(value != self.outside(value.dtype), value, joined)
         return joined
 
 
@@ -123,6 +127,9 @@ class PixelWeights(LabelMap):
 
     def check(self, owner: str, value: Any, count: int, counted: str) -> None:
         check_tensor(owner, value, torch.float32, ("H", "W"))
+
+    def outside(self, dtype: torch.dtype) -> int:
+        return 0
 
     def to_warp(self, value: Tensor) -> Warped:
         return Warped(pixels=value.numpy())

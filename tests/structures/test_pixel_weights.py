@@ -32,6 +32,11 @@ def test_they_move_with_the_label_map(placement):
     assert torch.equal(moved.pixel_weights, torch.where(inside, moved.label_map.float() + 1, 0))
 
 
+def test_an_object_of_another_image_has_none_under_it():
+    values, cover = torch.rand(SIZE) + 1, torch.rand(SIZE) < 0.5
+    assert torch.equal(PixelWeights().cover(values, cover, torch.zeros(0)), values * ~cover)
+
+
 def test_a_batch_moves_at_once():
     batch = [Target(pixel_weights=torch.rand(SIZE)) for _ in range(3)]
     for placement in PLACEMENTS:
