@@ -16,6 +16,7 @@ from detkit.evaluation import PanopticEvaluator
 from detkit.geometry import Placement
 from detkit.heads import Context
 from detkit.heads.pixel.pixel_head import PixelOutput
+from detkit.heads.pixel.stuff import are_possible
 from detkit.preprocess import Batch
 from detkit.results import color_png, label_png, panoptic_png, to_coco_panoptic
 from detkit.structures import Category, PanopticMap, Target
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from detkit.data import DataModule
     from detkit.data.image_dataset import ImageDataset
     from detkit.models import VisionModel
-
-_IMPOSSIBLE = -5e3  # semantic logits below it are of outputs that are never chosen
 
 
 class Panoptic(Task):
@@ -137,7 +136,7 @@ class Panoptic(Task):
     ) -> str | None:
         """Objects are compared in pairs, logits number for number."""
         theirs, ours = ({name: one for name, one in all.items() if name != "semantic"} for all in (given, own))
-        possible = own["semantic"] > _IMPOSSIBLE  # others would make the numbers look large
+        possible = are_possible(own["semantic"])  # others would make the numbers look large
         their_logits, our_logits = ({"semantic": all["semantic"].where(possible, 0)} for all in (given, own))
         return unequal_detections(theirs, ours, tolerance) or unequal_numbers(their_logits, our_logits, tolerance)
 

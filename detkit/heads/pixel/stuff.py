@@ -88,3 +88,8 @@ class StuffHead(SemanticFPNHead):
                 f"the model has {self.num_classes} classes, but {len(self._are_things)} categories were set"
             )
         return self._are_things
+
+
+def are_possible(logits: Tensor) -> Tensor:
+    """Which `logits` of a `StuffHead` are of outputs that it may choose, bool of the same shape."""
+    return logits > _REFUSED / 2
