@@ -17,6 +17,7 @@ from detkit.geometry import rows_alike
 from detkit.object_config import Described
 from detkit.ops import RunLengths, rle_to_masks
 from detkit.structures import Detections, PanopticMap, SemanticMap
+from detkit.structures.device_transfer import to_device
 from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES, label_map_dtype
 
 
@@ -41,26 +42,33 @@ class MergeRule(Described):
         self.least_score, self.most_overlap, self.least_stuff = least_score, most_overlap, least_stuff
 
     @torch.no_grad()
-    def merged(self, detections: Sequence[Detections], classes: Sequence[SemanticMap], count: int) -> list[PanopticMap]:
+    def merged(
+        self, detections: Sequence[Detections], classes: Sequence[SemanticMap], are_things: Sequence[bool]
+    ) -> list[PanopticMap]:
         """The panoptic maps of several images, those of one size at once.
 
         Args:
-            detections: of each image, with masks, best first.
+            detections: of each image, with masks, best first. Those of stuff, which a network finds before it is
+                trained, are left out.
             classes: of the pixels of each image; the value K stands for all things.
-            count: K.
+            are_things: whether each of the K classes is a thing.
         """
+        things, shown = self._things(detections, are_things)
         made: dict[int, PanopticMap] = {}
         for images in rows_alike(one.label_map.shape for one in classes):
-            own = [detections[image] for image in images]
-            maps = self._maps(own, torch.stack([classes[image].label_map for image in images]), count)
+            own = [things[image] for image in images]
+            pixels = torch.stack([classes[image].label_map for image in images])
+            maps = self._maps(own, [shown[image] for image in images], pixels, len(are_things))
             for image, found, panoptic_map, label_map in zip(images, own, *maps, strict=True):
                 made[image] = PanopticMap(panoptic_map, found, SemanticMap(label_map))
         return [made[image] for image in range(len(classes))]
 
-    def _maps(self, detections: Sequence[Detections], classes: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def _maps(
+        self, detections: Sequence[Detections], shown: Sequence[int], classes: Tensor, count: int
+    ) -> tuple[Tensor, Tensor]:
         """The panoptic maps and the label maps ``(B, H, W)`` of images of one size, whose `classes` are so too."""
         values = classes.long()
-        instances = self._instances(detections, values)
+        instances = self._instances(detections, shown, values)
         is_object = instances > 0
         of_rows = pad_sequence([torch.nn.functional.pad(one.labels, (1, 0)) for one in detections], batch_first=True)
         objects = of_rows.gather(1, instances.flatten(1)).view_as(instances)
@@ -75,10 +83,11 @@ class MergeRule(Described):
         known = torch.where(is_object, objects, torch.where(is_stuff, values, IGNORE_INDEX[dtype]))
         return torch.where(is_object, objects * INSTANCES + instances, of_stuff).int(), known.to(dtype)
 
-    def _instances(self, detections: Sequence[Detections], values: Tensor) -> Tensor:
+    def _instances(self, detections: Sequence[Detections], shown: Sequence[int], values: Tensor) -> Tensor:
         """The row of the object at each pixel ``(B, H, W)`` int64, from 1; 0 where there is none."""
         instances = torch.zeros_like(values)
-        masks = [list(pixels) for pixels in self._shown(detections, values.device)]
+        best = zip(detections, shown, strict=True)
+        masks = [list(_first_masks(one, count, values.device)) for one, count in best]
         none = torch.zeros_like(values[0], dtype=torch.bool)
         for row in range(max(map(len, masks), default=0)):  # the order matters, but nothing here waits for a device
             mask = torch.stack([own[row] if row < len(own) else none for own in masks])
@@ -88,14 +97,25 @@ class MergeRule(Described):
             instances = torch.where(free & is_kept[:, None, None], row + 1, instances)
         return instances
 
-    def _shown(self, detections: Sequence[Detections], device: torch.device) -> list[Tensor]:
-        """The masks ``(N, H, W)`` bool of the objects of each image that score enough."""
-        is_shown = torch.cat([one.scores for one in detections]).cpu().numpy() >= self.least_score
-        ends = np.cumsum([len(one) for one in detections])
-        counts = [int(own.sum()) for own in np.split(is_shown, ends[:-1])]
-        shown = []
-        for one, count in zip(detections, counts, strict=True):
-            assert one.masks is not None, "objects are merged by their masks"
-            own = one.masks[:count]
-            shown.append(rle_to_masks(own).to(device) if isinstance(own, RunLengths) else own)
-        return shown
+    def _things(
+        self, detections: Sequence[Detections], are_things: Sequence[bool]
+    ) -> tuple[Sequence[Detections], list[int]]:
+        """The detections of things, and how many of each image score enough; waits for the device once."""
+        if not detections:
+            return detections, []
+        scores, labels = (torch.cat([getattr(one, name) for one in detections]) for name in ("scores", "labels"))
+        values = torch.stack((scores.double(), labels.double())).cpu().numpy()
+        is_thing = np.array(are_things, dtype=bool)[values[1].astype(np.int64)]
+        ends = np.cumsum([len(one) for one in detections])[:-1]
+        shown = [int(own.sum()) for own in np.split(is_thing & (values[0] >= np.float32(self.least_score)), ends)]
+        if is_thing.all():
+            return detections, shown
+        rows = [torch.from_numpy(np.flatnonzero(own)) for own in np.split(is_thing, ends)]
+        return [one[to_device(own, labels.device)] for one, own in zip(detections, rows, strict=True)], shown
+
+
+def _first_masks(detections: Detections, count: int, device: torch.device) -> Tensor:
+    """The masks ``(count, H, W)`` bool of the first objects, on `device`."""
+    assert detections.masks is not None, "objects are merged by their masks"
+    masks = detections.masks[:count]
+    return rle_to_masks(masks).to(device) if isinstance(masks, RunLengths) else masks

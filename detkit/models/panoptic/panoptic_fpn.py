@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -118,7 +117,7 @@ class PanopticFPN(MaskRCNN):
             context: of the batch.
         """
         classes = self.semantic_head.decode(semantic, context)
-        return self.merge.merged(self._of_things(detections), classes, self.num_classes)
+        return self.merge.merged(detections, classes, self.semantic_head.things())
 
     @torch.no_grad()
     def decode_padded(self, raw: PanopticOutput, context: Context) -> dict[str, Tensor]:  # type: ignore[override]
@@ -144,25 +143,14 @@ class PanopticFPN(MaskRCNN):
         return super().context(images, None if targets is None else self._with_things_alone(targets), given, generator)
 
     def _with_things_alone(self, targets: Sequence[Target]) -> Sequence[Target]:
+        """The targets without boxes of stuff. Labels on the host, as those of data are, make nothing wait."""
         labels = [target.labels for target in targets]
-        kept = self._are_things([one for one in labels if one is not None])
-        if kept is None:
+        present = [one for one in labels if one is not None]
+        if not present:
             return targets
-        rows = iter(kept)
-        return [target if own is None else target[next(rows)] for target, own in zip(targets, labels, strict=True)]
-
-    def _of_things(self, detections: Sequence[Detections]) -> Sequence[Detections]:
-        """The detections of things: before it is trained, the box branch may find others."""
-        kept = self._are_things([one.labels for one in detections])
-        return detections if kept is None else [one[own] for one, own in zip(detections, kept, strict=True)]
-
-    def _are_things(self, labels: Sequence[Tensor]) -> list[Tensor] | None:
-        """The rows of `labels` of each image that are of things; None: all are. It waits for the labels once."""
-        if not labels:
-            return None
-        is_thing = np.array(self.semantic_head.things())[torch.cat(list(labels)).cpu().numpy()]
+        is_thing = torch.tensor(self.semantic_head.things())[torch.cat(present).to("cpu")]
         if is_thing.all():
-            return None
-        ends = np.cumsum([len(one) for one in labels])
-        rows = [torch.from_numpy(np.flatnonzero(own)) for own in np.split(is_thing, ends[:-1])]
-        return [to_device(own, one.device) for own, one in zip(rows, labels, strict=True)]
+            return targets
+        kept = iter(is_thing.split([len(one) for one in present]))
+        rows = [None if own is None else to_device(next(kept).nonzero()[:, 0], own.device) for own in labels]
+        return [target if own is None else target[own] for target, own in zip(targets, rows, strict=True)]

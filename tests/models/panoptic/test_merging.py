@@ -60,7 +60,7 @@ def test_random_images_are_merged_as_the_paper_says(run_lengths):
         cases = [random_case(seed) for seed in seeds[start : start + 10]]
         rule = MergeRule(0.4, 0.5, 8)
         detections = [detections_of(*case[:3], run_lengths) for case in cases]
-        answers = rule.merged(detections, [SemanticMap(torch.from_numpy(case[3])) for case in cases], THINGS)
+        answers = rule.merged(detections, [SemanticMap(torch.from_numpy(case[3])) for case in cases], IS_THING)
         for seed, case, answer in zip(seeds[start:], cases, answers, strict=False):
             expected = np.full(case[3].shape, -1)
             for pixel, (label, instance) in panoptic_by_hand(*case, 0.4, 0.5, 8).items():
@@ -73,9 +73,9 @@ def test_images_of_one_size_are_merged_as_one_by_one():
     masks = torch.rand(5, 12, 9) < 0.4
     first = Detections(torch.zeros(5, 4), torch.linspace(0.9, 0.5, 5), torch.tensor([0, 2, 4, 0, 2]), masks)
     detections, rule = [first, first[:0], first[:2]], MergeRule(0.5, 0.3, 4)
-    together = rule.merged(detections, [classes] * 3, THINGS)
+    together = rule.merged(detections, [classes] * 3, IS_THING)
     for one, answer in zip(detections, together, strict=True):
-        (alone,) = rule.merged([one], [classes], THINGS)
+        (alone,) = rule.merged([one], [classes], IS_THING)
         assert torch.equal(answer.panoptic_map, alone.panoptic_map)
         assert torch.equal(answer.label_map, alone.label_map)
 
@@ -86,7 +86,7 @@ def test_classes_of_pixels_keep_small_stuff_and_know_no_things_without_an_object
     mask = torch.zeros(1, 8, 8, dtype=torch.bool)
     mask[0, 3:5, :2] = True
     detections = Detections(torch.zeros(1, 4), torch.ones(1), torch.tensor([2]), mask)
-    (answer,) = MergeRule(least_stuff=4).merged([detections], [SemanticMap(classes)], THINGS)
+    (answer,) = MergeRule(least_stuff=4).merged([detections], [SemanticMap(classes)], IS_THING)
     assert int((answer.panoptic_map == SKY * 65536).sum()) == 0
     assert answer.semantic.pixels() == {SAND: 30, 2: 4, SKY: 3}
 
@@ -99,7 +99,7 @@ def test_the_least_stuff_can_be_a_share_of_the_image():
     )
     shown = {}
     for share in (0.04, 0.06):
-        (answer,) = MergeRule(least_stuff=share).merged([nothing], [SemanticMap(classes)], THINGS)
+        (answer,) = MergeRule(least_stuff=share).merged([nothing], [SemanticMap(classes)], IS_THING)
         shown[share] = [one.label for one in answer.segments()]
     assert shown == {0.04: [SKY, SAND], 0.06: [SKY]}
 
