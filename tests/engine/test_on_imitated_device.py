@@ -20,7 +20,8 @@ VARIED = {
     "localization_shapes": {"data.image_class": "largest", "trainer.callbacks": "null"},
 }
 ALWAYS = ("mask_rcnn_shapes", "ssd_shapes", "classification_shapes")
-NAMES = [*SMALLER, *(name for name, *_ in IMAGE_RECIPES)]
+OF_MAPS = ("panoptic_fpn_shapes",)
+NAMES = [*SMALLER, *(name for name, *_ in IMAGE_RECIPES), *OF_MAPS]
 PARAMETERS = [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in NAMES]
 
 
@@ -31,10 +32,18 @@ class ImitatedAccelerator(CPUAccelerator):
         pass
 
 
+def _drawn(folder, **others):
+    return draw_shapes(folder / "shapes", large_shapes({"train": 2, "val": 2}, (48, 56), **others))
+
+
 @pytest.fixture(scope="module")
 def few_images(tmp_path_factory):
-    options = large_shapes({"train": 2, "val": 2}, (48, 56), crowd_probability=0.3)
-    return draw_shapes(tmp_path_factory.mktemp("few") / "shapes", options)
+    return _drawn(tmp_path_factory.mktemp("few"), crowd_probability=0.3)
+
+
+@pytest.fixture(scope="module")
+def few_maps(tmp_path_factory):
+    return _drawn(tmp_path_factory.mktemp("maps"), stuff=("grass", "water"))
 
 
 @pytest.fixture
@@ -65,11 +74,12 @@ def _options(name, root):
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_a_recipe_trains_and_predicts(name, few_images, tmp_path, monkeypatch, on_device):
+def test_a_recipe_trains_and_predicts(name, request, tmp_path, monkeypatch, on_device):
     monkeypatch.chdir(tmp_path)
+    root = request.getfixturevalue("few_maps" if name in OF_MAPS else "few_images")
     recipe = ["train", "--config", CONFIGS / f"{name}.yaml", "--name", name]
     with imitated_device():
-        status, said = on_device(*recipe, *_options(name, few_images))
+        status, said = on_device(*recipe, *_options(name, root))
         assert status == 0, said
         model = detkit.load(tmp_path / "runs" / name, device="cuda")
         assert {one.device.type for one in model.state_dict().values()} == {"cuda"}

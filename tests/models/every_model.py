@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 from detkit.backbones import ConvolutionalVGG16, Darknet53, SegNetEncoder, TappedMobileNet, UNetEncoder
-from detkit.heads import NMS, BoxHead, DeepLabV3Head, DeepLabV3PlusHead, KeypointHead, LRASPPHead
+from detkit.heads import NMS, BoxHead, DeepLabV3Head, DeepLabV3PlusHead, KeypointHead, LRASPPHead, StuffHead
 from detkit.models import (
     FCN,
     FCOS,
@@ -19,6 +19,7 @@ from detkit.models import (
     KeypointRCNN,
     Localizer,
     MaskRCNN,
+    PanopticFPN,
     RegionAlign,
     RetinaNet,
     SegNet,
@@ -28,10 +29,18 @@ from detkit.models import (
 )
 from detkit.necks import FPN
 from detkit.preprocess import Letterbox, ShortestEdge, Square
-from detkit.structures import Target
+from detkit.structures import Category, Target
 
 preprocess = partial(ShortestEdge, 64, 96)  # one of each model's own
 FEW = partial(BoxHead, postprocess=NMS(detections=5))  # for the speed of keypoints
+
+
+def of_things_and_stuff(model):
+    """A panoptic model whose second class is stuff."""
+    model.categories = [Category(1, "disc"), Category(2, "sky", is_thing=False), Category(3, "box")]
+    return model
+
+
 MODELS = {
     "cascade": lambda backbone: CascadeRCNN(backbone(), 3, preprocess=preprocess()),
     "classifier": lambda backbone: Classifier(backbone(), 3),
@@ -47,6 +56,9 @@ MODELS = {
     "localizer": lambda backbone: Localizer(backbone(), 3),
     "lraspp": lambda backbone: LRASPP(backbone(), 3, partial(LRASPPHead, width=8)),
     "mask": lambda backbone: MaskRCNN(backbone(), 3, preprocess=preprocess(), box_head=FEW),
+    "panoptic": lambda backbone: of_things_and_stuff(
+        PanopticFPN(backbone(), 3, partial(StuffHead, hidden=8, groups=2), preprocess=preprocess(), box_head=FEW)
+    ),
     "retinanet": lambda backbone: RetinaNet(backbone(), 3, preprocess=preprocess()),
     "segnet": lambda backbone: SegNet(SegNetEncoder(1 / 64), 3),
     "ssdlite": lambda backbone: SSDlite(TappedMobileNet("mobilenet_v3_small"), 3, preprocess=Square(96)),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from every_model import of_things_and_stuff
 
 from detkit.backbones import (
     ConvolutionalVGG16,
@@ -65,7 +66,7 @@ from detkit.models import (
 )
 from detkit.necks import FPN, StridedConvolutions
 from detkit.preprocess import Letterbox, ShortestEdge, Square
-from detkit.structures import Category, Target
+from detkit.structures import Target
 
 SIZE, OBJECTS = (48, 64), 4
 
@@ -84,11 +85,6 @@ def narrow(**others):
 def small(**others):
     """The same with a small box head."""
     return narrow(box_head=SMALL_HEAD, **others)
-
-
-def _of_things_and_stuff(model):
-    model.categories = [Category(1, "disc"), Category(2, "sky", is_thing=False), Category(3, "box")]
-    return model
 
 
 MODELS = {
@@ -122,7 +118,7 @@ MODELS = {
     ),
     "classifier": lambda backbone: Classifier(backbone(8), 3),
     "localizer": lambda backbone: Localizer(backbone(8), 3, partial(LocalizationHead, hidden=8)),
-    "panoptic": lambda backbone: _of_things_and_stuff(
+    "panoptic": lambda backbone: of_things_and_stuff(
         PanopticFPN(backbone(8), 3, partial(StuffHead, hidden=8, groups=2), mask_head=partial(MaskHead, channels=8),
                     **small())
     ),
