@@ -18,7 +18,7 @@ from detkit.heads import Context
 from detkit.heads.pixel.pixel_head import PixelOutput
 from detkit.heads.pixel.stuff import are_possible
 from detkit.preprocess import Batch
-from detkit.results import color_png, label_png, panoptic_png, to_coco_panoptic
+from detkit.results import color_png, label_png, panoptic_content, panoptic_png, to_coco_panoptic
 from detkit.structures import Category, PanopticMap, Target
 from detkit.tasks.detection import Detection
 from detkit.tasks.differences.output_agreement import Tolerance, unequal_detections, unequal_numbers
@@ -64,11 +64,15 @@ class Panoptic(Task):
         return answer.at_least(least_score)
 
     def results(self, answer: PanopticMap, categories: Sequence[Category]) -> list[dict[str, Any]]:
-        """The ``segments_info`` of COCO's panoptic format; ids are those of the pixels of ``panoptic.png``."""
+        """The size and the ``segments_info`` of COCO's panoptic format; ids are those of the pixels of
+        ``panoptic.png``."""
         segments, _ = to_coco_panoptic(answer, categories)
         named = {category.id: category for category in categories}
+        height, width = answer.panoptic_map.shape
         return [
             {
+                "height": height,
+                "width": width,
                 "segments_info": [
                     {
                         **one,
@@ -76,9 +80,15 @@ class Panoptic(Task):
                         "isthing": int(named[one["category_id"]].is_thing),
                     }
                     for one in segments
-                ]
+                ],
             }
         ]
+
+    def results_content(
+        self, entries: Sequence[dict[str, Any]], files: Sequence[Mapping[str, str]], categories: Sequence[Category]
+    ) -> dict[str, Any]:
+        """A panoptic file of COCO: images, annotations and categories."""
+        return panoptic_content(entries, files, categories)
 
     def answer_file(self, ending: str, answer: PanopticMap, categories: Sequence[Category]) -> bytes:
         """Ids of segments as COCO's PNG, or ids or colors of categories."""

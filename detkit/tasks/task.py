@@ -114,6 +114,19 @@ class Task(Drawing):
         """
         raise NotImplementedError
 
+    def results_content(
+        self, entries: Sequence[dict[str, Any]], files: Sequence[Mapping[str, str]], categories: Sequence[Category]
+    ) -> Any:
+        """The content of the results file of ``detkit predict``; default: the entries.
+
+        Args:
+            entries: `results` of all images, with what the command adds.
+            files: of each entry, the names of the further files of its image by their endings, relative to the results
+                file.
+            categories: the class of each label.
+        """
+        return list(entries)
+
     def answer_file(self, ending: str, answer: Any, categories: Sequence[Category]) -> bytes:
         """The content of the file of an image's answer with an ending of `answer_files`.
 

@@ -142,6 +142,9 @@ def _check_results(task: Task, answer: Any, categories: Sequence[Category], owne
     )
     taken = sorted({key for entry in entries for key in entry} & _ADDED)
     require(not taken, f"{owner}.results gives {taken}, which the command adds to each entry: leave them out")
+    with no_error(f"{owner}.results_content as JSON", "it gives what the results file holds, of plain values alone"):
+        added = [{"file_name": "a.png", "image_id": "a.png", **entry} for entry in entries]
+        json.dumps(task.results_content(added, [{}] * len(added), categories), allow_nan=False)
     require(is_close(answer, before), f"{owner}.results changes the answer: let it copy what it changes")
 
 

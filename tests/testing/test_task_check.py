@@ -73,6 +73,11 @@ class OneResult(ClassificationTask):
         return {"score": 1.0}
 
 
+class TensorContent(ClassificationTask):
+    def results_content(self, entries, files, categories):
+        return {"images": torch.zeros(2)}
+
+
 class NamesTheFile(ClassificationTask):
     def results(self, answer, categories):
         return [{"file_name": "a.jpg"}]
@@ -136,6 +141,7 @@ class RefusesInSilence(ClassificationTask):
         (EvaluatorOfOtherParts, r"ClassificationEvaluator reads 'labels', which is not among the parts"),
         (TensorResults, r"results as JSON raises TypeError"),
         (OneResult, r"results must give a list of dicts"),
+        (TensorContent, r"results_content as JSON raises TypeError"),
         (NamesTheFile, r"results gives \['file_name'\], which the command adds"),
         (DrawsOnTheImage, r"draw changes the image"),
         (DrawsFloats, r"draw must give an RGB image \(40, 60, 3\) uint8: got \(40, 60, 3\) float64"),

@@ -61,8 +61,8 @@ class AnswerFiles:
         }
         self._taken = {path.resolve() for path in [*copies.values(), *map(Path, filter(_is_file, copies))]}
 
-    def write(self, source: Path | str, frame: int | None, answer: Answer) -> None:
-        """Write those of one answer.
+    def write(self, source: Path | str, frame: int | None, answer: Answer) -> dict[str, Path]:
+        """Write those of one answer; gives their paths by their endings.
 
         Args:
             source: the input.
@@ -73,11 +73,14 @@ class AnswerFiles:
             InputError: one would replace an input or an annotated copy, or cannot be written.
         """
         number = "" if frame is None else f".{frame:0{_DIGITS}d}"
+        written = {}
         for ending in self.endings:
             path = self._stems[source].with_name(f"{self._stems[source].name}{number}.{ending}")
             if path.resolve() in self._taken:
                 raise InputError(f"{path} would replace an image of that name: rename it, or leave out {ending}.")
             write_whole(path, self.task.answer_file(ending, answer, self.categories))
+            written[ending] = path
+        return written
 
 
 def _is_file(source: Path | str) -> bool:

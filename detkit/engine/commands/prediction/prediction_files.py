@@ -73,6 +73,7 @@ class Output:
         self.file = file
         self.categories = categories
         self.results: list[dict[str, Any]] = []
+        self._written: list[dict[str, str]] = []  # the further files of each of the results
         self.images = 0
         self._video: Video | None = None
         self._folder = ExitStack()
@@ -87,7 +88,7 @@ class Output:
             self._finish_video()
         finally:
             self._folder.close()
-            write_json(self.file, self.results)
+            write_json(self.file, self.task.results_content(self.results, self._written, self.categories))
 
     def add(self, frame: Frame, answer: Answer) -> None:
         """Write the annotated copy of an image or frame, and collect its results."""
@@ -96,10 +97,13 @@ class Output:
             write_image(self.copies[frame.source], drawn)
         else:
             self._write_frame(frame, drawn)
-        self.files.write(frame.source, frame.frame, answer)
+        written = self.files.write(frame.source, frame.frame, answer)
+        names = {ending: path.relative_to(self.file.parent).as_posix() for ending, path in written.items()}
         source: dict[str, Any] = {"file_name": str(frame.source), "image_id": frame.image_id}
         source |= {} if frame.frame is None else {"frame": frame.frame}
-        self.results += [{**source, **entry} for entry in self.task.results(answer, self.categories)]
+        results = self.task.results(answer, self.categories)
+        self.results += [{**source, **entry} for entry in results]
+        self._written += [names] * len(results)
         self.images += 1
 
     def _write_frame(self, frame: Frame, drawn: NDArray[np.uint8]) -> None:
