@@ -22,7 +22,8 @@ _BITS, _COLOR_TYPE = 24, 25
 def read_map(path: str | Path, of: str = "this map", palette: bool = False) -> np.ndarray:
     """The values of an image file as they are stored.
 
-    An indexed image gives its indices, not its colors, and gray of 1, 2 or 4 bits its numbers. Alpha is dropped.
+    An indexed image gives its indices, not its colors, and gray of 1, 2 or 4 bits its numbers. Alpha is dropped where
+    it is opaque.
 
     Args:
         path: a PNG, also interlaced, or another format without loss.
@@ -33,7 +34,8 @@ def read_map(path: str | Path, of: str = "this map", palette: bool = False) -> n
         ``(H, W)`` uint8 or uint16, or ``(H, W, 3)`` uint8 of an RGB image.
 
     Raises:
-        InputError: the file is missing or broken, or its format changes values, such as JPEG.
+        InputError: the file is missing or broken, its format changes values, such as JPEG, it has transparent pixels,
+            or colors of 16 bits.
     """
     data = read_bytes(path, "an image file")
     if is_decompression_bomb(data, ()):
@@ -42,10 +44,24 @@ def read_map(path: str | Path, of: str = "this map", palette: bool = False) -> n
         with Image.open(BytesIO(data)) as image:
             kind = image.format
             if kind in _EXACT:
+                _check_channels(image, data, f"{path}: {of}")
                 return _values(image.convert("RGB") if palette and image.mode == "P" else image, data)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: {of} cannot be read as an image ({error}); write it again as PNG") from error
     raise InputError(f"{path}: {of} is a {kind} file, whose compression changes values; write it again as PNG")
+
+
+def _check_channels(image: Image.Image, data: bytes, name: str) -> None:
+    """Refuse what cannot be read as it is stored."""
+    if image.format == "PNG" and data[_BITS] == 16 and data[_COLOR_TYPE] != 0:
+        raise InputError(f"{name} has colors of 16 bits a channel; write it with 8 bits, or in gray")
+    if image.mode in ("RGBA", "LA"):
+        transparent = int((np.array(image)[..., -1] < 255).sum())
+        if transparent:
+            raise InputError(
+                f"{name} has {transparent} transparent pixels, whose meaning is not known; write it without alpha, with "
+                "a value or color of its own where there is no class"
+            )
 
 
 def _values(image: Image.Image, data: bytes) -> np.ndarray:

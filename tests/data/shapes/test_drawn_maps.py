@@ -187,3 +187,19 @@ class TestWrongFiles:
         Image.new("RGB", (5, 4)).save(path / "000000.png")
         with pytest.raises(InputError, match=r"this panoptic map is \(4, 5\) \(height, width\), but image 1 has"):
             self._read(folder).target(0)
+
+    def test_alpha_is_read_where_it_is_opaque(self, folder):
+        path = folder / "annotations" / "panoptic_train"
+        expected = self._read(folder).target(0).panoptic_map
+        content = {file.name: file.read_bytes() for file in path.iterdir()}
+        path.unlink()
+        path.mkdir()
+        for name, data in content.items():
+            (path / name).write_bytes(data)
+        image = Image.open(path / "000000.png").convert("RGBA")
+        image.save(path / "000000.png")
+        assert torch.equal(self._read(folder).target(0).panoptic_map, expected)
+        image.putpixel((1, 1), (0, 0, 0, 0))
+        image.save(path / "000000.png")
+        with pytest.raises(InputError, match=r"000000\.png: the panoptic map of image 1 has 1 transparent pixels"):
+            self._read(folder).target(0)

@@ -127,6 +127,8 @@ def test_frames_have_their_number():
         "width": 5,
         "segments_info": [],
     }
-    content = Panoptic().results_content([entry], [{"panoptic.png": "walk.000003.panoptic.png"}], [])
+    content = Panoptic().results_content(
+        [entry | {"segments_info": []}], [{"panoptic.png": "walk.000003.panoptic.png"}], []
+    )
     assert content["images"] == [{"id": "walk.mp4:3", "file_name": "walk.mp4", "height": 2, "width": 5, "frame": 3}]
     assert content["annotations"][0]["file_name"] == "walk.000003.panoptic.png"

@@ -150,7 +150,9 @@ def _of_entries(
     entries: Sequence[_Entry], source: str, ignored: Iterable[int] = (255,), ignored_colors: Iterable[Color] = ()
 ) -> MapClasses:
     names = [name for name, *_ in entries]
-    if not names or len(set(names)) != len(names) or not all(name.strip() for name in names):
+    if not names:
+        raise InputError(f"{source}: it lists no class; write a class a line, that of the value 0 first")
+    if len(set(names)) != len(names) or not all(name.strip() for name in names):
         twice = next((name for name in names if names.count(name) > 1), "")
         raise InputError(f"{source}: classes need names, each its own{f'; {twice!r} is listed twice' if twice else ''}")
     values = [number if value is None else value for number, (_, value, *_) in enumerate(entries)]
