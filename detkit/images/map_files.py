@@ -59,7 +59,7 @@ def _check_channels(image: Image.Image, data: bytes, name: str) -> None:
         transparent = int((np.array(image)[..., -1] < 255).sum())
         if transparent:
             raise InputError(
-                f"{name} has {transparent} transparent pixels, whose meaning is not known; write it without alpha, with "
+                f"{name} has {transparent} transparent pixels, whose meaning is unknown; write it without alpha, with "
                 "a value or color of its own where there is no class"
             )
 
