@@ -19,7 +19,7 @@ from detkit.heads.pixel.pixel_head import PixelOutput
 from detkit.heads.pixel.stuff import are_possible
 from detkit.preprocess import Batch
 from detkit.results import color_png, label_png, panoptic_content, panoptic_png, to_coco_panoptic
-from detkit.structures import Category, PanopticMap, Target
+from detkit.structures import Category, Detections, PanopticMap, Target
 from detkit.tasks.detection import Detection
 from detkit.tasks.differences.output_agreement import Tolerance, unequal_detections, unequal_numbers
 from detkit.tasks.differences.panoptic_differences import PanopticDifferences
@@ -62,6 +62,10 @@ class Panoptic(Task):
     def select(self, answer: PanopticMap, least_score: float) -> PanopticMap:
         """The map without the objects that score less."""
         return answer.at_least(least_score)
+
+    def objects(self, answer: PanopticMap) -> Detections:
+        """Those that the map is merged from."""
+        return answer.detections
 
     def results(self, answer: PanopticMap, categories: Sequence[Category]) -> list[dict[str, Any]]:
         """The size and the ``segments_info`` of COCO's panoptic format; ids are those of the pixels of

@@ -107,6 +107,10 @@ class Task(Drawing):
         scores = getattr(answer, "scores", None)
         return answer if scores is None else answer[scores >= least_score]
 
+    def objects(self, answer: Any) -> Any:
+        """The detections in an answer that has boxes, of which ``detkit visualize`` explains one. Default: itself."""
+        return answer
+
     def results(self, answer: Any, categories: Sequence[Category]) -> list[dict[str, Any]]:
         """The entries of one image's answer in the results file of ``detkit predict``, ready for JSON.
 

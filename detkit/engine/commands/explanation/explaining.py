@@ -20,17 +20,21 @@ from detkit.backbones.classifiers import OWN
 from detkit.engine.checkpoint import load
 from detkit.engine.commands.prediction.devices import named_device
 from detkit.errors import InputError
+from detkit.files import check_writable
 from detkit.images import find_inputs, read_image, to_tensor
-from detkit.models import RCNN, Classifier, Detector, VisionModel
+from detkit.models import RCNN, Classifier, Detector, SegmentationModel, VisionModel
 from detkit.preprocess import CenterCrop
 from detkit.structures import Category
+from detkit.structures.image_fields import IGNORE_INDEX
 from detkit.tasks import task_of
 from detkit.visualization import draw_detections, to_image_array, write_image
 from detkit.visualization.attribution.attribution_target import AttributionTarget, ClassTarget, detection_target
 from detkit.visualization.attribution.grad_cam import grad_cam
 from detkit.visualization.attribution.named_layers import stage_layers
 from detkit.visualization.attribution.occlusion import occlusion_sensitivity
+from detkit.visualization.attribution.pixel_class_target import PixelClassTarget
 from detkit.visualization.image_files import check_suffix
+from detkit.visualization.map_drawing import draw_label_map
 from detkit.visualization.views import draw_cam, draw_occlusion, draw_views, filter_views, network_input_image
 
 logger = logging.getLogger(__name__)
@@ -72,9 +76,14 @@ def visualize(options: VisualizationOptions) -> None:
         _visualize_object(model, images, options)
     elif isinstance(model, Classifier):
         _visualize_class(model, images, options)
+    elif isinstance(model, SegmentationModel):
+        _visualize_pixels(model, images, options)
     else:
         name = type(model).__name__
-        raise InputError(f"The answers of a {name} cannot be visualized: boxes and a Classifier's classes can.")
+        raise InputError(
+            f"The answers of a {name} cannot be visualized: boxes, a Classifier's classes and a SegmentationModel's "
+            "can."
+        )
     logger.info("wrote %s", options.out)
 
 
@@ -85,6 +94,7 @@ def _check_options(options: VisualizationOptions) -> None:
         if getattr(options, key) < 1:
             raise InputError(f"--{key} must be at least 1, got {getattr(options, key)}.")
     check_suffix(options.out)
+    check_writable(options.out)
 
 
 def _model(options: VisualizationOptions) -> VisionModel:
@@ -113,16 +123,33 @@ def _visualize_object(model: VisionModel, images: Sequence[Tensor], options: Vis
         raise InputError(f"An R-CNN's backbone takes one box at a time: give one image, not {len(images)}.")
     # A model whose answers have boxes detects, whatever its base class is.
     detector = cast(Detector, model)
-    detections = detector.predict(images[0])
+    detections = task_of(model).objects(detector.predict(images[0]))
     if options.category:
         detections = detections[detections.labels == _label(options.category, model)]
     if len(detections) == 0:
-        what = f"no {options.category}" if options.category else "nothing"
-        raise InputError(f"{options.checkpoint} finds {what} in {options.inputs[0]}: give another image or category.")
+        raise _finds_nothing(options)
     label, categories = int(detections.labels[0]), _categories(model)
     drawing = draw_detections(images[0], detections[:1], categories, score_threshold=0.0)
     caption = _caption(detections.scores[0], categories[label])
     _write(detection_target(detector, detections.boxes[0], label), images, drawing, caption, options)
+
+
+def _visualize_pixels(model: SegmentationModel, images: Sequence[Tensor], options: VisualizationOptions) -> None:
+    answer = model.predict(images[0])
+    counts = answer.pixels()
+    label = _label(options.category, model) if options.category else max(counts, key=counts.__getitem__, default=-1)
+    if label not in counts:
+        raise _finds_nothing(options)
+    subject, categories = PixelClassTarget(model, images[0], label), _categories(model)
+    label_map = answer.label_map
+    shown = torch.where(label_map == label, label_map, IGNORE_INDEX[label_map.dtype])
+    caption = _caption(subject.scores(images[0][None].float() / 255)[0], categories[label])
+    _write(subject, images, draw_label_map(images[0], shown, categories), caption, options)
+
+
+def _finds_nothing(options: VisualizationOptions) -> InputError:
+    what = f"no {options.category}" if options.category else "nothing"
+    return InputError(f"{options.checkpoint} finds {what} in {options.inputs[0]}: give another image or category.")
 
 
 def _write(
