@@ -49,6 +49,24 @@ def test_a_doctor_without_a_recipe_is_told_to_name_one(capsys):
     assert "Name a recipe first: detkit doctor RECIPE" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["report", "--checkpoint", "runs/x"], "detkit report runs/x"),
+        (["report", "--out", "a.html", "--checkpoint=runs/x"], "detkit report runs/x"),
+        (["export", "--checkpoint", "runs/x", "--to", "onnx"], "detkit export runs/x"),
+        (["export", "--run"], "detkit export RUN"),
+        (["serve", "--checkpoint=runs/x"], "detkit serve runs/x"),
+        (["predict", "--inputs", "a.jpg", "--checkpoint", "runs/x", "--out", "y"], "detkit predict a.jpg"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_an_option_for_what_stands_without_one_is_told_the_right_form(capsys, argv, meant):
+    assert main(argv) == 2
+    option = next(one for one in argv if one.startswith(("--checkpoint", "--run", "--inputs"))).partition("=")[0]
+    assert capsys.readouterr().err == f"detkit: The command line has no option {option}; did you mean {meant}?\n"
+
+
 def test_what_a_newcomer_asks_first_imports_no_torch():
     asked = [
         [],

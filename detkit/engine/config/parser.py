@@ -72,6 +72,8 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
     try:
         parsed = parser.parse_args(list(argv))
     except ArgumentError as error:
+        if hint := _without_option(parser, argv):
+            raise InputError(hint) from error
         if missing := re.fullmatch(MISSING, str(error)):
             raise InputError(f"{missing['names']} must be given: {parser.usage}") from error
         from detkit.engine.config.old_configs import modernize_arguments
@@ -83,6 +85,22 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
         raise InputError(describe_parse_error(error, parser, argv)) from error
     restore_nulls(parsed)
     return parsed
+
+
+_RUN = ("checkpoint", "run")
+"""What commands call the argument without an option that is a checkpoint."""
+
+
+def _without_option(parser: ArgumentParser, argv: Sequence[str]) -> str | None:
+    """The sentence for an option whose value stands without one in this command, as in ``detkit report RUN``."""
+    given = {action.dest for action in parser._actions if not action.option_strings}
+    names = given.union(_RUN) if given.intersection(_RUN) else given
+    for at, argument in enumerate(argv):
+        option, _, value = argument.partition("=")
+        if option.startswith("--") and option[2:] in names:
+            value = value or next(iter(argv[at + 1 : at + 2]), option[2:].upper())
+            return f"The command line has no option {option}; did you mean {parser.prog} {value}?"
+    return None
 
 
 class ParsedCommand:
