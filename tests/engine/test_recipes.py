@@ -50,89 +50,30 @@ IMAGE_RECIPES = [
 QUICK = "classification_shapes"
 
 
+# Of label maps: how a short run learns them.
+PIXEL_RECIPES = [
+    ("unet_shapes", {}),
+]
+
+
 @pytest.fixture(scope="module")
 def eight_images(tmp_path_factory) -> Path:
     options = large_shapes({"train": 8}, (96, 112), crowd_probability=0.0)
     return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
 
 
-@pytest.mark.slow  # Faster R-CNN and a classifier learn in default tests too
-@pytest.mark.parametrize(("name", "kind", "smaller"), RECIPES)
-def test_a_recipe_overfits_eight_images(name, kind, smaller, eight_images, tmp_path, monkeypatch, detkit_command):
-    monkeypatch.chdir(tmp_path)
-    annotations = eight_images / "annotations" / "instances_train.json"
-    same_images = {
-        "data.root": eight_images,
-        "data.val_images": eight_images / "images" / "train",
-        "data.val_annotations": annotations,
-        "data.augmentation": "null",
-        "data.num_workers": 0,
-        "pictures": 0,
-    }
-    # Many small steps instead of few large ones, and no average over so short a time.
-    short_run = {
-        "data.batch_size": 2,
-        "optimizer.init_args.lr": 2e-3,
-        "schedule.init_args.warmup_steps": 10,
-        "ema": "null",
-        "trainer.max_epochs": 75,
-        "trainer.check_val_every_n_epoch": 75,
-        "trainer.accelerator": "cpu",
-    }
-    options = [f"--{key}={value}" for key, value in (same_images | short_run | smaller).items()]
-    status, said = detkit_command("train", "--config", CONFIGS / f"{name}.yaml", "--name", name, *options)
-    assert status == 0, said
-    checkpoint = tmp_path / "runs" / name / "last.ckpt"
-    sigmas = ["--keypoint_sigmas=[0.1, 0.1, 0.1, 0.1, 0.1]"] if kind == "keypoints" else []
-    kinds = dict.fromkeys(("bbox", kind))
-    status, said = detkit_command(
-        "eval", "--checkpoint", checkpoint, "--iou_type", *kinds, "--out", "metrics.json", *sigmas
-    )
-    assert status == 0, said
-    metrics = json.loads(Path("metrics.json").read_text())
-    assert metrics["bbox"]["AP50"] >= 0.9
-    assert metrics[kind]["AP50"] >= 0.9
+@pytest.fixture(scope="module")
+def eight_label_maps(tmp_path_factory) -> Path:
+    options = large_shapes({"train": 8}, (48, 64), crowd_probability=0.0, stuff=("background",), seed=1)
+    return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
 
 
-@pytest.mark.parametrize(
-    ("name", "metric", "least", "rate"),
-    [pytest.param(*recipe, marks=[pytest.mark.slow] * (recipe[0] != QUICK)) for recipe in IMAGE_RECIPES],
-)
-def test_a_recipe_of_whole_images_overfits_eight_images(
-    name, metric, least, rate, eight_images, tmp_path, monkeypatch, detkit_command
-):
-    monkeypatch.chdir(tmp_path)
-    short_run = rate | {
-        "data.root": eight_images,
-        "data.image_class": "largest",
-        "data.val_images": eight_images / "images" / "train",
-        "data.val_annotations": eight_images / "annotations" / "instances_train.json",
-        "data.augmentation": "null",
-        "data.num_workers": 0,
-        "data.batch_size": 4,
-        "model.preprocess.init_args.size": [48, 48],
-        "pictures": 0,
-        "schedule.init_args.warmup_steps": 10,
-        "trainer.max_epochs": 60,
-        "trainer.check_val_every_n_epoch": 60,
-        "trainer.accelerator": "cpu",
-        "trainer.callbacks": "null",
-    }
-    options = [f"--{key}={value}" for key, value in short_run.items()]
-    status, said = detkit_command("train", "--config", CONFIGS / f"{name}.yaml", "--name", name, *options)
-    assert status == 0, said
-    status, said = detkit_command("eval", "--checkpoint", tmp_path / "runs" / name, "--out", "metrics.json")
-    assert status == 0, said
-    (numbers,) = json.loads(Path("metrics.json").read_text()).values()
-    assert numbers[metric] >= least
+def short_run(root: Path, epochs: int) -> dict[str, object]:
+    """Options that train on the images of `root` and judge by the same ones.
 
-
-@pytest.mark.slow
-def test_the_panoptic_recipe_overfits_eight_images(tmp_path, monkeypatch, detkit_command):
-    monkeypatch.chdir(tmp_path)
-    options = large_shapes({"train": 8}, (96, 112), crowd_probability=0.0, stuff=("grass", "water"))
-    root = draw_shapes(tmp_path / "shapes", options)
-    short_run = SHORT_EDGE | {
+    Many small steps instead of few large ones, and no average over so short a time.
+    """
+    return {
         "data.root": root,
         "data.val_images": root / "images" / "train",
         "data.val_annotations": root / "annotations" / "instances_train.json",
@@ -143,16 +84,66 @@ def test_the_panoptic_recipe_overfits_eight_images(tmp_path, monkeypatch, detkit
         "optimizer.init_args.lr": 2e-3,
         "schedule.init_args.warmup_steps": 10,
         "ema": "null",
-        "trainer.max_epochs": 60,
-        "trainer.check_val_every_n_epoch": 60,
+        "trainer.max_epochs": epochs,
+        "trainer.check_val_every_n_epoch": epochs,
         "trainer.accelerator": "cpu",
     }
-    options = [f"--{key}={value}" for key, value in short_run.items()]
-    status, said = detkit_command("train", "--config", CONFIGS / "panoptic_fpn_shapes.yaml", "--name", "one", *options)
-    assert status == 0, said
-    status, said = detkit_command("eval", "--checkpoint", tmp_path / "runs" / "one" / "last.ckpt", "--out", "all.json")
-    assert status == 0, said
-    numbers = json.loads(Path("all.json").read_text())
+
+
+@pytest.fixture
+def learned(tmp_path, monkeypatch, detkit_command):
+    """Trains a recipe with further options; gives the metrics of its last weights."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, options: dict[str, object], *evaluation: str) -> dict[str, dict[str, float]]:
+        arguments = [f"--{key}={value}" for key, value in options.items()]
+        status, said = detkit_command("train", "--config", CONFIGS / f"{name}.yaml", "--name", name, *arguments)
+        assert status == 0, said
+        checkpoint = tmp_path / "runs" / name / "last.ckpt"
+        status, said = detkit_command("eval", "--checkpoint", checkpoint, "--out", "metrics.json", *evaluation)
+        assert status == 0, said
+        return json.loads(Path("metrics.json").read_text())
+
+    return run
+
+
+@pytest.mark.slow  # Faster R-CNN and a classifier learn in default tests too
+@pytest.mark.parametrize(("name", "kind", "smaller"), RECIPES)
+def test_a_recipe_overfits_eight_images(name, kind, smaller, eight_images, learned):
+    sigmas = ["--keypoint_sigmas=[0.1, 0.1, 0.1, 0.1, 0.1]"] if kind == "keypoints" else []
+    kinds = dict.fromkeys(("bbox", kind))
+    metrics = learned(name, short_run(eight_images, 75) | smaller, "--iou_type", *kinds, *sigmas)
+    assert metrics["bbox"]["AP50"] >= 0.9
+    assert metrics[kind]["AP50"] >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "least", "rate"),
+    [pytest.param(*recipe, marks=[pytest.mark.slow] * (recipe[0] != QUICK)) for recipe in IMAGE_RECIPES],
+)
+def test_a_recipe_of_whole_images_overfits_eight_images(name, metric, least, rate, eight_images, learned):
+    of_images = {
+        "data.image_class": "largest",
+        "data.batch_size": 4,
+        "model.preprocess.init_args.size": [48, 48],
+        "trainer.callbacks": "null",
+    }
+    (numbers,) = learned(name, short_run(eight_images, 60) | of_images | rate).values()
+    assert numbers[metric] >= least
+
+
+@pytest.mark.slow  # the commands train a segmentation model in default tests too
+@pytest.mark.parametrize(("name", "shorter"), PIXEL_RECIPES)
+def test_a_recipe_of_label_maps_overfits_eight_images(name, shorter, eight_label_maps, learned):
+    metrics = learned(name, short_run(eight_label_maps, 75) | shorter)
+    assert metrics["semantic"]["mIoU"] >= 0.9
+
+
+@pytest.mark.slow
+def test_the_panoptic_recipe_overfits_eight_images(tmp_path, learned):
+    options = large_shapes({"train": 8}, (96, 112), crowd_probability=0.0, stuff=("grass", "water"))
+    root = draw_shapes(tmp_path / "shapes", options)
+    numbers = learned("panoptic_fpn_shapes", short_run(root, 60) | SHORT_EDGE)
     assert numbers["panoptic"]["PQ"] >= 0.85
     assert numbers["semantic"]["mIoU"] >= 0.9
     assert numbers["segm"]["AP50"] >= 0.9
