@@ -14,8 +14,9 @@ from detkit.preprocess import Preprocess
 class DeepLabV3(SegmentationModel):
     """A class for each pixel from C5 at stride 16, seen at several rates (figure 5).
 
-        image -> backbone -> C5 -> ASPP -> logits
+        image (3, H, W) -> backbone -> C5 (2048, H/16, W/16) -> ASPP (256, H/16, W/16) -> logits (K, H/16, W/16)
 
+    Channels are those of a ResNet-50 or 101. Logits are upsampled bilinearly to the size of the image.
     The paper's backbone is ``TorchvisionBackbone("resnet101", stages=[5], output_stride=16, multi_grid=[1, 2, 4])``.
 
     Args:

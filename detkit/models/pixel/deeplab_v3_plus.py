@@ -1,4 +1,4 @@
-"""DeepLabv3+ (Chen et al. 2018)."""
+"""DeepLabv3+ (Chen et al. 2018, "Encoder-decoder with atrous separable convolution")."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from detkit.preprocess import Preprocess
 class DeepLabV3Plus(SegmentationModel):
     """A class for each pixel from C5 at stride 16, refined with C2 at stride 4 (figure 2).
 
-        image -> backbone -+-> C5 -> ASPP ----+
-                           +-> C2 -> 1x1 conv +-> decoder -> logits
+        image (3, H, W) -> backbone -> C2 (256, H/4, W/4) and C5 (2048, H/16, W/16)
+        C5 -> ASPP (256, H/16, W/16) -> 4x --+
+        C2 -> 1x1 conv (48, H/4, W/4) -------+-> concat (304, H/4, W/4) -> 2 3x3 convs (256) -> logits (K, H/4, W/4)
+
+    Channels are those of a ResNet-50 or 101. Logits are upsampled bilinearly to the size of the image.
 
     Args:
         backbone: the backbone, or the name of a torchvision or timm net, whose stages 2 and 5 are used, the latter at

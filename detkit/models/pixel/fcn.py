@@ -15,8 +15,11 @@ from detkit.preprocess import Preprocess
 class FCN(SegmentationModel):
     """A class for each pixel from C5 at stride 8, supervised at C4 as well (torchvision's ``fcn_resnet50``).
 
-        image -> backbone -+-> C5 -> FCNHead -> logits
-                           +-> C4 -> FCNHead -> logits, only for losses
+        image (3, H, W) -> backbone -+-> C5 (2048, H/8, W/8) -> FCNHead -> logits (K, H/8, W/8)
+                                     +-> C4 (1024, H/8, W/8) -> FCNHead -> logits (K, H/8, W/8), only for losses
+
+    Channels are those of a ResNet-50 or 101. Logits are upsampled bilinearly to the size of the image. The paper's own
+    nets, with skips, are `FCN32s`, `FCN16s` and `FCN8s`.
 
     Args:
         backbone: the backbone, or the name of a torchvision or timm net, whose stages 4 and 5 are used at stride 8.

@@ -16,7 +16,8 @@ from detkit.preprocess import OriginalSize, Preprocess
 class FCN32s(SegmentationModel):
     """A classifier made convolutional, with its class scores upsampled 32 times (Long 2015, figures 2 and 3).
 
-        image -> ConvolutionalVGG16 -> fc7 -> score ------------------------------> 32x -> logits
+        image (3, H, W) -> ConvolutionalVGG16 -> fc7
+        fc7 (4096, stride 32) -> score (K) -> 32x -> crop -> logits (K, H, W)
 
     Args:
         backbone: `detkit.backbones.ConvolutionalVGG16`, any other backbone, or the name of a torchvision or timm net.
@@ -62,8 +63,9 @@ class FCN32s(SegmentationModel):
 class FCN16s(FCN32s):
     """FCN-32s with the scores of pool4 (Long 2015, figure 3).
 
-        image -> ConvolutionalVGG16 -+-> fc7 -> score -> 2x -+
-                                     +-> pool4 --> score --- + -----------------> 16x -> logits
+        image (3, H, W) -> ConvolutionalVGG16 -> pool4 and fc7
+        fc7 (4096, stride 32)  -> score (K) -> 2x ----+
+        pool4 (512, stride 16) -> score (K) -> crop --+-> sum -> 16x -> crop -> logits (K, H, W)
 
     Arguments as of `FCN32s`.
     """
@@ -74,9 +76,10 @@ class FCN16s(FCN32s):
 class FCN8s(FCN32s):
     """FCN-16s with the scores of pool3 too (Long 2015, figure 3).
 
-        image -> ConvolutionalVGG16 -+-> fc7 -> score -> 2x -+
-                                     +-> pool4 --> score --- + -> 2x -+
-                                     +-> pool3 -----------> score --- + --------> 8x -> logits
+        image (3, H, W) -> ConvolutionalVGG16 -> pool3, pool4 and fc7
+        fc7 (4096, stride 32)  -> score (K) -> 2x ----+
+        pool4 (512, stride 16) -> score (K) -> crop --+-> sum -> 2x --+
+        pool3 (256, stride 8)  -> score (K) -> crop ------------------+-> sum -> 8x -> crop -> logits (K, H, W)
 
     Arguments as of `FCN32s`.
     """

@@ -14,8 +14,11 @@ from detkit.preprocess import Preprocess
 class LRASPP(SegmentationModel):
     """A class for each pixel from a MobileNetV3 at stride 16, refined with its map of stride 8 (figure 10).
 
-        image -> backbone -+-> map of stride 16 -> gated by its mean -+
-                           +-> map of stride 8 -----------------------+-> sum of logits
+        image (3, H, W) -> backbone -> C3 (40, H/8, W/8) and C5 (960, H/16, W/16)
+        C5 -> gated by its mean (128, H/16, W/16) -> 2x -> 1x1 conv --+
+        C3 -> 1x1 conv -----------------------------------------------+-> sum: logits (K, H/8, W/8)
+
+    Channels are those of ``mobilenet_v3_large``. Logits are upsampled bilinearly to the size of the image.
 
     Args:
         backbone: the backbone, or the name of a torchvision or timm net such as ``mobilenet_v3_large``, whose stages 3

@@ -16,15 +16,25 @@ from detkit.preprocess import MirroredBorders, OriginalSize, Preprocess
 class UNet(SegmentationModel):
     """A contracting and an expansive path, with copies between them (Ronneberger 2015, figure 1).
 
-        image -> mirrored borders -> 64, 64 ---------- copy, crop ----------> 64, 64 -> 1x1 conv -> logits
-                                        +-> 128, 128 ---- copy, crop ----> 128, 128 -+
-                                               +-> 256, 256 --------> 256, 256 -+
-                                                      +-> 512, 512 -> 512, 512 -+
-                                                             +-> 1024, 1024 -+
+        image (3, 572, 572)                              logits (K, 388, 388)
+           v                                                ^ 1x1 conv
+        (64, 568, 568) --- copy, crop to 392 x 392 ----> (64, 388, 388)
+           v                                                ^
+        (128, 280, 280) -- copy, crop to 200 x 200 ----> (128, 196, 196)
+           v                                                ^
+        (256, 136, 136) -- copy, crop to 104 x 104 ----> (256, 100, 100)
+           v                                                ^
+        (512, 64, 64) ---- copy, crop to 56 x 56 ------> (512, 52, 52)
+           v                                                ^
+        (1024, 28, 28) -------------------------------------+
 
-    ``UNet(UNetEncoder(), num_classes)`` is the paper's: 23 convolutions without padding, which answer for 388 x 388 of
-    572 x 572 pixels. ``UNet(UNetEncoder(padded=True), num_classes)`` answers for all pixels that it gets. Any other
-    backbone gets the same expansive path, padded.
+    Down: 2x2 max pool (not of the image), two 3x3 convolutions with ReLU. Up: 2x2 up-convolution, concatenation with
+    the copy, two 3x3 convolutions with ReLU.
+
+    ``UNet(UNetEncoder(), num_classes)`` is the paper's, drawn here: 23 convolutions without padding and without batch
+    norm, which answer for 388 x 388 of 572 x 572 pixels. Images are RGB, those of the paper have one channel.
+    ``UNet(UNetEncoder(padded=True), num_classes)`` answers for all pixels that it gets. Any other backbone gets the
+    same expansive path, padded.
 
     Args:
         backbone: `detkit.backbones.UNetEncoder`, any other backbone, or the name of a torchvision or timm net.
