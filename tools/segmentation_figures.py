@@ -30,10 +30,10 @@ def transposed_convolution(path: Path) -> None:
 def unpooling(path: Path) -> None:
     """Maxima of 3x5 cells, and what unpooling restores of them."""
     cells = torch.tensor([[1.0, 7.0, 3.0, 2.0, 4.0], [5.0, 2.0, 6.0, 9.0, 1.0], [8.0, 3.0, 2.0, 5.0, 6.0]])
-    pooled, places = F.max_pool2d(cells[None], 2, 2, ceil_mode=True, return_indices=True)
-    restored = unpool(pooled[None], places[None], cells.shape)[0, 0]
-    titles = ("map, 3 x 5", "maxima, 2 x 3", "places of the maxima", "unpooled, 3 x 5")
-    _save(path, list(zip(titles, (cells, pooled[0], places[0].float(), restored), strict=True)))
+    pooled, indices = F.max_pool2d(cells[None], 2, 2, ceil_mode=True, return_indices=True)
+    restored = unpool(pooled[None], indices[None], cells.shape)[0, 0]
+    titles = ("map, 3 x 5", "maxima, 2 x 3", "indices of the maxima", "unpooled, 3 x 5")
+    _save(path, list(zip(titles, (cells, pooled[0], indices[0].float(), restored), strict=True)))
 
 
 def dilation(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The encoders of SegNet and SegNet-Basic, whose poolings remember where their maxima were."""
+"""The encoders of SegNet and SegNet-Basic, which keep their max-pooling indices."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from detkit.backbones.weights_sources import torchvision_source
 from detkit.structures import WeightsSource
 
 
-class PlaceKeepingEncoder(Backbone):
-    """A chain of layers that gives its last map and the places of the maxima of all its poolings.
+class PoolingIndicesEncoder(Backbone):
+    """A chain of layers that gives its last map and the indices of all its max poolings.
 
     Args:
         layers: among them 2x2 max poolings.
@@ -35,26 +35,26 @@ class PlaceKeepingEncoder(Backbone):
         self.channels, self.strides = [self.levels[-1][-1]], [2 ** len(levels)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The places of the maxima of each pooling, finest first, then the last map, of `images` ``(B, 3, H, W)``.
+        """The indices of each pooling, finest first, then the last map, of `images` ``(B, 3, H, W)``.
 
-        Places are int64 of the shape of the pooled map: positions in the flattened map before, as of
+        Indices are int64 of the shape of the pooled map: where each maximum was in the flattened map before, as of
         `torch.nn.functional.max_pool2d`. Poolings round odd sizes up.
         """
-        x, places = images, []
+        x, indices = images, []
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 x, own = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
-                places.append(own)
+                indices.append(own)
             else:
                 x = layer(x)
-        return [*places, x]
+        return [*indices, x]
 
 
-class SegNetEncoder(PlaceKeepingEncoder):
+class SegNetEncoder(PoolingIndicesEncoder):
     """The 13 convolutions of VGG-16 with batch norm (Badrinarayanan 2015, section 3 and figure 2).
 
         images -> 64, 64 -> pool -> 128, 128 -> pool -> 256, 256, 256 -> pool -> 512, 512, 512 -> pool
-               -> 512, 512, 512 -> pool -> map, and the places of the maxima of the five poolings
+               -> 512, 512, 512 -> pool -> map, and the indices of the five poolings
 
     Parameters keep the names of torchvision's ``vgg16_bn``.
 
@@ -94,7 +94,7 @@ class SegNetEncoder(PlaceKeepingEncoder):
             self.weights_source = WeightsSource.of_file("vgg16_bn", weights)
 
 
-class SegNetBasicEncoder(PlaceKeepingEncoder):
+class SegNetBasicEncoder(PoolingIndicesEncoder):
     """Four levels of one 7x7 convolution with batch norm and a pooling (Badrinarayanan 2015, section 3.1).
 
     Args:

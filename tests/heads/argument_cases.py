@@ -199,7 +199,7 @@ FINE = [1, 2, 4]
 GROUPED = {"hidden": 8, "groups": 2}
 
 
-def _places(encoder):
+def _encoder(encoder):
     """What a head of SegNet is built with for an encoder."""
     built = encoder(1 / 64)
     return {
@@ -335,8 +335,8 @@ CASES = [
         {"num_classes": 4, "padded": False, "weighted": True},
         partial(_pixels, strides=FINE),
     ),
-    Case("SegNetHead", _places(SegNetEncoder), {"num_classes": 4}, partial(_unpooled, SegNetEncoder)),
-    Case("SegNetBasicHead", _places(SegNetBasicEncoder), {"num_classes": 4}, partial(_unpooled, SegNetBasicEncoder)),
+    Case("SegNetHead", _encoder(SegNetEncoder), {"num_classes": 4}, partial(_unpooled, SegNetEncoder)),
+    Case("SegNetBasicHead", _encoder(SegNetBasicEncoder), {"num_classes": 4}, partial(_unpooled, SegNetBasicEncoder)),
     Case("DeepLabV3Head", PIXELS | {"width": 8}, {"num_classes": 4, "width": 6, "dropout": 0.9}, _pixels),
     Case(
         "DeepLabV3PlusHead",

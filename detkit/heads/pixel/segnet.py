@@ -1,4 +1,4 @@
-"""The heads of SegNet and SegNet-Basic: decoders that put values back where the encoder's maxima were."""
+"""The heads of SegNet and SegNet-Basic: decoders that unpool with the max-pooling indices of the encoder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from detkit.heads.pixel.pixel_head import PixelHead, PixelOutput
 
 
 class SegNetHead(PixelHead):
-    """The mirror image of `SegNetEncoder`: at each level the same convolutions backwards, with batch norm and ReLU; the
-    last one, to the classes, without (Badrinarayanan 2015, figure 2).
+    """The mirror image of `SegNetEncoder`: at each level it unpools, then come the same convolutions backwards, with
+    batch norm and ReLU; the last one, to the classes, is without (Badrinarayanan 2015, figure 2).
+
+        map -> unpool -> 512, 512, 512 -> unpool -> 512, 512, 256 -> unpool -> 256, 256, 128 -> unpool -> 128, 64
+            -> unpool -> 64 -> 3x3 conv -> logits
 
     Args:
         channels: that of the encoder's map.
@@ -41,7 +44,7 @@ class SegNetHead(PixelHead):
         if list(channels) != [levels[-1][-1]] or list(strides) != [2 ** len(levels)]:
             raise InputError(
                 f"{type(self).__name__} of {len(levels)} levels needs a map of {levels[-1][-1]} channels and stride "
-                f"{2 ** len(levels)} with the places of its poolings, got {list(channels)} and {list(strides)}: use "
+                f"{2 ** len(levels)} with the indices of its poolings, got {list(channels)} and {list(strides)}: use "
                 "detkit.backbones.SegNetEncoder"
             )
         super().__init__(num_classes, criteria)
@@ -55,11 +58,11 @@ class SegNetHead(PixelHead):
         return {"classes": ClassRows(_initialize)}
 
     def forward(self, features: Sequence[Tensor], context: Context) -> PixelOutput:
-        """Logits ``(B, K, H, W)``, from the places and the map that a `PlaceKeepingEncoder` gives."""
-        *places, x = features
-        # Before each pooling the map had the size of the places of the pooling before it.
-        sizes = [context.batch.padded_size, *(tuple(one.shape[-2:]) for one in places)]
-        for level, own, size in reversed(list(zip(self.levels, places, sizes[:-1], strict=True))):
+        """Logits ``(B, K, H, W)``, from the indices and the map that a `PoolingIndicesEncoder` gives."""
+        *indices, x = features
+        # Before each pooling the map had the size of the indices of the pooling before it.
+        sizes = [context.batch.padded_size, *(tuple(one.shape[-2:]) for one in indices)]
+        for level, own, size in reversed(list(zip(self.levels, indices, sizes[:-1], strict=True))):
             x = level(unpool(x, own, size))
         return PixelOutput(self.classes(x))
 
@@ -92,15 +95,15 @@ class SegNetBasicHead(SegNetHead):
         return nn.Conv2d(channels, num_classes, 1)
 
 
-def unpool(x: Tensor, places: Tensor, size: Sequence[int]) -> Tensor:
-    """A pooled map ``(B, C, h, w)`` back at ``(B, C, *size)``: each value at its place, 0 elsewhere.
+def unpool(x: Tensor, indices: Tensor, size: Sequence[int]) -> Tensor:
+    """A pooled map ``(B, C, h, w)`` back at ``(B, C, *size)``: each value where its maximum was, 0 elsewhere.
 
     Args:
         x: the map.
-        places: ``(B, C, h, w)`` int64, positions in the flattened larger map.
+        indices: ``(B, C, h, w)`` int64, positions in the flattened larger map.
         size: (height, width) before the pooling, odd ones too.
     """
-    return F.max_unpool2d(x, places, [2, 2], [2, 2], output_size=tuple(size))
+    return F.max_unpool2d(x, indices, [2, 2], [2, 2], output_size=tuple(size))
 
 
 def _initialize(layer: nn.Conv2d) -> None:

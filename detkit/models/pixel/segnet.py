@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from detkit.backbones.segnet_encoder import PlaceKeepingEncoder
+from detkit.backbones.segnet_encoder import PoolingIndicesEncoder
 from detkit.heads.pixel.criteria import PixelCriterion
 from detkit.heads.pixel.segnet import SegNetBasicHead, SegNetHead
 from detkit.models.pixel.inference import SlidingWindow, Whole
@@ -14,14 +14,24 @@ from detkit.preprocess import Preprocess
 
 
 class SegNet(SegmentationModel):
-    """An encoder whose poolings remember where their maxima were, and a decoder that puts values back there
-    (Badrinarayanan 2015, figure 2).
+    """An encoder that keeps its max-pooling indices, and a decoder that unpools with them (Badrinarayanan 2015,
+    section 3 and figure 2).
 
-        image -> 2 convs -> pool -> ... -> 3 convs -> pool -> map
-                              |                         |      |
-                              places                    places |
-                              |                         |      |
-        logits <- 2 convs <- unpool <- ... <- 3 convs <- unpool
+        image (3, H, W)                                               logits (K, H, W)
+           v                                                             ^ 3x3 conv
+        64, 64 --------> pool (64, H/2, W/2) ----- indices --> unpool -> 64
+           v                                                             ^
+        128, 128 ------> pool (128, H/4, W/4) ---- indices --> unpool -> 128, 64
+           v                                                             ^
+        256, 256, 256 -> pool (256, H/8, W/8) ---- indices --> unpool -> 256, 256, 128
+           v                                                             ^
+        512, 512, 512 -> pool (512, H/16, W/16) -- indices --> unpool -> 512, 512, 256
+           v                                                             ^
+        512, 512, 512 -> pool (512, H/32, W/32) -- indices --> unpool -> 512, 512, 512
+                           |                                     ^
+                           +-------------------------------------+
+
+    Numbers are the channels of 3x3 convolutions, each with batch norm and ReLU but the last.
 
     Args:
         backbone: the encoder, `detkit.backbones.SegNetEncoder`.
@@ -36,7 +46,7 @@ class SegNet(SegmentationModel):
 
     def __init__(
         self,
-        backbone: PlaceKeepingEncoder,
+        backbone: PoolingIndicesEncoder,
         num_classes: int,
         criteria: Mapping[str, PixelCriterion] | None = None,
         preprocess: Preprocess | None = None,
@@ -50,8 +60,8 @@ class SegNet(SegmentationModel):
 
 
 class SegNetBasic(SegNet):
-    """SegNet of four levels with one 7x7 convolution each, for controlled comparisons (Badrinarayanan 2015, section
-    3.1); its decoder has no ReLU.
+    """SegNet with four levels of one 7x7 convolution of 64 channels each (Badrinarayanan 2015, section 3.1); its
+    decoder has no ReLU.
 
     Arguments as of `SegNet`; the encoder is `detkit.backbones.SegNetBasicEncoder`.
     """

@@ -80,10 +80,10 @@ class TestBilinearUpsampling:
 
 class TestUnpooling:
     @pytest.mark.parametrize("size", [(8, 8), (7, 9), (45, 60), (1, 5), (2, 3)])
-    def test_values_return_to_their_places(self, size):
+    def test_values_return_to_where_they_were(self, size):
         x = normal(2, 3, *size)
-        pooled, places = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
-        restored = unpool(pooled, places, size)
+        pooled, indices = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
+        restored = unpool(pooled, indices, size)
         assert restored.shape == x.shape
         kept = restored != 0
         assert torch.equal(restored[kept], x[kept])
@@ -94,9 +94,9 @@ class TestUnpooling:
 
     def test_it_is_the_adjoint_of_the_selection(self):
         x = normal(1, 2, 7, 5)
-        pooled, places = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
+        pooled, indices = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
         y = normal(*pooled.shape)
-        assert torch.allclose((pooled * y).sum(), (x * unpool(y, places, (7, 5))).sum())
+        assert torch.allclose((pooled * y).sum(), (x * unpool(y, indices, (7, 5))).sum())
 
 
 class TestDilation:

@@ -1,4 +1,4 @@
-"""SegNet and SegNet-Basic: the authors' sizes and layers, and the places of the maxima."""
+"""SegNet and SegNet-Basic: the authors' sizes and layers, and unpooling by indices."""
 
 from itertools import pairwise
 
@@ -22,17 +22,17 @@ NETS = {
 
 def written_out(model, x):
     """The prototxt's layers one after the other, with unpooling as assignments."""
-    places, sizes = [], []
+    indices, sizes = [], []
     for layer in model.backbone.features:
         if isinstance(layer, nn.MaxPool2d):
             sizes.append(x.shape)
             x, own = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
-            places.append(own)
+            indices.append(own)
         else:
             x = layer(x)
     for level in reversed(model.head.levels):
         restored = torch.zeros(sizes.pop(), dtype=x.dtype)
-        own = places.pop()
+        own = indices.pop()
         for image in range(len(x)):
             for channel in range(x.shape[1]):
                 restored[image, channel].view(-1)[own[image, channel].flatten()] = x[image, channel].flatten()
