@@ -109,9 +109,9 @@ class SegNetBasicEncoder(PoolingIndicesEncoder):
         super().__init__(layers, [[channels]] * 4)
 
 
-def normalized_convolution(before: int, after: int, size: int) -> list[nn.Module]:
+def normalized_convolution(before: int, after: int, size: int, bias: bool = True) -> list[nn.Module]:
     """A convolution that keeps the size, batch norm and ReLU; in the authors' initialization."""
-    conv, norm = nn.Conv2d(before, after, size, padding=size // 2), nn.BatchNorm2d(after)
+    conv, norm = nn.Conv2d(before, after, size, padding=size // 2, bias=bias), nn.BatchNorm2d(after)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     nn.init.constant_(norm.bias, 0.001)
     if conv.bias is not None:

@@ -87,9 +87,8 @@ class SegNetBasicHead(SegNetHead):
 
     def _level(self, level: Sequence[int], finer: Sequence[int] | None) -> nn.Module:
         after = level[0] if finer is None else finer[-1]
-        conv = nn.Conv2d(level[-1], after, 7, padding=3, bias=False)
-        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        return nn.Sequential(conv, nn.BatchNorm2d(after))
+        conv, norm, _ = normalized_convolution(level[-1], after, 7, bias=False)
+        return nn.Sequential(conv, norm)
 
     def _classes(self, channels: int, num_classes: int) -> nn.Conv2d:
         return nn.Conv2d(channels, num_classes, 1)

@@ -97,6 +97,12 @@ class TestSegNetBasic:
         assert [one.bias is None for one in convolutions] == [False] * 4 + [True] * 4 + [False]
         assert not any(isinstance(one, nn.ReLU) for one in model.head.modules())
 
+    def test_all_batch_norms_begin_with_the_authors_shift(self):
+        model = SegNetBasic(SegNetBasicEncoder(1 / 32), 11)
+        norms = [one for one in model.modules() if isinstance(one, nn.BatchNorm2d)]
+        assert len(norms) == 8
+        assert all((one.bias == torch.tensor(0.001)).all() for one in norms)
+
 
 def test_the_last_convolution_takes_other_classes():
     model = SegNet(SegNetEncoder(1 / 32), 2)
