@@ -191,6 +191,19 @@ def test_class_weights_of_other_classes_are_refused(criterion, count):
         criterion(class_weights=[1.0] * count)(logits, labels)
 
 
+@pytest.mark.parametrize("criterion", [CrossEntropy, Focal, OHEM, BoundaryCrossEntropy])
+@pytest.mark.parametrize("scale", [1e-9, 1e6])
+def test_the_scale_of_class_weights_changes_nothing(criterion, scale):
+    """As of torch's `cross_entropy`: one over the pixels of a data set is far below 1."""
+    logits, labels, _ = make_case(9)
+    scaled = criterion(class_weights=[scale * one for one in CLASS_WEIGHTS])(logits, labels)
+    assert float(scaled) == pytest.approx(float(criterion(class_weights=CLASS_WEIGHTS)(logits, labels)), rel=1e-5)
+    if criterion is CrossEntropy:
+        weights = scale * torch.tensor(CLASS_WEIGHTS, dtype=torch.float64)
+        theirs = torch.nn.functional.cross_entropy(logits, labels, weights, ignore_index=-1)
+        assert float(scaled) == pytest.approx(float(theirs), rel=1e-5)
+
+
 class TestOHEM:
     def test_takes_the_hardest_of_many_pixels(self):
         criterion = OHEM(0.0, 1000)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from detkit.distributed import mean_count
+from detkit.distributed import mean
 from detkit.errors import InputError
 from detkit.heads.pixel.batch_labels import IGNORED
 from detkit.heads.pixel.criteria.criterion import PixelCriterion, precise
@@ -59,4 +59,7 @@ def weighted_mean(losses: Tensor, shares: Tensor, weights: Tensor | None = None)
     losses = losses * shares
     if weights is not None:
         losses = losses * weights
-    return losses.sum() / mean_count(shares.sum())
+    total = shares.sum()
+    if torch.is_grad_enabled():  # in validation, processes may have different numbers of batches
+        total = mean(total)
+    return losses.sum() / total.where(total > 0, 1)  # however small: class weights may be shares of pixels
