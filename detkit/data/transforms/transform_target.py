@@ -81,7 +81,8 @@ def flip_target(placement: Placement, target: Target, keypoint_pairs: Sequence[t
 
 
 def map_fields(target: Target, change: Callable[[str, Kind, Any], Any]) -> dict[str, Any]:
-    """The results of `change(name, kind, value)` for the annotated fields of a target; floats are passed as doubles."""
+    """The results of `change(name, kind, value)` for the annotated fields of a target; floats are passed as doubles,
+    except in maps of pixels, whose dtype says what ignored ones are."""
     return {
         name: _in_double(name, kind, value, change)
         for name, kind in target.kinds().items()
@@ -90,7 +91,7 @@ def map_fields(target: Target, change: Callable[[str, Kind, Any], Any]) -> dict[
 
 
 def _in_double(name: str, kind: Kind, value: Any, change: Callable[[str, Kind, Any], Any]) -> Any:
-    if isinstance(value, Tensor) and value.dtype == torch.float32:
+    if isinstance(value, Tensor) and value.dtype == torch.float32 and not kind.per_pixel:
         return change(name, kind, value.double()).float()
     return change(name, kind, value)
 

@@ -52,6 +52,7 @@ def _sample(seed: int) -> tuple[np.ndarray, Target]:
         masks=masks,
         label_map=torch.from_numpy(labels),
         panoptic_map=torch.from_numpy(panoptic.astype(np.int32)),
+        pixel_weights=torch.from_numpy(np.where(labels == 255, 0, labels + 0.5).astype(np.float32)),
         image_id=seed,
     )
     return random.integers(0, 255, (*size, 3), dtype=np.uint8), target
@@ -75,6 +76,7 @@ def _check(run, seed: int) -> Target:
     panoptic = target.panoptic_map
     assert panoptic.dtype == torch.int32
     assert torch.equal(torch.where(panoptic < 0, 255, panoptic // 65536).to(torch.uint8), moved)
+    assert torch.equal(target.pixel_weights, torch.where(moved == 255, 0, moved + 0.5))
     return target
 
 
