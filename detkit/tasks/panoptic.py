@@ -132,10 +132,11 @@ class Panoptic(Task):
         return None if target.panoptic_map is None else perfect_answer(target.panoptic_map)
 
     def recovered(self, target: Target, answer: PanopticMap) -> Recovered:
-        """The IoU of each segment with the one of its class that overlaps it most."""
+        """The IoU of each segment with the one of its class that overlaps it most; crowds are left out."""
         if target.panoptic_map is None:
             return Recovered(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
-        return recovered_segments(target.panoptic_map, answer)
+        crowds = () if target.labels is None else set(target.labels[target.crowd_rows].tolist())
+        return recovered_segments(target.panoptic_map, answer, crowds)
 
     def export(self, model: VisionModel) -> dict[str, str]:
         """The objects, and what the map is merged from."""

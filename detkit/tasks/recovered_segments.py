@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
@@ -28,19 +30,23 @@ def perfect_answer(panoptic_map: Tensor) -> PanopticMap:
     return PanopticMap(renumbered, Detections(boxes, torch.ones(len(labels)), labels, masks), SemanticMap(classes))
 
 
-def recovered_segments(panoptic_map: Tensor, answer: PanopticMap) -> Recovered:
+def recovered_segments(panoptic_map: Tensor, answer: PanopticMap, crowds: Collection[int] = ()) -> Recovered:
     """The IoU of each segment of a target with the segment of its class in an answer that overlaps it most.
 
-    Void pixels do not count. The crowds of a class are one segment.
+    Void pixels do not count. A crowd teaches nothing and is no segment: pixels without an instance, of a class that has
+    instances elsewhere in the map, or is among `crowds`.
 
     Args:
         panoptic_map: ``(H, W)`` int32, of the target.
         answer: of the image.
+        crowds: the labels of the crowds of the target.
     """
     given = answer.panoptic_map.masked_fill(panoptic_map < 0, -1)
     segments = answer.segments()
     row_of = {one.value: row for row, one in enumerate(segments)}
-    values: list[int] = panoptic_map[panoptic_map >= 0].unique().tolist()
+    present: list[int] = panoptic_map[panoptic_map >= 0].unique().tolist()
+    things = {value // INSTANCES for value in present if value % INSTANCES} | set(crowds)
+    values = [value for value in present if value % INSTANCES or value // INSTANCES not in things]
     overlaps, rows = torch.zeros(len(values)), torch.full((len(values),), -1)
     boxes = torch.zeros(len(values), 4)
     for number, value in enumerate(values):

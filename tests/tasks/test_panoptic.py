@@ -83,6 +83,27 @@ def test_a_lost_object_is_not_recovered():
     assert found.rows.tolist()[:2] == [-1, -1]
 
 
+@pytest.mark.parametrize("has_objects", [True, False])
+def test_crowds_are_no_segments(has_objects):
+    """A network learns nothing from a crowd, so that it cannot lose one; nor does it count in the evaluation."""
+    target = make_target()
+    panoptic_map = target.panoptic_map.clone()
+    panoptic_map[0, 12:20] = 0  # of discs, which have instances
+    panoptic_map[0, 20:25] = 2 * 65536  # of boxes, which have none
+    boxes = torch.cat([target.boxes, torch.tensor([[12.0, 0, 20, 1], [20, 0, 25, 1]])])
+    labels, iscrowd = torch.tensor([0, 0, 4, 0, 2]), torch.tensor([0, 0, 0, 1, 1], dtype=torch.bool)
+    fields = {"boxes": boxes, "labels": labels, "iscrowd": iscrowd} if has_objects else {}
+    crowded = Target(**fields, panoptic_map=panoptic_map, image_id=1)
+    answer = Panoptic().truth(target)  # which knows nothing of the crowds
+    found = Panoptic().recovered(crowded, answer)
+    seen = [0, 0, 1, 3, 4] if has_objects else [0, 0, 1, 2, 3, 4]  # without objects none tells that boxes are things
+    assert found.labels.tolist() == seen
+    assert [one for one, label in zip(found.overlaps.tolist(), seen, strict=True) if label in (0, 3, 4)] == [1.0] * 4
+    evaluator = PanopticEvaluator(annotations(), CATEGORIES)
+    evaluator.update([crowded], [answer])
+    assert evaluator.compute()["RQ"] == 1.0
+
+
 def test_results_and_png_have_the_same_ids():
     task, answer = Panoptic(), Panoptic().truth(make_target())
     (entry,) = json.loads(json.dumps(task.results(answer, CATEGORIES)))
