@@ -18,12 +18,13 @@ from detkit.heads.pixel.pixel_head import PixelHead, PixelOutput
 class ScoreSkipHead(PixelHead):
     """Class scores of each map by a 1x1 convolution, upsampled and summed from coarse to fine (Long 2015, figure 3).
 
-        coarsest map -> score -> 2x -+
-                 next finer -> score + -> 2x -+
-                          next finer -> score + -> to the size of the image -> logits
+        coarsest map   -> score (K) -> 2x ----+
+        next finer map -> score (K) -> crop --+-> sum -> 2x --+
+        next finer map -> score (K) -> crop ------------------+-> sum -> upsample -> crop -> logits (K, H, W)
 
-    Upsampling is by transposed convolutions without bias that begin as bilinear interpolation; maps are cropped to
-    where both are, so that cells lie over each other exactly.
+    Upsampling is by transposed convolutions without bias that begin as bilinear interpolation; scores begin with zeros.
+    Maps are cropped to where both are, so that cells lie over each other exactly: on `ConvolutionalVGG16` by the
+    authors' 5 and 9 cells, and logits by 19 pixels in FCN-32s, 27 in FCN-16s and 31 in FCN-8s.
 
     Args:
         channels: of the backbone's maps, finest first.
@@ -62,14 +63,14 @@ class ScoreSkipHead(PixelHead):
         for layer in scored:
             _zero(layer)
         self.scores = nn.ModuleList(scored)
-        self.twofold = nn.ModuleList(BilinearUpsampling(num_classes, 2, learned_upsampling) for _ in range(skips))
-        self.last = BilinearUpsampling(num_classes, strides[-1 - skips], learned=False)
+        self.upscore2 = nn.ModuleList(BilinearUpsampling(num_classes, 2, learned_upsampling) for _ in range(skips))
+        self.upscore = BilinearUpsampling(num_classes, strides[-1 - skips], learned=False)
 
     def class_rows(self) -> Mapping[str, ClassRows]:
         """The outputs of all layers."""
         scores = {f"scores.{index}": ClassRows(_zero) for index in range(self.skips + 1)}
-        upsampled = {f"twofold.{index}": ClassRows(_bilinear) for index in range(self.skips)}
-        return scores | upsampled | {"last": ClassRows(_bilinear)}
+        upsampled = {f"upscore2.{index}": ClassRows(_bilinear) for index in range(self.skips)}
+        return scores | upsampled | {"upscore": ClassRows(_bilinear)}
 
     def forward(self, features: Sequence[Tensor], context: Context) -> PixelOutput:
         """Logits ``(B, K, H, W)`` at the size of the network's frame."""
@@ -77,13 +78,13 @@ class ScoreSkipHead(PixelHead):
         coarsest, stride, origin = maps[0]
         scores = self.scores[0](coarsest)
         for index, (finer, finer_stride, finer_origin) in enumerate(maps[1 : self.skips + 1]):
-            scores, stride, origin = self.twofold[index](scores), finer_stride, _begin(stride, origin)
+            scores, stride, origin = self.upscore2[index](scores), finer_stride, _upsampled_origin(stride, origin)
             own = self.scores[index + 1](finer * self.skip_scales[index])
-            scores, own, origin = _cut_to_both(scores, own, stride, origin, finer_origin)
+            scores, own, origin = _crop_to_overlap(scores, own, stride, origin, finer_origin)
             scores = scores + own
         height, width = context.batch.padded_size
-        left = -_begin(stride, origin)
-        return PixelOutput(self.last(scores)[..., left : left + height, left : left + width])
+        left = -_upsampled_origin(stride, origin)
+        return PixelOutput(self.upscore(scores)[..., left : left + height, left : left + width])
 
     def _check(self) -> None:
         counts = (len(self.strides) > self.skips >= 0, len(self.skip_scales) == self.skips)
@@ -97,12 +98,12 @@ class ScoreSkipHead(PixelHead):
             raise InputError(f"ScoreSkipHead: each stride must be twice the one before, got {self.strides}")
 
 
-def _begin(stride: int, origin: int) -> int:
+def _upsampled_origin(stride: int, origin: int) -> int:
     """Where a map begins once it is upsampled: half a cell earlier."""
     return origin - stride // 2
 
 
-def _cut_to_both(
+def _crop_to_overlap(
     first: Tensor, second: Tensor, stride: int, first_origin: int, second_origin: int
 ) -> tuple[Tensor, Tensor, int]:
     """Two maps of one stride where both are, and the pixel at which they begin then."""

@@ -22,8 +22,11 @@ class UNetHead(PixelHead):
     """From the coarsest map up: an up-convolution, a copy of the finer map beside it, two 3x3 convolutions, at each
     level; at last a 1x1 convolution (Ronneberger 2015, figure 1).
 
-        coarsest map -> 2x2 up-conv -+-> two convs -> 2x2 up-conv -+-> ... -> two convs -> 1x1 conv -> logits
-               next finer -> crop ---+      next finer -> crop ----+
+        coarsest map -> 2x2 up-conv -+-> concat -> 2 3x3 convs -> 2x2 up-conv -+-> ... -> 1x1 conv -> logits (K, h, w)
+           next finer map -> crop ---+               next finer map -> crop ---+
+
+    The 3x3 convolutions have ReLU. Up-convolutions have none, as in the figure; in the network that the authors
+    released they have.
 
     Args:
         channels: of the backbone's maps, finest first; an up-convolution gives as many as the finer map has, which in
@@ -76,7 +79,7 @@ class UNetHead(PixelHead):
         x = features[-1]
         for up, level, finer in zip(self.up, self.levels, reversed(features[:-1]), strict=True):
             x = up(x)
-            x, copy = (_cut_or_filled(x, finer.shape), finer) if self.padded else (x, _center(finer, x.shape))
+            x, copy = (_crop_or_pad(x, finer.shape), finer) if self.padded else (x, _center_crop(finer, x.shape))
             x = level(torch.cat((copy, x), dim=1))
         margin = 0 if self.padded else (context.batch.padded_size[0] - x.shape[-2]) // 2
         return PixelOutput(self.classes(x), margin=margin)
@@ -91,12 +94,12 @@ def _up_convolution(coarse: int, fine: int, factor: int) -> nn.ConvTranspose2d:
     return layer
 
 
-def _center(x: Tensor, size: Sequence[int]) -> Tensor:
+def _center_crop(x: Tensor, size: Sequence[int]) -> Tensor:
     """The center of `x` of the height and width of `size`, the last two."""
     top, left = (x.shape[-2] - size[-2]) // 2, (x.shape[-1] - size[-1]) // 2
     return x[..., top : top + size[-2], left : left + size[-1]]
 
 
-def _cut_or_filled(x: Tensor, size: Sequence[int]) -> Tensor:
-    """`x` cut, or filled up with zeros, at the right and the bottom: poolings round odd sizes up or down."""
+def _crop_or_pad(x: Tensor, size: Sequence[int]) -> Tensor:
+    """`x` cropped, or padded with zeros, at the right and the bottom: poolings round odd sizes up or down."""
     return F.pad(x, (0, size[-1] - x.shape[-1], 0, size[-2] - x.shape[-2]))

@@ -91,22 +91,22 @@ def test_cells_of_any_backbone_lie_over_each_other(size):
 
 def test_learned_upsampling_learns_and_the_last_layer_stays():
     model = FCN8s(ConvolutionalVGG16(1 / 64), 3, learned_upsampling=True)
-    assert [one.weight.requires_grad for one in (*model.head.twofold, model.head.last)] == [True, True, False]
+    assert [one.weight.requires_grad for one in (*model.head.upscore2, model.head.upscore)] == [True, True, False]
     for layer in model.head.scores:
         nn.init.normal_(layer.weight)
     model.raw(torch.rand(1, 3, 33, 41)).logits.square().sum().backward()
-    assert all(one.weight.grad.abs().sum() > 0 for one in model.head.twofold)
+    assert all(one.weight.grad.abs().sum() > 0 for one in model.head.upscore2)
 
 
 def test_other_classes_keep_their_kernels():
     model = FCN16s(ConvolutionalVGG16(1 / 64), 3, learned_upsampling=True)
     model.categories = ["sky", "road", "car"]
-    for layer in (*model.head.scores, *model.head.twofold):
+    for layer in (*model.head.scores, *model.head.upscore2):
         nn.init.normal_(layer.weight)
     other = with_classes(model, ["car", "tree", "sky", "fence"])
     assert torch.equal(other.head.scores[0].weight[[0, 2]], model.head.scores[0].weight[[2, 0]])
-    assert torch.equal(other.head.twofold[0].weight[[0, 2]], model.head.twofold[0].weight[[2, 0]])
-    assert torch.equal(other.head.twofold[0].weight[1, 0].double(), bilinear(4))
+    assert torch.equal(other.head.upscore2[0].weight[[0, 2]], model.head.upscore2[0].weight[[2, 0]])
+    assert torch.equal(other.head.upscore2[0].weight[1, 0].double(), bilinear(4))
     assert other.raw(torch.rand(1, 3, 33, 41)).logits.shape == (1, 4, 33, 41)
 
 
