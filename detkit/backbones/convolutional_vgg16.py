@@ -21,11 +21,11 @@ _WINDOW = 7  # of fc6, in cells of pool5
 class ConvolutionalVGG16(Backbone):
     """VGG-16 with fc6 and fc7 as convolutions, which returns the maps of pool3, pool4 and fc7 (Long 2015, section 4.1).
 
-        images, 100 zeros around -> conv1 .. pool3 -+-> conv4, pool4 -+-> conv5, pool5 -> fc6, 7x7 -> fc7, 1x1 -> map
-                                                    +-> map           +-> map
+        images (3, H, W) -> 100 zeros around -> conv1 .. pool3 (256, stride 8) -> conv4, pool4 (512, stride 16)
+                         -> conv5, pool5 (512, stride 32) -> fc6, 7x7 without padding -> fc7, 1x1 (4096, stride 32)
 
-    The border makes any image give fc6 a whole window. Poolings round up, as the authors' Caffe does. Convolutions
-    keep torchvision's names, ``features.0.weight`` and so on.
+    The border makes any image give fc6 a whole window; maps begin at the `origins`. Poolings round up, as the authors'
+    Caffe does. Convolutions keep torchvision's names, ``features.0.weight`` and so on.
 
     Args:
         width: factor of all channels.

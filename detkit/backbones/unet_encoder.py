@@ -18,8 +18,8 @@ class UNetEncoder(Backbone):
         images -> 64, 64 -+-> pool -> 128, 128 -+-> pool -> ... -> pool -> 1024, 1024 -> map
                           +-> map               +-> map
 
-    Convolutions begin with He's initialization (section 3). Dropout is at the end of the path: after the two coarsest
-    levels.
+    Convolutions begin with He's initialization (section 3), and there is no batch norm. Dropout is at the end of the
+    path, as in the network that the authors released: after the two coarsest levels, before a copy is taken.
 
     Args:
         width: factor of all channels.

@@ -16,7 +16,7 @@ from detkit.heads.pixel.pixel_head import PixelHead, PixelOutput
 class FCNHead(PixelHead):
     """Class logits from one map, without skips (torchvision's ``fcn_resnet50``).
 
-        map -> 3x3 conv, batch norm, ReLU -> dropout -> 1x1 conv -> logits
+        map (C, h, w) -> 3x3 conv, batch norm, ReLU (C/4, h, w) -> dropout of 0.1 -> 1x1 conv -> logits (K, h, w)
 
     Args:
         channels: of the backbone's maps, finest first.

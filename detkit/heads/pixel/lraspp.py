@@ -21,7 +21,8 @@ class LRASPPHead(PixelHead):
                       +-> mean -> 1x1 conv, sigmoid --+                                  |
         finest map ----------------------------------------------------------> 1x1 conv -+
 
-    The mean is that of the whole map, as in torchvision; the paper pools with a large window and a large stride.
+    The mean is that of the whole map, as in torchvision. The paper's gate is a map: means of 49 x 49 cells at a stride
+    of 16 x 20, upsampled.
 
     Args:
         channels: of the backbone's maps, finest first; of strides 8 and 16 in the paper.

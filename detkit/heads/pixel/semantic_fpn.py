@@ -19,10 +19,10 @@ _COARSEST = 32  # the stride of C5: coarser maps are added for large boxes only
 class SemanticFPNHead(PixelHead):
     """Class logits from all levels of a feature pyramid (Kirillov 2019, section 3, figure 3).
 
-        P5 -> 3 x [3x3 conv, group norm, ReLU, x2] -+
-        P4 -> 2 x [3x3 conv, group norm, ReLU, x2] -+
-        P3 -> 1 x [3x3 conv, group norm, ReLU, x2] -+
-        P2 -> 1 x [3x3 conv, group norm, ReLU]     -+-> sum at stride 4 -> 1x1 conv -> logits
+        P5 (256, H/32, W/32) -> 3 x [3x3 conv, group norm, ReLU, 2x] -+
+        P4 (256, H/16, W/16) -> 2 x [3x3 conv, group norm, ReLU, 2x] -+
+        P3 (256, H/8, W/8)   -> 1 x [3x3 conv, group norm, ReLU, 2x] -+
+        P2 (256, H/4, W/4)   -> 1 x [3x3 conv, group norm, ReLU]     -+-> sum (128, H/4, W/4) -> 1x1 conv -> logits
 
     Levels are brought to the size of the finest bilinearly. Those of a stride above 32 are left out.
 

@@ -54,9 +54,9 @@ class _Categories(ModelCategories):
 class PanopticFPN(MaskRCNN):
     """Mask R-CNN with a semantic head on its pyramid; their answers are merged to a class and an instance per pixel.
 
-        images -> backbone -> FPN -+-> rpn -> regions -> box_head, mask_head -> objects -+
-                                   |                                                     +-> panoptic map
-                                   +-> semantic_head -> stuff, and things as one class --+
+        images (3, H, W) -> backbone -> FPN: P2 (256, H/4, W/4) to P6 (256, H/64, W/64)
+        P2 .. P6 -> rpn -> regions -> box_head, mask_head -> objects -------------+
+        P2 .. P5 -> semantic_head -> stuff, and things as one (K + 1, H/4, W/4) --+-> panoptic map (H, W)
 
     The answer for each image is a `PanopticMap`, which holds the detections and the classes of pixels too. Labels are
     those of the data, things and stuff in one list, and `categories` says which are things: it must be set, as training

@@ -46,7 +46,8 @@ class Dice(Tversky):
 
         (2 TP + smooth) / (2 TP + FP + FN + smooth)
 
-    of a class, where ``TP``, ``FP`` and ``FN`` are sums of probabilities over all pixels of the batch.
+    of a class, where ``TP``, ``FP`` and ``FN`` are sums of probabilities over all pixels of the batch. The paper has
+    their squares in the denominator.
 
     Args:
         smooth: pixels added to both, so that a class of a few pixels does not change the loss abruptly.

@@ -13,11 +13,11 @@ from detkit.errors import InputError
 class ASPP(nn.Module):
     """Convolutions of several rates and the mean of the image, side by side (Chen 2017, section 3.3 and figure 5).
 
-        map -+-> 1x1 --------------------+
-             +-> 3x3, rate 6 ------------+
-             +-> 3x3, rate 12 -----------+-> concat -> 1x1 -> dropout -> map
-             +-> 3x3, rate 18 -----------+
-             +-> mean -> 1x1 -> expand --+
+        map (C, h, w) -+-> 1x1 (256, h, w) --------------------------+
+                       +-> 3x3, rate 6 (256, h, w) ------------------+
+                       +-> 3x3, rate 12 (256, h, w) -----------------+-> concat (1280, h, w) -> 1x1, dropout (256, h, w)
+                       +-> 3x3, rate 18 (256, h, w) -----------------+
+                       +-> mean (C, 1, 1) -> 1x1 (256) -> expand ----+
 
     Each convolution is followed by batch norm and ReLU.
 
@@ -26,7 +26,7 @@ class ASPP(nn.Module):
         stride: of the map.
         rates: of the 3x3 convolutions; None: 6, 12 and 18 at stride 16, twice as much at stride 8.
         width: channels of each branch and of the output.
-        dropout: share of the output's values that are dropped in training.
+        dropout: share of the output's values that are dropped in training, as in torchvision; the papers name none.
         separable: the 3x3 convolutions are depthwise separable (Chen 2018, section 3.1).
     """
 
@@ -74,7 +74,8 @@ def convolution(channels: int, width: int, size: int, rate: int = 1, separable: 
         width: channels of the output.
         size: of the kernel, odd.
         rate: dilation.
-        separable: a convolution of each channel, batch norm and ReLU go before one of size 1 (Chen 2018, section 3.1).
+        separable: a convolution of each channel goes before one of size 1 (Chen 2018, section 3.1), each with batch
+            norm and ReLU (section 3.2).
     """
     padding = rate * (size // 2)
     if separable:

@@ -16,9 +16,9 @@ from detkit.heads.pixel.pixel_head import PixelHead, PixelOutput
 class DeepLabV3Head(PixelHead):
     """Class logits from the coarsest map, seen at several rates (Chen 2017, "Rethinking atrous convolution", figure 5).
 
-        map -> ASPP -> 3x3 conv, batch norm, ReLU -> 1x1 conv -> logits
+        map (C, h, w) -> ASPP (256, h, w) -> 3x3 conv, batch norm, ReLU (256, h, w) -> 1x1 conv -> logits (K, h, w)
 
-    The 3x3 convolution behind ASPP is torchvision's.
+    The 3x3 convolution behind ASPP is torchvision's; the paper has none.
 
     Args:
         channels: of the backbone's maps, finest first.

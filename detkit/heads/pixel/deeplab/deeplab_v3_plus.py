@@ -18,8 +18,8 @@ from detkit.heads.pixel.pixel_head import PixelHead, PixelOutput
 class DeepLabV3PlusHead(PixelHead):
     """Class logits from the coarsest map and the finest (Chen 2018, figure 2).
 
-        coarsest map -> ASPP -> upsample -+-> concat -> 3x3 conv -> 3x3 conv -> 1x1 conv -> logits
-        finest map -> 1x1 conv to 48 -----+
+        coarsest map -> ASPP (256) -> upsample -+-> concat (304, h, w) -> 2 3x3 convs (256, h, w) -> 1x1 conv -> logits
+        finest map (C, h, w) -> 1x1 conv (48) --+
 
     Each convolution but the last is followed by batch norm and ReLU.
 
@@ -32,7 +32,8 @@ class DeepLabV3PlusHead(PixelHead):
         width: channels of ASPP and of the decoder.
         low_width: channels that the finest map is reduced to.
         dropout: of ASPP.
-        separable: all 3x3 convolutions are depthwise separable, as with the paper's Xception (section 3.1).
+        separable: all 3x3 convolutions are depthwise separable, as with the paper's Xception (section 3.1); with its
+            ResNet-101 they are plain ones.
     """
 
     def __init__(
