@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.ops.best_overlaps import coverage as coverage  # it stands below, beside the kernel that also computes it
+from detkit.precise import precise
 from detkit.structures.device_transfer import to_device
 
 # The limit of published code: a delta that turns a reference of 16 px (one stride) into a box of 1000 px.
@@ -50,8 +51,8 @@ class DeltaCoder:
 
     def encode(self, references: Tensor, boxes: Tensor) -> Tensor:
         """Deltas ``(..., 4)`` from `references` to `boxes`, both ``(..., 4)`` and of positive size."""
-        reference_centers, reference_sizes = _centers_and_sizes(references.float())
-        centers, sizes = _centers_and_sizes(boxes.float())
+        reference_centers, reference_sizes = _centers_and_sizes(precise(references))
+        centers, sizes = _centers_and_sizes(precise(boxes))
         shift = (centers - reference_centers) / reference_sizes
         stretch = torch.log(sizes / reference_sizes)
         deltas = torch.cat((shift, stretch), dim=-1)
@@ -62,8 +63,8 @@ class DeltaCoder:
 
         Size deltas are clamped to ``log(1000 / 16)``.
         """
-        reference_centers, reference_sizes = _centers_and_sizes(references.float())
-        deltas = deltas.float() if self._is_plain else deltas.float() / self._weights(deltas.device)
+        reference_centers, reference_sizes = _centers_and_sizes(precise(references))
+        deltas = precise(deltas) if self._is_plain else precise(deltas) / self._weights(deltas.device)
         centers = deltas[..., :2] * reference_sizes + reference_centers
         half_sizes = 0.5 * torch.exp(deltas[..., 2:].clamp(max=MAX_SIZE_DELTA)) * reference_sizes
         return torch.cat((centers - half_sizes, centers + half_sizes), dim=-1)
@@ -158,12 +159,12 @@ class DistanceCoder:
 
         They are positive if the location lies inside the box.
         """
-        locations, boxes = locations.float(), boxes.float()
+        locations, boxes = precise(locations), precise(boxes)
         return torch.cat((locations - boxes[..., :2], boxes[..., 2:] - locations), dim=-1)
 
     def decode(self, locations: Tensor, distances: Tensor) -> Tensor:
         """Boxes ``(..., 4)`` with edges in `distances` from `locations`: the inverse of `encode`."""
-        locations, distances = locations.float(), distances.float()
+        locations, distances = precise(locations), precise(distances)
         return torch.cat((locations - distances[..., :2], locations + distances[..., 2:]), dim=-1)
 
 

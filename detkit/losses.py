@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from detkit.precise import precise
+
 SMOOTH_L1_BETA = 1 / 9  # as published code for Faster R-CNN has it: its sigma is 3 (Fast R-CNN, eq. 3)
 
 
@@ -26,7 +28,7 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
     Returns:
         The loss of each logit ``(...,)``.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = precise(logits)
     true_logits = torch.where(targets, logits, -logits)
     # (1 - p)^gamma through its logarithm: exact where p is close to 1, and its gradient is finite everywhere.
     modulation = torch.exp(gamma * F.logsigmoid(-true_logits))
@@ -62,19 +64,19 @@ def focal_losses(
 
 
 def smooth_l1(predictions: Tensor, targets: Tensor, beta: float = SMOOTH_L1_BETA) -> Tensor:
-    """Smooth L1, summed over all elements, in float32.
+    """Smooth L1, summed over all elements, in float32; float64 stays float64.
 
     Args:
         predictions: ``(...,)``.
         targets: ``(...,)`` float32.
         beta: the distance at which it changes from quadratic to linear; 0 is L1.
     """
-    return F.smooth_l1_loss(predictions.float(), targets, beta=beta, reduction="sum")
+    return F.smooth_l1_loss(precise(predictions), targets, beta=beta, reduction="sum")
 
 
 def smooth_l1_per_box(predictions: Tensor, targets: Tensor, beta: float = SMOOTH_L1_BETA) -> Tensor:
     """Smooth L1 ``(...,)`` per row of `predictions` and `targets` ``(..., 4)``, in float32. See `smooth_l1`."""
-    return F.smooth_l1_loss(predictions.float(), targets, beta=beta, reduction="none").sum(dim=-1)
+    return F.smooth_l1_loss(precise(predictions), targets, beta=beta, reduction="none").sum(dim=-1)
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -128,9 +128,15 @@ class Preprocess(Described, nn.Module):
     def _pixels_of(self, images: Sequence[Tensor], group: Sequence[int], placement: Placement) -> Tensor:
         """The pixels ``(n, 3, *placement.size)`` of the images at the indices `group`, which have one size."""
         if getattr(self.pixels, "takes_batches", False):
-            return self.pixels(_in_float(stacked_on([images[index] for index in group], self.mean.device)), placement)
-        moved = [_in_float(to_device(images[index], self.mean.device)) for index in group]
+            stacked = stacked_on([images[index] for index in group], self.mean.device)
+            return self.pixels(self._in_float(stacked), placement)
+        moved = [self._in_float(to_device(images[index], self.mean.device)) for index in group]
         return torch.stack([self.pixels(image, placement) for image in moved])
+
+    def _in_float(self, images: Tensor) -> Tensor:
+        """`images` in [0, 1], in float32; in float64 for a network in float64."""
+        pixels = images / 255 if images.dtype == torch.uint8 else images
+        return pixels.to(torch.promote_types(self.mean.dtype, torch.float32))
 
     def _normalized(self, image: Tensor) -> Tensor:
         # Not one multiply-add: it rounds otherwise, which is enough to change the gradients of random networks.
@@ -153,7 +159,3 @@ class Preprocess(Described, nn.Module):
             else:
                 corner.index_copy_(0, to_device(torch.tensor(indices), batch.device), pixels)
         return batch
-
-
-def _in_float(images: Tensor) -> Tensor:
-    return (images / 255 if images.dtype == torch.uint8 else images).float()

@@ -1,5 +1,6 @@
 """torchvision's detectors with random weights that detect something, and their detkit twins."""
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -73,6 +74,25 @@ def spread(model, layer, std):
     factor = std / outputs.std(dim=1)
     layer.weight *= factor.view(-1, *[1] * (layer.weight.ndim - 1))
     layer.bias.copy_(-outputs.mean(dim=1) * factor)
+
+
+def in_double(model):
+    """A copy in float64, whose gradients can be compared.
+
+    Rounding decides on which side of a ReLU a value near zero is, and batch norm in training makes much of it: in
+    float32 gradients of the first layers depend on the processor by more than a thousandth.
+    """
+    model = copy.deepcopy(model)
+    for part in model.children():  # a model of ours as a whole keeps anchors and pixel statistics in float32
+        part.double()
+    return model
+
+
+def round_regions(theirs, ours, monkeypatch):
+    """Both nets in float64 see the same regions, in float32 as boxes are here, and have exact targets for them."""
+    theirs.rpn.register_forward_hook(lambda _, inputs, output: ([one.float().double() for one in output[0]], output[1]))
+    encode = ours.box_head.coder.encode
+    monkeypatch.setattr(ours.box_head.coder, "encode", lambda *boxes: encode(*(one.double() for one in boxes)))
 
 
 def random_images(seed):

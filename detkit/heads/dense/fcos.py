@@ -34,6 +34,7 @@ from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import binary_cross_entropy, focal_losses
 from detkit.matching import BACKGROUND, FOREGROUND, IGNORED
+from detkit.precise import precise
 from detkit.structures import Target
 from detkit.structures.device_transfer import to_device
 from detkit.structures.objects import ImageBoxes, Objects, crowds_of
@@ -147,7 +148,7 @@ class FCOSHead(DenseHead):
         """The location ``(P, 2)`` of each cell in pixels, spread over the image as anchors are."""
         height, width = feature.shape[-2:]
         step_y, step_x = padded_size[0] // height, padded_size[1] // width
-        x, y = (cell_corners((height, width), feature.float()) + self.location_offset).unbind(dim=-1)
+        x, y = (cell_corners((height, width), precise(feature)) + self.location_offset).unbind(dim=-1)
         return torch.stack((x * step_x, y * step_y), dim=-1).flatten(0, 1)
 
     def losses(self, raw: FCOSOutput, context: Context) -> dict[str, Tensor]:
@@ -165,9 +166,9 @@ class FCOSHead(DenseHead):
         boxes, labels = objects.boxes[matched], objects.labels[matched]
         foreground = mean_count(len(location), location.device)
 
-        distances = torch.cat(raw.distances, dim=1)[image, location].float()
+        distances = precise(torch.cat(raw.distances, dim=1)[image, location])
         distances = distances * _per_location(raw.locations, [[stride] for stride in self.strides])[location]
-        centerness = torch.cat(raw.centerness, dim=1)[image, location].float()
+        centerness = precise(torch.cat(raw.centerness, dim=1)[image, location])
         targets = self.coder.encode(locations[location], boxes)
         sums = (
             focal_losses(classes, image, location, labels, self._not_learned(rows, objects)).sum(),
@@ -280,9 +281,8 @@ class FCOSHead(DenseHead):
     def _not_learned(self, rows: Tensor, objects: Objects) -> Tensor | None:
         """Which locations have no loss, of the `rows` of `assign`; None where there are surely none."""
         is_own_rule = type(self).assign is not FCOSHead.assign or type(self).match is not FCOSHead.match
-        if is_own_rule or objects.crowds is not None or objects.unannotated is not None:
-            return rows == NOT_LEARNED
-        return None
+        has_others = objects.crowds is not None or objects.unannotated is not None
+        return rows == NOT_LEARNED if is_own_rule or has_others else None
 
     def _in_pixels(self, distances: Sequence[Tensor]) -> list[Tensor]:
         return [per_level.float() * stride for per_level, stride in zip(distances, self.strides, strict=True)]

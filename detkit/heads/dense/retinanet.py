@@ -32,6 +32,7 @@ from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import SMOOTH_L1_BETA, focal_losses, smooth_l1_per_box
 from detkit.matching import Matcher
 from detkit.ops.iou import paired_iou
+from detkit.precise import precise
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
 
@@ -159,7 +160,7 @@ class RetinaNetHead(DenseHead):
             torch.cat(raw.classes, dim=1), image, anchor, objects.labels[matched], rows == NOT_LEARNED,
             self.alpha, self.gamma,
         )  # fmt: skip
-        regression = self._box_losses(anchors[anchor], deltas[image, anchor].float(), objects.boxes[matched])
+        regression = self._box_losses(anchors[anchor], precise(deltas[image, anchor]), objects.boxes[matched])
         return {
             "retinanet_cls": (classification / foreground).sum() / images,
             "retinanet_box": (regression / foreground[image]).sum() / images,

@@ -30,6 +30,7 @@ from detkit.heads.scored_boxes import topk_of_rows
 from detkit.losses import smooth_l1
 from detkit.matching import BalancedSample, Matcher, draw_balanced
 from detkit.ops import is_exporting
+from detkit.precise import precise
 
 
 class RPNOutput(NamedTuple):
@@ -194,7 +195,7 @@ class RPN(PostprocessedHead):
 
     def _regression(self, deltas: Tensor, anchors: Tensor, foreground: Tensor, rows: Tensor, objects: Tensor) -> Tensor:
         """Smooth L1 of the anchors `foreground` ``(B, F)``, of each of which `rows` names the object, if it has one."""
-        predicted = deltas.gather(1, foreground[..., None].expand(-1, -1, 4)).float()
+        predicted = precise(deltas.gather(1, foreground[..., None].expand(-1, -1, 4)))
         is_learned = (rows >= 0)[..., None]
         references = anchors[foreground]
         # Where there is no object, the target is what is predicted.
@@ -209,7 +210,7 @@ class RPN(PostprocessedHead):
         """Boxes ``(B, P, 4)``, scores ``(B, P)`` and levels ``(P,)`` of the `count` best anchors of each level."""
         logits, deltas, anchors, levels = [], [], [], []
         for level, (level_logits, level_deltas, level_anchors) in enumerate(zip(*raw, strict=True)):
-            highest, best = topk_of_rows(level_logits.float(), count)
+            highest, best = topk_of_rows(precise(level_logits), count)
             # What fills up a level with fewer anchors has no score, and passes no threshold.
             logits.append(highest.masked_fill(highest == -torch.inf, torch.nan) if is_exporting() else highest)
             deltas.append(level_deltas.gather(1, best[..., None].expand(-1, -1, 4)))
@@ -222,8 +223,8 @@ class RPN(PostprocessedHead):
 
 def _objectness_loss(objectness: Tensor, sample: BalancedSample) -> Tensor:
     """Binary cross-entropy of the drawn anchors, of the objectness ``(B, P)`` of all."""
-    logits = objectness.gather(1, sample.indices).float()
+    logits = precise(objectness.gather(1, sample.indices))
     columns = torch.arange(logits.shape[1], device=logits.device)
-    is_object = (columns < sample.most_foreground).float().expand_as(logits)
+    is_object = (columns < sample.most_foreground).to(logits.dtype).expand_as(logits)
     drawn = sample.is_drawn.float()
     return F.binary_cross_entropy_with_logits(logits, is_object, drawn, reduction="sum")

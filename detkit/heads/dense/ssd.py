@@ -27,6 +27,7 @@ from detkit.heads.postprocess import NMS, Postprocess
 from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import smooth_l1_per_box
 from detkit.matching import BestForEachMatcher
+from detkit.precise import precise
 
 
 class SSDOutput(NamedTuple):
@@ -139,7 +140,7 @@ class SSDHead(DenseHead):
             ``ssd_cls``, cross-entropy of foreground boxes and the hardest background, and ``ssd_box``, smooth L1 of the
             offsets; zero in a batch without objects.
         """
-        logits, deltas = raw.logits.float(), raw.deltas.float()
+        logits, deltas = precise(raw.logits), precise(raw.deltas)
         rows = self.assign(raw, context).view(logits.shape[:2])
         positive = rows >= 0
         labels, targets = self._targets(rows, raw.default_boxes, context)

@@ -15,8 +15,8 @@ from detkit.heads.class_rows import ClassRows
 from detkit.heads.context import Context
 from detkit.heads.pixel.batch_labels import IGNORED, batch_label_maps, batch_pixel_weights
 from detkit.heads.pixel.criteria import CrossEntropy, PixelCriterion
-from detkit.heads.pixel.criteria.criterion import precise
 from detkit.ops import is_exporting
+from detkit.precise import precise
 from detkit.preprocess import Batch
 from detkit.structures import SemanticMap
 from detkit.structures.image_fields import IGNORE_INDEX, label_map_dtype

@@ -26,6 +26,7 @@ from detkit.heads.region.region_features import RegionFeatureExtractor, TwoFully
 from detkit.heads.scored_boxes import PaddedBoxes
 from detkit.losses import smooth_l1
 from detkit.ops import is_exporting
+from detkit.precise import precise
 from detkit.structures import Detections
 
 
@@ -107,7 +108,7 @@ class BoxHead(PostprocessedHead, RegionBranch):
         deltas = self._class_deltas(raw.deltas, regions.foreground_rows, own_labels)
         targets = self.coder.encode(foreground.boxes, context.objects.boxes[matched])
         return {
-            "box_cls": F.cross_entropy(raw.logits.float(), classes, reduction="sum") / count,
+            "box_cls": F.cross_entropy(precise(raw.logits), classes, reduction="sum") / count,
             "box_reg": smooth_l1(deltas, targets) / count,
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from detkit.object_config import Described
@@ -23,8 +22,3 @@ class PixelCriterion(Described):
             weights: ``(B, H, W)`` float32, factor of the loss of each pixel; None: 1.
         """
         raise NotImplementedError
-
-
-def precise(logits: Tensor) -> Tensor:
-    """`logits` in float32, or in float64 if they are."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from detkit.distributed import mean
 from detkit.errors import InputError
 from detkit.heads.pixel.batch_labels import IGNORED
-from detkit.heads.pixel.criteria.criterion import PixelCriterion, precise
+from detkit.heads.pixel.criteria.criterion import PixelCriterion
+from detkit.precise import precise
 from detkit.structures.device_transfer import to_device
 
 

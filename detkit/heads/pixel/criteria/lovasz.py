@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from detkit.heads.pixel.batch_labels import IGNORED
-from detkit.heads.pixel.criteria.criterion import PixelCriterion, precise
+from detkit.heads.pixel.criteria.criterion import PixelCriterion
 from detkit.heads.pixel.criteria.tversky import class_pixels, mean_of_present
+from detkit.precise import precise
 
 
 class LovaszSoftmax(PixelCriterion):

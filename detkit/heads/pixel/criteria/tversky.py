@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from detkit.heads.pixel.batch_labels import IGNORED
-from detkit.heads.pixel.criteria.criterion import PixelCriterion, precise
+from detkit.heads.pixel.criteria.criterion import PixelCriterion
+from detkit.precise import precise
 
 
 class Tversky(PixelCriterion):

@@ -1,0 +1,11 @@
+"""The precision that losses and boxes are computed in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def precise(values: Tensor) -> Tensor:
+    """`values` in float32, also under autocast; float64 stays float64."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
