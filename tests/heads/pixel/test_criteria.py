@@ -47,6 +47,11 @@ def cross_entropy(case, class_weights=(1.0,) * CLASSES):
     return total / sum(class_weights[c] for _, c, _ in pixels)
 
 
+def summed(case, class_weights=(1.0,) * CLASSES):
+    """As Caffe has it without normalization: over the pixels of an image, the mean over images."""
+    return sum(-math.log(p[c]) * w * class_weights[c] for p, c, w in by_hand(*case)) / len(case[1])
+
+
 def focal(case, gamma, class_weights=(1.0,) * CLASSES):
     pixels = by_hand(*case)
     total = sum(-math.log(p[c]) * (1 - p[c]) ** gamma * w * class_weights[c] for p, c, w in pixels)
@@ -105,6 +110,8 @@ def boundary(case, factor, radius):
 CASES = {
     "cross_entropy": (CrossEntropy(), cross_entropy),
     "weighted": (CrossEntropy(CLASS_WEIGHTS), lambda case: cross_entropy(case, CLASS_WEIGHTS)),
+    "unnormalized": (CrossEntropy(normalized=False), summed),
+    "unnormalized_weighted": (CrossEntropy(CLASS_WEIGHTS, False), lambda case: summed(case, CLASS_WEIGHTS)),
     "focal": (Focal(2.0), lambda case: focal(case, 2.0)),
     "focal_weighted": (Focal(0.5, CLASS_WEIGHTS), lambda case: focal(case, 0.5, CLASS_WEIGHTS)),
     "ohem": (OHEM(0.3, 1), lambda case: ohem(case, 0.3, 2)),

@@ -19,17 +19,26 @@ from detkit.structures.device_transfer import to_device
 class CrossEntropy(PixelCriterion):
     """Cross-entropy over the classes, the mean over pixels that have one.
 
+    FCN's "heavy learning" is ``CrossEntropy(normalized=False)`` with one image a step, a momentum of 0.99 and learning
+    rates from 1e-10 down to 1e-14 (Shelhamer 2017, section 4.3).
+
     Args:
         class_weights: factor of the pixels of each class, by which the mean is weighted too; None: 1.
+        normalized: divide by the number of pixels; False: by that of images alone, so that the loss of an image is the
+            sum over its pixels, as in Caffe with ``normalize: false``.
     """
 
-    def __init__(self, class_weights: Sequence[float] | None = None) -> None:
+    def __init__(self, class_weights: Sequence[float] | None = None, normalized: bool = True) -> None:
         self.class_weights = None if class_weights is None else list(class_weights)
+        self.normalized = normalized
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """See `PixelCriterion`."""
         shares = class_shares(logits, labels, self.class_weights)
-        return weighted_mean(pixel_losses(logits, labels), shares, weights)
+        if self.normalized:
+            return weighted_mean(pixel_losses(logits, labels), shares, weights)
+        factors = shares if weights is None else shares * weights
+        return (pixel_losses(logits, labels) * factors).sum() / max(1, len(labels))
 
 
 def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
