@@ -28,3 +28,9 @@ def coco_categories() -> list[Category]:
     """COCO's 80, in the order of its ids, with torchvision's names."""
     weights = torchvision.models.detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1
     return [one for one in torchvision_categories(weights.meta) if one.name != UNUSED_LABEL]
+
+
+def voc_categories() -> list[Category]:
+    """Pascal VOC's 20 after the background, in the order of its label maps."""
+    weights = torchvision.models.segmentation.FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
+    return torchvision_categories(weights.meta, has_background=True)

@@ -153,7 +153,9 @@ def normalize(x):
     return x
 """,
     "weights.md": """
+import torch
 import torchvision
+image = torch.rand(3, 64, 64)
 state_dict = torchvision.models.detection.fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None).state_dict()
 """,
 }  # fmt: skip

@@ -180,6 +180,14 @@ def _write_weights() -> None:
     to_darknet(from_darknet("yolov4.cfg"), "yolov4")
 
 
+def write_published() -> None:
+    """Random weights as of detectron2's model zoo and of FCN's authors."""
+    from caffe_fcn_reference import weights
+
+    write_detectron2()
+    torch.save(weights("fcn8s", 0), "fcn8s_from_caffe.pth")
+
+
 def write_detectron2() -> None:
     """A file as of detectron2's model zoo, of random weights."""
     from detectron2_reference import random_weights

@@ -33,7 +33,7 @@ PREPARED = {
     "export.md": page_world.write_exported,
     "runtimes.md": page_world.write_certified,
     "verify.md": page_world.write_certified,
-    "weights.md": page_world.write_detectron2,
+    "weights.md": page_world.write_published,
 }
 
 

@@ -1,1 +1,1 @@
-"""Exporting detectors to other libraries: which settings change results, and their names there."""
+"""Exporting models to other libraries: which settings change results, and their names there."""

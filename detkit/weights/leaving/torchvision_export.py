@@ -1,11 +1,11 @@
-"""`to_torchvision`: a detector's weights with torchvision's names, and how to build its detector there."""
+"""`to_torchvision`: a model's weights with torchvision's names, and how to build its model there."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import torch
 import torchvision
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from detkit.backbones.frozen_batch_norm import set_batch_norm_epsilon
 from detkit.errors import InputError
-from detkit.models import Detector
+from detkit.models import Detector, SegmentationModel
 from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
 from detkit.weights.leaving.result_settings import batch_norm_epsilons
+from detkit.weights.leaving.segmentation_export import TorchvisionSegmentation, export_segmentation
 from detkit.weights.leaving.torchvision_arguments import arguments_of
 from detkit.weights.tensor_layout import Layout
 from detkit.weights.torchvision_weights import BUILDERS
@@ -58,20 +59,29 @@ class TorchvisionDetector:
         return model.eval()
 
 
-def to_torchvision(model: Detector) -> TorchvisionDetector:
-    """The torchvision detector with the same detections, the inverse of `from_torchvision`.
+@overload
+def to_torchvision(model: Detector) -> TorchvisionDetector: ...
+@overload
+def to_torchvision(model: SegmentationModel) -> TorchvisionSegmentation: ...
+def to_torchvision(model: Detector | SegmentationModel) -> TorchvisionDetector | TorchvisionSegmentation:
+    """The torchvision model with the same detections or logits, the inverse of `from_torchvision`.
 
-    detkit's label ``c`` is torchvision's ``c + 1``, and the last logit its background class 0. Box deltas and masks of
-    the background, which torchvision has and does not read, are zeros. Settings that matter only in training are
-    torchvision's defaults.
+    detkit's label ``c`` of a detector is torchvision's ``c + 1``, and the last logit its background class 0. Box deltas
+    and masks of the background, which torchvision has and does not read, are zeros. In segmentation labels are the
+    same, and the caller normalizes and resizes images. Settings that matter only in training are torchvision's
+    defaults.
 
     Args:
-        model: a detector with the layers of one of torchvision's, imported or trained with detkit.
+        model: a model with the layers of one of torchvision's, imported or trained with detkit.
 
     Raises:
-        InputError: torchvision has no detector with these layers, or no argument for one of its settings; the message
+        InputError: torchvision has no model with these layers, or no argument for one of its settings; the message
             names it.
     """
+    return export_segmentation(model) if isinstance(model, SegmentationModel) else _detector(model)
+
+
+def _detector(model: Detector) -> TorchvisionDetector:
     problems: dict[str, str] = {}
     for name, layout in LAYOUTS.items():
         try:
