@@ -107,8 +107,8 @@ def _names(published: _Published) -> dict[str, str]:
             index += 2  # with its ReLU
         index += 1  # the pooling
     names |= {f"head.scores.{rank}": score for rank, score in enumerate(_SCORES[: len(published.upsampling)])}
-    names |= {f"head.twofold.{rank}": layer for rank, layer in enumerate(published.upsampling[:-1])}
-    return names | {"head.last": published.upsampling[-1]}
+    names |= {f"head.upscore2.{rank}": layer for rank, layer in enumerate(published.upsampling[:-1])}
+    return names | {"head.upscore": published.upsampling[-1]}
 
 
 def _kernel_of_each_class(name: str, weight: Tensor) -> Tensor:
