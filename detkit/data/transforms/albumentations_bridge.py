@@ -80,6 +80,7 @@ class Bridge:
         unknown = {name: "mask" for name in names if name not in self._compose.additional_targets}
         if unknown:
             _check_transforms(self._compose.transforms, {"mask"})
+            _check_keep_values(self._compose.transforms)
             self._compose.add_targets(unknown)
 
 
@@ -102,6 +103,23 @@ def _check_transforms(
             raise InputError(
                 f"augmentation.transforms: {type(leaf).__name__} changes the image but not its "
                 f"{' and '.join(sorted(missing))}; use a transform that does"
+            )
+
+
+def _check_keep_values(transforms: Sequence[Transform]) -> None:
+    """Refuse transforms that compute new values from those of maps, which are no quantities, or fill them with one."""
+    for leaf in (leaf for transform in transforms for leaf in _leaves(transform)):
+        computes = (
+            isinstance(leaf, albumentations.Morphological),
+            getattr(leaf, "mask_interpolation", cv2.INTER_NEAREST) not in (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT),
+            getattr(leaf, "area_for_downscale", None) == "image_mask",
+            np.any(getattr(leaf, "fill_mask", None) or 0),
+        )
+        if any(computes):
+            raise InputError(
+                f"augmentation.transforms: {type(leaf).__name__} would give pixels of maps a class that they do not "
+                "have: leave it out, or its mask_interpolation, area_for_downscale and fill_mask; what comes from "
+                "outside has no class"
             )
 
 
@@ -151,6 +169,7 @@ class _PackedTarget:
     def unpack(self, result: dict[str, np.ndarray], swaps: Sequence[tuple[int, int]], min_visibility: float) -> Target:
         """The target in the pixels of the result."""
         height, width = result["image"].shape[:2]
+        self._check_repeated(result["keypoints"])
         reference, corners, points = self._split(result["keypoints"])
         rows, boxes, unmoved, visible = self._transformed_boxes(result["bboxes"], corners, (height, width))
         share, image_id = torch.from_numpy(visible), self.target.image_id
@@ -170,6 +189,14 @@ class _PackedTarget:
         if self.target.boxes is not None:
             values["boxes"] = torch.from_numpy(boxes.astype(np.float32))
         return drop_invisible(left, values, ~unmoved, visible, min_visibility)
+
+    def _check_repeated(self, keypoints: np.ndarray) -> None:
+        """Refuse mirror images of objects beyond the border, whose points come back several times."""
+        if len(self.target) and len(np.unique(keypoints[:, 2])) < len(keypoints):
+            raise InputError(
+                f"augmentation.transforms fill the border of image {self.target.image_id!r} with the image, and so "
+                "repeat its objects: set border_mode to 0, cv2.BORDER_CONSTANT"
+            )
 
     def _transformed_boxes(
         self, bboxes: np.ndarray, corners: np.ndarray, size: Size

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import albumentations
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -116,6 +117,46 @@ def test_mixing(name, seed):
     assert set((target.panoptic_map[target.panoptic_map >= 0] // 65536).tolist()) <= set(
         (whole[whole >= 0] // 65536).tolist()
     )
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        albumentations.Morphological(p=1),
+        albumentations.Affine(rotate=(20, 30), mask_interpolation=cv2.INTER_LINEAR, p=1),
+        albumentations.Rotate(fill_mask=255, p=1),
+        albumentations.Perspective(fill_mask=(255,), p=1),
+        albumentations.Resize(20, 30, area_for_downscale="image_mask", p=1),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_transforms_that_compute_with_classes_are_refused(transform):
+    augmentation = Augmentation(0, transforms=[albumentations.OneOf([transform], p=1)])
+    image, target = _sample(0)
+    augmentation(image, Target(target.boxes, target.labels, masks=target.masks), np.random.default_rng(0))
+    with pytest.raises(InputError, match=f"{type(transform).__name__} would give pixels of maps a class"):
+        augmentation(image, target, np.random.default_rng(0))
+
+
+class TestMirroredBorders:
+    """Albumentations gives the points of a mirror image the number of the object, and the last one is far outside."""
+
+    augmentation = Augmentation(
+        0, transforms=[albumentations.Rotate((20, 30), border_mode=cv2.BORDER_REFLECT_101, p=1)]
+    )
+
+    def test_they_are_refused_where_there_are_objects(self):
+        image, target = _sample(0)
+        with pytest.raises(InputError, match="border of image 0 with the image, and so repeat its objects: set border"):
+            self.augmentation(image, target, np.random.default_rng(0))
+
+    def test_maps_alone_are_mirrored_like_the_image(self):
+        _, target = _sample(0)
+        labels = target.label_map
+        image = np.where(labels == 255, 0, labels + 1).astype(np.uint8)[..., None].repeat(3, 2)
+        image, target = self.augmentation(image, Target(label_map=labels), np.random.default_rng(0))
+        assert image[0, 0].all()
+        assert (target.label_map == torch.from_numpy(image[..., 0]) - 1).float().mean() > 0.6
 
 
 class TestScaledCrop:
