@@ -25,7 +25,13 @@ def as_drawn(x):
 
 @pytest.mark.parametrize(
     ("kind", "backbone"),
-    [(FCN, "resnet50"), (DeepLabV3, "resnet50"), (DeepLabV3Plus, "resnet50"), (LRASPP, "mobilenet_v3_large")],
+    [
+        (FCN, "resnet50"),
+        (DeepLabV3, "resnet50"),
+        (DeepLabV3Plus, "resnet50"),
+        pytest.param(DeepLabV3Plus, "xception65", marks=pytest.mark.slow),
+        (LRASPP, "mobilenet_v3_large"),
+    ],
 )
 def test_maps_have_the_shapes_that_are_drawn(kind, backbone):
     with torch.device("meta"):
