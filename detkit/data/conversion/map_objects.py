@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.errors import InputError
 from detkit.ops import masks_to_rle
+from detkit.ops.maps.connected_components import connected_components
 from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES
 
 _BACKGROUND = "background"
-_TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that share a corner are connected
 
 
 def tells_instances_apart(dataset: DetectionDataset) -> bool:
@@ -65,15 +64,15 @@ def objects_of_maps(dataset: DetectionDataset, components: bool) -> dict[str, An
 
 
 def _components(labels: np.ndarray, dataset: DetectionDataset) -> np.ndarray:
-    """As a panoptic map, in which the components of each class are numbered from 1."""
-    values = np.full(labels.shape, -1, dtype=np.int64)
+    """As a panoptic map, in which the components of the classes of things are numbered from 1."""
     ignore = IGNORE_INDEX[torch.from_numpy(labels).dtype]
-    for label in np.unique(labels[labels != ignore]).tolist():
-        category = dataset.categories[label]
-        if category.is_thing and category.name.casefold() != _BACKGROUND:
-            numbers, _ = ndimage.label(labels == label, _TOUCHING)
-            values[numbers > 0] = label * INSTANCES + numbers[numbers > 0]
-    return values
+    things = [
+        label
+        for label in np.unique(labels[labels != ignore]).tolist()
+        if dataset.categories[label].is_thing and dataset.categories[label].name.casefold() != _BACKGROUND
+    ]
+    numbers, classes = connected_components(labels, things)
+    return np.where(numbers > 0, np.append(classes, 0)[numbers - 1] * INSTANCES + numbers, -1)
 
 
 def _object(mask: np.ndarray, is_crowd: bool) -> dict[str, Any]:
