@@ -68,7 +68,11 @@ def test_detections_and_semantic_logits_are_those_of_the_conventions_written_out
     torch.testing.assert_close(answer.scores, scores, atol=1e-4, rtol=0)
     distance = (boxes[:, None] - answer.boxes).abs().amax(dim=2)
     assert (distance.amin(dim=1) < 1e-2).all(), seed
-    assert (model.merge.least_score, model.merge.most_overlap, model.merge.least_stuff) == (0.5, 0.5, 4096)
+    assert (model.merge.score_threshold, model.merge.overlap_threshold, model.merge.stuff_area_threshold) == (
+        0.5,
+        0.5,
+        4096,
+    )
 
 
 def test_weights_of_coco_have_its_133_categories():

@@ -25,21 +25,24 @@ class MergeRule(Described):
     """Which objects and which stuff a panoptic map shows. An object hides those that score less, and all stuff.
 
     Args:
-        least_score: of an object.
-        most_overlap: the share of an object's pixels that may be hidden; an object with more is left out.
-        least_stuff: the fewest pixels of a class of stuff in an image; below 1 a share of the image's pixels.
+        score_threshold: of an object.
+        overlap_threshold: the share of an object's pixels that may be hidden; an object with more is left out.
+        stuff_area_threshold: the fewest pixels of a class of stuff in an image; below 1 a share of the image's pixels.
 
     Raises:
         InputError: a number is out of range.
     """
 
-    def __init__(self, least_score: float = 0.5, most_overlap: float = 0.5, least_stuff: float = 4096) -> None:
-        if not 0 <= least_score <= 1 or not 0 <= most_overlap <= 1 or least_stuff < 0:
+    def __init__(
+        self, score_threshold: float = 0.5, overlap_threshold: float = 0.5, stuff_area_threshold: float = 4096
+    ) -> None:
+        if not 0 <= score_threshold <= 1 or not 0 <= overlap_threshold <= 1 or stuff_area_threshold < 0:
             raise InputError(
-                "a MergeRule needs least_score and most_overlap in [0, 1] and least_stuff of at least 0, got "
-                f"{least_score}, {most_overlap} and {least_stuff}"
+                "a MergeRule needs score_threshold and overlap_threshold in [0, 1] and stuff_area_threshold of at "
+                f"least 0, got {score_threshold}, {overlap_threshold} and {stuff_area_threshold}"
             )
-        self.least_score, self.most_overlap, self.least_stuff = least_score, most_overlap, least_stuff
+        self.score_threshold, self.overlap_threshold = score_threshold, overlap_threshold
+        self.stuff_area_threshold = stuff_area_threshold
 
     @torch.no_grad()
     def merged(
@@ -76,7 +79,11 @@ class MergeRule(Described):
         stuff = torch.where(is_stuff, values, count)
         pixels = torch.zeros(len(values), count + 1, dtype=torch.int64, device=values.device)
         pixels.scatter_add_(1, stuff.flatten(1), torch.ones_like(stuff).flatten(1))
-        fewest = self.least_stuff * values[0].numel() if self.least_stuff < 1 else self.least_stuff
+        fewest = (
+            self.stuff_area_threshold * values[0].numel()
+            if self.stuff_area_threshold < 1
+            else self.stuff_area_threshold
+        )
         is_large = (pixels >= fewest).gather(1, stuff.flatten(1)).view_as(stuff)
         of_stuff = torch.where(is_stuff & is_large, stuff * INSTANCES, -1)
         dtype = label_map_dtype(count)
@@ -93,7 +100,7 @@ class MergeRule(Described):
             mask = torch.stack([own[row] if row < len(own) else none for own in masks])
             free = mask & (instances == 0)
             area, visible = mask.sum(dim=(1, 2)), free.sum(dim=(1, 2))
-            is_kept = (area > 0) & (area - visible <= self.most_overlap * area)
+            is_kept = (area > 0) & (area - visible <= self.overlap_threshold * area)
             instances = torch.where(free & is_kept[:, None, None], row + 1, instances)
         return instances
 
@@ -107,7 +114,7 @@ class MergeRule(Described):
         values = torch.stack((scores.double(), labels.double())).cpu().numpy()
         is_thing = np.array(are_things, dtype=bool)[values[1].astype(np.int64)]
         ends = np.cumsum([len(one) for one in detections])[:-1]
-        shown = [int(own.sum()) for own in np.split(is_thing & (values[0] >= np.float32(self.least_score)), ends)]
+        shown = [int(own.sum()) for own in np.split(is_thing & (values[0] >= np.float32(self.score_threshold)), ends)]
         if is_thing.all():
             return detections, shown
         rows = [torch.from_numpy(np.flatnonzero(own)) for own in np.split(is_thing, ends)]

@@ -42,7 +42,7 @@ class UNet(SegmentationModel):
         weighted: multiply losses by the ``pixel_weights`` of targets; see `UNetHead`.
         criteria: the losses by name; see `PixelHead`.
         preprocess: resizes, normalizes and pads; None: `MirroredBorders` for an encoder without padding, and
-            ``OriginalSize(divisor=16)`` for others.
+            `OriginalSize` with the largest stride as its divisor for others.
         loss_weights: factor of each named loss; 1 where not named.
         inference: how whole images are answered; see `SegmentationModel`.
     """
@@ -61,7 +61,7 @@ class UNet(SegmentationModel):
     ) -> None:
         backbone = as_backbone(backbone, self.stages)
         if preprocess is None:
-            preprocess = OriginalSize(divisor=16) if backbone.padded else MirroredBorders()
+            preprocess = OriginalSize(divisor=max(backbone.strides)) if backbone.padded else MirroredBorders()
         head = partial(UNetHead, padded=backbone.padded, weighted=weighted, criteria=criteria)
         super().__init__(
             backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights, inference=inference

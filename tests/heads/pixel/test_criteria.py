@@ -220,7 +220,7 @@ class TestOHEM:
         assert int(hard.sum()) == 2000
         assert probabilities[hard].max() <= probabilities[~hard & (labels >= 0)].min()
 
-    @pytest.mark.parametrize("arguments", [{"threshold": 1.5}, {"threshold": -0.1}, {"least_kept": 0}])
+    @pytest.mark.parametrize("arguments", [{"threshold": 1.5}, {"threshold": -0.1}, {"min_kept": 0}])
     def test_refuses_what_makes_no_sense(self, arguments):
         with pytest.raises(InputError, match="OHEM needs a threshold"):
             OHEM(**arguments)

@@ -14,19 +14,19 @@ IS_THING = [True, False, True, False, True]
 THINGS = len(IS_THING)
 
 
-def panoptic_by_hand(scores, labels, masks, classes, least_score, most_overlap, least_stuff):
+def panoptic_by_hand(scores, labels, masks, classes, score_threshold, overlap_threshold, stuff_area_threshold):
     """The rule as the paper words it, with sets of pixels: the label and the instance of each pixel."""
     height, width = classes.shape
     found = {}
     for row, (score, label, mask) in enumerate(zip(scores, labels, masks, strict=True), start=1):
         pixels = set(zip(*np.nonzero(mask), strict=True))
-        if score < least_score or not pixels or len(pixels & found.keys()) / len(pixels) > most_overlap:
+        if score < score_threshold or not pixels or len(pixels & found.keys()) / len(pixels) > overlap_threshold:
             continue
         found |= dict.fromkeys(pixels - found.keys(), (label, row))
     objects = set(found)
     for label in range(THINGS):
         pixels = {(y, x) for y in range(height) for x in range(width) if classes[y, x] == label} - objects
-        if len(pixels) >= least_stuff:
+        if len(pixels) >= stuff_area_threshold:
             found |= dict.fromkeys(pixels, (label, 0))
     return found
 
@@ -86,7 +86,7 @@ def test_classes_of_pixels_keep_small_stuff_and_know_no_things_without_an_object
     mask = torch.zeros(1, 8, 8, dtype=torch.bool)
     mask[0, 3:5, :2] = True
     detections = Detections(torch.zeros(1, 4), torch.ones(1), torch.tensor([2]), mask)
-    (answer,) = MergeRule(least_stuff=4).merged([detections], [SemanticMap(classes)], IS_THING)
+    (answer,) = MergeRule(stuff_area_threshold=4).merged([detections], [SemanticMap(classes)], IS_THING)
     assert int((answer.panoptic_map == SKY * 65536).sum()) == 0
     assert answer.semantic.pixels() == {SAND: 30, 2: 4, SKY: 3}
 
@@ -99,11 +99,11 @@ def test_the_least_stuff_can_be_a_share_of_the_image():
     )
     shown = {}
     for share in (0.04, 0.06):
-        (answer,) = MergeRule(least_stuff=share).merged([nothing], [SemanticMap(classes)], IS_THING)
+        (answer,) = MergeRule(stuff_area_threshold=share).merged([nothing], [SemanticMap(classes)], IS_THING)
         shown[share] = [one.label for one in answer.segments()]
     assert shown == {0.04: [SKY, SAND], 0.06: [SKY]}
 
 
 def test_a_rule_out_of_range_is_refused():
-    with pytest.raises(InputError, match=r"most_overlap in \[0, 1\].*1.5"):
-        MergeRule(most_overlap=1.5)
+    with pytest.raises(InputError, match=r"overlap_threshold in \[0, 1\].*1.5"):
+        MergeRule(overlap_threshold=1.5)

@@ -21,18 +21,18 @@ class OHEM(PixelCriterion):
 
     Args:
         threshold: a probability.
-        least_kept: so many of the hardest pixels are hard whatever their probability, times the images of the batch.
+        min_kept: so many of the hardest pixels are hard whatever their probability, times the images of the batch.
         class_weights: factor of the pixels of each class, by which the mean is weighted too; None: 1.
     """
 
     def __init__(
-        self, threshold: float = 0.7, least_kept: int = 100_000, class_weights: Sequence[float] | None = None
+        self, threshold: float = 0.7, min_kept: int = 100_000, class_weights: Sequence[float] | None = None
     ) -> None:
-        if not 0 <= threshold <= 1 or least_kept < 1:
+        if not 0 <= threshold <= 1 or min_kept < 1:
             raise InputError(
-                f"OHEM needs a threshold in [0, 1] and least_kept of at least 1, got {threshold} and {least_kept}"
+                f"OHEM needs a threshold in [0, 1] and min_kept of at least 1, got {threshold} and {min_kept}"
             )
-        self.threshold, self.least_kept = threshold, least_kept
+        self.threshold, self.min_kept = threshold, min_kept
         self.class_weights = None if class_weights is None else list(class_weights)
 
     def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -50,7 +50,7 @@ class OHEM(PixelCriterion):
         """
         known = labels != IGNORED
         of_known = probabilities.masked_fill(~known, torch.inf)
-        count = min(self.least_kept * len(labels), labels.numel())
+        count = min(self.min_kept * len(labels), labels.numel())
         if count == 0:  # of no images
             return known
         # Infinite where fewer pixels have a class.
