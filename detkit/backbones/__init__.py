@@ -18,6 +18,7 @@ from detkit.backbones.darknet import (
 from detkit.backbones.dilated_vgg16 import DilatedVGG16
 from detkit.backbones.fully_convolutional import dense_logits, fully_convolutional
 from detkit.backbones.image_pyramid import ImagePyramid
+from detkit.backbones.local_contrast import LocalContrastNormalization
 from detkit.backbones.overfeat import OverFeatAccurate, OverFeatFast
 from detkit.backbones.pixels import Pixels
 from detkit.backbones.pretrained import LoadReport
@@ -43,6 +44,7 @@ __all__ = [
     "DilatedVGG16",
     "ImagePyramid",
     "LoadReport",
+    "LocalContrastNormalization",
     "OverFeatAccurate",
     "OverFeatFast",
     "Pixels",

@@ -11,6 +11,7 @@ from torchvision.models import VGG16_BN_Weights
 
 from detkit.backbones.backbone import Backbone
 from detkit.backbones.convolutional_vgg16 import VGG16_BLOCKS
+from detkit.backbones.local_contrast import LocalContrastNormalization
 from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
 from detkit.backbones.published import torchvision_file
 from detkit.backbones.weights_sources import torchvision_source
@@ -99,14 +100,20 @@ class SegNetBasicEncoder(PoolingIndicesEncoder):
 
     Args:
         width: factor of all channels.
+        contrast: normalizes the images first, as the paper does (section 4); None leaves them as they are.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, contrast: LocalContrastNormalization | None = None) -> None:
         channels = max(1, round(width * 64))
         layers: list[nn.Module] = []
         for before in (3, channels, channels, channels):
             layers += [*normalized_convolution(before, channels, 7), nn.MaxPool2d(2)]
         super().__init__(layers, [[channels]] * 4)
+        self.contrast = contrast
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See `PoolingIndicesEncoder.forward`."""
+        return super().forward(images if self.contrast is None else self.contrast(images))
 
 
 def normalized_convolution(before: int, after: int, size: int, bias: bool = True) -> list[nn.Module]:
