@@ -20,7 +20,7 @@ from detkit.models.transfer.given_weights import GivenWeights
 from detkit.models.transfer.load_given import load_given
 from detkit.models.transfer.start_report import StartReport
 from detkit.structures import WeightsSource
-from detkit.weights import from_detectron2, from_torchvision
+from detkit.weights import from_detectron2, from_torchvision, torchvision_pixel
 from detkit.weights.darknet.trainable import darknet_weights
 from detkit.weights.detectron2_file import read_detectron2
 from detkit.weights.published_categories import torchvision_categories
@@ -83,7 +83,8 @@ def _torchvision(source: str, parts: list[str], model: VisionModel) -> GivenWeig
         return GivenWeights.of(from_torchvision(name, weights="DEFAULT"), source)
     given = from_torchvision(name, read_state_dict(parts[1]))
     # A file has no names. Of the published weights' number of classes it is taken for those.
-    published = torchvision_categories(torchvision.models.get_model_weights(name).DEFAULT.meta)
+    has_background = name in torchvision_pixel.BUILDERS
+    published = torchvision_categories(torchvision.models.get_model_weights(name).DEFAULT.meta, has_background)
     given.provenance = [WeightsSource.of_file(f"torchvision {name}", parts[1])]
     given.categories = published if len(published) == given.num_classes else None
     return GivenWeights.of(given, source)

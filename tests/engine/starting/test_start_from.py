@@ -91,6 +91,16 @@ def test_with_other_classes_features_and_proposals_are_the_same_and_no_row_of_a_
     assert report.names["classes"].new == ["x", "y"]
 
 
+def test_a_file_of_a_network_for_segmentation_has_the_published_classes(tmp_path):
+    name, path = "lraspp_mobilenet_v3_large", tmp_path / "net.pth"
+    torch.manual_seed(0)
+    net = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=21)
+    torch.save(net.state_dict(), path)
+    model = with_classes(from_torchvision(name, net.state_dict()), ["cat", "background"])
+    start_from(model, f"torchvision:{name},{path}")
+    assert torch.equal(model.head.low_classes.weight, net.classifier.low_classifier.weight[[8, 0]])
+
+
 class TestACheckpoint:
     @pytest.fixture
     def saved(self, tmp_path):
