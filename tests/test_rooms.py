@@ -17,6 +17,7 @@ ORDER = [
     "deprecation",
     "files",
     "recipes",
+    "precise",
     "prefixes",
     "object_config",
     "model_settings",

@@ -31,13 +31,9 @@ NAMES = [
 ]
 """The detectors of the model zoo that can be imported."""
 MaskName = Literal[
-    "mask_rcnn_R_50_C4_1x",
-    "mask_rcnn_R_50_C4_3x",
-    "mask_rcnn_R_50_FPN_1x",
-    "mask_rcnn_R_50_FPN_3x",
-    "mask_rcnn_R_101_C4_3x",
-    "mask_rcnn_R_101_FPN_3x",
-]
+    "mask_rcnn_R_50_C4_1x", "mask_rcnn_R_50_C4_3x", "mask_rcnn_R_50_FPN_1x", "mask_rcnn_R_50_FPN_3x",
+    "mask_rcnn_R_101_C4_3x", "mask_rcnn_R_101_FPN_3x",
+]  # fmt: skip
 """Those of `NAMES` that have masks, for type checkers."""
 
 # For blue, green and red, the order of channels in detectron2's models.
