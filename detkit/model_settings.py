@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from detkit.errors import InputError
-from detkit.object_config import is_plain, plain
+from detkit.object_config import RECORD, is_plain, plain
 
 # A checkpoint holds them next to the config, or they depend on how a model is used.
 _NOT_SETTINGS = {"training", "categories", "weights_source"}
@@ -143,7 +143,8 @@ def _flatten(name: str, value: Any, ancestors: tuple[int, ...]) -> Iterator[tupl
     elif hasattr(value, "__dict__"):
         yield name, _path(type(value))
         fields = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
-        not_compared = {one.name for one in fields if not one.compare}
+        # Of what it was made with, the rest tells all.
+        not_compared = {RECORD, *(one.name for one in fields if not one.compare)}
         yield from _flatten_parts(
             name, {key: one for key, one in vars(value).items() if key not in not_compared}, value, ancestors
         )

@@ -17,7 +17,7 @@ from detkit.errors import InputError
 
 _PLAIN = (bool, int, float, str, type(None))
 _DIGITS = 7  # of float32
-_RECORD = "_config"  # in the `__dict__` of an object: its config, or the text of why it has none
+RECORD = "_config"  # in the `__dict__` of an object: its config, or the text of why it has none
 
 
 class Described:
@@ -29,13 +29,13 @@ class Described:
     def __new__(cls, *args: Any, **keywords: Any) -> Self:
         """Make the object; its constructor gets the same arguments."""
         made = super().__new__(cls)
-        made.__dict__[_RECORD] = _config_or_reason(cls, args, keywords)
+        made.__dict__[RECORD] = _config_or_reason(cls, args, keywords)
         return made
 
 
 def record_config(made: Described, config: Mapping[str, Any]) -> None:
     """Let `config_of` give this config, from which `made` has been built."""
-    made.__dict__[_RECORD] = dict(config)
+    made.__dict__[RECORD] = dict(config)
 
 
 def config_of(part: Any) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def config_of(part: Any) -> dict[str, Any]:
     if callable(recipe := getattr(part, "recipe", None)):
         own: dict[str, Any] = recipe()
         return own
-    recorded = getattr(part, "__dict__", {}).get(_RECORD)
+    recorded = getattr(part, "__dict__", {}).get(RECORD)
     if isinstance(recorded, str):
         raise InputError(recorded)
     return recipe_of(part) if recorded is None else dict(recorded)

@@ -8,6 +8,8 @@ import torch
 from recorded_ssd import SSD_OF_TWO_CLASSES
 from torch import nn
 
+import detkit
+from detkit.backbones import UNetEncoder
 from detkit.boxes import DeltaCoder
 from detkit.engine.checkpoint import build_model, save_model
 from detkit.errors import InputError
@@ -31,6 +33,8 @@ from detkit.heads import (
 from detkit.heads.region.region_sampler import RegionSampler
 from detkit.matching import Matcher
 from detkit.model_settings import check_describes
+from detkit.models import UNet
+from detkit.models.pixel.inference import SlidingWindow
 
 MAPS = ([8] * 3, [8, 16, 32])
 HEADS = {
@@ -138,3 +142,13 @@ def test_a_checkpoint_does_not_lose_suppression(tmp_path):
     model.head.postprocess.score_threshold = 0.77
     with pytest.raises(InputError, match=r"SSD\.head\.postprocess\.score_threshold is 0\.77, but .* builds 0\.01"):
         save_model(model, SSD_OF_TWO_CLASSES, tmp_path / "model.ckpt")
+
+
+def test_arguments_that_were_left_out_are_described_by_their_defaults(tmp_path):
+    """A part that is no module keeps a record of its own arguments."""
+    model = UNet(UNetEncoder(width=1 / 64, padded=True), 2, inference=SlidingWindow((16, 16)))
+    model.save(tmp_path / "model.ckpt")
+    assert detkit.load(tmp_path / "model.ckpt").inference.stride == (10, 10)
+    model.inference = SlidingWindow((16, 16), stride=(9, 9))
+    with pytest.raises(InputError, match=r"inference\.stride"):
+        model.save(tmp_path / "model.ckpt")
