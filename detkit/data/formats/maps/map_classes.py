@@ -73,30 +73,45 @@ def reduced(classes: MapClasses) -> MapClasses:
 def read_map_classes(
     root: Path, names: Sequence[str] | None = None, reduce_zero_label: bool | None = None
 ) -> MapClasses:
-    """The classes of a folder of label maps: `names`, or those in the first of `CLASS_FILES` that it has.
+    """The classes of a folder of label maps: those in the first of `CLASS_FILES` that it has, or `names`.
 
     Args:
         root: the folder.
-        names: the classes by their pixel value, the first has 0; None: from a file.
+        names: without a file, the classes by their pixel value, the first has 0; with one, what it must list.
         reduce_zero_label: whether the value 0 means no class and 1 is the first; None: what the file says, else no.
 
     Raises:
-        InputError: there is no such file, or it is wrong.
+        InputError: there is no such file and no names, the file is wrong, or it lists others.
     """
     path = next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
-    if names is not None:
+    if path is not None:
+        classes, reduces = _of_file(path)
+        _check_same(classes, names, path)
+    elif names is not None:
         classes, reduces = _of_entries([(name, None, None, True) for name in names], "data.class_names"), False
-    elif path is None:
+    else:
         raise InputError(
             f"{root}: the classes of its maps are not known: write {root / 'classes.txt'} with a class a line, that of "
             "the value 0 first, each with its red, green and blue where maps are in color; or give --data.class_names"
         )
-    elif path.suffix == ".json":
-        classes, reduces = _of_json(read_json(path), str(path))
-    else:
-        lines = [line for _, line in read_lines(path)]
-        classes, reduces = _of_entries(_entries(lines, path), str(path)), False
     return reduced(classes) if (reduces if reduce_zero_label is None else reduce_zero_label) else classes
+
+
+def _of_file(path: Path) -> tuple[MapClasses, bool]:
+    """The classes of a file, and whether its value 0 means no class."""
+    if path.suffix == ".json":
+        return _of_json(read_json(path), str(path))
+    return _of_entries(_entries([line for _, line in read_lines(path)], path), str(path)), False
+
+
+def _check_same(classes: MapClasses, names: Sequence[str] | None, path: Path) -> None:
+    """Refuse names that are not those of the file, which knows the values of the pixels."""
+    listed = [category.name for category in classes.categories]
+    if names is not None and list(names) != listed:
+        raise InputError(
+            f"{path} lists the classes {listed}, but {list(names)} are given, by data.class_names or as those of the "
+            "main data; list the same in the same order of their values"
+        )
 
 
 def _entries(lines: Sequence[str], path: Path) -> list[_Entry]:

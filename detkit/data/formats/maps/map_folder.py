@@ -29,8 +29,8 @@ class MapFolderDataset(MapDataset):
     Args:
         split: such as ``train``; ``val`` may be called ``valid`` or ``validation``.
         root: the folder.
-        class_names: the classes by their pixel value, the first has 0; None: from `classes.txt` or another file of
-            `detkit.data.formats.maps.map_classes.CLASS_FILES` in the folder.
+        class_names: the classes by their pixel value, the first has 0, for a folder without `classes.txt` or another
+            file of `detkit.data.formats.maps.map_classes.CLASS_FILES`; the file must list the same.
         reduce_zero_label: whether the value 0 means no class and 1 is the first; None: what ``classes.json`` says, else
             no.
         reads: the fields of targets to read.

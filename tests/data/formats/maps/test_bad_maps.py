@@ -140,3 +140,22 @@ def test_lists_of_classes(root, text, match):
 def test_json(root, content, match):
     (root / "classes.json").write_text(json.dumps(content))
     check_fails(root, match)
+
+
+def test_names_that_are_not_those_of_the_file(root):
+    """The file knows which value is which class: a data source gets the names of the main data."""
+    assert len(read_folder(root, class_names=["road", "car", "sky"])) == 3
+    check_fails(
+        root,
+        r"classes\.txt lists the classes \['road', 'car', 'sky'\], but \['car', 'road'\] are given",
+        class_names=["car", "road"],
+    )
+
+
+def test_names_leave_the_values_of_the_file(root):
+    values = [{"name": "road", "value": 0}, {"name": "sky", "value": 2}]
+    (root / "classes.json").write_text(json.dumps({"classes": values, "ignore": [1, 255]}))
+    expected = read_folder(root)
+    assert any((one == 1).any() for one in expected)
+    for one, own in zip(read_folder(root, class_names=["road", "sky"]), expected, strict=True):
+        assert np.array_equal(one, own)
