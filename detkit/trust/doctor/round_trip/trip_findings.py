@@ -8,17 +8,22 @@ from collections.abc import Mapping, Sequence
 from detkit.evaluation import Evaluator
 from detkit.evaluation.ground_truth import NOTHING_TO_MEASURE
 from detkit.trust.doctor.findings import Check, Finding, Verdict, worst
-from detkit.trust.doctor.round_trip.ceiling import ANSWERS, PRECISE, Stage, ceiling, imprecise
+from detkit.trust.doctor.round_trip.ceiling import PRECISE, Stage, ceiling, imprecise
 from detkit.trust.doctor.round_trip.image_trips import ImageTrip
 from detkit.trust.doctor.round_trip.reasons import loss_sentence, lost_objects
 from detkit.trust.doctor.subject import Subject
 
 FEW_LOST, MANY_LOST = 0.01, 0.2  # shares of the truth that may be lost, where an evaluator has no bounds
 _COUNTED = 20  # objects of a class in an image, which each evaluator counts
+_RESOLUTION = "raise resolution of that head"
+_FINER = "give the network larger images, or its head finer maps"
 _SHAPES = {
-    "masks": "masks of 2 x resolution cells in each box",
-    "keypoints": "heat maps of 4 x resolution cells, which end at the box,",
+    "masks": ("masks of 2 x resolution cells in each box", _RESOLUTION),
+    "keypoints": ("heat maps of 4 x resolution cells, which end at the box,", _RESOLUTION),
+    "label_map": ("class logits that are coarser than the image", _FINER),
+    "panoptic_map": ("class logits and masks that are coarser than the image", _FINER),
 }
+"""What costs precision, by what an evaluator reads, and what helps."""
 
 
 def trips_finding(
@@ -117,12 +122,11 @@ def _most_of_one(trip: ImageTrip) -> int:
 
 
 def _notes_on_shapes(stages: Sequence[Stage], evaluators: Mapping[str, Evaluator]) -> list[str]:
-    """What the resolution of masks and heat maps costs."""
-    after = next((stage for stage in stages if stage.name == ANSWERS), stages[0])
-    before = stages[max(0, stages.index(after) - 1)]
-    return [
-        f"{name}: {_SHAPES[evaluators[name].reads]} lower the ceiling from {before.scores[name]:.3f} to "
-        f"{after.scores[name]:.3f}; raise resolution of that head"
-        for name in after.scores
-        if evaluators[name].reads in _SHAPES and after.scores[name] < before.scores[name] - 0.01
-    ]
+    """What the resolution of masks, heat maps and logits costs."""
+    *_, before, after, _ = stages  # the last is the results file
+    notes = []
+    for name, score in after.scores.items():
+        if evaluators[name].reads in _SHAPES and score < before.scores[name] - 0.01:
+            what, help = _SHAPES[evaluators[name].reads]
+            notes.append(f"{name}: {what} lower the ceiling from {before.scores[name]:.3f} to {score:.3f}; {help}")
+    return notes
