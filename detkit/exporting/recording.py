@@ -86,6 +86,10 @@ class Recorded:
         }
 
 
+_UNEQUAL = "Constraints violated"
+"""What torch.export says of sides that must be multiples, such as where pooled maps are added to strided ones."""
+
+
 def record(model: VisionModel, raw: bool = False, size: Size | None = None, float16: bool = False) -> Recorded:
     """Record the graph of a model, in evaluation mode, with batch norm folded into convolutions.
 
@@ -120,6 +124,12 @@ def record(model: VisionModel, raw: bool = False, size: Size | None = None, floa
         why = first_line(error) if str(error) else "a head lacks decode_padded"
         raise InputError(f"The {name} does not decode in a graph ({why}): export it with raw.") from error
     except Exception as error:  # torch.export raises errors of any type
+        if size is None and not raw and _UNEQUAL in str(error):
+            raise InputError(
+                f"The {name} takes images of any size, but some of its layers fit together for certain sizes alone: "
+                f"export it for one, such as --size [480,640], or give its preprocess the divisor "
+                f"{_coarsest_stride(model)}."
+            ) from error
         raise InputError(
             f"The {name} cannot be exported as one graph ({first_line(error)}): export one of the models in "
             "docs/export.md."
