@@ -68,6 +68,11 @@ def export_file(
     if int8 is not None and float16:
         raise InputError("A file is in float16 or in INT8: leave one out.")
     recorded = record(model, raw, size, float16)
+    if model.left_out_of_graphs:
+        logger.warning(
+            "%s answers for its whole input at once: the %s leaves out %s, which is up to the program that runs it",
+            path, type(model).__name__, model.left_out_of_graphs,
+        )  # fmt: skip
     facts = facts_of(recorded) | dict(metadata or {})
     content = _WRITERS[to](recorded, facts)
     if to == "onnx" and find_spec("onnxruntime") is None:

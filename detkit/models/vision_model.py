@@ -254,6 +254,14 @@ class VisionModel(Saved, nn.Module):
         """
         return stream(self, source, batch_size, score_threshold)
 
+    @property
+    def left_out_of_graphs(self) -> str:
+        """What an exported graph leaves out of the answers, in words, such as windows; empty: nothing."""
+        return ""
+
+    def answer_as_graph_(self) -> None:
+        """Answer as an exported graph does from now on, without what is `left_out_of_graphs`."""
+
     def folded(self) -> Self:
         """A copy for inference, with batch norm folded into convolutions; see `detkit.models.folding.folded`.
 

@@ -6,17 +6,20 @@ import pytest
 import torch
 from one_map_yolo import one_map_yolo
 from spread_scores import spread
+from torch import nn
+from torch.nn import functional as F
 
-from detkit.backbones import TimmBackbone
+from detkit.backbones import Backbone, TimmBackbone
 from detkit.errors import InputError
 from detkit.exporting import export_file as room
 from detkit.exporting.export_file import export_file
 from detkit.exporting.metadata import facts_of
 from detkit.exporting.recording import output_names, record
 from detkit.exporting.runtimes.torch_graphs import TorchExportFile
-from detkit.heads import MergeBoxes, TopK
-from detkit.models import SSD
-from detkit.preprocess import ShortestEdge, Square
+from detkit.heads import FCNHead, MergeBoxes, TopK
+from detkit.models import SSD, SegmentationModel
+from detkit.models.pixel.inference import SlidingWindow, Views, Whole
+from detkit.preprocess import OriginalSize, ShortestEdge, Square
 from detkit.structures import Category, WeightsSource
 
 
@@ -128,6 +131,46 @@ def test_sides_of_any_length_are_multiples_of_the_divisor(model):
     any_size = one_map_yolo(ShortestEdge(64, 96))
     with pytest.raises(InputError, match=r"takes sides that are multiples of 32, got \(60, 96\)"):
         record(any_size, size=(60, 96))
+
+
+class CeilPooled(Backbone):
+    """Adds maps of rounded-up pooling and of strided convolution, whose sizes torch cannot prove equal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels, self.strides = [4], [4]
+        self.convolutions = nn.ModuleList([nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1)])
+
+    def forward(self, images):
+        first, second = self.convolutions
+        maps = first(images)
+        return [second(maps) + F.avg_pool2d(maps, 2, ceil_mode=True)]
+
+
+def test_sides_that_do_not_fit_together_say_what_helps():
+    model = SegmentationModel(CeilPooled(), 2, FCNHead, preprocess=OriginalSize()).eval()
+    with pytest.raises(
+        InputError, match=r"such as --size \[480,640\], or give its preprocess the divisor 4\."
+    ) as error:
+        record(model)
+    assert str(error.value).startswith("The SegmentationModel takes images of any size, but some of its layers fit")
+    assert record(model, size=(30, 42)).shapes["images"] == ["batch", 3, 30, 42]
+    model.preprocess.divisor = 4
+    assert record(model).shapes["images"] == ["batch", 3, "height", "width"]
+
+
+def test_what_a_file_leaves_out_is_said(tmp_path, caplog):
+    model = SegmentationModel(CeilPooled(), 2, FCNHead, preprocess=Square(32)).eval()
+    for inference in (None, Whole()):
+        model.inference = inference
+        export_file(model, tmp_path / "m.pt2")
+        assert not [one for one in caplog.messages if "leaves out" in one]
+    for inference in (SlidingWindow((32, 32)), Whole(Views(horizontal_flip=True))):
+        model.inference = inference
+        export_file(model, tmp_path / "m.pt2")
+        (said,) = [one for one in caplog.messages if "leaves out" in one]
+        assert f"leaves out its inference, {type(inference).__name__}, which is up to the program" in said
+        caplog.clear()
 
 
 def test_outputs_have_the_names_of_the_heads():

@@ -105,3 +105,14 @@ class SegmentationModel(VisionModel):
     def decode_padded(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """The class of each pixel in the frame of the network."""
         return self.head.decode_padded(raw, context).outputs()
+
+    @property
+    def left_out_of_graphs(self) -> str:
+        """The `inference`, where it is not one pass of the whole image."""
+        if self.inference is None or self.inference.passes_once:
+            return ""
+        return f"its inference, {type(self.inference).__name__}"
+
+    def answer_as_graph_(self) -> None:
+        """Without `inference`."""
+        self.inference = None

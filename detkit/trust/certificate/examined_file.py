@@ -38,6 +38,7 @@ class Examination:
         model: of the checkpoint, on the CPU, in evaluation mode.
         evaluators: by name, those that get the answers of the file.
         finder: of the node where the file parts from the model.
+        left_out: what the checkpoint does beside, in words, and `model` does not; see `VisionModel.left_out_of_graphs`.
 
     Attributes:
         images: the number of images that were compared.
@@ -47,9 +48,15 @@ class Examination:
     """
 
     def __init__(
-        self, file: ExportedFile, model: VisionModel, evaluators: Mapping[str, Evaluator], finder: PartingFinder
+        self,
+        file: ExportedFile,
+        model: VisionModel,
+        evaluators: Mapping[str, Evaluator],
+        finder: PartingFinder,
+        left_out: str = "",
     ) -> None:
         self.file, self.model, self.evaluators, self.finder = file, model, evaluators, finder
+        self.left_out = left_out
         self.task, self.facts = task_of(model), StatedFacts(file, model)
         self.answers = FileAnswers(file, model, self.facts)
         self.tolerance = TOLERANCES[file.precision]
@@ -109,6 +116,9 @@ class Examination:
     def findings(self) -> list[Finding]:
         """What the file says otherwise than the model, and how it takes its input."""
         found = self.facts.findings()
+        if self.left_out:
+            sentence = f"the file leaves out {self.left_out} of the checkpoint: both are compared without it"
+            found.append(Finding("inference", sentence, "apply it in the program that runs the file", is_fault=False))
         if self.answers.one_by_one is not None:
             found.append(self.answers.one_by_one)
         if self.skipped:

@@ -80,6 +80,8 @@ def verify_files(options: VerifyOptions, of_data: Sequence[str]) -> list[Certifi
     files = [open_exported(path) for path in options.files]
     checkpoint, parsed, evaluation = parsed_evaluation([*options.evaluation_arguments(), *of_data])
     model = checkpoint.model(trust=options.trust)
+    left_out = model.left_out_of_graphs
+    model.answer_as_graph_()
     data, dataset = _data(parsed, checkpoint, model, options)
     makers = evaluator_factories(model, evaluation, checkpoint)
     truth = dataset.ground_truth()
@@ -89,7 +91,7 @@ def verify_files(options: VerifyOptions, of_data: Sequence[str]) -> list[Certifi
 
     own = evaluators()
     finder = PartingFinder(model)
-    examinations = [Examination(file, model, evaluators(), finder) for file in files]
+    examinations = [Examination(file, model, evaluators(), finder, left_out) for file in files]
     logger.info("comparing %d images of %s", len(dataset), dataset.annotations_path)
     for images, targets, answers in _answers(model, data, dataset):
         for evaluator in own.values():

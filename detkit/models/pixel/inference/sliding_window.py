@@ -13,8 +13,8 @@ from detkit.errors import InputError
 from detkit.geometry import Size
 from detkit.models.pixel.inference.bands import Band, bands
 from detkit.models.pixel.inference.frames import ShiftedFrame, frame_of
-from detkit.models.pixel.inference.pixel_network import Network, network_of
-from detkit.models.pixel.inference.test_time_views import Views
+from detkit.models.pixel.inference.pixel_network import Network
+from detkit.models.pixel.inference.test_time_views import Views, network_in_views
 from detkit.object_config import Described
 from detkit.structures import SemanticMap
 from detkit.structures.image_fields import IGNORE_INDEX, label_map_dtype
@@ -62,11 +62,15 @@ class SlidingWindow(Described):
             raise InputError(f"SlidingWindow: the stride {self.stride} leaves gaps between windows of {self.size}")
         self.gaussian, self.batch_size, self.views = gaussian, batch_size, views
 
+    @property
+    def passes_once(self) -> bool:
+        """Never: see `Whole.passes_once`."""
+        return False
+
     @torch.no_grad()
     def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[SemanticMap]:
         """The class of each pixel of `images` as given."""
-        network = network_of(model)
-        network = network if self.views is None else self.views.of(network, model.preprocess.divisor)
+        network = network_in_views(model, self.views)
         return [self._answer(model, network, image) for image in images]
 
     def _answer(self, model: SegmentationModel, network: Network, image: Tensor) -> SemanticMap:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.heads.pixel.pixel_head import at_size
-from detkit.models.pixel.inference.pixel_network import Logits, Network
+from detkit.models.pixel.inference.pixel_network import Logits, Network, network_of
+
+if TYPE_CHECKING:
+    from detkit.models.pixel.segmentation_model import SegmentationModel
 
 
 class Views:
@@ -30,29 +36,32 @@ class Views:
         self.scales = tuple(scales)
         self.horizontal_flip, self.vertical_flip = horizontal_flip, vertical_flip
 
-    def of(self, network: Network, divisor: int = 1) -> Network:
+    def of(self, network: Network, divisor: int = 1, least: int = 1) -> Network:
         """A network that answers with the logarithm of the mean probabilities of all views.
 
         Args:
             network: of one view.
             divisor: the sides of scaled inputs are multiples of this, as those of batches are.
+            least: sides are not made shorter than this, such as a cell of the network's coarsest map.
         """
         flips = [axes for axes in ((), (-1,), (-2,), (-1, -2)) if self._has(axes)]
+
+        floor = math.ceil(least / divisor) * divisor
 
         def viewed(images: Tensor) -> Logits:
             total: Tensor | None = None
             margin = 0
-            for scale in self.scales:
-                sides = (max(1, round(side * scale / divisor)) * divisor for side in images.shape[-2:])
-                scaled = images if scale == 1 else at_size(images, list(sides))
+            for scale in sorted(self.scales, key=lambda one: one != 1):  # that of the image as it is tells the margin
+                if margin:
+                    raise InputError(
+                        "inference views: a network without padding takes inputs of certain sizes alone: leave out "
+                        f"the scale {scale:g}"
+                    )
+                sides = [max(round(side * scale / divisor) * divisor, min(side, floor)) for side in images.shape[-2:]]
+                scaled = images if scale == 1 else at_size(images, sides)
                 for axes in flips:
                     logits = network(scaled.flip(axes) if axes else scaled)
                     margin = logits.margin
-                    if margin and scale != 1:
-                        raise InputError(
-                            "inference views: a network without padding takes inputs of certain sizes alone: leave out "
-                            f"the scale {scale:g}"
-                        )
                     values = logits.values.flip(axes) if axes else logits.values
                     size = [side - 2 * margin for side in images.shape[-2:]]
                     probabilities = at_size(values, size).softmax(dim=1)
@@ -65,3 +74,11 @@ class Views:
 
     def _has(self, axes: tuple[int, ...]) -> bool:
         return (-1 not in axes or self.horizontal_flip) and (-2 not in axes or self.vertical_flip)
+
+
+def network_in_views(model: SegmentationModel, views: Views | None) -> Network:
+    """The network of a model, in views if there are any."""
+    network = network_of(model)
+    if views is None:
+        return network
+    return views.of(network, model.preprocess.divisor, max(model.backbone.strides))

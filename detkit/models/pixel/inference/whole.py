@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from detkit.geometry import rows_alike
-from detkit.models.pixel.inference.pixel_network import network_of
-from detkit.models.pixel.inference.test_time_views import Views
+from detkit.models.pixel.inference.test_time_views import Views, network_in_views
 from detkit.object_config import Described
 from detkit.structures import SemanticMap
 
@@ -28,6 +27,11 @@ class Whole(Described):
     def __init__(self, views: Views | None = None) -> None:
         self.views = views
 
+    @property
+    def passes_once(self) -> bool:
+        """Whether an image passes through the network once, as it does in an exported graph."""
+        return self.views is None
+
     @torch.no_grad()
     def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[SemanticMap]:
         """The class of each pixel of `images` as given.
@@ -35,8 +39,7 @@ class Whole(Described):
         Images of one size in the frame of the network pass through it together. None is padded to the size of another,
         so that its answer does not depend on the others.
         """
-        network = network_of(model)
-        network = network if self.views is None else self.views.of(network, model.preprocess.divisor)
+        network = network_in_views(model, self.views)
         found: list[SemanticMap | None] = [None] * len(images)
         sizes = [model.preprocess.place((image.shape[-2], image.shape[-1])).size for image in images]
         for rows in rows_alike(sizes):

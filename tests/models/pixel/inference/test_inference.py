@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from detkit.backbones import UNetEncoder
 from detkit.errors import InputError
 from detkit.heads import PixelHead
 from detkit.heads.pixel.pixel_head import PixelOutput
-from detkit.models import SegmentationModel
+from detkit.models import SegmentationModel, UNet
 from detkit.models.pixel.inference import SlidingWindow, Views, Whole
 from detkit.models.pixel.inference.bands import starts
 from detkit.models.pixel.inference.frames import ShiftedFrame, frame_of
@@ -170,10 +171,36 @@ def test_scaled_views_keep_to_the_divisor_of_batches():
     assert seen == [(16, 16)] * 3 + [(32, 48), (64, 96), (80, 112)]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (15, 40)])
+@pytest.mark.parametrize("divisor", [1, 16])
+def test_images_smaller_than_a_window_or_the_divisor(size, divisor):
+    model, image = make_model(preprocess=OriginalSize(divisor=divisor)), torch.rand(3, *size)
+    expected = model([image])[0].label_map
+    for make in (Whole, partial(SlidingWindow, (16, 20)), partial(SlidingWindow, (16, 20), (9, 7), 0.2)):
+        model.inference = make(views=Views(horizontal_flip=True, vertical_flip=True))
+        assert torch.equal(model([image])[0].label_map, expected)
+        model.inference = make(views=Views((0.1, 0.5, 1.0, 1.6)))
+        assert model([image])[0].label_map.shape == size
+
+
+def test_views_are_no_smaller_than_a_cell_of_the_network():
+    """A pooling net cannot take less, however small a scale is."""
+    model = make_model(size=3, padded=True, inference=Whole(Views((0.1, 1.0))))
+    model.backbone.strides = [8]
+    seen = []
+    model.backbone.register_forward_hook(lambda module, inputs, maps: seen.append(tuple(inputs[0].shape[-2:])))
+    model([torch.rand(3, 40, 200)])
+    model([torch.rand(3, 5, 9)])
+    assert sorted(seen) == [(5, 8), (5, 9), (8, 20), (40, 200)]
+
+
 def test_scales_of_a_net_without_padding_are_refused():
     model = make_model(size=5, preprocess=MIRRORED, inference=Whole(Views((1.0, 1.5))))
     with pytest.raises(InputError, match=r"leave out the scale 1\.5"):
         model([torch.rand(3, 20, 20)])
+    unet = UNet(UNetEncoder(width=1 / 64), 2, inference=Whole(Views((0.5, 1.0)))).eval()
+    with pytest.raises(InputError, match=r"leave out the scale 0\.5"):
+        unet([torch.rand(3, 20, 20)])
     model.inference = Whole(Views(vertical_flip=True))
     assert model([torch.rand(3, 20, 20)])[0].label_map.shape == (20, 20)
 
