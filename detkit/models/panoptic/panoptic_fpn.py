@@ -151,6 +151,6 @@ class PanopticFPN(MaskRCNN):
         is_thing = torch.tensor(self.semantic_head.things())[torch.cat(present).to("cpu")]
         if is_thing.all():
             return targets
-        kept = iter(is_thing.split([len(one) for one in present]))
+        kept = iter(torch.split(is_thing, [len(one) for one in present]))
         rows = [None if own is None else to_device(next(kept).nonzero()[:, 0], own.device) for own in labels]
         return [target if own is None else target[own] for target, own in zip(targets, rows, strict=True)]
