@@ -26,6 +26,8 @@ using torch::stable::Tensor;
 constexpr int64_t block_size = 32;  // pixels
 constexpr int64_t pixels_per_task = 1 << 18;
 constexpr int64_t histogram_cells = 1 << 14;  // of which several fit into the cache
+constexpr int64_t histogram_count = 8;
+constexpr int64_t most_pixels = 1 << 30;  // that a histogram counts before it is emptied
 
 // The cells of a block.
 template <typename Label, typename Cell>
@@ -43,27 +45,28 @@ DETKIT_INLINE void find_cells(const Label* truth, const Label* answer, const Con
   }
 }
 
-// Adds the pixels of a block to four histograms by turns. Four cells are read at once: so many reads would take longer
+// Adds the pixels of a block to the histograms by turns. Four cells are read at once: so many reads would take longer
 // than the shifts.
-DETKIT_INLINE void count_cells(const uint16_t* cells, int64_t* histograms, int64_t size) {
+DETKIT_INLINE void count_cells(const uint16_t* cells, uint32_t* histograms, int64_t size) {
   for (int64_t i = 0; i < block_size; i += 4) {
     const auto four = load<uint64_t>(cells + i);
-    ++histograms[four & 0xffff];
-    ++histograms[size + (four >> 16 & 0xffff)];
-    ++histograms[2 * size + (four >> 32 & 0xffff)];
-    ++histograms[3 * size + (four >> 48)];
+    uint32_t* next = histograms + i % histogram_count * size;
+    ++next[four & 0xffff];
+    ++next[size + (four >> 16 & 0xffff)];
+    ++next[2 * size + (four >> 32 & 0xffff)];
+    ++next[3 * size + (four >> 48)];
   }
 }
 
 // To a single one, of more cells.
-DETKIT_INLINE void count_cells(const uint64_t* cells, int64_t* histogram, int64_t) {
+DETKIT_INLINE void count_cells(const uint64_t* cells, uint32_t* histogram, int64_t) {
   for (int64_t i = 0; i < block_size; ++i) ++histogram[cells[i]];
 }
 
-// Adds the pixels to histograms that are `table.size()` long each: four with cells of 16 bits, else one.
+// Adds the pixels to histograms that are `table.size()` long each: several with cells of 16 bits, else one.
 template <typename Label, typename Cell>
 DETKIT_EVERY_MACHINE void count_pixels(
-    const Label* truth, const Label* answer, int64_t count, const ConfusionTable& table, int64_t* histograms) {
+    const Label* truth, const Label* answer, int64_t count, const ConfusionTable& table, uint32_t* histograms) {
   int64_t pixel = 0;
   for (; pixel + block_size <= count; pixel += block_size) {
     if (are_uniform<block_size>(truth + pixel, answer + pixel)) {
@@ -80,18 +83,21 @@ DETKIT_EVERY_MACHINE void count_pixels(
 template <typename Label>
 void count_confusion(const Tensor& truth, const Tensor& answer, const ConfusionTable& table, int64_t* result) {
   const Label *truth_data = truth.const_data_ptr<Label>(), *answer_data = answer.const_data_ptr<Label>();
-  const int count = table.size() <= histogram_cells ? 4 : 1;
-  auto run = count == 4 ? count_pixels<Label, uint16_t> : count_pixels<Label, uint64_t>;
+  const int64_t count = table.size() <= histogram_cells ? histogram_count : 1;
+  auto run = count == 1 ? count_pixels<Label, uint64_t> : count_pixels<Label, uint16_t>;
   std::mutex adding;
   // A task is worth the reading of its histograms.
   int64_t per_task = std::max<int64_t>(pixels_per_task, 8 * table.size());
   torch::stable::parallel_for(0, truth.numel(), per_task, [&](int64_t begin, int64_t end) {
-    std::vector<int64_t> histograms(count * table.size());
-    run(truth_data + begin, answer_data + begin, end - begin, table, histograms.data());
-    std::lock_guard<std::mutex> guard(adding);
-    for (int histogram = 0; histogram < count; ++histogram) {
-      const int64_t* from = histograms.data() + histogram * table.size();
-      for (int64_t cell = 0; cell < table.rows * table.stride(); ++cell) result[cell] += from[cell];
+    for (int64_t pixel = begin; pixel < end; pixel += most_pixels) {
+      std::vector<uint32_t> histograms(count * table.size());
+      const int64_t pixels = std::min(most_pixels, end - pixel);
+      run(truth_data + pixel, answer_data + pixel, pixels, table, histograms.data());
+      std::lock_guard<std::mutex> guard(adding);
+      for (int64_t histogram = 0; histogram < count; ++histogram) {
+        const uint32_t* from = histograms.data() + histogram * table.size();
+        for (int64_t cell = 0; cell < table.rows * table.stride(); ++cell) result[cell] += from[cell];
+      }
     }
   });
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 
 from benchmarks.paired_times import Case
 from detkit import ops
+from detkit.evaluation import SemanticEvaluator
+from detkit.structures import SemanticMap, Target
 
 HEIGHT, WIDTH, CLASSES = 1024, 2048, 19  # of Cityscapes
 WRONG = 0.02  # the share of scattered wrong pixels in a label map; instances have none
@@ -26,19 +30,32 @@ def map_cases() -> list[Case]:
         maps = [torch.from_numpy(one.astype(np.uint8)).cpu() for one in (own, given, instances)]
         label = f"{name} of {HEIGHT} x {WIDTH}"
         cases.append(confusion_case(f"label_confusion, {CLASSES} classes, {label} (numpy)", *maps[:2]))
+        with_void = maps[0].clone()
+        with_void[: HEIGHT // 10] = 255
+        cases.append(update_case(f"SemanticEvaluator.update, {CLASSES} classes, {label} (numpy)", with_void, maps[1]))
         numbers = [one.int() * 65536 + 1 for one in maps]
         cases.append(pairs_case(f"label_pairs, {label} (numpy)", numbers[0], numbers[2]))
     return cases
 
 
 def confusion_case(name: str, truth: Tensor, answer: Tensor) -> Case:
-    def by_bincount() -> np.ndarray:
-        own, given = truth.numpy(), answer.numpy()
-        is_counted = own < CLASSES
-        cells = CLASSES * own[is_counted].astype(int) + given[is_counted]
-        return np.bincount(cells, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
+    return Case(name, lambda: ops.label_confusion(truth, answer, CLASSES), partial(by_bincount, truth, answer))
 
-    return Case(name, lambda: ops.label_confusion(truth, answer, CLASSES), by_bincount)
+
+def update_case(name: str, truth: Tensor, answer: Tensor) -> Case:
+    """With all checks; a tenth of the true map is void."""
+    categories = [{"id": number, "name": f"class {number}"} for number in range(CLASSES)]
+    image = {"id": 0, "file_name": "0.png", "height": HEIGHT, "width": WIDTH}
+    evaluator = SemanticEvaluator({"images": [image], "annotations": [], "categories": categories})
+    target, given = Target(label_map=truth, image_id=0), SemanticMap(answer)
+    return Case(name, lambda: evaluator.update([target], [given]), partial(by_bincount, truth, answer))
+
+
+def by_bincount(truth: Tensor, answer: Tensor) -> np.ndarray:
+    own, given = truth.numpy(), answer.numpy()
+    is_counted = own < CLASSES
+    cells = CLASSES * own[is_counted].astype(int) + given[is_counted]
+    return np.bincount(cells, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
 
 
 def pairs_case(name: str, first: Tensor, second: Tensor) -> Case:

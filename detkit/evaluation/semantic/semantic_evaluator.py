@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import RenderableType
 from torch import Tensor
 
@@ -235,9 +236,13 @@ def _check_labels(image_id: Any, owner: str, labels: Tensor, without_class: int,
     """
     if not without_class:
         return
-    void, values = IGNORE_INDEX[labels.dtype], labels.numpy()
-    outside = np.count_nonzero(values >= classes) + (np.count_nonzero(values < 0) if void < 0 else 0)
-    if outside == np.count_nonzero(values == void):
+    void = IGNORE_INDEX[labels.dtype]
+    if labels.dtype == torch.uint8 and classes > 128:
+        least, most = 0, int((labels + 1).max()) - 1  # 255 becomes 0
+    else:  # in int8, 255 is -1
+        signed = labels.view(torch.int8) if labels.dtype == torch.uint8 else labels
+        least, most = (int(one) for one in signed.aminmax())
+    if least >= -1 and most < classes:
         return
     wrong = labels[(labels != void) & ((labels < 0) | (labels >= classes))]
     raise InputError(
