@@ -8,6 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from detkit.backbones import Backbone, as_backbone
+from detkit.errors import InputError
 from detkit.heads.context import Context
 from detkit.heads.pixel.pixel_head import PixelHead
 from detkit.models.pixel.inference import SlidingWindow, Whole
@@ -97,8 +98,17 @@ class SegmentationModel(VisionModel):
         return self.head.decode(raw, context)
 
     def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> Sequence[SemanticMap]:
-        """The class of each pixel of `images`, by the `inference` of the model."""
+        """The class of each pixel of `images`, by the `inference` of the model.
+
+        Raises:
+            InputError: the model asks for fields of each image, which an `inference` cannot cut and resize with it.
+        """
         if self.inference is not None:
+            if self.asks_for:
+                raise InputError(
+                    f"{type(self).__name__} asks for {', '.join(sorted(self.asks_for))} of each image, which "
+                    f"{type(self.inference).__name__} cannot pass on: set inference=None"
+                )
             return self.inference.answers(self, images)
         return cast(Sequence[SemanticMap], super().detect(images, given))
 

@@ -19,6 +19,7 @@ from detkit.models.pixel.inference import SlidingWindow, Views, Whole
 from detkit.models.pixel.inference.bands import starts
 from detkit.models.pixel.inference.frames import ShiftedFrame, frame_of
 from detkit.preprocess import CenterCrop, Letterbox, MirroredBorders, OriginalSize, ShortestEdge
+from detkit.structures import Target
 
 
 class Plain(nn.Module):
@@ -233,3 +234,14 @@ def test_the_memory_of_windows_does_not_grow_with_the_height_of_the_image():
     fits, kilobytes = done.stdout.split()
     assert fits == "True"
     assert int(kilobytes) * 1024 < 0.6 * 6000 * 4000 * 19 * 4
+
+
+@pytest.mark.parametrize("inference", [Whole(), SlidingWindow((8, 8))], ids=["whole", "windows"])
+def test_what_it_cannot_pass_on_is_named(inference):
+    model = make_model(inference=inference)
+    model.head.asks_for = "camera"
+    given = [Target(camera=torch.eye(3))]
+    with pytest.raises(InputError, match=rf"asks for camera of each image, which {type(inference).__name__} cannot"):
+        model.predict([torch.rand(3, 16, 16)], given=given)
+    model.inference = None
+    assert model.predict([torch.rand(3, 16, 16)], given=given)[0].label_map.shape == (16, 16)
