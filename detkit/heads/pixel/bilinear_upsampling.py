@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from detkit.errors import InputError
+
 
 class BilinearUpsampling(nn.Conv2d):
     """A transposed convolution with stride, one kernel of each class, that is bilinear interpolation at first.
@@ -16,11 +18,19 @@ class BilinearUpsampling(nn.Conv2d):
 
     Args:
         channels: of the input and the output.
-        factor: the stride; the kernel has ``2 * factor`` cells.
+        factor: the stride, even, so that half a cell is a whole number of pixels; the kernel has ``2 * factor`` cells.
         learned: train the kernels; else they stay bilinear.
+
+    Raises:
+        InputError: `factor` is odd.
     """
 
     def __init__(self, channels: int, factor: int, learned: bool) -> None:
+        if factor < 2 or factor % 2:
+            raise InputError(
+                f"BilinearUpsampling needs an even factor, such as the stride of a map, got {factor}: choose maps of "
+                "strides of at least 2"
+            )
         super().__init__(1, channels, 2 * factor, stride=factor, bias=False)
         self.weight.requires_grad_(learned)
 

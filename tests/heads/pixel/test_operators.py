@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from detkit.errors import InputError
 from detkit.heads.pixel.bilinear_upsampling import BilinearUpsampling, bilinear_kernel
 from detkit.heads.pixel.segnet import unpool
 
@@ -72,6 +73,11 @@ class TestBilinearUpsampling:
         assert kernel.sum() == pytest.approx(factor**2)
         assert torch.allclose(kernel, kernel.T)
         assert torch.allclose(kernel, kernel.flip(0, 1))
+
+    @pytest.mark.parametrize("factor", [0, 1, 3])
+    def test_half_a_cell_is_whole_pixels(self, factor):
+        with pytest.raises(InputError, match=f"an even factor, such as the stride of a map, got {factor}"):
+            BilinearUpsampling(3, factor, learned=False)
 
     def test_it_learns_or_stays(self):
         assert BilinearUpsampling(3, 2, learned=True).weight.requires_grad
