@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -88,15 +88,20 @@ class Batch:
             ``(C, H, W)`` float for each given image. Pixels that the network does not see have the nearest value.
         """
         restored: list[Tensor | None] = [None] * len(maps)
+        for rows, moved in self.restored_groups(maps, margin):
+            for row, one in zip(rows, moved, strict=True):
+                restored[row] = one
+        return [one for one in restored if one is not None]
+
+    def restored_groups(self, maps: Tensor, margin: int = 0) -> Iterator[tuple[list[int], Tensor]]:
+        """As `restore_maps`, the rows of the images of each placement and their maps ``(n, C, H, W)``, one group after
+        the other: all at once may not fit into memory."""
         for rows in rows_alike(self.placements):
             back = _without_margin(self.placements[rows[0]], margin).inverse()
             height, width = back.given_size
             every = len(rows) == len(maps)  # or else rows of the batch are copied
             own = maps if every else maps.index_select(0, to_device(torch.tensor(rows), maps.device))
-            moved = resample(own[..., :height, :width], back)
-            for row, one in zip(rows, moved, strict=True):
-                restored[row] = one
-        return [one for one in restored if one is not None]
+            yield rows, resample(own[..., :height, :width], back)
 
 
 def _without_margin(placement: Placement, margin: int) -> Placement:

@@ -157,9 +157,12 @@ def restored_labels(logits: Tensor, batch: Batch, margin: int = 0) -> list[Seman
         margin: pixels of the frame that the logits lack on each side.
     """
     dtype = label_map_dtype(logits.shape[1])
-    labels = [one.argmax(dim=0).to(dtype) for one in batch.restore_maps(logits, margin)]
-    shown = zip(labels, batch.placements, strict=True)
-    return [SemanticMap(_only_seen(label_map, placement)) for label_map, placement in shown]
+    answers: dict[int, SemanticMap] = {}
+    for rows, group in batch.restored_groups(logits, margin):
+        labels = group.argmax(dim=1)
+        for row, one in zip(rows, labels, strict=True):  # each in memory of its own
+            answers[row] = SemanticMap(_only_seen(one.to(dtype), batch.placements[row]))
+    return [answers[row] for row in range(len(answers))]
 
 
 def at_size(logits: Tensor, size: Sequence[int]) -> Tensor:
