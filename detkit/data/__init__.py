@@ -14,8 +14,8 @@ from detkit.data.formats.voc import VocDataset
 from detkit.data.formats.yolo_txt import YoloDataset
 from detkit.data.image_dataset import ImageDataset
 from detkit.data.instance_maps import InstanceMaps, separation_weights
-from detkit.data.layouts.class_weights import median_frequency_weights
 from detkit.data.loading import Loader, TrainingDataset, WithProposals, measure_loader
+from detkit.data.maps.class_weights import median_frequency_weights
 from detkit.data.packed.image_class import label_images
 from detkit.data.samplers import EvaluationSampler, TrainingBatchSampler
 from detkit.data.samples.collation import collate

@@ -29,6 +29,7 @@ MOVED = {
     "data.eval_transform": "data.transforms.eval_transform",
     "data.image_class": "data.packed.image_class",
     "data.image_folder": "data.formats.image_folder",
+    "data.label_maps": "data.maps.label_maps",
     "data.mixing": "data.transforms.mixing",
     "data.moved": "data.transforms.transform_target",
     "data.packed_json": "data.packed.packed_json",

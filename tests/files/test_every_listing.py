@@ -14,7 +14,7 @@ GUARDS = {"visible", "visible_below"}
 ALLOWED = {
     "data/conversion/convert_folder.py": "a folder is only replaced if all that it holds may go, hidden files too",
     "data/detection_dataset.py": "an annotation may name a hidden image, and then it is there",
-    "data/panoptic_maps.py": "an annotation may name a hidden PNG, and then it is there",
+    "data/maps/panoptic_maps.py": "an annotation may name a hidden PNG, and then it is there",
     "data/shapes/folder.py": "a folder is only replaced if all that it holds may go, hidden files too",
     "engine/run/run_folder.py": "the files of a run are named, not sought, and unfinished ones are hidden",
     "trust/inspection/image_problems.py": "an annotation may name a hidden image, and then it is there",

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detkit.coco_files import EntryList, encode_masks, read_keypoints, read_segmentations, stated_numbers_of_keypoints
-from detkit.data.label_maps import LabelMapFiles
+from detkit.data.maps.label_maps import LabelMapFiles
+from detkit.data.maps.panoptic_maps import find_panoptic
 from detkit.data.packed.columns import Column, ImageRegions, ImageRows, KeypointRows, MaskRows, ObjectRows
 from detkit.data.packed.packed_json import PackedJson
-from detkit.data.panoptic_maps import find_panoptic
 from detkit.errors import InputError
 from detkit.files.json_values import is_finite_numbers, shown
 from detkit.structures.categories import Category, keypoint_category

@@ -16,9 +16,9 @@ from detkit.data.detection_dataset import DetectionDataset
 from detkit.data.formats.coco import find_images
 from detkit.data.formats.coco_annotations import OnBad, pack_annotations
 from detkit.data.formats.field_readers import CocoFile, FieldReader
+from detkit.data.maps.panoptic_maps import PanopticFiles
 from detkit.data.packed.columns import Column, ImageFacts
 from detkit.data.packed.packed_annotations import PackedAnnotations
-from detkit.data.panoptic_maps import PanopticFiles
 from detkit.errors import InputError
 from detkit.files import visible
 from detkit.ops import masks_to_rle

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detkit.data import ImageDataset
-from detkit.data.layouts.class_weights import median_frequency_weights
+from detkit.data.maps.class_weights import median_frequency_weights
 from detkit.errors import InputError
 from detkit.structures import Category, Target
 
