@@ -45,12 +45,14 @@ class DetectionDataset(ImageDataset):
         readable: the fields that can be read on demand.
         called: what messages call the format.
         advice: what messages advise where a field cannot be read from this format.
+        of_maps: whether maps are its annotations, which a conversion to maps then writes; else it paints masks.
         held_out: the part of its images that the data set has; None: all.
     """
 
     readable: ClassVar[frozenset[str]] = frozenset()
     called: ClassVar[str] = "a folder"
     advice: ClassVar[str] = "give COCO's JSON"
+    of_maps: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

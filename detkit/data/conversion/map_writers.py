@@ -13,8 +13,6 @@ import numpy as np
 
 from detkit.coco_files import Segment, ids_to_colors, segment_entries
 from detkit.data.detection_dataset import DetectionDataset
-from detkit.data.formats.maps.coco_panoptic import CocoPanopticDataset
-from detkit.data.formats.maps.map_dataset import MapDataset
 from detkit.data.formats.writers import AnnotatedSplit, PutImage, suffix_of_copy, unique_stems
 from detkit.data.instance_maps.painted_masks import paint_masks
 from detkit.errors import InputError
@@ -92,8 +90,7 @@ def field_of_maps(dataset: DetectionDataset, to: WrittenMaps) -> str:
         InputError: the data set has none that can be.
     """
     fields = ("panoptic_map", "masks") if to == "coco_panoptic" else ("label_map", "masks")
-    is_of_maps = isinstance(dataset, (MapDataset, CocoPanopticDataset))
-    for name in fields if is_of_maps else ("masks",):
+    for name in fields if dataset.of_maps else ("masks",):
         if name in dataset.readable:
             return name
     raise InputError(

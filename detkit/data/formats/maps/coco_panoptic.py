@@ -47,6 +47,7 @@ class CocoPanopticDataset(DetectionDataset):
     readable = frozenset({"masks", "label_map", "panoptic_map"})
     called = "a panoptic file of COCO"
     advice = "give the file of instances"
+    of_maps = True
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class MapDataset(DetectionDataset):
     readable = frozenset({"label_map"})
     called = "a folder of label maps"
     advice = "give COCO's panoptic format"
+    of_maps = True
 
     def __init__(
         self, root: str | Path, split: str, reads: Collection[str] = ("label_map",), on_bad_image: OnBad = "error"
