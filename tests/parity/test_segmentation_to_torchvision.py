@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-import torchvision
 from test_torchvision_pixel import CLASSES, NAMES, make_images, make_theirs, normalized, vary_
+from torchvision.transforms import v2
 
 from detkit.backbones import TorchvisionBackbone, UNetEncoder
 from detkit.errors import InputError
@@ -60,7 +60,7 @@ def test_a_network_of_other_settings_of_batch_norm_has_the_same_logits():
     exported = to_torchvision(ours)
     assert (exported.batch_norm_epsilon, exported.categories) == (0.1, ["sky", *"abcdef"])
     (image,) = make_images(2, 1)
-    normalize = torchvision.transforms.v2.Normalize(exported.mean, exported.std)
+    normalize = v2.Normalize(exported.mean, exported.std)
     with torch.inference_mode():
         expected = exported.build()(normalize(image)[None])["out"]
         context = ours.context([image])
@@ -73,7 +73,7 @@ class TestRefusals:
     def test_of_other_layers(self):
         with pytest.raises(InputError, match="no network with the layers of this UNet: only those of fcn_resnet50"):
             to_torchvision(UNet(UNetEncoder(width=1 / 64), CLASSES))
-        net = FCN(TorchvisionBackbone("resnet18", stages=[5], output_stride=8), CLASSES)
+        net = FCN(TorchvisionBackbone("resnet18", stages=[4, 5]), CLASSES)
         with pytest.raises(InputError, match=r"of this FCN \(for fcn_resnet50 it has no backbone\.trunk\."):
             to_torchvision(net)
 
