@@ -88,9 +88,20 @@ def in_double(model):
     return model
 
 
-def round_regions(theirs, ours, monkeypatch):
-    """Both nets in float64 see the same regions, in float32 as boxes are here, and have exact targets for them."""
-    theirs.rpn.register_forward_hook(lambda _, inputs, output: ([one.float().double() for one in output[0]], output[1]))
+def share_float32(theirs, ours, monkeypatch):
+    """Both nets in float64 have the pixel statistics and the boxes that are float32 here, and exact targets for them."""
+
+    def rounded(boxes):
+        return boxes.float().double()
+
+    def with_rounded(_, inputs, output):
+        images, targets = output
+        return images, [one | {"boxes": rounded(one["boxes"])} for one in targets]
+
+    theirs.transform.register_forward_hook(with_rounded)
+    theirs.transform.image_mean = ours.preprocess.mean.flatten().tolist()
+    theirs.transform.image_std = ours.preprocess.std.flatten().tolist()
+    theirs.rpn.register_forward_hook(lambda _, inputs, output: ([rounded(one) for one in output[0]], output[1]))
     encode = ours.box_head.coder.encode
     monkeypatch.setattr(ours.box_head.coder, "encode", lambda *boxes: encode(*(one.double() for one in boxes)))
 
