@@ -89,7 +89,7 @@ def in_double(model):
 
 
 def share_float32(theirs, ours, monkeypatch):
-    """Both nets in float64 have the pixel statistics and the boxes that are float32 here, and exact targets for them."""
+    """Both nets in float64 have the pixel statistics and boxes that are float32 here, and exact targets for them."""
 
     def rounded(boxes):
         return boxes.float().double()
