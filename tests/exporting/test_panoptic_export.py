@@ -22,7 +22,7 @@ from panoptic_models import make_batch, make_model
 def test_onnx_runtime_answers_as_the_model(tmp_path):
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    model = make_model(merge=MergeRule(least_score=0.1, most_overlap=0.5, least_stuff=10)).eval()
+    model = make_model(merge=MergeRule(0.1, 0.5, 10)).eval()
     for name, weight in model.named_parameters():
         if name.endswith(("objectness.weight", "classes.weight")):
             torch.nn.init.normal_(weight, std=0.5)
