@@ -6,6 +6,7 @@ from detkit.models.image.classifier import Classifier
 from detkit.models.image.localizer import Localizer
 from detkit.models.panoptic.merging import MergeRule
 from detkit.models.panoptic.panoptic_fpn import PanopticFPN
+from detkit.models.pixel.connected_objects import ConnectedObjects
 from detkit.models.pixel.deeplab_v3 import DeepLabV3
 from detkit.models.pixel.deeplab_v3_plus import DeepLabV3Plus
 from detkit.models.pixel.fcn import FCN
@@ -43,6 +44,7 @@ __all__ = [
     "SSD",
     "CascadeRCNN",
     "Classifier",
+    "ConnectedObjects",
     "DeepLabV3",
     "DeepLabV3Plus",
     "Detector",

@@ -12,6 +12,7 @@ from detkit.tasks.localization import Localization
 from detkit.tasks.panoptic import Panoptic
 from detkit.tasks.recovered_objects import Recovered
 from detkit.tasks.segmentation import Segmentation
+from detkit.tasks.segmented_objects import SegmentedObjects
 from detkit.tasks.task import NamedEvaluator, Task
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ __all__ = [
     "Panoptic",
     "Recovered",
     "Segmentation",
+    "SegmentedObjects",
     "Task",
     "task_of",
     "task_of_results",
 ]
 
-_OWN = (Detection, Classification, Localization, Segmentation, Panoptic)
+_OWN = (Detection, Classification, Localization, Segmentation, Panoptic, SegmentedObjects)
 
 NAMED_EVALUATORS: dict[str, NamedEvaluator] = {name: one for task in _OWN for name, one in task.named.items()}
 """The evaluators of detkit's tasks by their short names."""

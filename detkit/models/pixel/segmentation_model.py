@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,12 +11,14 @@ from detkit.backbones import Backbone, as_backbone
 from detkit.errors import InputError
 from detkit.heads.context import Context
 from detkit.heads.pixel.pixel_head import PixelHead
+from detkit.models.answers import Answer
+from detkit.models.pixel.connected_objects import ConnectedObjects
 from detkit.models.pixel.inference import SlidingWindow, Whole
 from detkit.models.required_fields import check_fields
 from detkit.models.vision_model import VisionModel
 from detkit.necks import Neck
 from detkit.preprocess import Batch, OriginalSize, Preprocess
-from detkit.structures import SemanticMap, Target
+from detkit.structures import Target
 
 AUXILIARY_WEIGHT = 0.5  # torchvision's
 
@@ -29,7 +31,7 @@ class SegmentationModel(VisionModel):
         images -> backbone -> neck -+-> head -> class logits of each pixel
                                     +-> auxiliary heads, only for losses
 
-    Targets need a ``label_map``; the answer for each image is a `SemanticMap`.
+    Targets need a ``label_map``; the answer for each image is a `SemanticMap`, or with `objects` a `PanopticMap`.
 
     Args:
         backbone: any backbone, or the name of a torchvision or timm net, whose `stages` are used.
@@ -42,6 +44,7 @@ class SegmentationModel(VisionModel):
         inference: how whole images are answered, such as a `SlidingWindow`; None: at once. It may be set later.
         auxiliary: further heads by name, called as `head`, whose logits the losses of `head` compare as well (deep
             supervision): ``auxiliary.NAME.semantic`` and so on. They are not computed without targets.
+        objects: makes objects of the pixels of things; None: the model answers with classes of pixels alone.
 
     Attributes:
         stages: the stages of a backbone that is given by its name.
@@ -62,6 +65,7 @@ class SegmentationModel(VisionModel):
         loss_weights: Mapping[str, float] | None = None,
         inference: Whole | SlidingWindow | None = None,
         auxiliary: Mapping[str, MakePixelHead] | None = None,
+        objects: ConnectedObjects | None = None,
     ) -> None:
         super().__init__(num_classes)
         self.preprocess = preprocess or OriginalSize()
@@ -74,6 +78,9 @@ class SegmentationModel(VisionModel):
         )
         self.loss_weights = ({"auxiliary": AUXILIARY_WEIGHT} if auxiliary else {}) | dict(loss_weights or {})
         self.inference = inference
+        self.objects = objects
+        if objects is not None:
+            self.task = "detkit.tasks.SegmentedObjects"
         check_fields(self)
 
     def features(self, batch: Batch) -> list[Tensor]:
@@ -93,11 +100,20 @@ class SegmentationModel(VisionModel):
         """The head's losses."""
         return self.head.losses(raw, context)
 
-    def decode(self, raw: Any, context: Context) -> Sequence[SemanticMap]:
-        """The class of each pixel of the images as given."""
-        return self.head.decode(raw, context)
+    def decode(self, raw: Any, context: Context) -> Sequence[Answer]:
+        """The class of each pixel of the images as given, and the `objects` if the model makes them."""
+        if self.objects is None:
+            return self.head.decode(raw, context)
+        return self.answers(self.head.full_logits(raw, context), context.batch, raw.margin)
 
-    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> Sequence[SemanticMap]:
+    def answers(self, logits: Tensor, batch: Batch, margin: int) -> Sequence[Answer]:
+        """The answers for the images as given in logits of all pixels; arguments as of `PixelHead.answers`."""
+        classes = self.head.answers(logits, batch, margin)
+        if self.objects is None:
+            return classes
+        return self.objects.answers(classes, batch.restore_maps(logits, margin), self.categories)
+
+    def detect(self, images: Sequence[Tensor], given: Sequence[Target] | None = None) -> Sequence[Answer]:
         """The class of each pixel of `images`, by the `inference` of the model.
 
         Raises:
@@ -110,7 +126,7 @@ class SegmentationModel(VisionModel):
                     f"{type(self.inference).__name__} cannot pass on: set inference=None"
                 )
             return self.inference.answers(self, images)
-        return cast(Sequence[SemanticMap], super().detect(images, given))
+        return super().detect(images, given)
 
     def decode_padded(self, raw: Any, context: Context) -> dict[str, Tensor]:
         """The class of each pixel in the frame of the network."""

@@ -8,6 +8,7 @@ from functools import partial
 from detkit.backbones import Backbone, as_backbone
 from detkit.heads.pixel.criteria import PixelCriterion
 from detkit.heads.pixel.unet import UNetHead
+from detkit.models.pixel.connected_objects import ConnectedObjects
 from detkit.models.pixel.inference import SlidingWindow, Whole
 from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.preprocess import MirroredBorders, OriginalSize, Preprocess
@@ -45,6 +46,7 @@ class UNet(SegmentationModel):
             `OriginalSize` with the largest stride as its divisor for others.
         loss_weights: factor of each named loss; 1 where not named.
         inference: how whole images are answered; see `SegmentationModel`.
+        objects: makes objects of the pixels of things; see `SegmentationModel`.
     """
 
     stages = (1, 2, 3, 4, 5)
@@ -58,11 +60,18 @@ class UNet(SegmentationModel):
         preprocess: Preprocess | None = None,
         loss_weights: Mapping[str, float] | None = None,
         inference: Whole | SlidingWindow | None = None,
+        objects: ConnectedObjects | None = None,
     ) -> None:
         backbone = as_backbone(backbone, self.stages)
         if preprocess is None:
             preprocess = OriginalSize(divisor=max(backbone.strides)) if backbone.padded else MirroredBorders()
         head = partial(UNetHead, padded=backbone.padded, weighted=weighted, criteria=criteria)
         super().__init__(
-            backbone, num_classes, head, preprocess=preprocess, loss_weights=loss_weights, inference=inference
+            backbone,
+            num_classes,
+            head,
+            preprocess=preprocess,
+            loss_weights=loss_weights,
+            inference=inference,
+            objects=objects,
         )

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from detkit.errors import InputError
 from detkit.geometry import Size
+from detkit.models.answers import Answer
 from detkit.models.pixel.inference.bands import Band, bands
-from detkit.models.pixel.inference.frames import ShiftedFrame, frame_of
+from detkit.models.pixel.inference.frames import PreparedFrame, ShiftedFrame, frame_of
 from detkit.models.pixel.inference.pixel_network import Network
 from detkit.models.pixel.inference.test_time_views import Views, network_in_views
 from detkit.object_config import Described
@@ -29,7 +30,8 @@ class SlidingWindow(Described):
     The last window of a row and of a column ends with the image; an image smaller than a window is padded. Images that
     preprocessing leaves at their size are normalized window by window, and only one row of windows has logits in
     memory, so that images may be far larger than what a network can take. Windows of a net without padding answer for
-    their middle: with a stride as large as that, this is the overlap-tile strategy (Ronneberger 2015, figure 2).
+    their middle: with a stride as large as that, this is the overlap-tile strategy (Ronneberger 2015, figure 2). Where
+    the model makes objects, the logits of the whole image are in memory.
 
     Args:
         size: (height, width) of a window, in the frame of the network.
@@ -68,20 +70,20 @@ class SlidingWindow(Described):
         return False
 
     @torch.no_grad()
-    def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[SemanticMap]:
-        """The class of each pixel of `images` as given."""
+    def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[Answer]:
+        """The answers of the model for `images` as given."""
         network = network_in_views(model, self.views)
         return [self._answer(model, network, image) for image in images]
 
-    def _answer(self, model: SegmentationModel, network: Network, image: Tensor) -> SemanticMap:
-        frame = frame_of(image, model.preprocess)
+    def _answer(self, model: SegmentationModel, network: Network, image: Tensor) -> Answer:
+        frame = frame_of(image, model.preprocess) if model.objects is None else PreparedFrame(model.preprocess([image]))
         found = bands(frame, network, self.size, self.stride, self.batch_size, self.gaussian)
         if isinstance(frame, ShiftedFrame):
             size = image.shape[-2], image.shape[-1]
             return SemanticMap(_best_classes(found, size, frame.shift, model.head.num_classes))
         parts = list(found)
         logits = torch.cat([part.logits for part in parts], dim=1)[None]
-        (answer,) = model.head.answers(logits, frame.batch, parts[0].margin)
+        (answer,) = model.answers(logits, frame.batch, parts[0].margin)
         return answer
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from detkit.geometry import rows_alike
+from detkit.models.answers import Answer
 from detkit.models.pixel.inference.test_time_views import Views, network_in_views
 from detkit.object_config import Described
-from detkit.structures import SemanticMap
 
 if TYPE_CHECKING:
     from detkit.models.pixel.segmentation_model import SegmentationModel
@@ -33,18 +33,18 @@ class Whole(Described):
         return self.views is None
 
     @torch.no_grad()
-    def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[SemanticMap]:
-        """The class of each pixel of `images` as given.
+    def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[Answer]:
+        """The answers of the model for `images` as given.
 
         Images of one size in the frame of the network pass through it together. None is padded to the size of another,
         so that its answer does not depend on the others.
         """
         network = network_in_views(model, self.views)
-        found: list[SemanticMap | None] = [None] * len(images)
+        found: list[Answer | None] = [None] * len(images)
         sizes = [model.preprocess.place((image.shape[-2], image.shape[-1])).size for image in images]
         for rows in rows_alike(sizes):
             batch = model.preprocess([images[row] for row in rows])
             logits = network(batch.images)
-            for row, answer in zip(rows, model.head.answers(logits.values, batch, logits.margin), strict=True):
+            for row, answer in zip(rows, model.answers(logits.values, batch, logits.margin), strict=True):
                 found[row] = answer
         return [answer for answer in found if answer is not None]
