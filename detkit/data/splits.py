@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class Splits:
     """The config's description of where the data is.
 
     Args:
-        make: a user's data set class, called with the name of a split, instead of detkit's.
+        make: a data set class, called with the name of a split, and with `root` if it is given, instead of detkit's.
         root: the folder of all splits; None where paths are given or `Shapes` are drawn.
         format: the format of `root`; None: detected.
         names: the names of the splits in `root`.
@@ -35,7 +36,7 @@ class Splits:
         val_fraction: the share of the training images that are the split val where `root` has none; None: none.
     """
 
-    make: Callable[[str], ImageDataset] | None
+    make: Callable[..., ImageDataset] | None
     root: Path | None
     format: Format | None
     names: Mapping[Split, str]
@@ -71,7 +72,7 @@ class Splits:
             InputError: the split is missing or wrong.
         """
         if self.make is not None:
-            return self.make(self.names[split])
+            return self._made(self.make, self.names[split])
         images, annotations = self.paths[split]
         if images and annotations:
             return CocoDataset(images, annotations, **reading)
@@ -96,6 +97,18 @@ class Splits:
                     hint = "or hold out a part of its training images for validation with --data.val_fraction 0.2"
                     raise InputError(f"{error}; {hint}") from error
         return open_split(root, name, self.format, self.class_names, **reading)
+
+    def _made(self, make: Callable[..., ImageDataset], name: str) -> ImageDataset:
+        if self.root is None:
+            return make(name)
+        try:
+            inspect.signature(make).bind(name, root=self.root)
+        except TypeError as error:
+            raise InputError(
+                f"data.root is {self.root}, but data.dataset takes no root: leave out data.root, or let the class have "
+                "an argument root"
+            ) from error
+        return make(name, root=self.root)
 
     def _has_val(self, root: Path) -> bool:
         return has_split_of(root, self.names["val"], self.format)

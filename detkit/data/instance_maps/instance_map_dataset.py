@@ -33,10 +33,11 @@ class InstanceMaps(ImageDataset):
 
     Args:
         split: such as ``train``.
-        root: a folder in a format with masks.
+        root: a folder in a format with masks; ``data.root`` of a config.
         format: of the folder; None: detected.
         class_names: as of `open_split`.
-        background: the name of the background, the first class.
+        background: the name of the background, the first class; that of the data if its first class is stuff of this
+            name.
         border: a pixel belongs to the border if the distances to the two nearest objects add up to at most this many
             pixels; 0: there is no such class.
         border_name: the name of that class, the last one; if it is that of the background, borders belong to that, as
@@ -52,7 +53,7 @@ class InstanceMaps(ImageDataset):
     def __init__(
         self,
         split: str,
-        root: str | Path,
+        root: str | Path | None = None,
         format: Format | None = None,
         class_names: list[str] | None = None,
         background: str = "background",
@@ -62,6 +63,8 @@ class InstanceMaps(ImageDataset):
         sigma: float = 5.0,
         class_weights: list[float] | None = None,
     ) -> None:
+        if root is None:
+            raise InputError("InstanceMaps: there is no folder: give data.root")
         if border < 0 or separation < 0 or sigma <= 0:
             raise InputError(
                 f"InstanceMaps needs border and separation of at least 0 and a positive sigma, got {border}, "
@@ -71,9 +74,12 @@ class InstanceMaps(ImageDataset):
         self.annotations_path = self.objects.annotations_path
         self.border, self.separation, self.sigma = border, separation, sigma
         own = self.objects.categories
+        has_background = not own[0].is_thing and own[0].name == background
+        self._first_label = 0 if has_background else 1
         first, last = min(0, own[0].id - 1), own[-1].id + 1
+        added = [] if has_background else [Category(first, background, is_thing=False)]
         borders = [Category(last, border_name, is_thing=False)] if border and border_name != background else []
-        self._categories = [Category(first, background, is_thing=False), *own, *borders]
+        self._categories = [*added, *own, *borders]
         self._border_label = len(self._categories) - 1 if borders else 0
         names = [category.name for category in self._categories]
         if len(set(names)) != len(names):
@@ -82,7 +88,7 @@ class InstanceMaps(ImageDataset):
             raise InputError(
                 f"InstanceMaps needs class_weights of at least 0 for {', '.join(names)}, got {class_weights}"
             )
-        self.class_weights = torch.tensor(class_weights or [1.0] * len(names))
+        self.class_weights = torch.tensor(class_weights or [1.0] * len(names), device="cpu")
         self.reads: frozenset[str] = frozenset({"label_map"})
 
     @property
@@ -116,11 +122,11 @@ class InstanceMaps(ImageDataset):
         return self.objects.read_image(index), self.target(index)
 
     def target(self, index: int) -> Target:
-        """The objects, with labels that count from 1, and the maps; without reading the image."""
+        """The objects, with the labels of `categories`, and the maps; without reading the image."""
         given = self.objects.target(index)
         if given.masks is None or given.labels is None:
             raise InputError(f"{self.annotations_path}: image {given.image_id!r} has no masks, of which maps are made")
-        labels = given.labels + 1
+        labels = given.labels + self._first_label
         panoptic = paint_masks(given.masks, labels, given.iscrowd)
         dtype = label_map_dtype(len(self._categories))
         label_map = torch.where(panoptic < 0, 0, panoptic // INSTANCES).to(dtype)

@@ -1,8 +1,10 @@
 """Maps and weights made of masks: against loops over pixels in double precision, and SciPy."""
 
 import os
+from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from jsonargparse import ArgumentParser
 from scipy import ndimage
 
 from detkit.data import DataModule, InstanceMaps, ShapesOptions, draw_shapes, open_split, separation_weights
+from detkit.data.conversion import convert
 from detkit.data.instance_maps import paint_masks, two_nearest
 from detkit.errors import InputError
 from detkit.ops import masks_to_rle
@@ -164,6 +167,28 @@ class TestDataset:
         assert [one["name"] for one in truth["categories"]] == ["background", "disc", "star", "border"]
         assert {one["category_id"] for one in truth["annotations"]} <= {1, 5}
 
+    def test_the_background_of_the_data_is_not_added(self, tmp_path):
+        maps = tmp_path / "maps"
+        for folder, pixels in (("images", 90), ("masks", 255)):
+            (maps / folder).mkdir(parents=True)
+            image = np.full((12, 15), pixels, np.uint8)
+            image[:, 7] = image[0] = 0
+            cv2.imwrite(str(maps / folder / "a.png"), image)
+        (maps / "classes.json").write_text(
+            '{"classes": [{"name": "membrane", "value": 0, "isthing": 0}, {"name": "cell", "value": 255}]}'
+        )
+        root = tmp_path / "cells"
+        convert(maps, to="coco", out=root, components=True)
+        dataset = InstanceMaps("train", root, background="membrane")
+        assert [(one.name, one.is_thing) for one in dataset.categories] == [("membrane", False), ("cell", True)]
+        target = dataset.target(0)
+        expected = open_split(maps, "train", reads={"label_map"}).target(0).label_map
+        assert torch.equal(target.label_map, expected)
+        assert target.labels.tolist() == [1, 1]
+        other = InstanceMaps("train", root)
+        assert [one.name for one in other.categories] == ["background", "membrane", "cell"]
+        assert torch.equal(other.target(0).label_map, expected * 2)
+
     @pytest.mark.parametrize(
         ("options", "match"),
         [
@@ -195,7 +220,7 @@ def test_options_of_the_command_line(tmp_path):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(DataModule, "data")
     config = parser.parse_args([
-        "--data.dataset=detkit.data.InstanceMaps", f"--data.dataset.root={root}", "--data.dataset.border=2",
+        f"--data.root={root}", "--data.dataset=detkit.data.InstanceMaps", "--data.dataset.border=2",
         "--data.augmentation=detkit.data.ScaledCrop", "--data.augmentation.size=[48,56]", "--data.num_workers=0",
         "--data.reads=[label_map]",
     ])  # fmt: skip
@@ -204,3 +229,23 @@ def test_options_of_the_command_line(tmp_path):
     assert all(image.shape == (3, 48, 56) for image in images)
     assert all(target.label_map.shape == (48, 56) for target in targets)
     assert [category.name for category in data.categories][::8] == ["background", "border"]
+
+
+class TestRoot:
+    """`data.root` is the root of a data set class that takes one."""
+
+    def test_it_wins_over_that_of_the_class(self, tmp_path):
+        roots = [draw_shapes(tmp_path / str(count), ShapesOptions({"train": count}, (32, 48))) for count in (2, 3)]
+        data = DataModule(dataset=partial(InstanceMaps, root=roots[0]))
+        assert len(data.train_dataset) == 2
+        data = DataModule(dataset=partial(InstanceMaps, root=roots[0]), root=roots[1])
+        assert len(data.train_dataset) == 3
+
+    def test_a_class_without_a_root_refuses_it(self, tmp_path):
+        data = DataModule(dataset=lambda split: None, root=tmp_path)
+        with pytest.raises(InputError, match=r"data\.root is .*, but data\.dataset takes no root"):
+            data.train_dataset  # noqa: B018
+
+    def test_none_is_asked_for(self):
+        with pytest.raises(InputError, match=r"InstanceMaps: there is no folder: give data\.root"):
+            DataModule(dataset=InstanceMaps).train_dataset  # noqa: B018
