@@ -104,7 +104,8 @@ BEGIN, END = "<!-- tables: python tools/zoo.py -->\n", "<!-- end of tables -->"
 GROUPS: dict[str, tuple[str, ...]] = {
     "Your own data": (),
     "COCO": ("_coco",),
-    "PASCAL VOC": ("_voc07",),
+    "PASCAL VOC": ("_voc07", "_voc"),
+    "Label maps": ("_camvid", "_isbi"),
     "ImageNet": ("_imagenet",),
     "Small data sets": ("_bccd", "_nuclei", "_shapes"),
 }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import VGG16_Weights
 
 from detkit.backbones.backbone import Backbone
-from detkit.backbones.pretrained import LoadReport, load_matching, read_state_dict
+from detkit.backbones.pretrained import LoadReport, download, load_matching, read_state_dict
+from detkit.backbones.published import torchvision_file
+from detkit.backbones.weights_sources import torchvision_source
 from detkit.structures import WeightsSource
 
 VGG16_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -29,15 +33,16 @@ class ConvolutionalVGG16(Backbone):
 
     Args:
         width: factor of all channels.
-        weights: None for random weights; or the path of a weights file of VGG-16 with torchvision's names, whose
-            ``classifier.0`` and ``classifier.3`` become fc6 and fc7. It needs `width` 1.
+        weights: None for random weights; the path of a weights file of VGG-16 with torchvision's names, whose
+            ``classifier.0`` and ``classifier.3`` become fc6 and fc7; or ``DEFAULT`` for torchvision's published ones.
+            Both need `width` 1.
         dropout: of fc6 and fc7.
 
     Attributes:
         load_report: what was loaded from a weights file, or None.
 
     Raises:
-        InputError: a weights file that does not fit.
+        InputError: a weights file that does not fit, or weights that cannot be downloaded.
     """
 
     def __init__(self, width: float = 1.0, weights: str | None = None, dropout: float = 0.5) -> None:
@@ -65,7 +70,16 @@ class ConvolutionalVGG16(Backbone):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
         self.load_report: LoadReport | None = None
-        if weights is not None:
+        if weights == "DEFAULT":
+            published = download(
+                "vgg16",
+                partial(VGG16_Weights.DEFAULT.get_state_dict, check_hash=True),
+                torchvision_file("vgg16"),
+            )
+            converted = fully_connected_as_convolutions(published)
+            self.load_report = load_matching(self, converted, source="torchvision's vgg16")
+            self.weights_source = torchvision_source("vgg16", "IMAGENET1K_V1")
+        elif weights is not None:
             converted = fully_connected_as_convolutions(read_state_dict(weights))
             self.load_report = load_matching(self, converted, source=str(weights))
             self.weights_source = WeightsSource.of_file("vgg16", weights)

@@ -1,5 +1,7 @@
 """VGG-16 made convolutional: the same numbers as the classifier, and where its maps begin."""
 
+from urllib.error import URLError
+
 import pytest
 import torch
 from torch import nn
@@ -11,11 +13,12 @@ from detkit.errors import InputError
 
 
 @pytest.mark.slow
-def test_it_answers_as_the_classifier_whose_weights_it_has():
+def test_it_answers_as_the_classifier_whose_weights_it_has(monkeypatch):
     torch.manual_seed(torch.seed() % 2**31)
     net = vgg16().eval()
-    made = ConvolutionalVGG16().eval()
-    made.load_state_dict(fully_connected_as_convolutions(net.state_dict()))
+    monkeypatch.setattr("detkit.backbones.published.ask", lambda url: None)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: net.state_dict())
+    made = ConvolutionalVGG16(weights="DEFAULT").eval()
     images = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
         expected = net.classifier[:6](net.avgpool(net.features(images)).flatten(1))
@@ -68,3 +71,13 @@ def test_a_file_of_another_network_is_refused(tmp_path):
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match=r"none of its 1 tensors fits"):
         ConvolutionalVGG16(1 / 64, weights=str(tmp_path / "other.pth"))
+
+
+def test_published_weights_without_a_network_say_what_to_do(monkeypatch):
+    def fail(*arguments, **options):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("detkit.backbones.published.ask", lambda url: None)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(InputError, match=r"weights of vgg16 cannot be had \(.*no route to host.*path of a weights"):
+        ConvolutionalVGG16(1 / 64, weights="DEFAULT")

@@ -11,7 +11,9 @@ from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.files import read_yaml
 from detkit.recipes import recipe_facts, recipe_names, recipe_path
 
-OF_DATA = ("_coco", "_voc07", "_imagenet", "_imagenet_large_batch", "_bccd", "_nuclei", "_shapes")
+OF_DATA = (
+    "_coco", "_voc07", "_voc", "_camvid", "_isbi", "_imagenet", "_imagenet_large_batch", "_bccd", "_nuclei", "_shapes",
+)  # fmt: skip
 OWN = [name for name in recipe_names() if not name.endswith(OF_DATA)]
 
 

@@ -14,8 +14,9 @@ from detkit.recipes import Facts, recipe_facts, recipe_path
 
 DESCRIPTION = """List the recipes that "detkit train NAME" trains, or show the facts of one and its file.
 
-A name without an ending is a recipe for your own data, from published weights. The endings _coco, _voc07 and _imagenet
-are the papers' trainings. Those of _shapes draw their images and train in minutes. A dash stands for what is not known.
+A name without an ending is a recipe for your own data, from published weights. Endings such as _coco, _voc07, _voc,
+_camvid and _imagenet are the papers' trainings. Those of _shapes draw their images and train in minutes. A dash stands
+for what is not known.
 
 examples:
   detkit recipes
