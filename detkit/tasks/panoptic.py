@@ -12,7 +12,7 @@ from torch import Tensor
 from detkit.data.faults.suspicious_boxes import suspicious_boxes
 from detkit.data.faults.suspicious_labels import suspicious_labels
 from detkit.errors import InputError
-from detkit.evaluation import PanopticEvaluator
+from detkit.evaluation import Evaluator, PanopticEvaluator
 from detkit.geometry import Placement
 from detkit.heads import Context
 from detkit.heads.pixel.pixel_head import PixelOutput
@@ -42,7 +42,7 @@ class Panoptic(Task):
     name = "panoptic segmentation"
     answer = PanopticMap
     parts = frozenset({"panoptic_map", "label_map", "boxes", "labels", "masks"})
-    evaluators = (PanopticEvaluator,)
+    evaluators: tuple[type[Evaluator], ...] = (PanopticEvaluator,)
     named = {"panoptic": NamedEvaluator(PanopticEvaluator, "panoptic_map")}  # noqa: RUF012
     results_file = "panoptic.json"
     answer_files = {"panoptic.png": True, "labels.png": False, "colors.png": False}  # noqa: RUF012

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from detkit.evaluation import CocoEvaluator, SemanticEvaluator
 from detkit.heads.pixel.pixel_head import at_size
 from detkit.preprocess import Batch
+from detkit.structures import PanopticMap
 from detkit.tasks.differences.output_agreement import Tolerance
 from detkit.tasks.panoptic import Panoptic
 from detkit.tasks.segmentation import Segmentation
@@ -43,10 +44,10 @@ class SegmentedObjects(Panoptic):
         """As of `Segmentation`."""
         return Segmentation().outputs_differ(given, own, tolerance)
 
-    def exported_answers(self, model: VisionModel, outputs: Mapping[str, Tensor], batch: Batch) -> Sequence[Any]:
+    def exported_answers(self, model: VisionModel, outputs: Mapping[str, Tensor], batch: Batch) -> list[PanopticMap]:
         """Logits put back to the given images, and objects made of them, as the model does it."""
         labels = outputs["label_map"]
         margin = (batch.padded_size[0] - labels.shape[1]) // 2
         logits = at_size(outputs["logits"].float(), labels.shape[1:])
-        answers: Sequence[Any] = model.answers(logits, batch, margin)  # type: ignore[operator]  # of these models
-        return answers
+        answers: Sequence[PanopticMap] = model.answers(logits, batch, margin)  # type: ignore[operator]  # of these
+        return list(answers)

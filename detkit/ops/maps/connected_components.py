@@ -36,4 +36,5 @@ def _in_order(found: np.ndarray, count: int, first: int) -> np.ndarray:
     first_pixels[flat[::-1]] = np.arange(flat.size)[::-1]  # of equal indices the last is kept
     renumbered = np.zeros(count, dtype=np.int32)
     renumbered[1 + np.argsort(first_pixels[1:])] = np.arange(first, first + count - 1)
-    return renumbered[found]
+    numbers: np.ndarray = renumbered[found]
+    return numbers
