@@ -70,8 +70,7 @@ class DataModule(lightning.LightningDataModule):
         eval_transform: a function that changes the pixels of evaluated images, such as a corruption. It takes the
             image, uint8 RGB ``(H, W, 3)``, and a generator that depends on `seed` and the image's index. It must not
             move objects.
-        dataset: a data set class, such as your own, instead of paths: an `ImageDataset` that is called with the split,
-            and with `root` if that is given.
+        dataset: a data set class, instead of paths: an `ImageDataset`, called with the split and any given `root`.
         proposals: computes regions in each augmented image, for a model that needs them; null: none.
         val_fraction: the share of the training images that is held out for validation where `root` has no validation
             split; file names decide which. null: none.

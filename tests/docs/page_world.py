@@ -31,7 +31,8 @@ from detkit.weights import from_darknet, to_darknet
 # The runs of the pages, all of them copies of a small Mask R-CNN's.
 RUNS = (
     "faster_rcnn_mobilenet_v2_fpn_bccd", "faster_rcnn_shapes", "first", "large",
-    "mask_rcnn_mobilenet_v2_fpn_nuclei", "my_recipe", "name", "shapes", "unet_nuclei", "voc", "yolo_v3_mobilenet_v2_bccd",
+    "mask_rcnn_mobilenet_v2_fpn_nuclei", "my_recipe", "name", "shapes", "unet_nuclei", "voc",
+    "yolo_v3_mobilenet_v2_bccd",
 )  # fmt: skip
 BACKBONE = "{class_path: TimmBackbone, init_args: {name: test_resnet}}"
 HIDDEN = "{class_path: TwoFullyConnected, init_args: {hidden: 16}}"
