@@ -109,3 +109,10 @@ def test_own_results_are_those_of_the_page_of_results(name, row):
     page = (ROOT / "docs" / "results.md").read_text()
     part = page[page.index(f"runs/{name}/best.ckpt") :]
     assert float(part[part.index(f"| {row} | ") :].split("|")[2]) == FACTS[name]["own"]["value"]
+
+
+def test_unets_result_is_that_of_the_page_of_results():
+    page = (ROOT / "docs" / "results.md").read_text()
+    row = page[page.index("| U-Net, from random weights |") :].split("|")
+    assert float(row[4]) == FACTS["unet_nuclei"]["own"]["value"]
+    assert row[2].strip() == f"{FACTS['unet_nuclei']['parameters'] / 1e6:.1f} M"
