@@ -72,4 +72,5 @@ def weighted_mean(losses: Tensor, shares: Tensor, weights: Tensor | None = None)
     total = shares.sum()
     if torch.is_grad_enabled():  # in validation, processes may have different numbers of batches
         total = mean(total)
-    return losses.sum() / total.where(total > 0, 1)  # however small: class weights may be shares of pixels
+    # However small: class weights may be shares of pixels. Without any, the sum is 0.
+    return losses.sum() / total.clamp(min=torch.finfo(total.dtype).tiny)
