@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from recipes import large_shapes
-from test_recipes import CONFIGS, IMAGE_RECIPES, RECIPES
+from test_recipes import CONFIGS, IMAGE_RECIPES, PIXEL_RECIPES, RECIPES
 
 import detkit
 from detkit.data import draw_shapes
@@ -20,7 +20,7 @@ VARIED = {
     "localization_shapes": {"data.image_class": "largest", "trainer.callbacks": "null"},
 }
 ALWAYS = ("mask_rcnn_shapes", "ssd_shapes", "classification_shapes")
-OF_MAPS = ("panoptic_fpn_shapes",)
+OF_MAPS = ("panoptic_fpn_shapes", *(name for name, *_ in PIXEL_RECIPES))
 NAMES = [*SMALLER, *(name for name, *_ in IMAGE_RECIPES), *OF_MAPS]
 PARAMETERS = [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in NAMES]
 
