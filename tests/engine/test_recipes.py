@@ -52,7 +52,7 @@ QUICK = "classification_shapes"
 
 # Of label maps: how a short run learns them.
 PIXEL_RECIPES = [
-    ("unet_shapes", {}),
+    ("unet_shapes", LONGEST | {"optimizer.init_args.lr": 3e-3}),
 ]
 
 
