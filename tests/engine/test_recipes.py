@@ -51,7 +51,14 @@ QUICK = "classification_shapes"
 
 
 # Of label maps: how a short run learns them.
+LARGER = {
+    "model.preprocess": json.dumps(
+        {"class_path": "ShortestEdge", "init_args": {"min_size": 128, "max_size": 192, "divisor": 32}}
+    )
+}
 PIXEL_RECIPES = [
+    ("fcn8s_shapes", LONGER | LARGER),
+    ("segnet_shapes", LONGEST | {"data.batch_size": 4, "optimizer.init_args.lr": 0.05}),
     ("unet_shapes", LONGEST | {"optimizer.init_args.lr": 3e-3}),
 ]
 
