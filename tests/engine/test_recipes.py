@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torchvision.models import resnet50
 from torchvision.models._api import WeightsEnum
 
-from detkit.data import draw_shapes
+from detkit.data import ShapesOptions, draw_shapes
 from detkit.engine.config.parser import command_parser, parse
 from detkit.engine.config.training_arguments import add_training_arguments
 from detkit.engine.optim import Schedule
@@ -71,7 +71,18 @@ def eight_images(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def eight_label_maps(tmp_path_factory) -> Path:
-    options = large_shapes({"train": 8}, (48, 64), crowd_probability=0.0, stuff=("background",), seed=1)
+    """Of few objects that are half as long as the image: coarse cells must be smaller than objects."""
+    options = ShapesOptions(
+        counts={"train": 8},
+        image_size=(64, 64),
+        seed=2,
+        names=("disc", "triangle", "ring", "star"),
+        max_objects=2,
+        min_object_size=28,
+        contrast=150,
+        crowd_probability=0.0,
+        stuff=("background",),
+    )
     return draw_shapes(tmp_path_factory.mktemp("eight") / "shapes", options)
 
 
