@@ -136,7 +136,7 @@ class Preprocess(Described, nn.Module):
     def _in_float(self, images: Tensor) -> Tensor:
         """`images` in [0, 1], in float32; in float64 for a network in float64."""
         pixels = images / 255 if images.dtype == torch.uint8 else images
-        return pixels.to(torch.promote_types(self.mean.dtype, torch.float32))
+        return pixels.double() if self.mean.dtype == torch.float64 else pixels.float()
 
     def _normalized(self, image: Tensor) -> Tensor:
         # Not one multiply-add: it rounds otherwise, which is enough to change the gradients of random networks.
