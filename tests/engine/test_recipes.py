@@ -56,9 +56,19 @@ LARGER = {
         {"class_path": "ShortestEdge", "init_args": {"min_size": 128, "max_size": 192, "divisor": 32}}
     )
 }
+# By SGD its narrow network needs thousands of steps.
+ADAMW = {"class_path": "torch.optim.AdamW", "init_args": {"weight_decay": 0.0}}
+WIDER = {
+    "model.backbone.init_args.width": 0.25,
+    "data.batch_size": 8,
+    "optimizer": json.dumps(ADAMW),
+    "optimizer.init_args.lr": 3e-3,
+    "trainer.max_epochs": 250,
+    "trainer.check_val_every_n_epoch": 250,
+}
 PIXEL_RECIPES = [
     ("fcn8s_shapes", LONGER | LARGER | {"optimizer.init_args.lr": 4e-3}),
-    ("segnet_shapes", LONGEST | {"data.batch_size": 4, "optimizer.init_args.lr": 0.05}),
+    ("segnet_shapes", WIDER),
     ("unet_shapes", LONGER | {"optimizer.init_args.lr": 3e-3}),
 ]
 
