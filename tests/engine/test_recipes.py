@@ -50,7 +50,10 @@ IMAGE_RECIPES = [
 QUICK = "classification_shapes"
 
 
-# Of label maps: how a short run learns them.
+# Of label maps: how a short run learns them. The means of two images are no statistics to normalize by, and cells of
+# stride 8 are as large as parts of the shapes in images of 48 pixels.
+FOUR = {"data.batch_size": 4}
+FINE = {"model.preprocess.init_args.min_size": 192}
 LARGER = {
     "model.preprocess": json.dumps(
         {"class_path": "ShortestEdge", "init_args": {"min_size": 128, "max_size": 192, "divisor": 32}}
@@ -70,6 +73,10 @@ PIXEL_RECIPES = [
     ("fcn8s_shapes", LONGER | LARGER | {"optimizer.init_args.lr": 4e-3}),
     ("segnet_shapes", WIDER),
     ("unet_shapes", LONGER | {"optimizer.init_args.lr": 3e-3}),
+    ("deeplabv3_shapes", LONGER | FOUR | FINE),
+    ("deeplabv3_plus_shapes", LONGEST | FOUR),
+    ("lraspp_shapes", LONGEST | FOUR | FINE),
+    ("semantic_fpn_shapes", LONGEST | FOUR),
 ]
 
 
