@@ -18,7 +18,7 @@ from detkit.structures import PanopticMap
 from detkit.structures.image_fields import INSTANCES
 
 SHORT = (
-    "--model.init_args.backbone.init_args.width=0.0625", "--model.init_args.backbone.init_args.dropout=0",
+    "--model.init_args.backbone.init_args.width=0.0625",
     "--data.augmentation.init_args.size=[64,80]", "--data.num_workers=0", "--data.batch_size=4", "--pictures=0",
     "--trainer.accelerator=cpu", "--trainer.num_sanity_val_steps=0", "--trainer.log_every_n_steps=1",
 )  # fmt: skip
@@ -40,7 +40,7 @@ def test_from_a_folder_to_objects(nuclei, tmp_path, monkeypatch, detkit_command)
     _train(nuclei, 1, detkit_command)
     with open("runs/unet_nuclei/metrics.csv") as file:
         rows = list(csv.DictReader(file))
-    assert all(np.isfinite(float(row["train/semantic"])) for row in rows if row["train/semantic"])
+    assert all(np.isfinite(float(row["train/ce"])) for row in rows if row["train/ce"])
     status, said = detkit_command("eval", "--checkpoint", "runs/unet_nuclei", "--per_class", "--out", "a.json")
     assert status == 0, said
     numbers = json.loads(Path("a.json").read_text())
@@ -74,7 +74,7 @@ def test_what_is_learned_are_maps_borders_and_their_weights(nuclei):
     assert borders > 0
     losses = recipe.model(images, targets)
     plain = recipe.model(images, [target.with_fitting({"pixel_weights": None}) for target in targets])
-    assert losses["semantic"] > plain["semantic"]
+    assert losses["ce"] > plain["ce"]
 
 
 @pytest.mark.slow
