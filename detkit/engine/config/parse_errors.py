@@ -169,7 +169,7 @@ def _short(key: str) -> str:
 
 def _hint(word: str, known: Sequence[str]) -> str:
     """The end of a sentence: the names that are close to `word`, else those of its group."""
-    close = get_close_matches(word, known, n=3, cutoff=0.6)
+    close = get_close_matches(word, sorted(set(known)), n=3, cutoff=0.6)
     if close:
         return f"; did you mean {' or '.join(close)}?"
     group = word.rpartition(".")[0]

@@ -46,6 +46,7 @@ COMMAND_LINE = [
     (["--evaluators", "[CocoEvaluator, CocoEvaluator]"], ["two are called bbox"]),
     (["--evaluators", "[ProposalRecall]"], ["ProposalRecall reads proposals", "FasterRCNN hold boxes"]),
     (["--data.on_bad_box", "skp"], ["data.on_bad_box must be one of 'error', 'skip'", "did you mean skip"]),
+    (["--data.format", "label_maps"], ["data.format must be one of", "; did you mean labelme?"]),
     (["--data.root", "nowhere"], ["nowhere"]),
     (["--trainer.accelerator", "tpuu"], ["tpuu"]),
     (["--start_from", "nowhere.ckpt"], ["nowhere.ckpt does not exist"]),
