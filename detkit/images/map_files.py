@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from detkit.errors import InputError
 from detkit.files import read_bytes
@@ -46,6 +46,11 @@ def read_map(path: str | Path, of: str = "this map", palette: bool = False) -> n
             if kind in _EXACT:
                 _check_channels(image, data, f"{path}: {of}")
                 return _values(image.convert("RGB") if palette and image.mode == "P" else image, data)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        what = "of no known format" if data else "empty"
+        raise InputError(f"{path}: {of} cannot be read as an image: the file is {what}; write it as PNG") from error
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: {of} cannot be read as an image ({error}); write it again as PNG") from error
     raise InputError(f"{path}: {of} is a {kind} file, whose compression changes values; write it again as PNG")
