@@ -23,7 +23,7 @@ def check_annotations(subject: Subject) -> Finding:
     if few < FEW_IMAGES:
         note = (
             "a model learns so few by heart, and finds little in others: annotate more, or begin with the weights of a "
-            "trained detector (--start_from)"
+            "trained model (--start_from)"
         )
         said = f"the training data has {few} image{'' if few == 1 else 's'}"
         return Finding("annotations", "warning", said, [note])

@@ -138,7 +138,7 @@ def _unreadable(split: str, messages: list[str]) -> Problem:
         "error",
         split,
         len(messages),
-        f"{counted(len(messages), 'annotation or file', 'annotations or files')} cannot be read as they are",
+        f"{counted(len(messages), 'annotation or file', 'annotations or files')} cannot be read",
         "correct them; a training stops at the first",
         messages[:MOST_EXAMPLES],
     )

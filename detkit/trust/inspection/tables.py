@@ -149,10 +149,9 @@ def _image_sizes(splits: Sequence[WrittenSplit]) -> Table | None:
     rows: list[list[Value]] = [
         [f"{size[1]}x{size[0]}", *(own[size] for own in per_split), round(size[1] / size[0], 2)] for size, _ in most
     ]
-    others = len(counts) - len(most)
-    title = "Image sizes, width x height in pixels" + (
-        f": the most frequent, {others} others are left out" if others else ""
-    )
+    title = "Image sizes, width x height in pixels"
+    if len(counts) > len(most):
+        title += f": the most frequent {len(most)} of {len(counts)}"
     return (
         Table("image_sizes", title, ["size", *(split.name for split in splits), "width/height"], rows) if rows else None
     )
