@@ -56,13 +56,19 @@ class Detection(Task):
         ]
 
     def check_data(self, model: VisionModel, data: DataModule) -> None:
-        """Refuse folders of classes, which have no boxes, as well."""
+        """Refuse folders of classes and of label maps, which have no boxes, as well."""
         super().check_data(model, data)
         learns_images = "image_label" in model.learns_from
         if data.train_dataset.has_image_labels and not learns_images and data.image_class is None:
             raise InputError(
                 f"{data.train_dataset.annotations_path} has a folder for each class and no boxes, but the model learns "
                 "boxes: train a Classifier, or give data with boxes."
+            )
+        packed = data.train_dataset.packed_annotations
+        if packed is not None and "label_map" in packed.columns and not len(packed.boxes):
+            raise InputError(
+                f"{data.train_dataset.annotations_path} has label maps and no boxes, but the {type(model).__name__} "
+                "learns boxes: train a segmentation model, see docs/segmentation.md, or give data with boxes."
             )
 
     def export(self, model: VisionModel) -> dict[str, str]:

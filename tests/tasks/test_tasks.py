@@ -1,8 +1,12 @@
 """Which task a model has, and what a task says."""
 
+import numpy as np
 import pytest
 import torch
+from image_files import noise, write_image
+from PIL import Image
 
+from detkit.data import DataModule, ShapesOptions, draw_shapes
 from detkit.errors import InputError
 from detkit.evaluation import ClassificationEvaluator, CocoEvaluator, LocalizationEvaluator, SemanticEvaluator
 from detkit.models import Classifier, Detector, FasterRCNN, Localizer, SegmentationModel, VisionModel
@@ -43,6 +47,22 @@ class TestTaskOf:
     def test_a_model_without_one_is_told_so(self):
         with pytest.raises(InputError, match=r"VisionModel\.task is None"):
             task_of(VisionModel())
+
+
+class TestDetection:
+    def test_label_maps_without_boxes_are_refused(self, tmp_path):
+        (tmp_path / "classes.txt").write_text("ground\nhouse\n")
+        for split in ("train", "val"):
+            write_image(tmp_path / f"images/{split}/1.png", noise(20, 30, 1))
+            (tmp_path / "masks" / split).mkdir(parents=True)
+            Image.fromarray(np.eye(20, 30, dtype=np.uint8)).save(tmp_path / f"masks/{split}/1.png")
+        with pytest.raises(InputError, match=r"label maps and no boxes, but the FasterRCNN learns boxes: train a seg"):
+            Detection().check_data(FasterRCNN("test_resnet", num_classes=2), DataModule(tmp_path))
+
+    def test_label_maps_beside_boxes_are_taken(self, tmp_path):
+        options = ShapesOptions(counts={"train": 2, "val": 1}, image_size=(48, 64), stuff=("background",))
+        data = DataModule(draw_shapes(tmp_path / "shapes", options), reads=["label_map"])
+        Detection().check_data(FasterRCNN("test_resnet", num_classes=2), data)
 
 
 class TestAnswers:
