@@ -37,8 +37,8 @@ class DataModule(lightning.LightningDataModule):
     trainer ``use_distributed_sampler=False``: the samplers here split over ranks.
 
     Args:
-        root: a folder in COCO, VOC, YOLO, LabelMe or CVAT format (or YOLO's ``data.yaml``), or with one subfolder per
-            class, as ImageNet's; see ``docs/data.md``. null: generate `shapes` under ``runs/data``.
+        root: a folder in COCO, VOC, YOLO, LabelMe or CVAT format (or YOLO's ``data.yaml``), with label maps, or with
+            one subfolder per class, as ImageNet's; see ``docs/data.md``. null: generate `shapes` under ``runs/data``.
         format: the format of `root`, such as coco or yolo, or one of maps, such as cityscapes; null: detected.
         shapes: the data set that is generated if `root` is null.
         train_images: images folder of the training split, if it is not the one under `root`.

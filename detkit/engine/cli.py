@@ -188,8 +188,8 @@ def proposals(argv: Sequence[str]) -> None:
 
 
 COMMANDS: dict[str, tuple[Command, str]] = {
-    "train": (train, "train a recipe on COCO, VOC, YOLO, LabelMe or CVAT annotations, or on folders of classes"),
-    "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics"),
+    "train": (train, "train a recipe on COCO, VOC, YOLO, LabelMe or CVAT data, label maps or folders of classes"),
+    "eval": (evaluate, "evaluate a checkpoint or a file of detections: COCO, VOC or ILSVRC metrics, mean IoU"),
     "predict": (predict, "run a checkpoint on images, folders and videos"),
     "compare": (compare, "tell whether two checkpoints, or files of detections, differ on the same images"),
     "export": (export, "write a checkpoint as an ONNX, torch.export or TorchScript file, with its decoding"),

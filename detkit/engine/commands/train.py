@@ -64,7 +64,7 @@ __getattr__ = moved_names(
     },
 )
 
-DESCRIPTION = """Train a detector or classifier on annotated images.
+DESCRIPTION = """Train a detector, segmentation model or classifier on annotated images.
 
 Writes checkpoints, metrics, annotated validation images and the resolved config to runs/NAME/.
 
