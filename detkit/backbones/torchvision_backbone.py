@@ -52,6 +52,7 @@ class TorchvisionBackbone(Backbone):
 
     Attributes:
         load_report: what was loaded from a weights file, or None.
+        returned_blocks: torchvision's names of the blocks whose maps are returned.
 
     Raises:
         InputError: unknown name, stage or block, a network that is not a chain of blocks, a weights file that does not
@@ -81,7 +82,8 @@ class TorchvisionBackbone(Backbone):
         returned = _at_end_of_stages(name, chain, stages) if blocks is None else _named(name, chain, blocks)
         chain = chain[: chain.index(returned[-1]) + 1]
         self._block_names = [block.name for block in chain]
-        self._returned = {block.name: block.channels_last for block in returned}
+        self.returned_blocks = [block.name for block in returned]
+        self._channels_last = {block.name for block in returned if block.channels_last}
         self.channels = [block.channels for block in returned]
         self.strides = [2**block.stage for block in returned]
         if stride_in_1x1:
@@ -114,8 +116,8 @@ class TorchvisionBackbone(Backbone):
         features = []
         for name in self._block_names:
             x = self.trunk.get_submodule(name)(x)
-            if name in self._returned:
-                features.append(x.permute(0, 3, 1, 2) if self._returned[name] else x)
+            if name in self.returned_blocks:
+                features.append(x.permute(0, 3, 1, 2) if name in self._channels_last else x)
         return features
 
     def _build(self, name: str, weights: str | None) -> nn.Module:

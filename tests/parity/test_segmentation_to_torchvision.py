@@ -50,7 +50,9 @@ def test_the_same_bits_and_logits_come_back(name, auxiliary):
 def test_a_network_of_other_settings_of_batch_norm_has_the_same_logits():
     """Trained with detkit from the start, with an epsilon and pixel statistics of its own."""
     torch.manual_seed(0)
-    ours = LRASPP("mobilenet_v3_large", CLASSES).eval()
+    blocks = ["features.4", "features.16"]  # torchvision's, of which the first is not the last block of stride 8
+    backbone = TorchvisionBackbone("mobilenet_v3_large", blocks=blocks, output_stride=16)
+    ours = LRASPP(backbone, CLASSES).eval()
     vary_(ours)
     ours.categories = ["sky", *"abcdef"]
     for module in ours.modules():
@@ -70,6 +72,10 @@ def test_a_network_of_other_settings_of_batch_norm_has_the_same_logits():
 
 
 class TestRefusals:
+    def test_of_other_blocks_of_one_size(self):
+        with pytest.raises(InputError, match=r"returned_blocks is \['features\.6', .*, in torchvision \['features\.4', "):
+            to_torchvision(LRASPP("mobilenet_v3_large", CLASSES))
+
     def test_of_other_layers(self):
         with pytest.raises(InputError, match="no network with the layers of this UNet: only those of fcn_resnet50"):
             to_torchvision(UNet(UNetEncoder(width=1 / 64), CLASSES))
