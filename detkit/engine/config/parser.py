@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Na
 
 from detkit.engine.config.building import build
 from detkit.engine.config.resolving_parser import ResolvingParser
+from detkit.engine.config.values.declared_arguments import declared_arguments
 from detkit.engine.config.values.nulls import check_nulls, restore_nulls
 from detkit.engine.config.values.ranges import check_values
 from detkit.errors import InputError
@@ -93,7 +94,7 @@ _RUN = ("checkpoint", "run")
 
 def _without_option(parser: ArgumentParser, argv: Sequence[str]) -> str | None:
     """The sentence for an option whose value stands without one in this command, as in ``detkit report RUN``."""
-    given = {action.dest for action in parser._actions if not action.option_strings}
+    given = {argument.key for argument in declared_arguments(parser) if argument.is_positional}
     names = given.union(_RUN) if given.intersection(_RUN) else given
     for at, argument in enumerate(argv):
         option, _, value = argument.partition("=")

@@ -15,14 +15,17 @@ class DeclaredArgument(NamedTuple):
         key: dotted, as in a config.
         default: its value where none is given.
         hint: its type; None: not known.
+        is_positional: it is given without an option.
     """
 
     key: str
     default: Any
     hint: Any
+    is_positional: bool
 
 
 def declared_arguments(parser: ArgumentParser) -> Iterator[DeclaredArgument]:
     """All arguments of `parser`."""
     for action in parser._actions:
-        yield DeclaredArgument(action.dest, action.default, getattr(action, "_typehint", None))
+        hint = getattr(action, "_typehint", None)
+        yield DeclaredArgument(action.dest, action.default, hint, not action.option_strings)
