@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from detkit.errors import InputError
 from detkit.models.pixel.inference.pixel_network import network_of
 from detkit.models.pixel.segmentation_model import SegmentationModel
 from detkit.preprocess import Batch
@@ -21,6 +22,9 @@ class PixelClassTarget:
         model: the network.
         image: ``(3, H, W)``, in which the pixels are found; images to compare have its size.
         label: the class.
+
+    Raises:
+        InputError: no pixel has the class, at the size of the network's input.
     """
 
     backbone = "backbone"
@@ -31,6 +35,11 @@ class PixelClassTarget:
         self.label = label
         with torch.no_grad(), eval_mode(model):
             self.pixels = self._logits(model.preprocess([image]))[0].argmax(dim=0) == label
+        if not self.pixels.any():
+            raise InputError(
+                f"no pixel of the image has the class {label} at the size of the network's input, so that there is "
+                "nothing to explain: choose another class or image"
+            )
 
     def prepare(self, image: Tensor) -> Batch:
         """The preprocessed image."""

@@ -18,6 +18,14 @@ UNET = {
         "num_classes": 3,
     },
 }
+WITH_OBJECTS = {
+    "class_path": "UNet",
+    "init_args": {
+        **UNET["init_args"],
+        "objects": {"class_path": "ConnectedObjects"},
+        "inference": {"class_path": "SlidingWindow", "init_args": {"size": [32, 32], "stride": [16, 16]}},
+    },
+}
 PANOPTIC = {
     "class_path": "PanopticFPN",
     "init_args": {
@@ -42,7 +50,7 @@ PANOPTIC = {
 def saved(tmp_path_factory):
     """The path of a checkpoint of each model."""
     paths = {}
-    for name, config in (("UNet", UNET), ("PanopticFPN", PANOPTIC)):
+    for name, config in (("UNet", UNET), ("with objects", WITH_OBJECTS), ("PanopticFPN", PANOPTIC)):
         torch.manual_seed(0)
         model = build_model(config, (), "")
         model.categories = CATEGORIES
@@ -57,7 +65,7 @@ def image_files(tmp_path, monkeypatch):
     cv2.imwrite("a.png", np.random.default_rng(0).integers(0, 255, (50, 60, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("name", ["UNet", pytest.param("PanopticFPN", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["UNet", "with objects", pytest.param("PanopticFPN", marks=pytest.mark.slow)])
 def test_the_prediction_is_explained(saved, detkit_command, name):
     status, said = detkit_command(
         "visualize", "--checkpoint", saved[name], "a.png", "--count", "2", "--square", "25", "--step", "25"

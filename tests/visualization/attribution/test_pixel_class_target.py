@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from detkit.backbones import UNetEncoder
+from detkit.errors import InputError
 from detkit.models import UNet
 from detkit.preprocess import OriginalSize
 from detkit.visualization.attribution.grad_cam import grad_cam
@@ -55,3 +56,10 @@ def test_grad_cam_is_that_of_the_equation(model, image):
     found = grad_cam(target.network, layer, lambda: target.objective(image), (48, 48))
     assert found.shape == expected.shape
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_a_class_that_no_pixel_has(model, image):
+    with torch.no_grad():
+        model.head.classes.bias[1] = -1e4
+    with pytest.raises(InputError, match="no pixel of the image has the class 1"):
+        PixelClassTarget(model, image, 1)

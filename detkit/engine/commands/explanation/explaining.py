@@ -24,7 +24,7 @@ from detkit.files import check_writable
 from detkit.images import find_inputs, read_image, to_tensor
 from detkit.models import RCNN, Classifier, Detector, SegmentationModel, VisionModel
 from detkit.preprocess import CenterCrop
-from detkit.structures import Category
+from detkit.structures import Category, SemanticMap
 from detkit.structures.image_fields import IGNORE_INDEX
 from detkit.tasks import task_of
 from detkit.visualization import draw_detections, to_image_array, write_image
@@ -72,12 +72,12 @@ def visualize(options: VisualizationOptions) -> None:
     _check_options(options)
     images = [to_tensor(read_image(path)) for path in find_inputs(options.inputs)]
     model = _model(options)
-    if "boxes" in task_of(model).parts:
+    if isinstance(model, SegmentationModel):  # also one that makes objects: components have no gradient
+        _visualize_pixels(model, images, options)
+    elif "boxes" in task_of(model).parts:
         _visualize_object(model, images, options)
     elif isinstance(model, Classifier):
         _visualize_class(model, images, options)
-    elif isinstance(model, SegmentationModel):
-        _visualize_pixels(model, images, options)
     else:
         name = type(model).__name__
         raise InputError(
@@ -135,13 +135,13 @@ def _visualize_object(model: VisionModel, images: Sequence[Tensor], options: Vis
 
 
 def _visualize_pixels(model: SegmentationModel, images: Sequence[Tensor], options: VisualizationOptions) -> None:
-    answer = model.predict(images[0])
-    counts = answer.pixels()
-    label = _label(options.category, model) if options.category else max(counts, key=counts.__getitem__, default=-1)
-    if label not in counts:
+    model.answer_as_graph_()  # what is explained is one pass through the network, without windows and views
+    label_map = model.predict(images[0]).label_map
+    found = SemanticMap(label_map).predicted_labels()
+    label = _label(options.category, model) if options.category else next(iter(found), -1)
+    if label not in found:
         raise _finds_nothing(options)
     subject, categories = PixelClassTarget(model, images[0], label), _categories(model)
-    label_map = answer.label_map
     shown = torch.where(label_map == label, label_map, IGNORE_INDEX[label_map.dtype])
     caption = _caption(subject.scores(images[0][None].float() / 255)[0], categories[label])
     _write(subject, images, draw_label_map(images[0], shown, categories), caption, options)
