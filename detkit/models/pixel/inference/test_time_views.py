@@ -43,25 +43,24 @@ class Views:
             network: of one view.
             divisor: the sides of scaled inputs are multiples of this, as those of batches are.
             least: sides are not made shorter than this, such as a cell of the network's coarsest map.
+
+        Raises:
+            InputError: when it is called, scales other than 1 of a network without padding.
         """
         flips = [axes for axes in ((), (-1,), (-2,), (-1, -2)) if self._has(axes)]
-
         floor = math.ceil(least / divisor) * divisor
 
         def viewed(images: Tensor) -> Logits:
             total: Tensor | None = None
             margin = 0
             for scale in sorted(self.scales, key=lambda one: one != 1):  # that of the image as it is tells the margin
-                if margin:
-                    raise InputError(
-                        "inference views: a network without padding takes inputs of certain sizes alone: leave out "
-                        f"the scale {scale:g}"
-                    )
+                _check_scale(scale, margin)
                 sides = [max(round(side * scale / divisor) * divisor, min(side, floor)) for side in images.shape[-2:]]
                 scaled = images if scale == 1 else at_size(images, sides)
                 for axes in flips:
                     logits = network(scaled.flip(axes) if axes else scaled)
                     margin = logits.margin
+                    _check_scale(scale, margin)
                     values = logits.values.flip(axes) if axes else logits.values
                     size = [side - 2 * margin for side in images.shape[-2:]]
                     probabilities = at_size(values, size).softmax(dim=1)
@@ -74,6 +73,14 @@ class Views:
 
     def _has(self, axes: tuple[int, ...]) -> bool:
         return (-1 not in axes or self.horizontal_flip) and (-2 not in axes or self.vertical_flip)
+
+
+def _check_scale(scale: float, margin: int) -> None:
+    if margin and scale != 1:
+        raise InputError(
+            "inference views: a network without padding takes inputs of certain sizes alone: leave out the scale "
+            f"{scale:g}"
+        )
 
 
 def network_in_views(model: SegmentationModel, views: Views | None) -> Network:

@@ -196,9 +196,11 @@ def test_views_are_no_smaller_than_a_cell_of_the_network():
 
 
 def test_scales_of_a_net_without_padding_are_refused():
-    model = make_model(size=5, preprocess=MIRRORED, inference=Whole(Views((1.0, 1.5))))
-    with pytest.raises(InputError, match=r"leave out the scale 1\.5"):
-        model([torch.rand(3, 20, 20)])
+    model = make_model(size=5, preprocess=MIRRORED)
+    for scales in ((1.0, 1.5), (1.5,)):
+        model.inference = Whole(Views(scales))
+        with pytest.raises(InputError, match=r"leave out the scale 1\.5"):
+            model([torch.rand(3, 20, 20)])
     unet = UNet(UNetEncoder(width=1 / 64), 2, inference=Whole(Views((0.5, 1.0)))).eval()
     with pytest.raises(InputError, match=r"leave out the scale 0\.5"):
         unet([torch.rand(3, 20, 20)])
