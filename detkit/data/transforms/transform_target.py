@@ -81,8 +81,10 @@ def flip_target(placement: Placement, target: Target, keypoint_pairs: Sequence[t
 
 
 def map_fields(target: Target, change: Callable[[str, Kind, Any], Any]) -> dict[str, Any]:
-    """The results of `change(name, kind, value)` for the annotated fields of a target; floats are passed as doubles,
-    except in maps of pixels, whose dtype says what ignored ones are."""
+    """The results of `change(name, kind, value)` for the annotated fields of a target.
+
+    Floats are passed as doubles, except those of pixels, whose values are only moved.
+    """
     return {
         name: _in_double(name, kind, value, change)
         for name, kind in target.kinds().items()
