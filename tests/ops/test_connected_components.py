@@ -1,5 +1,7 @@
 """Connected components against SciPy, and their run lengths against those of masks of pixels."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -10,15 +12,15 @@ from detkit.ops.maps.connected_components import connected_components
 from detkit.ops.masks.numbered import numbered_to_rle
 
 TOUCHING = np.ones((3, 3), dtype=bool)
-SEEDS = [0, 1, pytest.param(None, id="fresh")]
+SEEDS = [0, 1, pytest.param(random.SystemRandom().randrange(2**31), id="fresh")]
 
 
-def _labels(seed: int | None) -> tuple[np.random.Generator, list[np.ndarray]]:
+def _labels(seed: int) -> tuple[np.random.Generator, list[np.ndarray]]:
     """Maps of four classes in blobs and in noise, of all shapes from a pixel on."""
-    random = np.random.default_rng(seed)
-    sizes = [(1, 1), (1, 9), (8, 1), *random.integers(2, 40, (12, 2)).tolist()]
-    maps = [random.integers(0, 4, size) for size in sizes]
-    return random, maps + [np.kron(one, np.ones((2, 3), dtype=np.int64)) for one in maps]
+    generator = np.random.default_rng(seed)
+    sizes = [(1, 1), (1, 9), (8, 1), *generator.integers(2, 40, (12, 2)).tolist()]
+    maps = [generator.integers(0, 4, size) for size in sizes]
+    return generator, maps + [np.kron(one, np.ones((2, 3), dtype=np.int64)) for one in maps]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -46,9 +48,9 @@ def test_no_class_has_no_components():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_run_lengths_are_those_of_masks(seed):
-    random, maps = _labels(seed)
+    generator, maps = _labels(seed)
     for numbers in maps:  # in columns, not in rows
-        count = int(numbers.max()) + int(random.integers(3))  # some without pixels
+        count = int(numbers.max()) + int(generator.integers(3))  # some without pixels
         masks = torch.from_numpy(numbers == np.arange(1, count + 1)[:, None, None])
         expected, found = masks_to_rle(masks), numbered_to_rle(numbers, count)
         assert torch.equal(found.counts, expected.counts)
