@@ -28,16 +28,16 @@ class ConnectedObjects(Described):
             panoptic map: there its pixels are of the nearest object within `reach`, and else of the likeliest other
             class of stuff. None: there is no such class.
         reach: in pixels, from center to center.
-        least_area: the fewest pixels of a component; one with fewer becomes the likeliest class of stuff.
+        min_area: the fewest pixels of a component; one with fewer becomes the likeliest class of stuff.
 
     Raises:
         InputError: a number is negative.
     """
 
-    def __init__(self, border: str | None = None, reach: float = 3.0, least_area: int = 1) -> None:
-        if reach < 0 or least_area < 0:
-            raise InputError(f"ConnectedObjects needs reach and least_area of at least 0, got {reach} and {least_area}")
-        self.border, self.reach, self.least_area = border, reach, least_area
+    def __init__(self, border: str | None = None, reach: float = 3.0, min_area: int = 1) -> None:
+        if reach < 0 or min_area < 0:
+            raise InputError(f"ConnectedObjects needs reach and min_area of at least 0, got {reach} and {min_area}")
+        self.border, self.reach, self.min_area = border, reach, min_area
 
     @torch.no_grad()
     def answers(
@@ -106,7 +106,7 @@ class ConnectedObjects(Described):
         sums = np.bincount(flat, probabilities.ravel(), minlength=len(classes) + 1)[1:]
         scores = sums / np.maximum(areas, 1)
         order = np.argsort(-scores, kind="stable")
-        order = order[areas[order] >= self.least_area][: INSTANCES - 1]
+        order = order[areas[order] >= self.min_area][: INSTANCES - 1]
         renumbered = np.zeros(len(classes) + 1, dtype=np.int32)
         renumbered[1 + order] = np.arange(1, len(order) + 1)
         return renumbered[numbers], classes[order], scores[order]

@@ -1,5 +1,6 @@
 """Objects made of the pixels of a model: against masks that are drawn, and sums in double precision."""
 
+import random
 from functools import partial
 
 import numpy as np
@@ -38,11 +39,11 @@ def _answer(labels: np.ndarray, logits: torch.Tensor, categories=CELLS, **option
     return answer
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(None, id="fresh")])
+@pytest.mark.parametrize("seed", [0, pytest.param(random.SystemRandom().randrange(2**31), id="fresh")])
 def test_each_component_is_an_object_with_the_mean_probability_of_its_class(seed):
-    random = np.random.default_rng(seed)
-    labels = np.kron(random.integers(0, 3, (10, 15)), np.ones((4, 4), np.int64))
-    logits = _logits(labels, int(random.integers(2**31)))
+    generator = np.random.default_rng(seed)
+    labels = np.kron(generator.integers(0, 3, (10, 15)), np.ones((4, 4), np.int64))
+    logits = _logits(labels, int(generator.integers(2**31)))
     answer = _answer(labels, logits)
     numbers, count = ndimage.label(labels == 1, np.ones((3, 3)))
     probabilities = np.exp(logits.double().numpy())
@@ -97,7 +98,7 @@ def test_a_border_far_from_objects_is_the_likeliest_stuff():
 def test_components_that_are_too_small_are_stuff():
     labels = (_disc(10, 10, 5) | _disc(30, 45, 1)).astype(np.int64)
     assert len(_answer(labels, _logits(labels))) == 2
-    answer = _answer(labels, _logits(labels), least_area=6)
+    answer = _answer(labels, _logits(labels), min_area=6)
     assert len(answer) == 1
     small = answer.panoptic_map[torch.from_numpy(_disc(30, 45, 1))]
     assert ((small == 0) | (small == 2 * 65536)).all()
@@ -127,7 +128,7 @@ def test_categories_that_do_not_fit(options, categories, match):
 
 
 def test_numbers_below_zero_are_refused():
-    with pytest.raises(InputError, match=r"reach and least_area of at least 0, got -1 and 1"):
+    with pytest.raises(InputError, match=r"reach and min_area of at least 0, got -1 and 1"):
         ConnectedObjects(reach=-1)
 
 
