@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from detkit.data import ShapesOptions, draw_shapes, format_of, open_split
 from detkit.data.conversion import convert
+from detkit.data.conversion.map_objects import objects_of_maps
 from detkit.data.instance_maps import paint_masks
 from detkit.errors import InputError
 
@@ -162,3 +163,16 @@ def test_an_existing_folder_is_replaced_on_request(plain, tmp_path):
     convert(plain, tmp_path / "maps", "maps", splits=["val"], overwrite=True)
     assert not (tmp_path / "maps/masks/train").exists()
     assert all(Image.open(path).mode == "L" for path in (tmp_path / "maps/masks/val").iterdir())
+
+
+def test_more_components_than_instances_of_a_class_keep_their_class(tmp_path):
+    """A panoptic map has 65,536 values for each class."""
+    labels = np.zeros((514, 514), np.uint8)
+    labels[::2, ::2] = 1
+    for folder in ("images", "masks"):
+        (tmp_path / folder / "train").mkdir(parents=True)
+        Image.fromarray(labels).save(tmp_path / folder / "train" / "a.png")
+    (tmp_path / "classes.txt").write_text("background\ndot\ndash\n")
+    objects = objects_of_maps(open_split(tmp_path, "train"), components=True)["annotations"]
+    assert len(objects) == 257**2
+    assert {(one["category_id"], one["iscrowd"], one["area"]) for one in objects} == {(1, 0, 1)}

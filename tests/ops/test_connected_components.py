@@ -1,4 +1,4 @@
-"""Connected components against SciPy, and their run lengths against those of masks of pixels."""
+"""Connected components against SciPy; their run lengths and boxes against those of masks of pixels."""
 
 import random
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torchvision.ops import masks_to_boxes
 
 from detkit.ops import masks_to_rle
 from detkit.ops.maps.connected_components import connected_components
-from detkit.ops.masks.numbered import numbered_to_rle
+from detkit.ops.masks.numbered import numbered_boxes, numbered_to_rle
 
 TOUCHING = np.ones((3, 3), dtype=bool)
 SEEDS = [0, 1, pytest.param(random.SystemRandom().randrange(2**31), id="fresh")]
@@ -56,3 +57,14 @@ def test_run_lengths_are_those_of_masks(seed):
         assert torch.equal(found.counts, expected.counts)
         assert torch.equal(found.offsets, expected.offsets)
         assert found.shape == expected.shape
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_boxes_are_those_of_masks(seed):
+    _, maps = _labels(seed)
+    for labels in maps:
+        numbers, classes = connected_components(labels, range(1, 4))
+        masks = torch.from_numpy(numbers == np.arange(1, len(classes) + 1)[:, None, None])
+        found = numbered_boxes(numbers, len(classes))
+        expected = masks_to_boxes(masks) + torch.tensor([0, 0, 1, 1]) if len(masks) else torch.zeros(0, 4)
+        assert torch.equal(found, expected)

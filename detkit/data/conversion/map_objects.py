@@ -9,8 +9,8 @@ import torch
 
 from detkit.data.detection_dataset import DetectionDataset
 from detkit.errors import InputError
-from detkit.ops import masks_to_rle
 from detkit.ops.maps.connected_components import connected_components
+from detkit.ops.masks.numbered import numbered_boxes, numbered_to_rle
 from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES
 
 _BACKGROUND = "background"
@@ -45,26 +45,28 @@ def objects_of_maps(dataset: DetectionDataset, components: bool) -> dict[str, An
     annotations: list[dict[str, Any]] = []
     for index, image in enumerate(content["images"]):
         target = reading.target(index)
-        if components:
-            if target.label_map is None:
-                continue
-            values = _components(target.label_map.numpy(), dataset)
-        else:
-            if target.panoptic_map is None:
-                continue
-            values = target.panoptic_map.numpy()
-        for value in np.unique(values[values >= 0]).tolist():
-            category = dataset.categories[value // INSTANCES]
+        given = target.label_map if components else target.panoptic_map
+        if given is None:
+            continue
+        numbers, labels, are_crowds = (_components if components else _segments)(given.numpy(), dataset)
+        for label, is_crowd, entry in zip(labels, are_crowds, _entries(numbers, len(labels)), strict=True):
+            category = dataset.categories[label]
             if category.is_thing:
-                one = _object(values == value, is_crowd=value % INSTANCES == 0)
                 annotations.append(
-                    {"id": len(annotations) + 1, "image_id": image["id"], "category_id": category.id, **one}
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image["id"],
+                        "category_id": category.id,
+                        "iscrowd": int(is_crowd),
+                        **entry,
+                    }
                 )
     return {**content, "annotations": annotations}
 
 
-def _components(labels: np.ndarray, dataset: DetectionDataset) -> np.ndarray:
-    """As a panoptic map, in which the components of the classes of things are numbered from 1."""
+def _components(labels: np.ndarray, dataset: DetectionDataset) -> tuple[np.ndarray, list[int], list[bool]]:
+    """The components of the classes of things: their numbers ``(H, W)``, from 1, their labels, and whether each is a
+    crowd, which none is."""
     ignore = IGNORE_INDEX[torch.from_numpy(labels).dtype]
     things = [
         label
@@ -72,17 +74,25 @@ def _components(labels: np.ndarray, dataset: DetectionDataset) -> np.ndarray:
         if dataset.categories[label].is_thing and dataset.categories[label].name.casefold() != _BACKGROUND
     ]
     numbers, classes = connected_components(labels, things)
-    return np.where(numbers > 0, np.append(classes, 0)[numbers - 1] * INSTANCES + numbers, -1)
+    return numbers, classes.tolist(), [False] * len(classes)
 
 
-def _object(mask: np.ndarray, is_crowd: bool) -> dict[str, Any]:
-    """Box, area and run lengths of a mask."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    x, y = int(columns[0]), int(rows[0])
-    runs = masks_to_rle(torch.from_numpy(mask)[None]).to_coco()[0]
-    return {
-        "bbox": [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
-        "area": int(mask.sum()),
-        "iscrowd": int(is_crowd),
-        "segmentation": {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")},
-    }
+def _segments(panoptic_map: np.ndarray, dataset: DetectionDataset) -> tuple[np.ndarray, list[int], list[bool]]:
+    """As `_components`, the segments of a panoptic map, stuff too; one without an instance is a crowd."""
+    values = np.unique(panoptic_map[panoptic_map >= 0])
+    numbers = np.where(panoptic_map >= 0, np.searchsorted(values, panoptic_map) + 1, 0)
+    return numbers, (values // INSTANCES).tolist(), (values % INSTANCES == 0).tolist()
+
+
+def _entries(numbers: np.ndarray, count: int) -> list[dict[str, Any]]:
+    """Boxes, areas and run lengths of numbered objects, none of them empty."""
+    masks = numbered_to_rle(numbers, count)
+    corners, areas = numbered_boxes(numbers, count).int().tolist(), masks.areas().tolist()
+    return [
+        {
+            "bbox": [left, top, right - left, bottom - top],
+            "area": area,
+            "segmentation": {**runs, "counts": runs["counts"].decode("ascii")},
+        }
+        for (left, top, right, bottom), area, runs in zip(corners, areas, masks.to_coco(), strict=True)
+    ]

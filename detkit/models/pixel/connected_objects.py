@@ -12,7 +12,7 @@ from torch import Tensor
 from detkit.errors import InputError
 from detkit.object_config import Described
 from detkit.ops.maps.connected_components import connected_components
-from detkit.ops.masks.numbered import numbered_to_rle
+from detkit.ops.masks.numbered import numbered_boxes, numbered_to_rle
 from detkit.structures import Category, Detections, PanopticMap, SemanticMap
 from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES
 
@@ -90,7 +90,7 @@ class ConnectedObjects(Described):
         values = np.where(numbers > 0, np.append(0, classes)[numbers], values)
         panoptic = np.where(values < 0, -1, values * INSTANCES + numbers).astype(np.int32)
         found = Detections(
-            torch.from_numpy(_boxes(numbers, len(classes))).to(device),
+            numbered_boxes(numbers, len(classes)).to(device),
             torch.from_numpy(scores.astype(np.float32)).to(device),
             torch.from_numpy(classes).to(device),
             masks=numbered_to_rle(numbers, len(classes)),
@@ -119,10 +119,3 @@ def _grow(numbers: np.ndarray, border: np.ndarray, reach: float) -> None:
     distances, nearest = ndimage.distance_transform_edt(numbers == 0, return_indices=True)
     near = border & (distances <= reach)
     numbers[near] = numbers[tuple(nearest[:, near])]
-
-
-def _boxes(numbers: np.ndarray, count: int) -> np.ndarray:
-    """The smallest boxes ``(count, 4)`` float32 around the objects ``1..count``."""
-    found = ndimage.find_objects(numbers, max_label=count) if count else []
-    sides = [(one[1].start, one[0].start, one[1].stop, one[0].stop) for one in found]
-    return np.array(sides, dtype=np.float32).reshape(-1, 4)

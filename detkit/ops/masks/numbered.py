@@ -1,9 +1,11 @@
-"""Run lengths of the objects of a map in which each pixel has the number of its object."""
+"""Run lengths and boxes of the objects of a map in which each pixel has the number of its object."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import ndimage
+from torch import Tensor
 
 from detkit.ops.masks.run_lengths import RunLengths
 
@@ -40,3 +42,18 @@ def numbered_to_rle(numbers: np.ndarray, count: int) -> RunLengths:
     lengths = 2 * runs + has_rest
     packed = torch.from_numpy(counts[kept].astype(np.int32))
     return RunLengths(packed, torch.from_numpy(np.append(0, np.cumsum(lengths))), *numbers.shape)
+
+
+def numbered_boxes(numbers: np.ndarray, count: int) -> Tensor:
+    """float32 ``(count, 4)``, the smallest box ``x1 y1 x2 y2`` around each of the objects ``1..count``.
+
+    Unlike `RunLengths.boxes`, it is exact for objects that touch the lower edge of one column and the upper one of the
+    next.
+
+    Args:
+        numbers: ``(H, W)`` of integers, the number of the object of each pixel; 0 for none.
+        count: of the objects, each of which has pixels.
+    """
+    found = ndimage.find_objects(numbers, max_label=count) if count else []
+    sides = [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in found]
+    return torch.tensor(sides, dtype=torch.float32).view(-1, 4)
