@@ -70,9 +70,10 @@ def export_file(
     recorded = record(model, raw, size, float16)
     if model.left_out_of_graphs:
         logger.warning(
-            "%s answers for its whole input at once: the %s leaves out %s, which is up to the program that runs it",
-            path, type(model).__name__, model.left_out_of_graphs,
-        )  # fmt: skip
+            "%s answers for its whole input at once: it leaves out %s, which is up to the program that runs it",
+            path,
+            model.left_out_of_graphs,
+        )
     facts = facts_of(recorded) | dict(metadata or {})
     content = _WRITERS[to](recorded, facts)
     if to == "onnx" and find_spec("onnxruntime") is None:

@@ -165,11 +165,16 @@ def test_what_a_file_leaves_out_is_said(tmp_path, caplog):
         model.inference = inference
         export_file(model, tmp_path / "m.pt2")
         assert not [one for one in caplog.messages if "leaves out" in one]
-    for inference in (SlidingWindow((32, 32)), Whole(Views(horizontal_flip=True))):
+    views = Views(horizontal_flip=True)
+    for inference, by in (
+        (SlidingWindow((32, 32)), "SlidingWindow"),
+        (SlidingWindow((32, 32), views=views), "SlidingWindow and Views"),
+        (Whole(views), "Views"),
+    ):
         model.inference = inference
         export_file(model, tmp_path / "m.pt2")
         (said,) = [one for one in caplog.messages if "leaves out" in one]
-        assert f"leaves out its inference, {type(inference).__name__}, which is up to the program" in said
+        assert f"it leaves out the inference by {by}, which is up to the program" in said
         caplog.clear()
 
 

@@ -135,9 +135,7 @@ class SegmentationModel(VisionModel):
     @property
     def left_out_of_graphs(self) -> str:
         """The `inference`, where it is not one pass of the whole image."""
-        if self.inference is None or self.inference.passes_once:
-            return ""
-        return f"its inference, {type(self.inference).__name__}"
+        return "" if self.inference is None else self.inference.left_out_of_graphs
 
     def answer_as_graph_(self) -> None:
         """Without `inference`."""

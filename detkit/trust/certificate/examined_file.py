@@ -117,7 +117,7 @@ class Examination:
         """What the file says otherwise than the model, and how it takes its input."""
         found = self.facts.findings()
         if self.left_out:
-            sentence = f"the file leaves out {self.left_out} of the checkpoint: both are compared without it"
+            sentence = f"the file leaves out {self.left_out}: it and the checkpoint are compared without it"
             found.append(Finding("inference", sentence, "apply it in the program that runs the file", is_fault=False))
         if self.answers.one_by_one is not None:
             found.append(self.answers.one_by_one)

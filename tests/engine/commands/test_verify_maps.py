@@ -40,8 +40,8 @@ def path(root, tmp_path_factory):
     ("inference", "said"),
     [
         (Whole(), None),
-        (SlidingWindow((16, 16)), "its inference, SlidingWindow"),
-        (Whole(Views(horizontal_flip=True)), "its inference, Whole"),
+        (SlidingWindow((16, 16)), "the inference by SlidingWindow"),
+        (Whole(Views(horizontal_flip=True)), "the inference by Views"),
     ],
     ids=["whole", "windows", "views"],
 )
@@ -56,6 +56,4 @@ def test_a_file_is_certified_without_the_inference(path, root, tmp_path, detkit_
     assert file["certified"]
     assert (file["answers"]["images"], file["answers"]["mismatches"]) == (5, 0)
     sentences = [one["sentence"] for one in file["findings"] if one["subject"] == "inference"]
-    assert sentences == (
-        [f"the file leaves out {said} of the checkpoint: both are compared without it"] if said else []
-    )
+    assert sentences == ([f"the file leaves out {said}: it and the checkpoint are compared without it"] if said else [])

@@ -65,9 +65,9 @@ class SlidingWindow(Described):
         self.gaussian, self.batch_size, self.views = gaussian, batch_size, views
 
     @property
-    def passes_once(self) -> bool:
-        """Never: see `Whole.passes_once`."""
-        return False
+    def left_out_of_graphs(self) -> str:
+        """See `Whole.left_out_of_graphs`."""
+        return "the inference by SlidingWindow" + ("" if self.views is None else " and Views")
 
     @torch.no_grad()
     def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[Answer]:

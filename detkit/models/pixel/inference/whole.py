@@ -28,9 +28,9 @@ class Whole(Described):
         self.views = views
 
     @property
-    def passes_once(self) -> bool:
-        """Whether an image passes through the network once, as it does in an exported graph."""
-        return self.views is None
+    def left_out_of_graphs(self) -> str:
+        """What an exported graph, in which an image passes the network once, leaves out; see `VisionModel`."""
+        return "" if self.views is None else "the inference by Views"
 
     @torch.no_grad()
     def answers(self, model: SegmentationModel, images: Sequence[Tensor]) -> list[Answer]:
