@@ -13,7 +13,9 @@ from detkit.errors import InputError
 from detkit.object_config import Described
 from detkit.ops.maps.connected_components import connected_components
 from detkit.ops.masks.numbered import numbered_boxes, numbered_to_rle
+from detkit.precise import precise
 from detkit.structures import Category, Detections, PanopticMap, SemanticMap
+from detkit.structures.device_transfer import to_device
 from detkit.structures.image_fields import IGNORE_INDEX, INSTANCES
 
 
@@ -76,26 +78,27 @@ class ConnectedObjects(Described):
         return things, stuff
 
     def _answer(self, answer: SemanticMap, logits: Tensor, things: list[int], stuff: list[int]) -> PanopticMap:
-        labels, device = answer.label_map.cpu().numpy(), answer.label_map.device
-        void = IGNORE_INDEX[answer.label_map.dtype]
-        values = np.where(labels == void, -1, labels.astype(np.int64))
+        best, likeliest = precise(logits).softmax(dim=0).amax(dim=0), logits[stuff].argmax(dim=0)
+        # In one transfer, since each waits for the device.
+        on_host = torch.stack([one.to(best) for one in (answer.label_map, best, likeliest)]).cpu().numpy()
+        labels, best_of_pixels, likeliest_stuff = on_host[0].astype(np.int64), on_host[1], on_host[2].astype(np.int64)
+        values = np.where(labels == IGNORE_INDEX[answer.label_map.dtype], -1, labels)
         numbers, classes = connected_components(values, things)
-        best = logits.softmax(dim=0).amax(dim=0).cpu().numpy()
-        numbers, classes, scores = self._best_first(numbers, classes, best)
+        numbers, classes, scores = self._best_first(numbers, classes, best_of_pixels)
         if self.border is not None:
             _grow(numbers, (values >= 0) & ~np.isin(values, [*things, *stuff]), self.reach)
         is_other = (numbers == 0) & (values >= 0) & ~np.isin(values, stuff)
-        likeliest = np.array(stuff)[logits[stuff].argmax(dim=0).cpu().numpy()[is_other]]
-        values[is_other] = likeliest
+        values[is_other] = np.array(stuff)[likeliest_stuff[is_other]]
         values = np.where(numbers > 0, np.append(0, classes)[numbers], values)
         panoptic = np.where(values < 0, -1, values * INSTANCES + numbers).astype(np.int32)
+        device = answer.label_map.device
         found = Detections(
-            numbered_boxes(numbers, len(classes)).to(device),
-            torch.from_numpy(scores.astype(np.float32)).to(device),
-            torch.from_numpy(classes).to(device),
+            to_device(numbered_boxes(numbers, len(classes)), device),
+            to_device(torch.from_numpy(scores.astype(np.float32)), device),
+            to_device(torch.from_numpy(classes), device),
             masks=numbered_to_rle(numbers, len(classes)),
         )
-        return PanopticMap(torch.from_numpy(panoptic).to(device), found, answer)
+        return PanopticMap(to_device(torch.from_numpy(panoptic), device), found, answer)
 
     def _best_first(
         self, numbers: np.ndarray, classes: np.ndarray, probabilities: np.ndarray
