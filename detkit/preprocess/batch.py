@@ -94,8 +94,11 @@ class Batch:
         return [one for one in restored if one is not None]
 
     def restored_groups(self, maps: Tensor, margin: int = 0) -> Iterator[tuple[list[int], Tensor]]:
-        """As `restore_maps`, the rows of the images of each placement and their maps ``(n, C, H, W)``, one group after
-        the other: all at once may not fit into memory."""
+        """As `restore_maps`, group by group of the images of one placement, since all may not fit into memory at once.
+
+        Yields:
+            The rows of the images, and their maps ``(n, C, H, W)``.
+        """
         for rows in rows_alike(self.placements):
             back = _without_margin(self.placements[rows[0]], margin).inverse()
             height, width = back.given_size
