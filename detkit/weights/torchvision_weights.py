@@ -16,7 +16,7 @@ from detkit.backbones.weights_sources import torchvision_source
 from detkit.errors import InputError
 from detkit.models import Detector, SegmentationModel, VisionModel
 from detkit.object_config import config_of, record_config
-from detkit.structures import WeightsSource
+from detkit.structures import Category, WeightsSource
 from detkit.weights import torchvision_dense, torchvision_pixel, torchvision_ssd, torchvision_two_stage
 from detkit.weights.published_categories import torchvision_categories
 from detkit.weights.state_dict import checked_tensors
@@ -91,8 +91,7 @@ def from_torchvision(
         make = torchvision.models.get_model_builder(name)
         published = download(name, lambda: make(weights=weights), torchvision_file(name, weights))
         tensors, epsilon = published.state_dict(), _batch_norm_epsilon(published)
-        has_background = name in torchvision_pixel.BUILDERS
-        categories = torchvision_categories(torchvision.models.get_model_weights(name)[weights].meta, has_background)
+        categories = categories_of(name, weights)
     model = builders[name](tensors)
     if epsilon is not None:  # 0 for some models, which torchvision restores after loading
         _set_epsilon_of_backbone(model, epsilon)
@@ -103,6 +102,12 @@ def from_torchvision(
         else WeightsSource(f"torchvision {name}", "a state dict", "unknown: a state dict does not say")
     ]
     return model
+
+
+def categories_of(name: str, weights: str = "DEFAULT") -> list[Category]:
+    """Those of the published `weights` of torchvision's model `name`; background is one of them in segmentation."""
+    has_background = name in torchvision_pixel.BUILDERS
+    return torchvision_categories(torchvision.models.get_model_weights(name)[weights].meta, has_background)
 
 
 def _batch_norm_epsilon(model: nn.Module) -> float | None:

@@ -10,7 +10,6 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import torch
-import torchvision
 
 from detkit.backbones.pretrained import read_state_dict
 from detkit.engine.checkpoint import Checkpoint
@@ -20,10 +19,10 @@ from detkit.models.transfer.given_weights import GivenWeights
 from detkit.models.transfer.load_given import load_given
 from detkit.models.transfer.start_report import StartReport
 from detkit.structures import WeightsSource
-from detkit.weights import from_detectron2, from_torchvision, torchvision_pixel
+from detkit.weights import from_detectron2, from_torchvision
 from detkit.weights.darknet.trainable import darknet_weights
 from detkit.weights.detectron2_file import read_detectron2
-from detkit.weights.published_categories import torchvision_categories
+from detkit.weights.torchvision_weights import categories_of
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +82,7 @@ def _torchvision(source: str, parts: list[str], model: VisionModel) -> GivenWeig
         return GivenWeights.of(from_torchvision(name, weights="DEFAULT"), source)
     given = from_torchvision(name, read_state_dict(parts[1]))
     # A file has no names. Of the published weights' number of classes it is taken for those.
-    has_background = name in torchvision_pixel.BUILDERS
-    published = torchvision_categories(torchvision.models.get_model_weights(name).DEFAULT.meta, has_background)
+    published = categories_of(name)
     given.provenance = [WeightsSource.of_file(f"torchvision {name}", parts[1])]
     given.categories = published if len(published) == given.num_classes else None
     return GivenWeights.of(given, source)
