@@ -73,7 +73,9 @@ def test_a_network_of_other_settings_of_batch_norm_has_the_same_logits():
 
 class TestRefusals:
     def test_of_other_blocks_of_one_size(self):
-        with pytest.raises(InputError, match=r"returned_blocks is \['features\.6', .*, in torchvision \['features\.4', "):
+        with pytest.raises(
+            InputError, match=r"returned_blocks is \['features\.6', .*, in torchvision \['features\.4', "
+        ):
             to_torchvision(LRASPP("mobilenet_v3_large", CLASSES))
 
     def test_of_other_layers(self):
