@@ -40,7 +40,7 @@ def test_from_a_folder_to_objects(nuclei, tmp_path, monkeypatch, detkit_command)
     _train(nuclei, 1, detkit_command)
     with open("runs/unet_nuclei/metrics.csv") as file:
         rows = list(csv.DictReader(file))
-    assert all(np.isfinite(float(row["train/ce"])) for row in rows if row["train/ce"])
+    assert all(np.isfinite(float(row["train/cross_entropy"])) for row in rows if row["train/cross_entropy"])
     status, said = detkit_command("eval", "--checkpoint", "runs/unet_nuclei", "--per_class", "--out", "a.json")
     assert status == 0, said
     numbers = json.loads(Path("a.json").read_text())
@@ -74,7 +74,7 @@ def test_what_is_learned_are_maps_borders_and_their_weights(nuclei):
     assert borders > 0
     losses = recipe.model(images, targets)
     plain = recipe.model(images, [target.with_fitting({"pixel_weights": None}) for target in targets])
-    assert losses["ce"] > plain["ce"]
+    assert losses["cross_entropy"] > plain["cross_entropy"]
 
 
 @pytest.mark.slow
