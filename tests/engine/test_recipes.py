@@ -178,7 +178,7 @@ def test_a_recipe_of_label_maps_overfits_eight_images(name, shorter, eight_label
 def test_the_panoptic_recipe_overfits_eight_images(tmp_path, learned):
     options = large_shapes({"train": 8}, (96, 112), crowd_probability=0.0, stuff=("grass", "water"))
     root = draw_shapes(tmp_path / "shapes", options)
-    numbers = learned("panoptic_fpn_shapes", short_run(root, 60) | SHORT_EDGE)
+    numbers = learned("panoptic_fpn_shapes", short_run(root, 110) | SHORT_EDGE)
     assert numbers["panoptic"]["PQ"] >= 0.85
     assert numbers["semantic"]["mIoU"] >= 0.9
     assert numbers["segm"]["AP50"] >= 0.9

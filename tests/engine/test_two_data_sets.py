@@ -43,6 +43,8 @@ def recipe(objects, maps):
     content["model"]["init_args"]["preprocess"]["init_args"] = {"min_size": 64, "max_size": 96}
     content["data"] = {
         "root": str(objects),
+        "val_images": str(objects / "images" / "train"),
+        "val_annotations": str(objects / "annotations" / "instances_train.json"),
         "reads": ["label_map"],
         "lacks": ["panoptic_map", "label_map"],
         "sources": [{"name": "maps", "root": str(maps), "lacks": ["boxes", "masks", "panoptic_map"]}],
@@ -72,7 +74,7 @@ def losses(run):
 
 
 def train_and_evaluate(objects, maps, folder, seed=0):
-    """The losses, AP of the objects of the one folder and mean IoU of the maps of the other."""
+    """The losses, AP of the objects that were learned, and mean IoU of unseen maps of the other folder."""
     (folder / "two.yaml").write_text(yaml.safe_dump(recipe(objects, maps) | {"seed": seed}))
     with contextlib.chdir(folder):
         assert main(["train", "--config", "two.yaml"]) == 0
@@ -92,5 +94,5 @@ def test_both_heads_learn(roots, tmp_path):
     for name in ("semantic", "mask"):
         before, after = found[name]
         assert after < 0.6 * before, name
-    assert precision > 0.1
+    assert precision > 0.2
     assert iou > 0.3
