@@ -9,6 +9,7 @@ from detkit.ops.library import backend
 from detkit.ops.maps.label_confusion import label_confusion
 from detkit.ops.maps.label_pairs import label_pairs
 from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
+from detkit.ops.meshes.cubify import PackedMeshes, cubify
 from detkit.ops.nms import batched_nms, batched_nms_padded, nms, nms_padded
 from detkit.ops.paste_masks import batched_paste_masks, batched_paste_masks_to_rle, paste_masks, paste_masks_to_rle
 from detkit.ops.roi_align import multilevel_roi_align, roi_align
@@ -17,6 +18,7 @@ from detkit.ops.soft_nms import soft_nms
 from detkit.ops.tracing import is_exporting
 
 __all__ = [
+    "PackedMeshes",
     "RunLengths",
     "backend",
     "batched_nms",
@@ -25,6 +27,7 @@ __all__ = [
     "batched_paste_masks_to_rle",
     "best_overlaps",
     "box_iou",
+    "cubify",
     "is_exporting",
     "label_confusion",
     "label_pairs",
