@@ -10,6 +10,8 @@ from detkit.ops.maps.label_confusion import label_confusion
 from detkit.ops.maps.label_pairs import label_pairs
 from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
 from detkit.ops.meshes.cubify import PackedMeshes, cubify
+from detkit.ops.meshes.graph_conv import GraphConv, mesh_edges
+from detkit.ops.meshes.vert_align import vert_align
 from detkit.ops.nms import batched_nms, batched_nms_padded, nms, nms_padded
 from detkit.ops.paste_masks import batched_paste_masks, batched_paste_masks_to_rle, paste_masks, paste_masks_to_rle
 from detkit.ops.roi_align import multilevel_roi_align, roi_align
@@ -18,6 +20,7 @@ from detkit.ops.soft_nms import soft_nms
 from detkit.ops.tracing import is_exporting
 
 __all__ = [
+    "GraphConv",
     "PackedMeshes",
     "RunLengths",
     "backend",
@@ -33,6 +36,7 @@ __all__ = [
     "label_pairs",
     "mask_iou",
     "masks_to_rle",
+    "mesh_edges",
     "multilevel_roi_align",
     "nms",
     "nms_padded",
@@ -43,4 +47,5 @@ __all__ = [
     "roi_align",
     "roi_pool",
     "soft_nms",
+    "vert_align",
 ]
