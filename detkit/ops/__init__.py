@@ -11,6 +11,7 @@ from detkit.ops.maps.label_pairs import label_pairs
 from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
 from detkit.ops.meshes.cubify import PackedMeshes, cubify
 from detkit.ops.meshes.graph_conv import GraphConv, mesh_edges
+from detkit.ops.meshes.sample_points import SurfacePoints, sample_points
 from detkit.ops.meshes.vert_align import vert_align
 from detkit.ops.nms import batched_nms, batched_nms_padded, nms, nms_padded
 from detkit.ops.paste_masks import batched_paste_masks, batched_paste_masks_to_rle, paste_masks, paste_masks_to_rle
@@ -23,6 +24,7 @@ __all__ = [
     "GraphConv",
     "PackedMeshes",
     "RunLengths",
+    "SurfacePoints",
     "backend",
     "batched_nms",
     "batched_nms_padded",
@@ -46,6 +48,7 @@ __all__ = [
     "rle_to_masks",
     "roi_align",
     "roi_pool",
+    "sample_points",
     "soft_nms",
     "vert_align",
 ]

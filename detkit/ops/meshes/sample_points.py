@@ -1,0 +1,91 @@
+"""Points drawn from the surfaces of meshes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from detkit.errors import InputError
+from detkit.ops.checks import as_geometry, check_floating, check_same_device, check_shape
+
+
+class SurfacePoints(NamedTuple):
+    """Points of N surfaces, as many of each; the rows of an object after its count are padding."""
+
+    points: Tensor
+    """``(N, S, 3)``."""
+    normals: Tensor
+    """``(N, S, 3)``, of length 1; 0 on faces without area."""
+    counts: Tensor
+    """``(N,)`` int64: how many of the S points are the object's."""
+
+
+def sample_points(
+    vertices: Tensor, faces: Tensor, face_counts: Tensor, number: int, generator: torch.Generator | None = None
+) -> SurfacePoints:
+    """Draw points uniformly by area, each with the normal of its face.
+
+    Faces are drawn in proportion to their area, places on them by Osada et al., "Shape Distributions", 2002,
+    equation 1. Does not wait for the device.
+
+    Args:
+        vertices: x y z ``(V, 3)``, floating point.
+        faces: rows of `vertices` ``(F, 3)`` int64, those of an object after another's; counterclockwise seen from where
+            their normals point.
+        face_counts: faces of each object ``(N,)`` int64, which sum to F.
+        number: points S of each object.
+        generator: of the device of `vertices`; None: torch's own.
+
+    Returns:
+        Points and normals, differentiable in `vertices`. On an object whose faces are all without area, each face is
+        drawn alike. An object without faces has `counts` 0, and zeros; others have S.
+
+    Raises:
+        InputError: shape, dtype or device does not fit, or `number` is negative.
+    """
+    check_shape("vertices", vertices, ("V", 3))
+    check_shape("faces", faces, ("F", 3))
+    check_shape("face_counts", face_counts, ("N",))
+    check_floating("vertices", vertices)
+    check_same_device(vertices=vertices, faces=faces, face_counts=face_counts)
+    if number < 0:
+        raise InputError(f"number must be at least 0, got {number}")
+    vertices = as_geometry(vertices)
+    filled = face_counts > 0
+    if not len(faces):
+        nothing = vertices.new_zeros(len(face_counts), number, 3) + vertices.sum() * 0  # attached to the graph
+        return SurfacePoints(nothing, nothing, torch.zeros_like(face_counts))
+    a, b, c = vertices[faces].unbind(1)
+    cross = torch.linalg.cross(b - a, c - a)
+    unit = _unit_normals(cross, (b - a).square().sum(1) + (c - a).square().sum(1))
+    drawn = _draw_faces(cross.detach().double().norm(dim=1), face_counts, number, generator)
+
+    size = (len(face_counts), number, 1)
+    first, second = torch.rand(2, *size, generator=generator, dtype=vertices.dtype, device=vertices.device)
+    root = first.sqrt()  # the share of the way from a to the side of b and c
+    points = (1 - root) * a[drawn] + root * (1 - second) * b[drawn] + root * second * c[drawn]
+    shown = filled[:, None, None]
+    return SurfacePoints(points.where(shown, 0.0), unit[drawn].where(shown, 0.0), filled.long() * number)
+
+
+def _unit_normals(cross: Tensor, extent: Tensor) -> Tensor:
+    """Cross products of length 1; 0, without gradient, for those that rounding cannot tell from 0."""
+    flat = (cross.detach().norm(dim=1) <= torch.finfo(cross.dtype).eps * extent.detach())[:, None]
+    unit = torch.nn.functional.normalize(torch.where(flat, 1.0, cross), dim=1, eps=torch.finfo(cross.dtype).tiny)
+    return torch.where(flat, 0.0, unit)
+
+
+def _draw_faces(areas: Tensor, counts: Tensor, number: int, generator: torch.Generator | None) -> Tensor:
+    """Rows of `areas`, drawn in proportion to them among those of each object: ``(N, number)``."""
+    ends = counts.cumsum(0)
+    owner = torch.searchsorted(ends, torch.arange(len(areas), device=areas.device), right=True)
+    totals = areas.new_zeros(len(counts)).index_add_(0, owner, areas)
+    shares = torch.where(totals[owner] > 0, areas / totals[owner], 1.0 / counts[owner])
+    # Each object takes a length of about 1, so small ones lose no precision to large ones.
+    cumulative = torch.cat([shares.new_zeros(1), shares.cumsum(0)])
+    start, end = cumulative[ends - counts, None], cumulative[ends, None]
+    uniform = torch.rand(len(counts), number, generator=generator, dtype=areas.dtype, device=areas.device)
+    place = torch.minimum(start + uniform * (end - start), torch.nextafter(end, start))  # rounding may reach the end
+    return torch.searchsorted(cumulative[1:], place, right=True).clamp(max=len(areas) - 1)
