@@ -11,6 +11,8 @@ from detkit.ops.maps.label_pairs import label_pairs
 from detkit.ops.masks import RunLengths, mask_iou, masks_to_rle, polygons_to_rle, rle_to_masks
 from detkit.ops.meshes.cubify import PackedMeshes, cubify
 from detkit.ops.meshes.graph_conv import GraphConv, mesh_edges
+from detkit.ops.meshes.mesh_losses import chamfer_and_normal_losses, edge_length_loss
+from detkit.ops.meshes.nearest_neighbors import NearestNeighbors, nearest_neighbors
 from detkit.ops.meshes.sample_points import SurfacePoints, sample_points
 from detkit.ops.meshes.vert_align import vert_align
 from detkit.ops.nms import batched_nms, batched_nms_padded, nms, nms_padded
@@ -22,6 +24,7 @@ from detkit.ops.tracing import is_exporting
 
 __all__ = [
     "GraphConv",
+    "NearestNeighbors",
     "PackedMeshes",
     "RunLengths",
     "SurfacePoints",
@@ -32,7 +35,9 @@ __all__ = [
     "batched_paste_masks_to_rle",
     "best_overlaps",
     "box_iou",
+    "chamfer_and_normal_losses",
     "cubify",
+    "edge_length_loss",
     "is_exporting",
     "label_confusion",
     "label_pairs",
@@ -40,6 +45,7 @@ __all__ = [
     "masks_to_rle",
     "mesh_edges",
     "multilevel_roi_align",
+    "nearest_neighbors",
     "nms",
     "nms_padded",
     "paste_masks",
