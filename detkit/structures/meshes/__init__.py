@@ -1,0 +1,12 @@
+"""Triangle meshes of several objects, packed: `Meshes`, its `Topology`, spheres and subdivision.
+
+Conventions are PyTorch3D's: the faces of packed meshes name packed vertices, a normal is a unit vector by the
+right-hand rule, and edge i of a face lies opposite its corner i.
+"""
+
+from detkit.structures.meshes.icosphere import icosphere
+from detkit.structures.meshes.meshes import Meshes
+from detkit.structures.meshes.subdivision import subdivided
+from detkit.structures.meshes.topology import Topology
+
+__all__ = ["Meshes", "Topology", "icosphere", "subdivided"]
