@@ -26,6 +26,7 @@ ORDER = [
     "ops",
     "structures",
     "coco_files",
+    "mesh_files",
     "images",
     "boxes",
     "anchors",

@@ -106,12 +106,12 @@ class Meshes:
 
     def vertices_list(self) -> list[Tensor]:
         """Per object ``(V, 3)``, views of the packed vertices."""
-        return list(self.vertices.split(self.topology.vertex_counts.tolist()))
+        return list(torch.split(self.vertices, self.topology.vertex_counts.tolist()))
 
     def faces_list(self) -> list[Tensor]:
         """Per object ``(F, 3)`` int64, counted from 0 in its own vertices."""
         shifts = to_device(self.topology.vertex_starts, self.faces.device)[self.topology.face_objects]
-        return list((self.faces - shifts[:, None]).split(self.topology.face_counts.tolist()))
+        return list(torch.split(self.faces - shifts[:, None], self.topology.face_counts.tolist()))
 
     def with_vertices(self, vertices: Tensor) -> Meshes:
         """The same faces over other packed ``(V, 3)`` vertices; edges that are known stay known.
@@ -144,7 +144,8 @@ class Meshes:
     def edge_lengths(self) -> Tensor:
         """``(E,)``, in units of the vertices."""
         first, second = self.vertices[self.edges].unbind(dim=1)
-        return torch.linalg.vector_norm(first - second, dim=1)
+        lengths: Tensor = torch.linalg.vector_norm(first - second, dim=1)
+        return lengths
 
     def euler_characteristics(self) -> Tensor:
         """``(M,)`` int64 on the CPU, vertices - edges + faces: 2 for a sphere, 0 for a torus."""
@@ -165,9 +166,9 @@ class Meshes:
             return torch.tensor(range(len(self))[index], dtype=torch.int64)
         if isinstance(index, Tensor):
             return numbers[index.cpu()].reshape(-1)
-        if isinstance(index, int):
-            return numbers[index].reshape(1)
-        return numbers[torch.tensor(index, dtype=torch.int64)]
+        if isinstance(index, Sequence):  # of no member it has no dtype
+            return numbers[torch.tensor(index)] if index else numbers[:0]
+        return numbers[index].reshape(1)
 
 
 def _rows(firsts: Tensor, counts: Tensor) -> Tensor:

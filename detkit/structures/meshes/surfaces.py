@@ -12,12 +12,14 @@ _SMALLEST = 1e-6
 def face_vectors(vertices: Tensor, faces: Tensor) -> Tensor:
     """``(F, 3)``, the cross product of each face's edges: twice its area long, by the right-hand rule."""
     first, second, third = vertices[faces].unbind(dim=1)
-    return torch.linalg.cross(second - first, third - first)
+    vectors: Tensor = torch.linalg.cross(second - first, third - first)
+    return vectors
 
 
 def face_areas(vertices: Tensor, faces: Tensor) -> Tensor:
     """``(F,)``, in squared units of the vertices."""
-    return torch.linalg.vector_norm(face_vectors(vertices, faces), dim=1) / 2
+    lengths: Tensor = torch.linalg.vector_norm(face_vectors(vertices, faces), dim=1)
+    return lengths / 2
 
 
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:

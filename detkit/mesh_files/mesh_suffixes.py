@@ -1,0 +1,43 @@
+"""The reader and writer of mesh files by their suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from detkit.errors import InputError
+from detkit.mesh_files.obj import read_obj, write_obj
+from detkit.structures import Meshes
+
+_FORMATS: dict[str, tuple[Callable[[str | Path], Meshes], Callable[[str | Path, Meshes], None]]] = {
+    ".obj": (read_obj, write_obj),
+}
+
+MESH_SUFFIXES = tuple(_FORMATS)
+"""The suffixes of mesh files, in lower case."""
+
+
+def read_mesh(path: str | Path) -> Meshes:
+    """The one mesh of a file, in the format that its suffix names; float32 vertices, on the CPU.
+
+    Raises:
+        InputError: the suffix is not one of `MESH_SUFFIXES`, or the file cannot be read.
+    """
+    return _FORMATS[_suffix(path)][0](path)
+
+
+def write_mesh(path: str | Path, meshes: Meshes) -> None:
+    """Write one mesh as a file in the format that its suffix names.
+
+    Raises:
+        InputError: the suffix is not one of `MESH_SUFFIXES`, there are several meshes or none, or the file cannot be
+            written.
+    """
+    _FORMATS[_suffix(path)][1](path, meshes)
+
+
+def _suffix(path: str | Path) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise InputError(f"{path}: {suffix!r} is no suffix of mesh files; use one of {', '.join(MESH_SUFFIXES)}")
+    return suffix
