@@ -50,8 +50,8 @@ def test_packed_faces_name_packed_vertices(seed):
 
 @pytest.mark.parametrize(
     "index",
-    [0, -1, slice(1, 3), slice(None, None, -1), [3, 0, 0], [], [True, False, True, False], torch.tensor([2, 3]), torch.tensor(1),
-     torch.tensor([True, False, False, True]), torch.zeros(4, dtype=torch.bool)],
+    [0, -1, slice(1, 3), slice(None, None, -1), [3, 0, 0], [], [True, False, True, False],
+     torch.tensor([2, 3]), torch.tensor(1), torch.tensor([True, False, False, True]), torch.zeros(4, dtype=torch.bool)],
 )  # fmt: skip
 def test_an_index_selects_objects(index):
     vertices, faces = _random(0)
