@@ -2,3 +2,24 @@
 
 The objects of a batch follow one another; `vertex_counts` and `face_counts` tell how many rows each has.
 """
+
+from detkit.ops.meshes.cubify import PackedMeshes, cubify
+from detkit.ops.meshes.graph_conv import GraphConv, mesh_edges
+from detkit.ops.meshes.mesh_losses import chamfer_and_normal_losses, edge_length_loss
+from detkit.ops.meshes.nearest_neighbors import NearestNeighbors, nearest_neighbors
+from detkit.ops.meshes.sample_points import SurfacePoints, sample_points
+from detkit.ops.meshes.vert_align import vert_align
+
+__all__ = [
+    "GraphConv",
+    "NearestNeighbors",
+    "PackedMeshes",
+    "SurfacePoints",
+    "chamfer_and_normal_losses",
+    "cubify",
+    "edge_length_loss",
+    "mesh_edges",
+    "nearest_neighbors",
+    "sample_points",
+    "vert_align",
+]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detkit.errors import InputError
-from detkit.ops import cubify
+from detkit.ops.meshes import cubify
 
 SEEDS = [0, 1, pytest.param(torch.seed() % 2**31, id="fresh")]
 

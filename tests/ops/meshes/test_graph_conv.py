@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from detkit.errors import InputError
-from detkit.ops import GraphConv, mesh_edges
+from detkit.ops.meshes import GraphConv, mesh_edges
 
 SEEDS = [0, 1, pytest.param(torch.seed() % 2**31, id="fresh")]
 

@@ -6,7 +6,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from detkit.errors import InputError
-from detkit.ops import (
+from detkit.ops.meshes import (
     SurfacePoints,
     chamfer_and_normal_losses,
     cubify,

@@ -6,7 +6,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from detkit.errors import InputError
-from detkit.ops import nearest_neighbors
+from detkit.ops.meshes import nearest_neighbors
 
 SEEDS = [0, 1, pytest.param(torch.seed() % 2**31, id="fresh")]
 

@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from detkit.errors import InputError
-from detkit.ops import cubify, sample_points
+from detkit.ops.meshes import cubify, sample_points
 
 SEEDS = [0, 1, pytest.param(torch.seed() % 2**31, id="fresh")]
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from detkit.errors import InputError
-from detkit.ops import vert_align
+from detkit.ops.meshes import vert_align
 
 SEEDS = [0, 1, pytest.param(torch.seed() % 2**31, id="fresh")]
 COUNTS = [5, 0, 9]
