@@ -12,10 +12,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from detkit.backbones.frozen_batch_norm import set_batch_norm_epsilon
 from detkit.errors import InputError
 from detkit.models import SegmentationModel
 from detkit.weights.leaving.result_settings import batch_norm_epsilons, result_differences
+from detkit.weights.leaving.torchvision_build import built
 from detkit.weights.torchvision_pixel import BUILDERS, LAYOUTS
 
 # torchvision's networks take a batch that is ready and give logits.
@@ -48,11 +48,8 @@ class TorchvisionSegmentation:
 
     def build(self) -> nn.Module:
         """torchvision's network with these weights, in evaluation mode."""
-        model: nn.Module = getattr(torchvision.models.segmentation, self.name)(**self.arguments)
-        if self.batch_norm_epsilon is not None:
-            set_batch_norm_epsilon(model, self.batch_norm_epsilon)
-        model.load_state_dict(self.state_dict)
-        return model.eval()
+        models = torchvision.models.segmentation
+        return built(models, self.name, self.arguments, self.state_dict, self.batch_norm_epsilon)
 
 
 def export_segmentation(model: SegmentationModel) -> TorchvisionSegmentation:

@@ -11,13 +11,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from detkit.backbones.frozen_batch_norm import set_batch_norm_epsilon
 from detkit.errors import InputError
 from detkit.models import Detector, SegmentationModel
 from detkit.weights import torchvision_dense, torchvision_ssd, torchvision_two_stage
 from detkit.weights.leaving.result_settings import batch_norm_epsilons
 from detkit.weights.leaving.segmentation_export import TorchvisionSegmentation, export_segmentation
 from detkit.weights.leaving.torchvision_arguments import arguments_of
+from detkit.weights.leaving.torchvision_build import built
 from detkit.weights.tensor_layout import Layout
 from detkit.weights.torchvision_weights import BUILDERS
 
@@ -52,11 +52,8 @@ class TorchvisionDetector:
 
     def build(self) -> nn.Module:
         """torchvision's detector with these weights, in evaluation mode."""
-        model: nn.Module = getattr(torchvision.models.detection, self.name)(**self.arguments)
-        if self.batch_norm_epsilon is not None:
-            set_batch_norm_epsilon(model, self.batch_norm_epsilon)
-        model.load_state_dict(self.state_dict)
-        return model.eval()
+        models = torchvision.models.detection
+        return built(models, self.name, self.arguments, self.state_dict, self.batch_norm_epsilon)
 
 
 @overload
